@@ -1,0 +1,1 @@
+//! The actor crate: one file per actor, policy table, supervisor tree.

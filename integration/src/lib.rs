@@ -1,0 +1,1 @@
+//! Cluster tests against real daemons and real peers.

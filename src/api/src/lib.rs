@@ -1,0 +1,1 @@
+//! HTTP: remote write, Prometheus API, admin API.

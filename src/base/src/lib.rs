@@ -1,0 +1,25 @@
+//! Foundations every other crate stands on: ids, time, randomness, error kinds, backoff and the CPU pool.
+//!
+//! Nothing here knows about metrics. Two rules live in this crate because everything depends on them:
+//! time is read through [`Clock`] (so that tests run years in seconds), and CPU-bound work leaves the
+//! event loops through [`pool::CpuPool`] (so that no actor's arbiter is blocked).
+//!
+//! ```
+//! use trireme_base::{Clock, ManualClock};
+//! let clock = ManualClock::at(1_000);
+//! clock.advance_ms(500);
+//! assert_eq!(clock.now_ms(), 1_500);
+//! ```
+
+mod backoff;
+mod clock;
+mod error;
+mod ids;
+pub mod pool;
+mod rng;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::ErrorKind;
+pub use ids::{Boot, Incarnation, NodeName, StreamId};
+pub use rng::SeededRng;

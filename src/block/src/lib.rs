@@ -1,0 +1,1 @@
+//! Prometheus block format: index, chunks, meta; read and write.

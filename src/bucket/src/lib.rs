@@ -1,0 +1,1 @@
+//! Object store layout, publish, fetch, caches.

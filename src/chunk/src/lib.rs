@@ -1,0 +1,1 @@
+//! Sample encodings, bit-compatible with Prometheus.

@@ -1,0 +1,1 @@
+//! In-memory shards: series index, open chunks, windows, checkpoints.

@@ -1,0 +1,1 @@
+//! `Port<M>`: bounded, metered, framework-free sending to an actor.

@@ -1,0 +1,106 @@
+//! Native histograms.
+//!
+//! The shape follows Prometheus: a schema decides the bucket bounds (exponential -4..=8, or -53 with
+//! `custom_values` as upper bounds), spans say which buckets are there.
+
+use std::sync::Arc;
+
+/// Schema of histograms with custom bucket bounds.
+pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
+
+/// A run of consecutive buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Span {
+    /// Gap to the previous span, or index of the first bucket for the first span.
+    pub offset: i32,
+    /// Number of buckets.
+    pub length: u32,
+}
+
+/// What is known about a counter reset before a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ResetHint {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// This sample follows a reset.
+    Reset,
+    /// There was no reset.
+    NotReset,
+    /// A gauge histogram: resets have no meaning.
+    Gauge,
+}
+
+/// Histogram with integer counts; bucket counts are deltas to the previous bucket.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Histogram {
+    /// What is known about resets.
+    pub reset_hint: ResetHint,
+    /// Resolution.
+    pub schema: i32,
+    /// Width of the zero bucket.
+    pub zero_threshold: f64,
+    /// Observations in the zero bucket.
+    pub zero_count: u64,
+    /// All observations.
+    pub count: u64,
+    /// Sum of the observations; the stale NaN marks a stale sample.
+    pub sum: f64,
+    /// Layout of positive buckets.
+    pub positive_spans: Vec<Span>,
+    /// Deltas of positive buckets.
+    pub positive_buckets: Vec<i64>,
+    /// Layout of negative buckets.
+    pub negative_spans: Vec<Span>,
+    /// Deltas of negative buckets.
+    pub negative_buckets: Vec<i64>,
+    /// Upper bounds for [`CUSTOM_BUCKETS_SCHEMA`].
+    pub custom_values: Vec<f64>,
+}
+
+/// Histogram with float counts; bucket counts are absolute. Everything in queries is of this form.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct FloatHistogram {
+    /// What is known about resets.
+    pub reset_hint: ResetHint,
+    /// Resolution.
+    pub schema: i32,
+    /// Width of the zero bucket.
+    pub zero_threshold: f64,
+    /// Observations in the zero bucket.
+    pub zero_count: f64,
+    /// All observations.
+    pub count: f64,
+    /// Sum of the observations; the stale NaN marks a stale sample.
+    pub sum: f64,
+    /// Layout of positive buckets.
+    pub positive_spans: Vec<Span>,
+    /// Counts of positive buckets.
+    pub positive_buckets: Vec<f64>,
+    /// Layout of negative buckets.
+    pub negative_spans: Vec<Span>,
+    /// Counts of negative buckets.
+    pub negative_buckets: Vec<f64>,
+    /// Upper bounds for [`CUSTOM_BUCKETS_SCHEMA`].
+    pub custom_values: Vec<f64>,
+}
+
+/// Either form, as it was sent and is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyHistogram {
+    /// Integer counts.
+    Int(Arc<Histogram>),
+    /// Float counts.
+    Float(Arc<FloatHistogram>),
+}
+
+/// One histogram sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Milliseconds since the epoch.
+    pub t: i64,
+    /// Start timestamp (ms), 0 when unset.
+    pub st: i64,
+    /// The histogram.
+    pub h: AnyHistogram,
+}

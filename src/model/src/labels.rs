@@ -1,0 +1,375 @@
+//! Label sets in wire form.
+//!
+//! Byte form, once per label: `0x0A len(pair) 0x0A len(name) name 0x12 len(value) value`, lengths as varints:
+//! field 1 of a remote write 1.0 `TimeSeries`. Canonical means sorted by name, no name twice, no empty value.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Label that holds the metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// An immutable canonical label set; cloning copies a pointer.
+#[derive(Clone)]
+pub struct Labels(Arc<[u8]>);
+
+/// Why bytes are not a label set.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum LabelError {
+    /// Not the protobuf form.
+    #[error("label bytes are malformed at byte {0}")]
+    Malformed(usize),
+    /// A name or value is not UTF-8.
+    #[error("label name or value is not valid UTF-8: {0:?}")]
+    Utf8(String),
+    /// A name is empty.
+    #[error("label name is empty (its value is {0:?})")]
+    EmptyName(String),
+    /// A name occurs twice.
+    #[error("label {0:?} occurs twice")]
+    Duplicate(String),
+}
+
+impl Labels {
+    /// The empty set.
+    pub fn empty() -> Self {
+        Self(Arc::from([].as_slice()))
+    }
+
+    /// Builds a set from pairs in any order; empty values are dropped, the last of equal names wins.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut builder = LabelsBuilder::default();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.finish()
+    }
+
+    /// Reads the wire form as any sender may write it: sorts, drops empty values, refuses what no rule can mend.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, LabelError> {
+        let mut pairs = Vec::with_capacity(16);
+        let mut canonical = true;
+        let mut reader = WireReader { bytes, at: 0 };
+        while let Some((name, value)) = reader.next_pair()? {
+            let text = |b: &[u8]| LabelError::Utf8(String::from_utf8_lossy(b).into_owned());
+            let name = std::str::from_utf8(name).map_err(|_| text(name))?;
+            let value = std::str::from_utf8(value).map_err(|_| text(value))?;
+            if name.is_empty() {
+                return Err(LabelError::EmptyName(value.to_owned()));
+            }
+            canonical &= !value.is_empty() && pairs.last().is_none_or(|(last, _)| *last < name);
+            pairs.push((name, value));
+        }
+        if !canonical {
+            pairs.sort_unstable_by_key(|(name, _)| *name);
+            if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+                return Err(LabelError::Duplicate(twice[0].0.to_owned()));
+            }
+            pairs.retain(|(_, value)| !value.is_empty());
+        }
+        Ok(Self::encode(pairs.into_iter()))
+    }
+
+    /// Wraps bytes that are known to be canonical, such as those of our own files after their checksum passed.
+    pub fn from_canonical_unchecked(bytes: &[u8]) -> Self {
+        Self(Arc::from(bytes))
+    }
+
+    fn encode<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut out = Vec::with_capacity(256);
+        for (name, value) in pairs {
+            push_pair(&mut out, name, value);
+        }
+        Self(Arc::from(out.as_slice()))
+    }
+
+    /// The canonical wire form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// True for the empty set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of labels.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Pairs in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        LabelsIter { reader: WireReader { bytes: &self.0, at: 0 } }
+    }
+
+    /// Value of a label, if set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().take_while(|(n, _)| *n <= name).find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The metric name, or "".
+    pub fn metric_name(&self) -> &str {
+        self.get(METRIC_NAME).unwrap_or("")
+    }
+
+    /// A builder that starts with these labels.
+    pub fn to_builder(&self) -> LabelsBuilder {
+        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+    }
+
+    /// These labels without the named ones.
+    pub fn without(&self, names: &[&str]) -> Self {
+        Self::encode(self.iter().filter(|(n, _)| !names.contains(n)))
+    }
+
+    /// Only the named labels.
+    pub fn only(&self, names: &[&str]) -> Self {
+        Self::encode(self.iter().filter(|(n, _)| names.contains(n)))
+    }
+}
+
+/// Collects labels in any order.
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// Sets a label; an empty value deletes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match self.pairs.iter().position(|(n, _)| n == name) {
+            Some(at) if value.is_empty() => drop(self.pairs.swap_remove(at)),
+            Some(at) => value.clone_into(&mut self.pairs[at].1),
+            None if value.is_empty() => {}
+            None => self.pairs.push((name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes a label.
+    pub fn del(&mut self, name: &str) -> &mut Self {
+        self.set(name, "")
+    }
+
+    /// Value set so far.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The canonical set.
+    pub fn finish(mut self) -> Labels {
+        self.pairs.sort_unstable();
+        Labels::encode(self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+    }
+}
+
+/// Appends one label in wire form.
+fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    let inner = 2 + varint_len(name.len()) + varint_len(value.len()) + name.len() + value.len();
+    out.push(0x0a);
+    push_varint(out, inner);
+    out.push(0x0a);
+    push_varint(out, name.len());
+    out.extend_from_slice(name.as_bytes());
+    out.push(0x12);
+    push_varint(out, value.len());
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn varint_len(n: usize) -> usize {
+    (usize::BITS - (n | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+fn push_varint(out: &mut Vec<u8>, mut n: usize) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+#[derive(Clone)]
+struct WireReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> WireReader<'a> {
+    /// Next label as (name, value); protobuf allows a field to be absent, which means "".
+    fn next_pair(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, LabelError> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        self.tag(0x0a)?;
+        let end = self.length()?;
+        let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
+        while self.at < end {
+            let tag = self.bytes[self.at];
+            self.at += 1;
+            let stop = self.length()?;
+            if stop > end {
+                return Err(LabelError::Malformed(self.at));
+            }
+            let field = &self.bytes[self.at..stop];
+            match tag {
+                0x0a => name = field,
+                0x12 => value = field,
+                _ => return Err(LabelError::Malformed(self.at)),
+            }
+            self.at = stop;
+        }
+        Ok(Some((name, value)))
+    }
+
+    fn tag(&mut self, tag: u8) -> Result<(), LabelError> {
+        if self.bytes.get(self.at) != Some(&tag) {
+            return Err(LabelError::Malformed(self.at));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Reads a length and answers where the field ends.
+    fn length(&mut self) -> Result<usize, LabelError> {
+        let mut n = 0usize;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = *self.bytes.get(self.at).ok_or(LabelError::Malformed(self.at))?;
+            self.at += 1;
+            n |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
+                return end.ok_or(LabelError::Malformed(self.at));
+            }
+        }
+        Err(LabelError::Malformed(self.at))
+    }
+}
+
+#[derive(Clone)]
+struct LabelsIter<'a> {
+    reader: WireReader<'a>,
+}
+
+impl<'a> Iterator for LabelsIter<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, value) = self.reader.next_pair().ok()??;
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Labels {}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Prometheus's order: name, then value, label by label; a prefix comes first.
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |n: &str| {
+            n.bytes().enumerate().all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
+        };
+        let name = self.metric_name();
+        let bare = plain(&name.replace(':', "_"));
+        if bare {
+            f.write_str(name)?;
+        }
+        let mut open = false;
+        for (n, v) in self.iter().filter(|(n, _)| !(bare && *n == METRIC_NAME)) {
+            f.write_str(if open { ", " } else { "{" })?;
+            open = true;
+            if n == METRIC_NAME {
+                write!(f, "{v:?}")?;
+            } else if plain(n) {
+                write!(f, "{n}={v:?}")?;
+            } else {
+                write!(f, "{n:?}={v:?}")?;
+            }
+        }
+        f.write_str(match (open, name.is_empty()) {
+            (true, _) => "}",
+            (false, true) => "{}",
+            (false, false) => "",
+        })
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sorts_drops_empty_values_and_refuses_duplicates() {
+        let mut wire = Vec::new();
+        for (n, v) in [("b", "2"), ("c", ""), ("a", "1")] {
+            push_pair(&mut wire, n, v);
+        }
+        let labels = Labels::from_wire(&wire).expect("mendable");
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+        push_pair(&mut wire, "a", "3");
+        assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("a".into())));
+    }
+
+    #[test]
+    fn prints_as_prometheus_does() {
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (&[], "{}"),
+            (&[("__name__", "up")], "up"),
+            (&[("job", "x"), ("__name__", "up")], r#"up{job="x"}"#),
+            (&[("__name__", "a.b"), ("c.d", "e")], r#"{"a.b", "c.d"="e"}"#),
+        ];
+        for (pairs, text) in cases {
+            assert_eq!(Labels::from_pairs(pairs.iter().copied()).to_string(), *text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn wire_form_round_trips(pairs in proptest::collection::btree_map("[a-z]{1,200}", "[^\\x00]{1,40}", 0..12)) {
+            let labels = Labels::from_pairs(&pairs);
+            prop_assert_eq!(Labels::from_wire(labels.as_bytes()).expect("canonical"), labels.clone());
+            prop_assert!(labels.iter().eq(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Labels::from_wire(&bytes);
+        }
+    }
+}

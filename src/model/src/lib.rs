@@ -1,0 +1,28 @@
+//! The data model: tenants, labels, samples, histograms, exemplars, metadata and matchers.
+//!
+//! A label set is kept in the byte form in which remote write 1.0 carries it ([`Labels`]). What a sender
+//! sends, the log stores, peers exchange and the series hash is taken over is therefore one and the same byte
+//! string, and a known series never has its labels parsed.
+//!
+//! ```
+//! use trireme_model::Labels;
+//! let labels = Labels::from_pairs([("job", "node"), ("__name__", "up")]);
+//! assert_eq!(labels.get("__name__"), Some("up"));
+//! assert_eq!(labels.to_string(), r#"up{job="node"}"#);
+//! ```
+
+mod histogram;
+mod key;
+mod labels;
+mod matcher;
+mod sample;
+mod tenant;
+
+pub use histogram::{
+    AnyHistogram, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, HistogramSample, ResetHint, Span,
+};
+pub use key::SeriesKey;
+pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use sample::{Exemplar, FloatSample, MetricMetadata, MetricType, STALE_NAN, is_stale, prefer};
+pub use tenant::{Tenant, TenantError};

@@ -1,0 +1,98 @@
+//! Label matchers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex::Regex;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatchOp {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+impl MatchOp {
+    /// The operator as written in PromQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// Why a matcher could not be built.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+#[error("error parsing regexp: {0}")]
+pub struct MatcherError(pub String);
+
+/// One condition on a label; an absent label counts as "".
+#[derive(Clone)]
+pub struct Matcher {
+    /// Label name.
+    pub name: Arc<str>,
+    /// Comparison.
+    pub op: MatchOp,
+    /// Literal or regular expression as written.
+    pub value: Arc<str>,
+    regex: Option<Arc<Regex>>,
+}
+
+impl Matcher {
+    /// Builds a matcher; regular expressions have RE2's meaning and are anchored at both ends.
+    pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
+        let regex = match op {
+            MatchOp::Regex | MatchOp::NotRegex => {
+                let anchored = format!("^(?s:{value})$");
+                Some(Arc::new(Regex::new(&anchored).map_err(|e| MatcherError(e.to_string()))?))
+            }
+            MatchOp::Equal | MatchOp::NotEqual => None,
+        };
+        Ok(Self { name: Arc::from(name), op, value: Arc::from(value), regex })
+    }
+
+    /// True if a label with this value (or "" for an absent one) satisfies the matcher.
+    pub fn matches(&self, value: &str) -> bool {
+        let is_match = || self.regex.as_ref().is_some_and(|r| r.is_match(value));
+        match self.op {
+            MatchOp::Equal => *self.value == *value,
+            MatchOp::NotEqual => *self.value != *value,
+            MatchOp::Regex => is_match(),
+            MatchOp::NotRegex => !is_match(),
+        }
+    }
+
+    /// True if series without the label satisfy the matcher.
+    pub fn matches_empty(&self) -> bool {
+        self.matches("")
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.op == other.op && self.value == other.value
+    }
+}
+
+impl Eq for Matcher {}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{:?}", self.name, self.op.as_str(), self.value)
+    }
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

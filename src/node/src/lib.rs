@@ -1,0 +1,1 @@
+//! Builds every part in order, owns the stop list.

@@ -1,0 +1,1 @@
+//! PromQL parser and engine over a `Select` trait.

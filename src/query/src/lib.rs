@@ -1,0 +1,1 @@
+//! `Select` over head, blocks, bucket and peers; shards, merge, HA dedup.

@@ -1,0 +1,1 @@
+//! Origin-log protocol as a pure state machine.

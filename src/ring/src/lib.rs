@@ -1,0 +1,1 @@
+//! Replica groups, placement, quorum arithmetic.

@@ -1,0 +1,1 @@
+//! Typed settings on the `config` crate, validation with good messages.

@@ -1,0 +1,1 @@
+//! Slog set-up, metrics registry, build info.

@@ -1,0 +1,1 @@
+//! TCP mesh between nodes: handshake, framing, flow control.
