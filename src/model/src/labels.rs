@@ -191,6 +191,9 @@ fn push_varint(out: &mut Vec<u8>, mut n: usize) {
     out.push(n as u8);
 }
 
+/// Name and value before any check.
+type RawPair<'a> = (&'a [u8], &'a [u8]);
+
 #[derive(Clone)]
 struct WireReader<'a> {
     bytes: &'a [u8],
@@ -199,7 +202,7 @@ struct WireReader<'a> {
 
 impl<'a> WireReader<'a> {
     /// Next label as (name, value); protobuf allows a field to be absent, which means "".
-    fn next_pair(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, LabelError> {
+    fn next_pair(&mut self) -> Result<Option<RawPair<'a>>, LabelError> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
@@ -295,7 +298,9 @@ impl Ord for Labels {
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |n: &str| {
-            n.bytes().enumerate().all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
+            n.bytes()
+                .enumerate()
+                .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
         };
         let name = self.metric_name();
         let bare = plain(&name.replace(':', "_"));

@@ -15,6 +15,7 @@ mod histogram;
 mod key;
 mod labels;
 mod matcher;
+mod outcome;
 mod sample;
 mod tenant;
 
@@ -24,5 +25,6 @@ pub use histogram::{
 pub use key::SeriesKey;
 pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use outcome::{Rejection, Rejections, RetryLater, WriteOutcome};
 pub use sample::{Exemplar, FloatSample, MetricMetadata, MetricType, STALE_NAN, is_stale, prefer};
 pub use tenant::{Tenant, TenantError};
