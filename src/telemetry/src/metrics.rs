@@ -1,0 +1,129 @@
+//! The metrics registry of one node.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Why a metric could not be made; always a programming error (a name used twice or malformed).
+#[derive(Debug, thiserror::Error)]
+#[error("metric {name}: {reason}")]
+pub struct MetricsError {
+    /// The metric.
+    pub name: String,
+    /// What the registry said.
+    pub reason: String,
+}
+
+/// Makes and registers metrics; clones share one registry.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { registry: Registry::new() }
+    }
+}
+
+impl Metrics {
+    /// A registry with the process's own metrics (CPU, memory, file descriptors) in it.
+    pub fn with_process_metrics() -> Self {
+        let metrics = Self::default();
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        // A second registration is impossible in a fresh registry.
+        let _ = metrics.registry.register(Box::new(process));
+        metrics
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, name: &str, made: prometheus::Result<C>) -> Result<C, MetricsError> {
+        let error = |e: prometheus::Error| MetricsError { name: name.to_owned(), reason: e.to_string() };
+        let metric = made.map_err(error)?;
+        self.registry.register(Box::new(metric.clone())).map_err(error)?;
+        Ok(metric)
+    }
+
+    /// A counter.
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        self.add(name, IntCounter::new(name, help))
+    }
+
+    /// A counter with labels.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
+        self.add(name, IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+        self.add(name, IntGauge::new(name, help))
+    }
+
+    /// A gauge with labels.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+        self.add(name, IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A histogram of seconds with buckets from 100 µs to 100 s.
+    pub fn seconds(&self, name: &str, help: &str) -> Result<Histogram, MetricsError> {
+        self.add(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(second_buckets())))
+    }
+
+    /// A histogram of seconds with labels.
+    pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, MetricsError> {
+        self.add(name, HistogramVec::new(HistogramOpts::new(name, help).buckets(second_buckets()), labels))
+    }
+
+    /// Everything in the text exposition format 0.0.4.
+    pub fn render(&self) -> String {
+        let mut out = Vec::with_capacity(16 << 10);
+        // Writing to memory fails only on a malformed family, which registration has refused.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Name, labels and value of every counter and gauge, and of histogram sums and counts: what self-monitoring writes.
+    pub fn samples(&self) -> Vec<(Vec<(String, String)>, f64)> {
+        let mut out = Vec::new();
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                let mut push = |suffix: &str, value: f64| {
+                    let name = format!("{}{suffix}", family.name());
+                    let mut labels = vec![("__name__".to_owned(), name)];
+                    labels.extend(metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())));
+                    out.push((labels, value));
+                };
+                match family.get_field_type() {
+                    prometheus::proto::MetricType::COUNTER => push("", metric.get_counter().get_value()),
+                    prometheus::proto::MetricType::GAUGE => push("", metric.get_gauge().get_value()),
+                    prometheus::proto::MetricType::HISTOGRAM => {
+                        push("_sum", metric.get_histogram().get_sample_sum());
+                        push("_count", metric.get_histogram().get_sample_count() as f64);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        out
+    }
+}
+
+fn second_buckets() -> Vec<f64> {
+    let decades = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+    decades.iter().flat_map(|d| [*d, d * 2.5, d * 5.0]).chain([100.0]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+
+    #[test]
+    fn renders_what_was_counted_and_refuses_a_name_twice() {
+        let metrics = Metrics::default();
+        metrics.counter("trireme_test_total", "Test.").expect("fresh name").inc_by(3);
+        assert!(metrics.render().contains("trireme_test_total 3"));
+        assert!(metrics.counter("trireme_test_total", "Test.").is_err());
+        assert_eq!(metrics.samples().len(), 1);
+    }
+}
