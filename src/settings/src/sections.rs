@@ -1,0 +1,460 @@
+//! The sections and their defaults, as data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::units::{ByteSize, Span};
+
+/// All settings of a node.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Who this node is and where its data lies.
+    pub node: Node,
+    /// The HTTP listener.
+    pub http: Http,
+    /// The replica group and the TCP mesh between its nodes.
+    pub cluster: Cluster,
+    /// The write-ahead log.
+    pub log: Log,
+    /// Windows, retention and acceptance of samples.
+    pub storage: Storage,
+    /// Checkpoints of the head.
+    pub checkpoint: Checkpoint,
+    /// Long-term storage.
+    pub bucket: Bucket,
+    /// Bounds and defaults of queries.
+    pub query: Query,
+    /// Tenants and their limits.
+    pub tenants: Tenants,
+    /// Logs and self-monitoring.
+    pub telemetry: Telemetry,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Unique name in the cluster; finds the node's own entry in `cluster.peers`.
+    pub name: String,
+    /// Failure zone; replicas of a group are spread over zones.
+    pub zone: String,
+    /// Directory that holds everything the node stores.
+    pub data_dir: String,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { name: "n0".into(), zone: String::new(), data_dir: "./trireme-data".into() }
+    }
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// Address and port of remote write, query API, admin API and `/metrics`.
+    pub listen: String,
+    /// Worker threads; 0 means one a core.
+    pub workers: usize,
+    /// Largest request body as sent.
+    pub body_bytes_max: ByteSize,
+    /// Largest request body after decompression.
+    pub inflated_bytes_max: ByteSize,
+    /// Connections a worker accepts at once.
+    pub connections_max: usize,
+    /// `Access-Control-Allow-Origin` of the query API; empty sends no CORS headers.
+    pub cors_origin: String,
+    /// Time a client has to send the head of its request; ends slow-loris senders.
+    pub request_timeout: Span,
+    /// Time requests in flight have to finish when the node stops.
+    pub stop_timeout: Span,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:19291".into(),
+            workers: 0,
+            body_bytes_max: ByteSize(32 << 20),
+            inflated_bytes_max: ByteSize(128 << 20),
+            connections_max: 10_000,
+            cors_origin: "*".into(),
+            request_timeout: Span::from_secs(10),
+            stop_timeout: Span::from_secs(20),
+        }
+    }
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cluster {
+    /// Nodes of clusters with other names are refused.
+    pub name: String,
+    /// Address and port of the TCP mesh.
+    pub listen: String,
+    /// Members of the replica group as `name=host:port`, this node included; empty means a group of one.
+    #[serde(with = "peer_list")]
+    pub peers: Vec<Peer>,
+    /// Copies of each sample; must equal the number of peers while there is one group.
+    pub replication_factor: usize,
+    /// How long a write waits for a quorum before it is answered 503.
+    pub ack_timeout: Span,
+    /// A peer that was silent for this long is taken as down.
+    pub peer_timeout: Span,
+    /// How often position vectors and health travel between peers.
+    pub heartbeat_interval: Span,
+    /// Log bytes in flight to one peer before it has to acknowledge.
+    pub window_bytes: ByteSize,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "trireme".into(),
+            listen: "0.0.0.0:19391".into(),
+            peers: Vec::new(),
+            replication_factor: 3,
+            ack_timeout: Span::from_secs(10),
+            peer_timeout: Span::from_secs(3),
+            heartbeat_interval: Span::from_millis(500),
+            window_bytes: ByteSize(16 << 20),
+        }
+    }
+}
+
+/// One entry of `cluster.peers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Node name.
+    pub name: String,
+    /// `host:port` of its TCP mesh listener.
+    pub address: String,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no peer; write name=host:port");
+        let (name, address) = text.trim().split_once('=').ok_or_else(wrong)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        if name.is_empty() || host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        Ok(Self { name: name.to_owned(), address: address.to_owned() })
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.address)
+    }
+}
+
+/// A list in TOML, or one string with commas in `--set` and the environment.
+mod peer_list {
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        List(Vec<String>),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(peers: &[Peer], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(peers.iter().map(Peer::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Peer>, D::Error> {
+        let parse = |text: &str| text.parse().map_err(de::Error::custom);
+        match Form::deserialize(deserializer)? {
+            Form::List(list) => list.iter().map(|text| parse(text)).collect(),
+            Form::Text(text) => text.split(',').filter(|part| !part.trim().is_empty()).map(parse).collect(),
+        }
+    }
+}
+
+/// When a write counts as durable on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// After fsync.
+    Fsync,
+    /// After the write to the operating system; fsync follows every `log.sync_interval`.
+    Memory,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// `fsync` or `memory`.
+    pub durability: Durability,
+    /// Time between fsyncs with `memory`.
+    pub sync_interval: Span,
+    /// Size of a segment file.
+    pub segment_bytes: ByteSize,
+    /// Bytes waiting for the log before writes are answered 503.
+    pub queue_bytes: ByteSize,
+    /// Log kept for a replica that is away; beyond it the replica has to be rebuilt.
+    pub retention_bytes: ByteSize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Fsync,
+            sync_interval: Span::from_secs(1),
+            segment_bytes: ByteSize(128 << 20),
+            queue_bytes: ByteSize(64 << 20),
+            retention_bytes: ByteSize(64 << 30),
+        }
+    }
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    /// Shards of series; fixed when the data directory is made and equal on all nodes of a group.
+    pub shards: u16,
+    /// Length of a window; a window becomes a block.
+    pub window: Span,
+    /// How long after its end a window stays open for stragglers.
+    pub window_grace: Span,
+    /// How long local blocks are kept.
+    pub retention: Span,
+    /// Local blocks are also dropped, oldest first, over this size; 0 means no bound.
+    pub retention_bytes: ByteSize,
+    /// How old a client's sample may be.
+    pub out_of_order_window: Span,
+    /// How far ahead of this node's clock a client's sample may be.
+    pub max_future: Span,
+    /// Windows are cut without a member that has been away for this long.
+    pub seal_after: Span,
+    /// How often the block writer looks for windows to close and cut.
+    pub tick: Span,
+    /// Free disk space below which writes are refused with 503.
+    pub disk_free_min: ByteSize,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            shards: 4,
+            window: Span::from_secs(2 * 3600),
+            window_grace: Span::from_secs(15 * 60),
+            retention: Span::from_secs(30 * 86_400),
+            retention_bytes: ByteSize(0),
+            out_of_order_window: Span::from_secs(3600),
+            max_future: Span::from_secs(600),
+            seal_after: Span::from_secs(3600),
+            tick: Span::from_secs(5),
+            disk_free_min: ByteSize(64 << 20),
+        }
+    }
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checkpoint {
+    /// Time between checkpoints.
+    pub interval: Span,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { interval: Span::from_secs(60) }
+    }
+}
+
+/// Kind of object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BucketType {
+    /// A local directory.
+    File,
+    /// Amazon S3 and compatible servers.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage.
+    Azure,
+    /// No long-term storage.
+    None,
+}
+
+/// `[bucket]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bucket {
+    /// Kind of object store.
+    #[serde(rename = "type")]
+    pub kind: BucketType,
+    /// Directory for `file`; empty means `bucket` inside the data directory.
+    pub path: String,
+    /// Bucket or container name.
+    pub name: String,
+    /// Folder inside the bucket.
+    pub prefix: String,
+    /// Address of an S3-compatible server; empty means the provider's own.
+    pub endpoint: String,
+    /// Region of an S3 bucket.
+    pub region: String,
+    /// S3 access key, or Azure account; empty takes the provider's usual environment, instance or pod identity.
+    pub access_key: String,
+    /// S3 secret key, or Azure account key.
+    pub secret_key: String,
+    /// Allows an endpoint without TLS.
+    pub allow_http: bool,
+    /// Labels of every block beside the tenant's, for example `group`.
+    pub external_labels: BTreeMap<String, String>,
+    /// How long the replica next in line waits before it uploads a window itself.
+    pub upload_turn: Span,
+    /// How often the uploader looks for blocks to ship.
+    pub upload_interval: Span,
+    /// How often the list of blocks in the bucket is read for queries.
+    pub sync_interval: Span,
+    /// Memory for pieces of bucket blocks.
+    pub cache_bytes: ByteSize,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self {
+            kind: BucketType::File,
+            path: String::new(),
+            name: String::new(),
+            prefix: String::new(),
+            endpoint: String::new(),
+            region: "us-east-1".into(),
+            access_key: String::new(),
+            secret_key: String::new(),
+            allow_http: false,
+            external_labels: BTreeMap::new(),
+            upload_turn: Span::from_secs(300),
+            upload_interval: Span::from_secs(5),
+            sync_interval: Span::from_secs(60),
+            cache_bytes: ByteSize(256 << 20),
+        }
+    }
+}
+
+/// `[query]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Query {
+    /// Longest run of a query.
+    pub timeout: Span,
+    /// Queries evaluated at once.
+    pub max_concurrency: usize,
+    /// Samples a query may hold in memory.
+    pub max_samples: usize,
+    /// How far back an instant selector looks.
+    pub lookback_delta: Span,
+    /// Experimental functions and syntax.
+    pub enable_experimental: bool,
+    /// Labels that tell members of an HA pair apart; removed, and their series deduplicated.
+    pub replica_labels: Vec<String>,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            timeout: Span::from_secs(120),
+            max_concurrency: 20,
+            max_samples: 50_000_000,
+            lookback_delta: Span::from_secs(300),
+            enable_experimental: true,
+            replica_labels: Vec::new(),
+        }
+    }
+}
+
+/// `[tenants]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tenants {
+    /// Header that names the tenant.
+    pub header: String,
+    /// Second header that is understood when the first is absent.
+    pub header_alias: String,
+    /// Tenant of requests without a header.
+    pub default: String,
+    /// External label of blocks that holds the tenant.
+    pub label: String,
+    /// Limits of tenants without an override.
+    pub limits: Limits,
+    /// Limits by tenant; a key left out is taken from `limits`' built-in default.
+    pub overrides: BTreeMap<String, Limits>,
+}
+
+impl Default for Tenants {
+    fn default() -> Self {
+        Self {
+            header: "THANOS-TENANT".into(),
+            header_alias: "X-Scope-OrgID".into(),
+            default: "default-tenant".into(),
+            label: "tenant_id".into(),
+            limits: Limits::default(),
+            overrides: BTreeMap::new(),
+        }
+    }
+}
+
+/// Limits of one tenant on one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Active series; known ones keep flowing at the limit, new ones are refused. 0 means no bound.
+    pub series_max: u64,
+    /// Labels of a series.
+    pub labels_max: usize,
+    /// Bytes of a label name.
+    pub label_name_bytes_max: usize,
+    /// Bytes of a label value.
+    pub label_value_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series_max: 5_000_000,
+            labels_max: 64,
+            label_name_bytes_max: 1_024,
+            label_value_bytes_max: 4_096,
+        }
+    }
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// `auto`, `terminal` or `json`.
+    pub log_format: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: String,
+    /// Writes the node's own metrics into the cluster.
+    pub self_monitoring: bool,
+    /// Time between these writes.
+    pub self_monitoring_interval: Span,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_format: "auto".into(),
+            log_level: "info".into(),
+            self_monitoring: false,
+            self_monitoring_interval: Span::from_secs(15),
+        }
+    }
+}

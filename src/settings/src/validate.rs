@@ -1,0 +1,114 @@
+//! What settings must satisfy together.
+
+use std::collections::BTreeSet;
+
+use crate::sections::{BucketType, Settings};
+
+impl Settings {
+    /// All problems, one sentence each, naming the keys; empty if the settings are valid.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        self.check_node(&mut problems);
+        self.check_cluster(&mut problems);
+        self.check_storage(&mut problems);
+        self.check_bucket(&mut problems);
+        problems
+    }
+
+    fn check_node(&self, problems: &mut Vec<String>) {
+        let name_ok =
+            |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !name_ok(&self.node.name) {
+            problems.push(format!("node.name: {:?}: use letters, digits and -_.", self.node.name));
+        }
+        if self.node.data_dir.is_empty() {
+            problems.push("node.data_dir: must not be empty".into());
+        }
+        for (key, address) in [("http.listen", &self.http.listen), ("cluster.listen", &self.cluster.listen)] {
+            let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                problems.push(format!("{key}: {address:?}: write host:port, for example 0.0.0.0:19291"));
+            }
+        }
+        if self.http.inflated_bytes_max < self.http.body_bytes_max {
+            problems.push("http.inflated_bytes_max: must be at least http.body_bytes_max".into());
+        }
+    }
+
+    fn check_cluster(&self, problems: &mut Vec<String>) {
+        let peers = &self.cluster.peers;
+        if peers.is_empty() {
+            return;
+        }
+        if !peers.iter().any(|p| p.name == self.node.name) {
+            problems.push(format!("cluster.peers: node.name {:?} is not among the peers", self.node.name));
+        }
+        let names: BTreeSet<_> = peers.iter().map(|p| &p.name).collect();
+        let addresses: BTreeSet<_> = peers.iter().map(|p| &p.address).collect();
+        if names.len() != peers.len() || addresses.len() != peers.len() {
+            problems.push("cluster.peers: a name or an address occurs twice".into());
+        }
+        if self.cluster.replication_factor != peers.len() {
+            problems.push(format!(
+                "cluster.replication_factor: is {}, but cluster.peers has {} members; one group holds as many copies as it has members",
+                self.cluster.replication_factor,
+                peers.len()
+            ));
+        }
+        if self.cluster.heartbeat_interval.as_duration() * 2 > self.cluster.peer_timeout.as_duration() {
+            problems.push("cluster.peer_timeout: must be at least twice cluster.heartbeat_interval".into());
+        }
+    }
+
+    fn check_storage(&self, problems: &mut Vec<String>) {
+        let storage = &self.storage;
+        if !(1..=1024).contains(&storage.shards) {
+            problems.push(format!("storage.shards: is {}; 1 to 1024 are possible", storage.shards));
+        }
+        if storage.window.as_duration().as_millis() < 1_000 {
+            problems.push("storage.window: must be at least 1s".into());
+        }
+        if self.log.segment_bytes.0 < 1 << 20 {
+            problems.push("log.segment_bytes: must be at least 1MiB".into());
+        }
+        if self.query.max_concurrency == 0 {
+            problems.push("query.max_concurrency: must be at least 1".into());
+        }
+    }
+
+    fn check_bucket(&self, problems: &mut Vec<String>) {
+        let bucket = &self.bucket;
+        let remote = matches!(bucket.kind, BucketType::S3 | BucketType::Gcs | BucketType::Azure);
+        if remote && bucket.name.is_empty() {
+            problems.push("bucket.name: must be set for this bucket.type".into());
+        }
+        if bucket.endpoint.starts_with("http://") && !bucket.allow_http {
+            problems.push("bucket.endpoint: is not TLS; set bucket.allow_http=true if that is meant".into());
+        }
+        if bucket.external_labels.contains_key(&self.tenants.label) {
+            problems.push(format!("bucket.external_labels: {:?} is the tenant's label", self.tenants.label));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Settings, Sources, load};
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(Settings::default().validate(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn reports_all_problems_together() {
+        let set = ["node.name=a b", "storage.shards=0", "cluster.peers=n1=h:1,n2=h:1", "bucket.type=s3"];
+        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let problems = load(&sources).expect_err("all wrong").problems;
+        for key in
+            ["node.name", "storage.shards", "cluster.peers", "cluster.replication_factor", "bucket.name"]
+        {
+            assert!(problems.iter().any(|p| p.starts_with(key)), "{key} in {problems:?}");
+        }
+    }
+}
