@@ -1,3 +1,43 @@
-//! The binary: command line.
+//! The `trireme` command line.
+//!
+//! Each command lives in its own file under `commands/`; this one only says what there is.
 
-fn main() {}
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A metrics cluster for Prometheus: receives, replicates, stores, queries.
+#[derive(Parser)]
+#[command(name = "trireme", version = commands::version(), about, max_term_width = 110, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(commands::run::Args),
+    Dev(commands::dev::Args),
+    #[command(subcommand)]
+    Check(commands::check::Command),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Dev(args) => commands::dev::run(&args),
+        Command::Check(command) => commands::check::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            commands::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

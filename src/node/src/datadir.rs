@@ -1,0 +1,197 @@
+//! The data directory: its layout, its identity, and the lock that keeps a second process out.
+//!
+//! ```text
+//! data_dir/
+//!   lock            held while a node runs
+//!   identity.toml   incarnation, shards, boot; minted when the directory is created
+//!   log/            write-ahead log
+//!   head/           checkpoints and full chunks, one folder a shard
+//!   blocks/         local blocks, one folder a tenant
+//!   bucket/         embedded object store, unless the settings name another
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use trireme_base::{Boot, Incarnation, StreamId};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error(
+        "data directory {0} is in use by another process (its lock is held); stop that one, or give this node another node.data_dir"
+    )]
+    InUse(PathBuf),
+    /// The file system said no.
+    #[error("data directory: cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The identity file is damaged.
+    #[error("{path} is damaged: {reason}; restore it, or move the data directory away to start as a new replica")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The directory was made for another number of shards.
+    #[error("data directory was made with storage.shards={made}, the settings say {set}; shards are fixed when the directory is made")]
+    Shards {
+        /// In the identity file.
+        made: u16,
+        /// In the settings.
+        set: u16,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    version: u32,
+    incarnation: String,
+    shards: u16,
+    boot: u32,
+}
+
+/// An open, locked data directory.
+pub struct DataDir {
+    root: PathBuf,
+    stream: StreamId,
+    is_new: bool,
+    // Held for its lock; the system releases it when the process ends, however it ends.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens or creates the directory, locks it and counts a new boot.
+    pub fn open(root: &Path, shards: u16) -> Result<Self, DataDirError> {
+        for part in ["", "log", "head", "blocks"] {
+            let path = root.join(part);
+            fs::create_dir_all(&path).map_err(|source| DataDirError::Io { action: "create", path, source })?;
+        }
+        let lock = lock(root)?;
+        let path = root.join("identity.toml");
+        let (mut identity, is_new) = match fs::read_to_string(&path) {
+            Ok(text) => (parse(&path, &text)?, false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (mint(shards), true),
+            Err(source) => return Err(DataDirError::Io { action: "read", path, source }),
+        };
+        if identity.shards != shards {
+            return Err(DataDirError::Shards { made: identity.shards, set: shards });
+        }
+        identity.boot += 1;
+        // The boot is on disk before it is used: a stream id must never occur twice.
+        write_atomically(&path, &toml_text(&identity)).map_err(|source| DataDirError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        })?;
+        let incarnation = u64::from_str_radix(&identity.incarnation, 16)
+            .map_err(|e| DataDirError::Identity { path, reason: format!("incarnation: {e}") })?;
+        let stream = StreamId { incarnation: Incarnation(incarnation), boot: Boot(identity.boot) };
+        Ok(Self { root: root.to_owned(), stream, is_new, _lock: lock })
+    }
+
+    /// The stream this process appends to.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// True if the directory was created by this start.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// A folder or file inside the directory.
+    pub fn path(&self, part: &str) -> PathBuf {
+        self.root.join(part)
+    }
+}
+
+fn lock(root: &Path) -> Result<File, DataDirError> {
+    let path = root.join("lock");
+    let fail = |source| DataDirError::Io { action: "lock", path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(root.to_owned())),
+        Err(TryLockError::Error(e)) => Err(fail(e)),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Identity, DataDirError> {
+    let damaged = |reason: String| DataDirError::Identity { path: path.to_owned(), reason };
+    let identity: Identity = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
+    if identity.version != 1 {
+        return Err(damaged(format!("version {} is not known to this release", identity.version)));
+    }
+    Ok(identity)
+}
+
+fn mint(shards: u16) -> Identity {
+    Identity { version: 1, incarnation: Incarnation(random()).to_string(), shards, boot: 0 }
+}
+
+/// Random enough that no two directories of a cluster meet: kernel entropy, or time and process id without it.
+#[allow(clippy::disallowed_methods)]
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let read = File::open("/dev/urandom").and_then(|mut f| io::Read::read_exact(&mut f, &mut bytes));
+    if read.is_ok() {
+        return u64::from_le_bytes(bytes);
+    }
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    trireme_base::SeededRng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64()
+}
+
+fn toml_text(identity: &Identity) -> String {
+    let text = toml::to_string(identity).expect("BUG: identity is plain data");
+    format!("# Identity of this data directory. Never copy it to another node: two nodes must not share an incarnation.\n{text}")
+}
+
+fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_its_incarnation_and_counts_boots() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let first = DataDir::open(dir.path(), 4).expect("new directory");
+        assert!(first.is_new());
+        let stream = first.stream();
+        assert!(matches!(DataDir::open(dir.path(), 4), Err(DataDirError::InUse(_))));
+        drop(first);
+        let second = DataDir::open(dir.path(), 4).expect("free again");
+        assert_eq!(second.stream().incarnation, stream.incarnation);
+        assert_eq!(second.stream().boot, Boot(2));
+        drop(second);
+        assert!(matches!(DataDir::open(dir.path(), 8), Err(DataDirError::Shards { made: 4, set: 8 })));
+    }
+
+    #[test]
+    fn names_a_damaged_identity() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::write(dir.path().join("identity.toml"), "version = 9").expect("writable");
+        let error = DataDir::open(dir.path(), 4).err().expect("damaged").to_string();
+        assert!(error.contains("identity.toml"), "{error}");
+    }
+}
