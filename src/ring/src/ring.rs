@@ -1,0 +1,124 @@
+//! The ring of groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use trireme_base::NodeName;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{Group, Member, MemberState, Quorum, RingError};
+
+/// Largest replication factor.
+const REPLICATION_FACTOR_MAX: usize = 7;
+
+/// Who is in the cluster. Two nodes talk to each other only while they agree on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ring {
+    /// Grows with every change.
+    pub epoch: u64,
+    /// Copies of each series.
+    pub replication_factor: usize,
+    /// The groups in the order of the settings.
+    pub groups: Vec<Group>,
+}
+
+impl Ring {
+    /// A checked ring.
+    pub fn new(epoch: u64, replication_factor: usize, groups: Vec<Group>) -> Result<Self, RingError> {
+        let ring = Self { epoch, replication_factor, groups };
+        ring.check()?;
+        Ok(ring)
+    }
+
+    /// Checks what deserialising does not: unique names and addresses, zones, and that a quorum is possible.
+    pub fn check(&self) -> Result<(), RingError> {
+        if !(1..=REPLICATION_FACTOR_MAX).contains(&self.replication_factor) {
+            return Err(RingError::ReplicationFactor(self.replication_factor));
+        }
+        if self.groups.is_empty() {
+            return Err(RingError::NoGroup);
+        }
+        let (mut groups, mut nodes, mut addresses) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        for group in &self.groups {
+            if group.name.is_empty() || group.members.iter().any(|m| m.node.as_str().is_empty()) {
+                return Err(RingError::NoName);
+            }
+            if !groups.insert(&group.name) {
+                return Err(RingError::DuplicateGroup(group.name.clone()));
+            }
+            for member in &group.members {
+                if !nodes.insert(&member.node) {
+                    return Err(RingError::DuplicateNode(member.node.clone()));
+                }
+                if let Some(first) = addresses.insert(&member.address, &member.node) {
+                    let (first, second) = (NodeName::clone(first), member.node.clone());
+                    return Err(RingError::DuplicateAddress {
+                        address: member.address.clone(),
+                        first,
+                        second,
+                    });
+                }
+            }
+            self.check_group(group)?;
+        }
+        Ok(())
+    }
+
+    fn check_group(&self, group: &Group) -> Result<(), RingError> {
+        let mut zones: BTreeMap<&str, &Member> = BTreeMap::new();
+        for member in group.active() {
+            let Some(zone) = member.zone.as_deref() else { continue };
+            if let Some(first) = zones.insert(zone, member) {
+                return Err(RingError::SharedZone {
+                    group: group.name.clone(),
+                    zone: zone.to_owned(),
+                    first: first.node.clone(),
+                    second: member.node.clone(),
+                });
+            }
+        }
+        let (active, needed) = (group.active().count(), self.quorum(group).needed());
+        if active < needed {
+            return Err(RingError::TooFewActive { group: group.name.clone(), active, needed });
+        }
+        Ok(())
+    }
+
+    /// The group this node belongs to; a node that has left belongs to none.
+    pub fn group_of(&self, node: &NodeName) -> Option<&Group> {
+        self.groups.iter().find(|g| g.member(node).is_some_and(|m| m.state != MemberState::Left))
+    }
+
+    /// The quorum of a group of this ring.
+    pub fn quorum(&self, group: &Group) -> Quorum {
+        Quorum::new(group.active().map(|m| m.node.clone()), self.replication_factor)
+    }
+
+    /// A hash over everything two nodes must agree on. Addresses are left out: each side may know the other under
+    /// another address, for example behind a NAT.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::with_seed(self.epoch);
+        let mut field = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        field(&(self.replication_factor as u64).to_le_bytes());
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        for group in groups {
+            field(group.name.as_bytes());
+            field(&(group.members.len() as u64).to_le_bytes());
+            let mut members: Vec<&Member> = group.members.iter().collect();
+            members.sort_by(|a, b| a.node.cmp(&b.node));
+            for member in members {
+                field(member.node.as_str().as_bytes());
+                field(&[member.state as u8]);
+            }
+        }
+        hash.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests;
