@@ -158,6 +158,11 @@ impl RecordDraft {
         &mut self.bytes
     }
 
+    /// The payload so far.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..]
+    }
+
     /// Length so far, header included.
     pub fn len(&self) -> usize {
         self.bytes.len()

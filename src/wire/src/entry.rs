@@ -1,0 +1,54 @@
+//! Payload of a [`RecordKind::Samples`](crate::record::RecordKind::Samples) record: series definitions once, then
+//! samples by reference.
+//!
+//! ```text
+//! varint tenant length, tenant
+//! sections, any number of each kind, each: kind u8, body length u32 LE, body
+//!   1 definitions       per series: varint reference, varint length, canonical label bytes
+//!   2 floats            per sample: control byte, then what its bits ask for (see `value`)
+//!   3 start timestamps  runs over the floats of the record in order: varint run length, zigzag delta to the last run
+//!   4 histograms        see `histogram`
+//!   5 exemplars         varint reference, zigzag t delta, f64 LE, varint length, label bytes
+//!   6 metadata          name, unit and help each as varint length and bytes, type u8
+//! ```
+//!
+//! Deltas of references and timestamps start from 0 in every section, so that each can be read alone. Readers
+//! trust nothing: every count and length is checked against the bytes that are there.
+//!
+//! ```
+//! use trireme_wire::entry::{EntryReader, EntryWriter};
+//! let mut writer = EntryWriter::new(0, "team-a");
+//! writer.define(7, b"labels");
+//! writer.float(7, 1_000, 42.0);
+//! let draft = writer.finish();
+//! let entry = EntryReader::new(draft.payload()).unwrap();
+//! assert_eq!(entry.floats().next().unwrap().unwrap().v, 42.0);
+//! ```
+
+pub mod decimal;
+mod error;
+mod histogram;
+mod reader;
+mod refs;
+mod value;
+mod varint;
+mod writer;
+
+pub use error::EntryError;
+pub use reader::{EntryReader, ExemplarEntry, FloatEntry, HistogramEntry, MetadataEntry};
+pub use refs::{read_marker, read_release, write_marker, write_release};
+pub use writer::EntryWriter;
+
+/// Section kinds.
+mod section {
+    pub const DEFINITIONS: u8 = 1;
+    pub const FLOATS: u8 = 2;
+    pub const START_TIMESTAMPS: u8 = 3;
+    pub const HISTOGRAMS: u8 = 4;
+    pub const EXEMPLARS: u8 = 5;
+    pub const METADATA: u8 = 6;
+    pub const HEADER_BYTES: usize = 5;
+}
+
+#[cfg(test)]
+mod tests;

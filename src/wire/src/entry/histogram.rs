@@ -1,0 +1,163 @@
+//! Native histograms in an entry.
+//!
+//! ```text
+//! form u8 (bit 0: float counts, bits 1-2: reset hint), zigzag start timestamp, zigzag schema, zero threshold f64,
+//! zero count, count (varint, or f64 for float counts), sum f64,
+//! positive then negative: varint spans, each zigzag offset and varint length; varint buckets, each zigzag or f64
+//! varint custom values, each f64
+//! ```
+
+use std::sync::Arc;
+
+use trireme_model::{AnyHistogram, FloatHistogram, Histogram, HistogramSample, MetricType, ResetHint, Span};
+
+use super::EntryError;
+use super::varint::{Cursor, put, put_signed};
+
+const FLOAT_FORM: u8 = 1;
+
+pub(super) fn encode(buf: &mut Vec<u8>, sample: &HistogramSample) {
+    match &sample.h {
+        AnyHistogram::Int(h) => {
+            head(buf, 0, h.reset_hint, sample.st, h.schema, h.zero_threshold);
+            put(buf, h.zero_count);
+            put(buf, h.count);
+            double(buf, h.sum);
+            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| put_signed(buf, *b));
+            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| put_signed(buf, *b));
+            list(buf, &h.custom_values, |buf, v| double(buf, *v));
+        }
+        AnyHistogram::Float(h) => {
+            head(buf, FLOAT_FORM, h.reset_hint, sample.st, h.schema, h.zero_threshold);
+            double(buf, h.zero_count);
+            double(buf, h.count);
+            double(buf, h.sum);
+            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| double(buf, *b));
+            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| double(buf, *b));
+            list(buf, &h.custom_values, |buf, v| double(buf, *v));
+        }
+    }
+}
+
+pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample, EntryError> {
+    let form = cursor.u8()?;
+    let reset_hint = match form >> 1 {
+        0 => ResetHint::Unknown,
+        1 => ResetHint::Reset,
+        2 => ResetHint::NotReset,
+        3 => ResetHint::Gauge,
+        _ => return Err(EntryError::Unknown { what: "histogram form", code: form }),
+    };
+    let st = cursor.signed()?;
+    let schema = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
+    let zero_threshold = cursor.f64()?;
+    let h = if form & FLOAT_FORM == 0 {
+        let (zero_count, count, sum) = (cursor.varint()?, cursor.varint()?, cursor.f64()?);
+        let (positive_spans, positive_buckets) = (spans(cursor)?, many(cursor, 1, Cursor::signed)?);
+        let (negative_spans, negative_buckets) = (spans(cursor)?, many(cursor, 1, Cursor::signed)?);
+        let custom_values = many(cursor, 8, Cursor::f64)?;
+        AnyHistogram::Int(Arc::new(Histogram {
+            reset_hint,
+            schema,
+            zero_threshold,
+            zero_count,
+            count,
+            sum,
+            positive_spans,
+            positive_buckets,
+            negative_spans,
+            negative_buckets,
+            custom_values,
+        }))
+    } else {
+        let (zero_count, count, sum) = (cursor.f64()?, cursor.f64()?, cursor.f64()?);
+        let (positive_spans, positive_buckets) = (spans(cursor)?, many(cursor, 8, Cursor::f64)?);
+        let (negative_spans, negative_buckets) = (spans(cursor)?, many(cursor, 8, Cursor::f64)?);
+        let custom_values = many(cursor, 8, Cursor::f64)?;
+        AnyHistogram::Float(Arc::new(FloatHistogram {
+            reset_hint,
+            schema,
+            zero_threshold,
+            zero_count,
+            count,
+            sum,
+            positive_spans,
+            positive_buckets,
+            negative_spans,
+            negative_buckets,
+            custom_values,
+        }))
+    };
+    Ok(HistogramSample { t, st, h })
+}
+
+fn head(buf: &mut Vec<u8>, form: u8, hint: ResetHint, st: i64, schema: i32, zero_threshold: f64) {
+    let hint = match hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Reset => 1,
+        ResetHint::NotReset => 2,
+        ResetHint::Gauge => 3,
+    };
+    buf.push(form | hint << 1);
+    put_signed(buf, st);
+    put_signed(buf, i64::from(schema));
+    double(buf, zero_threshold);
+}
+
+fn side<T>(buf: &mut Vec<u8>, spans: &[Span], buckets: &[T], each: impl Fn(&mut Vec<u8>, &T)) {
+    list(buf, spans, |buf, span| {
+        put_signed(buf, i64::from(span.offset));
+        put(buf, u64::from(span.length));
+    });
+    list(buf, buckets, each);
+}
+
+fn list<T>(buf: &mut Vec<u8>, items: &[T], each: impl Fn(&mut Vec<u8>, &T)) {
+    put(buf, items.len() as u64);
+    for item in items {
+        each(buf, item);
+    }
+}
+
+fn double(buf: &mut Vec<u8>, v: f64) {
+    buf.extend_from_slice(&v.to_bits().to_le_bytes());
+}
+
+fn spans(cursor: &mut Cursor<'_>) -> Result<Vec<Span>, EntryError> {
+    many(cursor, 2, |cursor| {
+        let offset = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
+        Ok(Span { offset, length: cursor.varint_u32()? })
+    })
+}
+
+/// A counted list of items of at least `bytes_min` bytes each.
+fn many<'a, T>(
+    cursor: &mut Cursor<'a>,
+    bytes_min: usize,
+    each: impl Fn(&mut Cursor<'a>) -> Result<T, EntryError>,
+) -> Result<Vec<T>, EntryError> {
+    let n = cursor.count()?;
+    if n > (cursor.bytes.len() - cursor.at) / bytes_min {
+        return Err(EntryError::Range(cursor.at));
+    }
+    (0..n).map(|_| each(cursor)).collect()
+}
+
+const TYPES: [MetricType; 8] = [
+    MetricType::Unknown,
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+];
+
+pub(super) fn type_code(kind: MetricType) -> u8 {
+    TYPES.iter().position(|t| *t == kind).map_or(0, |at| at as u8)
+}
+
+pub(super) fn type_of(code: u8) -> Result<MetricType, EntryError> {
+    TYPES.get(usize::from(code)).copied().ok_or(EntryError::Unknown { what: "metric type", code })
+}
