@@ -80,7 +80,7 @@ impl Labels {
     fn encode<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut out = Vec::with_capacity(256);
         for (name, value) in pairs {
-            push_pair(&mut out, name, value);
+            push_label(&mut out, name.as_bytes(), value.as_bytes());
         }
         Self(Arc::from(out.as_slice()))
     }
@@ -166,17 +166,17 @@ impl LabelsBuilder {
     }
 }
 
-/// Appends one label in wire form.
-fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends one label in wire form; the caller sees to order and content.
+pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let inner = 2 + varint_len(name.len()) + varint_len(value.len()) + name.len() + value.len();
     out.push(0x0a);
     push_varint(out, inner);
     out.push(0x0a);
     push_varint(out, name.len());
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(name);
     out.push(0x12);
     push_varint(out, value.len());
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value);
 }
 
 fn varint_len(n: usize) -> usize {
@@ -343,11 +343,11 @@ mod tests {
     fn sorts_drops_empty_values_and_refuses_duplicates() {
         let mut wire = Vec::new();
         for (n, v) in [("b", "2"), ("c", ""), ("a", "1")] {
-            push_pair(&mut wire, n, v);
+            push_label(&mut wire, n.as_bytes(), v.as_bytes());
         }
         let labels = Labels::from_wire(&wire).expect("mendable");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
-        push_pair(&mut wire, "a", "3");
+        push_label(&mut wire, b"a", b"3");
         assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("a".into())));
     }
 

@@ -23,7 +23,7 @@ pub use histogram::{
     AnyHistogram, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, HistogramSample, ResetHint, Span,
 };
 pub use key::SeriesKey;
-pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME, push_label};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use outcome::{Rejection, Rejections, RetryLater, WriteOutcome};
 pub use sample::{Exemplar, FloatSample, MetricMetadata, MetricType, STALE_NAN, is_stale, prefer};
