@@ -1,4 +1,12 @@
 //! Bytes on the wire: remote write in, log records between disk and peers, frames between nodes.
 
 pub mod batch;
+pub mod entry;
+pub mod frame;
+pub mod prompb;
 pub mod record;
+pub mod rw1;
+pub mod rw2;
+pub mod snappy;
+
+pub use prompb::{DecodeError, DecodeLimits, Decoded};

@@ -1,0 +1,32 @@
+//! Prometheus's protobuf messages.
+//!
+//! Write requests are read by hand ([`crate::rw1`], [`crate::rw2`]), because a generated decoder allocates for every
+//! label. The generated-style structs in [`v1`] and [`v2`] are the other side of their differential tests and what
+//! test senders encode; [`read`] holds remote read's messages, which are small enough for prost in the server too.
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+pub(crate) mod cursor;
+mod error;
+pub(crate) mod histogram;
+mod limits;
+pub mod read;
+pub mod v1;
+pub mod v2;
+
+pub use error::DecodeError;
+pub use histogram::check as check_histogram;
+pub use limits::DecodeLimits;
+pub(crate) use limits::{BucketBudget, EXEMPLAR_LABEL_BYTES_MAX, bound};
+
+use crate::batch::Batch;
+use trireme_model::Rejections;
+
+/// A decoded write request: what can be stored, and what was refused before anyone looked at the head.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// Everything that is well formed.
+    pub batch: Batch,
+    /// Series and samples that the protocol itself forbids.
+    pub rejections: Rejections,
+}

@@ -1,0 +1,158 @@
+//! Remote write 1.0: the inflated body becomes the batch, labels stay where they are.
+//!
+//! The reader finds where each series' labels begin and end, hashes those bytes and reads the numbers; it does not
+//! look into labels. Well-behaved senders write all labels of a series next to each other, so a series is one range of
+//! the body. For any other legal order of fields the labels are copied together behind the body's end.
+//! Checking label names is the business of whoever sees a series for the first time.
+
+pub(crate) mod extras;
+pub(crate) mod labels;
+
+#[cfg(test)]
+mod tests;
+
+use trireme_model::{FloatSample, SeriesKey};
+
+use crate::batch::BatchSeries;
+use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
+use crate::prompb::{BucketBudget, DecodeError, DecodeLimits, Decoded, bound, check_histogram, histogram};
+
+use labels::LabelSpan;
+
+/// Reads an inflated `prometheus.WriteRequest`; `seed` is [`trireme_model::Tenant::seed`].
+///
+/// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
+/// stands in [`Decoded::rejections`].
+pub fn decode(body: Vec<u8>, seed: u64, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    if body.len() > u32::MAX as usize / 2 {
+        return Err(DecodeError::TooLarge { size: body.len() as u64, limit: u32::MAX as usize / 2 });
+    }
+    let mut reader = Reader {
+        body: &body,
+        seed,
+        limits,
+        moved: Vec::new(),
+        buckets_left: BucketBudget::new(limits),
+        out: Decoded::default(),
+    };
+    reader.request()?;
+    let Reader { moved, mut out, .. } = reader;
+    out.batch.label_bytes = body;
+    out.batch.label_bytes.extend_from_slice(&moved);
+    Ok(out)
+}
+
+struct Reader<'a> {
+    body: &'a [u8],
+    seed: u64,
+    limits: &'a DecodeLimits,
+    /// Label bytes of series whose labels are scattered; they follow the body in the batch.
+    moved: Vec<u8>,
+    buckets_left: BucketBudget,
+    out: Decoded,
+}
+
+impl<'a> Reader<'a> {
+    fn request(&mut self) -> Result<(), DecodeError> {
+        let mut c = Cursor::new(self.body);
+        while let Some((number, wire)) = c.field()? {
+            match number {
+                1 => self.series(c.typed_message(wire)?)?,
+                3 => {
+                    let entry = extras::metadata(c.typed_message(wire)?)?;
+                    self.out.batch.metadata.push(entry);
+                    bound(self.out.batch.metadata.len(), self.limits.metadata_max, "metadata entries")?;
+                }
+                _ => c.skip(number, wire)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
+        let batch = &self.out.batch;
+        let (samples, histograms, exemplars) =
+            (batch.samples.len(), batch.histograms.len(), batch.exemplars.len());
+        let whole = c.range();
+        let mut span = LabelSpan::default();
+        let mut bad_histograms = Vec::new();
+        loop {
+            let start = c.at();
+            let Some((number, wire)) = c.field()? else { break };
+            match number {
+                1 => {
+                    c.typed_message(wire)?;
+                    span.add(start..c.at());
+                }
+                2 => {
+                    let sample = sample(c.typed_message(wire)?)?;
+                    self.out.batch.samples.push(sample);
+                }
+                3 => {
+                    let exemplar = extras::exemplar(c.typed_message(wire)?)?;
+                    self.out.batch.exemplars.push(exemplar);
+                    bound(self.out.batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
+                }
+                4 => {
+                    let mut sample = histogram::read(c.typed_message(wire)?, false, &mut self.buckets_left)?;
+                    match check_histogram(&mut sample) {
+                        Ok(()) => self.out.batch.histograms.push(sample),
+                        Err(why) => bad_histograms.push(why),
+                    }
+                }
+                _ => c.skip(number, wire)?,
+            }
+        }
+        let batch = &self.out.batch;
+        let have = batch.samples.len() + batch.histograms.len() + bad_histograms.len();
+        bound(have, self.limits.samples_max, "samples")?;
+        let labels = span.settle(self.body, whole, &mut self.moved)?;
+        let series = BatchSeries {
+            key: SeriesKey(0),
+            labels,
+            samples: samples as u32..batch.samples.len() as u32,
+            histograms: histograms as u32..batch.histograms.len() as u32,
+            exemplars: exemplars as u32..batch.exemplars.len() as u32,
+        };
+        self.keep(series, span.count, bad_histograms)
+    }
+
+    /// Appends the series to the batch, unless it is over a bound of its own or carries nothing.
+    fn keep(&mut self, mut series: BatchSeries, labels: usize, bad: Vec<String>) -> Result<(), DecodeError> {
+        let batch = &mut self.out.batch;
+        let raw = labels::bytes(self.body, &self.moved, &series.labels);
+        let carried = series.samples.len() + series.histograms.len() + series.exemplars.len();
+        let rejections = &mut self.out.rejections;
+        for why in bad {
+            rejections.add("invalid histogram", 1, || format!("{}: {why}", labels::display(raw)));
+        }
+        if let Some((reason, detail)) = labels::over_bound(labels, raw.len(), self.limits) {
+            rejections.add(reason, carried.max(1) as u64, || format!("{}: {detail}", labels::display(raw)));
+            batch.samples.truncate(series.samples.start as usize);
+            batch.histograms.truncate(series.histograms.start as usize);
+            batch.exemplars.truncate(series.exemplars.start as usize);
+            return Ok(());
+        }
+        if carried == 0 {
+            return Ok(());
+        }
+        series.key = SeriesKey::of(self.seed, raw);
+        batch.series.push(series);
+        bound(batch.series.len(), self.limits.series_max, "series")
+    }
+}
+
+/// Reads a `Sample`; nearly all have the shape value, timestamp.
+#[inline]
+fn sample(mut c: Cursor<'_>) -> Result<FloatSample, DecodeError> {
+    let mut sample = FloatSample { t: 0, v: 0.0 };
+    while let Some((number, wire)) = c.field()? {
+        match (number, wire) {
+            (1, FIXED64) => sample.v = f64::from_bits(c.fixed64()?),
+            (2, VARINT) => sample.t = c.varint()? as i64,
+            (1 | 2, _) => return Err(c.error("a known field has another wire type")),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok(sample)
+}

@@ -1,0 +1,64 @@
+//! Exemplars and metadata: rare next to samples, so they are read into owned form.
+
+use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType};
+
+use super::labels::LabelSpan;
+use crate::prompb::DecodeError;
+use crate::prompb::cursor::Cursor;
+
+/// Reads an `Exemplar`. Labels that are not a label set are dropped; exemplars never fail a request.
+pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Exemplar, DecodeError> {
+    let (whole, body) = (c.range(), c.buffer());
+    let mut span = LabelSpan::default();
+    let (mut v, mut t) = (0.0, 0);
+    loop {
+        let start = c.at();
+        let Some((number, wire)) = c.field()? else { break };
+        match number {
+            1 => {
+                c.typed_message(wire)?;
+                span.add(start..c.at());
+            }
+            2 => v = c.typed_double(wire)?,
+            3 => t = c.typed_varint(wire)? as i64,
+            _ => c.skip(number, wire)?,
+        }
+    }
+    let mut moved = Vec::new();
+    let range = span.settle(body, whole, &mut moved)?;
+    let raw = super::labels::bytes(body, &moved, &range);
+    Ok(Exemplar { labels: Labels::from_wire(raw).unwrap_or_else(|_| Labels::empty()), v, t })
+}
+
+/// Reads a `MetricMetadata` as family name and content. Text that is not UTF-8 has its bad bytes replaced.
+pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), DecodeError> {
+    let (mut name, mut metadata) = (String::new(), MetricMetadata::default());
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => metadata.kind = metric_type(c.typed_varint(wire)?),
+            2 => name = text(c.typed_message(wire)?),
+            4 => metadata.help = text(c.typed_message(wire)?),
+            5 => metadata.unit = text(c.typed_message(wire)?),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok((name, metadata))
+}
+
+/// The type of both protocol versions' enums.
+pub(crate) fn metric_type(n: u64) -> MetricType {
+    match n as i32 {
+        1 => MetricType::Counter,
+        2 => MetricType::Gauge,
+        3 => MetricType::Histogram,
+        4 => MetricType::GaugeHistogram,
+        5 => MetricType::Summary,
+        6 => MetricType::Info,
+        7 => MetricType::StateSet,
+        _ => MetricType::Unknown,
+    }
+}
+
+fn text(c: Cursor<'_>) -> String {
+    String::from_utf8_lossy(c.rest()).into_owned()
+}

@@ -1,0 +1,236 @@
+//! Remote write 2.0: labels are references into a string table, so label bytes are built, in canonical form.
+//!
+//! A string may be referenced any number of times; what the references expand to is bounded separately from the
+//! body. Wrong references concern their series only, as in Prometheus's receiver; the rest of the request counts.
+
+mod labels;
+mod metadata;
+mod symbols;
+
+#[cfg(test)]
+mod tests;
+
+use trireme_model::{Exemplar, FloatSample, SeriesKey};
+
+use crate::batch::BatchSeries;
+use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
+use crate::prompb::{
+    BucketBudget, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, bound, check_histogram,
+    histogram,
+};
+use crate::rw1::labels as shown;
+
+use labels::LabelBuilder;
+use metadata::MetadataSet;
+use symbols::Symbols;
+
+/// Reads an inflated `io.prometheus.write.v2.Request`; `seed` is [`trireme_model::Tenant::seed`].
+///
+/// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
+/// stands in [`Decoded::rejections`].
+pub fn decode(body: &[u8], seed: u64, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    // The table may stand behind the series that use it.
+    let (symbols, series) = symbols::split(body, limits)?;
+    let mut reader = Reader {
+        symbols,
+        seed,
+        limits,
+        builder: LabelBuilder::default(),
+        refs: Vec::new(),
+        metadata: MetadataSet::default(),
+        buckets_left: BucketBudget::new(limits),
+        out: Decoded::default(),
+    };
+    for range in series {
+        reader.series(Cursor::over(body, range))?;
+    }
+    let Reader { metadata, mut out, .. } = reader;
+    out.batch.metadata = metadata.finish();
+    if out.batch.start_timestamps.iter().all(|st| *st == 0) {
+        out.batch.start_timestamps = Vec::new();
+    }
+    Ok(out)
+}
+
+struct Reader<'a> {
+    symbols: Symbols<'a>,
+    seed: u64,
+    limits: &'a DecodeLimits,
+    builder: LabelBuilder<'a>,
+    refs: Vec<u32>,
+    metadata: MetadataSet<'a>,
+    buckets_left: BucketBudget,
+    out: Decoded,
+}
+
+/// Lengths of the batch's vectors before a series.
+#[derive(Clone, Copy)]
+struct Mark {
+    samples: usize,
+    histograms: usize,
+    exemplars: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
+        let mark = self.mark();
+        self.refs.clear();
+        let mut metadata = None;
+        let mut bad_histograms = Vec::new();
+        let mut bad_exemplars = 0u64;
+        while let Some((number, wire)) = c.field()? {
+            match number {
+                1 => read_refs(&mut self.refs, &mut c, wire)?,
+                2 => {
+                    let (sample, st) = sample(c.typed_message(wire)?)?;
+                    self.out.batch.samples.push(sample);
+                    self.out.batch.start_timestamps.push(st);
+                }
+                3 => {
+                    let mut sample = histogram::read(c.typed_message(wire)?, true, &mut self.buckets_left)?;
+                    match check_histogram(&mut sample) {
+                        Ok(()) => self.out.batch.histograms.push(sample),
+                        Err(why) => bad_histograms.push(why),
+                    }
+                }
+                4 => match self.exemplar(c.typed_message(wire)?)? {
+                    Some(exemplar) => self.out.batch.exemplars.push(exemplar),
+                    None => bad_exemplars += 1,
+                },
+                5 => metadata::read(c.typed_message(wire)?, metadata.get_or_insert_default())?,
+                _ => c.skip(number, wire)?,
+            }
+        }
+        let have = self.out.batch.samples.len() + self.out.batch.histograms.len() + bad_histograms.len();
+        bound(have, self.limits.samples_max, "samples")?;
+        bound(self.out.batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
+        self.keep(mark, metadata, bad_histograms, bad_exemplars)
+    }
+
+    /// Builds the labels and appends the series to the batch, or counts it as rejected.
+    fn keep(
+        &mut self,
+        mark: Mark,
+        metadata: Option<metadata::Refs>,
+        bad: Vec<String>,
+        bad_exemplars: u64,
+    ) -> Result<(), DecodeError> {
+        let floats = self.out.batch.samples.len() - mark.samples;
+        let histograms = self.out.batch.histograms.len() - mark.histograms + bad.len();
+        let start = self.out.batch.label_bytes.len();
+        let (labels_max, bytes_max) =
+            (self.limits.labels_per_series_max, self.limits.label_bytes_per_series_max);
+        let label_bytes = &mut self.out.batch.label_bytes;
+        let built = self.builder.build(&self.symbols, &self.refs, label_bytes, labels_max, bytes_max);
+        let rejections = &mut self.out.rejections;
+        let refused = match built {
+            Err(e) => Some((e.reason(), e.to_string())),
+            Ok(()) => {
+                let raw = &self.out.batch.label_bytes[start..];
+                for why in bad {
+                    rejections.add("invalid histogram", 1, || format!("{}: {why}", shown::display(raw)));
+                }
+                if bad_exemplars > 0 {
+                    rejections.add("bad symbol reference", bad_exemplars, || {
+                        format!("{}: labels of an exemplar", shown::display(raw))
+                    });
+                }
+                match (floats, histograms) {
+                    (0, 0) => Some(("no samples", format!("{} has no sample", shown::display(raw)))),
+                    (0, _) | (_, 0) => None,
+                    _ => Some((
+                        "samples and histograms in one series",
+                        format!("{} has both", shown::display(raw)),
+                    )),
+                }
+            }
+        };
+        if let Some((reason, example)) = refused {
+            let batch = &self.out.batch;
+            let carried =
+                floats + (batch.histograms.len() - mark.histograms) + batch.exemplars.len() - mark.exemplars;
+            rejections.add(reason, carried.max(1) as u64, || example);
+            self.undo(mark, start);
+            return Ok(());
+        }
+        let batch = &mut self.out.batch;
+        bound(batch.label_bytes.len(), self.limits.label_bytes_max, "bytes of labels")?;
+        let raw = &batch.label_bytes[start..];
+        let series = BatchSeries {
+            key: SeriesKey::of(self.seed, raw),
+            labels: start as u32..batch.label_bytes.len() as u32,
+            samples: mark.samples as u32..batch.samples.len() as u32,
+            histograms: mark.histograms as u32..batch.histograms.len() as u32,
+            exemplars: mark.exemplars as u32..batch.exemplars.len() as u32,
+        };
+        batch.series.push(series);
+        if let (Some(refs), Some(name)) = (metadata, self.builder.metric_name()) {
+            self.metadata.add(name, refs, &self.symbols, self.limits);
+        }
+        bound(batch.series.len(), self.limits.series_max, "series")
+    }
+
+    fn mark(&self) -> Mark {
+        let batch = &self.out.batch;
+        Mark {
+            samples: batch.samples.len(),
+            histograms: batch.histograms.len(),
+            exemplars: batch.exemplars.len(),
+        }
+    }
+
+    fn undo(&mut self, mark: Mark, label_bytes: usize) {
+        let batch = &mut self.out.batch;
+        batch.samples.truncate(mark.samples);
+        batch.start_timestamps.truncate(mark.samples);
+        batch.histograms.truncate(mark.histograms);
+        batch.exemplars.truncate(mark.exemplars);
+        batch.label_bytes.truncate(label_bytes);
+    }
+
+    /// Reads an `Exemplar`; `None` if its labels are not a label set.
+    fn exemplar(&mut self, mut c: Cursor<'a>) -> Result<Option<Exemplar>, DecodeError> {
+        let (mut refs, mut v, mut t) = (Vec::new(), 0.0, 0);
+        while let Some((number, wire)) = c.field()? {
+            match number {
+                1 => read_refs(&mut refs, &mut c, wire)?,
+                2 => v = c.typed_double(wire)?,
+                3 => t = c.typed_varint(wire)? as i64,
+                _ => c.skip(number, wire)?,
+            }
+        }
+        let mut raw = Vec::new();
+        let built = self.builder.build(
+            &self.symbols,
+            &refs,
+            &mut raw,
+            self.limits.labels_per_series_max,
+            EXEMPLAR_LABEL_BYTES_MAX,
+        );
+        let labels = built.ok().and_then(|()| trireme_model::Labels::from_wire(&raw).ok());
+        Ok(labels.map(|labels| Exemplar { labels, v, t }))
+    }
+}
+
+fn read_refs(refs: &mut Vec<u32>, c: &mut Cursor<'_>, wire: u8) -> Result<(), DecodeError> {
+    c.repeated(wire, VARINT, |n| {
+        refs.push(n as u32);
+        Ok(())
+    })
+}
+
+/// Reads a `Sample` and its start timestamp.
+#[inline]
+fn sample(mut c: Cursor<'_>) -> Result<(FloatSample, i64), DecodeError> {
+    let (mut sample, mut st) = (FloatSample { t: 0, v: 0.0 }, 0);
+    while let Some((number, wire)) = c.field()? {
+        match (number, wire) {
+            (1, FIXED64) => sample.v = f64::from_bits(c.fixed64()?),
+            (2, VARINT) => sample.t = c.varint()? as i64,
+            (3, VARINT) => st = c.varint()? as i64,
+            (1..=3, _) => return Err(c.error("a known field has another wire type")),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok((sample, st))
+}

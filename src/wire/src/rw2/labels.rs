@@ -1,0 +1,91 @@
+//! From references to canonical label bytes.
+
+use trireme_model::{METRIC_NAME, push_label};
+
+use super::symbols::Symbols;
+
+/// Why references are not a label set.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum RefsError {
+    #[error("{0} label references; they must come in pairs")]
+    Odd(usize),
+    #[error("label reference {0} is outside the symbol table")]
+    OutOfRange(u32),
+    #[error("a label name is empty")]
+    EmptyName,
+    #[error("label {0:?} occurs twice")]
+    Duplicate(String),
+    #[error("{0} labels, the limit is {1}")]
+    TooMany(usize, usize),
+    #[error("over {0} bytes of labels")]
+    TooLong(usize),
+}
+
+impl RefsError {
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Odd(_) | Self::OutOfRange(_) => "bad symbol reference",
+            Self::EmptyName => "empty label name",
+            Self::Duplicate(_) => "duplicate label",
+            Self::TooMany(..) => "too many labels",
+            Self::TooLong(_) => "labels too long",
+        }
+    }
+}
+
+/// Scratch space that is used again for each series.
+#[derive(Default)]
+pub(crate) struct LabelBuilder<'a> {
+    pairs: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> LabelBuilder<'a> {
+    /// Appends the label set of `refs` to `out`: sorted, without empty values. On error `out` is as it was.
+    pub(crate) fn build(
+        &mut self,
+        symbols: &Symbols<'a>,
+        refs: &[u32],
+        out: &mut Vec<u8>,
+        labels_max: usize,
+        bytes_max: usize,
+    ) -> Result<(), RefsError> {
+        self.pairs.clear();
+        let (pairs, rest) = refs.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(RefsError::Odd(refs.len()));
+        }
+        if pairs.len() > labels_max {
+            return Err(RefsError::TooMany(pairs.len(), labels_max));
+        }
+        let mut sorted = true;
+        let mut bytes = 0;
+        for [name, value] in pairs {
+            let text = |r: u32| symbols.get(r).ok_or(RefsError::OutOfRange(r));
+            let (name, value) = (text(*name)?, text(*value)?);
+            if name.is_empty() {
+                return Err(RefsError::EmptyName);
+            }
+            sorted &= self.pairs.last().is_none_or(|(last, _)| *last < name);
+            bytes += name.len() + value.len();
+            self.pairs.push((name, value));
+        }
+        if bytes > bytes_max {
+            return Err(RefsError::TooLong(bytes_max));
+        }
+        if !sorted {
+            self.pairs.sort_unstable_by_key(|(name, _)| *name);
+            if let Some(twice) = self.pairs.windows(2).find(|w| w[0].0 == w[1].0) {
+                return Err(RefsError::Duplicate(String::from_utf8_lossy(twice[0].0).into_owned()));
+            }
+        }
+        for (name, value) in self.pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            push_label(out, name, value);
+        }
+        Ok(())
+    }
+
+    /// Metric name of the set that was built last.
+    pub(crate) fn metric_name(&self) -> Option<&'a [u8]> {
+        self.pairs.iter().find(|(name, _)| *name == METRIC_NAME.as_bytes()).map(|(_, value)| *value)
+    }
+}
