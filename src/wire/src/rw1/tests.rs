@@ -84,6 +84,8 @@ proptest! {
             Ok(want) => compare(&got.expect("prost reads it"), &want),
             // The reader does not look into labels; whoever sees the series first refuses these.
             Err(e) if e.to_string().contains("UTF-8") || e.to_string().contains(".labels: ") => {}
+            // Field 17 is unknown to version 1; the structs share one histogram message.
+            Err(e) if e.to_string().contains("Histogram.start_timestamp") => {}
             Err(e) => prop_assert!(got.is_err(), "prost refuses: {}", e),
         }
     }
