@@ -3,7 +3,25 @@
 //! The shape follows Prometheus: a schema decides the bucket bounds (exponential -4..=8, or -53 with
 //! `custom_values` as upper bounds), spans say which buckets are there.
 
+mod arithmetic;
+mod bounds;
+mod bucket;
+mod convert;
+mod display;
+mod equality;
+mod flat;
+mod reset;
+mod sum;
+mod trim;
+mod validate;
+
 use std::sync::Arc;
+
+pub use arithmetic::{AddOutcome, HistogramError};
+pub use bucket::{Bucket, Buckets};
+pub use display::format_float;
+pub use sum::{HistogramSum, kahan_add};
+pub use validate::HistogramInvalid;
 
 /// Schema of histograms with custom bucket bounds.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;

@@ -16,15 +16,21 @@ mod key;
 mod labels;
 mod matcher;
 mod outcome;
+mod quote;
+mod regexp;
 mod sample;
 mod tenant;
 
 pub use histogram::{
-    AnyHistogram, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, HistogramSample, ResetHint, Span,
+    AddOutcome, AnyHistogram, Bucket, Buckets, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram,
+    HistogramError, HistogramInvalid, HistogramSample, HistogramSum, ResetHint, Span, format_float,
+    kahan_add,
 };
 pub use key::SeriesKey;
 pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME, push_label};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use outcome::{Rejection, Rejections, RetryLater, WriteOutcome};
+pub use quote::{is_plain_label_name, quote};
+pub use regexp::{Regexp, RegexpError};
 pub use sample::{Exemplar, FloatSample, MetricMetadata, MetricType, STALE_NAN, is_stale, prefer};
 pub use tenant::{Tenant, TenantError};

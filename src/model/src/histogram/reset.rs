@@ -1,0 +1,100 @@
+//! Detection of counter resets.
+
+use super::bounds::upper_bound;
+use super::flat::Flat;
+use super::{FloatHistogram, ResetHint};
+
+impl FloatHistogram {
+    /// True if a counter of this kind must have been reset between `previous` and this sample.
+    ///
+    /// The hint decides if it says anything. Otherwise: any count (not the sum) went down, a populated bucket is
+    /// gone, the resolution became finer, or the zero bucket became narrower or now cuts a populated bucket.
+    pub fn detect_reset(&self, previous: &Self) -> bool {
+        match self.reset_hint {
+            ResetHint::Reset => return true,
+            ResetHint::NotReset => return false,
+            ResetHint::Unknown | ResetHint::Gauge => {}
+        }
+        if self.count < previous.count {
+            return true;
+        }
+        if self.uses_custom_buckets() {
+            return !previous.uses_custom_buckets() || self.custom_buckets_fell(previous);
+        }
+        if self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
+            return true;
+        }
+        if previous.uses_custom_buckets() {
+            return true;
+        }
+        let mut before = Flat::of(previous, |c| c);
+        let (zero, threshold) = before.zero_bucket_for(self.zero_threshold);
+        if threshold != self.zero_threshold || self.zero_count < zero {
+            return true;
+        }
+        before.widen_zero_bucket(self.zero_threshold);
+        before.reduce(self.schema);
+        let outside = |i: i32| upper_bound(i.wrapping_sub(1), self.schema, &[]) >= self.zero_threshold;
+        fell(&mut self.positive().filter(|(i, _)| outside(*i)), &before.positive)
+            || fell(&mut self.negative().filter(|(i, _)| outside(*i)), &before.negative)
+    }
+
+    fn custom_buckets_fell(&self, previous: &Self) -> bool {
+        if self.custom_values == previous.custom_values {
+            let before: Vec<_> = previous.positive().collect();
+            return fell(&mut self.positive(), &before);
+        }
+        let (mut now, mut before) = (Flat::of(self, |c| c), Flat::of(previous, |c| c));
+        now.unify(&mut before);
+        fell(&mut now.positive.iter().copied(), &before.positive)
+    }
+}
+
+/// True if a populated bucket of `before` is missing or has a lower count in `now`.
+fn fell(now: &mut dyn Iterator<Item = (i32, f64)>, before: &[(i32, f64)]) -> bool {
+    let mut current = now.next();
+    for (index, count) in before {
+        while current.is_some_and(|(i, _)| i < *index) {
+            current = now.next();
+        }
+        let gone_or_less = match current {
+            Some((i, c)) if i == *index => c < *count,
+            _ => *count != 0.0,
+        };
+        if gone_or_less {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Span;
+
+    fn h(schema: i32, counts: &[f64]) -> FloatHistogram {
+        FloatHistogram {
+            schema,
+            count: counts.iter().sum(),
+            zero_threshold: 0.1,
+            positive_spans: vec![Span { offset: 0, length: counts.len() as u32 }],
+            positive_buckets: counts.to_vec(),
+            ..FloatHistogram::default()
+        }
+    }
+
+    #[test]
+    fn finds_resets_in_buckets_counts_and_layout() {
+        assert!(!h(0, &[1.0, 2.0]).detect_reset(&h(0, &[1.0, 2.0])));
+        assert!(!h(0, &[1.0, 2.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])));
+        assert!(h(0, &[3.0, 1.0]).detect_reset(&h(0, &[1.0, 2.0])), "a bucket fell");
+        assert!(h(0, &[1.0]).detect_reset(&h(0, &[1.0, 2.0])), "the count fell");
+        assert!(h(1, &[9.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])), "finer resolution");
+        assert!(!h(0, &[9.0, 9.0]).detect_reset(&h(1, &[1.0, 1.0, 1.0])), "coarser resolution");
+        let wide = FloatHistogram { zero_threshold: 0.7, ..h(0, &[9.0, 9.0]) };
+        assert!(wide.detect_reset(&h(0, &[1.0, 2.0])), "the zero bucket cuts (0.5, 1]");
+        let reset = FloatHistogram { reset_hint: ResetHint::Reset, ..h(0, &[9.0]) };
+        assert!(reset.detect_reset(&h(0, &[1.0])));
+    }
+}
