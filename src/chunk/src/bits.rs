@@ -68,6 +68,11 @@ impl<'a> BitReader<'a> {
         Ok(value)
     }
 
+    /// Bits not read yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() * 8 - self.position()
+    }
+
     /// Reads `n` bits, at most 64.
     #[inline]
     pub(crate) fn bits(&mut self, n: u32) -> Result<u64, ChunkError> {
@@ -162,7 +167,49 @@ pub(crate) fn push_bits(buf: &mut Vec<u8>, len: &mut u32, value: u128, n: u32) {
     *len += n;
 }
 
-/// Appends an LEB128 number; returns nothing, a byte at a time.
+/// A growing bit stream of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct BitWriter {
+    bytes: Vec<u8>,
+    len: u32,
+}
+
+impl BitWriter {
+    /// A stream that opens with `header`.
+    pub(crate) fn with_header(header: &[u8]) -> Self {
+        Self { bytes: header.to_vec(), len: header.len() as u32 * 8 }
+    }
+
+    /// Continues an existing stream of `len` bits, which fill `bytes` up to its last byte.
+    pub(crate) fn resume(bytes: &[u8], len: u32) -> Self {
+        debug_assert_eq!(bytes.len(), len.div_ceil(8) as usize);
+        Self { bytes: bytes.to_vec(), len }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, value: u128, n: u32) {
+        push_bits(&mut self.bytes, &mut self.len, value, n);
+    }
+
+    pub(crate) fn varint(&mut self, value: i64) {
+        push_varint(&mut self.bytes, &mut self.len, value);
+    }
+
+    pub(crate) fn uvarint(&mut self, value: u64) {
+        push_uvarint(&mut self.bytes, &mut self.len, value);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The header bytes, to be changed in place.
+    pub(crate) fn header(&mut self) -> &mut [u8; 3] {
+        self.bytes.first_chunk_mut().expect("BUG: stream without a header")
+    }
+}
+
+/// Appends an LEB128 number.
 pub(crate) fn push_uvarint(buf: &mut Vec<u8>, len: &mut u32, mut value: u64) {
     while value >= 0x80 {
         push_bits(buf, len, u128::from(value as u8 | 0x80), 8);

@@ -22,6 +22,9 @@ pub enum ChunkError {
     /// The chunk has another encoding than the caller asked for.
     #[error("chunk has encoding {0}, which holds another kind of samples")]
     WrongEncoding(u8),
+    /// A histogram that no chunk can hold.
+    #[error("histogram is not valid: {0}")]
+    BadHistogram(&'static str),
     /// A chunk counts its samples in 16 bits.
     #[error("chunk is full: {0} samples")]
     Full(u16),
@@ -32,7 +35,7 @@ impl ChunkError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Truncated(_) | Self::Malformed { .. } | Self::UnknownEncoding(_) => ErrorKind::Corrupt,
-            Self::WrongEncoding(_) | Self::Full(_) => ErrorKind::Invalid,
+            Self::WrongEncoding(_) | Self::BadHistogram(_) | Self::Full(_) => ErrorKind::Invalid,
         }
     }
 }

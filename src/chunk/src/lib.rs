@@ -18,8 +18,14 @@
 mod bits;
 mod encoding;
 mod error;
+mod histogram;
+mod start;
+mod varbit;
 mod xor;
+mod xor2;
 
 pub use encoding::Encoding;
 pub use error::ChunkError;
+pub use histogram::{Appended, HistogramAppender, decode_histograms};
 pub use xor::{XorAppender, XorIterator, decode_into};
+pub use xor2::{Xor2Appender, decode_xor2_into};

@@ -9,6 +9,7 @@
 mod decode;
 
 pub use decode::{XorIterator, decode_into};
+pub(crate) use decode::{read_reused, read_window, read_xor};
 
 use crate::ChunkError;
 use crate::bits::{fits, push_bits, push_uvarint, push_varint};
@@ -180,22 +181,37 @@ pub(crate) fn time_code(dod: i64) -> (u128, u32) {
     }
 }
 
+/// How the XOR of two neighbouring values is to be written.
+pub(crate) enum Window {
+    /// Its bits inside the last window: bits and their number.
+    Reused(u64, u32),
+    /// A new window: 11 bits of header (leading 5, significant 6), bits and their number.
+    New(u64, u64, u32),
+}
+
+/// Chooses the window for `delta`, which is not 0, and updates it.
+#[inline]
+pub(crate) fn window(delta: u64, leading: &mut u8, trailing: &mut u8) -> Window {
+    let new_leading = delta.leading_zeros().min(31) as u8;
+    let new_trailing = delta.trailing_zeros() as u8;
+    if *leading != NO_WINDOW && new_leading >= *leading && new_trailing >= *trailing {
+        return Window::Reused(delta >> *trailing, 64 - u32::from(*leading) - u32::from(*trailing));
+    }
+    (*leading, *trailing) = (new_leading, new_trailing);
+    let n = 64 - u32::from(new_leading) - u32::from(new_trailing);
+    Window::New(u64::from(new_leading) << 6 | u64::from(n & 63), delta >> new_trailing, n)
+}
+
 /// Code of `delta`, the XOR of two neighbouring values, and its length, at most 77 bits; updates the window.
 #[inline]
 pub(crate) fn xor_code(delta: u64, leading: &mut u8, trailing: &mut u8) -> (u128, u32) {
     if delta == 0 {
         return (0, 1);
     }
-    let new_leading = delta.leading_zeros().min(31) as u8;
-    let new_trailing = delta.trailing_zeros() as u8;
-    if *leading != NO_WINDOW && new_leading >= *leading && new_trailing >= *trailing {
-        let n = 64 - u32::from(*leading) - u32::from(*trailing);
-        return (0b10 << n | u128::from(delta >> *trailing), 2 + n);
+    match window(delta, leading, trailing) {
+        Window::Reused(bits, n) => (0b10 << n | u128::from(bits), 2 + n),
+        Window::New(header, bits, n) => ((0b11 << 11 | u128::from(header)) << n | u128::from(bits), 13 + n),
     }
-    (*leading, *trailing) = (new_leading, new_trailing);
-    let n = 64 - u32::from(new_leading) - u32::from(new_trailing);
-    let head = 0b11 << 11 | u128::from(new_leading) << 6 | u128::from(n & 63);
-    (head << n | u128::from(delta >> new_trailing), 13 + n)
 }
 
 #[cfg(test)]

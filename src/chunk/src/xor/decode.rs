@@ -116,22 +116,42 @@ pub(crate) fn read_xor(
     trailing: &mut u8,
 ) -> Result<u64, ChunkError> {
     match reader.ones(2)? {
-        0 => return Ok(0),
-        // Prometheus reuses a window of all 64 bits when it reopens a chunk that never had one.
-        1 if *leading == NO_WINDOW => (*leading, *trailing) = (0, 0),
-        1 => {}
-        _ => {
-            let header = reader.short(11)?;
-            let (new_leading, significant) = ((header >> 6) as u8, (header & 63) as u8);
-            let significant = if significant == 0 { 64 } else { significant };
-            if new_leading + significant > 64 {
-                return Err(reader.malformed("more than 64 bits in a value"));
-            }
-            (*leading, *trailing) = (new_leading, 64 - new_leading - significant);
-        }
+        0 => Ok(0),
+        1 => read_reused(reader, leading, trailing),
+        _ => read_window(reader, leading, trailing),
+    }
+}
+
+/// Reads bits inside the last window.
+#[inline]
+pub(crate) fn read_reused(
+    reader: &mut BitReader<'_>,
+    leading: &mut u8,
+    trailing: &mut u8,
+) -> Result<u64, ChunkError> {
+    // Prometheus reuses a window of all 64 bits when it reopens a chunk that never had one.
+    if *leading == NO_WINDOW {
+        (*leading, *trailing) = (0, 0);
     }
     let n = 64 - u32::from(*leading) - u32::from(*trailing);
     Ok(reader.bits(n)? << *trailing)
+}
+
+/// Reads a new window and the bits inside.
+#[inline]
+pub(crate) fn read_window(
+    reader: &mut BitReader<'_>,
+    leading: &mut u8,
+    trailing: &mut u8,
+) -> Result<u64, ChunkError> {
+    let header = reader.short(11)?;
+    let (new_leading, significant) = ((header >> 6) as u8, (header & 63) as u8);
+    let significant = if significant == 0 { 64 } else { significant };
+    if new_leading + significant > 64 {
+        return Err(reader.malformed("more than 64 bits in a value"));
+    }
+    (*leading, *trailing) = (new_leading, 64 - new_leading - significant);
+    Ok(reader.bits(u32::from(significant))? << *trailing)
 }
 
 /// Appends all samples of a float chunk to `times` (ms) and `values`; both stay as they were on an error.
