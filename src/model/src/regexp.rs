@@ -1,0 +1,139 @@
+//! Regular expressions with the meaning that Go's `regexp` (RE2) gives them in Prometheus.
+//!
+//! A pattern is anchored at both ends, `.` matches line ends too, `\d`, `\w`, `\s` and `\b` know ASCII only.
+//! [`translate`] rewrites it for the `regex` crate, [`shape`] finds the simple cases that need no automaton.
+
+mod shape;
+mod translate;
+
+use std::sync::Arc;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use shape::Shape;
+
+/// Longest pattern accepted, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1 << 18;
+/// Bound of a compiled pattern's program in memory, in bytes.
+const PROGRAM_BYTES_MAX: usize = 16 << 20;
+
+/// Why a pattern is not a regular expression; the texts are those of Go.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+#[error("error parsing regexp: {0}")]
+pub struct RegexpError(pub String);
+
+/// A compiled, anchored pattern. Clones share the program.
+#[derive(Clone)]
+pub struct Regexp(Arc<Inner>);
+
+struct Inner {
+    source: Box<str>,
+    shape: Shape,
+    prefix: Box<str>,
+    suffix: Box<str>,
+    regex: Regex,
+}
+
+impl Regexp {
+    /// Compiles `pattern`, which is written in Go's syntax.
+    pub fn new(pattern: &str) -> Result<Self, RegexpError> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(RegexpError(format!("expression larger than {PATTERN_BYTES_MAX} bytes")));
+        }
+        let translated = translate::translate(pattern).map_err(RegexpError)?;
+        let too_large = || RegexpError("expression too large".to_owned());
+        let hir = regex_syntax::ParserBuilder::new()
+            .utf8(false)
+            .dot_matches_new_line(true)
+            .nest_limit(translate::DEPTH_MAX as u32 * 2 + 10)
+            .build()
+            .parse(&translated)
+            .map_err(|e| RegexpError(last_line(&e.to_string())))?;
+        let analysed = shape::analyse(&hir);
+        let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
+            .size_limit(PROGRAM_BYTES_MAX)
+            .nest_limit(translate::DEPTH_MAX as u32 * 2 + 20)
+            .build()
+            .map_err(|e| match e {
+                regex::Error::Syntax(text) => RegexpError(last_line(&text)),
+                _ => too_large(),
+            })?;
+        let shape::Analysis { shape, prefix, suffix } = analysed;
+        Ok(Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, regex })))
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0.source
+    }
+
+    /// True if the whole of `value` matches.
+    pub fn is_match(&self, value: &str) -> bool {
+        let inner = &*self.0;
+        match &inner.shape {
+            Shape::Any => true,
+            Shape::NonEmpty => !value.is_empty(),
+            Shape::Set(set) => set.binary_search_by(|v| (**v).cmp(value)).is_ok(),
+            Shape::Prefix { literal, more } => {
+                value.strip_prefix(&**literal).is_some_and(|rest| !more || !rest.is_empty())
+            }
+            Shape::Suffix { literal, more } => {
+                value.strip_suffix(&**literal).is_some_and(|rest| !more || !rest.is_empty())
+            }
+            Shape::Contains(literal) => value.contains(&**literal),
+            Shape::General => {
+                value.len() >= inner.prefix.len().max(inner.suffix.len())
+                    && value.starts_with(&*inner.prefix)
+                    && value.ends_with(&*inner.suffix)
+                    && inner.regex.is_match(value.as_bytes())
+            }
+        }
+    }
+
+    /// All strings the pattern matches, sorted, if they are few and can be listed; `a|b|c` is the usual case.
+    pub fn set_matches(&self) -> Option<&[Box<str>]> {
+        match &self.0.shape {
+            Shape::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// A string every match starts with; may be empty.
+    pub fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    /// A string every match ends with; may be empty.
+    pub fn suffix(&self) -> &str {
+        &self.0.suffix
+    }
+
+    /// True if every string matches.
+    pub fn matches_everything(&self) -> bool {
+        matches!(self.0.shape, Shape::Any)
+    }
+
+    /// If all of `value` matches, `template` with `$1`, `${1}`, `$name` and `${name}` replaced by what the groups
+    /// matched (nothing for groups that do not exist) and `$$` by `$`.
+    pub fn expand(&self, value: &str, template: &str) -> Option<String> {
+        let captures = self.0.regex.captures(value.as_bytes())?;
+        let mut out = Vec::with_capacity(template.len() + value.len());
+        captures.expand(template.as_bytes(), &mut out);
+        // Groups end between characters, because the pattern consumes whole characters only.
+        Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+}
+
+/// The error of the `regex` crates spans lines and ends with the reason.
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or(text).trim_start_matches("error: ").to_owned()
+}
+
+impl std::fmt::Debug for Regexp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Regexp({:?})", self.0.source)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What can be said about a pattern without running it.
+
+use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
+
+/// Most strings a pattern is listed as.
+const SET_MAX: usize = 256;
+
+/// Kinds of patterns that are matched without an automaton.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `.*`
+    Any,
+    /// `.+`
+    NonEmpty,
+    /// `a|b`, `a`, `a(b|c)`, `a[bc]`: the strings, sorted.
+    Set(Box<[Box<str>]>),
+    /// `a.*`, and with `more` `a.+`.
+    Prefix { literal: Box<str>, more: bool },
+    /// `.*a`, and with `more` `.+a`.
+    Suffix { literal: Box<str>, more: bool },
+    /// `.*a.*`
+    Contains(Box<str>),
+    /// Anything else.
+    General,
+}
+
+/// A pattern's shape and what all its matches start and end with.
+pub(super) struct Analysis {
+    pub(super) shape: Shape,
+    pub(super) prefix: Box<str>,
+    pub(super) suffix: Box<str>,
+}
+
+/// Looks at a parsed pattern.
+pub(super) fn analyse(hir: &Hir) -> Analysis {
+    let parts = flatten(hir);
+    let literal_of = |parts: &[&Hir]| enumerate_parts(parts, 1).and_then(|mut v| v.pop());
+    let leading = parts.iter().take_while(|p| is_literal(p)).count();
+    let trailing = parts[leading..].iter().rev().take_while(|p| is_literal(p)).count();
+    let prefix = literal_of(&parts[..leading]).unwrap_or_default();
+    let suffix = if leading == parts.len() {
+        prefix.clone()
+    } else {
+        literal_of(&parts[parts.len() - trailing..]).unwrap_or_default()
+    };
+    let shape = shape_of(&parts, leading, trailing, &prefix, &suffix);
+    Analysis { shape, prefix: prefix.into(), suffix: suffix.into() }
+}
+
+fn shape_of(parts: &[&Hir], leading: usize, trailing: usize, prefix: &str, suffix: &str) -> Shape {
+    if let Some(mut set) = enumerate_parts(parts, SET_MAX) {
+        set.sort_unstable();
+        set.dedup();
+        return Shape::Set(set.into_iter().map(String::into_boxed_str).collect());
+    }
+    let middle = &parts[leading..parts.len() - trailing];
+    let run = match middle {
+        [one] => dots(one),
+        _ => None,
+    };
+    match (run, leading, trailing) {
+        (Some(false), 0, 0) => Shape::Any,
+        (Some(true), 0, 0) => Shape::NonEmpty,
+        (Some(more), _, 0) => Shape::Prefix { literal: prefix.into(), more },
+        (Some(more), 0, _) => Shape::Suffix { literal: suffix.into(), more },
+        (None, 0, 0) => contains(middle).unwrap_or(Shape::General),
+        _ => Shape::General,
+    }
+}
+
+/// `.*literal.*`
+fn contains(parts: &[&Hir]) -> Option<Shape> {
+    let [first, inner @ .., last] = parts else { return None };
+    if inner.is_empty() || dots(first) != Some(false) || dots(last) != Some(false) {
+        return None;
+    }
+    if !inner.iter().all(|p| is_literal(p)) {
+        return None;
+    }
+    let literal = enumerate_parts(inner, 1)?.pop()?;
+    Some(Shape::Contains(literal.into()))
+}
+
+/// The parts of a concatenation, groups dissolved.
+fn flatten(hir: &Hir) -> Vec<&Hir> {
+    match hir.kind() {
+        HirKind::Concat(parts) => parts.iter().flat_map(flatten).collect(),
+        HirKind::Capture(group) => flatten(&group.sub),
+        HirKind::Empty => Vec::new(),
+        _ => vec![hir],
+    }
+}
+
+fn is_literal(hir: &Hir) -> bool {
+    matches!(hir.kind(), HirKind::Literal(_))
+}
+
+/// `Some(false)` for `.*`, `Some(true)` for `.+`.
+fn dots(hir: &Hir) -> Option<bool> {
+    let HirKind::Repetition(Repetition { min, max: None, sub, .. }) = hir.kind() else { return None };
+    let HirKind::Class(Class::Unicode(class)) = sub.kind() else { return None };
+    let all = matches!(class.ranges(), [r] if r.start() == '\0' && r.end() == char::MAX);
+    (all && *min <= 1).then_some(*min == 1)
+}
+
+/// All strings that the parts match one after the other, unless there are more than `max`.
+fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
+    let mut all = vec![String::new()];
+    for part in parts {
+        let next = enumerate(part, max)?;
+        if all.len().checked_mul(next.len())? > max {
+            return None;
+        }
+        all = all.iter().flat_map(|a| next.iter().map(move |b| format!("{a}{b}"))).collect();
+    }
+    Some(all)
+}
+
+fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
+    match hir.kind() {
+        HirKind::Empty => Some(vec![String::new()]),
+        HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
+        HirKind::Class(Class::Unicode(class)) => {
+            let count: usize = class.ranges().iter().map(|r| r.len()).sum();
+            if count > max {
+                return None;
+            }
+            Some(class.iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect())
+        }
+        HirKind::Capture(group) => enumerate(&group.sub, max),
+        HirKind::Concat(_) => enumerate_parts(&flatten(hir), max),
+        HirKind::Alternation(choices) => {
+            let mut all = Vec::new();
+            for choice in choices {
+                all.extend(enumerate(choice, max)?);
+                if all.len() > max {
+                    return None;
+                }
+            }
+            Some(all)
+        }
+        HirKind::Repetition(Repetition { min: 0, max: Some(1), sub, .. }) => {
+            let mut all = enumerate(sub, max)?;
+            all.push(String::new());
+            (all.len() <= max).then_some(all)
+        }
+        HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) | HirKind::Repetition(_) => None,
+    }
+}

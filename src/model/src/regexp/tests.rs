@@ -1,0 +1,137 @@
+use super::*;
+
+fn regexp(pattern: &str) -> Regexp {
+    Regexp::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"))
+}
+
+/// Each line: pattern, matching values, values that do not match.
+#[test]
+fn patterns_mean_what_they_mean_in_go() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        ("a.b", &["a\nb", "axb", "aéb"], &["ab"]),
+        ("(?-s)a.b", &["axb"], &["a\nb"]),
+        (r"\d+", &["09"], &["٣"]),
+        (r"\w", &["a", "_"], &["é"]),
+        (r"\W", &["é", "-"], &["a"]),
+        (r"\s", &["\t", " ", "\n"], &["\u{b}", "\u{a0}"]),
+        (r"é\b", &[], &["é"]),
+        (r"a\b", &["a"], &[]),
+        (r"é\Bé", &["éé"], &[]),
+        ("[[a-z]+", &["[a", "z["], &["]"]),
+        ("[a&&b]", &["a", "&", "b"], &["c"]),
+        ("[a~~b]", &["~"], &["c"]),
+        (r"\Qa.b\E+", &["a.b", "a.bb"], &["axb", "a.ba.b"]),
+        (r"\Qa*", &["a*"], &["aa"]),
+        (r"\101\0", &["A\0"], &[]),
+        (r"[\x41-\x{43}]", &["B"], &["D"]),
+        ("[]a]", &["]", "a"], &["b"]),
+        ("[^]a]", &["b"], &["]", "a"]),
+        ("[[:alpha:]_]", &["a", "_"], &["1"]),
+        ("[[:^alpha:]]", &["1"], &["a"]),
+        (r"[\d\-x]", &["5", "-", "x"], &["d"]),
+        (r"[^\d]", &["a"], &["5"]),
+        (r"\pL\p{Greek}\P{Greek}", &["aαb"], &["1αb"]),
+        (r"\p{^Greek}", &["a"], &["α"]),
+        ("a{,2}", &["a{,2}"], &["aa"]),
+        ("a{2}{", &["aa{"], &[]),
+        ("(?i)ab[c]", &["ABC"], &["abd"]),
+        ("(?i:a)b", &["Ab"], &["AB"]),
+        ("(?P<x>a)(?<y>b)", &["ab"], &[]),
+        ("a|b", &["a", "b"], &["ab", ""]),
+        ("a||b", &["a", ""], &["c"]),
+        ("^a$", &["a"], &["ba"]),
+        ("(?m)^a$\n^b$", &["a\nb"], &[]),
+        ("a*?b+?", &["aabb", "b"], &["a"]),
+        (r"\_\-\/\#\ ", &["_-/# "], &[]),
+        ("<a>", &["<a>"], &[]),
+        ("", &[""], &["a"]),
+    ];
+    for (pattern, good, bad) in cases {
+        let regexp = regexp(pattern);
+        for value in *good {
+            assert!(regexp.is_match(value), "{pattern} should match {value:?}");
+            assert!(regexp.0.regex.is_match(value.as_bytes()), "{pattern} compiled should match {value:?}");
+        }
+        for value in *bad {
+            assert!(!regexp.is_match(value), "{pattern} should not match {value:?}");
+            assert!(
+                !regexp.0.regex.is_match(value.as_bytes()),
+                "{pattern} compiled should not match {value:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn errors_have_the_texts_of_go() {
+    let cases = [
+        ("(", "missing closing ): `(`"),
+        ("a)b", "unexpected ): `a)b`"),
+        ("[a", "missing closing ]: `[a`"),
+        ("[z-a]", "invalid character class range: `z-a`"),
+        ("[a--z]", "invalid character class range: `a--`"),
+        ("[[:foo:]]", "invalid character class range: `[:foo:]`"),
+        ("*a", "missing argument to repetition operator: `*`"),
+        ("a|+", "missing argument to repetition operator: `+`"),
+        ("x*+", "invalid nested repetition operator: `*+`"),
+        ("x**", "invalid nested repetition operator: `**`"),
+        ("x{2}{3}", "invalid nested repetition operator: `{2}{3}`"),
+        ("x{1001}", "invalid repeat count: `{1001}`"),
+        ("x{2,1}", "invalid repeat count: `{2,1}`"),
+        ("((x{100}){100})", "invalid repeat count: `{100}`"),
+        (r"\1", r"invalid escape sequence: `\1`"),
+        (r"\Z", r"invalid escape sequence: `\Z`"),
+        (r"a\", "trailing backslash at end of expression: ``"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("(?x)a", "invalid or unsupported Perl syntax: `(?x`"),
+        ("(?P<a", "invalid named capture: `(?P<a`"),
+        (r"\p{Nope}", r"invalid character class range: `\p{Nope}`"),
+    ];
+    for (pattern, want) in cases {
+        let error = Regexp::new(pattern).expect_err(pattern);
+        assert_eq!(error.to_string(), format!("error parsing regexp: {want}"), "{pattern}");
+    }
+}
+
+#[test]
+fn simple_patterns_are_recognised() {
+    let set = |pattern: &str| -> Vec<String> {
+        regexp(pattern).set_matches().map(|s| s.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    };
+    assert_eq!(set("b|a|abc"), ["a", "abc", "b"]);
+    assert_eq!(set("a(b|c)d[ef]"), ["abde", "abdf", "acde", "acdf"]);
+    assert_eq!(set("plain"), ["plain"]);
+    assert_eq!(set("(?:a|)"), ["", "a"]);
+    assert_eq!(set("a?"), ["", "a"]);
+    assert_eq!(set("[a-z][a-z]"), Vec::<String>::new());
+    assert_eq!(regexp(".*").0.shape, Shape::Any);
+    assert_eq!(regexp(".+").0.shape, Shape::NonEmpty);
+    assert_eq!(regexp("ab.*").0.shape, Shape::Prefix { literal: "ab".into(), more: false });
+    assert_eq!(regexp(".+ab").0.shape, Shape::Suffix { literal: "ab".into(), more: true });
+    assert_eq!(regexp(".*a.*").0.shape, Shape::Contains("a".into()));
+    let general = regexp("ab[0-9]+cd");
+    assert_eq!((general.prefix(), general.suffix()), ("ab", "cd"));
+    assert!(general.set_matches().is_none());
+    assert!(!regexp("(?-s).*").matches_everything());
+}
+
+#[test]
+fn a_literal_part_shared_by_prefix_and_suffix_is_not_counted_twice() {
+    let r = regexp("aa[0-9]*aa");
+    assert!(!r.is_match("aaa"));
+    assert!(r.is_match("aaaa"));
+}
+
+#[test]
+fn expands_groups_by_number_and_name() {
+    let r = regexp("(?P<first>[a-z]+)-([0-9]+)");
+    assert_eq!(r.expand("ab-12", "$2:${first}:$first$$ ${9}$x").as_deref(), Some("12:ab:ab$ "));
+    assert_eq!(r.expand("ab-12!", "$1"), None);
+}
+
+#[test]
+fn oversized_patterns_are_refused() {
+    assert!(Regexp::new(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+    assert!(Regexp::new(&"(".repeat(10_000)).is_err());
+    assert!(Regexp::new(r"(?:[\pL\pN]{1000}){1}[\pL\pN]{1000}[\pL\pN]{1000}[\pL\pN]{1000}").is_err());
+}

@@ -1,0 +1,307 @@
+//! Rewrites a pattern from Go's syntax to that of the `regex` crate.
+//!
+//! Both descend from RE2 but differ in details that change what matches: character classes, escapes, the
+//! meaning of `\d` and the like, and what counts as an error. The pattern is parsed once, by Go's rules, and
+//! every element is written out in a form the crate cannot misread.
+
+mod class;
+
+use std::fmt::Write;
+
+/// Deepest nesting of groups; Go allows 1000, the `regex` crate's parser is recursive.
+pub(super) const DEPTH_MAX: usize = 200;
+/// Greatest count in `{n,m}`, also when nested.
+const REPEAT_MAX: u32 = 1000;
+
+/// Rewrites `pattern`. The error is Go's text without its `error parsing regexp: `.
+pub(super) fn translate(pattern: &str) -> Result<String, String> {
+    let mut t = Translator { pattern, at: 0, out: String::with_capacity(pattern.len() * 2), depth: 0 };
+    t.alternation()?;
+    match t.peek() {
+        None => Ok(t.out),
+        Some(_) => Err(format!("unexpected ): `{pattern}`")),
+    }
+}
+
+struct Translator<'a> {
+    pattern: &'a str,
+    at: usize,
+    out: String,
+    depth: usize,
+}
+
+/// The greatest product of nested repeat counts in an element, 1 without any.
+type Repeats = u32;
+
+impl<'a> Translator<'a> {
+    fn rest(&self) -> &'a str {
+        &self.pattern[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+
+    fn accept(&mut self, text: &str) -> bool {
+        let found = self.rest().starts_with(text);
+        if found {
+            self.at += text.len();
+        }
+        found
+    }
+
+    /// Alternatives up to a closing parenthesis or the end.
+    fn alternation(&mut self) -> Result<Repeats, String> {
+        let mut repeats = 1;
+        loop {
+            repeats = repeats.max(self.concatenation()?);
+            if !self.accept("|") {
+                return Ok(repeats);
+            }
+            self.out.push('|');
+        }
+    }
+
+    fn concatenation(&mut self) -> Result<Repeats, String> {
+        let mut repeats = 1;
+        while let Some(c) = self.peek() {
+            if matches!(c, '|' | ')') {
+                break;
+            }
+            if self.accept("\\Q") {
+                repeats = repeats.max(self.quoted()?);
+                continue;
+            }
+            let from = self.out.len();
+            let inner = self.element(c)?;
+            repeats = repeats.max(self.repetitions(from, inner)?);
+        }
+        Ok(repeats)
+    }
+
+    /// `\Q..\E`: literal characters; only the last one can be repeated.
+    fn quoted(&mut self) -> Result<Repeats, String> {
+        let text = self.rest();
+        let (inside, len) = match text.find("\\E") {
+            Some(end) => (&text[..end], end + 2),
+            None => (text, text.len()),
+        };
+        self.at += len;
+        let last = inside.char_indices().next_back().map_or(0, |(i, _)| i);
+        inside[..last].chars().for_each(|c| push_literal(&mut self.out, c));
+        let from = self.out.len();
+        inside[last..].chars().for_each(|c| push_literal(&mut self.out, c));
+        if inside.is_empty() { Ok(1) } else { self.repetitions(from, 1) }
+    }
+
+    /// One element without repetition.
+    fn element(&mut self, c: char) -> Result<Repeats, String> {
+        match c {
+            '(' => return self.group(),
+            '[' => self.class()?,
+            '\\' => self.escape()?,
+            '*' | '+' | '?' => return Err(format!("missing argument to repetition operator: `{c}`")),
+            '{' if let Some((_, _, len)) = self.counts()? => {
+                return Err(format!("missing argument to repetition operator: `{}`", &self.rest()[..len]));
+            }
+            '.' | '^' | '$' => {
+                self.next();
+                self.out.push(c);
+            }
+            _ => {
+                self.next();
+                push_literal(&mut self.out, c);
+            }
+        }
+        Ok(1)
+    }
+
+    /// Repetition operators behind the element that `out` holds from `from` on.
+    fn repetitions(&mut self, from: usize, inner: Repeats) -> Result<Repeats, String> {
+        let mut repeats = inner;
+        let start = self.at;
+        let Some(op) = self.peek() else { return Ok(repeats) };
+        let suffix = match op {
+            '*' | '+' | '?' => {
+                self.next();
+                op.to_string()
+            }
+            '{' => {
+                let Some((min, max, len)) = self.counts()? else { return Ok(repeats) };
+                let text = &self.rest()[..len];
+                let invalid = || format!("invalid repeat count: `{text}`");
+                let top = max.unwrap_or(min);
+                if min > REPEAT_MAX || top > REPEAT_MAX || top < min {
+                    return Err(invalid());
+                }
+                if top >= 2 {
+                    repeats = repeats.saturating_mul(top);
+                    if repeats > REPEAT_MAX {
+                        return Err(invalid());
+                    }
+                }
+                self.at += len;
+                match max {
+                    Some(max) => format!("{{{min},{max}}}"),
+                    None => format!("{{{min},}}"),
+                }
+            }
+            _ => return Ok(repeats),
+        };
+        let lazy = if self.accept("?") { "?" } else { "" };
+        let element = self.out.split_off(from);
+        let written = write!(self.out, "(?:{element}){suffix}{lazy}");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        self.no_further_repetition(start)?;
+        Ok(repeats)
+    }
+
+    fn no_further_repetition(&self, start: usize) -> Result<(), String> {
+        let len = match self.peek() {
+            Some('*' | '+' | '?') => 1,
+            Some('{') => match self.counts()? {
+                Some((_, _, len)) => len,
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        Err(format!("invalid nested repetition operator: `{}`", &self.pattern[start..self.at + len]))
+    }
+
+    /// `{n}`, `{n,}` or `{n,m}` at this place: the counts (`max` = `None`: without end) and the length of the text.
+    /// Anything else that starts with a brace is literal.
+    fn counts(&self) -> Result<Option<(u32, Option<u32>, usize)>, String> {
+        let rest = self.rest();
+        let Some(end) = rest.find('}') else { return Ok(None) };
+        let number = |text: &str| {
+            let digits = !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_digit())
+                && (text.len() == 1 || !text.starts_with('0'));
+            digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+        };
+        let Some(inside) = rest.get(1..end) else { return Ok(None) };
+        Ok(match inside.split_once(',') {
+            None => number(inside).map(|n| (n, Some(n), end + 1)),
+            Some((min, "")) => number(min).map(|n| (n, None, end + 1)),
+            Some((min, max)) => number(min).zip(number(max)).map(|(n, m)| (n, Some(m), end + 1)),
+        })
+    }
+
+    fn group(&mut self) -> Result<Repeats, String> {
+        let start = self.at;
+        self.at += 1;
+        if self.depth >= DEPTH_MAX {
+            return Err(format!("expression nests too deeply: `{}`", self.pattern));
+        }
+        if self.accept("?") {
+            if self.accept("P<") || self.accept("<") {
+                self.group_name(start)?;
+            } else if self.flags(start)? {
+                return Ok(1);
+            }
+        } else {
+            self.out.push('(');
+        }
+        self.depth += 1;
+        let repeats = self.alternation()?;
+        self.depth -= 1;
+        if !self.accept(")") {
+            return Err(format!("missing closing ): `{}`", self.pattern));
+        }
+        self.out.push(')');
+        Ok(repeats)
+    }
+
+    fn group_name(&mut self, start: usize) -> Result<(), String> {
+        let rest = self.rest();
+        let Some(end) = rest.find('>') else {
+            return Err(format!("invalid named capture: `{}`", &self.pattern[start..]));
+        };
+        let name = &rest[..end];
+        let valid = !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+        self.at += end + 1;
+        if !valid {
+            return Err(format!("invalid named capture: `{}`", &self.pattern[start..self.at]));
+        }
+        // The crate wants names to start with a letter; Go does not.
+        let written = write!(self.out, "(?P<{name}>");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+        Ok(())
+    }
+
+    /// Flags behind `(?`. True if they stand alone and are complete, false if a group follows.
+    fn flags(&mut self, start: usize) -> Result<bool, String> {
+        let unsupported =
+            |t: &Self| Err(format!("invalid or unsupported Perl syntax: `{}`", &t.pattern[start..t.at]));
+        let (mut on, mut off, mut negative, mut any) = (String::new(), String::new(), false, false);
+        loop {
+            let Some(c) = self.next() else {
+                return Err(format!("missing closing ): `{}`", self.pattern));
+            };
+            match c {
+                'i' | 'm' | 's' | 'U' => {
+                    any = true;
+                    let list = if negative { &mut off } else { &mut on };
+                    if !list.contains(c) {
+                        list.push(c);
+                    }
+                }
+                '-' if !negative => {
+                    negative = true;
+                    any = false;
+                }
+                ':' | ')' if negative && !any => return unsupported(self),
+                ':' | ')' => {
+                    // Go lets the later of two contradicting flags win.
+                    on.retain(|f| !off.contains(f));
+                    let minus = if off.is_empty() { "" } else { "-" };
+                    if c == ':' || !(on.is_empty() && off.is_empty()) {
+                        let written = write!(self.out, "(?{on}{minus}{off}{c}");
+                        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+                    }
+                    return Ok(c == ')');
+                }
+                _ => return unsupported(self),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        let start = self.at;
+        self.next();
+        let Some(c) = self.peek() else {
+            return Err("trailing backslash at end of expression: ``".to_owned());
+        };
+        match c {
+            'A' | 'z' => {
+                self.next();
+                self.out.push('\\');
+                self.out.push(c);
+            }
+            'b' | 'B' => {
+                self.next();
+                self.out.push_str(if c == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
+            }
+            _ => {
+                self.at = start;
+                let item = self.class_escape()?;
+                self.out.push_str(&item.as_element());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a character that stands for itself.
+fn push_literal(out: &mut String, c: char) {
+    if c.is_ascii_punctuation() && c != '<' && c != '>' {
+        out.push('\\');
+    }
+    out.push(c);
+}
