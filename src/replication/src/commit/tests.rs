@@ -1,0 +1,94 @@
+use trireme_base::Boot;
+
+use super::*;
+
+const OWN: StreamId = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+const SECOND: Duration = Duration::from_secs(1);
+
+fn tracker(replicas: usize) -> CommitTracker<u32> {
+    let names = (0..replicas).map(|i| NodeName::new(&format!("n{i}")));
+    CommitTracker::new(OWN, NodeName::new("n0"), Quorum::new(names, replicas), 3)
+}
+
+fn n(index: usize) -> NodeName {
+    NodeName::new(&format!("n{index}"))
+}
+
+#[test]
+fn releases_waiters_in_order_of_seq_when_a_quorum_has_them() {
+    let mut t = tracker(3);
+    t.trust(&n(1), Incarnation(2));
+    for (seq, token) in [(9, 90), (4, 40), (5, 50)] {
+        assert_eq!(t.wait(seq, SECOND, token), Ok(None));
+    }
+    t.own_durable(9);
+    assert!(t.advance().is_empty());
+    assert!(t.peer_durable(&n(1), Incarnation(2), 5));
+    assert_eq!(t.advance(), [40, 50]);
+    assert_eq!((t.committed(), t.waiting()), (5, 1));
+    assert_eq!(t.wait(5, SECOND, 51), Ok(Some(51)), "already committed");
+    assert!(t.peer_durable(&n(1), Incarnation(2), 9));
+    assert_eq!(t.advance(), [90]);
+    assert!(t.expire(SECOND).is_empty(), "released waiters have no deadline");
+}
+
+#[test]
+fn peers_alone_make_a_quorum() {
+    let mut t = tracker(3);
+    for peer in [1, 2] {
+        t.trust(&n(peer), Incarnation(10 + peer as u64));
+        t.peer_durable(&n(peer), Incarnation(10 + peer as u64), 7);
+    }
+    t.advance();
+    assert_eq!(t.committed(), 7, "two of three have it although this disk is slower");
+}
+
+#[test]
+fn a_group_of_one_commits_with_its_own_disk() {
+    let mut t = tracker(1);
+    assert_eq!(t.wait(1, SECOND, 1), Ok(None));
+    t.own_durable(1);
+    assert_eq!(t.advance(), [1]);
+}
+
+#[test]
+fn does_not_trust_acknowledgements_of_another_incarnation() {
+    let mut t = tracker(3);
+    t.own_durable(10);
+    assert!(!t.peer_durable(&n(1), Incarnation(2), 10), "no handshake yet");
+    t.trust(&n(1), Incarnation(2));
+    assert!(!t.peer_durable(&n(1), Incarnation(3), 10), "not the one that is connected");
+    assert!(t.peer_durable(&n(1), Incarnation(2), 3));
+    t.advance();
+    assert_eq!(t.committed(), 3);
+    t.trust(&n(1), Incarnation(3));
+    assert!(!t.peer_durable(&n(1), Incarnation(2), 10), "the wiped disk's late ack");
+    t.advance();
+    assert_eq!(t.committed(), 3, "what was committed stays, nothing new is");
+    assert!(t.peer_durable(&n(1), Incarnation(3), 10));
+    t.advance();
+    assert_eq!(t.committed(), 10);
+}
+
+#[test]
+fn strangers_do_not_count() {
+    let mut t = tracker(3);
+    t.own_durable(5);
+    t.trust(&NodeName::new("x"), Incarnation(9));
+    t.peer_durable(&NodeName::new("x"), Incarnation(9), 5);
+    assert!(t.advance().is_empty());
+    assert_eq!(t.committed(), 0);
+}
+
+#[test]
+fn expires_by_deadline_and_bounds_the_waiters() {
+    let mut t = tracker(3);
+    assert_eq!(t.wait(1, 3 * SECOND, 1), Ok(None));
+    assert_eq!(t.wait(2, SECOND, 2), Ok(None));
+    assert_eq!(t.wait(3, 2 * SECOND, 3), Ok(None));
+    assert_eq!(t.wait(4, SECOND, 4), Err(TooManyWaiters { max: 3, token: 4 }));
+    assert_eq!(t.next_deadline(), Some(SECOND));
+    assert_eq!(t.expire(2 * SECOND), [2, 3]);
+    assert_eq!((t.waiting(), t.next_deadline()), (1, Some(3 * SECOND)));
+    assert_eq!(t.wait(4, SECOND, 4), Ok(None), "room again");
+}

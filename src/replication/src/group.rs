@@ -1,0 +1,289 @@
+//! What this node knows about its group: who is connected, what they have, and who serves which stream.
+//!
+//! One view per node, shared by the links to all peers. It answers rule 3 of the protocol: the origin serves its running
+//! stream; any other stream of which somebody has more than this node is taken from the peer that is furthest.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trireme_base::{Boot, ErrorKind, Incarnation, NodeName, StreamId};
+use trireme_ring::Quorum;
+use trireme_wire::frame::Health;
+
+use crate::{CutInput, PeerIdentity, PositionVector, StreamCut};
+use plan::Server;
+
+/// Times and bounds of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// A stream that is behind and does not move for this long is taken from somebody else.
+    pub stall_after: Duration,
+    /// A peer that did not serve a stream is asked for it again after this time.
+    pub ask_again_after: Duration,
+    /// Streams taken from one peer at a time. The stream it is writing itself comes on top.
+    pub streams_per_peer_max: usize,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            stall_after: Duration::from_secs(10),
+            ask_again_after: Duration::from_secs(30),
+            streams_per_peer_max: 8,
+        }
+    }
+}
+
+/// Why a peer is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    /// The group has no such node.
+    #[error("{0} is not a member of this group")]
+    Stranger(NodeName),
+    /// Another connected node, or this one, has the same incarnation.
+    #[error(
+        "incarnation {incarnation} of {node} is already running as {other}: one data directory is a copy of the other"
+    )]
+    DuplicateIncarnation {
+        /// Who wants in.
+        node: NodeName,
+        /// Who has it.
+        other: NodeName,
+        /// The incarnation.
+        incarnation: Incarnation,
+    },
+    /// A newer start of the same data directory is known.
+    #[error("{node} is at boot {} of {incarnation}, but boot {} is known", boot.0, known.0)]
+    StaleBoot {
+        /// Who wants in.
+        node: NodeName,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// Its boot.
+        boot: Boot,
+        /// The newest known boot.
+        known: Boot,
+    },
+}
+
+impl AdmitError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
+}
+
+/// What is known about one peer.
+#[derive(Debug, Clone, Default)]
+pub struct PeerView {
+    /// Who answered last.
+    pub identity: Option<PeerIdentity>,
+    /// Connected now.
+    pub connected: bool,
+    /// When that changed last.
+    pub changed_at: Duration,
+    /// Its positions as far as it told them; of its present incarnation only.
+    pub positions: PositionVector,
+    /// What it says about itself.
+    pub health: Health,
+    /// Its wall clock minus this node's, in milliseconds, as of its last heartbeat; includes the way of the heartbeat.
+    pub clock_offset_ms: i64,
+    /// Streams it did not serve, and when to ask again.
+    unserved: BTreeMap<StreamId, Duration>,
+}
+
+/// The shared view of the group.
+#[derive(Debug)]
+pub struct GroupView {
+    me: PeerIdentity,
+    quorum: Quorum,
+    limits: GroupLimits,
+    started_at: Duration,
+    mine: PositionVector,
+    peers: BTreeMap<NodeName, PeerView>,
+    servers: BTreeMap<StreamId, Server>,
+}
+
+impl GroupView {
+    /// A view of `me` in a group with these peers, of whom nobody is connected yet.
+    pub fn new(
+        me: PeerIdentity,
+        quorum: Quorum,
+        peers: impl IntoIterator<Item = NodeName>,
+        limits: GroupLimits,
+        now: Duration,
+    ) -> Self {
+        let unseen = || PeerView { changed_at: now, ..PeerView::default() };
+        let peers = peers.into_iter().filter(|node| *node != me.node).map(|node| (node, unseen())).collect();
+        Self {
+            me,
+            quorum,
+            limits,
+            started_at: now,
+            mine: PositionVector::new(),
+            peers,
+            servers: BTreeMap::new(),
+        }
+    }
+
+    /// This node.
+    pub fn me(&self) -> &PeerIdentity {
+        &self.me
+    }
+
+    /// The group's quorum.
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// Checks whether a peer may be let in, without letting it in.
+    pub fn check(&self, peer: &PeerIdentity) -> Result<(), AdmitError> {
+        if !self.peers.contains_key(&peer.node) {
+            return Err(AdmitError::Stranger(peer.node.clone()));
+        }
+        let running = self.peers.values().filter(|p| p.connected).filter_map(|p| p.identity.as_ref());
+        let same = |other: &&PeerIdentity| other.incarnation == peer.incarnation && other.node != peer.node;
+        if let Some(other) = running.chain([&self.me]).find(same) {
+            let (other, incarnation) = (other.node.clone(), peer.incarnation);
+            return Err(AdmitError::DuplicateIncarnation { node: peer.node.clone(), other, incarnation });
+        }
+        match self.latest_boot(peer.incarnation) {
+            Some(known) if known > peer.boot => Err(AdmitError::StaleBoot {
+                node: peer.node.clone(),
+                incarnation: peer.incarnation,
+                boot: peer.boot,
+                known,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A peer is connected. What an earlier incarnation had is forgotten.
+    pub fn admit(&mut self, peer: &PeerIdentity, now: Duration) -> Result<(), AdmitError> {
+        self.check(peer)?;
+        let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
+        if view.identity.as_ref().is_none_or(|known| known.incarnation != peer.incarnation) {
+            view.positions = PositionVector::new();
+        }
+        view.unserved.clear();
+        view.identity = Some(peer.clone());
+        view.connected = true;
+        view.changed_at = now;
+        Ok(())
+    }
+
+    /// A peer is not connected any more.
+    pub fn disconnected(&mut self, node: &NodeName, now: Duration) {
+        if let Some(view) = self.peers.get_mut(node).filter(|v| v.connected) {
+            view.connected = false;
+            view.changed_at = now;
+        }
+    }
+
+    /// A peer told durable positions; they count only for the incarnation that is connected.
+    pub fn observed(&mut self, node: &NodeName, incarnation: Incarnation, positions: &PositionVector) {
+        let Some(view) = self.peers.get_mut(node) else { return };
+        if view.identity.as_ref().is_some_and(|id| id.incarnation == incarnation) {
+            view.positions.merge(positions);
+        }
+    }
+
+    /// A peer told its health and wall clock.
+    pub fn heard(&mut self, node: &NodeName, health: Health, their_wall_ms: i64, our_wall_ms: i64) {
+        if let Some(view) = self.peers.get_mut(node) {
+            view.health = health;
+            view.clock_offset_ms = their_wall_ms.saturating_sub(our_wall_ms);
+        }
+    }
+
+    /// This node has a stream durably up to `seq`.
+    pub fn own_durable(&mut self, stream: StreamId, seq: u64) {
+        self.mine.advance(stream, seq);
+    }
+
+    /// A peer does not serve a stream; somebody else is asked, and the peer again later.
+    pub fn unserved(&mut self, node: &NodeName, stream: StreamId, now: Duration) {
+        let until = now + self.limits.ask_again_after;
+        if let Some(view) = self.peers.get_mut(node) {
+            view.unserved.insert(stream, until);
+        }
+        self.servers.remove(&stream);
+    }
+
+    /// This node's durable positions.
+    pub fn mine(&self) -> &PositionVector {
+        &self.mine
+    }
+
+    /// All peers by name.
+    pub fn peers(&self) -> impl Iterator<Item = (&NodeName, &PeerView)> {
+        self.peers.iter()
+    }
+
+    /// True if this node and the connected peers make a quorum.
+    pub fn quorum_connected(&self) -> bool {
+        let peers = self.peers.iter().filter(|(_, p)| p.connected).map(|(node, _)| node);
+        self.quorum.is_met_by(peers.chain([&self.me.node]))
+    }
+
+    /// Highest boot of an incarnation that anybody has seen.
+    pub fn latest_boot(&self, incarnation: Incarnation) -> Option<Boot> {
+        let identities = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
+        let running = identities.filter(|id| id.incarnation == incarnation).map(|id| id.boot);
+        let vectors = self.peers.values().map(|p| &p.positions).chain([&self.mine]);
+        running.chain(vectors.filter_map(|v| v.latest_boot(incarnation))).max()
+    }
+
+    /// Since when nobody of this incarnation is connected; `None` while it is (or is this node).
+    fn unreachable_for(&self, incarnation: Incarnation, now: Duration) -> Option<Duration> {
+        if incarnation == self.me.incarnation {
+            return None;
+        }
+        let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.incarnation == incarnation);
+        match self.peers.values().find(is_it) {
+            Some(peer) if peer.connected => None,
+            Some(peer) => Some(now.saturating_sub(peer.changed_at)),
+            // Not seen since this node started: it may be a disk that is gone, or a node that has not connected yet.
+            None => Some(now.saturating_sub(self.started_at)),
+        }
+    }
+
+    /// Everything [`crate::cut_blockers`] asks about the group. `marker` gives the lowest last window marker over all
+    /// shards of a stream, `applied` how far a stream is applied in all shards.
+    pub fn cut_input(
+        &self,
+        now: Duration,
+        seal_after: Duration,
+        marker: impl Fn(StreamId) -> Option<i64>,
+        applied: impl Fn(StreamId) -> u64,
+    ) -> CutInput {
+        let connected: Vec<&PeerView> = self.peers.values().filter(|p| p.connected).collect();
+        // The streams of those who are away too: they may have entries that nobody else has seen.
+        let running = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
+        let mut streams: Vec<StreamId> = running.map(PeerIdentity::stream).collect();
+        for vector in self.peers.values().map(|p| &p.positions).chain([&self.mine]) {
+            streams.extend(vector.iter().map(|(stream, _)| stream));
+        }
+        streams.sort_unstable();
+        streams.dedup();
+        let state = |stream: StreamId| StreamCut {
+            stream,
+            marker: marker(stream),
+            applied: applied(stream),
+            position: self.mine.get(stream),
+            peer_positions: connected.iter().map(|p| p.positions.get(stream)).collect(),
+            later_boot: self.latest_boot(stream.incarnation).is_some_and(|boot| boot > stream.boot),
+            unreachable_for: self.unreachable_for(stream.incarnation, now),
+        };
+        CutInput {
+            quorum_connected: self.quorum_connected(),
+            seal_after,
+            streams: streams.into_iter().map(state).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

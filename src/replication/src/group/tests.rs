@@ -1,0 +1,183 @@
+use super::*;
+
+fn name(index: u64) -> NodeName {
+    NodeName::new(&format!("n{index}"))
+}
+
+fn identity(index: u64, boot: u32) -> PeerIdentity {
+    PeerIdentity { node: name(index), incarnation: Incarnation(index), boot: Boot(boot) }
+}
+
+fn stream(index: u64, boot: u32) -> StreamId {
+    identity(index, boot).stream()
+}
+
+fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// A view of n0 at boot 5 with n1 and n2 as peers.
+fn view() -> GroupView {
+    let names = [0, 1, 2].map(name);
+    GroupView::new(identity(0, 5), Quorum::new(names.clone(), 3), names, GroupLimits::default(), seconds(0))
+}
+
+fn has(view: &mut GroupView, node: u64, stream: StreamId, seq: u64) {
+    view.observed(&name(node), Incarnation(node), &[(stream, seq)].into_iter().collect());
+}
+
+fn plan_at(view: &mut GroupView, at_s: u64) -> [Vec<StreamId>; 2] {
+    view.plan(seconds(at_s));
+    [view.assigned(&name(1)), view.assigned(&name(2))]
+}
+
+#[test]
+fn takes_a_running_stream_from_its_origin_even_when_level() {
+    let mut v = view();
+    v.admit(&identity(1, 1), seconds(0)).expect("a member");
+    assert_eq!(plan_at(&mut v, 0), [vec![stream(1, 1)], vec![]]);
+    v.admit(&identity(2, 1), seconds(0)).expect("a member");
+    has(&mut v, 2, stream(1, 1), 100);
+    assert_eq!(plan_at(&mut v, 0), [vec![stream(1, 1)], vec![stream(2, 1)]]);
+}
+
+#[test]
+fn takes_the_tail_of_a_dead_origin_from_the_furthest_and_stays_with_it() {
+    let mut v = view();
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+    }
+    let dead = stream(9, 3);
+    has(&mut v, 1, dead, 5);
+    has(&mut v, 2, dead, 8);
+    assert_eq!(plan_at(&mut v, 0), [vec![stream(1, 1)], vec![stream(2, 1), dead]]);
+    v.own_durable(dead, 8);
+    has(&mut v, 1, dead, 9);
+    assert_eq!(plan_at(&mut v, 1)[1], [stream(2, 1), dead], "still served, n2 will get the rest as well");
+    v.disconnected(&name(2), seconds(2));
+    assert_eq!(plan_at(&mut v, 2), [vec![stream(1, 1), dead], vec![]]);
+}
+
+#[test]
+fn takes_its_own_earlier_stream_back_but_never_the_running_one() {
+    let mut v = view();
+    v.admit(&identity(1, 1), seconds(0)).expect("a member");
+    has(&mut v, 1, stream(0, 4), 7);
+    has(&mut v, 1, stream(0, 5), 7);
+    assert_eq!(plan_at(&mut v, 0)[0], [stream(1, 1), stream(0, 4)]);
+    v.own_durable(stream(0, 4), 7);
+    assert_eq!(plan_at(&mut v, 0)[0], [stream(1, 1)], "an ended stream that is level is let go");
+}
+
+#[test]
+fn follows_the_origin_through_a_third_node_while_it_is_cut_off() {
+    let mut v = view();
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+    }
+    plan_at(&mut v, 0);
+    v.disconnected(&name(1), seconds(1));
+    assert_eq!(plan_at(&mut v, 1)[1], [stream(2, 1)]);
+    has(&mut v, 2, stream(1, 1), 3);
+    assert_eq!(plan_at(&mut v, 2)[1], [stream(2, 1), stream(1, 1)]);
+    v.own_durable(stream(1, 1), 3);
+    assert_eq!(plan_at(&mut v, 3)[1], [stream(2, 1), stream(1, 1)], "more may come");
+    v.admit(&identity(1, 1), seconds(4)).expect("a member");
+    assert_eq!(plan_at(&mut v, 4), [vec![stream(1, 1)], vec![stream(2, 1)]], "back to the origin");
+}
+
+#[test]
+fn asks_somebody_else_when_a_server_stalls_or_refuses() {
+    let mut v = view();
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+    }
+    has(&mut v, 1, stream(1, 1), 9);
+    has(&mut v, 2, stream(1, 1), 9);
+    assert_eq!(plan_at(&mut v, 0)[0], [stream(1, 1)]);
+    v.own_durable(stream(1, 1), 2);
+    assert_eq!(plan_at(&mut v, 9)[0], [stream(1, 1)], "it moves");
+    assert_eq!(plan_at(&mut v, 19), [vec![], vec![stream(2, 1), stream(1, 1)]], "it stood for ten seconds");
+    v.unserved(&name(2), stream(1, 1), seconds(20));
+    assert_eq!(plan_at(&mut v, 20), [vec![], vec![stream(2, 1)]], "nobody left to ask");
+    assert_eq!(plan_at(&mut v, 49)[0], [stream(1, 1)], "asked again");
+}
+
+#[test]
+fn bounds_the_streams_taken_from_one_peer_and_prefers_those_that_lag() {
+    let mut v = view();
+    v.admit(&identity(1, 20), seconds(0)).expect("a member");
+    for boot in 1..20 {
+        has(&mut v, 1, stream(1, boot), 5);
+    }
+    let first = plan_at(&mut v, 0)[0].clone();
+    assert_eq!(first.len(), 1 + GroupLimits::default().streams_per_peer_max);
+    assert_eq!(first[0], stream(1, 20));
+    for done in &first[1..] {
+        v.own_durable(*done, 5);
+    }
+    let second = plan_at(&mut v, 1)[0].clone();
+    assert!(second[1..].iter().all(|s| !first.contains(s)), "{second:?}");
+}
+
+#[test]
+fn does_not_let_in_strangers_copies_and_older_starts() {
+    let mut v = view();
+    assert_eq!(v.admit(&identity(7, 1), seconds(0)), Err(AdmitError::Stranger(name(7))));
+    let copy_of_me = PeerIdentity { incarnation: Incarnation(0), ..identity(1, 1) };
+    assert!(matches!(v.admit(&copy_of_me, seconds(0)), Err(AdmitError::DuplicateIncarnation { .. })));
+    v.admit(&identity(1, 3), seconds(0)).expect("a member");
+    let copy_of_n1 = PeerIdentity { incarnation: Incarnation(1), ..identity(2, 3) };
+    assert_eq!(
+        v.admit(&copy_of_n1, seconds(0)).map_err(|e| e.to_string()),
+        Err("incarnation 0000000000000001 of n2 is already running as n1: one data directory is a copy of the other"
+            .to_owned())
+    );
+    assert!(matches!(v.admit(&identity(1, 2), seconds(0)), Err(AdmitError::StaleBoot { .. })));
+    v.admit(&identity(1, 3), seconds(0)).expect("reconnecting is fine");
+    v.admit(&identity(1, 4), seconds(0)).expect("so is restarting");
+    v.disconnected(&name(1), seconds(1));
+    v.admit(&PeerIdentity { boot: Boot(9), ..copy_of_n1 }, seconds(1))
+        .expect("n1 is gone, its disk may have moved");
+}
+
+#[test]
+fn forgets_what_a_wiped_disk_had() {
+    let mut v = view();
+    v.admit(&identity(1, 1), seconds(0)).expect("a member");
+    has(&mut v, 1, stream(0, 5), 7);
+    let wiped = PeerIdentity { incarnation: Incarnation(99), ..identity(1, 1) };
+    v.admit(&wiped, seconds(1)).expect("a member");
+    has(&mut v, 1, stream(0, 5), 9);
+    let (_, peer) = v.peers().find(|(node, _)| **node == name(1)).expect("known");
+    assert!(peer.positions.is_empty(), "neither its old positions nor late acks of the old incarnation");
+}
+
+#[test]
+fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
+    let mut v = view();
+    v.admit(&identity(1, 2), seconds(0)).expect("a member");
+    has(&mut v, 1, stream(1, 1), 4);
+    v.own_durable(stream(1, 1), 4);
+    v.own_durable(stream(2, 1), 6);
+    let input = v.cut_input(seconds(50), seconds(60), |_| None, |_| 0);
+    assert!(input.quorum_connected);
+    let got: Vec<_> = input
+        .streams
+        .iter()
+        .map(|s| (s.stream, s.position, s.peer_positions.clone(), s.later_boot, s.unreachable_for))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            (stream(0, 5), 0, vec![0], false, None),
+            (stream(1, 1), 4, vec![4], true, None),
+            (stream(1, 2), 0, vec![0], false, None),
+            (stream(2, 1), 6, vec![0], false, Some(seconds(50))),
+        ]
+    );
+    v.disconnected(&name(1), seconds(70));
+    let input = v.cut_input(seconds(75), seconds(60), |_| None, |_| 0);
+    assert!(!input.quorum_connected);
+    assert_eq!(input.streams[2].unreachable_for, Some(seconds(5)));
+}

@@ -1,0 +1,321 @@
+//! The protocol with one peer: both directions of one connection as one state machine.
+//!
+//! Inbound (what this node takes from the peer) lives in `inbound`, outbound (what it serves to the peer) in `outbound`;
+//! this file routes events to them and keeps the session alive.
+
+mod config;
+mod event;
+mod inbound;
+mod outbound;
+
+pub use config::LinkConfig;
+pub use event::{DisconnectReason, Effect, Event, ReadFault};
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trireme_base::{NodeName, StreamId};
+use trireme_wire::frame::{Ack, EndReason, Frame, Health, Heartbeat};
+
+use crate::{PeerIdentity, PositionVector};
+use inbound::Inbound;
+use outbound::Outbound;
+
+/// Counts since the link was made, for metrics and the status page.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkStats {
+    /// Sessions begun.
+    pub sessions: u64,
+    /// Records taken from the peer.
+    pub records_in: u64,
+    /// Their bytes.
+    pub record_bytes_in: u64,
+    /// Records sent to the peer.
+    pub records_out: u64,
+    /// Their bytes.
+    pub record_bytes_out: u64,
+    /// Reads of the own log because the peer was behind.
+    pub catch_up_reads: u64,
+    /// Subscriptions that the peer ended.
+    pub refused_by_peer: u64,
+}
+
+/// State of the protocol with one peer. It outlives connections: each [`Event::Up`] starts a new session.
+#[derive(Debug)]
+pub struct PeerLink {
+    me: PeerIdentity,
+    peer: NodeName,
+    config: LinkConfig,
+    session: Option<Session>,
+    /// Highest seq of each stream in this node's log, fsynced or not.
+    tails: PositionVector,
+    /// Highest seq of each stream fsynced in this node's log.
+    durable: PositionVector,
+    inbound: Inbound,
+    outbound: Outbound,
+    health: Health,
+    stats: LinkStats,
+}
+
+#[derive(Debug)]
+struct Session {
+    peer: PeerIdentity,
+    last_heard: Duration,
+    next_heartbeat: Duration,
+    /// Where the next heartbeat's part of the position vector starts.
+    sent_up_to: Option<StreamId>,
+    /// What the peer has said it has durably of the stream this node is writing now.
+    claimed_own: u64,
+    /// Since when it claims more of it than was ever written.
+    overclaimed_since: Option<Duration>,
+}
+
+impl PeerLink {
+    /// A link from `me` to `peer` without a session.
+    pub fn new(me: PeerIdentity, peer: NodeName, config: LinkConfig) -> Self {
+        Self {
+            inbound: Inbound::new(config.window_bytes),
+            outbound: Outbound::new(me.stream(), config.clone()),
+            me,
+            peer,
+            config,
+            session: None,
+            tails: PositionVector::new(),
+            durable: PositionVector::new(),
+            health: Health::default(),
+            stats: LinkStats::default(),
+        }
+    }
+
+    /// The peer's name.
+    pub fn peer(&self) -> &NodeName {
+        &self.peer
+    }
+
+    /// Who is connected now.
+    pub fn connected(&self) -> Option<&PeerIdentity> {
+        self.session.as_ref().map(|s| &s.peer)
+    }
+
+    /// Counts since the link was made.
+    pub fn stats(&self) -> LinkStats {
+        self.stats
+    }
+
+    /// What the next heartbeats say about this node.
+    pub fn set_health(&mut self, health: Health) {
+        self.health = health;
+    }
+
+    /// Record bytes taken from the peer that are not applied yet; bounded by the windows.
+    pub fn unapplied_bytes(&self) -> u64 {
+        self.inbound.unapplied_bytes()
+    }
+
+    /// Streams that this node takes from the peer now.
+    pub fn subscribed(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.inbound.streams()
+    }
+
+    /// Feeds one event; what has to be done is appended to `effects`, to be done in order.
+    pub fn handle(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Up { peer, tails, durable } => self.up(peer, tails, durable, now, effects),
+            Event::Down => self.down(),
+            Event::Frame(frame) => self.frame(frame, now, effects),
+            Event::Assigned(streams) => {
+                if self.session.is_some() {
+                    self.inbound.assign(&streams, &self.tails, effects);
+                }
+            }
+            Event::Appended(records) => {
+                if let Some(last) = records.last() {
+                    let stream = last.stream();
+                    self.tails.advance(stream, last.seq());
+                    self.outbound.appended(records);
+                    self.pump(effects);
+                    self.outbound.trim(stream);
+                }
+            }
+            Event::TailMoved { stream, seq } => {
+                self.tails.advance(stream, seq);
+                self.pump(effects);
+            }
+            Event::Durable { stream, seq } => self.now_durable(stream, seq, effects),
+            Event::Applied { stream, seq } => {
+                let live = self.session.is_some();
+                self.inbound.applied(stream, seq, live, effects);
+            }
+            Event::LogRead { stream, from_seq, result } => {
+                self.outbound.log_read(stream, from_seq, result, effects);
+                self.pump(effects);
+            }
+            Event::Sent { bytes } => {
+                self.outbound.sent(bytes);
+                self.pump(effects);
+            }
+            Event::Tick { wall_ms, reading } => self.tick(wall_ms, reading, now, effects),
+        }
+    }
+
+    fn up(
+        &mut self,
+        peer: PeerIdentity,
+        tails: PositionVector,
+        durable: PositionVector,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        if peer.node != self.peer || peer.incarnation == self.me.incarnation {
+            return effects.push(Effect::Disconnect(DisconnectReason::WrongPeer));
+        }
+        self.down();
+        self.tails = tails;
+        self.durable = durable;
+        self.inbound.start(&self.tails);
+        self.stats.sessions += 1;
+        self.session = Some(Session {
+            peer,
+            last_heard: now,
+            next_heartbeat: now,
+            sent_up_to: None,
+            claimed_own: 0,
+            overclaimed_since: None,
+        });
+    }
+
+    fn down(&mut self) {
+        self.session = None;
+        self.inbound.stop();
+        self.outbound.stop();
+    }
+
+    fn disconnect(&mut self, reason: DisconnectReason, effects: &mut Vec<Effect>) {
+        self.down();
+        effects.push(Effect::Disconnect(reason));
+    }
+
+    fn frame(&mut self, frame: Frame, now: Duration, effects: &mut Vec<Effect>) {
+        let Some(session) = self.session.as_mut() else { return };
+        session.last_heard = now;
+        match frame {
+            Frame::Heartbeat(heartbeat) => self.heartbeat(heartbeat, effects),
+            Frame::Ack(ack) => {
+                self.peer_has(PositionVector::from_iter([(ack.stream(), ack.position)]), effects)
+            }
+            Frame::Records(records) => match self.inbound.records(records, &mut self.stats, effects) {
+                Ok(()) => {}
+                Err(reason) => self.disconnect(reason, effects),
+            },
+            Frame::StreamEnded(ended) => {
+                if let Some(stream) = self.inbound.ended(ended.subscription) {
+                    self.stats.refused_by_peer += 1;
+                    let reason = EndReason::try_from(ended.reason).unwrap_or(EndReason::Unspecified);
+                    effects.push(Effect::Unserved { stream, reason, first_seq: ended.first_seq });
+                }
+            }
+            Frame::Subscribe(subscribe) => {
+                self.outbound.subscribe(&subscribe, effects);
+                self.pump(effects);
+            }
+            Frame::Unsubscribe(unsubscribe) => self.outbound.unsubscribe(unsubscribe.subscription),
+            Frame::Credit(credit) => {
+                self.outbound.credit(credit.subscription, credit.bytes);
+                self.pump(effects);
+            }
+            Frame::Hello(_) | Frame::Welcome(_) | Frame::Refuse(_) => {
+                self.disconnect(DisconnectReason::Protocol("handshake frame in a session"), effects);
+            }
+            Frame::Request(..) | Frame::Response(..) => {
+                self.disconnect(DisconnectReason::Protocol("calls are not the link's business"), effects);
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, heartbeat: Heartbeat, effects: &mut Vec<Effect>) {
+        if heartbeat.epoch != self.config.epoch {
+            let (ours, theirs) = (self.config.epoch, heartbeat.epoch);
+            return self.disconnect(DisconnectReason::Epoch { ours, theirs }, effects);
+        }
+        self.peer_has(PositionVector::from(&heartbeat.positions[..]), effects);
+        effects.push(Effect::PeerHealth {
+            health: heartbeat.health.unwrap_or_default(),
+            wall_ms: heartbeat.wall_ms,
+        });
+    }
+
+    /// The peer has these positions durably.
+    fn peer_has(&mut self, positions: PositionVector, effects: &mut Vec<Effect>) {
+        let Some(session) = self.session.as_mut() else { return };
+        session.claimed_own = session.claimed_own.max(positions.get(self.me.stream()));
+        if !positions.is_empty() {
+            effects.push(Effect::PeerDurable { incarnation: session.peer.incarnation, positions });
+        }
+    }
+
+    fn now_durable(&mut self, stream: StreamId, seq: u64, effects: &mut Vec<Effect>) {
+        self.tails.advance(stream, seq);
+        if !self.durable.advance(stream, seq) {
+            return;
+        }
+        let Some(session) = &self.session else { return };
+        // The origin needs it to commit, a server to see that it is of use. Others learn it from the heartbeat.
+        if stream == session.peer.stream() || self.inbound.has(stream) {
+            effects.push(Effect::Send(Frame::Ack(Ack {
+                incarnation: stream.incarnation.0,
+                boot: stream.boot.0,
+                position: seq,
+            })));
+        }
+    }
+
+    fn tick(&mut self, wall_ms: i64, reading: bool, now: Duration, effects: &mut Vec<Effect>) {
+        let written = self.tails.get(self.me.stream());
+        let Some(session) = self.session.as_mut() else { return };
+        if !reading {
+            // Nothing is read from the peer because this node is busy: its silence says nothing about it.
+            session.last_heard = now;
+        }
+        if now.saturating_sub(session.last_heard) >= self.config.peer_timeout {
+            return self.disconnect(DisconnectReason::Silent, effects);
+        }
+        // A moment of "more than was written" is normal: the news of an append may reach this link after a peer that got
+        // the entry by another way has answered. If it lasts, somebody else writes this stream.
+        if session.claimed_own > written {
+            let since = *session.overclaimed_since.get_or_insert(now);
+            if now.saturating_sub(since) >= self.config.peer_timeout {
+                let (claimed, stream) = (session.claimed_own, self.me.stream());
+                return self.disconnect(DisconnectReason::SecondWriter { stream, written, claimed }, effects);
+            }
+        } else {
+            session.overclaimed_since = None;
+        }
+        if now >= session.next_heartbeat {
+            session.next_heartbeat = now + self.config.heartbeat_every;
+            let positions = self.durable.part(session.sent_up_to, self.config.heartbeat_positions_max);
+            let full = positions.len() == self.config.heartbeat_positions_max;
+            session.sent_up_to = positions.last().filter(|_| full).map(|p| p.stream());
+            let health = Some(self.health);
+            effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
+                positions,
+                health,
+                wall_ms,
+                epoch: self.config.epoch,
+            })));
+        }
+        self.outbound.retry_reads();
+        self.pump(effects);
+    }
+
+    fn pump(&mut self, effects: &mut Vec<Effect>) {
+        if self.session.is_some() {
+            self.outbound.pump(&self.tails, &mut self.stats, effects);
+        }
+    }
+}
+
+/// Streams by their subscription number.
+type BySubscription<T> = BTreeMap<u32, T>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use trireme_wire::frame::{Ack, Health, Hello, Position};
+
+use super::*;
+
+fn position(index: u64, seq: u64) -> Position {
+    Position { incarnation: index, boot: 1, seq }
+}
+
+fn heartbeat(positions: Vec<Position>) -> Frame {
+    Frame::Heartbeat(Heartbeat { positions, health: None, wall_ms: 5, epoch: 1 })
+}
+
+fn positions_sent(effects: &[Effect]) -> Option<Vec<Position>> {
+    effects.iter().find_map(|e| match e {
+        Effect::Send(Frame::Heartbeat(h)) => Some(h.positions.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn heartbeats_at_once_and_then_at_its_interval_with_the_vector_in_parts() {
+    let mut b = Bench::up(&[(stream(0), 9), (stream(1), 8), (stream(2), 7)]);
+    assert_eq!(positions_sent(&b.tick(Duration::ZERO)), Some(vec![position(0, 9), position(1, 8)]));
+    assert_eq!(positions_sent(&b.tick(SECOND / 4)), None);
+    assert_eq!(positions_sent(&b.tick(SECOND / 4)), Some(vec![position(2, 7)]));
+    assert_eq!(positions_sent(&b.tick(SECOND / 2)), Some(vec![position(0, 9), position(1, 8)]));
+}
+
+#[test]
+fn passes_on_what_the_peer_says() {
+    let mut b = Bench::up(&[(stream(0), 9)]);
+    let has = |stream, seq| Effect::PeerDurable {
+        incarnation: Incarnation(1),
+        positions: [(stream, seq)].into_iter().collect(),
+    };
+    let health = Effect::PeerHealth { health: Health::default(), wall_ms: 5 };
+    assert_eq!(b.frame(heartbeat(vec![position(2, 3)])), [has(stream(2), 3), health]);
+    assert_eq!(b.frame(Frame::Ack(Ack { incarnation: 0, boot: 1, position: 4 })), [has(stream(0), 4)]);
+}
+
+#[test]
+fn gives_up_a_silent_peer_but_not_while_it_does_not_listen_itself() {
+    let mut b = Bench::up(&[]);
+    b.tick(2 * SECOND);
+    b.frame(heartbeat(vec![]));
+    assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
+    b.now += 20 * SECOND;
+    let busy = b.feed(Event::Tick { wall_ms: 0, reading: false });
+    assert!(!busy.contains(&Effect::Disconnect(DisconnectReason::Silent)));
+    assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
+    assert_eq!(b.tick(SECOND), [Effect::Disconnect(DisconnectReason::Silent)]);
+    assert_eq!(b.tick(SECOND), [], "once");
+}
+
+#[test]
+fn disconnects_over_another_epoch_another_peer_and_handshake_frames() {
+    let mut b = Bench::up(&[]);
+    let other = Frame::Heartbeat(Heartbeat { epoch: 2, ..Heartbeat::default() });
+    assert_eq!(b.frame(other), [Effect::Disconnect(DisconnectReason::Epoch { ours: 1, theirs: 2 })]);
+    let mut b = Bench::up(&[]);
+    assert!(matches!(b.frame(Frame::Hello(Hello::default()))[..], [Effect::Disconnect(_)]));
+    for peer in [identity(2), PeerIdentity { incarnation: Incarnation(0), ..identity(1) }] {
+        let up = Event::Up { peer, tails: PositionVector::new(), durable: PositionVector::new() };
+        assert_eq!(b.feed(up), [Effect::Disconnect(DisconnectReason::WrongPeer)]);
+    }
+}
+
+#[test]
+fn notices_a_second_writer_of_its_own_stream() {
+    let mut b = Bench::up(&[(stream(0), 5)]);
+    b.frame(heartbeat(vec![position(0, 6)]));
+    b.tick(SECOND);
+    b.feed(Event::Appended(records(stream(0), 6..=6, 40)));
+    for _ in 0..6 {
+        assert_eq!(
+            b.tick(SECOND).iter().filter(|e| matches!(e, Effect::Disconnect(_))).count(),
+            0,
+            "it was only late"
+        );
+        b.frame(heartbeat(vec![position(0, 6)]));
+    }
+    b.frame(heartbeat(vec![position(0, 7)]));
+    let mut last = Vec::new();
+    for _ in 0..4 {
+        last = b.tick(SECOND);
+        b.frame(heartbeat(vec![]));
+    }
+    let second_writer = DisconnectReason::SecondWriter { stream: stream(0), written: 6, claimed: 7 };
+    assert_eq!(last, [Effect::Disconnect(second_writer)]);
+}
+
+#[test]
+fn does_nothing_without_a_session() {
+    let mut link = PeerLink::new(identity(0), identity(1).node, config());
+    let mut effects = Vec::new();
+    for event in [
+        Event::Assigned(vec![stream(1)]),
+        Event::Frame(heartbeat(vec![])),
+        Event::Appended(records(stream(0), 1..=2, 40)),
+        Event::Durable { stream: stream(0), seq: 2 },
+        Event::Tick { wall_ms: 0, reading: true },
+        Event::Down,
+    ] {
+        link.handle(event, SECOND, &mut effects);
+    }
+    assert_eq!(effects, []);
+}
