@@ -1,1 +1,36 @@
-//! HTTP: remote write, Prometheus API, admin API.
+//! HTTP: remote write, Prometheus's query API, export, health and administration.
+//!
+//! The crate knows nothing of actors or storage. What a node can do reaches it through four traits: [`WriteSink`] takes
+//! decoded batches, [`trireme_query::Queries`] answers from the stored data, [`Admin`] shows and changes the cluster, [`Health`] says
+//! whether the node is alive and ready. [`configure`] puts all paths into an actix-web application:
+//!
+//! ```no_run
+//! # fn state() -> trireme_api::ApiState { unimplemented!() }
+//! use actix_web::{App, web};
+//! let state = state();
+//! let app = App::new().configure(|cfg| trireme_api::configure(cfg, state));
+//! ```
+//!
+//! Which failure becomes which HTTP status is decided in one place, [`status`], because senders retry 5xx and drop
+//! what they got 4xx for.
+
+mod admin;
+mod error;
+mod health;
+mod json;
+mod metrics;
+mod runner;
+mod running;
+mod settings;
+mod state;
+pub mod status;
+mod tenant;
+mod write;
+
+pub use admin::{Admin, AdminError};
+pub use health::{Health, Readiness};
+pub use metrics::ApiMetrics;
+pub use runner::Runner;
+pub use settings::ApiSettings;
+pub use state::{ApiParts, ApiState, configure};
+pub use write::WriteSink;

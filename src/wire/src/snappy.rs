@@ -7,7 +7,7 @@ use crate::prompb::DecodeError;
 /// The declared size is compared with `limit` before a byte is allocated, so a small body cannot ask for gigabytes.
 pub fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
     out.clear();
-    let size = snap::raw::decompress_len(body).map_err(|e| DecodeError::Snappy(e.to_string()))?;
+    let size = inflated_len(body)?;
     if size > limit {
         return Err(DecodeError::TooLarge { size: size as u64, limit });
     }
@@ -16,6 +16,11 @@ pub fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Decod
     let written = done.map_err(|e| DecodeError::Snappy(e.to_string()))?;
     out.truncate(written);
     Ok(())
+}
+
+/// Size that `body` declares for its inflated form; nothing is allocated.
+pub fn inflated_len(body: &[u8]) -> Result<usize, DecodeError> {
+    snap::raw::decompress_len(body).map_err(|e| DecodeError::Snappy(e.to_string()))
 }
 
 /// Compresses `body` in block format. Fails only for bodies over 4 GiB.

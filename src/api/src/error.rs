@@ -1,0 +1,58 @@
+//! Failures of the query and admin API, and how they look in a response.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use trireme_promql::SelectError;
+use trireme_query::QueryError;
+
+use crate::{AdminError, json, status};
+
+/// A failure in Prometheus's JSON form.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ApiError(pub(crate) QueryError);
+
+impl ApiError {
+    pub(crate) fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self(QueryError::parameter(name, why))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self(QueryError::invalid(message))
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(e: QueryError) -> Self {
+        Self(e)
+    }
+}
+
+impl From<SelectError> for ApiError {
+    fn from(e: SelectError) -> Self {
+        Self(e.into())
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(e: AdminError) -> Self {
+        Self(QueryError::new(e.kind, e.message))
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        status::of_query(self.0.kind()).0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, error_type) = status::of_query(self.0.kind());
+        let mut body = Vec::with_capacity(128);
+        body.extend_from_slice(b"{\"status\":\"error\",\"errorType\":");
+        json::push_str(&mut body, error_type);
+        body.extend_from_slice(b",\"error\":");
+        json::push_str(&mut body, &self.0.to_string());
+        body.push(b'}');
+        HttpResponse::build(status).content_type("application/json").body(body)
+    }
+}

@@ -1,0 +1,56 @@
+//! What the owner of the API decides.
+
+use std::time::Duration;
+
+use trireme_wire::DecodeLimits;
+
+/// Settings of the API; names of keys appear in messages, so they are the ones of the configuration file.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Header that names the tenant, and the one that is understood in its absence.
+    pub tenant_headers: [String; 2],
+    /// Tenant of requests that name none.
+    pub tenant_default: String,
+    /// Largest body as sent (`http.body_bytes_max`).
+    pub body_bytes_max: usize,
+    /// Largest body after decompression (`http.inflated_bytes_max`).
+    pub inflated_bytes_max: usize,
+    /// Bytes of all write requests that are decoded or waiting for their quorum at one time.
+    pub in_flight_bytes_max: usize,
+    /// Bounds within one write request.
+    pub decode: DecodeLimits,
+    /// `Access-Control-Allow-Origin`; empty sends no CORS headers.
+    pub cors_origin: String,
+    /// Longest run of a query; a request may ask for less.
+    pub query_timeout: Duration,
+    /// How far back an instant selector looks unless the request says otherwise.
+    pub lookback_delta: Duration,
+    /// Most samples a remote read may return.
+    pub remote_read_samples_max: usize,
+    /// Labels removed for deduplication unless the request names others.
+    pub replica_labels: Vec<String>,
+    /// The configuration as `status/config` shows it (YAML or TOML text without secrets).
+    pub config_text: String,
+    /// Flags as `status/flags` shows them.
+    pub flags: Vec<(String, String)>,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            tenant_headers: ["THANOS-TENANT".to_owned(), "X-Scope-OrgID".to_owned()],
+            tenant_default: trireme_model::Tenant::DEFAULT.to_owned(),
+            body_bytes_max: 32 << 20,
+            inflated_bytes_max: 128 << 20,
+            in_flight_bytes_max: 512 << 20,
+            decode: DecodeLimits::default(),
+            cors_origin: "*".to_owned(),
+            query_timeout: Duration::from_secs(120),
+            lookback_delta: Duration::from_secs(300),
+            remote_read_samples_max: 50_000_000,
+            replica_labels: Vec::new(),
+            config_text: String::new(),
+            flags: Vec::new(),
+        }
+    }
+}

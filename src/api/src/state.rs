@@ -1,0 +1,87 @@
+//! What all handlers share, and the table of paths.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use slog::Logger;
+use trireme_base::Clock;
+use trireme_query::Queries;
+
+use crate::running::Running;
+use crate::write::budget::Budget;
+use crate::{Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, write};
+
+/// What the node provides; see [`ApiState::new`].
+pub struct ApiParts {
+    /// Takes writes.
+    pub sink: Arc<dyn WriteSink>,
+    /// Answers queries.
+    pub queries: Arc<dyn Queries>,
+    /// Cluster and node administration.
+    pub admin: Arc<dyn Admin>,
+    /// Liveness and readiness.
+    pub health: Arc<dyn Health>,
+    /// Where queries and large decodes run.
+    pub runner: Arc<dyn Runner>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Settings.
+    pub settings: ApiSettings,
+    /// Own metrics.
+    pub metrics: ApiMetrics,
+    /// Text of `/metrics`.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Logger.
+    pub log: Logger,
+}
+
+/// State of the API. Make one per node; its clones share everything.
+#[derive(Clone)]
+pub struct ApiState {
+    pub(crate) sink: Arc<dyn WriteSink>,
+    pub(crate) queries: Arc<dyn Queries>,
+    pub(crate) admin: Arc<dyn Admin>,
+    pub(crate) health: Arc<dyn Health>,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Arc<ApiSettings>,
+    pub(crate) metrics: ApiMetrics,
+    pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub(crate) log: Logger,
+    pub(crate) budget: Budget,
+    pub(crate) running: Running,
+    pub(crate) started_ms: i64,
+}
+
+impl ApiState {
+    /// Takes the node's parts; "now" is the start time that `status/runtimeinfo` shows.
+    pub fn new(parts: ApiParts) -> Self {
+        let ApiParts { sink, queries, admin, health, runner, clock, settings, metrics, render_metrics, log } =
+            parts;
+        let budget = Budget::new(settings.in_flight_bytes_max, metrics.write_in_flight.clone());
+        let started_ms = clock.now_ms();
+        Self {
+            sink,
+            queries,
+            admin,
+            health,
+            runner,
+            clock,
+            settings: Arc::new(settings),
+            metrics,
+            render_metrics,
+            log,
+            budget,
+            running: Running::default(),
+            started_ms,
+        }
+    }
+}
+
+/// Adds all paths to an application.
+pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
+    cfg.app_data(web::Data::new(state));
+    for path in ["/api/v1/write", "/api/v1/receive", "/api/v1/push"] {
+        cfg.service(web::resource(path).route(web::post().to(write::handle)));
+    }
+}

@@ -1,0 +1,145 @@
+//! `POST /api/v1/write`, `/api/v1/receive`, `/api/v1/push`: remote write 1.0 and 2.0.
+
+mod body;
+pub(crate) mod budget;
+mod negotiate;
+mod respond;
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use async_trait::async_trait;
+use trireme_base::ErrorKind;
+use trireme_model::{RetryLater, Tenant, WriteOutcome};
+use trireme_wire::batch::Batch;
+use trireme_wire::{DecodeError, Decoded, rw1, rw2, snappy};
+
+use crate::{ApiState, runner, tenant};
+use budget::Reserved;
+pub(crate) use negotiate::Protocol;
+use respond::Refusal;
+
+/// Inflated bytes from which decoding leaves the event loop.
+const DECODE_INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// Takes the decoded requests of clients.
+#[async_trait]
+pub trait WriteSink: Send + Sync {
+    /// Stores `batch` and resolves when every part of it is durable on a quorum, refused, or out of time.
+    ///
+    /// The API never drops the future: a client that goes away does not stop its write half-way.
+    async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome;
+}
+
+/// The handler.
+pub(crate) async fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ApiState>,
+) -> HttpResponse {
+    let protocol = match negotiate::negotiate(request.headers()) {
+        Ok(protocol) => protocol,
+        Err(refusal) => return respond::refused(&state, None, &refusal),
+    };
+    match accept(&request, payload, &state, protocol).await {
+        Ok((tenant, outcome)) => respond::outcome(&state, protocol, &tenant, &outcome),
+        Err(refusal) => respond::refused(&state, Some(protocol), &refusal),
+    }
+}
+
+async fn accept(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &web::Data<ApiState>,
+    protocol: Protocol,
+) -> Result<(Tenant, WriteOutcome), Refusal> {
+    let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
+    let body = body::read(request, payload, state.settings.body_bytes_max).await?;
+    let reserved = reserve(state, &body)?;
+    let decoded = decode(state, &tenant, protocol, body).await?;
+    Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
+}
+
+/// Reserves memory for the request: the body, its inflated form and about as much again for what is decoded from it.
+fn reserve(state: &ApiState, body: &[u8]) -> Result<Reserved, Refusal> {
+    let inflated = snappy::inflated_len(body).map_err(|e| refuse(state, &e))?;
+    let limit = state.settings.inflated_bytes_max;
+    if inflated > limit {
+        return Err(refuse(state, &DecodeError::TooLarge { size: inflated as u64, limit }));
+    }
+    let bytes = body.len() + 2 * inflated;
+    state.budget.reserve(bytes).ok_or_else(|| {
+        Refusal::new(
+            ErrorKind::Unavailable,
+            "too many write requests are in progress on this node, try again",
+        )
+    })
+}
+
+/// Inflates and decodes, large requests on the pool.
+async fn decode(
+    state: &web::Data<ApiState>,
+    tenant: &Tenant,
+    protocol: Protocol,
+    body: Vec<u8>,
+) -> Result<Decoded, Refusal> {
+    let settings = Arc::clone(&state.settings);
+    let seed = tenant.seed();
+    let large = snappy::inflated_len(&body).is_ok_and(|n| n > DECODE_INLINE_BYTES_MAX);
+    let job = move || -> Result<Decoded, DecodeError> {
+        let mut inflated = Vec::new();
+        snappy::inflate(&body, settings.inflated_bytes_max, &mut inflated)?;
+        match protocol {
+            Protocol::V1 => rw1::decode(inflated, seed, &settings.decode),
+            Protocol::V2 => rw2::decode(&inflated, seed, &settings.decode),
+        }
+    };
+    let decoded = if large {
+        runner::run(state.runner.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?
+    } else {
+        job()
+    };
+    decoded.map_err(|e| refuse(state, &e))
+}
+
+/// Hands the batch over in a task of its own, so that a client that goes away does not cancel a write half done.
+async fn store(
+    state: &web::Data<ApiState>,
+    tenant: Tenant,
+    decoded: Decoded,
+    reserved: Reserved,
+) -> Result<WriteOutcome, Refusal> {
+    let Decoded { batch, rejections } = decoded;
+    let early = WriteOutcome { rejections, ..Default::default() };
+    if batch.series.is_empty() && batch.metadata.is_empty() {
+        return Ok(early);
+    }
+    let sink = Arc::clone(&state.sink);
+    let task = actix_web::rt::spawn(async move {
+        let outcome = sink.write(tenant, batch).await;
+        drop(reserved);
+        outcome
+    });
+    let stored = task.await;
+    let mut outcome =
+        stored.map_err(|_| Refusal::new(ErrorKind::Internal, "the write failed unexpectedly"))?;
+    outcome.rejections.merge(early.rejections);
+    Ok(outcome)
+}
+
+/// A body that cannot be decoded, with the settings' keys for bounds.
+fn refuse(state: &ApiState, error: &DecodeError) -> Refusal {
+    let text = match error {
+        DecodeError::TooLarge { size, limit } => format!(
+            "the body has {size} bytes after decompression, the limit is {limit} (http.inflated_bytes_max)"
+        ),
+        other => other.to_string(),
+    };
+    slog::debug!(state.log, "write request refused"; "err" => &text);
+    Refusal::new(error.kind(), text)
+}
+
+/// Whole seconds of a wait, rounded up.
+pub(crate) fn retry_after_secs(later: &RetryLater) -> u64 {
+    later.after.as_secs() + u64::from(later.after.subsec_nanos() > 0)
+}

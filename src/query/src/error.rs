@@ -1,0 +1,40 @@
+//! Why a question has no answer.
+
+use trireme_base::ErrorKind;
+use trireme_promql::SelectError;
+
+/// A failed query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct QueryError {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl QueryError {
+    /// An error of any kind with a text for the user.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// A parameter cannot be used, in Prometheus's words.
+    pub fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self::new(ErrorKind::Invalid, format!("invalid parameter {name:?}: {why}"))
+    }
+
+    /// The request itself cannot be used.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// What the caller should do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl From<SelectError> for QueryError {
+    fn from(e: SelectError) -> Self {
+        Self::new(e.kind(), e.to_string())
+    }
+}

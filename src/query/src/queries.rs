@@ -1,0 +1,182 @@
+//! The questions that can be asked, as data.
+
+use std::time::Duration;
+
+use trireme_model::{Exemplar, Labels, Matcher, MetricMetadata, Tenant};
+use trireme_promql::{Cancel, QueryResult, SelectRequest, SeriesSet};
+
+use crate::QueryError;
+
+/// Everything that can be asked of stored data. Calls block and compute: they belong on the CPU pool.
+pub trait Queries: Send + Sync {
+    /// Evaluates an expression at one time.
+    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError>;
+    /// Evaluates an expression at each step of a range.
+    fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError>;
+    /// Raw series, sorted by labels.
+    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError>;
+    /// Label sets, sorted.
+    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError>;
+    /// Label names, sorted.
+    fn label_names(&self, context: &QueryContext, selection: &Selection)
+    -> Result<Found<String>, QueryError>;
+    /// Values of one label, sorted.
+    fn label_values(
+        &self,
+        context: &QueryContext,
+        name: &str,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError>;
+    /// Exemplars of the series that the selectors of `expr` choose, with timestamps in `[start_ms, end_ms]`.
+    fn exemplars(
+        &self,
+        context: &QueryContext,
+        expr: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Found<ExemplarSeries>, QueryError>;
+    /// Metadata of one metric or of all, sorted by metric.
+    fn metadata(
+        &self,
+        context: &QueryContext,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError>;
+    /// Cardinality of the head; each list has at most `limit` entries.
+    fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError>;
+}
+
+/// Who asks, and how.
+#[derive(Clone)]
+pub struct QueryContext {
+    /// Whose data.
+    pub tenant: Tenant,
+    /// Stops the query when its deadline passes or its client goes away.
+    pub cancel: Cancel,
+    /// Labels that tell HA replicas apart; they are removed and the series deduplicated. Empty: no deduplication.
+    pub replica_labels: Vec<String>,
+    /// True: a part that cannot be read becomes a warning. False: it becomes an error.
+    pub partial_response: bool,
+    /// True: only this replica's data.
+    pub local_only: bool,
+    /// Coarsest downsampled data that may answer (ms); 0 means raw samples only.
+    pub max_source_resolution_ms: i64,
+}
+
+impl QueryContext {
+    /// A context with defaults: no deduplication, partial answers allowed.
+    pub fn new(tenant: Tenant, cancel: Cancel) -> Self {
+        Self {
+            tenant,
+            cancel,
+            replica_labels: Vec::new(),
+            partial_response: true,
+            local_only: false,
+            max_source_resolution_ms: 0,
+        }
+    }
+}
+
+/// An expression at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstantQuery {
+    /// PromQL.
+    pub expr: String,
+    /// Evaluation time (ms).
+    pub time_ms: i64,
+    /// How far back instant selectors look; `None` is the engine's default.
+    pub lookback: Option<Duration>,
+}
+
+/// An expression at each step of a range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeQuery {
+    /// PromQL.
+    pub expr: String,
+    /// First evaluation time (ms).
+    pub start_ms: i64,
+    /// Last evaluation time (ms, inclusive).
+    pub end_ms: i64,
+    /// Distance of evaluation times (ms), over 0.
+    pub step_ms: i64,
+    /// How far back instant selectors look; `None` is the engine's default.
+    pub lookback: Option<Duration>,
+}
+
+/// Series by matchers and time.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Selection {
+    /// A series is chosen if all matchers of at least one set match; no set at all chooses every series.
+    pub matchers: Vec<Vec<Matcher>>,
+    /// Inclusive start (ms).
+    pub start_ms: i64,
+    /// Inclusive end (ms).
+    pub end_ms: i64,
+    /// Most items of the answer; 0 means no bound.
+    pub limit: usize,
+}
+
+/// Items of an answer, and what has to be said about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<T> {
+    /// Sorted, distinct.
+    pub items: Vec<T>,
+    /// Texts for the user, for example that a block could not be read.
+    pub warnings: Vec<String>,
+}
+
+impl<T> Found<T> {
+    /// Cuts the items to `limit` (0: no bound) and says so.
+    pub fn truncate(&mut self, limit: usize) {
+        if limit > 0 && self.items.len() > limit {
+            self.items.truncate(limit);
+            self.warnings.push("results truncated due to limit".to_owned());
+        }
+    }
+}
+
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), warnings: Vec::new() }
+    }
+}
+
+/// Exemplars of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExemplarSeries {
+    /// The series.
+    pub labels: Labels,
+    /// Sorted by time.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// Cardinality of the head.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TsdbStatus {
+    /// Active series.
+    pub series: u64,
+    /// Distinct label pairs.
+    pub label_pairs: u64,
+    /// Open chunks or buffers.
+    pub chunks: u64,
+    /// Oldest sample (ms).
+    pub min_time_ms: i64,
+    /// Newest sample (ms).
+    pub max_time_ms: i64,
+    /// Metrics with the most series.
+    pub series_by_metric: Vec<TsdbTop>,
+    /// Labels with the most values.
+    pub values_by_label: Vec<TsdbTop>,
+    /// Labels whose values take the most memory (bytes).
+    pub memory_by_label: Vec<TsdbTop>,
+    /// `name=value` pairs with the most series.
+    pub series_by_pair: Vec<TsdbTop>,
+}
+
+/// One line of a ranking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TsdbTop {
+    /// What is counted.
+    pub name: String,
+    /// How much of it.
+    pub value: u64,
+}
