@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use regex::Regex;
+use crate::{Regexp, RegexpError, is_plain_label_name, quote};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,10 +30,8 @@ impl MatchOp {
     }
 }
 
-/// Why a matcher could not be built.
-#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
-#[error("error parsing regexp: {0}")]
-pub struct MatcherError(pub String);
+/// Why a matcher could not be built: its value is not a regular expression.
+pub type MatcherError = RegexpError;
 
 /// One condition on a label; an absent label counts as "".
 #[derive(Clone)]
@@ -44,17 +42,14 @@ pub struct Matcher {
     pub op: MatchOp,
     /// Literal or regular expression as written.
     pub value: Arc<str>,
-    regex: Option<Arc<Regex>>,
+    regex: Option<Regexp>,
 }
 
 impl Matcher {
     /// Builds a matcher; regular expressions have RE2's meaning and are anchored at both ends.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
         let regex = match op {
-            MatchOp::Regex | MatchOp::NotRegex => {
-                let anchored = format!("^(?s:{value})$");
-                Some(Arc::new(Regex::new(&anchored).map_err(|e| MatcherError(e.to_string()))?))
-            }
+            MatchOp::Regex | MatchOp::NotRegex => Some(Regexp::new(value)?),
             MatchOp::Equal | MatchOp::NotEqual => None,
         };
         Ok(Self { name: Arc::from(name), op, value: Arc::from(value), regex })
@@ -75,6 +70,21 @@ impl Matcher {
     pub fn matches_empty(&self) -> bool {
         self.matches("")
     }
+
+    /// The compiled expression of `=~` and `!~`.
+    pub fn regexp(&self) -> Option<&Regexp> {
+        self.regex.as_ref()
+    }
+
+    /// All values that the regular expression of `=~` or `!~` matches, sorted, if they are few and can be listed.
+    pub fn set_matches(&self) -> Option<&[Box<str>]> {
+        self.regex.as_ref().and_then(Regexp::set_matches)
+    }
+
+    /// What every value that the regular expression matches starts with; empty if nothing is known.
+    pub fn prefix(&self) -> &str {
+        self.regex.as_ref().map_or("", Regexp::prefix)
+    }
 }
 
 impl PartialEq for Matcher {
@@ -87,7 +97,12 @@ impl Eq for Matcher {}
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{:?}", self.name, self.op.as_str(), self.value)
+        if is_plain_label_name(&self.name) {
+            f.write_str(&self.name)?;
+        } else {
+            f.write_str(&quote(&self.name))?;
+        }
+        write!(f, "{}{}", self.op.as_str(), quote(&self.value))
     }
 }
 
