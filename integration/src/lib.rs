@@ -1,1 +1,33 @@
 //! Cluster tests against real daemons and real peers.
+//!
+//! The library starts replica groups of real `trireme run` processes ([`Group`]), and the real programs that send to
+//! them or judge what they wrote ([`peers`]). It shares no code with the daemon on purpose: requests are encoded and
+//! answers are decoded by its own few lines, so that a mistake in the daemon's codecs cannot hide here.
+//!
+//! Every test ends with [`Group::stop`], which stops the nodes by SIGTERM and demands a clean exit of each. A test
+//! that ends earlier has failed, and the end of every node's log is printed.
+
+mod binary;
+mod bucket;
+mod client;
+mod group;
+mod load;
+mod node;
+pub mod peers;
+mod ports;
+mod protocol;
+mod samples;
+mod verdict;
+mod wait;
+
+pub use binary::trireme;
+pub use bucket::{BlockCopy, blocks_in, read_block};
+pub use client::{Answer, Client};
+pub use group::{Group, GroupBuilder};
+pub use load::{Load, Sent};
+pub use node::Node;
+pub use ports::{free_port, free_port_range};
+pub use protocol::{Series, read_request, read_response, write_body, write_request};
+pub use samples::{SampleSet, Value, first_differences};
+pub use verdict::{left_out, rounds, seconds};
+pub use wait::{now_ms, until, until_for};

@@ -1,0 +1,184 @@
+//! A replica group of real processes on loopback.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::node::Node;
+use crate::ports::free_port;
+use crate::samples::{SampleSet, first_differences};
+use crate::wait::until;
+
+/// Lines of each node's log that a failed test shows.
+const LOG_LINES: usize = 40;
+
+/// Says what a group is like before it starts.
+pub struct GroupBuilder {
+    nodes: usize,
+    settings: Vec<String>,
+}
+
+impl GroupBuilder {
+    /// Overrides a setting on every node.
+    pub fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// Windows of `seconds` that close three seconds after their end, so that blocks appear while a test watches.
+    pub fn short_windows(self, seconds: u64) -> Self {
+        self.set(&format!("storage.window={seconds}s"))
+            .set("storage.window_grace=3s")
+            .set(&format!("storage.out_of_order_window={seconds}s"))
+            .set("storage.max_future=1s")
+            .set("storage.tick=200ms")
+            .set("bucket.upload_turn=2s")
+            .set("bucket.upload_interval=200ms")
+            .set("bucket.sync_interval=1s")
+    }
+
+    /// Lays out directories and ports without starting a node.
+    pub fn prepare(self) -> anyhow::Result<Group> {
+        let root = tempfile::Builder::new().prefix("trireme-test-").tempdir()?;
+        let names: Vec<String> = (0..self.nodes).map(|i| format!("n{i}")).collect();
+        let ports =
+            names.iter().map(|_| Ok((free_port()?, free_port()?))).collect::<anyhow::Result<Vec<_>>>()?;
+        let peers: Vec<String> = names
+            .iter()
+            .zip(&ports)
+            .map(|(name, (_, cluster))| format!("{name}=127.0.0.1:{cluster}"))
+            .collect();
+        let mut nodes = Vec::new();
+        for (name, (http, cluster)) in names.iter().zip(&ports) {
+            let mut settings = vec![
+                format!("node.name={name}"),
+                format!("node.data_dir={}", root.path().join(name).display()),
+                format!("http.listen=127.0.0.1:{http}"),
+                "http.workers=2".to_owned(),
+                format!("cluster.listen=127.0.0.1:{cluster}"),
+                format!("cluster.peers={}", peers.join(",")),
+                format!("cluster.replication_factor={}", self.nodes),
+                "cluster.ack_timeout=2s".to_owned(),
+                "cluster.peer_timeout=1s".to_owned(),
+                "cluster.heartbeat_interval=100ms".to_owned(),
+                format!("bucket.path={}", root.path().join("bucket").display()),
+                "telemetry.log_format=json".to_owned(),
+            ];
+            settings.extend(self.settings.iter().cloned());
+            nodes.push(Node::new(name, root.path(), *http, settings)?);
+        }
+        Ok(Group { nodes, root: Some(root), has_passed: false })
+    }
+
+    /// Starts all nodes and waits until each accepts writes.
+    pub async fn start(self) -> anyhow::Result<Group> {
+        let mut group = self.prepare()?;
+        group.nodes.iter_mut().try_for_each(Node::start)?;
+        for node in &mut group.nodes {
+            node.ready().await?;
+        }
+        Ok(group)
+    }
+}
+
+/// A running group. End the test with [`Group::stop`]; otherwise it counts as failed and the logs are shown.
+pub struct Group {
+    nodes: Vec<Node>,
+    root: Option<TempDir>,
+    has_passed: bool,
+}
+
+impl Group {
+    /// A group of `nodes` to be started.
+    pub fn of(nodes: usize) -> GroupBuilder {
+        GroupBuilder { nodes, settings: Vec::new() }
+    }
+
+    /// Node `i`.
+    pub fn node(&mut self, i: usize) -> &mut Node {
+        &mut self.nodes[i]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Client of node `i`.
+    pub fn client(&self, i: usize) -> &Client {
+        self.nodes[i].client()
+    }
+
+    /// Clients of all nodes.
+    pub fn clients(&self) -> Vec<Client> {
+        self.nodes.iter().map(|node| node.client().clone()).collect()
+    }
+
+    /// Temporary directory of the group: data, logs, bucket, and whatever a test puts there.
+    pub fn dir(&self) -> &Path {
+        self.root.as_ref().map_or(Path::new("."), TempDir::path)
+    }
+
+    /// Directory of the shared file bucket.
+    pub fn bucket_dir(&self) -> PathBuf {
+        self.dir().join("bucket")
+    }
+
+    /// Waits until every node that runs holds the same samples of the default tenant, and answers them.
+    pub async fn converged(&mut self) -> anyhow::Result<SampleSet> {
+        let running: Vec<(String, Client)> = self
+            .nodes
+            .iter_mut()
+            .filter_map(|node| node.is_running().then(|| (node.name().to_owned(), node.client().clone())))
+            .collect();
+        until("all replicas hold the same samples", || async {
+            let mut sets = Vec::new();
+            for (name, client) in &running {
+                sets.push((name, client.export().await.with_context(|| format!("export of {name}"))?));
+            }
+            for pair in sets.windows(2) {
+                first_differences((pair[0].0, &pair[0].1), (pair[1].0, &pair[1].1))?;
+            }
+            sets.pop().map(|(_, set)| set).context("no node runs")
+        })
+        .await
+    }
+
+    /// Stops every node that runs, all at once, and demands a clean exit of each. Only then a test has passed.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        for node in &mut self.nodes {
+            if node.is_running() {
+                node.signal(libc::SIGTERM)?;
+            }
+        }
+        for node in &mut self.nodes {
+            if node.is_running() {
+                let status = node.ended().await?;
+                anyhow::ensure!(status.success(), "{} stopped with {status}", node.name());
+            }
+        }
+        self.has_passed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Group {
+    // The test harness captures these lines and shows them where a test failed.
+    #[allow(clippy::print_stderr)]
+    fn drop(&mut self) {
+        if self.has_passed {
+            return;
+        }
+        for node in &self.nodes {
+            let log = node.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+            eprintln!("--- end of the log of {}:\n{}", node.name(), shown.join("\n"));
+        }
+        if std::env::var_os("TRIREME_KEEP").is_some() {
+            eprintln!("--- kept: {:?}", self.root.take().map(TempDir::keep));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! moto: an S3 server that installs from a registry.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use super::find;
+use super::process::Process;
+use crate::client::Client;
+use crate::ports::free_port;
+use crate::verdict::left_out;
+use crate::wait::until;
+
+/// A running S3 server with one empty bucket.
+pub struct Moto {
+    client: Client,
+    bucket: String,
+    process: Process,
+}
+
+impl Moto {
+    /// The server's program: `TRIREME_MOTO`, or `moto_server` on the path; nothing after the test was reported left out.
+    pub fn installed(test: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("TRIREME_MOTO").map(PathBuf::from).filter(|path| path.is_file());
+        let found = path.or_else(|| find("moto_server"));
+        if found.is_none() {
+            left_out(test, "no S3 server: moto_server not installed (scripts/test says how)");
+        }
+        found
+    }
+
+    /// Starts the server and makes the bucket.
+    pub async fn start(program: &Path, dir: &Path, bucket: &str) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let mut process = Process::start("moto", dir, command)?;
+        let client = Client::new(port)?;
+        until("the S3 server has made the bucket", || {
+            let running = process.must_run();
+            let client = client.clone();
+            async move {
+                running?;
+                let made = client.send(client.put(&format!("/{bucket}"))).await?;
+                ensure!(made.is_success(), "answered {}: {}", made.status, made.body);
+                Ok(())
+            }
+        })
+        .await?;
+        Ok(Self { client, bucket: bucket.to_owned(), process })
+    }
+
+    /// Address for `bucket.endpoint`.
+    pub fn endpoint(&self) -> &str {
+        self.client.url()
+    }
+
+    /// Every object by its key.
+    pub async fn objects(&mut self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        self.process.must_run()?;
+        let list =
+            self.client.send(self.client.get(&format!("/{}?list-type=2", self.bucket))).await?.success()?;
+        ensure!(list.body.contains("<IsTruncated>false"), "more than one page of objects");
+        let mut objects = BTreeMap::new();
+        for part in list.body.split("<Key>").skip(1) {
+            let (key, _) = part.split_once("</Key>").context("list of objects")?;
+            let answer = self.client.get(&format!("/{}/{key}", self.bucket)).send().await?;
+            ensure!(answer.status().is_success(), "{key}: {}", answer.status());
+            objects.insert(key.to_owned(), answer.bytes().await?.to_vec());
+        }
+        Ok(objects)
+    }
+}

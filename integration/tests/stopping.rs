@@ -1,0 +1,65 @@
+//! SIGTERM stops a node in order: it says it is going, finishes what it took, and loses nothing.
+
+use anyhow::ensure;
+use trireme_integration::{Group, Load, Sent, until};
+
+async fn is_busy(load: &Load, wanted: u64) -> anyhow::Result<()> {
+    until("writes are acknowledged", || async {
+        let successes = load.look(|sent| sent.successes).await;
+        ensure!(successes >= wanted, "{successes} of {wanted}");
+        Ok(())
+    })
+    .await
+}
+
+/// No answer during a stop may make a sender drop data.
+fn only_retryable(sent: &Sent) -> anyhow::Result<()> {
+    let wrong = sent.refusals.iter().find(|answer| answer.status != 503 || answer.retry_after.is_none());
+    ensure!(wrong.is_none(), "a write during a stop was answered {wrong:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged() -> anyhow::Result<()> {
+    let mut group = Group::of(3).start().await?;
+    for i in 0..3 {
+        let load = Load::start(&group.clients());
+        is_busy(&load, 50).await?;
+        group.node(i).stop().await?;
+        let so_far = load.look(|sent| sent.successes).await;
+        is_busy(&load, so_far + 20).await?;
+        group.node(i).start()?;
+        group.node(i).ready().await?;
+        let sent = load.stop().await?;
+        only_retryable(&sent)?;
+        let held = group.converged().await?;
+        let missing = sent.acknowledged.first_missing_in(&held);
+        ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    }
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_node_stops_and_starts_with_everything() -> anyhow::Result<()> {
+    let mut group = Group::of(1).start().await?;
+    let load = Load::start(&group.clients());
+    is_busy(&load, 50).await?;
+    group.node(0).stop().await?;
+    let sent = load.stop().await?;
+    only_retryable(&sent)?;
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    let held = group.converged().await?;
+    let missing = sent.acknowledged.first_missing_in(&held);
+    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    group.stop().await
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_like_sigterm() -> anyhow::Result<()> {
+    let mut group = Group::of(1).start().await?;
+    group.node(0).signal(libc::SIGINT)?;
+    let status = group.node(0).ended().await?;
+    ensure!(status.success(), "ended with {status}");
+    group.stop().await
+}
