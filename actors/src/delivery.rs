@@ -16,6 +16,7 @@ impl<M: Call> Message for Delivery<M> {
 }
 
 /// Puts an actor behind a port.
+#[allow(clippy::disallowed_methods)] // the one place: the port's permit bounds what do_send does not
 pub fn behind<A, M>(addr: Addr<A>) -> Arc<dyn Deliver<M>>
 where
     A: Actor<Context = Context<A>> + Handler<Delivery<M>>,
@@ -36,6 +37,7 @@ where
 pub struct Crash;
 
 /// A closure that crashes the actor behind `addr`.
+#[allow(clippy::disallowed_methods)] // an operator's single message
 pub fn crasher<A>(addr: Addr<A>) -> Box<dyn Fn() + Send>
 where
     A: Actor<Context = Context<A>> + Handler<Crash>,

@@ -4,10 +4,24 @@
 //! sample; `policy.rs` is the table of how each kind runs, `supervisor.rs` restarts what dies.
 
 mod canary;
+mod commits;
 mod delivery;
+mod front;
+mod gate;
+mod ledger;
+mod membership;
 mod policy;
+mod ports;
+mod query_shard;
 mod supervisor;
 
 pub use canary::Canary;
+pub use commits::{CommitReceiver, Commits, Committed};
+pub use front::{Front, FrontPorts, GetHealth, MemberHealth, PeerHealth, Substitute};
+pub use gate::{Gate, GateState};
+pub use ledger::ApplyLedger;
+pub use membership::{GetRing, Membership};
 pub use policy::{ActorKind, POLICIES, Placement, Policy, policy};
+pub use ports::MailboxMetrics;
+pub use query_shard::{Evaluate, EvaluateError, QueryShard, evaluate};
 pub use supervisor::{Start, Started, Supervisor, SupervisorHandle, SupervisorParts};

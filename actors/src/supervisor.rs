@@ -181,7 +181,9 @@ impl Supervisor {
                     info!(self.parts.log, "actor runs again"; "actor" => &slot.name);
                     return Ok(());
                 }
-                Err(err) => error!(self.parts.log, "actor did not start"; "actor" => &slot.name, "err" => err),
+                Err(err) => {
+                    error!(self.parts.log, "actor did not start"; "actor" => &slot.name, "err" => err)
+                }
             }
         }
     }
