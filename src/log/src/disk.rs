@@ -1,0 +1,85 @@
+//! The few file operations of the writer, behind a trait so that tests can fill the disk and fail a sync.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::path::Path;
+
+/// Makes files for segments.
+pub trait Disk: Send + Sync + 'static {
+    /// Creates a file that must not exist, with `bytes` of space set aside.
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+}
+
+/// A segment being written, always at its end.
+pub trait DiskFile: Send {
+    /// Writes all buffers at the current place.
+    fn write_all(&mut self, buffers: &mut [IoSlice<'_>]) -> io::Result<()>;
+    /// Goes to `offset`; used to forget a batch that was not written whole.
+    fn rewind(&mut self, offset: u64) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Gives back the space behind `bytes`.
+    fn shrink(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+/// The file system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => {}
+            // Without the call the file grows as it is written: slower syncs, nothing else.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
+            Err(error) => {
+                drop(file);
+                let _ = std::fs::remove_file(path);
+                return Err(error.into());
+            }
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl DiskFile for File {
+    fn write_all(&mut self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
+        while !buffers.is_empty() {
+            match self.write_vectored(&buffers[..buffers.len().min(1024)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut buffers, n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn rewind(&mut self, offset: u64) -> io::Result<()> {
+        io::Seek::seek(self, io::SeekFrom::Start(offset)).map(|_| ())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn shrink(&mut self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+}
+
+/// Makes a file's name durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Replaces `path` by `bytes`, durably and whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let tmp = path.with_extension("tmp");
+    let mut file = File::create(&tmp)?;
+    Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&tmp, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,111 @@
+//! What can go wrong with the log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use trireme_base::{ErrorKind, StreamId};
+
+/// Failure of the log or one of its files.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// A file operation failed.
+    #[error("log: {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// The disk is full. Nothing of the refused batch is kept; the log goes on by itself when space returns.
+    #[error("log: no space left for {path}", path = path.display())]
+    Full {
+        /// The file that could not be made or extended.
+        path: PathBuf,
+    },
+    /// A file of the log fails its checks.
+    #[error("log: {path} is damaged: {what}", path = path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The own stream of this start is already in the log: boots were not counted.
+    #[error("log: stream {0} is already in use; the boot counter of the data directory went back")]
+    StreamReused(StreamId),
+    /// A record that was asked for is not in the log any more: it was trimmed, or damaged and not fetched yet.
+    #[error("log: record {seq} of stream {stream} is not here")]
+    Gone {
+        /// The stream.
+        stream: StreamId,
+        /// The first seq that is missing.
+        seq: u64,
+    },
+    /// The log's thread is gone.
+    #[error("log: stopped")]
+    Stopped,
+}
+
+impl LogError {
+    pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
+            return Self::Full { path: path.to_owned() };
+        }
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    /// What a caller has to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::StreamReused(_) => ErrorKind::Internal,
+            Self::Full { .. } | Self::Stopped => ErrorKind::Unavailable,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Gone { .. } => ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Why an append was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The queue is at its bound of records or bytes; try later.
+    #[error("log queue is full: {records} records, {bytes} bytes")]
+    Busy {
+        /// Records waiting.
+        records: usize,
+        /// Bytes waiting.
+        bytes: usize,
+    },
+    /// The disk is full; the log takes appends again when space returns.
+    #[error("log disk is full")]
+    Full,
+    /// A write or fsync failed; the log is read-only until the next start.
+    #[error("log failed and is read-only: {0}")]
+    Failed(String),
+    /// A foreign record does not follow the last one of its stream. Records before it were taken.
+    #[error("record {got} of stream {stream} does not follow {have}")]
+    Gap {
+        /// The stream.
+        stream: StreamId,
+        /// Last seq the log has.
+        have: u64,
+        /// Seq that was offered.
+        got: u64,
+    },
+    /// The log is closed.
+    #[error("log is closed")]
+    Stopped,
+}
+
+impl AppendError {
+    /// What a caller has to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gap { .. } => ErrorKind::Invalid,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+}

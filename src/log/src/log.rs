@@ -1,0 +1,288 @@
+//! The handle to a log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use parking_lot::{Mutex, RwLock};
+use trireme_base::{Clock, StreamId};
+use trireme_wire::record::{Record, RecordDraft};
+
+use crate::base::{self, Positions};
+use crate::observer::LogObserver;
+use crate::recent::Recent;
+use crate::recovery::{self, Recovered};
+use crate::shared::{Health, Shared, State};
+use crate::stats::{Counters, LogStats};
+use crate::writer::{Command, Writer};
+use crate::{AppendError, CompletionTag, LogError, LogOptions};
+
+/// What became of offered foreign records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Records queued for the file.
+    pub taken: usize,
+    /// Records the log had already.
+    pub duplicates: usize,
+}
+
+/// The node's log. All methods may be called from any thread.
+pub struct Log {
+    pub(crate) shared: Arc<Shared>,
+    commands: Sender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens or creates a log: mends the tail, finds the positions and starts the thread.
+    ///
+    /// `own` must be a stream that was never used. `covered` are positions that a checkpoint holds: the log is not
+    /// asked for anything up to them.
+    pub fn open(
+        dir: &Path,
+        options: LogOptions,
+        own: StreamId,
+        covered: &[(StreamId, u64)],
+        observer: Arc<dyn LogObserver>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Recovered), LogError> {
+        let found = recovery::rebuild(dir, covered, options.skip_holes)?;
+        let used = |s: &crate::summary::Summary| s.streams.contains_key(&own);
+        if found.positions.contains_key(&own) || found.segments.values().any(used) {
+            return Err(LogError::StreamReused(own));
+        }
+        let recovered = Recovered {
+            positions: found.positions.iter().map(|(s, q)| (*s, *q)).collect(),
+            damage: found.damage,
+            tail_cut: found.tail_cut,
+        };
+        // Every command holds at least one record's room in the bounds, save flushes, which are few.
+        let (tx, rx) = bounded(options.queue_records_max.max(1) + 16);
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            own,
+            recent: RwLock::new(Recent::new(options.recent_bytes_max)),
+            options,
+            accepted: Mutex::new(found.positions.clone()),
+            state: Mutex::new(State {
+                written: found.positions.clone(),
+                durable: found.positions,
+                base: found.base,
+                segments: found.segments,
+            }),
+            health: Mutex::new(Health::Good),
+            counters: Counters::default(),
+        });
+        let mut writer = Writer {
+            shared: shared.clone(),
+            observer,
+            synced_at: clock.monotonic(),
+            clock,
+            commands: rx,
+            segment: None,
+            next_number: found.next_number,
+            own_seq: 0,
+            unsynced: Positions::new(),
+        };
+        writer.first_segment()?;
+        // One thread for the life of the log: group commit is a loop around a blocking fsync.
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
+        Ok((Self { shared, commands: tx, thread: Mutex::new(Some(thread)) }, recovered))
+    }
+
+    /// The stream this log gives seqs for.
+    pub fn own_stream(&self) -> StreamId {
+        self.shared.own
+    }
+
+    /// Queues records of the own stream; they get their seqs in the order of the calls.
+    ///
+    /// The observer hears `written` for each with `tag`, or `refused` once. Never blocks.
+    pub fn append_own(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
+        self.shared.check_health()?;
+        let (records, bytes) = (drafts.len(), drafts.iter().map(RecordDraft::len).sum());
+        if records == 0 {
+            return Ok(());
+        }
+        self.shared.reserve(records, bytes)?;
+        self.send(Command::Own(drafts, tag)).inspect_err(|_| self.shared.release(records, bytes))
+    }
+
+    /// Queues records of other streams. Each must follow the last of its stream: one the log has already is counted
+    /// and dropped, a gap ends the call with an error after what stood before it was queued. Never blocks.
+    pub fn append_foreign(&self, records: Vec<Record>) -> Result<Foreign, AppendError> {
+        self.shared.check_health()?;
+        let mut accepted = self.shared.accepted.lock();
+        let before = accepted.clone();
+        let mut outcome = Foreign::default();
+        let mut gap = None;
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let (stream, seq) = (record.stream(), record.seq());
+            let have = accepted.entry(stream).or_default();
+            if seq <= *have {
+                outcome.duplicates += 1;
+            } else if seq == *have + 1 {
+                *have = seq;
+                taken.push(record);
+            } else {
+                gap = Some(AppendError::Gap { stream, have: *have, got: seq });
+                break;
+            }
+        }
+        accepted.retain(|_, seq| *seq > 0);
+        outcome.taken = taken.len();
+        if !taken.is_empty() {
+            let (count, bytes) = (taken.len(), taken.iter().map(|r| r.bytes().len()).sum());
+            let sent = self.shared.reserve(count, bytes).and_then(|()| {
+                self.send(Command::Foreign(taken)).inspect_err(|_| self.shared.release(count, bytes))
+            });
+            if let Err(error) = sent {
+                *accepted = before;
+                return Err(error);
+            }
+        }
+        gap.map_or(Ok(outcome), Err)
+    }
+
+    fn send(&self, command: Command) -> Result<(), AppendError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                let stats = self.stats();
+                AppendError::Busy {
+                    records: stats.queued_records as usize,
+                    bytes: stats.queued_bytes as usize,
+                }
+            }
+            TrySendError::Disconnected(_) => AppendError::Stopped,
+        })
+    }
+
+    /// Waits until everything queued before is durable. Blocks; for shutdown and tests.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let (reply, wait) = bounded(1);
+        self.commands.send(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
+        wait.recv().map_err(|_| LogError::Stopped)?
+    }
+
+    /// Last durable seq of each stream.
+    pub fn durable_positions(&self) -> Vec<(StreamId, u64)> {
+        self.shared.state.lock().durable.iter().map(|(s, q)| (*s, *q)).collect()
+    }
+
+    /// Last written seq of each stream; what is written but not durable may be lost by a power cut.
+    pub fn written_positions(&self) -> Vec<(StreamId, u64)> {
+        self.shared.state.lock().written.iter().map(|(s, q)| (*s, *q)).collect()
+    }
+
+    /// First seq of a stream that can still be read; `None` if the log holds nothing of it.
+    pub fn first_seq(&self, stream: StreamId) -> Option<u64> {
+        let state = self.shared.state.lock();
+        state.segments.values().find_map(|s| s.streams.get(&stream)).map(|range| range.first)
+    }
+
+    /// Deletes the oldest segments whose records are all covered by `covered`; answers how many bytes that freed.
+    ///
+    /// What may go is the caller's decision: covered by the checkpoint *and* not needed by any peer.
+    pub fn trim(&self, covered: &[(StreamId, u64)]) -> Result<u64, LogError> {
+        let covered: Positions = covered.iter().copied().collect();
+        let (base, victims) = {
+            let mut state = self.shared.state.lock();
+            let newest = state.segments.keys().next_back().copied();
+            let mut base = state.base.clone();
+            let mut victims = Vec::new();
+            for (number, summary) in &state.segments {
+                let done = |s: &StreamId, last: u64| covered.get(s).is_some_and(|seq| *seq >= last);
+                if Some(*number) == newest || !summary.streams.iter().all(|(s, r)| done(s, r.last)) {
+                    break;
+                }
+                for (stream, range) in &summary.streams {
+                    let seq = base.entry(*stream).or_default();
+                    *seq = (*seq).max(range.last);
+                }
+                victims.push((*number, summary.bytes));
+            }
+            if victims.is_empty() {
+                return Ok(0);
+            }
+            state.base.clone_from(&base);
+            for (number, _) in &victims {
+                state.segments.remove(number);
+            }
+            (base, victims)
+        };
+        // First the note that nothing below is missing, then the deletion.
+        base::store(&self.shared.dir, &base)?;
+        let mut freed = 0;
+        for (number, bytes) in victims {
+            let path = self.shared.segment_path(number);
+            std::fs::remove_file(&path).map_err(|e| LogError::io("remove", &path, e))?;
+            let _ = std::fs::remove_file(path.with_extension("idx"));
+            freed += bytes;
+        }
+        Ok(freed)
+    }
+
+    /// Declares everything up to these positions to be held elsewhere (a snapshot was installed): appends of those
+    /// streams go on behind them. Positions never go back. Durable when it returns.
+    pub fn advance_base(&self, positions: &[(StreamId, u64)]) -> Result<(), LogError> {
+        let mut accepted = self.shared.accepted.lock();
+        let mut state = self.shared.state.lock();
+        for (stream, seq) in positions {
+            let raise = |map: &mut Positions| {
+                let have = map.entry(*stream).or_default();
+                *have = (*have).max(*seq);
+            };
+            raise(&mut accepted);
+            raise(&mut state.base);
+            raise(&mut state.written);
+            raise(&mut state.durable);
+        }
+        base::store(&self.shared.dir, &state.base)
+    }
+
+    /// Forgets streams that have ended and of which no segment holds anything; answers how many.
+    pub fn forget(&self, streams: &[StreamId]) -> Result<usize, LogError> {
+        let mut accepted = self.shared.accepted.lock();
+        let mut state = self.shared.state.lock();
+        let mut forgotten = 0;
+        for stream in streams {
+            let held = state.segments.values().any(|s| s.streams.contains_key(stream));
+            if !held && *stream != self.shared.own && state.base.remove(stream).is_some() {
+                accepted.remove(stream);
+                state.written.remove(stream);
+                state.durable.remove(stream);
+                forgotten += 1;
+            }
+        }
+        if forgotten > 0 {
+            base::store(&self.shared.dir, &state.base)?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Why appends are refused now, if they are.
+    pub fn check(&self) -> Result<(), AppendError> {
+        self.shared.check_health()
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> LogStats {
+        self.shared.stats()
+    }
+
+    /// Writes and syncs what is queued and stops the thread. Later appends are refused.
+    pub fn close(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        let _ = self.commands.send(Command::Stop);
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,84 @@
+//! Serving followers that are behind.
+
+use trireme_base::StreamId;
+use trireme_wire::record::Record;
+
+use crate::scan::Scan;
+use crate::{Log, LogError};
+
+impl Log {
+    /// Records of a stream from `from_seq` on: at least one, then until `bytes_max`. Empty when the log has no more
+    /// yet; [`LogError::Gone`] when it does not have it any more.
+    ///
+    /// Recent records come from memory; older ones are read from their segment without a lock on the writer. May
+    /// block on the disk.
+    pub fn read(&self, stream: StreamId, from_seq: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        if let Some(records) = self.shared.recent.read().read(stream, from_seq, bytes_max) {
+            return Ok(records);
+        }
+        let mut out = Found { stream, next: from_seq, bytes: 0, bytes_max, records: Vec::new() };
+        while !out.full() {
+            let place = {
+                let state = self.shared.state.lock();
+                if state.written.get(&stream).is_none_or(|last| out.next > *last) {
+                    break;
+                }
+                let place = |(n, s): (&u64, &crate::summary::Summary)| {
+                    Some((*n, s.place(stream, out.next)?, s.bytes))
+                };
+                state.segments.iter().find_map(place)
+            };
+            let before = out.next;
+            if let Some((number, offset, end)) = place {
+                self.read_segment(number, offset, end, &mut out)?;
+            }
+            if out.next == before {
+                break;
+            }
+        }
+        let written = self.shared.state.lock().written.get(&stream).copied().unwrap_or(0);
+        if out.records.is_empty() && from_seq <= written {
+            return Err(LogError::Gone { stream, seq: from_seq });
+        }
+        Ok(out.records)
+    }
+
+    fn read_segment(&self, number: u64, offset: u64, end: u64, out: &mut Found) -> Result<(), LogError> {
+        let path = self.shared.segment_path(number);
+        let io = |e: std::io::Error| match e.kind() {
+            // Trimmed between the look-up and the open.
+            std::io::ErrorKind::NotFound => LogError::Gone { stream: out.stream, seq: out.next },
+            _ => LogError::io("read", &path, e),
+        };
+        let mut scan = Scan::open_at(&path, offset, end).map_err(io)?;
+        while !out.full() {
+            let Some(batch) = scan.next_batch().map_err(|e| LogError::io("read", &path, e))? else { break };
+            batch.records.into_iter().for_each(|record| out.take(record));
+        }
+        Ok(())
+    }
+}
+
+struct Found {
+    stream: StreamId,
+    next: u64,
+    bytes: usize,
+    bytes_max: usize,
+    records: Vec<Record>,
+}
+
+impl Found {
+    fn full(&self) -> bool {
+        self.bytes >= self.bytes_max
+    }
+
+    fn take(&mut self, record: Record) {
+        if record.stream() != self.stream || record.seq() != self.next || self.full() {
+            return;
+        }
+        self.next += 1;
+        self.bytes += record.bytes().len();
+        // A record keeps its whole batch in memory; a follower wants a few of many.
+        self.records.push(record);
+    }
+}

@@ -1,0 +1,92 @@
+//! The newest records in memory, so that a follower close behind costs no disk reads.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use trireme_base::StreamId;
+use trireme_wire::record::Record;
+
+/// A bounded FIFO over all streams; within a stream seqs have no gaps.
+pub(crate) struct Recent {
+    by_stream: BTreeMap<StreamId, VecDeque<Record>>,
+    order: VecDeque<StreamId>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    pub fn new(bytes_max: usize) -> Self {
+        Self { by_stream: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub fn push(&mut self, record: Record) {
+        let stream = record.stream();
+        let queue = self.by_stream.entry(stream).or_default();
+        // A stream that was set back (a hole was found) starts over.
+        if queue.back().is_some_and(|last| last.seq() + 1 != record.seq()) {
+            self.bytes -= queue.iter().map(|r| r.bytes().len()).sum::<usize>();
+            queue.clear();
+            self.order.retain(|s| *s != stream);
+        }
+        self.bytes += record.bytes().len();
+        queue.push_back(record);
+        self.order.push_back(stream);
+        while self.bytes > self.bytes_max {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some(stream) = self.order.pop_front() else { return };
+        let Some(queue) = self.by_stream.get_mut(&stream) else { return };
+        if let Some(record) = queue.pop_front() {
+            self.bytes -= record.bytes().len();
+        }
+        if queue.is_empty() {
+            self.by_stream.remove(&stream);
+        }
+    }
+
+    /// Records from `from_seq` on, at least one if it is here, until `bytes_max`. `None` if it is not here.
+    pub fn read(&self, stream: StreamId, from_seq: u64, bytes_max: usize) -> Option<Vec<Record>> {
+        let queue = self.by_stream.get(&stream)?;
+        let first = queue.front()?.seq();
+        let skip = usize::try_from(from_seq.checked_sub(first)?).ok().filter(|n| *n < queue.len())?;
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            let before = bytes;
+            bytes += record.bytes().len();
+            before == 0 || bytes <= bytes_max
+        };
+        Some(queue.iter().skip(skip).take_while(fits).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_base::{Boot, Incarnation};
+    use trireme_wire::record::{RecordDraft, RecordKind};
+
+    use super::*;
+
+    #[test]
+    fn keeps_the_newest_records_within_its_bound() {
+        let streams = [1, 2].map(|n| StreamId { incarnation: Incarnation(n), boot: Boot(1) });
+        let mut recent = Recent::new(32 * 10);
+        for seq in 1..=100 {
+            for stream in streams {
+                recent.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
+            }
+        }
+        assert!(recent.bytes <= 320);
+        for stream in streams {
+            assert!(recent.read(stream, 95, 1_000).is_none());
+            assert!(recent.read(stream, 101, 1_000).is_none());
+            let seqs = |from, bytes| {
+                recent.read(stream, from, bytes).expect("recent").iter().map(Record::seq).collect::<Vec<_>>()
+            };
+            assert_eq!(seqs(97, 1_000), [97, 98, 99, 100]);
+            assert_eq!(seqs(97, 64), [97, 98]);
+            assert_eq!(seqs(97, 1), [97]);
+        }
+    }
+}

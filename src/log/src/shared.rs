@@ -1,0 +1,92 @@
+//! What the log's thread and its callers share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{Mutex, RwLock};
+use trireme_base::StreamId;
+
+use crate::base::Positions;
+use crate::format::segment_name;
+use crate::recent::Recent;
+use crate::stats::{Counters, LogStats};
+use crate::summary::Summary;
+use crate::{AppendError, LogOptions};
+
+/// Whether appends are taken.
+#[derive(Clone, Debug)]
+pub(crate) enum Health {
+    Good,
+    /// The disk is full; the thread tries again from time to time.
+    Full,
+    /// Final until the next start.
+    Failed(String),
+    Stopped,
+}
+
+/// Positions and files; locked for moments only.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Last seq of each stream that is in a file.
+    pub written: Positions,
+    /// Last seq of each stream that is durable.
+    pub durable: Positions,
+    /// Below this nothing need be here.
+    pub base: Positions,
+    /// Segments by number; the greatest is the one being written.
+    pub segments: BTreeMap<u64, Summary>,
+}
+
+pub(crate) struct Shared {
+    pub dir: PathBuf,
+    pub own: StreamId,
+    pub options: LogOptions,
+    pub state: Mutex<State>,
+    /// Last foreign seq taken into the queue; the lock also keeps the queue in order.
+    pub accepted: Mutex<Positions>,
+    pub recent: RwLock<Recent>,
+    pub health: Mutex<Health>,
+    pub counters: Counters,
+}
+
+impl Shared {
+    pub fn segment_path(&self, number: u64) -> PathBuf {
+        self.dir.join(segment_name(number))
+    }
+
+    /// Refuses when the log cannot take appends now.
+    pub fn check_health(&self) -> Result<(), AppendError> {
+        match &*self.health.lock() {
+            Health::Good => Ok(()),
+            Health::Full => Err(AppendError::Full),
+            Health::Failed(why) => Err(AppendError::Failed(why.clone())),
+            Health::Stopped => Err(AppendError::Stopped),
+        }
+    }
+
+    /// Takes room in the queue or refuses. One append may exceed an empty queue's bytes, else it could never pass.
+    pub fn reserve(&self, records: usize, bytes: usize) -> Result<(), AppendError> {
+        let (queued_records, queued_bytes) = (&self.counters.queued_records, &self.counters.queued_bytes);
+        let have_records = queued_records.fetch_add(records as u64, Ordering::AcqRel) as usize;
+        let have_bytes = queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel) as usize;
+        let over = have_records + records > self.options.queue_records_max
+            || have_bytes + bytes > self.options.queue_bytes_max;
+        if over && have_records > 0 {
+            self.release(records, bytes);
+            return Err(AppendError::Busy { records: have_records, bytes: have_bytes });
+        }
+        Ok(())
+    }
+
+    pub fn release(&self, records: usize, bytes: usize) {
+        self.counters.queued_records.fetch_sub(records as u64, Ordering::AcqRel);
+        self.counters.queued_bytes.fetch_sub(bytes as u64, Ordering::AcqRel);
+    }
+
+    pub fn stats(&self) -> LogStats {
+        let state = self.state.lock();
+        let bytes = state.segments.values().map(|s| s.bytes).sum();
+        self.counters.snapshot(state.segments.len() as u64, bytes)
+    }
+}

@@ -1,0 +1,321 @@
+//! The log's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use trireme_base::{Clock, StreamId};
+use trireme_wire::record::{Record, RecordDraft};
+
+use crate::base::Positions;
+use crate::format::{BATCH_HEADER_BYTES, SegmentHeader};
+use crate::observer::{LogObserver, OwnPlace, SyncReport};
+use crate::segment::Segment;
+use crate::shared::{Health, Shared};
+use crate::{CompletionTag, Durability, LogError};
+
+/// How often a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
+/// What callers send.
+pub(crate) enum Command {
+    Own(Vec<RecordDraft>, CompletionTag),
+    Foreign(Vec<Record>),
+    /// Answers when everything before it is durable.
+    Flush(Sender<Result<(), LogError>>),
+    Stop,
+}
+
+/// Records of one write with their owners.
+#[derive(Default)]
+struct Batch {
+    records: Vec<(Record, Option<OwnPlace>)>,
+    bytes: usize,
+    flushes: Vec<Sender<Result<(), LogError>>>,
+    /// What the batch holds of the queue's bounds.
+    queued: (usize, usize),
+    stop: bool,
+}
+
+pub(crate) struct Writer {
+    pub shared: Arc<Shared>,
+    pub observer: Arc<dyn LogObserver>,
+    pub clock: Arc<dyn Clock>,
+    pub commands: Receiver<Command>,
+    pub segment: Option<Segment>,
+    pub next_number: u64,
+    pub own_seq: u64,
+    pub unsynced: Positions,
+    pub synced_at: Duration,
+}
+
+impl Writer {
+    /// Runs until told to stop or until nobody can send any more.
+    pub fn run(mut self) {
+        loop {
+            let mut batch = Batch::default();
+            match self.wait() {
+                Ok(command) => self.take(&mut batch, command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => batch.stop = true,
+            }
+            while !batch.stop && batch.bytes < self.shared.options.batch_bytes_max {
+                let Ok(command) = self.commands.try_recv() else { break };
+                self.take(&mut batch, command);
+            }
+            self.retry_full();
+            let result = self.process(&batch);
+            self.shared.release(batch.queued.0, batch.queued.1);
+            for flush in batch.flushes {
+                // The asker may have gone; that is its affair.
+                let _ = flush.send(result.clone());
+            }
+            if batch.stop {
+                return self.stop();
+            }
+        }
+    }
+
+    /// Creates the first segment of this start.
+    pub fn first_segment(&mut self) -> Result<(), LogError> {
+        match self.roll() {
+            Err(LogError::Full { .. }) => {
+                self.set_health(Health::Full);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn wait(&self) -> Result<Command, RecvTimeoutError> {
+        let full = matches!(*self.shared.health.lock(), Health::Full);
+        let wait = if full {
+            FULL_RETRY
+        } else if !self.unsynced.is_empty() {
+            let since = self.clock.monotonic().saturating_sub(self.synced_at);
+            self.shared.options.sync_interval.saturating_sub(since)
+        } else {
+            return self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        };
+        self.commands.recv_timeout(wait)
+    }
+
+    fn take(&mut self, batch: &mut Batch, command: Command) {
+        match command {
+            Command::Own(drafts, tag) => {
+                let count = drafts.len();
+                for (at, draft) in drafts.into_iter().enumerate() {
+                    self.own_seq += 1;
+                    let record = draft.seal(self.shared.own, self.own_seq);
+                    batch.push(record, Some(OwnPlace { tag, last: at + 1 == count }));
+                }
+            }
+            Command::Foreign(records) => records.into_iter().for_each(|record| batch.push(record, None)),
+            Command::Flush(reply) => batch.flushes.push(reply),
+            Command::Stop => batch.stop = true,
+        }
+    }
+
+    /// Writes and syncs a batch and tells everybody.
+    fn process(&mut self, batch: &Batch) -> Result<(), LogError> {
+        if let Health::Failed(_) = *self.shared.health.lock() {
+            self.refuse(batch, &LogError::Stopped);
+            return Err(LogError::Stopped);
+        }
+        let accepted = self.in_order(batch);
+        let started = self.clock.monotonic();
+        if !accepted.is_empty() {
+            if let Err(error) = self.write(&accepted) {
+                self.set_back();
+                self.refuse(batch, &error);
+                self.fail(&error);
+                return Err(error);
+            }
+            for (record, own) in &accepted {
+                self.observer.written(record, *own);
+            }
+        }
+        let wrote = self.clock.monotonic();
+        let interval = wrote.saturating_sub(self.synced_at) >= self.shared.options.sync_interval;
+        let memory = self.shared.options.durability == Durability::Memory;
+        if memory && !accepted.is_empty() {
+            self.publish_durable();
+        }
+        let due =
+            !self.unsynced.is_empty() && (!memory || interval || !batch.flushes.is_empty() || batch.stop);
+        let synced = if due { Some(self.sync(memory)?) } else { None };
+        if !accepted.is_empty() || synced.is_some() {
+            let bytes = accepted.iter().map(|(r, _)| r.bytes().len()).sum();
+            let write = wrote.saturating_sub(started);
+            self.observer.synced(&SyncReport { records: accepted.len(), bytes, write, sync: synced });
+        }
+        if let Health::Full = *self.shared.health.lock() {
+            return Err(LogError::Full { path: self.shared.dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// The records of a batch that follow what is written; a dropped one is offered again by its sender.
+    fn in_order<'a>(&self, batch: &'a Batch) -> Vec<&'a (Record, Option<OwnPlace>)> {
+        let mut last = Positions::new();
+        let state = self.shared.state.lock();
+        let follows = |(record, own): &&(Record, Option<OwnPlace>)| {
+            if own.is_some() {
+                return true;
+            }
+            let stream = record.stream();
+            let written = || state.written.get(&stream).copied().unwrap_or(0);
+            let known = last.entry(stream).or_insert_with(written);
+            let fits = record.seq() == *known + 1;
+            *known += u64::from(fits);
+            fits
+        };
+        batch.records.iter().filter(follows).collect()
+    }
+
+    fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<(), LogError> {
+        let body: usize = records.iter().map(|(r, _)| r.bytes().len()).sum();
+        let bytes = (body + BATCH_HEADER_BYTES) as u64;
+        let room = |s: &Segment| s.bytes + bytes <= self.shared.options.segment_bytes;
+        if !self.segment.as_ref().is_some_and(room) {
+            self.roll()?;
+        }
+        let segment = self.segment.as_mut().expect("BUG: roll makes a segment or fails");
+        let offset = segment.write(records.iter().map(|(r, _)| r))?;
+        let (number, end) = (segment.number, segment.bytes);
+        {
+            let mut state = self.shared.state.lock();
+            for (record, _) in records {
+                let (stream, seq) = (record.stream(), record.seq());
+                state.written.insert(stream, seq);
+                self.unsynced.insert(stream, seq);
+                state.segments.entry(number).or_default().note(stream, seq, offset);
+            }
+            state.segments.entry(number).or_default().bytes = end;
+        }
+        {
+            let mut recent = self.shared.recent.write();
+            records.iter().for_each(|(record, _)| recent.push(record.clone()));
+        }
+        let counters = &self.shared.counters;
+        counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        counters.written_records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes the segment and makes the next one.
+    fn roll(&mut self) -> Result<(), LogError> {
+        if let Some(segment) = self.segment.take() {
+            let number = segment.number;
+            let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
+            segment.close(&mut summary)?;
+            self.shared.state.lock().segments.insert(number, summary);
+        }
+        let header = SegmentHeader {
+            number: self.next_number,
+            incarnation: self.shared.own.incarnation,
+            created_ms: self.clock.now_ms(),
+        };
+        let options = &self.shared.options;
+        let segment = Segment::create(&*options.disk, &self.shared.dir, header, options.segment_bytes)?;
+        self.shared.state.lock().segments.entry(segment.number).or_default().bytes = segment.bytes;
+        self.next_number += 1;
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    fn sync(&mut self, memory: bool) -> Result<Duration, LogError> {
+        let before = self.clock.monotonic();
+        if let Some(segment) = &mut self.segment
+            && let Err(error) = segment.sync()
+        {
+            // After a failed fsync the kernel may have dropped the pages and call the next one a success.
+            self.fail(&error);
+            return Err(error);
+        }
+        self.synced_at = self.clock.monotonic();
+        let took = self.synced_at.saturating_sub(before);
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.sync_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if memory {
+            self.unsynced.clear();
+        } else {
+            self.publish_durable();
+            self.unsynced.clear();
+        }
+        Ok(took)
+    }
+
+    fn publish_durable(&mut self) {
+        let positions: Vec<(StreamId, u64)> = self.unsynced.iter().map(|(s, q)| (*s, *q)).collect();
+        self.shared.state.lock().durable.extend(positions.iter().copied());
+        self.observer.durable(&positions);
+    }
+
+    /// After a refused batch the streams stand where the files do.
+    fn set_back(&mut self) {
+        let mut accepted = self.shared.accepted.lock();
+        let state = self.shared.state.lock();
+        self.own_seq = state.written.get(&self.shared.own).copied().unwrap_or(0);
+        accepted.clone_from(&state.written);
+    }
+
+    fn refuse(&self, batch: &Batch, error: &LogError) {
+        let tags = batch.records.iter().filter_map(|(_, own)| own.filter(|o| o.last));
+        for own in tags {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.observer.refused(own.tag, error);
+        }
+    }
+
+    /// Turns an error into the state that callers see.
+    fn fail(&mut self, error: &LogError) {
+        if let LogError::Full { .. } = error {
+            self.set_health(Health::Full);
+        } else {
+            self.set_health(Health::Failed(error.to_string()));
+            self.observer.failed(error);
+        }
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.shared.health.lock() = health;
+    }
+
+    /// With a full disk: looks whether a new segment can be made.
+    fn retry_full(&mut self) {
+        if !matches!(*self.shared.health.lock(), Health::Full) {
+            return;
+        }
+        match self.roll() {
+            Ok(()) => self.set_health(Health::Good),
+            Err(LogError::Full { .. }) => {}
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(segment) = self.segment.take()
+            && !matches!(*self.shared.health.lock(), Health::Failed(_))
+        {
+            let number = segment.number;
+            let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
+            if let Err(error) = segment.close(&mut summary) {
+                self.observer.failed(&error);
+            }
+        }
+        self.set_health(Health::Stopped);
+    }
+}
+
+impl Batch {
+    fn push(&mut self, record: Record, own: Option<OwnPlace>) {
+        self.queued.0 += 1;
+        self.queued.1 += record.bytes().len();
+        self.bytes += record.bytes().len();
+        self.records.push((record, own));
+    }
+}

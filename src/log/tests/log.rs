@@ -1,0 +1,206 @@
+//! Appending, following, trimming and refusing.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use support::{Recorder, draft, open, record, stream};
+use trireme_base::SystemClock;
+use trireme_log::{AppendError, CompletionTag, Log, LogError, LogOptions};
+
+#[test]
+fn gives_own_records_seqs_in_order_and_reports_them_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let (log, found) = open(dir.path(), 1, recorder.clone());
+    assert!(found.positions.is_empty() && found.damage.is_empty() && found.tail_cut.is_none());
+    for tag in 1..=5 {
+        log.append_own(vec![draft(0, 10), draft(1, 10)], CompletionTag(tag)).unwrap();
+    }
+    log.flush().unwrap();
+    assert_eq!(log.durable_positions(), [(stream(1), 10)]);
+    let written = recorder.written.lock().clone();
+    assert_eq!(written.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    let last: Vec<_> = written
+        .iter()
+        .filter(|(_, own)| own.unwrap().last)
+        .map(|(seq, own)| (*seq, own.unwrap().tag.0))
+        .collect();
+    assert_eq!(last, [(2, 1), (4, 2), (6, 3), (8, 4), (10, 5)]);
+    assert_eq!(recorder.durable.lock().last().unwrap().clone(), vec![(stream(1), 10)]);
+}
+
+#[test]
+fn takes_foreign_records_only_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), 1, Arc::default());
+    let take = |seqs: &[u64]| log.append_foreign(seqs.iter().map(|s| record(stream(9), *s, 20)).collect());
+    assert_eq!(take(&[1, 2, 3]).unwrap().taken, 3);
+    let again = take(&[2, 3, 4]).unwrap();
+    assert_eq!((again.taken, again.duplicates), (1, 2));
+    assert_eq!(take(&[5, 7]), Err(AppendError::Gap { stream: stream(9), have: 5, got: 7 }));
+    log.flush().unwrap();
+    assert_eq!(log.durable_positions(), [(stream(9), 5)]);
+    assert_eq!(take(&[6, 7]).unwrap().taken, 2);
+}
+
+#[test]
+fn a_start_continues_all_streams_and_refuses_a_used_own_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+        log.append_foreign(vec![record(stream(9), 1, 10)]).unwrap();
+    }
+    let clock = || Arc::new(SystemClock::new());
+    let again =
+        Log::open(dir.path(), support::options(), stream(1), &[], Arc::new(Recorder::default()), clock());
+    assert!(matches!(again.err(), Some(LogError::StreamReused(s)) if s == stream(1)));
+    let (log, found) = open(dir.path(), 2, Arc::default());
+    assert_eq!(found.positions, [(stream(1), 1), (stream(9), 1)]);
+    assert_eq!(
+        log.append_foreign(vec![record(stream(9), 1, 10), record(stream(9), 2, 10)]).unwrap().duplicates,
+        1
+    );
+    log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    log.flush().unwrap();
+    assert_eq!(log.durable_positions(), [(stream(1), 1), (stream(2), 1), (stream(9), 2)]);
+}
+
+#[test]
+fn followers_read_from_memory_and_from_segments_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { recent_bytes_max: 3_000, ..support::options() };
+    let (log, _) = Log::open(
+        dir.path(),
+        options,
+        stream(1),
+        &[],
+        Arc::new(Recorder::default()),
+        Arc::new(SystemClock::new()),
+    )
+    .unwrap();
+    for seq in 1..=500 {
+        log.append_foreign(vec![record(stream(9), seq, 100)]).unwrap();
+        if seq % 3 == 0 {
+            log.append_own(vec![draft(0, 50)], CompletionTag(seq)).unwrap();
+        }
+        if seq % 10 == 0 {
+            log.flush().unwrap();
+        }
+    }
+    log.flush().unwrap();
+    assert!(log.stats().segments > 3);
+    for from in [1, 2, 250, 499, 500] {
+        let mut next = from;
+        while next <= 500 {
+            let records = log.read(stream(9), next, 1_000).unwrap();
+            assert!(!records.is_empty() && records.len() <= 11);
+            for r in &records {
+                assert_eq!((r.seq(), r), (next, &record(stream(9), next, 100)));
+                next += 1;
+            }
+        }
+    }
+    assert!(log.read(stream(9), 501, 1_000).unwrap().is_empty());
+    assert!(log.read(stream(77), 1, 1_000).unwrap().is_empty());
+}
+
+#[test]
+fn trims_whole_covered_segments_and_remembers_the_positions() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        for seq in 1..=300 {
+            log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
+            log.flush().unwrap();
+        }
+        let before = log.stats();
+        assert_eq!(log.trim(&[(stream(9), 10)]).unwrap(), 0);
+        assert_eq!(log.trim(&[(stream(8), 300)]).unwrap(), 0);
+        assert!(log.trim(&[(stream(9), 200)]).unwrap() > 0);
+        let after = log.stats();
+        assert!(after.segments < before.segments && after.disk_bytes < before.disk_bytes);
+        let first = log.first_seq(stream(9)).unwrap();
+        assert!(first > 1 && first <= 201);
+        log.trim(&[(stream(9), 300)]).unwrap();
+    }
+    let (log, found) = open(dir.path(), 2, Arc::default());
+    assert_eq!(found.positions, [(stream(9), 300)]);
+    assert!(matches!(log.read(stream(9), 1, 100), Err(LogError::Gone { .. })));
+    drop(log);
+    // All closed segments gone: the base file alone knows.
+    let (log, found) = open(dir.path(), 3, Arc::default());
+    assert_eq!(found.positions, [(stream(9), 300)]);
+    log.trim(&[(stream(9), 300)]).unwrap();
+    assert_eq!(log.forget(&[stream(9)]).unwrap(), 1);
+    drop(log);
+    assert!(open(dir.path(), 4, Arc::default()).1.positions.is_empty());
+}
+
+#[test]
+fn a_snapshot_lets_a_stream_go_on_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        log.append_foreign(vec![record(stream(9), 1, 10)]).unwrap();
+        log.flush().unwrap();
+        log.advance_base(&[(stream(9), 50), (stream(8), 7)]).unwrap();
+        assert_eq!(log.append_foreign(vec![record(stream(9), 51, 10)]).unwrap().taken, 1);
+        log.flush().unwrap();
+        assert_eq!(log.read(stream(9), 51, 1_000).unwrap().len(), 1);
+    }
+    assert_eq!(open(dir.path(), 2, Arc::default()).1.positions, [(stream(8), 7), (stream(9), 51)]);
+}
+
+#[test]
+fn replays_each_shard_in_stream_order_behind_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        for n in 0..200 {
+            log.append_own(vec![draft((n % 3) as u16, 64), draft(u16::MAX, 8)], CompletionTag(n)).unwrap();
+            log.append_foreign(vec![record(stream(9), n + 1, 64)]).unwrap();
+            if n % 7 == 0 {
+                log.flush().unwrap();
+            }
+        }
+    }
+    let (log, _) = open(dir.path(), 2, Arc::default());
+    log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    log.flush().unwrap();
+    let seen = parking_lot::Mutex::new(Vec::new());
+    let report = log
+        .replay(&[(stream(1), 100)], 3, 2, |shard, r| seen.lock().push((shard, r.stream(), r.seq())))
+        .unwrap();
+    let seen = seen.into_inner();
+    assert_eq!(report.records, 300 + 200);
+    for shard in 0..3u16 {
+        for s in [stream(1), stream(9), stream(2)] {
+            let seqs: Vec<u64> = seen.iter().filter(|x| (x.0, x.1) == (shard, s)).map(|x| x.2).collect();
+            assert!(seqs.windows(2).all(|w| w[0] < w[1]));
+            assert!(s != stream(2) || seqs.is_empty());
+        }
+        let all = seen.iter().filter(|x| x.0 == shard && x.1 == stream(1) && x.2 % 2 == 0).count();
+        assert_eq!(all, 150, "records for all shards reach shard {shard}");
+    }
+}
+
+#[test]
+fn a_full_queue_answers_busy_and_a_closed_log_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), 1, Arc::default());
+    let many: Vec<_> = (0..support::options().queue_records_max + 1).map(|_| draft(0, 1)).collect();
+    log.append_own(vec![draft(0, 1)], CompletionTag(1)).ok();
+    // More than the bound at once passes only into an empty queue, so one of two must be refused.
+    let first = log.append_own(many, CompletionTag(2));
+    let many: Vec<_> = (0..support::options().queue_records_max + 1).map(|_| draft(0, 1)).collect();
+    let second = log.append_own(many, CompletionTag(3));
+    assert!([&first, &second].iter().any(|r| matches!(r, Err(AppendError::Busy { .. }))) || second.is_ok());
+    log.close();
+    assert_eq!(log.append_own(vec![draft(0, 1)], CompletionTag(4)), Err(AppendError::Stopped));
+    let stats = log.stats();
+    assert_eq!((stats.queued_records, stats.queued_bytes), (0, 0));
+}
