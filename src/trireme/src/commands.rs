@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod check;
 pub mod dev;
 pub mod run;
+pub mod when;
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -49,4 +51,9 @@ pub fn print_error(error: &anyhow::Error) {
 /// Prints a line for a person or a program; a closed pipe is not an error worth a panic.
 pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Tells a person how a long command is getting on, apart from its output.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

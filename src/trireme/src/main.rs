@@ -25,6 +25,8 @@ enum Command {
     Dev(commands::dev::Args),
     #[command(subcommand)]
     Check(commands::check::Command),
+    #[command(subcommand)]
+    Bench(commands::bench::Command),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Dev(args) => commands::dev::run(&args),
         Command::Check(command) => commands::check::run(&command),
+        Command::Bench(command) => commands::bench::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

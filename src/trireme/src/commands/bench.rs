@@ -1,0 +1,26 @@
+//! `trireme bench`: load with generated series, and figures that can be compared with other receivers.
+
+mod body;
+mod disk;
+mod fleet;
+mod http;
+mod latency;
+mod process;
+mod sender;
+mod table;
+mod write;
+
+/// Measures receivers and query servers with generated load; prints JSON or a table.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    Write(Box<write::Args>),
+    Table(table::Args),
+}
+
+/// Runs the command.
+pub fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Write(args) => write::run(args),
+        Command::Table(args) => table::run(args),
+    }
+}

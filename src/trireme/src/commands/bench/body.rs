@@ -1,0 +1,110 @@
+//! Bodies of remote-write requests, made before the clock runs.
+
+mod proto;
+mod v1;
+mod v2;
+
+use super::fleet::Point;
+
+/// Version of the remote-write protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+pub enum Protocol {
+    /// Labels with every series.
+    #[value(name = "1.0")]
+    #[serde(rename = "1.0")]
+    V1,
+    /// Labels as references into a table of symbols.
+    #[value(name = "2.0")]
+    #[serde(rename = "2.0")]
+    V2,
+}
+
+impl Protocol {
+    /// The request headers that name the protocol, each line ending with CR LF.
+    pub fn headers(self) -> &'static str {
+        match self {
+            Protocol::V1 => {
+                "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n\
+                 X-Prometheus-Remote-Write-Version: 0.1.0\r\n"
+            }
+            Protocol::V2 => {
+                "Content-Encoding: snappy\r\n\
+                 Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+                 X-Prometheus-Remote-Write-Version: 2.0.0\r\n"
+            }
+        }
+    }
+}
+
+/// One request, ready to be sent.
+pub struct Body {
+    /// Snappy block of the protobuf message.
+    pub bytes: Vec<u8>,
+    /// Length of the message before compression.
+    pub raw_bytes: usize,
+    pub samples: usize,
+}
+
+/// Collects points into bodies of `samples_max` samples.
+pub struct Batcher {
+    samples_max: usize,
+    samples: usize,
+    request: Request,
+    snappy: snap::raw::Encoder,
+    bodies: Vec<Body>,
+}
+
+enum Request {
+    V1(v1::Request),
+    V2(v2::Request),
+}
+
+impl Batcher {
+    /// A batcher without points.
+    pub fn new(protocol: Protocol, samples_max: usize) -> Self {
+        let request = match protocol {
+            Protocol::V1 => Request::V1(v1::Request::default()),
+            Protocol::V2 => Request::V2(v2::Request::default()),
+        };
+        Self {
+            samples_max: samples_max.max(1),
+            samples: 0,
+            request,
+            snappy: snap::raw::Encoder::new(),
+            bodies: Vec::new(),
+        }
+    }
+
+    /// Adds one point.
+    pub fn add(&mut self, point: &Point) -> Result<(), snap::Error> {
+        match &mut self.request {
+            Request::V1(request) => request.add(point),
+            Request::V2(request) => request.add(point),
+        }
+        self.samples += 1;
+        if self.samples == self.samples_max { self.close() } else { Ok(()) }
+    }
+
+    /// The bodies made since the last call, the last one perhaps with fewer samples.
+    pub fn take(&mut self) -> Result<Vec<Body>, snap::Error> {
+        if self.samples > 0 {
+            self.close()?;
+        }
+        Ok(std::mem::take(&mut self.bodies))
+    }
+
+    fn close(&mut self) -> Result<(), snap::Error> {
+        let raw = match &mut self.request {
+            Request::V1(request) => request.message(),
+            Request::V2(request) => request.message(),
+        };
+        let bytes = self.snappy.compress_vec(raw)?;
+        self.bodies.push(Body { bytes, raw_bytes: raw.len(), samples: self.samples });
+        self.samples = 0;
+        match &mut self.request {
+            Request::V1(request) => request.clear(),
+            Request::V2(request) => request.clear(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What a process used, from `/proc` (Linux).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use trireme_base::Clock;
+
+/// CPU and bytes of a set of processes since each of them started, and their memory now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu_s: f64,
+    /// Resident memory now.
+    pub rss_bytes: u64,
+    /// Sum of each process's highest resident memory.
+    pub peak_rss_bytes: u64,
+    /// Bytes the processes caused to be written to storage.
+    pub written_bytes: u64,
+}
+
+/// The receivers that are measured.
+pub struct Processes {
+    pids: Vec<u32>,
+    ticks_per_s: f64,
+}
+
+impl Processes {
+    /// The given processes and those whose ids stand in `files`.
+    pub fn new(pids: &[u32], files: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut all = pids.to_vec();
+        for file in files {
+            all.push(read_pid(file)?);
+        }
+        all.sort_unstable();
+        all.dedup();
+        let processes = Self { pids: all, ticks_per_s: ticks_per_second() };
+        processes.usage()?;
+        Ok(processes)
+    }
+
+    /// This process.
+    pub fn own() -> Self {
+        Self { pids: vec![std::process::id()], ticks_per_s: ticks_per_second() }
+    }
+
+    /// True if nothing is measured.
+    pub fn is_empty(&self) -> bool {
+        self.pids.is_empty()
+    }
+
+    /// The sum over all processes. An error names the process that cannot be read (ended, or not ours).
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let mut sum = Usage::default();
+        for pid in &self.pids {
+            let proc = PathBuf::from(format!("/proc/{pid}"));
+            let read = |name: &str| {
+                std::fs::read_to_string(proc.join(name))
+                    .with_context(|| format!("process {pid}: cannot read {name}"))
+            };
+            let status = read("status")?;
+            sum.cpu_s += cpu_ticks(&read("stat")?).with_context(|| format!("process {pid}: stat"))? as f64
+                / self.ticks_per_s;
+            sum.rss_bytes += field(&status, "VmRSS:").unwrap_or(0) * 1_024;
+            sum.peak_rss_bytes += field(&status, "VmHWM:").unwrap_or(0) * 1_024;
+            // Needs the same user; without it the rest is still worth having.
+            sum.written_bytes += read("io").ok().and_then(|io| field(&io, "write_bytes:")).unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
+    /// Waits until the processes used less than 3 % of a core each for a second, or until `limit` has passed.
+    /// Gives the usage and the monotonic time at the end of the last busy stretch.
+    pub fn at_rest(&self, clock: &dyn Clock, limit: Duration) -> anyhow::Result<(Usage, Duration)> {
+        const POLL: Duration = Duration::from_millis(250);
+        const QUIET_POLLS: u32 = 4;
+        let begin = clock.monotonic();
+        let mut busy_until = begin;
+        let mut last = self.usage()?;
+        if self.is_empty() {
+            return Ok((last, begin));
+        }
+        let mut window = std::collections::VecDeque::from([last.cpu_s]);
+        while clock.monotonic() - begin < limit {
+            std::thread::sleep(POLL);
+            last = self.usage()?;
+            if last.cpu_s - window.back().copied().unwrap_or(0.0) > 0.02 * self.pids.len() as f64 {
+                busy_until = clock.monotonic();
+            }
+            window.push_back(last.cpu_s);
+            if window.len() > QUIET_POLLS as usize {
+                let oldest = window.pop_front().unwrap_or(0.0);
+                let allowed = 0.03 * POLL.as_secs_f64() * f64::from(QUIET_POLLS) * self.pids.len() as f64;
+                if last.cpu_s - oldest <= allowed.max(1.0 / self.ticks_per_s) {
+                    break;
+                }
+            }
+        }
+        Ok((last, busy_until))
+    }
+}
+
+/// Clock ticks in which the kernel counts CPU time.
+#[allow(unsafe_code)]
+fn ticks_per_second() -> f64 {
+    // SAFETY: sysconf takes no pointers and has no preconditions.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    if ticks > 0 { ticks as f64 } else { 100.0 }
+}
+
+fn read_pid(file: &Path) -> anyhow::Result<u32> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.trim().parse().with_context(|| format!("{} holds no process id: {:?}", file.display(), text.trim()))
+}
+
+/// User and system ticks of a `/proc/PID/stat` line; the command in parentheses may itself hold parentheses.
+fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
+    let Some((_, rest)) = stat.rsplit_once(')') else { bail!("no command in parentheses") };
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut next =
+        || fields.next().context("too few fields").and_then(|f| f.parse::<u64>().context("not a number"));
+    Ok(next()? + next()?)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line[name.len()..].split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_ticks_behind_a_command_with_parentheses() {
+        let line = "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 0 0 70 30 0 0 20 0 1 0 5 6 7";
+        assert_eq!(cpu_ticks(line).expect("valid"), 100);
+        assert!(cpu_ticks("42 nothing").is_err());
+    }
+
+    #[test]
+    fn own_process_has_memory() {
+        let usage = Processes::own().usage().expect("own process can be read");
+        assert!(usage.rss_bytes > 0 && usage.peak_rss_bytes >= usage.rss_bytes);
+    }
+
+    #[test]
+    fn names_a_process_that_is_gone() {
+        let error = Processes::new(&[u32::MAX], &[]).err().expect("no such process");
+        assert!(format!("{error:#}").contains("4294967295"), "{error:#}");
+    }
+}
