@@ -133,7 +133,7 @@ impl Group {
             .iter_mut()
             .filter_map(|node| node.is_running().then(|| (node.name().to_owned(), node.client().clone())))
             .collect();
-        until("all replicas hold the same samples", || async {
+        until("all replicas hold the same samples", async || {
             let mut sets = Vec::new();
             for (name, client) in &running {
                 sets.push((name, client.export().await.with_context(|| format!("export of {name}"))?));

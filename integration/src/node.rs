@@ -1,6 +1,5 @@
 //! One `trireme run` process.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -117,9 +116,9 @@ impl Node {
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let what = format!("{} is ready", self.name);
         let client = self.client.clone();
-        let process = RefCell::new(self.process.as_mut().context("not started")?);
-        let early_end = until(&what, || async {
-            let ended = process.borrow_mut().try_wait()?;
+        let process = self.process.as_mut().context("not started")?;
+        let early_end = until(&what, async || {
+            let ended = process.try_wait()?;
             ensure!(ended.is_some() || client.is_ready().await, "/-/ready is not 200");
             Ok(ended)
         });
@@ -160,12 +159,10 @@ impl Node {
 
     /// Waits for the process to end by itself or by an earlier signal.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        let name = self.name.clone();
-        let process = RefCell::new(self.process.as_mut().context("does not run")?);
-        let status = until_for(&format!("{name} ends"), STOP_BOUND, || async {
-            process.borrow_mut().try_wait()?.context("it still runs")
-        })
-        .await?;
+        let what = format!("{} ends", self.name);
+        let process = self.process.as_mut().context("does not run")?;
+        let status =
+            until_for(&what, STOP_BOUND, async || process.try_wait()?.context("it still runs")).await?;
         self.process = None;
         Ok(status)
     }

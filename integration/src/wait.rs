@@ -1,6 +1,5 @@
 //! Waiting for conditions, never for time alone.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -18,20 +17,16 @@ pub fn now_ms() -> i64 {
 }
 
 /// Waits until `look` answers `Ok(value)`, at most a minute; the error names `what` and the last reason.
-pub async fn until<T, F, Fut>(what: &str, look: F) -> anyhow::Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = anyhow::Result<T>>,
-{
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     until_for(what, BOUND, look).await
 }
 
 /// As [`until`], with a bound of its own.
-pub async fn until_for<T, F, Fut>(what: &str, bound: Duration, mut look: F) -> anyhow::Result<T>
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = anyhow::Result<T>>,
-{
+pub async fn until_for<T>(
+    what: &str,
+    bound: Duration,
+    mut look: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let end = Instant::now() + bound;
     loop {
         let last = match look().await {

@@ -86,7 +86,7 @@ async fn same_on_all_nodes(
     published: &BTreeMap<(String, i64), BlockCopy>,
 ) -> anyhow::Result<()> {
     for node in 0..group.nodes().len() {
-        let local = until("the node has written its blocks", || async {
+        let local = until("the node has written its blocks", async || {
             let local = by_window(&local_blocks(group, node)?, written)?;
             covers(&local, written)?;
             Ok(local)
@@ -112,7 +112,7 @@ async fn one_block_per_window_and_tenant_equal_on_all_nodes_and_readable_by_prom
     let test = "one_block_per_window_and_tenant_equal_on_all_nodes_and_readable_by_prometheus";
     let group = Group::of(3).short_windows(WINDOW_SECONDS).start().await?;
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
-    let published = until("the bucket has one block per window and tenant", || async {
+    let published = until("the bucket has one block per window and tenant", async || {
         let blocks = by_window(&read_all(&group.bucket_dir())?, &written)?;
         covers(&blocks, &written)?;
         Ok(blocks)
@@ -240,9 +240,8 @@ async fn blocks_reach_an_s3_server_once_and_are_answered_from_there() -> anyhow:
         .start()
         .await?;
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
-    let s3 = tokio::sync::Mutex::new(&mut s3);
-    let published = until("the S3 bucket has one block per window and tenant", || async {
-        let blocks = by_window(&blocks_of(&s3.lock().await.objects().await?)?, &written)?;
+    let published = until("the S3 bucket has one block per window and tenant", async || {
+        let blocks = by_window(&blocks_of(&s3.objects().await?)?, &written)?;
         covers(&blocks, &written)?;
         Ok(blocks)
     })

@@ -24,7 +24,7 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
     let load = Load::start(&group.clients());
     for name in &names {
         let so_far = load.look(|sent| sent.successes).await;
-        until("writes are acknowledged before the panic", || async {
+        until("writes are acknowledged before the panic", async || {
             let successes = load.look(|sent| sent.successes).await;
             ensure!(successes >= so_far + 10, "{successes}");
             Ok(())
@@ -34,7 +34,7 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
         let restarts = victim.metric_with("trireme_actor_restarts_total", &part).await?;
         let crash = victim.post("/api/v1/admin/crash").query(&[("actor", name)]);
         victim.send(crash).await?.success().with_context(|| format!("crash of {name}"))?;
-        until(&format!("{name} is up again"), || async {
+        until(&format!("{name} is up again"), async || {
             let now = victim.metric_with("trireme_actor_restarts_total", &part).await?;
             ensure!(now > restarts, "it was not restarted");
             ensure!(victim.metric_with("trireme_actor_up", &part).await? == 1.0, "it is not up");
@@ -43,7 +43,7 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
         })
         .await?;
         let fresh = Load::start(std::slice::from_ref(&victim));
-        until(&format!("the node acknowledges writes after {name} crashed"), || async {
+        until(&format!("the node acknowledges writes after {name} crashed"), async || {
             ensure!(fresh.look(|sent| sent.successes).await >= 3, "not yet");
             Ok(())
         })

@@ -32,7 +32,7 @@ async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyho
         ensure!(found == 100, "n{i} shows {found} series, not 100");
     }
     let clients = group.clients();
-    until("the second copies are counted on every node", || async {
+    until("the second copies are counted on every node", async || {
         for client in &clients {
             let counted = client.metric("trireme_head_duplicate_samples_total").await?;
             ensure!(counted >= sent.sample_count() as f64, "{counted} of {}", sent.sample_count());

@@ -20,11 +20,8 @@ async fn dev_prints_urls_that_show_a_result_and_stops_on_interrupt() -> anyhow::
     let shown = see_a_result(&printed).await;
     // SAFETY: sends a signal to a child that was not waited for, so the id is still its own.
     unsafe { libc::kill(dev.id() as i32, libc::SIGINT) };
-    let mut ended = None;
-    let stopped = until_for("trireme dev stops", Duration::from_secs(60), || {
-        ended = dev.try_wait().ok().flatten();
-        let status = ended.context("it still runs");
-        async move { status }
+    let stopped = until_for("trireme dev stops", Duration::from_secs(60), async || {
+        dev.try_wait()?.context("it still runs")
     })
     .await;
     if stopped.is_err() {
@@ -45,7 +42,7 @@ async fn dev_prints_urls_that_show_a_result_and_stops_on_interrupt() -> anyhow::
 
 /// Follows the printed query URL until it answers with a result, then asks every node the same.
 async fn see_a_result(printed: &impl Fn() -> String) -> anyhow::Result<()> {
-    let url = until("a query URL is printed", || async {
+    let url = until("a query URL is printed", async || {
         let text = printed();
         let line = text
             .lines()
@@ -59,7 +56,7 @@ async fn see_a_result(printed: &impl Fn() -> String) -> anyhow::Result<()> {
     let port: u16 = host.parse()?;
     for port in port..port + 3 {
         let client = Client::new(port)?;
-        until("the printed URL shows a result", || async {
+        until("the printed URL shows a result", async || {
             let answer = client.send(client.get(&format!("/{path}"))).await?.success()?;
             ensure!(answer.body.contains(r#""value""#), "{}", answer.body);
             Ok(())

@@ -18,14 +18,14 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
         .remote_write(&format!("{}/api/v1/write", receiver.client().url()))
         .start()
         .await?;
-    until("the target is scraped", || async {
+    until("the target is scraped", async || {
         let stored = sender.stored(start, now_ms()).await?;
         anyhow::ensure!(stored.series_count() > 100, "{} series", stored.series_count());
         Ok(())
     })
     .await?;
     target.kill();
-    until("the target's series are marked stale on both", || async {
+    until("the target's series are marked stale on both", async || {
         let (end, sent) = (now_ms() - 5_000, sender.stored(start, now_ms() - 5_000).await?);
         anyhow::ensure!(sent.stale_count() > 100, "{} stale markers", sent.stale_count());
         first_differences(("sender", &sent), ("receiver", &receiver.stored(start, end).await?))

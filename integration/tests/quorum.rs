@@ -10,7 +10,7 @@ fn seed() -> u64 {
 }
 
 async fn successes_reach(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("more writes are acknowledged", || async {
+    until("more writes are acknowledged", async || {
         let successes = load.look(|sent| sent.successes).await;
         ensure!(successes >= wanted, "{successes} of {wanted}");
         Ok(())
@@ -40,7 +40,7 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         let second = (first + 1 + random.below(2) as usize) % 3;
         group.node(second).kill()?;
         let refusals_reach = async |wanted: usize| {
-            until("writes without a quorum are refused", || async {
+            until("writes without a quorum are refused", async || {
                 let refusals = load.look(|sent| sent.refusals.len()).await;
                 ensure!(refusals >= wanted, "{refusals} of {wanted}");
                 Ok(())

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use trireme_integration::peers::{NodeExporter, Prometheus, VmAgent, installed};
 use trireme_integration::{Group, SampleSet, first_differences, now_ms, seconds, until_for};
 
@@ -12,28 +13,26 @@ const CATCH_UP: Duration = Duration::from_secs(90);
 async fn lose_the_target_halfway(target: NodeExporter, judge: &Prometheus, start: i64) -> anyhow::Result<()> {
     let length_ms = seconds(30) as i64 * 1_000;
     let bound = Duration::from_secs(seconds(30)) + CATCH_UP;
-    let scraped_until = |time: i64| {
+    let scraped_until = async |time: i64| {
         let what = format!("scrapes of {} s", (time - start) / 1_000);
-        async move {
-            until_for(&what, bound, || async {
-                anyhow::ensure!(now_ms() >= time, "time runs");
-                Ok(())
-            })
-            .await
-        }
+        until_for(&what, bound, async || {
+            ensure!(now_ms() >= time, "time runs");
+            Ok(())
+        })
+        .await
     };
     scraped_until(start + length_ms / 2).await?;
     target.kill();
     scraped_until(start + length_ms).await?;
     let stale = judge.stored(start, now_ms()).await?.stale_count();
-    anyhow::ensure!(stale > 100, "the sender marked only {stale} series stale");
+    ensure!(stale > 100, "the sender marked only {stale} series stale");
     Ok(())
 }
 
 /// Waits until every replica holds exactly what `judge` stored in the time that is surely sent.
 async fn every_node_equals(judge: &Prometheus, group: &Group, start: i64) -> anyhow::Result<SampleSet> {
     let end = now_ms();
-    until_for("every node holds what was sent", CATCH_UP, || async {
+    until_for("every node holds what was sent", CATCH_UP, async || {
         let stored = judge.stored(start, end).await?;
         for node in group.nodes() {
             let held = node.client().export().await?.between(start, end);
@@ -61,10 +60,10 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
         .await?;
     lose_the_target_halfway(target, &sender, start).await?;
     let stored = every_node_equals(&sender, &group, start).await?;
-    anyhow::ensure!(stored.series_count() > 1_000, "only {} series were sent", stored.series_count());
+    ensure!(stored.series_count() > 1_000, "only {} series were sent", stored.series_count());
     let failed = sender.client().metric("prometheus_remote_storage_samples_failed_total").await?;
     let dropped = sender.client().metric("prometheus_remote_storage_samples_dropped_total").await?;
-    anyhow::ensure!(
+    ensure!(
         failed == 0.0 && dropped == 0.0,
         "Prometheus failed to send {failed} and dropped {dropped} samples"
     );
@@ -89,9 +88,9 @@ async fn every_node_holds_what_vmagent_sent() -> anyhow::Result<()> {
     let sender = VmAgent::start(&vmagent, &group.dir().join("vmagent"), &[target.port()], &urls).await?;
     lose_the_target_halfway(target, &judge, start).await?;
     let stored = every_node_equals(&judge, &group, start).await?;
-    anyhow::ensure!(stored.series_count() > 500, "only {} series were sent", stored.series_count());
+    ensure!(stored.series_count() > 500, "only {} series were sent", stored.series_count());
     let dropped = sender.client().metric("vmagent_remotewrite_packets_dropped_total").await?;
-    anyhow::ensure!(dropped == 0.0, "vmagent dropped {dropped} packets");
+    ensure!(dropped == 0.0, "vmagent dropped {dropped} packets");
     drop(sender);
     group.stop().await
 }

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use trireme_integration::{Group, Load, Sent, until};
 
 async fn is_busy(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("writes are acknowledged", || async {
+    until("writes are acknowledged", async || {
         let successes = load.look(|sent| sent.successes).await;
         ensure!(successes >= wanted, "{successes} of {wanted}");
         Ok(())

@@ -38,15 +38,11 @@ impl Moto {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let mut process = Process::start("moto", dir, command)?;
         let client = Client::new(port)?;
-        until("the S3 server has made the bucket", || {
-            let running = process.must_run();
-            let client = client.clone();
-            async move {
-                running?;
-                let made = client.send(client.put(&format!("/{bucket}"))).await?;
-                ensure!(made.is_success(), "answered {}: {}", made.status, made.body);
-                Ok(())
-            }
+        until("the S3 server has made the bucket", async || {
+            process.must_run()?;
+            let made = client.send(client.put(&format!("/{bucket}"))).await?;
+            ensure!(made.is_success(), "answered {}: {}", made.status, made.body);
+            Ok(())
         })
         .await?;
         Ok(Self { client, bucket: bucket.to_owned(), process })

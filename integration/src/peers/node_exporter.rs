@@ -24,14 +24,10 @@ impl NodeExporter {
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let mut process = Process::start("node-exporter", dir, command)?;
         let client = Client::new(port)?;
-        until("the node exporter answers", || {
-            let running = process.must_run();
-            let client = client.clone();
-            async move {
-                running?;
-                ensure!(client.send(client.get("/metrics")).await?.is_success(), "not yet");
-                Ok(())
-            }
+        until("the node exporter answers", async || {
+            process.must_run()?;
+            ensure!(client.send(client.get("/metrics")).await?.is_success(), "not yet");
+            Ok(())
         })
         .await?;
         Ok(Self { port, process })

@@ -63,14 +63,10 @@ impl PrometheusBuilder {
             .current_dir(&self.dir);
         let mut process = Process::start("prometheus", &self.dir, command)?;
         let client = Client::new(port)?;
-        until("Prometheus is ready", || {
-            let running = process.must_run();
-            let client = client.clone();
-            async move {
-                running?;
-                ensure!(client.is_ready().await, "not yet");
-                Ok(())
-            }
+        until("Prometheus is ready", async || {
+            process.must_run()?;
+            ensure!(client.is_ready().await, "not yet");
+            Ok(())
         })
         .await?;
         Ok(Prometheus { client, port, _process: process })

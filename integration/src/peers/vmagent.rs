@@ -39,14 +39,10 @@ impl VmAgent {
         }
         let mut process = Process::start("vmagent", dir, command)?;
         let client = Client::new(port)?;
-        until("vmagent answers", || {
-            let running = process.must_run();
-            let client = client.clone();
-            async move {
-                running?;
-                ensure!(client.send(client.get("/health")).await?.is_success(), "not yet");
-                Ok(())
-            }
+        until("vmagent answers", async || {
+            process.must_run()?;
+            ensure!(client.send(client.get("/health")).await?.is_success(), "not yet");
+            Ok(())
         })
         .await?;
         Ok(Self { client, _process: process })

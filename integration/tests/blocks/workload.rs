@@ -54,7 +54,7 @@ pub async fn write_through_windows(
             let set = by_tenant.entry(tenant).or_default();
             series.iter().for_each(|series| series.add_to(set));
         }
-        until_for("the next fifth of a second", bound, || async {
+        until_for("the next fifth of a second", bound, async || {
             anyhow::ensure!(now_ms() >= at + 200, "time runs");
             Ok(())
         })
