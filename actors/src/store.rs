@@ -1,0 +1,277 @@
+//! The node's log as the other parts see it: news of the log's thread go out from here, records of peers come in.
+//!
+//! ```text
+//!  log thread ──written──▶ Commits (a write's seq)   Hub (push to peers)   Lane of the shard (foreign records)
+//!             ──durable──▶ Commits (own copy)        Hub (acknowledge)
+//!  Ingest     ──applied──▶ ApplyLedger ──▶ Hub (a peer gets room for more)
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use prometheus::{Histogram, IntCounter};
+use slog::{Logger, crit, error};
+use trireme_base::pool::CpuPool;
+use trireme_base::{Incarnation, NodeName, StreamId};
+use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, SyncReport};
+use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
+use trireme_telemetry::{Metrics, MetricsError};
+use trireme_transport::{AppendRefused, Hub, ReplicaStore};
+use trireme_wire::frame::Health;
+use trireme_wire::record::{ALL_SHARDS, Record};
+
+use crate::commits::Commits;
+use crate::gate::{Gate, GateState};
+use crate::lane::Lane;
+use crate::ledger::ApplyLedger;
+
+/// Metrics of the log.
+pub struct StoreMetrics {
+    sync_seconds: Histogram,
+    written_bytes: IntCounter,
+    written_records: IntCounter,
+    refused: IntCounter,
+}
+
+impl StoreMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            sync_seconds: metrics.seconds("trireme_log_fsync_seconds", "Time of one fsync of the log.")?,
+            written_bytes: metrics.counter("trireme_log_written_bytes_total", "Bytes written to the log.")?,
+            written_records: metrics
+                .counter("trireme_log_written_records_total", "Records written to the log.")?,
+            refused: metrics.counter(
+                "trireme_log_refused_total",
+                "Appends the log refused, for example on a full disk.",
+            )?,
+        })
+    }
+}
+
+/// What a store is made of.
+pub struct StoreParts {
+    /// This process's stream.
+    pub own: StreamId,
+    /// News for peers.
+    pub hub: Arc<Hub>,
+    /// Waiting writes.
+    pub commits: Arc<Commits>,
+    /// A lane a shard.
+    pub lanes: Vec<Arc<Lane>>,
+    /// The write gate, closed when the log fails.
+    pub gate: Arc<Gate>,
+    /// Reads of old records run here.
+    pub pool: Arc<CpuPool>,
+    /// Metrics.
+    pub metrics: StoreMetrics,
+    /// Logger.
+    pub log: Logger,
+}
+
+/// Joins log, commits, peers and shards.
+pub struct Store {
+    parts: StoreParts,
+    ledger: Mutex<ApplyLedger>,
+    opened: OnceLock<Arc<Log>>,
+    last_sync_us: AtomicU64,
+    /// Drafts that were applied to a head and then refused, as a count that only grows; see [`Store::refusals`].
+    refusals: AtomicU64,
+}
+
+impl Store {
+    /// A store whose log is not open yet: the log needs it as its observer first.
+    pub fn new(parts: StoreParts) -> Self {
+        Self {
+            parts,
+            ledger: Mutex::default(),
+            opened: OnceLock::new(),
+            last_sync_us: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    /// The log is open; `durable` is what it recovered.
+    pub fn attach(&self, log: Arc<Log>, durable: &[(StreamId, u64)]) {
+        self.parts.hub.durable(durable);
+        // Only the node's start calls this, once.
+        let _ = self.opened.set(log);
+    }
+
+    /// The open log.
+    pub fn log(&self) -> &Arc<Log> {
+        self.opened.get().expect("BUG: the log is attached before actors start")
+    }
+
+    /// The parts it was made of.
+    pub fn parts(&self) -> &StoreParts {
+        &self.parts
+    }
+
+    /// A stream is applied up to `seq` by the recovery.
+    pub fn recovered(&self, stream: StreamId, seq: u64) {
+        self.ledger.lock().recovered(stream, seq);
+        self.parts.hub.applied(stream, seq);
+    }
+
+    /// A shard has applied a record.
+    pub fn applied(&self, stream: StreamId, seq: u64) {
+        let moved = self.ledger.lock().applied(stream, seq);
+        if let Some(position) = moved {
+            self.parts.hub.applied(stream, position);
+        }
+    }
+
+    /// How far a stream is applied in all shards.
+    pub fn applied_position(&self, stream: StreamId) -> u64 {
+        self.ledger.lock().position(stream)
+    }
+
+    /// How often the log refused own drafts. After a change a shard must define its series anew, because the
+    /// definitions may have been among what was refused.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Acquire)
+    }
+
+    /// Notes that drafts were dropped before they reached the log.
+    pub fn drafts_dropped(&self) {
+        self.refusals.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl LogObserver for Store {
+    fn written(&self, record: &Record, own: Option<OwnPlace>) {
+        let (stream, seq) = (record.stream(), record.seq());
+        match own {
+            Some(place) => {
+                // The shard applied it before it was logged.
+                self.ledger.lock().recovered(stream, seq);
+                if place.last {
+                    self.parts.commits.written(place.tag, seq);
+                }
+            }
+            None => {
+                let lanes = &self.parts.lanes;
+                match record.shard() {
+                    ALL_SHARDS => {
+                        self.ledger.lock().dispatched(stream, seq, lanes.len() as u16);
+                        lanes.iter().for_each(|lane| lane.push(record.clone()));
+                    }
+                    shard => match lanes.get(usize::from(shard)) {
+                        Some(lane) => {
+                            self.ledger.lock().dispatched(stream, seq, 1);
+                            lane.push(record.clone());
+                        }
+                        // The handshake compares shard counts, so this is damage that its checksum did not show.
+                        None => error!(self.parts.log, "record for a shard that does not exist";
+                            "stream" => %stream, "seq" => seq, "shard" => shard),
+                    },
+                }
+            }
+        }
+        self.parts.hub.written(record);
+    }
+
+    fn durable(&self, positions: &[(StreamId, u64)]) {
+        if let Some((_, seq)) = positions.iter().find(|(stream, _)| *stream == self.parts.own) {
+            self.parts.commits.own_durable(*seq);
+        }
+        self.parts.hub.durable(positions);
+    }
+
+    fn refused(&self, tag: CompletionTag, error: &LogError) {
+        self.parts.metrics.refused.inc();
+        self.drafts_dropped();
+        self.parts.gate.set(GateState::DiskFull);
+        self.parts.commits.refuse(tag, &error.to_string());
+    }
+
+    fn failed(&self, error: &LogError) {
+        crit!(self.parts.log, "log failed, this node takes no writes until it is restarted"; "err" => %error);
+        self.parts.gate.set(GateState::LogFailed);
+        self.parts.commits.refuse_all("the log of this node failed");
+    }
+
+    fn synced(&self, report: &SyncReport) {
+        let metrics = &self.parts.metrics;
+        metrics.written_bytes.inc_by(report.bytes as u64);
+        metrics.written_records.inc_by(report.records as u64);
+        if let Some(sync) = report.sync {
+            metrics.sync_seconds.observe(sync.as_secs_f64());
+            self.last_sync_us.store(u64::try_from(sync.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+fn vector(positions: Vec<(StreamId, u64)>) -> PositionVector {
+    let mut vector = PositionVector::new();
+    for (stream, seq) in positions {
+        vector.advance(stream, seq);
+    }
+    vector
+}
+
+impl ReplicaStore for Store {
+    fn written(&self) -> PositionVector {
+        vector(self.log().written_positions())
+    }
+
+    fn durable(&self) -> PositionVector {
+        vector(self.log().durable_positions())
+    }
+
+    fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
+        match self.log().append_foreign(records) {
+            Ok(_) => Ok(()),
+            // A full disk may get room again; the peer keeps the records.
+            Err(AppendError::Busy { .. } | AppendError::Full) => Err(AppendRefused::Busy),
+            Err(error) => Err(AppendRefused::Failed(error.to_string())),
+        }
+    }
+
+    fn read(
+        &self,
+        stream: StreamId,
+        from_seq: u64,
+        max_bytes: u64,
+    ) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>> {
+        let (log, pool) = (Arc::clone(self.log()), Arc::clone(&self.parts.pool));
+        let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        Box::pin(async move {
+            let read = pool.call(move || {
+                let records = log.read(stream, from_seq, bytes);
+                records.map_err(|error| match error {
+                    LogError::Gone { .. } => {
+                        ReadFault::Trimmed { first_seq: log.first_seq(stream).unwrap_or(u64::MAX) }
+                    }
+                    other => ReadFault::Failed(other.to_string()),
+                })
+            });
+            read.await.unwrap_or_else(|error| Err(ReadFault::Failed(error.to_string())))
+        })
+    }
+
+    fn peer_up(&self, peer: &PeerIdentity) {
+        self.parts.commits.trust(&peer.node, peer.incarnation);
+    }
+
+    fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, positions: &PositionVector) {
+        let seq = positions.get(self.parts.own);
+        if seq > 0 {
+            self.parts.commits.peer_durable(peer, incarnation, seq);
+        }
+    }
+
+    fn health(&self) -> Health {
+        let state = self.parts.gate.state();
+        Health {
+            ready: state == GateState::Open,
+            draining: state == GateState::Draining,
+            disk_full: state == GateState::DiskFull,
+            fsync_us: self.last_sync_us.load(Ordering::Relaxed),
+            writes_waiting: self.parts.commits.waiting() as u64,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The HTTP server.
+
+use std::net::TcpListener;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::Compress;
+use actix_web::{App, HttpServer};
+use anyhow::Context;
+use trireme_api::ApiState;
+use trireme_settings::Settings;
+
+/// Binds the listener; done first, so that a port in use is told before anything else is touched.
+pub(crate) fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let listen = &settings.http.listen;
+    TcpListener::bind(listen).with_context(|| {
+        format!("cannot listen on http.listen={listen}; if another process has the port, choose another one")
+    })
+}
+
+/// Starts serving. The server stops only when the node's stop list says so: signals are the node's.
+pub(crate) fn serve(listener: TcpListener, settings: &Settings, state: ApiState) -> anyhow::Result<(Server, ServerHandle)> {
+    let http = &settings.http;
+    let workers = match http.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        n => n,
+    };
+    let server = HttpServer::new(move || {
+        let state = state.clone();
+        App::new().wrap(Compress::default()).configure(move |cfg| trireme_api::configure(cfg, state))
+    })
+    .workers(workers)
+    .max_connections(http.connections_max)
+    .client_request_timeout(http.request_timeout.as_duration())
+    .shutdown_timeout(http.stop_timeout.as_duration().as_secs())
+    .disable_signals()
+    .listen(listener)
+    .context("cannot serve on http.listen")?
+    .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}
