@@ -1,1 +1,43 @@
-//! Prometheus block format: index, chunks, meta; read and write.
+//! Prometheus's block format: index, chunks, tombstones, meta; read and write.
+//!
+//! A block is a directory named by a ULID that holds a window of samples and is never changed, save for its
+//! `meta.json` and `tombstones`. [`write_block`] makes one from series in label order, [`Block`] reads one, from a
+//! local directory or through any [`RangeRead`]. What is written is read by Prometheus (2.42 was tried) and Thanos;
+//! what they write is read here. Bytes and ULID follow from the samples, so replicas write the same block.
+
+mod block;
+mod chunks;
+mod codec;
+mod encode;
+mod error;
+mod files;
+mod index;
+mod inspect;
+mod meta;
+mod range;
+mod samples;
+mod scan;
+mod select;
+mod source;
+mod thanos;
+mod tombstones;
+mod verify;
+mod write;
+
+pub use block::{Block, BlockSeries};
+pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
+pub use error::BlockError;
+pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry};
+pub use inspect::{BlockAnalysis, BlockListing, DumpValue, EncodingStats, analyze, dump, list_blocks};
+pub use meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats, META_FILE, TriremeMeta};
+pub use range::{MmapFile, RangeRead, past_end};
+pub use samples::Samples;
+pub use scan::{Quarantined, Scan, scan_blocks};
+pub use source::{IterSource, SeriesInput, SeriesSource};
+pub use thanos::{
+    DeletionMark, NoCompactMark, NoDownsampleMark, ThanosDownsample, ThanosFile, ThanosHash,
+    ThanosIndexStats, ThanosMeta,
+};
+pub use tombstones::{Interval, TOMBSTONES_FILE, Tombstones};
+pub use verify::{Fault, verify_block};
+pub use write::{CHUNK_SAMPLES_MAX, WriteOptions, hex, write_block};

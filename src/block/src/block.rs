@@ -1,0 +1,177 @@
+//! An open block.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trireme_chunk::Encoding;
+use trireme_model::{Labels, Matcher};
+
+use crate::chunks::chunk_place;
+use crate::error::{at, chunk_at};
+use crate::index::{ChunkMeta, INDEX_FILE, IndexReader};
+use crate::select::select;
+use crate::{BlockError, BlockMeta, ChunkReader, Interval, MmapFile, Samples, Tombstones};
+
+/// A block that can be read from any thread.
+pub struct Block {
+    meta: BlockMeta,
+    index: IndexReader,
+    chunks: ChunkReader,
+    tombstones: Tombstones,
+}
+
+/// A series that matched, with the chunks that may hold samples of the time range asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Chunks in time order, without overlap.
+    pub chunks: Vec<ChunkMeta>,
+    /// Intervals to leave out.
+    pub deleted: Vec<Interval>,
+}
+
+impl Block {
+    /// Opens a block directory and checks meta, index sections, chunk file headers and tombstones.
+    ///
+    /// Series, lists and chunks are checked when they are read; [`Block::verify`] checks all of them.
+    pub fn open(dir: &Path) -> Result<Self, BlockError> {
+        let meta = BlockMeta::read(dir)?;
+        let path = dir.join(INDEX_FILE);
+        let index = IndexReader::open(Arc::new(MmapFile::open(&path).map_err(at(&path))?))?;
+        let (chunks, tombstones) = (ChunkReader::open_dir(dir)?, Tombstones::read(dir)?);
+        Ok(Self::from_parts(meta, index, chunks, tombstones))
+    }
+
+    /// A block whose files are somewhere else.
+    pub fn from_parts(
+        meta: BlockMeta,
+        index: IndexReader,
+        chunks: ChunkReader,
+        tombstones: Tombstones,
+    ) -> Self {
+        Self { meta, index, chunks, tombstones }
+    }
+
+    /// Its meta.
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &IndexReader {
+        &self.index
+    }
+
+    /// Its chunk files.
+    pub fn chunks(&self) -> &ChunkReader {
+        &self.chunks
+    }
+
+    /// What is deleted in it.
+    pub fn tombstones(&self) -> &Tombstones {
+        &self.tombstones
+    }
+
+    /// Series in label order that satisfy all matchers and have a chunk that overlaps `[start, end]` (ms, inclusive).
+    pub fn select(&self, matchers: &[Matcher], start: i64, end: i64) -> Result<Vec<BlockSeries>, BlockError> {
+        let mut found = Vec::new();
+        self.for_each(matchers, start, end, &mut |series| {
+            found.push(series);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Like [`Block::select`], one series at a time, for callers that bound their memory or want to stop.
+    pub fn for_each(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+        each: &mut dyn FnMut(BlockSeries) -> Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        if !self.meta.overlaps(start, end) {
+            return Ok(());
+        }
+        let selection = select(&self.index, matchers)?;
+        for id in &selection.ids {
+            let mut entry = self.index.series(*id)?;
+            entry.chunks.retain(|c| c.overlaps(start, end));
+            if !entry.chunks.is_empty() && selection.accepts(&entry.labels) {
+                let deleted = self.tombstones.of(*id).to_vec();
+                each(BlockSeries { labels: entry.labels, chunks: entry.chunks, deleted })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one chunk as it is, tombstones not applied.
+    pub fn read_chunk(&self, chunk: &ChunkMeta) -> Result<(Encoding, Bytes), BlockError> {
+        self.chunks.read(chunk.reference)
+    }
+
+    /// Appends the samples of `[start, end]` (ms, inclusive) that are not deleted to `out`.
+    pub fn read_series(
+        &self,
+        series: &BlockSeries,
+        start: i64,
+        end: i64,
+        out: &mut Samples,
+    ) -> Result<(), BlockError> {
+        for chunk in series.chunks.iter().filter(|c| c.overlaps(start, end)) {
+            let (encoding, data) = self.read_chunk(chunk)?;
+            let (floats, histograms) = (out.times.len(), out.histograms.len());
+            out.append_chunk(encoding, &data).map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;
+            let whole = chunk.min_time >= start && chunk.max_time <= end;
+            if !whole || !series.deleted.is_empty() {
+                out.trim(floats, histograms, start, end, &series.deleted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorted label names of all series, or of those that satisfy the matchers.
+    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, BlockError> {
+        if matchers.is_empty() {
+            return Ok(self.index.label_names().map(str::to_owned).collect());
+        }
+        let mut names = BTreeSet::new();
+        self.for_each_labels(matchers, &mut |labels| {
+            for (name, _) in labels.iter().filter(|(n, _)| !names.contains(*n)).collect::<Vec<_>>() {
+                names.insert(name.to_owned());
+            }
+        })?;
+        Ok(names.into_iter().collect())
+    }
+
+    /// Sorted values of a label among all series, or among those that satisfy the matchers.
+    pub fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, BlockError> {
+        if name.is_empty() {
+            return Ok(Vec::new());
+        }
+        if matchers.is_empty() {
+            return Ok(self.index.values_from(name, "").map(|(value, _)| value.to_owned()).collect());
+        }
+        let mut values = BTreeSet::new();
+        self.for_each_labels(matchers, &mut |labels| {
+            if let Some(value) = labels.get(name).filter(|v| !values.contains(*v)) {
+                values.insert(value.to_owned());
+            }
+        })?;
+        Ok(values.into_iter().collect())
+    }
+
+    fn for_each_labels(&self, matchers: &[Matcher], each: &mut dyn FnMut(&Labels)) -> Result<(), BlockError> {
+        let selection = select(&self.index, matchers)?;
+        for id in &selection.ids {
+            let labels = self.index.series(*id)?.labels;
+            if selection.accepts(&labels) {
+                each(&labels);
+            }
+        }
+        Ok(())
+    }
+}

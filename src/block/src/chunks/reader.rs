@@ -1,0 +1,119 @@
+//! Reading chunk files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use trireme_chunk::Encoding;
+
+use super::{CHUNKS_DIR, HEADER, MAGIC, segment_name};
+use crate::codec::{Cursor, Malformed, checked};
+use crate::error::{at, io_at};
+use crate::{BlockError, MmapFile, RangeRead};
+
+/// The most bytes of a length before a chunk.
+const LENGTH_BYTES: usize = 5;
+
+/// The chunk files of a block.
+pub struct ChunkReader {
+    segments: Vec<Arc<dyn RangeRead>>,
+}
+
+/// Where a chunk lies: file, first byte and the byte behind its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    pub(crate) segment: usize,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl ChunkReader {
+    /// Takes the files in order and checks their headers.
+    pub fn open(segments: Vec<Arc<dyn RangeRead>>) -> Result<Self, BlockError> {
+        for (number, file) in segments.iter().enumerate() {
+            let place = place(number);
+            let header = file.read_at(0, HEADER.len()).map_err(io_at(&place))?;
+            let mut c = Cursor::new(&header);
+            if c.u32() != Ok(MAGIC) {
+                return Err(BlockError::corrupt(
+                    place,
+                    "does not begin with the magic number of a chunk file",
+                ));
+            }
+            match c.u8().map_err(|e| e.at(&*place))? {
+                1 => {}
+                version => {
+                    return Err(BlockError::Unsupported {
+                        place,
+                        what: format!("chunk file version {version}"),
+                    });
+                }
+            }
+        }
+        Ok(Self { segments })
+    }
+
+    /// Maps the files in the `chunks` directory of a block.
+    pub fn open_dir(block: &Path) -> Result<Self, BlockError> {
+        let dir = block.join(CHUNKS_DIR);
+        let mut count = 0;
+        for entry in std::fs::read_dir(&dir).map_err(at(&dir))? {
+            let name = entry.map_err(at(&dir))?.file_name();
+            let is_segment =
+                name.to_str().is_some_and(|n| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit()));
+            count += usize::from(is_segment);
+        }
+        let mut segments: Vec<Arc<dyn RangeRead>> = Vec::with_capacity(count);
+        for number in 0..count {
+            let path = dir.join(segment_name(number));
+            segments.push(Arc::new(MmapFile::open(&path).map_err(at(&path))?));
+        }
+        Self::open(segments)
+    }
+
+    /// Number of files.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// A file by its number from 0.
+    pub(crate) fn segment(&self, number: usize) -> &dyn RangeRead {
+        &*self.segments[number]
+    }
+
+    /// Reads a chunk and checks its checksum.
+    pub fn read(&self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
+        self.read_extent(reference).map(|(encoding, data, _)| (encoding, data))
+    }
+
+    pub(crate) fn read_extent(&self, reference: u64) -> Result<(Encoding, Bytes, Extent), BlockError> {
+        let (segment, start) = ((reference >> 32) as usize, reference & u64::from(u32::MAX));
+        let bad = |e: Malformed| e.at(chunk_place(reference));
+        let file =
+            self.segments.get(segment).ok_or_else(|| bad(Malformed("is in a file that does not exist")))?;
+        let rest = file.len().saturating_sub(start) as usize;
+        let io = |e| io_at(&chunk_place(reference))(e);
+        let head = file.read_at(start, LENGTH_BYTES.min(rest)).map_err(io)?;
+        let mut c = Cursor::new(&head);
+        let len = c.uvarint().map_err(bad)?;
+        let len = usize::try_from(len).ok().and_then(|len| len.checked_add(5)).filter(|len| *len <= rest);
+        let len = len.ok_or_else(|| bad(Malformed("is longer than its file")))?;
+        let first = start + c.position() as u64;
+        let region = file.read_at(first, len).map_err(io)?;
+        let content = checked(&region).map_err(bad)?.len();
+        let encoding = Encoding::try_from(region[0])
+            .map_err(|e| BlockError::Unsupported { place: chunk_place(reference), what: e.to_string() })?;
+        Ok((encoding, region.slice(1..content), Extent { segment, start, end: first + len as u64 }))
+    }
+}
+
+/// Name of a chunk file inside its block.
+fn place(segment: usize) -> String {
+    format!("{CHUNKS_DIR}/{}", segment_name(segment))
+}
+
+/// Name of a chunk for error messages.
+pub(crate) fn chunk_place(reference: u64) -> String {
+    let segment = (reference >> 32) as usize;
+    format!("{}: chunk at {}", place(segment), reference & u64::from(u32::MAX))
+}

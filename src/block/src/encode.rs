@@ -1,0 +1,156 @@
+//! Samples of a series to chunks.
+
+use std::ops::Range;
+
+use trireme_chunk::{Appended, Encoding, HistogramAppender, XorAppender};
+use trireme_model::{HistogramSample, ResetHint};
+
+use crate::{BlockError, SeriesInput};
+
+/// An encoded chunk and the times of its first and last sample (ms).
+pub(crate) struct EncodedChunk<'a> {
+    pub(crate) encoding: Encoding,
+    pub(crate) data: &'a [u8],
+    pub(crate) min_time: i64,
+    pub(crate) max_time: i64,
+}
+
+/// Receives the chunks of a series in time order.
+type Sink<'a> = &'a mut dyn FnMut(EncodedChunk<'_>) -> Result<(), BlockError>;
+
+/// Counts of what was encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SampleCounts {
+    pub(crate) floats: u64,
+    pub(crate) histograms: u64,
+}
+
+/// Encodes series; keeps its buffer between them.
+pub(crate) struct SeriesEncoder {
+    window: Range<i64>,
+    samples_max: usize,
+    buffer: Vec<u8>,
+}
+
+impl SeriesEncoder {
+    /// For samples inside `window` (ms), at most `samples_max` a chunk.
+    pub(crate) fn new(window: Range<i64>, samples_max: usize) -> Self {
+        let samples_max = samples_max.clamp(1, usize::from(u16::MAX));
+        Self { window, samples_max, buffer: Vec::with_capacity(4096) }
+    }
+
+    /// Encodes all samples; runs of floats and of histograms alternate by time.
+    pub(crate) fn encode(
+        &mut self,
+        series: &SeriesInput,
+        sink: Sink<'_>,
+    ) -> Result<SampleCounts, BlockError> {
+        self.check(series)?;
+        let untied = without_ties(series);
+        let (times, values) = match &untied {
+            Some((times, values)) => (&times[..], &values[..]),
+            None => (&series.times[..], &series.values[..]),
+        };
+        let histograms = &series.histograms[..];
+        let (mut f, mut h) = (0, 0);
+        while f < times.len() || h < histograms.len() {
+            let next_histogram = histograms.get(h).map_or(i64::MAX, |s| s.t);
+            let floats = times[f..].partition_point(|t| *t < next_histogram);
+            self.encode_floats(&times[f..f + floats], &values[f..f + floats], sink)?;
+            f += floats;
+            let next_float = times.get(f).copied().unwrap_or(i64::MAX);
+            let run = histograms[h..].partition_point(|s| s.t < next_float);
+            self.encode_histograms(&histograms[h..h + run], sink)?;
+            h += run;
+        }
+        Ok(SampleCounts { floats: times.len() as u64, histograms: histograms.len() as u64 })
+    }
+
+    fn check(&self, series: &SeriesInput) -> Result<(), BlockError> {
+        let bad = |what: &str| Err(BlockError::Input(format!("series {}: {what}", series.labels)));
+        if series.times.len() != series.values.len() {
+            return bad("times and values differ in number");
+        }
+        let rising =
+            series.times.is_sorted_by(|a, b| a < b) && series.histograms.is_sorted_by(|a, b| a.t < b.t);
+        if !rising {
+            return bad("samples are not in rising time order");
+        }
+        let ends = [
+            series.times.first().copied(),
+            series.times.last().copied(),
+            series.histograms.first().map(|s| s.t),
+            series.histograms.last().map(|s| s.t),
+        ];
+        if ends.into_iter().flatten().any(|t| !self.window.contains(&t)) {
+            return bad("a sample is outside the window of the block");
+        }
+        Ok(())
+    }
+
+    fn encode_floats(&mut self, times: &[i64], values: &[f64], sink: Sink<'_>) -> Result<(), BlockError> {
+        if times.is_empty() {
+            return Ok(());
+        }
+        // Chunks of equal size rather than full ones and a rest.
+        let chunks = times.len().div_ceil(self.samples_max);
+        let each = times.len().div_ceil(chunks);
+        for (times, values) in times.chunks(each).zip(values.chunks(each)) {
+            let mut appender = XorAppender::start(&mut self.buffer);
+            for (t, v) in times.iter().zip(values) {
+                appender.append(&mut self.buffer, *t, *v);
+            }
+            sink(EncodedChunk {
+                encoding: Encoding::Xor,
+                data: &self.buffer,
+                min_time: times[0],
+                max_time: times[times.len() - 1],
+            })?;
+        }
+        Ok(())
+    }
+
+    fn encode_histograms(&mut self, samples: &[HistogramSample], sink: Sink<'_>) -> Result<(), BlockError> {
+        let bad = |e: trireme_chunk::ChunkError| BlockError::Input(e.to_string());
+        let mut open: Option<(HistogramAppender, i64)> = None;
+        for sample in samples {
+            let hint = match &mut open {
+                None => ResetHint::Unknown,
+                Some((appender, _)) if usize::from(appender.count()) >= self.samples_max => {
+                    appender.hint_for(sample).map_err(bad)?
+                }
+                Some((appender, _)) => match appender.append(sample).map_err(bad)? {
+                    Appended::NeedsNewChunk(hint) => hint,
+                    Appended::Done | Appended::Recoded => continue,
+                },
+            };
+            let new = HistogramAppender::start(sample, hint).map_err(bad)?;
+            if let Some((full, min_time)) = open.replace((new, sample.t)) {
+                finish_histograms(&full, min_time, sink)?;
+            }
+        }
+        match open {
+            Some((last, min_time)) => finish_histograms(&last, min_time, sink),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The floats without those that have a histogram's time; none if there are no such.
+fn without_ties(series: &SeriesInput) -> Option<(Vec<i64>, Vec<f64>)> {
+    let tied = |t: i64| series.histograms.binary_search_by_key(&t, |s| s.t).is_ok();
+    if series.histograms.is_empty() || !series.times.iter().any(|t| tied(*t)) {
+        return None;
+    }
+    let floats = series.times.iter().zip(&series.values).filter(|(t, _)| !tied(**t));
+    Some(floats.map(|(t, v)| (*t, *v)).unzip())
+}
+
+fn finish_histograms(appender: &HistogramAppender, min_time: i64, sink: Sink<'_>) -> Result<(), BlockError> {
+    sink(EncodedChunk {
+        encoding: appender.encoding(),
+        data: appender.bytes(),
+        min_time,
+        max_time: appender.last_time(),
+    })
+}

@@ -1,0 +1,184 @@
+//! Reading an index.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::postings::Postings;
+use super::series::{self, SeriesEntry};
+use super::symbols::Symbols;
+use super::table::PostingsTable;
+use super::toc::Toc;
+use super::{HEADER_BYTES, INDEX_FILE, MAGIC, SERIES_ALIGN, VERSION};
+use crate::codec::{Cursor, Malformed, checked};
+use crate::error::io_at;
+use crate::{BlockError, RangeRead};
+
+/// The most bytes of a varint that says a length.
+const LENGTH_BYTES: usize = 5;
+
+/// An open index. Symbols and the postings table stay in memory (or mapped), lists and series are read when needed.
+pub struct IndexReader {
+    file: Arc<dyn RangeRead>,
+    pub(super) toc: Toc,
+    symbols: Symbols,
+    table: PostingsTable,
+}
+
+impl IndexReader {
+    /// Opens an index and checks everything but series entries and postings lists.
+    pub fn open(file: Arc<dyn RangeRead>) -> Result<Self, BlockError> {
+        let len = file.len();
+        let at = |part: &'static str| move |e: Malformed| e.at(format!("{INDEX_FILE}: {part}"));
+        if len < HEADER_BYTES + Toc::BYTES as u64 {
+            return Err(BlockError::corrupt(INDEX_FILE, format!("is only {len} bytes long")));
+        }
+        let header = read(&*file, 0, HEADER_BYTES as usize)?;
+        let mut c = Cursor::new(&header);
+        if c.u32() != Ok(MAGIC) {
+            return Err(BlockError::corrupt(INDEX_FILE, "does not begin with the magic number of an index"));
+        }
+        match c.u8().map_err(at("header"))? {
+            VERSION => {}
+            version => {
+                let what = format!("index version {version}");
+                return Err(BlockError::Unsupported { place: INDEX_FILE.into(), what });
+            }
+        }
+        let toc = read(&*file, len - Toc::BYTES as u64, Toc::BYTES)?;
+        let toc = Toc::parse(&toc, len).map_err(at("TOC"))?;
+        let symbols = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
+        let symbols = Symbols::parse(symbols).map_err(at("symbols"))?;
+        let table = section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
+        let table = PostingsTable::parse(table).map_err(at("postings table"))?;
+        Ok(Self { file, toc, symbols, table })
+    }
+
+    /// Length of the file.
+    pub fn file_len(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &dyn RangeRead {
+        &*self.file
+    }
+
+    /// Number of symbols.
+    pub fn symbol_count(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// Label names, sorted.
+    pub fn label_names(&self) -> impl Iterator<Item = &str> {
+        self.table.names()
+    }
+
+    /// Number of values of a label.
+    pub fn value_count(&self, name: &str) -> usize {
+        self.table.value_count(name)
+    }
+
+    /// Values of a label from the first that is not below `from`, sorted, each with a reference for [`Self::list`].
+    pub fn values_from<'a>(&'a self, name: &str, from: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+        self.table.values_from(name, from)
+    }
+
+    /// All series.
+    pub fn all_postings(&self) -> Result<Postings, BlockError> {
+        self.postings("", "")
+    }
+
+    /// Series that have a label pair; empty if none has.
+    pub fn postings(&self, name: &str, value: &str) -> Result<Postings, BlockError> {
+        match self.table.find(name, value) {
+            Some(reference) => self.list(reference),
+            None => Ok(Postings::default()),
+        }
+    }
+
+    /// The list of a reference from [`Self::values_from`].
+    pub fn list(&self, reference: u64) -> Result<Postings, BlockError> {
+        let content = section(&*self.file, reference).map_err(|e| e.within("postings"))?;
+        Postings::parse(content).map_err(|e| e.at(format!("{INDEX_FILE}: postings at {reference}")))
+    }
+
+    /// A series.
+    pub fn series(&self, id: u32) -> Result<SeriesEntry, BlockError> {
+        self.series_numbers(id, &mut Vec::new()).map(|(entry, _)| entry)
+    }
+
+    /// A series and where its entry ends; `numbers` gets the symbol numbers of its labels.
+    pub(crate) fn series_numbers(
+        &self,
+        id: u32,
+        numbers: &mut Vec<(u64, u64)>,
+    ) -> Result<(SeriesEntry, u64), BlockError> {
+        let at = |e: Malformed| e.at(format!("{INDEX_FILE}: series {id}"));
+        let offset = u64::from(id) * SERIES_ALIGN;
+        if offset < self.toc.series {
+            return Err(at(Malformed("stands before the series section")));
+        }
+        let rest = self.file.len().saturating_sub(offset);
+        let head = read(&*self.file, offset, LENGTH_BYTES.min(rest as usize))?;
+        let mut c = Cursor::new(&head);
+        let len = c.uvarint().map_err(at)?;
+        let start = offset + c.position() as u64;
+        let len = usize::try_from(len).ok().filter(|len| *len as u64 + 4 <= rest);
+        let len = len.ok_or_else(|| at(Malformed("is longer than the file")))?;
+        let region = read(&*self.file, start, len + 4)?;
+        let content = checked(&region).map_err(at)?;
+        let entry = series::parse(content, &self.symbols, numbers).map_err(at)?;
+        Ok((entry, start + len as u64 + 4))
+    }
+
+    /// The number of a symbol's text.
+    pub(crate) fn symbol(&self, number: u64) -> Result<&str, BlockError> {
+        self.symbols.get(number).map_err(|e| e.at(INDEX_FILE))
+    }
+}
+
+fn read(file: &dyn RangeRead, offset: u64, len: usize) -> Result<Bytes, BlockError> {
+    file.read_at(offset, len).map_err(io_at(INDEX_FILE))
+}
+
+/// Where parts of the file begin and end, for the check that nothing lies between them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gaps {
+    /// End of the symbols.
+    pub(crate) series_start: u64,
+    /// Begin of the postings; none in files of older writers, which have obsolete sections between.
+    pub(crate) series_end: Option<u64>,
+    /// Begin of the postings table.
+    pub(crate) postings_end: u64,
+    /// End of the postings table.
+    pub(crate) table_end: u64,
+    /// Begin of the TOC.
+    pub(crate) toc: u64,
+}
+
+impl Gaps {
+    pub(crate) fn of(index: &IndexReader) -> Self {
+        let toc = &index.toc;
+        let plain = toc.label_indices == toc.postings && toc.label_table == toc.postings_table;
+        Self {
+            series_start: toc.symbols + 8 + index.symbols.content_len(),
+            series_end: plain.then_some(toc.postings),
+            postings_end: toc.postings_table,
+            table_end: toc.postings_table + 8 + index.table.content_len(),
+            toc: index.file.len() - Toc::BYTES as u64,
+        }
+    }
+}
+
+/// Reads `length u32 | content | crc32` and answers the content.
+pub(crate) fn section(file: &dyn RangeRead, offset: u64) -> Result<Bytes, BlockError> {
+    let len = Cursor::new(&read(file, offset, 4)?).u32().map_err(|e| e.at(INDEX_FILE))?;
+    let fits = offset + 8 + u64::from(len) <= file.len();
+    if !fits {
+        return Err(BlockError::corrupt(INDEX_FILE, format!("section at {offset} is longer than the file")));
+    }
+    let region = read(file, offset + 4, len as usize + 4)?;
+    let content = checked(&region).map_err(|e| e.at(format!("{INDEX_FILE}: section at {offset}")))?.len();
+    Ok(region.slice(..content))
+}

@@ -1,0 +1,85 @@
+//! The blocks of a directory at start-up: good ones are opened, leftovers removed, bad ones set aside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ulid::Ulid;
+
+use crate::error::at;
+use crate::files::sync_dir;
+use crate::write::remove_temporaries;
+use crate::{Block, BlockError};
+
+/// What a directory of blocks holds.
+#[derive(Default)]
+pub struct Scan {
+    /// Blocks that passed the checks of [`Block::open`], by ULID.
+    pub blocks: Vec<Block>,
+    /// Names of temporaries that a crash left and that were removed.
+    pub removed: Vec<String>,
+    /// Blocks that were set aside now.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A block that was set aside.
+#[derive(Debug)]
+pub struct Quarantined {
+    /// Its name.
+    pub ulid: Ulid,
+    /// Where it is now; not a name that any reader takes for a block.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: BlockError,
+}
+
+/// Opens all blocks in `dir`, which need not exist.
+///
+/// A block that fails a check is renamed to `quarantine-<ULID>`: its data stays for a person to look at, and
+/// neither we nor Prometheus stumble over it again. Failures of the file system itself are errors.
+pub fn scan_blocks(dir: &Path) -> Result<Scan, BlockError> {
+    let mut scan = Scan::default();
+    if !dir.exists() {
+        return Ok(scan);
+    }
+    scan.removed = remove_temporaries(dir)?;
+    for (ulid, path) in block_dirs(dir)? {
+        match Block::open(&path) {
+            Ok(block) => scan.blocks.push(block),
+            Err(reason) if reason.is_damage() => {
+                let path = quarantine(dir, ulid)?;
+                scan.quarantined.push(Quarantined { ulid, path, reason });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(scan)
+}
+
+/// Directories whose names are ULIDs, sorted.
+pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let entry = entry.map_err(at(dir))?;
+        let name = entry.file_name();
+        let ulid = name.to_str().filter(|n| n.len() == 26).and_then(|n| Ulid::from_string(n).ok());
+        if let Some(ulid) = ulid.filter(|_| entry.path().is_dir()) {
+            found.push((ulid, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Renames a block out of the way.
+fn quarantine(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
+    let from = dir.join(ulid.to_string());
+    let mut to = dir.join(format!("quarantine-{ulid}"));
+    let mut n = 1;
+    while to.exists() {
+        n += 1;
+        to = dir.join(format!("quarantine-{ulid}-{n}"));
+    }
+    fs::rename(&from, &to).map_err(at(&from))?;
+    sync_dir(dir)?;
+    Ok(to)
+}

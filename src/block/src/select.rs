@@ -1,0 +1,124 @@
+//! Which series of an index satisfy matchers.
+
+use trireme_model::{Labels, MatchOp, Matcher};
+
+use crate::{BlockError, IndexReader, Postings};
+
+/// Series chosen by postings, and the matchers that are still to be tried on their labels.
+pub(crate) struct Selection<'a> {
+    pub(crate) ids: Vec<u32>,
+    rest: Vec<&'a Matcher>,
+}
+
+impl Selection<'_> {
+    /// True if the labels satisfy what the postings did not decide.
+    pub(crate) fn accepts(&self, labels: &Labels) -> bool {
+        self.rest.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+    }
+}
+
+/// Finds series. No matchers mean all series.
+///
+/// Equalities and small sets of values go first, from the shortest list on. A regular expression or a negation is
+/// then tried on the values of its label, or on the labels of the series left, whichever is less work.
+pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result<Selection<'a>, BlockError> {
+    let mut cheap: Vec<Vec<Postings>> = Vec::new();
+    let mut costly: Vec<&Matcher> = Vec::new();
+    for matcher in matchers.iter().filter(|m| !matches_all(m)) {
+        match listed(matcher) {
+            Some(values) => {
+                let lists = values.iter().map(|v| index.postings(&matcher.name, v));
+                cheap.push(
+                    lists.filter(|l| !l.as_ref().is_ok_and(Postings::is_empty)).collect::<Result<_, _>>()?,
+                );
+            }
+            None => costly.push(matcher),
+        }
+    }
+    cheap.sort_by_key(|lists| lists.iter().map(Postings::len).sum::<usize>());
+    let mut ids: Option<Vec<u32>> = None;
+    for lists in &cheap {
+        match (&mut ids, lists.as_slice()) {
+            (Some(ids), [one]) => one.retain(ids, true),
+            (Some(ids), many) => keep_common(ids, &union(many)),
+            (none, many) => *none = Some(union(many)),
+        }
+    }
+    // Matchers that an absent label cannot satisfy name the series; the others only take some away.
+    costly.sort_by_key(|m| m.matches_empty());
+    let mut rest = Vec::new();
+    for matcher in costly {
+        let values = index.value_count(&matcher.name);
+        match &mut ids {
+            Some(ids) if ids.len() <= values => rest.push(matcher),
+            Some(ids) => {
+                let positive = !matcher.matches_empty();
+                let lists = value_lists(index, matcher, positive)?;
+                if positive {
+                    keep_common(ids, &union(&lists));
+                } else {
+                    lists.iter().for_each(|list| list.retain(ids, false));
+                }
+            }
+            none if !matcher.matches_empty() => *none = Some(union(&value_lists(index, matcher, true)?)),
+            none => {
+                let mut all: Vec<u32> = index.all_postings()?.iter().collect();
+                value_lists(index, matcher, false)?.iter().for_each(|list| list.retain(&mut all, false));
+                *none = Some(all);
+            }
+        }
+    }
+    let ids = match ids {
+        Some(ids) => ids,
+        None => index.all_postings()?.iter().collect(),
+    };
+    Ok(Selection { ids, rest })
+}
+
+/// True for `.*`, which every series satisfies.
+fn matches_all(matcher: &Matcher) -> bool {
+    matcher.op == MatchOp::Regex && matcher.regexp().is_some_and(|r| r.matches_everything())
+}
+
+/// The values that satisfy a matcher, if they can be listed and "" is not one of them.
+fn listed(matcher: &Matcher) -> Option<Vec<&str>> {
+    let values: Vec<&str> = match matcher.op {
+        MatchOp::Equal => vec![&matcher.value],
+        MatchOp::Regex => matcher.set_matches()?.iter().map(|v| &**v).collect(),
+        MatchOp::NotEqual | MatchOp::NotRegex => return None,
+    };
+    (!values.contains(&"")).then_some(values)
+}
+
+/// Lists of the values that match (or, with `matching` false, do not match).
+fn value_lists(index: &IndexReader, matcher: &Matcher, matching: bool) -> Result<Vec<Postings>, BlockError> {
+    // For a negation the prefix says what does not match.
+    let of_prefix = (matcher.op == MatchOp::Regex) == matching;
+    let prefix = if of_prefix { matcher.prefix() } else { "" };
+    let values = index.values_from(&matcher.name, prefix).take_while(|(value, _)| value.starts_with(prefix));
+    let wanted = values.filter(|(value, _)| matcher.matches(value) == matching);
+    wanted.map(|(_, reference)| index.list(reference)).collect()
+}
+
+/// All ids of the lists, ascending.
+fn union(lists: &[Postings]) -> Vec<u32> {
+    match lists {
+        [one] => one.iter().collect(),
+        many => {
+            let mut all: Vec<u32> = many.iter().flat_map(Postings::iter).collect();
+            // The lists of one label's values are disjoint, but a hostile file may say otherwise.
+            all.sort_unstable();
+            all.dedup();
+            all
+        }
+    }
+}
+
+/// Keeps those of `ids` that are in `others`; both ascend.
+fn keep_common(ids: &mut Vec<u32>, others: &[u32]) {
+    let mut rest = others;
+    ids.retain(|id| {
+        rest = &rest[rest.partition_point(|o| o < id)..];
+        rest.first() == Some(id)
+    });
+}

@@ -1,0 +1,84 @@
+//! Chunks one after the other: each one whole, no byte between them.
+
+use super::{FaultList, is_zero};
+use crate::chunks::{Extent, chunk_place};
+use crate::{Block, BlockError, CHUNKS_DIR, ChunkMeta, Samples, segment_name};
+
+/// Header of a chunk file.
+const HEADER_BYTES: u64 = 8;
+
+/// Checks chunks in the order of the index.
+pub(super) struct ChunkCheck<'a> {
+    block: &'a Block,
+    extents: Vec<Extent>,
+    samples: Samples,
+    pub(super) floats: u64,
+    pub(super) histograms: u64,
+}
+
+impl<'a> ChunkCheck<'a> {
+    pub(super) fn new(block: &'a Block) -> Self {
+        Self { block, extents: Vec::new(), samples: Samples::default(), floats: 0, histograms: 0 }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.extents.len() as u64
+    }
+
+    /// Reads a chunk; its samples must be those that its meta promises.
+    pub(super) fn check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) {
+        if let Err(error) = self.try_check(chunk, faults) {
+            faults.error(error);
+        }
+    }
+
+    fn try_check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) -> Result<(), BlockError> {
+        let place = || chunk_place(chunk.reference);
+        let (encoding, data, extent) = self.block.chunks().read_extent(chunk.reference)?;
+        self.extents.push(extent);
+        self.samples.clear();
+        let decoded = self.samples.append_chunk(encoding, &data);
+        decoded.map_err(|e| BlockError::corrupt(place(), e.to_string()))?;
+        let times = &self.samples.times;
+        let histogram_times = self.samples.histograms.iter().map(|s| s.t);
+        let all: Vec<i64> = times.iter().copied().chain(histogram_times).collect();
+        if !all.is_sorted_by(|a, b| a < b) {
+            faults.add(place(), "its times do not rise");
+        }
+        if all.first() != Some(&chunk.min_time) || all.last() != Some(&chunk.max_time) {
+            let (says, is) = ((chunk.min_time, chunk.max_time), (all.first(), all.last()));
+            faults.add(place(), format!("the index says times {says:?}, the samples say {is:?}"));
+        }
+        let meta = self.block.meta();
+        if chunk.min_time < meta.min_time || chunk.max_time >= meta.max_time {
+            faults.add(place(), "has times outside the range of the block");
+        }
+        self.floats += self.samples.times.len() as u64;
+        self.histograms += self.samples.histograms.len() as u64;
+        Ok(())
+    }
+
+    /// Checks that chunks and headers fill their files.
+    pub(super) fn finish(&mut self, faults: &mut FaultList) {
+        self.extents.sort_unstable();
+        let mut extents = self.extents.iter().peekable();
+        for number in 0..self.block.chunks().segment_count() {
+            let file = self.block.chunks().segment(number);
+            let place = format!("{CHUNKS_DIR}/{}", segment_name(number));
+            if !is_zero(file, 5, HEADER_BYTES) {
+                faults.add(&*place, "the padding of its header is not zero");
+            }
+            let mut end = HEADER_BYTES;
+            while let Some(extent) = extents.next_if(|e| e.segment == number) {
+                if extent.start != end {
+                    faults
+                        .add(&*place, format!("no chunk of the index uses bytes {end} to {}", extent.start));
+                }
+                end = extent.end;
+            }
+            if end != file.len() {
+                faults.add(&*place, format!("no chunk of the index uses bytes {end} to {}", file.len()));
+            }
+        }
+    }
+}

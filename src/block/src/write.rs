@@ -1,0 +1,193 @@
+//! Writing a block.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+use crate::chunks::{CHUNKS_DIR, ChunkWriter, SEGMENT_BYTES_MAX};
+use crate::encode::SeriesEncoder;
+use crate::files::TempDir;
+use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
+use crate::meta::TriremeMeta;
+use crate::{
+    BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
+    ThanosDownsample, ThanosIndexStats, ThanosMeta,
+};
+
+/// Samples in a chunk: what Prometheus aims at, too.
+pub const CHUNK_SAMPLES_MAX: usize = 120;
+
+/// What the meta of a new block says besides what is found in it, and bounds.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// External labels; with none the meta has no `thanos` section.
+    pub external_labels: BTreeMap<String, String>,
+    /// `thanos.source`.
+    pub source: String,
+    /// Resolution of downsampled samples (ms), 0 for raw.
+    pub resolution_ms: i64,
+    /// Compaction level.
+    pub level: u32,
+    /// Level 1 blocks that went into it; empty means itself.
+    pub sources: Vec<Ulid>,
+    /// Blocks it is made from directly.
+    pub parents: Vec<BlockParent>,
+    /// Notes for `compaction.hints`.
+    pub hints: Vec<String>,
+    /// Size at which a chunk file is full (bytes).
+    pub segment_bytes_max: u64,
+    /// The most samples of a chunk.
+    pub chunk_samples_max: usize,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            external_labels: BTreeMap::new(),
+            source: "receive".into(),
+            resolution_ms: 0,
+            level: 1,
+            sources: Vec::new(),
+            parents: Vec::new(),
+            hints: Vec::new(),
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            chunk_samples_max: CHUNK_SAMPLES_MAX,
+        }
+    }
+}
+
+/// Writes the block of `window` (ms, end exclusive) under `dir/<ULID>`; none if the source has no samples.
+///
+/// The bytes of chunks and index, and with them the ULID, depend on the series, the window's end and the two bounds
+/// in `options` alone. Everything is fsynced before the directory gets its name, so after a crash there is the whole
+/// block or a `tmp-` directory. If the block is there already, it is left as it is and its meta is the answer.
+pub fn write_block(
+    dir: &Path,
+    window: Range<i64>,
+    options: &WriteOptions,
+    source: &mut dyn SeriesSource,
+) -> Result<Option<BlockMeta>, BlockError> {
+    if window.is_empty() {
+        return Err(BlockError::Input(format!("the window {window:?} is empty")));
+    }
+    let temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
+    let mut digest = Sha256::new();
+    let mut stats = BlockStats::default();
+    let path = temporary.path().to_owned();
+    let mut index = IndexWriter::create(path.join("series.spill"))?;
+    let mut chunks = ChunkWriter::create(path.join(CHUNKS_DIR), options.segment_bytes_max)?;
+    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max);
+    let mut series = SeriesInput::default();
+    let mut metas: Vec<ChunkMeta> = Vec::new();
+    while source.next(&mut series)? {
+        metas.clear();
+        let counts = encoder.encode(&series, &mut |chunk| {
+            let reference = chunks.write(&mut digest, chunk.encoding, chunk.data)?;
+            metas.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
+            Ok(())
+        })?;
+        if metas.is_empty() {
+            continue;
+        }
+        index.add(&series.labels, &metas)?;
+        stats.num_chunks += metas.len() as u64;
+        stats.num_float_samples += counts.floats;
+        stats.num_histogram_samples += counts.histograms;
+    }
+    if index.series() == 0 {
+        return Ok(None);
+    }
+    stats.num_series = index.series();
+    stats.num_samples = stats.num_float_samples + stats.num_histogram_samples;
+    let chunk_max_size = chunks.finish()?;
+    let sizes = index.finish(path.join(INDEX_FILE), &mut digest)?;
+    let digest: [u8; 32] = digest.finalize().into();
+    let index_stats = ThanosIndexStats { series_max_size: sizes.series_bytes_max, chunk_max_size };
+    let meta = meta_of(window, options, stats, index_stats, digest).sealed();
+    meta.write(&path)?;
+    let target = dir.join(meta.ulid.to_string());
+    if temporary.publish(&target)? {
+        return Ok(Some(meta));
+    }
+    existing(&target, meta).map(Some)
+}
+
+/// The meta of a block that was written before, if it is whole.
+fn existing(target: &Path, meta: BlockMeta) -> Result<BlockMeta, BlockError> {
+    match BlockMeta::read(target) {
+        Ok(old) => Ok(old),
+        Err(error) if error.is_damage() => {
+            // The name follows from the content, which was just computed: only the meta can be bad.
+            meta.write(target)?;
+            Ok(meta)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn meta_of(
+    window: Range<i64>,
+    options: &WriteOptions,
+    stats: BlockStats,
+    index_stats: ThanosIndexStats,
+    digest: [u8; 32],
+) -> BlockMeta {
+    let ulid = ulid_of(window.end, &digest);
+    let thanos = (!options.external_labels.is_empty()).then(|| ThanosMeta {
+        labels: options.external_labels.clone(),
+        source: options.source.clone(),
+        downsample: ThanosDownsample { resolution: options.resolution_ms },
+        index_stats,
+        ..ThanosMeta::default()
+    });
+    BlockMeta {
+        ulid,
+        min_time: window.start,
+        max_time: window.end,
+        stats,
+        compaction: BlockCompaction {
+            level: options.level,
+            sources: if options.sources.is_empty() { vec![ulid] } else { options.sources.clone() },
+            parents: options.parents.clone(),
+            hints: options.hints.clone(),
+            ..BlockCompaction::default()
+        },
+        version: 1,
+        thanos,
+        trireme: Some(TriremeMeta { digest: hex(&digest), crc: 0 }),
+        other: serde_json::Map::new(),
+    }
+}
+
+/// The ULID of a block that ends at `end_ms` and has this digest. Times before the epoch count as 0.
+pub(crate) fn ulid_of(end_ms: i64, digest: &[u8; 32]) -> Ulid {
+    let mut random = [0; 16];
+    random[6..].copy_from_slice(&digest[..10]);
+    Ulid::from_parts(u64::try_from(end_ms).unwrap_or(0), u128::from_be_bytes(random))
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Removes what a crash or an error left in `dir`: entries that begin with the prefix of temporaries.
+pub(crate) fn remove_temporaries(dir: &Path) -> Result<Vec<String>, BlockError> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(dir).map_err(crate::error::at(dir))? {
+        let entry = entry.map_err(crate::error::at(dir))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|n| n.starts_with(TempDir::PREFIX)) else { continue };
+        fs::remove_dir_all(entry.path()).map_err(crate::error::at(&entry.path()))?;
+        removed.push(name.to_owned());
+    }
+    Ok(removed)
+}

@@ -1,0 +1,204 @@
+//! What is written is what is read.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use support::{END, START, series, write};
+use trireme_block::{
+    Block, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks, write_block,
+};
+use trireme_model::{AnyHistogram, MatchOp, Matcher};
+
+fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
+    Matcher::new(name, op, value).unwrap()
+}
+
+fn read_all(block: &Block) -> Vec<SeriesInput> {
+    let read = |s: trireme_block::BlockSeries| {
+        let mut samples = Samples::default();
+        block.read_series(&s, i64::MIN, i64::MAX, &mut samples).unwrap();
+        let Samples { times, values, histograms, .. } = samples;
+        SeriesInput { labels: s.labels, times, values, histograms }
+    };
+    block.select(&[], i64::MIN, i64::MAX).unwrap().into_iter().map(read).collect()
+}
+
+/// A series as (labels, floats, histograms).
+type Essence = (String, Vec<(i64, u64)>, Vec<(i64, u64, u64)>);
+
+/// Floats by bits; histograms by count and sum, since spans may be cut in other ways.
+fn essence(series: &[SeriesInput]) -> Vec<Essence> {
+    let histogram = |s: &trireme_model::HistogramSample| match &s.h {
+        AnyHistogram::Int(h) => (s.t, h.count, h.sum.to_bits()),
+        AnyHistogram::Float(h) => (s.t, h.count as u64, h.sum.to_bits()),
+    };
+    let one = |s: &SeriesInput| {
+        let floats = s.times.iter().zip(&s.values).map(|(t, v)| (*t, v.to_bits())).collect();
+        (s.labels.to_string(), floats, s.histograms.iter().map(histogram).collect())
+    };
+    series.iter().map(one).collect()
+}
+
+#[test]
+fn series_come_back_from_several_chunk_files_and_verify_finds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(60, 1);
+    let options = WriteOptions { segment_bytes_max: 20_000, ..WriteOptions::default() };
+    let (meta, path) = write(dir.path(), &series, &options);
+    let block = Block::open(&path).unwrap();
+    assert!(block.chunks().segment_count() > 2);
+    assert_eq!(essence(&read_all(&block)), essence(&series));
+    assert_eq!(block.verify(), []);
+    assert_eq!(meta.stats.num_series, 60);
+    assert_eq!(meta.stats.num_samples, series.iter().map(|s| s.sample_count() as u64).sum::<u64>());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporaries stay");
+}
+
+#[test]
+fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let series = series(20, 2);
+    let (meta_a, path_a) = write(a.path(), &series, &WriteOptions::default());
+    let (meta_b, path_b) = write(b.path(), &series, &WriteOptions::default());
+    assert_eq!(meta_a, meta_b);
+    assert_eq!(meta_a.ulid.timestamp_ms(), END as u64);
+    for file in ["index", "chunks/000001", "meta.json"] {
+        assert_eq!(fs::read(path_a.join(file)).unwrap(), fs::read(path_b.join(file)).unwrap(), "{file}");
+    }
+    // Writing it once more changes nothing and is no error.
+    assert_eq!(write(a.path(), &series, &WriteOptions::default()).0, meta_a);
+    let mut other = series;
+    other[0].values[0] += 1.0;
+    assert_ne!(write(a.path(), &other, &WriteOptions::default()).0.ulid, meta_a.ulid);
+}
+
+#[test]
+fn refuses_series_out_of_order_and_samples_outside_the_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |series: Vec<SeriesInput>| {
+        write_block(dir.path(), START..END, &WriteOptions::default(), &mut IterSource(series.into_iter()))
+    };
+    let good = series(4, 3);
+    let mut swapped = good.clone();
+    swapped.swap(0, 1);
+    assert!(put(swapped).is_err());
+    let mut twice = good.clone();
+    twice[1] = twice[0].clone();
+    assert!(put(twice).is_err());
+    let mut late = good;
+    let float = late.iter_mut().find(|s| !s.times.is_empty()).unwrap();
+    float.times.push(END);
+    float.values.push(1.0);
+    assert!(put(late).is_err());
+    assert!(put(Vec::new()).unwrap().is_none());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays behind an error");
+}
+
+#[test]
+fn a_histogram_wins_over_a_float_of_the_same_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = series(4, 4);
+    let mixed = all.iter_mut().find(|s| !s.histograms.is_empty()).unwrap();
+    let (first, second) = (mixed.histograms[0].t, mixed.histograms[1].t);
+    mixed.times = vec![first, first + 1, second];
+    mixed.values = vec![1.0, 2.0, 3.0];
+    let (_, path) = write(dir.path(), &all, &WriteOptions::default());
+    let block = Block::open(&path).unwrap();
+    assert_eq!(block.verify(), []);
+    let read = read_all(&block);
+    let mixed = read.iter().find(|s| !s.histograms.is_empty() && !s.times.is_empty()).unwrap();
+    assert_eq!((mixed.times.clone(), mixed.values.clone()), (vec![first + 1], vec![2.0]));
+    assert_eq!((mixed.histograms[0].t, mixed.histograms[1].t), (first, second));
+}
+
+#[test]
+fn select_agrees_with_trying_every_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(200, 5);
+    let (_, path) = write(dir.path(), &series, &WriteOptions::default());
+    let block = Block::open(&path).unwrap();
+    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+    let sets = [
+        vec![matcher("__name__", Equal, "temperature")],
+        vec![matcher("__name__", Equal, "größe"), matcher("zone", Equal, "zürich ☃")],
+        vec![matcher("__name__", Equal, "temperature"), matcher("instance", Regex, "host-1.*")],
+        vec![matcher("instance", Regex, "host-(1|2|3):9100")],
+        vec![matcher("instance", Regex, ".+7:9100"), matcher("job", NotEqual, "node")],
+        vec![matcher("zone", Equal, "")],
+        vec![matcher("zone", NotEqual, "")],
+        vec![matcher("zone", Regex, "|none")],
+        vec![matcher("zone", NotRegex, ".+"), matcher("job", NotRegex, "a.*")],
+        vec![matcher("job", Regex, ".*"), matcher("nope", Equal, "")],
+        vec![matcher("nope", Regex, ".+")],
+        vec![matcher("job", Equal, "api"), matcher("job", Equal, "node")],
+        vec![matcher("instance", NotRegex, "host-1.*"), matcher("__name__", Regex, "t.*|l.*")],
+    ];
+    for matchers in sets {
+        let want: Vec<String> = series
+            .iter()
+            .filter(|s| matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or(""))))
+            .map(|s| s.labels.to_string())
+            .collect();
+        let got: Vec<String> =
+            block.select(&matchers, START, END).unwrap().iter().map(|s| s.labels.to_string()).collect();
+        assert_eq!(got, want, "{matchers:?}");
+        let values: BTreeSet<&str> = series
+            .iter()
+            .filter(|s| matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or(""))))
+            .filter_map(|s| s.labels.get("instance"))
+            .collect();
+        assert_eq!(
+            block.label_values("instance", &matchers).unwrap(),
+            values.into_iter().collect::<Vec<_>>()
+        );
+    }
+    assert_eq!(block.label_names(&[]).unwrap(), ["__name__", "instance", "job", "zone"]);
+    let api = [matcher("zone", Equal, "")];
+    assert_eq!(block.label_names(&api).unwrap(), ["__name__", "instance", "job"]);
+    assert!(block.select(&[], END, END + 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_read_keeps_to_its_time_range_and_to_tombstones() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(8, 6);
+    let (mut meta, path) = write(dir.path(), &series, &WriteOptions::default());
+    let ids: Vec<u32> = Block::open(&path).unwrap().index().all_postings().unwrap().iter().collect();
+    let middle = START + 3_600_000;
+    let mut tombstones = Tombstones::default();
+    tombstones.add(ids[0], Interval { first: middle, last: middle + 600_000 });
+    tombstones.write(&path).unwrap();
+    meta.stats.num_tombstones = 1;
+    meta.write(&path).unwrap();
+    let block = Block::open(&path).unwrap();
+    assert_eq!(block.verify(), []);
+    let (from, to) = (middle - 300_000, middle + 900_000);
+    for (i, found) in block.select(&[], from, to).unwrap().iter().enumerate() {
+        let mut samples = Samples::default();
+        block.read_series(found, from, to, &mut samples).unwrap();
+        let kept = |t: &i64| (from..=to).contains(t) && !(i == 0 && (middle..=middle + 600_000).contains(t));
+        let want: Vec<i64> = series[i].times.iter().copied().filter(kept).collect();
+        assert_eq!(samples.times, want);
+        let want: Vec<i64> = series[i].histograms.iter().map(|h| h.t).filter(kept).collect();
+        assert_eq!(samples.histograms.iter().map(|h| h.t).collect::<Vec<_>>(), want);
+    }
+}
+
+#[test]
+fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (good, _) = write(dir.path(), &series(4, 7), &WriteOptions::default());
+    let (bad, path) = write(dir.path(), &series(4, 8), &WriteOptions::default());
+    fs::write(path.join("index"), b"no index").unwrap();
+    fs::create_dir(dir.path().join("tmp-block-1-0")).unwrap();
+    let scan = scan_blocks(dir.path()).unwrap();
+    assert_eq!(scan.blocks.iter().map(|b| b.meta().ulid).collect::<Vec<_>>(), [good.ulid]);
+    assert_eq!(scan.removed, ["tmp-block-1-0"]);
+    assert_eq!(scan.quarantined[0].ulid, bad.ulid);
+    assert!(dir.path().join(format!("quarantine-{}", bad.ulid)).is_dir());
+    let again = scan_blocks(dir.path()).unwrap();
+    assert_eq!((again.blocks.len(), again.quarantined.len()), (1, 0));
+}
