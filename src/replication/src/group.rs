@@ -82,6 +82,8 @@ pub struct PeerView {
     pub identity: Option<PeerIdentity>,
     /// Connected now.
     pub connected: bool,
+    /// Counts the times it connected, from 1.
+    pub session: u64,
     /// When that changed last.
     pub changed_at: Duration,
     /// Its positions as far as it told them; of its present incarnation only.
@@ -160,23 +162,23 @@ impl GroupView {
         }
     }
 
-    /// A peer is connected. What an earlier incarnation had is forgotten.
-    pub fn admit(&mut self, peer: &PeerIdentity, now: Duration) -> Result<(), AdmitError> {
+    /// A peer is connected; gives the number of the session. Its positions are forgotten until it tells them, because a
+    /// wiped disk has none and a damaged one may have fewer than before.
+    pub fn admit(&mut self, peer: &PeerIdentity, now: Duration) -> Result<u64, AdmitError> {
         self.check(peer)?;
         let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
-        if view.identity.as_ref().is_none_or(|known| known.incarnation != peer.incarnation) {
-            view.positions = PositionVector::new();
-        }
+        view.positions = PositionVector::new();
         view.unserved.clear();
         view.identity = Some(peer.clone());
         view.connected = true;
+        view.session += 1;
         view.changed_at = now;
-        Ok(())
+        Ok(view.session)
     }
 
-    /// A peer is not connected any more.
-    pub fn disconnected(&mut self, node: &NodeName, now: Duration) {
-        if let Some(view) = self.peers.get_mut(node).filter(|v| v.connected) {
+    /// A session with a peer is over. Nothing happens if a later one has begun.
+    pub fn disconnected(&mut self, node: &NodeName, session: u64, now: Duration) {
+        if let Some(view) = self.peers.get_mut(node).filter(|v| v.connected && v.session == session) {
             view.connected = false;
             view.changed_at = now;
         }

@@ -54,7 +54,7 @@ fn takes_the_tail_of_a_dead_origin_from_the_furthest_and_stays_with_it() {
     v.own_durable(dead, 8);
     has(&mut v, 1, dead, 9);
     assert_eq!(plan_at(&mut v, 1)[1], [stream(2, 1), dead], "still served, n2 will get the rest as well");
-    v.disconnected(&name(2), seconds(2));
+    v.disconnected(&name(2), 1, seconds(2));
     assert_eq!(plan_at(&mut v, 2), [vec![stream(1, 1), dead], vec![]]);
 }
 
@@ -76,7 +76,7 @@ fn follows_the_origin_through_a_third_node_while_it_is_cut_off() {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
     }
     plan_at(&mut v, 0);
-    v.disconnected(&name(1), seconds(1));
+    v.disconnected(&name(1), 1, seconds(1));
     assert_eq!(plan_at(&mut v, 1)[1], [stream(2, 1)]);
     has(&mut v, 2, stream(1, 1), 3);
     assert_eq!(plan_at(&mut v, 2)[1], [stream(2, 1), stream(1, 1)]);
@@ -136,7 +136,12 @@ fn does_not_let_in_strangers_copies_and_older_starts() {
     assert!(matches!(v.admit(&identity(1, 2), seconds(0)), Err(AdmitError::StaleBoot { .. })));
     v.admit(&identity(1, 3), seconds(0)).expect("reconnecting is fine");
     v.admit(&identity(1, 4), seconds(0)).expect("so is restarting");
-    v.disconnected(&name(1), seconds(1));
+    v.disconnected(&name(1), 1, seconds(1));
+    assert!(
+        v.admit(&PeerIdentity { boot: Boot(9), ..copy_of_n1.clone() }, seconds(1)).is_err(),
+        "session 1 is not the last"
+    );
+    v.disconnected(&name(1), 3, seconds(1));
     v.admit(&PeerIdentity { boot: Boot(9), ..copy_of_n1 }, seconds(1))
         .expect("n1 is gone, its disk may have moved");
 }
@@ -176,7 +181,7 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
             (stream(2, 1), 6, vec![0], false, Some(seconds(50))),
         ]
     );
-    v.disconnected(&name(1), seconds(70));
+    v.disconnected(&name(1), 1, seconds(70));
     let input = v.cut_input(seconds(75), seconds(60), |_| None, |_| 0);
     assert!(!input.quorum_connected);
     assert_eq!(input.streams[2].unreachable_for, Some(seconds(5)));

@@ -35,6 +35,9 @@ pub struct Hello {
     /// Name of the node the sender thinks it talks to; empty when it was dialled and does not know.
     #[prost(string, tag = "10")]
     pub expects: String,
+    /// Drawn at random by each process: two processes with one incarnation and boot are told apart by it.
+    #[prost(fixed64, tag = "11")]
+    pub process: u64,
 }
 
 /// End of the handshake.

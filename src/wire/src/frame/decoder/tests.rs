@@ -29,6 +29,7 @@ fn one_of_each() -> Vec<Frame> {
             ring_hash: 5,
             shards: 4,
             expects: "n1".into(),
+            process: 99,
         }),
         Frame::Welcome(Welcome { version: 1 }),
         Frame::Refuse(Refuse { reason: RefuseReason::Shards as i32, detail: "4 against 8".into() }),

@@ -1,0 +1,48 @@
+//! Settings of the mesh.
+
+use std::time::Duration;
+
+use trireme_base::NodeName;
+
+/// Where a peer listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its name.
+    pub node: NodeName,
+    /// `host:port` of its cluster listener; names are looked up at every attempt.
+    pub address: String,
+}
+
+/// Settings of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    /// Every other node of the ring.
+    pub peers: Vec<PeerAddress>,
+    /// A connection must be made within this time.
+    pub connect_timeout: Duration,
+    /// The handshake must be over within this time.
+    pub handshake_timeout: Duration,
+    /// First wait after a failed attempt.
+    pub backoff_min: Duration,
+    /// Longest wait between attempts.
+    pub backoff_max: Duration,
+    /// A connection that lasted this long was a success: the next wait is the first one again.
+    pub settled_after: Duration,
+    /// Handshakes with strangers that may be under way at a time; others wait in the listen queue.
+    pub handshakes_max: usize,
+}
+
+impl MeshConfig {
+    /// The defaults with these peers.
+    pub fn new(peers: Vec<PeerAddress>) -> Self {
+        Self {
+            peers,
+            connect_timeout: Duration::from_secs(3),
+            handshake_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            settled_after: Duration::from_secs(10),
+            handshakes_max: 32,
+        }
+    }
+}

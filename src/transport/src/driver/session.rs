@@ -1,0 +1,307 @@
+//! The loop of one session.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::stream::{FuturesUnordered, StreamExt};
+use slog::{debug, info, warn};
+use tokio::time::{Interval, MissedTickBehavior};
+use trireme_base::ErrorKind;
+use trireme_replication::{Effect, Event, PeerIdentity, PeerLink};
+use trireme_wire::frame::{Frame, Records, RequestHead};
+use trireme_wire::record::Record;
+
+use super::lanes::Lanes;
+use super::{AppendRefused, LinkEnd, LinkParts, ReplicaStore};
+use crate::calls::answer_frames;
+use crate::{CallError, Connection, TransportError};
+
+/// Bytes encoded and not written; more stays in the lanes, where fresh acknowledgements can still overtake calls.
+const WRITE_AHEAD_BYTES: usize = 256 << 10;
+/// Link frames that may wait. Records are bounded by the link's budget; acknowledgements and heartbeats pile up only if
+/// the peer has stopped reading for a very long time.
+const LINK_FRAMES_MAX: usize = 16 << 10;
+/// Calls of the peer answered at a time.
+const INBOUND_CALLS_MAX: usize = 64;
+/// Bytes of calls and answers that may wait to be written.
+const CALL_BYTES_MAX: usize = 16 << 20;
+/// Time between ticks of the link.
+const TICK: Duration = Duration::from_millis(50);
+
+type Reading = BoxFuture<'static, Event>;
+type Answering = BoxFuture<'static, (u64, Option<Result<bytes::Bytes, CallError>>)>;
+
+pub(super) struct Session<'a, S: ReplicaStore> {
+    link: &'a mut PeerLink,
+    parts: &'a LinkParts<S>,
+    peer: PeerIdentity,
+    connection: Connection,
+    lanes: Lanes,
+    /// Records that the log had no room for. Nothing is read from the peer until it has.
+    parked: Option<Vec<Record>>,
+    reads: FuturesUnordered<Reading>,
+    answers: FuturesUnordered<Answering>,
+    cancel: BTreeMap<u64, AbortHandle>,
+    tick: Interval,
+    /// Last, so that the group hears of the end after the connection is closed.
+    _presence: Presence<'a, S>,
+}
+
+/// The peer's presence in the group view and the feeds, for as long as the session lives, however it ends.
+struct Presence<'a, S> {
+    parts: &'a LinkParts<S>,
+    session: u64,
+}
+
+impl<S> Drop for Presence<'_, S> {
+    fn drop(&mut self) {
+        let (parts, node) = (self.parts, self.parts.slot.node());
+        if let Some(feed) = parts.hub.feed(node) {
+            feed.stop();
+        }
+        parts.calls.stop();
+        parts.hub.group().lock().disconnected(node, self.session, parts.clock.monotonic());
+    }
+}
+
+/// What woke the loop.
+enum Woken {
+    Superseded,
+    Frame(Result<Frame, TransportError>),
+    Written(std::io::Result<()>),
+    News(crate::FeedBatch),
+    Read(Event),
+    Answer(u64, Option<Result<bytes::Bytes, CallError>>),
+    Request(Frame),
+    Tick,
+}
+
+impl<'a, S: ReplicaStore> Session<'a, S> {
+    pub(super) fn begin(
+        link: &'a mut PeerLink,
+        parts: &'a LinkParts<S>,
+        connection: Connection,
+    ) -> Result<Self, LinkEnd> {
+        let (peer, now) = (connection.peer.clone(), parts.clock.monotonic());
+        let session = parts.hub.group().lock().admit(&peer, now)?;
+        let presence = Presence { parts, session };
+        parts.store.peer_up(&peer);
+        // First the feed, then the positions: what happens in between is heard twice rather than not at all.
+        if let Some(feed) = parts.hub.feed(&peer.node) {
+            feed.start();
+        }
+        parts.calls.start();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut session = Self {
+            link,
+            parts,
+            peer: peer.clone(),
+            connection,
+            lanes: Lanes::default(),
+            parked: None,
+            reads: FuturesUnordered::new(),
+            answers: FuturesUnordered::new(),
+            cancel: BTreeMap::new(),
+            tick,
+            _presence: presence,
+        };
+        let (tails, durable) = (parts.store.written(), parts.store.durable());
+        session.feed(Event::Up { peer, tails, durable })?;
+        Ok(session)
+    }
+
+    /// Runs until the session ends.
+    pub(super) async fn run(&mut self) -> LinkEnd {
+        let end = loop {
+            if let Err(end) = self.fill() {
+                break end;
+            }
+            let woken = self.wait().await;
+            if let Err(end) = self.handle(woken) {
+                break end;
+            }
+        };
+        let mut nothing = Vec::new();
+        self.link.handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
+        info!(self.parts.log, "peer disconnected"; "peer" => %self.peer.node, "reason" => %end);
+        end
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let parts = self.parts;
+        let writing = self.connection.writer.queued_bytes() > 0;
+        let news = async {
+            match parts.hub.feed(&self.peer.node) {
+                Some(feed) => feed.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let room_for_calls = self.lanes.call_bytes() < CALL_BYTES_MAX;
+        tokio::select! {
+            () = parts.slot.superseded() => Woken::Superseded,
+            frame = self.connection.reader.next(), if self.parked.is_none() => Woken::Frame(frame),
+            written = self.connection.writer.write_some(), if writing => Woken::Written(written),
+            batch = news => Woken::News(batch),
+            Some(event) = self.reads.next() => Woken::Read(event),
+            Some((id, answer)) = self.answers.next() => Woken::Answer(id, answer),
+            request = parts.calls.next_request(), if room_for_calls => Woken::Request(request),
+            _ = self.tick.tick() => Woken::Tick,
+        }
+    }
+
+    fn handle(&mut self, woken: Woken) -> Result<(), LinkEnd> {
+        match woken {
+            Woken::Superseded => return Err(LinkEnd::Superseded),
+            Woken::Frame(frame) => return self.frame(frame?),
+            Woken::Written(written) => written.map_err(TransportError::from)?,
+            Woken::News(batch) => {
+                for event in batch.events {
+                    self.feed(event)?;
+                }
+                // The log has moved on, so it may have room.
+                return self.unpark();
+            }
+            Woken::Read(event) => return self.feed(event),
+            Woken::Answer(id, answer) => {
+                self.cancel.remove(&id);
+                let frames = answer.map(|answer| answer_frames(id, answer)).unwrap_or_default();
+                frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
+            }
+            Woken::Request(frame) => self.lanes.push_call(frame),
+            Woken::Tick => {
+                self.unpark()?;
+                self.link.set_health(self.parts.store.health());
+                let (wall_ms, reading) = (self.parts.clock.now_ms(), self.parked.is_none());
+                self.feed(Event::Tick { wall_ms, reading })?;
+                return self.plan();
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), LinkEnd> {
+        match frame {
+            Frame::Request(head, body) => self.called(head, body),
+            Frame::Response(head, part) => self.parts.calls.answered(&head, part),
+            frame => {
+                let news_of_group = matches!(frame, Frame::Heartbeat(_) | Frame::StreamEnded(_));
+                self.feed(Event::Frame(frame))?;
+                if news_of_group {
+                    self.plan()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn called(&mut self, head: RequestHead, body: bytes::Bytes) {
+        let id = head.id;
+        if head.deadline_ms == 0 {
+            if let Some(running) = self.cancel.remove(&id) {
+                running.abort();
+            }
+            return;
+        }
+        if self.answers.len() >= INBOUND_CALLS_MAX || self.lanes.call_bytes() >= CALL_BYTES_MAX {
+            let busy = CallError::new(ErrorKind::Limited, "too many calls at a time");
+            answer_frames(id, Err(busy)).into_iter().for_each(|frame| self.lanes.push_call(frame));
+            return;
+        }
+        let limit = Duration::from_millis(head.deadline_ms);
+        let (handle, registration) = AbortHandle::new_pair();
+        let answering = Abortable::new(self.parts.handler.call(&self.peer, head, body), registration);
+        self.cancel.insert(id, handle);
+        self.answers.push(Box::pin(async move {
+            // A caller that has stopped waiting needs no answer; nor does one that said so.
+            (id, tokio::time::timeout(limit, answering).await.ok().and_then(Result::ok))
+        }));
+    }
+
+    /// Decides anew what to take from whom.
+    fn plan(&mut self) -> Result<(), LinkEnd> {
+        let assigned = {
+            let mut group = self.parts.hub.group().lock();
+            group.plan(self.parts.clock.monotonic());
+            group.assigned(&self.peer.node)
+        };
+        self.feed(Event::Assigned(assigned))
+    }
+
+    fn feed(&mut self, event: Event) -> Result<(), LinkEnd> {
+        let mut effects = Vec::new();
+        self.link.handle(event, self.parts.clock.monotonic(), &mut effects);
+        effects.into_iter().try_for_each(|effect| self.execute(effect))
+    }
+
+    fn execute(&mut self, effect: Effect) -> Result<(), LinkEnd> {
+        let (parts, node) = (self.parts, &self.peer.node);
+        match effect {
+            Effect::Send(frame) => {
+                self.lanes.push_link(frame);
+                if self.lanes.link_frames() > LINK_FRAMES_MAX {
+                    return Err(TransportError::Timeout("sending").into());
+                }
+            }
+            Effect::Append { records, .. } => return self.append(records),
+            Effect::ReadLog { stream, from_seq, max_bytes } => {
+                let read = parts.store.read(stream, from_seq, max_bytes);
+                self.reads
+                    .push(Box::pin(async move { Event::LogRead { stream, from_seq, result: read.await } }));
+            }
+            Effect::PeerDurable { incarnation, positions } => {
+                parts.hub.group().lock().observed(node, incarnation, &positions);
+                parts.store.peer_durable(node, incarnation, &positions);
+            }
+            Effect::PeerHealth { health, wall_ms } => {
+                parts.hub.group().lock().heard(node, health, wall_ms, parts.clock.now_ms());
+            }
+            Effect::Unserved { stream, reason, first_seq } => {
+                warn!(parts.log, "peer does not serve a stream"; "peer" => %node, "stream" => %stream,
+                    "reason" => ?reason, "first_seq" => first_seq);
+                parts.hub.group().lock().unserved(node, stream, parts.clock.monotonic());
+            }
+            Effect::Disconnect(reason) => return Err(reason.into()),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, records: Vec<Record>) -> Result<(), LinkEnd> {
+        // Clones share the bytes; they are needed again if the log is busy.
+        match self.parts.store.append(records.clone()) {
+            Ok(()) => Ok(()),
+            Err(AppendRefused::Busy) => {
+                debug!(self.parts.log, "log is busy, reading from the peer stops"; "peer" => %self.peer.node);
+                self.parked = Some(records);
+                Ok(())
+            }
+            Err(AppendRefused::Failed(reason)) => Err(LinkEnd::Store(reason)),
+        }
+    }
+
+    fn unpark(&mut self) -> Result<(), LinkEnd> {
+        match self.parked.take() {
+            Some(records) => self.append(records),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves frames from the lanes to the writer, as long as it is not ahead.
+    fn fill(&mut self) -> Result<(), LinkEnd> {
+        let writer = &mut self.connection.writer;
+        let mut record_bytes = 0;
+        while writer.queued_bytes() < WRITE_AHEAD_BYTES {
+            let Some(frame) = self.lanes.pop() else { break };
+            if let Frame::Records(records) = &frame {
+                record_bytes += Records::record_bytes(records);
+            }
+            writer.queue(&frame);
+        }
+        if record_bytes == 0 {
+            return Ok(());
+        }
+        // The link may put more into the lanes; it is written in a later turn.
+        self.feed(Event::Sent { bytes: record_bytes })
+    }
+}

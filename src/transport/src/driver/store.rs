@@ -1,0 +1,50 @@
+//! What a driver needs of the node's log and head.
+
+use futures::future::BoxFuture;
+use trireme_base::{Incarnation, NodeName, StreamId};
+use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
+use trireme_wire::frame::Health;
+use trireme_wire::record::Record;
+
+/// Why records were not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRefused {
+    /// Its queue is full; none of the records was taken. The driver stops reading from the peer and tries again.
+    #[error("log queue is full")]
+    Busy,
+    /// It takes no records any more, or not these.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The node's log and head, as replication sees them. No method may block, except inside the future of `read`.
+///
+/// News come by the other way: the log tells [`crate::Hub`] what it has written, made durable and applied.
+pub trait ReplicaStore: Send + Sync + 'static {
+    /// Highest seq of each stream in the log, fsynced or not. Records that are still queued may be missing.
+    fn written(&self) -> PositionVector;
+
+    /// Highest seq of each stream fsynced in the log.
+    fn durable(&self) -> PositionVector;
+
+    /// Appends records of one stream, a run without gaps. Those at or below the stream's tail must be skipped.
+    fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused>;
+
+    /// Reads a run of records from `from_seq` on, stopping at the record that reaches `max_bytes`; none when they are not
+    /// there yet.
+    fn read(
+        &self,
+        stream: StreamId,
+        from_seq: u64,
+        max_bytes: u64,
+    ) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>>;
+
+    /// A peer has connected: for `CommitTracker::trust`.
+    fn peer_up(&self, peer: &PeerIdentity);
+
+    /// A peer has these positions durably: for `CommitTracker::peer_durable`.
+    fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, positions: &PositionVector);
+
+    /// What the next heartbeat says about this node.
+    fn health(&self) -> Health;
+}

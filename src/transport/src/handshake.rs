@@ -1,0 +1,203 @@
+//! Who may talk to whom.
+//!
+//! ```text
+//! dialler                          listener
+//!    │ ── Hello (expects the name) ──▶ │  checks it
+//!    │ ◀── Hello ───────────────────── │
+//!    │ checks it                       │
+//!    │ ── Welcome (version) ─────────▶ │
+//! ```
+//!
+//! Whoever does not like the other's hello answers with Refuse and a reason, and closes.
+
+use std::fmt;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use trireme_base::{Boot, Incarnation, NodeName};
+use trireme_replication::{AdmitError, PeerIdentity};
+use trireme_wire::frame::{
+    Frame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Refuse, RefuseReason, Welcome,
+};
+
+use crate::{FrameReader, FrameWriter, TransportError};
+
+/// What this node says in its hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalNode {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// This node.
+    pub identity: PeerIdentity,
+    /// Epoch of the ring.
+    pub epoch: u64,
+    /// [`trireme_ring::Ring::fingerprint`].
+    pub ring_hash: u64,
+    /// Shards of the data directory.
+    pub shards: u16,
+    /// Drawn at random when the process starts.
+    pub process: u64,
+}
+
+/// A refused hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub reason: RefuseReason,
+    /// For people.
+    pub detail: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl Refusal {
+    fn new(reason: RefuseReason, detail: String) -> Self {
+        Self { reason, detail }
+    }
+}
+
+impl From<AdmitError> for Refusal {
+    fn from(error: AdmitError) -> Self {
+        let reason = match error {
+            AdmitError::Stranger(_) => RefuseReason::Node,
+            AdmitError::DuplicateIncarnation { .. } => RefuseReason::DuplicateIncarnation,
+            AdmitError::StaleBoot { .. } => RefuseReason::StaleBoot,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl LocalNode {
+    fn hello(&self, expects: Option<&NodeName>) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            version_min: PROTOCOL_VERSION_MIN,
+            cluster: self.cluster.clone(),
+            node: self.identity.node.to_string(),
+            incarnation: self.identity.incarnation.0,
+            boot: self.identity.boot.0,
+            epoch: self.epoch,
+            ring_hash: self.ring_hash,
+            shards: u32::from(self.shards),
+            expects: expects.map(NodeName::to_string).unwrap_or_default(),
+            process: self.process,
+        }
+    }
+
+    /// Judges a hello; gives who it is from and the protocol version to use.
+    fn judge(&self, hello: &Hello, expected: Option<&NodeName>) -> Result<(PeerIdentity, u32), Refusal> {
+        let peer = &hello.node;
+        let version = hello.version.min(PROTOCOL_VERSION);
+        let me = &self.identity;
+        let (reason, detail) = if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
+            let detail = format!(
+                "{peer} speaks protocol versions {}-{}, {} speaks {PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}",
+                hello.version_min, hello.version, me.node
+            );
+            (RefuseReason::Version, detail)
+        } else if hello.cluster != self.cluster {
+            let detail =
+                format!("{peer} is of cluster '{}', {} of '{}'", hello.cluster, me.node, self.cluster);
+            (RefuseReason::Cluster, detail)
+        } else if !hello.expects.is_empty() && hello.expects != me.node.as_str() {
+            (RefuseReason::Node, format!("{peer} looks for {}, this is {}", hello.expects, me.node))
+        } else if expected.is_some_and(|name| name.as_str() != peer) || peer == me.node.as_str() {
+            let wanted = expected.map_or("another node", NodeName::as_str);
+            (RefuseReason::Node, format!("{} looks for {wanted}, this is {peer}", me.node))
+        } else if hello.incarnation == me.incarnation.0 {
+            let detail = format!(
+                "{peer} and {} have the same incarnation {}: one data directory is a copy of the other",
+                me.node, me.incarnation
+            );
+            (RefuseReason::DuplicateIncarnation, detail)
+        } else if hello.shards != u32::from(self.shards) {
+            let detail = format!("{peer} has {} shards, {} has {}", hello.shards, me.node, self.shards);
+            (RefuseReason::Shards, detail)
+        } else if hello.epoch != self.epoch {
+            let detail = format!("{peer} has ring epoch {}, {} has {}", hello.epoch, me.node, self.epoch);
+            (RefuseReason::Epoch, detail)
+        } else if hello.ring_hash != self.ring_hash {
+            let detail = format!("{peer} and {} have different rings for epoch {}", me.node, self.epoch);
+            (RefuseReason::Ring, detail)
+        } else {
+            let identity = PeerIdentity {
+                node: NodeName::new(peer),
+                incarnation: Incarnation(hello.incarnation),
+                boot: Boot(hello.boot),
+            };
+            return Ok((identity, version));
+        };
+        Err(Refusal::new(reason, detail))
+    }
+}
+
+/// What the rest of the node thinks of a peer whose hello is in order.
+pub(crate) type Admission<'a> = &'a (dyn Fn(&PeerIdentity, u64) -> Result<(), Refusal> + Sync);
+
+/// Both directions of a connection during the handshake.
+pub(crate) struct Shaking<'a, R, W> {
+    pub(crate) local: &'a LocalNode,
+    pub(crate) reader: &'a mut FrameReader<R>,
+    pub(crate) writer: &'a mut FrameWriter<W>,
+    pub(crate) admission: Admission<'a>,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
+    /// The dialler's side: `expected` must answer.
+    pub(crate) async fn dial(mut self, expected: &NodeName) -> Result<PeerIdentity, TransportError> {
+        self.send(Frame::Hello(self.local.hello(Some(expected)))).await?;
+        let (peer, version) = self.judge(Some(expected)).await?;
+        self.send(Frame::Welcome(Welcome { version })).await?;
+        self.reader.handshake_done();
+        Ok(peer)
+    }
+
+    /// The listener's side.
+    pub(crate) async fn listen(mut self) -> Result<PeerIdentity, TransportError> {
+        let (peer, version) = self.judge(None).await?;
+        self.send(Frame::Hello(self.local.hello(None))).await?;
+        match self.reader.next().await? {
+            Frame::Welcome(welcome) if welcome.version == version => {}
+            Frame::Refuse(refuse) => return Err(refused(refuse)),
+            _ => return Err(TransportError::Handshake),
+        }
+        self.reader.handshake_done();
+        Ok(peer)
+    }
+
+    async fn judge(&mut self, expected: Option<&NodeName>) -> Result<(PeerIdentity, u32), TransportError> {
+        let hello = match self.reader.next().await? {
+            Frame::Hello(hello) => hello,
+            Frame::Refuse(refuse) => return Err(refused(refuse)),
+            _ => return Err(TransportError::Handshake),
+        };
+        let judged = self.local.judge(&hello, expected).and_then(|(peer, version)| {
+            (self.admission)(&peer, hello.process)?;
+            Ok((peer, version))
+        });
+        match judged {
+            Ok(judged) => Ok(judged),
+            Err(refusal) => {
+                let refuse = Refuse { reason: refusal.reason as i32, detail: refusal.detail.clone() };
+                self.send(Frame::Refuse(refuse)).await?;
+                Err(TransportError::Refused(refusal))
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: Frame) -> Result<(), TransportError> {
+        self.writer.queue(&frame);
+        Ok(self.writer.flush().await?)
+    }
+}
+
+fn refused(refuse: Refuse) -> TransportError {
+    let reason = RefuseReason::try_from(refuse.reason).unwrap_or(RefuseReason::Unspecified);
+    TransportError::RefusedByPeer(Refusal::new(reason, refuse.detail))
+}
+
+#[cfg(test)]
+mod tests;

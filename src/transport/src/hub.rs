@@ -1,0 +1,68 @@
+//! One place to tell what the own log did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use trireme_base::{NodeName, StreamId};
+use trireme_replication::GroupView;
+use trireme_wire::record::Record;
+
+use crate::Feed;
+
+/// The view of the group that all links of a node share. Locked for moments only.
+pub type SharedGroup = Arc<Mutex<GroupView>>;
+
+/// Spreads news of the own log to the group view and to the feed of each peer. Nothing here blocks: it is called on the
+/// log's thread.
+#[derive(Debug)]
+pub struct Hub {
+    group: SharedGroup,
+    feeds: BTreeMap<NodeName, Arc<Feed>>,
+}
+
+impl Hub {
+    /// A hub with one feed per peer of the group; each feed keeps at most `feed_bytes` of records.
+    pub fn new(group: GroupView, feed_bytes: u64) -> Self {
+        let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
+        let feeds = group.peers().map(|(node, _)| feed(node)).collect();
+        Self { group: Arc::new(Mutex::new(group)), feeds }
+    }
+
+    /// The view of the group.
+    pub fn group(&self) -> &SharedGroup {
+        &self.group
+    }
+
+    /// The feed of a peer.
+    pub fn feed(&self, node: &NodeName) -> Option<&Arc<Feed>> {
+        self.feeds.get(node)
+    }
+
+    /// A record was written to the own log, in the order of its stream.
+    pub fn written(&self, record: &Record) {
+        for feed in self.feeds.values() {
+            feed.written(record);
+        }
+    }
+
+    /// The own log is fsynced up to these positions.
+    pub fn durable(&self, positions: &[(StreamId, u64)]) {
+        {
+            let mut group = self.group.lock();
+            for (stream, seq) in positions {
+                group.own_durable(*stream, *seq);
+            }
+        }
+        for feed in self.feeds.values() {
+            feed.durable(positions);
+        }
+    }
+
+    /// All shards have applied a stream up to `seq`.
+    pub fn applied(&self, stream: StreamId, seq: u64) {
+        for feed in self.feeds.values() {
+            feed.applied(stream, seq);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One connection from socket to handshake.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use trireme_base::NodeName;
+use trireme_replication::PeerIdentity;
+
+use super::Mesh;
+use crate::handshake::Shaking;
+use crate::slot::{BoxedRead, BoxedWrite};
+use crate::{Connection, FrameReader, FrameWriter, PeerAddress, Refusal, TransportError};
+
+/// A connection, and what resolves when it is dropped.
+pub(super) type Connected = (Connection, oneshot::Receiver<()>);
+
+impl Mesh {
+    pub(super) async fn dial(&self, peer: &PeerAddress) -> Result<Connected, TransportError> {
+        let connecting = TcpStream::connect(&peer.address);
+        let stream = within(self.config.connect_timeout, "connecting", connecting).await??;
+        self.shake_tcp(stream, Some(&peer.node)).await
+    }
+
+    pub(super) async fn accept(&self, stream: TcpStream) -> Result<Connected, TransportError> {
+        self.shake_tcp(stream, None).await
+    }
+
+    async fn shake_tcp(
+        &self,
+        stream: TcpStream,
+        expected: Option<&NodeName>,
+    ) -> Result<Connected, TransportError> {
+        // An acknowledgement is a small frame that somebody waits for.
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        self.shake(read, write, expected).await
+    }
+
+    /// The handshake over any byte stream: as dialler if a name is expected, else as listener.
+    pub(super) async fn shake(
+        &self,
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        expected: Option<&NodeName>,
+    ) -> Result<Connected, TransportError> {
+        let mut reader = FrameReader::new(Box::new(read) as BoxedRead);
+        let mut writer = FrameWriter::new(Box::new(write) as BoxedWrite);
+        let admission =
+            |peer: &PeerIdentity, process: u64| -> Result<(), Refusal> { self.admit(peer, process) };
+        let shaking =
+            Shaking { local: &self.local, reader: &mut reader, writer: &mut writer, admission: &admission };
+        let hellos = async {
+            match expected {
+                Some(name) => shaking.dial(name).await,
+                None => shaking.listen().await,
+            }
+        };
+        let peer = within(self.config.handshake_timeout, "shaking hands", hellos).await??;
+        let (alive, closed) = oneshot::channel();
+        Ok((Connection { peer, reader, writer, _alive: alive }, closed))
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = T>,
+) -> Result<T, TransportError> {
+    tokio::time::timeout(limit, work).await.map_err(|_| TransportError::Timeout(what))
+}
