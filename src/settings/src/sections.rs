@@ -446,6 +446,8 @@ pub struct Telemetry {
     pub self_monitoring: bool,
     /// Time between these writes.
     pub self_monitoring_interval: Span,
+    /// Lets `POST /api/v1/admin/crash?actor=NAME` make an actor panic, for tests and game days.
+    pub fault_injection: bool,
 }
 
 impl Default for Telemetry {
@@ -455,6 +457,7 @@ impl Default for Telemetry {
             log_level: "info".into(),
             self_monitoring: false,
             self_monitoring_interval: Span::from_secs(15),
+            fault_injection: false,
         }
     }
 }
