@@ -20,6 +20,10 @@ impl ApiError {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self(QueryError::invalid(message))
     }
+
+    fn status_and_type(&self) -> (StatusCode, &'static str) {
+        if self.0.is_execution() { status::of_execution() } else { status::of_query(self.0.kind()) }
+    }
 }
 
 impl From<QueryError> for ApiError {
@@ -42,11 +46,11 @@ impl From<AdminError> for ApiError {
 
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
-        status::of_query(self.0.kind()).0
+        self.status_and_type().0
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (status, error_type) = status::of_query(self.0.kind());
+        let (status, error_type) = self.status_and_type();
         let mut body = Vec::with_capacity(128);
         body.extend_from_slice(b"{\"status\":\"error\",\"errorType\":");
         json::push_str(&mut body, error_type);

@@ -1,8 +1,14 @@
 //! JSON written by hand, straight into a byte buffer, in Prometheus's number formats.
 
+mod histogram;
+mod result;
+
 use std::io::Write;
 
 use trireme_model::Labels;
+
+pub(crate) use histogram::push_histogram;
+pub(crate) use result::ResultPieces;
 
 /// Appends a quoted string.
 pub(crate) fn push_str(out: &mut Vec<u8>, text: &str) {

@@ -15,16 +15,27 @@
 //! what they got 4xx for.
 
 mod admin;
+mod answer;
+mod ask;
 mod error;
+mod export;
+mod federate;
 mod health;
 mod json;
+pub mod layers;
 mod metrics;
+mod pages;
+mod params;
+mod prom;
 mod runner;
 mod running;
+mod selected;
 mod settings;
 mod state;
 pub mod status;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use admin::{Admin, AdminError};

@@ -9,7 +9,9 @@ use trireme_query::Queries;
 
 use crate::running::Running;
 use crate::write::budget::Budget;
-use crate::{Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, write};
+use crate::{
+    Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, export, federate, pages, prom, write,
+};
 
 /// What the node provides; see [`ApiState::new`].
 pub struct ApiParts {
@@ -84,4 +86,8 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     for path in ["/api/v1/write", "/api/v1/receive", "/api/v1/push"] {
         cfg.service(web::resource(path).route(web::post().to(write::handle)));
     }
+    prom::configure(cfg);
+    export::configure(cfg);
+    federate::configure(cfg);
+    pages::configure(cfg);
 }

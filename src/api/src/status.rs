@@ -22,14 +22,18 @@ pub fn of_write(kind: ErrorKind) -> StatusCode {
 pub fn of_query(kind: ErrorKind) -> (StatusCode, &'static str) {
     match kind {
         ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "bad_data"),
-        // Prometheus reports what goes wrong while an expression is evaluated as 422.
-        ErrorKind::TooLarge | ErrorKind::Limited => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+        ErrorKind::TooLarge | ErrorKind::Limited => of_execution(),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
         ErrorKind::NoQuorum | ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         ErrorKind::Cancelled => (client_closed_request(), "canceled"),
         ErrorKind::Corrupt | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
+}
+
+/// What goes wrong while an expression is evaluated, its bounds included, is 422 in Prometheus.
+pub fn of_execution() -> (StatusCode, &'static str) {
+    (StatusCode::UNPROCESSABLE_ENTITY, "execution")
 }
 
 /// nginx's 499, which Prometheus answers for a canceled query.

@@ -9,12 +9,13 @@ use trireme_promql::SelectError;
 pub struct QueryError {
     kind: ErrorKind,
     message: String,
+    execution: bool,
 }
 
 impl QueryError {
     /// An error of any kind with a text for the user.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), execution: false }
     }
 
     /// A parameter cannot be used, in Prometheus's words.
@@ -25,6 +26,16 @@ impl QueryError {
     /// The request itself cannot be used.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// The expression is good, but cannot be evaluated over this data.
+    pub fn execution(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Invalid, message: message.into(), execution: true }
+    }
+
+    /// True for failures while an expression is evaluated, which Prometheus answers 422.
+    pub fn is_execution(&self) -> bool {
+        self.execution
     }
 
     /// What the caller should do about it.

@@ -1,0 +1,111 @@
+//! Health, own metrics, administration and the landing page.
+
+use actix_web::web::{self, Json, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+use trireme_model::Tenant;
+
+use crate::error::ApiError;
+use crate::{AdminError, ApiState, Readiness};
+
+type State = web::Data<ApiState>;
+type Answer = Result<HttpResponse, ApiError>;
+
+/// The page at `/`: self-contained, so that it works on a machine without a way out.
+const PAGE: &str = include_str!("page.html");
+
+/// Adds the paths.
+pub(crate) fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/-/healthy").route(web::get().to(healthy)).route(web::head().to(healthy)))
+        .service(web::resource("/-/ready").route(web::get().to(ready)).route(web::head().to(ready)))
+        .service(web::resource("/metrics").route(web::get().to(metrics)))
+        .service(web::resource("/version").route(web::get().to(version)))
+        .service(web::resource("/").route(web::get().to(page)))
+        .service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
+        .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
+        .service(web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)))
+        .service(
+            web::resource("/api/v1/admin/ring/members/{node}/{action}").route(web::post().to(change_member)),
+        )
+        .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
+        .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
+        .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
+        .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
+}
+
+fn text(status: &mut actix_web::HttpResponseBuilder, text: String) -> HttpResponse {
+    status.content_type("text/plain; charset=utf-8").body(text)
+}
+
+async fn healthy(state: State) -> HttpResponse {
+    if state.health.healthy() {
+        text(&mut HttpResponse::Ok(), "Trireme is Healthy.\n".into())
+    } else {
+        text(&mut HttpResponse::ServiceUnavailable(), "Trireme is not healthy.\n".into())
+    }
+}
+
+async fn ready(state: State) -> HttpResponse {
+    match state.health.ready() {
+        Readiness::Ready => text(&mut HttpResponse::Ok(), "Trireme is Ready.\n".into()),
+        Readiness::NotReady(why) => {
+            let mut response = HttpResponse::ServiceUnavailable();
+            response.insert_header(("X-Prometheus-Stopping", state.health.stopping().to_string()));
+            text(&mut response, format!("Trireme is not ready: {why}\n"))
+        }
+    }
+}
+
+async fn metrics(state: State) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.render_metrics)())
+}
+
+async fn version() -> HttpResponse {
+    let build = trireme_telemetry::build_info();
+    HttpResponse::Ok().json(json!({ "version": build.version, "revision": build.revision }))
+}
+
+async fn page() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(PAGE)
+}
+
+fn answer(result: Result<Value, AdminError>) -> Answer {
+    Ok(HttpResponse::Ok().json(result?))
+}
+
+async fn ring(state: State) -> Answer {
+    answer(state.admin.ring().await)
+}
+
+async fn replication(state: State) -> Answer {
+    answer(state.admin.replication().await)
+}
+
+async fn windows(state: State, request: HttpRequest) -> Answer {
+    let params = crate::params::Params::of_query(&request)?;
+    let tenant = params.get("tenant").map(Tenant::new).transpose();
+    let tenant = tenant.map_err(|e| ApiError::parameter("tenant", e))?;
+    answer(state.admin.windows(tenant).await)
+}
+
+async fn drain(state: State) -> Answer {
+    answer(state.admin.drain().await)
+}
+
+async fn checkpoint(state: State) -> Answer {
+    answer(state.admin.checkpoint().await)
+}
+
+async fn add_member(state: State, body: Json<Value>) -> Answer {
+    answer(state.admin.add_member(body.into_inner()).await)
+}
+
+async fn remove_member(state: State, node: Path<String>) -> Answer {
+    answer(state.admin.remove_member(&node).await)
+}
+
+async fn change_member(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {
+    let (node, action) = path.into_inner();
+    let body = body.map_or(Value::Null, Json::into_inner);
+    answer(state.admin.change_member(&node, &action, body).await)
+}

@@ -1,0 +1,184 @@
+//! Parameters of a request: the form in its body first, then the query string.
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, web};
+use futures::StreamExt;
+use trireme_promql::parse_duration;
+
+use crate::error::ApiError;
+
+/// Largest form in a body, as in Go's `ParseForm`.
+const FORM_BYTES_MAX: usize = 10 << 20;
+
+/// Decoded parameters in order.
+#[derive(Debug, Default)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the body if it is a form, and the query string.
+    pub(crate) async fn read(request: &HttpRequest, mut payload: web::Payload) -> Result<Self, ApiError> {
+        let mut params = Self::default();
+        let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let is_form = content_type.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded");
+        if is_form && request.method() == actix_web::http::Method::POST {
+            let mut body = Vec::new();
+            while let Some(piece) = payload.next().await {
+                let piece =
+                    piece.map_err(|e| ApiError::invalid(format!("error parsing form values: {e}")))?;
+                if body.len() + piece.len() > FORM_BYTES_MAX {
+                    return Err(ApiError::invalid(format!("the form is larger than {FORM_BYTES_MAX} bytes")));
+                }
+                body.extend_from_slice(&piece);
+            }
+            params.add(&body)?;
+        }
+        params.add(request.query_string().as_bytes())?;
+        Ok(params)
+    }
+
+    /// The query string alone.
+    pub(crate) fn of_query(request: &HttpRequest) -> Result<Self, ApiError> {
+        let mut params = Self::default();
+        params.add(request.query_string().as_bytes())?;
+        Ok(params)
+    }
+
+    fn add(&mut self, encoded: &[u8]) -> Result<(), ApiError> {
+        for pair in encoded.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
+            let at = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+            let value = pair.get(at + 1..).unwrap_or_default();
+            self.0.push((unescape(&pair[..at])?, unescape(value)?));
+        }
+        Ok(())
+    }
+
+    /// The first value of a parameter; an empty one counts as absent.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// All values of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// A required text.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// A time (ms), or `default` if absent.
+    pub(crate) fn time(&self, name: &str, default: i64) -> Result<i64, ApiError> {
+        self.get(name)
+            .map_or(Ok(default), |text| parse_time(text).map_err(|why| ApiError::parameter(name, why)))
+    }
+
+    /// A duration (ms), if there.
+    pub(crate) fn duration(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let parse = |text| parse_step(text).map_err(|why| ApiError::parameter(name, why));
+        self.get(name).map(parse).transpose()
+    }
+
+    /// A count that must not be negative; 0 if absent.
+    pub(crate) fn count(&self, name: &str) -> Result<usize, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(0) };
+        match text.parse::<i64>() {
+            Ok(n) if n >= 0 => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
+            Ok(_) => Err(ApiError::parameter(name, "limit must be non-negative")),
+            Err(_) => Err(ApiError::parameter(name, format!("cannot parse {text:?} to an integer"))),
+        }
+    }
+
+    /// A switch, or `default` if absent.
+    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some(other) => Err(ApiError::parameter(name, format!("cannot parse {other:?} to a boolean"))),
+        }
+    }
+}
+
+fn unescape(encoded: &[u8]) -> Result<String, ApiError> {
+    let mut out = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let pair = bytes.as_slice().first_chunk::<2>();
+                let hex = pair.and_then(|h| Some((hex(h[0])? << 4) | hex(h[1])?));
+                out.push(
+                    hex.ok_or_else(|| ApiError::invalid("error parsing form values: invalid URL escape"))?,
+                );
+                bytes.nth(1);
+            }
+            other => out.push(*other),
+        }
+    }
+    Ok(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|n| n as u8)
+}
+
+/// Milliseconds of unix seconds or of an RFC 3339 time.
+pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
+    // The two ends of time that Prometheus's clients send for "everything".
+    match text {
+        "-292273086-05-16T16:47:06Z" => return Ok(i64::MIN),
+        "+292277025-08-18T07:12:54.999999999Z" | "292277025-08-18T07:12:54.999999999Z" => {
+            return Ok(i64::MAX);
+        }
+        _ => {}
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        let ms = (seconds * 1_000.0).round();
+        if ms.is_nan() {
+            return Err(format!("cannot parse {text:?} to a valid timestamp"));
+        }
+        return Ok(ms as i64);
+    }
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(|t| t.as_millisecond()).map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
+}
+
+/// Milliseconds of seconds or of a duration literal.
+pub(crate) fn parse_step(text: &str) -> Result<i64, String> {
+    let wrong = || format!("cannot parse {text:?} to a valid duration");
+    if let Ok(seconds) = text.parse::<f64>() {
+        let ms = (seconds * 1_000.0).round();
+        let fits = ms.is_finite() && ms.abs() < i64::MAX as f64 / 1_000_000.0;
+        return if fits { Ok(ms as i64) } else { Err(format!("{}. It overflows int64", wrong())) };
+    }
+    parse_duration(text).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_decoded_in_order() {
+        let mut params = Params::default();
+        params.add(b"query=sum%28up%29+%2B+1&match[]=a&match%5B%5D=b%7B%7D&empty=").expect("good");
+        assert_eq!(params.text("query"), "sum(up) + 1");
+        assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b{}"]);
+        assert_eq!(params.get("empty"), None);
+        assert!(params.add(b"a=%zz").is_err() && params.add(b"a=%2").is_err());
+    }
+
+    #[test]
+    fn times_and_durations_have_two_forms() {
+        assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
+        assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
+        assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
+        assert!(parse_time("yesterday").is_err() && parse_time("NaN").is_err());
+        assert_eq!(parse_step("15"), Ok(15_000));
+        assert_eq!(parse_step("0.5"), Ok(500));
+        assert_eq!(parse_step("1h30m"), Ok(5_400_000));
+        assert!(parse_step("1e30").is_err() && parse_step("1x").is_err());
+    }
+}

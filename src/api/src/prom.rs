@@ -1,0 +1,68 @@
+//! Prometheus's query API under `/api/v1`.
+
+mod exemplars;
+mod expression;
+mod metadata;
+mod query;
+mod scraping;
+mod series;
+mod status;
+
+use actix_web::guard::Guard;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{Handler, Responder, guard};
+
+use crate::ask::Ask;
+use crate::error::ApiError;
+
+/// Answer of a handler.
+pub(crate) type Answer = Result<actix_web::HttpResponse, ApiError>;
+
+/// Adds the paths.
+pub(crate) fn configure(cfg: &mut ServiceConfig) {
+    both(cfg, "/api/v1/query", query::instant);
+    both(cfg, "/api/v1/query_range", query::range);
+    both(cfg, "/api/v1/query_exemplars", exemplars::query);
+    both(cfg, "/api/v1/series", series::series);
+    both(cfg, "/api/v1/labels", series::label_names);
+    both(cfg, "/api/v1/format_query", expression::format);
+    both(cfg, "/api/v1/parse_query", expression::parse);
+    cfg.service(web::resource("/api/v1/label/{name}/values").route(web::get().to(series::label_values)));
+    get(cfg, "/api/v1/metadata", metadata::metadata);
+    get(cfg, "/api/v1/status/buildinfo", status::build_info);
+    get(cfg, "/api/v1/status/runtimeinfo", status::runtime_info);
+    get(cfg, "/api/v1/status/config", status::config);
+    get(cfg, "/api/v1/status/flags", status::flags);
+    get(cfg, "/api/v1/status/tsdb", status::tsdb);
+    get(cfg, "/api/v1/status/walreplay", status::wal_replay);
+    get(cfg, "/api/v1/status/queries", status::queries);
+    cfg.service(web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)));
+    get(cfg, "/api/v1/features", status::features);
+    get(cfg, "/api/v1/targets", scraping::targets);
+    get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
+    get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);
+    get(cfg, "/api/v1/rules", scraping::rules);
+    get(cfg, "/api/v1/alerts", scraping::alerts);
+    get(cfg, "/api/v1/alertmanagers", scraping::alertmanagers);
+}
+
+/// A path that takes GET and POST.
+fn both<F, R>(cfg: &mut ServiceConfig, path: &str, handler: F)
+where
+    F: Handler<(Ask,), Output = R>,
+    R: Responder + 'static,
+{
+    cfg.service(web::resource(path).route(web::route().guard(get_or_post()).to(handler)));
+}
+
+fn get<F, R>(cfg: &mut ServiceConfig, path: &str, handler: F)
+where
+    F: Handler<(Ask,), Output = R>,
+    R: Responder + 'static,
+{
+    cfg.service(web::resource(path).route(web::get().to(handler)));
+}
+
+fn get_or_post() -> impl Guard {
+    guard::Any(guard::Get()).or(guard::Post())
+}

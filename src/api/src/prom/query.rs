@@ -1,0 +1,118 @@
+//! `query` and `query_range`.
+
+use std::time::Duration;
+
+use trireme_promql::{QueryResult, QueryStats, Value};
+use trireme_query::{InstantQuery, QueryError, RangeQuery};
+
+use super::Answer;
+use crate::answer;
+use crate::ask::Ask;
+use crate::error::ApiError;
+use crate::json::{ResultPieces, put};
+
+/// Most steps of a range query, as in Prometheus.
+const STEPS_MAX: i64 = 11_000;
+
+pub(crate) async fn instant(ask: Ask) -> Answer {
+    let query = InstantQuery {
+        expr: ask.params.text("query").to_owned(),
+        time_ms: ask.params.time("time", ask.state.clock.now_ms())?,
+        lookback: lookback(&ask)?,
+    };
+    let limit = ask.params.count("limit")?;
+    let (context, entry) = ask.begin(&query.expr)?;
+    let begun = ask.state.clock.monotonic();
+    let result = ask.run(move |q| q.instant(&context, &query)).await.map_err(name_query)?;
+    drop(entry);
+    Ok(respond(&ask, result, limit, begun))
+}
+
+pub(crate) async fn range(ask: Ask) -> Answer {
+    let (start_ms, end_ms) = (required_time(&ask, "start")?, required_time(&ask, "end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = ask.params.duration("step")?;
+    let step_ms = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if step_ms <= 0 {
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", why));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > STEPS_MAX {
+        return Err(ApiError::invalid(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let expr = ask.params.text("query").to_owned();
+    let query = RangeQuery { expr, start_ms, end_ms, step_ms, lookback: lookback(&ask)? };
+    let limit = ask.params.count("limit")?;
+    let (context, entry) = ask.begin(&query.expr)?;
+    let begun = ask.state.clock.monotonic();
+    let result = ask.run(move |q| q.range(&context, &query)).await.map_err(name_query)?;
+    drop(entry);
+    Ok(respond(&ask, result, limit, begun))
+}
+
+fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
+    if ask.params.get(name).is_none() {
+        return Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"));
+    }
+    ask.params.time(name, 0)
+}
+
+fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {
+    let Some(ms) = ask.params.duration("lookback_delta")? else {
+        return Ok(Some(ask.state.settings.lookback_delta));
+    };
+    match u64::try_from(ms) {
+        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+        _ => Err(ApiError::parameter("lookback_delta", "must be positive")),
+    }
+}
+
+/// Errors in the expression name their parameter, as Prometheus does.
+pub(super) fn name_query(e: ApiError) -> ApiError {
+    let ApiError(error) = e;
+    let text = error.to_string();
+    if text.contains("parse error: ") && !error.is_execution() {
+        return ApiError(QueryError::parameter("query", text));
+    }
+    ApiError(error)
+}
+
+fn respond(ask: &Ask, mut result: QueryResult, limit: usize, begun: Duration) -> actix_web::HttpResponse {
+    let cut = match &mut result.value {
+        Value::Vector(v) if limit > 0 && v.len() > limit => {
+            v.truncate(limit);
+            true
+        }
+        Value::Matrix(m) if limit > 0 && m.len() > limit => {
+            m.truncate(limit);
+            true
+        }
+        _ => false,
+    };
+    if cut {
+        result.warnings.push("results truncated due to limit".to_owned());
+    }
+    let mut stats = Vec::new();
+    if ask.params.get("stats").is_some() {
+        push_stats(&mut stats, &result.stats, ask.state.clock.monotonic().saturating_sub(begun));
+    }
+    answer::pieces("application/json", ResultPieces::new(result, &stats))
+}
+
+/// Only the total time is measured; the phases of Prometheus's engine have no counterpart here.
+fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration) {
+    let total = total.as_secs_f64();
+    put(
+        out,
+        format_args!(
+            "{{\"timings\":{{\"evalTotalTime\":{total},\"resultSortTime\":0,\"queryPreparationTime\":0,\
+             \"innerEvalTime\":{total},\"execQueueTime\":0,\"execTotalTime\":{total}}},\
+             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
+            stats.total_samples, stats.samples_read, stats.peak_samples
+        ),
+    );
+}

@@ -1,0 +1,93 @@
+//! `series`, `labels` and `label/<name>/values`.
+
+use actix_web::web::Path;
+use trireme_query::Found;
+
+use super::Answer;
+use crate::answer;
+use crate::ask::Ask;
+use crate::error::ApiError;
+use crate::json::{push_array, push_labels, push_str};
+
+pub(crate) async fn series(ask: Ask) -> Answer {
+    let selection = ask.selection()?;
+    if selection.matchers.is_empty() {
+        return Err(ApiError::invalid("no match[] parameter provided"));
+    }
+    let limit = selection.limit;
+    let (context, entry) = ask.begin("series")?;
+    let mut found = ask.run(move |q| q.series(&context, &selection)).await?;
+    drop(entry);
+    found.truncate(limit);
+    Ok(answer::success(&found.warnings, &[], |o| push_array(o, &found.items, |o, l| push_labels(o, l))))
+}
+
+pub(crate) async fn label_names(ask: Ask) -> Answer {
+    let selection = ask.selection()?;
+    let limit = selection.limit;
+    let (context, entry) = ask.begin("labels")?;
+    let found = ask.run(move |q| q.label_names(&context, &selection)).await?;
+    drop(entry);
+    Ok(strings(found, limit))
+}
+
+pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
+    let name = unescape(&path)
+        .ok_or_else(|| ApiError::invalid(format!("invalid label name: {:?}", path.as_str())))?;
+    if name.is_empty() {
+        return Err(ApiError::invalid("invalid label name: \"\""));
+    }
+    let selection = ask.selection()?;
+    let limit = selection.limit;
+    let (context, entry) = ask.begin("label values")?;
+    let found = ask.run(move |q| q.label_values(&context, &name, &selection)).await?;
+    drop(entry);
+    Ok(strings(found, limit))
+}
+
+fn strings(mut found: Found<String>, limit: usize) -> actix_web::HttpResponse {
+    found.truncate(limit);
+    answer::success(&found.warnings, &[], |o| push_array(o, &found.items, |o, s| push_str(o, s)))
+}
+
+/// Undoes the escaping of label names in paths: `U__` in front, `__` for `_`, `_<hex>_` for any other character.
+/// `None` for a name that starts so, but is not escaped well.
+fn unescape(name: &str) -> Option<String> {
+    let Some(mut rest) = name.strip_prefix("U__") else { return Some(name.to_owned()) };
+    let mut out = String::with_capacity(rest.len());
+    while let Some((plain, after)) = rest.split_once('_') {
+        out.push_str(plain);
+        rest = if let Some(after) = after.strip_prefix('_') {
+            out.push('_');
+            after
+        } else {
+            let (code, after) = after.split_once('_')?;
+            let short = code.len() <= 6;
+            out.push(u32::from_str_radix(code, 16).ok().filter(|_| short).and_then(char::from_u32)?);
+            after
+        };
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_label_names_are_read_back() {
+        let cases = [
+            ("job", Some("job")),
+            ("U__http_2e_status", Some("http.status")),
+            ("U__a__b", Some("a_b")),
+            ("U___1F600_x", Some("😀x")),
+            ("U__a_2e", None),
+            ("U__a_zz_", None),
+            ("U__a_d800_", None),
+        ];
+        for (name, want) in cases {
+            assert_eq!(unescape(name).as_deref(), want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `status/*` and `features`.
+
+use actix_web::HttpResponse;
+use actix_web::web::Path;
+use serde_json::{Value, json};
+use trireme_base::ErrorKind;
+use trireme_query::{QueryError, TsdbTop};
+
+use super::Answer;
+use crate::answer;
+use crate::ask::Ask;
+use crate::error::ApiError;
+use crate::json::put;
+
+/// The release of Prometheus whose API this is. Clients such as Grafana read a version from it to decide what they may
+/// ask, so it is Prometheus's, not Trireme's, which stands behind the hyphen.
+const PROMETHEUS_VERSION: &str = "3.14.0";
+
+fn value(value: &Value) -> Answer {
+    Ok(answer::success(&[], &[], |out| put(out, format_args!("{value}"))))
+}
+
+/// Without `features`: Grafana takes a server that lists them for Mimir and asks it for a ruler.
+pub(crate) async fn build_info(_: Ask) -> Answer {
+    let build = trireme_telemetry::build_info();
+    value(&json!({
+        "version": format!("{PROMETHEUS_VERSION}-trireme.{}", build.version),
+        "revision": build.revision,
+        "branch": "main",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": format!("rust{}", build.rust_version),
+    }))
+}
+
+pub(crate) async fn runtime_info(ask: Ask) -> Answer {
+    let start = jiff::Timestamp::from_millisecond(ask.state.started_ms)
+        .map_or_else(|_| String::new(), |t| t.to_string());
+    let now = ask.state.clock.now_ms();
+    let now = jiff::Timestamp::from_millisecond(now).map_or_else(|_| String::new(), |t| t.to_string());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    value(&json!({
+        "startTime": start,
+        "CWD": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
+        "hostname": "",
+        "serverTime": now,
+        "reloadConfigSuccess": true,
+        "lastConfigTime": start,
+        "corruptionCount": 0,
+        "goroutineCount": 0,
+        "GOMAXPROCS": cores,
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": "",
+    }))
+}
+
+pub(crate) async fn config(ask: Ask) -> Answer {
+    value(&json!({ "yaml": ask.state.settings.config_text }))
+}
+
+pub(crate) async fn flags(ask: Ask) -> Answer {
+    let flags = ask.state.settings.flags.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
+    value(&Value::Object(flags))
+}
+
+pub(crate) async fn tsdb(ask: Ask) -> Answer {
+    let limit = match ask.params.count("limit")? {
+        0 => 10,
+        n => n.min(10_000),
+    };
+    let (context, entry) = ask.begin("status/tsdb")?;
+    let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
+    drop(entry);
+    let list =
+        |top: &[TsdbTop]| top.iter().map(|t| json!({ "name": t.name, "value": t.value })).collect::<Vec<_>>();
+    value(&json!({
+        "headStats": {
+            "numSeries": s.series,
+            "numLabelPairs": s.label_pairs,
+            "chunkCount": s.chunks,
+            "minTime": s.min_time_ms,
+            "maxTime": s.max_time_ms,
+        },
+        "seriesCountByMetricName": list(&s.series_by_metric),
+        "labelValueCountByLabelName": list(&s.values_by_label),
+        "memoryInBytesByLabelName": list(&s.memory_by_label),
+        "seriesCountByLabelValuePair": list(&s.series_by_pair),
+    }))
+}
+
+/// Replay happens behind the ready gate; what is left to know is whether it is over.
+pub(crate) async fn wal_replay(ask: Ask) -> Answer {
+    let done = ask.state.health.ready() == crate::Readiness::Ready;
+    let state = if done { "done" } else { "in progress" };
+    value(&json!({ "min": 0, "max": 0, "current": 0, "state": state }))
+}
+
+pub(crate) async fn features(_: Ask) -> Answer {
+    value(&json!({
+        "api": { "query_stats": true, "exemplars": true, "remote_write_receiver": true, "label_values_match": true,
+                 "query_warnings": true, "time_range_labels": true, "time_range_series": true, "lifecycle": false },
+        "promql": { "at_modifier": true, "negative_offset": true, "bool": true, "by": true, "without": true,
+                    "offset": true, "on": true, "ignoring": true, "group_left": true, "group_right": true,
+                    "subqueries": true, "native_histograms": true, "per_query_lookback_delta": true },
+        "prometheus": { "stringlabels": false },
+        "tsdb": { "native_histograms": true, "exemplar_storage": true },
+    }))
+}
+
+/// The tenant's queries in progress.
+pub(crate) async fn queries(ask: Ask) -> Answer {
+    let now = ask.state.clock.now_ms();
+    let list: Vec<Value> = (ask.state.running.of(ask.tenant.as_str()).into_iter())
+        .map(|(id, q)| json!({ "id": id, "query": q.text, "elapsedMs": now - q.started_ms }))
+        .collect();
+    value(&Value::Array(list))
+}
+
+/// Cancels one of the tenant's queries.
+pub(crate) async fn cancel_query(ask: Ask, id: Path<u64>) -> Answer {
+    if ask.state.running.cancel(ask.tenant.as_str(), *id) {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Err(ApiError(QueryError::new(ErrorKind::NotFound, format!("there is no query {id} in progress"))))
+}

@@ -1,0 +1,6 @@
+//! The paths over fake backends: what reaches a backend, and what comes back.
+
+mod fakes;
+mod pages;
+mod queries;
+mod writes;

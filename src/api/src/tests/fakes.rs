@@ -1,0 +1,314 @@
+//! Backends that remember what they were asked and answer what they were told.
+
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::{App, test};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use trireme_base::pool::CpuPool;
+use trireme_base::{ErrorKind, ManualClock};
+use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, Tenant, WriteOutcome};
+use trireme_promql::{
+    Columns, QueryResult, QueryStats, Sample, SampleValue, SelectError, SelectRequest, SeriesRead, SeriesSet,
+};
+use trireme_query::{
+    ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection, TsdbStatus,
+};
+use trireme_telemetry::Metrics;
+use trireme_wire::batch::Batch;
+
+use crate::{
+    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, WriteSink, configure,
+};
+
+pub(super) const NOW_MS: i64 = 1_700_000_000_000;
+
+#[derive(Default)]
+pub(super) struct FakeSink {
+    pub(super) batches: Mutex<Vec<(Tenant, Batch)>>,
+    pub(super) outcome: Mutex<Option<WriteOutcome>>,
+}
+
+#[async_trait]
+impl WriteSink for FakeSink {
+    async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+        let all = WriteOutcome { samples: batch.samples.len() as u64, ..Default::default() };
+        self.batches.lock().push((tenant, batch));
+        self.outcome.lock().clone().unwrap_or(all)
+    }
+}
+
+pub(super) struct FakeSeries(pub(super) Labels, pub(super) Vec<(i64, f64)>);
+
+impl SeriesRead for FakeSeries {
+    fn labels(&self) -> &Labels {
+        &self.0
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        for (t, v) in self.1.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t)) {
+            out.push_float(*t, *v);
+        }
+        Ok(())
+    }
+}
+
+/// Answers every question with two fixed series `up{job="a"}` and `up{job="b"}`.
+#[derive(Default)]
+pub(super) struct FakeQueries {
+    pub(super) asked: Mutex<Vec<String>>,
+    pub(super) error: Mutex<Option<QueryError>>,
+    pub(super) warnings: Mutex<Vec<String>>,
+    pub(super) samples: Mutex<Vec<(i64, f64)>>,
+}
+
+pub(super) fn up(job: &str) -> Labels {
+    Labels::from_pairs([("__name__", "up"), ("job", job)])
+}
+
+impl FakeQueries {
+    fn ask(&self, context: &QueryContext, text: String) -> Result<(), QueryError> {
+        self.asked.lock().push(format!("{} {text}", context.tenant));
+        context.cancel.check().map_err(SelectError::from)?;
+        self.error.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn result(&self) -> QueryResult {
+        let sample = |job| Sample { labels: up(job), t: NOW_MS, value: SampleValue::Float(1.0) };
+        QueryResult {
+            value: trireme_promql::Value::Vector(vec![sample("a"), sample("b")]),
+            warnings: self.warnings.lock().clone(),
+            infos: vec![],
+            stats: QueryStats::default(),
+        }
+    }
+
+    fn strings(&self, items: &[&str]) -> Found<String> {
+        Found {
+            items: items.iter().map(|s| (*s).to_owned()).collect(),
+            warnings: self.warnings.lock().clone(),
+        }
+    }
+}
+
+impl Queries for FakeQueries {
+    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+        self.ask(context, format!("instant {} {}", query.expr, query.time_ms))?;
+        Ok(self.result())
+    }
+
+    fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
+        self.ask(context, format!("range {} {} {} {}", q.expr, q.start_ms, q.end_ms, q.step_ms))?;
+        Ok(self.result())
+    }
+
+    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        self.ask(context, format!("select {:?}", request.matchers))?;
+        let samples = self.samples.lock().clone();
+        let series = |job| Box::new(FakeSeries(up(job), samples.clone())) as Box<dyn SeriesRead>;
+        Ok(SeriesSet { series: vec![series("a"), series("b")], warnings: self.warnings.lock().clone() })
+    }
+
+    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+        self.ask(context, format!("series {:?}", selection.matchers))?;
+        Ok(Found { items: vec![up("a"), up("b")], warnings: vec![] })
+    }
+
+    fn label_names(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        self.ask(context, format!("names {} {}", selection.start_ms, selection.end_ms))?;
+        Ok(self.strings(&["__name__", "job"]))
+    }
+
+    fn label_values(
+        &self,
+        context: &QueryContext,
+        name: &str,
+        _: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        self.ask(context, format!("values {name}"))?;
+        Ok(self.strings(&["a", "b"]))
+    }
+
+    fn exemplars(
+        &self,
+        context: &QueryContext,
+        expr: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Found<ExemplarSeries>, QueryError> {
+        self.ask(context, format!("exemplars {expr} {start_ms} {end_ms}"))?;
+        let exemplar =
+            Exemplar { labels: Labels::from_pairs([("trace_id", "x")]), v: 6.0, t: 1_600_096_945_479 };
+        Ok(Found {
+            items: vec![ExemplarSeries { labels: up("a"), exemplars: vec![exemplar] }],
+            warnings: vec![],
+        })
+    }
+
+    fn metadata(
+        &self,
+        context: &QueryContext,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
+        self.ask(context, format!("metadata {metric:?}"))?;
+        let entry =
+            MetricMetadata { kind: MetricType::Gauge, unit: String::new(), help: "Is it \"up\"?".into() };
+        Ok(vec![("up".into(), vec![entry])])
+    }
+
+    fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError> {
+        self.ask(context, format!("tsdb {limit}"))?;
+        Ok(TsdbStatus { series: 2, ..Default::default() })
+    }
+}
+
+pub(super) struct FakeAdmin;
+
+#[async_trait]
+impl Admin for FakeAdmin {
+    async fn ring(&self) -> Result<Value, AdminError> {
+        Ok(json!({ "epoch": 1 }))
+    }
+
+    async fn replication(&self) -> Result<Value, AdminError> {
+        Ok(json!({ "streams": [] }))
+    }
+
+    async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {
+        Ok(json!({ "tenant": tenant.map(|t| t.to_string()) }))
+    }
+
+    async fn drain(&self) -> Result<Value, AdminError> {
+        Ok(json!({ "draining": true }))
+    }
+
+    async fn checkpoint(&self) -> Result<Value, AdminError> {
+        Err(AdminError { kind: ErrorKind::Unavailable, message: "busy".into() })
+    }
+
+    async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
+        Ok(body)
+    }
+
+    async fn remove_member(&self, node: &str) -> Result<Value, AdminError> {
+        Ok(json!({ "removed": node }))
+    }
+
+    async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+        Ok(json!({ "node": node, "action": action, "body": body }))
+    }
+}
+
+pub(super) struct FakeHealth(pub(super) Mutex<Readiness>);
+
+impl Health for FakeHealth {
+    fn healthy(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Readiness {
+        self.0.lock().clone()
+    }
+
+    fn stopping(&self) -> bool {
+        false
+    }
+}
+
+/// All fakes of one test, and the state made of them.
+pub(super) struct Node {
+    pub(super) sink: Arc<FakeSink>,
+    pub(super) queries: Arc<FakeQueries>,
+    pub(super) health: Arc<FakeHealth>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) metrics: Metrics,
+    pub(super) state: ApiState,
+}
+
+impl Node {
+    pub(super) fn new() -> Self {
+        Self::with(ApiSettings::default())
+    }
+
+    pub(super) fn with(settings: ApiSettings) -> Self {
+        let (sink, queries) = (Arc::new(FakeSink::default()), Arc::new(FakeQueries::default()));
+        let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready)));
+        let clock = Arc::new(ManualClock::at(NOW_MS));
+        let metrics = Metrics::default();
+        let rendered = metrics.clone();
+        let state = ApiState::new(ApiParts {
+            sink: sink.clone(),
+            queries: queries.clone(),
+            admin: Arc::new(FakeAdmin),
+            health: health.clone(),
+            runner: Arc::new(CpuPool::new("test", 1, 8).expect("a thread starts")),
+            clock: clock.clone(),
+            settings,
+            metrics: ApiMetrics::new(&metrics).expect("fresh registry"),
+            render_metrics: Arc::new(move || rendered.render()),
+            log: slog::Logger::root(slog::Discard, slog::o!()),
+        });
+        Self { sink, queries, health, clock, metrics, state }
+    }
+
+    /// Sends one request through the application.
+    pub(super) async fn send(&self, request: test::TestRequest) -> Reply {
+        let state = self.state.clone();
+        let app = App::new()
+            .wrap(actix_web::middleware::from_fn(crate::layers::measure))
+            .wrap(actix_web::middleware::from_fn(crate::layers::cors))
+            .configure(|cfg| configure(cfg, state));
+        let app = test::init_service(app).await;
+        Reply::of(app.call(request.to_request()).await.expect("no handler fails without a response")).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.send(test::TestRequest::get().uri(path)).await
+    }
+
+    /// Posts a form.
+    pub(super) async fn form(&self, path: &str, form: &str) -> Reply {
+        let request = test::TestRequest::post()
+            .uri(path)
+            .insert_header(("content-type", "application/x-www-form-urlencoded"))
+            .set_payload(form.to_owned());
+        self.send(request).await
+    }
+
+    pub(super) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.queries.asked.lock())
+    }
+}
+
+/// A response, read to its end.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: actix_web::http::header::HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Reply {
+    async fn of<B: MessageBody>(response: ServiceResponse<B>) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: test::read_body(response).await.to_vec() }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}

@@ -1,0 +1,104 @@
+//! Health, status, administration, CORS.
+
+use actix_web::test::TestRequest;
+use serde_json::json;
+use trireme_base::Clock;
+
+use super::fakes::Node;
+use crate::Readiness;
+
+#[actix_web::test]
+async fn readiness_says_why_not() {
+    let node = Node::new();
+    assert_eq!(node.get("/-/healthy").await.status, 200);
+    assert_eq!(node.get("/-/ready").await.status, 200);
+    *node.health.0.lock() = Readiness::NotReady("replaying the log".into());
+    let reply = node.get("/-/ready").await;
+    assert_eq!((reply.status, reply.header("x-prometheus-stopping")), (503, Some("false")));
+    assert!(reply.text().contains("replaying the log"));
+    assert_eq!(node.get("/api/v1/status/walreplay").await.json()["data"]["state"], "in progress");
+}
+
+#[actix_web::test]
+async fn grafana_finds_a_prometheus_and_no_mimir() {
+    let json = Node::new().get("/api/v1/status/buildinfo").await.json();
+    let version = json["data"]["version"].as_str().expect("a version");
+    assert!(version.starts_with("3."), "{version}");
+    assert!(json["data"].get("features").is_none());
+}
+
+#[actix_web::test]
+async fn lists_of_scraping_and_alerting_are_empty_in_their_shapes() {
+    let node = Node::new();
+    let shapes = [
+        ("targets", json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} })),
+        ("rules", json!({ "groups": [] })),
+        ("alerts", json!({ "alerts": [] })),
+        ("alertmanagers", json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] })),
+    ];
+    for (path, want) in shapes {
+        assert_eq!(node.get(&format!("/api/v1/{path}")).await.json()["data"], want);
+    }
+    for path in ["status/runtimeinfo", "status/config", "status/flags", "status/tsdb", "features", "metadata"]
+    {
+        assert_eq!(node.get(&format!("/api/v1/{path}")).await.json()["status"], "success", "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn administration_reaches_its_owner() {
+    let node = Node::new();
+    assert_eq!(node.get("/api/v1/admin/ring").await.json(), json!({ "epoch": 1 }));
+    assert_eq!(node.get("/api/v1/admin/windows?tenant=a").await.json(), json!({ "tenant": "a" }));
+    assert_eq!(node.get("/api/v1/admin/windows?tenant=%2F").await.status, 400);
+    let post = |path: &str| TestRequest::post().uri(path);
+    assert_eq!(node.send(post("/api/v1/admin/drain")).await.json(), json!({ "draining": true }));
+    assert_eq!(node.send(post("/api/v1/admin/checkpoint")).await.status, 503);
+    let reply = node.send(post("/api/v1/admin/ring/members/n1/drain")).await;
+    assert_eq!(reply.json(), json!({ "node": "n1", "action": "drain", "body": null }));
+    let reply = node.send(TestRequest::delete().uri("/api/v1/admin/ring/members/n1")).await;
+    assert_eq!(reply.json(), json!({ "removed": "n1" }));
+    let reply = node.send(post("/api/v1/admin/ring/members").set_json(json!({ "name": "n3" }))).await;
+    assert_eq!(reply.json(), json!({ "name": "n3" }));
+}
+
+#[actix_web::test]
+async fn queries_in_progress_are_listed_and_canceled_for_their_tenant_only() {
+    let node = Node::new();
+    let cancel = trireme_promql::Cancel::never();
+    let entry = node.state.running.enter("default-tenant", "sleep()", node.clock.now_ms(), cancel.clone());
+    let list = node.get("/api/v1/status/queries").await.json()["data"].clone();
+    assert_eq!((&list[0]["query"], list.as_array().map(Vec::len)), (&json!("sleep()"), Some(1)));
+    let path = format!("/api/v1/status/queries/{}", list[0]["id"]);
+    let foreign = TestRequest::delete().uri(&path).insert_header(("thanos-tenant", "other"));
+    assert_eq!(node.send(foreign).await.status, 404);
+    assert!(cancel.check().is_ok());
+    assert_eq!(node.send(TestRequest::delete().uri(&path)).await.status, 204);
+    assert!(cancel.check().is_err());
+    drop(entry);
+}
+
+#[actix_web::test]
+async fn pages_of_other_origins_may_ask() {
+    let node = Node::new();
+    let options = TestRequest::with_uri("/any/path").method(actix_web::http::Method::OPTIONS);
+    let reply = node.send(options.insert_header(("origin", "http://x"))).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("*")));
+    let reply =
+        node.send(TestRequest::get().uri("/api/v1/labels").insert_header(("origin", "http://x"))).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, Some("*")));
+    assert_eq!(node.get("/api/v1/labels").await.header("access-control-allow-origin"), None);
+}
+
+#[actix_web::test]
+async fn the_page_and_the_metrics_are_served() {
+    let node = Node::new();
+    assert!(node.get("/").await.text().contains("<title>Trireme</title>"));
+    let text = node.get("/metrics").await;
+    assert!(
+        text.text().contains("trireme_api_request_seconds_count{code=\"200\",handler=\"/\"} 1"),
+        "{}",
+        text.text()
+    );
+    assert_eq!(node.get("/nowhere").await.status, 404);
+}

@@ -1,0 +1,209 @@
+//! The query API: parameters in, shapes out.
+
+use actix_web::test::TestRequest;
+use serde_json::json;
+use trireme_base::ErrorKind;
+use trireme_model::STALE_NAN;
+use trireme_query::QueryError;
+
+use super::fakes::{NOW_MS, Node};
+use crate::ApiSettings;
+
+#[actix_web::test]
+async fn instant_queries_take_get_and_post() {
+    let node = Node::new();
+    let reply = node.get("/api/v1/query?query=up%7B%7D&time=1.5").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    assert_eq!(reply.json()["data"]["result"][1]["metric"]["job"], "b");
+    assert_eq!(node.form("/api/v1/query", "query=up+%2B+1").await.status, 200);
+    assert_eq!(
+        node.asked(),
+        ["default-tenant instant up{} 1500".to_owned(), format!("default-tenant instant up + 1 {NOW_MS}")]
+    );
+}
+
+#[actix_web::test]
+async fn the_tenant_of_a_query_comes_from_its_header() {
+    let node = Node::new();
+    node.send(TestRequest::get().uri("/api/v1/query?query=up").insert_header(("thanos-tenant", "t1"))).await;
+    assert!(node.asked()[0].starts_with("t1 "));
+}
+
+#[actix_web::test]
+async fn range_queries_check_their_parameters_as_prometheus_does() {
+    let node = Node::new();
+    let path = |rest: &str| format!("/api/v1/query_range?query=up&{rest}");
+    assert_eq!(node.get(&path("start=0&end=60&step=15")).await.status, 200);
+    assert_eq!(node.asked(), ["default-tenant range up 0 60000 15000"]);
+    let bad = [
+        ("end=60&step=15", "invalid parameter \"start\""),
+        ("start=0&end=60", "invalid parameter \"step\""),
+        ("start=60&end=0&step=15", "end timestamp must not be before start time"),
+        ("start=0&end=60&step=0", "zero or negative query resolution step widths"),
+        ("start=0&end=11001&step=1", "exceeded maximum resolution of 11,000 points per timeseries"),
+        ("start=0&end=60&step=15&limit=-1", "limit must be non-negative"),
+        ("start=0&end=60&step=15&timeout=x", "invalid parameter \"timeout\""),
+    ];
+    for (rest, want) in bad {
+        let reply = node.get(&path(rest)).await;
+        let json = reply.json();
+        assert_eq!(
+            (reply.status, &json["status"], &json["errorType"]),
+            (400, &json!("error"), &json!("bad_data"))
+        );
+        assert!(json["error"].as_str().is_some_and(|e| e.contains(want)), "{json}");
+    }
+    assert!(node.asked().is_empty());
+}
+
+#[actix_web::test]
+async fn kinds_of_errors_have_their_status_and_type() {
+    let cases = [
+        (
+            QueryError::invalid("1:4: parse error: x"),
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 1:4: parse error: x",
+        ),
+        (QueryError::execution("many-to-many"), 422, "execution", "many-to-many"),
+        (QueryError::new(ErrorKind::TooLarge, "too many samples"), 422, "execution", "too many samples"),
+        (QueryError::new(ErrorKind::Timeout, "timed out"), 503, "timeout", "timed out"),
+        (QueryError::new(ErrorKind::Cancelled, "gone"), 499, "canceled", "gone"),
+        (QueryError::new(ErrorKind::Unavailable, "later"), 503, "unavailable", "later"),
+        (QueryError::new(ErrorKind::Internal, "oops"), 500, "internal", "oops"),
+    ];
+    for (error, status, error_type, text) in cases {
+        let node = Node::new();
+        *node.queries.error.lock() = Some(error);
+        let reply = node.get("/api/v1/query?query=x").await;
+        assert_eq!(reply.status, status);
+        assert_eq!(reply.json(), json!({ "status": "error", "errorType": error_type, "error": text }));
+    }
+}
+
+#[actix_web::test]
+async fn a_limit_cuts_the_answer_and_says_so() {
+    let node = Node::new();
+    for path in
+        ["query?query=up&limit=1", "series?match[]=up&limit=1", "labels?limit=1", "label/job/values?limit=1"]
+    {
+        let json = node.get(&format!("/api/v1/{path}")).await.json();
+        let items = if path.starts_with("query") { &json["data"]["result"] } else { &json["data"] };
+        assert_eq!(items.as_array().map(Vec::len), Some(1), "{path}");
+        assert_eq!(json["warnings"], json!(["results truncated due to limit"]), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn warnings_are_bounded() {
+    let node = Node::new();
+    *node.queries.warnings.lock() = (0..13).map(|i| format!("w{i}")).collect();
+    let json = node.get("/api/v1/query?query=up").await.json();
+    let warnings = json["warnings"].as_array().expect("there are some");
+    assert_eq!((warnings.len(), &warnings[10]), (11, &json!("3 more warning annotations omitted")));
+}
+
+#[actix_web::test]
+async fn selectors_must_say_something() {
+    let node = Node::new();
+    assert_eq!(node.get("/api/v1/series").await.json()["error"], "no match[] parameter provided");
+    let reply = node.get("/api/v1/series?match[]=%7Bx%3D~%22.*%22%7D").await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().contains("match[] must contain at least one non-empty matcher"));
+    let reply = node.get("/api/v1/labels?match[]=up%7B").await;
+    assert!(reply.status == 400 && reply.text().contains("parse error"), "{}", reply.text());
+}
+
+#[actix_web::test]
+async fn series_and_labels_have_their_shapes() {
+    let node = Node::new();
+    let json = node.form("/api/v1/series", "match[]=up&start=1&end=2").await.json();
+    assert_eq!(json["data"], json!([{ "__name__": "up", "job": "a" }, { "__name__": "up", "job": "b" }]));
+    assert_eq!(node.get("/api/v1/labels?start=1&end=2").await.json()["data"], json!(["__name__", "job"]));
+    assert_eq!(node.get("/api/v1/label/U__a_2e_b/values").await.json()["data"], json!(["a", "b"]));
+    let asked = node.asked();
+    assert_eq!(asked[1..], ["default-tenant names 1000 2000", "default-tenant values a.b"]);
+}
+
+#[actix_web::test]
+async fn metadata_and_exemplars_have_their_shapes() {
+    let node = Node::new();
+    let json = node.get("/api/v1/metadata?metric=up").await.json();
+    assert_eq!(json["data"], json!({ "up": [{ "type": "gauge", "help": "Is it \"up\"?", "unit": "" }] }));
+    assert_eq!(node.get("/api/v1/metadata?limit=0").await.json()["data"], json!({}));
+    let json = node.get("/api/v1/query_exemplars?query=up&start=1&end=2").await.json();
+    let exemplar = json!({ "labels": { "trace_id": "x" }, "value": "6", "timestamp": 1_600_096_945.479 });
+    assert_eq!(
+        json["data"],
+        json!([{ "seriesLabels": { "__name__": "up", "job": "a" }, "exemplars": [exemplar] }])
+    );
+}
+
+#[actix_web::test]
+async fn expressions_are_formatted_and_taken_apart() {
+    let node = Node::new();
+    let json = node.get("/api/v1/format_query?query=sum(up)by(job)").await.json();
+    assert_eq!(json["data"], "sum by (job) (up)");
+    let json = node.get("/api/v1/parse_query?query=sum(up)by(job)").await.json();
+    assert_eq!(
+        (&json["data"]["type"], &json["data"]["children"][0]["type"]),
+        (&json!("aggregation"), &json!("vectorSelector"))
+    );
+    let json = node.get("/api/v1/format_query?query=sum(").await.json();
+    assert_eq!(json["error"], "invalid parameter \"query\": 1:5: parse error: unclosed left parenthesis");
+}
+
+#[actix_web::test]
+async fn export_writes_lines_and_names_what_json_cannot_say() {
+    let node = Node::new();
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::from_bits(STALE_NAN), 0.1, 1e300];
+    *node.queries.samples.lock() = odd.iter().enumerate().map(|(i, v)| (i as i64, *v)).collect();
+    let reply = node.get("/api/v1/export?match[]=up&start=0&end=1000&local=true").await;
+    let first = r#"{"metric":{"__name__":"up","job":"a"},"values":["NaN","Infinity","-Infinity","StaleNaN",0.1,1e+300],"timestamps":[0,1,2,3,4,5]}"#;
+    assert_eq!(reply.text().lines().next(), Some(first));
+    assert_eq!(reply.text().lines().count(), 2);
+}
+
+#[actix_web::test]
+async fn a_long_export_comes_in_pieces_and_complete() {
+    let node = Node::new();
+    *node.queries.samples.lock() = (0..25_000).map(|t| (t, t as f64 / 7.0)).collect();
+    let reply = node.get("/api/v1/export?match[]=up&match[]=up").await;
+    let lines: Vec<serde_json::Value> =
+        reply.text().lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let count = |job: &str| -> usize {
+        let of = lines.iter().filter(|l| l["metric"]["job"] == job);
+        of.map(|l| l["timestamps"].as_array().map_or(0, Vec::len)).sum()
+    };
+    assert_eq!((lines.len(), count("a"), count("b")), (6, 25_000, 25_000));
+}
+
+#[actix_web::test]
+async fn federation_shows_the_newest_sample_of_each_series() {
+    let node = Node::new();
+    *node.queries.samples.lock() = vec![(NOW_MS - 60_000, 1.0), (NOW_MS - 1_000, 2.0)];
+    let reply = node.get("/federate?match[]=up").await;
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let t = NOW_MS - 1_000;
+    let want = format!(
+        "# TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 2 {t}\nup{{job=\"b\",instance=\"\"}} 2 {t}\n"
+    );
+    assert_eq!(reply.text(), want);
+    assert_eq!(node.get("/federate?match[]=up%7B").await.status, 400);
+}
+
+#[actix_web::test]
+async fn the_timeout_of_a_request_cannot_be_longer_than_the_servers() {
+    let node = Node::with(ApiSettings { query_timeout: std::time::Duration::ZERO, ..Default::default() });
+    let reply = node.get("/api/v1/query?query=up&timeout=1h").await;
+    assert_eq!((reply.status, &reply.json()["errorType"]), (503, &json!("timeout")));
+}
+
+#[actix_web::test]
+async fn statistics_are_given_on_request() {
+    let node = Node::new();
+    let json = node.get("/api/v1/query?query=up&stats=all").await.json();
+    assert_eq!(json["data"]["stats"]["samples"]["samplesRead"], 0);
+    assert!(json["data"]["stats"]["timings"]["evalTotalTime"].is_number());
+    assert!(node.get("/api/v1/query?query=up").await.json()["data"].get("stats").is_none());
+}
