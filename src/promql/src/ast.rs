@@ -121,6 +121,8 @@ pub struct Unary {
 pub struct Binary {
     /// The operator.
     pub op: BinaryOp,
+    /// Where the operator stands.
+    pub op_pos: PosRange,
     /// Left operand.
     pub lhs: Box<Expr>,
     /// Right operand.

@@ -69,7 +69,7 @@ fn resolve_arg(
 ) -> Result<(), DurationError> {
     let Some(expr) = &arg.expr else { return Ok(()) };
     let seconds = evaluate(expr, ctx)?;
-    if !may_be_negative && !(seconds > 0.0) {
+    if !may_be_negative && (seconds.is_nan() || seconds <= 0.0) {
         return Err(DurationError::NotPositive);
     }
     arg.ms = seconds_to_ms(seconds)?;
@@ -93,10 +93,7 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
         DurationExpr::Literal { seconds, .. } => Ok(*seconds),
         DurationExpr::Step(_) => Ok(ctx.step_ms as f64 / 1000.0),
         DurationExpr::Range(_) => Ok(ctx.range_ms as f64 / 1000.0),
-        DurationExpr::Neg { expr, minus, .. } => {
-            let value = evaluate(expr, ctx)?;
-            Ok(if *minus { -value } else { value })
-        }
+        DurationExpr::Neg { expr, .. } => Ok(-evaluate(expr, ctx)?),
         DurationExpr::Paren { expr, .. } => evaluate(expr, ctx),
         DurationExpr::Pick { max, lhs, rhs, .. } => {
             let (a, b) = (evaluate(lhs, ctx)?, evaluate(rhs, ctx)?);
@@ -115,5 +112,113 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
                 DurationOp::Pow => Ok(a.powf(b)),
             }
         }
+    }
+}
+
+/// Why a text is not a duration literal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationLiteralError {
+    /// Nothing was written.
+    #[error("empty duration string")]
+    Empty,
+    /// Not numbers with units in falling order.
+    #[error("not a valid duration string: {}", trireme_model::quote(.0))]
+    Syntax(String),
+    /// More than 64 bits of nanoseconds.
+    #[error("duration out of range")]
+    OutOfRange,
+}
+
+const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// Units by falling size: name, milliseconds, and whether the printer uses the unit only for exact multiples,
+/// because 90d is easier to read than 12w6d.
+const UNITS: [(&str, i64, bool); 7] = [
+    ("y", 365 * MS_PER_DAY, true),
+    ("w", 7 * MS_PER_DAY, true),
+    ("d", MS_PER_DAY, false),
+    ("h", 60 * 60 * 1000, false),
+    ("m", 60 * 1000, false),
+    ("s", 1000, false),
+    ("ms", 1, false),
+];
+
+/// Milliseconds of a duration literal such as `1h30m`; each unit at most once, the greatest first. `0` needs no unit.
+pub fn parse_duration(text: &str) -> Result<i64, DurationLiteralError> {
+    let syntax = || DurationLiteralError::Syntax(text.to_owned());
+    match text {
+        "" => return Err(DurationLiteralError::Empty),
+        "0" => return Ok(0),
+        _ => {}
+    }
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut total_ms: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (number, tail) = rest.split_at(digits);
+        let (unit, tail) = tail.split_at(letters);
+        let (_, unit_ms, _) = units.find(|(name, ..)| *name == unit).ok_or_else(syntax)?;
+        if number.is_empty() {
+            return Err(syntax());
+        }
+        let part_ms = number.parse::<i64>().ok().and_then(|n| n.checked_mul(*unit_ms));
+        total_ms = part_ms.and_then(|p| p.checked_add(total_ms)).ok_or(DurationLiteralError::OutOfRange)?;
+        if total_ms > i64::MAX / 1_000_000 {
+            return Err(DurationLiteralError::OutOfRange);
+        }
+        rest = tail;
+    }
+    Ok(total_ms)
+}
+
+/// Writes milliseconds as a duration literal: `1h30m`, `0s`, `-5m`.
+pub fn format_duration(ms: i64) -> String {
+    if ms == 0 {
+        return "0s".to_owned();
+    }
+    let mut out = String::from(if ms < 0 { "-" } else { "" });
+    let mut left = ms.unsigned_abs();
+    for (name, unit_ms, exact) in UNITS {
+        let unit_ms = unit_ms.unsigned_abs();
+        if left >= unit_ms && (!exact || left.is_multiple_of(unit_ms)) {
+            out.push_str(&(left / unit_ms).to_string());
+            out.push_str(name);
+            left %= unit_ms;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duration_literals_are_read_and_written() {
+        for (text, ms, printed) in [
+            ("5m", 300_000, "5m"),
+            ("1h30m", 5_400_000, "1h30m"),
+            ("90m", 5_400_000, "1h30m"),
+            ("1y2w3d4h5m6s7ms", 33_019_506_007, "382d4h5m6s7ms"),
+            ("14d", 1_209_600_000, "2w"),
+            ("0", 0, "0s"),
+            ("1500ms", 1_500, "1s500ms"),
+        ] {
+            assert_eq!(parse_duration(text), Ok(ms), "{text}");
+            assert_eq!(format_duration(ms), printed);
+        }
+        assert_eq!(format_duration(-61_000), "-1m1s");
+    }
+
+    #[test]
+    fn bad_duration_literals_are_refused() {
+        for bad in ["5", "m", "5mm", "5m5h", "1s1s", "5m ", "-5m", "1.5h", "5S"] {
+            assert_eq!(parse_duration(bad), Err(DurationLiteralError::Syntax(bad.to_owned())));
+        }
+        assert_eq!(parse_duration(""), Err(DurationLiteralError::Empty));
+        assert_eq!(parse_duration("300y"), Err(DurationLiteralError::OutOfRange));
+        assert_eq!(parse_duration("99999999999999999999s"), Err(DurationLiteralError::OutOfRange));
     }
 }

@@ -3,11 +3,21 @@
 pub mod ast;
 mod cancel;
 mod durations;
+mod lexer;
+mod parse_error;
+mod parser;
+mod printer;
+pub mod promqltest;
 mod select;
 mod value;
 
 pub use cancel::{Cancel, Stop};
-pub use durations::{DurationContext, DurationError, resolve_durations};
+pub use durations::{
+    DurationContext, DurationError, DurationLiteralError, format_duration, parse_duration, resolve_durations,
+};
+pub use parse_error::ParseError;
+pub use parser::{ParserOptions, parse, parse_selector};
+pub use printer::prettify;
 pub use select::{
     Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
 };

@@ -141,12 +141,10 @@ pub enum DurationExpr {
     Step(PosRange),
     /// `range()`: the query's end less its start.
     Range(PosRange),
-    /// A sign.
+    /// A minus sign.
     Neg {
         /// The operand.
         expr: Box<DurationExpr>,
-        /// True for `-`, false for `+`.
-        minus: bool,
         /// Where it stands.
         pos: PosRange,
     },

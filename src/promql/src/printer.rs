@@ -1,0 +1,214 @@
+//! Writes expressions as text, in Prometheus's own form: what is printed parses to the same tree.
+
+mod pretty;
+
+use std::fmt::{self, Display, Write};
+use std::sync::Arc;
+
+use trireme_model::{METRIC_NAME, MatchOp, Matcher, is_plain_label_name, quote};
+
+use crate::ast::{
+    Aggregate, At, Binary, BinaryOp, DurationArg, DurationExpr, Expr, MatchCardinality, MatrixSelector,
+    NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
+};
+use crate::durations::format_duration;
+
+pub use pretty::prettify;
+
+impl Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => f.write_str(&number(n)),
+            Self::String(s) => f.write_str(&quote(&s.value)),
+            Self::Vector(v) => f.write_str(&vector(v)),
+            Self::Matrix(m) => f.write_str(&matrix(m)),
+            Self::Subquery(s) => write!(f, "{}{}", s.expr, subquery_suffix(s)),
+            Self::Paren(p) => write!(f, "({})", p.expr),
+            Self::Unary(u) => write!(f, "{}{}", sign(u.op), u.expr),
+            Self::Binary(b) if is_power_of_infinity(b) => write!(f, "Inf {} {}", operator(b), b.rhs),
+            Self::Binary(b) => write!(f, "{} {} {}", b.lhs, operator(b), b.rhs),
+            Self::Aggregate(a) => {
+                write!(f, "{}(", aggregate_head(a))?;
+                if let Some(param) = &a.param {
+                    write!(f, "{param}, ")?;
+                }
+                write!(f, "{})", a.expr)
+            }
+            Self::Call(c) => {
+                write!(f, "{}(", c.func.name)?;
+                for (i, arg) in c.args.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str(", ")?;
+                    }
+                    write!(f, "{arg}")?;
+                }
+                f.write_char(')')
+            }
+        }
+    }
+}
+
+impl Display for DurationExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal { seconds, duration, pos } => {
+                f.write_str(&number(&NumberLiteral { value: *seconds, duration: *duration, pos: *pos }))
+            }
+            Self::Step(_) => f.write_str("step()"),
+            Self::Range(_) => f.write_str("range()"),
+            Self::Neg { expr, .. } => write!(f, "-{expr}"),
+            Self::Binary { op, lhs, rhs, .. } => write!(f, "{lhs} {} {rhs}", op.as_str()),
+            Self::Pick { max, lhs, rhs, .. } => {
+                write!(f, "{}({lhs}, {rhs})", if *max { "max_of" } else { "min_of" })
+            }
+            Self::Paren { expr, .. } => write!(f, "({expr})"),
+        }
+    }
+}
+
+impl Display for DurationArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.expr {
+            Some(expr) => write!(f, "{expr}"),
+            None => f.write_str(&format_duration(self.ms)),
+        }
+    }
+}
+
+/// A float with all its digits and no exponent, as Go's `'f'` with the least digits writes it.
+pub(crate) fn format_number(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    value.to_string()
+}
+
+/// A float with `digits` decimals.
+pub(crate) fn format_fixed(value: f64, digits: usize) -> String {
+    if value.is_finite() { format!("{value:.digits$}") } else { format_number(value) }
+}
+
+fn number(n: &NumberLiteral) -> String {
+    if n.duration { format_duration((n.value * 1000.0).round() as i64) } else { format_number(n.value) }
+}
+
+fn sign(op: UnaryOp) -> &'static str {
+    match op {
+        UnaryOp::Plus => "+",
+        UnaryOp::Minus => "-",
+    }
+}
+
+/// ` @ 10.000`
+fn at_suffix(at: Option<At>) -> String {
+    match at {
+        None => String::new(),
+        Some(At::Start) => " @ start()".to_owned(),
+        Some(At::End) => " @ end()".to_owned(),
+        Some(At::Timestamp(ms)) => format!(" @ {}", format_fixed(ms as f64 / 1000.0, 3)),
+    }
+}
+
+/// ` offset 5m`
+fn offset_suffix(offset: &DurationArg) -> String {
+    if offset.is_unset() { String::new() } else { format!(" offset {offset}") }
+}
+
+fn extended_suffix(v: &VectorSelector) -> &'static str {
+    match (v.anchored, v.smoothed) {
+        (true, _) => " anchored",
+        (_, true) => " smoothed",
+        _ => "",
+    }
+}
+
+fn vector(v: &VectorSelector) -> String {
+    format!("{}{}{}{}", selector(v), at_suffix(v.at), extended_suffix(v), offset_suffix(&v.offset))
+}
+
+fn matrix(m: &MatrixSelector) -> String {
+    let v = &m.selector;
+    let (at, offset) = (at_suffix(v.at), offset_suffix(&v.offset));
+    format!("{}[{}]{}{at}{offset}", selector(v), m.range, extended_suffix(v))
+}
+
+/// Name and matchers, the latter sorted.
+fn selector(v: &VectorSelector) -> String {
+    let name = v.name.as_deref().unwrap_or("");
+    let is_name = |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
+    let mut matchers: Vec<String> =
+        v.matchers.iter().filter(|m| name.is_empty() || !is_name(m)).map(ToString::to_string).collect();
+    matchers.sort_unstable();
+    match (matchers.is_empty(), name.is_empty()) {
+        (true, false) => name.to_owned(),
+        _ => format!("{name}{{{}}}", matchers.join(",")),
+    }
+}
+
+/// `[5m:1m] @ 10.000 offset 1m`
+fn subquery_suffix(s: &Subquery) -> String {
+    let step = s.step.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("[{}:{step}]{}{}", s.range, at_suffix(s.at), offset_suffix(&s.offset))
+}
+
+/// True for `Inf ^ x`. A number prints as `+Inf`, but here a sign would take the whole power as its operand.
+fn is_power_of_infinity(b: &Binary) -> bool {
+    b.op == BinaryOp::Pow && matches!(&*b.lhs, Expr::Number(n) if n.value == f64::INFINITY)
+}
+
+/// The operator with its modifiers.
+fn operator(b: &Binary) -> String {
+    let mut out = b.op.as_str().to_owned();
+    if b.return_bool {
+        out.push_str(" bool");
+    }
+    if let Some(matching) = &b.matching {
+        out.push_str(&matching_suffix(matching));
+    }
+    out
+}
+
+fn matching_suffix(m: &VectorMatching) -> String {
+    let mut out = String::new();
+    let grouped = match m.card {
+        MatchCardinality::ManyToOne => Some("group_left"),
+        MatchCardinality::OneToMany => Some("group_right"),
+        MatchCardinality::OneToOne | MatchCardinality::ManyToMany => None,
+    };
+    if !m.labels.is_empty() || m.on || grouped.is_some() {
+        let word = if m.on { "on" } else { "ignoring" };
+        out.push_str(&format!(" {word} ({})", labels(&m.labels)));
+    }
+    if let Some(word) = grouped {
+        out.push_str(&format!(" {word} ({})", labels(&m.include)));
+    }
+    match (m.fill_left, m.fill_right) {
+        (Some(l), Some(r)) if l.to_bits() == r.to_bits() => {
+            out.push_str(&format!(" fill ({})", format_number(l)))
+        }
+        (left, right) => {
+            for (word, value) in [("fill_left", left), ("fill_right", right)] {
+                if let Some(value) = value {
+                    out.push_str(&format!(" {word} ({})", format_number(value)));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// `sum by (a, b) `, or `sum` without grouping.
+fn aggregate_head(a: &Aggregate) -> String {
+    let op = a.op.as_str();
+    match (a.without, a.grouping.is_empty()) {
+        (true, _) => format!("{op} without ({}) ", labels(&a.grouping)),
+        (false, false) => format!("{op} by ({}) ", labels(&a.grouping)),
+        (false, true) => op.to_owned(),
+    }
+}
+
+fn labels(names: &[Arc<str>]) -> String {
+    let written: Vec<String> =
+        names.iter().map(|n| if is_plain_label_name(n) { n.to_string() } else { quote(n) }).collect();
+    written.join(", ")
+}

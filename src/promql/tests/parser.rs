@@ -1,0 +1,10 @@
+//! The parser and printer against random queries and against another implementation.
+
+#[path = "parser/crosscheck.rs"]
+mod crosscheck;
+#[path = "parser/generate.rs"]
+mod generate;
+#[path = "parser/properties.rs"]
+mod properties;
+#[path = "parser/scripts.rs"]
+mod scripts;
