@@ -1,8 +1,11 @@
 //! The commands, one file each.
 
 pub mod bench;
+pub mod block;
 pub mod check;
 pub mod dev;
+pub mod query;
+pub mod ring;
 pub mod run;
 pub mod when;
 

@@ -26,6 +26,12 @@ enum Command {
     #[command(subcommand)]
     Check(commands::check::Command),
     #[command(subcommand)]
+    Ring(commands::ring::Command),
+    #[command(subcommand)]
+    Query(commands::query::Command),
+    #[command(subcommand)]
+    Block(commands::block::Command),
+    #[command(subcommand)]
     Bench(commands::bench::Command),
 }
 
@@ -34,6 +40,9 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Dev(args) => commands::dev::run(&args),
         Command::Check(command) => commands::check::run(&command),
+        Command::Ring(command) => commands::ring::run(&command),
+        Command::Query(command) => commands::query::run(&command),
+        Command::Block(command) => commands::block::run(&command),
         Command::Bench(command) => commands::bench::run(&command),
     };
     match done {
