@@ -1,9 +1,14 @@
 //! PromQL parser and engine over a `Select` trait.
 
+mod annotations;
 pub mod ast;
 mod cancel;
 mod durations;
+mod engine;
+mod error;
+mod functions;
 mod lexer;
+mod options;
 mod parse_error;
 mod parser;
 mod printer;
@@ -15,6 +20,9 @@ pub use cancel::{Cancel, Stop};
 pub use durations::{
     DurationContext, DurationError, DurationLiteralError, format_duration, parse_duration, resolve_durations,
 };
+pub use engine::Engine;
+pub use error::QueryError;
+pub use options::{EngineOptions, QueryOptions};
 pub use parse_error::ParseError;
 pub use parser::{ParserOptions, parse, parse_selector};
 pub use printer::prettify;

@@ -1,0 +1,135 @@
+//! The query engine.
+//!
+//! A query is evaluated for all its steps at once. Every expression that is an instant vector becomes a
+//! [`stream`]: its labels are known at once, its columns (a value per step) are computed series by series when the
+//! expression above asks for them. Selectors read each series once; ranges slide over its columns. Aggregations take
+//! series as they come and keep only their groups. Binary operators between vectors hold both sides in memory.
+//!
+//! What is deliberately absent: a cache of results, and any state between queries.
+
+mod aggregate;
+mod binary;
+mod block;
+mod call;
+mod eval;
+mod histogram_calls;
+mod histogram_stats;
+mod info;
+mod label_calls;
+mod labels;
+mod query;
+pub(crate) mod range;
+mod result;
+pub(crate) mod row;
+mod scalar;
+mod selector;
+mod smoothed;
+mod steps;
+mod stream;
+
+pub(crate) use eval::Evaluator;
+use histogram_stats::Stats;
+use query::Query;
+use steps::Steps;
+
+use crate::ast::{Expr, ValueType};
+use crate::cancel::Cancel;
+use crate::durations::{DurationContext, resolve_durations};
+use crate::error::QueryError;
+use crate::options::{EngineOptions, QueryOptions};
+use crate::select::Select;
+use crate::value::{QueryResult, Value};
+
+/// Evaluates queries. Has settings and no state: cheap to make, and to share.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+impl Engine {
+    /// An engine with these settings.
+    pub fn new(options: EngineOptions) -> Self {
+        Self { options }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Evaluates `expr` at `t_ms` (milliseconds since the epoch).
+    ///
+    /// `text` is what `expr` was parsed from; notes in the result name lines and columns of it.
+    pub fn instant(
+        &self,
+        select: &dyn Select,
+        expr: &Expr,
+        text: &str,
+        t_ms: i64,
+        options: &QueryOptions,
+        cancel: &Cancel,
+    ) -> Result<QueryResult, QueryError> {
+        let expr = resolved(expr, DurationContext::default())?;
+        let options = self.options.with(options);
+        let cancel = cancel.with_timeout(options.timeout);
+        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0));
+        let steps = Steps::single(t_ms);
+        let value = Evaluator { query: &query, steps, stats: Stats::Off }.instant_result(&expr)?;
+        Ok(finish(&query, value, text))
+    }
+
+    /// Evaluates `expr` at `start_ms, start_ms + step_ms, ...` up to `end_ms` (inclusive, milliseconds since the epoch).
+    ///
+    /// `expr` must be an instant vector or a scalar. See [`Engine::instant`] for `text`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn range(
+        &self,
+        select: &dyn Select,
+        expr: &Expr,
+        text: &str,
+        (start_ms, end_ms): (i64, i64),
+        step_ms: i64,
+        options: &QueryOptions,
+        cancel: &Cancel,
+    ) -> Result<QueryResult, QueryError> {
+        if step_ms <= 0 {
+            return Err(QueryError::execution(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ));
+        }
+        if end_ms < start_ms {
+            return Err(QueryError::execution("end timestamp must not be before start time"));
+        }
+        let kind = expr.value_type();
+        if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
+            return Err(QueryError::execution(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                kind.document_name()
+            )));
+        }
+        let range_ms = end_ms.saturating_sub(start_ms);
+        let count = usize::try_from(range_ms / step_ms).unwrap_or(usize::MAX).saturating_add(1);
+        let options = self.options.with(options);
+        if count > options.steps_max {
+            return Err(QueryError::TooManySteps(options.steps_max));
+        }
+        let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
+        let cancel = cancel.with_timeout(options.timeout);
+        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms));
+        let steps = Steps { start: start_ms, step: step_ms, count };
+        let value = Evaluator { query: &query, steps, stats: Stats::Off }.range_result(&expr)?;
+        Ok(finish(&query, value, text))
+    }
+}
+
+/// The expression with all durations computed.
+fn resolved(expr: &Expr, context: DurationContext) -> Result<Expr, QueryError> {
+    let mut expr = expr.clone();
+    resolve_durations(&mut expr, context)?;
+    Ok(expr)
+}
+
+fn finish(query: &Query<'_>, value: Value, text: &str) -> QueryResult {
+    let (warnings, infos) = query.take_notes().render(text);
+    QueryResult { value, warnings, infos, stats: query.stats() }
+}

@@ -1,0 +1,196 @@
+//! `topk`, `bottomk`, `limitk`, `limit_ratio`: some of the elements, as they are.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashMap;
+use trireme_model::{Labels, format_float};
+use xxhash_rust::xxh64::Xxh64;
+
+use super::Groups;
+use crate::annotations as notes;
+use crate::ast::{Aggregate, AggregateOp};
+use crate::engine::block::Block;
+use crate::engine::eval::Evaluator;
+use crate::engine::query::Held;
+use crate::engine::row::{Cell, Row, Tag};
+use crate::engine::scalar::Scalar;
+use crate::engine::stream::Stream;
+use crate::error::QueryError;
+use crate::functions::sort::by_value;
+
+/// An element that is kept so far. The greatest is the one to be replaced first: the worst value, NaN before all
+/// others, and of equal ones the last.
+struct Kept {
+    value: f64,
+    series: usize,
+    top: bool,
+}
+
+impl Ord for Kept {
+    fn cmp(&self, other: &Self) -> Ordering {
+        by_value(self.value, other.value, self.top).then(self.series.cmp(&other.series))
+    }
+}
+
+impl PartialOrd for Kept {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Kept {}
+
+/// The part of [0, 1) that a label set falls to; the same label set always to the same.
+fn hash_ratio(labels: &Labels) -> f64 {
+    let mut hash = Xxh64::new(0);
+    for (name, value) in labels.iter() {
+        hash.update(name.as_bytes());
+        hash.update(b"\xff");
+        hash.update(value.as_bytes());
+        hash.update(b"\xff");
+    }
+    hash.digest() as f64 / u64::MAX as f64
+}
+
+impl<'q> Evaluator<'q> {
+    /// Checks that `k` is a number that can count; false if it is below 1 at all steps.
+    fn check_k(&self, param: &Scalar) -> Result<bool, QueryError> {
+        let (min, max, any_nan) = self.param_range(param);
+        if any_nan {
+            return Err(QueryError::execution("Parameter value is NaN"));
+        }
+        if min <= i64::MIN as f64 {
+            let min = format_float(min);
+            return Err(QueryError::execution(format!("Scalar value {min} underflows int64")));
+        }
+        if max >= i64::MAX as f64 {
+            let max = format_float(max);
+            return Err(QueryError::execution(format!("Scalar value {max} overflows int64")));
+        }
+        Ok(max >= 1.0)
+    }
+
+    pub(super) fn top(
+        &self,
+        a: &Aggregate,
+        stream: Stream<'q>,
+        param: &Scalar,
+    ) -> Result<Stream<'q>, QueryError> {
+        let steps = stream.steps;
+        if !self.check_k(param)? {
+            return Ok(Stream::empty(steps));
+        }
+        let top = a.op == AggregateOp::Topk;
+        let groups = Groups::new(a, &stream.metas);
+        let mut heaps: Vec<BinaryHeap<Kept>> = Vec::new();
+        heaps.resize_with(groups.len() * steps, BinaryHeap::new);
+        let mut held = Held::default();
+        stream.for_each(self.query, |series, row| {
+            let group = groups.of_series[series];
+            for (step, value) in row.floats() {
+                let k = param.at(step).max(0.0) as usize;
+                let heap = &mut heaps[group * steps + step];
+                let kept = Kept { value, series, top };
+                if heap.len() < k {
+                    held.hold(&self.query.budget, 1)?;
+                    heap.push(kept);
+                } else if let Some(mut worst) = heap.peek_mut()
+                    && kept < *worst
+                {
+                    *worst = kept;
+                }
+            }
+            if !row.has_floats_only() && (0..steps).any(|i| row.tag(i) == Tag::Histogram) {
+                self.query.note(notes::histogram_ignored_in_aggregation(a.op.as_str(), a.pos));
+            }
+            Ok(())
+        })?;
+        let mut out = Block::new(steps);
+        let mut row_of: HashMap<usize, usize> = HashMap::new();
+        for (cell, heap) in heaps.into_iter().enumerate() {
+            for kept in heap.into_sorted_vec() {
+                let at = *row_of.entry(kept.series).or_insert_with(|| {
+                    out.push(stream.metas[kept.series].clone(), Row::empty(steps));
+                    out.rows.len() - 1
+                });
+                out.rows[at].set_float(cell % steps, kept.value);
+            }
+        }
+        out.held.merge(held);
+        Ok(out.into_stream())
+    }
+
+    pub(super) fn limit(
+        &self,
+        a: &Aggregate,
+        stream: Stream<'q>,
+        param: &Scalar,
+    ) -> Result<Stream<'q>, QueryError> {
+        let steps = stream.steps;
+        if !self.check_k(param)? {
+            return Ok(Stream::empty(steps));
+        }
+        let groups = Groups::new(a, &stream.metas);
+        let mut counts = vec![0u64; groups.len() * steps];
+        let mut out = Block::new(steps);
+        stream.for_each(self.query, |series, row| {
+            let group = groups.of_series[series];
+            let mut any = false;
+            for step in 0..steps {
+                if matches!(row.cell(step), Cell::Empty) {
+                    continue;
+                }
+                let count = &mut counts[group * steps + step];
+                if *count < param.at(step).max(0.0) as u64 {
+                    *count += 1;
+                    any = true;
+                } else {
+                    row.clear(step);
+                }
+            }
+            if any {
+                out.held.hold(&self.query.budget, row.samples())?;
+                out.push(stream.metas[series].clone(), std::mem::take(row));
+            }
+            Ok(())
+        })?;
+        Ok(out.into_stream())
+    }
+
+    pub(super) fn limit_ratio(
+        &self,
+        a: &Aggregate,
+        stream: Stream<'q>,
+        param: Scalar,
+    ) -> Result<Stream<'q>, QueryError> {
+        let (min, max, any_nan) = self.param_range(&param);
+        if any_nan {
+            return Err(QueryError::execution("Ratio value is NaN"));
+        }
+        let pos = a.param.as_ref().map_or(a.pos, |p| p.pos());
+        if max > 1.0 {
+            self.query.note(notes::invalid_ratio(max, 1.0, pos));
+        }
+        if min < -1.0 {
+            self.query.note(notes::invalid_ratio(min, -1.0, pos));
+        }
+        let ratios: Vec<f64> = stream.metas.iter().map(|meta| hash_ratio(&meta.labels)).collect();
+        Ok(stream.map(move |series, row, _| {
+            for step in 0..row.steps() {
+                let (limit, ratio) = (param.at(step), ratios[series]);
+                let keep = if limit >= 0.0 { ratio < limit || limit >= 1.0 } else { ratio >= 1.0 + limit };
+                if !keep {
+                    row.clear(step);
+                }
+            }
+            Ok(())
+        }))
+    }
+}

@@ -1,0 +1,58 @@
+//! Which series of two vectors belong together.
+
+use hashbrown::HashMap;
+use trireme_model::{Labels, METRIC_NAME};
+
+use crate::ast::VectorMatching;
+use crate::engine::block::Block;
+
+/// Series of both sides that have the same match labels, by index.
+#[derive(Debug, Default)]
+pub(super) struct MatchGroup {
+    pub(super) left: Vec<usize>,
+    pub(super) right: Vec<usize>,
+}
+
+/// Sorts the series of both sides into groups, in order of first appearance.
+pub(super) fn groups(lhs: &Block, rhs: &Block, matching: &VectorMatching) -> Vec<MatchGroup> {
+    let mut groups: Vec<MatchGroup> = Vec::with_capacity(lhs.metas.len());
+    let mut by_labels: HashMap<Labels, usize> = HashMap::with_capacity(lhs.metas.len());
+    let key = MatchKey::new(matching);
+    let mut group_of = |labels: &Labels| {
+        let at = *by_labels.entry(key.of(labels)).or_insert(groups.len());
+        if at == groups.len() {
+            groups.push(MatchGroup::default());
+        }
+        at
+    };
+    let left: Vec<_> = lhs.metas.iter().map(|meta| group_of(&meta.labels)).collect();
+    let right: Vec<_> = rhs.metas.iter().map(|meta| group_of(&meta.labels)).collect();
+    for (series, at) in left.into_iter().enumerate() {
+        groups[at].left.push(series);
+    }
+    for (series, at) in right.into_iter().enumerate() {
+        groups[at].right.push(series);
+    }
+    groups
+}
+
+/// Takes the match labels out of label sets.
+pub(super) struct MatchKey<'a> {
+    names: Vec<&'a str>,
+    on: bool,
+}
+
+impl<'a> MatchKey<'a> {
+    pub(super) fn new(matching: &'a VectorMatching) -> Self {
+        let mut names: Vec<&str> = matching.labels.iter().map(AsRef::as_ref).collect();
+        if !matching.on {
+            names.push(METRIC_NAME);
+        }
+        Self { names, on: matching.on }
+    }
+
+    /// The labels that have to be equal.
+    pub(super) fn of(&self, labels: &Labels) -> Labels {
+        if self.on { labels.only(&self.names) } else { labels.without(&self.names) }
+    }
+}

@@ -1,0 +1,68 @@
+//! `label_replace` and `label_join`: they look at labels only.
+
+use trireme_model::{METRIC_NAME, Regexp};
+
+use super::call::string;
+use super::eval::Evaluator;
+use super::labels::is_valid_name;
+use super::row::Meta;
+use super::stream::Stream;
+use crate::ast::Call;
+use crate::error::QueryError;
+
+/// Sets a label; a metric name that was set on purpose stays.
+fn set(meta: &mut Meta, name: &str, value: &str) {
+    let mut builder = meta.labels.to_builder();
+    builder.set(name, value);
+    meta.labels = builder.finish();
+    if name == METRIC_NAME {
+        meta.drop_name = false;
+    }
+}
+
+impl<'q> Evaluator<'q> {
+    pub(super) fn label_replace(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
+        let texts = call.args[1..].iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let [to, replacement, from, pattern] = texts[..] else {
+            return Err(QueryError::Internal("BUG: label_replace lacks an argument".to_owned()));
+        };
+        let regexp = Regexp::new(pattern).map_err(|_| {
+            QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
+        })?;
+        if !is_valid_name(to) {
+            return Err(QueryError::execution(format!(
+                "invalid destination label name in label_replace(): {to}"
+            )));
+        }
+        let mut stream = self.first_vector(call)?;
+        for meta in &mut stream.metas {
+            let value = regexp.expand(meta.labels.get(from).unwrap_or(""), replacement);
+            if let Some(value) = value {
+                set(meta, to, &value);
+            }
+        }
+        stream.merge_equal_labels(self.query)
+    }
+
+    pub(super) fn label_join(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
+        let texts = call.args[1..].iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let [to, separator, from @ ..] = &texts[..] else {
+            return Err(QueryError::Internal("BUG: label_join lacks an argument".to_owned()));
+        };
+        if let Some(name) = from.iter().find(|name| !is_valid_name(name)) {
+            return Err(QueryError::execution(format!("invalid source label name in label_join(): {name}")));
+        }
+        if !is_valid_name(to) {
+            return Err(QueryError::execution(format!(
+                "invalid destination label name in label_join(): {to}"
+            )));
+        }
+        let mut stream = self.first_vector(call)?;
+        for meta in &mut stream.metas {
+            let values: Vec<_> = from.iter().map(|name| meta.labels.get(name).unwrap_or("")).collect();
+            let value = values.join(separator);
+            set(meta, to, &value);
+        }
+        stream.merge_equal_labels(self.query)
+    }
+}

@@ -1,0 +1,321 @@
+//! Functions over ranges: each series is read once, the range slides over its columns.
+
+use std::sync::Arc;
+
+use trireme_model::{Labels, ResetHint, is_stale};
+
+use super::Evaluator;
+use super::histogram_stats::Stats;
+use super::query::Query;
+use super::row::{Cell, Meta, Row, Tag};
+use super::scalar::Scalar;
+use super::steps::{Steps, TimeShift};
+use super::stream::{Rows, Stream, Worker};
+use crate::annotations as notes;
+use crate::ast::{Expr, MatrixSelector, PosRange, Subquery};
+use crate::error::QueryError;
+use crate::functions::Notice;
+use crate::functions::range::{RangeCall, RangeFunction};
+use crate::functions::window::Sliding;
+use crate::select::{Columns, SelectHints, SeriesRead};
+
+/// How samples outside the range take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extension {
+    /// They do not.
+    None,
+    /// The one before the left edge.
+    Anchored,
+    /// Those around both edges.
+    Smoothed,
+}
+
+/// A range vector: which series, and which range at which step.
+pub(crate) struct Range<'q> {
+    pub(crate) metas: Vec<Meta>,
+    source: Source<'q>,
+    pub(crate) shift: TimeShift,
+    /// Length of the range (ms).
+    pub(crate) range_ms: i64,
+    pub(crate) extension: Extension,
+    pub(crate) pos: PosRange,
+}
+
+enum Source<'q> {
+    Stored { series: Vec<Box<dyn SeriesRead>>, stats: Stats },
+    Computed { rows: Arc<dyn Rows + 'q>, steps: Steps },
+}
+
+impl<'q> Range<'q> {
+    /// Reads the samples of a series that any of `steps` needs; stale markers left out.
+    pub(crate) fn read(
+        &self,
+        query: &Query<'_>,
+        steps: &Steps,
+        series: usize,
+        worker: &mut Worker,
+        columns: &mut Columns,
+    ) -> Result<(), QueryError> {
+        match &self.source {
+            Source::Stored { series: stored, stats } => {
+                let (from, to) = self.bounds(steps, query.options.lookback_ms);
+                stored[series].read(from, to, columns)?;
+                query.count_samples(columns.len() as u64, 0);
+                stats.apply(columns);
+                drop_stale(columns);
+                if !query.options.start_timestamps {
+                    columns.float_st.clear();
+                }
+            }
+            Source::Computed { rows, steps } => {
+                let mut row = worker.take_row(steps.count);
+                rows.fill(series, worker, &mut row)?;
+                for step in 0..steps.count {
+                    match row.cell(step) {
+                        Cell::Empty => {}
+                        Cell::Float(v) => columns.push_float(steps.time(step), v),
+                        Cell::Histogram(h) => columns.push_histogram(steps.time(step), 0, without_hint(h)),
+                    }
+                }
+                worker.give_row(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// First and last time of which samples are needed (ms, inclusive).
+    fn bounds(&self, steps: &Steps, lookback: i64) -> (i64, i64) {
+        range_bounds(&self.shift, steps, self.range_ms, self.extension, lookback)
+    }
+}
+
+fn range_bounds(
+    shift: &TimeShift,
+    steps: &Steps,
+    range_ms: i64,
+    extension: Extension,
+    lookback: i64,
+) -> (i64, i64) {
+    let (first, last) = shift.bounds(steps);
+    let from = first.saturating_sub(range_ms).saturating_add(1);
+    match extension {
+        Extension::None => (from, last),
+        Extension::Anchored => (from.saturating_sub(lookback), last),
+        Extension::Smoothed => (from.saturating_sub(lookback), last.saturating_add(lookback)),
+    }
+}
+
+/// Removes stale markers.
+pub(crate) fn drop_stale(columns: &mut Columns) {
+    if columns.float_v.iter().any(|v| is_stale(*v)) {
+        let mut kept = 0;
+        for at in 0..columns.float_v.len() {
+            if is_stale(columns.float_v[at]) {
+                continue;
+            }
+            columns.float_t[kept] = columns.float_t[at];
+            columns.float_v[kept] = columns.float_v[at];
+            if !columns.float_st.is_empty() {
+                columns.float_st[kept] = columns.float_st[at];
+            }
+            kept += 1;
+        }
+        columns.float_t.truncate(kept);
+        columns.float_v.truncate(kept);
+        columns.float_st.truncate(kept);
+    }
+    columns.histograms.retain(|p| !is_stale(p.h.sum));
+}
+
+/// A subquery may leave out the sample that was a reset, or give it twice, so that hints mean nothing any more.
+fn without_hint(h: &Arc<trireme_model::FloatHistogram>) -> Arc<trireme_model::FloatHistogram> {
+    match h.reset_hint {
+        ResetHint::Unknown | ResetHint::Gauge => Arc::clone(h),
+        ResetHint::Reset | ResetHint::NotReset => {
+            let mut h = (**h).clone();
+            h.reset_hint = ResetHint::Unknown;
+            Arc::new(h)
+        }
+    }
+}
+
+/// A function applied to a range vector.
+struct RangeRows<'q> {
+    query: &'q Query<'q>,
+    range: Range<'q>,
+    steps: Steps,
+    function: RangeFunction,
+    /// The other arguments, in order.
+    scalars: Vec<Scalar>,
+    /// Where the first argument stands.
+    pos: PosRange,
+    /// `rate` and `increase` look whether the metric looks like a counter.
+    wants_counter: bool,
+}
+
+impl Rows for RangeRows<'_> {
+    fn fill(&self, series: usize, worker: &mut Worker, row: &mut Row) -> Result<(), QueryError> {
+        let mut columns = worker.take_columns();
+        self.range.read(self.query, &self.steps, series, worker, &mut columns)?;
+        let labels = &self.range.metas[series].labels;
+        let lookback = self.query.options.lookback_ms;
+        let (before, after) = match self.range.extension {
+            Extension::None => (0, 0),
+            Extension::Anchored => (lookback, 0),
+            Extension::Smoothed => (lookback, lookback),
+        };
+        let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
+        let mut sliding = Sliding::default();
+        let mut scalars = [0.0; 2];
+        let mut total = 0;
+        let mut scratch = std::mem::take(&mut worker.floats);
+        for step in 0..self.steps.count {
+            let eval_t = self.steps.time(step);
+            let end = self.range.shift.apply(eval_t);
+            let start = end.saturating_sub(self.range.range_ms);
+            let window = sliding.advance(&columns, start.saturating_sub(before), end.saturating_add(after));
+            if window.is_empty() {
+                continue;
+            }
+            let size = window.len();
+            total += size as u64;
+            self.query.budget.check(size)?;
+            for (into, scalar) in scalars.iter_mut().zip(&self.scalars) {
+                *into = scalar.at(step);
+            }
+            let mut call = RangeCall {
+                window,
+                start,
+                end,
+                eval_t,
+                range_ms: self.range.range_ms,
+                extension: self.range.extension,
+                scalars,
+                may_reset,
+                notice: Notice { labels, pos: self.pos, notes: &mut worker.notes },
+                scratch: &mut scratch,
+                start_timestamps: self.query.options.start_timestamps,
+            };
+            if let Some(out) = (self.function)(&mut call)? {
+                row.set(step, out);
+            }
+        }
+        worker.floats = scratch;
+        self.query.count_samples(0, total);
+        worker.give_columns(columns);
+        if self.wants_counter {
+            self.note_if_no_counter(labels, row, worker);
+        }
+        Ok(())
+    }
+}
+
+impl RangeRows<'_> {
+    fn note_if_no_counter(&self, labels: &Labels, row: &Row, worker: &mut Worker) {
+        let name = labels.metric_name();
+        let counts = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+        let by_label = self.query.options.type_and_unit_labels;
+        if name.is_empty() || (!by_label && counts) || !(0..row.steps()).any(|i| row.tag(i) == Tag::Float) {
+            return;
+        }
+        if !by_label {
+            worker.notes.add(notes::possible_non_counter(name, self.pos));
+            return;
+        }
+        let kind = labels.get("__type__").unwrap_or("");
+        if kind != "counter" && kind != "histogram" {
+            worker.notes.add(notes::possible_non_counter_label(name, kind, self.pos));
+        }
+    }
+}
+
+impl<'q> Evaluator<'q> {
+    /// The range vector that a selector or subquery stands for.
+    pub(crate) fn range(&self, expr: &'q Expr, hints: SelectHints) -> Result<Range<'q>, QueryError> {
+        match expr.unwrap_parens() {
+            Expr::Matrix(m) => self.stored_range(m, hints),
+            Expr::Subquery(s) => self.computed_range(s),
+            _ => Err(QueryError::Internal("a range vector was expected".to_owned())),
+        }
+    }
+
+    fn stored_range(&self, m: &MatrixSelector, mut hints: SelectHints) -> Result<Range<'q>, QueryError> {
+        let selector = &m.selector;
+        let extension = match (selector.anchored, selector.smoothed) {
+            (true, _) => Extension::Anchored,
+            (_, true) => Extension::Smoothed,
+            _ => Extension::None,
+        };
+        let shift = self.shift(selector.at, selector.offset.ms);
+        let lookback = self.query.options.lookback_ms;
+        let (from, to) = range_bounds(&shift, &self.steps, m.range.ms, extension, lookback);
+        hints.range_ms = m.range.ms;
+        let series = self.select(&selector.matchers, from, to, hints)?;
+        Ok(Range {
+            metas: super::selector::metas_of(&series),
+            source: Source::Stored { series, stats: self.stats },
+            shift,
+            range_ms: m.range.ms,
+            extension,
+            pos: m.pos,
+        })
+    }
+
+    fn computed_range(&self, s: &'q Subquery) -> Result<Range<'q>, QueryError> {
+        let shift = self.shift(s.at, s.offset.ms);
+        let step = s.step.as_ref().map_or(self.query.options.subquery_step_ms, |step| step.ms).max(1);
+        let (first, last) = shift.bounds(&self.steps);
+        // Steps are multiples of the resolution: the first after the left edge, the last not after the right one.
+        let after = first.saturating_sub(s.range.ms);
+        let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
+        let range = |metas, source| Range {
+            metas,
+            source,
+            shift,
+            range_ms: s.range.ms,
+            extension: Extension::None,
+            pos: s.pos,
+        };
+        if start > last {
+            let nothing = Source::Stored { series: Vec::new(), stats: Stats::Off };
+            return Ok(range(Vec::new(), nothing));
+        }
+        let count = usize::try_from((last - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+        if count > self.query.options.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        let steps = Steps { start, step, count };
+        // Resets are to be found by the buckets, of which a subquery may skip the telling sample.
+        let inner = Evaluator { query: self.query, steps, stats: Stats::Never };
+        let stream = inner.vector_or_scalar(&s.expr)?;
+        let (metas, rows) = stream.into_parts();
+        Ok(range(metas, Source::Computed { rows, steps }))
+    }
+
+    /// Applies a function to a range vector.
+    pub(crate) fn range_function(
+        &self,
+        range: Range<'q>,
+        name: &str,
+        function: RangeFunction,
+        scalars: Vec<Scalar>,
+        pos: PosRange,
+    ) -> Result<Stream<'q>, QueryError> {
+        let metas = range.metas.clone();
+        let rows = RangeRows {
+            query: self.query,
+            range,
+            steps: self.steps,
+            function,
+            scalars,
+            pos,
+            wants_counter: matches!(name, "rate" | "increase"),
+        };
+        let stream = Stream::new(metas, self.steps.count, Box::new(rows));
+        if matches!(name, "last_over_time" | "first_over_time") {
+            Ok(stream)
+        } else {
+            stream.drop_names(self.query)
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Smoothed instant selectors: values between samples are interpolated, also from samples after the step.
+
+use std::sync::Arc;
+
+use trireme_model::ResetHint;
+
+use super::Evaluator;
+use super::histogram_stats::Stats;
+use super::query::Query;
+use super::row::{Out, Row};
+use super::selector::metas_of;
+use super::steps::{Steps, TimeShift};
+use super::stream::{Rows, Stream, Worker};
+use crate::annotations as notes;
+use crate::ast::{PosRange, VectorSelector};
+use crate::error::QueryError;
+use crate::functions::extended::{interpolate, interpolate_histograms};
+use crate::functions::window::Window;
+use crate::functions::{Notice, window::Sliding};
+use crate::select::{SelectHints, SeriesRead};
+
+struct SmoothedRows<'q> {
+    query: &'q Query<'q>,
+    series: Vec<Box<dyn SeriesRead>>,
+    steps: Steps,
+    shift: TimeShift,
+    pos: PosRange,
+    stats: Stats,
+}
+
+impl Rows for SmoothedRows<'_> {
+    fn fill(&self, series: usize, worker: &mut Worker, row: &mut Row) -> Result<(), QueryError> {
+        let lookback = self.query.options.lookback_ms;
+        let (first, last) = self.shift.bounds(&self.steps);
+        let mut columns = worker.take_columns();
+        let source = &self.series[series];
+        source.read(first.saturating_sub(lookback - 1), last.saturating_add(lookback), &mut columns)?;
+        self.stats.apply(&mut columns);
+        super::range::drop_stale(&mut columns);
+        let mut sliding = Sliding::default();
+        let mut total = 0;
+        for step in 0..self.steps.count {
+            let t = self.shift.apply(self.steps.time(step));
+            let window = sliding.advance(&columns, t.saturating_sub(lookback), t.saturating_add(lookback));
+            total += window.len() as u64;
+            self.query.budget.check(window.len())?;
+            let mut notice = Notice { labels: source.labels(), pos: self.pos, notes: &mut worker.notes };
+            if let Some(out) = value_at(&window, t, &mut notice) {
+                row.set(step, out);
+            }
+        }
+        self.query.count_samples(columns.len() as u64, total);
+        worker.give_columns(columns);
+        Ok(())
+    }
+}
+
+fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out> {
+    if !window.t.is_empty() && !window.h.is_empty() {
+        notice.add(notes::mixed_floats_histograms);
+        return None;
+    }
+    if window.h.is_empty() {
+        let next = window.t.partition_point(|x| *x < t);
+        if window.t.get(next) == Some(&t) {
+            return Some(Out::Float(window.v[next]));
+        }
+        let prev = next.checked_sub(1)?;
+        let Some(next_t) = window.t.get(next) else { return Some(Out::Float(window.v[prev])) };
+        let (a, b) = ((window.t[prev], window.v[prev]), (*next_t, window.v[next]));
+        return Some(Out::Float(interpolate(a, b, t, false)));
+    }
+    let next = window.h.partition_point(|p| p.t < t);
+    let exact = window.h.get(next).filter(|p| p.t == t);
+    if let Some(point) = exact {
+        return Some(Out::Histogram(Arc::clone(&point.h)));
+    }
+    let prev = &window.h[next.checked_sub(1)?];
+    let Some(next) = window.h.get(next) else {
+        // The hint is about two samples in a row, which a value carried on is not.
+        let mut carried = (*prev.h).clone();
+        carried.reset_hint = ResetHint::Unknown;
+        return Some(Out::histogram(carried));
+    };
+    let is_counter = prev.h.reset_hint != ResetHint::Gauge || next.h.reset_hint != ResetHint::Gauge;
+    interpolate_histograms(prev, next, t, is_counter, notice).map(Out::histogram)
+}
+
+impl<'q> Evaluator<'q> {
+    /// A smoothed instant selector.
+    pub(crate) fn smoothed_selector(
+        &self,
+        selector: &VectorSelector,
+        hints: SelectHints,
+    ) -> Result<Stream<'q>, QueryError> {
+        let lookback = self.query.options.lookback_ms;
+        let shift = self.shift(selector.at, selector.offset.ms);
+        let (first, last) = shift.bounds(&self.steps);
+        let from = first.saturating_sub(lookback - 1);
+        let series = self.select(&selector.matchers, from, last.saturating_add(lookback), hints)?;
+        let metas = metas_of(&series);
+        let rows = SmoothedRows {
+            query: self.query,
+            series,
+            steps: self.steps,
+            shift,
+            pos: selector.pos,
+            stats: self.stats,
+        };
+        Ok(Stream::new(metas, self.steps.count, Box::new(rows)))
+    }
+}

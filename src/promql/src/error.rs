@@ -1,0 +1,81 @@
+//! Why a query has no result.
+
+use trireme_base::ErrorKind;
+
+use crate::cancel::Stop;
+use crate::durations::DurationError;
+use crate::select::SelectError;
+
+/// Why a query has no result; the texts are those of Prometheus.
+#[derive(Debug, thiserror::Error, Clone, PartialEq)]
+pub enum QueryError {
+    /// The text is not PromQL.
+    #[error("{0}")]
+    Parse(String),
+    /// The deadline passed.
+    #[error("query timed out in query execution")]
+    Timeout,
+    /// The caller went away.
+    #[error("query was canceled in query execution")]
+    Canceled,
+    /// More samples than the limit would be in memory at once.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// More steps than the limit.
+    #[error(
+        "exceeded maximum resolution of {0} points per timeseries. Try decreasing the query resolution (?step=XX)"
+    )]
+    TooManySteps(usize),
+    /// The expression cannot be evaluated over this data.
+    #[error("{0}")]
+    Execution(String),
+    /// Storage failed.
+    #[error("expanding series: {0}")]
+    Storage(SelectError),
+    /// A defect of the engine.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl QueryError {
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Parse(_) | Self::TooManySteps(_) | Self::Execution(_) => ErrorKind::Invalid,
+            Self::Timeout => ErrorKind::Timeout,
+            Self::Canceled => ErrorKind::Cancelled,
+            Self::TooManySamples => ErrorKind::TooLarge,
+            Self::Storage(e) => e.kind(),
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// An [`QueryError::Execution`] with this text.
+    pub(crate) fn execution(text: impl Into<String>) -> Self {
+        Self::Execution(text.into())
+    }
+}
+
+impl From<Stop> for QueryError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Canceled => Self::Canceled,
+            Stop::TimedOut => Self::Timeout,
+        }
+    }
+}
+
+impl From<SelectError> for QueryError {
+    fn from(e: SelectError) -> Self {
+        match e {
+            SelectError::Stopped(stop) => stop.into(),
+            other => Self::Storage(other),
+        }
+    }
+}
+
+impl From<DurationError> for QueryError {
+    fn from(e: DurationError) -> Self {
+        Self::Execution(e.to_string())
+    }
+}

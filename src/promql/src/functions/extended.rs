@@ -1,0 +1,190 @@
+//! `rate`, `increase` and `delta` over anchored and smoothed ranges: no extrapolation, the samples around the edges
+//! say what happened up to them.
+
+use std::borrow::Cow;
+
+use trireme_model::{FloatHistogram, ResetHint};
+
+use super::Notice;
+use super::range::RangeCall;
+use super::rate::{Kind, add_noted, sub_noted};
+use crate::annotations as notes;
+use crate::engine::range::Extension;
+use crate::select::HistogramPoint;
+
+/// The value at `t` on the line between two points; a counter that fell is taken to have restarted from 0.
+pub(crate) fn interpolate(a: (i64, f64), b: (i64, f64), t: i64, counter: bool) -> f64 {
+    let from = if counter && b.1 < a.1 { 0.0 } else { a.1 };
+    from + (b.1 - from) * (t - a.0) as f64 / (b.0 - a.0) as f64
+}
+
+/// The histogram at `t` between two points; a counter that was reset is taken to have restarted empty.
+pub(crate) fn interpolate_histograms(
+    a: &HistogramPoint,
+    b: &HistogramPoint,
+    t: i64,
+    counter: bool,
+    notice: &mut Notice<'_>,
+) -> Option<FloatHistogram> {
+    if t == a.t {
+        return Some((*a.h).clone());
+    }
+    let mut out = (*b.h).clone();
+    if t == b.t {
+        return Some(out);
+    }
+    let fraction = (t - a.t) as f64 / (b.t - a.t) as f64;
+    if counter && b.h.detect_reset(&a.h) {
+        out.mul(fraction);
+        return Some(out);
+    }
+    sub_noted(&mut out, &a.h, notice)?;
+    out.mul(fraction);
+    add_noted(&mut out, &a.h, notice)?;
+    Some(out)
+}
+
+/// First and last sample that take part, by index; `None` if there is nothing in the range.
+fn bounds(call: &RangeCall<'_>, t: impl Fn(usize) -> i64, len: usize) -> Option<(usize, usize)> {
+    let smoothed = call.extension == Extension::Smoothed;
+    let below = |limit: usize, f: &dyn Fn(i64) -> bool| (0..limit).position(|i| f(t(i))).unwrap_or(limit);
+    let first = below(len - 1, &|x| x > call.start).saturating_sub(1);
+    let last = if smoothed { below(len - 1, &|x| x >= call.end) } else { len - 1 };
+    let nothing = t(last) <= call.start || (smoothed && t(first) > call.end);
+    (!nothing).then_some((first, last))
+}
+
+pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
+    let (t, v) = (call.window.t, call.window.v);
+    let (mut first, last) = bounds(call, |i| t[i], t.len())?;
+    let smoothed = call.extension == Extension::Smoothed;
+    let (left, right) = edge_values(call, first, last, kind.counter);
+    let mut result = right - left;
+    if kind.counter {
+        // Resets at the edges are already in the interpolated values.
+        if t[first] <= call.start {
+            first += 1;
+        }
+        let end = if t[last] >= call.end { last } else { last + 1 };
+        let mut prev = left;
+        for value in v.get(first..end).unwrap_or(&[]).iter().chain([&right]) {
+            if *value < prev {
+                result += prev;
+            }
+            prev = *value;
+        }
+    }
+    debug_assert!(smoothed || call.extension == Extension::Anchored);
+    Some(if kind.per_second { result / call.range_s() } else { result })
+}
+
+/// Values at the left and right edge.
+fn edge_values(call: &RangeCall<'_>, first: usize, last: usize, counter: bool) -> (f64, f64) {
+    let (t, v) = (call.window.t, call.window.v);
+    let point = |i: usize| (t[i], v[i]);
+    let smoothed = call.extension == Extension::Smoothed;
+    let left = match t.get(first + 1) {
+        Some(_) if smoothed && t[first] < call.start => {
+            interpolate(point(first), point(first + 1), call.start, counter)
+        }
+        _ => v[first],
+    };
+    let right = if smoothed && last > 0 && t[last] > call.end {
+        interpolate(point(last - 1), point(last), call.end, counter)
+    } else {
+        v[last]
+    };
+    (left, right)
+}
+
+/// The samples of an anchored or smoothed range selector that stands alone: edge values and what is between.
+pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
+    let (t, v) = (call.window.t, call.window.v);
+    if t.is_empty() {
+        return Vec::new();
+    }
+    let Some((first, last)) = bounds(call, |i| t[i], t.len()) else { return Vec::new() };
+    let (left, right) = edge_values(call, first, last, false);
+    let inside = t.iter().zip(v).filter(|(t, _)| **t > call.start && **t < call.end).map(|(t, v)| (*t, *v));
+    std::iter::once((call.start, left)).chain(inside).chain([(call.end, right)]).collect()
+}
+
+pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
+    let points = call.window.h;
+    let (first, last) = bounds(call, |i| points[i].t, points.len())?;
+    let custom = points[first].h.uses_custom_buckets();
+    for point in &points[first..=last] {
+        if point.h.uses_custom_buckets() != custom {
+            call.notice.add(notes::mixed_exponential_custom);
+            return None;
+        }
+        if kind.counter && point.h.reset_hint == ResetHint::Gauge {
+            call.notice.add(notes::not_counter);
+        }
+    }
+    let smoothed = call.extension == Extension::Smoothed;
+    let left = if smoothed && points[first].t < call.start && first + 1 < points.len() {
+        let (a, b) = (&points[first], &points[first + 1]);
+        interpolate_histograms(a, b, call.start, kind.counter, &mut call.notice)?
+    } else {
+        (*points[first].h).clone()
+    };
+    let right = if smoothed && last > 0 && points[last].t > call.end {
+        let (a, b) = (&points[last - 1], &points[last]);
+        interpolate_histograms(a, b, call.end, kind.counter, &mut call.notice)?
+    } else {
+        (*points[last].h).clone()
+    };
+    if !kind.counter && (left.reset_hint != ResetHint::Gauge || right.reset_hint != ResetHint::Gauge) {
+        call.notice.add(notes::not_gauge);
+    }
+    let mut result = right.clone();
+    sub_noted(&mut result, &left, &mut call.notice)?;
+    if kind.counter {
+        for lost in lost_at_resets(call, first, last, &left, &right) {
+            add_noted(&mut result, &lost, &mut call.notice)?;
+        }
+    }
+    if kind.per_second {
+        result.div(call.range_s());
+    }
+    result.reset_hint = ResetHint::Gauge;
+    result.compact();
+    Some(result)
+}
+
+/// The counters as they were before each reset inside the range.
+fn lost_at_resets<'a>(
+    call: &RangeCall<'a>,
+    first: usize,
+    last: usize,
+    left: &'a FloatHistogram,
+    right: &FloatHistogram,
+) -> Vec<Cow<'a, FloatHistogram>> {
+    let points = call.window.h;
+    let smoothed = call.extension == Extension::Smoothed;
+    let (mut prev, mut from) = (left, first + 1);
+    if smoothed
+        && points[first].t < call.start
+        && points.get(first + 1).is_some_and(|next| next.h.detect_reset(&points[first].h))
+    {
+        // The interpolation at the left edge has dealt with this reset.
+        prev = &points[first + 1].h;
+        from += 1;
+    }
+    // The last sample is there as `right`, which carries its hint: it must not be compared with itself.
+    if from > last {
+        return Vec::new();
+    }
+    let mut lost = Vec::new();
+    for point in &points[from..last] {
+        if point.h.detect_reset(prev) {
+            lost.push(Cow::Borrowed(prev));
+        }
+        prev = &point.h;
+    }
+    if right.detect_reset(prev) {
+        lost.push(Cow::Borrowed(prev));
+    }
+    lost
+}

@@ -1,0 +1,79 @@
+//! The samples of a range at one step, and how the range slides over the columns of a series.
+
+use crate::select::{Columns, HistogramPoint};
+
+/// Samples of one series in a range, oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window<'a> {
+    /// Timestamps of the floats (ms).
+    pub(crate) t: &'a [i64],
+    /// Values of the floats.
+    pub(crate) v: &'a [f64],
+    /// Start timestamps of the floats (ms): one for each float, or none at all.
+    pub(crate) st: &'a [i64],
+    /// Histograms.
+    pub(crate) h: &'a [HistogramPoint],
+}
+
+impl Window<'_> {
+    /// Number of samples, histograms by their weight.
+    pub(crate) fn len(&self) -> usize {
+        self.t.len() + self.h.iter().map(|p| p.h.size_in_samples()).sum::<usize>()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.t.is_empty() && self.h.is_empty()
+    }
+}
+
+/// Where a window that only moves forward begins and ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sliding {
+    floats: (usize, usize),
+    histograms: (usize, usize),
+}
+
+impl Sliding {
+    /// Moves on to the samples of `(after, until]`; neither may be before that of the last call.
+    #[inline]
+    pub(crate) fn advance<'a>(&mut self, columns: &'a Columns, after: i64, until: i64) -> Window<'a> {
+        let (first, end) = &mut self.floats;
+        while columns.float_t.get(*end).is_some_and(|t| *t <= until) {
+            *end += 1;
+        }
+        while *first < *end && columns.float_t[*first] <= after {
+            *first += 1;
+        }
+        let floats = *first..*end;
+        let (first, end) = &mut self.histograms;
+        while columns.histograms.get(*end).is_some_and(|p| p.t <= until) {
+            *end += 1;
+        }
+        while *first < *end && columns.histograms[*first].t <= after {
+            *first += 1;
+        }
+        Window {
+            t: &columns.float_t[floats.clone()],
+            v: &columns.float_v[floats.clone()],
+            st: columns.float_st.get(floats).unwrap_or(&[]),
+            h: &columns.histograms[*first..*end],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_open_on_the_left() {
+        let mut columns = Columns::default();
+        for t in [0, 10, 20, 30] {
+            columns.push_float(t, t as f64);
+        }
+        let mut sliding = Sliding::default();
+        assert_eq!(sliding.advance(&columns, 0, 20).t, [10, 20]);
+        assert_eq!(sliding.advance(&columns, 10, 30).t, [20, 30]);
+        assert!(sliding.advance(&columns, 40, 60).is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! Settings of the engine and of one query.
+
+use std::time::Duration;
+
+/// Settings of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// How far an instant selector looks back for a sample (ms, exclusive).
+    pub lookback_ms: i64,
+    /// Most samples that a query may hold in memory.
+    pub samples_max: usize,
+    /// Most steps of a range query.
+    pub steps_max: usize,
+    /// How long a query may take; needs a [`Cancel`](crate::Cancel) with a clock.
+    pub timeout: Duration,
+    /// Resolution of subqueries without one (ms).
+    pub subquery_step_ms: i64,
+    /// Metric names are removed when the query is done, not by each function.
+    pub delayed_name_removal: bool,
+    /// Start timestamps take part in `rate`, `irate`, `increase` and `resets`, and `start_timestamp` works.
+    pub start_timestamps: bool,
+    /// `rate` and `increase` look at the label `__type__` instead of the metric name's suffix.
+    pub type_and_unit_labels: bool,
+    /// Threads that one query may use.
+    pub threads: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback_ms: 5 * 60 * 1000,
+            samples_max: 50_000_000,
+            steps_max: 11_000,
+            timeout: Duration::from_secs(120),
+            subquery_step_ms: 60 * 1000,
+            delayed_name_removal: false,
+            start_timestamps: false,
+            type_and_unit_labels: false,
+            threads: 1,
+        }
+    }
+}
+
+/// What one query may set differently; `None` means as the engine does it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// See [`EngineOptions::lookback_ms`].
+    pub lookback_ms: Option<i64>,
+    /// See [`EngineOptions::samples_max`]; only a lower value counts.
+    pub samples_max: Option<usize>,
+    /// See [`EngineOptions::timeout`]; only a lower value counts.
+    pub timeout: Option<Duration>,
+    /// See [`EngineOptions::threads`].
+    pub threads: Option<usize>,
+}
+
+impl EngineOptions {
+    /// These settings with what the query sets.
+    pub(crate) fn with(&self, query: &QueryOptions) -> Self {
+        let mut out = self.clone();
+        if let Some(lookback_ms) = query.lookback_ms.filter(|ms| *ms > 0) {
+            out.lookback_ms = lookback_ms;
+        }
+        out.samples_max = query.samples_max.map_or(out.samples_max, |n| n.min(out.samples_max));
+        out.timeout = query.timeout.map_or(out.timeout, |t| t.min(out.timeout));
+        out.threads = query.threads.unwrap_or(out.threads).max(1);
+        out
+    }
+}
