@@ -3,7 +3,7 @@
 //! Every receiver writes what it accepts to a log of its own, a *stream*, and the replicas of a group exchange their
 //! streams. There is no leader. Nothing in this crate touches a socket, a file, a clock or a runtime: time comes in as a
 //! `Duration` since some fixed point, and what has to be done goes out as a list, so that a simulation runs thousands of
-//! schedules with crashes, partitions and lost fsyncs in seconds (`tests/simulation.rs`).
+//! schedules with crashes, partitions and lost fsyncs in seconds (`tests/simulation`).
 //!
 //! | module | holds | one per |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Two halves of the protocol are tested by hand-fed frames; whole conversations are in `tests/simulation.rs`.
+//! Two halves of the protocol are tested by hand-fed frames; whole conversations are in `tests/simulation`.
 
 mod inbound;
 mod outbound;
