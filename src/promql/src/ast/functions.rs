@@ -51,7 +51,7 @@ pub struct Function {
     pub return_type: ValueType,
     /// True if it needs the experimental switch.
     pub experimental: bool,
-    /// True if the result depends on the evaluation time even when every selector in the arguments is pinned
+    /// True if the result depends on the times of the query even when every selector in the arguments is pinned
     /// with `@`.
     pub time_dependent: bool,
 }
@@ -125,7 +125,7 @@ pub static FUNCTIONS: [Function; 90] = [
     sig("delta", &[Matrix], Vector),
     sig("deriv", &[Matrix], Vector),
     sig("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector).experimental(),
-    sig("end", &[], Scalar).experimental(),
+    sig("end", &[], Scalar).experimental().time_dependent(),
     sig("exp", &[Vector], Vector),
     sig("first_over_time", &[Matrix], Vector),
     sig("floor", &[Vector], Vector),
@@ -160,7 +160,7 @@ pub static FUNCTIONS: [Function; 90] = [
     sig("present_over_time", &[Matrix], Vector),
     sig("quantile_over_time", &[Scalar, Matrix], Vector),
     sig("rad", &[Vector], Vector),
-    sig("range", &[], Scalar).experimental(),
+    sig("range", &[], Scalar).experimental().time_dependent(),
     sig("rate", &[Matrix], Vector),
     sig("resets", &[Matrix], Vector),
     sig("round", &[Vector, Scalar], Vector).variadic(1),
@@ -173,11 +173,11 @@ pub static FUNCTIONS: [Function; 90] = [
     sig("sort_by_label_desc", &[Vector, String], Vector).variadic(-1).experimental(),
     sig("sort_desc", &[Vector], Vector),
     sig("sqrt", &[Vector], Vector),
-    sig("start", &[], Scalar).experimental(),
+    sig("start", &[], Scalar).experimental().time_dependent(),
     sig("start_timestamp", &[Vector], Vector).experimental(),
     sig("stddev_over_time", &[Matrix], Vector),
     sig("stdvar_over_time", &[Matrix], Vector),
-    sig("step", &[], Scalar).experimental(),
+    sig("step", &[], Scalar).experimental().time_dependent(),
     sig("sum_over_time", &[Matrix], Vector),
     sig("tan", &[Vector], Vector),
     sig("tanh", &[Vector], Vector),

@@ -56,14 +56,8 @@ impl<'q> Evaluator<'q> {
         };
         let block = self.vector(vector, hints(call.func.name))?.collect(self.query)?;
         self.note_invalid_quantiles(call, &wanted);
-        let mut families = Histograms {
-            evaluator: self,
-            block,
-            wanted,
-            pos: args[0].pos(),
-            vector_pos: vector.pos(),
-            notes: Notes::default(),
-        };
+        let mut families =
+            Histograms { evaluator: self, block, wanted, pos: vector.pos(), notes: Notes::default() };
         let out = families.compute()?;
         self.query.merge_notes(families.notes);
         Ok(out.merge_equal_labels()?.into_stream())
@@ -88,9 +82,8 @@ struct Histograms<'a, 'q> {
     evaluator: &'a Evaluator<'q>,
     block: Block,
     wanted: Wanted<'q>,
-    /// Where the first argument stands, which notes about native histograms name.
+    /// Where the vector stands.
     pos: PosRange,
-    vector_pos: PosRange,
     notes: Notes,
 }
 
@@ -125,7 +118,7 @@ impl Histograms<'_, '_> {
                     families[at].buckets.push((bound, series));
                 }
                 None => {
-                    let note = notes::bad_bucket_label(meta.labels.metric_name(), text, self.vector_pos);
+                    let note = notes::bad_bucket_label(meta.labels.metric_name(), text, self.pos);
                     self.notes.add(note);
                 }
             }
@@ -155,7 +148,7 @@ impl Histograms<'_, '_> {
                     (None, true) => {}
                     (Some(_), false) => {
                         let name = family.labels.metric_name();
-                        self.notes.add(notes::mixed_classic_native(name, self.vector_pos));
+                        self.notes.add(notes::mixed_classic_native(name, self.pos));
                     }
                     (Some(series), true) => self.native(&family.labels, series, step, &mut rows)?,
                     (None, false) => self.classic(&family.labels, &mut buckets, step, &mut rows)?,
@@ -201,7 +194,7 @@ impl Histograms<'_, '_> {
         let evaluator = self.evaluator;
         // Without delayed removal the name is gone by now, as the classic buckets' one is no name to show.
         let name = if evaluator.query.options.delayed_name_removal { labels.metric_name() } else { "" };
-        let (pos, t) = (self.vector_pos, evaluator.steps.time(step));
+        let (pos, t) = (self.pos, evaluator.steps.time(step));
         let notes = &mut self.notes;
         let mut quantile = |q: f64, buckets: &mut Vec<ClassicBucket>| {
             let (value, forced) = classic::quantile(q, buckets);

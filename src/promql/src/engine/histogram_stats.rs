@@ -49,8 +49,9 @@ impl Stats {
                 (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
                 (hint, _) => hint,
             };
-            let (count, sum) = (point.h.count, point.h.sum);
-            let stats = FloatHistogram { reset_hint, count, sum, ..FloatHistogram::default() };
+            // The schema stays, because a mix of exponential and custom buckets is still one.
+            let (schema, count, sum) = (point.h.schema, point.h.count, point.h.sum);
+            let stats = FloatHistogram { reset_hint, schema, count, sum, ..FloatHistogram::default() };
             prev = Some(std::mem::replace(&mut point.h, Arc::new(stats)));
         }
     }

@@ -93,39 +93,33 @@ impl SeriesRead for MemorySeries {
     }
 }
 
-/// The reset hint of a histogram read back from Prometheus's chunks: known only against the sample before it in the
-/// same chunk, and a new chunk starts where the layout of the old one cannot go on.
+/// The reset hint of a histogram read back from Prometheus's chunks. A sample that goes on with the chunk of the one
+/// before it is no reset. One that starts a chunk, be it for a reset or a new layout, is unknown: the chunk before it
+/// may be gone by then.
 fn stored_hint(previous: Option<&FloatHistogram>, h: &FloatHistogram) -> ResetHint {
-    if h.reset_hint == ResetHint::Gauge {
-        return ResetHint::Gauge;
+    match previous {
+        _ if h.reset_hint == ResetHint::Gauge => ResetHint::Gauge,
+        Some(p) if continues_chunk(p, h) => ResetHint::NotReset,
+        _ => ResetHint::Unknown,
     }
-    let Some(p) = previous else {
-        return if h.reset_hint == ResetHint::Reset { ResetHint::Reset } else { ResetHint::Unknown };
-    };
-    if p.reset_hint == ResetHint::Gauge {
-        return ResetHint::Unknown;
+}
+
+/// True if a chunk of counters that ends with `p` can take `h`.
+fn continues_chunk(p: &FloatHistogram, h: &FloatHistogram) -> bool {
+    if p.reset_hint == ResetHint::Gauge || h.reset_hint == ResetHint::Reset {
+        return false;
     }
-    if h.reset_hint == ResetHint::Reset {
-        return ResetHint::Reset;
+    if is_stale(h.sum) || is_stale(p.sum) {
+        return is_stale(h.sum);
     }
-    if is_stale(h.sum) {
-        return ResetHint::NotReset;
-    }
-    if is_stale(p.sum) {
-        return ResetHint::Unknown;
-    }
-    if h.count < p.count {
-        return ResetHint::Reset;
-    }
-    if h.schema != p.schema || h.zero_threshold != p.zero_threshold {
-        return ResetHint::Unknown;
-    }
-    let other_bounds = h.schema == CUSTOM_BUCKETS_SCHEMA && h.custom_values != p.custom_values;
-    let fell = other_bounds
+    let same_layout = h.schema == p.schema
+        && h.zero_threshold == p.zero_threshold
+        && (h.schema != CUSTOM_BUCKETS_SCHEMA || h.custom_values == p.custom_values);
+    let fell = h.count < p.count
         || h.zero_count < p.zero_count
         || any_fell((&p.positive_spans, &p.positive_buckets), (&h.positive_spans, &h.positive_buckets))
         || any_fell((&p.negative_spans, &p.negative_buckets), (&h.negative_spans, &h.negative_buckets));
-    if fell { ResetHint::Reset } else { ResetHint::NotReset }
+    same_layout && !fell
 }
 
 type Layout<'a> = (&'a [Span], &'a [f64]);

@@ -105,11 +105,8 @@ impl<'a> Join<'a> {
     fn group(&mut self, group: &MatchGroup) -> Result<(), QueryError> {
         let (many, one) =
             if self.many_left { (&group.left, &group.right) } else { (&group.right, &group.left) };
-        let (fill_many, fill_one) = if self.many_left {
-            (self.matching.fill_left, self.matching.fill_right)
-        } else {
-            (self.matching.fill_right, self.matching.fill_left)
-        };
+        // With group_right too, fill_left is for the "many" side: Prometheus swaps the operands, but not the fills.
+        let (fill_many, fill_one) = (self.matching.fill_left, self.matching.fill_right);
         if one.is_empty() && (many.is_empty() || fill_one.is_none()) {
             return Ok(());
         }
@@ -144,13 +141,14 @@ impl<'a> Join<'a> {
         let first = present.next();
         let (Some(a), Some(b)) = (first, present.next()) else { return Ok(first) };
         let labels = |i: usize| &self.one().metas[i].labels;
+        let (first, second) = (labels(a).min(labels(b)), labels(a).max(labels(b)));
         let side = if self.many_left { "right" } else { "left" };
         Err(QueryError::execution(format!(
             "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
              many-to-many matching not allowed: matching labels must be unique on one side",
             display(&self.key.of(labels(a))),
-            display(labels(b)),
-            display(labels(a)),
+            display(first),
+            display(second),
         )))
     }
 
