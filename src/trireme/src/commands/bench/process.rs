@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use trireme_base::Clock;
 
+/// Receivers put work off: VictoriaMetrics writes its memory to disk every five seconds, others sync every second.
+const REST_MIN: Duration = Duration::from_secs(6);
+
 /// CPU and bytes of a set of processes since each of them started, and their memory now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
@@ -69,8 +72,8 @@ impl Processes {
         Ok(sum)
     }
 
-    /// Waits until the processes used less than 3 % of a core each for a second, or until `limit` has passed.
-    /// Gives the usage and the monotonic time at the end of the last busy stretch.
+    /// Waits until the processes used less than 3 % of a core each for a second, at least [`REST_MIN`], and until
+    /// `limit` at most. Gives the usage and the monotonic time at the end of the last busy stretch.
     pub fn at_rest(&self, clock: &dyn Clock, limit: Duration) -> anyhow::Result<(Usage, Duration)> {
         const POLL: Duration = Duration::from_millis(250);
         const QUIET_POLLS: u32 = 4;
@@ -91,7 +94,8 @@ impl Processes {
             if window.len() > QUIET_POLLS as usize {
                 let oldest = window.pop_front().unwrap_or(0.0);
                 let allowed = 0.03 * POLL.as_secs_f64() * f64::from(QUIET_POLLS) * self.pids.len() as f64;
-                if last.cpu_s - oldest <= allowed.max(1.0 / self.ticks_per_s) {
+                let quiet = last.cpu_s - oldest <= allowed.max(1.0 / self.ticks_per_s);
+                if quiet && clock.monotonic() - begin >= REST_MIN {
                     break;
                 }
             }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::write::{Phase, Report};
 use crate::commands::print_line;
 
-/// Prints the JSON reports of several runs as one table.
+/// Prints the JSON reports of several runs as one table; runs with the same name become a median with its extremes.
 #[derive(clap::Args)]
 pub struct Args {
     /// Reports written by `trireme bench write --json-file`.
@@ -34,12 +34,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// A table for a terminal.
 pub fn plain(reports: &[&Report]) -> String {
-    let rows = rows(reports);
-    let widths: Vec<usize> = (0..=reports.len())
-        .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
+    let rows = rows(&by_name(reports));
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = format!("{}\n\n", summary(reports));
     for row in &rows {
         text.push_str(&format!("{:<width$}", row[0], width = widths[0]));
@@ -56,14 +54,26 @@ pub fn plain(reports: &[&Report]) -> String {
 /// A Markdown table.
 pub fn markdown(reports: &[&Report]) -> String {
     let mut text = format!("{}\n\n", summary(reports));
-    for (index, row) in rows(reports).iter().enumerate() {
+    for (index, row) in rows(&by_name(reports)).iter().enumerate() {
         text.push_str(&format!("| {} |\n", row.join(" | ")));
         if index == 0 {
-            text.push_str(&format!("|---|{}\n", "---:|".repeat(reports.len())));
+            text.push_str(&format!("|---|{}\n", "---:|".repeat(row.len() - 1)));
         }
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// Reports of the same receiver together, in order of its first one.
+fn by_name<'a>(reports: &[&'a Report]) -> Vec<Vec<&'a Report>> {
+    let mut groups: Vec<Vec<&Report>> = Vec::new();
+    for report in reports {
+        match groups.iter_mut().find(|group| group[0].name == report.name) {
+            Some(group) => group.push(report),
+            None => groups.push(vec![report]),
+        }
+    }
+    groups
 }
 
 fn summary(reports: &[&Report]) -> String {
@@ -91,67 +101,80 @@ fn summary(reports: &[&Report]) -> String {
     text
 }
 
-fn rows(reports: &[&Report]) -> Vec<Vec<String>> {
-    let mut rows = vec![row("", reports, |report| Some(report.name.clone()))];
-    rows.push(row("new series/s", reports, |r| Some(grouped(r.new_series.samples_per_s))));
-    rows.push(row("new series/s until at rest", reports, |r| {
-        Some(grouped(r.new_series.samples_per_s_at_rest))
-    }));
-    rows.push(row("CPU µs / new series", reports, |r| {
-        r.new_series.receiver?.cpu_us_per_new_series.map(short)
-    }));
-    let steady = |what: &str, figure: &dyn Fn(&Phase) -> Option<String>| {
-        row(what, reports, |report| report.steady.as_ref().and_then(figure))
+fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
+    let name = |group: &Vec<&Report>| match group.len() {
+        1 => group[0].name.clone(),
+        runs => format!("{} ({runs} runs)", group[0].name),
     };
-    rows.push(steady("samples/s", &|p| Some(grouped(p.samples_per_s))));
-    rows.push(steady("samples/s until at rest", &|p| Some(grouped(p.samples_per_s_at_rest))));
-    rows.push(steady("CPU s / 1M samples", &|p| p.receiver.map(|r| short(r.cpu_s_per_million_samples))));
-    rows.push(steady("request p50 ms", &|p| Some(short(p.latency_ms.p50))));
-    rows.push(steady("request p90 ms", &|p| Some(short(p.latency_ms.p90))));
-    rows.push(steady("request p99 ms", &|p| Some(short(p.latency_ms.p99))));
-    rows.push(row("RSS B/series", reports, |r| last(r).receiver.map(|u| grouped(u.rss_bytes_per_series))));
-    rows.push(row("peak RSS B/series", reports, |r| {
-        last(r).receiver.map(|u| grouped(u.peak_rss_bytes_per_series))
-    }));
-    rows.push(steady("written B/sample", &|p| p.receiver.map(|r| short(r.written_bytes_per_sample))));
-    rows.push(row("disk B/sample", reports, |r| {
+    let mut rows = vec![std::iter::once(String::new()).chain(groups.iter().map(name)).collect()];
+    let mut add = |what: &str, show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>| {
+        let cells: Vec<String> = groups.iter().map(|group| cell(group, show, figure)).collect();
+        if cells.iter().any(|cell| cell != "-") {
+            rows.push(std::iter::once(what.to_string()).chain(cells).collect());
+        }
+    };
+    let steady = |report: &Report, figure: fn(&Phase) -> f64| report.steady.as_ref().map(figure);
+    add("new series/s", grouped, &|r| Some(r.new_series.samples_per_s));
+    add("new series/s until at rest", grouped, &|r| Some(r.new_series.samples_per_s_at_rest));
+    add("CPU µs / new series", short, &|r| r.new_series.receiver?.cpu_us_per_new_series);
+    add("samples/s", grouped, &|r| steady(r, |p| p.samples_per_s));
+    add("samples/s until at rest", grouped, &|r| steady(r, |p| p.samples_per_s_at_rest));
+    add("CPU s / 1M samples", short, &|r| Some(r.steady.as_ref()?.receiver?.cpu_s_per_million_samples));
+    add("request p50 ms", short, &|r| steady(r, |p| p.latency_ms.p50));
+    add("request p90 ms", short, &|r| steady(r, |p| p.latency_ms.p90));
+    add("request p99 ms", short, &|r| steady(r, |p| p.latency_ms.p99));
+    add("RSS B/series", grouped, &|r| Some(last(r).receiver?.rss_bytes_per_series));
+    add("peak RSS B/series", grouped, &|r| Some(last(r).receiver?.peak_rss_bytes_per_series));
+    add("written B/sample", short, &|r| Some(r.steady.as_ref()?.receiver?.written_bytes_per_sample));
+    add("disk B/sample, new series included", short, &|r| {
         let bytes: i64 = r.disk.values().map(|part| part.grown_bytes).sum();
-        (!r.disk.is_empty()).then(|| short(bytes as f64 / r.accepted().max(1) as f64))
-    }));
-    let mut parts: Vec<&String> = reports.iter().flat_map(|report| report.disk.keys()).collect();
+        (!r.disk.is_empty()).then(|| bytes as f64 / r.accepted().max(1) as f64)
+    });
+    let mut parts: Vec<&String> = groups.iter().flatten().flat_map(|report| report.disk.keys()).collect();
     parts.sort_unstable();
     parts.dedup();
     for part in parts {
         let figure =
-            |r: &Report| r.disk.get(part)?.steady_bytes_per_sample.filter(|b| b.abs() >= 0.01).map(short);
-        rows.push(row(&format!("{part}, B/sample in steady state"), reports, figure));
+            |r: &Report| r.disk.get(part)?.steady_bytes_per_sample.filter(|bytes| bytes.abs() >= 0.01);
+        add(&format!("{part}, B/sample in the steady state"), short, &figure);
     }
-    rows.push(row("errors", reports, |r| {
-        let phases = [Some(&r.new_series), r.steady.as_ref()];
-        let errors: Vec<String> = phases
-            .into_iter()
-            .flatten()
-            .flat_map(|phase| &phase.errors)
-            .map(|(status, count)| format!("{count}x{status}"))
-            .collect();
-        (!errors.is_empty()).then(|| errors.join(" "))
-    }));
-    rows.push(row("samples failed", reports, |r| {
-        let failed = r.new_series.samples_failed + r.steady.as_ref().map_or(0, |p| p.samples_failed);
-        (failed > 0).then(|| grouped(failed as f64))
-    }));
-    rows.push(row("generator CPU s while sending", reports, |r| Some(short(r.generator.send_cpu_s))));
-    rows.retain(|row| row[0].is_empty() || row[1..].iter().any(|cell| cell != "-"));
+    add("failed tries", grouped, &|r| {
+        let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
+        (tries > 0).then_some(tries as f64)
+    });
+    add("samples failed", grouped, &|r| {
+        let failed: u64 = phases(r).map(|phase| phase.samples_failed).sum();
+        (failed > 0).then_some(failed as f64)
+    });
+    add("generator CPU s while sending", short, &|r| Some(r.generator.send_cpu_s));
     rows
+}
+
+/// The figure of one run, or median and extremes of several.
+fn cell(group: &[&Report], show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>) -> String {
+    let mut values: Vec<f64> = group.iter().filter_map(|report| figure(report)).collect();
+    values.sort_by(f64::total_cmp);
+    match values.as_slice() {
+        [] => "-".to_string(),
+        [one] => show(*one),
+        [low, .., high] => {
+            let middle = values.len() / 2;
+            let median = if values.len() % 2 == 1 {
+                values[middle]
+            } else {
+                (values[middle - 1] + values[middle]) / 2.0
+            };
+            format!("{} ({}–{})", show(median), show(*low), show(*high))
+        }
+    }
+}
+
+fn phases(report: &Report) -> impl Iterator<Item = &Phase> {
+    std::iter::once(&report.new_series).chain(&report.steady)
 }
 
 fn last(report: &Report) -> &Phase {
     report.steady.as_ref().unwrap_or(&report.new_series)
-}
-
-fn row(what: &str, reports: &[&Report], figure: impl Fn(&Report) -> Option<String>) -> Vec<String> {
-    let cells = reports.iter().map(|report| figure(report).unwrap_or_else(|| "-".to_string()));
-    std::iter::once(what.to_string()).chain(cells).collect()
 }
 
 /// A whole number in groups of three digits.
