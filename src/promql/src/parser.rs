@@ -92,6 +92,8 @@ struct Parser<'a> {
     depth: usize,
     /// How many aggregations are open; errors inside them say so.
     aggregations: usize,
+    /// What errors in a duration expression say: where it stands and what is expected there.
+    duration_context: (&'static str, &'static str),
 }
 
 type ParseResult<T> = Result<T, ParseError>;
@@ -102,7 +104,15 @@ impl<'a> Parser<'a> {
             let message = format!("query is longer than {} bytes", options.query_bytes_max);
             return Err(ParseError::new("", PosRange::default(), message));
         }
-        Ok(Self { query, options, tokens: tokenize(query), at: 0, depth: 0, aggregations: 0 })
+        Ok(Self {
+            query,
+            options,
+            tokens: tokenize(query),
+            at: 0,
+            depth: 0,
+            aggregations: 0,
+            duration_context: ("", ""),
+        })
     }
 
     fn peek(&self) -> &Token {

@@ -3,41 +3,32 @@
 use super::{ParseResult, Parser};
 use crate::ast::{BinaryOp, DurationArg, DurationExpr, DurationOp, PosRange};
 use crate::lexer::{Keyword, Kind, Token};
+use crate::parse_error::ParseError;
 
 /// Greatest duration in seconds: 64 bits of nanoseconds, as in Prometheus.
 const SECONDS_MAX: f64 = i64::MAX as f64 / 1e9;
 
 impl Parser<'_> {
-    /// A duration in brackets; `None` if there is nothing that could be one.
-    pub(super) fn positive_duration(&mut self) -> ParseResult<Option<DurationArg>> {
-        if !self.duration_follows() {
-            return Ok(None);
-        }
+    /// A duration in brackets. Errors name `context` and what is `expected` there.
+    pub(super) fn positive_duration(
+        &mut self,
+        context: &'static str,
+        expected: &'static str,
+    ) -> ParseResult<DurationArg> {
+        self.duration_context = (context, expected);
         let expr = self.duration_expression(0)?;
         if let DurationExpr::Literal { seconds, pos, .. } = expr
             && seconds <= 0.0
         {
             return Err(self.error(pos, "duration must be greater than 0"));
         }
-        self.duration_arg(expr).map(Some)
-    }
-
-    fn duration_follows(&self) -> bool {
-        match self.peek_kind() {
-            Kind::Number | Kind::Duration | Kind::LeftParen => true,
-            Kind::Op(op) => matches!(op, BinaryOp::Add | BinaryOp::Sub),
-            Kind::Keyword(k) => matches!(k, Keyword::Step | Keyword::Range),
-            Kind::Identifier => pick(self.text(self.peek())).is_some(),
-            _ => false,
-        }
+        self.duration_arg(expr)
     }
 
     /// The duration behind `offset`: a literal, a function or parentheses, with a sign. `offset -2^2` negates and
     /// shifts first, so operators end it.
     pub(super) fn offset_duration(&mut self) -> ParseResult<DurationArg> {
-        if !self.duration_follows() {
-            return Err(self.unexpected("offset", "number, duration, step(), or range()"));
-        }
+        self.duration_context = ("offset", "number, duration, step(), or range()");
         let expr = match self.sign() {
             Some(sign) => {
                 let operand = self.duration_term()?;
@@ -168,12 +159,17 @@ impl Parser<'_> {
                 let pos = token.pos.merge(self.expect(&Kind::RightParen)?.pos);
                 Ok(DurationExpr::Pick { max, lhs, rhs, pos })
             }
-            _ => Err(self.unexpected_here()),
+            _ => Err(self.unexpected_in_duration()),
         }
     }
 
+    fn unexpected_in_duration(&self) -> ParseError {
+        let (context, expected) = self.duration_context;
+        self.unexpected(context, expected)
+    }
+
     fn expect(&mut self, kind: &Kind) -> ParseResult<Token> {
-        self.accept(kind).ok_or_else(|| self.unexpected_here())
+        self.accept(kind).ok_or_else(|| self.unexpected_in_duration())
     }
 }
 

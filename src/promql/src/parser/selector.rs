@@ -116,9 +116,8 @@ impl Parser<'_> {
     /// `[range]`, `[range:]` or `[range:step]` behind `tree`.
     pub(super) fn range_or_subquery(&mut self, tree: Tree) -> ParseResult<Tree> {
         let open = self.next().pos;
-        let Some(range) = self.positive_duration()? else {
-            return Err(self.unexpected("subquery or range selector", "number, duration, step(), or range()"));
-        };
+        let expected = "number, duration, step(), or range()";
+        let range = self.positive_duration("subquery or range selector", expected)?;
         if let Some(close) = self.accept(&Kind::RightBracket) {
             return self.matrix_selector(tree, range, open.merge(close.pos));
         }
@@ -127,13 +126,10 @@ impl Parser<'_> {
         }
         let step = match self.peek_kind() {
             Kind::RightBracket => None,
-            _ => match self.positive_duration()? {
-                Some(step) => Some(step),
-                None => {
-                    let expected = "number, duration, step(), range(), or \"]\"";
-                    return Err(self.unexpected("subquery selector", expected));
-                }
-            },
+            _ => {
+                let expected = "number, duration, step(), range(), or \"]\"";
+                Some(self.positive_duration("subquery selector", expected)?)
+            }
         };
         if self.accept(&Kind::RightBracket).is_none() {
             return Err(self.unexpected("subquery selector", "\"]\""));

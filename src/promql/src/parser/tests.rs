@@ -137,6 +137,22 @@ fn errors_have_the_texts_and_positions_of_prometheus() {
             "foo[]",
             "1:5: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
         ),
+        (
+            "foo[5m+]",
+            "1:8: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "foo[5m:(1m *)]",
+            "1:13: parse error: unexpected \")\" in subquery selector, expected number, duration, step(), range(), or \"]\"",
+        ),
+        (
+            "foo offset (5m +)",
+            "1:17: parse error: unexpected \")\" in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "foo[5m:1m 2m]",
+            "1:11: parse error: unexpected duration \"2m\" in subquery selector, expected \"]\"",
+        ),
         ("foo[0m]", "1:5: parse error: duration must be greater than 0"),
         ("foo[-5m]", "1:5: parse error: duration must be greater than 0"),
         ("foo[5mm]", "1:5: parse error: bad number or duration syntax: \"5mm\""),
