@@ -35,6 +35,7 @@ mod varint;
 mod writer;
 
 pub use error::EntryError;
+pub use histogram::{decode_histogram, encode_histogram};
 pub use reader::{EntryReader, ExemplarEntry, FloatEntry, HistogramEntry, MetadataEntry};
 pub use refs::{read_marker, read_release, write_marker, write_release};
 pub use writer::EntryWriter;

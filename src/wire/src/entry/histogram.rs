@@ -16,6 +16,18 @@ use super::varint::{Cursor, put, put_signed};
 
 const FLOAT_FORM: u8 = 1;
 
+/// Appends one histogram with its start timestamp, without its time.
+pub fn encode_histogram(buf: &mut Vec<u8>, sample: &HistogramSample) {
+    encode(buf, sample);
+}
+
+/// Reads what [`encode_histogram`] wrote at the front of `bytes`; answers the sample and its length.
+pub fn decode_histogram(bytes: &[u8], t: i64) -> Result<(HistogramSample, usize), EntryError> {
+    let mut cursor = Cursor::new(bytes);
+    let sample = decode(&mut cursor, t)?;
+    Ok((sample, cursor.at))
+}
+
 pub(super) fn encode(buf: &mut Vec<u8>, sample: &HistogramSample) {
     match &sample.h {
         AnyHistogram::Int(h) => {

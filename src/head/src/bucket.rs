@@ -1,0 +1,329 @@
+//! Float samples of one series, window and cut.
+
+use trireme_chunk::{XorAppender, XorIterator, decode_into};
+use trireme_model::prefer;
+
+use crate::chunkfile::{ChunkData, ChunkFiles, ChunkPlace};
+use crate::{HeadError, ShardOptions};
+
+/// Samples in an open chunk, even if the disk refuses full ones; more go to the sorted list.
+const SAMPLES_MAX: u16 = 10_000;
+
+/// Which bucket a sample belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct BucketId {
+    /// Window of the timestamp.
+    pub window: i64,
+    /// The cut that takes it into a block; equal to the window unless the sample is late.
+    pub cut: i64,
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    New,
+    /// The same sample was there.
+    Duplicate,
+    /// Another value was there for the timestamp; the rule decides when it is read.
+    Conflict,
+}
+
+/// A full chunk. Times are relative to the window's start, which fits because windows are at most 40 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClosedChunk {
+    pub file: u32,
+    pub offset: u32,
+    pub min: u32,
+    pub max: u32,
+    pub len: u16,
+    pub count: u16,
+}
+
+impl ClosedChunk {
+    pub fn place(&self) -> ChunkPlace {
+        ChunkPlace { file: self.file, offset: self.offset, len: self.len }
+    }
+}
+
+/// Samples of one series, window and cut.
+///
+/// Samples that come in order go to the open chunk. Others wait in a small sorted list, which becomes a closed chunk
+/// when it is long. Chunks may therefore overlap; reading merges them by the one rule.
+#[derive(Debug)]
+// A box takes 8 bytes where a vector takes 24, in a struct of which there are millions.
+#[allow(clippy::box_collection)]
+pub(crate) struct Bucket {
+    pub id: BucketId,
+    pub open: XorAppender,
+    /// Bytes of the open chunk; empty when there is none.
+    pub bytes: Vec<u8>,
+    pub closed: Vec<ClosedChunk>,
+    /// Out-of-order samples, by time, each time once.
+    pub late: Option<Box<Vec<(i64, f64)>>>,
+    /// First time in the open chunk.
+    pub open_min: i64,
+    /// Greatest time of all; `i64::MIN` while empty.
+    pub max: i64,
+    /// The open chunk is closed with so many samples.
+    pub samples_max: u8,
+}
+
+impl Bucket {
+    /// `stagger` spreads the first closing of chunks over time, so that not all series grow and shrink together.
+    pub fn new(id: BucketId, stagger: u32) -> Self {
+        let mut none = Vec::new();
+        let open = XorAppender::start(&mut none);
+        Self {
+            id,
+            open,
+            bytes: Vec::new(),
+            closed: Vec::new(),
+            late: None,
+            open_min: 0,
+            max: i64::MIN,
+            samples_max: 30 + (stagger % 91) as u8,
+        }
+    }
+
+    /// Start of the window.
+    fn base(&self, options: &ShardOptions) -> i64 {
+        self.id.window.saturating_mul(options.window_ms)
+    }
+
+    /// Adds a sample.
+    #[inline]
+    pub fn insert(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) -> Placed {
+        if t > self.max && self.open.count() < SAMPLES_MAX {
+            self.append(files, options, t, v);
+            return Placed::New;
+        }
+        if t == self.open.last_time() && self.open.count() > 0 && self.late.is_none() {
+            if v.to_bits() == self.open.last_value().to_bits() {
+                return Placed::Duplicate;
+            }
+            self.keep_late(files, options, t, v);
+            return Placed::Conflict;
+        }
+        self.insert_out_of_order(files, options, t, v)
+    }
+
+    #[inline]
+    fn append(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) {
+        if self.bytes.is_empty() {
+            self.bytes.reserve_exact(48);
+            self.open = XorAppender::start(&mut self.bytes);
+            self.open_min = t;
+        } else if self.bytes.capacity() - self.bytes.len() < XorAppender::SAMPLE_BYTES_MAX {
+            // Small steps: the buffers of a million series are most of the head's memory.
+            self.bytes.reserve_exact((self.bytes.len() / 4).max(32));
+        }
+        self.open.append(&mut self.bytes, t, v);
+        self.max = t;
+        let full =
+            self.open.count() >= u16::from(self.samples_max) || self.bytes.len() >= options.chunk_bytes_max;
+        if full {
+            self.close(files, options);
+        }
+    }
+
+    /// Moves the open chunk to a file. If the disk refuses, the chunk stays open and the next sample tries again.
+    #[cold]
+    fn close(&mut self, files: &mut ChunkFiles, options: &ShardOptions) {
+        let Some(place) = files.append(&self.bytes) else { return };
+        self.push_closed(options, place, self.open_min, self.max, self.open.count());
+        self.bytes = Vec::new();
+        self.samples_max = options.chunk_samples_max.min(255) as u8;
+        let mut none = Vec::new();
+        self.open = XorAppender::start(&mut none);
+    }
+
+    fn push_closed(&mut self, options: &ShardOptions, place: ChunkPlace, min: i64, max: i64, count: u16) {
+        let base = self.base(options);
+        let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
+        let (min, max) = (relative(min), relative(max));
+        let ChunkPlace { file, offset, len } = place;
+        self.closed.reserve_exact(1);
+        self.closed.push(ClosedChunk { file, offset, min, max, len, count });
+    }
+
+    /// Adds a sample that is not the newest: looks whether it is there already.
+    #[cold]
+    fn insert_out_of_order(
+        &mut self,
+        files: &mut ChunkFiles,
+        options: &ShardOptions,
+        t: i64,
+        v: f64,
+    ) -> Placed {
+        // What cannot be read cannot be compared; the sample is kept and merged when it is read.
+        let placed = self.look_up(files, options, t, v).unwrap_or_else(|error| {
+            files.failed = Some(error);
+            Placed::New
+        });
+        if placed != Placed::Duplicate {
+            self.keep_late(files, options, t, v);
+        }
+        placed
+    }
+
+    fn look_up(
+        &self,
+        files: &ChunkFiles,
+        options: &ShardOptions,
+        t: i64,
+        v: f64,
+    ) -> Result<Placed, HeadError> {
+        let mut placed = Placed::New;
+        let mut see = |old: f64| {
+            if old.to_bits() == v.to_bits() {
+                placed = Placed::Duplicate;
+            } else if placed == Placed::New {
+                placed = Placed::Conflict;
+            }
+        };
+        if let Some(late) = &self.late
+            && let Ok(at) = late.binary_search_by_key(&t, |(t, _)| *t)
+        {
+            see(late[at].1);
+        }
+        if !self.bytes.is_empty() && t >= self.open_min {
+            find(&self.bytes, t)?.into_iter().for_each(&mut see);
+        }
+        let base = self.base(options);
+        for chunk in &self.closed {
+            if (base + i64::from(chunk.min)..=base + i64::from(chunk.max)).contains(&t) {
+                let bytes = files.get(chunk.place())?.load()?;
+                find(&bytes, t)?.into_iter().for_each(&mut see);
+            }
+        }
+        Ok(placed)
+    }
+
+    fn keep_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) {
+        self.max = self.max.max(t);
+        let late = self.late.get_or_insert_default();
+        match late.binary_search_by_key(&t, |(t, _)| *t) {
+            Ok(at) => late[at].1 = prefer(late[at].1, v),
+            Err(at) => late.insert(at, (t, v)),
+        }
+        if late.len() >= usize::from(options.chunk_samples_max) {
+            let mut bytes = Vec::with_capacity(late.len() * 8);
+            let mut chunk = XorAppender::start(&mut bytes);
+            late.iter().for_each(|(t, v)| chunk.append(&mut bytes, *t, *v));
+            let (min, max) = (late[0].0, late[late.len() - 1].0);
+            if let Some(place) = files.append(&bytes) {
+                self.late = None;
+                self.push_closed(options, place, min, max, chunk.count());
+            }
+        }
+    }
+
+    /// Samples of this bucket in memory and on disk, as parts to be decoded without the shard's lock. `None` when
+    /// nothing lies in `start..=end`.
+    pub fn parts(
+        &self,
+        files: &ChunkFiles,
+        options: &ShardOptions,
+        start: i64,
+        end: i64,
+        out: &mut Vec<Part>,
+    ) -> Result<(), HeadError> {
+        if self.max < start {
+            return Ok(());
+        }
+        let base = self.base(options);
+        for chunk in &self.closed {
+            if base + i64::from(chunk.max) >= start && base + i64::from(chunk.min) <= end {
+                out.push(Part::Chunk(files.get(chunk.place())?));
+            }
+        }
+        if !self.bytes.is_empty() && self.open_min <= end {
+            out.push(Part::Chunk(ChunkData::Bytes(self.bytes.clone())));
+        }
+        if let Some(late) = &self.late {
+            out.push(Part::Samples(late.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Samples in it; times stored twice count twice.
+    pub fn count(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(|c| u64::from(c.count)).sum();
+        closed + u64::from(self.open.count()) + self.late.as_ref().map_or(0, |l| l.len() as u64)
+    }
+
+    /// Lets the files go.
+    pub fn release(&self, files: &mut ChunkFiles) {
+        self.closed.iter().for_each(|chunk| files.release(chunk.place()));
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.closed.capacity() * size_of::<ClosedChunk>()
+            + self.late.as_ref().map_or(0, |l| 24 + l.capacity() * 16)
+    }
+}
+
+/// Value at a time of a chunk.
+fn find(chunk: &[u8], t: i64) -> Result<Option<f64>, HeadError> {
+    for sample in XorIterator::new(chunk)? {
+        let (at, v) = sample?;
+        if at >= t {
+            return Ok((at == t).then_some(v));
+        }
+    }
+    Ok(None)
+}
+
+/// A piece of a series on its way to a reader.
+pub(crate) enum Part {
+    Chunk(ChunkData),
+    Samples(Vec<(i64, f64)>),
+}
+
+/// Decodes and merges parts: times ascend, each once, conflicts decided by the one rule. Only `start..=end`.
+pub(crate) fn merge(
+    parts: Vec<Part>,
+    start: i64,
+    end: i64,
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<(), HeadError> {
+    let from = times.len();
+    for part in parts {
+        match part {
+            Part::Chunk(data) => decode_into(&data.load()?, times, values)?,
+            Part::Samples(samples) => {
+                times.extend(samples.iter().map(|(t, _)| *t));
+                values.extend(samples.iter().map(|(_, v)| *v));
+            }
+        }
+    }
+    if !times[from..].is_sorted_by(|a, b| a < b) {
+        let mut all: Vec<(i64, f64)> =
+            times[from..].iter().copied().zip(values[from..].iter().copied()).collect();
+        all.sort_by_key(|(t, _)| *t);
+        all.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = prefer(kept.1, later.1);
+            }
+            same
+        });
+        times.truncate(from);
+        values.truncate(from);
+        times.extend(all.iter().map(|(t, _)| *t));
+        values.extend(all.iter().map(|(_, v)| *v));
+    }
+    let last = from + times[from..].partition_point(|t| *t <= end);
+    times.truncate(last);
+    values.truncate(last);
+    let first = from + times[from..].partition_point(|t| *t < start);
+    times.drain(from..first);
+    values.drain(from..first);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! What can go wrong in the head.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use trireme_base::{ErrorKind, StreamId};
+use trireme_chunk::ChunkError;
+use trireme_wire::entry::EntryError;
+
+/// Failure of a shard, its files or what it was given.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HeadError {
+    /// A file operation failed.
+    #[error("head: {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// A file of the head fails its checks.
+    #[error("head: {path} is damaged: {what}", path = path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// A chunk cannot be decoded.
+    #[error("head: chunk of a series is damaged: {0}")]
+    Chunk(#[from] ChunkError),
+    /// A record's payload cannot be read.
+    #[error("head: record {seq} of stream {stream}: {source}")]
+    Entry {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        seq: u64,
+        /// Why.
+        source: EntryError,
+    },
+    /// A record names a series that its stream never defined. Everything else of the record was applied.
+    #[error("head: record {seq} of stream {stream} uses {count} references that were never defined")]
+    UnknownReference {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        seq: u64,
+        /// Samples that could not be placed.
+        count: u64,
+    },
+    /// A record does not follow the last one applied to this shard.
+    #[error("head: record {seq} of stream {stream} is for shard {got}, not {shard}")]
+    WrongShard {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        seq: u64,
+        /// Shard of the record.
+        got: u16,
+        /// This shard.
+        shard: u16,
+    },
+    /// The shard was made with settings that do not fit its files.
+    #[error("head: {0}")]
+    Settings(String),
+}
+
+impl HeadError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), what: what.into() }
+    }
+
+    /// What a caller has to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::WrongShard { .. } => ErrorKind::Internal,
+            Self::Settings(_) => ErrorKind::Invalid,
+            Self::Corrupt { .. } | Self::Chunk(_) | Self::Entry { .. } | Self::UnknownReference { .. } => {
+                ErrorKind::Corrupt
+            }
+        }
+    }
+}

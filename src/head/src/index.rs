@@ -1,0 +1,218 @@
+//! Labels of one tenant's series: names, pairs, postings.
+//!
+//! Every label pair is stored once; a series is a short list of pair ids in label order. Each pair keeps the slots
+//! of its series. Tenants share nothing, so a query of one cannot see another's (I8).
+
+pub(crate) mod lists;
+pub(crate) mod postings;
+pub(crate) mod select;
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+use trireme_model::{Labels, push_label};
+
+pub(crate) use lists::{List, Lists};
+pub(crate) use postings::Postings;
+
+/// A label name of a tenant.
+pub(crate) struct Name {
+    pub text: Arc<str>,
+    /// Pairs of this name, in no order; freed ones are removed.
+    pub pairs: Vec<u32>,
+}
+
+/// A label pair of a tenant.
+pub(crate) struct Pair {
+    pub name: u32,
+    /// Place in the name's list.
+    at: u32,
+    pub value: Arc<str>,
+    pub postings: Postings,
+}
+
+impl Pair {
+    fn new(name: u32, value: &str) -> Self {
+        Self { name, at: 0, value: Arc::from(value), postings: Postings::default() }
+    }
+}
+
+/// The label index of one tenant in one shard.
+pub(crate) struct Index {
+    pub names: Vec<Name>,
+    name_ids: HashMap<Arc<str>, u32, FixedState>,
+    pub pairs: Vec<Option<Pair>>,
+    pair_ids: HashTable<u32>,
+    free: Vec<u32>,
+    /// All series of the tenant.
+    pub all: Postings,
+    hasher: FixedState,
+}
+
+impl Index {
+    pub fn new() -> Self {
+        Self {
+            names: Vec::new(),
+            name_ids: HashMap::with_hasher(FixedState::default()),
+            pairs: Vec::new(),
+            pair_ids: HashTable::new(),
+            free: Vec::new(),
+            all: Postings::default(),
+            hasher: FixedState::default(),
+        }
+    }
+
+    fn hash(hasher: &FixedState, name: u32, value: &str) -> u64 {
+        hasher.hash_one((name, value))
+    }
+
+    pub fn name_id(&self, name: &str) -> Option<u32> {
+        self.name_ids.get(name).copied()
+    }
+
+    /// Id of a pair, if some series has it.
+    pub fn pair_id(&self, name: u32, value: &str) -> Option<u32> {
+        let hash = Self::hash(&self.hasher, name, value);
+        let same = |id: &u32| self.pair(*id).is_some_and(|p| p.name == name && *p.value == *value);
+        self.pair_ids.find(hash, same).copied()
+    }
+
+    pub fn pair(&self, id: u32) -> Option<&Pair> {
+        self.pairs.get(id as usize)?.as_ref()
+    }
+
+    /// Id of a pair, made when new; `reuse` allows a freed id.
+    pub fn intern(&mut self, name: &str, value: &str, reuse: bool) -> u32 {
+        let name = self.intern_name(name);
+        if let Some(id) = self.pair_id(name, value) {
+            return id;
+        }
+        let pair = Pair::new(name, value);
+        let free = if reuse { self.free.pop() } else { None };
+        let id = match free {
+            Some(id) => {
+                self.pairs[id as usize] = Some(pair);
+                id
+            }
+            None => {
+                self.pairs.push(Some(pair));
+                (self.pairs.len() - 1) as u32
+            }
+        };
+        self.link(id, name);
+        id
+    }
+
+    pub fn intern_name(&mut self, name: &str) -> u32 {
+        if let Some(id) = self.name_ids.get(name) {
+            return *id;
+        }
+        let text: Arc<str> = Arc::from(name);
+        self.names.push(Name { text: text.clone(), pairs: Vec::new() });
+        let id = (self.names.len() - 1) as u32;
+        self.name_ids.insert(text, id);
+        id
+    }
+
+    /// Puts a pair at an id of choice; for loading. Ids between become free.
+    pub fn load_pair(&mut self, id: u32, name: u32, value: &str) {
+        while self.pairs.len() <= id as usize {
+            let next = self.pairs.len() as u32;
+            if next != id {
+                self.free.push(next);
+            }
+            self.pairs.push(None);
+        }
+        self.pairs[id as usize] = Some(Pair::new(name, value));
+        self.link(id, name);
+    }
+
+    fn link(&mut self, id: u32, name: u32) {
+        let of_name = &mut self.names[name as usize].pairs;
+        of_name.push(id);
+        let at = (of_name.len() - 1) as u32;
+        if let Some(pair) = &mut self.pairs[id as usize] {
+            pair.at = at;
+        }
+        let (pairs, hasher) = (&self.pairs, &self.hasher);
+        let hash_of = |id: &u32| {
+            let pair = pairs[*id as usize].as_ref().expect("BUG: linked pairs exist");
+            Self::hash(hasher, pair.name, &pair.value)
+        };
+        self.pair_ids.insert_unique(hash_of(&id), id, hash_of);
+    }
+
+    /// Notes that the series at `slot` has these pairs.
+    pub fn add_series(&mut self, slot: u32, pairs: &[u32]) {
+        self.all.insert(slot);
+        for id in pairs {
+            if let Some(pair) = &mut self.pairs[*id as usize] {
+                pair.postings.insert(slot);
+            }
+        }
+    }
+
+    /// Forgets series: `dead` ascends, `pairs` are all pairs they had, in any order and number.
+    pub fn remove_series(&mut self, dead: &[u32], mut pairs: Vec<u32>) {
+        pairs.sort_unstable();
+        pairs.dedup();
+        self.all.remove_all(dead);
+        for id in pairs {
+            let Some(pair) = &mut self.pairs[id as usize] else { continue };
+            pair.postings.remove_all(dead);
+            if pair.postings.is_empty() {
+                self.free_pair(id);
+            }
+        }
+    }
+
+    fn free_pair(&mut self, id: u32) {
+        let Some(pair) = self.pairs[id as usize].take() else { return };
+        let hash = Self::hash(&self.hasher, pair.name, &pair.value);
+        if let Ok(entry) = self.pair_ids.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        let of_name = &mut self.names[pair.name as usize].pairs;
+        of_name.swap_remove(pair.at as usize);
+        if let Some(moved) = of_name.get(pair.at as usize)
+            && let Some(moved) = &mut self.pairs[*moved as usize]
+        {
+            moved.at = pair.at;
+        }
+        self.free.push(id);
+    }
+
+    /// Builds the label set of a series from its pair ids.
+    pub fn labels(&self, pairs: &[u32], scratch: &mut Vec<u8>) -> Labels {
+        scratch.clear();
+        self.label_bytes(pairs, scratch);
+        Labels::from_canonical_unchecked(scratch)
+    }
+
+    /// Appends the canonical bytes of a label set.
+    pub fn label_bytes(&self, pairs: &[u32], out: &mut Vec<u8>) {
+        for id in pairs {
+            if let Some(pair) = self.pair(*id) {
+                push_label(out, self.names[pair.name as usize].text.as_bytes(), pair.value.as_bytes());
+            }
+        }
+    }
+
+    /// Value of a label of a series; "" if it has none.
+    pub fn value<'a>(&'a self, pairs: &[u32], name: u32) -> &'a str {
+        let find = |id: &u32| self.pair(*id).filter(|p| p.name == name);
+        pairs.iter().find_map(find).map_or("", |p| &p.value)
+    }
+
+    /// Rough bytes in memory.
+    pub fn bytes(&self) -> usize {
+        let pair = |p: &Pair| 16 + p.value.len() + p.postings.bytes();
+        self.pairs.capacity() * size_of::<Option<Pair>>()
+            + self.pairs.iter().flatten().map(pair).sum::<usize>()
+            + self.pair_ids.capacity() * 5
+            + self.all.bytes()
+            + self.names.iter().map(|n| n.pairs.capacity() * 4 + 64).sum::<usize>()
+    }
+}

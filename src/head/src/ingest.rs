@@ -1,0 +1,240 @@
+//! Batches of clients.
+//!
+//! Known series cost one batched look-up: first every table entry of the batch is asked for, then every series, and
+//! only then is anything waited for, so that cache misses overlap. Samples are then applied in slot order, which is
+//! memory order, and written to the entry in the same pass.
+
+mod resolve;
+
+use trireme_model::{MetricMetadata, Tenant};
+use trireme_wire::batch::{Batch, BatchSeries};
+
+use crate::bucket::Placed;
+use crate::output::DraftWriter;
+use crate::prefetch;
+use crate::state::State;
+use crate::streams::Buckets;
+use crate::validate::TimeBounds;
+use crate::{IngestLimits, IngestOutput, Shard};
+use resolve::Resolved;
+
+/// Marks a series of the batch that no entry of the key table may be.
+const UNKNOWN: u64 = u32::MAX as u64;
+/// How far ahead of its use a chunk's end is fetched.
+const AHEAD: usize = 8;
+
+/// What is the same for all series of a request.
+struct Request<'a> {
+    tenant: u32,
+    batch: &'a Batch,
+    limits: &'a IngestLimits,
+    times: TimeBounds,
+}
+
+impl Shard {
+    /// Stores the series of a batch that `idx` names (indexes into `batch.series`) and says what must be logged.
+    ///
+    /// Everything refused is counted with its reason and one example (I4). `out` is added to, not cleared. Only
+    /// memory is touched, save that a full chunk buffer may be written out.
+    pub fn ingest(
+        &self,
+        tenant: &Tenant,
+        batch: &Batch,
+        idx: &[u32],
+        limits: &IngestLimits,
+        now_ms: i64,
+        out: &mut IngestOutput,
+    ) {
+        let mut guard = self.state.write();
+        let state = &mut *guard;
+        let number = state.intern_tenant(tenant);
+        let times = TimeBounds::new(limits, state.tenants[number as usize].newest, now_ms);
+        let request = Request { tenant: number, batch, limits, times };
+        let mut drafts = std::mem::take(&mut out.drafts);
+        let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
+        let mut items = std::mem::take(&mut state.scratch);
+        look_up(state, batch, idx, &mut items);
+        self.resolve_all(state, &request, &mut items, &mut writer, out);
+        // Senders repeat their order, so this is mostly sorted already.
+        if !items.is_sorted() {
+            items.sort_unstable();
+        }
+        self.store_all(state, &request, &items, &mut writer, out);
+        writer.finish();
+        out.drafts = drafts;
+        state.scratch = items;
+    }
+
+    /// Stores metadata; by convention of shard 0 only, since metrics are not sharded.
+    pub fn ingest_metadata(
+        &self,
+        tenant: &Tenant,
+        metadata: &[(String, MetricMetadata)],
+        out: &mut IngestOutput,
+    ) {
+        let mut guard = self.state.write();
+        let number = guard.intern_tenant(tenant) as usize;
+        let state = &mut guard.tenants[number];
+        let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut out.drafts);
+        for (metric, metadata) in metadata {
+            if state.metadata.get(metric) == Some(metadata) {
+                continue;
+            }
+            if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
+                out.outcome.rejections.add("metadata_too_long", 1, || metric.clone());
+            } else if state.set_metadata(metric, metadata, self.options.metadata_max) {
+                writer.entry().metadata(metric, metadata);
+            } else {
+                out.outcome.rejections.add("metadata_limit", 1, || metric.clone());
+            }
+        }
+        writer.finish();
+    }
+
+    /// Turns looked-up candidates into slots; drops what is refused or redirected.
+    fn resolve_all(
+        &self,
+        state: &mut State,
+        request: &Request<'_>,
+        items: &mut Vec<u64>,
+        writer: &mut DraftWriter<'_>,
+        out: &mut IngestOutput,
+    ) {
+        let mut kept = 0;
+        for at in 0..items.len() {
+            let (candidate, index) = ((items[at] >> 32) as u32, items[at] as u32);
+            let series = &request.batch.series[index as usize];
+            let known = state.series.get(candidate).is_some_and(|s| s.key == series.key);
+            let slot = if known { Some(candidate) } else { state.find(series.key) };
+            let slot = match slot {
+                Some(slot) => slot,
+                None => match self.resolve(state, request, series, out) {
+                    Resolved::Slot(slot) => slot,
+                    Resolved::Shard(shard) => {
+                        out.redirects.push((index, shard));
+                        continue;
+                    }
+                    Resolved::Refused => continue,
+                },
+            };
+            let series = state.series.get_mut(slot).expect("BUG: found slots are used");
+            if series.own_ref == 0 {
+                series.own_ref = state.next_ref;
+                state.next_ref += 1;
+                let list = state.lists.get(series.labels);
+                state.label_scratch.clear();
+                state.tenants[request.tenant as usize].index.label_bytes(list, &mut state.label_scratch);
+                writer.entry().define(series.own_ref, &state.label_scratch);
+            }
+            items[kept] = u64::from(slot) << 32 | u64::from(index);
+            kept += 1;
+        }
+        items.truncate(kept);
+    }
+
+    /// Applies the samples of resolved series.
+    fn store_all(
+        &self,
+        state: &mut State,
+        request: &Request<'_>,
+        items: &[u64],
+        writer: &mut DraftWriter<'_>,
+        out: &mut IngestOutput,
+    ) {
+        let mut buckets = Buckets::new(self.options.window_ms, state.own_marker, state.cut_floor());
+        let batch = request.batch;
+        let mut newest = state.tenants[request.tenant as usize].newest;
+        let mut conflicts = 0;
+        for (at, item) in items.iter().enumerate() {
+            if let Some(ahead) = items.get(at + AHEAD)
+                && let Some(series) = state.series.get((ahead >> 32) as u32)
+                && let Some(last) = series.current.bytes.last()
+            {
+                prefetch::read(last);
+            }
+            let (slot, index) = ((item >> 32) as u32, *item as u32);
+            let asked = &batch.series[index as usize];
+            let Some(series) = state.series.get_mut(slot) else { continue };
+            let entry = writer.entry();
+            let from = asked.samples.start as usize;
+            for (n, sample) in batch.samples_of(asked).iter().enumerate() {
+                if !request.times.contain(sample.t) {
+                    refuse_time(request, asked, sample.t, out);
+                    continue;
+                }
+                let id = buckets.of(sample.t);
+                let placed = series.bucket(id).insert(&mut state.files, &self.options, sample.t, sample.v);
+                let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
+                entry.float_with_start(series.own_ref, sample.t, sample.v, start);
+                newest = newest.max(sample.t);
+                series.own_used = series.own_used.max(clamp(id.window));
+                out.outcome.samples += 1;
+                out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
+                conflicts += u64::from(placed == Placed::Conflict);
+            }
+            let range = asked.histograms.start as usize..asked.histograms.end as usize;
+            for sample in batch.histograms.get(range).unwrap_or_default() {
+                if !request.times.contain(sample.t) {
+                    refuse_time(request, asked, sample.t, out);
+                    continue;
+                }
+                let id = buckets.of(sample.t);
+                let placed = series.histograms.get_or_insert_default().insert(id, sample.clone());
+                entry.histogram(series.own_ref, sample);
+                newest = newest.max(sample.t);
+                series.own_used = series.own_used.max(clamp(id.window));
+                out.outcome.histograms += 1;
+                out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
+                conflicts += u64::from(placed == Placed::Conflict);
+            }
+            let range = asked.exemplars.start as usize..asked.exemplars.end as usize;
+            for exemplar in batch.exemplars.get(range).unwrap_or_default() {
+                if !request.times.contain(exemplar.t) {
+                    refuse_time(request, asked, exemplar.t, out);
+                    continue;
+                }
+                let tenant = &mut state.tenants[request.tenant as usize];
+                let new = tenant.add_exemplar(series.key, exemplar, self.options.exemplars_max);
+                entry.exemplar(series.own_ref, exemplar);
+                out.outcome.exemplars += 1;
+                out.outcome.duplicates += u64::from(!new);
+            }
+        }
+        state.tenants[request.tenant as usize].newest = newest;
+        state.conflicts += conflicts;
+        out.conflicts += conflicts;
+    }
+}
+
+/// Bytes of a metric's name, help and unit together.
+const METADATA_BYTES_MAX: usize = 8_192;
+
+/// A window number as the 32 bits a series keeps of it.
+pub(crate) fn clamp(window: i64) -> i32 {
+    i32::try_from(window).unwrap_or(if window < 0 { i32::MIN } else { i32::MAX })
+}
+
+/// First half of the batched look-up: `items` gets (candidate slot, index) packed.
+fn look_up(state: &State, batch: &Batch, idx: &[u32], items: &mut Vec<u64>) {
+    items.clear();
+    for index in idx {
+        state.keys.prefetch(batch.series[*index as usize].key);
+    }
+    for index in idx {
+        let candidate = state.keys.candidate(batch.series[*index as usize].key);
+        if let Some(slot) = candidate {
+            state.series.prefetch(slot);
+        }
+        items.push(candidate.map_or(UNKNOWN, u64::from) << 32 | u64::from(*index));
+    }
+}
+
+#[cold]
+fn refuse_time(request: &Request<'_>, series: &BatchSeries, t: i64, out: &mut IngestOutput) {
+    let (reason, detail) = request.times.why(t);
+    let labels = || trireme_model::Labels::from_wire(request.batch.labels_of(series));
+    out.outcome.rejections.add(reason, 1, || match labels() {
+        Ok(labels) => format!("{labels}: {detail}"),
+        Err(_) => detail.clone(),
+    });
+}

@@ -1,0 +1,104 @@
+//! Series that the key table does not know.
+
+use trireme_model::SeriesKey;
+use trireme_wire::batch::BatchSeries;
+
+use super::Request;
+use crate::state::{Alias, State};
+use crate::validate::{self, SERIES_LIMIT};
+use crate::{IngestOutput, Shard};
+
+/// Where an unknown key leads.
+pub(super) enum Resolved {
+    Slot(u32),
+    /// The canonical key belongs to another shard.
+    Shard(u16),
+    /// Counted and reported.
+    Refused,
+}
+
+impl Shard {
+    /// Finds or makes the series of a label set that is new, or not in canonical form.
+    #[cold]
+    pub(super) fn resolve(
+        &self,
+        state: &mut State,
+        request: &Request<'_>,
+        series: &BatchSeries,
+        out: &mut IngestOutput,
+    ) -> Resolved {
+        match state.aliases.get(&series.key.0).copied() {
+            Some(Alias::Shard(shard)) => return Resolved::Shard(shard),
+            Some(Alias::Here(key)) => {
+                if let Some(slot) = state.find(key) {
+                    return Resolved::Slot(slot);
+                }
+                state.aliases.remove(&series.key.0);
+            }
+            None => {}
+        }
+        let items = (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
+        let labels = match validate::labels(request.batch.labels_of(series), request.limits) {
+            Ok(labels) => labels,
+            Err((reason, detail)) => {
+                out.outcome.rejections.add(reason, items.max(1), || detail);
+                return Resolved::Refused;
+            }
+        };
+        let tenant = &state.tenants[request.tenant as usize];
+        let key = SeriesKey::of(tenant.seed, labels.as_bytes());
+        let shard = key.shard(self.options.shards);
+        if key != series.key {
+            let alias = if shard == self.options.number { Alias::Here(key) } else { Alias::Shard(shard) };
+            if state.aliases.len() >= self.options.aliases_max {
+                state.aliases.clear();
+            }
+            state.aliases.insert(series.key.0, alias);
+        }
+        if shard != self.options.number {
+            return Resolved::Shard(shard);
+        }
+        if let Some(slot) = state.find(key) {
+            return Resolved::Slot(slot);
+        }
+        let max = request.limits.shard_series_max;
+        if max > 0 && state.tenants[request.tenant as usize].series >= max {
+            out.outcome
+                .rejections
+                .add(SERIES_LIMIT, items.max(1), || format!("{labels}: {max} series per shard"));
+            return Resolved::Refused;
+        }
+        // A series none of whose items can be stored is not made; its items are counted one by one below.
+        if !has_storable_item(request, series) {
+            let whole = request.batch;
+            let times = whole.samples_of(series).iter().map(|s| s.t);
+            let histograms = whole.histograms.get(range(&series.histograms)).unwrap_or_default();
+            let exemplars = whole.exemplars.get(range(&series.exemplars)).unwrap_or_default();
+            let times = times.chain(histograms.iter().map(|h| h.t)).chain(exemplars.iter().map(|e| e.t));
+            times.for_each(|t| super::refuse_time(request, series, t, out));
+            return Resolved::Refused;
+        }
+        match state.create(request.tenant, key, &labels) {
+            Some(slot) => {
+                out.new_series += 1;
+                Resolved::Slot(slot)
+            }
+            None => {
+                out.outcome.rejections.add("shard_full", items.max(1), || labels.to_string());
+                Resolved::Refused
+            }
+        }
+    }
+}
+
+fn range(range: &std::ops::Range<u32>) -> std::ops::Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+fn has_storable_item(request: &Request<'_>, series: &BatchSeries) -> bool {
+    let batch = request.batch;
+    let fits = |t: i64| request.times.contain(t);
+    batch.samples_of(series).iter().any(|s| fits(s.t))
+        || batch.histograms.get(range(&series.histograms)).unwrap_or_default().iter().any(|h| fits(h.t))
+        || batch.exemplars.get(range(&series.exemplars)).unwrap_or_default().iter().any(|e| fits(e.t))
+}

@@ -1,0 +1,281 @@
+//! Questions about the head.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant};
+
+use crate::bucket::merge;
+use crate::state::State;
+use crate::{HeadError, Shard};
+
+/// A series found by [`Shard::select`]. It stays valid when the series goes: it then reads nothing.
+#[derive(Clone)]
+pub struct HeadSeries {
+    shard: Arc<Shard>,
+    /// Canonical labels.
+    pub labels: Labels,
+    /// Identity.
+    pub key: SeriesKey,
+    slot: u32,
+}
+
+impl HeadSeries {
+    /// Appends the float samples of `start..=end` (ms) in time order, each time once, stale markers included.
+    ///
+    /// The shard is locked only while encoded chunks are copied; decoding and reading of files come after.
+    pub fn read(
+        &self,
+        start: i64,
+        end: i64,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<(), HeadError> {
+        let mut parts = Vec::new();
+        {
+            let state = self.shard.state.read();
+            let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
+                return Ok(());
+            };
+            for bucket in series.buckets() {
+                bucket.parts(&state.files, &self.shard.options, start, end, &mut parts)?;
+            }
+        }
+        merge(parts, start, end, times, values)
+    }
+
+    /// Appends the histogram samples of `start..=end` (ms) in time order, each time once. Where a float and a
+    /// histogram share a timestamp, the histogram is the sample.
+    pub fn read_histograms(&self, start: i64, end: i64, out: &mut Vec<HistogramSample>) {
+        let state = self.shard.state.read();
+        let series = state.series.get(self.slot).filter(|s| s.key == self.key);
+        if let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) {
+            histograms.read(|_| true, start, end, out);
+        }
+    }
+
+    /// True if the series may hold histogram samples.
+    pub fn has_histograms(&self) -> bool {
+        let state = self.shard.state.read();
+        state.series.get(self.slot).is_some_and(|s| s.key == self.key && s.histograms.is_some())
+    }
+}
+
+impl fmt::Debug for HeadSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.labels)
+    }
+}
+
+/// The greatest counts of a tenant in one shard; see [`Shard::cardinality`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cardinality {
+    /// Series.
+    pub series: u64,
+    /// Label pairs.
+    pub pairs: u64,
+    /// Series by metric name, all of them, so that shards can be added up.
+    pub by_metric: BTreeMap<Arc<str>, u64>,
+    /// Distinct values by label name in this shard.
+    pub values_by_label: BTreeMap<Arc<str>, u64>,
+    /// Bytes of values by label name in this shard.
+    pub value_bytes_by_label: BTreeMap<Arc<str>, u64>,
+    /// Series by the most frequent label pairs (name, value), greatest first, bounded.
+    pub by_pair: Vec<(Arc<str>, Arc<str>, u64)>,
+}
+
+impl Shard {
+    /// Series of a tenant that satisfy all matchers and may have samples in `start..=end`, in no order.
+    pub fn select(
+        self: &Arc<Self>,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Vec<HeadSeries> {
+        let state = self.state.read();
+        let Some(index) = state.index(tenant) else { return Vec::new() };
+        let mut scratch = Vec::with_capacity(512);
+        let mut out = Vec::new();
+        for slot in index.select(matchers) {
+            let Some(series) = state.series.get(slot) else { continue };
+            if self.overlaps(series, start, end) {
+                let labels = index.labels(state.lists.get(series.labels), &mut scratch);
+                out.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
+            }
+        }
+        out
+    }
+
+    fn overlaps(&self, series: &crate::series::Series, start: i64, end: i64) -> bool {
+        let in_window = |window: i64| {
+            let from = window.saturating_mul(self.options.window_ms);
+            from <= end && from.saturating_add(self.options.window_ms) > start
+        };
+        series.buckets().any(|b| in_window(b.id.window) && b.max >= start)
+            || series.histograms.as_ref().is_some_and(|h| h.ids().any(|id| in_window(id.window)))
+    }
+
+    /// Label names of the series that match, ascending.
+    pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], start: i64, end: i64) -> Vec<Arc<str>> {
+        let state = self.state.read();
+        let Some(index) = state.index(tenant) else { return Vec::new() };
+        let mut seen = vec![false; index.names.len()];
+        self.each_matching(&state, tenant, matchers, start, end, |pairs| {
+            for id in pairs {
+                if let Some(pair) = index.pair(*id) {
+                    seen[pair.name as usize] = true;
+                }
+            }
+        });
+        let mut names: Vec<Arc<str>> = seen
+            .iter()
+            .zip(&index.names)
+            .filter(|(seen, _)| **seen)
+            .map(|(_, name)| name.text.clone())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Values of a label of the series that match, ascending.
+    pub fn label_values(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Vec<Arc<str>> {
+        let state = self.state.read();
+        let Some(index) = state.index(tenant) else { return Vec::new() };
+        let Some(name) = index.name_id(name) else { return Vec::new() };
+        let mut values: Vec<Arc<str>> = if matchers.is_empty() {
+            // One series in range decides for a value, so most values cost one look.
+            let live = |slot: &u32| state.series.get(*slot).is_some_and(|s| self.overlaps(s, start, end));
+            let has_live = |pair: &&crate::index::Pair| pair.postings.ascending().iter().any(live);
+            index.pairs_of(name).filter(has_live).map(|p| p.value.clone()).collect()
+        } else {
+            let mut ids = Vec::new();
+            self.each_matching(&state, tenant, matchers, start, end, |pairs| {
+                ids.extend(pairs.iter().filter(|id| index.pair(**id).is_some_and(|p| p.name == name)));
+            });
+            ids.sort_unstable();
+            ids.dedup();
+            ids.iter().filter_map(|id| index.pair(*id)).map(|p| p.value.clone()).collect()
+        };
+        values.sort_unstable();
+        values
+    }
+
+    fn each_matching(
+        &self,
+        state: &State,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+        mut each: impl FnMut(&[u32]),
+    ) {
+        let Some(index) = state.index(tenant) else { return };
+        for slot in index.select(matchers) {
+            if let Some(series) = state.series.get(slot).filter(|s| self.overlaps(s, start, end)) {
+                each(state.lists.get(series.labels));
+            }
+        }
+    }
+
+    /// Series of a tenant in this shard.
+    pub fn series_count(&self, tenant: &Tenant) -> usize {
+        let state = self.state.read();
+        state.tenant_number(tenant.as_str()).map_or(0, |number| state.tenants[number as usize].series)
+    }
+
+    /// Tenants that have or had series here.
+    pub fn tenants(&self) -> Vec<Tenant> {
+        self.state.read().tenants.iter().map(|t| t.tenant.clone()).collect()
+    }
+
+    /// Newest sample time of a tenant in this shard.
+    pub fn newest(&self, tenant: &Tenant) -> Option<i64> {
+        let state = self.state.read();
+        let number = state.tenant_number(tenant.as_str())?;
+        Some(state.tenants[number as usize].newest).filter(|t| *t != i64::MIN)
+    }
+
+    /// Exemplars of the series that match, in `start..=end`, by series.
+    pub fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Vec<(Labels, Vec<Exemplar>)> {
+        let state = self.state.read();
+        let Some(number) = state.tenant_number(tenant.as_str()) else { return Vec::new() };
+        let state_of = &state.tenants[number as usize];
+        let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
+        for (key, exemplar) in state_of.exemplars.iter().filter(|(_, e)| (start..=end).contains(&e.t)) {
+            by_key.entry(*key).or_default().push(exemplar.clone());
+        }
+        if by_key.is_empty() {
+            return Vec::new();
+        }
+        let mut scratch = Vec::new();
+        let series = state_of.index.select(matchers).into_iter().filter_map(|slot| state.series.get(slot));
+        let mut found = Vec::new();
+        for series in series {
+            if let Some(mut exemplars) = by_key.remove(&series.key) {
+                exemplars.sort_by_key(|e| e.t);
+                found.push((state_of.index.labels(state.lists.get(series.labels), &mut scratch), exemplars));
+            }
+        }
+        found
+    }
+
+    /// Metadata of a tenant's metrics: one, or all.
+    pub fn metadata(&self, tenant: &Tenant, metric: Option<&str>) -> Vec<(String, MetricMetadata)> {
+        let state = self.state.read();
+        let Some(number) = state.tenant_number(tenant.as_str()) else { return Vec::new() };
+        let all = state.tenants[number as usize].metadata.iter();
+        let wanted = all.filter(|(name, _)| metric.is_none_or(|m| m == name.as_str()));
+        wanted.map(|(name, metadata)| (name.clone(), metadata.clone())).collect()
+    }
+
+    /// Where a tenant's series come from; `pairs_max` bounds the list of pairs.
+    pub fn cardinality(&self, tenant: &Tenant, pairs_max: usize) -> Cardinality {
+        let state = self.state.read();
+        let Some(number) = state.tenant_number(tenant.as_str()) else { return Cardinality::default() };
+        let tenant = &state.tenants[number as usize];
+        let mut out = Cardinality { series: tenant.series as u64, ..Cardinality::default() };
+        for (number, name) in tenant.index.names.iter().enumerate() {
+            for pair in tenant.index.pairs_of(number as u32) {
+                let series = pair.postings.len() as u64;
+                out.pairs += 1;
+                *out.values_by_label.entry(name.text.clone()).or_default() += 1;
+                *out.value_bytes_by_label.entry(name.text.clone()).or_default() += pair.value.len() as u64;
+                if &*name.text == trireme_model::METRIC_NAME {
+                    out.by_metric.insert(pair.value.clone(), series);
+                }
+                out.by_pair.push((name.text.clone(), pair.value.clone(), series));
+                if out.by_pair.len() > pairs_max * 4 + 1_024 {
+                    keep_greatest(&mut out.by_pair, pairs_max);
+                }
+            }
+        }
+        keep_greatest(&mut out.by_pair, pairs_max);
+        out
+    }
+}
+
+fn keep_greatest(pairs: &mut Vec<(Arc<str>, Arc<str>, u64)>, max: usize) {
+    pairs.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, &a.1).cmp(&(&b.0, &b.1))));
+    pairs.truncate(max);
+}
+
+impl State {
+    pub fn index(&self, tenant: &Tenant) -> Option<&crate::index::Index> {
+        self.tenant_number(tenant.as_str()).map(|number| &self.tenants[number as usize].index)
+    }
+}

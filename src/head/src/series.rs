@@ -1,0 +1,118 @@
+//! One series.
+
+use trireme_model::SeriesKey;
+
+use crate::bucket::{Bucket, BucketId};
+use crate::histograms::HistogramBuckets;
+use crate::index::List;
+
+/// Everything a shard keeps for one series. Most series have one bucket, so it is part of the struct.
+// A box takes 8 bytes where a vector takes 24, in a struct of which there are millions.
+#[allow(clippy::box_collection)]
+pub(crate) struct Series {
+    pub key: SeriesKey,
+    pub current: Bucket,
+    /// Other buckets: the window before, and late samples.
+    pub others: Option<Box<Vec<Bucket>>>,
+    pub histograms: Option<Box<HistogramBuckets>>,
+    /// Pair ids in label order.
+    pub labels: List,
+    /// Number of the tenant in this shard.
+    pub tenant: u32,
+    /// Reference in the own stream; 0 while there is none.
+    pub own_ref: u32,
+    /// References other streams have to it.
+    pub foreign_refs: u32,
+    /// Newest window written to by the own stream, as far as it fits.
+    pub own_used: i32,
+}
+
+impl Series {
+    pub fn new(key: SeriesKey, tenant: u32, labels: List) -> Self {
+        Self {
+            key,
+            // A window that no sample can be in: the first sample makes the real bucket.
+            current: Bucket::new(BucketId { window: i64::MIN, cut: i64::MIN }, 0),
+            others: None,
+            histograms: None,
+            labels,
+            tenant,
+            own_ref: 0,
+            foreign_refs: 0,
+            own_used: i32::MIN,
+        }
+    }
+
+    /// The bucket for `id`, made when it is not there.
+    #[inline]
+    pub fn bucket(&mut self, id: BucketId) -> &mut Bucket {
+        if self.current.id == id {
+            return &mut self.current;
+        }
+        self.other_bucket(id)
+    }
+
+    #[cold]
+    fn other_bucket(&mut self, id: BucketId) -> &mut Bucket {
+        let stagger = (self.key.0 >> 32) as u32;
+        if self.current.max == i64::MIN {
+            self.current = Bucket::new(id, stagger);
+            return &mut self.current;
+        }
+        let others = self.others.get_or_insert_default();
+        if let Some(at) = others.iter().position(|b| b.id == id) {
+            return &mut others[at];
+        }
+        let bucket = Bucket::new(id, stagger);
+        others.reserve_exact(1);
+        if id.window > self.current.id.window && id.cut == id.window {
+            // The newest window is the one that is written to.
+            others.push(std::mem::replace(&mut self.current, bucket));
+            return &mut self.current;
+        }
+        others.push(bucket);
+        others.last_mut().expect("BUG: just pushed")
+    }
+
+    /// Buckets that hold something.
+    pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
+        std::iter::once(&self.current).chain(others).filter(|b| b.max != i64::MIN)
+    }
+
+    /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.
+    pub fn drop_cut(&mut self, cut: i64, mut dropped: impl FnMut(&Bucket)) {
+        if let Some(others) = &mut self.others {
+            others.retain(|b| {
+                let keep = b.id.cut > cut;
+                if !keep {
+                    dropped(b);
+                }
+                keep
+            });
+            if others.is_empty() {
+                self.others = None;
+            }
+        }
+        if self.current.max != i64::MIN && self.current.id.cut <= cut {
+            dropped(&self.current);
+            let next = self.others.as_mut().and_then(|o| o.pop());
+            if self.others.as_ref().is_some_and(|o| o.is_empty()) {
+                self.others = None;
+            }
+            self.current =
+                next.unwrap_or_else(|| Bucket::new(BucketId { window: i64::MIN, cut: i64::MIN }, 0));
+        }
+    }
+
+    /// True if it holds no sample of any kind.
+    pub fn is_empty(&self) -> bool {
+        self.current.max == i64::MIN && self.others.is_none() && self.histograms.is_none()
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let others = self.others.as_ref().map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
+        others + self.buckets().map(Bucket::heap_bytes).sum::<usize>()
+    }
+}

@@ -1,0 +1,156 @@
+//! What a client may write.
+
+use trireme_model::{LabelError, Labels, METRIC_NAME};
+
+use crate::IngestLimits;
+
+/// Times a sample may have at all: what fits the 48 bits of a block's ULID, and some room for windows.
+const TIME_MS_MAX: i64 = 1 << 47;
+
+/// Why a sample's time is refused; also the text of the reason.
+pub(crate) const OUT_OF_BOUNDS: &str = "out_of_bounds";
+pub(crate) const TOO_OLD: &str = "too_old";
+pub(crate) const TOO_FAR_IN_FUTURE: &str = "too_far_in_future";
+pub(crate) const SERIES_LIMIT: &str = "series_limit";
+
+/// The times a batch may have, as one range, so that a good sample costs one comparison.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeBounds {
+    /// Inclusive.
+    min: i64,
+    /// Inclusive.
+    max: i64,
+    now_ms: i64,
+}
+
+impl TimeBounds {
+    /// `newest` is the newest sample of the tenant, or `i64::MIN`. A tenant whose senders were all away for hours
+    /// catches up from where it stood, so age counts from the newest sample, at most from now.
+    pub fn new(limits: &IngestLimits, newest: i64, now_ms: i64) -> Self {
+        let oldest = match newest {
+            i64::MIN => 0,
+            newest => newest.min(now_ms).saturating_sub(limits.out_of_order_window_ms),
+        };
+        Self {
+            min: oldest.max(0),
+            max: now_ms.saturating_add(limits.max_future_ms).min(TIME_MS_MAX - 1),
+            now_ms,
+        }
+    }
+
+    #[inline]
+    pub fn contain(&self, t: i64) -> bool {
+        t >= self.min && t <= self.max
+    }
+
+    /// Why a time outside is refused, with the detail.
+    pub fn why(&self, t: i64) -> (&'static str, String) {
+        if !(0..TIME_MS_MAX).contains(&t) {
+            return (OUT_OF_BOUNDS, format!("timestamp {t} ms is not in 0 to 2^47"));
+        }
+        if t < self.min {
+            return (TOO_OLD, format!("timestamp {t} ms is before {} ms, the oldest accepted now", self.min));
+        }
+        (
+            TOO_FAR_IN_FUTURE,
+            format!("timestamp {t} ms is ahead of now, {} ms, by more than allowed", self.now_ms),
+        )
+    }
+}
+
+/// Reads and checks a label set as it came; the error is reason and detail.
+pub(crate) fn labels(bytes: &[u8], limits: &IngestLimits) -> Result<Labels, (&'static str, String)> {
+    let labels = Labels::from_wire(bytes).map_err(|error| {
+        let reason = match &error {
+            LabelError::Duplicate(_) => "duplicate_label_names",
+            _ => "invalid_labels",
+        };
+        (reason, error.to_string())
+    })?;
+    let mut count = 0;
+    let mut named = false;
+    for (name, value) in labels.iter() {
+        count += 1;
+        named |= name == METRIC_NAME;
+        if name.len() > limits.label_name_bytes_max {
+            let max = limits.label_name_bytes_max;
+            return Err((
+                "label_name_too_long",
+                format!("{labels}: label name {name:?} is over {max} bytes"),
+            ));
+        }
+        if value.len() > limits.label_value_bytes_max {
+            let max = limits.label_value_bytes_max;
+            return Err((
+                "label_value_too_long",
+                format!("value of label {name:?} has {} of at most {max} bytes: {labels}", value.len()),
+            ));
+        }
+    }
+    if !named {
+        return Err(("missing_metric_name", labels.to_string()));
+    }
+    if count > limits.label_count_max {
+        let max = limits.label_count_max;
+        return Err(("too_many_labels", format!("{count} labels, at most {max}: {labels}")));
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_reason_for_every_kind_of_bad_time() {
+        let limits = IngestLimits::default();
+        let now = 1_700_000_000_000;
+        let bounds = TimeBounds::new(&limits, now + 5, now);
+        let cases = [
+            (now, None),
+            (now - 3_600_000, None),
+            (now - 3_600_001, Some(TOO_OLD)),
+            (now + 600_000, None),
+            (now + 600_001, Some(TOO_FAR_IN_FUTURE)),
+            (-1, Some(OUT_OF_BOUNDS)),
+            (i64::MIN, Some(OUT_OF_BOUNDS)),
+            (i64::MAX, Some(OUT_OF_BOUNDS)),
+            (TIME_MS_MAX, Some(OUT_OF_BOUNDS)),
+        ];
+        for (t, want) in cases {
+            assert_eq!(bounds.contain(t), want.is_none(), "{t}");
+            if let Some(want) = want {
+                assert_eq!(bounds.why(t).0, want, "{t}");
+            }
+        }
+        // A tenant without samples may start anywhere in the past; one that lags is measured by itself.
+        assert!(TimeBounds::new(&limits, i64::MIN, now).contain(0));
+        assert!(TimeBounds::new(&limits, now - 50_000_000, now).contain(now - 53_000_000));
+    }
+
+    #[test]
+    fn names_the_reason_for_every_kind_of_bad_labels() {
+        let limits = IngestLimits {
+            label_count_max: 3,
+            label_name_bytes_max: 10,
+            label_value_bytes_max: 12,
+            ..IngestLimits::default()
+        };
+        let cases: &[(&[(&str, &str)], &str)] = &[
+            (&[("__name__", "up"), ("a", "b")], ""),
+            (&[("a", "b")], "missing_metric_name"),
+            (&[("__name__", "")], "missing_metric_name"),
+            (&[("__name__", "up"), ("a_very_long_name", "b")], "label_name_too_long"),
+            (&[("__name__", "up"), ("a", "a very long value")], "label_value_too_long"),
+            (&[("__name__", "up"), ("a", "b"), ("c", "d"), ("e", "f")], "too_many_labels"),
+            (&[("__name__", "up"), ("a", "b"), ("a", "d")], "duplicate_label_names"),
+            (&[("", "x"), ("__name__", "up")], "invalid_labels"),
+        ];
+        for (pairs, want) in cases {
+            let mut bytes = Vec::new();
+            pairs.iter().for_each(|(n, v)| trireme_model::push_label(&mut bytes, n.as_bytes(), v.as_bytes()));
+            assert_eq!(labels(&bytes, &limits).err().map_or("", |e| e.0), *want, "{pairs:?}");
+        }
+        assert_eq!(labels(&[0x0a, 0xff], &limits).err().map(|e| e.0), Some("invalid_labels"));
+    }
+}
