@@ -132,28 +132,30 @@ impl Client {
         value.map(|value| number(&value)).transpose()
     }
 
-    /// Raw samples this replica holds of a tenant's series that match `selector`.
-    pub async fn export_of(&self, tenant: Option<&str>, selector: &str) -> anyhow::Result<SampleSet> {
-        let mut request = self.get("/api/v1/export").query(&[("match[]", selector), ("local", "true")]);
-        if let Some(tenant) = tenant {
-            request = request.header("THANOS-TENANT", tenant);
-        }
-        let answer = self.send(request).await?.success()?;
+    /// Raw samples of all series of the default tenant that this replica holds itself.
+    pub async fn export(&self) -> anyhow::Result<SampleSet> {
+        self.exported(self.get("/api/v1/export").query(&[("local", "true")])).await
+    }
+
+    /// Raw samples of all series of a tenant with timestamps in `start..end`, from wherever the node finds them.
+    pub async fn export_of(&self, tenant: &str, start: i64, end: i64) -> anyhow::Result<SampleSet> {
+        let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
+        let range = [("start", seconds(start)), ("end", seconds(end - 1))];
+        self.exported(self.get("/api/v1/export").query(&range).header("THANOS-TENANT", tenant)).await
+    }
+
+    async fn exported(&self, request: RequestBuilder) -> anyhow::Result<SampleSet> {
+        let answer = self.send(request.query(&[("match[]", r#"{__name__=~".+"}"#)])).await?.success()?;
         let mut set = SampleSet::default();
         for line in answer.body.lines().filter(|line| !line.is_empty()) {
             let line: ExportLine =
                 serde_json::from_str(line).with_context(|| format!("export line {line:.200}"))?;
             ensure!(line.values.len() == line.timestamps.len(), "values and timestamps differ in number");
             for (timestamp, value) in line.timestamps.iter().zip(&line.values) {
-                set.add(&line.metric, *timestamp, exported(value)?);
+                set.add(&line.metric, *timestamp, exported_value(value)?);
             }
         }
         Ok(set)
-    }
-
-    /// Raw samples this replica holds of the default tenant.
-    pub async fn export(&self) -> anyhow::Result<SampleSet> {
-        self.export_of(None, r#"{__name__=~".+"}"#).await
     }
 
     /// Sum over all label sets of a metric on the node's own `/metrics`; 0 if it has none.
@@ -178,7 +180,7 @@ impl Client {
     }
 }
 
-fn exported(value: &Json) -> anyhow::Result<Value> {
+fn exported_value(value: &Json) -> anyhow::Result<Value> {
     match value {
         Json::String(text) if text == "StaleNaN" => Ok(Value::STALE),
         other => number(other).map(Value::of),

@@ -11,9 +11,7 @@ use anyhow::{Context, ensure};
 use blocks::workload::{TENANTS, Written, write_through_windows};
 use serde_json::Value as Json;
 use trireme_integration::peers::{Moto, Prometheus, Promtool, installed};
-use trireme_integration::{
-    BlockCopy, Client, Group, SampleSet, blocks_in, first_differences, read_block, until,
-};
+use trireme_integration::{BlockCopy, Client, Group, blocks_in, first_differences, read_block, until};
 
 const WINDOW_SECONDS: u64 = 10;
 const WINDOWS: i64 = 2;
@@ -247,10 +245,35 @@ async fn blocks_reach_an_s3_server_once_and_are_answered_from_there() -> anyhow:
     })
     .await?;
     same_on_all_nodes(&group, &written, &published).await?;
-    for (i, tenant) in TENANTS.into_iter().enumerate() {
-        let held: SampleSet = group.client(i).export_of(Some(tenant), r#"{__name__=~".+"}"#).await?;
-        let missing = written.of(tenant).first_missing_in(&held);
-        ensure!(missing.is_none(), "n{i} does not show {missing:?}");
+    all_nodes_answer(&group, &written).await?;
+    group.stop().await
+}
+
+/// Every node answers every written sample of the whole windows, wherever it lies by now.
+async fn all_nodes_answer(group: &Group, written: &Written) -> anyhow::Result<()> {
+    for node in group.nodes() {
+        for tenant in TENANTS {
+            let sent = written.of(tenant).between(written.start, written.end);
+            let answered = node.client().export_of(tenant, written.start, written.end).await?;
+            first_differences(("written", &sent), (node.name(), &answered))?;
+        }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_windows_are_answered_from_the_bucket_after_local_blocks_are_gone() -> anyhow::Result<()> {
+    let group = Group::of(3).short_windows(WINDOW_SECONDS).set("storage.retention=5s").start().await?;
+    let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
+    until("local blocks are gone and the bucket has them", async || {
+        covers(&by_window(&read_all(&group.bucket_dir())?, &written)?, &written)?;
+        for node in 0..group.nodes().len() {
+            let local = by_window(&local_blocks(&group, node)?, &written)?;
+            ensure!(local.is_empty(), "n{node} has {} blocks", local.len());
+        }
+        Ok(())
+    })
+    .await?;
+    until("every node has seen the bucket", async || all_nodes_answer(&group, &written).await).await?;
     group.stop().await
 }
