@@ -4,6 +4,7 @@ pub mod bench;
 pub mod block;
 pub mod check;
 pub mod dev;
+pub mod promqltest;
 pub mod query;
 pub mod ring;
 pub mod run;

@@ -33,6 +33,8 @@ enum Command {
     Block(commands::block::Command),
     #[command(subcommand)]
     Bench(commands::bench::Command),
+    #[command(hide = true)]
+    Promqltest(commands::promqltest::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Query(command) => commands::query::run(&command),
         Command::Block(command) => commands::block::run(&command),
         Command::Bench(command) => commands::bench::run(&command),
+        Command::Promqltest(args) => commands::promqltest::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
