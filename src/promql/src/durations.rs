@@ -72,7 +72,9 @@ fn resolve_arg(
     if !may_be_negative && (seconds.is_nan() || seconds <= 0.0) {
         return Err(DurationError::NotPositive);
     }
-    arg.ms = seconds_to_ms(seconds)?;
+    let ms = seconds_to_ms(seconds)?;
+    // What is greater than 0 must not become 0 for want of resolution.
+    arg.ms = if may_be_negative { ms } else { ms.max(1) };
     Ok(())
 }
 

@@ -2,8 +2,12 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
-/// Most strings a pattern is listed as.
-const SET_MAX: usize = 256;
+/// Most strings a pattern is listed as. Dashboards join all values of a variable, which can be thousands.
+const SET_MAX: usize = 4096;
+/// Most strings that come of combinations and of character classes: beyond it, trying values is cheaper.
+const PRODUCT_MAX: usize = 256;
+/// Most bytes of all these strings.
+const SET_BYTES_MAX: usize = 1 << 20;
 
 /// Kinds of patterns that are matched without an automaton.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +112,11 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
     let mut all = vec![String::new()];
     for part in parts {
         let next = enumerate(part, max)?;
-        if all.len().checked_mul(next.len())? > max {
+        let bytes = |list: &[String]| list.iter().map(String::len).sum::<usize>();
+        // Each string of one list meets each of the other.
+        let product_bytes = bytes(&all) * next.len() + bytes(&next) * all.len();
+        let most = if all.len() > 1 && next.len() > 1 { max.min(PRODUCT_MAX) } else { max };
+        if all.len() * next.len() > most || product_bytes > SET_BYTES_MAX {
             return None;
         }
         all = all.iter().flat_map(|a| next.iter().map(move |b| format!("{a}{b}"))).collect();
@@ -122,7 +130,7 @@ fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
         HirKind::Literal(literal) => Some(vec![std::str::from_utf8(&literal.0).ok()?.to_owned()]),
         HirKind::Class(Class::Unicode(class)) => {
             let count: usize = class.ranges().iter().map(|r| r.len()).sum();
-            if count > max {
+            if count > max.min(PRODUCT_MAX) {
                 return None;
             }
             Some(class.iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect())

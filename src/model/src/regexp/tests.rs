@@ -135,3 +135,40 @@ fn oversized_patterns_are_refused() {
     assert!(Regexp::new(&"(".repeat(10_000)).is_err());
     assert!(Regexp::new(r"(?:[\pL\pN]{1000}){1}[\pL\pN]{1000}[\pL\pN]{1000}[\pL\pN]{1000}").is_err());
 }
+
+#[test]
+fn long_lists_are_sets_but_do_not_explode() {
+    let list = (0..3000).map(|i| format!("host-{i}")).collect::<Vec<_>>().join("|");
+    assert_eq!(regexp(&list).set_matches().map(<[_]>::len), Some(3000));
+    let product = "(a|b)".repeat(20);
+    assert!(regexp(&product).set_matches().is_none());
+    let long = format!("[a-z][a-z]{}", "x".repeat(10_000));
+    assert!(regexp(&long).set_matches().is_none());
+}
+
+proptest::proptest! {
+    #[test]
+    fn simple_shapes_agree_with_the_automaton(
+        parts in proptest::collection::vec(proptest::sample::select(vec![
+            "a", "b", ".", ".*", ".+", "a?", "(a|b)", "[ab]", "|", "(?i)", "ab", "\\d", "^", "$", "(?:)", "\n", "é", "x{2}",
+        ]), 0..6),
+        values in proptest::collection::vec("[abxA1é\n]{0,5}", 1..20),
+    ) {
+        if let Ok(regexp) = Regexp::new(&parts.concat()) {
+            for value in &values {
+                let automaton = regexp.0.regex.is_match(value.as_bytes());
+                proptest::prop_assert_eq!(regexp.is_match(value), automaton, "{:?} on {:?}", regexp, value);
+                proptest::prop_assert!(!automaton || value.starts_with(regexp.prefix()));
+                proptest::prop_assert!(!automaton || value.ends_with(regexp.suffix()));
+            }
+        }
+    }
+
+    #[test]
+    fn random_patterns_do_not_panic(pattern in "[\\[\\](){}|*+?.^$\\\\a-zQEPx0-9:,<>\u{e9}-]{0,20}", value in "\\PC{0,8}") {
+        if let Ok(regexp) = Regexp::new(&pattern) {
+            proptest::prop_assert_eq!(regexp.is_match(&value), regexp.0.regex.is_match(value.as_bytes()));
+            let _ = regexp.expand(&value, "$1${x}$");
+        }
+    }
+}

@@ -22,7 +22,12 @@ impl Parser<'_> {
         {
             return Err(self.error(pos, "duration must be greater than 0"));
         }
-        self.duration_arg(expr)
+        let mut arg = self.duration_arg(expr)?;
+        if arg.expr.is_none() {
+            // What is greater than 0 must not become 0 for want of resolution.
+            arg.ms = arg.ms.max(1);
+        }
+        Ok(arg)
     }
 
     /// The duration behind `offset`: a literal, a function or parentheses, with a sign. `offset -2^2` negates and

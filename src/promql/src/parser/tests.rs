@@ -53,6 +53,7 @@ fn parses_and_prints_the_whole_grammar() {
         ("anchored + smoothed", None),
         ("foo[5m]", None),
         ("foo[300]", Some("foo[5m]")),
+        ("foo[0.00001:1e-9]", Some("foo[1ms:1ms]")),
         ("foo[5m] offset -1h", None),
         ("foo offset 5m @ 10.5", Some("foo @ 10.500 offset 5m")),
         ("foo[5m] @ start() offset 1w", None),
