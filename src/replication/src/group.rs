@@ -238,6 +238,26 @@ impl GroupView {
         running.chain(vectors.filter_map(|v| v.latest_boot(incarnation))).max()
     }
 
+    /// How far every member of the group, this node included, has a stream durably as far as this node knows. A peer that
+    /// has not told its positions since it connected counts as having nothing, so it is safe to trim a log up to here.
+    pub fn everybody_has(&self, stream: StreamId) -> u64 {
+        let peers = self.peers.values().map(|p| p.positions.get(stream));
+        peers.chain([self.mine.get(stream)]).min().unwrap_or(0)
+    }
+
+    /// Streams of which a connected peer has more than this node, but which no peer serves: they were trimmed or cannot be
+    /// read there. If that lasts, this node has to be rebuilt. As of the last [`GroupView::plan`].
+    pub fn stranded(&self) -> Vec<StreamId> {
+        let mut streams: Vec<StreamId> = Vec::new();
+        for peer in self.peers.values().filter(|p| p.connected) {
+            let lacking = self.mine.behind(&peer.positions).map(|(stream, ..)| stream);
+            streams.extend(lacking.filter(|s| *s != self.me.stream() && !self.servers.contains_key(s)));
+        }
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
     /// Since when nobody of this incarnation is connected; `None` while it is (or is this node).
     fn unreachable_for(&self, incarnation: Incarnation, now: Duration) -> Option<Duration> {
         if incarnation == self.me.incarnation {

@@ -43,4 +43,4 @@ pub use frames::{FrameReader, FrameWriter};
 pub use handshake::{LocalNode, Refusal};
 pub use hub::{Hub, SharedGroup};
 pub use mesh::Mesh;
-pub use slot::{Connection, PeerSlot};
+pub use slot::{Connection, LinkStatus, PeerSlot};

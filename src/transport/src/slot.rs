@@ -5,8 +5,8 @@ use std::fmt;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, oneshot};
-use trireme_base::NodeName;
-use trireme_replication::PeerIdentity;
+use trireme_base::{NodeName, StreamId};
+use trireme_replication::{LinkStats, PeerIdentity};
 
 use crate::{FrameReader, FrameWriter};
 
@@ -33,6 +33,21 @@ impl fmt::Debug for Connection {
     }
 }
 
+/// What the driver last said about its link; for metrics and the status page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Counts since the link was made; they start over when its owner was restarted.
+    pub stats: LinkStats,
+    /// Record bytes taken from the peer that are not applied yet.
+    pub unapplied_bytes: u64,
+    /// Frames that wait to be written.
+    pub waiting_frames: usize,
+    /// Nothing is read from the peer because the own log is busy.
+    pub paused: bool,
+    /// Streams taken from the peer.
+    pub subscribed: Vec<StreamId>,
+}
+
 /// Holds at most one connection that waits for its driver: a newer one takes the place of an older one.
 #[derive(Debug)]
 pub struct PeerSlot {
@@ -40,11 +55,18 @@ pub struct PeerSlot {
     waiting: Mutex<Option<Connection>>,
     arrived: Notify,
     problem: Mutex<Option<String>>,
+    status: Mutex<LinkStatus>,
 }
 
 impl PeerSlot {
     pub(crate) fn new(node: NodeName) -> Self {
-        Self { node, waiting: Mutex::new(None), arrived: Notify::new(), problem: Mutex::new(None) }
+        Self {
+            node,
+            waiting: Mutex::new(None),
+            arrived: Notify::new(),
+            problem: Mutex::new(None),
+            status: Mutex::default(),
+        }
     }
 
     /// The peer.
@@ -55,6 +77,15 @@ impl PeerSlot {
     /// Why there is no connection, as of the last attempt; for the status page.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
+    }
+
+    /// What the driver last said; it is renewed a few times a second while there is a session.
+    pub fn status(&self) -> LinkStatus {
+        self.status.lock().clone()
+    }
+
+    pub(crate) fn set_status(&self, status: LinkStatus) {
+        *self.status.lock() = status;
     }
 
     /// Notes why there is no connection; true if that is news.

@@ -100,7 +100,9 @@ fn asks_somebody_else_when_a_server_stalls_or_refuses() {
     assert_eq!(plan_at(&mut v, 19), [vec![], vec![stream(2, 1), stream(1, 1)]], "it stood for ten seconds");
     v.unserved(&name(2), stream(1, 1), seconds(20));
     assert_eq!(plan_at(&mut v, 20), [vec![], vec![stream(2, 1)]], "nobody left to ask");
+    assert_eq!(v.stranded(), [stream(1, 1)]);
     assert_eq!(plan_at(&mut v, 49)[0], [stream(1, 1)], "asked again");
+    assert_eq!(v.stranded(), []);
 }
 
 #[test]
@@ -185,4 +187,20 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
     let input = v.cut_input(seconds(75), seconds(60), |_| None, |_| 0);
     assert!(!input.quorum_connected);
     assert_eq!(input.streams[2].unreachable_for, Some(seconds(5)));
+}
+
+#[test]
+fn everybody_has_only_what_each_has_told_since_it_connected() {
+    let mut v = view();
+    v.own_durable(stream(0, 5), 9);
+    assert_eq!(v.everybody_has(stream(0, 5)), 0, "nobody was ever here");
+    for (peer, seq) in [(1, 7), (2, 8)] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+        has(&mut v, peer, stream(0, 5), seq);
+    }
+    assert_eq!(v.everybody_has(stream(0, 5)), 7);
+    v.disconnected(&name(1), 1, seconds(1));
+    assert_eq!(v.everybody_has(stream(0, 5)), 7, "what it had it still has");
+    v.admit(&identity(1, 2), seconds(2)).expect("a member");
+    assert_eq!(v.everybody_has(stream(0, 5)), 0, "its disk may be another one");
 }

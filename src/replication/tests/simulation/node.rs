@@ -264,8 +264,7 @@ impl Process {
             return 0;
         }
         let (stream, mine) = streams[rng.below(streams.len() as u64) as usize];
-        let needed = self.group.peers().map(|(_, peer)| peer.positions.get(stream)).min().unwrap_or(mine);
-        let upto = if self.bug == Bug::TrimTooEarly { mine } else { needed.min(mine) };
+        let upto = if self.bug == Bug::TrimTooEarly { mine } else { self.group.everybody_has(stream) };
         disk.trim(stream, upto)
     }
 

@@ -15,7 +15,7 @@ use trireme_wire::record::Record;
 use super::lanes::Lanes;
 use super::{AppendRefused, LinkEnd, LinkParts, ReplicaStore};
 use crate::calls::answer_frames;
-use crate::{CallError, Connection, TransportError};
+use crate::{CallError, Connection, LinkStatus, TransportError};
 
 /// Bytes encoded and not written; more stays in the lanes, where fresh acknowledgements can still overtake calls.
 const WRITE_AHEAD_BYTES: usize = 256 << 10;
@@ -125,6 +125,7 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
         };
         let mut nothing = Vec::new();
         self.link.handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
+        self.report();
         info!(self.parts.log, "peer disconnected"; "peer" => %self.peer.node, "reason" => %end);
         end
     }
@@ -175,10 +176,21 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
                 self.link.set_health(self.parts.store.health());
                 let (wall_ms, reading) = (self.parts.clock.now_ms(), self.parked.is_none());
                 self.feed(Event::Tick { wall_ms, reading })?;
-                return self.plan();
+                self.plan()?;
+                self.report();
             }
         }
         Ok(())
+    }
+
+    fn report(&self) {
+        self.parts.slot.set_status(LinkStatus {
+            stats: self.link.stats(),
+            unapplied_bytes: self.link.unapplied_bytes(),
+            waiting_frames: self.lanes.link_frames(),
+            paused: self.parked.is_some(),
+            subscribed: self.link.subscribed().collect(),
+        });
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), LinkEnd> {

@@ -15,8 +15,8 @@ use trireme_wire::frame::RequestHead;
 
 use super::memory::MemoryStore;
 use crate::{
-    CallError, CallHandler, Calls, Hub, LinkParts, LocalNode, Mesh, MeshConfig, NoCalls, PeerAddress,
-    run_link,
+    CallError, CallHandler, Calls, Hub, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
+    PeerAddress, run_link,
 };
 
 /// Answers call 1 with its body.
@@ -43,6 +43,7 @@ struct Machine {
 
 struct Running {
     hub: Arc<Hub>,
+    mesh: Arc<Mesh>,
     calls: Vec<(NodeName, Arc<Calls>)>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -121,10 +122,11 @@ impl Cluster {
             }));
         }
         let port = machine.port.try_clone().expect("a second handle");
+        let running = Arc::clone(&mesh);
         tasks.push(tokio::spawn(async move {
-            mesh.run(TcpListener::from_std(port).expect("nonblocking")).await;
+            running.run(TcpListener::from_std(port).expect("nonblocking")).await;
         }));
-        self.machines[index].running = Some(Running { hub, calls: all_calls, tasks });
+        self.machines[index].running = Some(Running { hub, mesh, calls: all_calls, tasks });
     }
 
     pub fn kill(&mut self, index: usize) {
@@ -148,6 +150,11 @@ impl Cluster {
     pub fn connected(&self, from: usize, to: usize) -> bool {
         let group = self.machines[from].running.as_ref().expect("running").hub.group().lock();
         group.peers().any(|(node, peer)| *node == name(to) && peer.connected)
+    }
+
+    pub fn status(&self, from: usize, to: usize) -> LinkStatus {
+        let running = self.machines[from].running.as_ref().expect("running");
+        running.mesh.slot(&name(to)).expect("a peer").status()
     }
 
     /// Waits until `done`; the test's own time limit is the bound.
