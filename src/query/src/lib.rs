@@ -1,11 +1,42 @@
 //! One view on the samples of head, local blocks, bucket and peers.
 //!
-//! The way of a query: [`Queries`] is what the HTTP layer asks.
+//! The way of a query: the HTTP layer asks [`Queries`]; [`Querier`] parses, gets the [`Source`]s of the tenant and time
+//! range from the node's [`Catalog`], lays [`Merged`] over them (and [`Dedup`] over that, if replicas of HA pairs are to
+//! become one), and lets the engine of `trireme-promql` read.
+//!
+//! | module | what |
+//! |---|---|
+//! | `source` | what holds samples: head, block, peer |
+//! | `merged` | many sources as one, series by series |
+//! | `columns` | merging samples by time with the one conflict rule |
+//! | `dedup` | one series out of the replicas of an HA pair |
+//! | `plan` | which copies of blocks to read |
+//! | `querier` | the questions of the HTTP API |
+//!
+//! What is absent on purpose: caches of results, and any knowledge of HTTP or of threads.
 
+mod block_source;
+mod columns;
+mod dedup;
 mod error;
+mod head_source;
+mod merged;
+mod notes;
+mod plan;
+mod querier;
 mod queries;
+mod source;
 
+pub use block_source::BlockSource;
+pub use columns::merge_columns;
+pub use dedup::Dedup;
 pub use error::QueryError;
+pub use head_source::HeadSource;
+pub use merged::Merged;
+pub use notes::Notes;
+pub use plan::{Located, choose_blocks};
+pub use querier::{Querier, QuerierOptions};
 pub use queries::{
     ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus, TsdbTop,
 };
+pub use source::{Catalog, Scope, Source, SourceError, SourceList};

@@ -1,0 +1,89 @@
+//! A shard of the head as a source.
+
+use std::sync::Arc;
+
+use trireme_base::ErrorKind;
+use trireme_head::{HeadError, HeadSeries, Shard};
+use trireme_model::{HistogramSample, Labels, Matcher, Tenant};
+use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
+
+use crate::{Source, SourceError};
+
+/// One tenant's series in one shard.
+pub struct HeadSource {
+    shard: Arc<Shard>,
+    tenant: Tenant,
+}
+
+impl HeadSource {
+    /// The tenant's part of `shard`.
+    pub fn new(shard: Arc<Shard>, tenant: Tenant) -> Self {
+        Self { shard, tenant }
+    }
+}
+
+impl Source for HeadSource {
+    fn name(&self) -> String {
+        format!("head shard {}", self.shard.options().number)
+    }
+
+    /// Unknown: late samples may be of any age.
+    fn time_range(&self) -> (i64, i64) {
+        (i64::MIN, i64::MAX)
+    }
+
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
+        cancel.check()?;
+        let found = self.shard.select(&self.tenant, matchers, start_ms, end_ms);
+        Ok(found.into_iter().map(|series| Box::new(HeadSeriesRead(series)) as Box<dyn SeriesRead>).collect())
+    }
+
+    fn label_names(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<Vec<String>, SourceError> {
+        let names = self.shard.label_names(&self.tenant, matchers, start_ms, end_ms);
+        Ok(names.iter().map(|name| name.to_string()).collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, SourceError> {
+        let values = self.shard.label_values(&self.tenant, name, matchers, start_ms, end_ms);
+        Ok(values.iter().map(|value| value.to_string()).collect())
+    }
+}
+
+struct HeadSeriesRead(HeadSeries);
+
+fn select_error(error: HeadError) -> SelectError {
+    match error.kind() {
+        ErrorKind::Corrupt => SelectError::Corrupt(error.to_string()),
+        _ => SelectError::Unavailable(error.to_string()),
+    }
+}
+
+impl SeriesRead for HeadSeriesRead {
+    fn labels(&self) -> &Labels {
+        &self.0.labels
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v).map_err(select_error)?;
+        if self.0.has_histograms() {
+            let mut histograms: Vec<HistogramSample> = Vec::new();
+            self.0.read_histograms(start_ms, end_ms, &mut histograms);
+            for sample in histograms {
+                out.push_histogram(sample.t, sample.st, sample.h.to_float());
+            }
+        }
+        Ok(())
+    }
+}
