@@ -6,6 +6,7 @@ mod fleet;
 mod http;
 mod latency;
 mod process;
+mod query;
 mod sender;
 mod table;
 mod write;
@@ -14,6 +15,7 @@ mod write;
 #[derive(clap::Subcommand)]
 pub enum Command {
     Write(Box<write::Args>),
+    Query(Box<query::Args>),
     Table(table::Args),
 }
 
@@ -21,6 +23,7 @@ pub enum Command {
 pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Write(args) => write::run(args),
+        Command::Query(args) => query::run(args),
         Command::Table(args) => table::run(args),
     }
 }

@@ -1,6 +1,6 @@
 //! `trireme query`: asks a node, or any server with Prometheus's HTTP API.
 
-mod answer;
+pub mod answer;
 pub mod client;
 mod csv;
 mod plot;

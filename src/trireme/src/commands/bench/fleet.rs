@@ -120,6 +120,11 @@ impl Fleet {
     }
 }
 
+/// The `node` label of a host that was never replaced.
+pub fn node_name(host: u32) -> String {
+    HostNames::new(host, 0, 0).text(&Text::Node, &mut String::new()).to_string()
+}
+
 /// The series of a host, in the order in which they are scraped.
 fn templates() -> Vec<Template> {
     let jobs = [

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use super::query::QueryReport;
 use super::write::{Phase, Report};
 use crate::commands::print_line;
 
-/// Prints the JSON reports of several runs as one table; runs with the same name become a median with its extremes.
+/// Prints the JSON reports of several runs as one table; `bench write` runs with the same name become a median with
+/// its extremes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Reports written by `trireme bench write --json-file`.
+    /// Reports written with --json-file, all of `bench write` or all of `bench query`.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Prints a Markdown table.
@@ -18,17 +20,34 @@ pub struct Args {
     markdown: bool,
 }
 
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum AnyReport {
+    Write(Box<Report>),
+    Query(QueryReport),
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let mut reports = Vec::new();
+    let (mut writes, mut queries) = (Vec::new(), Vec::new());
     for file in &args.files {
         let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let report: Report =
-            serde_json::from_slice(&text).with_context(|| format!("{} is no report", file.display()))?;
-        reports.push(report);
+        match serde_json::from_slice(&text).with_context(|| format!("{} is no report", file.display()))? {
+            AnyReport::Write(report) => writes.push(*report),
+            AnyReport::Query(report) => queries.push(report),
+        }
     }
-    let reports: Vec<&Report> = reports.iter().collect();
-    print_line(&if args.markdown { markdown(&reports) } else { plain(&reports) });
+    anyhow::ensure!(
+        writes.is_empty() || queries.is_empty(),
+        "reports of writes and of queries do not fit in one table"
+    );
+    let writes: Vec<&Report> = writes.iter().collect();
+    let queries: Vec<&QueryReport> = queries.iter().collect();
+    print_line(&match (queries.is_empty(), args.markdown) {
+        (false, markdown) => super::query::table(&queries, markdown),
+        (true, true) => markdown(&writes),
+        (true, false) => plain(&writes),
+    });
     Ok(())
 }
 

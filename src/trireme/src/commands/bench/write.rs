@@ -277,7 +277,8 @@ fn keep_first<E>(kept: &mut Result<(), E>, new: Result<(), E>) {
     }
 }
 
-fn header_lines(headers: &[String]) -> anyhow::Result<String> {
+/// Whole header lines from what was typed.
+pub fn header_lines(headers: &[String]) -> anyhow::Result<String> {
     let mut lines = String::new();
     for header in headers {
         if !header.contains(':') || header.contains(['\r', '\n']) {
