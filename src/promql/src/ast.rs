@@ -11,6 +11,8 @@ mod visit;
 
 use std::sync::Arc;
 
+use trireme_model::quote;
+
 pub use functions::{FUNCTIONS, Function, ValueType, function};
 pub use ops::{AggregateOp, BinaryOp, MatchCardinality, UnaryOp, VectorMatching};
 pub use selector::{At, DurationArg, DurationExpr, DurationOp, MatrixSelector, Subquery, VectorSelector};
@@ -90,10 +92,40 @@ pub struct NumberLiteral {
 /// A string, escapes resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
-    /// The value.
+    /// The value; where bytes are not UTF-8 it has replacement characters. See [`StringLiteral::text`].
     pub value: Arc<str>,
+    /// The bytes as written if they are not UTF-8, which byte escapes (`\xff`) make possible.
+    pub bytes: Option<Arc<[u8]>>,
     /// Where it stands.
     pub pos: PosRange,
+}
+
+/// A string that would have to be UTF-8, as all labels are; holds it in quotes, with escapes for the stray bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid UTF-8 in string {0}")]
+pub struct NotUtf8(pub String);
+
+impl StringLiteral {
+    /// The string, if it is UTF-8.
+    pub fn text(&self) -> Result<&str, NotUtf8> {
+        match &self.bytes {
+            None => Ok(&self.value),
+            Some(_) => Err(NotUtf8(self.quoted())),
+        }
+    }
+
+    /// The string in double quotes.
+    pub(crate) fn quoted(&self) -> String {
+        let Some(bytes) = &self.bytes else { return quote(&self.value) };
+        let mut out = String::from("\"");
+        for chunk in bytes.utf8_chunks() {
+            let valid = quote(chunk.valid());
+            out.push_str(&valid[1..valid.len() - 1]);
+            chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
+        }
+        out.push('"');
+        out
+    }
 }
 
 /// A parenthesised expression.

@@ -126,6 +126,14 @@ pub enum DurationLiteralError {
     /// Not numbers with units in falling order.
     #[error("not a valid duration string: {}", trireme_model::quote(.0))]
     Syntax(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {} in duration {}", trireme_model::quote(.unit), trireme_model::quote(.text))]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// The whole literal.
+        text: String,
+    },
     /// More than 64 bits of nanoseconds.
     #[error("duration out of range")]
     OutOfRange,
@@ -154,18 +162,24 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationLiteralError> {
         _ => {}
     }
     let mut rest = text;
-    let mut units = UNITS.iter();
+    let mut next_unit = 0;
     let mut total_ms: i64 = 0;
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
         let (number, tail) = rest.split_at(digits);
-        let (unit, tail) = tail.split_at(letters);
-        let (_, unit_ms, _) = units.find(|(name, ..)| *name == unit).ok_or_else(syntax)?;
-        if number.is_empty() {
+        let unit_len = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
+        let (unit, tail) = tail.split_at(unit_len);
+        if number.is_empty() || unit.is_empty() {
             return Err(syntax());
         }
-        let part_ms = number.parse::<i64>().ok().and_then(|n| n.checked_mul(*unit_ms));
+        let Some(i) = UNITS.iter().position(|(name, ..)| *name == unit) else {
+            return Err(DurationLiteralError::Unit { unit: unit.to_owned(), text: text.to_owned() });
+        };
+        if i < next_unit {
+            return Err(syntax());
+        }
+        next_unit = i + 1;
+        let part_ms = number.parse::<i64>().ok().and_then(|n| n.checked_mul(UNITS[i].1));
         total_ms = part_ms.and_then(|p| p.checked_add(total_ms)).ok_or(DurationLiteralError::OutOfRange)?;
         if total_ms > i64::MAX / 1_000_000 {
             return Err(DurationLiteralError::OutOfRange);
@@ -216,8 +230,12 @@ mod tests {
 
     #[test]
     fn bad_duration_literals_are_refused() {
-        for bad in ["5", "m", "5mm", "5m5h", "1s1s", "5m ", "-5m", "1.5h", "5S"] {
+        for bad in ["5", "m", "5m5h", "1s1s", "-5m", "5m5"] {
             assert_eq!(parse_duration(bad), Err(DurationLiteralError::Syntax(bad.to_owned())));
+        }
+        for (bad, unit) in [("1.5h", "."), ("5mm", "mm"), ("5S", "S"), ("1y1hs", "hs"), ("5é", "é")] {
+            let text = format!("unknown unit \"{unit}\" in duration \"{bad}\"");
+            assert_eq!(parse_duration(bad).map_err(|e| e.to_string()), Err(text));
         }
         assert_eq!(parse_duration(""), Err(DurationLiteralError::Empty));
         assert_eq!(parse_duration("300y"), Err(DurationLiteralError::OutOfRange));

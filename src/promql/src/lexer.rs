@@ -9,7 +9,7 @@ mod string;
 mod token;
 
 pub(crate) use number::parse_number;
-pub(crate) use string::unquote;
+pub(crate) use string::{UnquoteError, unquote};
 pub(crate) use token::{Keyword, Kind, Token};
 
 use trireme_model::quote;

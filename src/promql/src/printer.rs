@@ -19,7 +19,7 @@ impl Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(n) => f.write_str(&number(n)),
-            Self::String(s) => f.write_str(&quote(&s.value)),
+            Self::String(s) => f.write_str(&s.quoted()),
             Self::Vector(v) => f.write_str(&vector(v)),
             Self::Matrix(m) => f.write_str(&matrix(m)),
             Self::Subquery(s) => write!(f, "{}{}", s.expr, subquery_suffix(s)),

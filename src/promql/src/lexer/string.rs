@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 /// Why the content of a string token has no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnquoteError {
     /// The token is not a string.
     #[error("invalid syntax")]
     Syntax,
-    /// Byte escapes that together are not UTF-8; all strings of the data model are.
+    /// Byte escapes that together are not UTF-8, as all strings of the data model are. Holds the bytes.
     #[error("invalid UTF-8")]
-    Utf8,
+    Utf8(Vec<u8>),
 }
 
 /// Length of the string that `input` starts with, both quotes included.
@@ -83,7 +83,7 @@ pub(crate) fn unquote(token: &str) -> Result<Cow<'_, str>, UnquoteError> {
         rest = unescape(&rest[at + 1..], &mut bytes)?;
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| UnquoteError::Utf8)
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|e| UnquoteError::Utf8(e.into_bytes()))
 }
 
 /// Decodes one escape sequence (without its backslash) and returns what follows it.
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(scan(token, quote), Ok(token.len()), "{token}");
             assert_eq!(unquote(token).as_deref(), Ok(want), "{token}");
         }
-        assert_eq!(unquote(r#""\xff""#), Err(UnquoteError::Utf8));
+        assert_eq!(unquote(r#""a\xff""#), Err(UnquoteError::Utf8(vec![b'a', 0xff])));
     }
 
     #[test]

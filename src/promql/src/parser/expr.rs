@@ -1,11 +1,13 @@
 //! Operators, parentheses and literals.
 
+use std::sync::Arc;
+
 use trireme_model::quote;
 
 use super::{ParseResult, Parser, Tree};
 use crate::ast::{Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp};
 use crate::durations::parse_duration;
-use crate::lexer::{Keyword, Kind, parse_number};
+use crate::lexer::{Keyword, Kind, UnquoteError, parse_number, unquote};
 
 impl Parser<'_> {
     /// An expression of operators that bind at least as strongly as `precedence_min`.
@@ -98,8 +100,14 @@ impl Parser<'_> {
             }
             Kind::String => {
                 self.next();
-                let value = self.unquote(&token)?;
-                self.tree(Expr::String(StringLiteral { value, pos: token.pos }), 1)
+                let (value, bytes) = match unquote(self.text(&token)) {
+                    // What becomes of it is up to the function that gets it.
+                    Err(UnquoteError::Utf8(bytes)) => {
+                        (Arc::from(&*String::from_utf8_lossy(&bytes)), Some(Arc::from(bytes)))
+                    }
+                    _ => (self.unquote(&token)?, None),
+                };
+                self.tree(Expr::String(StringLiteral { value, bytes, pos: token.pos }), 1)
             }
             Kind::LeftParen => self.parenthesised(),
             Kind::Aggregate(op) if self.aggregate_follows() => self.aggregate(*op),

@@ -20,6 +20,7 @@ fn parses_and_prints_the_whole_grammar() {
         ("-1", None),
         ("'a\\'b'", Some("\"a'b\"")),
         ("`a\nb`", Some("\"a\\nb\"")),
+        ("\"a\\xc5z\\xff\"", None),
         ("-foo ^ 2", None),
         ("1 + 2 * 3 ^ 4 ^ 5", None),
         ("foo and bar unless baz or qux", None),

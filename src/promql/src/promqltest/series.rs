@@ -111,11 +111,12 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
         return Ok(rest);
     }
     let (mut value, rest) = signed_number(text)?;
-    let (step, rest) = match rest.starts_with(['+', '-']) {
-        true => signed_number(rest)?,
-        false => (0.0, rest),
-    };
+    let has_step = rest.starts_with(['+', '-']);
+    let (step, rest) = if has_step { signed_number(rest)? } else { (0.0, rest) };
     let (times, rest) = repetition(rest)?;
+    if has_step && times.is_none() {
+        return Err(format!("step without repetition before {rest:?}"));
+    }
     // N repetitions come after the value itself.
     for _ in 0..=times.unwrap_or(0) {
         out.push(SequenceValue::float(value));

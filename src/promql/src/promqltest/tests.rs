@@ -158,6 +158,11 @@ fn sequences_are_expanded() {
         "a {{sum:x}}",
         "a{b=~\"c\"} 1",
         "a {{x:1}}",
+        "a 1+1",
+        "a -3 -3-3",
+        "a _a4",
+        "a _-2",
+        "a 3+3x4-4",
         "a 1x99999999999",
     ] {
         assert!(parse_description(bad).is_err(), "{bad}");

@@ -23,7 +23,7 @@ fn explained(query: &str) -> Option<&'static str> {
             "newer functions",
         ),
         (&["ignoring() group"], "the crate prints group_left without the empty ignoring() before it"),
-        (&["\\xc5", "\\xff"], "strings are UTF-8 here, so byte escapes that are not are refused"),
+        (&["\\xc5", "\\xff"], "the crate replaces bytes that are not UTF-8"),
         (
             &["start() ", "end() ", "start()+", "end()+"],
             "start() and end() as functions are newer than the crate",
