@@ -15,6 +15,7 @@
 //! execute a query (over shards, over peers) can be held to the same scripts.
 
 mod compare;
+mod engine;
 mod eval;
 mod expect;
 mod histogram;
@@ -26,6 +27,7 @@ mod storage;
 use crate::select::Select;
 use crate::value::QueryResult;
 
+pub use engine::script_options;
 pub use storage::MemoryStorage;
 
 /// Something that evaluates queries over a storage. Errors are texts, as Prometheus words them.

@@ -9,49 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use trireme_promql::promqltest::{Evaluate, run_script};
-use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, parse,
-};
-
-/// The engine with the settings that the scripts are written for.
-struct EngineUnderTest(Engine);
-
-impl EngineUnderTest {
-    fn new() -> Self {
-        Self(Engine::new(EngineOptions {
-            lookback_ms: 5 * 60 * 1000,
-            subquery_step_ms: 60 * 1000,
-            samples_max: 10_000,
-            delayed_name_removal: true,
-            start_timestamps: true,
-            ..EngineOptions::default()
-        }))
-    }
-}
-
-impl Evaluate for EngineUnderTest {
-    fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
-        let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
-        let result = self.0.instant(storage, &expr, query, t_ms, &QueryOptions::default(), &Cancel::never());
-        result.map_err(|e| e.to_string())
-    }
-
-    fn range(
-        &self,
-        storage: &dyn Select,
-        query: &str,
-        start_ms: i64,
-        end_ms: i64,
-        step_ms: i64,
-    ) -> Result<QueryResult, String> {
-        let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
-        let options = QueryOptions::default();
-        let result =
-            self.0.range(storage, &expr, query, (start_ms, end_ms), step_ms, &options, &Cancel::never());
-        result.map_err(|e| e.to_string())
-    }
-}
+use trireme_promql::promqltest::{run_script, script_options};
+use trireme_promql::{Engine, EngineOptions};
 
 /// `file:line` and why the case comes out otherwise.
 fn known_failures() -> BTreeMap<String, String> {
@@ -62,6 +21,15 @@ fn known_failures() -> BTreeMap<String, String> {
 
 #[test]
 fn the_engine_passes_the_scripts_of_prometheus() {
+    run_all(1);
+}
+
+#[test]
+fn the_engine_passes_them_with_several_threads() {
+    run_all(3);
+}
+
+fn run_all(threads: usize) {
     // Written past the test harness, which hides what passing tests print.
     let mut log = std::io::stderr();
     let mut say = move |line: String| drop(writeln!(log, "{line}"));
@@ -74,7 +42,7 @@ fn the_engine_passes_the_scripts_of_prometheus() {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "test"));
     paths.sort();
-    let engine = EngineUnderTest::new();
+    let engine = Engine::new(EngineOptions { threads, ..script_options() });
     let mut known = known_failures();
     let mut unexpected = Vec::new();
     let (mut passed, mut cases, mut executions) = (0, 0, 0);
@@ -102,7 +70,7 @@ fn the_engine_passes_the_scripts_of_prometheus() {
             }
         }
     }
-    say(format!("all: {passed} of {cases} cases passed, {executions} queries"));
+    say(format!("all, {threads} threads: {passed} of {cases} cases passed, {executions} queries"));
     assert!(unexpected.is_empty(), "{} unexpected failures:\n{}", unexpected.len(), unexpected.join("\n"));
     assert!(known.is_empty(), "listed as known failures, but they pass: {known:?}");
 }
