@@ -1,6 +1,7 @@
 //! `trireme bench`: load with generated series, and figures that can be compared with other receivers.
 
 mod body;
+mod counters;
 mod disk;
 mod fleet;
 mod http;

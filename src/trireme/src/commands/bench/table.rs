@@ -157,6 +157,17 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             |r: &Report| r.disk.get(part)?.steady_bytes_per_sample.filter(|bytes| bytes.abs() >= 0.01);
         add(&format!("{part}, B/sample in the steady state"), short, &figure);
     }
+    let mut counters: Vec<&String> =
+        groups.iter().flatten().flat_map(|r| phases(r).flat_map(|p| p.counters.keys())).collect();
+    counters.sort_unstable();
+    counters.dedup();
+    for name in counters {
+        let figure = |r: &Report| {
+            let steady = r.steady.as_ref()?;
+            Some(steady.counters.get(name)? / steady.samples.max(1) as f64)
+        };
+        add(&format!("{name} / sample in the steady state"), short, &figure);
+    }
     add("failed tries", grouped, &|r| {
         let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
         (tries > 0).then_some(tries as f64)

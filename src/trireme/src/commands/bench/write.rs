@@ -15,6 +15,7 @@ use trireme_base::{Clock, SystemClock};
 pub use report::{Load, Phase, Report};
 
 use super::body::{Batcher, Body, Protocol};
+use super::counters::{self, Counters};
 use super::fleet::Fleet;
 use super::http::Target;
 use super::process::Processes;
@@ -75,6 +76,12 @@ pub struct Args {
     /// Data directory of the receiver, measured by its first level (log, blocks); may be repeated.
     #[arg(long = "data-dir", value_name = "DIR")]
     data_dirs: Vec<PathBuf>,
+    /// Page of metrics of the receiver, for --counter; may be repeated.
+    #[arg(long = "metrics-url", value_name = "URL")]
+    metrics_urls: Vec<String>,
+    /// Counter on these pages whose growth per sample is reported; may be repeated.
+    #[arg(long = "counter", value_name = "NAME")]
+    counters: Vec<String>,
     /// Longest wait for the receiver to come to rest after a phase.
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     rest_timeout: Duration,
@@ -136,6 +143,7 @@ struct Run<'a> {
     senders: Senders<'a>,
     receiver: Processes,
     own: Processes,
+    counters: Counters,
     churn_rounds: usize,
     prepare_cpu_s: f64,
     send_cpu_s: f64,
@@ -178,6 +186,7 @@ impl<'a> Run<'a> {
             senders: Senders::new(plan, clock),
             receiver: Processes::new(&args.pids, &args.pid_files)?,
             own: Processes::own(),
+            counters: Counters::new(&args.metrics_urls, &args.counters)?,
             churn_rounds: 0,
             prepare_cpu_s: 0.0,
             send_cpu_s: 0.0,
@@ -217,7 +226,7 @@ impl<'a> Run<'a> {
             phase.requests += prepared.scrapes.iter().map(Vec::len).sum::<usize>() as u64;
             // Taken after the first preparation: a receiver just started may still be busy with its own start.
             if before.is_none() {
-                before = Some(self.receiver.usage()?);
+                before = Some((self.receiver.usage()?, self.counters.read()?));
             }
             let cpu = self.own.usage()?.cpu_s;
             self.senders.send(&prepared.scrapes, &mut sent)?;
@@ -231,8 +240,11 @@ impl<'a> Run<'a> {
         }
         phase.scrapes = end - scrapes.start;
         phase.fill(&sent, busy_until.saturating_sub(begin_rest));
-        if let Some(before) = before.filter(|_| !self.receiver.is_empty()) {
-            phase.receiver = Some(report::Receiver::new(&before, &after, &phase, self.args.series));
+        if let Some((usage, counters)) = before {
+            phase.counters = counters::growth(&counters, &self.counters.read()?);
+            if !self.receiver.is_empty() {
+                phase.receiver = Some(report::Receiver::new(&usage, &after, &phase, self.args.series));
+            }
         }
         Ok(phase)
     }

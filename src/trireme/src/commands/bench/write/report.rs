@@ -68,6 +68,9 @@ pub struct Phase {
     pub errors: BTreeMap<String, u64>,
     /// None if no process was given.
     pub receiver: Option<Receiver>,
+    /// Growth of the receiver's own counters.
+    #[serde(default)]
+    pub counters: BTreeMap<String, f64>,
 }
 
 /// Latencies of successful requests.
