@@ -200,12 +200,6 @@ impl Index {
         }
     }
 
-    /// Value of a label of a series; "" if it has none.
-    pub fn value<'a>(&'a self, pairs: &[u32], name: u32) -> &'a str {
-        let find = |id: &u32| self.pair(*id).filter(|p| p.name == name);
-        pairs.iter().find_map(find).map_or("", |p| &p.value)
-    }
-
     /// Rough bytes in memory.
     pub fn bytes(&self) -> usize {
         let pair = |p: &Pair| 16 + p.value.len() + p.postings.bytes();

@@ -11,12 +11,15 @@
 //! What is absent on purpose: no thread, no clock, no log. The caller says what time it is and carries drafts to
 //! the log in the order in which they were given out.
 
-#![allow(dead_code)]
-
 mod apply;
 mod bucket;
+mod checkpoint;
 mod chunkfile;
+mod collect;
+mod cut;
+mod digest;
 mod error;
+mod files;
 mod histograms;
 mod index;
 mod ingest;
@@ -29,13 +32,18 @@ mod series;
 mod shard;
 mod slab;
 mod state;
+mod stats;
 mod streams;
 mod tenant;
 mod validate;
 
 pub use apply::Applied;
+pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered};
+pub use cut::{CutManifest, CutSource, CutWindow, cut_windows};
+pub use digest::WindowDigest;
 pub use error::HeadError;
 pub use options::{IngestLimits, ShardOptions};
 pub use output::IngestOutput;
 pub use read::{Cardinality, HeadSeries};
 pub use shard::{Shard, StreamState};
+pub use stats::ShardStats;

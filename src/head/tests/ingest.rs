@@ -154,7 +154,8 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
         shard.select(&tenant(), &matchers, NOW, NOW).len()
     };
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
-    let cases: &[(&[(&str, MatchOp, &str)], usize)] = &[
+    type Case<'a> = (&'a [(&'a str, MatchOp, &'a str)], usize);
+    let cases: &[Case<'_>] = &[
         (&[], 4),
         (&[("job", Equal, "a")], 2),
         (&[("job", Equal, "nope")], 0),

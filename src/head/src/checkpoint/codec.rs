@@ -1,0 +1,206 @@
+//! Parts of a checkpoint as bytes.
+
+use bytes::{Buf, BufMut};
+use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_chunk::XorAppender;
+use trireme_model::SeriesKey;
+use trireme_wire::entry::{decode_histogram, encode_histogram};
+
+use crate::bucket::{Bucket, BucketId, ClosedChunk};
+use crate::series::Series;
+
+pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
+pub(super) const VERSION: u32 = 1;
+
+/// Kinds of parts.
+pub(super) mod part {
+    pub const HEADER: u8 = 1;
+    pub const STREAM: u8 = 2;
+    pub const TENANT: u8 = 3;
+    pub const NAMES: u8 = 4;
+    pub const PAIRS: u8 = 5;
+    pub const SERIES: u8 = 6;
+    pub const EXTRAS: u8 = 7;
+    pub const END: u8 = 255;
+    /// Kind, length u32, CRC32C u32.
+    pub const HEADER_BYTES: usize = 9;
+}
+
+pub(super) fn put_stream(out: &mut Vec<u8>, stream: StreamId) {
+    out.put_u64_le(stream.incarnation.0);
+    out.put_u32_le(stream.boot.0);
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32_le(bytes.len() as u32);
+    out.put_slice(bytes);
+}
+
+pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &[u32]) {
+    out.put_u32_le(slot);
+    out.put_u128_le(series.key.0);
+    out.put_u32_le(series.tenant);
+    out.put_u32_le(series.own_ref);
+    out.put_u16_le(pairs.len() as u16);
+    pairs.iter().for_each(|id| out.put_u32_le(*id));
+    let buckets = series.buckets().count();
+    out.put_u16_le(buckets as u16);
+    series.buckets().for_each(|bucket| put_bucket(out, bucket));
+    let histograms = series.histograms.iter().flat_map(|h| h.iter());
+    out.put_u16_le(series.histograms.as_ref().map_or(0, |h| h.iter().count()) as u16);
+    for (id, samples) in histograms {
+        out.put_i64_le(id.window);
+        out.put_i64_le(id.cut);
+        out.put_u32_le(samples.len() as u32);
+        for sample in samples {
+            out.put_i64_le(sample.t);
+            encode_histogram(out, sample);
+        }
+    }
+}
+
+fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
+    out.put_i64_le(bucket.id.window);
+    out.put_i64_le(bucket.id.cut);
+    out.put_i64_le(bucket.max);
+    out.put_u8(bucket.samples_max);
+    out.put_u16_le(bucket.bytes.len() as u16);
+    if !bucket.bytes.is_empty() {
+        out.put_i64_le(bucket.open_min);
+        out.put_slice(&bucket.open.to_bytes());
+        out.put_slice(&bucket.bytes);
+    }
+    out.put_u32_le(bucket.closed.len() as u32);
+    for chunk in &bucket.closed {
+        out.put_u32_le(chunk.file);
+        out.put_u32_le(chunk.offset);
+        out.put_u32_le(chunk.min);
+        out.put_u32_le(chunk.max);
+        out.put_u16_le(chunk.len);
+        out.put_u16_le(chunk.count);
+    }
+    let late = bucket.late.as_deref().map_or(&[][..], Vec::as_slice);
+    out.put_u32_le(late.len() as u32);
+    for (t, v) in late {
+        out.put_i64_le(*t);
+        out.put_u64_le(v.to_bits());
+    }
+}
+
+/// Reads parts; every step is checked, because a checksum does not protect against a defect of the writer.
+pub(super) struct Reader<'a>(pub &'a [u8]);
+
+/// The bytes of a part end too early or hold a value out of range.
+pub(super) struct Malformed;
+
+type Read<T> = Result<T, Malformed>;
+
+impl<'a> Reader<'a> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn need(&self, bytes: usize) -> Read<()> {
+        if self.0.len() < bytes { Err(Malformed) } else { Ok(()) }
+    }
+
+    pub fn u8(&mut self) -> Read<u8> {
+        self.need(1).map(|()| self.0.get_u8())
+    }
+
+    pub fn u16(&mut self) -> Read<u16> {
+        self.need(2).map(|()| self.0.get_u16_le())
+    }
+
+    pub fn u32(&mut self) -> Read<u32> {
+        self.need(4).map(|()| self.0.get_u32_le())
+    }
+
+    pub fn u64(&mut self) -> Read<u64> {
+        self.need(8).map(|()| self.0.get_u64_le())
+    }
+
+    pub fn i64(&mut self) -> Read<i64> {
+        self.need(8).map(|()| self.0.get_i64_le())
+    }
+
+    pub fn u128(&mut self) -> Read<u128> {
+        self.need(16).map(|()| self.0.get_u128_le())
+    }
+
+    pub fn take(&mut self, bytes: usize) -> Read<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    pub fn bytes(&mut self) -> Read<&'a [u8]> {
+        let n = self.u32()? as usize;
+        self.take(n)
+    }
+
+    pub fn str(&mut self) -> Read<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed)
+    }
+
+    pub fn stream(&mut self) -> Read<StreamId> {
+        Ok(StreamId { incarnation: Incarnation(self.u64()?), boot: Boot(self.u32()?) })
+    }
+
+    /// A count of things of at least `each` bytes, so that it can be trusted for an allocation.
+    pub fn count(&mut self, each: usize) -> Read<usize> {
+        let n = self.u32()? as usize;
+        self.need(n.checked_mul(each).ok_or(Malformed)?)?;
+        Ok(n)
+    }
+
+    /// The fixed part of a series: slot, key, tenant, own reference; then its pairs.
+    pub fn series_head(&mut self, pairs: &mut Vec<u32>) -> Read<(u32, SeriesKey, u32, u32)> {
+        let head = (self.u32()?, SeriesKey(self.u128()?), self.u32()?, self.u32()?);
+        let n = usize::from(self.u16()?);
+        let ids = self.take(n * 4)?;
+        pairs.clear();
+        pairs.extend(ids.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        Ok(head)
+    }
+
+    pub fn bucket(&mut self) -> Read<Bucket> {
+        let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let mut bucket = Bucket::new(id, 0);
+        bucket.max = self.i64()?;
+        bucket.samples_max = self.u8()?;
+        let len = usize::from(self.u16()?);
+        if len > 0 {
+            bucket.open_min = self.i64()?;
+            let state = self.take(XorAppender::STATE_BYTES)?.try_into().map_err(|_| Malformed)?;
+            bucket.bytes = self.take(len)?.to_vec();
+            bucket.open = XorAppender::from_bytes(state, &bucket.bytes).map_err(|_| Malformed)?;
+        }
+        let closed = self.count(20)?;
+        bucket.closed.reserve_exact(closed);
+        for _ in 0..closed {
+            let (file, offset, min, max) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
+            let (len, count) = (self.u16()?, self.u16()?);
+            bucket.closed.push(ClosedChunk { file, offset, min, max, len, count });
+        }
+        let late = self.count(16)?;
+        if late > 0 {
+            let one = |_| Ok((self.i64()?, f64::from_bits(self.u64()?)));
+            bucket.late = Some(Box::new((0..late).map(one).collect::<Read<_>>()?));
+        }
+        Ok(bucket)
+    }
+
+    pub fn histogram_bucket(&mut self) -> Read<(BucketId, Vec<trireme_model::HistogramSample>)> {
+        let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let n = self.count(8)?;
+        let mut samples = Vec::with_capacity(n);
+        for _ in 0..n {
+            let t = self.i64()?;
+            let (sample, used) = decode_histogram(self.0, t).map_err(|_| Malformed)?;
+            self.take(used)?;
+            samples.push(sample);
+        }
+        Ok((id, samples))
+    }
+}

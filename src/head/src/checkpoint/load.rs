@@ -1,0 +1,276 @@
+//! Loading a checkpoint.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use trireme_base::StreamId;
+use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, SeriesKey, Tenant};
+
+use super::CHECKPOINT_FILE;
+use super::codec::{self, Malformed, Reader, part};
+use crate::cut::CutManifest;
+use crate::histograms::HistogramBuckets;
+use crate::series::Series;
+use crate::state::{LastCut, State};
+use crate::streams::{NO_SLOT, Stream};
+use crate::{HeadError, Shard, ShardOptions};
+
+/// What a start found for a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Per stream the seq up to which the shard has everything that concerns it; the log is replayed behind it.
+    pub positions: Vec<(StreamId, u64)>,
+    /// Series loaded.
+    pub series: u64,
+    /// Length of the checkpoint file; 0 when there was none.
+    pub bytes: u64,
+}
+
+impl Shard {
+    /// A shard from its checkpoint, if there is one; apply the log behind [`Recovered::positions`] to it.
+    ///
+    /// `cut` is the node's cut manifest: what it says is in blocks is not loaded.
+    pub fn recover(
+        options: ShardOptions,
+        cut: Option<&CutManifest>,
+    ) -> Result<(Arc<Self>, Recovered), HeadError> {
+        Self::check(&options)?;
+        let mut state = State::new(&options)?;
+        if let Some(cut) = cut {
+            let positions =
+                cut.positions.get(usize::from(options.number)).into_iter().flatten().copied().collect();
+            state.last_cut = LastCut { number: Some(cut.cut), positions };
+        }
+        let path = options.dir.join(CHECKPOINT_FILE);
+        let file = match File::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(HeadError::io("open", &path, error)),
+        };
+        let mut bytes = 0;
+        if let Some(file) = file {
+            // SAFETY: a checkpoint is replaced by rename and never changed, so the mapping does not change.
+            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| HeadError::io("map", &path, e))?;
+            bytes = map.len() as u64;
+            Loader { options: &options, state: &mut state, path: &path, refs: Vec::new() }.load(&map)?;
+        }
+        state.files.sweep();
+        let found = Recovered {
+            positions: state.streams.iter().map(|(id, s)| (*id, s.applied)).collect(),
+            series: state.series.len() as u64,
+            bytes,
+        };
+        Ok((Self::with_state(options, state), found))
+    }
+}
+
+struct Loader<'a> {
+    options: &'a ShardOptions,
+    state: &'a mut State,
+    path: &'a Path,
+    /// (reference, slot) of the stream that was the own one.
+    refs: Vec<(u32, u32)>,
+}
+
+impl Loader<'_> {
+    fn bad(&self, what: impl Into<String>) -> HeadError {
+        HeadError::corrupt(self.path, what)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+        let rest = bytes.strip_prefix(codec::MAGIC.as_slice()).ok_or_else(|| self.bad("not a checkpoint"))?;
+        let (version, mut rest) = rest.split_at_checked(4).ok_or_else(|| self.bad("cut off"))?;
+        if version != codec::VERSION.to_le_bytes() {
+            return Err(self.bad("version is unknown to this version"));
+        }
+        let mut own = None;
+        loop {
+            let at = bytes.len() - rest.len();
+            let (kind, body, tail) =
+                split_part(rest).ok_or_else(|| self.bad(format!("part at {at} is damaged")))?;
+            rest = tail;
+            let mut reader = Reader(body);
+            let done = match kind {
+                part::HEADER => self.header(&mut reader).map(|stream| own = Some(stream)),
+                part::STREAM => self.stream(&mut reader),
+                part::TENANT => self.tenant(&mut reader),
+                part::NAMES => self.names(&mut reader),
+                part::PAIRS => self.pairs(&mut reader),
+                part::SERIES => self.all_series(&mut reader),
+                part::EXTRAS => self.extras(&mut reader),
+                part::END => break,
+                _ => Err(Malformed),
+            };
+            done.map_err(|Malformed| self.bad(format!("part of kind {kind} at {at} does not fit")))?;
+        }
+        let (id, mut stream) = own.ok_or_else(|| self.bad("no header"))?;
+        for (reference, slot) in std::mem::take(&mut self.refs) {
+            stream.define(reference, slot);
+        }
+        self.state.streams.insert(id, stream);
+        self.count_references();
+        Ok(())
+    }
+
+    /// The former own stream, which is one like any other now.
+    fn header(&mut self, r: &mut Reader<'_>) -> Result<(StreamId, Stream), Malformed> {
+        let (number, shards, window_ms) = (r.u16()?, r.u16()?, r.i64()?);
+        let same =
+            (number, shards, window_ms) == (self.options.number, self.options.shards, self.options.window_ms);
+        if !same {
+            return Err(Malformed);
+        }
+        let id = r.stream()?;
+        let stream = Stream { applied: r.u64()?, marker: marker(r)?, refs: Vec::new() };
+        Ok((id, stream))
+    }
+
+    fn stream(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let id = r.stream()?;
+        let (applied, marker) = (r.u64()?, marker(r)?);
+        let count = r.count(4)?;
+        let refs = r.take(count * 4)?.chunks_exact(4);
+        let refs = refs.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        self.state.streams.insert(id, Stream { applied, marker, refs });
+        Ok(())
+    }
+
+    fn tenant(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
+        self.state.intern_tenant(&tenant);
+        Ok(())
+    }
+
+    fn names(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let tenant = r.u32()? as usize;
+        let index = &mut self.state.tenants.get_mut(tenant).ok_or(Malformed)?.index;
+        while !r.is_empty() {
+            index.intern_name(r.str()?);
+        }
+        Ok(())
+    }
+
+    fn pairs(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let tenant = r.u32()? as usize;
+        let index = &mut self.state.tenants.get_mut(tenant).ok_or(Malformed)?.index;
+        while !r.is_empty() {
+            let (id, name) = (r.u32()?, r.u32()?);
+            let value = r.str()?;
+            if name as usize >= index.names.len() || index.pair(id).is_some() {
+                return Err(Malformed);
+            }
+            index.load_pair(id, name, value);
+        }
+        Ok(())
+    }
+
+    fn all_series(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let mut pairs = Vec::with_capacity(64);
+        while !r.is_empty() {
+            self.one_series(r, &mut pairs)?;
+        }
+        Ok(())
+    }
+
+    fn one_series(&mut self, r: &mut Reader<'_>, pairs: &mut Vec<u32>) -> Result<(), Malformed> {
+        let (slot, key, tenant, own_ref) = r.series_head(pairs)?;
+        let state = &mut *self.state;
+        let of_tenant = state.tenants.get_mut(tenant as usize).ok_or(Malformed)?;
+        if slot == NO_SLOT || pairs.iter().any(|id| of_tenant.index.pair(*id).is_none()) {
+            return Err(Malformed);
+        }
+        let list = state.lists.insert(pairs).ok_or(Malformed)?;
+        let mut series = Series::new(key, tenant, list);
+        let cut = state.last_cut.number.unwrap_or(i64::MIN);
+        for _ in 0..r.u16()? {
+            let bucket = r.bucket()?;
+            if bucket.id.cut > cut {
+                for chunk in &bucket.closed {
+                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
+                }
+                let id = bucket.id;
+                *series.bucket(id) = bucket;
+            }
+        }
+        let mut histograms = HistogramBuckets::default();
+        for _ in 0..r.u16()? {
+            let (id, samples) = r.histogram_bucket()?;
+            if id.cut > cut {
+                for sample in samples {
+                    histograms.insert(id, sample);
+                }
+            }
+        }
+        if histograms.ids().next().is_some() {
+            series.histograms = Some(Box::new(histograms));
+        }
+        if own_ref != 0 {
+            self.refs.push((own_ref, slot));
+        }
+        of_tenant.index.add_series(slot, pairs);
+        of_tenant.series += 1;
+        state.keys.insert(key, slot);
+        state.series.insert_at(slot, series);
+        Ok(())
+    }
+
+    fn extras(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        let tenant = r.u32()? as usize;
+        let of_tenant = self.state.tenants.get_mut(tenant).ok_or(Malformed)?;
+        of_tenant.newest = r.i64()?;
+        for _ in 0..r.u32()? {
+            let metric = r.str()?;
+            let kind = METRIC_TYPES.get(usize::from(r.u8()?)).copied().ok_or(Malformed)?;
+            let metadata = MetricMetadata { kind, unit: r.str()?.to_owned(), help: r.str()?.to_owned() };
+            of_tenant.set_metadata(metric, &metadata, usize::MAX);
+        }
+        for _ in 0..r.u32()? {
+            let key = SeriesKey(r.u128()?);
+            let (t, v) = (r.i64()?, f64::from_bits(r.u64()?));
+            let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
+            of_tenant.exemplars.push_back((key, Exemplar { labels, v, t }));
+        }
+        Ok(())
+    }
+
+    /// References to slots that are not in the file belong to series made after the positions; the log defines them
+    /// again.
+    fn count_references(&mut self) {
+        let State { streams, series, .. } = &mut *self.state;
+        for stream in streams.values_mut() {
+            for slot in &mut stream.refs {
+                match series.get_mut(*slot).filter(|_| *slot != NO_SLOT) {
+                    Some(series) => series.foreign_refs += 1,
+                    None => *slot = NO_SLOT,
+                }
+            }
+        }
+    }
+}
+
+/// In the order of their numbers as written.
+const METRIC_TYPES: [MetricType; 8] = [
+    MetricType::Unknown,
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+];
+
+fn marker(r: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
+    let (some, k) = (r.u8()? != 0, r.i64()?);
+    Ok(some.then_some(k))
+}
+
+/// The next part as (kind, body, rest), if its checksum fits.
+fn split_part(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(part::HEADER_BYTES)?;
+    let length = u32::from_le_bytes(head[1..5].try_into().ok()?) as usize;
+    let crc = u32::from_le_bytes(head[5..9].try_into().ok()?);
+    let (body, rest) = rest.split_at_checked(length)?;
+    (crc32c::crc32c(body) == crc).then_some((head[0], body, rest))
+}

@@ -1,0 +1,133 @@
+//! Cutting a window: what every replica puts into blocks alike.
+//!
+//! Steps, each safe to repeat after a crash: [`Shard::begin_cut`] on every shard, one block for each of
+//! [`cut_windows`] from a [`CutSource`], [`CutManifest::store`], opening the new blocks for queries, and only then
+//! [`Shard::finish_cut`] on every shard.
+
+mod manifest;
+mod order;
+mod source;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use trireme_base::StreamId;
+use trireme_model::Tenant;
+
+use crate::state::LastCut;
+use crate::streams::Positions;
+use crate::{HeadError, Shard};
+
+pub use manifest::CutManifest;
+pub use source::CutSource;
+
+/// A block to be written by a cut.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CutWindow {
+    /// Whose samples.
+    pub tenant: Tenant,
+    /// Number of the window.
+    pub window: i64,
+    /// Its times (ms), end exclusive.
+    pub start_ms: i64,
+    /// End of its times (ms), exclusive.
+    pub end_ms: i64,
+}
+
+impl CutWindow {
+    /// The window as a range of times (ms).
+    pub fn range(&self) -> Range<i64> {
+        self.start_ms..self.end_ms
+    }
+}
+
+impl Shard {
+    /// The last cut that was finished.
+    pub fn last_cut(&self) -> Option<i64> {
+        self.state.read().last_cut.number
+    }
+
+    /// The least cut for which there are samples. Looks at every series, page by page.
+    pub fn oldest_cut(&self) -> Option<i64> {
+        self.buckets_seen().into_iter().map(|(_, _, cut)| cut).min()
+    }
+
+    /// Closes cut `k`: samples that come from now on go to a later one. Answers the positions for the manifest.
+    /// Repeating it for the same cut changes nothing.
+    pub fn begin_cut(&self, k: i64) -> Result<Vec<(StreamId, u64)>, HeadError> {
+        // Own records up to here were applied before they were logged, and any later one is behind marker k.
+        let own = *self.own_logged.lock();
+        let mut state = self.state.write();
+        if state.last_cut.number.is_some_and(|last| k <= last) {
+            return Err(HeadError::Settings(format!("cut {k} was made before")));
+        }
+        if state.cutting.as_ref().is_none_or(|(begun, _)| *begun != k) {
+            let mut positions: Positions =
+                state.streams.iter().map(|(s, known)| (*s, known.applied)).collect();
+            positions.insert(self.options.own, own.seq);
+            state.cutting = Some((k, positions));
+        }
+        let positions = state.cutting.as_ref().map(|(_, p)| p.iter().map(|(s, q)| (*s, *q)).collect());
+        Ok(positions.unwrap_or_default())
+    }
+
+    /// Drops what cut `k` took; the manifest must be on disk. Locks the shard for a page of series at a time.
+    pub fn finish_cut(&self, k: i64) {
+        let _walk = self.maintenance.lock();
+        {
+            let mut state = self.state.write();
+            let positions = match state.cutting.take() {
+                Some((begun, positions)) if begun == k => positions,
+                _ => Positions::new(),
+            };
+            state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
+        }
+        let pages = self.state.read().series.pages();
+        for page in 0..pages {
+            let mut guard = self.state.write();
+            let state = &mut *guard;
+            let files = &mut state.files;
+            for (_, series) in state.series.page_mut(page) {
+                series.drop_cut(k, |bucket| bucket.release(files));
+                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(k)) {
+                    series.histograms = None;
+                }
+            }
+        }
+    }
+
+    /// (tenant number, window, cut) of all buckets with samples.
+    fn buckets_seen(&self) -> BTreeSet<(u32, i64, i64)> {
+        let mut seen = BTreeSet::new();
+        let pages = self.state.read().series.pages();
+        for page in 0..pages {
+            let state = self.state.read();
+            for (_, series) in state.series.page(page) {
+                let floats = series.buckets().map(|b| b.id);
+                let histograms = series.histograms.iter().flat_map(|h| h.ids());
+                // Neighbours are alike, so this set stays small and the look-ups cheap.
+                seen.extend(floats.chain(histograms).map(|id| (series.tenant, id.window, id.cut)));
+            }
+        }
+        seen
+    }
+}
+
+/// The blocks that cut `k` writes: one per tenant and window with samples of cuts up to `k`, in order.
+pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
+    let mut windows = BTreeSet::new();
+    for shard in shards {
+        let tenants = shard.tenants();
+        let window_ms = shard.options.window_ms;
+        for (tenant, window, cut) in shard.buckets_seen() {
+            if cut <= k {
+                let start_ms = window.saturating_mul(window_ms);
+                let end_ms = start_ms.saturating_add(window_ms);
+                let tenant = tenants[tenant as usize].clone();
+                windows.insert(CutWindow { tenant, window, start_ms, end_ms });
+            }
+        }
+    }
+    windows.into_iter().collect()
+}

@@ -1,0 +1,80 @@
+//! The series of one block, merged over shards.
+
+use std::sync::Arc;
+
+use trireme_block::{BlockError, SeriesInput, SeriesSource};
+use trireme_model::{Labels, Tenant};
+
+use crate::bucket::merge;
+use crate::{HeadError, Shard};
+
+/// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
+///
+/// Only the order (four bytes per series) and one series at a time are in memory.
+pub struct CutSource {
+    window: i64,
+    cut: i64,
+    parts: Vec<ShardPart>,
+}
+
+struct ShardPart {
+    shard: Arc<Shard>,
+    slots: std::vec::IntoIter<u32>,
+    /// The next series of this shard.
+    next: Option<(Labels, u32)>,
+}
+
+impl CutSource {
+    /// Sorts the series; call [`Shard::begin_cut`] on all shards before.
+    pub fn open(shards: &[Arc<Shard>], tenant: &Tenant, window: i64, cut: i64) -> Self {
+        let mut parts = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let number = shard.state.read().tenant_number(tenant.as_str());
+            let Some(number) = number else { continue };
+            let slots = shard.cut_order(number, window, cut).into_iter();
+            let mut part = ShardPart { shard: shard.clone(), slots, next: None };
+            part.advance();
+            parts.push(part);
+        }
+        Self { window, cut, parts }
+    }
+
+    fn read(&self, at: usize, slot: u32, series: &mut SeriesInput) -> Result<(), HeadError> {
+        let shard = &self.parts[at].shard;
+        let mut parts = Vec::new();
+        {
+            let state = shard.state.read();
+            let Some(found) = state.series.get(slot) else { return Ok(()) };
+            for bucket in found.buckets().filter(|b| b.id.window == self.window && b.id.cut <= self.cut) {
+                bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts)?;
+            }
+            if let Some(histograms) = &found.histograms {
+                let wanted = |id: crate::bucket::BucketId| id.window == self.window && id.cut <= self.cut;
+                histograms.read(wanted, i64::MIN, i64::MAX, &mut series.histograms);
+            }
+        }
+        merge(parts, i64::MIN, i64::MAX, &mut series.times, &mut series.values)
+    }
+}
+
+impl ShardPart {
+    fn advance(&mut self) {
+        let state = self.shard.state.read();
+        self.next = self.slots.find_map(|slot| state.series.get(slot).map(|s| (state.labels_of(s), slot)));
+    }
+}
+
+impl SeriesSource for CutSource {
+    fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError> {
+        series.clear();
+        let labels = |part: &ShardPart| part.next.as_ref().map(|(labels, _)| labels.clone());
+        let heads = self.parts.iter().enumerate().filter_map(|(at, part)| labels(part).map(|l| (l, at)));
+        let Some((_, at)) = heads.min() else { return Ok(false) };
+        let Some((labels, slot)) = self.parts[at].next.take() else { return Ok(false) };
+        series.labels = labels;
+        let read = self.read(at, slot, series);
+        read.map_err(|error| BlockError::Input(format!("{}: {error}", series.labels)))?;
+        self.parts[at].advance();
+        Ok(true)
+    }
+}
