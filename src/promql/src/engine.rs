@@ -110,7 +110,7 @@ impl Engine {
         let range_ms = end_ms.saturating_sub(start_ms);
         let count = usize::try_from(range_ms / step_ms).unwrap_or(usize::MAX).saturating_add(1);
         let options = self.options.with(options);
-        if count > options.steps_max {
+        if count - 1 > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;

@@ -23,7 +23,8 @@ pub enum QueryError {
     TooManySamples,
     /// More steps than the limit.
     #[error(
-        "exceeded maximum resolution of {0} points per timeseries. Try decreasing the query resolution (?step=XX)"
+        "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
+        thousands(*.0)
     )]
     TooManySteps(usize),
     /// The expression cannot be evaluated over this data.
@@ -54,6 +55,19 @@ impl QueryError {
     pub(crate) fn execution(text: impl Into<String>) -> Self {
         Self::Execution(text.into())
     }
+}
+
+/// A number with commas: `11,000`.
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 impl From<Stop> for QueryError {

@@ -9,7 +9,7 @@ pub struct EngineOptions {
     pub lookback_ms: i64,
     /// Most samples that a query may hold in memory.
     pub samples_max: usize,
-    /// Most steps of a range query.
+    /// Most steps of a range query, the first not counted.
     pub steps_max: usize,
     /// How long a query may take; needs a [`Cancel`](crate::Cancel) with a clock.
     pub timeout: Duration,

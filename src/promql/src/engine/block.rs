@@ -43,13 +43,15 @@ impl Block {
         Stream::new(metas, steps, Box::new(Repeated { rows: self.rows, _held: self.held }))
     }
 
-    /// Merges series with the same labels; fails if two have a sample at the same step.
+    /// Merges series with the same labels (and the same say about the name); fails if two have a sample at the same
+    /// step.
     pub(crate) fn merge_equal_labels(self) -> Result<Self, QueryError> {
         let mut out = Self { steps: self.steps, held: self.held, ..Self::default() };
         let mut by_labels: HashMap<_, usize> = HashMap::with_capacity(self.metas.len());
         for (meta, row) in self.metas.into_iter().zip(self.rows) {
-            let Some(&at) = by_labels.get(&meta.labels) else {
-                by_labels.insert(meta.labels.clone(), out.rows.len());
+            let key = (meta.labels.clone(), meta.drop_name);
+            let Some(&at) = by_labels.get(&key) else {
+                by_labels.insert(key, out.rows.len());
                 out.push(meta, row);
                 continue;
             };

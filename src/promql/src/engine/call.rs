@@ -228,7 +228,7 @@ impl<'q> Evaluator<'q> {
                 Ok(())
             })
         };
-        if self.query.step_ms != 0 && self.steps.count > 1 {
+        if self.steps.count > 1 {
             self.query.note(notes::sort_in_range_query(call.pos));
             return Ok(stream);
         }
@@ -266,7 +266,7 @@ pub(super) fn argument(call: &Call, at: usize) -> Result<&Expr, QueryError> {
 /// The text of a string argument.
 pub(super) fn string(expr: &Expr) -> Result<&str, QueryError> {
     match expr.unwrap_parens() {
-        Expr::String(s) => Ok(&s.value),
+        Expr::String(s) => s.text().map_err(|e| QueryError::execution(e.to_string())),
         other => Err(unexpected("a string", other)),
     }
 }

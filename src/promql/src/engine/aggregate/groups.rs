@@ -4,7 +4,8 @@ use hashbrown::HashMap;
 use trireme_model::{Labels, METRIC_NAME};
 
 use crate::ast::Aggregate;
-use crate::engine::row::Meta;
+use crate::engine::block::Block;
+use crate::engine::row::{Meta, Row, Tag};
 
 /// Groups of series, numbered in order of first appearance.
 pub(super) struct Groups {
@@ -59,5 +60,56 @@ impl Groups {
 
     pub(super) fn len(&self) -> usize {
         self.labels.len()
+    }
+}
+
+/// Which results have to lose their name because an input has.
+///
+/// Inputs of a group may differ in this, from series to series and so from step to step. Then a group becomes two
+/// series, as if each step had been a query of its own.
+pub(super) struct Dropped {
+    /// What holds for all series, if it is the same for all.
+    all: Option<bool>,
+    steps: usize,
+    /// By group and step, if it is not.
+    cells: Vec<bool>,
+}
+
+impl Dropped {
+    pub(super) fn new(metas: &[Meta], groups: usize, steps: usize) -> Self {
+        let any = metas.iter().any(|meta| meta.drop_name);
+        let all = (any == metas.iter().all(|meta| meta.drop_name) || !any).then_some(any);
+        let cells = if all.is_none() { vec![false; groups * steps] } else { Vec::new() };
+        Self { all, steps, cells }
+    }
+
+    /// Takes note of a series of a group.
+    pub(super) fn see(&mut self, group: usize, meta: &Meta, row: &Row) {
+        if self.all.is_some() || !meta.drop_name {
+            return;
+        }
+        for step in (0..self.steps).filter(|step| row.tag(*step) != Tag::Empty) {
+            self.cells[group * self.steps + step] = true;
+        }
+    }
+
+    /// Adds the result of a group.
+    pub(super) fn push(&self, out: &mut Block, group: usize, labels: Labels, row: Row) {
+        if let Some(drop_name) = self.all {
+            out.push(Meta { labels, drop_name }, row);
+            return;
+        }
+        let is_dropped = &self.cells[group * self.steps..(group + 1) * self.steps];
+        for drop_name in [false, true] {
+            let mut part = row.clone();
+            for (step, dropped) in is_dropped.iter().enumerate() {
+                if *dropped != drop_name {
+                    part.clear(step);
+                }
+            }
+            if !part.is_empty() {
+                out.push(Meta { labels: labels.clone(), drop_name }, part);
+            }
+        }
     }
 }

@@ -4,12 +4,13 @@ use hashbrown::HashMap;
 use trireme_model::kahan_add;
 
 use super::Groups;
+use super::groups::Dropped;
 use crate::annotations::{self as notes, HistogramOperation};
 use crate::ast::{Aggregate, AggregateOp};
 use crate::engine::block::Block;
 use crate::engine::eval::Evaluator;
 use crate::engine::query::Held;
-use crate::engine::row::{Cell, Meta, Out, Row};
+use crate::engine::row::{Cell, Out, Row};
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
 use crate::functions::over_time::{FloatMean, HistogramMean};
@@ -192,10 +193,10 @@ impl<'q> Evaluator<'q> {
             evaluator: *self,
             pos: a.expr.pos(),
         };
-        let mut dropped = vec![false; groups.len()];
+        let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
         stream.for_each(self.query, |series, row| {
             let (group, meta) = (groups.of_series[series], &stream.metas[series]);
-            dropped[group] |= meta.drop_name && !row.is_empty();
+            dropped.see(group, meta, row);
             state.add(group, meta.labels.metric_name(), row)
         })?;
         let mut out = Block::new(steps);
@@ -208,7 +209,7 @@ impl<'q> Evaluator<'q> {
             }
             if !row.is_empty() {
                 out.held.hold(&self.query.budget, row.samples())?;
-                out.push(Meta { labels, drop_name: dropped[group] }, row);
+                dropped.push(&mut out, group, labels, row);
             }
         }
         if state.histograms.values().any(|h| h.reconciled) {

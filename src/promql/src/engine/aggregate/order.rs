@@ -20,32 +20,35 @@ use crate::error::QueryError;
 use crate::functions::sort::by_value;
 
 /// An element that is kept so far. The greatest is the one to be replaced first: the worst value, NaN before all
-/// others, and of equal ones the last.
-struct Kept {
+/// others. Between equal ones their labels decide, so that the choice does not depend on the order in which series
+/// come.
+struct Kept<'a> {
     value: f64,
+    labels: &'a [u8],
     series: usize,
     top: bool,
 }
 
-impl Ord for Kept {
+impl Ord for Kept<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        by_value(self.value, other.value, self.top).then(self.series.cmp(&other.series))
+        let by_value = by_value(self.value, other.value, self.top);
+        by_value.then_with(|| self.labels.cmp(other.labels)).then(self.series.cmp(&other.series))
     }
 }
 
-impl PartialOrd for Kept {
+impl PartialOrd for Kept<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Kept {
+impl PartialEq for Kept<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Kept {}
+impl Eq for Kept<'_> {}
 
 /// The part of [0, 1) that a label set falls to; the same label set always to the same.
 fn hash_ratio(labels: &Labels) -> f64 {
@@ -89,7 +92,7 @@ impl<'q> Evaluator<'q> {
         }
         let top = a.op == AggregateOp::Topk;
         let groups = Groups::new(a, &stream.metas);
-        let mut heaps: Vec<BinaryHeap<Kept>> = Vec::new();
+        let mut heaps: Vec<BinaryHeap<Kept<'_>>> = Vec::new();
         heaps.resize_with(groups.len() * steps, BinaryHeap::new);
         let mut held = Held::default();
         stream.for_each(self.query, |series, row| {
@@ -97,7 +100,7 @@ impl<'q> Evaluator<'q> {
             for (step, value) in row.floats() {
                 let k = param.at(step).max(0.0) as usize;
                 let heap = &mut heaps[group * steps + step];
-                let kept = Kept { value, series, top };
+                let kept = Kept { value, labels: stream.metas[series].labels.as_bytes(), series, top };
                 if heap.len() < k {
                     held.hold(&self.query.budget, 1)?;
                     heap.push(kept);

@@ -1,12 +1,13 @@
 //! `quantile` over series.
 
 use super::Groups;
+use super::groups::Dropped;
 use crate::annotations as notes;
 use crate::ast::Aggregate;
 use crate::engine::block::Block;
 use crate::engine::eval::Evaluator;
 use crate::engine::query::Held;
-use crate::engine::row::{Cell, Meta, Row};
+use crate::engine::row::{Cell, Row};
 use crate::engine::scalar::Scalar;
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
@@ -28,11 +29,11 @@ impl<'q> Evaluator<'q> {
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
         let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len() * steps];
-        let mut dropped = vec![false; groups.len()];
+        let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
         let mut held = Held::default();
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
-            dropped[group] |= stream.metas[series].drop_name && !row.is_empty();
+            dropped.see(group, &stream.metas[series], row);
             let mut floats = 0;
             for (step, v) in row.floats() {
                 values[group * steps + step].push(v);
@@ -54,7 +55,7 @@ impl<'q> Evaluator<'q> {
             }
             if !row.is_empty() {
                 out.held.hold(&self.query.budget, row.samples())?;
-                out.push(Meta { labels, drop_name: dropped[group] }, row);
+                dropped.push(&mut out, group, labels, row);
             }
         }
         Ok(out.into_stream())

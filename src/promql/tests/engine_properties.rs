@@ -1,0 +1,192 @@
+//! Random expressions over random data: no panic, limits hold, and a range query is the same as an instant query at
+//! each of its steps, whatever the number of threads.
+
+#[path = "engine_properties/generate.rs"]
+mod generate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use generate::{Memory, expression, memory};
+use trireme_base::{Clock, ManualClock, SeededRng};
+use trireme_promql::ast::{Expr, ValueType};
+use trireme_promql::{
+    Cancel, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, SampleValue, Value, parse,
+};
+
+const STEP_MS: i64 = 30_000;
+const STEPS: i64 = 12;
+
+/// Values by labels and time; histograms by their text.
+type Points = BTreeMap<(String, i64), String>;
+
+fn shown(value: &SampleValue) -> String {
+    match value {
+        SampleValue::Float(v) if v.is_nan() => "NaN".to_owned(),
+        SampleValue::Float(v) => format!("{v:e}"),
+        SampleValue::Histogram(h) => format!("{h} {:?}", h.reset_hint),
+    }
+}
+
+fn points(value: &Value) -> Points {
+    let mut out = Points::new();
+    match value {
+        Value::Scalar { t, v } => drop(out.insert((String::new(), *t), shown(&SampleValue::Float(*v)))),
+        Value::String { .. } => {}
+        Value::Vector(samples) => {
+            for s in samples {
+                let key = (s.labels.to_string(), s.t);
+                assert!(out.insert(key, shown(&s.value)).is_none(), "twice in a vector: {}", s.labels);
+            }
+        }
+        Value::Matrix(series) => {
+            for s in series {
+                let labels = match s.labels.to_string().as_str() {
+                    "{}" => String::from("{}"),
+                    other => other.to_owned(),
+                };
+                let floats = s.floats.iter().map(|(t, v)| (*t, SampleValue::Float(*v)));
+                let histograms = s.histograms.iter().map(|(t, h)| (*t, SampleValue::Histogram(h.clone())));
+                for (t, value) in floats.chain(histograms) {
+                    let twice = out.insert((labels.clone(), t), shown(&value)).is_some();
+                    assert!(!twice, "twice in a matrix: {labels} at {t}");
+                }
+            }
+        }
+    }
+    out
+}
+
+fn over_range(engine: &Engine, memory: &Memory, expr: &Expr, text: &str) -> Result<Points, QueryError> {
+    let times = (0, (STEPS - 1) * STEP_MS);
+    let result = engine.range(memory, expr, text, times, STEP_MS, &QueryOptions::default(), &Cancel::never());
+    result.map(|r| points(&r.value))
+}
+
+fn step_by_step(engine: &Engine, memory: &Memory, expr: &Expr, text: &str) -> Result<Points, QueryError> {
+    let mut all = Points::new();
+    for step in 0..STEPS {
+        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let result = engine.instant(memory, expr, text, step * STEP_MS, &options, &cancel)?;
+        all.extend(points(&result.value));
+    }
+    if expr.value_type() == ValueType::Scalar {
+        all = all.into_iter().map(|((_, t), v)| (("{}".to_owned(), t), v)).collect();
+    }
+    Ok(all)
+}
+
+fn engine(delayed_name_removal: bool) -> Engine {
+    Engine::new(EngineOptions { delayed_name_removal, start_timestamps: true, ..EngineOptions::default() })
+}
+
+#[test]
+fn a_range_query_is_an_instant_query_at_each_step() {
+    let (mut agreed, mut with_points) = (0, 0);
+    for seed in 0..600 {
+        let mut rng = SeededRng::new(seed);
+        let memory = memory(&mut rng, 3, 40);
+        let engine = engine(rng.chance(0.5));
+        for _ in 0..6 {
+            let mut text = expression(&mut rng, 3);
+            if rng.chance(0.05) {
+                text = format!("sort_by_label_desc({text}, \"instance\")");
+            }
+            let Ok(expr) = parse(&text, &ParserOptions::default()) else {
+                panic!("seed {seed}: the generator made what is no PromQL: {text}");
+            };
+            let whole = over_range(&engine, &memory, &expr, &text);
+            let steps = step_by_step(&engine, &memory, &expr, &text);
+            match (whole, steps) {
+                (Ok(whole), Ok(steps)) => {
+                    assert_eq!(whole, steps, "seed {seed}: {text}");
+                    agreed += 1;
+                    with_points += usize::from(!whole.is_empty());
+                }
+                (Err(_), Err(_)) => {}
+                (whole, steps) => panic!("seed {seed}: {text}\n whole: {whole:?}\n steps: {steps:?}"),
+            }
+        }
+    }
+    assert!(agreed > 2_000 && with_points > 1_000, "{agreed} agreed, {with_points} had points");
+}
+
+#[test]
+fn the_number_of_threads_does_not_show() {
+    for seed in 0..12 {
+        let mut rng = SeededRng::new(seed);
+        let memory = memory(&mut rng, 120, 30);
+        let one = engine(true);
+        let three = Engine::new(EngineOptions { threads: 3, ..one.options().clone() });
+        for _ in 0..6 {
+            let text = expression(&mut rng, 2);
+            let expr = parse(&text, &ParserOptions::default()).expect("generated");
+            let results = [&one, &three].map(|engine| over_range(engine, &memory, &expr, &text));
+            assert_eq!(results[0].as_ref().ok(), results[1].as_ref().ok(), "seed {seed}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_limit_holds_and_is_the_only_thing_it_changes() {
+    let mut refused = 0;
+    for seed in 0..150 {
+        let mut rng = SeededRng::new(seed);
+        let memory = memory(&mut rng, 3, 40);
+        let text = expression(&mut rng, 3);
+        let expr = parse(&text, &ParserOptions::default()).expect("generated");
+        let (options, cancel, times) = (QueryOptions::default(), Cancel::never(), (0, (STEPS - 1) * STEP_MS));
+        let free = engine(true).range(&memory, &expr, &text, times, STEP_MS, &options, &cancel);
+        let samples_max = 1 + rng.below(60) as usize;
+        let bound = Engine::new(EngineOptions { samples_max, ..engine(true).options().clone() });
+        match bound.range(&memory, &expr, &text, times, STEP_MS, &options, &cancel) {
+            Err(QueryError::TooManySamples) => refused += 1,
+            Ok(result) => {
+                assert!(result.stats.peak_samples <= samples_max as u64, "seed {seed}: {text}");
+                let free = free.expect("the limit cannot mend an error");
+                assert_eq!(points(&result.value), points(&free.value), "seed {seed}: {text}");
+            }
+            Err(e) => assert_eq!(Some(e), free.err(), "seed {seed}: {text}"),
+        }
+    }
+    assert!(refused > 20, "{refused} were refused");
+}
+
+#[test]
+fn canceled_and_late_queries_stop() {
+    let memory = memory(&mut SeededRng::new(1), 3, 40);
+    let text = "sum(rate(c_total[1m]))";
+    let expr = parse(text, &ParserOptions::default()).expect("valid");
+    let clock = Arc::new(ManualClock::at(0));
+    let run = |cancel: &Cancel, options: &QueryOptions| {
+        engine(true).instant(&memory, &expr, text, 60_000, options, cancel).map(|_| ())
+    };
+    let cancel = Cancel::new(clock.clone() as Arc<dyn Clock>);
+    assert_eq!(run(&cancel, &QueryOptions::default()), Ok(()));
+    let late = QueryOptions { timeout: Some(Duration::ZERO), ..QueryOptions::default() };
+    assert_eq!(run(&cancel, &late), Err(QueryError::Timeout));
+    cancel.cancel();
+    assert_eq!(run(&cancel, &QueryOptions::default()), Err(QueryError::Canceled));
+}
+
+#[test]
+fn odd_ranges_are_refused() {
+    let memory = memory(&mut SeededRng::new(1), 3, 40);
+    let run = |text: &str, times, step| {
+        let expr = parse(text, &ParserOptions::default()).expect("valid");
+        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        engine(true)
+            .range(&memory, &expr, text, times, step, &options, &cancel)
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    assert!(run("g", (0, 10), 0).is_err());
+    assert!(run("g", (10, 0), 1).is_err());
+    assert!(run("g[5m]", (0, 10), 1).is_err());
+    assert_eq!(run("g", (0, 11_000), 1), Ok(()));
+    let text = run("g", (0, 11_001), 1).expect_err("too many steps");
+    assert!(text.starts_with("exceeded maximum resolution of 11,000 points"), "{text}");
+    assert_eq!(run("g + 1", (i64::MIN, i64::MIN + 10), 1), Ok(()));
+    assert_eq!(run("rate(g[1h])", (i64::MAX - 10, i64::MAX), 1), Ok(()));
+}
