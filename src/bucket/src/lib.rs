@@ -1,1 +1,30 @@
-//! Object store layout, publish, fetch, caches.
+//! Long-term blocks in an object store, in Thanos's layout.
+//!
+//! ```text
+//! <prefix>/<ULID>/chunks/000001 ...   <prefix>/<ULID>/index   <prefix>/<ULID>/meta.json (last: the block exists)
+//! ```
+//!
+//! All tenants share one name space; a block's tenant is an external label in its `meta.json`. [`publish`] uploads a
+//! local block, [`MetaCache`] knows which blocks there are, [`BucketReader`] opens one to be queried in place.
+//! Store clients are those of the `object_store` crate; [`BucketConfig::open`] builds one.
+
+mod cache;
+mod config;
+mod delete;
+mod error;
+mod file;
+mod layout;
+mod list;
+mod publish;
+mod reader;
+mod turn;
+
+pub use cache::{CacheStats, PageCache};
+pub use config::{BucketConfig, BucketKind, install_crypto_provider};
+pub use delete::{delete_block, mark_for_deletion, mark_no_compact};
+pub use error::BucketError;
+pub use file::BucketFile;
+pub use list::{BucketBlock, MetaCache, Refreshed, fetch_meta, list_blocks};
+pub use publish::{CopyState, LocalBlock, Published, compare, publish};
+pub use reader::{BucketReader, ReaderOptions};
+pub use turn::{rank, ranking};

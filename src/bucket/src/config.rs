@@ -1,0 +1,197 @@
+//! From settings to a client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::prefix::PrefixStore;
+use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::BucketError;
+
+/// Kind of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BucketKind {
+    /// A local directory.
+    File,
+    /// Amazon S3 and compatible servers.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
+    /// Azure Blob Storage.
+    Azure,
+    /// Memory of this process; for tests.
+    Memory,
+    /// No long-term storage.
+    #[default]
+    None,
+}
+
+/// What a client is built from. Empty texts mean "not set".
+#[derive(Clone, Debug, Default)]
+pub struct BucketConfig {
+    /// Kind of store.
+    pub kind: BucketKind,
+    /// Directory for [`BucketKind::File`]; made if missing.
+    pub path: PathBuf,
+    /// Bucket or container.
+    pub name: String,
+    /// Folder inside the bucket.
+    pub prefix: String,
+    /// Address of an S3-compatible server.
+    pub endpoint: String,
+    /// Region of an S3 bucket.
+    pub region: String,
+    /// S3 access key, Azure account, or path of a Google service account file; empty takes the provider's usual
+    /// environment, instance or pod identity.
+    pub access_key: String,
+    /// S3 secret key or Azure account key.
+    pub secret_key: String,
+    /// Allows an endpoint without TLS.
+    pub allow_http: bool,
+    /// PEM file with certificate authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One request, body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request is tried again; callers try again later themselves.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Makes ring the process's TLS implementation; later calls change nothing.
+///
+/// The HTTP client is built without one of its own and cannot be made before this was called.
+/// [`BucketConfig::open`] calls it.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+impl BucketConfig {
+    /// Builds the client; none for [`BucketKind::None`]. Nothing is asked of the store yet.
+    pub fn open(&self) -> Result<Option<Arc<dyn ObjectStore>>, BucketError> {
+        install_crypto_provider();
+        let store: Arc<dyn ObjectStore> = match self.kind {
+            BucketKind::None => return Ok(None),
+            BucketKind::Memory => Arc::new(InMemory::new()),
+            BucketKind::File => Arc::new(self.file()?),
+            BucketKind::S3 => Arc::new(self.s3()?),
+            BucketKind::Gcs => Arc::new(self.gcs()?),
+            BucketKind::Azure => Arc::new(self.azure()?),
+        };
+        let prefix = self.prefix.trim_matches('/');
+        Ok(Some(if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) }))
+    }
+
+    fn file(&self) -> Result<LocalFileSystem, BucketError> {
+        std::fs::create_dir_all(&self.path)
+            .map_err(|e| BucketError::Config(format!("{}: {e}", self.path.display())))?;
+        let store = LocalFileSystem::new_with_prefix(&self.path).map_err(config)?;
+        Ok(store.with_fsync(true).with_automatic_cleanup(true))
+    }
+
+    fn s3(&self) -> Result<impl ObjectStore, BucketError> {
+        // The environment first (AWS_ACCESS_KEY_ID, web identity, ...), then what the settings say.
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&self.name)
+            .with_client_options(self.client()?)
+            .with_allow_http(self.allow_http)
+            .with_retry(retry());
+        if !self.endpoint.is_empty() {
+            builder = builder.with_endpoint(&self.endpoint);
+        }
+        if !self.region.is_empty() {
+            builder = builder.with_region(&self.region);
+        }
+        if !self.access_key.is_empty() {
+            builder = builder.with_access_key_id(&self.access_key).with_secret_access_key(&self.secret_key);
+        }
+        builder.build().map_err(config)
+    }
+
+    fn gcs(&self) -> Result<impl ObjectStore, BucketError> {
+        let mut builder = GoogleCloudStorageBuilder::from_env()
+            .with_bucket_name(&self.name)
+            .with_client_options(self.client()?)
+            .with_retry(retry());
+        if !self.endpoint.is_empty() {
+            builder = builder.with_base_url(&self.endpoint);
+        }
+        if !self.access_key.is_empty() {
+            builder = builder.with_service_account_path(&self.access_key);
+        }
+        builder.build().map_err(config)
+    }
+
+    fn azure(&self) -> Result<impl ObjectStore, BucketError> {
+        let mut builder = MicrosoftAzureBuilder::from_env()
+            .with_container_name(&self.name)
+            .with_client_options(self.client()?)
+            .with_allow_http(self.allow_http)
+            .with_retry(retry());
+        if !self.endpoint.is_empty() {
+            builder = builder.with_endpoint(self.endpoint.clone());
+        }
+        if !self.access_key.is_empty() {
+            builder = builder.with_account(&self.access_key).with_access_key(&self.secret_key);
+        }
+        builder.build().map_err(config)
+    }
+
+    fn client(&self) -> Result<ClientOptions, BucketError> {
+        let mut options = ClientOptions::new()
+            .with_timeout(REQUEST_TIMEOUT)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_allow_http(self.allow_http);
+        if let Some(path) = &self.ca_file {
+            let bad = |e: &dyn std::fmt::Display| BucketError::Config(format!("{}: {e}", path.display()));
+            let pem = std::fs::read(path).map_err(|e| bad(&e))?;
+            for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| bad(&e))? {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig { max_retries: 5, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
+}
+
+fn config(error: object_store::Error) -> BucketError {
+    BucketError::Config(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_store_can_be_built_without_asking_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let base = BucketConfig {
+            name: "b".into(),
+            region: "eu-west-1".into(),
+            endpoint: "http://localhost:1".into(),
+            secret_key: "c2VjcmV0".into(),
+            access_key: "key".into(),
+            allow_http: true,
+            path: dir.path().join("new"),
+            prefix: "/a/b/".into(),
+            ..BucketConfig::default()
+        };
+        for kind in [BucketKind::File, BucketKind::S3, BucketKind::Azure, BucketKind::Memory] {
+            let store = BucketConfig { kind, ..base.clone() }.open();
+            assert!(store.is_ok_and(|s| s.is_some()), "{kind:?}");
+        }
+        assert!(BucketConfig::default().open().is_ok_and(|s| s.is_none()));
+        let no_file = BucketConfig { kind: BucketKind::Gcs, ..base };
+        assert!(matches!(no_file.open(), Err(BucketError::Config(_))));
+    }
+}

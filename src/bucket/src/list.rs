@@ -1,0 +1,209 @@
+//! Which blocks the bucket has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use trireme_block::{BlockError, BlockMeta, DeletionMark, NoCompactMark};
+use ulid::Ulid;
+
+use crate::BucketError;
+use crate::error::at;
+use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK};
+
+/// The most bytes of a meta or mark that are read.
+const SMALL_OBJECT_BYTES_MAX: u64 = 64 << 20;
+
+/// All directories whose names are ULIDs, sorted; blocks without `meta.json` included.
+pub async fn list_blocks(store: &dyn ObjectStore) -> Result<Vec<Ulid>, BucketError> {
+    let root = store.list_with_delimiter(None).await.map_err(at(&"list of blocks"))?;
+    let mut ulids: Vec<Ulid> = root.common_prefixes.iter().filter_map(layout::ulid_of).collect();
+    ulids.sort_unstable();
+    Ok(ulids)
+}
+
+/// Reads a block's meta; none if the block does not exist or is not complete.
+pub async fn fetch_meta(store: &dyn ObjectStore, ulid: Ulid) -> Result<Option<BlockMeta>, BucketError> {
+    let path = layout::meta(ulid);
+    let Some(bytes) = get_small(store, &path).await? else { return Ok(None) };
+    let meta = BlockMeta::parse(&bytes)?;
+    if meta.ulid != ulid {
+        let what = format!("names block {}", meta.ulid);
+        return Err(BlockError::Corrupt { place: path.to_string(), what }.into());
+    }
+    Ok(Some(meta))
+}
+
+/// Reads a small object; none if there is none.
+pub(crate) async fn get_small(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>, BucketError> {
+    let found = match store.get(path).await {
+        Ok(found) => found,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(at(path)(error)),
+    };
+    if found.meta.size > SMALL_OBJECT_BYTES_MAX {
+        let what = format!("has {} bytes", found.meta.size);
+        return Err(BlockError::Corrupt { place: path.to_string(), what }.into());
+    }
+    found.bytes().await.map(Some).map_err(at(path))
+}
+
+async fn get_mark<T: DeserializeOwned>(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+    name: &str,
+) -> Result<Option<T>, BucketError> {
+    let path = layout::object(ulid, name);
+    let Some(bytes) = get_small(store, &path).await? else { return Ok(None) };
+    let bad = |e: serde_json::Error| BlockError::Corrupt { place: path.to_string(), what: e.to_string() };
+    Ok(Some(serde_json::from_slice(&bytes).map_err(bad)?))
+}
+
+/// A block in the bucket.
+#[derive(Clone, Debug)]
+pub struct BucketBlock {
+    /// Its meta.
+    pub meta: BlockMeta,
+    /// Set if it is to be deleted; readers leave it out after a while.
+    pub deletion: Option<DeletionMark>,
+    /// Set if it is not to be compacted.
+    pub no_compact: Option<NoCompactMark>,
+}
+
+/// What a refresh found.
+#[derive(Debug, Default)]
+pub struct Refreshed {
+    /// Blocks that are new since the last one.
+    pub added: Vec<Ulid>,
+    /// Blocks that are gone.
+    pub removed: Vec<Ulid>,
+    /// Directories without `meta.json`: uploads under way or broken off.
+    pub partial: Vec<Ulid>,
+    /// Blocks whose meta could not be read, with the reason; they are tried again next time.
+    pub failed: Vec<(Ulid, BucketError)>,
+}
+
+/// The blocks of the bucket as of the last refresh.
+#[derive(Default)]
+pub struct MetaCache {
+    blocks: RwLock<BTreeMap<Ulid, Arc<BucketBlock>>>,
+}
+
+impl MetaCache {
+    /// Metas and marks under way at once.
+    const REQUESTS_AT_ONCE: usize = 16;
+
+    /// Lists the bucket, reads metas of new blocks and, for all blocks, the marks that the listing shows.
+    ///
+    /// Metas never change once written, so a refresh costs one listing and a request per new block or mark. An error
+    /// of the listing leaves the cache as it was.
+    pub async fn refresh(&self, store: &dyn ObjectStore) -> Result<Refreshed, BucketError> {
+        let listed = list_with_marks(store).await?;
+        let known = self.blocks.read().clone();
+        let mut refreshed = Refreshed {
+            removed: known.keys().filter(|ulid| !listed.contains_key(ulid)).copied().collect(),
+            ..Refreshed::default()
+        };
+        let work = listed.into_iter().map(|(ulid, seen)| {
+            let old = known.get(&ulid).cloned();
+            async move { (ulid, load(store, ulid, seen, old).await) }
+        });
+        let mut blocks = BTreeMap::new();
+        let mut loaded = futures::stream::iter(work).buffer_unordered(Self::REQUESTS_AT_ONCE);
+        while let Some((ulid, result)) = loaded.next().await {
+            match result {
+                Ok(Some(block)) => {
+                    if !known.contains_key(&ulid) {
+                        refreshed.added.push(ulid);
+                    }
+                    blocks.insert(ulid, block);
+                }
+                Ok(None) => refreshed.partial.push(ulid),
+                Err(error) => {
+                    // A block that was readable stays usable through a hiccup of the store.
+                    if let Some(old) = known.get(&ulid) {
+                        blocks.insert(ulid, old.clone());
+                    }
+                    refreshed.failed.push((ulid, error));
+                }
+            }
+        }
+        refreshed.added.sort_unstable();
+        refreshed.partial.sort_unstable();
+        *self.blocks.write() = blocks;
+        Ok(refreshed)
+    }
+
+    /// All blocks by ULID.
+    pub fn blocks(&self) -> Vec<Arc<BucketBlock>> {
+        self.blocks.read().values().cloned().collect()
+    }
+
+    /// Blocks that have this external label and may have samples in `[start, end]` (ms, inclusive), by ULID.
+    pub fn select(&self, label: (&str, &str), start: i64, end: i64) -> Vec<Arc<BucketBlock>> {
+        let (name, value) = label;
+        let fits = |b: &&Arc<BucketBlock>| {
+            let labels = b.meta.external_labels();
+            b.meta.overlaps(start, end) && labels.and_then(|l| l.get(name)).is_some_and(|v| v == value)
+        };
+        self.blocks.read().values().filter(fits).cloned().collect()
+    }
+
+    /// One block.
+    pub fn get(&self, ulid: Ulid) -> Option<Arc<BucketBlock>> {
+        self.blocks.read().get(&ulid).cloned()
+    }
+}
+
+/// What the listing shows of a block.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    meta: bool,
+    deletion: bool,
+    no_compact: bool,
+}
+
+async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
+    let mut blocks: BTreeMap<Ulid, Seen> = BTreeMap::new();
+    let mut objects = store.list(None);
+    while let Some(object) = objects.try_next().await.map_err(at(&"list of blocks"))? {
+        let Some(ulid) = layout::ulid_of(&object.location) else { continue };
+        let seen = blocks.entry(ulid).or_default();
+        match object.location.parts().nth(1).as_ref().map(AsRef::as_ref) {
+            Some(trireme_block::META_FILE) => seen.meta = true,
+            Some(DELETION_MARK) => seen.deletion = true,
+            Some(NO_COMPACT_MARK) => seen.no_compact = true,
+            _ => {}
+        }
+    }
+    Ok(blocks)
+}
+
+async fn load(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+    seen: Seen,
+    old: Option<Arc<BucketBlock>>,
+) -> Result<Option<Arc<BucketBlock>>, BucketError> {
+    if !seen.meta {
+        return Ok(None);
+    }
+    let same =
+        |b: &BucketBlock| b.deletion.is_some() == seen.deletion && b.no_compact.is_some() == seen.no_compact;
+    if let Some(old) = old.as_ref().filter(|old| same(old)) {
+        return Ok(Some(old.clone()));
+    }
+    let meta = match old {
+        Some(old) => Some(old.meta.clone()),
+        None => fetch_meta(store, ulid).await?,
+    };
+    let Some(meta) = meta else { return Ok(None) };
+    let deletion = if seen.deletion { get_mark(store, ulid, DELETION_MARK).await? } else { None };
+    let no_compact = if seen.no_compact { get_mark(store, ulid, NO_COMPACT_MARK).await? } else { None };
+    Ok(Some(Arc::new(BucketBlock { meta, deletion, no_compact })))
+}

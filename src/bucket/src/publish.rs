@@ -1,0 +1,124 @@
+//! Uploading a block, once.
+
+mod copy;
+mod local;
+
+pub use local::LocalBlock;
+
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use trireme_block::{BlockMeta, META_FILE};
+
+use crate::error::at;
+use crate::list::fetch_meta;
+use crate::{BucketError, layout};
+use copy::{digest_of, put_file};
+
+/// What [`publish`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// This call made the block appear in the bucket.
+    Uploaded,
+    /// The same block was there.
+    AlreadyThere,
+}
+
+/// How the bucket's copy of a block compares with ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyState {
+    /// There is none.
+    Absent,
+    /// Its meta lists the same files with the same sizes and digests.
+    Same,
+    /// It is another block under the same name; says how.
+    Different(String),
+}
+
+/// Compares sizes and digests in the bucket's meta with ours. One small request.
+pub async fn compare(store: &dyn ObjectStore, block: &LocalBlock) -> Result<CopyState, BucketError> {
+    Ok(match fetch_meta(store, block.meta().ulid).await? {
+        None => CopyState::Absent,
+        Some(theirs) => match difference(block.meta(), &theirs) {
+            None => CopyState::Same,
+            Some(what) => CopyState::Different(what),
+        },
+    })
+}
+
+/// Uploads a block: chunk files, index, and `meta.json` last, which makes the block exist.
+///
+/// Every object is read back and its SHA-256 compared before `meta.json` is written. Calling it again after any
+/// failure goes on where it stopped: objects whose bytes are right already are not sent again. Two nodes may do it at
+/// once, because they send the same bytes. Dropping the future leaves objects without a `meta.json`, which nobody
+/// takes for a block.
+pub async fn publish(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
+    let ulid = block.meta().ulid;
+    match compare(store, block).await? {
+        CopyState::Same => return Ok(Published::AlreadyThere),
+        CopyState::Different(what) => return Err(differs(block, what)),
+        CopyState::Absent => {}
+    }
+    for file in block.files() {
+        put_file(store, ulid, file).await?;
+    }
+    for file in block.files() {
+        let path = layout::object(ulid, &file.rel_path);
+        let (size, digest) = digest_of(store, &path).await?;
+        if (size, digest.as_str()) != (file.size(), file.sha256.as_str()) {
+            let what = format!("{size} bytes with SHA-256 {digest} were read back");
+            return Err(BucketError::Differs { place: path.to_string(), what });
+        }
+    }
+    put_meta(store, block).await
+}
+
+async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
+    let path = layout::meta(block.meta().ulid);
+    let payload = PutPayload::from(block.meta().to_json());
+    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    match store.put_opts(&path, payload.clone(), create).await {
+        Ok(_) => Ok(Published::Uploaded),
+        // Another node was faster; or a retry inside the client met its own first try.
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+            match compare(store, block).await? {
+                CopyState::Same => Ok(Published::AlreadyThere),
+                CopyState::Different(what) => Err(differs(block, what)),
+                CopyState::Absent => {
+                    let what = "it was there and then it was not".to_owned();
+                    Err(differs(block, what))
+                }
+            }
+        }
+        Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+            store.put(&path, payload).await.map_err(at(&path))?;
+            Ok(Published::Uploaded)
+        }
+        Err(error) => Err(at(&path)(error)),
+    }
+}
+
+fn differs(block: &LocalBlock, what: String) -> BucketError {
+    BucketError::Differs { place: layout::meta(block.meta().ulid).to_string(), what }
+}
+
+/// Says how two metas of one name describe different content.
+fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
+    if ours.range() != theirs.range() || ours.external_labels() != theirs.external_labels() {
+        return Some("time range or external labels".into());
+    }
+    let files = |meta: &BlockMeta| meta.thanos.as_ref().map(|t| t.files.clone()).unwrap_or_default();
+    let (ours, theirs) = (files(ours), files(theirs));
+    for file in ours.iter().filter(|f| f.rel_path != META_FILE) {
+        match theirs.iter().find(|f| f.rel_path == file.rel_path) {
+            None => return Some(format!("{} is not listed", file.rel_path)),
+            Some(their) if their.size_bytes != file.size_bytes => {
+                return Some(format!("size of {}", file.rel_path));
+            }
+            // Thanos lists digests only if told to.
+            Some(their) if their.hash.is_some() && their.hash != file.hash => {
+                return Some(format!("digest of {}", file.rel_path));
+            }
+            Some(_) => {}
+        }
+    }
+    (theirs.len() > ours.len()).then(|| "more files".to_owned())
+}

@@ -1,0 +1,97 @@
+//! One file to one object.
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sha2::{Digest, Sha256};
+use trireme_block::hex;
+use ulid::Ulid;
+
+use super::local::LocalFile;
+use crate::error::at;
+use crate::{BucketError, layout};
+
+/// Files above this go in parts; S3 takes 5 MiB to 5 GiB a part and 10,000 parts.
+const PART_BYTES: usize = 16 << 20;
+/// Parts under way at once; bounds memory and connections.
+const PARTS_AT_ONCE: usize = 4;
+
+/// Uploads a file, unless the object has its bytes already.
+pub(super) async fn put_file(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+    file: &LocalFile,
+) -> Result<(), BucketError> {
+    let path = layout::object(ulid, &file.rel_path);
+    if file.map.bytes().len() > PART_BYTES {
+        if has_bytes(store, &path, file).await? {
+            return Ok(());
+        }
+        return put_parts(store, &path, file).await;
+    }
+    let payload = PutPayload::from(file.map.bytes().clone());
+    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    match store.put_opts(&path, payload.clone(), create).await {
+        Ok(_) => Ok(()),
+        Err(
+            object_store::Error::AlreadyExists { .. }
+            | object_store::Error::Precondition { .. }
+            | object_store::Error::NotImplemented { .. }
+            | object_store::Error::NotSupported { .. },
+        ) => {
+            // Without a meta.json the object is a leftover; other bytes are of no use to anybody.
+            if !has_bytes(store, &path, file).await? {
+                store.put(&path, payload).await.map_err(at(&path))?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(at(&path)(error)),
+    }
+}
+
+async fn put_parts(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Result<(), BucketError> {
+    let mut upload = store.put_multipart(path).await.map_err(at(path))?;
+    match send_parts(&mut *upload, file).await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            // What is not aborted costs money until the bucket's own clean-up rule removes it.
+            let _ = upload.abort().await;
+            Err(at(path)(error))
+        }
+    }
+}
+
+async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> object_store::Result<()> {
+    let bytes = file.map.bytes();
+    let mut under_way = futures::stream::FuturesUnordered::new();
+    for start in (0..bytes.len()).step_by(PART_BYTES) {
+        let end = (start + PART_BYTES).min(bytes.len());
+        under_way.push(upload.put_part(PutPayload::from(bytes.slice(start..end))));
+        if under_way.len() >= PARTS_AT_ONCE {
+            under_way.try_next().await?;
+        }
+    }
+    while under_way.try_next().await?.is_some() {}
+    upload.complete().await.map(drop)
+}
+
+/// True if the object exists with the size and digest of the file.
+async fn has_bytes(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Result<bool, BucketError> {
+    match store.head(path).await {
+        Ok(meta) if meta.size != file.size() => Ok(false),
+        Ok(_) => Ok(digest_of(store, path).await?.1 == file.sha256),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// Size and SHA-256 (hex) of an object, read as a stream.
+pub(super) async fn digest_of(store: &dyn ObjectStore, path: &Path) -> Result<(u64, String), BucketError> {
+    let mut stream = store.get(path).await.map_err(at(path))?.into_stream();
+    let (mut digest, mut size) = (Sha256::new(), 0);
+    while let Some(piece) = stream.try_next().await.map_err(at(path))? {
+        digest.update(&piece);
+        size += piece.len() as u64;
+    }
+    Ok((size, hex(&digest.finalize())))
+}

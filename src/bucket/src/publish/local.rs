@@ -1,0 +1,107 @@
+//! A local block, ready to be uploaded.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use trireme_block::{
+    BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, MmapFile, RangeRead, ThanosFile, ThanosHash, ThanosMeta,
+    hex, segment_name,
+};
+
+use crate::BucketError;
+
+/// A block with the digests of its files and the meta that the bucket gets.
+pub struct LocalBlock {
+    meta: BlockMeta,
+    files: Vec<LocalFile>,
+}
+
+/// One file, mapped.
+pub struct LocalFile {
+    pub(super) rel_path: String,
+    pub(super) map: MmapFile,
+    pub(super) sha256: String,
+}
+
+impl LocalFile {
+    pub(super) fn size(&self) -> u64 {
+        self.map.len()
+    }
+}
+
+/// Bytes hashed at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+impl LocalBlock {
+    /// Maps and hashes all files: about a second per gigabyte, so call it on a CPU thread.
+    ///
+    /// `external_labels` are those of the bucket's meta and must have one at least, the tenant's; `source` is the
+    /// name of the writing program there.
+    pub fn open(
+        dir: &Path,
+        external_labels: &BTreeMap<String, String>,
+        source: &str,
+    ) -> Result<Self, BucketError> {
+        let mut meta = BlockMeta::read(dir)?;
+        if external_labels.is_empty() {
+            return Err(BucketError::Config(format!("block {} has no external labels", meta.ulid)));
+        }
+        let mut files = Vec::new();
+        let mut number = 0;
+        loop {
+            let rel_path = format!("{CHUNKS_DIR}/{}", segment_name(number));
+            if !dir.join(&rel_path).exists() {
+                break;
+            }
+            files.push(open_file(dir, rel_path)?);
+            number += 1;
+        }
+        files.push(open_file(dir, INDEX_FILE.to_owned())?);
+        let mut thanos = meta.thanos.take().unwrap_or_default();
+        thanos.labels.clone_from(external_labels);
+        source.clone_into(&mut thanos.source);
+        thanos.files = files
+            .iter()
+            .map(|f| ThanosFile {
+                rel_path: f.rel_path.clone(),
+                size_bytes: Some(f.size()),
+                hash: Some(ThanosHash::sha256(f.sha256.clone())),
+            })
+            .chain([ThanosFile { rel_path: META_FILE.into(), size_bytes: None, hash: None }])
+            .collect();
+        list_segments(&mut thanos, files.len() - 1);
+        meta.thanos = Some(thanos);
+        Ok(Self { meta: meta.sealed(), files })
+    }
+
+    /// The meta as the bucket gets it.
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    /// Bytes of all files.
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(LocalFile::size).sum()
+    }
+
+    pub(super) fn files(&self) -> &[LocalFile] {
+        &self.files
+    }
+}
+
+/// Names the chunk files also in the way that Thanos had before it listed all files.
+fn list_segments(thanos: &mut ThanosMeta, count: usize) {
+    let names: Vec<String> = (0..count).map(segment_name).collect();
+    thanos.other.insert("segment_files".into(), names.into());
+}
+
+fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
+    let io =
+        |source| trireme_block::BlockError::Io { place: dir.join(&rel_path).display().to_string(), source };
+    let map = MmapFile::open(&dir.join(&rel_path)).map_err(io)?;
+    let mut digest = Sha256::new();
+    map.bytes().chunks(PIECE_BYTES).for_each(|piece| digest.update(piece));
+    let sha256 = hex(&digest.finalize());
+    Ok(LocalFile { rel_path, map, sha256 })
+}
