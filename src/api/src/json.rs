@@ -52,7 +52,7 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
     let mut rest = t % 1_000;
     if rest != 0 {
         let mut digits = 3;
-        while rest % 10 == 0 {
+        while rest.is_multiple_of(10) {
             rest /= 10;
             digits -= 1;
         }

@@ -30,6 +30,7 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
         .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
         .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
         .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
+        .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
         .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
 }
 
@@ -94,6 +95,15 @@ async fn drain(state: State) -> Answer {
 
 async fn checkpoint(state: State) -> Answer {
     answer(state.admin.checkpoint().await)
+}
+
+#[derive(serde::Deserialize)]
+struct CrashParams {
+    actor: String,
+}
+
+async fn crash(state: State, params: web::Query<CrashParams>) -> Answer {
+    answer(state.admin.crash(&params.actor).await)
 }
 
 async fn add_member(state: State, body: Json<Value>) -> Answer {

@@ -49,3 +49,12 @@ impl From<SelectError> for QueryError {
         Self::new(e.kind(), e.to_string())
     }
 }
+
+impl From<trireme_promql::QueryError> for QueryError {
+    fn from(e: trireme_promql::QueryError) -> Self {
+        match e {
+            trireme_promql::QueryError::Execution(_) => Self::execution(e.to_string()),
+            _ => Self::new(e.kind(), e.to_string()),
+        }
+    }
+}

@@ -44,7 +44,12 @@ impl Source for HeadSource {
         Ok(found.into_iter().map(|series| Box::new(HeadSeriesRead(series)) as Box<dyn SeriesRead>).collect())
     }
 
-    fn label_names(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<Vec<String>, SourceError> {
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, SourceError> {
         let names = self.shard.label_names(&self.tenant, matchers, start_ms, end_ms);
         Ok(names.iter().map(|name| name.to_string()).collect())
     }
@@ -83,6 +88,7 @@ impl SeriesRead for HeadSeriesRead {
             for sample in histograms {
                 out.push_histogram(sample.t, sample.st, sample.h.to_float());
             }
+            crate::columns::drop_floats_beside_histograms(out);
         }
         Ok(())
     }

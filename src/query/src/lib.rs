@@ -26,6 +26,8 @@ mod plan;
 mod querier;
 mod queries;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use block_source::BlockSource;
 pub use columns::merge_columns;

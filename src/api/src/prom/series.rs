@@ -19,7 +19,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     let mut found = ask.run(move |q| q.series(&context, &selection)).await?;
     drop(entry);
     found.truncate(limit);
-    Ok(answer::success(&found.warnings, &[], |o| push_array(o, &found.items, |o, l| push_labels(o, l))))
+    Ok(answer::success(&found.warnings, &[], |o| push_array(o, &found.items, push_labels)))
 }
 
 pub(crate) async fn label_names(ask: Ask) -> Answer {

@@ -193,6 +193,10 @@ impl Admin for FakeAdmin {
         Err(AdminError { kind: ErrorKind::Unavailable, message: "busy".into() })
     }
 
+    async fn crash(&self, actor: &str) -> Result<Value, AdminError> {
+        Err(AdminError { kind: ErrorKind::NotFound, message: actor.to_owned() })
+    }
+
     async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
         Ok(body)
     }

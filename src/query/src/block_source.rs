@@ -1,0 +1,114 @@
+//! A block as a source.
+
+use std::sync::Arc;
+
+use trireme_base::ErrorKind;
+use trireme_block::{Block, BlockError, BlockSeries, Samples};
+use trireme_model::{Labels, Matcher};
+use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Stop};
+
+use crate::{Source, SourceError};
+
+/// How many series are found between two looks at the deadline.
+const SERIES_PER_CHECK: usize = 1_024;
+
+/// A block of a local directory or of the bucket.
+pub struct BlockSource {
+    block: Arc<Block>,
+    place: &'static str,
+}
+
+impl BlockSource {
+    /// `place` says in warnings where the block lies, for example `local` or `bucket`.
+    pub fn new(block: Arc<Block>, place: &'static str) -> Self {
+        Self { block, place }
+    }
+}
+
+fn failed(e: &BlockError) -> SourceError {
+    SourceError::failed(e.kind(), e.to_string())
+}
+
+impl Source for BlockSource {
+    fn name(&self) -> String {
+        format!("{} block {}", self.place, self.block.meta().ulid)
+    }
+
+    fn time_range(&self) -> (i64, i64) {
+        let range = self.block.meta().range();
+        (range.start, range.end.saturating_sub(1))
+    }
+
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
+        let mut found: Vec<Box<dyn SeriesRead>> = Vec::new();
+        let mut stopped: Option<Stop> = None;
+        let walk = self.block.for_each(matchers, start_ms, end_ms, &mut |series| {
+            if found.len().is_multiple_of(SERIES_PER_CHECK)
+                && let Err(stop) = cancel.check()
+            {
+                // The error only ends the walk; `stopped` is what is reported.
+                stopped = Some(stop);
+                return Err(BlockError::Input(stop.to_string()));
+            }
+            found.push(Box::new(BlockSeriesRead { block: Arc::clone(&self.block), series }));
+            Ok(())
+        });
+        match (stopped, walk) {
+            (Some(stop), _) => Err(stop.into()),
+            (None, Err(e)) => Err(failed(&e)),
+            (None, Ok(())) => Ok(found),
+        }
+    }
+
+    /// Names of the whole block, which may reach beyond the range asked for, as Prometheus answers too.
+    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
+        self.block.label_names(matchers).map_err(|e| failed(&e))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        _: i64,
+        _: i64,
+    ) -> Result<Vec<String>, SourceError> {
+        self.block.label_values(name, matchers).map_err(|e| failed(&e))
+    }
+}
+
+struct BlockSeriesRead {
+    block: Arc<Block>,
+    series: BlockSeries,
+}
+
+impl SeriesRead for BlockSeriesRead {
+    fn labels(&self) -> &Labels {
+        &self.series.labels
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        // The columns' vectors are lent to the block's decoder, so floats are decoded into place.
+        let mut samples = Samples {
+            times: std::mem::take(&mut out.float_t),
+            values: std::mem::take(&mut out.float_v),
+            starts: std::mem::take(&mut out.float_st),
+            histograms: Vec::new(),
+        };
+        let read = self.block.read_series(&self.series, start_ms, end_ms, &mut samples);
+        (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
+        read.map_err(|e| match e.kind() {
+            ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
+            _ => SelectError::Unavailable(e.to_string()),
+        })?;
+        for sample in samples.histograms {
+            out.push_histogram(sample.t, sample.st, sample.h.to_float());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! Answers of one node: parser, engine and the node's sources put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trireme_model::{Labels, Matcher, MetricMetadata};
+use trireme_promql::ast::Expr;
+use trireme_promql::{
+    Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectHints, SelectRequest,
+    SeriesSet, parse,
+};
+
+use crate::source::{Catalog, Scope};
+use crate::{
+    Dedup, ExemplarSeries, Found, InstantQuery, Merged, Notes, Queries, QueryContext, QueryError, RangeQuery,
+    Selection, SourceError, TsdbStatus,
+};
+
+/// Settings of a [`Querier`].
+#[derive(Clone, Debug, Default)]
+pub struct QuerierOptions {
+    /// The engine's.
+    pub engine: EngineOptions,
+    /// The parser's.
+    pub parser: ParserOptions,
+}
+
+/// Answers from the sources of a [`Catalog`].
+pub struct Querier {
+    engine: Engine,
+    parser: ParserOptions,
+    catalog: Arc<dyn Catalog>,
+}
+
+impl Querier {
+    /// A querier over what `catalog` lists.
+    pub fn new(catalog: Arc<dyn Catalog>, options: QuerierOptions) -> Self {
+        Self { engine: Engine::new(options.engine), parser: options.parser, catalog }
+    }
+
+    fn scope(context: &QueryContext, start_ms: i64, end_ms: i64) -> Scope {
+        Scope {
+            tenant: context.tenant.clone(),
+            start_ms,
+            end_ms,
+            local_only: context.local_only,
+            max_source_resolution_ms: context.max_source_resolution_ms,
+        }
+    }
+
+    /// The sources of a time range as one. What the catalog misses is noted, or an error if the answer must be whole.
+    fn merged(
+        &self,
+        context: &QueryContext,
+        start_ms: i64,
+        end_ms: i64,
+        notes: &Notes,
+    ) -> Result<Merged, QueryError> {
+        let list = self.catalog.sources(&Self::scope(context, start_ms, end_ms));
+        for warning in list.warnings {
+            if !context.partial_response {
+                return Err(QueryError::new(trireme_base::ErrorKind::Unavailable, warning));
+            }
+            notes.add(warning);
+        }
+        Ok(Merged::new(list.sources, context.partial_response, notes.clone()))
+    }
+
+    fn parse(&self, text: &str) -> Result<Expr, QueryError> {
+        parse(text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))
+    }
+
+    /// Runs `job` for every overlapping source and every set of matchers; `&[]` stands for no condition.
+    fn each_source(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+        notes: &Notes,
+        mut job: impl FnMut(&dyn crate::Source, &[Matcher]) -> Result<(), SourceError>,
+    ) -> Result<(), QueryError> {
+        let merged = self.merged(context, selection.start_ms, selection.end_ms, notes)?;
+        for source in merged.overlapping(selection.start_ms, selection.end_ms) {
+            let sets = if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
+            for set in sets {
+                context.cancel.check().map_err(SourceError::from)?;
+                if let Err(e) = job(source.as_ref(), set) {
+                    merged.forgive(source.as_ref(), e)?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The engine's options that a query sets itself. Its deadline is already in the cancel handle.
+fn query_options(lookback: Option<std::time::Duration>) -> QueryOptions {
+    let lookback_ms = lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    QueryOptions { lookback_ms, ..Default::default() }
+}
+
+/// Adds what was noted while reading.
+fn with_notes(mut result: QueryResult, notes: &Notes) -> QueryResult {
+    result.warnings.extend(notes.take());
+    result.warnings.sort();
+    result.warnings.dedup();
+    result
+}
+
+/// Asks the catalog for each selector's own time range, so that `offset` and `@` find their blocks.
+struct Lazy<'a> {
+    querier: &'a Querier,
+    context: &'a QueryContext,
+    notes: Notes,
+}
+
+impl Select for Lazy<'_> {
+    fn select(
+        &self,
+        request: &SelectRequest,
+        cancel: &trireme_promql::Cancel,
+    ) -> Result<SeriesSet, trireme_promql::SelectError> {
+        let merged = self.querier.merged(self.context, request.start_ms, request.end_ms, &self.notes);
+        let merged = merged.map_err(|e| trireme_promql::SelectError::Unavailable(e.to_string()))?;
+        Dedup::new(merged, self.context.replica_labels.clone()).select(request, cancel)
+    }
+}
+
+impl Queries for Querier {
+    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+        let expr = self.parse(&query.expr)?;
+        let lazy = Lazy { querier: self, context, notes: Notes::default() };
+        let options = query_options(query.lookback);
+        let result =
+            self.engine.instant(&lazy, &expr, &query.expr, query.time_ms, &options, &context.cancel)?;
+        Ok(with_notes(result, &lazy.notes))
+    }
+
+    fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
+        let expr = self.parse(&query.expr)?;
+        let lazy = Lazy { querier: self, context, notes: Notes::default() };
+        let options = query_options(query.lookback);
+        let range = (query.start_ms, query.end_ms);
+        let result =
+            self.engine.range(&lazy, &expr, &query.expr, range, query.step_ms, &options, &context.cancel)?;
+        Ok(with_notes(result, &lazy.notes))
+    }
+
+    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        let lazy = Lazy { querier: self, context, notes: Notes::default() };
+        let mut set = lazy.select(request, &context.cancel)?;
+        set.warnings.extend(lazy.notes.take());
+        Ok(set)
+    }
+
+    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+        let mut found: BTreeSet<Labels> = BTreeSet::new();
+        let mut warnings = Vec::new();
+        for matchers in &selection.matchers {
+            let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+            let hints = SelectHints { func: "series".to_owned(), ..Default::default() };
+            let request = SelectRequest { matchers: matchers.clone(), start_ms, end_ms, hints };
+            let set = self.select(context, &request)?;
+            found.extend(set.series.iter().map(|s| s.labels().clone()));
+            warnings.extend(set.warnings);
+        }
+        warnings.sort();
+        warnings.dedup();
+        Ok(Found { items: found.into_iter().collect(), warnings })
+    }
+
+    fn label_names(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        let (notes, mut names) = (Notes::default(), BTreeSet::new());
+        let (start, end) = (selection.start_ms, selection.end_ms);
+        self.each_source(context, selection, &notes, |source, matchers| {
+            names.extend(source.label_names(matchers, start, end)?);
+            Ok(())
+        })?;
+        names.retain(|n| !context.replica_labels.contains(n));
+        Ok(Found { items: names.into_iter().collect(), warnings: notes.take() })
+    }
+
+    fn label_values(
+        &self,
+        context: &QueryContext,
+        name: &str,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        let (notes, mut values) = (Notes::default(), BTreeSet::new());
+        let (start, end) = (selection.start_ms, selection.end_ms);
+        self.each_source(context, selection, &notes, |source, matchers| {
+            values.extend(source.label_values(name, matchers, start, end)?);
+            Ok(())
+        })?;
+        Ok(Found { items: values.into_iter().collect(), warnings: notes.take() })
+    }
+
+    fn exemplars(
+        &self,
+        context: &QueryContext,
+        expr: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Found<ExemplarSeries>, QueryError> {
+        let expr = self.parse(expr)?;
+        let mut sets = Vec::new();
+        expr.walk(&mut |node| match node {
+            Expr::Vector(selector) => sets.push(selector.matchers.clone()),
+            Expr::Matrix(matrix) => sets.push(matrix.selector.matchers.clone()),
+            _ => {}
+        });
+        let mut items = match sets.is_empty() {
+            true => Vec::new(),
+            false => self.catalog.exemplars(&context.tenant, &sets, start_ms, end_ms)?,
+        };
+        items.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(Found { items, warnings: Vec::new() })
+    }
+
+    fn metadata(
+        &self,
+        context: &QueryContext,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
+        let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
+        for (name, entry) in self.catalog.metadata(&context.tenant, metric)? {
+            let entries = by_metric.entry(name).or_default();
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        Ok(by_metric.into_iter().collect())
+    }
+
+    fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError> {
+        Ok(self.catalog.tsdb_status(&context.tenant, limit)?)
+    }
+}

@@ -1,0 +1,144 @@
+//! Places that hold samples.
+
+use std::sync::Arc;
+
+use trireme_base::ErrorKind;
+use trireme_model::{Matcher, MetricMetadata, Tenant};
+use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
+
+use crate::{ExemplarSeries, QueryError, TsdbStatus};
+
+/// Why a source could not answer.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum SourceError {
+    /// The query was canceled or ran out of time: not the source's fault.
+    #[error(transparent)]
+    Stopped(#[from] Stop),
+    /// The source failed; another source may have the same samples.
+    #[error("{message}")]
+    Failed {
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// Text for the user.
+        message: String,
+    },
+}
+
+impl SourceError {
+    /// A failure of the source itself.
+    pub fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Failed { kind, message: message.into() }
+    }
+
+    /// What the caller should do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Stopped(stop) => stop.kind(),
+            Self::Failed { kind, .. } => *kind,
+        }
+    }
+}
+
+impl From<SourceError> for SelectError {
+    fn from(e: SourceError) -> Self {
+        match e {
+            SourceError::Stopped(stop) => Self::Stopped(stop),
+            SourceError::Failed { kind: ErrorKind::Corrupt, message } => Self::Corrupt(message),
+            SourceError::Failed { kind: ErrorKind::Limited | ErrorKind::TooLarge, message } => {
+                Self::Limited(message)
+            }
+            SourceError::Failed { kind: ErrorKind::Internal, message } => Self::Internal(message),
+            SourceError::Failed { message, .. } => Self::Unavailable(message),
+        }
+    }
+}
+
+impl From<SourceError> for QueryError {
+    fn from(e: SourceError) -> Self {
+        SelectError::from(e).into()
+    }
+}
+
+/// One holder of samples of one tenant: a shard of the head, a block, a peer. Calls block.
+pub trait Source: Send + Sync {
+    /// Name for warnings, for example `block 01J...`.
+    fn name(&self) -> String;
+
+    /// First and last millisecond (inclusive) of which there may be samples; outside it nothing is asked.
+    fn time_range(&self) -> (i64, i64);
+
+    /// Series that satisfy all matchers and may have samples in `[start_ms, end_ms]`, each label set once.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError>;
+
+    /// Label names of the series that satisfy all matchers (none: of all series), in any order.
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, SourceError>;
+
+    /// Values of one label among the series that satisfy all matchers, in any order.
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<String>, SourceError>;
+}
+
+/// What a query wants to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// Whose data.
+    pub tenant: Tenant,
+    /// Inclusive start (ms).
+    pub start_ms: i64,
+    /// Inclusive end (ms).
+    pub end_ms: i64,
+    /// Only what this replica holds itself.
+    pub local_only: bool,
+    /// Coarsest downsampled data that may answer (ms); 0 means raw samples only.
+    pub max_source_resolution_ms: i64,
+}
+
+/// Sources that together hold everything of a scope.
+#[derive(Default, Clone)]
+pub struct SourceList {
+    /// Oldest data first where that is known; merging is cheapest then.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// What is missing, for example a block that could not be opened.
+    pub warnings: Vec<String>,
+}
+
+/// What a node holds.
+pub trait Catalog: Send + Sync {
+    /// The sources to ask.
+    fn sources(&self, scope: &Scope) -> SourceList;
+
+    /// Exemplars with timestamps in `[start_ms, end_ms]` of series that satisfy all matchers of at least one set.
+    fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<ExemplarSeries>, SourceError>;
+
+    /// Metadata of one metric or of all, in any order, perhaps with several entries for one metric.
+    fn metadata(
+        &self,
+        tenant: &Tenant,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, MetricMetadata)>, SourceError>;
+
+    /// Cardinality of the head.
+    fn tsdb_status(&self, tenant: &Tenant, limit: usize) -> Result<TsdbStatus, SourceError>;
+}

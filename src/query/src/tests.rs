@@ -1,0 +1,297 @@
+//! The querier over made-up sources.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use trireme_base::ErrorKind;
+use trireme_model::{Labels, Matcher, MetricMetadata, MetricType, Tenant};
+use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Value};
+
+use crate::{
+    Catalog, ExemplarSeries, InstantQuery, Querier, QuerierOptions, Queries, QueryContext, QueryError,
+    RangeQuery, Scope, Selection, Source, SourceError, SourceList, TsdbStatus,
+};
+
+/// What goes wrong in a source.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Select,
+    Read,
+}
+
+struct Fake {
+    name: &'static str,
+    range: (i64, i64),
+    series: Vec<(Labels, Vec<(i64, f64)>)>,
+    fault: Fault,
+}
+
+struct FakeRead(Labels, Vec<(i64, f64)>, Fault);
+
+impl SeriesRead for FakeRead {
+    fn labels(&self) -> &Labels {
+        &self.0
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        for (t, v) in self.1.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t)) {
+            out.push_float(*t, *v);
+        }
+        if self.2 == Fault::Read { Err(SelectError::Corrupt("bad chunk".into())) } else { Ok(()) }
+    }
+}
+
+impl Fake {
+    fn matching<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+    ) -> impl Iterator<Item = &'a (Labels, Vec<(i64, f64)>)> {
+        let fits = |l: &Labels| matchers.iter().all(|m| m.matches(l.get(&m.name).unwrap_or("")));
+        self.series.iter().filter(move |(l, _)| fits(l))
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        if self.fault == Fault::Select {
+            Err(SourceError::failed(ErrorKind::Corrupt, "bad index"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Source for Fake {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
+    fn time_range(&self) -> (i64, i64) {
+        self.range
+    }
+
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        _: i64,
+        _: i64,
+        _: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
+        self.check()?;
+        let read =
+            |(l, s): &(Labels, Vec<(i64, f64)>)| Box::new(FakeRead(l.clone(), s.clone(), self.fault)) as _;
+        Ok(self.matching(matchers).map(read).collect())
+    }
+
+    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
+        self.check()?;
+        let names = |(l, _): &(Labels, _)| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
+        Ok(self.matching(matchers).flat_map(names).collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        _: i64,
+        _: i64,
+    ) -> Result<Vec<String>, SourceError> {
+        self.check()?;
+        Ok(self.matching(matchers).filter_map(|(l, _)| l.get(name).map(str::to_owned)).collect())
+    }
+}
+
+#[derive(Default)]
+struct FakeCatalog {
+    sources: Vec<Arc<dyn Source>>,
+    warnings: Vec<String>,
+    asked: Mutex<Vec<Scope>>,
+}
+
+impl Catalog for FakeCatalog {
+    fn sources(&self, scope: &Scope) -> SourceList {
+        self.asked.lock().push(scope.clone());
+        SourceList { sources: self.sources.clone(), warnings: self.warnings.clone() }
+    }
+
+    fn exemplars(
+        &self,
+        _: &Tenant,
+        matchers: &[Vec<Matcher>],
+        _: i64,
+        _: i64,
+    ) -> Result<Vec<ExemplarSeries>, SourceError> {
+        let labels = Labels::from_pairs([("asked", format!("{matchers:?}"))]);
+        Ok(vec![ExemplarSeries { labels, exemplars: vec![] }])
+    }
+
+    fn metadata(&self, _: &Tenant, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+        let entry = |kind| MetricMetadata { kind, ..Default::default() };
+        let all = [("b", MetricType::Gauge), ("a", MetricType::Counter), ("b", MetricType::Gauge)];
+        Ok(all.map(|(n, k)| (n.to_owned(), entry(k))).to_vec())
+    }
+
+    fn tsdb_status(&self, _: &Tenant, _: usize) -> Result<TsdbStatus, SourceError> {
+        Ok(TsdbStatus::default())
+    }
+}
+
+fn up(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied().chain([("__name__", "up")]))
+}
+
+fn source(
+    name: &'static str,
+    range: (i64, i64),
+    series: &[(Labels, Vec<(i64, f64)>)],
+    fault: Fault,
+) -> Arc<dyn Source> {
+    Arc::new(Fake { name, range, series: series.to_vec(), fault })
+}
+
+/// A block with the first half of `up{job="a"}`, a head with an overlapping second half and `up{job="b"}`.
+fn halves(fault: Fault) -> Vec<Arc<dyn Source>> {
+    let (a, b) = (up(&[("job", "a")]), up(&[("job", "b")]));
+    vec![
+        source("block 1", (0, 49_999), &[(a.clone(), vec![(10_000, 1.0), (40_000, 2.0)])], fault),
+        source(
+            "head",
+            (40_000, i64::MAX),
+            &[(b, vec![(60_000, 9.0)]), (a, vec![(40_000, 3.0), (60_000, 4.0)])],
+            Fault::None,
+        ),
+    ]
+}
+
+fn querier(sources: Vec<Arc<dyn Source>>) -> (Querier, Arc<FakeCatalog>) {
+    let catalog = Arc::new(FakeCatalog { sources, ..Default::default() });
+    (Querier::new(catalog.clone(), QuerierOptions::default()), catalog)
+}
+
+fn context() -> QueryContext {
+    QueryContext::new(Tenant::default(), Cancel::never())
+}
+
+fn range(expr: &str) -> RangeQuery {
+    RangeQuery { expr: expr.into(), start_ms: 10_000, end_ms: 60_000, step_ms: 10_000, lookback: None }
+}
+
+fn matrix(value: Value) -> Vec<(String, Vec<(i64, f64)>)> {
+    let Value::Matrix(m) = value else { panic!("a matrix") };
+    m.into_iter().map(|s| (s.labels.to_string(), s.floats)).collect()
+}
+
+#[test]
+fn halves_of_a_series_become_one_and_conflicts_have_one_winner() {
+    let (querier, _) = querier(halves(Fault::None));
+    let result = querier.range(&context(), &range("up[1m]")).map(|_| ());
+    assert!(result.is_err(), "a range vector is no range query");
+    let result = querier.range(&context(), &range("up")).expect("works");
+    let got = matrix(result.value);
+    assert_eq!(got[0].0, r#"up{job="a"}"#);
+    let values: Vec<f64> = got[0].1.iter().map(|p| p.1).collect();
+    assert_eq!(values, [1.0, 1.0, 1.0, 3.0, 3.0, 4.0]);
+    assert_eq!(got[1].1, [(60_000, 9.0)]);
+    assert!(result.warnings.is_empty());
+}
+
+#[test]
+fn a_source_that_fails_is_named_in_a_warning_or_is_an_error() {
+    for fault in [Fault::Select, Fault::Read] {
+        let (querier, _) = querier(halves(fault));
+        let result = querier.range(&context(), &range("up")).expect("the rest answers");
+        assert_eq!(result.warnings.len(), 1, "{:?}", result.warnings);
+        assert!(result.warnings[0].starts_with("block 1 was not read: bad "), "{:?}", result.warnings);
+        assert_eq!(matrix(result.value)[0].1, [(40_000, 3.0), (50_000, 3.0), (60_000, 4.0)]);
+        let whole = QueryContext { partial_response: false, ..context() };
+        let error = querier.range(&whole, &range("up")).expect_err("no partial answers");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn what_the_catalog_misses_is_a_warning_too() {
+    let catalog =
+        FakeCatalog { warnings: vec!["bucket block X cannot be opened".into()], ..Default::default() };
+    let querier = Querier::new(Arc::new(catalog), QuerierOptions::default());
+    let query = InstantQuery { expr: "up".into(), time_ms: 0, lookback: None };
+    assert_eq!(
+        querier.instant(&context(), &query).expect("works").warnings,
+        ["bucket block X cannot be opened"]
+    );
+    let selection = Selection { end_ms: 1, ..Default::default() };
+    assert_eq!(querier.label_names(&context(), &selection).expect("works").warnings.len(), 1);
+    let whole = QueryContext { partial_response: false, ..context() };
+    assert!(querier.instant(&whole, &query).is_err());
+}
+
+#[test]
+fn every_selector_asks_for_its_own_time() {
+    let (querier, catalog) = querier(halves(Fault::None));
+    let query = InstantQuery { expr: "up offset 1h + up @ 50".into(), time_ms: 7_200_000, lookback: None };
+    querier.instant(&context(), &query).expect("works");
+    let mut ends: Vec<i64> = catalog.asked.lock().iter().map(|s| s.end_ms).collect();
+    ends.sort_unstable();
+    assert_eq!(ends, [50_000, 3_600_000]);
+}
+
+#[test]
+fn kinds_of_failures_are_kept() {
+    let (querier, _) = querier(halves(Fault::None));
+    let ask = |expr: &str| {
+        querier.instant(&context(), &InstantQuery { expr: expr.into(), time_ms: 60_000, lookback: None })
+    };
+    let parse: QueryError = ask("up{").expect_err("not PromQL");
+    assert!(
+        parse.kind() == ErrorKind::Invalid
+            && !parse.is_execution()
+            && parse.to_string().contains("parse error")
+    );
+    let execution = ask("up * on() up").expect_err("many to many");
+    assert!(execution.is_execution(), "{execution}");
+}
+
+#[test]
+fn labels_of_all_sources_are_united_and_sorted() {
+    let (querier, _) = querier(halves(Fault::None));
+    let all = Selection { start_ms: 0, end_ms: 100_000, ..Default::default() };
+    let names = querier.label_names(&context(), &all).expect("works");
+    assert_eq!(names.items, ["__name__", "job"]);
+    assert_eq!(querier.label_values(&context(), "job", &all).expect("works").items, ["a", "b"]);
+    let early = Selection { end_ms: 30_000, ..all.clone() };
+    assert_eq!(querier.label_values(&context(), "job", &early).expect("works").items, ["a"]);
+    let matchers = trireme_promql::parse_selector("up{job='b'}", &Default::default()).expect("good");
+    let one = Selection { matchers: vec![matchers], ..all };
+    assert_eq!(querier.label_values(&context(), "job", &one).expect("works").items, ["b"]);
+    let series = querier.series(&context(), &one).expect("works");
+    assert_eq!(series.items, [up(&[("job", "b")])]);
+}
+
+#[test]
+fn replicas_become_one_series_on_request() {
+    let of = |r: &str| up(&[("job", "a"), ("replica", r)]);
+    let samples = |from: i64| (from..from + 6).map(|i| (i * 10_000, i as f64)).collect::<Vec<_>>();
+    let head = source("head", (0, i64::MAX), &[(of("x"), samples(1)), (of("y"), samples(1))], Fault::None);
+    let (querier, _) = querier(vec![head]);
+    let dedup = QueryContext { replica_labels: vec!["replica".into()], ..context() };
+    let count = |context: &QueryContext| {
+        matrix(querier.range(context, &range("up")).expect("works").value)
+            .into_iter()
+            .map(|s| s.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(count(&context()).len(), 2);
+    assert_eq!(count(&dedup), [r#"up{job="a"}"#]);
+    let all = Selection { end_ms: 100_000, ..Default::default() };
+    assert_eq!(querier.label_names(&dedup, &all).expect("works").items, ["__name__", "job"]);
+}
+
+#[test]
+fn metadata_is_grouped_and_exemplars_follow_the_selectors() {
+    let (querier, _) = querier(vec![]);
+    let metadata = querier.metadata(&context(), None).expect("works");
+    assert_eq!(metadata.iter().map(|(n, e)| (n.as_str(), e.len())).collect::<Vec<_>>(), [("a", 1), ("b", 1)]);
+    let found = querier.exemplars(&context(), "rate(a[5m]) + b", 0, 1).expect("works");
+    let asked = found.items[0].labels.get("asked").expect("remembered").to_owned();
+    assert!(asked.contains("\"a\"") && asked.contains("\"b\""), "{asked}");
+    assert!(querier.exemplars(&context(), "1", 0, 1).expect("works").items.is_empty());
+}
