@@ -6,7 +6,7 @@
 mod shape;
 mod translate;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -16,6 +16,8 @@ use shape::Shape;
 pub const PATTERN_BYTES_MAX: usize = 1 << 18;
 /// Bound of a compiled pattern's program in memory, in bytes.
 const PROGRAM_BYTES_MAX: usize = 16 << 20;
+/// Each group of a pattern is at most two levels deep in its translation.
+const NEST_LIMIT: u32 = translate::DEPTH_MAX as u32 * 2 + 10;
 
 /// Why a pattern is not a regular expression; the texts are those of Go.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -31,7 +33,10 @@ struct Inner {
     shape: Shape,
     prefix: Box<str>,
     suffix: Box<str>,
-    regex: Regex,
+    translated: Box<str>,
+    /// Compiled at once for [`Shape::General`]. The other shapes need it for [`Regexp::expand`] only, and a long
+    /// alternation takes milliseconds. `None` if it is too large, which such simple patterns cannot be.
+    automaton: OnceLock<Option<Regex>>,
 }
 
 impl Regexp {
@@ -41,25 +46,25 @@ impl Regexp {
             return Err(RegexpError(format!("expression larger than {PATTERN_BYTES_MAX} bytes")));
         }
         let translated = translate::translate(pattern).map_err(RegexpError)?;
-        let too_large = || RegexpError("expression too large".to_owned());
         let hir = regex_syntax::ParserBuilder::new()
             .utf8(false)
             .dot_matches_new_line(true)
-            .nest_limit(translate::DEPTH_MAX as u32 * 2 + 10)
+            .nest_limit(NEST_LIMIT)
             .build()
             .parse(&translated)
             .map_err(|e| RegexpError(last_line(&e.to_string())))?;
-        let analysed = shape::analyse(&hir);
-        let regex = RegexBuilder::new(&format!("^(?s:{translated})$"))
-            .size_limit(PROGRAM_BYTES_MAX)
-            .nest_limit(translate::DEPTH_MAX as u32 * 2 + 20)
-            .build()
-            .map_err(|e| match e {
-                regex::Error::Syntax(text) => RegexpError(last_line(&text)),
-                _ => too_large(),
-            })?;
-        let shape::Analysis { shape, prefix, suffix } = analysed;
-        Ok(Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, regex })))
+        let shape::Analysis { shape, prefix, suffix } = shape::analyse(&hir);
+        let automaton = match shape {
+            Shape::General => OnceLock::from(Some(compile(&translated, PROGRAM_BYTES_MAX)?)),
+            _ => OnceLock::new(),
+        };
+        let (source, translated) = (pattern.into(), translated.into());
+        Ok(Self(Arc::new(Inner { source, shape, prefix, suffix, translated, automaton })))
+    }
+
+    fn automaton(&self) -> Option<&Regex> {
+        let inner = &*self.0;
+        inner.automaton.get_or_init(|| compile(&inner.translated, PROGRAM_BYTES_MAX * 8).ok()).as_ref()
     }
 
     /// The pattern as written.
@@ -85,7 +90,7 @@ impl Regexp {
                 value.len() >= inner.prefix.len().max(inner.suffix.len())
                     && value.starts_with(&*inner.prefix)
                     && value.ends_with(&*inner.suffix)
-                    && inner.regex.is_match(value.as_bytes())
+                    && self.automaton().is_some_and(|r| r.is_match(value.as_bytes()))
             }
         }
     }
@@ -116,12 +121,23 @@ impl Regexp {
     /// If all of `value` matches, `template` with `$1`, `${1}`, `$name` and `${name}` replaced by what the groups
     /// matched (nothing for groups that do not exist) and `$$` by `$`.
     pub fn expand(&self, value: &str, template: &str) -> Option<String> {
-        let captures = self.0.regex.captures(value.as_bytes())?;
+        let captures = self.automaton()?.captures(value.as_bytes())?;
         let mut out = Vec::with_capacity(template.len() + value.len());
         captures.expand(template.as_bytes(), &mut out);
         // Groups end between characters, because the pattern consumes whole characters only.
         Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
+}
+
+fn compile(translated: &str, program_bytes_max: usize) -> Result<Regex, RegexpError> {
+    let built = RegexBuilder::new(&format!("^(?s:{translated})$"))
+        .size_limit(program_bytes_max)
+        .nest_limit(NEST_LIMIT + 10)
+        .build();
+    built.map_err(|e| match e {
+        regex::Error::Syntax(text) => RegexpError(last_line(&text)),
+        _ => RegexpError("expression too large".to_owned()),
+    })
 }
 
 /// The error of the `regex` crates spans lines and ends with the reason.
