@@ -89,13 +89,14 @@ impl TempDir {
     }
 
     /// Gives the finished directory its name; false if one of that name is there already.
-    pub(crate) fn publish(mut self, to: &Path) -> Result<bool, BlockError> {
+    pub(crate) fn publish(&mut self, to: &Path) -> Result<bool, BlockError> {
         sync_dir(self.path())?;
-        if to.exists() {
-            return Ok(false);
+        match fs::rename(self.path(), to) {
+            Ok(()) => self.path = None,
+            // A directory that is not empty is never replaced.
+            Err(_) if to.exists() => return Ok(false),
+            Err(e) => return Err(at(to)(e)),
         }
-        fs::rename(self.path(), to).map_err(at(to))?;
-        self.path = None;
         sync_dir(to.parent().unwrap_or(Path::new(".")))?;
         Ok(true)
     }

@@ -71,7 +71,7 @@ pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError>
 }
 
 /// Renames a block out of the way.
-fn quarantine(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
+pub(crate) fn quarantine(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
     let from = dir.join(ulid.to_string());
     let mut to = dir.join(format!("quarantine-{ulid}"));
     let mut n = 1;

@@ -44,6 +44,9 @@ pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result
             (none, many) => *none = Some(union(many)),
         }
     }
+    // `!=` a value takes one list away, which is cheap once there is something to take it from.
+    let (unequal, mut costly): (Vec<&Matcher>, Vec<&Matcher>) =
+        costly.into_iter().partition(|m| m.op == MatchOp::NotEqual && !m.value.is_empty());
     // Matchers that an absent label cannot satisfy name the series; the others only take some away.
     costly.sort_by_key(|m| m.matches_empty());
     let mut rest = Vec::new();
@@ -68,10 +71,13 @@ pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result
             }
         }
     }
-    let ids = match ids {
+    let mut ids = match ids {
         Some(ids) => ids,
         None => index.all_postings()?.iter().collect(),
     };
+    for matcher in unequal {
+        index.postings(&matcher.name, &matcher.value)?.retain(&mut ids, false);
+    }
     Ok(Selection { ids, rest })
 }
 

@@ -14,8 +14,9 @@ use crate::encode::SeriesEncoder;
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
+use crate::scan::quarantine;
 use crate::{
-    BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
+    Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
     ThanosDownsample, ThanosIndexStats, ThanosMeta,
 };
 
@@ -65,7 +66,8 @@ impl Default for WriteOptions {
 ///
 /// The bytes of chunks and index, and with them the ULID, depend on the series, the window's end and the two bounds
 /// in `options` alone. Everything is fsynced before the directory gets its name, so after a crash there is the whole
-/// block or a `tmp-` directory. If the block is there already, it is left as it is and its meta is the answer.
+/// block or a `tmp-` directory. A block of that name that is there already stays and its meta is the answer; if it
+/// cannot be opened, it is set aside as by [`crate::scan_blocks`] and replaced.
 pub fn write_block(
     dir: &Path,
     window: Range<i64>,
@@ -75,7 +77,7 @@ pub fn write_block(
     if window.is_empty() {
         return Err(BlockError::Input(format!("the window {window:?} is empty")));
     }
-    let temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
+    let mut temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
     let mut digest = Sha256::new();
     let mut stats = BlockStats::default();
     let path = temporary.path().to_owned();
@@ -114,17 +116,12 @@ pub fn write_block(
     if temporary.publish(&target)? {
         return Ok(Some(meta));
     }
-    existing(&target, meta).map(Some)
-}
-
-/// The meta of a block that was written before, if it is whole.
-fn existing(target: &Path, meta: BlockMeta) -> Result<BlockMeta, BlockError> {
-    match BlockMeta::read(target) {
-        Ok(old) => Ok(old),
+    match Block::open(&target) {
+        Ok(old) => Ok(Some(old.meta().clone())),
         Err(error) if error.is_damage() => {
-            // The name follows from the content, which was just computed: only the meta can be bad.
-            meta.write(target)?;
-            Ok(meta)
+            quarantine(dir, meta.ulid)?;
+            temporary.publish(&target)?;
+            Ok(Some(meta))
         }
         Err(error) => Err(error),
     }

@@ -217,6 +217,22 @@ fn check_histograms(server: &Server, series: &[SeriesInput]) {
     }
 }
 
+/// Encoding the samples of a chunk again gives the bytes that Prometheus wrote. It leaves an empty byte at the end
+/// of some chunks whose last sample ends with a byte.
+fn check_same_bytes(block: &Block, chunk: &trireme_block::ChunkMeta) {
+    let (encoding, theirs) = block.read_chunk(chunk).unwrap();
+    assert_eq!(encoding, trireme_chunk::Encoding::Xor);
+    let mut ours = Vec::new();
+    let mut appender = trireme_chunk::XorAppender::start(&mut ours);
+    for sample in trireme_chunk::XorIterator::new(&theirs).unwrap() {
+        let (t, v) = sample.unwrap();
+        appender.append(&mut ours, t, v);
+    }
+    assert!(theirs.len() - ours.len() <= 1);
+    ours.resize(theirs.len(), 0);
+    assert!(ours == theirs, "{:02x?}\n{:02x?}", ours, &theirs[..]);
+}
+
 #[test]
 fn we_read_a_block_that_promtool_made() {
     if !has("promtool") {
@@ -227,7 +243,10 @@ fn we_read_a_block_that_promtool_made() {
     let mut text = String::from("# TYPE jobs gauge\n");
     for host in ["a", "b", "ünï"] {
         for i in 0..500i64 {
-            let (t, v) = (START / 1000 + i * 14, i as f64 * 1.5);
+            // Gaps and values of all sizes, so that every code of the encoding occurs.
+            let gap = [0, 1, 40, 3_000][(i % 97 == 5) as usize + (i % 89 == 7) as usize * 2];
+            let t = START / 1000 + i * 14 + gap.min(13) + i / 250 * 40_000;
+            let v = if i % 7 == 0 { i as f64 } else { (i as f64 * 1.1).exp2().sin() * 1e6 };
             text.push_str(&format!("jobs{{host=\"{host}\"}} {v} {t}\n"));
             want.entry(host.to_owned()).or_insert_with(Vec::new).push((t * 1000, v));
         }
@@ -243,6 +262,7 @@ fn we_read_a_block_that_promtool_made() {
     for block in &scan.blocks {
         assert_eq!(block.verify(), []);
         for s in block.select(&[], i64::MIN, i64::MAX).unwrap() {
+            s.chunks.iter().for_each(|chunk| check_same_bytes(block, chunk));
             let mut samples = Samples::default();
             block.read_series(&s, i64::MIN, i64::MAX, &mut samples).unwrap();
             let list = got.entry(s.labels.get("host").unwrap().to_owned()).or_default();

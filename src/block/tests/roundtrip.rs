@@ -8,7 +8,8 @@ use std::fs;
 
 use support::{END, START, series, write};
 use trireme_block::{
-    Block, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks, write_block,
+    Block, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks, verify_block,
+    write_block,
 };
 use trireme_model::{AnyHistogram, MatchOp, Matcher};
 
@@ -201,4 +202,15 @@ fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
     assert!(dir.path().join(format!("quarantine-{}", bad.ulid)).is_dir());
     let again = scan_blocks(dir.path()).unwrap();
     assert_eq!((again.blocks.len(), again.quarantined.len()), (1, 0));
+}
+
+#[test]
+fn a_damaged_block_of_the_same_name_is_set_aside_and_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(4, 12);
+    let (meta, path) = write(dir.path(), &series, &WriteOptions::default());
+    fs::remove_file(path.join("index")).unwrap();
+    assert_eq!(write(dir.path(), &series, &WriteOptions::default()).0, meta);
+    assert_eq!(verify_block(&path), []);
+    assert!(dir.path().join(format!("quarantine-{}", meta.ulid)).is_dir());
 }

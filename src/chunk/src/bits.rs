@@ -139,6 +139,11 @@ pub(crate) fn count_of(chunk: &[u8]) -> Result<u16, ChunkError> {
     }
 }
 
+/// True if the bits behind the first `len` are zero in the last byte of `chunk`.
+pub(crate) fn is_padding_zero(chunk: &[u8], len: u32) -> bool {
+    chunk.last().is_some_and(|last| len.is_multiple_of(8) || last << (len % 8) == 0)
+}
+
 /// True if `x` fits `n` bits by Prometheus's rule; see [`BitReader::signed`].
 #[inline]
 pub(crate) fn fits(x: i64, n: u32) -> bool {

@@ -12,7 +12,7 @@ pub use decode::{XorIterator, decode_into};
 pub(crate) use decode::{read_reused, read_window, read_xor};
 
 use crate::ChunkError;
-use crate::bits::{fits, push_bits, push_uvarint, push_varint};
+use crate::bits::{fits, is_padding_zero, push_bits, push_uvarint, push_varint};
 
 /// Mark for "no window of significant bits yet".
 const NO_WINDOW: u8 = 0xff;
@@ -47,12 +47,19 @@ impl XorAppender {
     }
 
     /// Opens an existing chunk to append behind its last sample.
+    ///
+    /// The chunk must end with that sample. Chunks of Prometheus may have an empty byte more: cut it off first.
     pub fn resume(chunk: &[u8]) -> Result<Self, ChunkError> {
         let mut samples = XorIterator::new(chunk)?;
         for sample in samples.by_ref() {
             sample?;
         }
-        samples.into_appender()
+        let appender = samples.into_appender()?;
+        let at = |what| ChunkError::Malformed { bit: appender.bits as usize, what };
+        if appender.byte_len() != chunk.len() || !is_padding_zero(chunk, appender.bits) {
+            return Err(at("something behind the last sample"));
+        }
+        Ok(appender)
     }
 
     /// Appends a sample; `t` (ms) must be after [`XorAppender::last_time`], else readers get times out of order.

@@ -302,6 +302,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn samples_and_starts_come_back_bit_for_bit(samples in samples()) {
             let want: Vec<_> = samples.iter().map(|(st, t, v)| (*st, *t, v.to_bits())).collect();

@@ -8,7 +8,7 @@ use super::form::{Float, Form, Int};
 use super::layout::{Layout, indexes, spread, union};
 use super::parts::{Assemble, Parts};
 use super::{HEADER_BYTES, flags_of};
-use crate::bits::BitWriter;
+use crate::bits::{BitWriter, is_padding_zero};
 use crate::{ChunkError, Encoding};
 
 /// What became of an appended sample.
@@ -149,10 +149,10 @@ impl<F: Assemble> Open<F> {
         }
         let bits = reader.position();
         let at = |what| ChunkError::Malformed { bit: bits, what };
-        if chunk.len() != bits.div_ceil(8) {
-            return Err(at("bytes behind the last sample"));
-        }
         let len = u32::try_from(bits).map_err(|_| at("chunk over 512 MiB"))?;
+        if chunk.len() != bits.div_ceil(8) || !is_padding_zero(chunk, len) {
+            return Err(at("something behind the last sample"));
+        }
         let (Some(last), Some(fields)) = (last, reader.fields) else {
             return Err(at("no samples to continue"));
         };

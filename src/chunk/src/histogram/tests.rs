@@ -135,6 +135,7 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn histograms_come_back_with_the_same_meaning(samples in series()) {
         let read = decode_all(&encode(&samples));

@@ -44,6 +44,7 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn samples_come_back_bit_for_bit(samples in samples()) {
         prop_assert_eq!(decode(&encode(&samples)), Ok(bits(&samples)));
