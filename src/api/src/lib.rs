@@ -27,6 +27,7 @@ mod metrics;
 mod pages;
 mod params;
 mod prom;
+mod remote_read;
 mod runner;
 mod running;
 mod selected;

@@ -10,7 +10,8 @@ use trireme_query::Queries;
 use crate::running::Running;
 use crate::write::budget::Budget;
 use crate::{
-    Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, export, federate, pages, prom, write,
+    Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, export, federate, pages, prom, remote_read,
+    write,
 };
 
 /// What the node provides; see [`ApiState::new`].
@@ -89,5 +90,6 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     prom::configure(cfg);
     export::configure(cfg);
     federate::configure(cfg);
+    remote_read::configure(cfg);
     pages::configure(cfg);
 }

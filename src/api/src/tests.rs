@@ -3,4 +3,5 @@
 mod fakes;
 mod pages;
 mod queries;
+mod remote_read;
 mod writes;

@@ -1,0 +1,130 @@
+//! `POST /api/v1/read`: Prometheus's remote read, as samples in one message or as a stream of encoded chunks.
+
+mod chunks;
+mod samples;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use prost::Message;
+use trireme_model::{MatchOp, Matcher};
+use trireme_promql::{Cancel, SelectHints, SelectRequest, SeriesSet};
+use trireme_query::{Queries, QueryContext, QueryError};
+use trireme_wire::prompb::read::{Query, ReadRequest, SAMPLES, STREAMED_XOR_CHUNKS};
+use trireme_wire::prompb::v1::Label;
+use trireme_wire::snappy;
+
+use crate::error::ApiError;
+use crate::prom::Answer;
+use crate::{ApiState, runner, selected, tenant};
+use chunks::Frames;
+
+/// Largest request, as sent and inflated: it holds matchers, no data.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Most queries of a request.
+const QUERIES_MAX: usize = 1_000;
+
+/// Adds the path.
+pub(crate) fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/api/v1/read").route(web::post().to(read)));
+}
+
+async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiState>) -> Answer {
+    let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
+    let body = payload.to_bytes_limited(REQUEST_BYTES_MAX).await;
+    let body =
+        body.map_err(|_| ApiError::invalid(format!("the request is larger than {REQUEST_BYTES_MAX} bytes")))?;
+    let body = body.map_err(|e| ApiError::invalid(format!("the request cannot be read: {e}")))?;
+    let asked = decode(&body)?;
+    let streamed = choose(&asked.accepted_response_types)?;
+    let cancel = Cancel::new(state.clock.clone()).with_timeout(state.settings.query_timeout);
+    let entry = state.running.enter(tenant.as_str(), "remote read", state.clock.now_ms(), cancel.clone());
+    let context = QueryContext::new(tenant, cancel);
+    let requests = asked.queries.iter().map(select_request).collect::<Result<Vec<_>, _>>()?;
+    if streamed {
+        let queries = state.queries.clone();
+        let stop = context.cancel.clone();
+        let sets =
+            runner::run(state.runner.as_ref(), move || select_all(queries.as_ref(), &context, requests))
+                .await??;
+        let mut response = HttpResponse::Ok();
+        response.content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
+        let frames = Frames::new(sets, stop);
+        return Ok(selected::respond(response, state.runner.clone(), frames, entry).await?);
+    }
+    let (queries, limit) = (state.queries.clone(), state.settings.remote_read_samples_max);
+    let job = move || {
+        let sets = select_all(queries.as_ref(), &context, requests)?;
+        let message = samples::response(sets, &context.cancel, limit)?;
+        snappy::deflate(&message.encode_to_vec()).map_err(|e| QueryError::new(e.kind(), e.to_string()))
+    };
+    let body = runner::run(state.runner.as_ref(), job).await??;
+    drop(entry);
+    Ok(HttpResponse::Ok()
+        .content_type("application/x-protobuf")
+        .insert_header(("content-encoding", "snappy"))
+        .body(body))
+}
+
+fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
+    let mut inflated = Vec::new();
+    snappy::inflate(body, REQUEST_BYTES_MAX, &mut inflated).map_err(|e| ApiError::invalid(e.to_string()))?;
+    let asked = ReadRequest::decode(inflated.as_slice()).map_err(|e| ApiError::invalid(e.to_string()))?;
+    if asked.queries.len() > QUERIES_MAX {
+        return Err(ApiError::invalid(format!("the request holds more than {QUERIES_MAX} queries")));
+    }
+    Ok(asked)
+}
+
+/// True for a stream of chunks. The client's order decides; an empty list is an old client that knows samples only.
+fn choose(accepted: &[i32]) -> Result<bool, ApiError> {
+    match accepted.iter().find(|t| [SAMPLES, STREAMED_XOR_CHUNKS].contains(t)) {
+        Some(kind) => Ok(*kind == STREAMED_XOR_CHUNKS),
+        None if accepted.is_empty() => Ok(false),
+        None => Err(ApiError::invalid(format!(
+            "server does not support any of the requested response types: {accepted:?}"
+        ))),
+    }
+}
+
+fn select_request(query: &Query) -> Result<SelectRequest, ApiError> {
+    let matcher = |m: &trireme_wire::prompb::read::LabelMatcher| {
+        let op = match m.r#type {
+            0 => MatchOp::Equal,
+            1 => MatchOp::NotEqual,
+            2 => MatchOp::Regex,
+            3 => MatchOp::NotRegex,
+            other => return Err(ApiError::invalid(format!("matcher type {other} is unknown"))),
+        };
+        Matcher::new(&m.name, op, &m.value).map_err(|e| ApiError::invalid(e.to_string()))
+    };
+    Ok(SelectRequest {
+        matchers: query.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
+        start_ms: query.start_timestamp_ms,
+        end_ms: query.end_timestamp_ms,
+        hints: SelectHints::default(),
+    })
+}
+
+/// A query's number, range and series. The protocol has no room for warnings, so a part that is missing is an error.
+struct Chosen {
+    start_ms: i64,
+    end_ms: i64,
+    set: SeriesSet,
+}
+
+fn select_all(
+    queries: &dyn Queries,
+    context: &QueryContext,
+    requests: Vec<SelectRequest>,
+) -> Result<Vec<Chosen>, QueryError> {
+    let whole = QueryContext { partial_response: false, ..context.clone() };
+    let one = |request: SelectRequest| {
+        let set = queries.select(&whole, &request)?;
+        Ok(Chosen { start_ms: request.start_ms, end_ms: request.end_ms, set })
+    };
+    requests.into_iter().map(one).collect()
+}
+
+fn labels_of(labels: &trireme_model::Labels) -> Vec<Label> {
+    labels.iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
+}

@@ -1,0 +1,219 @@
+//! The answer as a stream of frames with encoded chunks.
+//!
+//! ```text
+//! frame: length of the message (varint) | CRC32C of the message, big endian | ChunkedReadResponse
+//! ```
+
+use prost::Message;
+use trireme_base::ErrorKind;
+use trireme_chunk::{Appended, ChunkError, HistogramAppender, XorAppender};
+use trireme_model::{AnyHistogram, HistogramSample, ResetHint};
+use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError, SeriesRead};
+use trireme_query::QueryError;
+use trireme_wire::prompb::read::{Chunk, ChunkedReadResponse, ChunkedSeries};
+
+use super::{Chosen, labels_of};
+use crate::selected::{PIECE_BYTES, Produce};
+
+/// Samples of one chunk, as in blocks.
+const CHUNK_SAMPLES_MAX: usize = 120;
+/// A frame is closed when its chunks have this many bytes.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// Writes the frames of all queries.
+pub(super) struct Frames {
+    sets: std::iter::Enumerate<std::vec::IntoIter<Chosen>>,
+    cancel: Cancel,
+    open: Option<Open>,
+    columns: Columns,
+}
+
+/// The query whose series are being written.
+struct Open {
+    index: usize,
+    start_ms: i64,
+    end_ms: i64,
+    series: std::vec::IntoIter<Box<dyn SeriesRead>>,
+}
+
+impl Frames {
+    pub(super) fn new(sets: Vec<Chosen>, cancel: Cancel) -> Self {
+        Self { sets: sets.into_iter().enumerate(), cancel, open: None, columns: Columns::default() }
+    }
+
+    /// Appends the frames of the next series; false when there is none.
+    fn series(&mut self, out: &mut Vec<u8>) -> Result<bool, QueryError> {
+        loop {
+            let Some(open) = &mut self.open else {
+                let Some((index, Chosen { start_ms, end_ms, set })) = self.sets.next() else {
+                    return Ok(false);
+                };
+                self.open = Some(Open { index, start_ms, end_ms, series: set.series.into_iter() });
+                continue;
+            };
+            let Some(series) = open.series.next() else {
+                self.open = None;
+                continue;
+            };
+            self.cancel.check().map_err(SelectError::from)?;
+            self.columns.clear();
+            series.read(open.start_ms, open.end_ms, &mut self.columns)?;
+            let chunks =
+                encode(&self.columns).map_err(|e| QueryError::new(ErrorKind::Internal, e.to_string()))?;
+            push_frames(out, series.as_ref(), chunks, open.index as i64);
+            return Ok(true);
+        }
+    }
+}
+
+impl Produce for Frames {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Result<bool, QueryError> {
+        while out.len() < PIECE_BYTES {
+            if !self.series(out)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, query_index: i64) {
+    let mut chunks = chunks.into_iter().peekable();
+    while chunks.peek().is_some() {
+        let mut bytes = 0;
+        let mut some = Vec::new();
+        while bytes < FRAME_BYTES
+            && let Some(chunk) = chunks.next()
+        {
+            bytes += chunk.data.len();
+            some.push(chunk);
+        }
+        let chunked_series = vec![ChunkedSeries { labels: labels_of(series.labels()), chunks: some }];
+        let message = ChunkedReadResponse { chunked_series, query_index }.encode_to_vec();
+        prost::encoding::encode_varint(message.len() as u64, out);
+        out.extend_from_slice(&crc32c::crc32c(&message).to_be_bytes());
+        out.extend_from_slice(&message);
+    }
+}
+
+/// Chunks in time order; floats and histograms never share one.
+fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
+    let mut chunks = Vec::new();
+    let floats = columns.float_t.chunks(CHUNK_SAMPLES_MAX).zip(columns.float_v.chunks(CHUNK_SAMPLES_MAX));
+    for (times, values) in floats {
+        // A chunk must not reach over a histogram: chunks of a series do not overlap.
+        let mut from = 0;
+        while from < times.len() {
+            let next = columns.histograms.partition_point(|h| h.t < times[from]);
+            let bound = columns.histograms.get(next).map_or(i64::MAX, |h| h.t);
+            let to = from + times[from..].partition_point(|t| *t < bound).max(1);
+            chunks.push(floats_chunk(&times[from..to], &values[from..to]));
+            from = to;
+        }
+    }
+    let mut run: Vec<HistogramSample> = Vec::new();
+    for point in &columns.histograms {
+        let before = run.last().map(|s| s.t);
+        let float_between = before.is_some_and(|b| {
+            let next = columns.float_t.partition_point(|t| *t <= b);
+            columns.float_t.get(next).is_some_and(|t| *t < point.t)
+        });
+        if float_between {
+            histogram_chunks(&std::mem::take(&mut run), &mut chunks)?;
+        }
+        run.push(sample(point));
+    }
+    histogram_chunks(&run, &mut chunks)?;
+    chunks.sort_by_key(|c| c.min_time_ms);
+    Ok(chunks)
+}
+
+fn floats_chunk(times: &[i64], values: &[f64]) -> Chunk {
+    let mut data = Vec::with_capacity(times.len() * 4);
+    let mut appender = XorAppender::start(&mut data);
+    for (t, v) in times.iter().zip(values) {
+        appender.append(&mut data, *t, *v);
+    }
+    let (first, last) = (times.first().copied().unwrap_or(0), times.last().copied().unwrap_or(0));
+    Chunk {
+        min_time_ms: first,
+        max_time_ms: last,
+        r#type: i32::from(trireme_chunk::Encoding::Xor.as_u8()),
+        data,
+    }
+}
+
+fn sample(point: &HistogramPoint) -> HistogramSample {
+    HistogramSample { t: point.t, st: point.st, h: AnyHistogram::Float(point.h.clone()) }
+}
+
+fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result<(), ChunkError> {
+    let mut open: Option<(i64, HistogramAppender)> = None;
+    for sample in samples {
+        let hint = match &mut open {
+            None => ResetHint::Unknown,
+            Some((_, appender)) if usize::from(appender.count()) >= CHUNK_SAMPLES_MAX => {
+                appender.hint_for(sample)?
+            }
+            Some((_, appender)) => match appender.append(sample)? {
+                Appended::NeedsNewChunk(hint) => hint,
+                _ => continue,
+            },
+        };
+        close(open.take(), out);
+        open = Some((sample.t, HistogramAppender::start(sample, hint)?));
+    }
+    close(open, out);
+    Ok(())
+}
+
+fn close(open: Option<(i64, HistogramAppender)>, out: &mut Vec<Chunk>) {
+    if let Some((min_time_ms, appender)) = open {
+        out.push(Chunk {
+            min_time_ms,
+            max_time_ms: appender.last_time(),
+            r#type: i32::from(appender.encoding().as_u8()),
+            data: appender.bytes().to_vec(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trireme_chunk::{Encoding, decode_histograms, decode_into};
+    use trireme_model::FloatHistogram;
+
+    use super::*;
+
+    #[test]
+    fn chunks_hold_all_samples_in_order_and_do_not_overlap() {
+        let mut columns = Columns::default();
+        for t in 0..1_000 {
+            match t {
+                300..310 | 700..950 => {
+                    let h = FloatHistogram { count: t as f64, ..Default::default() };
+                    columns.push_histogram(t, 0, Arc::new(h));
+                }
+                _ => columns.push_float(t, t as f64 / 3.0),
+            }
+        }
+        let chunks = encode(&columns).expect("good");
+        assert!(chunks.windows(2).all(|w| w[0].max_time_ms < w[1].min_time_ms));
+        let mut seen = Vec::new();
+        for chunk in &chunks {
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            if chunk.r#type == i32::from(Encoding::Xor.as_u8()) {
+                decode_into(&chunk.data, &mut times, &mut values).expect("just written");
+            } else {
+                let samples = decode_histograms(Encoding::FloatHistogram, &chunk.data).expect("just written");
+                times.extend(samples.iter().map(|s| s.t));
+            }
+            assert_eq!((times.first(), times.last()), (Some(&chunk.min_time_ms), Some(&chunk.max_time_ms)));
+            assert!(times.len() <= CHUNK_SAMPLES_MAX);
+            seen.extend(times);
+        }
+        assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
+    }
+}
