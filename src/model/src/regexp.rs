@@ -33,7 +33,6 @@ struct Inner {
     shape: Shape,
     prefix: Box<str>,
     suffix: Box<str>,
-    translated: Box<str>,
     /// Compiled at once for [`Shape::General`]. The other shapes need it for [`Regexp::expand`] only, and a long
     /// alternation takes milliseconds. `None` if it is too large, which such simple patterns cannot be.
     automaton: OnceLock<Option<Regex>>,
@@ -45,6 +44,9 @@ impl Regexp {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(RegexpError(format!("expression larger than {PATTERN_BYTES_MAX} bytes")));
         }
+        if let Some(analysis) = shape::plain_alternatives(pattern) {
+            return Ok(Self::build(pattern, analysis, OnceLock::new()));
+        }
         let translated = translate::translate(pattern).map_err(RegexpError)?;
         let hir = regex_syntax::ParserBuilder::new()
             .utf8(false)
@@ -53,18 +55,23 @@ impl Regexp {
             .build()
             .parse(&translated)
             .map_err(|e| RegexpError(last_line(&e.to_string())))?;
-        let shape::Analysis { shape, prefix, suffix } = shape::analyse(&hir);
-        let automaton = match shape {
+        let analysis = shape::analyse(&hir);
+        let automaton = match analysis.shape {
             Shape::General => OnceLock::from(Some(compile(&translated, PROGRAM_BYTES_MAX)?)),
             _ => OnceLock::new(),
         };
-        let (source, translated) = (pattern.into(), translated.into());
-        Ok(Self(Arc::new(Inner { source, shape, prefix, suffix, translated, automaton })))
+        Ok(Self::build(pattern, analysis, automaton))
+    }
+
+    fn build(pattern: &str, analysis: shape::Analysis, automaton: OnceLock<Option<Regex>>) -> Self {
+        let shape::Analysis { shape, prefix, suffix } = analysis;
+        Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, automaton }))
     }
 
     fn automaton(&self) -> Option<&Regex> {
         let inner = &*self.0;
-        inner.automaton.get_or_init(|| compile(&inner.translated, PROGRAM_BYTES_MAX * 8).ok()).as_ref()
+        let late = || compile(&translate::translate(&inner.source).ok()?, PROGRAM_BYTES_MAX * 8).ok();
+        inner.automaton.get_or_init(late).as_ref()
     }
 
     /// The pattern as written.

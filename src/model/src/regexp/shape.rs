@@ -51,11 +51,46 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
     Analysis { shape, prefix: prefix.into(), suffix: suffix.into() }
 }
 
+/// Looks at a pattern of nothing but alternatives in plain text, as dashboards make of long lists, without parsing it.
+pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
+    let mut set = vec![String::new()];
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        let literal = match c {
+            '|' if set.len() >= SET_MAX => return None,
+            '|' => {
+                set.push(String::new());
+                continue;
+            }
+            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
+            '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' => return None,
+            _ => c,
+        };
+        set.last_mut()?.push(literal);
+    }
+    let shape = set_of(set);
+    let Shape::Set(set) = &shape else { return None };
+    let (first, last) = (set.first()?, set.last()?);
+    // In a sorted list, what the ends share all share.
+    let shared = first
+        .char_indices()
+        .zip(last.chars())
+        .find(|((_, a), b)| a != b)
+        .map_or(first.len(), |((i, _), _)| i);
+    let prefix = first[..shared.min(last.len())].into();
+    let suffix = if set.len() == 1 { first.clone() } else { Box::default() };
+    Some(Analysis { shape, prefix, suffix })
+}
+
+fn set_of(mut strings: Vec<String>) -> Shape {
+    strings.sort_unstable();
+    strings.dedup();
+    Shape::Set(strings.into_iter().map(String::into_boxed_str).collect())
+}
+
 fn shape_of(parts: &[&Hir], leading: usize, trailing: usize, prefix: &str, suffix: &str) -> Shape {
-    if let Some(mut set) = enumerate_parts(parts, SET_MAX) {
-        set.sort_unstable();
-        set.dedup();
-        return Shape::Set(set.into_iter().map(String::into_boxed_str).collect());
+    if let Some(set) = enumerate_parts(parts, SET_MAX) {
+        return set_of(set);
     }
     let middle = &parts[leading..parts.len() - trailing];
     let run = match middle {

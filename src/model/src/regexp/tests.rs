@@ -103,6 +103,10 @@ fn simple_patterns_are_recognised() {
     assert_eq!(set("b|a|abc"), ["a", "abc", "b"]);
     assert_eq!(set("a(b|c)d[ef]"), ["abde", "abdf", "acde", "acdf"]);
     assert_eq!(set("plain"), ["plain"]);
+    assert_eq!(set(r"10\.0\.0\.1|10\.0\.0\.2"), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(regexp(r"10\.0\.0\.1|10\.0\.0\.2").prefix(), "10.0.0.");
+    assert_eq!((regexp("é1|è1|é1").prefix(), regexp("ab|a").prefix(), regexp("|a").prefix()), ("", "a", ""));
+    assert_eq!((regexp("ab").prefix(), regexp("ab").suffix()), ("ab", "ab"));
     assert_eq!(set("(?:a|)"), ["", "a"]);
     assert_eq!(set("a?"), ["", "a"]);
     assert_eq!(set("[a-z][a-z]"), Vec::<String>::new());
@@ -152,7 +156,7 @@ proptest::proptest! {
     #[test]
     fn simple_shapes_agree_with_the_automaton(
         parts in proptest::collection::vec(proptest::sample::select(vec![
-            "a", "b", ".", ".*", ".+", "a?", "(a|b)", "[ab]", "|", "(?i)", "ab", "\\d", "^", "$", "(?:)", "\n", "é", "x{2}",
+            "a", "b", "\\.", "\\|", ".", ".*", ".+", "a?", "(a|b)", "[ab]", "|", "(?i)", "ab", "\\d", "^", "$", "(?:)", "\n", "é", "x{2}",
         ]), 0..6),
         values in proptest::collection::vec("[abxA1é\n]{0,5}", 1..20),
     ) {
