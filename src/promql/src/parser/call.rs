@@ -1,7 +1,11 @@
 //! Function calls and aggregations.
 
+use std::sync::Arc;
+
+use trireme_model::quote;
+
 use super::{ParseResult, Parser, Tree};
-use crate::ast::{Aggregate, AggregateOp, Call, Expr, function};
+use crate::ast::{Aggregate, AggregateOp, Call, Expr, PosRange, function};
 use crate::lexer::{Keyword, Kind};
 
 /// Arguments in parentheses.
@@ -23,13 +27,13 @@ impl Parser<'_> {
             _ => function(text),
         };
         let Some(func) = found else {
-            return Err(self.error(name.pos, Self::unknown_function(text)));
+            return Err(self.error(name.pos, format!("unknown function with name {}", quote(text))));
         };
         if func.experimental && !self.options.experimental_functions {
-            let message = format!("function \"{text}\" is not enabled");
+            let message = format!("function {} is not enabled", quote(text));
             return Err(self.error(name.pos, message));
         }
-        let pos = crate::ast::PosRange::new(name.pos.start as usize, self.last_end());
+        let pos = PosRange::new(name.pos.start as usize, self.last_end());
         self.tree(Expr::Call(Call { func, args: arguments.list, pos }), arguments.height + 1)
     }
 
@@ -72,7 +76,7 @@ impl Parser<'_> {
             modifier = self.aggregate_modifier()?;
         }
         let (without, grouping) = modifier.unwrap_or_default();
-        let pos = crate::ast::PosRange::new(start.start as usize, self.last_end());
+        let pos = PosRange::new(start.start as usize, self.last_end());
         let given = arguments.list.len();
         let mut list = arguments.list.into_iter();
         let wanted = if op.has_param() { 2 } else { 1 };
@@ -96,7 +100,7 @@ impl Parser<'_> {
     }
 
     /// `by (...)` or `without (...)`: whether it is the latter, and the labels.
-    fn aggregate_modifier(&mut self) -> ParseResult<Option<(bool, Vec<std::sync::Arc<str>>)>> {
+    fn aggregate_modifier(&mut self) -> ParseResult<Option<(bool, Vec<Arc<str>>)>> {
         let without = match self.peek_kind() {
             Kind::Keyword(Keyword::By) => false,
             Kind::Keyword(Keyword::Without) => true,

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use trireme_model::quote;
-
 use super::{ParseResult, Parser, Tree};
 use crate::ast::{Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp};
 use crate::durations::parse_duration;
@@ -169,10 +167,5 @@ impl Parser<'_> {
         number.value *= sign;
         number.pos = sign_pos.merge(number.pos);
         Ok(Some(number))
-    }
-
-    /// The text for an unknown function.
-    pub(super) fn unknown_function(name: &str) -> String {
-        format!("unknown function with name {}", quote(name))
     }
 }

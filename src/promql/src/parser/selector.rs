@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trireme_model::{METRIC_NAME, MatchOp, Matcher};
 
 use super::{ParseResult, Parser, Tree, selector_of};
-use crate::ast::{At, DurationArg, Expr, MatrixSelector, PosRange, Subquery, VectorSelector};
+use crate::ast::{At, BinaryOp, DurationArg, Expr, MatrixSelector, PosRange, Subquery, VectorSelector};
 use crate::lexer::{Keyword, Kind};
 
 impl Parser<'_> {
@@ -94,7 +94,7 @@ impl Parser<'_> {
         self.next();
         let op = match self.peek_kind() {
             Kind::Assign => MatchOp::Equal,
-            Kind::Op(crate::ast::BinaryOp::Ne) => MatchOp::NotEqual,
+            Kind::Op(BinaryOp::Ne) => MatchOp::NotEqual,
             Kind::MatchRegex => MatchOp::Regex,
             Kind::MatchNotRegex => MatchOp::NotRegex,
             // A quoted string alone is the metric name.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use trireme_model::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, LabelsBuilder, METRIC_NAME, Span};
 
-use super::series::Description;
+use super::series::{Description, plain_number};
 use super::storage::{MemoryStorage, Stored};
-use crate::lexer::parse_number;
 use crate::value::SampleValue;
 
 /// What is known about a classic histogram at one time.
@@ -33,7 +32,7 @@ pub(super) fn append_converted<'a>(
         else {
             continue;
         };
-        let bound = description.labels.get("le").and_then(parse_bound);
+        let bound = description.labels.get("le").and_then(plain_number).filter(|v| !v.is_nan());
         if part == "_bucket" && bound.is_none() {
             continue;
         }
@@ -60,15 +59,6 @@ pub(super) fn append_converted<'a>(
         }
     }
     Ok(())
-}
-
-fn parse_bound(text: &str) -> Option<f64> {
-    let (negative, digits) = match text.strip_prefix(['-', '+']) {
-        Some(rest) => (text.starts_with('-'), rest),
-        None => (false, text),
-    };
-    let value = parse_number(digits).ok().filter(|v| !v.is_nan())?;
-    Some(if negative { -value } else { value })
 }
 
 impl Classic {

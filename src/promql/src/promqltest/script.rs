@@ -7,10 +7,10 @@ use regex::Regex;
 use super::eval::{Case, Times};
 use super::expect::Expectation;
 use super::nhcb;
-use super::series::{Description, parse_description, parse_start_timestamps};
+use super::series::{Description, parse_description, parse_start_timestamps, plain_number};
 use super::storage::{MemoryStorage, Stored};
 use crate::durations::parse_duration;
-use crate::lexer::{parse_number, unquote};
+use crate::lexer::unquote;
 
 /// A command.
 pub(super) enum Command {
@@ -220,15 +220,6 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
     }
     case.expected.push(description);
     Ok(true)
-}
-
-fn plain_number(line: &str) -> Option<f64> {
-    let (negative, digits) = match line.strip_prefix(['-', '+']) {
-        Some(rest) => (line.starts_with('-'), rest),
-        None => (false, line),
-    };
-    let value = parse_number(digits).ok()?;
-    Some(if negative { -value } else { value })
 }
 
 /// A time or step; in scripts all of them are durations since the epoch.

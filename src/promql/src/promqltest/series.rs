@@ -160,20 +160,31 @@ fn repetition(text: &str) -> Result<(Option<usize>, &str), String> {
         .ok_or_else(|| format!("invalid repetition in series values: {text:?}"))
 }
 
+/// The text as a number with an optional sign; durations are none.
+pub(super) fn plain_number(text: &str) -> Option<f64> {
+    let (sign, digits) = split_sign(text);
+    Some(f64::from(sign) * parse_number(digits).ok()?)
+}
+
+/// A leading sign as 1 or -1, and the rest.
+fn split_sign(text: &str) -> (i8, &str) {
+    match text.as_bytes().first() {
+        Some(b'-') => (-1, &text[1..]),
+        Some(b'+') => (1, &text[1..]),
+        _ => (1, text),
+    }
+}
+
 /// A number or duration with an optional sign at the start of `text`.
 pub(super) fn signed_number(text: &str) -> Result<(f64, &str), String> {
-    let (sign, rest) = match text.as_bytes().first() {
-        Some(b'-') => (-1.0, &text[1..]),
-        Some(b'+') => (1.0, &text[1..]),
-        _ => (1.0, text),
-    };
+    let (sign, rest) = split_sign(text);
     let len = number_len(rest);
     let (number, tail) = rest.split_at(len);
     let value = match parse_number(number) {
         Ok(value) => value,
         Err(_) => parse_duration(number).map_err(|_| format!("bad number {rest:?}"))? as f64 / 1000.0,
     };
-    Ok((sign * value, tail))
+    Ok((f64::from(sign) * value, tail))
 }
 
 /// Length of a number, `Inf`, `NaN` or a duration; an `x` or a sign ends it, but for the sign of an exponent.
@@ -232,12 +243,8 @@ fn end_of_item(rest: &str) -> Result<(), String> {
 }
 
 fn signed_duration(text: &str) -> Result<(i64, &str), String> {
-    let (sign, rest) = match text.as_bytes().first() {
-        Some(b'-') => (-1, &text[1..]),
-        Some(b'+') => (1, &text[1..]),
-        _ => (1, text),
-    };
+    let (sign, rest) = split_sign(text);
     let (literal, tail) = rest.split_at(number_len(rest));
     let ms = parse_duration(literal).map_err(|e| e.to_string())?;
-    Ok((sign * ms, tail))
+    Ok((i64::from(sign) * ms, tail))
 }
