@@ -120,7 +120,16 @@ impl PeerLink {
     /// Feeds one event; what has to be done is appended to `effects`, to be done in order.
     pub fn handle(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
         match event {
-            Event::Up { peer, tails, durable } => self.up(peer, tails, durable, now, effects),
+            Event::Up { peer, tails, durable, applied } => {
+                if peer.node != self.peer || peer.incarnation == self.me.incarnation {
+                    return effects.push(Effect::Disconnect(DisconnectReason::WrongPeer));
+                }
+                self.down();
+                self.inbound.start(&tails, &applied);
+                self.tails = tails;
+                self.durable = durable;
+                self.up(peer, now);
+            }
             Event::Down => self.down(),
             Event::Frame(frame) => self.frame(frame, now, effects),
             Event::Assigned(streams) => {
@@ -158,21 +167,7 @@ impl PeerLink {
         }
     }
 
-    fn up(
-        &mut self,
-        peer: PeerIdentity,
-        tails: PositionVector,
-        durable: PositionVector,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) {
-        if peer.node != self.peer || peer.incarnation == self.me.incarnation {
-            return effects.push(Effect::Disconnect(DisconnectReason::WrongPeer));
-        }
-        self.down();
-        self.tails = tails;
-        self.durable = durable;
-        self.inbound.start(&self.tails);
+    fn up(&mut self, peer: PeerIdentity, now: Duration) {
         self.stats.sessions += 1;
         self.session = Some(Session {
             peer,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use trireme_base::StreamId;
-use trireme_replication::Event;
+use trireme_replication::{Event, PositionVector};
 use trireme_wire::record::Record;
 
 /// A bounded, never blocking collection of news. Positions replace each other; records are dropped when the driver is too
@@ -14,6 +14,9 @@ use trireme_wire::record::Record;
 pub struct Feed {
     bytes_max: u64,
     news: Mutex<News>,
+    /// How far each stream is applied, also while nobody listens: a link that has lost its connection must learn what was
+    /// applied meanwhile, or the room it took would never be given back.
+    applied: Mutex<PositionVector>,
     changed: Notify,
 }
 
@@ -40,7 +43,7 @@ pub struct FeedBatch {
 impl Feed {
     /// A feed that keeps at most `bytes_max` of records.
     pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, news: Mutex::default(), changed: Notify::new() }
+        Self { bytes_max, news: Mutex::default(), applied: Mutex::default(), changed: Notify::new() }
     }
 
     /// Begins to collect, from nothing. Whoever calls it reads the store's positions afterwards, so that nothing falls
@@ -77,9 +80,15 @@ impl Feed {
 
     /// A stream is applied up to `seq`.
     pub fn applied(&self, stream: StreamId, seq: u64) {
+        self.applied.lock().advance(stream, seq);
         self.change(|news| {
             news.applied.insert(stream, seq);
         });
+    }
+
+    /// How far each stream is applied.
+    pub fn applied_positions(&self) -> PositionVector {
+        self.applied.lock().clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut News)) {

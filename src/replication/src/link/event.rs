@@ -17,6 +17,8 @@ pub enum Event {
         tails: PositionVector,
         /// Highest seq of each stream fsynced here.
         durable: PositionVector,
+        /// How far each stream is applied here: frees the room of what was applied while there was no session.
+        applied: PositionVector,
     },
     /// The connection is gone.
     Down,

@@ -64,10 +64,10 @@ impl Inbound {
     }
 
     /// A session begins. Batches beyond the tails never reached the log and will never be applied.
-    pub(super) fn start(&mut self, tails: &PositionVector) {
+    pub(super) fn start(&mut self, tails: &PositionVector, applied: &PositionVector) {
         for (stream, unapplied) in &mut self.unapplied {
-            let tail = tails.get(*stream);
-            unapplied.batches.retain(|(last_seq, _)| *last_seq <= tail);
+            let waiting = applied.get(*stream) + 1..=tails.get(*stream);
+            unapplied.batches.retain(|(last_seq, _)| waiting.contains(last_seq));
             unapplied.bytes = unapplied.batches.iter().map(|(_, bytes)| bytes).sum();
         }
         self.unapplied.retain(|_, unapplied| unapplied.bytes > 0);

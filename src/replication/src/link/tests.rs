@@ -56,7 +56,7 @@ impl Bench {
     fn up(tails: &[(StreamId, u64)]) -> Self {
         let mut bench = Self { link: PeerLink::new(identity(0), identity(1).node, config()), now: SECOND };
         let tails: PositionVector = tails.iter().copied().collect();
-        assert_eq!(bench.feed(Event::Up { peer: identity(1), durable: tails.clone(), tails }), []);
+        assert_eq!(bench.feed(up(identity(1), &tails, &tails)), []);
         bench
     }
 
@@ -79,6 +79,10 @@ impl Bench {
     fn peer_subscribes(&mut self, stream: StreamId, from_seq: u64, credit_bytes: u64) -> Vec<Effect> {
         self.frame(Frame::Subscribe(subscribe(1, stream, from_seq, credit_bytes)))
     }
+}
+
+fn up(peer: PeerIdentity, tails: &PositionVector, applied: &PositionVector) -> Event {
+    Event::Up { peer, tails: tails.clone(), durable: tails.clone(), applied: applied.clone() }
 }
 
 fn subscribe(subscription: u32, stream: StreamId, from_seq: u64, credit_bytes: u64) -> Subscribe {

@@ -181,6 +181,7 @@ impl Process {
             peer: identity.clone(),
             tails: self.tails.clone(),
             durable: self.group.mine().clone(),
+            applied: self.applied.clone(),
         };
         let mut out = Vec::new();
         self.tell(peer, up, now, &mut out)?;
@@ -278,7 +279,8 @@ impl Process {
         now: Duration,
         out: &mut Vec<(usize, Outcome)>,
     ) -> Result<(), String> {
-        let peers: Vec<usize> = self.links.keys().copied().collect();
+        // As with the real feeds, a link without a session hears nothing.
+        let peers: Vec<usize> = self.sessions.keys().copied().collect();
         peers.into_iter().try_for_each(|peer| self.tell(peer, event(), now, out))
     }
 

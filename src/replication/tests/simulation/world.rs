@@ -14,7 +14,7 @@ use super::disk::Disk;
 use super::node::{NODES, Outcome, Process, name};
 
 /// Rounds that healing may take; a round is 50 simulated milliseconds.
-const HEAL_ROUNDS: usize = 4000;
+const HEAL_ROUNDS: usize = 2000;
 
 #[derive(Debug, Default, Clone)]
 pub struct Summary {

@@ -108,7 +108,8 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
             _presence: presence,
         };
         let (tails, durable) = (parts.store.written(), parts.store.durable());
-        session.feed(Event::Up { peer, tails, durable })?;
+        let applied = parts.hub.feed(&peer.node).map(|feed| feed.applied_positions()).unwrap_or_default();
+        session.feed(Event::Up { peer, tails, durable, applied })?;
         Ok(session)
     }
 

@@ -92,6 +92,24 @@ async fn a_log_that_is_busy_stops_the_peer_without_losing_anything() {
 }
 
 #[tokio::test]
+async fn slow_shards_stop_the_peer_at_the_window_even_over_a_reconnect() {
+    let mut cluster = Cluster::new().await;
+    cluster.start(0).await;
+    cluster.start(1).await;
+    cluster.store(1).hold_applied(true);
+    cluster.write(0, 100, 20_000);
+    let window = cluster::WINDOW_BYTES;
+    cluster.until(|c| c.status(1, 0).unapplied_bytes >= window).await;
+    assert!(cluster.status(1, 0).unapplied_bytes < window + 30_000, "the window and one record");
+    cluster.kill(0);
+    cluster.until(|c| !c.connected(1, 0)).await;
+    // Everything that came is applied while there is no session that could hear of it.
+    cluster.store(1).hold_applied(false);
+    cluster.start(0).await;
+    cluster.converged_among(&[0, 1]).await;
+}
+
+#[tokio::test]
 async fn calls_go_both_ways_beside_replication() {
     let mut cluster = Cluster::new().await;
     cluster.start(0).await;

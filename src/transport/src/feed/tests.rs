@@ -64,3 +64,15 @@ fn collects_nothing_for_nobody() {
     feed.stop();
     assert_eq!(text(feed.take()), "");
 }
+
+#[test]
+fn remembers_how_far_streams_are_applied_even_for_nobody() {
+    let feed = Feed::new(1000);
+    feed.applied(stream(1), 7);
+    feed.start();
+    assert_eq!(text(feed.take()), "");
+    feed.applied(stream(2), 3);
+    assert_eq!(text(feed.take()), "applied2:3");
+    let want = [(stream(1), 7), (stream(2), 3)].into_iter().collect();
+    assert_eq!(feed.applied_positions(), want);
+}

@@ -49,11 +49,24 @@ fn a_new_session_gets_only_what_the_old_one_left_of_the_window() {
     b.feed(Event::Down);
     // Only the first batch reached the log.
     let tails: PositionVector = [(stream(1), 4)].into_iter().collect();
-    b.feed(Event::Up { peer: identity(1), tails, durable: PositionVector::new() });
+    b.feed(up(identity(1), &tails, &PositionVector::new()));
     let effects = b.feed(Event::Assigned(vec![stream(1)]));
     assert_eq!(effects, [Effect::Send(Frame::Subscribe(subscribe(1, stream(1), 5, 600)))]);
     let credit = Effect::Send(Frame::Credit(Credit { subscription: 1, bytes: 400 }));
     assert_eq!(b.feed(Event::Applied { stream: stream(1), seq: 4 }), [credit]);
+}
+
+#[test]
+fn what_was_applied_without_a_session_is_room_again() {
+    let mut b = Bench::up(&[]);
+    b.feed(Event::Assigned(vec![stream(1)]));
+    b.frame(records_frame(1, records(stream(1), 1..=8, 100)));
+    b.frame(records_frame(1, records(stream(1), 9..=10, 100)));
+    b.feed(Event::Down);
+    let positions = |seq| [(stream(1), seq)].into_iter().collect();
+    b.feed(up(identity(1), &positions(10), &positions(8)));
+    let effects = b.feed(Event::Assigned(vec![stream(1)]));
+    assert_eq!(effects, [Effect::Send(Frame::Subscribe(subscribe(1, stream(1), 11, 800)))]);
 }
 
 #[test]

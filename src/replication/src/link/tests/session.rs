@@ -60,8 +60,8 @@ fn disconnects_over_another_epoch_another_peer_and_handshake_frames() {
     let mut b = Bench::up(&[]);
     assert!(matches!(b.frame(Frame::Hello(Hello::default()))[..], [Effect::Disconnect(_)]));
     for peer in [identity(2), PeerIdentity { incarnation: Incarnation(0), ..identity(1) }] {
-        let up = Event::Up { peer, tails: PositionVector::new(), durable: PositionVector::new() };
-        assert_eq!(b.feed(up), [Effect::Disconnect(DisconnectReason::WrongPeer)]);
+        let nothing = PositionVector::new();
+        assert_eq!(b.feed(up(peer, &nothing, &nothing)), [Effect::Disconnect(DisconnectReason::WrongPeer)]);
     }
 }
 

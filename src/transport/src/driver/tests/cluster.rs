@@ -14,10 +14,13 @@ use trireme_telemetry::discard_logger;
 use trireme_wire::frame::RequestHead;
 
 use super::memory::MemoryStore;
+use crate::ReplicaStore as _;
 use crate::{
     CallError, CallHandler, Calls, Hub, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
     PeerAddress, run_link,
 };
+
+pub const WINDOW_BYTES: u64 = 256 << 10;
 
 /// Answers call 1 with its body.
 struct Echo;
@@ -112,7 +115,7 @@ impl Cluster {
                 clock: clock.clone(),
                 log: discard_logger(),
             };
-            let link_config = LinkConfig { window_bytes: 256 << 10, ..LinkConfig::default() };
+            let link_config = LinkConfig { window_bytes: WINDOW_BYTES, ..LinkConfig::default() };
             let mut link = PeerLink::new(me.clone(), slot.node().clone(), link_config);
             tasks.push(tokio::spawn(async move {
                 loop {
@@ -174,11 +177,10 @@ impl Cluster {
 
     /// These stores are equal, and each node knows from its peers that they are.
     pub async fn converged_among(&self, nodes: &[usize]) {
-        self.until(|c| {
-            let first = c.store(nodes[0]).content();
-            nodes.iter().all(|n| c.store(*n).content() == first)
-        })
-        .await;
+        let positions = |c: &Self, n: usize| c.store(n).written();
+        self.until(|c| nodes.iter().all(|n| positions(c, *n) == positions(c, nodes[0]))).await;
+        let first = self.store(nodes[0]).content();
+        nodes.iter().for_each(|n| assert!(self.store(*n).content() == first, "n{n} has other records"));
         self.until(|c| nodes.iter().all(|n| c.peers_report_level(*n, nodes))).await;
     }
 

@@ -25,6 +25,7 @@ struct Inner {
     hub: Weak<Hub>,
     refuse_every: u64,
     appends: u64,
+    hold_applied: bool,
 }
 
 impl MemoryStore {
@@ -40,6 +41,18 @@ impl MemoryStore {
 
     pub fn refuse_every(&self, nth: u64) {
         self.inner.lock().refuse_every = nth;
+    }
+
+    /// The shards stop, or apply everything they have.
+    pub fn hold_applied(&self, hold: bool) {
+        let mut inner = self.inner.lock();
+        inner.hold_applied = hold;
+        let tails: Vec<_> = inner.streams.iter().map(|(s, records)| (*s, records.len() as u64)).collect();
+        let hub = inner.hub.upgrade().filter(|_| !hold);
+        drop(inner);
+        if let Some(hub) = hub {
+            tails.into_iter().for_each(|(stream, seq)| hub.applied(stream, seq));
+        }
     }
 
     pub fn write(&self, own: StreamId, count: usize, bytes: usize) {
@@ -70,11 +83,14 @@ impl MemoryStore {
             commits.own_durable(tail);
             commits.advance();
         }
+        let applies = !inner.hold_applied;
         drop(inner);
         if let Some(hub) = hub {
             fresh.iter().for_each(|record| hub.written(record));
             hub.durable(&[(stream, tail)]);
-            hub.applied(stream, tail);
+            if applies {
+                hub.applied(stream, tail);
+            }
         }
     }
 
