@@ -9,8 +9,9 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use trireme_promql::promqltest::{run_script, script_options};
-use trireme_promql::{Engine, EngineOptions};
+use trireme_model::Labels;
+use trireme_promql::promqltest::{Evaluate, MemoryStorage, run_script, script_options};
+use trireme_promql::{Engine, EngineOptions, Value};
 
 /// `file:line` and why the case comes out otherwise.
 fn known_failures() -> BTreeMap<String, String> {
@@ -73,4 +74,30 @@ fn run_all(threads: usize) {
     say(format!("all, {threads} threads: {passed} of {cases} cases passed, {executions} queries"));
     assert!(unexpected.is_empty(), "{} unexpected failures:\n{}", unexpected.len(), unexpected.join("\n"));
     assert!(known.is_empty(), "listed as known failures, but they pass: {known:?}");
+}
+
+#[test]
+fn the_deepest_queries_fit_the_stack_of_a_thread() {
+    let mut storage = MemoryStorage::default();
+    storage.append_float(&Labels::from_pairs([("__name__", "a")]), 0, 1.0);
+    let wrapped = |head: &str, tail: &str, n: usize| format!("{}a{}", head.repeat(n), tail.repeat(n));
+    let queries = [
+        wrapped("", " + a", 250),
+        wrapped("", " or a", 250),
+        wrapped("-", "", 120),
+        wrapped("(", ")", 120),
+        wrapped("abs(", ")", 120),
+        wrapped("sum(", ")", 120),
+        wrapped("a ^ ", "", 120),
+        wrapped("max_over_time(", "[1s:1s])", 120),
+    ];
+    let engine = Engine::new(EngineOptions { samples_max: 1_000_000, ..script_options() });
+    for query in queries {
+        let evaluate: &dyn Evaluate = &engine;
+        for result in [evaluate.instant(&storage, &query, 0), evaluate.range(&storage, &query, 0, 1000, 1000)]
+        {
+            let result = result.unwrap_or_else(|e| panic!("{query}: {e}"));
+            assert!(!matches!(result.value, Value::Scalar { .. } | Value::String { .. }));
+        }
+    }
 }

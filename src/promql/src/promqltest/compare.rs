@@ -31,8 +31,8 @@ impl Case {
         match value {
             Value::Scalar { v, .. } => self.compare_scalar(*v),
             Value::String { v, .. } => {
-                let want = self.expected_string.as_deref().unwrap_or("");
-                if want == v { Ok(()) } else { Err(format!("expected string {want:?} but got {v:?}")) }
+                let want = self.expected_string.as_ref();
+                if want == Some(v) { Ok(()) } else { Err(format!("expected {want:?} but got string {v:?}")) }
             }
             Value::Vector(samples) => self.compare_vector(samples),
             Value::Matrix(series) => self.compare_matrix(series),
@@ -71,7 +71,9 @@ impl Case {
                     place + 1
                 ));
             }
-            seen[i] = true;
+            if std::mem::replace(&mut seen[i], true) {
+                return Err(format!("{} is twice in the result", sample.labels));
+            }
             let want = self.expected[i].values.first();
             let equal = want
                 .is_some_and(|w| w.value.as_ref().is_some_and(|v| same(v, &sample.value, w.hint_written)));
@@ -107,7 +109,9 @@ impl Case {
             let Some(i) = self.expected.iter().rposition(|e| e.labels == series.labels) else {
                 return Err(format!("unexpected {} in result, has {}", series.labels, show_series(series)));
             };
-            seen[i] = true;
+            if std::mem::replace(&mut seen[i], true) {
+                return Err(format!("{} is twice in the result", series.labels));
+            }
             self.compare_series(&self.expected[i], series)?;
         }
         self.all_seen(&seen)
