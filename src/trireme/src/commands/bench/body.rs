@@ -108,3 +108,45 @@ impl Batcher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trireme_model::Labels;
+    use trireme_wire::{DecodeLimits, rw1, rw2, snappy};
+
+    use super::super::fleet::Fleet;
+    use super::*;
+
+    /// Labels, time and bits of the value of every sample, as the daemon reads them.
+    fn read_back(protocol: Protocol) -> Vec<(String, i64, u64)> {
+        let fleet = Fleet::new(1_500, 15_000, 1_700_000_000_000, 1);
+        let mut batcher = Batcher::new(protocol, 400);
+        fleet.scrape(3, |point| batcher.add(point).expect("compresses"));
+        let bodies = batcher.take().expect("compresses");
+        assert_eq!(bodies.iter().map(|body| body.samples).collect::<Vec<_>>(), [400, 400, 400, 300]);
+        let mut read = Vec::new();
+        for body in bodies {
+            let mut raw = Vec::new();
+            snappy::inflate(&body.bytes, body.raw_bytes, &mut raw).expect("snappy");
+            let decoded = match protocol {
+                Protocol::V1 => rw1::decode(raw, 0, &DecodeLimits::default()),
+                Protocol::V2 => rw2::decode(&raw, 0, &DecodeLimits::default()),
+            };
+            let batch = decoded.expect("a valid request").batch;
+            for series in &batch.series {
+                let labels = Labels::from_wire(batch.labels_of(series)).expect("valid labels");
+                let samples = batch.samples_of(series).iter();
+                read.extend(samples.map(|sample| (labels.to_string(), sample.t, sample.v.to_bits())));
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn both_protocols_carry_the_same_samples() {
+        let (v1, v2) = (read_back(Protocol::V1), read_back(Protocol::V2));
+        assert_eq!(v1.len(), 1_500);
+        assert_eq!(v1, v2);
+        assert!(v1.iter().all(|(_, t, _)| (1_700_000_045_000..1_700_000_060_000).contains(t)));
+    }
+}
