@@ -44,6 +44,9 @@ pub enum LogError {
         /// The first seq that is missing.
         seq: u64,
     },
+    /// Own records were made before an earlier append was refused, and may build on what it held.
+    #[error("log: records build on ones that were refused")]
+    Superseded,
     /// The log's thread is gone.
     #[error("log: stopped")]
     Stopped,
@@ -61,7 +64,7 @@ impl LogError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::StreamReused(_) => ErrorKind::Internal,
-            Self::Full { .. } | Self::Stopped => ErrorKind::Unavailable,
+            Self::Full { .. } | Self::Superseded | Self::Stopped => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Gone { .. } => ErrorKind::NotFound,
         }

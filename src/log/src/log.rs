@@ -73,6 +73,7 @@ impl Log {
             }),
             health: Mutex::new(Health::Good),
             counters: Counters::default(),
+            own_epoch: std::sync::atomic::AtomicU64::new(0),
         });
         let mut writer = Writer {
             shared: shared.clone(),
@@ -101,13 +102,55 @@ impl Log {
     ///
     /// The observer hears `written` for each with `tag`, or `refused` once. Never blocks.
     pub fn append_own(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
+        self.append(drafts, tag, None)
+    }
+
+    /// How often own records were refused after they had been queued (the disk was full).
+    ///
+    /// Drafts build on each other: a reference is defined in one and used in the next. So after a refusal everything
+    /// that was made before the caller knew of it must be refused too. A caller that keeps such state reads the
+    /// epoch, forgets the state when it has changed, and appends with [`Log::append_own_at`].
+    pub fn own_epoch(&self) -> u64 {
+        self.shared.own_epoch.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// As [`Log::append_own`], but the records are refused ([`LogError::Superseded`]) if `epoch` is not current when
+    /// their turn comes.
+    pub fn append_own_at(
+        &self,
+        drafts: Vec<RecordDraft>,
+        tag: CompletionTag,
+        epoch: u64,
+    ) -> Result<(), AppendError> {
+        self.append(drafts, tag, Some(epoch))
+    }
+
+    /// Whether the queue has room to spare. Ask before applying what must then be logged: an append that is refused
+    /// as busy after its samples are in the head costs a new definition of every series.
+    pub fn admit(&self) -> Result<(), AppendError> {
+        self.shared.check_health()?;
+        let counters = self.shared.counters.snapshot(0, 0);
+        let (records, bytes) = (counters.queued_records as usize, counters.queued_bytes as usize);
+        let options = &self.shared.options;
+        if records * 2 > options.queue_records_max || bytes * 2 > options.queue_bytes_max {
+            return Err(AppendError::Busy { records, bytes });
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        drafts: Vec<RecordDraft>,
+        tag: CompletionTag,
+        epoch: Option<u64>,
+    ) -> Result<(), AppendError> {
         self.shared.check_health()?;
         let (records, bytes) = (drafts.len(), drafts.iter().map(RecordDraft::len).sum());
         if records == 0 {
             return Ok(());
         }
         self.shared.reserve(records, bytes)?;
-        self.send(Command::Own(drafts, tag)).inspect_err(|_| self.shared.release(records, bytes))
+        self.send(Command::Own(drafts, tag, epoch)).inspect_err(|_| self.shared.release(records, bytes))
     }
 
     /// Queues records of other streams. Each must follow the last of its stream: one the log has already is counted

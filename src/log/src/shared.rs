@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use trireme_base::StreamId;
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub recent: RwLock<Recent>,
     pub health: Mutex<Health>,
     pub counters: Counters,
+    /// Counts refused own appends; see [`crate::Log::own_epoch`].
+    pub own_epoch: AtomicU64,
 }
 
 impl Shared {

@@ -20,7 +20,8 @@ const FULL_RETRY: Duration = Duration::from_millis(500);
 
 /// What callers send.
 pub(crate) enum Command {
-    Own(Vec<RecordDraft>, CompletionTag),
+    /// With the epoch it was made in, if the caller follows that.
+    Own(Vec<RecordDraft>, CompletionTag, Option<u64>),
     Foreign(Vec<Record>),
     /// Answers when everything before it is durable.
     Flush(Sender<Result<(), LogError>>),
@@ -103,7 +104,14 @@ impl Writer {
 
     fn take(&mut self, batch: &mut Batch, command: Command) {
         match command {
-            Command::Own(drafts, tag) => {
+            Command::Own(drafts, tag, epoch) => {
+                if epoch.is_some_and(|epoch| epoch != self.shared.own_epoch.load(Ordering::Acquire)) {
+                    batch.queued.0 += drafts.len();
+                    batch.queued.1 += drafts.iter().map(RecordDraft::len).sum::<usize>();
+                    self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    self.observer.refused(tag, &LogError::Superseded);
+                    return;
+                }
                 let count = drafts.len();
                 for (at, draft) in drafts.into_iter().enumerate() {
                     self.own_seq += 1;
@@ -264,6 +272,8 @@ impl Writer {
     }
 
     fn refuse(&self, batch: &Batch, error: &LogError) {
+        // Before anybody hears of it: what was made before must not pass any more.
+        self.shared.own_epoch.fetch_add(1, Ordering::AcqRel);
         let tags = batch.records.iter().filter_map(|(_, own)| own.filter(|o| o.last));
         for own in tags {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);

@@ -213,16 +213,21 @@ fn a_full_disk_refuses_cleanly_and_recovers_by_itself() {
         }
     };
     assert_eq!(refused, AppendError::Full);
+    assert_eq!(log.own_epoch(), 1);
     assert_eq!(recorder.refused.lock().as_slice(), [CompletionTag(tag - 1)]);
     let kept = log.durable_positions()[0].1;
     assert_eq!(kept, tag - 2);
     assert!(log.flush().is_err() && recorder.failed.lock().is_empty());
     disk.left.store(1 << 20, Ordering::SeqCst);
     log.flush().unwrap();
-    log.append_own(vec![draft(0, 100)], CompletionTag(99)).unwrap();
+    // What was made before the refusal was known does not pass; what is made after does.
+    log.append_own_at(vec![draft(0, 100)], CompletionTag(98), 0).unwrap();
+    log.append_own_at(vec![draft(0, 100)], CompletionTag(99), 1).unwrap();
+    log.admit().unwrap();
     log.append_foreign(vec![record(stream(9), 1, 10)]).unwrap();
     log.flush().unwrap();
     assert_eq!(log.durable_positions(), [(stream(1), kept + 1), (stream(9), 1)]);
+    assert_eq!(recorder.refused.lock().as_slice(), [CompletionTag(tag - 1), CompletionTag(98)]);
     drop(log);
     let (_, found) = open(dir.path(), 2, Arc::default());
     assert_eq!(found.positions, [(stream(1), kept + 1), (stream(9), 1)]);

@@ -1,0 +1,115 @@
+//! Figures of a head with many series: CPU per sample and per new series, memory, log bytes, checkpoint, restart.
+//!
+//! `cargo run --release -p trireme-head --example footprint -- [series] [scrapes]`
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_head::{HeadError, IngestLimits, IngestOutput, Shard};
+use trireme_model::Tenant;
+
+#[path = "../benches/support.rs"]
+mod support;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SHARDS: u16 = 4;
+
+fn main() {
+    let mut args = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
+    let series = args.next().unwrap_or(200_000);
+    let scrapes = args.next().unwrap_or(480) as i64;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let tenant = Tenant::default();
+    let limits = IngestLimits::default();
+    let mut requests = support::requests(series);
+    let routes: Vec<_> = requests.iter().map(|r| support::route(r, SHARDS)).collect();
+    let shards = support::shards(dir.path(), SHARDS);
+    let base = rss();
+    let mut out = IngestOutput::default();
+    let mut logged = 0;
+    let mut scrape = |scrape: i64, logged: &mut usize| {
+        let mut spent = Duration::ZERO;
+        for (n, request) in requests.iter_mut().enumerate() {
+            support::fill(request, n, scrape);
+            let before = cpu();
+            for (shard, idx) in shards.iter().zip(&routes[n]) {
+                shard.ingest(&tenant, request, idx, &limits, i64::MAX / 4, &mut out);
+            }
+            spent += cpu() - before;
+            *logged += out.drafts.iter().map(|d| d.len()).sum::<usize>();
+            out.clear();
+        }
+        spent
+    };
+    let first = scrape(0, &mut logged);
+    println!("series {series}: {:.2} us CPU per new series, {:.0} log bytes each", us(first) / series as f64, logged as f64 / series as f64);
+    println!("memory after one scrape: {:.0} B per series", (rss() - base) as f64 / series as f64);
+    logged = 0;
+    let mut known = Duration::ZERO;
+    for n in 1..scrapes {
+        known += scrape(n, &mut logged);
+        if n % 120 == 0 || n == scrapes - 1 {
+            println!("memory after {n:4} scrapes: {:.0} B per series", (rss() - base) as f64 / series as f64);
+        }
+    }
+    let samples = (series as i64 * (scrapes - 1)) as f64;
+    println!("known series: {:.0} ns CPU per sample, {:.2} log bytes per sample", us(known) * 1e3 / samples, logged as f64 / samples);
+    let floor = floor(&requests);
+    println!("floor (std HashMap by key): {floor:.0} ns per sample");
+    let stats = shards.iter().map(|s| s.stats()).fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
+    println!("counted memory: {:.0} B per series, {} samples", stats.0 as f64 / series as f64, stats.1);
+    let (wall, before) = (Instant::now(), cpu());
+    let bytes: u64 = shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes).sum();
+    println!("checkpoint: {:.0} B per series, {:.2} s wall, {:.2} s CPU", bytes as f64 / series as f64, wall.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+    let options: Vec<_> = shards.iter().map(|s| s.options().clone()).collect();
+    drop(shards);
+    let (wall, before) = (Instant::now(), cpu());
+    let own = StreamId { incarnation: Incarnation(1), boot: Boot(2) };
+    let loaded: usize = std::thread::scope(|scope| {
+        let load = |mut o: trireme_head::ShardOptions| {
+            o.own = own;
+            move || Shard::recover(o, None).expect("loads").0.total_series()
+        };
+        let threads: Vec<_> = options.into_iter().map(|o| scope.spawn(load(o))).collect();
+        threads.into_iter().map(|t| t.join().expect("thread")).sum()
+    });
+    println!("recover: {loaded} series in {:.2} s wall, {:.2} s CPU", wall.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+}
+
+fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {
+    let mut map: HashMap<u128, f64> = HashMap::new();
+    for request in requests {
+        map.extend(request.series.iter().map(|s| (s.key.0, 0.0)));
+    }
+    let before = cpu();
+    for request in requests.iter().chain(requests) {
+        for (series, sample) in request.series.iter().zip(&request.samples) {
+            if let Some(slot) = map.get_mut(&series.key.0) {
+                *slot += sample.v;
+            }
+        }
+    }
+    black_box(&map);
+    us(cpu() - before) * 1e3 / (2 * map.len()) as f64
+}
+
+fn us(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e6
+}
+
+/// CPU time of the process.
+fn cpu() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+/// Resident bytes of the process.
+fn rss() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("linux");
+    statm.split_whitespace().nth(1).and_then(|p| p.parse::<u64>().ok()).expect("pages") * 4_096
+}
