@@ -183,3 +183,6 @@ impl Connection {
         sent.samples_failed += body.samples as u64;
     }
 }
+
+#[cfg(test)]
+mod tests;
