@@ -4,6 +4,7 @@ use trireme_base::ErrorKind;
 
 use crate::cancel::Stop;
 use crate::durations::DurationError;
+use crate::parse_error::ParseError;
 use crate::select::SelectError;
 
 /// Why a query has no result; the texts are those of Prometheus.
@@ -62,12 +63,18 @@ fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
     }
     out
+}
+
+impl From<ParseError> for QueryError {
+    fn from(e: ParseError) -> Self {
+        Self::Parse(e.to_string())
+    }
 }
 
 impl From<Stop> for QueryError {

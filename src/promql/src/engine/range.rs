@@ -167,7 +167,8 @@ impl Rows for RangeRows<'_> {
         let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         let mut sliding = Sliding::default();
         let mut scalars = [0.0; 2];
-        let mut total = 0;
+        // Limits are looked at for each window with histograms, but of floats only for the largest.
+        let (mut total, mut floats_max) = (0, 0);
         let mut scratch = std::mem::take(&mut worker.floats);
         for step in 0..self.steps.count {
             let eval_t = self.steps.time(step);
@@ -177,9 +178,14 @@ impl Rows for RangeRows<'_> {
             if window.is_empty() {
                 continue;
             }
-            let size = window.len();
-            total += size as u64;
-            self.query.budget.check(size)?;
+            if window.h.is_empty() {
+                total += window.t.len() as u64;
+                floats_max = floats_max.max(window.t.len());
+            } else {
+                let size = window.len();
+                total += size as u64;
+                self.query.budget.check(size)?;
+            }
             for (into, scalar) in scalars.iter_mut().zip(&self.scalars) {
                 *into = scalar.at(step);
             }
@@ -200,6 +206,7 @@ impl Rows for RangeRows<'_> {
                 row.set(step, out);
             }
         }
+        self.query.budget.check(floats_max)?;
         worker.floats = scratch;
         self.query.count_samples(0, total);
         worker.give_columns(columns);

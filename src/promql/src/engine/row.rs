@@ -170,13 +170,15 @@ impl Row {
         self.histograms.clear();
     }
 
-    /// What the row weighs against the sample limit.
+    /// What the row weighs against the sample limit: its samples, but at least the memory of its columns in samples of
+    /// 16 bytes; 0 if it is empty.
     pub(crate) fn samples(&self) -> usize {
         let floats = self.tags.iter().filter(|t| **t == Tag::Float).count();
         let histograms = (0..self.histograms.len()).filter_map(|i| match self.cell(i) {
             Cell::Histogram(h) => Some(h.size_in_samples()),
             _ => None,
         });
-        floats + histograms.sum::<usize>()
+        let samples = floats + histograms.sum::<usize>();
+        if samples == 0 { 0 } else { samples.max(self.tags.len() * 9 / 16) }
     }
 }

@@ -37,26 +37,31 @@ impl Sliding {
     /// Moves on to the samples of `(after, until]`; neither may be before that of the last call.
     #[inline]
     pub(crate) fn advance<'a>(&mut self, columns: &'a Columns, after: i64, until: i64) -> Window<'a> {
-        let (first, end) = &mut self.floats;
-        while columns.float_t.get(*end).is_some_and(|t| *t <= until) {
-            *end += 1;
+        let t = columns.float_t.as_slice();
+        let (mut first, mut end) = self.floats;
+        while end < t.len() && t[end] <= until {
+            end += 1;
         }
-        while *first < *end && columns.float_t[*first] <= after {
-            *first += 1;
+        while first < end && t[first] <= after {
+            first += 1;
         }
-        let floats = *first..*end;
-        let (first, end) = &mut self.histograms;
-        while columns.histograms.get(*end).is_some_and(|p| p.t <= until) {
-            *end += 1;
+        self.floats = (first, end);
+        if !columns.histograms.is_empty() {
+            let (first, end) = &mut self.histograms;
+            while columns.histograms.get(*end).is_some_and(|p| p.t <= until) {
+                *end += 1;
+            }
+            while *first < *end && columns.histograms[*first].t <= after {
+                *first += 1;
+            }
         }
-        while *first < *end && columns.histograms[*first].t <= after {
-            *first += 1;
-        }
+        let floats = first..end;
+        let (first, end) = self.histograms;
         Window {
-            t: &columns.float_t[floats.clone()],
+            t: &t[floats.clone()],
             v: &columns.float_v[floats.clone()],
             st: columns.float_st.get(floats).unwrap_or(&[]),
-            h: &columns.histograms[*first..*end],
+            h: &columns.histograms[first..end],
         }
     }
 }

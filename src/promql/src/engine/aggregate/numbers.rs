@@ -58,7 +58,6 @@ impl Floats {
         match self {
             Self::Sums(sums) => {
                 let (sum, compensation) = sums[cell];
-                // The first value as it is: adding to 0 would turn -0 into 0.
                 sums[cell] = if first { (v, 0.0) } else { kahan_add(v, sum, compensation) };
             }
             Self::Means(means) => means[cell].add(v),
@@ -103,12 +102,26 @@ impl Floats {
 impl Cells<'_> {
     fn add(&mut self, group: usize, metric: &str, row: &Row) -> Result<(), QueryError> {
         let steps = row.steps();
-        for (step, v) in row.floats() {
-            let cell = group * steps + step;
-            if self.seen[cell] & BROKEN == 0 {
-                let first = self.seen[cell] & FLOAT == 0;
-                self.seen[cell] |= FLOAT;
-                self.floats.add(self.op, cell, v, first);
+        let base = group * steps;
+        let seen = &mut self.seen[base..base + steps];
+        if let Floats::Sums(sums) = &mut self.floats {
+            // The most frequent one, without a look at the operator for each value.
+            let sums = &mut sums[base..base + steps];
+            for (step, v) in row.floats() {
+                let (sum, seen) = (&mut sums[step], &mut seen[step]);
+                if *seen & BROKEN == 0 {
+                    *sum = if *seen & FLOAT == 0 { (v, 0.0) } else { kahan_add(v, sum.0, sum.1) };
+                    *seen |= FLOAT;
+                }
+            }
+        } else {
+            for (step, v) in row.floats() {
+                let seen = &mut seen[step];
+                if *seen & BROKEN == 0 {
+                    let first = *seen & FLOAT == 0;
+                    *seen |= FLOAT;
+                    self.floats.add(self.op, base + step, v, first);
+                }
             }
         }
         if row.has_floats_only() {

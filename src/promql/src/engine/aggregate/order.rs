@@ -92,9 +92,10 @@ impl<'q> Evaluator<'q> {
         }
         let top = a.op == AggregateOp::Topk;
         let groups = Groups::new(a, &stream.metas);
+        let mut held = Held::default();
+        held.hold(&self.query.budget, groups.len() * steps)?;
         let mut heaps: Vec<BinaryHeap<Kept<'_>>> = Vec::new();
         heaps.resize_with(groups.len() * steps, BinaryHeap::new);
-        let mut held = Held::default();
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
             for (step, value) in row.floats() {
@@ -119,10 +120,16 @@ impl<'q> Evaluator<'q> {
         let mut row_of: HashMap<usize, usize> = HashMap::new();
         for (cell, heap) in heaps.into_iter().enumerate() {
             for kept in heap.into_sorted_vec() {
-                let at = *row_of.entry(kept.series).or_insert_with(|| {
-                    out.push(stream.metas[kept.series].clone(), Row::empty(steps));
-                    out.rows.len() - 1
-                });
+                let at = match row_of.get(&kept.series) {
+                    Some(at) => *at,
+                    None => {
+                        let row = Row::empty(steps);
+                        out.held.hold(&self.query.budget, steps * 9 / 16)?;
+                        out.push(stream.metas[kept.series].clone(), row);
+                        row_of.insert(kept.series, out.rows.len() - 1);
+                        out.rows.len() - 1
+                    }
+                };
                 out.rows[at].set_float(cell % steps, kept.value);
             }
         }
@@ -141,6 +148,8 @@ impl<'q> Evaluator<'q> {
             return Ok(Stream::empty(steps));
         }
         let groups = Groups::new(a, &stream.metas);
+        let mut held = Held::default();
+        held.hold(&self.query.budget, groups.len() * steps)?;
         let mut counts = vec![0u64; groups.len() * steps];
         let mut out = Block::new(steps);
         stream.for_each(self.query, |series, row| {

@@ -28,9 +28,10 @@ impl<'q> Evaluator<'q> {
         }
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
+        let mut held = Held::default();
+        held.hold(&self.query.budget, groups.len() * steps)?;
         let mut values: Vec<Vec<f64>> = vec![Vec::new(); groups.len() * steps];
         let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
-        let mut held = Held::default();
         stream.for_each(self.query, |series, row| {
             let group = groups.of_series[series];
             dropped.see(group, &stream.metas[series], row);
