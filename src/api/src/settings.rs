@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use trireme_wire::DecodeLimits;
+use trireme_wire::otlp::OtlpOptions;
 
 /// Settings of the API; names of keys appear in messages, so they are the ones of the configuration file.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct ApiSettings {
     pub in_flight_bytes_max: usize,
     /// Bounds within one write request.
     pub decode: DecodeLimits,
+    /// How OTLP resources become labels.
+    pub otlp: OtlpOptions,
     /// `Access-Control-Allow-Origin`; empty sends no CORS headers.
     pub cors_origin: String,
     /// Longest run of a query; a request may ask for less.
@@ -44,6 +47,7 @@ impl Default for ApiSettings {
             inflated_bytes_max: 128 << 20,
             in_flight_bytes_max: 512 << 20,
             decode: DecodeLimits::default(),
+            otlp: OtlpOptions::default(),
             cors_origin: "*".to_owned(),
             query_timeout: Duration::from_secs(120),
             lookback_delta: Duration::from_secs(300),

@@ -1,6 +1,7 @@
 //! The paths over fake backends: what reaches a backend, and what comes back.
 
 mod fakes;
+mod otlp;
 mod pages;
 mod queries;
 mod remote_read;

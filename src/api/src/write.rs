@@ -3,6 +3,7 @@
 mod body;
 pub(crate) mod budget;
 mod negotiate;
+pub(crate) mod otlp;
 mod respond;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod entry;
 pub mod frame;
+pub mod otlp;
 pub mod prompb;
 pub mod record;
 pub mod rw1;

@@ -54,7 +54,7 @@ pub(crate) fn outcome(
     outcome: &WriteOutcome,
 ) -> HttpResponse {
     let (status, later) = decide(outcome);
-    count(state, protocol, tenant, outcome, status);
+    count(state, protocol.name(), tenant, outcome, status);
     let mut response = HttpResponse::build(status);
     if protocol == Protocol::V2 {
         written(&mut response, outcome);
@@ -69,7 +69,7 @@ pub(crate) fn outcome(
 }
 
 /// The status, and what the sender has to wait for. Unavailable comes before rejected: the sender must repeat the whole.
-fn decide(outcome: &WriteOutcome) -> (StatusCode, Option<&RetryLater>) {
+pub(super) fn decide(outcome: &WriteOutcome) -> (StatusCode, Option<&RetryLater>) {
     if let Some(later) = &outcome.limited {
         (status::of_write(ErrorKind::Limited), Some(later))
     } else if let Some(later) = &outcome.unavailable {
@@ -82,7 +82,7 @@ fn decide(outcome: &WriteOutcome) -> (StatusCode, Option<&RetryLater>) {
 }
 
 /// One line per reason.
-fn describe(later: Option<&RetryLater>, outcome: &WriteOutcome) -> String {
+pub(super) fn describe(later: Option<&RetryLater>, outcome: &WriteOutcome) -> String {
     let mut out = String::new();
     if let Some(later) = later {
         let _ = writeln!(out, "{}", later.message);
@@ -103,9 +103,16 @@ fn written(response: &mut HttpResponseBuilder, outcome: &WriteOutcome) {
     }
 }
 
-fn count(state: &ApiState, protocol: Protocol, tenant: &Tenant, outcome: &WriteOutcome, status: StatusCode) {
+/// Counts a request that reached the sink, and its items.
+pub(super) fn count(
+    state: &ApiState,
+    protocol: &str,
+    tenant: &Tenant,
+    outcome: &WriteOutcome,
+    status: StatusCode,
+) {
     let m = &state.metrics;
-    m.write_requests.with_label_values(&[protocol.name(), status.as_str()]).inc();
+    m.write_requests.with_label_values(&[protocol, status.as_str()]).inc();
     let items =
         [("sample", outcome.samples), ("histogram", outcome.histograms), ("exemplar", outcome.exemplars)];
     for (kind, n) in items.into_iter().filter(|(_, n)| *n > 0) {

@@ -1,0 +1,75 @@
+//! OTLP over HTTP.
+
+use std::io::Write;
+use std::time::Duration;
+
+use actix_web::test::TestRequest;
+use prost::Message;
+use trireme_model::{RetryLater, WriteOutcome};
+use trireme_wire::otlp::proto::{ExportResponse, NumberDataPoint, Status};
+
+use super::fakes::{Node, Reply};
+use crate::ApiSettings;
+
+/// A gauge `x` with one point, or with `temporality` a sum.
+fn body(temporality: Option<u8>) -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| [&[(number << 3) | 2, content.len() as u8], content].concat();
+    let point = NumberDataPoint { time_unix_nano: 5_000_000, ..Default::default() }.encode_to_vec();
+    let data = match temporality {
+        None => field(5, &field(1, &point)),
+        Some(t) => field(7, &[field(1, &point), vec![0x10, t]].concat()),
+    };
+    field(1, &field(2, &field(2, &[field(1, b"x"), data].concat())))
+}
+
+async fn post(node: &Node, encoding: Option<&str>, body: Vec<u8>) -> Reply {
+    let mut request =
+        TestRequest::post().uri("/v1/metrics").insert_header(("content-type", "application/x-protobuf"));
+    if let Some(encoding) = encoding {
+        request = request.insert_header(("content-encoding", encoding.to_owned()));
+    }
+    node.send(request.set_payload(body)).await
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    writer.write_all(bytes).expect("in memory");
+    writer.finish().expect("in memory")
+}
+
+#[actix_web::test]
+async fn plain_and_gzip_bodies_are_stored() {
+    let node = Node::new();
+    for (encoding, body) in [(None, body(None)), (Some("gzip"), gzip(&body(None)))] {
+        let reply = post(&node, encoding, body).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 0));
+    }
+    let batches = node.sink.batches.lock();
+    assert_eq!((batches.len(), batches[1].1.samples[0].t), (2, 5));
+}
+
+#[actix_web::test]
+async fn refused_points_are_a_partial_success() {
+    let node = Node::new();
+    let reply = post(&node, None, body(Some(1))).await;
+    let partial =
+        ExportResponse::decode(reply.body.as_slice()).expect("a message").partial_success.expect("partial");
+    assert_eq!((reply.status, partial.rejected_data_points), (200, 1));
+    assert!(partial.error_message.contains("delta temporality"));
+}
+
+#[actix_web::test]
+async fn failures_tell_the_sender_whether_to_come_again() {
+    let node = Node::with(ApiSettings { inflated_bytes_max: 1_000, ..Default::default() });
+    assert_eq!(post(&node, Some("zstd"), body(None)).await.status, 415);
+    assert_eq!(post(&node, Some("gzip"), body(None)).await.status, 400);
+    let reply = post(&node, Some("gzip"), gzip(&[0; 1_001])).await;
+    let status = Status::decode(reply.body.as_slice()).expect("a message");
+    assert!(reply.status == 400 && status.message.contains("http.inflated_bytes_max"), "{}", status.message);
+    let json = TestRequest::post().uri("/v1/metrics").insert_header(("content-type", "application/json"));
+    assert_eq!(node.send(json).await.status, 415);
+    let unavailable = Some(RetryLater { message: "no quorum".into(), after: Duration::from_secs(3) });
+    *node.sink.outcome.lock() = Some(WriteOutcome { unavailable, ..Default::default() });
+    let reply = post(&node, None, body(None)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("3")));
+}

@@ -1,0 +1,122 @@
+//! `POST /v1/metrics` and its other names: OTLP metrics over HTTP, protobuf, plain or gzip.
+//!
+//! The answers are OTLP's: 200 with what was refused inside, 429 and 503 for "again later", anything else for good.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use prost::Message;
+use trireme_base::ErrorKind;
+use trireme_model::{Tenant, WriteOutcome};
+use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
+use trireme_wire::{DecodeError, otlp};
+
+use super::respond::{Refusal, count, decide, describe};
+use super::{body, refuse, retry_after_secs, store};
+use crate::{ApiState, runner, tenant};
+
+const PROTOBUF: &str = "application/x-protobuf";
+const PROTOCOL: &str = "otlp";
+/// Memory reserved per byte of a compressed body: what gzip makes of metrics, and what is decoded from that.
+const GZIP_FACTOR: usize = 24;
+/// The same for a plain body.
+const PLAIN_FACTOR: usize = 3;
+
+/// The handler.
+pub(crate) async fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ApiState>,
+) -> HttpResponse {
+    match accept(&request, payload, &state).await {
+        Ok((tenant, outcome)) => respond(&state, &tenant, &outcome),
+        Err(refusal) => {
+            state.metrics.write_requests.with_label_values(&[PROTOCOL, refusal.status.as_str()]).inc();
+            let mut response = HttpResponse::build(refusal.status);
+            if let Some(after) = refusal.retry {
+                response.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
+            }
+            failed(response, refusal.text)
+        }
+    }
+}
+
+async fn accept(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &web::Data<ApiState>,
+) -> Result<(Tenant, WriteOutcome), Refusal> {
+    let gzip = negotiate(request)?;
+    let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
+    let body = body::read(request, payload, state.settings.body_bytes_max).await?;
+    let factor = if gzip { GZIP_FACTOR } else { PLAIN_FACTOR };
+    let most = state.settings.inflated_bytes_max.saturating_mul(PLAIN_FACTOR);
+    let reserved = state.budget.reserve((body.len() * factor).min(most)).ok_or_else(|| {
+        Refusal::new(
+            ErrorKind::Unavailable,
+            "too many write requests are in progress on this node, try again",
+        )
+    })?;
+    let (settings, seed) = (Arc::clone(&state.settings), tenant.seed());
+    let job = move || {
+        let body = if gzip { inflate(&body, settings.inflated_bytes_max)? } else { body };
+        otlp::decode(&body, seed, &settings.decode, &settings.otlp)
+    };
+    let decoded =
+        runner::run(state.runner.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
+    let decoded = decoded.map_err(|e| refuse(state, &e))?;
+    Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
+}
+
+/// True for gzip; 415 for what is not understood, JSON included.
+fn negotiate(request: &HttpRequest) -> Result<bool, Refusal> {
+    let refuse =
+        |text: String| Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, text, retry: None });
+    let header = |name| request.headers().get(name).map_or("", |v| v.to_str().unwrap_or("?"));
+    let content_type = header(CONTENT_TYPE);
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case(PROTOBUF) {
+        return refuse(format!("content type {content_type:?} is not supported, expected {PROTOBUF}"));
+    }
+    match header(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok(false),
+        "gzip" => Ok(true),
+        other => refuse(format!("content encoding {other:?} is not supported, only gzip is")),
+    }
+}
+
+/// Inflates at most `limit` bytes; gzip does not say in advance how many there are.
+fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
+    let mut out = Vec::with_capacity((body.len() * 4).min(limit));
+    let mut reader = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
+    reader.read_to_end(&mut out).map_err(|e| DecodeError::Gzip(e.to_string()))?;
+    if out.len() > limit {
+        return Err(DecodeError::TooLarge { size: out.len() as u64, limit });
+    }
+    Ok(out)
+}
+
+fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome) -> HttpResponse {
+    let (status, later) = decide(outcome);
+    if let Some(later) = later {
+        count(state, PROTOCOL, tenant, outcome, status);
+        let mut response = HttpResponse::build(status);
+        response.insert_header((RETRY_AFTER, retry_after_secs(later).max(1).to_string()));
+        return failed(response, describe(Some(later), outcome));
+    }
+    count(state, PROTOCOL, tenant, outcome, StatusCode::OK);
+    let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
+        rejected_data_points: i64::try_from(outcome.rejections.total()).unwrap_or(i64::MAX),
+        error_message: describe(None, outcome),
+    });
+    let body = ExportResponse { partial_success }.encode_to_vec();
+    HttpResponse::Ok().content_type(PROTOBUF).body(body)
+}
+
+/// A failure in OTLP's form; the gRPC code is not used over HTTP.
+fn failed(mut response: HttpResponseBuilder, message: String) -> HttpResponse {
+    response.content_type(PROTOBUF).body(Status { code: 0, message }.encode_to_vec())
+}

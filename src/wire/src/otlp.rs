@@ -1,0 +1,189 @@
+//! OTLP metrics to a batch, by Prometheus's rules for names and types.
+//!
+//! The outer messages are walked in place; resources and data points, each bounded in size, are read with prost. So a
+//! body of millions of empty messages cannot be blown up into a hundred times its size of structs.
+//!
+//! | OTLP | becomes |
+//! |---|---|
+//! | gauge, sum | one float series; monotonic sums end in `_total` |
+//! | histogram | `_bucket`, `_sum`, `_count` |
+//! | exponential histogram | one native histogram series |
+//! | summary | `{quantile=""}`, `_sum`, `_count` |
+//! | resource | labels `job` and `instance`, and a `target_info` series with the other attributes |
+//!
+//! Deltas are refused: turning them into cumulative values needs state that a stateless receiver does not have.
+
+mod builder;
+mod labels;
+mod names;
+mod native;
+mod points;
+pub mod proto;
+
+#[cfg(test)]
+mod tests;
+
+use prost::Message;
+use trireme_model::MetricType;
+
+use crate::prompb::cursor::Cursor;
+use crate::prompb::{DecodeError, DecodeLimits, Decoded};
+
+use builder::Builder;
+use labels::Target;
+use points::{Family, Shape};
+
+/// Largest resource or data point that is read, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// `AggregationTemporality` of deltas.
+const DELTA: u64 = 1;
+
+/// How resources become labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpOptions {
+    /// Resource attributes that become labels of every series.
+    pub promote_resource_attributes: Vec<String>,
+    /// Whether the other attributes become a `target_info` series.
+    pub target_info: bool,
+}
+
+impl Default for OtlpOptions {
+    fn default() -> Self {
+        Self { promote_resource_attributes: Vec::new(), target_info: true }
+    }
+}
+
+/// Reads an inflated `ExportMetricsServiceRequest`; `seed` is [`trireme_model::Tenant::seed`].
+pub fn decode(
+    body: &[u8],
+    seed: u64,
+    limits: &DecodeLimits,
+    options: &OtlpOptions,
+) -> Result<Decoded, DecodeError> {
+    let mut builder = Builder::new(seed, limits);
+    let mut c = Cursor::new(body);
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => resource_metrics(c.typed_message(wire)?, options, &mut builder)?,
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok(builder.finish())
+}
+
+fn resource_metrics(
+    mut c: Cursor<'_>,
+    options: &OtlpOptions,
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
+    // The resource may stand behind its metrics.
+    let (mut resource, mut scopes) = (proto::Resource::default(), Vec::new());
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => resource = message(c.typed_message(wire)?)?,
+            2 => scopes.push(c.typed_message(wire)?),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    let target = Target::new(&resource, options);
+    out.newest_ms = None;
+    for mut scope in scopes {
+        while let Some((number, wire)) = scope.field()? {
+            match number {
+                2 => metric(scope.typed_message(wire)?, &target, out)?,
+                _ => scope.skip(number, wire)?,
+            }
+        }
+    }
+    if let (Some(info), Some(t)) = (target.info, out.newest_ms) {
+        out.float(&info, "target_info", &[], (t, 0, 1.0), &[])?;
+    }
+    Ok(())
+}
+
+fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(), DecodeError> {
+    let (mut name, mut help, mut unit) = (String::new(), String::new(), String::new());
+    let mut data = None;
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => name = text(c.typed_message(wire)?),
+            2 => help = text(c.typed_message(wire)?),
+            3 => unit = text(c.typed_message(wire)?),
+            5 | 7 | 9 | 10 | 11 => data = Some((number, c.typed_message(wire)?)),
+            _ => c.skip(number, wire)?,
+        }
+    }
+    let Some((number, data)) = data else { return Ok(()) };
+    let shape = match number {
+        5 => Shape::Gauge,
+        7 => Shape::Sum,
+        9 => Shape::Histogram,
+        10 => Shape::Exponential,
+        _ => Shape::Summary,
+    };
+    let (temporality, monotonic) =
+        if shape == Shape::Gauge || shape == Shape::Summary { (0, false) } else { sum_fields(data)? };
+    let kind = match shape {
+        Shape::Gauge => MetricType::Gauge,
+        Shape::Sum if monotonic => MetricType::Counter,
+        Shape::Sum => MetricType::Gauge,
+        Shape::Histogram | Shape::Exponential => MetricType::Histogram,
+        Shape::Summary => MetricType::Summary,
+    };
+    let plain_gauge = shape == Shape::Gauge;
+    let family = Family { name: names::metric(&name, &unit, kind, plain_gauge), shape, target };
+    if temporality == DELTA {
+        out.reject("delta temporality", count_points(data)?, || {
+            format!("{name}: send cumulative values instead")
+        });
+        return Ok(());
+    }
+    out.metadata(&family.name, kind, names::unit(&unit), help)?;
+    each_point(data, |point| points::point(&family, point, out))
+}
+
+/// `aggregation_temporality` and `is_monotonic`, which stand at the same place in all three messages that have them.
+fn sum_fields(mut c: Cursor<'_>) -> Result<(u64, bool), DecodeError> {
+    let (mut temporality, mut monotonic) = (0, false);
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            2 => temporality = c.typed_varint(wire)?,
+            3 => monotonic = c.typed_varint(wire)? != 0,
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok((temporality, monotonic))
+}
+
+fn each_point<'a>(
+    mut c: Cursor<'a>,
+    mut each: impl FnMut(Cursor<'a>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    while let Some((number, wire)) = c.field()? {
+        match number {
+            1 => each(c.typed_message(wire)?)?,
+            _ => c.skip(number, wire)?,
+        }
+    }
+    Ok(())
+}
+
+fn count_points(c: Cursor<'_>) -> Result<u64, DecodeError> {
+    let mut n = 0;
+    each_point(c, |_| {
+        n += 1;
+        Ok(())
+    })?;
+    Ok(n)
+}
+
+fn message<M: Message + Default>(c: Cursor<'_>) -> Result<M, DecodeError> {
+    if c.rest().len() > MESSAGE_BYTES_MAX {
+        return Err(c.error("a resource or data point is larger than 1 MiB"));
+    }
+    M::decode(c.rest()).map_err(|_| c.error("a resource or data point is malformed"))
+}
+
+fn text(c: Cursor<'_>) -> String {
+    String::from_utf8_lossy(c.rest()).into_owned()
+}

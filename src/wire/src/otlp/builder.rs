@@ -1,0 +1,151 @@
+//! Appends series to the batch.
+
+use std::collections::BTreeSet;
+
+use trireme_model::{
+    Exemplar, FloatSample, HistogramSample, METRIC_NAME, MetricMetadata, MetricType, SeriesKey, push_label,
+};
+
+use super::labels::LabelMap;
+use crate::batch::BatchSeries;
+use crate::prompb::{DecodeError, DecodeLimits, Decoded, bound, check_histogram};
+use crate::rw1::labels::{display, over_bound};
+
+/// The batch that is being built, and its bounds.
+pub(super) struct Builder<'a> {
+    seed: u64,
+    limits: &'a DecodeLimits,
+    out: Decoded,
+    families: BTreeSet<String>,
+    /// Newest sample of the present resource (ms).
+    pub(super) newest_ms: Option<i64>,
+    buckets: usize,
+}
+
+/// Time, start timestamp (both ms, start 0 if unset) and value.
+pub(super) type FloatPoint = (i64, i64, f64);
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(seed: u64, limits: &'a DecodeLimits) -> Self {
+        let (out, families) = (Decoded::default(), BTreeSet::new());
+        Self { seed, limits, out, families, newest_ms: None, buckets: 0 }
+    }
+
+    pub(super) fn reject(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
+        self.out.rejections.add(reason, count, example);
+    }
+
+    pub(super) fn metadata(
+        &mut self,
+        family: &str,
+        kind: MetricType,
+        unit: String,
+        help: String,
+    ) -> Result<(), DecodeError> {
+        if self.families.insert(family.to_owned()) {
+            self.out.batch.metadata.push((family.to_owned(), MetricMetadata { kind, unit, help }));
+        }
+        bound(self.families.len(), self.limits.metadata_max, "metric families")
+    }
+
+    /// Adds one float sample; `extra` are labels such as `le`.
+    pub(super) fn float(
+        &mut self,
+        labels: &LabelMap,
+        name: &str,
+        extra: &[(&str, &str)],
+        (t, st, v): FloatPoint,
+        exemplars: &[Exemplar],
+    ) -> Result<(), DecodeError> {
+        let Some(range) = self.labels(labels, name, extra)? else { return Ok(()) };
+        let batch = &mut self.out.batch;
+        if st != 0 && batch.start_timestamps.is_empty() {
+            batch.start_timestamps.resize(batch.samples.len(), 0);
+        }
+        if st != 0 || !batch.start_timestamps.is_empty() {
+            batch.start_timestamps.push(st);
+        }
+        batch.samples.push(FloatSample { t, v });
+        self.series(range, 1, 0, exemplars, t)
+    }
+
+    /// Adds one native histogram sample, if it is consistent.
+    pub(super) fn histogram(
+        &mut self,
+        labels: &LabelMap,
+        name: &str,
+        mut sample: HistogramSample,
+        buckets: usize,
+        exemplars: &[Exemplar],
+    ) -> Result<(), DecodeError> {
+        self.buckets += buckets;
+        bound(self.buckets, self.limits.buckets_max, "histogram buckets")?;
+        if let Err(why) = check_histogram(&mut sample) {
+            self.reject("invalid histogram", 1, || format!("{name}: {why}"));
+            return Ok(());
+        }
+        let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
+        let t = sample.t;
+        self.out.batch.histograms.push(sample);
+        self.series(range, 0, 1, exemplars, t)
+    }
+
+    /// Appends canonical label bytes; `None` if they are over a bound, which is counted.
+    fn labels(
+        &mut self,
+        labels: &LabelMap,
+        name: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<Option<std::ops::Range<u32>>, DecodeError> {
+        let mut all: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        all.retain(|(n, _)| *n != METRIC_NAME && extra.iter().all(|(e, _)| e != n));
+        all.push((METRIC_NAME, name));
+        all.extend_from_slice(extra);
+        all.retain(|(_, v)| !v.is_empty());
+        all.sort_unstable();
+        let bytes = &mut self.out.batch.label_bytes;
+        let start = bytes.len();
+        for (n, v) in &all {
+            push_label(bytes, n.as_bytes(), v.as_bytes());
+        }
+        if let Some((reason, detail)) = over_bound(all.len(), bytes.len() - start, self.limits) {
+            let example = format!("{}: {detail}", display(&bytes[start..]));
+            bytes.truncate(start);
+            self.reject(reason, 1, || example);
+            return Ok(None);
+        }
+        let end = bytes.len();
+        bound(end, self.limits.label_bytes_max, "bytes of labels")?;
+        Ok(Some(start as u32..end as u32))
+    }
+
+    fn series(
+        &mut self,
+        labels: std::ops::Range<u32>,
+        floats: u32,
+        histograms: u32,
+        exemplars: &[Exemplar],
+        t: i64,
+    ) -> Result<(), DecodeError> {
+        self.newest_ms = Some(self.newest_ms.map_or(t, |n| n.max(t)));
+        let batch = &mut self.out.batch;
+        let key = SeriesKey::of(self.seed, &batch.label_bytes[labels.start as usize..labels.end as usize]);
+        let first_exemplar = batch.exemplars.len() as u32;
+        batch.exemplars.extend_from_slice(exemplars);
+        bound(batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
+        let (samples, all_histograms) = (batch.samples.len() as u32, batch.histograms.len() as u32);
+        batch.series.push(BatchSeries {
+            key,
+            labels,
+            samples: samples - floats..samples,
+            histograms: all_histograms - histograms..all_histograms,
+            exemplars: first_exemplar..batch.exemplars.len() as u32,
+        });
+        bound(batch.series.len(), self.limits.series_max, "series")?;
+        bound(batch.samples.len() + batch.histograms.len(), self.limits.samples_max, "samples")
+    }
+
+    pub(super) fn finish(self) -> Decoded {
+        self.out
+    }
+}
