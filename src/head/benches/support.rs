@@ -51,7 +51,12 @@ pub fn requests(series: usize) -> Vec<Batch> {
 fn push_labels(out: &mut Vec<u8>, id: usize) {
     let (target, of_target) = (id / TARGET_SERIES, id % TARGET_SERIES);
     let metric = format!("node_subsystem{}_operations_seconds_total", of_target % 250);
-    let instance = format!("ip-10-{}-{}-{}.eu-central-1.compute.internal:9100", target % 250, target / 250 % 250, target % 7);
+    let instance = format!(
+        "ip-10-{}-{}-{}.eu-central-1.compute.internal:9100",
+        target % 250,
+        target / 250 % 250,
+        target % 7
+    );
     let pod = format!("node-exporter-{:05x}", target * 7919 % 1_048_575);
     let device = format!("device-{}", of_target / 250);
     let cpu = format!("{}", of_target % 64);

@@ -47,7 +47,11 @@ fn main() {
         spent
     };
     let first = scrape(0, &mut logged);
-    println!("series {series}: {:.2} us CPU per new series, {:.0} log bytes each", us(first) / series as f64, logged as f64 / series as f64);
+    println!(
+        "series {series}: {:.2} us CPU per new series, {:.0} log bytes each",
+        us(first) / series as f64,
+        logged as f64 / series as f64
+    );
     println!("memory after one scrape: {:.0} B per series", (rss() - base) as f64 / series as f64);
     logged = 0;
     let mut known = Duration::ZERO;
@@ -58,14 +62,24 @@ fn main() {
         }
     }
     let samples = (series as i64 * (scrapes - 1)) as f64;
-    println!("known series: {:.0} ns CPU per sample, {:.2} log bytes per sample", us(known) * 1e3 / samples, logged as f64 / samples);
+    println!(
+        "known series: {:.0} ns CPU per sample, {:.2} log bytes per sample",
+        us(known) * 1e3 / samples,
+        logged as f64 / samples
+    );
     let floor = floor(&requests);
     println!("floor (std HashMap by key): {floor:.0} ns per sample");
     let stats = shards.iter().map(|s| s.stats()).fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
     println!("counted memory: {:.0} B per series, {} samples", stats.0 as f64 / series as f64, stats.1);
     let (wall, before) = (Instant::now(), cpu());
-    let bytes: u64 = shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes).sum();
-    println!("checkpoint: {:.0} B per series, {:.2} s wall, {:.2} s CPU", bytes as f64 / series as f64, wall.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+    let bytes: u64 =
+        shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes).sum();
+    println!(
+        "checkpoint: {:.0} B per series, {:.2} s wall, {:.2} s CPU",
+        bytes as f64 / series as f64,
+        wall.elapsed().as_secs_f64(),
+        (cpu() - before).as_secs_f64()
+    );
     let options: Vec<_> = shards.iter().map(|s| s.options().clone()).collect();
     drop(shards);
     let (wall, before) = (Instant::now(), cpu());
@@ -78,7 +92,11 @@ fn main() {
         let threads: Vec<_> = options.into_iter().map(|o| scope.spawn(load(o))).collect();
         threads.into_iter().map(|t| t.join().expect("thread")).sum()
     });
-    println!("recover: {loaded} series in {:.2} s wall, {:.2} s CPU", wall.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64());
+    println!(
+        "recover: {loaded} series in {:.2} s wall, {:.2} s CPU",
+        wall.elapsed().as_secs_f64(),
+        (cpu() - before).as_secs_f64()
+    );
 }
 
 fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {

@@ -140,7 +140,8 @@ impl Run<'_> {
                 applied.skipped += 1;
                 continue;
             };
-            applied.count(series.histograms.get_or_insert_default().insert(id, histogram.sample));
+            let histograms = series.histograms.get_or_insert_default();
+            applied.count(histograms.insert(&mut state.files, &self.shard.options, id, histogram.sample));
         }
         state.tenants[number as usize].newest = newest;
         for exemplar in entry.exemplars() {

@@ -40,6 +40,18 @@ pub(crate) struct ClosedChunk {
 }
 
 impl ClosedChunk {
+    /// `base` is the start of the window, `min` and `max` are times.
+    pub fn new(place: ChunkPlace, base: i64, min: i64, max: i64, count: u16) -> Self {
+        let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
+        let ChunkPlace { file, offset, len } = place;
+        Self { file, offset, min: relative(min), max: relative(max), len, count }
+    }
+
+    /// True if it may hold times of `start..=end`.
+    pub fn overlaps(&self, base: i64, start: i64, end: i64) -> bool {
+        base.saturating_add(i64::from(self.max)) >= start && base.saturating_add(i64::from(self.min)) <= end
+    }
+
     pub fn place(&self) -> ChunkPlace {
         ChunkPlace { file: self.file, offset: self.offset, len: self.len }
     }
@@ -138,12 +150,9 @@ impl Bucket {
     }
 
     fn push_closed(&mut self, options: &ShardOptions, place: ChunkPlace, min: i64, max: i64, count: u16) {
-        let base = self.base(options);
-        let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
-        let (min, max) = (relative(min), relative(max));
-        let ChunkPlace { file, offset, len } = place;
+        let chunk = ClosedChunk::new(place, self.base(options), min, max, count);
         self.closed.reserve_exact(1);
-        self.closed.push(ClosedChunk { file, offset, min, max, len, count });
+        self.closed.push(chunk);
     }
 
     /// Adds a sample that is not the newest: looks whether it is there already.
@@ -191,7 +200,7 @@ impl Bucket {
         }
         let base = self.base(options);
         for chunk in &self.closed {
-            if (base + i64::from(chunk.min)..=base + i64::from(chunk.max)).contains(&t) {
+            if chunk.overlaps(base, t, t) {
                 let bytes = files.get(chunk.place())?.load()?;
                 find(&bytes, t)?.into_iter().for_each(&mut see);
             }
@@ -233,7 +242,7 @@ impl Bucket {
         }
         let base = self.base(options);
         for chunk in &self.closed {
-            if base + i64::from(chunk.max) >= start && base + i64::from(chunk.min) <= end {
+            if chunk.overlaps(base, start, end) {
                 out.push(Part::Chunk(files.get(chunk.place())?));
             }
         }

@@ -90,7 +90,7 @@ impl Shard {
             let files = &mut state.files;
             for (_, series) in state.series.page_mut(page) {
                 series.drop_cut(k, |bucket| bucket.release(files));
-                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(k)) {
+                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, k)) {
                     series.histograms = None;
                 }
             }

@@ -6,6 +6,7 @@ use trireme_model::{HistogramSample, SeriesKey, Tenant};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::bucket::merge;
+use crate::histograms::merge_histograms;
 use crate::{HeadError, Shard};
 
 /// What a window of a tenant holds; add up those of all shards.
@@ -71,7 +72,7 @@ impl Shard {
 
     fn digest_series(&self, slot: u32, out: &mut BTreeMap<i64, WindowDigest>) -> Result<(), HeadError> {
         let mut parts = Vec::new();
-        let mut histograms = Vec::new();
+        let (mut runs, mut histograms) = (Vec::new(), Vec::new());
         let key = {
             let state = self.state.read();
             let Some(series) = state.series.get(slot) else { return Ok(()) };
@@ -79,10 +80,11 @@ impl Shard {
                 bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts)?;
             }
             if let Some(found) = &series.histograms {
-                found.read(|_| true, i64::MIN, i64::MAX, &mut histograms);
+                runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX)?;
             }
             series.key
         };
+        merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
         merge(parts, i64::MIN, i64::MAX, &mut times, &mut values)?;
         let mut windows = Vec::new();

@@ -1,63 +1,82 @@
 //! Native histogram samples of one series.
+//!
+//! The newest few samples of a bucket are kept decoded; the rest goes to the chunk files in runs, each sample whole.
+//! The block encoding is not used here: it forgets start timestamps and widens layouts, so a repeated sample could
+//! not be told from a conflicting one.
 
 use std::cmp::Ordering;
 
 use trireme_model::{AnyHistogram, HistogramSample};
+use trireme_wire::entry::{decode_histogram, encode_histogram};
 
-use crate::bucket::{BucketId, Placed};
+use crate::bucket::{BucketId, ClosedChunk, Placed};
+use crate::chunkfile::{ChunkData, ChunkFiles};
+use crate::{HeadError, ShardOptions};
 
-/// Histogram samples by bucket. Samples share their bucket layout with the sender's next ones only in blocks, so the
-/// head keeps them as they came, behind one pointer each.
+/// Decoded samples kept per bucket.
+const RECENT_MAX: usize = 16;
+/// Bytes of one run in a chunk file; a larger one is split.
+const RUN_BYTES_MAX: usize = 60_000;
+
+/// Histogram samples of one window and cut.
+#[derive(Debug, Default)]
+pub(crate) struct HistogramBucket {
+    pub recent: Vec<HistogramSample>,
+    pub closed: Vec<ClosedChunk>,
+}
+
+/// Histogram samples by bucket.
 #[derive(Default)]
 pub(crate) struct HistogramBuckets {
-    buckets: Vec<(BucketId, Vec<HistogramSample>)>,
+    buckets: Vec<(BucketId, HistogramBucket)>,
+}
+
+/// A piece on its way to a reader.
+pub(crate) enum HistogramPart {
+    Run(ChunkData),
+    Samples(Vec<HistogramSample>),
 }
 
 impl HistogramBuckets {
     /// Adds a sample; for one timestamp the greater one stays.
-    pub fn insert(&mut self, id: BucketId, sample: HistogramSample) -> Placed {
-        let at = match self.buckets.iter().position(|(b, _)| *b == id) {
-            Some(at) => at,
-            None => {
-                self.buckets.push((id, Vec::new()));
-                self.buckets.len() - 1
-            }
-        };
-        let samples = &mut self.buckets[at].1;
-        match samples.binary_search_by_key(&sample.t, |s| s.t) {
-            Err(at) => {
-                samples.insert(at, sample);
-                Placed::New
-            }
-            Ok(at) => match order(&samples[at], &sample) {
-                Ordering::Equal => Placed::Duplicate,
-                Ordering::Less => {
-                    samples[at] = sample;
-                    Placed::Conflict
-                }
-                Ordering::Greater => Placed::Conflict,
-            },
-        }
+    pub fn insert(
+        &mut self,
+        files: &mut ChunkFiles,
+        options: &ShardOptions,
+        id: BucketId,
+        sample: HistogramSample,
+    ) -> Placed {
+        let base = id.window.saturating_mul(options.window_ms);
+        self.bucket(id).insert(files, base, sample)
     }
 
-    /// Samples of the buckets that `wanted` names, within `start..=end`, by time, each time once.
-    pub fn read(
+    /// The bucket for `id`, made when it is not there.
+    pub fn bucket(&mut self, id: BucketId) -> &mut HistogramBucket {
+        let at = self.buckets.iter().position(|(b, _)| *b == id).unwrap_or_else(|| {
+            self.buckets.push((id, HistogramBucket::default()));
+            self.buckets.len() - 1
+        });
+        &mut self.buckets[at].1
+    }
+
+    /// What the buckets that `wanted` names hold in `start..=end`, to be decoded without the shard's lock.
+    pub fn parts(
         &self,
+        files: &ChunkFiles,
+        options: &ShardOptions,
         wanted: impl Fn(BucketId) -> bool,
         start: i64,
         end: i64,
-        out: &mut Vec<HistogramSample>,
-    ) {
-        let from = out.len();
-        for (_, samples) in self.buckets.iter().filter(|(id, _)| wanted(*id)) {
-            let first = samples.partition_point(|s| s.t < start);
-            let last = samples.partition_point(|s| s.t <= end);
-            out.extend_from_slice(&samples[first..last]);
+    ) -> Result<Vec<HistogramPart>, HeadError> {
+        let mut out = Vec::new();
+        for (id, bucket) in self.buckets.iter().filter(|(id, _)| wanted(*id)) {
+            let base = id.window.saturating_mul(options.window_ms);
+            for chunk in bucket.closed.iter().filter(|c| c.overlaps(base, start, end)) {
+                out.push(HistogramPart::Run(files.get(chunk.place())?));
+            }
+            out.push(HistogramPart::Samples(bucket.recent.clone()));
         }
-        let mut found = out.split_off(from);
-        found.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
-        found.dedup_by_key(|s| s.t);
-        out.append(&mut found);
+        Ok(out)
     }
 
     /// Buckets there are.
@@ -65,16 +84,144 @@ impl HistogramBuckets {
         self.buckets.iter().map(|(id, _)| *id)
     }
 
-    /// All samples with their buckets.
-    pub fn iter(&self) -> impl Iterator<Item = (BucketId, &[HistogramSample])> {
-        self.buckets.iter().map(|(id, samples)| (*id, samples.as_slice()))
+    /// All buckets.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(BucketId, HistogramBucket)> {
+        self.buckets.iter()
     }
 
     /// Drops buckets of cuts up to `cut`; true if nothing is left.
-    pub fn drop_cut(&mut self, cut: i64) -> bool {
-        self.buckets.retain(|(id, _)| id.cut > cut);
+    pub fn drop_cut(&mut self, files: &mut ChunkFiles, cut: i64) -> bool {
+        self.buckets.retain(|(id, bucket)| {
+            let keep = id.cut > cut;
+            if !keep {
+                bucket.closed.iter().for_each(|chunk| files.release(chunk.place()));
+            }
+            keep
+        });
         self.buckets.is_empty()
     }
+
+    /// Rough bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let sample = |s: &HistogramSample| match &s.h {
+            AnyHistogram::Int(h) => 240 + 8 * (h.positive_buckets.len() + h.negative_buckets.len()),
+            AnyHistogram::Float(h) => 240 + 8 * (h.positive_buckets.len() + h.negative_buckets.len()),
+        };
+        let bucket =
+            |b: &HistogramBucket| b.recent.iter().map(sample).sum::<usize>() + b.closed.capacity() * 20;
+        self.buckets.iter().map(|(_, b)| 80 + bucket(b)).sum()
+    }
+}
+
+impl HistogramBucket {
+    fn insert(&mut self, files: &mut ChunkFiles, base: i64, sample: HistogramSample) -> Placed {
+        let placed = match self.recent.binary_search_by_key(&sample.t, |s| s.t) {
+            Ok(at) => {
+                let placed = compare(&self.recent[at], &sample);
+                if order(&self.recent[at], &sample) == Ordering::Less {
+                    self.recent[at] = sample;
+                }
+                return placed;
+            }
+            Err(at) => {
+                // What cannot be read cannot be compared; the sample is kept and merged when it is read.
+                let placed = self.look_up(files, base, &sample).unwrap_or_else(|error| {
+                    files.failed = Some(error);
+                    Placed::New
+                });
+                if placed != Placed::Duplicate {
+                    self.recent.insert(at, sample);
+                }
+                placed
+            }
+        };
+        if self.recent.len() >= RECENT_MAX {
+            self.spill(files, base);
+        }
+        placed
+    }
+
+    /// Looks for a sample among the runs.
+    fn look_up(&self, files: &ChunkFiles, base: i64, sample: &HistogramSample) -> Result<Placed, HeadError> {
+        let mut placed = Placed::New;
+        for chunk in self.closed.iter().filter(|c| c.overlaps(base, sample.t, sample.t)) {
+            let mut run = Vec::new();
+            decode_run(&files.get(chunk.place())?.load()?, &mut run)?;
+            for old in run.iter().filter(|old| old.t == sample.t) {
+                match compare(old, sample) {
+                    Placed::Duplicate => return Ok(Placed::Duplicate),
+                    other => placed = other,
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Moves the recent samples to the files; what the disk refuses stays.
+    fn spill(&mut self, files: &mut ChunkFiles, base: i64) {
+        let mut run = Vec::new();
+        let mut from = 0;
+        while from < self.recent.len() {
+            run.clear();
+            let mut to = from;
+            while to < self.recent.len() && (to == from || run.len() < RUN_BYTES_MAX / 2) {
+                let before = run.len();
+                encode_sample(&mut run, &self.recent[to]);
+                if run.len() > RUN_BYTES_MAX && to > from {
+                    run.truncate(before);
+                    break;
+                }
+                to += 1;
+            }
+            let Some(place) = files.append(&run) else { break };
+            let (min, max) = (self.recent[from].t, self.recent[to - 1].t);
+            self.closed.reserve_exact(1);
+            self.closed.push(ClosedChunk::new(place, base, min, max, (to - from) as u16));
+            from = to;
+        }
+        self.recent.drain(..from);
+    }
+}
+
+/// Decodes and merges parts: times ascend, each once, conflicts decided by the one rule. Only `start..=end`.
+pub(crate) fn merge_histograms(
+    parts: Vec<HistogramPart>,
+    start: i64,
+    end: i64,
+    out: &mut Vec<HistogramSample>,
+) -> Result<(), HeadError> {
+    let mut found = Vec::new();
+    for part in parts {
+        match part {
+            HistogramPart::Run(data) => decode_run(&data.load()?, &mut found)?,
+            HistogramPart::Samples(mut samples) => found.append(&mut samples),
+        }
+    }
+    found.retain(|s| (start..=end).contains(&s.t));
+    found.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
+    found.dedup_by_key(|s| s.t);
+    out.append(&mut found);
+    Ok(())
+}
+
+/// One sample of a run: t i64, then as in an entry.
+fn encode_sample(out: &mut Vec<u8>, sample: &HistogramSample) {
+    out.extend_from_slice(&sample.t.to_le_bytes());
+    encode_histogram(out, sample);
+}
+
+fn decode_run(mut bytes: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), HeadError> {
+    let bad = || HeadError::corrupt(std::path::Path::new("chunk file"), "a run of histograms cannot be read");
+    while let Some((t, rest)) = bytes.split_first_chunk::<8>() {
+        let (sample, used) = decode_histogram(rest, i64::from_le_bytes(*t)).map_err(|_| bad())?;
+        out.push(sample);
+        bytes = &rest[used..];
+    }
+    if bytes.is_empty() { Ok(()) } else { Err(bad()) }
+}
+
+fn compare(old: &HistogramSample, new: &HistogramSample) -> Placed {
+    if order(old, new) == Ordering::Equal { Placed::Duplicate } else { Placed::Conflict }
 }
 
 /// The one rule for two histograms at one timestamp: any total order will do as long as all replicas use it.
@@ -94,6 +241,56 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
 
 fn encoded(sample: &HistogramSample) -> Vec<u8> {
     let mut out = Vec::new();
-    trireme_wire::entry::encode_histogram(&mut out, sample);
+    encode_histogram(&mut out, sample);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use trireme_base::{Boot, Incarnation, StreamId};
+    use trireme_model::Histogram;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn holds_what_a_map_with_the_rule_holds_whatever_the_order(
+            samples in proptest::collection::vec((0i64..80, 0u64..3), 1..150), start in 0i64..80, len in 0i64..80,
+        ) {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+            let options = ShardOptions::new(0, 1, 100_000, dir.path().to_owned(), own);
+            let mut files = ChunkFiles::open(dir.path()).expect("opens");
+            let mut buckets = HistogramBuckets::default();
+            let mut model: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
+            for (t, count) in samples {
+                let h = AnyHistogram::Int(Arc::new(Histogram { count, sum: 1.5, ..Histogram::default() }));
+                let id = BucketId { window: 0, cut: 0 };
+                let placed = buckets.insert(&mut files, &options, id, HistogramSample { t, st: t - 1, h });
+                let seen = model.entry(t).or_default();
+                match placed {
+                    Placed::New => prop_assert!(seen.is_empty()),
+                    Placed::Duplicate => prop_assert!(seen.contains(&count)),
+                    Placed::Conflict => prop_assert!(!seen.is_empty()),
+                }
+                seen.push(count);
+            }
+            let parts = buckets.parts(&files, &options, |_| true, start, start + len).expect("there");
+            let mut got = Vec::new();
+            merge_histograms(parts, start, start + len, &mut got).expect("decodes");
+            let got: Vec<_> = got.iter().map(|s| match &s.h {
+                AnyHistogram::Int(h) => (s.t, s.st, h.count),
+                AnyHistogram::Float(_) => (s.t, s.st, u64::MAX),
+            }).collect();
+            let want: Vec<_> = model.range(start..=start + len)
+                .map(|(t, all)| (*t, t - 1, *all.iter().max().expect("some"))).collect();
+            prop_assert_eq!(got, want);
+            prop_assert!(buckets.buckets[0].1.recent.len() < RECENT_MAX);
+        }
+    }
 }

@@ -179,7 +179,8 @@ impl Shard {
                     continue;
                 }
                 let id = buckets.of(sample.t);
-                let placed = series.histograms.get_or_insert_default().insert(id, sample.clone());
+                let histograms = series.histograms.get_or_insert_default();
+                let placed = histograms.insert(&mut state.files, &self.options, id, sample.clone());
                 entry.histogram(series.own_ref, sample);
                 newest = newest.max(sample.t);
                 series.own_used = series.own_used.max(clamp(id.window));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant};
 
 use crate::bucket::merge;
+use crate::histograms::merge_histograms;
 use crate::state::State;
 use crate::{HeadError, Shard};
 
@@ -47,12 +48,19 @@ impl HeadSeries {
 
     /// Appends the histogram samples of `start..=end` (ms) in time order, each time once. Where a float and a
     /// histogram share a timestamp, the histogram is the sample.
-    pub fn read_histograms(&self, start: i64, end: i64, out: &mut Vec<HistogramSample>) {
-        let state = self.shard.state.read();
-        let series = state.series.get(self.slot).filter(|s| s.key == self.key);
-        if let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) {
-            histograms.read(|_| true, start, end, out);
-        }
+    pub fn read_histograms(
+        &self,
+        start: i64,
+        end: i64,
+        out: &mut Vec<HistogramSample>,
+    ) -> Result<(), HeadError> {
+        let parts = {
+            let state = self.shard.state.read();
+            let series = state.series.get(self.slot).filter(|s| s.key == self.key);
+            let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else { return Ok(()) };
+            histograms.parts(&state.files, &self.shard.options, |_| true, start, end)?
+        };
+        merge_histograms(parts, start, end, out)
     }
 
     /// True if the series may hold histogram samples.

@@ -113,6 +113,7 @@ impl Series {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let others = self.others.as_ref().map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
-        others + self.buckets().map(Bucket::heap_bytes).sum::<usize>()
+        let histograms = self.histograms.as_ref().map_or(0, |h| 24 + h.heap_bytes());
+        others + histograms + self.buckets().map(Bucket::heap_bytes).sum::<usize>()
     }
 }

@@ -7,6 +7,7 @@ use trireme_model::SeriesKey;
 use trireme_wire::entry::{decode_histogram, encode_histogram};
 
 use crate::bucket::{Bucket, BucketId, ClosedChunk};
+use crate::histograms::HistogramBucket;
 use crate::series::Series;
 
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
@@ -46,16 +47,28 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
     let buckets = series.buckets().count();
     out.put_u16_le(buckets as u16);
     series.buckets().for_each(|bucket| put_bucket(out, bucket));
-    let histograms = series.histograms.iter().flat_map(|h| h.iter());
-    out.put_u16_le(series.histograms.as_ref().map_or(0, |h| h.iter().count()) as u16);
-    for (id, samples) in histograms {
+    out.put_u16_le(series.histograms.as_ref().map_or(0, |h| h.iter().len()) as u16);
+    for (id, bucket) in series.histograms.iter().flat_map(|h| h.iter()) {
         out.put_i64_le(id.window);
         out.put_i64_le(id.cut);
-        out.put_u32_le(samples.len() as u32);
-        for sample in samples {
+        put_closed(out, &bucket.closed);
+        out.put_u32_le(bucket.recent.len() as u32);
+        for sample in &bucket.recent {
             out.put_i64_le(sample.t);
             encode_histogram(out, sample);
         }
+    }
+}
+
+fn put_closed(out: &mut Vec<u8>, closed: &[ClosedChunk]) {
+    out.put_u32_le(closed.len() as u32);
+    for chunk in closed {
+        out.put_u32_le(chunk.file);
+        out.put_u32_le(chunk.offset);
+        out.put_u32_le(chunk.min);
+        out.put_u32_le(chunk.max);
+        out.put_u16_le(chunk.len);
+        out.put_u16_le(chunk.count);
     }
 }
 
@@ -70,15 +83,7 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
         out.put_slice(&bucket.open.to_bytes());
         out.put_slice(&bucket.bytes);
     }
-    out.put_u32_le(bucket.closed.len() as u32);
-    for chunk in &bucket.closed {
-        out.put_u32_le(chunk.file);
-        out.put_u32_le(chunk.offset);
-        out.put_u32_le(chunk.min);
-        out.put_u32_le(chunk.max);
-        out.put_u16_le(chunk.len);
-        out.put_u16_le(chunk.count);
-    }
+    put_closed(out, &bucket.closed);
     let late = bucket.late.as_deref().map_or(&[][..], Vec::as_slice);
     out.put_u32_le(late.len() as u32);
     for (t, v) in late {
@@ -176,13 +181,7 @@ impl<'a> Reader<'a> {
             bucket.bytes = self.take(len)?.to_vec();
             bucket.open = XorAppender::from_bytes(state, &bucket.bytes).map_err(|_| Malformed)?;
         }
-        let closed = self.count(20)?;
-        bucket.closed.reserve_exact(closed);
-        for _ in 0..closed {
-            let (file, offset, min, max) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
-            let (len, count) = (self.u16()?, self.u16()?);
-            bucket.closed.push(ClosedChunk { file, offset, min, max, len, count });
-        }
+        bucket.closed = self.closed()?;
         let late = self.count(16)?;
         if late > 0 {
             let one = |_| Ok((self.i64()?, f64::from_bits(self.u64()?)));
@@ -191,16 +190,28 @@ impl<'a> Reader<'a> {
         Ok(bucket)
     }
 
-    pub fn histogram_bucket(&mut self) -> Read<(BucketId, Vec<trireme_model::HistogramSample>)> {
+    fn closed(&mut self) -> Read<Vec<ClosedChunk>> {
+        let n = self.count(20)?;
+        let mut closed = Vec::with_capacity(n);
+        for _ in 0..n {
+            let (file, offset, min, max) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
+            let (len, count) = (self.u16()?, self.u16()?);
+            closed.push(ClosedChunk { file, offset, min, max, len, count });
+        }
+        Ok(closed)
+    }
+
+    pub fn histogram_bucket(&mut self) -> Read<(BucketId, HistogramBucket)> {
         let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let closed = self.closed()?;
         let n = self.count(8)?;
-        let mut samples = Vec::with_capacity(n);
+        let mut recent = Vec::with_capacity(n);
         for _ in 0..n {
             let t = self.i64()?;
             let (sample, used) = decode_histogram(self.0, t).map_err(|_| Malformed)?;
             self.take(used)?;
-            samples.push(sample);
+            recent.push(sample);
         }
-        Ok((id, samples))
+        Ok((id, HistogramBucket { recent, closed }))
     }
 }

@@ -195,11 +195,12 @@ impl Loader<'_> {
         }
         let mut histograms = HistogramBuckets::default();
         for _ in 0..r.u16()? {
-            let (id, samples) = r.histogram_bucket()?;
+            let (id, bucket) = r.histogram_bucket()?;
             if id.cut > cut {
-                for sample in samples {
-                    histograms.insert(id, sample);
+                for chunk in &bucket.closed {
+                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
+                *histograms.bucket(id) = bucket;
             }
         }
         if histograms.ids().next().is_some() {

@@ -6,6 +6,7 @@ use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
 use crate::bucket::merge;
+use crate::histograms::merge_histograms;
 use crate::{HeadError, Shard};
 
 /// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
@@ -42,6 +43,7 @@ impl CutSource {
     fn read(&self, at: usize, slot: u32, series: &mut SeriesInput) -> Result<(), HeadError> {
         let shard = &self.parts[at].shard;
         let mut parts = Vec::new();
+        let mut runs = Vec::new();
         {
             let state = shard.state.read();
             let Some(found) = state.series.get(slot) else { return Ok(()) };
@@ -50,9 +52,10 @@ impl CutSource {
             }
             if let Some(histograms) = &found.histograms {
                 let wanted = |id: crate::bucket::BucketId| id.window == self.window && id.cut <= self.cut;
-                histograms.read(wanted, i64::MIN, i64::MAX, &mut series.histograms);
+                runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX)?;
             }
         }
+        merge_histograms(runs, i64::MIN, i64::MAX, &mut series.histograms)?;
         merge(parts, i64::MIN, i64::MAX, &mut series.times, &mut series.values)
     }
 }
