@@ -27,7 +27,7 @@ mod write;
 pub use block::{Block, BlockSeries};
 pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
 pub use error::BlockError;
-pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry};
+pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry, header_ranges};
 pub use inspect::{BlockAnalysis, BlockListing, DumpValue, EncodingStats, analyze, dump, list_blocks};
 pub use meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats, META_FILE, TriremeMeta};
 pub use range::{MmapFile, RangeRead, past_end};

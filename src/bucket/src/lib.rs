@@ -13,6 +13,7 @@ mod config;
 mod delete;
 mod error;
 mod file;
+mod header;
 mod layout;
 mod list;
 mod publish;

@@ -1,5 +1,6 @@
 //! Blocks of the bucket, queried in place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +13,30 @@ use trireme_block::{
 use ulid::Ulid;
 
 use crate::error::at;
-use crate::{BucketError, BucketFile, PageCache, layout};
+use crate::{BucketError, BucketFile, PageCache, header, layout};
 
 /// Bounds of a [`BucketReader`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReaderOptions {
     /// Memory for pieces of objects (bytes).
     pub cache_bytes_max: usize,
-    /// Blocks held open; each holds its symbols and postings table in memory.
+    /// Blocks held open; each holds its symbols and postings table in memory or mapped.
     pub open_blocks_max: usize,
     /// The longest wait for one request.
     pub timeout: Duration,
+    /// Directory for copies of symbols and postings tables, which are then mapped instead of held in memory and
+    /// outlive a restart; made if missing.
+    pub header_dir: Option<PathBuf>,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { cache_bytes_max: 256 << 20, open_blocks_max: 64, timeout: Duration::from_secs(60) }
+        Self {
+            cache_bytes_max: 256 << 20,
+            open_blocks_max: 64,
+            timeout: Duration::from_secs(60),
+            header_dir: None,
+        }
     }
 }
 
@@ -55,11 +64,14 @@ impl BucketReader {
         if let Some(block) = self.reuse(meta.ulid) {
             return Ok(block);
         }
-        let index = self.file(meta, INDEX_FILE.to_owned())?;
+        let mut index: Arc<dyn RangeRead> = Arc::new(self.file(meta, INDEX_FILE.to_owned())?);
+        if let Some(dir) = &self.options.header_dir {
+            index = header::with_header(dir, meta.ulid, index)?;
+        }
         let index = IndexReader::open(index)?;
         let mut segments: Vec<Arc<dyn RangeRead>> = Vec::new();
         for rel_path in self.segments(meta)? {
-            segments.push(self.file(meta, rel_path)?);
+            segments.push(Arc::new(self.file(meta, rel_path)?));
         }
         let chunks = ChunkReader::open(segments)?;
         // Tombstones are not uploaded; deletions are rewritten into new blocks.
@@ -69,6 +81,15 @@ impl BucketReader {
         let over = open.len().saturating_sub(self.options.open_blocks_max);
         open.drain(..over);
         Ok(block)
+    }
+
+    /// Forgets blocks for which `keep` is false: closes them and removes their copies on disk.
+    pub fn retain(&self, keep: &dyn Fn(Ulid) -> bool) -> Result<(), BucketError> {
+        self.open.lock().retain(|(ulid, _)| keep(*ulid));
+        match &self.options.header_dir {
+            Some(dir) => header::retain(dir, keep),
+            None => Ok(()),
+        }
     }
 
     /// Counters of the page cache.
@@ -86,7 +107,7 @@ impl BucketReader {
     }
 
     /// A file of the block; its size is in the meta, or else the store is asked.
-    fn file(&self, meta: &BlockMeta, rel_path: String) -> Result<Arc<dyn RangeRead>, BucketError> {
+    fn file(&self, meta: &BlockMeta, rel_path: String) -> Result<BucketFile, BucketError> {
         let path = layout::object(meta.ulid, &rel_path);
         let files = meta.thanos.iter().flat_map(|t| &t.files);
         let listed = files.filter(|f| f.rel_path == rel_path).find_map(|f| f.size_bytes);
@@ -95,8 +116,7 @@ impl BucketReader {
             None => self.runtime.block_on(self.store.head(&path)).map_err(at(&path))?.size,
         };
         let (store, cache) = (self.store.clone(), self.cache.clone());
-        let file = BucketFile::new(store, path, len, cache, self.runtime.clone(), self.options.timeout);
-        Ok(Arc::new(file))
+        Ok(BucketFile::new(store, path, len, cache, self.runtime.clone(), self.options.timeout))
     }
 
     /// Paths of the chunk files, in order.

@@ -116,7 +116,7 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
         assert_eq!(thanos.files.last().unwrap().rel_path, "meta.json");
 
         let options = ReaderOptions { cache_bytes_max: 300_000, ..ReaderOptions::default() };
-        let reader = BucketReader::new(store, runtime.handle().clone(), options);
+        let reader = BucketReader::new(store.clone(), runtime.handle().clone(), options);
         let remote = reader.block(&theirs).unwrap();
         let at_home = Block::open(&path).unwrap();
         assert!(at_home.chunks().segment_count() > 2);
@@ -133,7 +133,43 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
         assert_eq!(remote.verify(), [], "{name}");
         assert!(reader.cache().stats().bytes <= 300_000);
         assert!(Arc::ptr_eq(&remote, &reader.block(&theirs).unwrap()));
+        check_header_copies(name, store, runtime, &dir.join("headers"), &theirs, &at_home);
     });
+}
+
+/// Opens the block through a copy of its header, which is made, used, mended and removed.
+fn check_header_copies(
+    name: &str,
+    store: Arc<dyn ObjectStore>,
+    runtime: &Runtime,
+    headers: &Path,
+    meta: &BlockMeta,
+    at_home: &Block,
+) {
+    let reader = || {
+        let options = ReaderOptions { header_dir: Some(headers.to_owned()), ..ReaderOptions::default() };
+        BucketReader::new(store.clone(), runtime.handle().clone(), options)
+    };
+    let want = at_home.select(&[], 0, END).unwrap();
+    let check = |reader: &BucketReader| {
+        let block = reader.block(meta).unwrap();
+        assert_eq!(block.select(&[], 0, END).unwrap(), want, "{name}");
+        assert_eq!(block.verify(), [], "{name}");
+    };
+    check(&reader());
+    let copy = headers.join(meta.ulid.to_string());
+    let good = std::fs::read(&copy).unwrap();
+    check(&reader());
+    for damage in [good[..good.len() - 1].to_vec(), good.iter().map(|b| b ^ 1).collect(), Vec::new()] {
+        std::fs::remove_file(&copy).unwrap();
+        std::fs::write(&copy, damage).unwrap();
+        check(&reader());
+        assert_eq!(std::fs::read(&copy).unwrap(), good, "{name}: a bad copy is made again");
+    }
+    reader().retain(&|ulid| ulid == meta.ulid).unwrap();
+    assert!(copy.exists());
+    reader().retain(&|_| false).unwrap();
+    assert!(!copy.exists());
 }
 
 #[test]

@@ -138,6 +138,23 @@ impl IndexReader {
     }
 }
 
+/// The parts of an index that [`IndexReader::open`] reads: from 0 to the end of the symbols, and from the begin of the
+/// postings table to the end of the file. A store that keeps copies of them opens the index without the rest.
+pub fn header_ranges(file: &dyn RangeRead) -> Result<[std::ops::Range<u64>; 2], BlockError> {
+    let len = file.len();
+    if len < HEADER_BYTES + Toc::BYTES as u64 {
+        return Err(BlockError::corrupt(INDEX_FILE, format!("is only {len} bytes long")));
+    }
+    let toc = read(file, len - Toc::BYTES as u64, Toc::BYTES)?;
+    let toc = Toc::parse(&toc, len).map_err(|e| e.at(format!("{INDEX_FILE}: TOC")))?;
+    let symbols = Cursor::new(&read(file, toc.symbols, 4)?).u32().map_err(|e| e.at(INDEX_FILE))?;
+    let symbols_end = toc.symbols + 8 + u64::from(symbols);
+    if symbols_end > toc.postings_table {
+        return Err(BlockError::corrupt(INDEX_FILE, "symbols reach into the postings table"));
+    }
+    Ok([0..symbols_end, toc.postings_table..len])
+}
+
 fn read(file: &dyn RangeRead, offset: u64, len: usize) -> Result<Bytes, BlockError> {
     file.read_at(offset, len).map_err(io_at(INDEX_FILE))
 }
