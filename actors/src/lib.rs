@@ -3,31 +3,48 @@
 //! No logic lives here that a plain unit test of a library crate could not reach. The files follow the way of a
 //! sample; `policy.rs` is the table of how each kind runs, `supervisor.rs` restarts what dies.
 
+mod block_writer;
 mod canary;
 mod commits;
+mod cutting;
 mod delivery;
 mod front;
 mod gate;
+mod ingest;
 mod lane;
 mod ledger;
+mod limits;
 mod membership;
 mod policy;
 mod ports;
 mod query_shard;
 mod replicator;
+mod shelf;
 mod store;
 mod supervisor;
+mod uploader;
+mod write_path;
 
+pub use block_writer::{
+    BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts, Checkpoint,
+    GetWindows, close_window, last_closable,
+};
 pub use canary::Canary;
 pub use commits::{CommitReceiver, Commits, Committed};
+pub use cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
 pub use front::{Front, FrontPorts, GetHealth, MemberHealth, PeerHealth, Substitute};
 pub use gate::{Gate, GateState};
+pub use ingest::{CloseWindow, CollectSeries, Ingest, IngestParts, IngestPorts, NotePositions, WriterMark};
 pub use lane::{Lane, LaneReady};
 pub use ledger::ApplyLedger;
+pub use limits::LimitsTable;
 pub use membership::{GetRing, Membership};
 pub use policy::{ActorKind, POLICIES, Placement, Policy, policy};
 pub use ports::MailboxMetrics;
 pub use query_shard::{Evaluate, EvaluateError, QueryShard, evaluate};
 pub use replicator::{Replicator, ReplicatorParts};
+pub use shelf::{Shelf, ShelfBlock};
 pub use store::{Store, StoreMetrics, StoreParts};
-pub use supervisor::{Start, Started, Supervisor, SupervisorHandle, SupervisorParts};
+pub use supervisor::{Start, StartError, Started, Supervisor, SupervisorHandle, SupervisorParts};
+pub use uploader::{Uploader, UploaderMetrics, UploaderParts};
+pub use write_path::{IngestBatch, ShardAnswer, WritePath};

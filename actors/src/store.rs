@@ -15,6 +15,7 @@ use prometheus::{Histogram, IntCounter};
 use slog::{Logger, crit, error};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Incarnation, NodeName, StreamId};
+use trireme_head::Shard;
 use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, SyncReport};
 use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
 use trireme_telemetry::{Metrics, MetricsError};
@@ -59,6 +60,8 @@ pub struct StoreParts {
     pub hub: Arc<Hub>,
     /// Waiting writes.
     pub commits: Arc<Commits>,
+    /// The shards.
+    pub shards: Vec<Arc<Shard>>,
     /// A lane a shard.
     pub lanes: Vec<Arc<Lane>>,
     /// The write gate, closed when the log fails.
@@ -129,6 +132,11 @@ impl Store {
         self.ledger.lock().position(stream)
     }
 
+    /// How far every stream is applied in all shards.
+    pub fn applied_positions(&self) -> Vec<(StreamId, u64)> {
+        self.ledger.lock().positions()
+    }
+
     /// How often the log refused own drafts. After a change a shard must define its series anew, because the
     /// definitions may have been among what was refused.
     pub fn refusals(&self) -> u64 {
@@ -148,6 +156,7 @@ impl LogObserver for Store {
             Some(place) => {
                 // The shard applied it before it was logged.
                 self.ledger.lock().recovered(stream, seq);
+                self.parts.shards.iter().for_each(|shard| shard.own_written(record));
                 if place.last {
                     self.parts.commits.written(place.tag, seq);
                 }

@@ -25,7 +25,18 @@ pub struct Started {
     pub crash: Box<dyn Fn() + Send>,
 }
 
-type StartFuture = Pin<Box<dyn Future<Output = Result<Started, String>>>>;
+/// Why an actor did not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// Trying again may help.
+    #[error("{0}")]
+    Retry(String),
+    /// Only a new start of the process helps.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+type StartFuture = Pin<Box<dyn Future<Output = Result<Started, StartError>>>>;
 /// Builds and starts an actor, and points its ports at it.
 pub type Start = Box<dyn Fn(Canary) -> StartFuture>;
 
@@ -103,7 +114,7 @@ impl Supervisor {
     }
 
     /// Starts an actor and keeps it running. `name` is unique, for example `ingest-2`.
-    pub async fn add(&mut self, kind: ActorKind, name: &str, start: Start) -> Result<(), String> {
+    pub async fn add(&mut self, kind: ActorKind, name: &str, start: Start) -> Result<(), StartError> {
         let seed = self.slots.len() as u64;
         let mut slot = Slot {
             name: name.to_owned(),
@@ -120,7 +131,7 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn start(&self, slot: &mut Slot) -> Result<(), String> {
+    async fn start(&self, slot: &mut Slot) -> Result<(), StartError> {
         let (canary, dead) = Canary::new(Arc::clone(&self.morgue));
         slot.dead = dead;
         let started = (slot.start)(canary).await?;
@@ -182,7 +193,7 @@ impl Supervisor {
                     return Ok(());
                 }
                 Err(err) => {
-                    error!(self.parts.log, "actor did not start"; "actor" => &slot.name, "err" => err)
+                    error!(self.parts.log, "actor did not start"; "actor" => &slot.name, "err" => %err)
                 }
             }
         }

@@ -37,7 +37,9 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// The identity file is damaged.
-    #[error("{path} is damaged: {reason}; restore it, or move the data directory away to start as a new replica")]
+    #[error(
+        "{path} is damaged: {reason}; restore it, or move the data directory away to start as a new replica"
+    )]
     Identity {
         /// The file.
         path: PathBuf,
@@ -45,7 +47,9 @@ pub enum DataDirError {
         reason: String,
     },
     /// The directory was made for another number of shards.
-    #[error("data directory was made with storage.shards={made}, the settings say {set}; shards are fixed when the directory is made")]
+    #[error(
+        "data directory was made with storage.shards={made}, the settings say {set}; shards are fixed when the directory is made"
+    )]
     Shards {
         /// In the identity file.
         made: u16,
@@ -77,7 +81,11 @@ impl DataDir {
     pub fn open(root: &Path, shards: u16) -> Result<Self, DataDirError> {
         for part in ["", "log", "head", "blocks"] {
             let path = root.join(part);
-            fs::create_dir_all(&path).map_err(|source| DataDirError::Io { action: "create", path, source })?;
+            fs::create_dir_all(&path).map_err(|source| DataDirError::Io {
+                action: "create",
+                path,
+                source,
+            })?;
         }
         let lock = lock(root)?;
         let path = root.join("identity.toml");
@@ -156,7 +164,9 @@ fn random() -> u64 {
 
 fn toml_text(identity: &Identity) -> String {
     let text = toml::to_string(identity).expect("BUG: identity is plain data");
-    format!("# Identity of this data directory. Never copy it to another node: two nodes must not share an incarnation.\n{text}")
+    format!(
+        "# Identity of this data directory. Never copy it to another node: two nodes must not share an incarnation.\n{text}"
+    )
 }
 
 fn write_atomically(path: &Path, text: &str) -> io::Result<()> {

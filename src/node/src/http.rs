@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::Compress;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpServer};
 use anyhow::Context;
 use trireme_api::ApiState;
@@ -18,7 +18,11 @@ pub(crate) fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
 }
 
 /// Starts serving. The server stops only when the node's stop list says so: signals are the node's.
-pub(crate) fn serve(listener: TcpListener, settings: &Settings, state: ApiState) -> anyhow::Result<(Server, ServerHandle)> {
+pub(crate) fn serve(
+    listener: TcpListener,
+    settings: &Settings,
+    state: ApiState,
+) -> anyhow::Result<(Server, ServerHandle)> {
     let http = &settings.http;
     let workers = match http.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -26,7 +30,11 @@ pub(crate) fn serve(listener: TcpListener, settings: &Settings, state: ApiState)
     };
     let server = HttpServer::new(move || {
         let state = state.clone();
-        App::new().wrap(Compress::default()).configure(move |cfg| trireme_api::configure(cfg, state))
+        App::new()
+            .wrap(from_fn(trireme_api::layers::measure))
+            .wrap(from_fn(trireme_api::layers::cors))
+            .wrap(Compress::default())
+            .configure(move |cfg| trireme_api::configure(cfg, state))
     })
     .workers(workers)
     .max_connections(http.connections_max)

@@ -1,5 +1,20 @@
 //! Builds every part of a node in order and owns the list by which it stops.
 
+mod admin;
+mod api_settings;
+mod bucket;
+mod catalog;
+mod cluster;
 mod datadir;
+mod disk;
+mod http;
+mod membership;
+mod node;
+mod panics;
+mod recovery;
+mod self_monitoring;
+mod sink;
+mod stop;
 
 pub use datadir::{DataDir, DataDirError};
+pub use node::run;

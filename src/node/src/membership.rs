@@ -9,7 +9,8 @@ use trireme_settings::Settings;
 pub(crate) fn ring_from(settings: &Settings) -> anyhow::Result<Ring> {
     let cluster = &settings.cluster;
     let me = &settings.node.name;
-    let mut members: Vec<Member> = cluster.peers.iter().map(|p| Member::active(&p.name, &p.address)).collect();
+    let mut members: Vec<Member> =
+        cluster.peers.iter().map(|p| Member::active(&p.name, &p.address)).collect();
     if members.is_empty() {
         members.push(Member::active(me, &cluster.listen));
     }

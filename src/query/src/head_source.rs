@@ -84,7 +84,7 @@ impl SeriesRead for HeadSeriesRead {
         self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v).map_err(select_error)?;
         if self.0.has_histograms() {
             let mut histograms: Vec<HistogramSample> = Vec::new();
-            self.0.read_histograms(start_ms, end_ms, &mut histograms);
+            self.0.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
             for sample in histograms {
                 out.push_histogram(sample.t, sample.st, sample.h.to_float());
             }

@@ -38,6 +38,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    trireme_bucket::install_crypto_provider();
     let done = match Cli::parse().command {
         Command::Run(args) => commands::run::run(&args),
         Command::Dev(args) => commands::dev::run(&args),

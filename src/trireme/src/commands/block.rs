@@ -49,13 +49,13 @@ fn block_dirs(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> 
 }
 
 /// A point in time for a person (UTC), or the milliseconds if they are out of any calendar.
-fn time_text(ms: i64) -> String {
+pub fn time_text(ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(ms);
     time.map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// Bytes with a unit.
-fn size_text(bytes: u64) -> String {
+pub fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -67,7 +67,7 @@ fn size_text(bytes: u64) -> String {
 }
 
 /// Rows side by side, the first `left` columns flush left.
-fn columns(rows: &[Vec<String>], left: usize) -> String {
+pub fn columns(rows: &[Vec<String>], left: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

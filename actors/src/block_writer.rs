@@ -1,0 +1,384 @@
+//! `BlockWriter`: closes windows, cuts them into blocks, writes checkpoints, keeps retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
+use prometheus::{Histogram, IntCounter, IntGauge};
+use serde_json::{Value, json};
+use slog::{Logger, debug, error, info, warn};
+use trireme_base::Clock;
+use trireme_base::pool::CpuPool;
+use trireme_head::HeadError;
+use trireme_mailbox::{Call, Port};
+use trireme_model::Tenant;
+use trireme_telemetry::{Metrics, MetricsError};
+
+use crate::canary::Canary;
+use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut};
+use crate::delivery::{Delivery, behind, crasher, crashes};
+use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
+use crate::policy::{ActorKind, policy};
+use crate::supervisor::{Start, Started};
+
+/// Asks what is known about windows.
+pub struct GetWindows {
+    /// One tenant, or all.
+    pub tenant: Option<Tenant>,
+}
+
+impl Call for GetWindows {
+    type Reply = Result<serde_json::Value, String>;
+}
+
+/// Asks for a checkpoint now.
+pub struct Checkpoint;
+
+impl Call for Checkpoint {
+    type Reply = Result<serde_json::Value, String>;
+}
+
+/// The ports of the block writer.
+#[derive(Clone)]
+pub struct BlockWriterPorts {
+    /// Questions of the admin API.
+    pub windows: Port<GetWindows>,
+    /// Operators.
+    pub checkpoint: Port<Checkpoint>,
+}
+
+/// Times and bounds.
+#[derive(Debug, Clone)]
+pub struct BlockWriterOptions {
+    /// Length of a window.
+    pub window_ms: i64,
+    /// How long after its end a window stays open.
+    pub grace_ms: i64,
+    /// Time between looks.
+    pub tick: Duration,
+    /// Time between checkpoints.
+    pub checkpoint_every: Duration,
+    /// How long local blocks are kept.
+    pub retention_ms: i64,
+    /// Size over which the oldest local blocks go; 0 means no bound.
+    pub retention_bytes: u64,
+    /// Blocks stay until they are shipped.
+    pub only_shipped: bool,
+}
+
+/// Metrics of windows and blocks.
+#[derive(Clone)]
+pub struct BlockWriterMetrics {
+    cuts: IntCounter,
+    blocks: IntCounter,
+    failures: IntCounter,
+    cut_seconds: Histogram,
+    checkpoint_seconds: Histogram,
+    series: IntGauge,
+    local_blocks: IntGauge,
+    blocked: IntGauge,
+}
+
+impl BlockWriterMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            cuts: metrics.counter("trireme_block_cuts_total", "Cuts made.")?,
+            blocks: metrics.counter("trireme_block_written_total", "Local blocks written.")?,
+            failures: metrics.counter("trireme_block_failures_total", "Cuts and checkpoints that failed.")?,
+            cut_seconds: metrics.seconds("trireme_block_cut_seconds", "Time of one cut.")?,
+            checkpoint_seconds: metrics
+                .seconds("trireme_head_checkpoint_seconds", "Time of one checkpoint.")?,
+            series: metrics.gauge("trireme_head_series", "Series in the head.")?,
+            local_blocks: metrics.gauge("trireme_block_local", "Local blocks.")?,
+            blocked: metrics.gauge("trireme_block_cut_blocked", "1 while a cut waits for a replica.")?,
+        })
+    }
+}
+
+/// What the block writer works with; all of it outlives the actor.
+#[derive(Clone)]
+pub struct BlockWriterParts {
+    /// The work itself.
+    pub cutting: Cutting,
+    /// Ports of the shards.
+    pub shards: Vec<IngestPorts>,
+    /// Runs the work.
+    pub pool: Arc<CpuPool>,
+    /// Times and bounds.
+    pub options: BlockWriterOptions,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: BlockWriterMetrics,
+    /// Logger.
+    pub log: Logger,
+}
+
+/// What one look leaves for the next.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    closed: Option<i64>,
+    checkpoint_at: Duration,
+    /// The blocker that was logged, so that it is logged once.
+    told: String,
+}
+
+/// The actor.
+pub struct BlockWriter {
+    parts: BlockWriterParts,
+    progress: Progress,
+    busy: bool,
+    _canary: Canary,
+}
+
+impl BlockWriter {
+    /// How the supervisor starts it.
+    pub fn starter(parts: BlockWriterParts, ports: BlockWriterPorts) -> Start {
+        Box::new(move |canary| {
+            let progress = Progress { checkpoint_at: parts.clock.monotonic(), ..Progress::default() };
+            let addr = Self { parts: parts.clone(), progress, busy: false, _canary: canary }.start();
+            ports.windows.target(behind(addr.clone()));
+            ports.checkpoint.target(behind(addr.clone()));
+            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+        })
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        self.busy = true;
+        let look = look(self.parts.clone(), std::mem::take(&mut self.progress));
+        ctx.spawn(look.into_actor(self).map(|progress, actor, _| {
+            actor.progress = progress;
+            actor.busy = false;
+        }));
+    }
+}
+
+/// The last window that is over, grace included, at `now_ms`.
+pub fn last_closable(now_ms: i64, window_ms: i64, grace_ms: i64) -> i64 {
+    (now_ms - grace_ms).div_euclid(window_ms) - 1
+}
+
+/// Has every shard close `window` for the own stream.
+pub async fn close_window(shards: &[IngestPorts], window: i64) -> Result<(), String> {
+    let deadline = policy(ActorKind::Ingest).deadline;
+    for shard in shards {
+        shard.close.call(CloseWindow { window }, deadline).await.map_err(|e| e.to_string())??;
+    }
+    Ok(())
+}
+
+/// One look: close, cut, checkpoint, retain.
+async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
+    let options = &parts.options;
+    let now_ms = parts.clock.now_ms();
+    let due = last_closable(now_ms, options.window_ms, options.grace_ms);
+    if progress.closed.is_none_or(|k| k < due) {
+        match close_window(&parts.shards, due).await {
+            Ok(()) => {
+                debug!(parts.log, "window closed"; "window" => due);
+                progress.closed = Some(due);
+            }
+            Err(err) => {
+                warn!(parts.log, "window was not closed, it will be tried again"; "window" => due, "err" => err)
+            }
+        }
+    }
+    if let Some(closed) = progress.closed {
+        while cut_next(&parts, closed, &mut progress.told).await {}
+    }
+    let now = parts.clock.monotonic();
+    if now.saturating_sub(progress.checkpoint_at) >= options.checkpoint_every {
+        progress.checkpoint_at = now;
+        if let Err(err) = checkpoint(&parts).await {
+            parts.metrics.failures.inc();
+            error!(parts.log, "checkpoint failed, the log is kept"; "err" => err);
+        }
+    }
+    retain(&parts, now_ms).await;
+    progress
+}
+
+/// Makes one cut if one may be made; true if it did.
+async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> bool {
+    let cutting = parts.cutting.clone();
+    let next = parts.pool.call(move || cutting.next_cut(closed)).await;
+    let k = match next {
+        Ok(NextCut::Ready(k)) => k,
+        Ok(NextCut::Nothing) | Err(_) => {
+            parts.metrics.blocked.set(0);
+            told.clear();
+            return false;
+        }
+        Ok(NextCut::Blocked(k, blocker)) => {
+            parts.metrics.blocked.set(1);
+            let text = format!("{k} {blocker}");
+            if *told != text {
+                info!(parts.log, "cut waits"; "window" => k, "reason" => %blocker);
+                *told = text;
+            }
+            return false;
+        }
+    };
+    let began = parts.clock.monotonic();
+    let cutting = parts.cutting.clone();
+    let cut = parts.pool.call(move || cutting.cut(k)).await;
+    let elapsed = parts.clock.monotonic().saturating_sub(began);
+    match cut {
+        Ok(Ok(written)) => {
+            parts.metrics.cuts.inc();
+            parts.metrics.blocks.inc_by(written.len() as u64);
+            parts.metrics.cut_seconds.observe(elapsed.as_secs_f64());
+            for block in &written {
+                info!(parts.log, "block written"; "tenant" => %block.tenant, "block_id" => %block.ulid,
+                    "window" => k, "start_ms" => block.start_ms, "series" => block.series, "samples" => block.samples,
+                    "elapsed_ms" => elapsed.as_millis() as u64);
+            }
+            for shard in &parts.shards {
+                let collected = shard.collect.call(CollectSeries, policy(ActorKind::Ingest).deadline).await;
+                if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
+                    warn!(parts.log, "idle series were not collected"; "err" => err);
+                }
+            }
+            true
+        }
+        Ok(Err(err)) => {
+            parts.metrics.failures.inc();
+            error!(parts.log, "cut failed, it will be tried again"; "window" => k, "err" => %err);
+            false
+        }
+        Err(err) => {
+            parts.metrics.failures.inc();
+            error!(parts.log, "cut failed, it will be tried again"; "window" => k, "err" => %err);
+            false
+        }
+    }
+}
+
+async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> {
+    let began = parts.clock.monotonic();
+    let positions = parts.cutting.store.applied_positions();
+    for shard in &parts.shards {
+        let noted = NotePositions { positions: positions.clone() };
+        shard.note.call(noted, policy(ActorKind::Ingest).deadline).await.map_err(|e| e.to_string())?;
+    }
+    let cutting = parts.cutting.clone();
+    let done = parts.pool.call(move || cutting.checkpoint()).await.map_err(|e| e.to_string())?;
+    let done = done.map_err(|err: CuttingError| err.to_string())?;
+    let elapsed = parts.clock.monotonic().saturating_sub(began);
+    parts.metrics.checkpoint_seconds.observe(elapsed.as_secs_f64());
+    parts.metrics.series.set(done.series as i64);
+    debug!(parts.log, "checkpoint written"; "series" => done.series, "bytes" => done.bytes,
+        "trimmed_bytes" => done.trimmed_bytes, "elapsed_ms" => elapsed.as_millis() as u64);
+    Ok(done)
+}
+
+async fn retain(parts: &BlockWriterParts, now_ms: i64) {
+    let shelf = Arc::clone(&parts.cutting.shelf);
+    let options = parts.options.clone();
+    let retained = parts.pool.call(move || {
+        shelf.retain(now_ms - options.retention_ms, options.retention_bytes, options.only_shipped);
+        shelf.blocks().len()
+    });
+    if let Ok(blocks) = retained.await {
+        parts.metrics.local_blocks.set(blocks as i64);
+    }
+}
+
+/// Windows of the head and local blocks, oldest first.
+fn windows(
+    parts: &BlockWriterParts,
+    tenant: Option<&Tenant>,
+    closed: Option<i64>,
+) -> Result<Value, HeadError> {
+    let mut rows: Vec<(i64, Value)> = Vec::new();
+    let mut digests = std::collections::BTreeMap::new();
+    for shard in &parts.cutting.shards {
+        for known in shard.tenants().into_iter().filter(|t| tenant.is_none_or(|wanted| wanted == t)) {
+            for (window, digest) in shard.window_digests(&known)? {
+                let sum: &mut trireme_head::WindowDigest =
+                    digests.entry((window, known.clone())).or_default();
+                sum.merge(&digest);
+            }
+        }
+    }
+    let window_ms = parts.options.window_ms;
+    for ((window, tenant), digest) in digests {
+        let state = if closed.is_some_and(|k| window <= k) { "closed" } else { "open" };
+        let start = window * window_ms;
+        let row = json!({ "tenant": tenant.as_str(), "window": window, "start_ms": start, "end_ms": start + window_ms,
+            "state": state, "series": digest.series, "samples": digest.samples,
+            "digest": format!("{:016x}", digest.digest), "ulid": null });
+        rows.push((start, row));
+    }
+    for block in parts.cutting.shelf.blocks() {
+        if tenant.is_some_and(|wanted| *wanted != block.tenant) {
+            continue;
+        }
+        let meta = block.meta();
+        let state = if block.is_shipped() { "shipped" } else { "cut" };
+        let row = json!({ "tenant": block.tenant.as_str(), "window": meta.min_time.div_euclid(window_ms),
+            "start_ms": meta.min_time, "end_ms": meta.max_time, "state": state, "series": meta.stats.num_series,
+            "samples": meta.stats.num_samples, "digest": null, "ulid": meta.ulid.to_string() });
+        rows.push((meta.min_time, row));
+    }
+    rows.sort_by_key(|(start, _)| *start);
+    Ok(json!({ "windows": rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>() }))
+}
+
+crashes!(BlockWriter);
+
+impl Actor for BlockWriter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.parts.options.tick, |actor, ctx| actor.tick(ctx));
+    }
+}
+
+impl Handler<Delivery<GetWindows>> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<GetWindows>, _: &mut Context<Self>) {
+        let (GetWindows { tenant }, work) = envelope.open();
+        let (parts, closed) = (self.parts.clone(), self.progress.closed);
+        let pool = Arc::clone(&parts.pool);
+        // A full pool drops the question, and the asker is told.
+        let _ =
+            pool.run(move || work.done(windows(&parts, tenant.as_ref(), closed).map_err(|e| e.to_string())));
+    }
+}
+
+impl Handler<Delivery<Checkpoint>> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<Checkpoint>, ctx: &mut Context<Self>) {
+        let (Checkpoint, work) = envelope.open();
+        let parts = self.parts.clone();
+        let answer = async move {
+            let done = checkpoint(&parts).await;
+            work.done(done.map(|done| {
+                json!({ "series": done.series, "bytes": done.bytes, "trimmed_bytes": done.trimmed_bytes })
+            }));
+        };
+        ctx.spawn(answer.into_actor(self));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_closable;
+
+    #[test]
+    fn a_window_is_over_when_its_grace_is() {
+        let (window, grace) = (100, 15);
+        assert_eq!(last_closable(114, window, grace), -1);
+        assert_eq!(last_closable(115, window, grace), 0);
+        assert_eq!(last_closable(214, window, grace), 0);
+        assert_eq!(last_closable(215, window, grace), 1);
+    }
+}

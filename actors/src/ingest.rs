@@ -1,0 +1,299 @@
+//! `Ingest`: one shard of series.
+//!
+//! It owns the right to write to its shard of the head. What clients send is applied and logged in the same order; what
+//! peers' streams bring comes through the shard's lane, already in the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler};
+use actix_rt::ArbiterHandle;
+use slog::{Logger, error, warn};
+use trireme_base::{Clock, StreamId};
+use trireme_head::{IngestOutput, Shard};
+use trireme_log::AppendError;
+use trireme_mailbox::{Call, Port};
+use trireme_model::{RetryLater, WriteOutcome};
+use trireme_wire::record::RecordDraft;
+
+use crate::canary::Canary;
+use crate::commits::CommitReceiver;
+use crate::delivery::{Delivery, behind, crasher, crashes};
+use crate::lane::{Lane, LaneReady};
+use crate::limits::LimitsTable;
+use crate::store::Store;
+use crate::supervisor::{Start, StartError, Started};
+use crate::write_path::{IngestBatch, ShardAnswer};
+
+/// The origin closes a window: the shard logs its marker.
+pub struct CloseWindow {
+    /// Number of the window.
+    pub window: i64,
+}
+
+impl Call for CloseWindow {
+    type Reply = Result<(), String>;
+}
+
+/// Drops series that had no samples for long, and tells followers. Answers how many.
+pub struct CollectSeries;
+
+impl Call for CollectSeries {
+    type Reply = Result<usize, String>;
+}
+
+/// Tells how far streams are applied in all shards, so that a shard without records of its own knows it too.
+pub struct NotePositions {
+    /// Streams and their seqs.
+    pub positions: Vec<(StreamId, u64)>,
+}
+
+impl Call for NotePositions {
+    type Reply = ();
+}
+
+/// The ports of one shard.
+#[derive(Clone)]
+pub struct IngestPorts {
+    /// Clients' writes.
+    pub batch: Port<IngestBatch>,
+    /// Window markers.
+    pub close: Port<CloseWindow>,
+    /// Series collection.
+    pub collect: Port<CollectSeries>,
+    /// Applied positions.
+    pub note: Port<NotePositions>,
+}
+
+/// Says whether a writer died while it changed a shard. What it left behind is then not trusted.
+#[derive(Debug, Default)]
+pub struct WriterMark(AtomicBool);
+
+impl WriterMark {
+    /// Marks the shard as being changed until the guard is dropped in the ordinary way.
+    fn change<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.0.store(true, Ordering::Release);
+        let result = change();
+        // Not reached by a panic inside the change.
+        self.0.store(false, Ordering::Release);
+        result
+    }
+
+    fn is_suspect(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a shard's actor works with; all of it outlives the actor.
+#[derive(Clone)]
+pub struct IngestParts {
+    /// The shard.
+    pub shard: Arc<Shard>,
+    /// Whether an earlier writer died in the middle of a change.
+    pub mark: Arc<WriterMark>,
+    /// The thread.
+    pub arbiter: ArbiterHandle,
+    /// Log, commits, applied positions.
+    pub store: Arc<Store>,
+    /// Records of peers.
+    pub lane: Arc<Lane>,
+    /// Limits of tenants.
+    pub limits: Arc<LimitsTable>,
+    /// How long a write may wait for its quorum.
+    pub ack_timeout: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Logger with the shard's number.
+    pub log: Logger,
+}
+
+/// The actor.
+pub struct Ingest {
+    parts: IngestParts,
+    /// [`Store::refusals`] as of the last look.
+    refusals_seen: u64,
+    output: IngestOutput,
+    _canary: Canary,
+}
+
+/// Records applied before the mailbox gets a turn; about a millisecond of work.
+const LANE_TURN_RECORDS: usize = 16;
+/// How often a lane is looked at without being told.
+const LANE_EVERY: Duration = Duration::from_millis(50);
+
+impl Ingest {
+    /// How the supervisor starts it.
+    pub fn starter(parts: IngestParts, ports: IngestPorts) -> Start {
+        Box::new(move |canary| {
+            let (parts, ports) = (parts.clone(), ports.clone());
+            Box::pin(async move {
+                if parts.mark.is_suspect() {
+                    let reason =
+                        "its writer died in the middle of a change; the next start rebuilds it from disk";
+                    return Err(StartError::Fatal(reason.to_owned()));
+                }
+                let arbiter = parts.arbiter.clone();
+                let lane = Arc::clone(&parts.lane);
+                let refusals_seen = parts.store.refusals();
+                let addr = Self::start_in_arbiter(&arbiter, move |_| Self {
+                    parts,
+                    refusals_seen,
+                    output: IngestOutput::default(),
+                    _canary: canary,
+                });
+                ports.batch.target(behind(addr.clone()));
+                ports.close.target(behind(addr.clone()));
+                ports.collect.target(behind(addr.clone()));
+                ports.note.target(behind(addr.clone()));
+                lane.port().target(behind(addr.clone()));
+                Ok(Started { crash: crasher(addr) })
+            })
+        })
+    }
+
+    /// Hands drafts to the log in the order in which they were applied.
+    fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
+        let commits = &self.parts.store.parts().commits;
+        let (tag, committed) = commits.begin(self.parts.ack_timeout);
+        match self.parts.store.log().append_own(drafts, tag) {
+            Ok(()) => Ok(committed),
+            Err(error) => {
+                commits.refuse(tag, &error.to_string());
+                self.parts.store.drafts_dropped();
+                Err(error)
+            }
+        }
+    }
+
+    /// After drafts were lost, what they defined is defined again.
+    fn mend_references(&mut self) {
+        let refusals = self.parts.store.refusals();
+        if refusals == self.refusals_seen {
+            return;
+        }
+        self.refusals_seen = refusals;
+        let marker = self.parts.mark.change(|| self.parts.shard.reset_own());
+        if let Some(draft) = marker
+            && let Err(err) = self.append(vec![draft])
+        {
+            // Counted as a refusal again, so the next write tries once more.
+            warn!(self.parts.log, "window marker could not be logged again"; "err" => %err);
+        }
+    }
+
+    fn drain_lane(&mut self) {
+        for record in self.parts.lane.take(LANE_TURN_RECORDS) {
+            if let Err(err) = self.parts.mark.change(|| self.parts.shard.apply(&record)) {
+                error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
+            }
+            self.parts.store.applied(record.stream(), record.seq());
+        }
+        if !self.parts.lane.is_empty() {
+            // Behind what waits in the mailbox; if it is full, the timer goes on.
+            let _ = self.parts.lane.port().tell(LaneReady);
+        }
+    }
+
+    fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
+        self.mend_references();
+        let limits = self.parts.limits.of(&message.tenant);
+        let now_ms = self.parts.clock.now_ms();
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        let shard = &self.parts.shard;
+        self.parts.mark.change(|| {
+            shard.ingest(&message.tenant, &message.batch, &message.indexes, limits, now_ms, &mut output);
+            if message.with_metadata {
+                shard.ingest_metadata(&message.tenant, &message.batch.metadata, &mut output);
+            }
+        });
+        let mut outcome = std::mem::take(&mut output.outcome);
+        let redirects = std::mem::take(&mut output.redirects);
+        let drafts = std::mem::take(&mut output.drafts);
+        self.output = output;
+        let mut committed = None;
+        if !drafts.is_empty() {
+            match self.append(drafts) {
+                Ok(receiver) => committed = Some(receiver),
+                Err(error) => {
+                    let after = Duration::from_secs(1);
+                    let unavailable = Some(RetryLater { message: error.to_string(), after });
+                    outcome.merge(WriteOutcome { unavailable, ..WriteOutcome::default() });
+                }
+            }
+        }
+        ShardAnswer { outcome, redirects, committed }
+    }
+}
+
+crashes!(Ingest);
+
+impl Actor for Ingest {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // What arrived while no actor was there.
+        self.drain_lane();
+        ctx.run_interval(LANE_EVERY, |actor, _| {
+            if !actor.parts.lane.is_empty() {
+                actor.drain_lane();
+            }
+        });
+    }
+}
+
+impl Handler<Delivery<IngestBatch>> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<IngestBatch>, _: &mut Context<Self>) {
+        let (message, work) = envelope.open();
+        let answer = self.ingest(&message);
+        work.done(answer);
+    }
+}
+
+impl Handler<Delivery<LaneReady>> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<LaneReady>, _: &mut Context<Self>) {
+        let (LaneReady, work) = envelope.open();
+        self.drain_lane();
+        work.done(());
+    }
+}
+
+impl Handler<Delivery<CloseWindow>> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<CloseWindow>, _: &mut Context<Self>) {
+        let (CloseWindow { window }, work) = envelope.open();
+        self.mend_references();
+        let draft = self.parts.mark.change(|| self.parts.shard.close_window(window));
+        // A marker that is refused is logged again before anything else of this shard.
+        let done = self.append(vec![draft]).map(drop);
+        work.done(done.map_err(|err| err.to_string()));
+    }
+}
+
+impl Handler<Delivery<CollectSeries>> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<CollectSeries>, _: &mut Context<Self>) {
+        let (CollectSeries, work) = envelope.open();
+        self.mend_references();
+        let (collected, drafts) = self.parts.mark.change(|| self.parts.shard.collect_series());
+        let logged = if drafts.is_empty() { Ok(()) } else { self.append(drafts).map(drop) };
+        work.done(logged.map(|()| collected).map_err(|err| err.to_string()));
+    }
+}
+
+impl Handler<Delivery<NotePositions>> for Ingest {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<NotePositions>, _: &mut Context<Self>) {
+        let (NotePositions { positions }, work) = envelope.open();
+        self.parts.mark.change(|| self.parts.shard.note_positions(&positions));
+        work.done(());
+    }
+}

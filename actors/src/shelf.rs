@@ -1,0 +1,157 @@
+//! The local blocks of a node, shared by the block writer, the uploader and queries.
+//!
+//! ```text
+//! blocks/<tenant>/<ULID>/          a block
+//! blocks/<tenant>/<ULID>.shipped   its copy in the bucket was verified
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use slog::{Logger, error, info, warn};
+use trireme_block::{Block, BlockError, BlockMeta, scan_blocks};
+use trireme_model::Tenant;
+
+/// A local block.
+pub struct ShelfBlock {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Open for reading.
+    pub block: Arc<Block>,
+    shipped: AtomicBool,
+}
+
+impl ShelfBlock {
+    /// Its meta.
+    pub fn meta(&self) -> &BlockMeta {
+        self.block.meta()
+    }
+
+    /// True once the copy in the bucket was verified.
+    pub fn is_shipped(&self) -> bool {
+        self.shipped.load(Ordering::Acquire)
+    }
+
+    /// Notes on disk that the copy in the bucket was verified.
+    pub fn set_shipped(&self) -> std::io::Result<()> {
+        fs::write(self.shipped_file(), b"")?;
+        self.shipped.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn shipped_file(&self) -> PathBuf {
+        self.dir.with_extension("shipped")
+    }
+
+    /// Bytes of its files.
+    pub fn size_bytes(&self) -> u64 {
+        let files =
+            |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok());
+        let sum = |dir: &Path| files(dir).filter(|m| m.is_file()).map(|m| m.len()).sum::<u64>();
+        sum(&self.dir) + sum(&self.dir.join(trireme_block::CHUNKS_DIR))
+    }
+}
+
+/// All local blocks.
+pub struct Shelf {
+    root: PathBuf,
+    blocks: RwLock<Vec<Arc<ShelfBlock>>>,
+    log: Logger,
+}
+
+impl Shelf {
+    /// Opens every block under `root`; damaged ones are set aside and named in the log.
+    pub fn open(root: &Path, log: Logger) -> Result<Self, BlockError> {
+        let shelf = Self { root: root.to_owned(), blocks: RwLock::default(), log };
+        let io = |source| BlockError::Io { place: root.display().to_string(), source };
+        for entry in fs::read_dir(root).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let Some(tenant) = entry.file_name().to_str().and_then(|n| Tenant::new(n).ok()) else { continue };
+            if !entry.path().is_dir() {
+                continue;
+            }
+            let scan = scan_blocks(&entry.path())?;
+            for name in scan.removed {
+                info!(shelf.log, "removed what a crash left of a block"; "tenant" => %tenant, "name" => name);
+            }
+            for bad in scan.quarantined {
+                error!(shelf.log, "damaged block was set aside"; "tenant" => %tenant,
+                    "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
+            }
+            let mut blocks = shelf.blocks.write();
+            blocks.extend(scan.blocks.into_iter().map(|block| Arc::new(shelf.entry(&tenant, block))));
+        }
+        Ok(shelf)
+    }
+
+    fn entry(&self, tenant: &Tenant, block: Block) -> ShelfBlock {
+        let dir = self.tenant_dir(tenant).join(block.meta().ulid.to_string());
+        let entry = ShelfBlock {
+            tenant: tenant.clone(),
+            dir,
+            block: Arc::new(block),
+            shipped: AtomicBool::new(false),
+        };
+        entry.shipped.store(entry.shipped_file().exists(), Ordering::Release);
+        entry
+    }
+
+    /// Where a tenant's blocks lie.
+    pub fn tenant_dir(&self, tenant: &Tenant) -> PathBuf {
+        self.root.join(tenant.as_str())
+    }
+
+    /// All blocks, in no order.
+    pub fn blocks(&self) -> Vec<Arc<ShelfBlock>> {
+        self.blocks.read().clone()
+    }
+
+    /// Adds a block that was written to the tenant's directory; nothing happens if it is there.
+    pub fn add(&self, tenant: &Tenant, meta: &BlockMeta) -> Result<(), BlockError> {
+        if self.blocks.read().iter().any(|b| b.meta().ulid == meta.ulid && b.tenant == *tenant) {
+            return Ok(());
+        }
+        let block = Block::open(&self.tenant_dir(tenant).join(meta.ulid.to_string()))?;
+        let entry = Arc::new(self.entry(tenant, block));
+        self.blocks.write().push(entry);
+        Ok(())
+    }
+
+    /// Drops blocks that end before `keep_from_ms`, and the oldest while all are larger than `bytes_max` (0: no bound).
+    /// A block that was not shipped stays if `only_shipped`. Answers how many went.
+    pub fn retain(&self, keep_from_ms: i64, bytes_max: u64, only_shipped: bool) -> usize {
+        let mut oldest_first = self.blocks();
+        oldest_first.sort_by_key(|b| b.meta().max_time);
+        let mut bytes: u64 =
+            if bytes_max == 0 { 0 } else { oldest_first.iter().map(|b| b.size_bytes()).sum() };
+        let mut dropped = 0;
+        for block in oldest_first {
+            let over = bytes_max > 0 && bytes > bytes_max;
+            if (block.meta().max_time <= keep_from_ms || over) && (block.is_shipped() || !only_shipped) {
+                bytes = bytes.saturating_sub(if bytes_max == 0 { 0 } else { block.size_bytes() });
+                self.drop_block(&block);
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    fn drop_block(&self, block: &Arc<ShelfBlock>) {
+        self.blocks.write().retain(|b| !Arc::ptr_eq(b, block));
+        // Running queries keep their mapping of the files; a crash in between leaves a temporary for the next scan.
+        let doomed = block.dir.with_file_name(format!("tmp-delete-{}", block.meta().ulid));
+        let removed = fs::rename(&block.dir, &doomed).and_then(|()| fs::remove_dir_all(&doomed));
+        let _ = fs::remove_file(block.shipped_file());
+        match removed {
+            Ok(()) => info!(self.log, "local block dropped by retention"; "tenant" => %block.tenant,
+                "block_id" => %block.meta().ulid),
+            Err(err) => warn!(self.log, "local block could not be removed"; "tenant" => %block.tenant,
+                "block_id" => %block.meta().ulid, "err" => %err),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `Uploader`: one copy of every block in the bucket.
+//!
+//! Every replica has the same block, so uploading is a matter of turn: the first of the live replicas in the block's own
+//! ranking uploads at once, the next ones wait their turn and look first. All of them compare the bucket's digests with
+//! their own before they count the block as shipped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::WrapFuture;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context};
+use object_store::ObjectStore;
+use prometheus::{IntCounterVec, IntGauge};
+use slog::{Logger, error, info, warn};
+use tokio::runtime::Handle;
+use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, NodeName};
+use trireme_bucket::{BucketError, CopyState, LocalBlock, Published, compare, publish, rank};
+use trireme_telemetry::{Metrics, MetricsError};
+use trireme_transport::Hub;
+use ulid::Ulid;
+
+use crate::canary::Canary;
+use crate::delivery::{crasher, crashes};
+use crate::shelf::{Shelf, ShelfBlock};
+use crate::supervisor::{Start, Started};
+
+/// Metrics of shipping.
+#[derive(Clone)]
+pub struct UploaderMetrics {
+    uploads: IntCounterVec,
+    failures: IntCounterVec,
+    unshipped: IntGauge,
+}
+
+impl UploaderMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let outcomes = "Blocks shipped, by whether this node uploaded them or found them there.";
+        Ok(Self {
+            uploads: metrics.counters("trireme_bucket_blocks_shipped_total", outcomes, &["by"])?,
+            failures: metrics.counters(
+                "trireme_bucket_upload_failures_total",
+                "Failed attempts.",
+                &["reason"],
+            )?,
+            unshipped: metrics
+                .gauge("trireme_bucket_blocks_unshipped", "Local blocks without a verified copy.")?,
+        })
+    }
+}
+
+/// What the uploader works with; all of it outlives the actor.
+#[derive(Clone)]
+pub struct UploaderParts {
+    /// The bucket.
+    pub bucket: Arc<dyn ObjectStore>,
+    /// Local blocks.
+    pub shelf: Arc<Shelf>,
+    /// Says who is alive.
+    pub hub: Arc<Hub>,
+    /// Hashing runs here.
+    pub pool: Arc<CpuPool>,
+    /// Requests to the bucket run here.
+    pub runtime: Handle,
+    /// External labels beside the tenant's.
+    pub external_labels: BTreeMap<String, String>,
+    /// Label that holds the tenant.
+    pub tenant_label: String,
+    /// How long a replica waits for the one before it.
+    pub turn: Duration,
+    /// Time between looks.
+    pub interval: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: UploaderMetrics,
+    /// Logger.
+    pub log: Logger,
+}
+
+/// A block on its way to the bucket.
+struct Shipment {
+    first_seen: Duration,
+    hashed: Option<Arc<LocalBlock>>,
+}
+
+/// The actor.
+pub struct Uploader {
+    parts: UploaderParts,
+    shipments: HashMap<Ulid, Shipment>,
+    busy: bool,
+    _canary: Canary,
+}
+
+impl Uploader {
+    /// How the supervisor starts it.
+    pub fn starter(parts: UploaderParts) -> Start {
+        Box::new(move |canary| {
+            let addr = Self { parts: parts.clone(), shipments: HashMap::new(), busy: false, _canary: canary }
+                .start();
+            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+        })
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let waiting: Vec<Arc<ShelfBlock>> =
+            self.parts.shelf.blocks().into_iter().filter(|b| !b.is_shipped()).collect();
+        self.parts.metrics.unshipped.set(waiting.len() as i64);
+        self.shipments.retain(|ulid, _| waiting.iter().any(|b| b.meta().ulid == *ulid));
+        if self.busy || waiting.is_empty() {
+            return;
+        }
+        self.busy = true;
+        let now = self.parts.clock.monotonic();
+        let shipments = std::mem::take(&mut self.shipments);
+        let round = round(self.parts.clone(), waiting, shipments, now);
+        let done = round.into_actor(self).map(|shipments, actor, _| {
+            actor.shipments = shipments;
+            actor.busy = false;
+        });
+        ctx.spawn(done);
+    }
+}
+
+crashes!(Uploader);
+
+impl Actor for Uploader {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.parts.interval, |actor, ctx| actor.look(ctx));
+    }
+}
+
+/// One look at every block that is not shipped, oldest first.
+async fn round(
+    parts: UploaderParts,
+    mut waiting: Vec<Arc<ShelfBlock>>,
+    mut shipments: HashMap<Ulid, Shipment>,
+    now: Duration,
+) -> HashMap<Ulid, Shipment> {
+    waiting.sort_by_key(|b| b.meta().max_time);
+    for block in waiting {
+        let shipment =
+            shipments.entry(block.meta().ulid).or_insert_with(|| Shipment { first_seen: now, hashed: None });
+        match ship(&parts, &block, shipment, now).await {
+            Ok(()) => {}
+            Err(err) => {
+                parts.metrics.failures.with_label_values(&[reason(&err)]).inc();
+                warn!(parts.log, "block was not shipped, it will be tried again"; "tenant" => %block.tenant,
+                    "block_id" => %block.meta().ulid, "err" => %err);
+            }
+        }
+    }
+    shipments
+}
+
+fn reason(error: &BucketError) -> &'static str {
+    match error {
+        BucketError::Differs { .. } => "differs",
+        BucketError::Config(_) => "config",
+        _ => "store",
+    }
+}
+
+async fn ship(
+    parts: &UploaderParts,
+    block: &Arc<ShelfBlock>,
+    shipment: &mut Shipment,
+    now: Duration,
+) -> Result<(), BucketError> {
+    let local = match &shipment.hashed {
+        Some(local) => Arc::clone(local),
+        None => {
+            let local = hash(parts, block).await?;
+            shipment.hashed = Some(Arc::clone(&local));
+            local
+        }
+    };
+    let waited = now.saturating_sub(shipment.first_seen);
+    let my_turn = waited >= parts.turn * turn_of(parts, block);
+    let (store, runtime) = (Arc::clone(&parts.bucket), &parts.runtime);
+    // On the runtime for I/O: the actor's thread only waits.
+    let shipped = runtime.spawn(async move {
+        match compare(store.as_ref(), &local).await? {
+            CopyState::Same => Ok(Some(Published::AlreadyThere)),
+            CopyState::Absent if my_turn => publish(store.as_ref(), &local).await.map(Some),
+            CopyState::Absent => Ok(None),
+            CopyState::Different(what) => {
+                Err(BucketError::Differs { place: local.meta().ulid.to_string(), what })
+            }
+        }
+    });
+    let Some(how) =
+        shipped.await.map_err(|e| BucketError::Config(format!("upload was interrupted: {e}")))??
+    else {
+        return Ok(());
+    };
+    if let Err(err) = block.set_shipped() {
+        error!(parts.log, "cannot note that a block is shipped"; "block_id" => %block.meta().ulid, "err" => %err);
+    }
+    let by = if how == Published::Uploaded { "this node" } else { "another node" };
+    parts
+        .metrics
+        .uploads
+        .with_label_values(&[if how == Published::Uploaded { "self" } else { "peer" }])
+        .inc();
+    info!(parts.log, "block is in the bucket and verified"; "tenant" => %block.tenant,
+        "block_id" => %block.meta().ulid, "uploaded_by" => by);
+    Ok(())
+}
+
+async fn hash(parts: &UploaderParts, block: &Arc<ShelfBlock>) -> Result<Arc<LocalBlock>, BucketError> {
+    let mut labels = parts.external_labels.clone();
+    labels.insert(parts.tenant_label.clone(), block.tenant.to_string());
+    let dir = block.dir.clone();
+    let hashed = parts.pool.call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new)).await;
+    hashed.map_err(|e| BucketError::Config(format!("block could not be hashed: {e}")))?
+}
+
+/// How many live replicas come before this one.
+fn turn_of(parts: &UploaderParts, block: &ShelfBlock) -> u32 {
+    let (me, nodes): (NodeName, Vec<NodeName>) = {
+        let group = parts.hub.group().lock();
+        let me = group.me().node.clone();
+        let live = group.peers().filter(|(_, v)| v.connected).map(|(node, _)| node.clone());
+        (me.clone(), live.chain([me]).collect())
+    };
+    rank(&block.tenant, block.meta().max_time, &nodes, &me).unwrap_or(0) as u32
+}

@@ -1,0 +1,207 @@
+//! What the admin API shows of this node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::{Value, json};
+use trireme_actors::{
+    BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, Store, SupervisorHandle,
+};
+use trireme_api::{Admin, AdminError};
+use trireme_base::{Clock, ErrorKind, NodeName};
+use trireme_mailbox::{Port, PortError};
+use trireme_model::Tenant;
+use trireme_transport::{Mesh, ReplicaStore};
+
+/// The node as an operator sees it.
+pub(crate) struct NodeAdmin {
+    pub(crate) me: NodeName,
+    pub(crate) membership: Port<GetRing>,
+    pub(crate) front: FrontPorts,
+    pub(crate) block_writer: BlockWriterPorts,
+    pub(crate) store: Arc<Store>,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) supervisor: SupervisorHandle,
+    pub(crate) fault_injection: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Asks the node to stop in order.
+    pub(crate) drain: tokio::sync::mpsc::Sender<String>,
+}
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A checkpoint of a large head takes a while.
+const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(300);
+
+fn port_error(error: PortError) -> AdminError {
+    AdminError { kind: error.kind(), message: error.to_string() }
+}
+
+fn not_here() -> AdminError {
+    let message = "the ring of this version comes from the settings: change cluster.peers on every node and restart them one by one";
+    AdminError { kind: ErrorKind::Invalid, message: message.to_owned() }
+}
+
+#[derive(Serialize)]
+struct MemberRow {
+    node: String,
+    address: String,
+    zone: Option<String>,
+    state: Value,
+    this: bool,
+    connected: bool,
+    ready: Option<bool>,
+    incarnation: Option<String>,
+    boot: Option<u32>,
+    problem: Option<String>,
+    clock_offset_ms: Option<i64>,
+    /// Records that this node knows of and the member has not made durable.
+    lag_records: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StreamRow {
+    stream: String,
+    origin: Option<String>,
+    own: u64,
+    applied: u64,
+    peers: std::collections::BTreeMap<String, u64>,
+    committed: Option<u64>,
+    records_behind: u64,
+}
+
+impl NodeAdmin {
+    fn member_row(&self, member: &trireme_ring::Member) -> MemberRow {
+        let group = self.store.parts().hub.group().lock();
+        let this = member.node == self.me;
+        let view = group.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
+        let identity = if this { Some(group.me().clone()) } else { view.and_then(|v| v.identity.clone()) };
+        let lag = |theirs: &trireme_replication::PositionVector| {
+            theirs.behind(group.mine()).map(|(_, have, other)| other - have).sum()
+        };
+        MemberRow {
+            node: member.node.to_string(),
+            address: member.address.clone(),
+            zone: member.zone.clone(),
+            state: serde_json::to_value(member.state).unwrap_or(Value::Null),
+            this,
+            connected: this || view.is_some_and(|v| v.connected),
+            ready: if this {
+                Some(self.store.parts().gate.is_open())
+            } else {
+                view.filter(|v| v.connected).map(|v| v.health.ready)
+            },
+            incarnation: identity.as_ref().map(|i| i.incarnation.to_string()),
+            boot: identity.as_ref().map(|i| i.boot.0),
+            problem: self.mesh.slot(&member.node).and_then(|slot| slot.problem()),
+            clock_offset_ms: view.map(|v| v.clock_offset_ms),
+            lag_records: if this { None } else { view.map(|v| lag(&v.positions)) },
+        }
+    }
+}
+
+#[async_trait]
+impl Admin for NodeAdmin {
+    async fn ring(&self) -> Result<Value, AdminError> {
+        let ring = self.membership.call(GetRing, DEADLINE).await.map_err(port_error)?;
+        let health = self.front.view.call(GetHealth, DEADLINE).await.map_err(port_error)?;
+        let groups: Vec<Value> = ring
+            .groups
+            .iter()
+            .map(|group| {
+                let members: Vec<MemberRow> = group.members.iter().map(|m| self.member_row(m)).collect();
+                json!({ "name": group.name, "members": members })
+            })
+            .collect();
+        let healthy = health.values().filter(|h| h.is_some_and(|h| h.ready)).count();
+        Ok(json!({
+            "epoch": ring.epoch,
+            "replication_factor": ring.replication_factor,
+            "node": self.me.as_str(),
+            "healthy_peers": healthy,
+            "groups": groups,
+        }))
+    }
+
+    async fn replication(&self) -> Result<Value, AdminError> {
+        let parts = self.store.parts();
+        let durable = self.store.durable();
+        let group = parts.hub.group().lock();
+        let mut known = durable.clone();
+        for (_, view) in group.peers() {
+            known.merge(&view.positions);
+        }
+        let origin = |stream: trireme_base::StreamId| {
+            let all = group.peers().filter_map(|(_, v)| v.identity.as_ref()).chain([group.me()]);
+            all.into_iter().find(|i| i.incarnation == stream.incarnation).map(|i| i.node.to_string())
+        };
+        let rows: Vec<StreamRow> = known
+            .iter()
+            .map(|(stream, longest)| StreamRow {
+                stream: stream.to_string(),
+                origin: origin(stream),
+                own: durable.get(stream),
+                applied: self.store.applied_position(stream),
+                peers: group.peers().map(|(node, v)| (node.to_string(), v.positions.get(stream))).collect(),
+                committed: (stream == parts.own).then(|| parts.commits.committed()),
+                records_behind: longest - durable.get(stream),
+            })
+            .collect();
+        let peers: Vec<Value> = group
+            .peers()
+            .map(|(node, view)| json!({ "node": node.as_str(), "connected": view.connected, "clock_offset_ms": view.clock_offset_ms }))
+            .collect();
+        Ok(json!({
+            "node": self.me.as_str(),
+            "stream": parts.own.to_string(),
+            "writes_waiting": parts.commits.waiting(),
+            "time_ms": self.clock.now_ms(),
+            "peers": peers,
+            "streams": rows,
+        }))
+    }
+
+    async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {
+        let rows =
+            self.block_writer.windows.call(GetWindows { tenant }, DEADLINE).await.map_err(port_error)?;
+        rows.map_err(|message| AdminError { kind: ErrorKind::Unavailable, message })
+    }
+
+    async fn drain(&self) -> Result<Value, AdminError> {
+        // A second request finds the node draining already.
+        let _ = self.drain.try_send("asked for by an operator".to_owned());
+        Ok(json!({ "node": self.me.as_str(), "state": "draining" }))
+    }
+
+    async fn checkpoint(&self) -> Result<Value, AdminError> {
+        let done =
+            self.block_writer.checkpoint.call(Checkpoint, CHECKPOINT_DEADLINE).await.map_err(port_error)?;
+        done.map_err(|message| AdminError { kind: ErrorKind::Internal, message })
+    }
+
+    async fn add_member(&self, _: Value) -> Result<Value, AdminError> {
+        Err(not_here())
+    }
+
+    async fn remove_member(&self, _: &str) -> Result<Value, AdminError> {
+        Err(not_here())
+    }
+
+    async fn change_member(&self, _: &str, _: &str, _: Value) -> Result<Value, AdminError> {
+        Err(not_here())
+    }
+
+    async fn crash(&self, actor: &str) -> Result<Value, AdminError> {
+        if !self.fault_injection {
+            let message =
+                "set telemetry.fault_injection=true to allow this; it is meant for tests and game days";
+            return Err(AdminError { kind: ErrorKind::Invalid, message: message.to_owned() });
+        }
+        if self.supervisor.crash(actor) {
+            return Ok(json!({ "crashed": actor }));
+        }
+        let message = format!("no actor {actor:?}; there are {}", self.supervisor.names().join(", "));
+        Err(AdminError { kind: ErrorKind::NotFound, message })
+    }
+}

@@ -1,0 +1,80 @@
+//! The settings of the HTTP API and the head, taken from the node's.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use trireme_actors::LimitsTable;
+use trireme_api::ApiSettings;
+use trireme_head::IngestLimits;
+use trireme_model::Tenant;
+use trireme_settings::{Limits, Settings};
+
+pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
+    let (http, tenants, query) = (&settings.http, &settings.tenants, &settings.query);
+    ApiSettings {
+        tenant_headers: [tenants.header.clone(), tenants.header_alias.clone()],
+        tenant_default: tenants.default.clone(),
+        body_bytes_max: http.body_bytes_max.0 as usize,
+        inflated_bytes_max: http.inflated_bytes_max.0 as usize,
+        cors_origin: http.cors_origin.clone(),
+        query_timeout: query.timeout.as_duration(),
+        lookback_delta: query.lookback_delta.as_duration(),
+        remote_read_samples_max: query.max_samples,
+        replica_labels: query.replica_labels.clone(),
+        config_text: shown(settings),
+        flags: vec![
+            ("storage.tsdb.retention.time".to_owned(), settings.storage.retention.to_string()),
+            ("query.lookback-delta".to_owned(), query.lookback_delta.to_string()),
+            ("query.timeout".to_owned(), query.timeout.to_string()),
+            ("query.max-concurrency".to_owned(), query.max_concurrency.to_string()),
+            ("query.max-samples".to_owned(), query.max_samples.to_string()),
+        ],
+        ..ApiSettings::default()
+    }
+}
+
+/// The settings as TOML, with secrets blotted out.
+fn shown(settings: &Settings) -> String {
+    let mut copy = settings.clone();
+    for secret in [&mut copy.bucket.access_key, &mut copy.bucket.secret_key] {
+        if !secret.is_empty() {
+            *secret = "<secret>".to_owned();
+        }
+    }
+    toml::to_string(&copy).unwrap_or_default()
+}
+
+pub(crate) fn limits_table(settings: &Settings) -> anyhow::Result<Arc<LimitsTable>> {
+    let mut overrides = Vec::new();
+    for (name, limits) in &settings.tenants.overrides {
+        let tenant = Tenant::new(name).with_context(|| format!("tenants.overrides.{name}"))?;
+        overrides.push((tenant, ingest_limits(settings, limits)));
+    }
+    Ok(Arc::new(LimitsTable::new(ingest_limits(settings, &settings.tenants.limits), overrides)))
+}
+
+fn ingest_limits(settings: &Settings, limits: &Limits) -> IngestLimits {
+    let storage = &settings.storage;
+    // Series spread evenly by hash: a shard's share and a tenth for the spread.
+    let share = limits.series_max.div_ceil(u64::from(storage.shards));
+    IngestLimits {
+        out_of_order_window_ms: storage.out_of_order_window.as_millis_i64(),
+        max_future_ms: storage.max_future.as_millis_i64(),
+        label_count_max: limits.labels_max,
+        label_name_bytes_max: limits.label_name_bytes_max,
+        label_value_bytes_max: limits.label_value_bytes_max,
+        shard_series_max: if limits.series_max == 0 { 0 } else { (share + share / 10).max(1) as usize },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut settings = Settings::default();
+        settings.bucket.secret_key = "hunter2".into();
+        assert!(!api_settings(&settings).config_text.contains("hunter2"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What this node holds, for queries: head, local blocks, bucket.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use trireme_actors::Shelf;
+use trireme_block::BlockMeta;
+use trireme_bucket::{BucketReader, MetaCache};
+use trireme_head::Shard;
+use trireme_model::{Matcher, MetricMetadata, Tenant};
+use trireme_query::{
+    BlockSource, Catalog, ExemplarSeries, HeadSource, Located, Scope, Source, SourceError, SourceList,
+    TsdbStatus, TsdbTop, choose_blocks,
+};
+
+/// The bucket as queries read it.
+pub(crate) struct BucketView {
+    pub(crate) reader: BucketReader,
+    pub(crate) metas: Arc<MetaCache>,
+    pub(crate) tenant_label: String,
+}
+
+/// All sources of a node.
+pub(crate) struct NodeCatalog {
+    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) bucket: Option<BucketView>,
+}
+
+impl Catalog for NodeCatalog {
+    fn sources(&self, scope: &Scope) -> SourceList {
+        let mut list = SourceList::default();
+        let local: Vec<_> = self.shelf.blocks().into_iter().filter(|b| b.tenant == scope.tenant).collect();
+        let local_metas: Vec<BlockMeta> = local.iter().map(|b| b.meta().clone()).collect();
+        let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
+        let remote = bucket.map_or_else(Vec::new, |b| {
+            b.metas.select((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
+        });
+        let remote_metas: Vec<BlockMeta> = remote.iter().map(|b| b.meta.clone()).collect();
+        for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
+            match (located, bucket) {
+                (Located::Local(i), _) => {
+                    list.sources.push(Arc::new(BlockSource::new(Arc::clone(&local[i].block), "local")));
+                }
+                (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(&remote_metas[i]) {
+                    Ok(block) => list.sources.push(Arc::new(BlockSource::new(block, "bucket"))),
+                    Err(error) => {
+                        list.warnings.push(format!("bucket block {}: {error}", remote_metas[i].ulid));
+                    }
+                },
+                (Located::Bucket(_), None) => {}
+            }
+        }
+        for shard in &self.shards {
+            let source: Arc<dyn Source> = Arc::new(HeadSource::new(Arc::clone(shard), scope.tenant.clone()));
+            list.sources.push(source);
+        }
+        list
+    }
+
+    fn exemplars(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Vec<Matcher>],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<ExemplarSeries>, SourceError> {
+        let mut found = BTreeMap::new();
+        for shard in &self.shards {
+            for set in matchers {
+                found.extend(shard.exemplars(tenant, set, start_ms, end_ms));
+            }
+        }
+        Ok(found.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars }).collect())
+    }
+
+    fn metadata(
+        &self,
+        tenant: &Tenant,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+        Ok(self.shards.iter().flat_map(|shard| shard.metadata(tenant, metric)).collect())
+    }
+
+    fn tsdb_status(&self, tenant: &Tenant, limit: usize) -> Result<TsdbStatus, SourceError> {
+        let mut status = TsdbStatus { min_time_ms: i64::MAX, max_time_ms: i64::MIN, ..TsdbStatus::default() };
+        let mut by_metric: HashMap<String, u64> = HashMap::new();
+        let mut values: HashMap<String, u64> = HashMap::new();
+        let mut bytes: HashMap<String, u64> = HashMap::new();
+        let mut pairs: HashMap<String, u64> = HashMap::new();
+        for shard in &self.shards {
+            let counts = shard.cardinality(tenant, limit.max(1) * 4);
+            status.series += counts.series;
+            status.label_pairs = status.label_pairs.max(counts.pairs);
+            status.max_time_ms = status.max_time_ms.max(shard.newest(tenant).unwrap_or(i64::MIN));
+            for (name, n) in counts.by_metric {
+                *by_metric.entry(name.to_string()).or_default() += n;
+            }
+            // Every shard sees most values of a label: the greatest count is near the truth, a sum is far off.
+            for (name, n) in counts.values_by_label {
+                let count = values.entry(name.to_string()).or_default();
+                *count = (*count).max(n);
+            }
+            for (name, n) in counts.value_bytes_by_label {
+                let count = bytes.entry(name.to_string()).or_default();
+                *count = (*count).max(n);
+            }
+            for (name, value, n) in counts.by_pair {
+                *pairs.entry(format!("{name}={value}")).or_default() += n;
+            }
+        }
+        status.series_by_metric = top(by_metric, limit);
+        status.values_by_label = top(values, limit);
+        status.memory_by_label = top(bytes, limit);
+        status.series_by_pair = top(pairs, limit);
+        Ok(status)
+    }
+}
+
+fn top(counts: HashMap<String, u64>, limit: usize) -> Vec<TsdbTop> {
+    let mut rows: Vec<TsdbTop> = counts.into_iter().map(|(name, value)| TsdbTop { name, value }).collect();
+    rows.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
+    rows.truncate(limit);
+    rows
+}

@@ -1,0 +1,106 @@
+//! The TCP mesh and what hangs on it.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use slog::{Logger, o};
+use trireme_base::{Clock, NodeName, SeededRng, StreamId};
+use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity};
+use trireme_ring::Ring;
+use trireme_settings::Settings;
+use trireme_transport::{Calls, Hub, LocalNode, Mesh, MeshConfig, PeerAddress};
+
+use crate::membership::peers_of;
+
+/// Record bytes kept for one peer that cannot take them at once; more is read from the log.
+const FEED_BYTES: u64 = 8 << 20;
+/// Calls to one peer at a time.
+const CALLS_MAX: usize = 256;
+/// Largest answer of a call.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The mesh of one node.
+pub(crate) struct Cluster {
+    pub(crate) me: PeerIdentity,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) mesh: Arc<Mesh>,
+    pub(crate) link: LinkConfig,
+    /// Calls by peer, in ring order.
+    pub(crate) calls: Vec<(NodeName, Arc<Calls>)>,
+}
+
+impl Cluster {
+    /// Builds the mesh; nothing is dialled before it runs.
+    pub(crate) fn new(
+        settings: &Settings,
+        ring: &Ring,
+        stream: StreamId,
+        clock: &Arc<dyn Clock>,
+        log: &Logger,
+    ) -> anyhow::Result<Self> {
+        let node = NodeName::new(&settings.node.name);
+        let me = PeerIdentity { node: node.clone(), incarnation: stream.incarnation, boot: stream.boot };
+        let group = ring.group_of(&node).context("this node is not in the ring")?;
+        let peers = peers_of(ring, &node);
+        let view = GroupView::new(
+            me.clone(),
+            ring.quorum(group),
+            peers.iter().map(|p| p.node.clone()),
+            GroupLimits::default(),
+            clock.monotonic(),
+        );
+        let hub = Arc::new(Hub::new(view, FEED_BYTES));
+        let cluster = &settings.cluster;
+        let process = SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
+        let local = LocalNode {
+            cluster: cluster.name.clone(),
+            identity: me.clone(),
+            epoch: ring.epoch,
+            ring_hash: ring.fingerprint(),
+            shards: settings.storage.shards,
+            process,
+        };
+        let addresses =
+            peers.iter().map(|p| PeerAddress { node: p.node.clone(), address: p.address.clone() });
+        let config = MeshConfig::new(addresses.collect());
+        let log = log.new(o!("part" => "mesh"));
+        let mesh = Arc::new(Mesh::new(local, config, Arc::clone(hub.group()), Arc::clone(clock), log));
+        let link = LinkConfig {
+            epoch: ring.epoch,
+            heartbeat_every: cluster.heartbeat_interval.as_duration(),
+            peer_timeout: cluster.peer_timeout.as_duration(),
+            window_bytes: cluster.window_bytes.0,
+            ..LinkConfig::default()
+        };
+        let calls = peers.iter().map(|p| (p.node.clone(), Arc::new(Calls::new(CALLS_MAX, ANSWER_BYTES_MAX))));
+        let calls = calls.collect();
+        Ok(Self { me, hub, mesh, link, calls })
+    }
+}
+
+/// Binds the mesh's listener; a group of one has none.
+pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
+    if settings.cluster.peers.is_empty() {
+        return Ok(None);
+    }
+    let listen = &settings.cluster.listen;
+    let listener = TcpListener::bind(listen).with_context(|| {
+        format!(
+            "cannot listen on cluster.listen={listen}; if another process has the port, choose another one"
+        )
+    })?;
+    listener.set_nonblocking(true).context("cannot prepare cluster.listen")?;
+    Ok(Some(listener))
+}
+
+/// Waits until `done` says yes, at most `bound`; looks every 20 ms.
+pub(crate) async fn wait_until(bound: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(bound, waiting).await.is_ok()
+}

@@ -1,0 +1,101 @@
+//! From disk to shards: checkpoints first, then the log behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use slog::{Logger, error, info, warn};
+use trireme_actors::Store;
+use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, StreamId};
+use trireme_head::{CutManifest, Shard, ShardOptions};
+use trireme_log::{Log, Recovered};
+use trireme_settings::Settings;
+
+use crate::datadir::DataDir;
+
+/// The shards as their checkpoints left them, and what these cover.
+pub(crate) struct OpenShards {
+    pub(crate) shards: Vec<Arc<Shard>>,
+    /// Per stream the seq up to which every shard has it.
+    pub(crate) covered: Vec<(StreamId, u64)>,
+}
+
+/// File of the cut manifest in the data directory.
+pub(crate) const CUT_MANIFEST: &str = "head/cut";
+
+/// Opens every shard on the CPU pool.
+pub(crate) async fn open_shards(
+    settings: &Settings,
+    data_dir: &DataDir,
+    own: StreamId,
+    pool: &CpuPool,
+    log: &Logger,
+) -> anyhow::Result<OpenShards> {
+    let shards = settings.storage.shards;
+    let window_ms = settings.storage.window.as_millis_i64();
+    let manifest = Arc::new(CutManifest::load(&data_dir.path(CUT_MANIFEST))?);
+    let mut opening = Vec::new();
+    for number in 0..shards {
+        let dir = data_dir.path(&format!("head/{number:03}"));
+        let options = ShardOptions::new(number, shards, window_ms, dir, own);
+        let manifest = Arc::clone(&manifest);
+        opening.push(pool.run(move || Shard::recover(options, manifest.as_ref().as_ref()))?);
+    }
+    let mut opened = Vec::new();
+    let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+    let (mut series, mut bytes) = (0, 0);
+    for shard in opening {
+        let (shard, recovered) = shard.await.context("a shard could not be opened")??;
+        opened.push(shard);
+        series += recovered.series;
+        bytes += recovered.bytes;
+        let positions: BTreeMap<StreamId, u64> = recovered.positions.into_iter().collect();
+        covered = Some(match covered {
+            None => positions,
+            // What one shard does not know of has to be replayed from its start.
+            Some(known) => known
+                .into_iter()
+                .filter_map(|(stream, seq)| Some((stream, seq.min(*positions.get(&stream)?))))
+                .collect(),
+        });
+    }
+    info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
+    Ok(OpenShards { shards: opened, covered: covered.unwrap_or_default().into_iter().collect() })
+}
+
+/// Tells an operator what the log found.
+pub(crate) fn report(recovered: &Recovered, log: &Logger) {
+    if let Some(tail) = &recovered.tail_cut {
+        info!(log, "torn end of the log was cut, as after a crash";
+            "segment" => %tail.segment.display(), "offset" => tail.offset, "reason" => &tail.what);
+    }
+    for damage in &recovered.damage {
+        error!(log, "damage in the log; the records are fetched again from a peer";
+            "segment" => %damage.segment.display(), "offset" => damage.offset, "reason" => &damage.what);
+    }
+}
+
+/// Applies what the log has behind the checkpoints.
+pub(crate) fn replay(
+    open: &OpenShards,
+    wal: &Log,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    log: &Logger,
+    threads: usize,
+) -> anyhow::Result<()> {
+    let began = clock.monotonic();
+    let shards = &open.shards;
+    let report = wal.replay(&open.covered, shards.len() as u16, threads, |shard, record| {
+        if let Err(err) = shards[usize::from(shard)].apply(record) {
+            warn!(log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);
+        }
+    })?;
+    for (stream, seq) in wal.written_positions() {
+        store.recovered(stream, seq);
+    }
+    let elapsed_ms = (clock.monotonic() - began).as_millis() as u64;
+    info!(log, "log replayed"; "records" => report.records, "bytes" => report.bytes, "elapsed_ms" => elapsed_ms);
+    Ok(())
+}

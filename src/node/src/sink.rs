@@ -1,0 +1,56 @@
+//! What the HTTP API needs of the node: writes, health, a place to compute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use trireme_actors::{Evaluate, Gate, GateState, WritePath, evaluate};
+use trireme_api::{Health, Readiness, Runner, WriteSink};
+use trireme_mailbox::Port;
+use trireme_model::{Tenant, WriteOutcome};
+use trireme_query::QueryError;
+use trireme_wire::batch::Batch;
+
+/// Writes go the node's write path.
+pub(crate) struct Sink(pub(crate) WritePath);
+
+#[async_trait]
+impl WriteSink for Sink {
+    async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+        self.0.write(tenant, batch).await
+    }
+}
+
+/// Readiness is the write gate's.
+pub(crate) struct GateHealth(pub(crate) Arc<Gate>);
+
+impl Health for GateHealth {
+    fn healthy(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> Readiness {
+        match self.0.state() {
+            GateState::Open => Readiness::Ready,
+            state => Readiness::NotReady(state.reason().to_owned()),
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.state() == GateState::Draining
+    }
+}
+
+/// Queries run through the `QueryShard` actor.
+pub(crate) struct QueryRunner {
+    pub(crate) port: Port<Evaluate>,
+    pub(crate) deadline: Duration,
+}
+
+#[async_trait]
+impl Runner for QueryRunner {
+    async fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), QueryError> {
+        let done = evaluate(&self.port, self.deadline, job).await;
+        done.map_err(|error| QueryError::new(error.kind(), error.to_string()))
+    }
+}

@@ -1,0 +1,171 @@
+//! `trireme bucket`: looks into long-term storage.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+use trireme_block::Fault;
+use trireme_bucket::{BucketBlock, BucketReader, MetaCache, ReaderOptions, Refreshed};
+
+use crate::commands::block::{columns, size_text, time_text};
+use crate::commands::{SettingsArgs, note, print_line};
+
+/// Looks into the bucket that the settings name, for example --set bucket.type=file --set bucket.path=DIR.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    Ls(Ls),
+    Verify(Verify),
+}
+
+/// Lists the blocks of the bucket with their tenants.
+#[derive(clap::Args)]
+pub struct Ls {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+/// Reads every byte of blocks in the bucket and says what is wrong with them; fails if anything is.
+#[derive(clap::Args)]
+pub struct Verify {
+    /// Only these blocks [default: all].
+    blocks: Vec<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// Runs the command.
+pub fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Ls(args) => ls(args),
+        Command::Verify(args) => verify(args),
+    }
+}
+
+/// The blocks of the bucket, and what opens them.
+struct Opened {
+    runtime: tokio::runtime::Runtime,
+    reader: BucketReader,
+    blocks: Vec<Arc<BucketBlock>>,
+    refreshed: Refreshed,
+}
+
+impl Opened {
+    fn new(args: &SettingsArgs) -> anyhow::Result<Self> {
+        let settings = args.load()?;
+        let default_path = Path::new(&settings.node.data_dir).join("bucket");
+        let store = trireme_node::open_bucket(&settings, default_path)?
+            .context("the settings name no bucket (bucket.type)")?;
+        // Two workers: opening a block waits for requests that the runtime drives.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let metas = MetaCache::default();
+        let refreshed = runtime.block_on(metas.refresh(store.as_ref()))?;
+        let reader = BucketReader::new(store, runtime.handle().clone(), ReaderOptions::default());
+        Ok(Self { runtime, reader, blocks: metas.blocks(), refreshed })
+    }
+
+    /// Tells about what is no readable block; gives the number of unreadable ones.
+    fn tell_problems(&self) -> usize {
+        for ulid in &self.refreshed.partial {
+            note(&format!("{ulid}: has no meta.json: an upload under way or broken off"));
+        }
+        for (ulid, error) in &self.refreshed.failed {
+            note(&format!("{ulid}: {error}"));
+        }
+        self.refreshed.failed.len()
+    }
+}
+
+fn ls(args: &Ls) -> anyhow::Result<()> {
+    let opened = Opened::new(&args.settings)?;
+    print_line(&match args.output {
+        Output::Table => table(&opened.blocks),
+        Output::Json => {
+            let block = |block: &Arc<BucketBlock>| {
+                let (deletion, no_compact) = (block.deletion.is_some(), block.no_compact.is_some());
+                json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact})
+            };
+            serde_json::to_string_pretty(&opened.blocks.iter().map(block).collect::<Vec<_>>())?
+        }
+    });
+    let failed = opened.tell_problems();
+    anyhow::ensure!(failed == 0, "{failed} blocks cannot be read");
+    Ok(())
+}
+
+fn table(blocks: &[Arc<BucketBlock>]) -> String {
+    if blocks.is_empty() {
+        return "no blocks".to_string();
+    }
+    let head =
+        ["block", "from (UTC)", "to, exclusive", "labels", "level", "series", "samples", "size", "marks"];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    for block in blocks {
+        let meta = &block.meta;
+        let labels =
+            meta.external_labels().into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
+        let size: u64 = meta.thanos.iter().flat_map(|thanos| &thanos.files).map(|file| file.size_bytes).sum();
+        let marks =
+            [block.deletion.as_ref().map(|_| "deletion"), block.no_compact.as_ref().map(|_| "no compaction")];
+        rows.push(vec![
+            meta.ulid.to_string(),
+            time_text(meta.min_time),
+            time_text(meta.max_time),
+            labels.collect::<Vec<_>>().join(" "),
+            meta.compaction.level.to_string(),
+            meta.stats.num_series.to_string(),
+            meta.stats.num_samples.to_string(),
+            size_text(size),
+            marks.into_iter().flatten().collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    columns(&rows, 4)
+}
+
+fn verify(args: &Verify) -> anyhow::Result<()> {
+    let opened = Opened::new(&args.settings)?;
+    let known: Vec<String> = opened.blocks.iter().map(|block| block.meta.ulid.to_string()).collect();
+    if let Some(unknown) = args.blocks.iter().find(|wanted| !known.contains(wanted)) {
+        anyhow::bail!("the bucket has no block {unknown}");
+    }
+    let mut results = Vec::new();
+    for (block, ulid) in opened.blocks.iter().zip(&known) {
+        if !args.blocks.is_empty() && !args.blocks.contains(ulid) {
+            continue;
+        }
+        // This thread is none of the runtime's, so it may wait for it.
+        let faults = match opened.reader.block(&block.meta) {
+            Ok(block) => block.verify(),
+            Err(error) => vec![Fault { place: "block".to_string(), what: error.to_string() }],
+        };
+        if args.output == Output::Table {
+            print_line(&format!("{ulid}: {}", if faults.is_empty() { "good" } else { "damaged" }));
+            faults.iter().for_each(|fault| print_line(&format!("  {fault}")));
+        }
+        results.push((ulid, faults));
+    }
+    if args.output == Output::Json {
+        let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
+        let all: Vec<_> = results
+            .iter()
+            .map(|(ulid, faults)| json!({"block": ulid, "faults": faults.iter().map(fault).collect::<Vec<_>>()}))
+            .collect();
+        print_line(&serde_json::to_string_pretty(&all)?);
+    }
+    let failed = opened.tell_problems() + results.iter().filter(|(_, faults)| !faults.is_empty()).count();
+    drop(opened.runtime);
+    anyhow::ensure!(failed == 0, "{failed} blocks are damaged");
+    Ok(())
+}
