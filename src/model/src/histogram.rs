@@ -122,3 +122,6 @@ pub struct HistogramSample {
     /// The histogram.
     pub h: AnyHistogram,
 }
+
+#[cfg(test)]
+mod tests;

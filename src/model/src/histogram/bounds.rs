@@ -12,7 +12,7 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
         };
     }
     if schema <= 0 {
-        let exponent = i64::from(index) << (-schema).min(31);
+        let exponent = i64::from(index) << schema.saturating_neg().min(31);
         return if exponent == 1024 { f64::MAX } else { power_of_two(exponent) };
     }
     let per_octave = 1i64 << schema.min(31);
@@ -31,8 +31,7 @@ fn power_of_two(exponent: i64) -> f64 {
 
 /// The bucket of a coarser schema that holds bucket `index` of a finer one.
 pub(super) fn reduced_index(index: i32, from_schema: i32, to_schema: i32) -> i32 {
-    debug_assert!(to_schema <= from_schema);
-    (index.wrapping_sub(1) >> (from_schema - to_schema).min(31)).wrapping_add(1)
+    (index.wrapping_sub(1) >> from_schema.saturating_sub(to_schema).clamp(0, 31)).wrapping_add(1)
 }
 
 /// Bounds that both lists hold; both rise.

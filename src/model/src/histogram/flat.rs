@@ -110,6 +110,9 @@ impl<T: Count> Flat<T> {
 
     /// Makes the zero bucket reach at least to `threshold`, further if that falls into a populated bucket.
     pub(super) fn widen_zero_bucket(&mut self, threshold: f64) {
+        if threshold == self.zero_threshold {
+            return;
+        }
         let (zero, threshold) = self.zero_bucket_for(threshold);
         self.zero = zero;
         self.zero_threshold = threshold;
@@ -121,6 +124,9 @@ impl<T: Count> Flat<T> {
 
     /// Contents and width of the zero bucket if it had to reach at least to `threshold` (not below the present one).
     pub(super) fn zero_bucket_for(&self, mut threshold: f64) -> (T, f64) {
+        if threshold == self.zero_threshold {
+            return (self.zero, threshold);
+        }
         // A threshold inside a populated bucket moves to that bucket's end, which can only happen once per bucket.
         'again: loop {
             let mut zero = self.zero;

@@ -27,6 +27,7 @@ impl FloatHistogram {
         if previous.uses_custom_buckets() {
             return true;
         }
+        let outside = |i: i32| upper_bound(i, self.schema, &[]) > self.zero_threshold;
         let mut before = Flat::of(previous, |c| c);
         let (zero, threshold) = before.zero_bucket_for(self.zero_threshold);
         if threshold != self.zero_threshold || self.zero_count < zero {
@@ -34,7 +35,8 @@ impl FloatHistogram {
         }
         before.widen_zero_bucket(self.zero_threshold);
         before.reduce(self.schema);
-        let outside = |i: i32| upper_bound(i.wrapping_sub(1), self.schema, &[]) >= self.zero_threshold;
+        before.positive.retain(|(i, _)| outside(*i));
+        before.negative.retain(|(i, _)| outside(*i));
         fell(&mut self.positive().filter(|(i, _)| outside(*i)), &before.positive)
             || fell(&mut self.negative().filter(|(i, _)| outside(*i)), &before.negative)
     }
