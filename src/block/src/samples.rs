@@ -49,10 +49,12 @@ impl Samples {
             }
             Encoding::Xor2 => {
                 self.starts.resize(self.times.len(), 0);
-                decode_xor2_into(data, &mut self.times, &mut self.values, Some(&mut self.starts))?;
+                let decoded =
+                    decode_xor2_into(data, &mut self.times, &mut self.values, Some(&mut self.starts));
                 if self.starts.iter().all(|st| *st == 0) {
                     self.starts.clear();
                 }
+                decoded?;
             }
             Encoding::None => {}
             _ => self.histograms.extend(decode_histograms(encoding, data)?),

@@ -82,6 +82,7 @@ impl Server {
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .args(["--storage.tsdb.retention.time=100y", "--enable-feature=native-histograms"])
+            .arg("--web.enable-admin-api")
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -104,14 +105,23 @@ impl Server {
     fn query(&self, query: &str, t: i64) -> Value {
         let escaped: String = query.bytes().map(|b| format!("%{b:02X}")).collect();
         let path = format!("/api/v1/query?query={escaped}&time={}.{:03}", t / 1000, t % 1000);
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        let value: Value = serde_json::from_str(body).unwrap();
+        let (_, body) = self.request("GET", &path);
+        let value: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(value["status"], "success", "{body}");
         value["data"]["result"].clone()
+    }
+}
+
+impl Server {
+    /// Status and body of an answer.
+    fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
     }
 }
 
@@ -214,6 +224,51 @@ fn check_histograms(server: &Server, series: &[SeriesInput]) {
                 .collect();
             assert_eq!(seen, essence(&ours.histograms[at].h), "{labels:?} at {t}");
         }
+    }
+}
+
+#[test]
+fn we_read_histogram_chunks_that_prometheus_encoded() {
+    if !has("prometheus") {
+        return;
+    }
+    // A deletion in every series makes Prometheus encode their chunks again.
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(24, 13);
+    let (mut meta, path) = write(dir.path(), &series, &WriteOptions::default());
+    let ids: Vec<u32> = Block::open(&path).unwrap().index().all_postings().unwrap().iter().collect();
+    let mut tombstones = Tombstones::default();
+    let every = 1_200_000;
+    let holes: Vec<Interval> =
+        (START..END).step_by(every).map(|t| Interval { first: t, last: t + 60_000 }).collect();
+    for id in ids {
+        holes.iter().for_each(|hole| tombstones.add(id, *hole));
+    }
+    tombstones.write(&path).unwrap();
+    meta.stats.num_tombstones = tombstones.len() as u64;
+    meta.write(&path).unwrap();
+    let server = Server::start(dir.path());
+    let (status, body) = server.request("POST", "/api/v1/admin/tsdb/clean_tombstones");
+    assert_eq!(status, 204, "{body}");
+    drop(server);
+    let blocks = trireme_block::scan_blocks(dir.path()).unwrap().blocks;
+    let theirs = blocks.iter().find(|b| b.meta().ulid != meta.ulid).unwrap();
+    assert!(theirs.meta().trireme.is_none(), "it is not our block");
+    assert_eq!(theirs.verify(), []);
+    let kept = |t: i64| !holes.iter().any(|hole| (hole.first..=hole.last).contains(&t));
+    let found = theirs.select(&[], START, END).unwrap();
+    assert_eq!(found.len(), series.len());
+    for (found, want) in found.iter().zip(&series) {
+        assert_eq!(found.labels, want.labels);
+        let mut samples = Samples::default();
+        theirs.read_series(found, START, END, &mut samples).unwrap();
+        let floats = want.times.iter().zip(&want.values).filter(|(t, _)| kept(**t));
+        let floats: Vec<(i64, u64)> = floats.map(|(t, v)| (*t, v.to_bits())).collect();
+        let got = samples.times.iter().zip(&samples.values).map(|(t, v)| (*t, v.to_bits()));
+        assert_eq!(got.collect::<Vec<_>>(), floats, "{}", want.labels);
+        let histograms = want.histograms.iter().filter(|h| kept(h.t)).map(|h| (h.t, essence(&h.h)));
+        let got = samples.histograms.iter().map(|h| (h.t, essence(&h.h)));
+        assert_eq!(got.collect::<Vec<_>>(), histograms.collect::<Vec<_>>(), "{}", want.labels);
     }
 }
 
