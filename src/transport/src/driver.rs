@@ -77,7 +77,8 @@ impl<S> fmt::Debug for LinkParts<S> {
     }
 }
 
-/// Runs one session over `connection` until it ends; the owner then takes the next connection from the slot.
+/// Runs one session over `connection` until it ends, and says why, which the owner logs; the owner then takes the next
+/// connection from the slot.
 ///
 /// Dropping the future ends the session: the connection closes and the group view is told. `link` can be used for the next
 /// session either way.

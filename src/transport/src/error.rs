@@ -26,8 +26,13 @@ pub enum TransportError {
     #[error("refused by the peer: {0}")]
     RefusedByPeer(Refusal),
     /// This node does not want to talk to the peer.
-    #[error("refused the peer: {0}")]
-    Refused(Refusal),
+    #[error("refused the peer: {refusal}")]
+    Refused {
+        /// The name the peer gave.
+        node: String,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The handshake did not keep to its order.
     #[error("unexpected frame in the handshake")]
     Handshake,
@@ -40,7 +45,7 @@ impl TransportError {
             Self::Io(_) | Self::Closed => ErrorKind::Unavailable,
             Self::Frame(error) => error.kind(),
             Self::Timeout(_) => ErrorKind::Timeout,
-            Self::RefusedByPeer(_) | Self::Refused(_) | Self::Handshake => ErrorKind::Invalid,
+            Self::RefusedByPeer(_) | Self::Refused { .. } | Self::Handshake => ErrorKind::Invalid,
         }
     }
 }

@@ -183,7 +183,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
             Err(refusal) => {
                 let refuse = Refuse { reason: refusal.reason as i32, detail: refusal.detail.clone() };
                 self.send(Frame::Refuse(refuse)).await?;
-                Err(TransportError::Refused(refusal))
+                Err(TransportError::Refused { node: hello.node, refusal })
             }
         }
     }

@@ -110,6 +110,14 @@ impl Mesh {
             Err(TransportError::Closed | TransportError::Io(_)) => {}
             Err(error) => {
                 self.note_refusal(&error);
+                if let TransportError::Refused { node, .. } = &error
+                    && let Some(slot) = self.slots.get(&NodeName::new(node))
+                {
+                    // A peer that goes on trying would fill the log.
+                    if !slot.set_problem(Some(error.to_string())) {
+                        return;
+                    }
+                }
                 warn!(self.log, "connection not taken"; "address" => from, "err" => %error);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
-use slog::{debug, info, warn};
+use slog::{debug, warn};
 use tokio::time::{Interval, MissedTickBehavior};
 use trireme_base::ErrorKind;
 use trireme_replication::{Effect, Event, PeerIdentity, PeerLink};
@@ -127,7 +127,6 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
         let mut nothing = Vec::new();
         self.link.handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
         self.report();
-        info!(self.parts.log, "peer disconnected"; "peer" => %self.peer.node, "reason" => %end);
         end
     }
 

@@ -84,13 +84,13 @@ async fn connects_and_connects_again_after_a_loss() {
 async fn tells_both_sides_why_they_do_not_connect() {
     let (zero, one, ports) = pair(LocalNode { shards: 8, ..local(1) }).await;
     with_both(&zero, &one, ports, async {
-        // The dialler's slot says it; the listener has logged it.
-        while only_slot(&zero).problem().is_none() {
+        while only_slot(&zero).problem().is_none() || only_slot(&one).problem().is_none() {
             tokio::task::yield_now().await;
         }
     })
     .await;
     assert_eq!(only_slot(&zero).problem().as_deref(), Some("refused by the peer: n0 has 4 shards, n1 has 8"));
+    assert_eq!(only_slot(&one).problem().as_deref(), Some("refused the peer: n0 has 4 shards, n1 has 8"));
 }
 
 #[tokio::test]
