@@ -121,6 +121,40 @@ fn histogram(rng: &mut SeededRng, counts: &[f64; 3]) -> FloatHistogram {
     }
 }
 
+/// Series whose histograms do not hold together: spans without buckets, odd schemas, NaN everywhere.
+pub fn malformed(rng: &mut SeededRng) -> Memory {
+    let odd = |rng: &mut SeededRng| [0.0, 1.0, -3.0, f64::NAN, f64::INFINITY, 1e308][rng.below(6) as usize];
+    let mut out = Vec::new();
+    for name in ["g", "h", "mix"] {
+        let mut columns = Columns::default();
+        for i in 0..30 {
+            let spans = |rng: &mut SeededRng| {
+                let span = |rng: &mut SeededRng| Span {
+                    offset: rng.next_u64() as i32 >> rng.below(31),
+                    length: rng.next_u64() as u32 >> rng.below(32),
+                };
+                (0..rng.below(4)).map(|_| span(rng)).collect::<Vec<_>>()
+            };
+            let h = FloatHistogram {
+                schema: [0, 3, -4, 8, -53, 40, i32::MIN, i32::MAX][rng.below(8) as usize],
+                zero_threshold: odd(rng),
+                zero_count: odd(rng),
+                count: odd(rng),
+                sum: odd(rng),
+                positive_spans: spans(rng),
+                positive_buckets: (0..rng.below(5)).map(|_| odd(rng)).collect(),
+                negative_spans: spans(rng),
+                negative_buckets: (0..rng.below(5)).map(|_| odd(rng)).collect(),
+                custom_values: (0..rng.below(5)).map(|_| odd(rng)).collect(),
+                ..FloatHistogram::default()
+            };
+            columns.push_histogram(i * 15_000, 0, Arc::new(h));
+        }
+        out.push((Labels::from_pairs([("__name__", name), ("instance", "i1")]), Arc::new(columns)));
+    }
+    Memory(out)
+}
+
 /// A random expression that is an instant vector (or a scalar), `depth` levels deep at most.
 pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
     if depth == 0 {
