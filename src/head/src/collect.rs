@@ -73,6 +73,7 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
         state.tenants[series.tenant as usize].series -= 1;
         dropped += 1;
     }
+    state.dropped_series += dropped as u64;
     for (tenant, (dead, pairs)) in state.tenants.iter_mut().zip(by_tenant) {
         if !dead.is_empty() {
             tenant.index.remove_series(&dead, pairs);

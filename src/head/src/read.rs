@@ -8,6 +8,9 @@ use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, 
 
 use crate::bucket::merge;
 use crate::histograms::merge_histograms;
+use crate::index::{Index, Pair};
+use crate::series::Series;
+use crate::slab::PAGE_SLOTS;
 use crate::state::State;
 use crate::{HeadError, Shard};
 
@@ -95,6 +98,8 @@ pub struct Cardinality {
 
 impl Shard {
     /// Series of a tenant that satisfy all matchers and may have samples in `start..=end`, in no order.
+    ///
+    /// The lock is held while postings are intersected, and then for a page of series at a time.
     pub fn select(
         self: &Arc<Self>,
         tenant: &Tenant,
@@ -102,17 +107,12 @@ impl Shard {
         start: i64,
         end: i64,
     ) -> Vec<HeadSeries> {
-        let state = self.state.read();
-        let Some(index) = state.index(tenant) else { return Vec::new() };
         let mut scratch = Vec::with_capacity(512);
         let mut out = Vec::new();
-        for slot in index.select(matchers) {
-            let Some(series) = state.series.get(slot) else { continue };
-            if self.overlaps(series, start, end) {
-                let labels = index.labels(state.lists.get(series.labels), &mut scratch);
-                out.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
-            }
-        }
+        self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
+            let labels = index.labels(pairs, &mut scratch);
+            out.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
+        });
         out
     }
 
@@ -127,22 +127,15 @@ impl Shard {
 
     /// Label names of the series that match, ascending.
     pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], start: i64, end: i64) -> Vec<Arc<str>> {
-        let state = self.state.read();
-        let Some(index) = state.index(tenant) else { return Vec::new() };
-        let mut seen = vec![false; index.names.len()];
-        self.each_matching(&state, tenant, matchers, start, end, |pairs| {
-            for id in pairs {
-                if let Some(pair) = index.pair(*id) {
-                    seen[pair.name as usize] = true;
-                }
+        let mut seen: Vec<Option<Arc<str>>> = Vec::new();
+        self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
+            seen.resize(index.names.len().max(seen.len()), None);
+            for pair in pairs.iter().filter_map(|id| index.pair(*id)) {
+                let at = pair.name as usize;
+                seen[at].get_or_insert_with(|| index.names[at].text.clone());
             }
         });
-        let mut names: Vec<Arc<str>> = seen
-            .iter()
-            .zip(&index.names)
-            .filter(|(seen, _)| **seen)
-            .map(|(_, name)| name.text.clone())
-            .collect();
+        let mut names: Vec<Arc<str>> = seen.into_iter().flatten().collect();
         names.sort_unstable();
         names
     }
@@ -156,40 +149,58 @@ impl Shard {
         start: i64,
         end: i64,
     ) -> Vec<Arc<str>> {
-        let state = self.state.read();
-        let Some(index) = state.index(tenant) else { return Vec::new() };
-        let Some(name) = index.name_id(name) else { return Vec::new() };
-        let mut values: Vec<Arc<str>> = if matchers.is_empty() {
+        let mut values: Vec<Arc<str>> = Vec::new();
+        if matchers.is_empty() {
+            let state = self.state.read();
+            let Some(index) = state.index(tenant) else { return values };
+            let Some(name) = index.name_id(name) else { return values };
             // One series in range decides for a value, so most values cost one look.
             let live = |slot: &u32| state.series.get(*slot).is_some_and(|s| self.overlaps(s, start, end));
-            let has_live = |pair: &&crate::index::Pair| pair.postings.ascending().iter().any(live);
-            index.pairs_of(name).filter(has_live).map(|p| p.value.clone()).collect()
+            let has_live = |pair: &&Pair| pair.postings.ascending().iter().any(live);
+            values.extend(index.pairs_of(name).filter(has_live).map(|p| p.value.clone()));
         } else {
-            let mut ids = Vec::new();
-            self.each_matching(&state, tenant, matchers, start, end, |pairs| {
-                ids.extend(pairs.iter().filter(|id| index.pair(**id).is_some_and(|p| p.name == name)));
+            let mut found: BTreeMap<u32, Arc<str>> = BTreeMap::new();
+            self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
+                let Some(name) = index.name_id(name) else { return };
+                let of_name = |id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p));
+                if let Some((id, pair)) = pairs.iter().find_map(of_name) {
+                    found.entry(id).or_insert_with(|| pair.value.clone());
+                }
             });
-            ids.sort_unstable();
-            ids.dedup();
-            ids.iter().filter_map(|id| index.pair(*id)).map(|p| p.value.clone()).collect()
-        };
+            values.extend(found.into_values());
+        }
         values.sort_unstable();
+        values.dedup();
         values
     }
 
+    /// Calls `each` with every series that matches and may have samples in `start..=end`.
     fn each_matching(
         &self,
-        state: &State,
         tenant: &Tenant,
         matchers: &[Matcher],
         start: i64,
         end: i64,
-        mut each: impl FnMut(&[u32]),
+        mut each: impl FnMut(&Index, &Series, &[u32], u32),
     ) {
-        let Some(index) = state.index(tenant) else { return };
-        for slot in index.select(matchers) {
-            if let Some(series) = state.series.get(slot).filter(|s| self.overlaps(s, start, end)) {
-                each(state.lists.get(series.labels));
+        let (slots, dropped) = {
+            let state = self.state.read();
+            let Some(index) = state.index(tenant) else { return };
+            (index.select(matchers), state.dropped_series)
+        };
+        for some in slots.chunks(PAGE_SLOTS) {
+            let state = self.state.read();
+            let Some(index) = state.index(tenant) else { return };
+            // Only when series were dropped meanwhile can a slot hold another series than it did.
+            let same = state.dropped_series == dropped;
+            for slot in some {
+                let Some(series) = state.series.get(*slot).filter(|s| self.overlaps(s, start, end)) else {
+                    continue;
+                };
+                let pairs = state.lists.get(series.labels);
+                if same || (std::ptr::eq(state.index_of(series), index) && index.fits(pairs, matchers)) {
+                    each(index, series, pairs, *slot);
+                }
             }
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct State {
     /// A checkpoint or cut is walking over the slots: none is used again meanwhile.
     pub frozen: bool,
     pub conflicts: u64,
+    /// Series dropped since the start; tells a reader that slots may have changed hands.
+    pub dropped_series: u64,
     pub scratch: Vec<u64>,
     pub label_scratch: Vec<u8>,
     pair_scratch: Vec<u32>,
@@ -76,6 +78,7 @@ impl State {
             cutting: None,
             frozen: false,
             conflicts: 0,
+            dropped_series: 0,
             scratch: Vec::new(),
             label_scratch: Vec::new(),
             pair_scratch: Vec::new(),

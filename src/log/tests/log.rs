@@ -6,9 +6,11 @@ mod support;
 
 use std::sync::Arc;
 
+use std::time::Duration;
 use support::{Recorder, draft, open, record, stream};
-use trireme_base::SystemClock;
-use trireme_log::{AppendError, CompletionTag, Log, LogError, LogOptions};
+
+use trireme_base::{ManualClock, SystemClock};
+use trireme_log::{AppendError, CompletionTag, Durability, Log, LogError, LogOptions};
 
 #[test]
 fn gives_own_records_seqs_in_order_and_reports_them_durable() {
@@ -203,4 +205,26 @@ fn a_full_queue_answers_busy_and_a_closed_log_stopped() {
     assert_eq!(log.append_own(vec![draft(0, 1)], CompletionTag(4)), Err(AppendError::Stopped));
     let stats = log.stats();
     assert_eq!((stats.queued_records, stats.queued_bytes), (0, 0));
+}
+
+#[test]
+fn without_fsync_records_are_acknowledged_after_the_write_and_synced_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions {
+        durability: Durability::Memory,
+        sync_interval: Duration::from_secs(3_600),
+        ..support::options()
+    };
+    let recorder = Arc::new(Recorder::default());
+    let clock = Arc::new(ManualClock::at(0));
+    let (log, _) = Log::open(dir.path(), options, stream(1), &[], recorder.clone(), clock).unwrap();
+    log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    while log.durable_positions().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(log.stats().syncs, 0);
+    log.flush().unwrap();
+    assert_eq!((log.stats().syncs, log.durable_positions()), (1, vec![(stream(1), 1)]));
+    drop(log);
+    assert_eq!(open(dir.path(), 2, Arc::default()).1.positions, [(stream(1), 1)]);
 }

@@ -60,6 +60,15 @@ impl Index {
         Cow::Owned(union(&lists))
     }
 
+    /// True if a series with these pairs satisfies all matchers.
+    pub fn fits(&self, pairs: &[u32], matchers: &[Matcher]) -> bool {
+        let value = |name: u32| {
+            let of_name = |id: &u32| self.pair(*id).filter(|p| p.name == name);
+            pairs.iter().find_map(of_name).map_or("", |p| &*p.value)
+        };
+        matchers.iter().all(|m| m.matches(self.name_id(&m.name).map_or("", value)))
+    }
+
     /// Pairs of a name that series have.
     pub fn pairs_of(&self, name: u32) -> impl Iterator<Item = &Pair> {
         self.names[name as usize]
