@@ -1,4 +1,5 @@
 //! Cost per sample of known series, against the floor of looking them up.
+#![allow(missing_docs)]
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -7,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use trireme_head::{IngestLimits, IngestOutput};
 use trireme_model::Tenant;
 
-#[path = "support.rs"]
+#[path = "support/workload.rs"]
 mod support;
 
 #[global_allocator]

@@ -11,7 +11,7 @@ use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_head::{HeadError, IngestLimits, IngestOutput, Shard};
 use trireme_model::Tenant;
 
-#[path = "../benches/support.rs"]
+#[path = "../benches/support/workload.rs"]
 mod support;
 
 #[global_allocator]
@@ -69,6 +69,7 @@ fn main() {
     );
     let floor = floor(&requests);
     println!("floor (std HashMap by key): {floor:.0} ns per sample");
+    follow(&requests, &routes, scrapes);
     let stats = shards.iter().map(|s| s.stats()).fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
     println!("counted memory: {:.0} B per series, {} samples", stats.0 as f64 / series as f64, stats.1);
     let (wall, before) = (Instant::now(), cpu());
@@ -97,6 +98,47 @@ fn main() {
         wall.elapsed().as_secs_f64(),
         (cpu() - before).as_secs_f64()
     );
+}
+
+/// What a follower spends on the same records.
+fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scrapes: i64) {
+    let dirs = [tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir")];
+    let (origin, follower) =
+        (support::shards(dirs[0].path(), SHARDS), support::shards(dirs[1].path(), SHARDS));
+    let own = StreamId { incarnation: Incarnation(9), boot: Boot(1) };
+    let mut out = IngestOutput::default();
+    let (mut seq, mut samples, mut spent) = (0, 0, Duration::ZERO);
+    for scrape in scrapes..scrapes + 6 {
+        for (n, request) in requests.iter().enumerate() {
+            let mut batch =
+                trireme_wire::batch::Batch { label_bytes: request.label_bytes.clone(), ..Default::default() };
+            batch.series.clone_from(&request.series);
+            batch.samples.clone_from(&request.samples);
+            support::fill(&mut batch, n, scrape);
+            for (shard, idx) in origin.iter().zip(&routes[n]) {
+                shard.ingest(
+                    &Tenant::default(),
+                    &batch,
+                    idx,
+                    &IngestLimits::default(),
+                    i64::MAX / 4,
+                    &mut out,
+                );
+            }
+            for draft in out.drafts.drain(..) {
+                seq += 1;
+                let record = draft.seal(own, seq);
+                let before = cpu();
+                let applied = follower[usize::from(record.shard())].apply(&record).expect("applies");
+                if scrape > scrapes {
+                    spent += cpu() - before;
+                    samples += applied.samples;
+                }
+            }
+            out.clear();
+        }
+    }
+    println!("follower: {:.0} ns CPU per sample of known series", us(spent) * 1e3 / samples as f64);
 }
 
 fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {

@@ -1,5 +1,5 @@
 //! Series and requests like those of node exporters and kubelets: about 10 labels, 300 bytes.
-#![allow(dead_code)]
+#![allow(dead_code, missing_docs)]
 
 use std::path::Path;
 use std::sync::Arc;
