@@ -16,8 +16,11 @@ use crate::ast::{Expr, MatrixSelector, PosRange, Subquery};
 use crate::error::QueryError;
 use crate::functions::Notice;
 use crate::functions::range::{RangeCall, RangeFunction};
-use crate::functions::window::Sliding;
+use crate::functions::window::{Sliding, Window};
 use crate::select::{Columns, SelectHints, SeriesRead};
+
+/// So many samples are worked on between two looks at whether to go on.
+const SAMPLES_UNCHECKED_MAX: usize = 200_000;
 
 /// How samples outside the range take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,42 +169,48 @@ impl Rows for RangeRows<'_> {
         };
         let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         let mut sliding = Sliding::default();
-        let mut scalars = [0.0; 2];
         // Limits are looked at for each window with histograms, but of floats only for the largest.
-        let (mut total, mut floats_max) = (0, 0);
+        let (mut total, mut floats_max, mut unchecked) = (0, 0, 0);
         let mut scratch = std::mem::take(&mut worker.floats);
+        let mut call = RangeCall {
+            window: Window::default(),
+            start: 0,
+            end: 0,
+            eval_t: 0,
+            range_ms: self.range.range_ms,
+            extension: self.range.extension,
+            scalars: [0.0; 2],
+            may_reset,
+            notice: Notice { labels, pos: self.pos, notes: &mut worker.notes },
+            scratch: &mut scratch,
+            start_timestamps: self.query.options.start_timestamps,
+        };
         for step in 0..self.steps.count {
-            let eval_t = self.steps.time(step);
-            let end = self.range.shift.apply(eval_t);
-            let start = end.saturating_sub(self.range.range_ms);
-            let window = sliding.advance(&columns, start.saturating_sub(before), end.saturating_add(after));
-            if window.is_empty() {
+            call.eval_t = self.steps.time(step);
+            call.end = self.range.shift.apply(call.eval_t);
+            call.start = call.end.saturating_sub(self.range.range_ms);
+            let (after, until) = (call.start.saturating_sub(before), call.end.saturating_add(after));
+            call.window = sliding.advance(&columns, after, until);
+            if call.window.is_empty() {
                 continue;
             }
-            if window.h.is_empty() {
-                total += window.t.len() as u64;
-                floats_max = floats_max.max(window.t.len());
+            let size = if call.window.h.is_empty() {
+                floats_max = floats_max.max(call.window.t.len());
+                call.window.t.len()
             } else {
-                let size = window.len();
-                total += size as u64;
+                let size = call.window.len();
                 self.query.budget.check(size)?;
+                size
+            };
+            total += size as u64;
+            unchecked += size;
+            if unchecked > SAMPLES_UNCHECKED_MAX {
+                self.query.check()?;
+                unchecked = 0;
             }
-            for (into, scalar) in scalars.iter_mut().zip(&self.scalars) {
+            for (into, scalar) in call.scalars.iter_mut().zip(&self.scalars) {
                 *into = scalar.at(step);
             }
-            let mut call = RangeCall {
-                window,
-                start,
-                end,
-                eval_t,
-                range_ms: self.range.range_ms,
-                extension: self.range.extension,
-                scalars,
-                may_reset,
-                notice: Notice { labels, pos: self.pos, notes: &mut worker.notes },
-                scratch: &mut scratch,
-                start_timestamps: self.query.options.start_timestamps,
-            };
             if let Some(out) = (self.function)(&mut call)? {
                 row.set(step, out);
             }
