@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 use crate::HeadError;
 
+/// Directory of the files in a shard's.
+pub(crate) const CHUNKS_DIR: &str = "chunks";
+
 const MAGIC: &[u8; 8] = b"TRIRMCHK";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u32 = 16;

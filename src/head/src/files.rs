@@ -19,6 +19,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
 /// Gives a finished file its name, durably.
 pub(crate) fn publish(tmp: &Path, path: &Path) -> Result<(), HeadError> {
     std::fs::rename(tmp, path).map_err(|e| HeadError::io("rename", tmp, e))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names of a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), HeadError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| HeadError::io("sync", dir, e))
 }

@@ -151,13 +151,21 @@ impl Shard {
     ) -> Vec<Arc<str>> {
         let mut values: Vec<Arc<str>> = Vec::new();
         if matchers.is_empty() {
-            let state = self.state.read();
-            let Some(index) = state.index(tenant) else { return values };
-            let Some(name) = index.name_id(name) else { return values };
-            // One series in range decides for a value, so most values cost one look.
-            let live = |slot: &u32| state.series.get(*slot).is_some_and(|s| self.overlaps(s, start, end));
-            let has_live = |pair: &&Pair| pair.postings.ascending().iter().any(live);
-            values.extend(index.pairs_of(name).filter(has_live).map(|p| p.value.clone()));
+            let (name, ids) = {
+                let state = self.state.read();
+                let Some(index) = state.index(tenant) else { return values };
+                let Some(name) = index.name_id(name) else { return values };
+                (name, index.names[name as usize].pairs.clone())
+            };
+            for some in ids.chunks(PAGE_SLOTS) {
+                let state = self.state.read();
+                let Some(index) = state.index(tenant) else { return values };
+                // One series in range decides for a value, so most values cost one look.
+                let live = |slot: &u32| state.series.get(*slot).is_some_and(|s| self.overlaps(s, start, end));
+                let has_live = |p: &&Pair| p.name == name && p.postings.ascending().iter().any(live);
+                let pairs = some.iter().filter_map(|id| index.pair(*id));
+                values.extend(pairs.filter(has_live).map(|p| p.value.clone()));
+            }
         } else {
             let mut found: BTreeMap<u32, Arc<str>> = BTreeMap::new();
             self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use trireme_base::StreamId;
 use trireme_model::{Labels, SeriesKey, Tenant};
 
-use crate::chunkfile::ChunkFiles;
+use crate::chunkfile::{CHUNKS_DIR, ChunkFiles};
 use crate::index::{Index, Lists};
 use crate::keys::KeyTable;
 use crate::series::Series;
@@ -70,7 +70,7 @@ impl State {
             keys: KeyTable::new(),
             lists: Lists::default(),
             aliases: HashMap::with_hasher(FixedState::default()),
-            files: ChunkFiles::open(&options.dir.join("chunks"))?,
+            files: ChunkFiles::open(&options.dir.join(CHUNKS_DIR))?,
             streams: BTreeMap::new(),
             own_marker: None,
             next_ref: 1,

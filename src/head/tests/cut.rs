@@ -317,6 +317,8 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         again.label_values(&tenant(), "job", &[], 0, i64::MAX),
         head.label_values(&tenant(), "job", &[], 0, i64::MAX)
     );
+    let other = ShardOptions { window_ms: WINDOW / 2, ..options(&home, 3) };
+    assert!(matches!(Shard::recover(other, None), Err(HeadError::Settings(_))));
     // A failing step before publishing leaves the old file.
     let path = home.join(trireme_head::CHECKPOINT_FILE);
     let before = std::fs::read(&path).unwrap();

@@ -85,6 +85,7 @@ impl Loader<'_> {
             return Err(self.bad("version is unknown to this version"));
         }
         let mut own = None;
+        let mut other_settings = None;
         loop {
             let at = bytes.len() - rest.len();
             let (kind, body, tail) =
@@ -92,7 +93,9 @@ impl Loader<'_> {
             rest = tail;
             let mut reader = Reader(body);
             let done = match kind {
-                part::HEADER => self.header(&mut reader).map(|stream| own = Some(stream)),
+                part::HEADER => {
+                    self.header(&mut reader, &mut other_settings).map(|stream| own = Some(stream))
+                }
                 part::STREAM => self.stream(&mut reader),
                 part::TENANT => self.tenant(&mut reader),
                 part::NAMES => self.names(&mut reader),
@@ -102,6 +105,9 @@ impl Loader<'_> {
                 part::END => break,
                 _ => Err(Malformed),
             };
+            if let Some(why) = other_settings.take() {
+                return Err(HeadError::Settings(why));
+            }
             done.map_err(|Malformed| self.bad(format!("part of kind {kind} at {at} does not fit")))?;
         }
         let (id, mut stream) = own.ok_or_else(|| self.bad("no header"))?;
@@ -114,12 +120,15 @@ impl Loader<'_> {
     }
 
     /// The former own stream, which is one like any other now.
-    fn header(&mut self, r: &mut Reader<'_>) -> Result<(StreamId, Stream), Malformed> {
+    fn header(&self, r: &mut Reader<'_>, why: &mut Option<String>) -> Result<(StreamId, Stream), Malformed> {
         let (number, shards, window_ms) = (r.u16()?, r.u16()?, r.i64()?);
-        let same =
-            (number, shards, window_ms) == (self.options.number, self.options.shards, self.options.window_ms);
-        if !same {
-            return Err(Malformed);
+        let want = (self.options.number, self.options.shards, self.options.window_ms);
+        if (number, shards, window_ms) != want {
+            let path = self.path.display();
+            *why = Some(format!(
+                "{path} is of shard {number} of {shards} with windows of {window_ms} ms, not {want:?}; \
+                 these are fixed for the life of a data directory"
+            ));
         }
         let id = r.stream()?;
         let stream = Stream { applied: r.u64()?, marker: marker(r)?, refs: Vec::new() };

@@ -9,6 +9,7 @@ use trireme_base::StreamId;
 
 use super::codec::{self, part, put_bytes, put_stream};
 use super::{CHECKPOINT_FILE, CheckpointReport};
+use crate::chunkfile::CHUNKS_DIR;
 use crate::state::State;
 use crate::streams::{OwnLogged, Stream};
 use crate::{HeadError, Shard, files};
@@ -78,6 +79,7 @@ impl Shard {
             file.sync_data().map_err(|e| HeadError::io("sync", name, e))?;
             paths.push(name.to_path_buf());
         }
+        files::sync_dir(&self.options.dir.join(CHUNKS_DIR))?;
         let bytes = out.finish()?;
         before_publish()?;
         files::publish(&path.with_extension("tmp"), &path)?;

@@ -23,7 +23,8 @@ impl Postings {
         if ascends {
             self.sorted += 1;
         } else if self.slots.len() - sorted > (sorted / 8).max(64) {
-            self.slots.sort_unstable();
+            // The stable sort sees the long ascending run and only merges.
+            self.slots.sort();
             self.sorted = self.slots.len() as u32;
         }
     }
@@ -34,13 +35,13 @@ impl Postings {
             return Cow::Borrowed(&self.slots);
         }
         let mut all = self.slots.clone();
-        all.sort_unstable();
+        all.sort();
         Cow::Owned(all)
     }
 
     /// Removes all of `dead`, which ascends.
     pub fn remove_all(&mut self, dead: &[u32]) {
-        self.slots.sort_unstable();
+        self.slots.sort();
         self.slots.retain(|slot| dead.binary_search(slot).is_err());
         if self.slots.capacity() > self.slots.len() * 2 + 8 {
             self.slots.shrink_to_fit();
