@@ -134,7 +134,15 @@ impl Record {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {}#{} shard {} {} bytes", self.kind(), self.stream(), self.seq(), self.shard(), self.0.len())
+        write!(
+            f,
+            "{:?} {}#{} shard {} {} bytes",
+            self.kind(),
+            self.stream(),
+            self.seq(),
+            self.shard(),
+            self.0.len()
+        )
     }
 }
 
@@ -176,6 +184,10 @@ impl RecordDraft {
     /// Fills in stream, seq and checksum. Panics if the draft is over [`RECORD_BYTES_MAX`].
     pub fn seal(mut self, stream: StreamId, seq: u64) -> Record {
         assert!(self.bytes.len() <= RECORD_BYTES_MAX, "BUG: record was not split by its origin");
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
+            // Records stay in memory for followers: what growing set aside would stay with them.
+            self.bytes.shrink_to_fit();
+        }
         let length = (self.bytes.len() - 8) as u32;
         self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
         self.bytes[8..16].copy_from_slice(&stream.incarnation.0.to_le_bytes());
