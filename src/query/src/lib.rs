@@ -9,6 +9,7 @@
 //! | `source` | what holds samples: head, block, peer |
 //! | `merged` | many sources as one, series by series |
 //! | `columns` | merging samples by time with the one conflict rule |
+//! | `guarded` | series that stay whole while a window moves from the head to a block |
 //! | `dedup` | one series out of the replicas of an HA pair |
 //! | `plan` | which copies of blocks to read |
 //! | `querier` | the questions of the HTTP API |
@@ -19,6 +20,7 @@ mod block_source;
 mod columns;
 mod dedup;
 mod error;
+mod guarded;
 mod head_source;
 mod merged;
 mod notes;

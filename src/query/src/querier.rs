@@ -10,9 +10,10 @@ use trireme_promql::{
     SeriesSet, parse,
 };
 
-use crate::source::{Catalog, Scope};
+use crate::guarded::Guarded;
+use crate::source::Catalog;
 use crate::{
-    Dedup, ExemplarSeries, Found, InstantQuery, Merged, Notes, Queries, QueryContext, QueryError, RangeQuery,
+    Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
     Selection, SourceError, TsdbStatus,
 };
 
@@ -38,32 +39,14 @@ impl Querier {
         Self { engine: Engine::new(options.engine), parser: options.parser, catalog }
     }
 
-    fn scope(context: &QueryContext, start_ms: i64, end_ms: i64) -> Scope {
-        Scope {
-            tenant: context.tenant.clone(),
-            start_ms,
-            end_ms,
-            local_only: context.local_only,
-            max_source_resolution_ms: context.max_source_resolution_ms,
-        }
+    /// The sources as one storage. `notes` collects what goes wrong.
+    fn guarded(&self, context: &QueryContext, notes: &Notes) -> Guarded {
+        Guarded::new(Arc::clone(&self.catalog), context.clone(), notes.clone())
     }
 
-    /// The sources of a time range as one. What the catalog misses is noted, or an error if the answer must be whole.
-    fn merged(
-        &self,
-        context: &QueryContext,
-        start_ms: i64,
-        end_ms: i64,
-        notes: &Notes,
-    ) -> Result<Merged, QueryError> {
-        let list = self.catalog.sources(&Self::scope(context, start_ms, end_ms));
-        for warning in list.warnings {
-            if !context.partial_response {
-                return Err(QueryError::new(trireme_base::ErrorKind::Unavailable, warning));
-            }
-            notes.add(warning);
-        }
-        Ok(Merged::new(list.sources, context.partial_response, notes.clone()))
+    /// The same without the replicas of HA pairs.
+    fn storage(&self, context: &QueryContext, notes: &Notes) -> Dedup<Guarded> {
+        Dedup::new(self.guarded(context, notes), context.replica_labels.clone())
     }
 
     fn parse(&self, text: &str) -> Result<Expr, QueryError> {
@@ -78,7 +61,7 @@ impl Querier {
         notes: &Notes,
         mut job: impl FnMut(&dyn crate::Source, &[Matcher]) -> Result<(), SourceError>,
     ) -> Result<(), QueryError> {
-        let merged = self.merged(context, selection.start_ms, selection.end_ms, notes)?;
+        let merged = self.guarded(context, notes).sources(selection.start_ms, selection.end_ms)?;
         for source in merged.overlapping(selection.start_ms, selection.end_ms) {
             let sets = if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
             for set in sets {
@@ -107,49 +90,37 @@ fn with_notes(mut result: QueryResult, notes: &Notes) -> QueryResult {
     result
 }
 
-/// Asks the catalog for each selector's own time range, so that `offset` and `@` find their blocks.
-struct Lazy<'a> {
-    querier: &'a Querier,
-    context: &'a QueryContext,
-    notes: Notes,
-}
-
-impl Select for Lazy<'_> {
-    fn select(
-        &self,
-        request: &SelectRequest,
-        cancel: &trireme_promql::Cancel,
-    ) -> Result<SeriesSet, trireme_promql::SelectError> {
-        let merged = self.querier.merged(self.context, request.start_ms, request.end_ms, &self.notes);
-        let merged = merged.map_err(|e| trireme_promql::SelectError::Unavailable(e.to_string()))?;
-        Dedup::new(merged, self.context.replica_labels.clone()).select(request, cancel)
-    }
-}
-
 impl Queries for Querier {
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
-        let lazy = Lazy { querier: self, context, notes: Notes::default() };
-        let options = query_options(query.lookback);
+        let notes = Notes::default();
+        let (storage, options) = (self.storage(context, &notes), query_options(query.lookback));
         let result =
-            self.engine.instant(&lazy, &expr, &query.expr, query.time_ms, &options, &context.cancel)?;
-        Ok(with_notes(result, &lazy.notes))
+            self.engine.instant(&storage, &expr, &query.expr, query.time_ms, &options, &context.cancel)?;
+        Ok(with_notes(result, &notes))
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
-        let lazy = Lazy { querier: self, context, notes: Notes::default() };
-        let options = query_options(query.lookback);
+        let notes = Notes::default();
+        let (storage, options) = (self.storage(context, &notes), query_options(query.lookback));
         let range = (query.start_ms, query.end_ms);
-        let result =
-            self.engine.range(&lazy, &expr, &query.expr, range, query.step_ms, &options, &context.cancel)?;
-        Ok(with_notes(result, &lazy.notes))
+        let result = self.engine.range(
+            &storage,
+            &expr,
+            &query.expr,
+            range,
+            query.step_ms,
+            &options,
+            &context.cancel,
+        )?;
+        Ok(with_notes(result, &notes))
     }
 
     fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        let lazy = Lazy { querier: self, context, notes: Notes::default() };
-        let mut set = lazy.select(request, &context.cancel)?;
-        set.warnings.extend(lazy.notes.take());
+        let notes = Notes::default();
+        let mut set = self.storage(context, &notes).select(request, &context.cancel)?;
+        set.warnings.extend(notes.take());
         Ok(set)
     }
 

@@ -120,6 +120,13 @@ pub struct SourceList {
 
 /// What a node holds.
 pub trait Catalog: Send + Sync {
+    /// A number that changes whenever a new source appears, before an older source lets go of samples that moved to it.
+    ///
+    /// Queries compare it to notice that what they read has moved; see the module `guarded`.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// The sources to ask.
     fn sources(&self, scope: &Scope) -> SourceList;
 

@@ -1,6 +1,7 @@
 //! The querier over made-up sources.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
@@ -100,14 +101,78 @@ impl Source for Fake {
     }
 }
 
+/// A window that moves while it is read: the first look at the head lets it go, after the block appeared.
+struct Moving {
+    samples: Vec<(i64, f64)>,
+    moved: Arc<AtomicBool>,
+}
+
+struct MovingRead(Labels, Vec<(i64, f64)>, Arc<AtomicBool>);
+
+impl SeriesRead for MovingRead {
+    fn labels(&self) -> &Labels {
+        &self.0
+    }
+
+    fn read(&self, _: i64, _: i64, out: &mut Columns) -> Result<(), SelectError> {
+        if self.2.swap(true, Ordering::SeqCst) {
+            self.1.iter().for_each(|(t, v)| out.push_float(*t, *v));
+        }
+        Ok(())
+    }
+}
+
+impl Source for Moving {
+    fn name(&self) -> String {
+        "moving".into()
+    }
+
+    fn time_range(&self) -> (i64, i64) {
+        (i64::MIN, i64::MAX)
+    }
+
+    fn select(
+        &self,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        _: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
+        Ok(vec![Box::new(MovingRead(up(&[("job", "a")]), self.samples.clone(), self.moved.clone()))])
+    }
+
+    fn label_names(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
+        Ok(vec![])
+    }
+
+    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
+        Ok(vec![])
+    }
+}
+
+#[test]
+fn a_window_that_moves_while_it_is_read_is_not_missed() {
+    let moved = Arc::new(AtomicBool::new(false));
+    let head: Arc<dyn Source> = Arc::new(Moving { samples: vec![(10_000, 7.0)], moved: moved.clone() });
+    let catalog = FakeCatalog { sources: vec![head], generation: moved, ..Default::default() };
+    let querier = Querier::new(Arc::new(catalog), QuerierOptions::default());
+    let result = querier.range(&context(), &range("up")).expect("works");
+    assert_eq!(matrix(result.value)[0].1[0], (10_000, 7.0));
+}
+
 #[derive(Default)]
 struct FakeCatalog {
+    generation: Arc<AtomicBool>,
     sources: Vec<Arc<dyn Source>>,
     warnings: Vec<String>,
     asked: Mutex<Vec<Scope>>,
 }
 
 impl Catalog for FakeCatalog {
+    fn generation(&self) -> u64 {
+        u64::from(self.generation.load(Ordering::SeqCst))
+    }
+
     fn sources(&self, scope: &Scope) -> SourceList {
         self.asked.lock().push(scope.clone());
         SourceList { sources: self.sources.clone(), warnings: self.warnings.clone() }
