@@ -14,6 +14,9 @@ pub enum EntryError {
     /// Text is not UTF-8.
     #[error("entry holds text that is not UTF-8")]
     Utf8,
+    /// Well-formed parts that make no sense together.
+    #[error("entry makes no sense: {0}")]
+    Malformed(&'static str),
     /// A section kind, value code or type of a newer version.
     #[error("entry holds {what} {code}, unknown to this version")]
     Unknown {
