@@ -213,35 +213,6 @@ fn odd_ranges_are_refused() {
 }
 
 #[test]
-fn the_deepest_expressions_fit_the_stack_of_a_thread() {
-    let memory = memory(&mut SeededRng::new(1), 2, 40);
-    let nested = |before: &str, inner: &str, after: &str, n| before.repeat(n) + inner + &after.repeat(n);
-    let mut evaluated = 0;
-    for n in [100, 120, 125, 250, 1_000] {
-        let texts = [
-            nested("-", "g", "", n),
-            nested("(", "g", ")", n),
-            nested("abs(", "g", ")", n),
-            nested("sum(", "g", ")", n),
-            nested("max_over_time(", "g", "[1m:1m])", n),
-            nested("vector(scalar(", "g", "))", n),
-            nested("1 + ", "g", "", n),
-            nested("", "g", " or g", n),
-            nested("", "1", " + 1", n),
-            nested("histogram_quantile(0.5, ", "g", ")", n),
-        ];
-        for text in texts {
-            let Ok(expr) = parse(&text, &ParserOptions::default()) else { continue };
-            let (options, cancel) = (QueryOptions::default(), Cancel::never());
-            let result = engine(true).instant(&memory, &expr, &text, 60_000, &options, &cancel);
-            assert!(result.is_ok(), "{n} levels: {result:?}");
-            evaluated += 1;
-        }
-    }
-    assert!(evaluated > 10);
-}
-
-#[test]
 fn malformed_histograms_do_no_harm() {
     for seed in 0..150 {
         let mut rng = SeededRng::new(seed);

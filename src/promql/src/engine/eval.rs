@@ -121,7 +121,7 @@ impl<'q> Evaluator<'q> {
     }
 
     /// This evaluator at its first step only, for what is the same at all steps.
-    fn at_first_step(&self) -> Self {
+    pub(crate) fn at_first_step(&self) -> Self {
         Self { steps: Steps { count: 1, ..self.steps }, ..*self }
     }
 

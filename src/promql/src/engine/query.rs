@@ -7,6 +7,7 @@ use crate::annotations::{Note, Notes};
 use crate::cancel::Cancel;
 use crate::error::QueryError;
 use crate::options::EngineOptions;
+use crate::partial::Partials;
 use crate::select::Select;
 use crate::value::QueryStats;
 
@@ -21,6 +22,8 @@ pub(crate) struct Query<'q> {
     /// Step of the whole query (ms), 0 for an instant query.
     pub(crate) step_ms: i64,
     pub(crate) budget: Arc<Budget>,
+    /// Aggregations that were evaluated elsewhere, one entry a shard.
+    pub(crate) given: &'q [Partials],
     notes: Mutex<Notes>,
     total_samples: AtomicU64,
     samples_read: AtomicU64,
@@ -33,7 +36,9 @@ impl<'q> Query<'q> {
         options: EngineOptions,
         cancel: Cancel,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
+        given: &'q [Partials],
     ) -> Self {
+        let sum = |field: fn(&QueryStats) -> u64| AtomicU64::new(given.iter().map(|p| field(&p.stats)).sum());
         let budget = Budget { max: options.samples_max, ..Budget::default() };
         Self {
             select,
@@ -43,10 +48,11 @@ impl<'q> Query<'q> {
             end_ms,
             step_ms,
             budget: Arc::new(budget),
+            given,
             notes: Mutex::default(),
-            total_samples: AtomicU64::new(0),
-            samples_read: AtomicU64::new(0),
-            series: AtomicU64::new(0),
+            total_samples: sum(|s| s.total_samples),
+            samples_read: sum(|s| s.samples_read),
+            series: sum(|s| s.series),
         }
     }
 

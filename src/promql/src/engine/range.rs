@@ -328,7 +328,8 @@ impl<'q> Evaluator<'q> {
             wants_counter: matches!(name, "rate" | "increase"),
         };
         let stream = Stream::new(metas, self.steps.count, Box::new(rows));
-        if matches!(name, "last_over_time" | "first_over_time") {
+        // absent_over_time only looks whether there is anything, under whatever name.
+        if matches!(name, "last_over_time" | "first_over_time" | "absent_over_time") {
             Ok(stream)
         } else {
             stream.drop_names(self.query)

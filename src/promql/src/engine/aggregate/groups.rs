@@ -83,6 +83,14 @@ impl Dropped {
         Self { all, steps, cells }
     }
 
+    /// What is known of whole groups.
+    pub(super) fn of_groups(dropped: &[bool], steps: usize) -> Self {
+        let any = dropped.contains(&true);
+        let all = (!any || dropped.iter().all(|d| *d)).then_some(any);
+        let cells = if all.is_none() { dropped.iter().flat_map(|d| vec![*d; steps]).collect() } else { Vec::new() };
+        Self { all, steps, cells }
+    }
+
     /// Takes note of a series of a group.
     pub(super) fn see(&mut self, group: usize, meta: &Meta, row: &Row) {
         if self.all.is_some() || !meta.drop_name {

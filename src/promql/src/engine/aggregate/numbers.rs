@@ -1,7 +1,9 @@
 //! `sum`, `avg`, `min`, `max`, `count`, `group`, `stddev`, `stdvar`: one value per group and step.
 
+mod partial;
+
 use hashbrown::HashMap;
-use trireme_model::kahan_add;
+use trireme_model::{Labels, kahan_add};
 
 use super::Groups;
 use super::groups::Dropped;
@@ -194,10 +196,20 @@ impl<'q> Evaluator<'q> {
     pub(super) fn numbers(&self, a: &Aggregate, stream: Stream<'q>) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
-        let cells = groups.len() * steps;
+        let mut state = self.cells(a, groups.len() * steps)?;
+        let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
+        stream.for_each(self.query, |series, row| {
+            let (group, meta) = (groups.of_series[series], &stream.metas[series]);
+            dropped.see(group, meta, row);
+            state.add(group, meta.labels.metric_name(), row)
+        })?;
+        self.results(a, groups.labels, &state, &dropped, steps)
+    }
+
+    fn cells(&self, a: &Aggregate, cells: usize) -> Result<Cells<'q>, QueryError> {
         let mut held = Held::default();
         held.hold(&self.query.budget, cells)?;
-        let mut state = Cells {
+        Ok(Cells {
             op: a.op,
             seen: vec![0; cells],
             floats: Floats::new(a.op, cells),
@@ -205,15 +217,19 @@ impl<'q> Evaluator<'q> {
             held,
             evaluator: *self,
             pos: a.expr.pos(),
-        };
-        let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
-        stream.for_each(self.query, |series, row| {
-            let (group, meta) = (groups.of_series[series], &stream.metas[series]);
-            dropped.see(group, meta, row);
-            state.add(group, meta.labels.metric_name(), row)
-        })?;
+        })
+    }
+
+    fn results(
+        &self,
+        a: &Aggregate,
+        labels: Vec<Labels>,
+        state: &Cells<'_>,
+        dropped: &Dropped,
+        steps: usize,
+    ) -> Result<Stream<'q>, QueryError> {
         let mut out = Block::new(steps);
-        for (group, labels) in groups.labels.into_iter().enumerate() {
+        for (group, labels) in labels.into_iter().enumerate() {
             let mut row = Row::empty(steps);
             for step in 0..steps {
                 if let Some(value) = state.value(group * steps + step) {

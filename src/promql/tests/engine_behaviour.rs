@@ -1,0 +1,187 @@
+//! Behaviour that Prometheus's scripts do not show, in the same language.
+
+use trireme_promql::promqltest::{Evaluate, run_script};
+use trireme_promql::{
+    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, parse,
+};
+
+struct Tested(Engine);
+
+impl Evaluate for Tested {
+    fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
+        let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
+        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        self.0.instant(storage, &expr, query, t_ms, &options, &cancel).map_err(|e| e.to_string())
+    }
+
+    fn range(
+        &self,
+        storage: &dyn Select,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<QueryResult, String> {
+        let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
+        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let result = self.0.range(storage, &expr, query, (start_ms, end_ms), step_ms, &options, &cancel);
+        result.map_err(|e| e.to_string())
+    }
+}
+
+#[track_caller]
+fn check(delayed_name_removal: bool, script: &str) {
+    let options = EngineOptions { delayed_name_removal, start_timestamps: true, ..EngineOptions::default() };
+    let report = run_script("inline", script, &Tested(Engine::new(options)), &mut |_, _| {});
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert!(report.passed > 0);
+}
+
+#[test]
+fn ranges_are_open_on_the_left_and_steps_stand_alone() {
+    check(
+        true,
+        "
+load 30s
+  bar 0 1 10 100 1000 10000 100000
+
+eval range from 0 to 3m step 1m sum_over_time(bar[30s])
+  {} 0 10 1000 100000
+
+eval range from 0 to 3m step 1m sum_over_time(bar[1m])
+  {} 0 11 1100 110000
+
+eval range from 0 to 3m step 1m bar > 5 and bar < 2000
+  bar _ 10 1000 _
+
+eval range from 0 to 1m step 30s count_over_time(bar[1m]) or vector(-1)
+  {} 1 2 2
+
+eval range from 0 to 1m step 30s vector(7) unless bar == 1
+  {} 7 _ 7
+",
+    );
+}
+
+#[test]
+fn subqueries_run_at_multiples_of_their_resolution() {
+    check(
+        true,
+        "
+load 10s
+  metric 1 2
+
+eval instant at 10s sum_over_time(metric[50s:10s])
+  {} 3
+
+eval instant at 10s sum_over_time(metric[50s:5s])
+  {} 4
+
+# The lookback reaches to (but not) 5m10s, and the left edge is open.
+eval instant at 5m20s sum_over_time(metric[60s:10s])
+  {} 8
+
+eval instant at 17s count_over_time(metric[20s:7s])
+  {} 3
+
+eval instant at 40s count_over_time((metric > 1)[30s:10s] offset 10s)
+  {} 3
+
+eval instant at 1m max_over_time(sum_over_time(metric[20s:10s])[1m:20s])
+  {} 4
+
+eval range from 0 to 20s step 10s last_over_time(metric[15s:5s] @ 10)
+  metric 2 2 2
+",
+    );
+}
+
+#[test]
+fn names_are_removed_by_each_function_if_not_at_the_end() {
+    let load = "
+load 1m
+  a{x=\"1\"} 1 2 3
+  b{x=\"1\"} 1 2 3
+  c{x=\"2\"} 1 2 3
+";
+    let both = "
+eval instant at 2m absent_over_time({x=\"1\"}[2m])
+
+eval instant at 2m {__name__=~\"a|b\"}
+  a{x=\"1\"} 3
+  b{x=\"1\"} 3
+
+eval instant at 2m -{__name__=~\"a|b\"}
+  expect fail msg: vector cannot contain metrics with the same labelset
+
+eval instant at 2m last_over_time({__name__=~\"a|b\"}[1m])
+  a{x=\"1\"} 3
+  b{x=\"1\"} 3
+";
+    check(true, &format!("{load}{both}"));
+    check(false, &format!("{load}{both}"));
+    check(
+        false,
+        &format!(
+            "{load}
+eval instant at 2m count(-{{__name__=~\"a|b\"}})
+  expect fail msg: vector cannot contain metrics with the same labelset
+
+eval instant at 2m sum by (__name__) (-{{__name__=~\"a|c\"}})
+  {{}} -6
+"
+        ),
+    );
+    check(
+        true,
+        &format!(
+            "{load}
+eval instant at 2m count(-{{__name__=~\"a|b\"}})
+  {{}} 2
+
+eval instant at 2m sum by (__name__) (-a)
+  {{}} -3
+"
+        ),
+    );
+}
+
+#[test]
+fn what_a_step_cannot_order_or_pair_is_said() {
+    check(
+        true,
+        "
+load 1m
+  m{x=\"1\"} 1 2
+  m{x=\"2\"} 3 1
+  n{y=\"1\"} 1 1
+
+eval range from 0 to 1m step 1m sort_desc(m)
+  expect warn msg: PromQL warning: sort is ineffective for range queries since results are always ordered by labels (1:1)
+  m{x=\"1\"} 1 2
+  m{x=\"2\"} 3 1
+
+eval instant at 0 sort_desc(m)
+  expect ordered
+  expect no_warn
+  m{x=\"2\"} 3
+  m{x=\"1\"} 1
+
+eval instant at 0 m + on() n
+  expect fail msg: multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)
+
+eval instant at 0 n + on() group_left m
+  expect fail msg: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"m\", x=\"1\"}, {__name__=\"m\", x=\"2\"}];many-to-many matching not allowed: matching labels must be unique on one side
+
+eval instant at 0 topk(NaN, m)
+  expect fail msg: Parameter value is NaN
+
+eval instant at 0 topk(1e30, m)
+  expect fail msg: Scalar value 1e+30 overflows int64
+
+eval instant at 0 quantile(1.5, m)
+  expect warn msg: PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:10)
+  {} Inf
+",
+    );
+}
