@@ -15,7 +15,7 @@ use std::sync::Arc;
 use trireme_base::StreamId;
 use trireme_model::Tenant;
 
-use crate::state::LastCut;
+use crate::state::{LastCut, State};
 use crate::streams::Positions;
 use crate::{HeadError, Shard};
 
@@ -83,6 +83,7 @@ impl Shard {
             };
             state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
         }
+        self.retire_streams(k);
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let mut guard = self.state.write();
@@ -92,6 +93,36 @@ impl Shard {
                 series.drop_cut(k, |bucket| bucket.release(files));
                 if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, k)) {
                     series.histograms = None;
+                }
+            }
+        }
+    }
+
+    /// Forgets the references of streams that ended long ago, so that their series can go.
+    ///
+    /// A stream with a later boot that had not closed window `k - 1` was counted as ended by two cuts: all replicas
+    /// have what a quorum had of it. Its position is kept.
+    fn retire_streams(&self, k: i64) {
+        let mut guard = self.state.write();
+        let State { streams, series, .. } = &mut *guard;
+        let newest = |s: &StreamId| {
+            streams
+                .keys()
+                .chain([&self.options.own])
+                .any(|other| other.incarnation == s.incarnation && other.boot > s.boot)
+        };
+        let ended: Vec<StreamId> = streams
+            .iter()
+            .filter(|(id, known)| {
+                !known.refs.is_empty() && newest(id) && known.marker < Some(k.saturating_sub(1))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            let refs = streams.get_mut(&id).map(|known| std::mem::take(&mut known.refs)).unwrap_or_default();
+            for slot in refs {
+                if let Some(series) = series.get_mut(slot) {
+                    series.foreign_refs = series.foreign_refs.saturating_sub(1);
                 }
             }
         }

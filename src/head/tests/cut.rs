@@ -10,6 +10,7 @@ use support::{Maker, NOW, Origin, WINDOW, dump, options, shard, stream, tenant};
 use trireme_base::SeededRng;
 use trireme_block::{SeriesInput, SeriesSource, WriteOptions, write_block};
 use trireme_head::{CutManifest, CutSource, HeadError, Shard, ShardOptions, WindowDigest, cut_windows};
+use trireme_model::{AnyHistogram, Histogram, HistogramSample};
 use trireme_wire::record::Record;
 
 const W: i64 = NOW / WINDOW;
@@ -28,7 +29,13 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
             assert!(last.replace(series.labels.clone()).is_none_or(|l| l < series.labels), "label order");
             assert!(series.times.iter().all(|t| window.range().contains(t)));
             let samples = series.times.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
-            out.push((window.window, series.labels.to_string(), samples.collect()));
+            let mut all: Vec<(i64, u64)> = samples.collect();
+            for sample in &series.histograms {
+                let AnyHistogram::Int(h) = &sample.h else { panic!("only these are written") };
+                // Apart from any float, and with what the rule has decided.
+                all.push((sample.t, u64::MAX - h.count));
+            }
+            out.push((window.window, series.labels.to_string(), all));
         }
     }
     out
@@ -72,6 +79,13 @@ fn random_logs(seed: u64, dir: &std::path::Path) -> Vec<Vec<Record>> {
                 let job = ["a", "b", "c"][rng.below(3) as usize];
                 let t = now - rng.below(6) as i64 * 600_000 - rng.below(3) as i64;
                 maker = maker.up(job, &[(t, rng.below(4) as f64), (t + 1, 1.0)]);
+            }
+            if rng.chance(0.3) {
+                let t = now - rng.below(4) as i64 * 600_000;
+                let count = rng.below(3);
+                let h = AnyHistogram::Int(Arc::new(Histogram { count, sum: 2.5, ..Histogram::default() }));
+                maker.batch.histograms.push(HistogramSample { t, st: 0, h });
+                maker.batch.series[0].histograms = 0..1;
             }
             origin.log(&head, maker.ingest(&head, now).drafts);
         }
@@ -142,9 +156,12 @@ proptest! {
         prop_assert_eq!(&digests[0], &digests[2]);
         prop_assert_eq!(&all_cuts[0], &all_cuts[1]);
         prop_assert_eq!(&all_cuts[0], &all_cuts[2]);
-        // No sample was lost on the way into cuts.
+        // No sample was lost on the way into cuts; a time of a series is cut twice if it came late as well.
         let samples: u64 = digests[0].iter().map(|(_, d)| d.samples).sum();
-        let mut cut: Vec<_> = all_cuts[0].iter().flat_map(|(_, c)| c).flat_map(|(_, l, s)| s.iter().map(move |(t, _)| (l, *t))).collect();
+        let cuts = all_cuts[0].iter().flat_map(|(_, cut)| cut);
+        let mut cut: Vec<_> = cuts
+            .flat_map(|(_, labels, samples)| samples.iter().map(move |(t, v)| (labels, *t, *v > u64::MAX - 10)))
+            .collect();
         cut.sort();
         cut.dedup();
         prop_assert_eq!(cut.len() as u64, samples);
@@ -337,6 +354,30 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         std::fs::write(&path, &before[..at]).unwrap();
         assert!(Shard::recover(options(&home, 3), None).is_err(), "cut at {at}");
     }
+}
+
+#[test]
+fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (old, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let mut origin = Origin::new(1);
+    origin.log(&old, [old.close_window(W - 1)]);
+    origin.log(&old, Maker::default().up("gone", &[(NOW, 1.0)]).ingest(&old, NOW).drafts);
+    apply_all(&follower, &origin.records);
+    // The origin starts again; its new stream closes windows, the old one never will.
+    let mut next = Origin::new(1);
+    next.stream.boot = trireme_base::Boot(2);
+    for k in W - 1..W + 4 {
+        let from = next.records.len();
+        next.log(&old, [trireme_wire::entry::write_marker(0, k)]);
+        apply_all(&follower, &next.records[from..]);
+        if k >= W {
+            cut(&follower, k);
+        }
+    }
+    assert_eq!(follower.collect_series().0, 1);
+    let state = follower.streams().into_iter().find(|s| s.stream == stream(1)).unwrap();
+    assert_eq!(state.applied, origin.records.len() as u64, "its position stays");
 }
 
 #[test]

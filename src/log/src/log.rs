@@ -58,7 +58,7 @@ impl Log {
             tail_cut: found.tail_cut,
         };
         // Every command holds at least one record's room in the bounds, save flushes, which are few.
-        let (tx, rx) = bounded(options.queue_records_max.max(1) + 16);
+        let (tx, rx) = bounded(options.queue_records_max.max(1) * 2 + 16);
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             own,
@@ -149,7 +149,7 @@ impl Log {
         if records == 0 {
             return Ok(());
         }
-        self.shared.reserve(records, bytes)?;
+        self.shared.reserve(records, bytes, true)?;
         self.send(Command::Own(drafts, tag, epoch)).inspect_err(|_| self.shared.release(records, bytes))
     }
 
@@ -179,7 +179,7 @@ impl Log {
         outcome.taken = taken.len();
         if !taken.is_empty() {
             let (count, bytes) = (taken.len(), taken.iter().map(|r| r.bytes().len()).sum());
-            let sent = self.shared.reserve(count, bytes).and_then(|()| {
+            let sent = self.shared.reserve(count, bytes, false).and_then(|()| {
                 self.send(Command::Foreign(taken)).inspect_err(|_| self.shared.release(count, bytes))
             });
             if let Err(error) = sent {

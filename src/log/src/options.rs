@@ -23,9 +23,9 @@ pub struct LogOptions {
     pub durability: Durability,
     /// Longest time between syncs with [`Durability::Memory`].
     pub sync_interval: Duration,
-    /// Records that may wait for the log's thread.
+    /// Records that may wait for the log's thread; own records, which are in the head already, twice as many.
     pub queue_records_max: usize,
-    /// Bytes that may wait for the log's thread.
+    /// Bytes that may wait for the log's thread; of own records twice as many.
     pub queue_bytes_max: usize,
     /// Bytes written at once.
     pub batch_bytes_max: usize,

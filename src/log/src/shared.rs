@@ -68,12 +68,15 @@ impl Shared {
     }
 
     /// Takes room in the queue or refuses. One append may exceed an empty queue's bytes, else it could never pass.
-    pub fn reserve(&self, records: usize, bytes: usize) -> Result<(), AppendError> {
+    ///
+    /// Own records are in the head already when they come, so they may fill twice the bounds.
+    pub fn reserve(&self, records: usize, bytes: usize, own: bool) -> Result<(), AppendError> {
+        let times = if own { 2 } else { 1 };
         let (queued_records, queued_bytes) = (&self.counters.queued_records, &self.counters.queued_bytes);
         let have_records = queued_records.fetch_add(records as u64, Ordering::AcqRel) as usize;
         let have_bytes = queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel) as usize;
-        let over = have_records + records > self.options.queue_records_max
-            || have_bytes + bytes > self.options.queue_bytes_max;
+        let over = have_records + records > self.options.queue_records_max * times
+            || have_bytes + bytes > self.options.queue_bytes_max * times;
         if over && have_records > 0 {
             self.release(records, bytes);
             return Err(AppendError::Busy { records: have_records, bytes: have_bytes });
