@@ -57,8 +57,9 @@ struct Label {
 
 #[derive(Clone, PartialEq, Message)]
 struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
+    // Optional, so that it is always written: an encoder that leaves out zeros leaves out negative zero with them.
+    #[prost(double, optional, tag = "1")]
+    value: Option<f64>,
     #[prost(int64, tag = "2")]
     timestamp: i64,
 }
@@ -112,7 +113,7 @@ pub fn write_request(series: &[Series]) -> Vec<u8> {
         samples: series
             .samples
             .iter()
-            .map(|(timestamp, value)| Sample { timestamp: *timestamp, value: *value })
+            .map(|(timestamp, value)| Sample { timestamp: *timestamp, value: Some(*value) })
             .collect(),
     });
     WriteRequest { timeseries: timeseries.collect() }.encode_to_vec()
@@ -140,7 +141,10 @@ pub fn read_response(body: &[u8]) -> anyhow::Result<SampleSet> {
     let mut set = SampleSet::default();
     for series in response.results.into_iter().flat_map(|result| result.timeseries) {
         let labels: BTreeMap<String, String> = series.labels.into_iter().map(|l| (l.name, l.value)).collect();
-        series.samples.iter().for_each(|sample| set.add(&labels, sample.timestamp, Value::of(sample.value)));
+        series
+            .samples
+            .iter()
+            .for_each(|sample| set.add(&labels, sample.timestamp, Value::of(sample.value.unwrap_or(0.0))));
     }
     Ok(set)
 }

@@ -76,6 +76,11 @@ impl SampleSet {
         self.mapped(|_, value| Some(value.without_staleness()))
     }
 
+    /// The set as Prometheus's own protobuf encoder sends it, which leaves out zeros, the negative one with them.
+    pub fn without_negative_zeros(&self) -> Self {
+        self.mapped(|_, value| Some(if value.number() == 0.0 { Value::of(0.0) } else { value }))
+    }
+
     fn mapped(&self, keep: impl Fn(i64, Value) -> Option<Value>) -> Self {
         let mut out = Self::default();
         for (labels, samples) in &self.series {

@@ -13,6 +13,10 @@ use crate::ports::free_port;
 use crate::verdict::left_out;
 use crate::wait::until;
 
+/// The server checks no signatures, but answers strangers only for public objects.
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20200101/us-east-1/s3/aws4_request, \
+     SignedHeaders=host, Signature=0000000000000000000000000000000000000000000000000000000000000000";
+
 /// A running S3 server with one empty bucket.
 pub struct Moto {
     client: Client,
@@ -40,7 +44,8 @@ impl Moto {
         let client = Client::new(port)?;
         until("the S3 server has made the bucket", async || {
             process.must_run()?;
-            let made = client.send(client.put(&format!("/{bucket}"))).await?;
+            let made =
+                client.send(client.put(&format!("/{bucket}")).header("Authorization", AUTHORIZATION)).await?;
             ensure!(made.is_success(), "answered {}: {}", made.status, made.body);
             Ok(())
         })
@@ -56,16 +61,22 @@ impl Moto {
     /// Every object by its key.
     pub async fn objects(&mut self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         self.process.must_run()?;
-        let list =
-            self.client.send(self.client.get(&format!("/{}?list-type=2", self.bucket))).await?.success()?;
-        ensure!(list.body.contains("<IsTruncated>false"), "more than one page of objects");
+        let list = self.get("?list-type=2").await?;
+        let list = String::from_utf8(list).context("list of objects")?;
+        ensure!(list.contains("<IsTruncated>false"), "more than one page of objects");
         let mut objects = BTreeMap::new();
-        for part in list.body.split("<Key>").skip(1) {
+        for part in list.split("<Key>").skip(1) {
             let (key, _) = part.split_once("</Key>").context("list of objects")?;
-            let answer = self.client.get(&format!("/{}/{key}", self.bucket)).send().await?;
-            ensure!(answer.status().is_success(), "{key}: {}", answer.status());
-            objects.insert(key.to_owned(), answer.bytes().await?.to_vec());
+            objects.insert(key.to_owned(), self.get(&format!("/{key}")).await?);
         }
         Ok(objects)
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let request =
+            self.client.get(&format!("/{}{path}", self.bucket)).header("Authorization", AUTHORIZATION);
+        let answer = request.send().await?;
+        ensure!(answer.status().is_success(), "GET {path}: {}", answer.status());
+        Ok(answer.bytes().await?.to_vec())
     }
 }

@@ -20,6 +20,9 @@ pub struct PrometheusBuilder {
     targets: Vec<u16>,
     scrapes_itself: bool,
     remote_writes: Vec<String>,
+    remote_read: Option<String>,
+    federation: Option<(u16, String)>,
+    out_of_order: Option<String>,
 }
 
 impl PrometheusBuilder {
@@ -38,6 +41,24 @@ impl PrometheusBuilder {
     /// Sends everything to a URL.
     pub fn remote_write(mut self, url: &str) -> Self {
         self.remote_writes.push(url.to_owned());
+        self
+    }
+
+    /// Reads all series it does not hold itself from a remote read URL, recent times included.
+    pub fn remote_read(mut self, url: &str) -> Self {
+        self.remote_read = Some(url.to_owned());
+        self
+    }
+
+    /// Scrapes `/federate` of a server on loopback every second for what `selector` matches.
+    pub fn federate(mut self, port: u16, selector: &str) -> Self {
+        self.federation = Some((port, selector.to_owned()));
+        self
+    }
+
+    /// Accepts samples older than the newest one by up to `window`, for example `3h`.
+    pub fn out_of_order(mut self, window: &str) -> Self {
+        self.out_of_order = Some(window.to_owned());
         self
     }
 
@@ -79,6 +100,17 @@ impl PrometheusBuilder {
             let name = if Some(*port) == own { "prometheus".to_owned() } else { format!("target-{port}") };
             text += &format!("- job_name: {name}\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n");
         }
+        if let Some((port, selector)) = &self.federation {
+            text += "- job_name: federation\n  metrics_path: /federate\n  honor_labels: true\n";
+            text += &format!("  params:\n    'match[]': ['{selector}']\n");
+            text += &format!("  static_configs:\n  - targets: ['127.0.0.1:{port}']\n");
+        }
+        if let Some(window) = &self.out_of_order {
+            text += &format!("storage:\n  tsdb:\n    out_of_order_time_window: {window}\n");
+        }
+        if let Some(url) = &self.remote_read {
+            text += &format!("remote_read:\n- url: {url}\n  read_recent: true\n");
+        }
         text += "remote_write:\n";
         for url in &self.remote_writes {
             text += &format!("- url: {url}\n  queue_config:\n    batch_send_deadline: 1s\n");
@@ -104,6 +136,9 @@ impl Prometheus {
             targets: Vec::new(),
             scrapes_itself: false,
             remote_writes: Vec::new(),
+            remote_read: None,
+            federation: None,
+            out_of_order: None,
         }
     }
 
