@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use slog::{Logger, error, info, warn};
@@ -61,13 +61,15 @@ impl ShelfBlock {
 pub struct Shelf {
     root: PathBuf,
     blocks: RwLock<Vec<Arc<ShelfBlock>>>,
+    generation: AtomicU64,
     log: Logger,
 }
 
 impl Shelf {
     /// Opens every block under `root`; damaged ones are set aside and named in the log.
     pub fn open(root: &Path, log: Logger) -> Result<Self, BlockError> {
-        let shelf = Self { root: root.to_owned(), blocks: RwLock::default(), log };
+        let shelf =
+            Self { root: root.to_owned(), blocks: RwLock::default(), generation: AtomicU64::new(0), log };
         let io = |source| BlockError::Io { place: root.display().to_string(), source };
         for entry in fs::read_dir(root).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -111,6 +113,11 @@ impl Shelf {
         self.blocks.read().clone()
     }
 
+    /// Rises with each block that is added; the head lets go of a block's samples only after that.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
     /// Adds a block that was written to the tenant's directory; nothing happens if it is there.
     pub fn add(&self, tenant: &Tenant, meta: &BlockMeta) -> Result<(), BlockError> {
         if self.blocks.read().iter().any(|b| b.meta().ulid == meta.ulid && b.tenant == *tenant) {
@@ -119,6 +126,7 @@ impl Shelf {
         let block = Block::open(&self.tenant_dir(tenant).join(meta.ulid.to_string()))?;
         let entry = Arc::new(self.entry(tenant, block));
         self.blocks.write().push(entry);
+        self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -28,6 +28,10 @@ pub(crate) struct NodeCatalog {
 }
 
 impl Catalog for NodeCatalog {
+    fn generation(&self) -> u64 {
+        self.shelf.generation()
+    }
+
     fn sources(&self, scope: &Scope) -> SourceList {
         let mut list = SourceList::default();
         let local: Vec<_> = self.shelf.blocks().into_iter().filter(|b| b.tenant == scope.tenant).collect();
