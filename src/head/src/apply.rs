@@ -74,15 +74,9 @@ impl Shard {
 
 fn release(state: &mut State, known: &mut Stream, payload: &[u8]) -> Result<Applied, EntryError> {
     for reference in read_release(payload) {
-        let slot = known.slot(reference?);
-        let Some(slot) = slot else { continue };
-        if let Some(series) = state.series.get_mut(slot) {
+        let slot = known.refs.release(reference?);
+        if let Some(series) = slot.and_then(|slot| state.series.get_mut(slot)) {
             series.foreign_refs = series.foreign_refs.saturating_sub(1);
-        }
-    }
-    for reference in read_release(payload).flatten() {
-        if let Some(at) = known.refs.get_mut(reference as usize) {
-            *at = NO_SLOT;
         }
     }
     Ok(Applied::default())
@@ -116,7 +110,8 @@ impl Run<'_> {
         let floats = entry.floats().collect::<Result<Vec<FloatEntry>, _>>().map_err(bad)?;
         for (at, float) in floats.iter().enumerate() {
             self.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
-            let Some(series) = known.slot(float.reference).and_then(|slot| state.series.get_mut(slot)) else {
+            let Some(series) = known.refs.slot(float.reference).and_then(|slot| state.series.get_mut(slot))
+            else {
                 unknown += 1;
                 continue;
             };
@@ -130,7 +125,8 @@ impl Run<'_> {
         }
         for histogram in entry.histograms() {
             let histogram = histogram.map_err(bad)?;
-            let Some(series) = known.slot(histogram.reference).and_then(|slot| state.series.get_mut(slot))
+            let Some(series) =
+                known.refs.slot(histogram.reference).and_then(|slot| state.series.get_mut(slot))
             else {
                 unknown += 1;
                 continue;
@@ -146,7 +142,8 @@ impl Run<'_> {
         state.tenants[number as usize].newest = newest;
         for exemplar in entry.exemplars() {
             let exemplar = exemplar.map_err(bad)?;
-            let key = known.slot(exemplar.reference).and_then(|slot| state.series.get(slot)).map(|s| s.key);
+            let key =
+                known.refs.slot(exemplar.reference).and_then(|slot| state.series.get(slot)).map(|s| s.key);
             match key {
                 Some(key) => {
                     let max = self.shard.options.exemplars_max;
@@ -184,7 +181,7 @@ impl Run<'_> {
                 state.find_or_create(tenant, &labels).ok_or(EntryError::Range(0))?
             }
         };
-        let before = known.define(reference, slot).ok_or(EntryError::Range(reference as usize))?;
+        let before = known.refs.define(reference, slot).ok_or(EntryError::Range(reference as usize))?;
         if before != slot {
             if let Some(series) = state.series.get_mut(slot) {
                 series.foreign_refs += 1;
@@ -207,11 +204,11 @@ impl Run<'_> {
         near: Option<&FloatEntry>,
         far: Option<&FloatEntry>,
     ) {
-        if let Some(slot) = far.and_then(|f| known.slot(f.reference)) {
+        if let Some(slot) = far.and_then(|f| known.refs.slot(f.reference)) {
             state.series.prefetch(slot);
         }
         if let Some(last) = near
-            .and_then(|f| known.slot(f.reference))
+            .and_then(|f| known.refs.slot(f.reference))
             .and_then(|slot| state.series.get(slot))
             .and_then(|series| series.current.bytes.last())
         {

@@ -120,7 +120,7 @@ impl Shard {
             .collect();
         for id in ended {
             let refs = streams.get_mut(&id).map(|known| std::mem::take(&mut known.refs)).unwrap_or_default();
-            for slot in refs {
+            for (_, slot) in refs.iter() {
                 if let Some(series) = series.get_mut(slot) {
                     series.foreign_refs = series.foreign_refs.saturating_sub(1);
                 }

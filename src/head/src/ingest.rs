@@ -119,8 +119,12 @@ impl Shard {
             };
             let series = state.series.get_mut(slot).expect("BUG: found slots are used");
             if series.own_ref == 0 {
-                series.own_ref = state.next_ref;
-                state.next_ref += 1;
+                // Four billion definitions since the start: a reference is never used twice, so no more can be made.
+                let Some(next) = state.next_ref.checked_add(1) else {
+                    out.outcome.rejections.add("references_used_up", 1, || "restart the node".to_owned());
+                    continue;
+                };
+                series.own_ref = std::mem::replace(&mut state.next_ref, next);
                 let list = state.lists.get(series.labels);
                 state.label_scratch.clear();
                 state.tenants[request.tenant as usize].index.label_bytes(list, &mut state.label_scratch);

@@ -133,7 +133,7 @@ impl Shard {
         let mut guard = self.state.write();
         let state = &mut *guard;
         if let Some(ended) = state.streams.remove(&stream) {
-            for slot in ended.refs {
+            for (_, slot) in ended.refs.iter() {
                 if let Some(series) = state.series.get_mut(slot) {
                     series.foreign_refs = series.foreign_refs.saturating_sub(1);
                 }

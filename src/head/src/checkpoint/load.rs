@@ -13,7 +13,7 @@ use crate::cut::CutManifest;
 use crate::histograms::HistogramBuckets;
 use crate::series::Series;
 use crate::state::{LastCut, State};
-use crate::streams::{NO_SLOT, Stream};
+use crate::streams::{NO_SLOT, Refs, Stream};
 use crate::{HeadError, Shard, ShardOptions};
 
 /// What a start found for a shard.
@@ -112,7 +112,7 @@ impl Loader<'_> {
         }
         let (id, mut stream) = own.ok_or_else(|| self.bad("no header"))?;
         for (reference, slot) in std::mem::take(&mut self.refs) {
-            stream.define(reference, slot);
+            stream.refs.define(reference, slot);
         }
         self.state.streams.insert(id, stream);
         self.count_references();
@@ -131,16 +131,24 @@ impl Loader<'_> {
             ));
         }
         let id = r.stream()?;
-        let stream = Stream { applied: r.u64()?, marker: marker(r)?, refs: Vec::new() };
+        let (applied, marker) = (r.u64()?, marker(r)?);
+        let refs = Refs::with_extent(Refs::pages_for(r.u32()?));
+        let stream = Stream { applied, marker, refs };
         Ok((id, stream))
     }
 
     fn stream(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let id = r.stream()?;
         let (applied, marker) = (r.u64()?, marker(r)?);
-        let count = r.count(4)?;
-        let refs = r.take(count * 4)?.chunks_exact(4);
-        let refs = refs.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let extent = r.u32()? as usize;
+        if extent > Refs::pages_for(u32::MAX) {
+            return Err(Malformed);
+        }
+        let mut refs = Refs::with_extent(extent);
+        while !r.is_empty() {
+            let (reference, slot) = (r.u32()?, r.u32()?);
+            refs.define(reference, slot).ok_or(Malformed)?;
+        }
         self.state.streams.insert(id, Stream { applied, marker, refs });
         Ok(())
     }
@@ -249,11 +257,15 @@ impl Loader<'_> {
     fn count_references(&mut self) {
         let State { streams, series, .. } = &mut *self.state;
         for stream in streams.values_mut() {
-            for slot in &mut stream.refs {
-                match series.get_mut(*slot).filter(|_| *slot != NO_SLOT) {
+            let mut missing = Vec::new();
+            for (reference, slot) in stream.refs.iter() {
+                match series.get_mut(slot) {
                     Some(series) => series.foreign_refs += 1,
-                    None => *slot = NO_SLOT,
+                    None => missing.push(reference),
                 }
+            }
+            for reference in missing {
+                stream.refs.release(reference);
             }
         }
     }

@@ -38,12 +38,12 @@ impl Shard {
         let mut out = Output::create(&path.with_extension("tmp"))?;
         // Before the lock: what is logged up to here is in the head already.
         let own = *self.own_logged.lock();
-        let streams: Vec<(StreamId, Stream)> = {
+        let (streams, next_ref): (Vec<(StreamId, Stream)>, u32) = {
             let mut state = self.state.write();
             state.frozen = true;
-            state.streams.iter().map(|(id, stream)| (*id, stream.clone())).collect()
+            (state.streams.iter().map(|(id, stream)| (*id, stream.clone())).collect(), state.next_ref)
         };
-        self.put_header(&mut out, own, streams.len())?;
+        self.put_header(&mut out, own, next_ref)?;
         let mut positions: Vec<(StreamId, u64)> = Vec::with_capacity(streams.len() + 1);
         for (id, stream) in streams {
             positions.push((id, stream.applied));
@@ -86,7 +86,7 @@ impl Shard {
         Ok(CheckpointReport { positions, series, bytes, files: paths })
     }
 
-    fn put_header(&self, out: &mut Output, own: OwnLogged, streams: usize) -> Result<(), HeadError> {
+    fn put_header(&self, out: &mut Output, own: OwnLogged, next_ref: u32) -> Result<(), HeadError> {
         out.buffer.put_slice(codec::MAGIC);
         out.buffer.put_u32_le(codec::VERSION);
         let from = begin(&mut out.buffer, part::HEADER);
@@ -97,7 +97,7 @@ impl Shard {
         put_stream(buffer, self.options.own);
         buffer.put_u64_le(own.seq);
         put_marker(buffer, own.marker);
-        buffer.put_u32_le(streams as u32);
+        buffer.put_u32_le(next_ref);
         end(buffer, from);
         Ok(())
     }
@@ -141,8 +141,11 @@ fn put_stream_part(out: &mut Output, id: StreamId, stream: &Stream) -> Result<()
     put_stream(&mut out.buffer, id);
     out.buffer.put_u64_le(stream.applied);
     put_marker(&mut out.buffer, stream.marker);
-    out.buffer.put_u32_le(stream.refs.len() as u32);
-    stream.refs.iter().for_each(|slot| out.buffer.put_u32_le(*slot));
+    out.buffer.put_u32_le(stream.refs.extent() as u32);
+    for (reference, slot) in stream.refs.iter() {
+        out.buffer.put_u32_le(reference);
+        out.buffer.put_u32_le(slot);
+    }
     end(&mut out.buffer, from);
     out.flush_if_large()
 }
