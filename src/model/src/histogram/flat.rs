@@ -49,6 +49,19 @@ impl<T: Count> Flat<T> {
         }
     }
 
+    /// True if `h` has the same buckets, populated or not, and nothing has to be reconciled.
+    pub(super) fn has_layout_of(&self, h: &FloatHistogram) -> bool {
+        let same = |a: &[(i32, T)], b: &mut dyn Iterator<Item = (i32, f64)>| {
+            a.iter().all(|(index, _)| b.next().is_some_and(|(other, _)| *index == other))
+                && b.next().is_none()
+        };
+        self.schema == h.schema
+            && self.zero_threshold == h.zero_threshold
+            && self.custom_values == h.custom_values
+            && same(&self.positive, &mut h.positive())
+            && same(&self.negative, &mut h.negative())
+    }
+
     pub(super) fn is_custom(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
     }

@@ -27,6 +27,10 @@ impl FloatHistogram {
         if previous.uses_custom_buckets() {
             return true;
         }
+        if self.schema == previous.schema && self.zero_threshold == previous.zero_threshold {
+            // The usual case needs no lists.
+            return self.zero_count < previous.zero_count || self.any_bucket_fell(previous);
+        }
         let outside = |i: i32| upper_bound(i, self.schema, &[]) > self.zero_threshold;
         let mut before = Flat::of(previous, |c| c);
         let (zero, threshold) = before.zero_bucket_for(self.zero_threshold);
@@ -37,31 +41,46 @@ impl FloatHistogram {
         before.reduce(self.schema);
         before.positive.retain(|(i, _)| outside(*i));
         before.negative.retain(|(i, _)| outside(*i));
-        fell(&mut self.positive().filter(|(i, _)| outside(*i)), &before.positive)
-            || fell(&mut self.negative().filter(|(i, _)| outside(*i)), &before.negative)
+        let fell = |now: &mut dyn Iterator<Item = (i32, f64)>, before: &[(i32, f64)]| {
+            fell(now.filter(|(i, _)| outside(*i)), before.iter().copied())
+        };
+        fell(&mut self.positive(), &before.positive) || fell(&mut self.negative(), &before.negative)
+    }
+
+    /// Compares buckets of the same schema.
+    fn any_bucket_fell(&self, previous: &Self) -> bool {
+        let lower = |now: &[f64], before: &[f64]| now.iter().zip(before).any(|(now, before)| now < before);
+        let same = self.positive_spans == previous.positive_spans
+            && self.negative_spans == previous.negative_spans
+            && self.positive_buckets.len() == previous.positive_buckets.len()
+            && self.negative_buckets.len() == previous.negative_buckets.len();
+        if same {
+            return lower(&self.positive_buckets, &previous.positive_buckets)
+                || lower(&self.negative_buckets, &previous.negative_buckets);
+        }
+        fell(self.positive(), previous.positive()) || fell(self.negative(), previous.negative())
     }
 
     fn custom_buckets_fell(&self, previous: &Self) -> bool {
         if self.custom_values == previous.custom_values {
-            let before: Vec<_> = previous.positive().collect();
-            return fell(&mut self.positive(), &before);
+            return self.any_bucket_fell(previous);
         }
         let (mut now, mut before) = (Flat::of(self, |c| c), Flat::of(previous, |c| c));
         now.unify(&mut before);
-        fell(&mut now.positive.iter().copied(), &before.positive)
+        fell(now.positive.into_iter(), before.positive.into_iter())
     }
 }
 
 /// True if a populated bucket of `before` is missing or has a lower count in `now`.
-fn fell(now: &mut dyn Iterator<Item = (i32, f64)>, before: &[(i32, f64)]) -> bool {
+fn fell(mut now: impl Iterator<Item = (i32, f64)>, before: impl Iterator<Item = (i32, f64)>) -> bool {
     let mut current = now.next();
     for (index, count) in before {
-        while current.is_some_and(|(i, _)| i < *index) {
+        while current.is_some_and(|(i, _)| i < index) {
             current = now.next();
         }
         let gone_or_less = match current {
-            Some((i, c)) if i == *index => c < *count,
-            _ => *count != 0.0,
+            Some((i, c)) if i == index => c < count,
+            _ => count != 0.0,
         };
         if gone_or_less {
             return true;

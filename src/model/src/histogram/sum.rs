@@ -84,6 +84,14 @@ impl HistogramSum {
         self.hint = hint.reset_hint;
         self.count = self.count.add(h.count);
         self.sum = self.sum.add(h.sum);
+        if self.flat.has_layout_of(h) {
+            self.flat.zero = self.flat.zero.add(h.zero_count);
+            let positive = self.flat.positive.iter_mut().zip(h.positive());
+            positive.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
+            let negative = self.flat.negative.iter_mut().zip(h.negative());
+            negative.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
+            return Ok(AddOutcome { reset_collision, bounds_reconciled: false });
+        }
         let mut other = Flat::of(h, |c| c);
         let bounds_reconciled = self.flat.unify(&mut other);
         self.flat.zero = self.flat.zero.add(other.zero);
@@ -117,17 +125,26 @@ impl HistogramSum {
 
     /// The sum so far, compacted.
     pub fn total(&self) -> FloatHistogram {
-        let plain = |buckets: &[(i32, Exact)]| buckets.iter().map(|(i, c)| (*i, c.total())).collect();
+        self.of_each(Exact::total)
+    }
+
+    /// The rounded sum, and what rounding took from it: adding both to another sum loses nothing.
+    pub fn parts(&self) -> [FloatHistogram; 2] {
+        [self.of_each(|v| v.sum), self.of_each(|v| v.compensation)]
+    }
+
+    fn of_each(&self, f: impl Fn(Exact) -> f64) -> FloatHistogram {
+        let plain = |buckets: &[(i32, Exact)]| buckets.iter().map(|(i, c)| (*i, f(*c))).collect();
         let mut out = FloatHistogram {
             reset_hint: self.hint,
-            count: self.count.total(),
-            sum: self.sum.total(),
+            count: f(self.count),
+            sum: f(self.sum),
             ..FloatHistogram::default()
         };
         Flat {
             schema: self.flat.schema,
             zero_threshold: self.flat.zero_threshold,
-            zero: self.flat.zero.total(),
+            zero: f(self.flat.zero),
             positive: plain(&self.flat.positive),
             negative: plain(&self.flat.negative),
             custom_values: self.flat.custom_values.clone(),
