@@ -185,3 +185,62 @@ eval instant at 0 quantile(1.5, m)
 ",
     );
 }
+
+#[test]
+fn info_finds_targets_whatever_their_names() {
+    check(
+        true,
+        r##"
+load 1m
+  up{instance="a.b:1-c&d~e#f (g)|[h]{i}^$+*?", job="x"} 1 1
+  up{instance="aXb:1", job="x"} 1 1
+  target_info{instance="a.b:1-c&d~e#f (g)|[h]{i}^$+*?", job="x", version="7"} 1 1
+
+eval instant at 1m info(up)
+  up{instance="a.b:1-c&d~e#f (g)|[h]{i}^$+*?", job="x", version="7"} 1
+  up{instance="aXb:1", job="x"} 1
+
+eval instant at 1m info(up, {version=~".+"})
+  up{instance="a.b:1-c&d~e#f (g)|[h]{i}^$+*?", job="x", version="7"} 1
+"##,
+    );
+}
+
+#[test]
+fn histograms_and_floats_of_one_series_are_told_apart() {
+    check(
+        true,
+        "
+load 1m
+  mix 1 {{schema:0 count:2 sum:3 buckets:[1 1]}} 5 {{schema:0 count:4 sum:6 buckets:[2 2]}}
+
+eval range from 0 to 3m step 1m mix * 2
+  {} 2 {{schema:0 count:4 sum:6 buckets:[2 2]}} 10 {{schema:0 count:8 sum:12 buckets:[4 4]}}
+
+eval range from 0 to 3m step 1m histogram_count(mix)
+  {} _ 2 _ 4
+
+eval range from 0 to 3m step 1m abs(mix)
+  {} 1 _ 5 _
+
+eval instant at 3m rate(mix[4m])
+  expect warn msg: PromQL warning: encountered a mix of histograms and floats for metric name \"mix\" (1:6)
+
+eval instant at 3m max_over_time(mix[4m])
+  expect info msg: PromQL info: ignored histograms in a range containing both floats and histograms for metric name \"mix\" (1:15)
+  {} 5
+
+eval instant at 3m changes(mix[4m])
+  {} 3
+
+eval range from 0 to 3m step 1m count_values(\"v\", mix)
+  {v=\"1\"} 1 _ _ _
+  {v=\"{count:2, sum:3, (0.5,1]:1, (1,2]:1}\"} _ 1 _ _
+  {v=\"5\"} _ _ 1 _
+  {v=\"{count:4, sum:6, (0.5,1]:2, (1,2]:2}\"} _ _ _ 1
+
+eval instant at 3m mix + 1
+  expect info msg: PromQL info: incompatible sample types encountered for binary operator \"+\": histogram + float (1:1)
+",
+    );
+}

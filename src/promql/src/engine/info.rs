@@ -77,7 +77,14 @@ impl InfoSelector {
 
 /// A text as a regular expression that matches just it.
 fn escape(text: &str) -> String {
-    regex::escape(text)
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// Metric name and identity.

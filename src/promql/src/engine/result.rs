@@ -60,8 +60,8 @@ impl<'q> Evaluator<'q> {
         let block = if are_distinct(&block.metas) { block } else { block.merge_equal_labels()? };
         let mut out = Vec::with_capacity(block.rows.len());
         for (meta, row) in block.metas.iter().zip(&block.rows) {
-            let mut series =
-                Series { labels: meta.labels.clone(), floats: Vec::new(), histograms: Vec::new() };
+            let floats = Vec::with_capacity(row.floats().count());
+            let mut series = Series { labels: meta.labels.clone(), floats, histograms: Vec::new() };
             for step in 0..row.steps() {
                 let t = self.steps.time(step);
                 match row.cell(step) {
