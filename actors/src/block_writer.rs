@@ -13,6 +13,7 @@ use trireme_base::pool::CpuPool;
 use trireme_head::HeadError;
 use trireme_mailbox::{Call, Port};
 use trireme_model::Tenant;
+use trireme_replication::CutBlocker;
 use trireme_telemetry::{Metrics, MetricsError};
 
 use crate::canary::Canary;
@@ -218,7 +219,13 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> b
             parts.metrics.blocked.set(1);
             let text = format!("{k} {blocker}");
             if *told != text {
-                info!(parts.log, "cut waits"; "window" => k, "reason" => %blocker);
+                // Peers close a window within moments of each other; only other reasons are news.
+                match blocker {
+                    CutBlocker::Open(_) => {
+                        debug!(parts.log, "cut waits"; "window" => k, "reason" => %blocker)
+                    }
+                    _ => info!(parts.log, "cut waits"; "window" => k, "reason" => %blocker),
+                }
                 *told = text;
             }
             return false;

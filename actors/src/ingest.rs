@@ -21,6 +21,7 @@ use crate::canary::Canary;
 use crate::commits::CommitReceiver;
 use crate::delivery::{Delivery, behind, crasher, crashes};
 use crate::lane::{Lane, LaneReady};
+use crate::head_metrics::HeadMetrics;
 use crate::limits::LimitsTable;
 use crate::store::Store;
 use crate::supervisor::{Start, StartError, Started};
@@ -104,6 +105,8 @@ pub struct IngestParts {
     pub ack_timeout: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Counters of all shards.
+    pub metrics: HeadMetrics,
     /// Logger with the shard's number.
     pub log: Logger,
 }
@@ -121,6 +124,8 @@ pub struct Ingest {
 const LANE_TURN_RECORDS: usize = 16;
 /// How often a lane is looked at without being told.
 const LANE_EVERY: Duration = Duration::from_millis(50);
+/// How often the size of the shard is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl Ingest {
     /// How the supervisor starts it.
@@ -184,8 +189,11 @@ impl Ingest {
 
     fn drain_lane(&mut self) {
         for record in self.parts.lane.take(LANE_TURN_RECORDS) {
-            if let Err(err) = self.parts.mark.change(|| self.parts.shard.apply(&record)) {
-                error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
+            match self.parts.mark.change(|| self.parts.shard.apply(&record)) {
+                Ok(applied) => self.parts.metrics.applied(&applied),
+                Err(err) => {
+                    error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
+                }
             }
             self.parts.store.applied(record.stream(), record.seq());
         }
@@ -212,6 +220,7 @@ impl Ingest {
         let redirects = std::mem::take(&mut output.redirects);
         let drafts = std::mem::take(&mut output.drafts);
         self.output = output;
+        self.parts.metrics.ingested(&outcome);
         let mut committed = None;
         if !drafts.is_empty() {
             match self.append(drafts) {
@@ -240,6 +249,7 @@ impl Actor for Ingest {
                 actor.drain_lane();
             }
         });
+        ctx.run_interval(LOOK_EVERY, |actor, _| actor.parts.metrics.look(&actor.parts.shard));
     }
 }
 

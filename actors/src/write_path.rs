@@ -15,6 +15,7 @@ use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::batch::Batch;
 
 use crate::commits::{CommitReceiver, Committed};
+use crate::forward::Forwarder;
 use crate::gate::{Gate, GateState};
 
 /// A shard's share of a request.
@@ -53,6 +54,8 @@ pub struct WritePath {
     pub ack_timeout: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where writes go that this node cannot take.
+    pub forwarder: Forwarder,
 }
 
 /// Metrics are not sharded; this shard keeps what is known about them.
@@ -67,8 +70,19 @@ fn later(message: impl Into<String>, after: Duration) -> Option<RetryLater> {
 }
 
 impl WritePath {
-    /// Stores a batch; resolves when every part of it is durable on a quorum, refused, or out of time.
+    /// Stores a batch here, or has another member store it; resolves when every part of it is durable on a quorum,
+    /// refused, or out of time.
     pub async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+        if matches!(self.gate.state(), GateState::DiskFull | GateState::LogFailed)
+            && let Some(outcome) = self.forwarder.write(&tenant, &batch).await
+        {
+            return outcome;
+        }
+        self.write_here(tenant, batch).await
+    }
+
+    /// Stores a batch here or not at all.
+    pub async fn write_here(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         let mut outcome = WriteOutcome::default();
         let state = self.gate.state();
         if state != GateState::Open {

@@ -10,10 +10,10 @@ use trireme_bucket::{BucketConfig, BucketKind, MetaCache};
 use trireme_settings::{BucketType, Settings};
 
 /// A client of the object store.
-pub(crate) type Store = Arc<dyn object_store::ObjectStore>;
+pub type Store = Arc<dyn object_store::ObjectStore>;
 
-/// Opens the bucket; `None` if the settings say so.
-pub(crate) fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option<Store>> {
+/// Opens the bucket; `None` if the settings say so. A file bucket without a path of its own lies at `default_path`.
+pub fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option<Store>> {
     let bucket = &settings.bucket;
     let kind = match bucket.kind {
         BucketType::File => BucketKind::File,

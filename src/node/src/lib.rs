@@ -3,6 +3,7 @@
 mod admin;
 mod api_settings;
 mod bucket;
+mod calls;
 mod catalog;
 mod cluster;
 mod datadir;
@@ -16,5 +17,6 @@ mod self_monitoring;
 mod sink;
 mod stop;
 
+pub use bucket::{Store, open as open_bucket};
 pub use datadir::{DataDir, DataDirError};
 pub use node::run;

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use trireme_actors::ActorKind;
 use trireme_actors::{
     BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts, Commits,
-    Cutting, Front, FrontPorts, Gate, GateState, Ingest, IngestParts, IngestPorts, Lane, MailboxMetrics,
-    Membership, QueryShard, Replicator, ReplicatorParts, Shelf, Store, StoreMetrics, StoreParts, Supervisor,
-    SupervisorHandle, SupervisorParts, Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark,
-    close_window, last_closable,
+    Cutting, Forwarder, Front, FrontPorts, Gate, GateState, HeadMetrics, Ingest, IngestParts, IngestPorts, Lane,
+    MailboxMetrics, Membership, QueryShard, Replicator, ReplicatorParts, Shelf, Store, StoreMetrics,
+    StoreParts, Supervisor, SupervisorHandle, SupervisorParts, Uploader, UploaderMetrics, UploaderParts,
+    WritePath, WriterMark, close_window, last_closable,
 };
 use trireme_api::{ApiMetrics, ApiParts, ApiState};
 use trireme_base::pool::CpuPool;
@@ -31,6 +31,7 @@ use trireme_telemetry::Metrics;
 
 use crate::admin::NodeAdmin;
 use crate::api_settings::{api_settings, limits_table};
+use crate::calls::NodeCalls;
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::{Cluster, wait_until};
 use crate::datadir::DataDir;
@@ -172,6 +173,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     supervisor.add(ActorKind::Front, "front", starter).await?;
 
     let limits = limits_table(settings)?;
+    let head_metrics = HeadMetrics::new(&metrics)?;
     let mut arbiters = Vec::new();
     let mut ingest_ports = Vec::new();
     for (i, shard) in shards.iter().enumerate() {
@@ -192,12 +194,25 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
             limits: Arc::clone(&limits),
             ack_timeout: settings.cluster.ack_timeout.as_duration(),
             clock: Arc::clone(&clock),
+            metrics: head_metrics.clone(),
             log: supervisor.logger(&name).new(o!("shard" => i)),
         };
         supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
         arbiters.push(arbiter);
         ingest_ports.push(ports);
     }
+    let writes = Arc::new(WritePath {
+        shards: ingest_ports.iter().map(|ports| ports.batch.clone()).collect(),
+        gate: Arc::clone(&gate),
+        ack_timeout: settings.cluster.ack_timeout.as_duration(),
+        clock: Arc::clone(&clock),
+        forwarder: Forwarder {
+            front: front.substitute.clone(),
+            calls: cluster.calls.iter().cloned().collect(),
+            timeout: settings.cluster.ack_timeout.as_duration(),
+        },
+    });
+    let handler = Arc::new(NodeCalls { writes: Arc::clone(&writes) });
     for (peer, calls) in &cluster.calls {
         let name = format!("replicator-{peer}");
         let slot = cluster.mesh.slot(peer).context("the mesh knows every peer")?;
@@ -207,7 +222,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
             store: Arc::clone(&store),
             hub: Arc::clone(&cluster.hub),
             calls: Arc::clone(calls),
-            handler: Arc::new(trireme_transport::NoCalls),
+            handler: handler.clone(),
             config: cluster.link.clone(),
             clock: Arc::clone(&clock),
             front: front.health.clone(),
@@ -311,12 +326,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
             let _ = duplicate.try_send(reason);
         });
     }
-    let sink = Arc::new(Sink(WritePath {
-        shards: ingest_ports.iter().map(|ports| ports.batch.clone()).collect(),
-        gate: Arc::clone(&gate),
-        ack_timeout: settings.cluster.ack_timeout.as_duration(),
-        clock: Arc::clone(&clock),
-    }));
+    let sink = Arc::new(Sink(writes));
     let catalog = NodeCatalog {
         shards: shards.clone(),
         shelf: Arc::clone(&shelf),

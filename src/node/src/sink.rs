@@ -11,8 +11,8 @@ use trireme_model::{Tenant, WriteOutcome};
 use trireme_query::QueryError;
 use trireme_wire::batch::Batch;
 
-/// Writes go the node's write path.
-pub(crate) struct Sink(pub(crate) WritePath);
+/// Writes go to the node's write path.
+pub(crate) struct Sink(pub(crate) Arc<WritePath>);
 
 #[async_trait]
 impl WriteSink for Sink {

@@ -25,6 +25,7 @@
 //! assert_eq!(entry.floats().next().unwrap().unwrap().v, 42.0);
 //! ```
 
+mod batch;
 pub mod decimal;
 mod error;
 mod histogram;
@@ -34,6 +35,7 @@ mod value;
 mod varint;
 mod writer;
 
+pub use batch::{decode_batch, encode_batch};
 pub use error::EntryError;
 pub use histogram::{decode_histogram, encode_histogram};
 pub use reader::{EntryReader, ExemplarEntry, FloatEntry, HistogramEntry, MetadataEntry};

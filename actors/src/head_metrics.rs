@@ -1,0 +1,56 @@
+//! What the head of this node counts.
+
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
+use trireme_head::{Applied, Shard};
+use trireme_model::WriteOutcome;
+use trireme_telemetry::{Metrics, MetricsError};
+
+/// Metrics of all shards together.
+#[derive(Clone)]
+pub struct HeadMetrics {
+    samples: IntCounterVec,
+    duplicates: IntCounter,
+    conflicts: IntCounter,
+    series: IntGaugeVec,
+}
+
+impl HeadMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            samples: metrics.counters(
+                "trireme_head_samples_total",
+                "Samples and histograms that reached the head from clients (own) and from peers, duplicates included.",
+                &["origin"],
+            )?,
+            duplicates: metrics.counter(
+                "trireme_head_duplicate_samples_total",
+                "Samples and histograms that were there before with the same value, from clients and peers.",
+            )?,
+            conflicts: metrics.counter(
+                "trireme_head_conflicting_samples_total",
+                "Samples of peers whose timestamp had another value; every replica keeps the same one of the two.",
+            )?,
+            series: metrics.gauges("trireme_head_series", "Series in the head, of all tenants.", &["shard"])?,
+        })
+    }
+
+    /// A client's share of a batch was taken.
+    pub fn ingested(&self, outcome: &WriteOutcome) {
+        self.samples.with_label_values(&["own"]).inc_by(outcome.samples + outcome.histograms);
+        self.duplicates.inc_by(outcome.duplicates);
+    }
+
+    /// A record of a peer was applied.
+    pub fn applied(&self, applied: &Applied) {
+        self.samples.with_label_values(&["peer"]).inc_by(applied.samples);
+        self.duplicates.inc_by(applied.duplicates);
+        self.conflicts.inc_by(applied.conflicts);
+    }
+
+    /// Looks at the size of a shard; cheap enough for every few seconds.
+    pub fn look(&self, shard: &Shard) {
+        let number = shard.options().number.to_string();
+        self.series.with_label_values(&[&number]).set(shard.total_series() as i64);
+    }
+}

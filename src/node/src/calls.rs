@@ -1,0 +1,41 @@
+//! Answers the calls of other members.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use prost::Message;
+use trireme_actors::{CALL_WRITE, OutcomeMessage, WritePath};
+use trireme_base::ErrorKind;
+use trireme_replication::PeerIdentity;
+use trireme_transport::{CallError, CallHandler};
+use trireme_wire::entry::decode_batch;
+use trireme_wire::frame::RequestHead;
+
+/// Dispatches calls by their kind.
+pub(crate) struct NodeCalls {
+    pub(crate) writes: Arc<WritePath>,
+}
+
+impl CallHandler for NodeCalls {
+    fn call(
+        &self,
+        _: &PeerIdentity,
+        head: RequestHead,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        match head.kind {
+            CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), body)),
+            kind => {
+                let message = format!("call {kind} is unknown to this node; it may be of an older version");
+                Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))
+            }
+        }
+    }
+}
+
+async fn write(writes: Arc<WritePath>, body: Bytes) -> Result<Bytes, CallError> {
+    let (tenant, batch) = decode_batch(&body).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
+    let outcome = writes.write_here(tenant, batch).await;
+    Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
+}

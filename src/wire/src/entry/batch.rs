@@ -1,0 +1,143 @@
+//! A whole batch as an entry payload: how a write travels to the member that takes it in another's place.
+
+use trireme_model::{SeriesKey, Tenant};
+
+use crate::batch::{Batch, BatchSeries};
+use crate::entry::{EntryError, EntryReader, EntryWriter};
+use crate::record::RecordDraft;
+
+/// Encodes `batch` for [`decode_batch`]; label bytes travel as the sender wrote them.
+pub fn encode_batch(tenant: &Tenant, batch: &Batch) -> RecordDraft {
+    let mut writer = EntryWriter::new(0, tenant.as_str());
+    for (i, series) in batch.series.iter().enumerate() {
+        writer.define(i as u32, batch.labels_of(series));
+    }
+    for (i, series) in batch.series.iter().enumerate() {
+        for at in series.samples.start as usize..series.samples.end as usize {
+            let sample = batch.samples[at];
+            let start = batch.start_timestamps.get(at).copied().unwrap_or(0);
+            writer.float_with_start(i as u32, sample.t, sample.v, start);
+        }
+    }
+    for (i, series) in batch.series.iter().enumerate() {
+        for sample in &batch.histograms[series.histograms.start as usize..series.histograms.end as usize] {
+            writer.histogram(i as u32, sample);
+        }
+    }
+    for (i, series) in batch.series.iter().enumerate() {
+        for exemplar in &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize] {
+            writer.exemplar(i as u32, exemplar);
+        }
+    }
+    for (metric, metadata) in &batch.metadata {
+        writer.metadata(metric, metadata);
+    }
+    writer.finish()
+}
+
+/// The inverse of [`encode_batch`].
+pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
+    let entry = EntryReader::new(payload)?;
+    let tenant = Tenant::new(entry.tenant()).map_err(|_| EntryError::Malformed("tenant name"))?;
+    let mut batch = Batch::default();
+    for definition in entry.definitions() {
+        let (reference, labels) = definition?;
+        if reference as usize != batch.series.len() {
+            return Err(EntryError::Malformed("series out of order"));
+        }
+        let start = batch.label_bytes.len() as u32;
+        batch.label_bytes.extend_from_slice(labels);
+        batch.series.push(BatchSeries {
+            key: SeriesKey::of(tenant.seed(), labels),
+            labels: start..batch.label_bytes.len() as u32,
+            samples: 0..0,
+            histograms: 0..0,
+            exemplars: 0..0,
+        });
+    }
+    for float in entry.floats() {
+        let float = float?;
+        let at = batch.samples.len() as u32;
+        extend(series(&mut batch.series, float.reference)?, |s| &mut s.samples, at)?;
+        batch.samples.push(trireme_model::FloatSample { t: float.t, v: float.v });
+        batch.start_timestamps.push(float.start);
+    }
+    if batch.start_timestamps.iter().all(|start| *start == 0) {
+        batch.start_timestamps.clear();
+    }
+    for histogram in entry.histograms() {
+        let histogram = histogram?;
+        let at = batch.histograms.len() as u32;
+        extend(series(&mut batch.series, histogram.reference)?, |s| &mut s.histograms, at)?;
+        batch.histograms.push(histogram.sample);
+    }
+    for exemplar in entry.exemplars() {
+        let exemplar = exemplar?;
+        let at = batch.exemplars.len() as u32;
+        extend(series(&mut batch.series, exemplar.reference)?, |s| &mut s.exemplars, at)?;
+        batch.exemplars.push(exemplar.exemplar);
+    }
+    for metadata in entry.metadata() {
+        let metadata = metadata?;
+        batch.metadata.push((metadata.metric.to_owned(), metadata.metadata));
+    }
+    Ok((tenant, batch))
+}
+
+fn series(all: &mut [BatchSeries], reference: u32) -> Result<&mut BatchSeries, EntryError> {
+    all.get_mut(reference as usize).ok_or(EntryError::Malformed("reference without a series"))
+}
+
+/// Adds item `at` to a range of the series; items of a series follow each other.
+fn extend(
+    series: &mut BatchSeries,
+    range: impl FnOnce(&mut BatchSeries) -> &mut std::ops::Range<u32>,
+    at: u32,
+) -> Result<(), EntryError> {
+    let range = range(series);
+    match range.is_empty() {
+        true => *range = at..at + 1,
+        false if range.end == at => range.end += 1,
+        false => return Err(EntryError::Malformed("samples of a series are apart")),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_model::{FloatSample, Labels, MetricMetadata};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_comes_back_as_it_was() {
+        let tenant = Tenant::default();
+        let mut batch =
+            Batch { metadata: vec![("up".into(), MetricMetadata::default())], ..Batch::default() };
+        for n in 0..3u32 {
+            let labels = Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
+            let (from, first) = (batch.label_bytes.len() as u32, batch.samples.len() as u32);
+            batch.label_bytes.extend_from_slice(labels.as_bytes());
+            batch.samples.extend((0..n).map(|i| FloatSample { t: i64::from(i) * 7, v: f64::from(n) / 3.0 }));
+            batch.series.push(BatchSeries {
+                key: SeriesKey::of(tenant.seed(), labels.as_bytes()),
+                labels: from..batch.label_bytes.len() as u32,
+                samples: first..batch.samples.len() as u32,
+                histograms: 0..0,
+                exemplars: 0..0,
+            });
+        }
+        let draft = encode_batch(&tenant, &batch);
+        let (named, copy) = decode_batch(draft.payload()).expect("ours");
+        assert_eq!(named, tenant);
+        assert_eq!(copy.label_bytes, batch.label_bytes);
+        for (a, b) in copy.series.iter().zip(&batch.series) {
+            assert_eq!((a.key, &a.labels), (b.key, &b.labels));
+            let bits = |batch: &Batch, s| {
+                batch.samples_of(s).iter().map(|s| (s.t, s.v.to_bits())).collect::<Vec<_>>()
+            };
+            assert_eq!(bits(&copy, a), bits(&batch, b));
+        }
+        assert_eq!((copy.series.len(), copy.metadata), (3, batch.metadata));
+    }
+}
