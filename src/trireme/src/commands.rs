@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod block;
+pub mod bucket;
 pub mod check;
 pub mod dev;
 pub mod promqltest;

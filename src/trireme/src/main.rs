@@ -32,6 +32,8 @@ enum Command {
     #[command(subcommand)]
     Block(commands::block::Command),
     #[command(subcommand)]
+    Bucket(commands::bucket::Command),
+    #[command(subcommand)]
     Bench(commands::bench::Command),
     #[command(hide = true)]
     Promqltest(commands::promqltest::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Ring(command) => commands::ring::run(&command),
         Command::Query(command) => commands::query::run(&command),
         Command::Block(command) => commands::block::run(&command),
+        Command::Bucket(command) => commands::bucket::run(&command),
         Command::Bench(command) => commands::bench::run(&command),
         Command::Promqltest(args) => commands::promqltest::run(&args),
     };

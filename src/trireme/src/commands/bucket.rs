@@ -116,7 +116,8 @@ fn table(blocks: &[Arc<BucketBlock>]) -> String {
         let meta = &block.meta;
         let labels =
             meta.external_labels().into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
-        let size: u64 = meta.thanos.iter().flat_map(|thanos| &thanos.files).map(|file| file.size_bytes).sum();
+        let size: u64 =
+            meta.thanos.iter().flat_map(|thanos| &thanos.files).filter_map(|file| file.size_bytes).sum();
         let marks =
             [block.deletion.as_ref().map(|_| "deletion"), block.no_compact.as_ref().map(|_| "no compaction")];
         rows.push(vec![
