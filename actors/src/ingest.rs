@@ -20,8 +20,8 @@ use trireme_wire::record::RecordDraft;
 use crate::canary::Canary;
 use crate::commits::CommitReceiver;
 use crate::delivery::{Delivery, behind, crasher, crashes};
-use crate::lane::{Lane, LaneReady};
 use crate::head_metrics::HeadMetrics;
+use crate::lane::{Lane, LaneReady};
 use crate::limits::LimitsTable;
 use crate::store::Store;
 use crate::supervisor::{Start, StartError, Started};
@@ -114,8 +114,10 @@ pub struct IngestParts {
 /// The actor.
 pub struct Ingest {
     parts: IngestParts,
-    /// [`Store::refusals`] as of the last look.
-    refusals_seen: u64,
+    /// [`Log::own_epoch`](trireme_log::Log::own_epoch) that the shard's references belong to.
+    epoch: u64,
+    /// Drafts were made and did not reach the log, or an earlier writer may have left some.
+    drafts_lost: bool,
     output: IngestOutput,
     _canary: Canary,
 }
@@ -140,10 +142,10 @@ impl Ingest {
                 }
                 let arbiter = parts.arbiter.clone();
                 let lane = Arc::clone(&parts.lane);
-                let refusals_seen = parts.store.refusals();
                 let addr = Self::start_in_arbiter(&arbiter, move |_| Self {
                     parts,
-                    refusals_seen,
+                    epoch: 0,
+                    drafts_lost: true,
                     output: IngestOutput::default(),
                     _canary: canary,
                 });
@@ -161,28 +163,30 @@ impl Ingest {
     fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
         let commits = &self.parts.store.parts().commits;
         let (tag, committed) = commits.begin(self.parts.ack_timeout);
-        match self.parts.store.log().append_own(drafts, tag) {
+        match self.parts.store.log().append_own_at(drafts, tag, self.epoch) {
             Ok(()) => Ok(committed),
             Err(error) => {
                 commits.refuse(tag, &error.to_string());
-                self.parts.store.drafts_dropped();
+                self.drafts_lost = true;
                 Err(error)
             }
         }
     }
 
-    /// After drafts were lost, what they defined is defined again.
+    /// After drafts were lost, what they defined is defined again: a reference must never stand in the log before its
+    /// definition.
     fn mend_references(&mut self) {
-        let refusals = self.parts.store.refusals();
-        if refusals == self.refusals_seen {
+        let epoch = self.parts.store.log().own_epoch();
+        if epoch == self.epoch && !self.drafts_lost {
             return;
         }
-        self.refusals_seen = refusals;
+        self.epoch = epoch;
+        self.drafts_lost = false;
         let marker = self.parts.mark.change(|| self.parts.shard.reset_own());
         if let Some(draft) = marker
             && let Err(err) = self.append(vec![draft])
         {
-            // Counted as a refusal again, so the next write tries once more.
+            // Noted as lost, so the next message tries once more.
             warn!(self.parts.log, "window marker could not be logged again"; "err" => %err);
         }
     }
@@ -204,6 +208,10 @@ impl Ingest {
     }
 
     fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
+        // Asked before anything is applied: what is in the head should also get into the log.
+        if let Err(error) = self.parts.store.log().admit() {
+            return ShardAnswer { outcome: refused(&error), redirects: Vec::new(), committed: None };
+        }
         self.mend_references();
         let limits = self.parts.limits.of(&message.tenant);
         let now_ms = self.parts.clock.now_ms();
@@ -225,15 +233,17 @@ impl Ingest {
         if !drafts.is_empty() {
             match self.append(drafts) {
                 Ok(receiver) => committed = Some(receiver),
-                Err(error) => {
-                    let after = Duration::from_secs(1);
-                    let unavailable = Some(RetryLater { message: error.to_string(), after });
-                    outcome.merge(WriteOutcome { unavailable, ..WriteOutcome::default() });
-                }
+                Err(error) => outcome.merge(refused(&error)),
             }
         }
         ShardAnswer { outcome, redirects, committed }
     }
+}
+
+/// The sender must come again.
+fn refused(error: &AppendError) -> WriteOutcome {
+    let later = RetryLater { message: error.to_string(), after: Duration::from_secs(1) };
+    WriteOutcome { unavailable: Some(later), ..WriteOutcome::default() }
 }
 
 crashes!(Ingest);

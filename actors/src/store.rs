@@ -80,20 +80,12 @@ pub struct Store {
     ledger: Mutex<ApplyLedger>,
     opened: OnceLock<Arc<Log>>,
     last_sync_us: AtomicU64,
-    /// Drafts that were applied to a head and then refused, as a count that only grows; see [`Store::refusals`].
-    refusals: AtomicU64,
 }
 
 impl Store {
     /// A store whose log is not open yet: the log needs it as its observer first.
     pub fn new(parts: StoreParts) -> Self {
-        Self {
-            parts,
-            ledger: Mutex::default(),
-            opened: OnceLock::new(),
-            last_sync_us: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
-        }
+        Self { parts, ledger: Mutex::default(), opened: OnceLock::new(), last_sync_us: AtomicU64::new(0) }
     }
 
     /// The log is open; `durable` is what it recovered.
@@ -135,17 +127,6 @@ impl Store {
     /// How far every stream is applied in all shards.
     pub fn applied_positions(&self) -> Vec<(StreamId, u64)> {
         self.ledger.lock().positions()
-    }
-
-    /// How often the log refused own drafts. After a change a shard must define its series anew, because the
-    /// definitions may have been among what was refused.
-    pub fn refusals(&self) -> u64 {
-        self.refusals.load(Ordering::Acquire)
-    }
-
-    /// Notes that drafts were dropped before they reached the log.
-    pub fn drafts_dropped(&self) {
-        self.refusals.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -192,7 +173,6 @@ impl LogObserver for Store {
 
     fn refused(&self, tag: CompletionTag, error: &LogError) {
         self.parts.metrics.refused.inc();
-        self.drafts_dropped();
         self.parts.gate.set(GateState::DiskFull);
         self.parts.commits.refuse(tag, &error.to_string());
     }

@@ -95,10 +95,12 @@ fn extend(
     at: u32,
 ) -> Result<(), EntryError> {
     let range = range(series);
-    match range.is_empty() {
-        true => *range = at..at + 1,
-        false if range.end == at => range.end += 1,
-        false => return Err(EntryError::Malformed("samples of a series are apart")),
+    if range.start == range.end {
+        *range = at..at + 1;
+    } else if range.end == at {
+        range.end += 1;
+    } else {
+        return Err(EntryError::Malformed("samples of a series are apart"));
     }
     Ok(())
 }
