@@ -140,6 +140,7 @@ impl Run<'_> {
             applied.count(histograms.insert(&mut state.files, &self.shard.options, id, histogram.sample));
         }
         state.tenants[number as usize].newest = newest;
+        state.note_cuts(place.buckets.into_cuts());
         for exemplar in entry.exemplars() {
             let exemplar = exemplar.map_err(bad)?;
             let key =

@@ -48,9 +48,9 @@ impl Shard {
         self.state.read().last_cut.number
     }
 
-    /// The least cut for which there are samples. Looks at every series, page by page.
+    /// The least cut for which there are samples.
     pub fn oldest_cut(&self) -> Option<i64> {
-        self.buckets_seen().into_iter().map(|(_, _, cut)| cut).min()
+        self.state.read().cuts.first().copied()
     }
 
     /// Closes cut `k`: samples that come from now on go to a later one. Answers the positions for the manifest.
@@ -82,6 +82,7 @@ impl Shard {
                 _ => Positions::new(),
             };
             state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
+            state.cuts.retain(|cut| *cut > k);
         }
         self.retire_streams(k);
         let pages = self.state.read().series.pages();

@@ -47,6 +47,13 @@ impl Shard {
     ) {
         let mut guard = self.state.write();
         let state = &mut *guard;
+        if state.tenant_number(tenant.as_str()).is_none() && state.tenants.len() >= self.options.tenants_max {
+            let max = self.options.tenants_max;
+            out.outcome
+                .rejections
+                .add("tenant_limit", idx.len() as u64, || format!("{tenant}: {max} tenants"));
+            return;
+        }
         let number = state.intern_tenant(tenant);
         let times = TimeBounds::new(limits, state.tenants[number as usize].newest, now_ms);
         let request = Request { tenant: number, batch, limits, times };
@@ -82,10 +89,9 @@ impl Shard {
             }
             if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
                 out.outcome.rejections.add("metadata_too_long", 1, || metric.clone());
-            } else if state.set_metadata(metric, metadata, self.options.metadata_max) {
-                writer.entry().metadata(metric, metadata);
             } else {
-                out.outcome.rejections.add("metadata_limit", 1, || metric.clone());
+                state.set_metadata(metric, metadata, self.options.metadata_max);
+                writer.entry().metadata(metric, metadata);
             }
         }
         writer.finish();
@@ -206,13 +212,14 @@ impl Shard {
             }
         }
         state.tenants[request.tenant as usize].newest = newest;
+        state.note_cuts(buckets.into_cuts());
         state.conflicts += conflicts;
         out.conflicts += conflicts;
     }
 }
 
 /// Bytes of a metric's name, help and unit together.
-const METADATA_BYTES_MAX: usize = 8_192;
+const METADATA_BYTES_MAX: usize = 32_768;
 
 /// A window number as the 32 bits a series keeps of it.
 pub(crate) fn clamp(window: i64) -> i32 {

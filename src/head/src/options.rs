@@ -21,9 +21,11 @@ pub struct ShardOptions {
     pub chunk_samples_max: u16,
     /// A chunk is closed when it has so many bytes.
     pub chunk_bytes_max: usize,
+    /// Tenants that clients may bring to this shard; a further one is refused.
+    pub tenants_max: usize,
     /// Exemplars kept per tenant in this shard.
     pub exemplars_max: usize,
-    /// Metrics with metadata kept per tenant in this shard.
+    /// Metrics with metadata kept per tenant.
     pub metadata_max: usize,
     /// Aliases of label sets that senders do not sort; the cache starts over when it is full.
     pub aliases_max: usize,
@@ -40,6 +42,7 @@ impl ShardOptions {
             own,
             chunk_samples_max: 120,
             chunk_bytes_max: 448,
+            tenants_max: 10_000,
             exemplars_max: 25_000,
             metadata_max: 50_000,
             aliases_max: 1 << 20,

@@ -1,6 +1,6 @@
 //! A shard's data, behind its lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub cutting: Option<(i64, Positions)>,
     /// A checkpoint or cut is walking over the slots: none is used again meanwhile.
     pub frozen: bool,
+    /// Cuts later than the last one that samples went to.
+    pub cuts: BTreeSet<i64>,
     pub conflicts: u64,
     /// Series dropped since the start; tells a reader that slots may have changed hands.
     pub dropped_series: u64,
@@ -77,6 +79,7 @@ impl State {
             last_cut: LastCut::default(),
             cutting: None,
             frozen: false,
+            cuts: BTreeSet::new(),
             conflicts: 0,
             dropped_series: 0,
             scratch: Vec::new(),
@@ -103,6 +106,12 @@ impl State {
     /// The last cut, made or begun, below which nothing new may go.
     pub fn cut_floor(&self) -> Option<i64> {
         self.cutting.as_ref().map(|(k, _)| *k).max(self.last_cut.number)
+    }
+
+    /// Notes cuts that samples went to.
+    pub fn note_cuts(&mut self, cuts: impl IntoIterator<Item = i64>) {
+        let last = self.last_cut.number;
+        self.cuts.extend(cuts.into_iter().filter(|cut| Some(*cut) > last));
     }
 
     #[inline]

@@ -121,6 +121,8 @@ pub(crate) struct Buckets {
     /// Times of `id.window`, half open.
     start: i64,
     end: i64,
+    /// Cuts that samples went to; a cut may occur more than once.
+    cuts: Vec<i64>,
 }
 
 impl Buckets {
@@ -133,7 +135,13 @@ impl Buckets {
             id: BucketId { window: i64::MIN, cut: i64::MIN },
             start: i64::MAX,
             end: i64::MIN,
+            cuts: Vec::new(),
         }
+    }
+
+    /// Cuts that samples went to.
+    pub fn into_cuts(self) -> Vec<i64> {
+        self.cuts
     }
 
     #[inline]
@@ -143,6 +151,9 @@ impl Buckets {
             self.start = window.saturating_mul(self.window_ms);
             self.end = self.start.saturating_add(self.window_ms);
             self.id = BucketId { window, cut: window.max(self.cut_min) };
+            if self.cuts.last() != Some(&self.id.cut) {
+                self.cuts.push(self.id.cut);
+            }
         }
         self.id
     }

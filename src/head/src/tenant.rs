@@ -46,16 +46,16 @@ impl TenantState {
         true
     }
 
-    /// Keeps what a metric was declared as; the newest declaration wins. False if there is no room.
-    pub fn set_metadata(&mut self, metric: &str, metadata: &MetricMetadata, max: usize) -> bool {
+    /// Keeps what a metric was declared as; the newest declaration wins. Without room another metric's goes: senders
+    /// repeat what they declare.
+    pub fn set_metadata(&mut self, metric: &str, metadata: &MetricMetadata, max: usize) {
         if let Some(known) = self.metadata.get_mut(metric) {
             known.clone_from(metadata);
-            return true;
+            return;
         }
-        let room = self.metadata.len() < max;
-        if room {
-            self.metadata.insert(metric.to_owned(), metadata.clone());
+        while self.metadata.len() >= max.max(1) {
+            self.metadata.pop_first();
         }
-        room
+        self.metadata.insert(metric.to_owned(), metadata.clone());
     }
 }

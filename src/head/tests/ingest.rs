@@ -261,3 +261,23 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
     assert!(matches!(follower.apply(&draft.seal(stream(9), 1)), Err(HeadError::Entry { .. })));
     let _ = options(dirs[0].path(), 1);
 }
+
+#[test]
+fn a_further_tenant_is_refused_and_metadata_makes_room_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ShardOptions { tenants_max: 1, metadata_max: 2, ..options(dir.path(), 1) };
+    let shard = Shard::new(options).unwrap();
+    Maker::default().up("a", &[(NOW, 1.0)]).ingest(&shard, NOW);
+    let other = trireme_model::Tenant::new("other").unwrap();
+    let maker = Maker::default().up("a", &[(NOW, 1.0)]);
+    let mut out = IngestOutput::default();
+    shard.ingest(&other, &maker.batch, &[0], &IngestLimits::default(), NOW, &mut out);
+    assert_eq!(out.outcome.rejections.iter().map(|r| r.reason).collect::<Vec<_>>(), ["tenant_limit"]);
+    assert!(out.drafts.is_empty() && shard.tenants() == [tenant()]);
+    for n in 0..4 {
+        let metadata = MetricMetadata { kind: MetricType::Counter, ..MetricMetadata::default() };
+        shard.ingest_metadata(&tenant(), &[(format!("m{n}"), metadata)], &mut out);
+    }
+    let kept: Vec<_> = shard.metadata(&tenant(), None).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(kept, ["m2", "m3"]);
+}

@@ -207,6 +207,7 @@ impl Loader<'_> {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
                 let id = bucket.id;
+                state.cuts.insert(id.cut);
                 *series.bucket(id) = bucket;
             }
         }
@@ -217,6 +218,7 @@ impl Loader<'_> {
                 for chunk in &bucket.closed {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
+                state.cuts.insert(id.cut);
                 *histograms.bucket(id) = bucket;
             }
         }
