@@ -1,0 +1,209 @@
+//! What replicas say to each other about queries, in protobuf. Fields are only added; zero means absent.
+
+use prost::{Message, Oneof};
+
+/// Number of this kind of call.
+pub const CALL_KIND: u32 = 2;
+/// Version of these messages.
+pub const CALL_VERSION: u32 = 1;
+
+/// A question to a replica.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Request {
+    #[prost(oneof = "Question", tags = "1, 2")]
+    pub(crate) question: Option<Question>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Question {
+    /// How far do you have each stream durably?
+    #[prost(message, tag = "1")]
+    Positions(Nothing),
+    /// Evaluate.
+    #[prost(message, tag = "2")]
+    Query(Query),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Nothing {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Position {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) incarnation: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) boot: u32,
+    #[prost(uint64, tag = "3")]
+    pub(crate) seq: u64,
+}
+
+/// A query, of which aggregations are wanted over a shard of the series, or the whole result.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Query {
+    #[prost(string, tag = "1")]
+    pub(crate) tenant: String,
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+    #[prost(sint64, tag = "3")]
+    pub(crate) start_ms: i64,
+    #[prost(sint64, tag = "4")]
+    pub(crate) end_ms: i64,
+    /// 0 for an instant query.
+    #[prost(sint64, tag = "5")]
+    pub(crate) step_ms: i64,
+    /// 0 for the replica's setting.
+    #[prost(sint64, tag = "6")]
+    pub(crate) lookback_ms: i64,
+    #[prost(uint32, tag = "7")]
+    pub(crate) shard: u32,
+    /// 0 asks for the whole result.
+    #[prost(uint32, tag = "8")]
+    pub(crate) shards: u32,
+    /// Places of the aggregations: start << 32 | end.
+    #[prost(uint64, repeated, tag = "9")]
+    pub(crate) nodes: Vec<u64>,
+    /// What must have been applied before.
+    #[prost(message, repeated, tag = "10")]
+    pub(crate) positions: Vec<Position>,
+    #[prost(string, repeated, tag = "11")]
+    pub(crate) replica_labels: Vec<String>,
+    #[prost(sint64, tag = "12")]
+    pub(crate) max_source_resolution_ms: i64,
+}
+
+/// A replica's answer.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Answer {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) positions: Vec<Position>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) nodes: Vec<Node>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) whole: Option<Whole>,
+    /// Samples over all steps, samples read, most held, series.
+    #[prost(uint64, repeated, tag = "4")]
+    pub(crate) stats: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Node {
+    #[prost(uint64, tag = "1")]
+    pub(crate) pos: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) steps: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) groups: Vec<Group>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) rows: Vec<Row>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) notes: Vec<Note>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Note {
+    #[prost(bool, tag = "1")]
+    pub(crate) warning: bool,
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) pos: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Group {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) labels: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) first: Vec<u8>,
+    #[prost(bool, tag = "3")]
+    pub(crate) drop_name: bool,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) seen: Vec<u8>,
+    #[prost(double, repeated, tag = "5")]
+    pub(crate) values: Vec<f64>,
+    #[prost(double, repeated, tag = "6")]
+    pub(crate) compensations: Vec<f64>,
+    #[prost(double, repeated, tag = "7")]
+    pub(crate) counts: Vec<f64>,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) histograms: Vec<GroupHistogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct GroupHistogram {
+    #[prost(uint32, tag = "1")]
+    pub(crate) step: u32,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) sum: Option<Histogram>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) rest: Option<Histogram>,
+    #[prost(double, tag = "4")]
+    pub(crate) count: f64,
+    /// 1 incremental, 2 reset seen, 4 no reset seen, 8 reconciled.
+    #[prost(uint32, tag = "5")]
+    pub(crate) flags: u32,
+}
+
+/// A series: its times or steps.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Row {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) labels: Vec<u8>,
+    #[prost(bool, tag = "2")]
+    pub(crate) drop_name: bool,
+    #[prost(sint64, repeated, tag = "3")]
+    pub(crate) at: Vec<i64>,
+    #[prost(double, repeated, tag = "4")]
+    pub(crate) values: Vec<f64>,
+    #[prost(sint64, repeated, tag = "5")]
+    pub(crate) histograms_at: Vec<i64>,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) histograms: Vec<Histogram>,
+}
+
+/// A whole result.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Whole {
+    /// 1 scalar, 2 string, 3 vector, 4 matrix.
+    #[prost(uint32, tag = "1")]
+    pub(crate) kind: u32,
+    #[prost(sint64, tag = "2")]
+    pub(crate) t: i64,
+    #[prost(double, tag = "3")]
+    pub(crate) v: f64,
+    #[prost(string, tag = "4")]
+    pub(crate) text: String,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) rows: Vec<Row>,
+    #[prost(string, repeated, tag = "6")]
+    pub(crate) warnings: Vec<String>,
+    #[prost(string, repeated, tag = "7")]
+    pub(crate) infos: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Histogram {
+    #[prost(uint32, tag = "1")]
+    pub(crate) reset_hint: u32,
+    #[prost(sint32, tag = "2")]
+    pub(crate) schema: i32,
+    #[prost(double, tag = "3")]
+    pub(crate) zero_threshold: f64,
+    #[prost(double, tag = "4")]
+    pub(crate) zero_count: f64,
+    #[prost(double, tag = "5")]
+    pub(crate) count: f64,
+    #[prost(double, tag = "6")]
+    pub(crate) sum: f64,
+    /// Offset and length in turn.
+    #[prost(sint64, repeated, tag = "7")]
+    pub(crate) positive_spans: Vec<i64>,
+    #[prost(double, repeated, tag = "8")]
+    pub(crate) positive_buckets: Vec<f64>,
+    #[prost(sint64, repeated, tag = "9")]
+    pub(crate) negative_spans: Vec<i64>,
+    #[prost(double, repeated, tag = "10")]
+    pub(crate) negative_buckets: Vec<f64>,
+    #[prost(double, repeated, tag = "11")]
+    pub(crate) custom_values: Vec<f64>,
+}
