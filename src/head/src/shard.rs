@@ -74,7 +74,8 @@ impl Shard {
     /// record is the marker of the last window known to be closed.
     pub fn close_window(&self, k: i64) -> RecordDraft {
         let mut state = self.state.write();
-        let marker = state.own_marker.map_or(k, |m| m.max(k));
+        // After a cut nothing may go into it, even if the clock went back: peers must see the same marker.
+        let marker = k.max(state.own_marker.unwrap_or(k)).max(state.cut_floor().unwrap_or(k));
         state.own_marker = Some(marker);
         write_marker(self.options.number, marker)
     }

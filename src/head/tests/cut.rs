@@ -254,6 +254,9 @@ fn late_samples_wait_for_the_next_cut() {
     head.finish_cut(W);
     assert_eq!((windows(W), windows(W + 1)), (vec![], vec![W, W + 1]));
     assert!(head.begin_cut(W).is_err());
+    // A clock that went back cannot open the window again.
+    let marker = head.close_window(W - 5);
+    assert_eq!(trireme_wire::entry::read_marker(marker.payload()), Ok(W));
     // What comes for a cut that was made goes to the next one.
     Maker::default().up("a", &[(NOW - WINDOW, 9.0)]).ingest_with(&head, after, &limits);
     assert_eq!(windows(W + 1), [W - 1, W, W + 1]);
