@@ -11,18 +11,7 @@ const INSTANCES: [&str; 3] =
     ["demo.promlabs.com:10000", "demo.promlabs.com:10001", "demo.promlabs.com:10002"];
 /// Upper bounds of the histogram's buckets, in seconds.
 const BOUNDS: [&str; 12] = [
-    "0.0001",
-    "0.00025",
-    "0.0005",
-    "0.001",
-    "0.0025",
-    "0.005",
-    "0.01",
-    "0.025",
-    "0.05",
-    "0.1",
-    "0.25",
-    "+Inf",
+    "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "+Inf",
 ];
 /// Bits of the NaN by which senders mark the end of a series.
 const STALE: u64 = 0x7ff0_0000_0000_0002;

@@ -1,4 +1,4 @@
-//! promtool, Prometheus's own judge of blocks.
+//! promtool, Prometheus's own judge of blocks and its client on the command line.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,14 @@ impl Promtool {
             set.add(&parse_labels(labels)?, timestamp.trim().parse()?, Value::of(value.parse()?));
         }
         Ok(set)
+    }
+
+    /// `promtool query` with further arguments: its output, or an error with its complaint.
+    pub fn query(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.program).arg("query").args(arguments).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(output.status.success(), "{}", text(&output.stderr).trim_end());
+        Ok(text(&output.stdout))
     }
 
     fn run(&self, arguments: &[&str], data: &Path, last: Option<&str>) -> anyhow::Result<String> {
