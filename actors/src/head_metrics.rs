@@ -1,7 +1,7 @@
 //! What the head of this node counts.
 
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
-use trireme_head::{Applied, Shard};
+use prometheus::{IntCounter, IntCounterVec};
+use trireme_head::Applied;
 use trireme_model::WriteOutcome;
 use trireme_telemetry::{Metrics, MetricsError};
 
@@ -11,7 +11,6 @@ pub struct HeadMetrics {
     samples: IntCounterVec,
     duplicates: IntCounter,
     conflicts: IntCounter,
-    series: IntGaugeVec,
 }
 
 impl HeadMetrics {
@@ -31,7 +30,6 @@ impl HeadMetrics {
                 "trireme_head_conflicting_samples_total",
                 "Samples of peers whose timestamp had another value; every replica keeps the same one of the two.",
             )?,
-            series: metrics.gauges("trireme_head_series", "Series in the head, of all tenants.", &["shard"])?,
         })
     }
 
@@ -46,11 +44,5 @@ impl HeadMetrics {
         self.samples.with_label_values(&["peer"]).inc_by(applied.samples);
         self.duplicates.inc_by(applied.duplicates);
         self.conflicts.inc_by(applied.conflicts);
-    }
-
-    /// Looks at the size of a shard; cheap enough for every few seconds.
-    pub fn look(&self, shard: &Shard) {
-        let number = shard.options().number.to_string();
-        self.series.with_label_values(&[&number]).set(shard.total_series() as i64);
     }
 }

@@ -126,8 +126,6 @@ pub struct Ingest {
 const LANE_TURN_RECORDS: usize = 16;
 /// How often a lane is looked at without being told.
 const LANE_EVERY: Duration = Duration::from_millis(50);
-/// How often the size of the shard is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 impl Ingest {
     /// How the supervisor starts it.
@@ -259,7 +257,6 @@ impl Actor for Ingest {
                 actor.drain_lane();
             }
         });
-        ctx.run_interval(LOOK_EVERY, |actor, _| actor.parts.metrics.look(&actor.parts.shard));
     }
 }
 
