@@ -8,7 +8,7 @@ peers=$target/peers
 say() { printf '\n== %s\n' "$*"; }
 
 # Debian's packages with the programs that the cluster tests start, as program=package.
-debian_peers="prometheus=prometheus promtool=prometheus prometheus-node-exporter=prometheus-node-exporter vmagent=victoria-metrics"
+debian_peers="prometheus=prometheus promtool=prometheus prometheus-node-exporter=prometheus-node-exporter vmagent=victoria-metrics vmalert=victoria-metrics"
 
 missing_packages() {
     local pair
@@ -36,6 +36,7 @@ install_peers() {
         fi
     fi
     install_s3_server
+    install_api_client
 }
 
 # moto, an S3 server from PyPI, in a virtual environment of its own.
@@ -50,6 +51,20 @@ install_s3_server() {
     mkdir -p "$peers"
     { python3 -m venv "$peers/moto" && "$peers/moto/bin/pip" install --quiet --disable-pip-version-check 'moto[server]==5.2.5'; } ||
         { rm -rf "$peers/moto"; say "the S3 server could not be installed"; }
+}
+
+# prometheus-api-client, a client of the query API from PyPI, likewise.
+install_api_client() {
+    if [ -z "${TRIREME_API_CLIENT:-}" ]; then
+        TRIREME_API_CLIENT=$peers/api-client/bin/python
+        export TRIREME_API_CLIENT
+    fi
+    [ -x "$TRIREME_API_CLIENT" ] && return
+    command -v python3 >/dev/null || return 0
+    say "installing a client of the query API for tests (prometheus-api-client) into $peers/api-client"
+    mkdir -p "$peers"
+    { python3 -m venv "$peers/api-client" && "$peers/api-client/bin/pip" install --quiet --disable-pip-version-check 'prometheus-api-client==0.7.2'; } ||
+        { rm -rf "$peers/api-client"; say "prometheus-api-client could not be installed"; }
 }
 
 # Fails in CI if a test was left out, and says which anywhere.
