@@ -11,7 +11,6 @@
 //! | `columns` | merging samples by time with the one conflict rule |
 //! | `guarded` | series that stay whole while a window moves from the head to a block |
 //! | `dedup` | one series out of the replicas of an HA pair |
-//! | `peer` | another member as a source, while this one is behind |
 //! | `plan` | which copies of blocks to read |
 //! | `querier` | the questions of the HTTP API |
 //!
@@ -25,7 +24,6 @@ mod guarded;
 mod head_source;
 mod merged;
 mod notes;
-mod peer;
 mod plan;
 mod querier;
 mod queries;
@@ -40,7 +38,6 @@ pub use error::QueryError;
 pub use head_source::HeadSource;
 pub use merged::Merged;
 pub use notes::Notes;
-pub use peer::{PeerLink, PeerSource, answer_peer};
 pub use plan::{Located, choose_blocks};
 pub use querier::{Querier, QuerierOptions};
 pub use queries::{

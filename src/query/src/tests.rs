@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
@@ -10,9 +9,8 @@ use trireme_model::{Labels, Matcher, MetricMetadata, MetricType, Tenant};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Value};
 
 use crate::{
-    Catalog, ExemplarSeries, InstantQuery, PeerLink, PeerSource, Querier, QuerierOptions, Queries,
-    QueryContext, QueryError, RangeQuery, Scope, Selection, Source, SourceError, SourceList, TsdbStatus,
-    answer_peer,
+    Catalog, ExemplarSeries, InstantQuery, Querier, QuerierOptions, Queries, QueryContext, QueryError,
+    RangeQuery, Scope, Selection, Source, SourceError, SourceList, TsdbStatus,
 };
 
 /// What goes wrong in a source.
@@ -361,52 +359,4 @@ fn metadata_is_grouped_and_exemplars_follow_the_selectors() {
     let asked = found.items[0].labels.get("asked").expect("remembered").to_owned();
     assert!(asked.contains("\"a\"") && asked.contains("\"b\""), "{asked}");
     assert!(querier.exemplars(&context(), "1", 0, 1).expect("works").items.is_empty());
-}
-
-/// A link to another node's catalog in the same process.
-struct Direct(Arc<dyn Catalog>);
-
-impl PeerLink for Direct {
-    fn name(&self) -> String {
-        "n1".into()
-    }
-
-    fn ask(&self, request: Vec<u8>, _: Duration) -> Result<Vec<u8>, SourceError> {
-        let answer = answer_peer(&self.0, &request, 3, &Cancel::never());
-        answer.map_err(|e| SourceError::failed(e.kind(), e.to_string()))
-    }
-}
-
-fn over_peer(catalog: FakeCatalog) -> Querier {
-    let link = Direct(Arc::new(catalog));
-    let peer: Arc<dyn Source> = Arc::new(PeerSource::new(link, Tenant::default(), Duration::from_secs(1)));
-    querier(vec![peer]).0
-}
-
-#[test]
-fn another_member_gives_what_it_holds_itself() {
-    let mut sources = halves(Fault::None);
-    sources.truncate(1);
-    let querier = over_peer(FakeCatalog { sources, ..Default::default() });
-    let result = querier.range(&context(), &range("up")).expect("works");
-    assert_eq!(matrix(result.value)[0].1[0], (10_000, 1.0));
-    assert!(result.warnings.is_empty(), "{:?}", result.warnings);
-    let all = Selection { end_ms: 100_000, ..Default::default() };
-    assert_eq!(querier.label_names(&context(), &all).expect("works").items, ["__name__", "job"]);
-    assert_eq!(querier.label_values(&context(), "job", &all).expect("works").items, ["a"]);
-}
-
-#[test]
-fn a_member_that_cannot_answer_whole_is_named() {
-    // Four samples, three are allowed.
-    let querier = over_peer(FakeCatalog { sources: halves(Fault::None), ..Default::default() });
-    let result = querier.range(&context(), &range("up")).expect("the rest answers");
-    assert_eq!(result.warnings, ["member n1 was not read: the answer has more than 3 samples"]);
-    let querier = over_peer(FakeCatalog { sources: halves(Fault::Select), ..Default::default() });
-    let result = querier.range(&context(), &range("up")).expect("the rest answers");
-    assert!(
-        result.warnings[0].contains("member n1 was not read: block 1 was not read"),
-        "{:?}",
-        result.warnings
-    );
 }
