@@ -25,7 +25,7 @@ async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let status = ended.with_context(|| text.clone())?;
     ensure!(status.code().is_some_and(|code| code != 0), "{more:?} ended with {status}:\n{text}");
-    ensure!(!text.contains("panicked"), "{more:?} panicked:\n{text}");
+    ensure!(!text.contains("panic"), "{more:?} panicked:\n{text}");
     Ok(text)
 }
 
@@ -118,5 +118,13 @@ async fn a_data_directory_that_cannot_be_written_is_refused() -> anyhow::Result<
     }
     let text = refusal(node, &[]).await?;
     ensure!(text.contains(&node.data_dir().display().to_string()), "{text}");
+    group.stop().await
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_made_is_refused_with_its_path() -> anyhow::Result<()> {
+    let group = Group::of(1).prepare()?;
+    let text = refusal(&group.nodes()[0], &["bucket.path=/proc/no-bucket"]).await?;
+    ensure!(text.contains("/proc/no-bucket"), "{text}");
     group.stop().await
 }
