@@ -32,6 +32,12 @@ pub enum LabelError {
     Duplicate(String),
 }
 
+impl Default for Labels {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Labels {
     /// The empty set.
     pub fn empty() -> Self {
@@ -168,7 +174,16 @@ impl LabelsBuilder {
 
 /// Appends one label in wire form; the caller sees to order and content.
 pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let inner = 2 + varint_len(name.len()) + varint_len(value.len()) + name.len() + value.len();
+    let (n, v) = (name.len(), value.len());
+    if n + v < 124 {
+        // Nearly all labels: every length is one byte.
+        out.extend_from_slice(&[0x0a, (4 + n + v) as u8, 0x0a, n as u8]);
+        out.extend_from_slice(name);
+        out.extend_from_slice(&[0x12, v as u8]);
+        out.extend_from_slice(value);
+        return;
+    }
+    let inner = 2 + varint_len(n) + varint_len(v) + n + v;
     out.push(0x0a);
     push_varint(out, inner);
     out.push(0x0a);

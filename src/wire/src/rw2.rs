@@ -24,6 +24,9 @@ use labels::LabelBuilder;
 use metadata::MetadataSet;
 use symbols::Symbols;
 
+/// Most memory that is reserved for labels on the strength of the body's size.
+const RESERVE_BYTES_MAX: usize = 16 << 20;
+
 /// Reads an inflated `io.prometheus.write.v2.Request`; `seed` is [`trireme_model::Tenant::seed`].
 ///
 /// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
@@ -41,6 +44,12 @@ pub fn decode(body: &[u8], seed: u64, limits: &DecodeLimits) -> Result<Decoded, 
         buckets_left: BucketBudget::new(limits),
         out: Decoded::default(),
     };
+    let batch = &mut reader.out.batch;
+    batch.series.reserve(series.len());
+    batch.samples.reserve(series.len());
+    batch.start_timestamps.reserve(series.len());
+    // Labels expand to about twice what the references and strings take.
+    batch.label_bytes.reserve(body.len().saturating_mul(2).min(RESERVE_BYTES_MAX));
     for range in series {
         reader.series(Cursor::over(body, range))?;
     }

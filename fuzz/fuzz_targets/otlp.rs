@@ -1,0 +1,13 @@
+//! OTLP metrics requests after inflating.
+
+#![no_main]
+
+use trireme_wire::DecodeLimits;
+use trireme_wire::otlp::{OtlpOptions, decode};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let limits = DecodeLimits { series_max: 1_000, samples_max: 10_000, ..DecodeLimits::default() };
+    if let Ok(decoded) = decode(bytes, 7, &limits, &OtlpOptions::default()) {
+        assert!(decoded.batch.series.len() <= limits.series_max);
+    }
+});
