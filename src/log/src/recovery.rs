@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use trireme_base::StreamId;
 
 use crate::base::{self, Positions};
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, segment_number};
+use crate::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, segment_number};
 use crate::scan::{Bad, Scan};
 use crate::summary::Summary;
 use crate::{LogError, disk};
@@ -206,15 +206,27 @@ impl Rebuilt {
 
     /// Takes a file with a bad header out of the sequence.
     fn set_aside(&mut self, path: &Path, newest: bool, what: &'static str) -> Result<(), LogError> {
+        if newest && is_unwritten(path).map_err(|e| LogError::io("read", path, e))? {
+            // A crash while it was made; its space is wanted back.
+            std::fs::remove_file(path).map_err(|e| LogError::io("remove", path, e))?;
+            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: 0, what: what.to_owned() });
+            return Ok(());
+        }
         let bad = path.with_extension("bad");
         std::fs::rename(path, &bad).map_err(|e| LogError::io("rename", path, e))?;
-        if newest {
-            // A crash while it was made: nothing was ever written to it.
-            self.tail_cut = Some(TailCut { segment: bad, offset: 0, what: what.to_owned() });
-        } else {
-            self.damage.push(Damage { segment: bad, offset: 0, what: what.to_owned() });
-        }
+        self.damage.push(Damage { segment: bad, offset: 0, what: what.to_owned() });
         Ok(())
+    }
+}
+
+/// True if a segment's header was never written whole.
+fn is_unwritten(path: &Path) -> std::io::Result<bool> {
+    let file = std::fs::File::open(path)?;
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => Ok(header.iter().all(|b| *b == 0)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
