@@ -8,6 +8,7 @@ use actix_web::{App, test};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use trireme_base::pool::CpuPool;
 use trireme_base::{ErrorKind, ManualClock};
 use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, Tenant, WriteOutcome};
@@ -30,11 +31,25 @@ pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 pub(super) struct FakeSink {
     pub(super) batches: Mutex<Vec<(Tenant, Batch)>>,
     pub(super) outcome: Mutex<Option<WriteOutcome>>,
+    /// If set, a write says that it began, waits for the word to go on, and says that it is done.
+    pub(super) steps: Option<Steps>,
+}
+
+#[derive(Default)]
+pub(super) struct Steps {
+    pub(super) begun: Notify,
+    pub(super) go_on: Notify,
+    pub(super) done: Notify,
 }
 
 #[async_trait]
 impl WriteSink for FakeSink {
     async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+        if let Some(steps) = &self.steps {
+            steps.begun.notify_one();
+            steps.go_on.notified().await;
+            steps.done.notify_one();
+        }
         let all = WriteOutcome { samples: batch.samples.len() as u64, ..Default::default() };
         self.batches.lock().push((tenant, batch));
         self.outcome.lock().clone().unwrap_or(all)
@@ -242,7 +257,11 @@ impl Node {
     }
 
     pub(super) fn with(settings: ApiSettings) -> Self {
-        let (sink, queries) = (Arc::new(FakeSink::default()), Arc::new(FakeQueries::default()));
+        Self::over(FakeSink::default(), settings)
+    }
+
+    pub(super) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
+        let (sink, queries) = (Arc::new(sink), Arc::new(FakeQueries::default()));
         let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready)));
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let metrics = Metrics::default();

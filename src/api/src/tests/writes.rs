@@ -7,7 +7,7 @@ use trireme_model::{Rejections, RetryLater, WriteOutcome};
 use trireme_wire::prompb::{v1, v2};
 use trireme_wire::snappy;
 
-use super::fakes::{Node, Reply};
+use super::fakes::{FakeSink, Node, Reply, Steps};
 use crate::ApiSettings;
 
 const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
@@ -164,4 +164,21 @@ async fn too_many_bytes_in_flight_are_503_not_a_queue() {
 #[actix_web::test]
 async fn only_post_is_a_write() {
     assert_eq!(Node::new().get("/api/v1/write").await.status, 405);
+}
+
+#[actix_web::test]
+async fn a_client_that_goes_away_does_not_stop_its_write_half_way() {
+    let sink = FakeSink { steps: Some(Steps::default()), ..Default::default() };
+    let node = Node::over(sink, ApiSettings::default());
+    let steps = node.sink.steps.as_ref().expect("set above");
+    tokio::select! {
+        _ = post(&node, &[], v1_body(1)) => panic!("the write waits"),
+        () = steps.begun.notified() => {}
+    }
+    // The handler's future is dropped now, as actix does when the connection closes.
+    assert!(node.sink.batches.lock().is_empty());
+    steps.go_on.notify_one();
+    steps.done.notified().await;
+    actix_web::rt::task::yield_now().await;
+    assert_eq!(node.sink.batches.lock().len(), 1);
 }
