@@ -6,15 +6,18 @@
 
 mod resolve;
 
-use trireme_model::{MetricMetadata, Tenant};
+use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
-use crate::bucket::Placed;
+use crate::bucket::{BucketId, Placed};
+use crate::chunkfile::ChunkFiles;
 use crate::output::DraftWriter;
 use crate::prefetch;
+use crate::series::Series;
 use crate::state::State;
 use crate::streams::Buckets;
-use crate::validate::TimeBounds;
+use crate::tenant::TenantState;
+use crate::validate::{self, TimeBounds};
 use crate::{IngestLimits, IngestOutput, Shard};
 use resolve::Resolved;
 
@@ -151,10 +154,14 @@ impl Shard {
         writer: &mut DraftWriter<'_>,
         out: &mut IngestOutput,
     ) {
-        let mut buckets = Buckets::new(self.options.window_ms, state.own_marker, state.cut_floor());
-        let batch = request.batch;
-        let mut newest = state.tenants[request.tenant as usize].newest;
-        let mut conflicts = 0;
+        let tenant = request.tenant as usize;
+        let mut pass = Pass {
+            shard: self,
+            request,
+            buckets: Buckets::new(self.options.window_ms, state.own_marker, state.cut_floor()),
+            newest: state.tenants[tenant].newest,
+            conflicts: 0,
+        };
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD)
                 && let Some(series) = state.series.get((ahead >> 32) as u32)
@@ -163,58 +170,122 @@ impl Shard {
                 prefetch::read(last);
             }
             let (slot, index) = ((item >> 32) as u32, *item as u32);
-            let asked = &batch.series[index as usize];
+            let asked = &request.batch.series[index as usize];
             let Some(series) = state.series.get_mut(slot) else { continue };
-            let entry = writer.entry();
-            let from = asked.samples.start as usize;
-            for (n, sample) in batch.samples_of(asked).iter().enumerate() {
-                if !request.times.contain(sample.t) {
-                    refuse_time(request, asked, sample.t, out);
-                    continue;
-                }
-                let id = buckets.of(sample.t);
-                let placed = series.bucket(id).insert(&mut state.files, &self.options, sample.t, sample.v);
-                let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
-                entry.float_with_start(series.own_ref, sample.t, sample.v, start);
-                newest = newest.max(sample.t);
-                series.own_used = series.own_used.max(clamp(id.window));
-                out.outcome.samples += 1;
-                out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
-                conflicts += u64::from(placed == Placed::Conflict);
+            pass.floats(series, asked, &mut state.files, writer, out);
+            if !asked.histograms.is_empty() {
+                pass.histograms(series, asked, &mut state.files, writer, out);
             }
-            let range = asked.histograms.start as usize..asked.histograms.end as usize;
-            for sample in batch.histograms.get(range).unwrap_or_default() {
-                if !request.times.contain(sample.t) {
-                    refuse_time(request, asked, sample.t, out);
-                    continue;
-                }
-                let id = buckets.of(sample.t);
-                let histograms = series.histograms.get_or_insert_default();
-                let placed = histograms.insert(&mut state.files, &self.options, id, sample.clone());
-                entry.histogram(series.own_ref, sample);
-                newest = newest.max(sample.t);
-                series.own_used = series.own_used.max(clamp(id.window));
-                out.outcome.histograms += 1;
-                out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
-                conflicts += u64::from(placed == Placed::Conflict);
-            }
-            let range = asked.exemplars.start as usize..asked.exemplars.end as usize;
-            for exemplar in batch.exemplars.get(range).unwrap_or_default() {
-                if !request.times.contain(exemplar.t) {
-                    refuse_time(request, asked, exemplar.t, out);
-                    continue;
-                }
-                let tenant = &mut state.tenants[request.tenant as usize];
-                let new = tenant.add_exemplar(series.key, exemplar, self.options.exemplars_max);
-                entry.exemplar(series.own_ref, exemplar);
-                out.outcome.exemplars += 1;
-                out.outcome.duplicates += u64::from(!new);
+            if !asked.exemplars.is_empty() {
+                pass.exemplars(series, asked, &mut state.tenants[tenant], writer, out);
             }
         }
-        state.tenants[request.tenant as usize].newest = newest;
-        state.note_cuts(buckets.into_cuts());
-        state.conflicts += conflicts;
-        out.conflicts += conflicts;
+        state.tenants[tenant].newest = pass.newest;
+        state.conflicts += pass.conflicts;
+        out.conflicts += pass.conflicts;
+        state.note_cuts(pass.buckets.into_cuts());
+    }
+}
+
+/// Storing what a batch has, series by series.
+struct Pass<'a> {
+    shard: &'a Shard,
+    request: &'a Request<'a>,
+    buckets: Buckets,
+    newest: i64,
+    conflicts: u64,
+}
+
+impl Pass<'_> {
+    #[inline]
+    fn floats(
+        &mut self,
+        series: &mut Series,
+        asked: &BatchSeries,
+        files: &mut ChunkFiles,
+        writer: &mut DraftWriter<'_>,
+        out: &mut IngestOutput,
+    ) {
+        let batch = self.request.batch;
+        let from = asked.samples.start as usize;
+        for (n, sample) in batch.samples_of(asked).iter().enumerate() {
+            if !self.request.times.contain(sample.t) {
+                refuse_time(self.request, asked, sample.t, out);
+                continue;
+            }
+            let id = self.buckets.of(sample.t);
+            let placed = series.bucket(id).insert(files, &self.shard.options, sample.t, sample.v);
+            let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
+            writer.entry().float_with_start(series.own_ref, sample.t, sample.v, start);
+            out.outcome.samples += 1;
+            self.stored(series, id, sample.t, placed, out);
+        }
+    }
+
+    fn histograms(
+        &mut self,
+        series: &mut Series,
+        asked: &BatchSeries,
+        files: &mut ChunkFiles,
+        writer: &mut DraftWriter<'_>,
+        out: &mut IngestOutput,
+    ) {
+        let range = asked.histograms.start as usize..asked.histograms.end as usize;
+        for sample in self.request.batch.histograms.get(range).unwrap_or_default() {
+            if !self.request.times.contain(sample.t) {
+                refuse_time(self.request, asked, sample.t, out);
+                continue;
+            }
+            if validate::histogram_entries(sample) > validate::HISTOGRAM_ENTRIES_MAX {
+                refuse(self.request, asked, "histogram_too_large", "histogram has too many buckets", out);
+                continue;
+            }
+            let id = self.buckets.of(sample.t);
+            let histograms = series.histograms.get_or_insert_default();
+            let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
+            writer.entry().histogram(series.own_ref, sample);
+            out.outcome.histograms += 1;
+            self.stored(series, id, sample.t, placed, out);
+        }
+    }
+
+    fn exemplars(
+        &mut self,
+        series: &Series,
+        asked: &BatchSeries,
+        tenant: &mut TenantState,
+        writer: &mut DraftWriter<'_>,
+        out: &mut IngestOutput,
+    ) {
+        let range = asked.exemplars.start as usize..asked.exemplars.end as usize;
+        for exemplar in self.request.batch.exemplars.get(range).unwrap_or_default() {
+            if !self.request.times.contain(exemplar.t) {
+                refuse_time(self.request, asked, exemplar.t, out);
+                continue;
+            }
+            if exemplar.labels.as_bytes().len() > validate::EXEMPLAR_BYTES_MAX {
+                refuse(
+                    self.request,
+                    asked,
+                    "exemplar_labels_too_long",
+                    "labels of an exemplar are too long",
+                    out,
+                );
+                continue;
+            }
+            let new = tenant.add_exemplar(series.key, exemplar, self.shard.options.exemplars_max);
+            writer.entry().exemplar(series.own_ref, exemplar);
+            out.outcome.exemplars += 1;
+            out.outcome.duplicates += u64::from(!new);
+        }
+    }
+
+    #[inline]
+    fn stored(&mut self, series: &mut Series, id: BucketId, t: i64, placed: Placed, out: &mut IngestOutput) {
+        self.newest = self.newest.max(t);
+        series.own_used = series.own_used.max(clamp(id.window));
+        out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
+        self.conflicts += u64::from(placed == Placed::Conflict);
     }
 }
 
@@ -244,9 +315,19 @@ fn look_up(state: &State, batch: &Batch, idx: &[u32], items: &mut Vec<u64>) {
 #[cold]
 fn refuse_time(request: &Request<'_>, series: &BatchSeries, t: i64, out: &mut IngestOutput) {
     let (reason, detail) = request.times.why(t);
-    let labels = || trireme_model::Labels::from_wire(request.batch.labels_of(series));
-    out.outcome.rejections.add(reason, 1, || match labels() {
+    refuse(request, series, reason, &detail, out);
+}
+
+#[cold]
+fn refuse(
+    request: &Request<'_>,
+    series: &BatchSeries,
+    reason: &'static str,
+    detail: &str,
+    out: &mut IngestOutput,
+) {
+    out.outcome.rejections.add(reason, 1, || match Labels::from_wire(request.batch.labels_of(series)) {
         Ok(labels) => format!("{labels}: {detail}"),
-        Err(_) => detail.clone(),
+        Err(_) => detail.to_owned(),
     });
 }

@@ -1,6 +1,6 @@
 //! What a client may write.
 
-use trireme_model::{LabelError, Labels, METRIC_NAME};
+use trireme_model::{AnyHistogram, HistogramSample, LabelError, Labels, METRIC_NAME};
 
 use crate::IngestLimits;
 
@@ -12,6 +12,26 @@ pub(crate) const OUT_OF_BOUNDS: &str = "out_of_bounds";
 pub(crate) const TOO_OLD: &str = "too_old";
 pub(crate) const TOO_FAR_IN_FUTURE: &str = "too_far_in_future";
 pub(crate) const SERIES_LIMIT: &str = "series_limit";
+
+/// Spans, buckets and bounds of one histogram. Real ones have at most some hundred; a run in a chunk file (65,535
+/// bytes) must hold any.
+pub(crate) const HISTOGRAM_ENTRIES_MAX: usize = 6_000;
+/// Label bytes of an exemplar; OpenMetrics allows 128 characters.
+pub(crate) const EXEMPLAR_BYTES_MAX: usize = 4_096;
+
+/// Spans, buckets and bounds of a histogram.
+pub(crate) fn histogram_entries(sample: &HistogramSample) -> usize {
+    match &sample.h {
+        AnyHistogram::Int(h) => {
+            let spans = h.positive_spans.len() + h.negative_spans.len();
+            spans + h.positive_buckets.len() + h.negative_buckets.len() + h.custom_values.len()
+        }
+        AnyHistogram::Float(h) => {
+            let spans = h.positive_spans.len() + h.negative_spans.len();
+            spans + h.positive_buckets.len() + h.negative_buckets.len() + h.custom_values.len()
+        }
+    }
+}
 
 /// The times a batch may have, as one range, so that a good sample costs one comparison.
 #[derive(Clone, Copy, Debug)]

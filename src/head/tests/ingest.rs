@@ -281,3 +281,30 @@ fn a_further_tenant_is_refused_and_metadata_makes_room_for_itself() {
     let kept: Vec<_> = shard.metadata(&tenant(), None).into_iter().map(|(name, _)| name).collect();
     assert_eq!(kept, ["m2", "m3"]);
 }
+
+#[test]
+fn no_batch_makes_a_record_over_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = shard(dir.path(), 1);
+    let samples: Vec<_> = (0..300_000).map(|n| (NOW - WINDOW / 2 + n, (n as f64).sin())).collect();
+    let mut maker = Maker::default().up("a", &samples);
+    let many = Histogram { positive_buckets: vec![1; 70_000], ..Histogram::default() };
+    maker.batch.histograms = vec![HistogramSample { t: NOW, st: 0, h: AnyHistogram::Int(Arc::new(many)) }];
+    maker.batch.series[0].histograms = 0..1;
+    let long = "x".repeat(5_000);
+    maker.batch.exemplars =
+        vec![Exemplar { labels: Labels::from_pairs([("a", long.as_str())]), v: 1.0, t: NOW }];
+    maker.batch.series[0].exemplars = 0..1;
+    let out = maker.ingest(&shard, NOW + WINDOW);
+    let reasons: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!(reasons, [("histogram_too_large", 1), ("exemplar_labels_too_long", 1)]);
+    assert!(out.outcome.samples == 300_000 && out.drafts.len() > 1);
+    assert!(out.drafts.iter().all(|d| d.len() < 3 << 20));
+    let follower = support::shard(&dir.path().join("follower"), 2);
+    let mut log = Origin::new(1);
+    log.log(&shard, out.drafts);
+    for record in &log.records {
+        follower.apply(record).unwrap();
+    }
+    assert_eq!(dump(&follower), dump(&shard));
+}
