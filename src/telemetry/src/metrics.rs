@@ -2,8 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Why a metric could not be made; always a programming error (a name used twice or malformed).
@@ -38,7 +38,11 @@ impl Metrics {
         metrics
     }
 
-    fn add<C: Collector + Clone + 'static>(&self, name: &str, made: prometheus::Result<C>) -> Result<C, MetricsError> {
+    fn add<C: Collector + Clone + 'static>(
+        &self,
+        name: &str,
+        made: prometheus::Result<C>,
+    ) -> Result<C, MetricsError> {
         let error = |e: prometheus::Error| MetricsError { name: name.to_owned(), reason: e.to_string() };
         let metric = made.map_err(error)?;
         self.registry.register(Box::new(metric.clone())).map_err(error)?;
@@ -91,7 +95,9 @@ impl Metrics {
                 let mut push = |suffix: &str, value: f64| {
                     let name = format!("{}{suffix}", family.name());
                     let mut labels = vec![("__name__".to_owned(), name)];
-                    labels.extend(metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())));
+                    labels.extend(
+                        metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())),
+                    );
                     out.push((labels, value));
                 };
                 match family.get_field_type() {

@@ -77,10 +77,16 @@ async fn group(args: &Args) -> anyhow::Result<()> {
 fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
     let name = format!("n{i}");
     let port = args.base_port + i;
-    let peers: Vec<String> = (0..args.nodes).map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k)).collect();
+    let peers: Vec<String> =
+        (0..args.nodes).map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k)).collect();
     let log = args.dir.join(format!("{name}.log"));
-    let file = File::options().create(true).append(true).open(&log).with_context(|| format!("cannot open {}", log.display()))?;
-    let mut command = std::process::Command::new(std::env::current_exe().context("cannot find this program's file")?);
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| format!("cannot open {}", log.display()))?;
+    let mut command =
+        std::process::Command::new(std::env::current_exe().context("cannot find this program's file")?);
     command.arg("run");
     let settings = [
         format!("node.name={name}"),
@@ -117,7 +123,12 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
         let ready = tokio::time::timeout(READY_WITHIN, async {
             loop {
                 if let Some(status) = node.child.try_wait()? {
-                    bail!("{} ended with {status}; the end of {}:\n{}", node.name, node.log.display(), tail(&node.log));
+                    bail!(
+                        "{} ended with {status}; the end of {}:\n{}",
+                        node.name,
+                        node.log.display(),
+                        tail(&node.log)
+                    );
                 }
                 let answer = client.get(format!("{}/-/ready", node.url)).send().await;
                 if answer.is_ok_and(|a| a.status().is_success()) {
@@ -126,7 +137,9 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
-        ready.await.with_context(|| format!("{} was not ready in time; see {}", node.name, node.log.display()))??;
+        ready
+            .await
+            .with_context(|| format!("{} was not ready in time; see {}", node.name, node.log.display()))??;
     }
     Ok(())
 }
@@ -146,7 +159,9 @@ fn welcome(args: &Args, nodes: &[NodeProcess]) {
     print_line("The nodes write their own metrics. See a result:");
     print_line(&format!("  {first}/?query=trireme_actor_up"));
     print_line(&format!("  {first}/api/v1/query?query=up"));
-    print_line("Grafana: add a Prometheus data source with any of these URLs. Ctrl-C stops all nodes in order.");
+    print_line(
+        "Grafana: add a Prometheus data source with any of these URLs. Ctrl-C stops all nodes in order.",
+    );
 }
 
 /// Waits for nodes to end by themselves; answers when the last one did.
@@ -176,11 +191,17 @@ async fn stop_all(nodes: &mut [NodeProcess]) {
     for node in nodes {
         match tokio::time::timeout(STOP_WITHIN, node.child.wait()).await {
             Ok(Ok(status)) if status.success() => print_line(&format!("{} stopped", node.name)),
-            Ok(Ok(status)) => print_line(&format!("{} ended with {status}; see {}", node.name, node.log.display())),
+            Ok(Ok(status)) => {
+                print_line(&format!("{} ended with {status}; see {}", node.name, node.log.display()))
+            }
             Ok(Err(error)) => print_line(&format!("{}: {error}", node.name)),
             Err(_) => {
                 let _ = node.child.kill().await;
-                print_line(&format!("{} did not stop in {} s and was killed", node.name, STOP_WITHIN.as_secs()));
+                print_line(&format!(
+                    "{} did not stop in {} s and was killed",
+                    node.name,
+                    STOP_WITHIN.as_secs()
+                ));
             }
         }
     }
