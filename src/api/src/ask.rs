@@ -79,15 +79,18 @@ impl Ask {
 
     /// The `match[]` parameters, each of which must have a matcher that does not match the empty string.
     pub(crate) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let sets = self.any_matchers().map_err(|e| ApiError::parameter("match[]", e))?;
+        if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
+            let why = "match[] must contain at least one non-empty matcher";
+            return Err(ApiError::parameter("match[]", why));
+        }
+        Ok(sets)
+    }
+
+    /// The `match[]` parameters, which may choose everything: `{}`.
+    pub(crate) fn any_matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         let options = ParserOptions::default();
-        let parse = |text: &str| {
-            let set = parse_selector(text, &options).map_err(|e| ApiError::parameter("match[]", e))?;
-            if set.iter().all(Matcher::matches_empty) {
-                let why = "match[] must contain at least one non-empty matcher";
-                return Err(ApiError::parameter("match[]", why));
-            }
-            Ok(set)
-        };
+        let parse = |text: &str| parse_selector(text, &options).map_err(|e| ApiError::invalid(e.to_string()));
         self.params.all("match[]").map(parse).collect()
     }
 

@@ -27,7 +27,7 @@ async fn federate(ask: Ask) -> HttpResponse {
 }
 
 async fn answer(ask: &Ask) -> Result<String, crate::error::ApiError> {
-    let matchers = ask.matchers()?;
+    let matchers = ask.any_matchers()?;
     let end_ms = ask.state.clock.now_ms();
     let lookback = i64::try_from(ask.state.settings.lookback_delta.as_millis()).unwrap_or(i64::MAX);
     let start_ms = end_ms.saturating_sub(lookback);

@@ -136,7 +136,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     }
     if let Ok(seconds) = text.parse::<f64>() {
         let ms = (seconds * 1_000.0).round();
-        if ms.is_nan() {
+        if !ms.is_finite() {
             return Err(format!("cannot parse {text:?} to a valid timestamp"));
         }
         return Ok(ms as i64);
@@ -175,7 +175,9 @@ mod tests {
         assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
         assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
-        assert!(parse_time("yesterday").is_err() && parse_time("NaN").is_err());
+        assert!(
+            parse_time("yesterday").is_err() && parse_time("NaN").is_err() && parse_time("1e400").is_err()
+        );
         assert_eq!(parse_step("15"), Ok(15_000));
         assert_eq!(parse_step("0.5"), Ok(500));
         assert_eq!(parse_step("1h30m"), Ok(5_400_000));

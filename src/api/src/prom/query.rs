@@ -65,17 +65,17 @@ fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {
     let Some(ms) = ask.params.duration("lookback_delta")? else {
         return Ok(Some(ask.state.settings.lookback_delta));
     };
-    match u64::try_from(ms) {
-        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
-        _ => Err(ApiError::parameter("lookback_delta", "must be positive")),
-    }
+    // Like Prometheus's engine, which takes its default for anything that is not positive.
+    let given = u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    Ok(Some(given.unwrap_or(ask.state.settings.lookback_delta)))
 }
 
-/// Errors in the expression name their parameter, as Prometheus does.
+/// Errors in the expression, and its type in a range query, name their parameter, as in Prometheus.
 pub(super) fn name_query(e: ApiError) -> ApiError {
     let ApiError(error) = e;
     let text = error.to_string();
-    if text.contains("parse error: ") && !error.is_execution() {
+    let is_type = text.starts_with("invalid expression type ");
+    if is_type || (text.contains("parse error: ") && !error.is_execution()) {
         return ApiError(QueryError::parameter("query", text));
     }
     ApiError(error)

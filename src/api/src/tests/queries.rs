@@ -66,6 +66,12 @@ async fn kinds_of_errors_have_their_status_and_type() {
             "invalid parameter \"query\": 1:4: parse error: x",
         ),
         (QueryError::execution("many-to-many"), 422, "execution", "many-to-many"),
+        (
+            QueryError::execution("invalid expression type \"string\" for range query"),
+            400,
+            "bad_data",
+            "invalid parameter \"query\": invalid expression type \"string\" for range query",
+        ),
         (QueryError::new(ErrorKind::TooLarge, "too many samples"), 422, "execution", "too many samples"),
         (QueryError::new(ErrorKind::Timeout, "timed out"), 503, "timeout", "timed out"),
         (QueryError::new(ErrorKind::Cancelled, "gone"), 499, "canceled", "gone"),
@@ -78,6 +84,19 @@ async fn kinds_of_errors_have_their_status_and_type() {
         let reply = node.get("/api/v1/query?query=x").await;
         assert_eq!(reply.status, status);
         assert_eq!(reply.json(), json!({ "status": "error", "errorType": error_type, "error": text }));
+    }
+}
+
+#[actix_web::test]
+async fn numbers_without_a_meaning_are_as_if_absent_where_prometheus_takes_them_so() {
+    let node = Node::new();
+    for (path, status) in [
+        ("query?query=up&lookback_delta=0", 200),
+        ("query?query=up&lookback_delta=x", 400),
+        ("metadata?limit=-1", 200),
+        ("metadata?limit=x", 400),
+    ] {
+        assert_eq!(node.get(&format!("/api/v1/{path}")).await.status, status, "{path}");
     }
 }
 
@@ -189,7 +208,10 @@ async fn federation_shows_the_newest_sample_of_each_series() {
         "# TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 2 {t}\nup{{job=\"b\",instance=\"\"}} 2 {t}\n"
     );
     assert_eq!(reply.text(), want);
-    assert_eq!(node.get("/federate?match[]=up%7B").await.status, 400);
+    let refused = node.get("/federate?match[]=up%7B").await;
+    assert_eq!((refused.status, &refused.text()[..16]), (400, "1:4: parse error"));
+    // Here a selector may choose everything.
+    assert_eq!(node.get("/federate?match[]=%7B%7D").await.status, 200);
 }
 
 #[actix_web::test]
