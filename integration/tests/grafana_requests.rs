@@ -190,7 +190,13 @@ async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
 async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<()> {
     let (group, start, end) = node_with_data().await?;
     let client = group.client(0);
-    let refusals: [(&str, &[(&str, &str)], &str); 5] = [
+    type Refusal<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let refusals: [Refusal; 6] = [
+        (
+            "/api/v1/query_range",
+            &[("query", "up[1m]"), ("start", &start), ("end", &end), ("step", "1")],
+            "range vector",
+        ),
         ("/api/v1/query", &[("query", "sum(")], "1:5: parse error: unclosed left parenthesis"),
         ("/api/v1/query_range", &[("query", "up"), ("start", &end), ("end", &start), ("step", "15")], "end"),
         ("/api/v1/query_range", &[("query", "up"), ("start", &start), ("end", &end), ("step", "0")], "step"),
