@@ -79,6 +79,11 @@ impl Notes {
         }
     }
 
+    /// All notes, in any order.
+    pub(crate) fn into_notes(self) -> impl Iterator<Item = Note> {
+        self.by_text.into_values()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_text.is_empty()
     }

@@ -32,11 +32,14 @@ use histogram_stats::Stats;
 use query::Query;
 use steps::Steps;
 
-use crate::ast::{Expr, ValueType};
+use std::sync::Arc;
+
+use crate::ast::{Expr, PosRange, ValueType};
 use crate::cancel::Cancel;
 use crate::durations::{DurationContext, resolve_durations};
 use crate::error::QueryError;
 use crate::options::{EngineOptions, QueryOptions};
+use crate::partial::Partials;
 use crate::select::Select;
 use crate::value::{QueryResult, Value};
 
@@ -44,12 +47,19 @@ use crate::value::{QueryResult, Value};
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     options: EngineOptions,
+    given: Arc<Vec<Partials>>,
 }
 
 impl Engine {
     /// An engine with these settings.
     pub fn new(options: EngineOptions) -> Self {
-        Self { options }
+        Self { options, given: Arc::default() }
+    }
+
+    /// The same engine for one query, of which shards have evaluated aggregations (see [`Engine::partials`]): they are
+    /// merged instead of evaluated again. Each shard must have all of them, with the parameters of that query.
+    pub fn merging(&self, given: Vec<Partials>) -> Self {
+        Self { options: self.options.clone(), given: Arc::new(given) }
     }
 
     /// The settings.
@@ -72,7 +82,7 @@ impl Engine {
         let expr = resolved(expr, DurationContext::default())?;
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
-        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0));
+        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0), &self.given);
         let steps = Steps::single(t_ms);
         let value = Evaluator { query: &query, steps, stats: Stats::Off }.instant_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -115,10 +125,50 @@ impl Engine {
         }
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
-        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms));
+        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), &self.given);
         let steps = Steps { start: start_ms, step: step_ms, count };
         let value = Evaluator { query: &query, steps, stats: Stats::Off }.range_result(&expr)?;
         Ok(finish(&query, value, text))
+    }
+
+    /// Evaluates the aggregations of `expr` that stand at `nodes` over the series of `select`, a shard of all series, as
+    /// far as that goes without the others. `step_ms` 0 stands for an instant query at `start_ms`.
+    ///
+    /// What is below these aggregations must work series by series; series that differ only in name must be in one shard.
+    #[allow(clippy::too_many_arguments)]
+    pub fn partials(
+        &self,
+        select: &dyn Select,
+        expr: &Expr,
+        (start_ms, end_ms): (i64, i64),
+        step_ms: i64,
+        nodes: &[PosRange],
+        options: &QueryOptions,
+        cancel: &Cancel,
+    ) -> Result<Partials, QueryError> {
+        let options = self.options.with(options);
+        let range_ms = end_ms.saturating_sub(start_ms);
+        if step_ms < 0 || range_ms < 0 || (step_ms == 0 && range_ms > 0) {
+            return Err(QueryError::execution("start, end and step do not go together"));
+        }
+        let count = range_ms.checked_div(step_ms).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        if count > options.steps_max {
+            return Err(QueryError::TooManySteps(options.steps_max));
+        }
+        let context =
+            if step_ms == 0 { DurationContext::default() } else { DurationContext { step_ms, range_ms } };
+        let expr = resolved(expr, context)?;
+        let cancel = cancel.with_timeout(options.timeout);
+        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), &[]);
+        let steps = Steps { start: start_ms, step: step_ms.max(1), count: count + 1 };
+        let evaluator = Evaluator { query: &query, steps, stats: Stats::Off };
+        let mut wanted = Vec::with_capacity(nodes.len());
+        expr.walk(&mut |node| match node {
+            Expr::Aggregate(a) if nodes.contains(&a.pos) => wanted.push(a),
+            _ => {}
+        });
+        let nodes = wanted.into_iter().map(|a| evaluator.partial(a)).collect::<Result<_, _>>()?;
+        Ok(Partials { nodes, stats: query.stats() })
     }
 }
 

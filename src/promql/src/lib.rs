@@ -43,6 +43,7 @@ mod lexer;
 mod options;
 mod parse_error;
 mod parser;
+mod partial;
 mod printer;
 pub mod promqltest;
 mod select;
@@ -57,6 +58,7 @@ pub use error::QueryError;
 pub use options::{EngineOptions, QueryOptions};
 pub use parse_error::ParseError;
 pub use parser::{ParserOptions, parse, parse_selector};
+pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials};
 pub use printer::prettify;
 pub use select::{
     Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,

@@ -13,6 +13,7 @@
 //! | `dedup` | one series out of the replicas of an HA pair |
 //! | `plan` | which copies of blocks to read |
 //! | `querier` | the questions of the HTTP API |
+//! | `spread` | queries divided among the replicas of the group |
 //!
 //! What is absent on purpose: caches of results, and any knowledge of HTTP or of threads.
 
@@ -28,6 +29,7 @@ mod plan;
 mod querier;
 mod queries;
 mod source;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -44,3 +46,6 @@ pub use queries::{
     ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus, TsdbTop,
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
+pub use spread::{
+    Accepted, Answer, CALL_KIND, CALL_VERSION, Job, Replicas, Sharded, Spread, SpreadMode, distributable,
+};

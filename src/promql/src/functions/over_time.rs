@@ -8,6 +8,7 @@ use super::range::RangeCall;
 use crate::annotations::{self as notes, HistogramOperation};
 use crate::engine::row::Out;
 use crate::error::QueryError;
+use crate::partial::PartialHistogram;
 
 type Result<T> = std::result::Result<T, QueryError>;
 
@@ -146,6 +147,42 @@ impl FloatMean {
         (self.value, self.compensation) = kahan_add(v / self.count, q * self.value, q * self.compensation);
     }
 
+    /// Count, sum (or mean, if incremental), compensation, and whether it is incremental.
+    pub(crate) fn parts(&self) -> (f64, f64, f64, bool) {
+        (self.count, self.value, self.compensation, self.incremental)
+    }
+
+    pub(crate) fn from_parts(count: f64, value: f64, compensation: f64, incremental: bool) -> Self {
+        Self { count, value, compensation, incremental }
+    }
+
+    /// Adds all values of another mean.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        if self.count == 0.0 {
+            *self = other;
+            return;
+        }
+        if !self.incremental && !other.incremental {
+            let (sum, compensation) = kahan_add(other.value, self.value, self.compensation);
+            let (sum, compensation) = kahan_add(other.compensation, sum, compensation);
+            if !sum.is_infinite() {
+                (self.count, self.value, self.compensation) = (self.count + other.count, sum, compensation);
+                return;
+            }
+        }
+        for mean in [&mut *self, &mut other].into_iter().filter(|mean| !mean.incremental) {
+            mean.value /= mean.count;
+            mean.compensation /= mean.count;
+            mean.incremental = true;
+        }
+        let count = self.count + other.count;
+        let (mine, theirs) = (self.count / count, other.count / count);
+        let (mean, compensation) = (mine * self.value, mine * self.compensation);
+        let (mean, compensation) = kahan_add(theirs * other.value, mean, compensation);
+        (self.value, self.compensation) = kahan_add(theirs * other.compensation, mean, compensation);
+        self.count = count;
+    }
+
     pub(crate) fn value(&self) -> f64 {
         if self.incremental {
             self.value + self.compensation
@@ -207,6 +244,69 @@ impl HistogramMean {
         self.sum.scale((self.count - 1.0) / self.count);
         let Ok(outcome) = self.sum.add(&part) else { return false };
         self.reconciled |= outcome.bounds_reconciled;
+        true
+    }
+
+    /// The state for another process.
+    pub(crate) fn part(&self, step: u32) -> PartialHistogram {
+        PartialHistogram {
+            step,
+            sum: self.sum.parts(),
+            count: self.count,
+            incremental: self.incremental,
+            reset_seen: self.reset_seen,
+            not_reset_seen: self.not_reset_seen,
+            reconciled: self.reconciled,
+        }
+    }
+
+    /// A state of another process.
+    pub(crate) fn from_part(part: &PartialHistogram, mean: bool) -> Self {
+        let mut sum = HistogramSum::new(&part.sum[0]);
+        // Both have one schema: the sum was never of two.
+        let _ = sum.add(&part.sum[1]);
+        Self {
+            sum,
+            count: part.count,
+            incremental: part.incremental,
+            mean,
+            reset_seen: part.reset_seen,
+            not_reset_seen: part.not_reset_seen,
+            reconciled: part.reconciled,
+        }
+    }
+
+    /// Adds all histograms of another state; false if their schema does not go with these.
+    pub(crate) fn merge(&mut self, part: &PartialHistogram) -> bool {
+        self.reset_seen |= part.reset_seen;
+        self.not_reset_seen |= part.not_reset_seen;
+        self.reconciled |= part.reconciled;
+        let count = self.count + part.count;
+        let before = self.mean.then(|| self.sum.clone());
+        if !self.incremental && !part.incremental {
+            if !self.add_both(&part.sum) {
+                return false;
+            }
+            let Some(before) = before.filter(|_| self.sum.has_overflow()) else {
+                self.count = count;
+                return true;
+            };
+            self.sum = before;
+        }
+        // From sums to means, and from these to a weighted mean.
+        let share = |n: f64, incremental: bool| if incremental { n / count } else { 1.0 / count };
+        self.sum.scale(share(self.count, self.incremental));
+        let mut theirs = part.sum.clone();
+        theirs.iter_mut().for_each(|h| h.mul(share(part.count, part.incremental)));
+        (self.count, self.incremental) = (count, true);
+        self.add_both(&theirs)
+    }
+
+    fn add_both(&mut self, parts: &[FloatHistogram; 2]) -> bool {
+        for h in parts {
+            let Ok(outcome) = self.sum.add(h) else { return false };
+            self.reconciled |= outcome.bounds_reconciled;
+        }
         true
     }
 

@@ -6,8 +6,8 @@ use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
 use trireme_promql::ast::PosRange;
 use trireme_promql::{
-    Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials, QueryResult, QueryStats, Sample,
-    SampleValue, Series, Value,
+    Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials, QueryResult, QueryStats,
+    Sample, SampleValue, Series, Value,
 };
 
 use super::message as wire;
@@ -31,7 +31,8 @@ pub(crate) fn positions_out(positions: &[(StreamId, u64)]) -> Vec<wire::Position
 }
 
 pub(crate) fn positions_in(positions: &[wire::Position]) -> Vec<(StreamId, u64)> {
-    let stream = |p: &wire::Position| StreamId { incarnation: Incarnation(p.incarnation), boot: Boot(p.boot) };
+    let stream =
+        |p: &wire::Position| StreamId { incarnation: Incarnation(p.incarnation), boot: Boot(p.boot) };
     positions.iter().map(|p| (stream(p), p.seq)).collect()
 }
 
@@ -53,7 +54,8 @@ fn stats_in(s: &[u64]) -> QueryStats {
 }
 
 fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
-    let spans = |spans: &[Span]| spans.iter().flat_map(|s| [i64::from(s.offset), i64::from(s.length)]).collect();
+    let spans =
+        |spans: &[Span]| spans.iter().flat_map(|s| [i64::from(s.offset), i64::from(s.length)]).collect();
     wire::Histogram {
         reset_hint: match h.reset_hint {
             ResetHint::Unknown => 0,
@@ -76,9 +78,11 @@ fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
 
 fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
     let spans = |flat: &[i64], buckets: usize| -> Result<Vec<Span>, BadMessage> {
-        let span = |pair: &[i64]| Some(Span { offset: pair[0].try_into().ok()?, length: pair[1].try_into().ok()? });
+        let span =
+            |pair: &[i64]| Some(Span { offset: pair[0].try_into().ok()?, length: pair[1].try_into().ok()? });
         let spans: Option<Vec<Span>> = flat.chunks_exact(2).map(span).collect();
-        let spans = spans.filter(|s| flat.len() % 2 == 0 && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets);
+        let spans = spans
+            .filter(|s| flat.len().is_multiple_of(2) && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets);
         spans.ok_or_else(|| bad("spans and buckets of a histogram do not fit"))
     };
     Ok(FloatHistogram {
@@ -206,7 +210,11 @@ fn row_in(row: wire::Row) -> Result<PartialRow, BadMessage> {
     Ok(PartialRow {
         labels: series.labels,
         drop_name,
-        floats: series.floats.into_iter().map(|(t, v)| Ok((step(t)?, v))).collect::<Result<_, BadMessage>>()?,
+        floats: series
+            .floats
+            .into_iter()
+            .map(|(t, v)| Ok((step(t)?, v)))
+            .collect::<Result<_, BadMessage>>()?,
         histograms: series
             .histograms
             .into_iter()

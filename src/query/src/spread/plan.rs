@@ -5,17 +5,83 @@ use trireme_promql::ast::{Aggregate, AggregateOp, Expr, PosRange, ValueType};
 /// Functions whose result for a series depends on that series alone. Left out on purpose: those that look at several
 /// series (`absent`, `histogram_quantile`, `info`, sorting) and those that can make series equal (`label_replace`).
 const BY_SERIES: [&str; 76] = [
-    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "avg_over_time", "ceil", "changes", "clamp",
-    "clamp_max", "clamp_min", "cos", "cosh", "count_over_time", "day_of_month", "day_of_week", "day_of_year",
-    "days_in_month", "deg", "delta", "deriv", "double_exponential_smoothing", "exp", "first_over_time", "floor",
-    "histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum", "hour", "idelta",
-    "increase", "irate", "last_over_time", "ln", "log10", "log2", "mad_over_time", "max_over_time", "min_over_time",
-    "minute", "month", "predict_linear", "present_over_time", "quantile_over_time", "rad", "rate", "resets", "round",
-    "sgn", "sin", "sinh", "sqrt", "start_timestamp", "stddev_over_time", "stdvar_over_time", "sum_over_time", "tan",
-    "tanh", "timestamp", "ts_of_first_over_time", "ts_of_last_over_time", "ts_of_max_over_time",
-    "ts_of_min_over_time", "year",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "avg_over_time",
+    "ceil",
+    "changes",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "cos",
+    "cosh",
+    "count_over_time",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "days_in_month",
+    "deg",
+    "delta",
+    "deriv",
+    "double_exponential_smoothing",
+    "exp",
+    "first_over_time",
+    "floor",
+    "histogram_avg",
+    "histogram_count",
+    "histogram_stddev",
+    "histogram_stdvar",
+    "histogram_sum",
+    "hour",
+    "idelta",
+    "increase",
+    "irate",
+    "last_over_time",
+    "ln",
+    "log10",
+    "log2",
+    "mad_over_time",
+    "max_over_time",
+    "min_over_time",
+    "minute",
+    "month",
+    "predict_linear",
+    "present_over_time",
+    "quantile_over_time",
+    "rad",
+    "rate",
+    "resets",
+    "round",
+    "sgn",
+    "sin",
+    "sinh",
+    "sqrt",
+    "start_timestamp",
+    "stddev_over_time",
+    "stdvar_over_time",
+    "sum_over_time",
+    "tan",
+    "tanh",
+    "timestamp",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "ts_of_max_over_time",
+    "ts_of_min_over_time",
+    "year",
     // Scalars.
-    "end", "max_of", "min_of", "pi", "range", "start", "step", "time",
+    "end",
+    "max_of",
+    "min_of",
+    "pi",
+    "range",
+    "start",
+    "step",
+    "time",
 ];
 
 /// The outermost aggregations that shards can evaluate, in order of evaluation.
@@ -33,7 +99,8 @@ fn collect(expr: &Expr, found: &mut Vec<PosRange>) {
         // It looks at the expression of its second argument, not at its value.
         Expr::Call(c) if c.func.name == "info" => {}
         // They read histograms without their buckets, which shards do not know of.
-        Expr::Call(c) if c.func.name.starts_with("histogram_") && !c.func.name.starts_with("histogram_q") => {}
+        Expr::Call(c) if c.func.name.starts_with("histogram_") && !c.func.name.starts_with("histogram_q") => {
+        }
         _ => expr.children().into_iter().for_each(|child| collect(child, found)),
     }
 }
@@ -87,9 +154,15 @@ mod tests {
     #[test]
     fn finds_the_outermost_aggregations_that_work_by_series() {
         assert_eq!(parts("sum(rate(x[5m]))"), ["sum(rate(x[5m]))"]);
-        assert_eq!(parts("sum by (a) (x * 2) / on (a) max by (a) (-y)"), ["sum by (a) (x * 2)", "max by (a) (-y)"]);
+        assert_eq!(
+            parts("sum by (a) (x * 2) / on (a) max by (a) (-y)"),
+            ["sum by (a) (x * 2)", "max by (a) (-y)"]
+        );
         assert_eq!(parts("topk(3, sum by (a) (x))"), ["sum by (a) (x)"]);
-        assert_eq!(parts("avg(max_over_time(rate(x[1m])[1h:5m]))"), ["avg(max_over_time(rate(x[1m])[1h:5m]))"]);
+        assert_eq!(
+            parts("avg(max_over_time(rate(x[1m])[1h:5m]))"),
+            ["avg(max_over_time(rate(x[1m])[1h:5m]))"]
+        );
         let quantile = "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))";
         assert_eq!(parts(quantile), ["sum by (le) (rate(x_bucket[5m]))"]);
     }

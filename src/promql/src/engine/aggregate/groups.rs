@@ -87,7 +87,8 @@ impl Dropped {
     pub(super) fn of_groups(dropped: &[bool], steps: usize) -> Self {
         let any = dropped.contains(&true);
         let all = (!any || dropped.iter().all(|d| *d)).then_some(any);
-        let cells = if all.is_none() { dropped.iter().flat_map(|d| vec![*d; steps]).collect() } else { Vec::new() };
+        let cells =
+            if all.is_none() { dropped.iter().flat_map(|d| vec![*d; steps]).collect() } else { Vec::new() };
         Self { all, steps, cells }
     }
 

@@ -1,0 +1,108 @@
+//! Aggregations whose shards were evaluated elsewhere.
+
+use super::Evaluator;
+use crate::annotations::{Note, Severity};
+use crate::ast::{Aggregate, AggregateOp};
+use crate::engine::block::Block;
+use crate::engine::eval::is_step_invariant;
+use crate::engine::row::{Cell, Meta, Row};
+use crate::engine::stream::Stream;
+use crate::error::QueryError;
+use crate::partial::{Partial, PartialNote, PartialRow};
+use crate::select::SelectHints;
+
+/// True for operators that choose elements, false for those that compute a value per group.
+pub(super) fn chooses(op: AggregateOp) -> bool {
+    matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk)
+}
+
+impl<'q> Evaluator<'q> {
+    /// Evaluates an aggregation over a shard's series, with its notes.
+    pub(crate) fn partial(&self, a: &'q Aggregate) -> Result<Partial, QueryError> {
+        let invariant = is_step_invariant(&a.expr) && a.param.as_ref().is_none_or(|p| is_step_invariant(p));
+        let here = if invariant { self.at_first_step() } else { *self };
+        let mut out = Partial { pos: a.pos, steps: here.steps.count, ..Partial::default() };
+        if chooses(a.op) {
+            let block = here.aggregate(a)?.collect(self.query)?;
+            out.rows =
+                block.metas.into_iter().zip(&block.rows).map(|(meta, row)| exported(meta, row)).collect();
+        } else {
+            let hints = SelectHints {
+                func: a.op.as_str().to_owned(),
+                grouping: a.grouping.iter().map(|name| name.to_string()).collect(),
+                by: !a.without,
+                ..SelectHints::default()
+            };
+            let stream = here.vector(&a.expr, hints)?;
+            out.groups = here.partial_numbers(a, &stream)?;
+        }
+        let notes = self.query.take_notes().into_notes();
+        out.notes = notes
+            .map(|n| PartialNote { warning: n.severity == Severity::Warning, text: n.text, pos: n.pos })
+            .collect();
+        Ok(out)
+    }
+
+    /// What shards have of an aggregation, if they were asked; its notes become those of the query.
+    pub(super) fn given(&self, a: &Aggregate) -> Result<Option<Vec<&'q Partial>>, QueryError> {
+        let given = self.query.given;
+        let parts: Vec<&Partial> =
+            given.iter().filter_map(|shard| shard.nodes.iter().find(|node| node.pos == a.pos)).collect();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let fits = |part: &&Partial| part.steps == self.steps.count;
+        if parts.len() != given.len() || !parts.iter().all(fits) || self.steps.start != self.query.start_ms {
+            return Err(QueryError::Internal("answers of shards do not go together".into()));
+        }
+        for note in parts.iter().flat_map(|part| &part.notes) {
+            let severity = if note.warning { Severity::Warning } else { Severity::Info };
+            self.query.note(Note { severity, text: note.text.clone(), pos: note.pos, mended: None });
+        }
+        Ok(Some(parts))
+    }
+
+    /// The elements that shards chose, to choose again among them.
+    pub(super) fn merge_rows(&self, parts: &[&'q Partial]) -> Result<Stream<'q>, QueryError> {
+        let steps = self.steps.count;
+        let mut rows: Vec<&PartialRow> = parts.iter().flat_map(|part| &part.rows).collect();
+        // The order in which storages give their series.
+        rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut block = Block::new(steps);
+        for given in rows {
+            let mut row = Row::empty(steps);
+            let known = |step: u32| {
+                let step = step as usize;
+                let outside =
+                    || QueryError::Internal("a shard's answer has a step that does not exist".into());
+                if step < steps { Ok(step) } else { Err(outside()) }
+            };
+            for (step, v) in &given.floats {
+                row.set_float(known(*step)?, *v);
+            }
+            for (step, h) in &given.histograms {
+                row.set_histogram(known(*step)?, h.clone());
+            }
+            block.held.hold(&self.query.budget, row.samples())?;
+            block.push(Meta { labels: given.labels.clone(), drop_name: given.drop_name }, row);
+        }
+        Ok(block.into_stream())
+    }
+}
+
+fn exported(meta: Meta, row: &Row) -> PartialRow {
+    let mut out = PartialRow {
+        labels: meta.labels,
+        drop_name: meta.drop_name,
+        floats: Vec::new(),
+        histograms: Vec::new(),
+    };
+    for step in 0..row.steps() {
+        match row.cell(step) {
+            Cell::Empty => {}
+            Cell::Float(v) => out.floats.push((step as u32, v)),
+            Cell::Histogram(h) => out.histograms.push((step as u32, h.clone())),
+        }
+    }
+    out
+}

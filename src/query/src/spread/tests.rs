@@ -1,0 +1,197 @@
+//! Three replicas in one process.
+
+mod group;
+mod scripts;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use trireme_base::ErrorKind;
+use trireme_model::Labels;
+use trireme_promql::promqltest::MemoryStorage;
+use trireme_promql::{Cancel, QueryResult, SampleValue, Value};
+
+use super::*;
+use group::{Fault, Group, context};
+
+const QUERIES: [&str; 14] = [
+    "sum(m)",
+    "sum by (a) (rate(m[5m]))",
+    "avg by (a) (m)",
+    "count by (b) (m > 3)",
+    "min without (b) (m)",
+    "max(m * 2 + 1)",
+    "group by (a) (m)",
+    "topk by (a) (2, m)",
+    "bottomk(3, -m)",
+    "limitk by (b) (2, m)",
+    "sum(m) / count(m)",
+    "sum by (a) (m) + on (a) group_right max by (a, b) (m)",
+    "max_over_time(sum(m)[5m:1m])",
+    "topk(1, sum by (a) (max_over_time(m[10m])))",
+];
+
+fn storage(values: &[Vec<Option<i32>>]) -> MemoryStorage {
+    let mut storage = MemoryStorage::default();
+    for (i, series) in values.iter().enumerate() {
+        let (a, b) = (format!("a{}", i % 3), format!("b{i}"));
+        let labels = Labels::from_pairs([("__name__", "m"), ("a", a.as_str()), ("b", b.as_str())]);
+        for (t, v) in series.iter().enumerate() {
+            if let Some(v) = v {
+                storage.append_float(&labels, t as i64 * 60_000, f64::from(*v) / 7.0);
+            }
+        }
+    }
+    storage
+}
+
+/// True if the values are equal but for the last bits of floats.
+fn same(a: &QueryResult, b: &QueryResult) -> bool {
+    let close = |x: f64, y: f64| {
+        x.to_bits() == y.to_bits() || (x - y).abs() <= 1e-12 * x.abs().max(y.abs()).max(1e-3)
+    };
+    (match (&a.value, &b.value) {
+        (Value::Vector(a), Value::Vector(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| {
+                    let values = match (&a.value, &b.value) {
+                        (SampleValue::Float(x), SampleValue::Float(y)) => close(*x, *y),
+                        (x, y) => x == y,
+                    };
+                    a.labels == b.labels && values
+                })
+        }
+        (Value::Matrix(a), Value::Matrix(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| {
+                    let points = a.floats.iter().zip(&b.floats).all(|(x, y)| x.0 == y.0 && close(x.1, y.1));
+                    a.labels == b.labels
+                        && a.floats.len() == b.floats.len()
+                        && points
+                        && a.histograms == b.histograms
+                })
+        }
+        (a, b) => a == b,
+    }) && (&a.warnings, &a.infos) == (&b.warnings, &b.infos)
+}
+
+fn range(expr: &str) -> RangeQuery {
+    RangeQuery { expr: expr.to_owned(), start_ms: 0, end_ms: 600_000, step_ms: 60_000, lookback: None }
+}
+
+fn instant(expr: &str) -> InstantQuery {
+    InstantQuery { expr: expr.to_owned(), time_ms: 600_000, lookback: None }
+}
+
+fn some_values() -> Vec<Vec<Option<i32>>> {
+    (0..12).map(|i| (0..11).map(|t| ((i + t) % 5 != 0).then_some(i * 10 + t)).collect()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_divided_query_has_the_result_of_an_undivided_one(
+        values in proptest::collection::vec(proptest::collection::vec(proptest::option::of(-50..50i32), 11), 0..10)
+    ) {
+        let group = Group::of(3, storage(&values));
+        for query in QUERIES {
+            let (local, spread) = (group.undivided(), group.spread(0));
+            let (a, b) = (local.range(&context(), &range(query)), spread.range(&context(), &range(query)));
+            prop_assert!(same(a.as_ref().expect("works"), b.as_ref().expect("works")), "{query}: {a:?}\n{b:?}");
+            let (a, b) = (local.instant(&context(), &instant(query)), spread.instant(&context(), &instant(query)));
+            prop_assert!(same(a.as_ref().expect("works"), b.as_ref().expect("works")), "{query}: {a:?}\n{b:?}");
+        }
+    }
+}
+
+#[test]
+fn every_replica_evaluates_a_shard() {
+    let group = Group::of(3, storage(&some_values()));
+    group.spread(0).range(&context(), &range("sum(m)")).expect("works");
+    assert_eq!(group.served(), [0, 1, 1]);
+    group.spread(1).range(&context(), &range("quantile(0.5, m)")).expect("works");
+    assert_eq!(group.served(), [0, 1, 1], "not a query that can be divided");
+}
+
+#[test]
+fn a_cheap_query_is_divided_once_and_remembered() {
+    let group = Group::with_mode(3, storage(&some_values()), SpreadMode::Auto);
+    for _ in 0..3 {
+        group.spread(0).range(&context(), &range("sum(m)")).expect("works");
+    }
+    assert_eq!(group.served(), [0, 1, 1]);
+}
+
+#[test]
+fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
+    let group = Group::of(3, storage(&some_values()));
+    let want = group.undivided().range(&context(), &range("sum by (a) (m)")).expect("works");
+    for fault in [Fault::Broken, Fault::Lagging, Fault::Nonsense] {
+        group.fail(1, fault);
+        let got = group.spread(0).range(&context(), &range("sum by (a) (m)")).expect("works");
+        assert!(same(&want, &got), "{fault:?}: {got:?}");
+    }
+    group.fail(2, Fault::Broken);
+    group.fail(1, Fault::Lagging);
+    let got = group.spread(0).range(&context(), &range("sum by (a) (m)")).expect("works");
+    assert!(same(&want, &got));
+}
+
+#[test]
+fn a_replica_that_lags_lets_another_one_answer() {
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(0, Fault::Lagging);
+    for query in ["sum(m)", "m", "1 + 1", "quantile(0.5, m)"] {
+        let want = group.undivided().instant(&context(), &instant(query)).expect("works");
+        let got = group.spread(0).instant(&context(), &instant(query)).expect("works");
+        assert!(same(&want, &got), "{query}: {got:?}");
+    }
+}
+
+#[test]
+fn without_a_complete_replica_there_is_a_warning_or_an_error() {
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(1, Fault::Broken);
+    group.fail(2, Fault::Broken);
+    let got = group.spread(0).instant(&context(), &instant("sum(m)")).expect("works");
+    assert_eq!(got.warnings, [INCOMPLETE]);
+    let strict = QueryContext { partial_response: false, ..context() };
+    let error = group.spread(0).instant(&strict, &instant("sum(m)")).expect_err("must be whole");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn errors_are_those_of_an_undivided_query() {
+    let group = Group::of(3, storage(&some_values()));
+    for query in ["sum(", "topk(NaN, m)", "sum(rate({__name__=~\"m|n\"}[5m]))"] {
+        let want = group.undivided().instant(&context(), &instant(query));
+        assert_eq!(
+            group.spread(0).instant(&context(), &instant(query)).map_err(|e| e.to_string()).err(),
+            want.map_err(|e| e.to_string()).err(),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn a_canceled_query_stops_waiting() {
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(1, Fault::Silent);
+    group.fail(2, Fault::Silent);
+    let cancel = Cancel::never();
+    cancel.cancel();
+    let context = QueryContext { cancel, ..context() };
+    let error = group.spread(0).range(&context, &range("sum(m)")).expect_err("canceled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn garbage_from_a_peer_is_refused() {
+    let group = Group::of(3, storage(&some_values()));
+    for body in [&b""[..], b"\xff\xff", b"\x12\x02\x38\x05"] {
+        assert!(group.spread(0).accept(Bytes::copy_from_slice(body)).is_err(), "{body:?}");
+    }
+}
+
+/// Not a test of speed: a wait that is longer than this would hang every query of a group with a dead member.
+const _: () = assert!(POSITIONS_WAIT.as_millis() <= Duration::from_secs(2).as_millis());

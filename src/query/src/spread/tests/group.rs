@@ -1,0 +1,214 @@
+//! A group whose replicas all have one storage.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
+use trireme_model::{Labels, MetricMetadata, Tenant};
+use trireme_promql::promqltest::MemoryStorage;
+use trireme_promql::{
+    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectRequest,
+    SeriesSet, parse,
+};
+
+use crate::spread::{Accepted, Answer, Replicas, Spread, SpreadMode};
+use crate::{
+    ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
+    Selection, TsdbStatus,
+};
+
+/// What is wrong with a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Broken,
+    Lagging,
+    Nonsense,
+    Silent,
+}
+
+pub(super) fn context() -> QueryContext {
+    QueryContext::new(Tenant::default(), Cancel::never())
+}
+
+/// What stands for a node's querier.
+struct Plain(Engine, Arc<MemoryStorage>);
+
+impl Queries for Plain {
+    fn instant(&self, context: &QueryContext, q: &InstantQuery) -> Result<QueryResult, QueryError> {
+        let expr =
+            parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let options = QueryOptions::default();
+        Ok(self.0.instant(self.1.as_ref(), &expr, &q.expr, q.time_ms, &options, &context.cancel)?)
+    }
+
+    fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
+        let expr =
+            parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let (options, span) = (QueryOptions::default(), (q.start_ms, q.end_ms));
+        Ok(self.0.range(self.1.as_ref(), &expr, &q.expr, span, q.step_ms, &options, &context.cancel)?)
+    }
+
+    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        Ok(self.1.select(request, &context.cancel)?)
+    }
+
+    fn series(&self, _: &QueryContext, _: &Selection) -> Result<Found<Labels>, QueryError> {
+        Ok(Found::default())
+    }
+
+    fn label_names(&self, _: &QueryContext, _: &Selection) -> Result<Found<String>, QueryError> {
+        Ok(Found::default())
+    }
+
+    fn label_values(&self, _: &QueryContext, _: &str, _: &Selection) -> Result<Found<String>, QueryError> {
+        Ok(Found::default())
+    }
+
+    fn exemplars(
+        &self,
+        _: &QueryContext,
+        _: &str,
+        _: i64,
+        _: i64,
+    ) -> Result<Found<ExemplarSeries>, QueryError> {
+        Ok(Found::default())
+    }
+
+    fn metadata(
+        &self,
+        _: &QueryContext,
+        _: Option<&str>,
+    ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
+        Ok(Vec::new())
+    }
+
+    fn tsdb_status(&self, _: &QueryContext, _: usize) -> Result<TsdbStatus, QueryError> {
+        Ok(TsdbStatus::default())
+    }
+}
+
+struct Members {
+    spreads: OnceLock<Vec<Arc<Spread>>>,
+    faults: Mutex<Vec<Option<Fault>>>,
+    /// Queries answered for others.
+    served: Vec<AtomicUsize>,
+}
+
+/// The group as one member sees it.
+struct Seen {
+    me: usize,
+    members: Weak<Members>,
+    names: Vec<NodeName>,
+}
+
+impl Seen {
+    fn fault(&self, member: usize) -> Option<Fault> {
+        self.members.upgrade().and_then(|m| m.faults.lock()[member])
+    }
+}
+
+impl Replicas for Seen {
+    fn members(&self) -> usize {
+        self.names.len()
+    }
+
+    fn quorum(&self) -> usize {
+        self.names.len() / 2 + 1
+    }
+
+    fn connected(&self) -> Vec<NodeName> {
+        self.names.iter().enumerate().filter(|(i, _)| *i != self.me).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn durable(&self) -> Vec<(StreamId, u64)> {
+        vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, 7)]
+    }
+
+    fn applied_within(&self, positions: &[(StreamId, u64)], _: Duration) -> bool {
+        positions.is_empty() || self.fault(self.me) != Some(Fault::Lagging)
+    }
+
+    fn ask(
+        &self,
+        peer: &NodeName,
+        from: usize,
+        body: Bytes,
+        _: Duration,
+        done: Sender<Answer>,
+    ) -> Box<dyn Send> {
+        let member = self.names.iter().position(|name| name == peer).expect("a member");
+        let members = self.members.upgrade().expect("the group is there");
+        let answer = match self.fault(member) {
+            Some(Fault::Silent) => return Box::new(done),
+            Some(Fault::Broken) => Err("connection lost".to_owned()),
+            Some(Fault::Nonsense) => Ok(Bytes::from_static(b"\x12\x05\x1a\x03\x0a\x01\x00")),
+            _ => match members.spreads.get().expect("built")[member].accept(body) {
+                Ok(Accepted::Answer(bytes)) => Ok(bytes),
+                Ok(Accepted::Job(job)) => {
+                    members.served[member].fetch_add(1, Ordering::Relaxed);
+                    job.run(Cancel::never()).map_err(|e| e.to_string())
+                }
+                Err(e) => Err(e.to_string()),
+            },
+        };
+        let _ = done.send(Answer { from, body: answer });
+        Box::new(())
+    }
+}
+
+/// Replicas of one storage.
+pub(super) struct Group {
+    members: Arc<Members>,
+    plain: Arc<Plain>,
+}
+
+impl Group {
+    pub(super) fn of(n: usize, storage: MemoryStorage) -> Self {
+        Self::with_mode(n, storage, SpreadMode::Always)
+    }
+
+    pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: SpreadMode) -> Self {
+        let plain = Arc::new(Plain(Engine::default(), Arc::new(storage)));
+        let members = Arc::new(Members {
+            spreads: OnceLock::new(),
+            faults: Mutex::new(vec![None; n]),
+            served: (0..n).map(|_| AtomicUsize::new(0)).collect(),
+        });
+        let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("n{i}"))).collect();
+        let spread = |me: usize| {
+            let seen = Seen { me, members: Arc::downgrade(&members), names: names.clone() };
+            let options =
+                QuerierOptions { engine: EngineOptions::default(), parser: ParserOptions::default() };
+            let clock = Arc::new(SystemClock::new());
+            Arc::new(Spread::new(
+                Arc::clone(&plain) as Arc<dyn Queries>,
+                options,
+                Arc::new(seen),
+                clock,
+                mode,
+            ))
+        };
+        let _ = members.spreads.set((0..n).map(spread).collect());
+        Self { members, plain }
+    }
+
+    pub(super) fn spread(&self, member: usize) -> &Arc<Spread> {
+        &self.members.spreads.get().expect("built")[member]
+    }
+
+    pub(super) fn undivided(&self) -> &dyn Queries {
+        self.plain.as_ref()
+    }
+
+    pub(super) fn fail(&self, member: usize, fault: Fault) {
+        self.members.faults.lock()[member] = Some(fault);
+    }
+
+    pub(super) fn served(&self) -> Vec<usize> {
+        self.members.served.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+    }
+}
