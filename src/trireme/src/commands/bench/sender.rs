@@ -1,7 +1,9 @@
 //! Sends prepared bodies over a fixed set of connections and measures each request.
 //!
 //! Body `i` of a scrape always travels on connection `i % connections`, as a sender's shards do: the samples of
-//! one series reach the receiver in order however slow another connection is.
+//! one series reach the receiver in order however slow another connection is, and no connection runs far ahead.
+
+mod pace;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use trireme_base::Clock;
 use super::body::{Body, Protocol};
 use super::http::{Client, Target};
 use super::latency::Latencies;
+use pace::Pace;
 
 /// What the senders did.
 #[derive(Clone, Default)]
@@ -95,6 +98,7 @@ impl<'a> Senders<'a> {
         let due = self.due_times(scrapes, begin);
         let (plan, clock, headers) = (&self.plan, self.clock, &self.headers);
         let lanes = self.connections.len();
+        let pace = &Pace::new(lanes);
         let sent = std::thread::scope(|scope| -> anyhow::Result<Vec<Sent>> {
             let mut threads = Vec::with_capacity(lanes);
             for (lane, connection) in self.connections.iter_mut().enumerate() {
@@ -102,12 +106,14 @@ impl<'a> Senders<'a> {
                 let work = move || {
                     let mut sent = Sent::default();
                     let mut base = 0;
-                    for bodies in scrapes {
+                    for (number, bodies) in scrapes.iter().enumerate() {
+                        pace.wait(number);
                         for (index, body) in bodies.iter().enumerate().skip(lane).step_by(lanes) {
                             let due = due.as_ref().map(|due| due[base + index]);
                             connection.send(plan, clock, headers, body, due, &mut sent);
                         }
                         base += bodies.len();
+                        pace.finish(lane);
                     }
                     sent
                 };
