@@ -15,6 +15,8 @@ use trireme_mailbox::{Port, PortError};
 use trireme_model::Tenant;
 use trireme_transport::{Mesh, ReplicaStore};
 
+use crate::node::ASKED_BY_OPERATOR;
+
 /// The node as an operator sees it.
 pub(crate) struct NodeAdmin {
     pub(crate) me: NodeName,
@@ -170,7 +172,7 @@ impl Admin for NodeAdmin {
 
     async fn drain(&self) -> Result<Value, AdminError> {
         // A second request finds the node draining already.
-        let _ = self.drain.try_send("asked for by an operator".to_owned());
+        let _ = self.drain.try_send(ASKED_BY_OPERATOR.to_owned());
         Ok(json!({ "node": self.me.as_str(), "state": "draining" }))
     }
 

@@ -1,20 +1,26 @@
 //! Answers the calls of other members.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
 use trireme_actors::{CALL_WRITE, OutcomeMessage, WritePath};
 use trireme_base::ErrorKind;
+use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
 use trireme_transport::{CallError, CallHandler};
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
 
+use crate::spread::{PeerQueries, answer};
+
 /// Dispatches calls by their kind.
 pub(crate) struct NodeCalls {
     pub(crate) writes: Arc<WritePath>,
+    /// Set once the node can answer queries.
+    pub(crate) queries: Arc<OnceLock<PeerQueries>>,
 }
 
 impl CallHandler for NodeCalls {
@@ -26,6 +32,10 @@ impl CallHandler for NodeCalls {
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         match head.kind {
             CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), body)),
+            CALL_QUERY => {
+                let deadline = Duration::from_millis(head.deadline_ms);
+                Box::pin(answer(Arc::clone(&self.queries), deadline, body))
+            }
             kind => {
                 let message = format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))

@@ -96,6 +96,7 @@ impl Catalog for NodeCatalog {
             let counts = shard.cardinality(tenant, limit.max(1) * 4);
             status.series += counts.series;
             status.label_pairs = status.label_pairs.max(counts.pairs);
+            status.min_time_ms = status.min_time_ms.min(shard.oldest_window(tenant).unwrap_or(i64::MAX));
             status.max_time_ms = status.max_time_ms.max(shard.newest(tenant).unwrap_or(i64::MIN));
             for (name, n) in counts.by_metric {
                 *by_metric.entry(name.to_string()).or_default() += n;

@@ -1,7 +1,7 @@
 //! The TCP mesh and what hangs on it.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use trireme_settings::Settings;
 use trireme_transport::{Calls, Hub, LocalNode, Mesh, MeshConfig, PeerAddress};
 
 use crate::membership::peers_of;
+use crate::spread::PeerQueries;
 
 /// Record bytes kept for one peer that cannot take them at once; more is read from the log.
 const FEED_BYTES: u64 = 8 << 20;
@@ -29,6 +30,8 @@ pub(crate) struct Cluster {
     pub(crate) link: LinkConfig,
     /// Calls by peer, in ring order.
     pub(crate) calls: Vec<(NodeName, Arc<Calls>)>,
+    /// What answers the queries of peers, once the node is that far.
+    pub(crate) queries: Arc<OnceLock<PeerQueries>>,
 }
 
 impl Cluster {
@@ -76,7 +79,7 @@ impl Cluster {
         };
         let calls = peers.iter().map(|p| (p.node.clone(), Arc::new(Calls::new(CALLS_MAX, ANSWER_BYTES_MAX))));
         let calls = calls.collect();
-        Ok(Self { me, hub, mesh, link, calls })
+        Ok(Self { me, hub, mesh, link, calls, queries: Arc::default() })
     }
 }
 

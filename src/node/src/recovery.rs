@@ -92,8 +92,13 @@ pub(crate) fn replay(
             warn!(log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);
         }
     })?;
+    // The replay may have met damage and set positions back: peers must hear what is really there.
     for (stream, seq) in wal.written_positions() {
         store.recovered(stream, seq);
+    }
+    for damage in &report.damage {
+        error!(log, "damage in the log; the records behind it are fetched again from a peer";
+            "segment" => %damage.segment.display(), "offset" => damage.offset, "reason" => &damage.what);
     }
     let elapsed_ms = (clock.monotonic() - began).as_millis() as u64;
     info!(log, "log replayed"; "records" => report.records, "bytes" => report.bytes, "elapsed_ms" => elapsed_ms);

@@ -1,0 +1,100 @@
+//! What every part of a node stands on: time, threads, metrics, the locked data directory.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use slog::{Logger, info, o};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use trireme_actors::{Gate, MailboxMetrics};
+use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, NodeName, SystemClock};
+use trireme_ring::Ring;
+use trireme_settings::Settings;
+use trireme_telemetry::Metrics;
+
+use crate::datadir::DataDir;
+use crate::membership;
+
+/// Jobs that may wait for the CPU pool beside queries.
+const POOL_QUEUE_JOBS: usize = 1_024;
+/// Threads for sockets and the object store.
+const IO_THREADS: usize = 2;
+
+/// The foundation of a node.
+pub(crate) struct Ground {
+    pub(crate) settings: Settings,
+    pub(crate) name: NodeName,
+    pub(crate) ring: Ring,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) mailboxes: MailboxMetrics,
+    pub(crate) log: Logger,
+    pub(crate) data_dir: DataDir,
+    /// Sockets and the object store.
+    pub(crate) io: Runtime,
+    /// Cuts, checkpoints, log reads.
+    pub(crate) pool: Arc<CpuPool>,
+    /// Queries, apart from the rest so that neither starves the other.
+    pub(crate) query_pool: Arc<CpuPool>,
+    pub(crate) cores: usize,
+    pub(crate) gate: Arc<Gate>,
+    /// Asks the node to stop, with the reason.
+    pub(crate) ask_stop: mpsc::Sender<String>,
+}
+
+impl Ground {
+    /// Locks the data directory and starts the threads.
+    pub(crate) fn lay(
+        settings: &Settings,
+        log: &Logger,
+        ask_stop: mpsc::Sender<String>,
+    ) -> anyhow::Result<Self> {
+        let log = log.new(o!("node" => settings.node.name.clone()));
+        let ring = membership::ring_from(settings)?;
+        let data_dir = DataDir::open(settings.node.data_dir.as_ref(), settings.storage.shards)?;
+        info!(log, "starting"; "stream" => %data_dir.stream(), "new" => data_dir.is_new(),
+            "data_dir" => &settings.node.data_dir);
+        let metrics = Metrics::with_process_metrics();
+        build_info_metric(&metrics)?;
+        let io = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(IO_THREADS)
+            .thread_name("io")
+            .enable_all()
+            .build()
+            .context("cannot start the I/O runtime")?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let concurrency = settings.query.max_concurrency;
+        let pool = CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;
+        let query_pool = CpuPool::new("query", concurrency.min(cores * 2), concurrency);
+        Ok(Self {
+            name: NodeName::new(&settings.node.name),
+            settings: settings.clone(),
+            ring,
+            clock: Arc::new(SystemClock::new()),
+            mailboxes: MailboxMetrics::new(&metrics)?,
+            metrics,
+            log,
+            data_dir,
+            io,
+            pool: Arc::new(pool),
+            query_pool: Arc::new(query_pool.context("cannot start the query pool")?),
+            cores,
+            gate: Arc::default(),
+            ask_stop,
+        })
+    }
+
+    /// A logger for one part.
+    pub(crate) fn part_log(&self, part: &'static str) -> Logger {
+        self.log.new(o!("part" => part))
+    }
+}
+
+fn build_info_metric(metrics: &Metrics) -> anyhow::Result<()> {
+    let build = trireme_telemetry::build_info();
+    let labels = ["version", "revision", "rustversion"];
+    let gauge = metrics.gauges("trireme_build_info", "1, labelled with what was built.", &labels)?;
+    gauge.with_label_values(&[build.version, build.revision, build.rust_version]).set(1);
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! What faces the world: the mesh, the object store's list, queries and HTTP.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use trireme_api::{ApiMetrics, ApiParts, ApiState};
+use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
+use trireme_model::Tenant;
+use trireme_promql::{EngineOptions, ParserOptions};
+use trireme_query::{Querier, QuerierOptions, Queries};
+use trireme_settings::Settings;
+
+use crate::admin::NodeAdmin;
+use crate::api_settings::api_settings;
+use crate::bucket;
+use crate::catalog::BucketView;
+use crate::cluster::Cluster;
+use crate::disk::DiskWatch;
+use crate::ground::Ground;
+use crate::http;
+use crate::self_monitoring::write_own_metrics;
+use crate::sink::{GateHealth, QueryRunner, Sink};
+use crate::spread::over_group;
+use crate::staff::Staff;
+use crate::storage::Storage;
+
+/// How often writes that wait too long are looked for; a fraction of any sensible `cluster.ack_timeout`.
+const EXPIRE_EVERY: Duration = Duration::from_millis(50);
+/// How often the free disk space is looked at.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+/// A query is told by its own deadline first.
+const QUERY_GRACE: Duration = Duration::from_secs(5);
+
+/// Listens for peers and dials them.
+pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<TcpListener>) {
+    let Some(listener) = listener else { return };
+    let (mesh, failed) = (Arc::clone(&cluster.mesh), ground.ask_stop.clone());
+    ground.io.spawn(async move {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => mesh.run(listener).await,
+            Err(err) => drop(failed.try_send(format!("cluster.listen cannot be served: {err}"))),
+        }
+    });
+    let (mesh, duplicate) = (Arc::clone(&cluster.mesh), ground.ask_stop.clone());
+    ground.io.spawn(async move {
+        let refusal = mesh.duplicate().await;
+        let why = format!(
+            "a peer refused this node: {}; two nodes must not share a data directory",
+            refusal.detail
+        );
+        let _ = duplicate.try_send(why);
+    });
+}
+
+/// Serves HTTP and starts the node's small chores.
+pub(crate) fn open_doors(
+    ground: &Ground,
+    cluster: &Cluster,
+    storage: &Storage,
+    staff: &Staff,
+    bucket: Option<&bucket::Store>,
+    listener: TcpListener,
+) -> anyhow::Result<ServerHandle> {
+    let settings = &ground.settings;
+    let sink = Arc::new(Sink(Arc::clone(&staff.writes)));
+    let shown = ground.metrics.clone();
+    let state = ApiState::new(ApiParts {
+        sink: sink.clone(),
+        queries: queries(ground, cluster, storage, bucket)?,
+        admin: Arc::new(admin(ground, cluster, storage, staff)),
+        health: Arc::new(GateHealth(Arc::clone(&ground.gate))),
+        runner: Arc::new(QueryRunner {
+            port: staff.evaluate.clone(),
+            deadline: settings.query.timeout.as_duration() + QUERY_GRACE,
+        }),
+        clock: Arc::clone(&ground.clock),
+        settings: api_settings(settings),
+        metrics: ApiMetrics::new(&ground.metrics)?,
+        render_metrics: Arc::new(move || shown.render()),
+        log: ground.part_log("http"),
+    });
+    let (server, handle) = http::serve(listener, settings, state)?;
+    actix_rt::spawn(server);
+    let expiring = Arc::clone(&storage.commits);
+    actix_rt::spawn(every(EXPIRE_EVERY, move || expiring.expire()));
+    let disk = DiskWatch {
+        free_min: settings.storage.disk_free_min.0,
+        gate: Arc::clone(&ground.gate),
+        free: ground.metrics.gauge("trireme_node_disk_free_bytes", "Free space under the data directory.")?,
+        log: ground.log.clone(),
+    };
+    let watched = ground.data_dir.path("");
+    actix_rt::spawn(every(DISK_EVERY, move || disk.look(&watched)));
+    if settings.telemetry.self_monitoring {
+        actix_rt::spawn(write_own_metrics(
+            ground.metrics.clone(),
+            sink,
+            Arc::clone(&ground.clock),
+            settings.telemetry.self_monitoring_interval.as_duration(),
+            settings.http.listen.clone(),
+            Tenant::default(),
+            ground.log.clone(),
+        ));
+    }
+    Ok(handle)
+}
+
+async fn every(interval: Duration, chore: impl Fn()) {
+    loop {
+        chore();
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn queries(
+    ground: &Ground,
+    cluster: &Cluster,
+    storage: &Storage,
+    bucket: Option<&bucket::Store>,
+) -> anyhow::Result<Arc<dyn Queries>> {
+    let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
+    let options = querier_options(&ground.settings, ground.cores);
+    let querier = Querier::new(Arc::new(storage.catalog(bucket)), options.clone());
+    Ok(over_group(ground, cluster, storage, querier, options)?)
+}
+
+fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
+    let settings = &ground.settings.bucket;
+    let metas = Arc::new(MetaCache::default());
+    let (store, interval) = (Arc::clone(bucket), settings.sync_interval.as_duration());
+    ground.io.spawn(bucket::keep_fresh(store, Arc::clone(&metas), interval, ground.part_log("bucket")));
+    let options = ReaderOptions {
+        cache_bytes_max: settings.cache_bytes.0 as usize,
+        header_dir: Some(ground.data_dir.path("index-headers")),
+        ..ReaderOptions::default()
+    };
+    BucketView {
+        reader: BucketReader::new(Arc::clone(bucket), ground.io.handle().clone(), options),
+        metas,
+        tenant_label: ground.settings.tenants.label.clone(),
+    }
+}
+
+fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
+    let query = &settings.query;
+    let mut parser = ParserOptions::default();
+    if !query.enable_experimental {
+        parser.experimental_functions = false;
+        parser.duration_expressions = false;
+        parser.extended_range_selectors = false;
+        parser.fill_modifiers = false;
+    }
+    let engine = EngineOptions {
+        lookback_ms: query.lookback_delta.as_millis_i64(),
+        samples_max: query.max_samples,
+        timeout: query.timeout.as_duration(),
+        threads: cores,
+        ..EngineOptions::default()
+    };
+    QuerierOptions { engine, parser }
+}
+
+fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -> NodeAdmin {
+    NodeAdmin {
+        me: ground.name.clone(),
+        membership: staff.membership.clone(),
+        front: staff.front.clone(),
+        block_writer: staff.block_writer.clone(),
+        store: Arc::clone(&storage.store),
+        mesh: Arc::clone(&cluster.mesh),
+        supervisor: staff.supervisor.clone(),
+        fault_injection: ground.settings.telemetry.fault_injection,
+        clock: Arc::clone(&ground.clock),
+        drain: ground.ask_stop.clone(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Queries over the group: how this node reaches the other replicas, and how it answers them.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use trireme_actors::Store;
+use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
+use trireme_promql::Cancel;
+use trireme_query::{
+    Accepted, Answer, CALL_KIND, CALL_VERSION, Querier, QuerierOptions, Replicas, Spread, SpreadMode,
+};
+use trireme_settings::SpreadSetting;
+use trireme_transport::{CallError, Calls, Hub, ReplicaStore};
+
+use crate::cluster::Cluster;
+use crate::ground::Ground;
+use crate::storage::Storage;
+
+/// Queries of peers that may wait for a thread; who asks evaluates them itself when there is no room.
+const JOBS_MAX: usize = 64;
+/// How often a query that waits for records looks whether they have been applied.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The group as this node's queries see it.
+struct GroupReplicas {
+    members: usize,
+    quorum: usize,
+    hub: Arc<Hub>,
+    store: Arc<Store>,
+    calls: Vec<(NodeName, Arc<Calls>)>,
+    io: Handle,
+}
+
+/// Stops a call when it is dropped.
+struct Asked(JoinHandle<()>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Replicas for GroupReplicas {
+    fn members(&self) -> usize {
+        self.members
+    }
+
+    fn quorum(&self) -> usize {
+        self.quorum
+    }
+
+    fn connected(&self) -> Vec<NodeName> {
+        let group = self.hub.group().lock();
+        group.peers().filter(|(_, peer)| peer.connected).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn durable(&self) -> Vec<(StreamId, u64)> {
+        ReplicaStore::durable(self.store.as_ref()).iter().collect()
+    }
+
+    fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool {
+        let applied = || positions.iter().all(|(stream, seq)| self.store.applied_position(*stream) >= *seq);
+        let rounds = wait.as_millis() / LOOK_EVERY.as_millis();
+        for _ in 0..rounds {
+            if applied() {
+                return true;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        applied()
+    }
+
+    fn ask(
+        &self,
+        peer: &NodeName,
+        from: usize,
+        body: Bytes,
+        timeout: Duration,
+        done: Sender<Answer>,
+    ) -> Box<dyn Send> {
+        let calls = self.calls.iter().find(|(name, _)| name == peer).map(|(_, calls)| Arc::clone(calls));
+        let task = self.io.spawn(async move {
+            let body = match calls {
+                Some(calls) => {
+                    calls.call(CALL_KIND, CALL_VERSION, body, timeout).await.map_err(|e| e.to_string())
+                }
+                None => Err("no such member".to_owned()),
+            };
+            // Who asked may have gone.
+            let _ = done.send(Answer { from, body });
+        });
+        Box::new(Asked(task))
+    }
+}
+
+/// Answers the queries of peers, on threads that never wait for other replicas.
+pub(crate) struct PeerQueries {
+    spread: Arc<Spread>,
+    pool: CpuPool,
+    clock: Arc<dyn Clock>,
+}
+
+/// Tells a query that its caller has gone.
+struct Gone(Cancel);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Answers a call of kind [`CALL_KIND`]. Dropping the future cancels the query.
+pub(crate) async fn answer(
+    queries: Arc<OnceLock<PeerQueries>>,
+    deadline: Duration,
+    body: Bytes,
+) -> Result<Bytes, CallError> {
+    let starting = || CallError::new(ErrorKind::Unavailable, "this node is still starting");
+    let queries = queries.get().ok_or_else(starting)?;
+    let failed = |e: trireme_query::QueryError| CallError::new(e.kind(), e.to_string());
+    match queries.spread.accept(body).map_err(failed)? {
+        Accepted::Answer(answer) => Ok(answer),
+        Accepted::Job(job) => {
+            let cancel = Cancel::new(Arc::clone(&queries.clock)).with_timeout(deadline);
+            let _gone = Gone(cancel.clone());
+            let answer = queries.pool.call(move || job.run(cancel)).await;
+            answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map_err(failed)
+        }
+    }
+}
+
+/// Puts the group around the node's own querier, and lets peers ask.
+pub(crate) fn over_group(
+    ground: &Ground,
+    cluster: &Cluster,
+    storage: &Storage,
+    querier: Querier,
+    options: QuerierOptions,
+) -> anyhow::Result<Arc<Spread>> {
+    let group = ground.ring.group_of(&ground.name).context("this node is not in the ring")?;
+    let replicas = GroupReplicas {
+        members: cluster.calls.len() + 1,
+        quorum: ground.ring.quorum(group).needed(),
+        hub: Arc::clone(&cluster.hub),
+        store: Arc::clone(&storage.store),
+        calls: cluster.calls.clone(),
+        io: ground.io.handle().clone(),
+    };
+    let mode = match ground.settings.query.spread {
+        SpreadSetting::Auto => SpreadMode::Auto,
+        SpreadSetting::Off => SpreadMode::Off,
+        SpreadSetting::Always => SpreadMode::Always,
+    };
+    let clock = Arc::clone(&ground.clock);
+    let spread =
+        Arc::new(Spread::new(Arc::new(querier), options, Arc::new(replicas), Arc::clone(&clock), mode));
+    let pool = CpuPool::new("spread", ground.cores, JOBS_MAX)
+        .context("cannot start threads for queries of peers")?;
+    let queries = PeerQueries { spread: Arc::clone(&spread), pool, clock };
+    // Only the node's start calls this, once.
+    let _ = cluster.queries.set(queries);
+    Ok(spread)
+}

@@ -1,0 +1,249 @@
+//! The actors of a node, started in the order of a sample's way.
+
+use std::sync::Arc;
+
+use actix_rt::Arbiter;
+use anyhow::Context;
+use object_store::ObjectStore;
+use slog::o;
+use trireme_actors::{
+    ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
+    Evaluate, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts, IngestPorts,
+    Membership, QueryShard, Replicator, ReplicatorParts, Supervisor, SupervisorHandle, SupervisorParts,
+    Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
+};
+use trireme_base::NodeName;
+use trireme_mailbox::Port;
+use trireme_settings::BucketType;
+
+use crate::api_settings::limits_table;
+use crate::calls::NodeCalls;
+use crate::cluster::Cluster;
+use crate::ground::Ground;
+use crate::storage::Storage;
+
+/// The ports by which the rest of the node reaches its actors.
+pub(crate) struct Staff {
+    pub(crate) membership: Port<GetRing>,
+    pub(crate) front: FrontPorts,
+    pub(crate) ingest: Vec<IngestPorts>,
+    pub(crate) writes: Arc<WritePath>,
+    pub(crate) block_writer: BlockWriterPorts,
+    pub(crate) evaluate: Port<Evaluate>,
+    pub(crate) supervisor: SupervisorHandle,
+    /// Threads of the shards.
+    pub(crate) arbiters: Vec<Arbiter>,
+}
+
+impl Staff {
+    /// Starts every actor. Nothing reaches the node from outside yet.
+    pub(crate) async fn hire(
+        ground: &Ground,
+        cluster: &Cluster,
+        storage: &Storage,
+        bucket: Option<&Arc<dyn ObjectStore>>,
+    ) -> anyhow::Result<Self> {
+        let mut supervisor = supervisor(ground)?;
+        let port_of = &ground.mailboxes;
+        let membership = port_of.port(ActorKind::Membership, "membership");
+        let starter = Membership::starter(Arc::new(ground.ring.clone()), membership.clone());
+        supervisor.add(ActorKind::Membership, "membership", starter).await?;
+
+        let front = FrontPorts {
+            health: port_of.port(ActorKind::Front, "front-health"),
+            substitute: port_of.port(ActorKind::Front, "front-substitute"),
+            view: port_of.port(ActorKind::Front, "front-view"),
+        };
+        let peers: Vec<NodeName> = cluster.calls.iter().map(|(node, _)| node.clone()).collect();
+        let starter = Front::starter(peers, supervisor.logger("front"), front.clone());
+        supervisor.add(ActorKind::Front, "front", starter).await?;
+
+        let mut staff = Self {
+            writes: write_path(ground, cluster, &front, Vec::new()),
+            membership,
+            front,
+            ingest: Vec::new(),
+            block_writer: BlockWriterPorts {
+                windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
+                checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
+            },
+            evaluate: port_of.port(ActorKind::QueryShard, "query-shard"),
+            supervisor: supervisor.handle(),
+            arbiters: Vec::new(),
+        };
+        staff.add_shards(&mut supervisor, ground, storage).await?;
+        staff.writes = write_path(ground, cluster, &staff.front, staff.ingest.clone());
+        staff.add_replicators(&mut supervisor, ground, cluster, storage).await?;
+        staff.add_block_writer(&mut supervisor, ground, storage).await?;
+        if let Some(bucket) = bucket {
+            add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
+        }
+        let log = supervisor.logger("query-shard");
+        let starter = QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
+        supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;
+        actix_rt::spawn(supervisor.run());
+        Ok(staff)
+    }
+
+    async fn add_shards(
+        &mut self,
+        supervisor: &mut Supervisor,
+        ground: &Ground,
+        storage: &Storage,
+    ) -> anyhow::Result<()> {
+        let limits = limits_table(&ground.settings)?;
+        let metrics = HeadMetrics::new(&ground.metrics)?;
+        for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {
+            let name = format!("ingest-{i}");
+            let ports = IngestPorts {
+                batch: ground.mailboxes.port(ActorKind::Ingest, "ingest"),
+                close: ground.mailboxes.port(ActorKind::Ingest, "ingest-close"),
+                collect: ground.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
+                note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
+            };
+            let arbiter = Arbiter::new();
+            let parts = IngestParts {
+                shard: Arc::clone(shard),
+                mark: Arc::new(WriterMark::default()),
+                arbiter: arbiter.handle(),
+                store: Arc::clone(&storage.store),
+                lane: Arc::clone(lane),
+                limits: Arc::clone(&limits),
+                ack_timeout: ground.settings.cluster.ack_timeout.as_duration(),
+                clock: Arc::clone(&ground.clock),
+                metrics: metrics.clone(),
+                log: supervisor.logger(&name).new(o!("shard" => i)),
+            };
+            supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
+            self.arbiters.push(arbiter);
+            self.ingest.push(ports);
+        }
+        Ok(())
+    }
+
+    async fn add_replicators(
+        &self,
+        supervisor: &mut Supervisor,
+        ground: &Ground,
+        cluster: &Cluster,
+        storage: &Storage,
+    ) -> anyhow::Result<()> {
+        let handler = Arc::new(NodeCalls { writes: Arc::clone(&self.writes), queries: Arc::clone(&cluster.queries) });
+        for (peer, calls) in &cluster.calls {
+            let name = format!("replicator-{peer}");
+            let slot = cluster.mesh.slot(peer).context("the mesh knows every peer")?;
+            let parts = ReplicatorParts {
+                me: cluster.me.clone(),
+                slot: Arc::clone(slot),
+                store: Arc::clone(&storage.store),
+                hub: Arc::clone(&cluster.hub),
+                calls: Arc::clone(calls),
+                handler: handler.clone(),
+                config: cluster.link.clone(),
+                clock: Arc::clone(&ground.clock),
+                front: self.front.health.clone(),
+                log: supervisor.logger(&name).new(o!("peer" => peer.to_string())),
+            };
+            supervisor.add(ActorKind::Replicator, &name, Replicator::starter(parts)).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_block_writer(
+        &self,
+        supervisor: &mut Supervisor,
+        ground: &Ground,
+        storage: &Storage,
+    ) -> anyhow::Result<()> {
+        let settings = &ground.settings.storage;
+        let (window_ms, grace_ms) = (settings.window.as_millis_i64(), settings.window_grace.as_millis_i64());
+        let parts = BlockWriterParts {
+            cutting: storage.cutting(ground),
+            shards: self.ingest.clone(),
+            pool: Arc::clone(&ground.pool),
+            options: BlockWriterOptions {
+                window_ms,
+                grace_ms,
+                tick: settings.tick.as_duration(),
+                checkpoint_every: ground.settings.checkpoint.interval.as_duration(),
+                retention_ms: settings.retention.as_millis_i64(),
+                retention_bytes: settings.retention_bytes.0,
+                only_shipped: ground.settings.bucket.kind != BucketType::None,
+            },
+            clock: Arc::clone(&ground.clock),
+            metrics: BlockWriterMetrics::new(&ground.metrics)?,
+            log: supervisor.logger("block-writer"),
+        };
+        // The first record of the new stream in every shard: which windows are closed already.
+        let streams = storage.shards.iter().flat_map(|shard| shard.streams());
+        let known = streams.filter_map(|stream| stream.marker).max().unwrap_or(i64::MIN);
+        let closed = last_closable(ground.clock.now_ms(), window_ms, grace_ms).max(known);
+        close_window(&self.ingest, closed)
+            .await
+            .map_err(anyhow::Error::msg)
+            .context("cannot open the log")?;
+        let starter = BlockWriter::starter(parts, self.block_writer.clone());
+        Ok(supervisor.add(ActorKind::BlockWriter, "block-writer", starter).await?)
+    }
+}
+
+fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
+    let (metrics, give_up) = (&ground.metrics, ground.ask_stop.clone());
+    let by = &["actor"];
+    Ok(Supervisor::new(SupervisorParts {
+        clock: Arc::clone(&ground.clock),
+        log: ground.log.clone(),
+        restarts: metrics.counters(
+            "trireme_actor_restarts_total",
+            "Actors started anew after they died.",
+            by,
+        )?,
+        up: metrics.gauges("trireme_actor_up", "1 while the actor runs.", by)?,
+        give_up: Box::new(move |reason| drop(give_up.try_send(reason))),
+    }))
+}
+
+fn write_path(
+    ground: &Ground,
+    cluster: &Cluster,
+    front: &FrontPorts,
+    ingest: Vec<IngestPorts>,
+) -> Arc<WritePath> {
+    let timeout = ground.settings.cluster.ack_timeout.as_duration();
+    Arc::new(WritePath {
+        shards: ingest.into_iter().map(|ports| ports.batch).collect(),
+        gate: Arc::clone(&ground.gate),
+        ack_timeout: timeout,
+        clock: Arc::clone(&ground.clock),
+        forwarder: Forwarder {
+            front: front.substitute.clone(),
+            calls: cluster.calls.iter().cloned().collect(),
+            timeout,
+        },
+    })
+}
+
+async fn add_uploader(
+    supervisor: &mut Supervisor,
+    ground: &Ground,
+    cluster: &Cluster,
+    storage: &Storage,
+    bucket: &Arc<dyn ObjectStore>,
+) -> anyhow::Result<()> {
+    let settings = &ground.settings.bucket;
+    let parts = UploaderParts {
+        bucket: Arc::clone(bucket),
+        shelf: Arc::clone(&storage.shelf),
+        hub: Arc::clone(&cluster.hub),
+        pool: Arc::clone(&ground.pool),
+        runtime: ground.io.handle().clone(),
+        external_labels: settings.external_labels.clone(),
+        tenant_label: ground.settings.tenants.label.clone(),
+        turn: settings.upload_turn.as_duration(),
+        interval: settings.upload_interval.as_duration(),
+        clock: Arc::clone(&ground.clock),
+        metrics: UploaderMetrics::new(&ground.metrics)?,
+        log: supervisor.logger("uploader"),
+    };
+    Ok(supervisor.add(ActorKind::Uploader, "uploader", Uploader::starter(parts)).await?)
+}

@@ -1,0 +1,102 @@
+//! Log, head and local blocks, opened and recovered.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use trireme_actors::{ActorKind, Commits, Cutting, Lane, Shelf, Store, StoreMetrics, StoreParts};
+use trireme_head::Shard;
+use trireme_log::{Durability, Log, LogOptions};
+use trireme_replication::CommitTracker;
+use trireme_settings::{Durability as DurabilitySetting, Settings};
+
+use crate::catalog::{BucketView, NodeCatalog};
+use crate::cluster::Cluster;
+use crate::ground::Ground;
+use crate::recovery::{self, CUT_MANIFEST};
+
+/// Writes that may wait for their quorum; each is a few hundred bytes of state.
+const WAITERS_MAX: usize = 100_000;
+
+/// Everything that holds samples on this node, save for the bucket.
+pub(crate) struct Storage {
+    pub(crate) shards: Vec<Arc<Shard>>,
+    /// Records of peers on their way to each shard.
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) commits: Arc<Commits>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) wal: Arc<Log>,
+    pub(crate) shelf: Arc<Shelf>,
+}
+
+impl Storage {
+    /// Loads checkpoints, opens the log and replays what is behind them.
+    pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
+        let Ground { settings, clock, log, pool, data_dir, .. } = ground;
+        let own = data_dir.stream();
+        let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
+        let shards = open.shards.clone();
+        let lane =
+            |_: &Arc<Shard>| Arc::new(Lane::new(ground.mailboxes.port(ActorKind::Ingest, "ingest-lane")));
+        let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
+        let group = ground.ring.group_of(&ground.name).context("this node is not in the ring")?;
+        let tracker = CommitTracker::new(own, ground.name.clone(), ground.ring.quorum(group), WAITERS_MAX);
+        let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
+        let store = Arc::new(Store::new(StoreParts {
+            own,
+            hub: Arc::clone(&cluster.hub),
+            commits: Arc::clone(&commits),
+            shards: shards.clone(),
+            lanes: lanes.clone(),
+            gate: Arc::clone(&ground.gate),
+            pool: Arc::clone(pool),
+            metrics: StoreMetrics::new(&ground.metrics)?,
+            log: ground.part_log("log"),
+        }));
+        let shelf = Arc::new(Shelf::open(&data_dir.path("blocks"), ground.part_log("blocks"))?);
+        let (options, observer) = (log_options(settings), Arc::clone(&store));
+        let dir = data_dir.path("log");
+        let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
+        let wal = Arc::new(wal);
+        recovery::report(&recovered, log);
+        recovery::replay(&open, &wal, &store, clock, log, ground.cores)?;
+        // After the replay, which may have found damage and set positions back.
+        store.attach(Arc::clone(&wal), &wal.durable_positions());
+        Ok(Self { shards, lanes, commits, store, wal, shelf })
+    }
+
+    /// What queries read: this node's own data and the bucket's.
+    pub(crate) fn catalog(&self, bucket: Option<BucketView>) -> NodeCatalog {
+        NodeCatalog { shards: self.shards.clone(), shelf: Arc::clone(&self.shelf), bucket }
+    }
+
+    /// The work of cutting windows into blocks.
+    pub(crate) fn cutting(&self, ground: &Ground) -> Cutting {
+        let settings = &ground.settings;
+        Cutting {
+            store: Arc::clone(&self.store),
+            shards: self.shards.clone(),
+            shelf: Arc::clone(&self.shelf),
+            manifest: ground.data_dir.path(CUT_MANIFEST),
+            external_labels: settings.bucket.external_labels.clone(),
+            tenant_label: settings.tenants.label.clone(),
+            seal_after: settings.storage.seal_after.as_duration(),
+            log_retention_bytes: settings.log.retention_bytes.0,
+            clock: Arc::clone(&ground.clock),
+        }
+    }
+}
+
+fn log_options(settings: &Settings) -> LogOptions {
+    LogOptions {
+        segment_bytes: settings.log.segment_bytes.0,
+        durability: match settings.log.durability {
+            DurabilitySetting::Fsync => Durability::Fsync,
+            DurabilitySetting::Memory => Durability::Memory,
+        },
+        sync_interval: settings.log.sync_interval.as_duration(),
+        queue_bytes_max: settings.log.queue_bytes.0 as usize,
+        // Without a peer nobody can fill a hole: what stands behind it is better than nothing.
+        skip_holes: settings.cluster.peers.len() <= 1,
+        ..LogOptions::default()
+    }
+}
