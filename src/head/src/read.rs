@@ -231,6 +231,17 @@ impl Shard {
         Some(state.tenants[number as usize].newest).filter(|t| *t != i64::MIN)
     }
 
+    /// Start (ms) of the oldest window in which a tenant has samples in this shard. Looks at every series.
+    pub fn oldest_window(&self, tenant: &Tenant) -> Option<i64> {
+        let mut oldest: Option<i64> = None;
+        self.each_matching(tenant, &[], i64::MIN, i64::MAX, |_, series, _, _| {
+            let histograms = series.histograms.iter().flat_map(|h| h.ids().map(|id| id.window));
+            let windows = series.buckets().map(|b| b.id.window).chain(histograms);
+            oldest = windows.chain(oldest).min();
+        });
+        oldest.map(|window| window.saturating_mul(self.options.window_ms))
+    }
+
     /// Exemplars of the series that match, in `start..=end`, by series.
     pub fn exemplars(
         &self,

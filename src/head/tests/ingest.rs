@@ -191,6 +191,7 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
         (4, 4, 2)
     );
     assert_eq!(cardinality.by_pair.iter().map(|p| p.2).collect::<Vec<_>>(), [4, 2]);
+    assert_eq!(shard.oldest_window(&tenant()), Some(NOW.div_euclid(WINDOW) * WINDOW));
 }
 
 #[test]

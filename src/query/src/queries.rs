@@ -158,7 +158,7 @@ pub struct TsdbStatus {
     pub label_pairs: u64,
     /// Open chunks or buffers.
     pub chunks: u64,
-    /// Oldest sample (ms).
+    /// No sample of the head is older (ms); `i64::MAX` without one.
     pub min_time_ms: i64,
     /// Newest sample (ms).
     pub max_time_ms: i64,
