@@ -158,6 +158,10 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
         first_differences(("written", &expected), ("federated", &scraped))
     })
     .await?;
+    // A selector that may match everything is welcome here.
+    let all = group.client(0).get("/federate").query(&[("match[]", "{}")]);
+    let all = group.client(0).send(all).await?.success()?.body;
+    ensure!(all.contains("fed_other_job{") && !all.contains("fed_stale{"), "{all}");
     ensure!(scraper.client().instant("up{job=\"federation\"}").await? == Some(1.0), "the scrape failed");
     drop(scraper);
     group.stop().await
