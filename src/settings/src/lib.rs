@@ -21,6 +21,6 @@ mod validate;
 pub use load::{SettingsError, Sources, load};
 pub use sections::{
     Bucket, BucketType, Checkpoint, Cluster, Durability, Http, Limits, Log, Node, Peer, Query, Settings,
-    Storage, Telemetry, Tenants,
+    SpreadSetting, Storage, Telemetry, Tenants,
 };
 pub use units::{ByteSize, Span};

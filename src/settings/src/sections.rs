@@ -347,6 +347,18 @@ impl Default for Bucket {
     }
 }
 
+/// Whether queries are divided among the replicas of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpreadSetting {
+    /// Unless they are known to be cheap.
+    Auto,
+    /// Never; other replicas are not asked what they have either.
+    Off,
+    /// Whenever that is possible.
+    Always,
+}
+
 /// `[query]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -363,6 +375,8 @@ pub struct Query {
     pub enable_experimental: bool,
     /// Labels that tell members of an HA pair apart; removed, and their series deduplicated.
     pub replica_labels: Vec<String>,
+    /// Whether queries are divided among the replicas.
+    pub spread: SpreadSetting,
 }
 
 impl Default for Query {
@@ -374,6 +388,7 @@ impl Default for Query {
             lookback_delta: Span::from_secs(300),
             enable_experimental: true,
             replica_labels: Vec::new(),
+            spread: SpreadSetting::Auto,
         }
     }
 }
