@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use slog::{Logger, info, o};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use trireme_actors::{Gate, MailboxMetrics};
 use trireme_base::pool::CpuPool;
@@ -14,6 +13,7 @@ use trireme_settings::Settings;
 use trireme_telemetry::Metrics;
 
 use crate::datadir::DataDir;
+use crate::io_threads::IoThreads;
 use crate::membership;
 
 /// Jobs that may wait for the CPU pool beside queries.
@@ -32,7 +32,7 @@ pub(crate) struct Ground {
     pub(crate) log: Logger,
     pub(crate) data_dir: DataDir,
     /// Sockets and the object store.
-    pub(crate) io: Runtime,
+    pub(crate) io: IoThreads,
     /// Cuts, checkpoints, log reads.
     pub(crate) pool: Arc<CpuPool>,
     /// Queries, apart from the rest so that neither starves the other.
@@ -57,12 +57,7 @@ impl Ground {
             "data_dir" => &settings.node.data_dir);
         let metrics = Metrics::with_process_metrics();
         build_info_metric(&metrics)?;
-        let io = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(IO_THREADS)
-            .thread_name("io")
-            .enable_all()
-            .build()
-            .context("cannot start the I/O runtime")?;
+        let io = IoThreads::start(IO_THREADS).context("cannot start the I/O runtime")?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let concurrency = settings.query.max_concurrency;
         let pool = CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;

@@ -10,6 +10,7 @@ mod datadir;
 mod disk;
 mod ground;
 mod http;
+mod io_threads;
 mod membership;
 mod node;
 mod outside;

@@ -111,7 +111,7 @@ fn stop_list(ground: Ground, storage: Storage, staff: Staff, server: ServerHandl
         }
         ground.query_pool.stop();
         ground.pool.stop();
-        ground.io.shutdown_background();
+        drop(ground.io);
         // The lock goes last.
         drop(ground.data_dir);
         true

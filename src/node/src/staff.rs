@@ -128,7 +128,8 @@ impl Staff {
         cluster: &Cluster,
         storage: &Storage,
     ) -> anyhow::Result<()> {
-        let handler = Arc::new(NodeCalls { writes: Arc::clone(&self.writes), queries: Arc::clone(&cluster.queries) });
+        let handler =
+            Arc::new(NodeCalls { writes: Arc::clone(&self.writes), queries: Arc::clone(&cluster.queries) });
         for (peer, calls) in &cluster.calls {
             let name = format!("replicator-{peer}");
             let slot = cluster.mesh.slot(peer).context("the mesh knows every peer")?;

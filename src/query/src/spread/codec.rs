@@ -81,8 +81,9 @@ fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
         let span =
             |pair: &[i64]| Some(Span { offset: pair[0].try_into().ok()?, length: pair[1].try_into().ok()? });
         let spans: Option<Vec<Span>> = flat.chunks_exact(2).map(span).collect();
-        let spans = spans
-            .filter(|s| flat.len().is_multiple_of(2) && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets);
+        let spans = spans.filter(|s| {
+            flat.len().is_multiple_of(2) && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets
+        });
         spans.ok_or_else(|| bad("spans and buckets of a histogram do not fit"))
     };
     Ok(FloatHistogram {
