@@ -12,7 +12,8 @@ pub(crate) struct IoThreads(Option<Runtime>);
 impl IoThreads {
     /// Starts the threads.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("io").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(threads).thread_name("io").enable_all().build()?;
         Ok(Self(Some(runtime)))
     }
 }
