@@ -269,15 +269,18 @@ impl<'a> Run<'a> {
         if number == 0 {
             prepared.new_series += self.args.series as u64;
         }
+        let mut ended = Vec::new();
         if self.args.churn_every.is_some_and(|every| number > 0 && number.is_multiple_of(every)) {
-            for replaced in fleet.replace(self.args.churn_share, self.churn_rounds) {
-                fleet.end(replaced, number, |point| keep_first(&mut result, batcher.add(point)));
-                prepared.new_series += fleet.series_of(replaced) as u64;
-                prepared.stale_markers += fleet.series_of(replaced) as u64;
-            }
+            ended = fleet.replace(self.args.churn_share, self.churn_rounds);
             self.churn_rounds += 1;
         }
         fleet.scrape(number, |point| keep_first(&mut result, batcher.add(point)));
+        // Behind the scrape, so that all other series stay in the body, and on the connection, of every scrape.
+        for replaced in ended {
+            fleet.end(replaced, number, |point| keep_first(&mut result, batcher.add(point)));
+            prepared.new_series += fleet.series_of(replaced) as u64;
+            prepared.stale_markers += fleet.series_of(replaced) as u64;
+        }
         result.context("cannot compress a request")?;
         batcher.take().context("cannot compress a request")
     }
