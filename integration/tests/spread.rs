@@ -43,6 +43,10 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
         let got = value(reader, query).await.with_context(|| format!("query {i}"))?;
         ensure!((got - want).abs() <= 1e-9 * want.abs(), "query {i}: {query} is {got}, not {want}");
     }
+    for client in &clients[..2] {
+        let shards = client.metric("trireme_query_peer_shards_total").await?;
+        ensure!(shards > 0.0, "a living replica was never asked for its shard");
+    }
     group.node(2).start()?;
     group.node(2).ready().await?;
     let got = value(&clients[2], "sum(last_over_time(tick[1h]))").await?;

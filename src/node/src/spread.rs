@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use trireme_actors::Store;
@@ -104,6 +105,7 @@ pub(crate) struct PeerQueries {
     spread: Arc<Spread>,
     pool: CpuPool,
     clock: Arc<dyn Clock>,
+    served: IntCounter,
 }
 
 /// Tells a query that its caller has gone.
@@ -130,7 +132,10 @@ pub(crate) async fn answer(
             let cancel = Cancel::new(Arc::clone(&queries.clock)).with_timeout(deadline);
             let _gone = Gone(cancel.clone());
             let answer = queries.pool.call(move || job.run(cancel)).await;
-            answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map_err(failed)
+            let answer =
+                answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map_err(failed)?;
+            queries.served.inc();
+            Ok(answer)
         }
     }
 }
@@ -162,7 +167,11 @@ pub(crate) fn over_group(
         Arc::new(Spread::new(Arc::new(querier), options, Arc::new(replicas), Arc::clone(&clock), mode));
     let pool = CpuPool::new("spread", ground.cores, JOBS_MAX)
         .context("cannot start threads for queries of peers")?;
-    let queries = PeerQueries { spread: Arc::clone(&spread), pool, clock };
+    let served = ground.metrics.counter(
+        "trireme_query_peer_shards_total",
+        "Shards of queries, and whole queries, answered for other replicas.",
+    )?;
+    let queries = PeerQueries { spread: Arc::clone(&spread), pool, clock, served };
     // Only the node's start calls this, once.
     let _ = cluster.queries.set(queries);
     Ok(spread)
