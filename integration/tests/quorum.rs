@@ -132,3 +132,21 @@ async fn a_node_that_missed_writes_catches_up_after_its_start() -> anyhow::Resul
     ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
     group.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_empty_disk_fetches_what_the_logs_still_hold() -> anyhow::Result<()> {
+    let mut group = Group::of(3).start().await?;
+    let load = Load::start(&group.clients());
+    successes_reach(&load, 60).await?;
+    group.node(2).kill()?;
+    std::fs::remove_dir_all(group.node(2).data_dir())?;
+    let so_far = load.look(|sent| sent.successes).await;
+    successes_reach(&load, so_far + 20).await?;
+    group.node(2).start()?;
+    group.node(2).ready().await?;
+    let sent = load.stop().await?;
+    let held = group.converged().await?;
+    let missing = sent.acknowledged.first_missing_in(&held);
+    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    group.stop().await
+}
