@@ -58,21 +58,20 @@ impl Staff {
         let starter = Front::starter(peers, supervisor.logger("front"), front.clone());
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
-        let mut staff = Self {
-            writes: write_path(ground, cluster, &front, Vec::new()),
+        let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
+        let staff = Self {
+            writes: write_path(ground, cluster, &front, &ingest),
             membership,
             front,
-            ingest: Vec::new(),
+            ingest,
             block_writer: BlockWriterPorts {
                 windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
                 checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
             },
             evaluate: port_of.port(ActorKind::QueryShard, "query-shard"),
             supervisor: supervisor.handle(),
-            arbiters: Vec::new(),
+            arbiters,
         };
-        staff.add_shards(&mut supervisor, ground, storage).await?;
-        staff.writes = write_path(ground, cluster, &staff.front, staff.ingest.clone());
         staff.add_replicators(&mut supervisor, ground, cluster, storage).await?;
         staff.add_block_writer(&mut supervisor, ground, storage).await?;
         if let Some(bucket) = bucket {
@@ -83,42 +82,6 @@ impl Staff {
         supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;
         actix_rt::spawn(supervisor.run());
         Ok(staff)
-    }
-
-    async fn add_shards(
-        &mut self,
-        supervisor: &mut Supervisor,
-        ground: &Ground,
-        storage: &Storage,
-    ) -> anyhow::Result<()> {
-        let limits = limits_table(&ground.settings)?;
-        let metrics = HeadMetrics::new(&ground.metrics)?;
-        for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {
-            let name = format!("ingest-{i}");
-            let ports = IngestPorts {
-                batch: ground.mailboxes.port(ActorKind::Ingest, "ingest"),
-                close: ground.mailboxes.port(ActorKind::Ingest, "ingest-close"),
-                collect: ground.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
-                note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
-            };
-            let arbiter = Arbiter::new();
-            let parts = IngestParts {
-                shard: Arc::clone(shard),
-                mark: Arc::new(WriterMark::default()),
-                arbiter: arbiter.handle(),
-                store: Arc::clone(&storage.store),
-                lane: Arc::clone(lane),
-                limits: Arc::clone(&limits),
-                ack_timeout: ground.settings.cluster.ack_timeout.as_duration(),
-                clock: Arc::clone(&ground.clock),
-                metrics: metrics.clone(),
-                log: supervisor.logger(&name).new(o!("shard" => i)),
-            };
-            supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
-            self.arbiters.push(arbiter);
-            self.ingest.push(ports);
-        }
-        Ok(())
     }
 
     async fn add_replicators(
@@ -204,15 +167,52 @@ fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
     }))
 }
 
+/// One actor and one thread a shard.
+async fn start_shards(
+    supervisor: &mut Supervisor,
+    ground: &Ground,
+    storage: &Storage,
+) -> anyhow::Result<(Vec<IngestPorts>, Vec<Arbiter>)> {
+    let (mut all_ports, mut arbiters) = (Vec::new(), Vec::new());
+    let limits = limits_table(&ground.settings)?;
+    let metrics = HeadMetrics::new(&ground.metrics)?;
+    for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {
+        let name = format!("ingest-{i}");
+        let ports = IngestPorts {
+            batch: ground.mailboxes.port(ActorKind::Ingest, "ingest"),
+            close: ground.mailboxes.port(ActorKind::Ingest, "ingest-close"),
+            collect: ground.mailboxes.port(ActorKind::Ingest, "ingest-collect"),
+            note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
+        };
+        let arbiter = Arbiter::new();
+        let parts = IngestParts {
+            shard: Arc::clone(shard),
+            mark: Arc::new(WriterMark::default()),
+            arbiter: arbiter.handle(),
+            store: Arc::clone(&storage.store),
+            lane: Arc::clone(lane),
+            limits: Arc::clone(&limits),
+            ack_timeout: ground.settings.cluster.ack_timeout.as_duration(),
+            clock: Arc::clone(&ground.clock),
+            metrics: metrics.clone(),
+            log: supervisor.logger(&name).new(o!("shard" => i)),
+        };
+        supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
+        arbiters.push(arbiter);
+        all_ports.push(ports);
+    }
+    Ok((all_ports, arbiters))
+}
+
 fn write_path(
     ground: &Ground,
     cluster: &Cluster,
     front: &FrontPorts,
-    ingest: Vec<IngestPorts>,
+    ingest: &[IngestPorts],
 ) -> Arc<WritePath> {
     let timeout = ground.settings.cluster.ack_timeout.as_duration();
     Arc::new(WritePath {
-        shards: ingest.into_iter().map(|ports| ports.batch).collect(),
+        shards: ingest.iter().map(|ports| ports.batch.clone()).collect(),
         gate: Arc::clone(&ground.gate),
         ack_timeout: timeout,
         clock: Arc::clone(&ground.clock),
