@@ -3,10 +3,14 @@
 //! Byte form, once per label: `0x0A len(pair) 0x0A len(name) name 0x12 len(value) value`, lengths as varints:
 //! field 1 of a remote write 1.0 `TimeSeries`. Canonical means sorted by name, no name twice, no empty value.
 
+mod raw;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use raw::RawLabels;
 
 /// Label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
@@ -103,7 +107,7 @@ impl Labels {
 
     /// Number of labels.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        RawLabels(&self.0).count()
     }
 
     /// Pairs in name order.
@@ -113,7 +117,9 @@ impl Labels {
 
     /// Value of a label, if set.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().take_while(|(n, _)| *n <= name).find(|(n, _)| *n == name).map(|(_, v)| v)
+        let name = name.as_bytes();
+        let found = RawLabels(&self.0).find(|label| label.name >= name).filter(|label| label.name == name)?;
+        std::str::from_utf8(found.value).ok()
     }
 
     /// The metric name, or "".
@@ -128,12 +134,27 @@ impl Labels {
 
     /// These labels without the named ones.
     pub fn without(&self, names: &[&str]) -> Self {
-        Self::encode(self.iter().filter(|(n, _)| !names.contains(n)))
+        self.part(names, false)
     }
 
     /// Only the named labels.
     pub fn only(&self, names: &[&str]) -> Self {
-        Self::encode(self.iter().filter(|(n, _)| names.contains(n)))
+        self.part(names, true)
+    }
+
+    fn part(&self, names: &[&str], named: bool) -> Self {
+        let mut out = Vec::with_capacity(self.0.len());
+        self.push_part(names, named, &mut out);
+        if out.len() == self.0.len() { self.clone() } else { Self(Arc::from(out.as_slice())) }
+    }
+
+    /// Appends the canonical bytes of the named labels, or of all others if `named` is false.
+    pub fn push_part(&self, names: &[&str], named: bool, out: &mut Vec<u8>) {
+        for label in RawLabels(&self.0) {
+            if names.iter().any(|name| name.as_bytes() == label.name) == named {
+                out.extend_from_slice(label.whole);
+            }
+        }
     }
 }
 
@@ -306,7 +327,7 @@ impl Ord for Labels {
         if Arc::ptr_eq(&self.0, &other.0) {
             return Ordering::Equal;
         }
-        self.iter().cmp(other.iter())
+        raw::compare(&self.0, &other.0)
     }
 }
 

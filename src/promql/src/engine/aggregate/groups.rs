@@ -1,6 +1,8 @@
 //! Which series are aggregated together.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use trireme_model::{Labels, METRIC_NAME};
 
 use crate::ast::Aggregate;
@@ -34,10 +36,14 @@ impl<'a> Grouping<'a> {
     }
 
     pub(super) fn of(&self, labels: &Labels) -> Labels {
-        match (self.without, self.names.is_empty()) {
-            (true, _) => labels.without(&self.names),
-            (false, true) => Labels::empty(),
-            (false, false) => labels.only(&self.names),
+        if self.without { labels.without(&self.names) } else { labels.only(&self.names) }
+    }
+
+    /// The canonical bytes of [`Grouping::of`].
+    fn write(&self, labels: &Labels, out: &mut Vec<u8>) {
+        out.clear();
+        if self.without || !self.names.is_empty() {
+            labels.push_part(&self.names, !self.without, out);
         }
     }
 }
@@ -45,14 +51,21 @@ impl<'a> Grouping<'a> {
 impl Groups {
     pub(super) fn new(a: &Aggregate, metas: &[Meta]) -> Self {
         let grouping = Grouping::new(a, None);
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
-        let mut labels = Vec::new();
+        let hasher = DefaultHashBuilder::default();
+        let mut by_labels: HashTable<usize> = HashTable::new();
+        let mut labels: Vec<Labels> = Vec::new();
+        let mut key = Vec::with_capacity(256);
         let of_series = metas.iter().map(|meta| {
-            let key = grouping.of(&meta.labels);
-            *by_labels.entry(key).or_insert_with_key(|key| {
-                labels.push(key.clone());
-                labels.len() - 1
-            })
+            // Most series belong to a group that is known: nothing is allocated for them.
+            grouping.write(&meta.labels, &mut key);
+            let hash = hasher.hash_one(key.as_slice());
+            if let Some(group) = by_labels.find(hash, |group| labels[*group].as_bytes() == key) {
+                return *group;
+            }
+            labels.push(Labels::from_canonical_unchecked(&key));
+            let group = labels.len() - 1;
+            by_labels.insert_unique(hash, group, |group| hasher.hash_one(labels[*group].as_bytes()));
+            group
         });
         let of_series = of_series.collect();
         Self { of_series, labels }

@@ -102,7 +102,7 @@ impl Floats {
 }
 
 impl Cells<'_> {
-    fn add(&mut self, group: usize, metric: &str, row: &Row) -> Result<(), QueryError> {
+    fn add(&mut self, group: usize, series: &Labels, row: &Row) -> Result<(), QueryError> {
         let steps = row.steps();
         let base = group * steps;
         let seen = &mut self.seen[base..base + steps];
@@ -133,7 +133,9 @@ impl Cells<'_> {
             let Cell::Histogram(h) = row.cell(step) else { continue };
             let cell = group * steps + step;
             match self.op {
-                AggregateOp::Sum | AggregateOp::Avg => self.add_histogram(cell, metric, h)?,
+                AggregateOp::Sum | AggregateOp::Avg => {
+                    self.add_histogram(cell, series.metric_name(), h)?;
+                }
                 AggregateOp::Count | AggregateOp::Group => {
                     let first = self.seen[cell] == 0;
                     self.seen[cell] |= FLOAT;
@@ -201,7 +203,7 @@ impl<'q> Evaluator<'q> {
         stream.for_each(self.query, |series, row| {
             let (group, meta) = (groups.of_series[series], &stream.metas[series]);
             dropped.see(group, meta, row);
-            state.add(group, meta.labels.metric_name(), row)
+            state.add(group, &meta.labels, row)
         })?;
         self.results(a, groups.labels, &state, &dropped, steps)
     }

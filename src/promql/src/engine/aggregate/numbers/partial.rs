@@ -94,7 +94,7 @@ impl<'q> Evaluator<'q> {
         let groups = Groups::new(a, &stream.metas);
         let mut state = self.cells(a, groups.len() * steps)?;
         stream.for_each(self.query, |series, row| {
-            state.add(groups.of_series[series], stream.metas[series].labels.metric_name(), row)
+            state.add(groups.of_series[series], &stream.metas[series].labels, row)
         })?;
         let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
         for (series, group) in groups.of_series.iter().enumerate() {
