@@ -201,8 +201,8 @@ impl Bucket {
         let base = self.base(options);
         for chunk in &self.closed {
             if chunk.overlaps(base, t, t) {
-                let bytes = files.get(chunk.place())?.load()?;
-                find(&bytes, t)?.into_iter().for_each(&mut see);
+                let data = files.get(chunk.place())?;
+                find(data.load(&mut Vec::new())?, t)?.into_iter().for_each(&mut see);
             }
         }
         Ok(placed)
@@ -243,14 +243,17 @@ impl Bucket {
         let base = self.base(options);
         for chunk in &self.closed {
             if chunk.overlaps(base, start, end) {
-                out.push(Part::Chunk(files.get(chunk.place())?));
+                let min = base.saturating_add(i64::from(chunk.min));
+                out.push(Part { min, data: PartData::Chunk(files.get(chunk.place())?) });
             }
         }
         if !self.bytes.is_empty() && self.open_min <= end {
-            out.push(Part::Chunk(ChunkData::Bytes(self.bytes.clone())));
+            let data = PartData::Chunk(ChunkData::Bytes(self.bytes.clone()));
+            out.push(Part { min: self.open_min, data });
         }
         if let Some(late) = &self.late {
-            out.push(Part::Samples(late.to_vec()));
+            let min = late.first().map_or(i64::MIN, |(t, _)| *t);
+            out.push(Part { min, data: PartData::Samples(late.to_vec()) });
         }
         Ok(())
     }
@@ -286,24 +289,33 @@ fn find(chunk: &[u8], t: i64) -> Result<Option<f64>, HeadError> {
 }
 
 /// A piece of a series on its way to a reader.
-pub(crate) enum Part {
+pub(crate) struct Part {
+    /// No sample of it is older (ms).
+    min: i64,
+    data: PartData,
+}
+
+enum PartData {
     Chunk(ChunkData),
     Samples(Vec<(i64, f64)>),
 }
 
 /// Decodes and merges parts: times ascend, each once, conflicts decided by the one rule. Only `start..=end`.
 pub(crate) fn merge(
-    parts: Vec<Part>,
+    mut parts: Vec<Part>,
     start: i64,
     end: i64,
     times: &mut Vec<i64>,
     values: &mut Vec<f64>,
 ) -> Result<(), HeadError> {
+    // The newest window comes first in a series. Without late samples this order leaves nothing to merge.
+    parts.sort_by_key(|part| part.min);
     let from = times.len();
-    for part in parts {
-        match part {
-            Part::Chunk(data) => decode_into(&data.load()?, times, values)?,
-            Part::Samples(samples) => {
+    let mut buffer = Vec::new();
+    for part in &parts {
+        match &part.data {
+            PartData::Chunk(data) => decode_into(data.load(&mut buffer)?, times, values)?,
+            PartData::Samples(samples) => {
                 times.extend(samples.iter().map(|(t, _)| *t));
                 values.extend(samples.iter().map(|(_, v)| *v));
             }

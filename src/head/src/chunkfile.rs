@@ -43,18 +43,17 @@ pub(crate) enum ChunkData {
 }
 
 impl ChunkData {
-    /// The chunk's bytes, checked.
-    pub fn load(self) -> Result<Vec<u8>, HeadError> {
+    /// The chunk's bytes, checked; those of a file are read into `buffer`.
+    pub fn load<'a>(&'a self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], HeadError> {
         let (file, path, offset, len) = match self {
             Self::Bytes(bytes) => return Ok(bytes),
-            Self::OnDisk { file, path, offset, len } => (file, path, offset, len),
+            Self::OnDisk { file, path, offset, len } => (file, path, *offset, *len),
         };
-        let mut bytes = vec![0; CRC_BYTES as usize + usize::from(len)];
-        file.read_exact_at(&mut bytes, u64::from(offset)).map_err(|e| HeadError::io("read", &path, e))?;
-        let want = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        bytes.drain(..CRC_BYTES as usize);
-        if crc32c::crc32c(&bytes) != want {
-            return Err(HeadError::corrupt(&path, format!("chunk at {offset}: checksum does not fit")));
+        buffer.resize(CRC_BYTES as usize + usize::from(len), 0);
+        file.read_exact_at(buffer, u64::from(offset)).map_err(|e| HeadError::io("read", path, e))?;
+        let (want, bytes) = buffer.split_first_chunk().expect("BUG: the buffer begins with the checksum");
+        if crc32c::crc32c(bytes) != u32::from_le_bytes(*want) {
+            return Err(HeadError::corrupt(path, format!("chunk at {offset}: checksum does not fit")));
         }
         Ok(bytes)
     }
@@ -224,8 +223,12 @@ mod tests {
         let mut files = ChunkFiles::open(dir.path()).expect("opens");
         let chunk = |n: u32| vec![n as u8; 300 + n as usize % 50];
         let places: Vec<_> = (0..2_000).map(|n| files.append(&chunk(n)).expect("appended")).collect();
+        let read = |files: &ChunkFiles, place| {
+            let data = files.get(place).expect("there");
+            data.load(&mut Vec::new()).expect("readable").to_vec()
+        };
         for (n, place) in places.iter().enumerate() {
-            assert_eq!(files.get(*place).and_then(ChunkData::load).expect("there"), chunk(n as u32));
+            assert_eq!(read(&files, *place), chunk(n as u32));
         }
         files.flush().expect("written");
         let mut again = ChunkFiles::open(dir.path()).expect("opens");
@@ -233,7 +236,7 @@ mod tests {
             again.claim(*place).expect("file is there");
         }
         again.sweep();
-        assert_eq!(again.get(places[7]).and_then(ChunkData::load).expect("there"), chunk(7));
+        assert_eq!(read(&again, places[7]), chunk(7));
         places.iter().for_each(|place| again.release(*place));
         assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 0);
     }

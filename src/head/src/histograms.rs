@@ -146,7 +146,7 @@ impl HistogramBucket {
         let mut placed = Placed::New;
         for chunk in self.closed.iter().filter(|c| c.overlaps(base, sample.t, sample.t)) {
             let mut run = Vec::new();
-            decode_run(&files.get(chunk.place())?.load()?, &mut run)?;
+            decode_run(files.get(chunk.place())?.load(&mut Vec::new())?, &mut run)?;
             for old in run.iter().filter(|old| old.t == sample.t) {
                 match compare(old, sample) {
                     Placed::Duplicate => return Ok(Placed::Duplicate),
@@ -190,10 +190,10 @@ pub(crate) fn merge_histograms(
     end: i64,
     out: &mut Vec<HistogramSample>,
 ) -> Result<(), HeadError> {
-    let mut found = Vec::new();
+    let (mut found, mut buffer) = (Vec::new(), Vec::new());
     for part in parts {
         match part {
-            HistogramPart::Run(data) => decode_run(&data.load()?, &mut found)?,
+            HistogramPart::Run(data) => decode_run(data.load(&mut buffer)?, &mut found)?,
             HistogramPart::Samples(mut samples) => found.append(&mut samples),
         }
     }

@@ -4,6 +4,7 @@
 //! of its series. Tenants share nothing, so a query of one cannot see another's (I8).
 
 pub(crate) mod lists;
+pub(crate) mod order;
 pub(crate) mod postings;
 pub(crate) mod select;
 

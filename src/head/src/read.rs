@@ -8,6 +8,7 @@ use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, 
 
 use crate::bucket::merge;
 use crate::histograms::merge_histograms;
+use crate::index::order::PairLists;
 use crate::index::{Index, Pair};
 use crate::series::Series;
 use crate::slab::PAGE_SLOTS;
@@ -26,7 +27,8 @@ pub struct HeadSeries {
 }
 
 impl HeadSeries {
-    /// Appends the float samples of `start..=end` (ms) in time order, each time once, stale markers included.
+    /// Appends the float samples of `start..=end` (ms) in time order, each time once, stale markers included. Answers
+    /// whether the series may hold histogram samples as well.
     ///
     /// The shard is locked only while encoded chunks are copied; decoding and reading of files come after.
     pub fn read(
@@ -35,18 +37,20 @@ impl HeadSeries {
         end: i64,
         times: &mut Vec<i64>,
         values: &mut Vec<f64>,
-    ) -> Result<(), HeadError> {
+    ) -> Result<bool, HeadError> {
         let mut parts = Vec::new();
-        {
+        let has_histograms = {
             let state = self.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
-                return Ok(());
+                return Ok(false);
             };
             for bucket in series.buckets() {
                 bucket.parts(&state.files, &self.shard.options, start, end, &mut parts)?;
             }
-        }
-        merge(parts, start, end, times, values)
+            series.histograms.is_some()
+        };
+        merge(parts, start, end, times, values)?;
+        Ok(has_histograms)
     }
 
     /// Appends the histogram samples of `start..=end` (ms) in time order, each time once. Where a float and a
@@ -64,12 +68,6 @@ impl HeadSeries {
             histograms.parts(&state.files, &self.shard.options, |_| true, start, end)?
         };
         merge_histograms(parts, start, end, out)
-    }
-
-    /// True if the series may hold histogram samples.
-    pub fn has_histograms(&self) -> bool {
-        let state = self.shard.state.read();
-        state.series.get(self.slot).is_some_and(|s| s.key == self.key && s.histograms.is_some())
     }
 }
 
@@ -97,9 +95,9 @@ pub struct Cardinality {
 }
 
 impl Shard {
-    /// Series of a tenant that satisfy all matchers and may have samples in `start..=end`, in no order.
+    /// Series of a tenant that satisfy all matchers and may have samples in `start..=end`, in label order.
     ///
-    /// The lock is held while postings are intersected, and then for a page of series at a time.
+    /// The lock is held while postings are intersected, then for a page of series at a time, and while they are ordered.
     pub fn select(
         self: &Arc<Self>,
         tenant: &Tenant,
@@ -108,12 +106,28 @@ impl Shard {
         end: i64,
     ) -> Vec<HeadSeries> {
         let mut scratch = Vec::with_capacity(512);
-        let mut out = Vec::new();
-        self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
+        let (mut found, mut lists) = (Vec::new(), PairLists::default());
+        let dropped = self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
             let labels = index.labels(pairs, &mut scratch);
-            out.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
+            found.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
+            lists.push(pairs);
         });
-        out
+        let order = {
+            let state = self.state.read();
+            // Once series were dropped, a pair's id may stand for another pair than it did.
+            let index = state.index(tenant).filter(|_| dropped == Some(state.dropped_series));
+            index.filter(|_| found.len() > 1).and_then(|index| lists.order(index))
+        };
+        match order {
+            Some(order) => {
+                let mut found: Vec<_> = found.into_iter().map(Some).collect();
+                order.into_iter().filter_map(|i| found[i as usize].take()).collect()
+            }
+            None => {
+                found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+                found
+            }
+        }
     }
 
     fn overlaps(&self, series: &crate::series::Series, start: i64, end: i64) -> bool {
@@ -127,6 +141,9 @@ impl Shard {
 
     /// Label names of the series that match, ascending.
     pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], start: i64, end: i64) -> Vec<Arc<str>> {
+        if matchers.is_empty() {
+            return self.all_label_names(tenant, start, end);
+        }
         let mut seen: Vec<Option<Arc<str>>> = Vec::new();
         self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
             seen.resize(index.names.len().max(seen.len()), None);
@@ -136,6 +153,20 @@ impl Shard {
             }
         });
         let mut names: Vec<Arc<str>> = seen.into_iter().flatten().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Label names of all series in range, ascending. One series in range decides for a name, so most names cost one look.
+    fn all_label_names(&self, tenant: &Tenant, start: i64, end: i64) -> Vec<Arc<str>> {
+        let state = self.state.read();
+        let Some(index) = state.index(tenant) else { return Vec::new() };
+        let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
+        let has_live = |name: &u32| index.pairs_of(*name).any(|pair| pair.postings.iter().any(live));
+        let mut names: Vec<Arc<str>> = (0..index.names.len() as u32)
+            .filter(has_live)
+            .map(|name| Arc::clone(&index.names[name as usize].text))
+            .collect();
         names.sort_unstable();
         names
     }
@@ -161,8 +192,8 @@ impl Shard {
                 let state = self.state.read();
                 let Some(index) = state.index(tenant) else { return values };
                 // One series in range decides for a value, so most values cost one look.
-                let live = |slot: &u32| state.series.get(*slot).is_some_and(|s| self.overlaps(s, start, end));
-                let has_live = |p: &&Pair| p.name == name && p.postings.ascending().iter().any(live);
+                let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
+                let has_live = |p: &&Pair| p.name == name && p.postings.iter().any(live);
                 let pairs = some.iter().filter_map(|id| index.pair(*id));
                 values.extend(pairs.filter(has_live).map(|p| p.value.clone()));
             }
@@ -182,7 +213,8 @@ impl Shard {
         values
     }
 
-    /// Calls `each` with every series that matches and may have samples in `start..=end`.
+    /// Calls `each` with every series that matches and may have samples in `start..=end`. Answers how many series had been
+    /// dropped when it began.
     fn each_matching(
         &self,
         tenant: &Tenant,
@@ -190,15 +222,14 @@ impl Shard {
         start: i64,
         end: i64,
         mut each: impl FnMut(&Index, &Series, &[u32], u32),
-    ) {
+    ) -> Option<u64> {
         let (slots, dropped) = {
             let state = self.state.read();
-            let Some(index) = state.index(tenant) else { return };
-            (index.select(matchers), state.dropped_series)
+            (state.index(tenant)?.select(matchers), state.dropped_series)
         };
         for some in slots.chunks(PAGE_SLOTS) {
             let state = self.state.read();
-            let Some(index) = state.index(tenant) else { return };
+            let index = state.index(tenant)?;
             // Only when series were dropped meanwhile can a slot hold another series than it did.
             let same = state.dropped_series == dropped;
             for slot in some {
@@ -211,6 +242,7 @@ impl Shard {
                 }
             }
         }
+        Some(dropped)
     }
 
     /// Series of a tenant in this shard.

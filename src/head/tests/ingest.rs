@@ -243,7 +243,8 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
         let series = &head.select(&tenant(), &[], NOW, NOW)[0];
         let mut found = Vec::new();
         series.read_histograms(0, i64::MAX, &mut found).unwrap();
-        assert_eq!((found.len(), found[0].t, found[0].st, series.has_histograms()), (1, NOW + 1, 5, true));
+        let has_histograms = series.read(0, i64::MAX, &mut Vec::new(), &mut Vec::new()).unwrap();
+        assert_eq!((found.len(), found[0].t, found[0].st, has_histograms), (1, NOW + 1, 5, true));
         assert_eq!(head.exemplars(&tenant(), &[equal("job", "a")], NOW, NOW)[0].1.len(), 1);
         assert_eq!(head.metadata(&tenant(), Some("up")), [("up".to_owned(), metadata.clone())]);
     }

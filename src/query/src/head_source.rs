@@ -81,8 +81,8 @@ impl SeriesRead for HeadSeriesRead {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v).map_err(select_error)?;
-        if self.0.has_histograms() {
+        let floats = self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v);
+        if floats.map_err(select_error)? {
             let mut histograms: Vec<HistogramSample> = Vec::new();
             self.0.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
             for sample in histograms {

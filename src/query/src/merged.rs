@@ -1,9 +1,9 @@
 //! Many sources as one storage.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use smallvec::{SmallVec, smallvec};
 use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
@@ -43,47 +43,97 @@ impl Merged {
 impl Select for Merged {
     /// Series in label order.
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
-        let mut by_labels: HashMap<Labels, Vec<Part>> = HashMap::new();
+        let mut lists: Vec<Vec<Parts>> = Vec::new();
+        let mut sources = Vec::new();
         for source in self.overlapping(request.start_ms, request.end_ms) {
             cancel.check()?;
             let found = source.select(&request.matchers, request.start_ms, request.end_ms, cancel);
-            let found = match found {
+            let mut found = match found {
                 Ok(found) => found,
                 Err(e) => {
                     self.forgive(source.as_ref(), e)?;
                     continue;
                 }
             };
-            for series in found {
-                let part = Part { source: Arc::clone(source), series };
-                match by_labels.entry(part.series.labels().clone()) {
-                    Entry::Occupied(mut parts) => parts.get_mut().push(part),
-                    Entry::Vacant(place) => drop(place.insert(vec![part])),
+            // Sources give label order, which this only makes sure of.
+            found.sort_by(|a, b| a.labels().cmp(b.labels()));
+            let number = sources.len() as u32;
+            sources.push(Arc::clone(source));
+            lists.push(found.into_iter().map(|series| smallvec![Part { source: number, series }]).collect());
+        }
+        cancel.check()?;
+        let shared = Arc::new(Shared { sources, partial: self.partial, notes: self.notes.clone() });
+        let whole = |parts| Box::new(MergedSeries { parts, shared: Arc::clone(&shared) }) as _;
+        let series = merge_all(lists).into_iter().map(whole).collect();
+        Ok(SeriesSet { series, warnings: Vec::new() })
+    }
+}
+
+/// Merges neighbours until one list is left: sources with the same series cost one comparison a series, sources with
+/// others the logarithm of their number.
+fn merge_all(mut lists: Vec<Vec<Parts>>) -> Vec<Parts> {
+    while lists.len() > 1 {
+        let mut halved = Vec::with_capacity(lists.len().div_ceil(2));
+        let mut rest = lists.into_iter();
+        while let Some(first) = rest.next() {
+            halved.push(match rest.next() {
+                Some(second) => merge_two(first, second),
+                None => first,
+            });
+        }
+        lists = halved;
+    }
+    lists.pop().unwrap_or_default()
+}
+
+/// Both lists are in label order; where both have a series, the parts of `a` come first.
+fn merge_two(a: Vec<Parts>, b: Vec<Parts>) -> Vec<Parts> {
+    if a.is_empty() || b.is_empty() {
+        return if a.is_empty() { b } else { a };
+    }
+    let mut out = Vec::with_capacity(a.len().max(b.len()));
+    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+        match labels_of(x).cmp(labels_of(y)) {
+            Ordering::Less => out.extend(a.next()),
+            Ordering::Greater => out.extend(b.next()),
+            Ordering::Equal => {
+                if let (Some(mut parts), Some(more)) = (a.next(), b.next()) {
+                    parts.extend(more);
+                    out.push(parts);
                 }
             }
         }
-        let mut all: Vec<(Labels, Vec<Part>)> = by_labels.into_iter().collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let partial = self.partial;
-        let merge = |(labels, parts)| {
-            Box::new(MergedSeries { labels, parts, partial, notes: self.notes.clone() })
-                as Box<dyn SeriesRead>
-        };
-        Ok(SeriesSet { series: all.into_iter().map(merge).collect(), warnings: Vec::new() })
     }
+    out.extend(a);
+    out.extend(b);
+    out
+}
+
+fn labels_of(parts: &Parts) -> &Labels {
+    parts.first().expect("BUG: a series without a source").series.labels()
 }
 
 /// What one source has of a series.
 struct Part {
-    source: Arc<dyn Source>,
+    /// Number among the sources of the selection.
+    source: u32,
     series: Box<dyn SeriesRead>,
 }
 
-struct MergedSeries {
-    labels: Labels,
-    parts: Vec<Part>,
+/// What all sources have of a series, in the order of the sources. Never empty.
+type Parts = SmallVec<[Part; 1]>;
+
+/// What all series of a selection share.
+struct Shared {
+    sources: Vec<Arc<dyn Source>>,
     partial: bool,
     notes: Notes,
+}
+
+struct MergedSeries {
+    parts: Parts,
+    shared: Arc<Shared>,
 }
 
 impl MergedSeries {
@@ -95,10 +145,11 @@ impl MergedSeries {
         out: &mut Columns,
     ) -> Result<(), SelectError> {
         match part.series.read(start_ms, end_ms, out) {
-            Err(e) if self.partial && !matches!(e, SelectError::Stopped(_)) => {
+            Err(e) if self.shared.partial && !matches!(e, SelectError::Stopped(_)) => {
                 // What was read before the bad chunk is good, but it would look like all there is.
                 out.clear();
-                self.notes.add(format!("{} was not read: {e}", part.source.name()));
+                let source = &self.shared.sources[part.source as usize];
+                self.shared.notes.add(format!("{} was not read: {e}", source.name()));
                 Ok(())
             }
             other => other,
@@ -108,7 +159,7 @@ impl MergedSeries {
 
 impl SeriesRead for MergedSeries {
     fn labels(&self) -> &Labels {
-        &self.labels
+        labels_of(&self.parts)
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

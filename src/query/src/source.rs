@@ -67,7 +67,8 @@ pub trait Source: Send + Sync {
     /// First and last millisecond (inclusive) of which there may be samples; outside it nothing is asked.
     fn time_range(&self) -> (i64, i64);
 
-    /// Series that satisfy all matchers and may have samples in `[start_ms, end_ms]`, each label set once.
+    /// Series that satisfy all matchers and may have samples in `[start_ms, end_ms]`, each label set once, in
+    /// label order (another order only costs a sort).
     fn select(
         &self,
         matchers: &[Matcher],

@@ -39,6 +39,11 @@ impl Postings {
         Cow::Owned(all)
     }
 
+    /// The slots in no order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().copied()
+    }
+
     /// Removes all of `dead`, which ascends.
     pub fn remove_all(&mut self, dead: &[u32]) {
         self.slots.sort();
