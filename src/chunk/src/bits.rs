@@ -88,6 +88,20 @@ impl<'a> BitReader<'a> {
         Ok(self.short(8)? as u8)
     }
 
+    /// Skips two zero-bits if they come next.
+    #[inline]
+    pub(crate) fn skip_two_zeros(&mut self) -> bool {
+        if self.have < 2 {
+            self.refill();
+        }
+        let there = self.have >= 2 && self.acc >> 62 == 0;
+        if there {
+            self.acc <<= 2;
+            self.have -= 2;
+        }
+        there
+    }
+
     /// Counts one-bits up to and including the ending zero-bit; stops without one after `max` ones.
     #[inline]
     pub(crate) fn ones(&mut self, max: u32) -> Result<u32, ChunkError> {
