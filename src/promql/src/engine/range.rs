@@ -14,9 +14,9 @@ use super::stream::{Rows, Stream, Worker};
 use crate::annotations as notes;
 use crate::ast::{Expr, MatrixSelector, PosRange, Subquery};
 use crate::error::QueryError;
-use crate::functions::Notice;
 use crate::functions::range::{RangeCall, RangeFunction};
 use crate::functions::window::{Sliding, Window};
+use crate::functions::{Notice, rate};
 use crate::select::{Columns, SelectHints, SeriesRead};
 
 /// So many samples are worked on between two looks at whether to go on.
@@ -154,6 +154,8 @@ struct RangeRows<'q> {
     pos: PosRange,
     /// `rate` and `increase` look whether the metric looks like a counter.
     wants_counter: bool,
+    /// What [`rate::plain`] has to compute, if it can stand for `function`.
+    plain: Option<rate::Kind>,
 }
 
 impl Rows for RangeRows<'_> {
@@ -168,6 +170,17 @@ impl Rows for RangeRows<'_> {
             Extension::Smoothed => (lookback, lookback),
         };
         let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
+        if let Some(kind) = self.plain
+            && columns.histograms.is_empty()
+            && columns.float_st.is_empty()
+        {
+            self.fill_plain(kind, may_reset, &columns, row)?;
+            worker.give_columns(columns);
+            if self.wants_counter {
+                self.note_if_no_counter(labels, row, worker);
+            }
+            return Ok(());
+        }
         let mut sliding = Sliding::default();
         // Limits are looked at for each window with histograms, but of floats only for the largest.
         let (mut total, mut floats_max, mut unchecked) = (0, 0, 0);
@@ -227,6 +240,41 @@ impl Rows for RangeRows<'_> {
 }
 
 impl RangeRows<'_> {
+    /// The most frequent functions over the most frequent samples, without a look at what these samples cannot be.
+    fn fill_plain(
+        &self,
+        kind: rate::Kind,
+        may_reset: bool,
+        columns: &Columns,
+        row: &mut Row,
+    ) -> Result<(), QueryError> {
+        let (shift, range_ms) = (&self.range.shift, self.range.range_ms);
+        let length_s = range_ms as f64 / 1000.0;
+        let mut sliding = Sliding::default();
+        let (mut total, mut floats_max, mut unchecked) = (0, 0, 0);
+        for step in 0..self.steps.count {
+            let end = shift.apply(self.steps.time(step));
+            let start = end.saturating_sub(range_ms);
+            let window = sliding.advance(columns, start, end);
+            if window.t.is_empty() {
+                continue;
+            }
+            floats_max = floats_max.max(window.t.len());
+            total += window.t.len() as u64;
+            unchecked += window.t.len();
+            if unchecked > SAMPLES_UNCHECKED_MAX {
+                self.query.check()?;
+                unchecked = 0;
+            }
+            if let Some(v) = rate::plain(&window, rate::Edges { start, end, length_s }, may_reset, kind) {
+                row.set_float(step, v);
+            }
+        }
+        self.query.budget.check(floats_max)?;
+        self.query.count_samples(0, total);
+        Ok(())
+    }
+
     fn note_if_no_counter(&self, labels: &Labels, row: &Row, worker: &mut Worker) {
         let name = labels.metric_name();
         let counts = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
@@ -318,6 +366,7 @@ impl<'q> Evaluator<'q> {
         pos: PosRange,
     ) -> Result<Stream<'q>, QueryError> {
         let metas = range.metas.clone();
+        let plain = rate::kind(name).filter(|_| range.extension == Extension::None);
         let rows = RangeRows {
             query: self.query,
             range,
@@ -326,6 +375,7 @@ impl<'q> Evaluator<'q> {
             scalars,
             pos,
             wants_counter: matches!(name, "rate" | "increase"),
+            plain,
         };
         let stream = Stream::new(metas, self.steps.count, Box::new(rows));
         // absent_over_time only looks whether there is anything, under whatever name.

@@ -13,10 +13,14 @@ use crate::annotations::Notes;
 use crate::error::QueryError;
 use crate::select::Columns;
 
-/// Rows that a producing thread may be ahead.
-const ROWS_AHEAD: usize = 16;
+/// Batches that a producing thread may be ahead.
+const BATCHES_AHEAD: usize = 4;
+/// Cells (rows × steps) handed over at once: enough that handing over costs nothing beside computing them.
+const BATCH_CELLS: usize = 8_192;
+/// Most rows of a batch.
+const BATCH_ROWS_MAX: usize = 256;
 /// Fewer (series × steps) than this are not worth threads.
-const PARALLEL_CELLS_MIN: usize = 20_000;
+const PARALLEL_CELLS_MIN: usize = 30_000;
 
 /// Buffers and notes of one thread that produces rows.
 #[derive(Default)]
@@ -145,7 +149,7 @@ impl<'q> Stream<'q> {
         result
     }
 
-    /// Threads compute rows in turn (thread k of n: k, k + n, ...); this thread takes them in order, so that the
+    /// Threads compute batches of rows in turn (thread k of n: k, k + n, ...); this thread takes them in order, so that the
     /// result does not depend on the number of threads.
     fn for_each_parallel(
         &self,
@@ -153,27 +157,31 @@ impl<'q> Stream<'q> {
         threads: usize,
         each: &mut dyn FnMut(usize, &mut Row) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
+        let size = (BATCH_CELLS / self.steps.max(1)).clamp(1, BATCH_ROWS_MAX);
         std::thread::scope(|scope| {
             let mut results = Vec::with_capacity(threads);
             let mut used = Vec::with_capacity(threads);
             let mut handles = Vec::with_capacity(threads);
-            for first in 0..threads {
-                let (to_main, from_worker) = sync_channel::<Result<Row, QueryError>>(ROWS_AHEAD);
-                // Room for every row that can be under way, so that handing one back never blocks.
-                let (give_back, spare) = sync_channel::<Row>(ROWS_AHEAD + 2);
+            for lane in 0..threads {
+                let (to_main, from_worker) = sync_channel::<Result<Vec<Row>, QueryError>>(BATCHES_AHEAD);
+                // Room for every batch that can be under way, so that handing one back never blocks.
+                let (give_back, spare) = sync_channel::<Vec<Row>>(BATCHES_AHEAD + 2);
                 results.push(from_worker);
                 used.push(give_back);
-                handles.push(scope.spawn(move || self.produce(query, first, threads, &to_main, &spare)));
+                let batches = (0..self.metas.len()).step_by(size).skip(lane).step_by(threads);
+                handles.push(scope.spawn(move || self.produce(query, batches, size, &to_main, &spare)));
             }
             let mut run = || {
-                for series in 0..self.metas.len() {
-                    let lane = series % threads;
-                    let row = results[lane].recv();
-                    let mut row =
-                        row.map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
-                    each(series, &mut row)?;
-                    // A full or closed channel only means that the row is not used again.
-                    let _ = used[lane].try_send(row);
+                for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {
+                    let lane = batch % threads;
+                    let rows = results[lane].recv();
+                    let mut rows =
+                        rows.map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
+                    for (series, row) in (first..).zip(&mut rows) {
+                        each(series, row)?;
+                    }
+                    // A full or closed channel only means that the rows are not used again.
+                    let _ = used[lane].try_send(rows);
                 }
                 Ok(())
             };
@@ -189,21 +197,27 @@ impl<'q> Stream<'q> {
         })
     }
 
+    /// Computes the batches that begin at `batches` and have `size` rows (the last one perhaps fewer).
     fn produce(
         &self,
         query: &Query<'_>,
-        first: usize,
-        threads: usize,
-        to_main: &SyncSender<Result<Row, QueryError>>,
-        spare: &Receiver<Row>,
+        batches: impl Iterator<Item = usize>,
+        size: usize,
+        to_main: &SyncSender<Result<Vec<Row>, QueryError>>,
+        spare: &Receiver<Vec<Row>>,
     ) -> Notes {
         let mut worker = Worker::default();
-        for series in (first..self.metas.len()).step_by(threads) {
-            let mut row = spare.try_recv().unwrap_or_default();
-            row.reset(self.steps);
-            let filled = query.check().and_then(|()| self.rows.fill(series, &mut worker, &mut row));
+        for first in batches {
+            let range = first..self.metas.len().min(first + size);
+            let mut rows = spare.try_recv().unwrap_or_default();
+            rows.resize_with(range.len(), Row::default);
+            let filled = range.zip(&mut rows).try_for_each(|(series, row)| {
+                query.check()?;
+                row.reset(self.steps);
+                self.rows.fill(series, &mut worker, row)
+            });
             let failed = filled.is_err();
-            if to_main.send(filled.map(|()| row)).is_err() || failed {
+            if to_main.send(filled.map(|()| rows)).is_err() || failed {
                 break;
             }
         }

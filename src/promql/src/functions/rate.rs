@@ -6,6 +6,7 @@ use trireme_model::{FloatHistogram, ResetHint};
 
 use super::extended;
 use super::range::RangeCall;
+use super::window::Window;
 use crate::annotations::{self as notes, HistogramOperation};
 use crate::engine::range::Extension;
 use crate::engine::row::Out;
@@ -31,6 +32,16 @@ pub(crate) fn increase(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErr
 
 pub(crate) fn delta(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
     Ok(over_range(call, Kind { counter: false, per_second: false }))
+}
+
+/// What the functions compute that [`plain`] can do.
+pub(crate) fn kind(name: &str) -> Option<Kind> {
+    match name {
+        "rate" => Some(Kind { counter: true, per_second: true }),
+        "increase" => Some(Kind { counter: true, per_second: false }),
+        "delta" => Some(Kind { counter: false, per_second: false }),
+        _ => None,
+    }
 }
 
 /// True if a counter started anew between two samples, by their start timestamps (ms, 0 = unset).
@@ -74,13 +85,31 @@ struct Sampled {
     first_share: Option<f64>,
 }
 
+/// Where a range lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Edges {
+    /// Left edge (ms, exclusive).
+    pub(crate) start: i64,
+    /// Right edge (ms, inclusive).
+    pub(crate) end: i64,
+    /// Seconds from one to the other.
+    pub(crate) length_s: f64,
+}
+
+impl Edges {
+    fn of(call: &RangeCall<'_>) -> Self {
+        Self { start: call.start, end: call.end, length_s: call.range_s() }
+    }
+}
+
 /// The factor that turns the increase between first and last sample into that of the whole range.
 ///
 /// If the samples reach close to an edge (1.1 times their mean distance), they are taken to go on to the edge;
 /// otherwise for half their distance, and for counters not further left than where they would have been 0.
-fn extrapolation(call: &RangeCall<'_>, s: &Sampled, kind: Kind) -> Option<f64> {
-    let mut to_start = (s.first_t - call.start) as f64 / 1000.0;
-    let mut to_end = (call.end - s.last_t) as f64 / 1000.0;
+#[inline]
+fn extrapolation(range: Edges, s: &Sampled, kind: Kind) -> Option<f64> {
+    let mut to_start = (s.first_t - range.start) as f64 / 1000.0;
+    let mut to_end = (range.end - s.last_t) as f64 / 1000.0;
     let mut sampled = (s.last_t - s.first_t) as f64 / 1000.0;
     let distance = if s.samples > 1 { sampled / (s.samples - 1) as f64 } else { 0.0 };
     let threshold = distance * 1.1;
@@ -106,7 +135,7 @@ fn extrapolation(call: &RangeCall<'_>, s: &Sampled, kind: Kind) -> Option<f64> {
     }
     let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
     if kind.per_second {
-        factor /= call.range_s();
+        factor /= range.length_s;
     }
     Some(factor)
 }
@@ -116,7 +145,30 @@ fn start_inside(call: &RangeCall<'_>, kind: Kind, st: i64, first_t: i64) -> Opti
     (kind.counter && st != 0 && st > call.start && st < first_t).then_some(st)
 }
 
+/// The result for floats without start timestamps, of which there is at least one. `may_reset` is false if no value of
+/// the series is below its predecessor.
+#[inline]
+pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Kind) -> Option<f64> {
+    let (t, v) = (window.t, window.v);
+    let last = t.len() - 1;
+    let mut increase = v[last] - v[0];
+    if kind.counter && may_reset {
+        for pair in v.windows(2) {
+            if pair[1] < pair[0] {
+                increase += pair[0];
+            }
+        }
+    }
+    let first_share = (increase > 0.0 && v[0] >= 0.0).then(|| v[0] / increase);
+    let sampled =
+        Sampled { first_t: t[0], last_t: t[last], samples: last + 1, start_inside: None, first_share };
+    Some(increase * extrapolation(range, &sampled, kind)?)
+}
+
 fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
+    if call.window.st.is_empty() {
+        return plain(&call.window, Edges::of(call), call.may_reset, kind);
+    }
     let (t, v) = (call.window.t, call.window.v);
     let last = t.len() - 1;
     let mut increase = v[last] - v[0];
@@ -139,7 +191,7 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
         increase += v[0];
     }
     let sampled = Sampled { first_t: t[0], last_t: t[last], samples: last + 1, start_inside, first_share };
-    Some(increase * extrapolation(call, &sampled, kind)?)
+    Some(increase * extrapolation(Edges::of(call), &sampled, kind)?)
 }
 
 fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
@@ -158,7 +210,7 @@ fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<Float
     }
     let sampled =
         Sampled { first_t: first.t, last_t: points[last].t, samples: last + 1, start_inside, first_share };
-    let factor = extrapolation(call, &sampled, kind)?;
+    let factor = extrapolation(Edges::of(call), &sampled, kind)?;
     let mut increase = increase?;
     increase.mul(factor);
     Some(increase)
