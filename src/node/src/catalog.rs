@@ -35,18 +35,18 @@ impl Catalog for NodeCatalog {
     fn sources(&self, scope: &Scope) -> SourceList {
         let mut list = SourceList::default();
         let local: Vec<_> = self.shelf.blocks().into_iter().filter(|b| b.tenant == scope.tenant).collect();
-        let local_metas: Vec<BlockMeta> = local.iter().map(|b| b.meta().clone()).collect();
+        let local_metas: Vec<&BlockMeta> = local.iter().map(|b| b.meta()).collect();
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let remote = bucket.map_or_else(Vec::new, |b| {
             b.metas.select((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
         });
-        let remote_metas: Vec<BlockMeta> = remote.iter().map(|b| b.meta.clone()).collect();
+        let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.meta).collect();
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
                 (Located::Local(i), _) => {
                     list.sources.push(Arc::new(BlockSource::new(Arc::clone(&local[i].block), "local")));
                 }
-                (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(&remote_metas[i]) {
+                (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(remote_metas[i]) {
                     Ok(block) => list.sources.push(Arc::new(BlockSource::new(block, "bucket"))),
                     Err(error) => {
                         list.warnings.push(format!("bucket block {}: {error}", remote_metas[i].ulid));

@@ -17,10 +17,15 @@ pub enum Located {
 /// bucket's, and no bucket block whose sources are all here. Ordered by start time.
 ///
 /// Reading a sample twice would not be wrong, only slow: merging is a set union.
-pub fn choose_blocks(local: &[BlockMeta], bucket: &[BlockMeta], start_ms: i64, end_ms: i64) -> Vec<Located> {
+pub fn choose_blocks(
+    local: &[&BlockMeta],
+    bucket: &[&BlockMeta],
+    start_ms: i64,
+    end_ms: i64,
+) -> Vec<Located> {
     let wanted = |m: &BlockMeta| m.overlaps(start_ms, end_ms) && m.resolution_ms() == 0;
     let mut held = BTreeSet::new();
-    for meta in local {
+    for meta in local.iter().filter(|_| !bucket.is_empty()) {
         held.insert(meta.ulid);
         held.extend(meta.compaction.sources.iter().copied());
     }
@@ -67,6 +72,7 @@ mod tests {
             meta(5, &[5], 100, 300_000), // downsampled
             meta(6, &[6], 900, 0),       // another time
         ];
+        let (local, bucket): (Vec<_>, Vec<_>) = (local.iter().collect(), bucket.iter().collect());
         let want = [Located::Local(0), Located::Local(1), Located::Bucket(2)];
         assert_eq!(choose_blocks(&local, &bucket, 0, 199), want);
         assert_eq!(choose_blocks(&[], &bucket, 0, 99), [Located::Bucket(0), Located::Bucket(1)]);
