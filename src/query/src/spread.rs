@@ -5,7 +5,7 @@
 //!                     │  wait until this replica has applied all that
 //!                     ├─ known to be cheap, or nothing distributes ─▶ this node's Querier
 //!                     ├─ shard 0 here, shards 1..n on peers ─▶ states of aggregations ─▶ engine merges, does the rest
-//!                     └─ this replica lags ─▶ the whole query on one that does not
+//!                     └─ this replica lags ─▶ the whole query on one that does not, or over the union of all
 //! ```
 //!
 //! A write is acknowledged when a quorum has it durably. Two quorums share a member, so the positions of one, taken when
@@ -15,11 +15,12 @@
 //! it is evaluated here instead, and whatever goes wrong with that, the query is evaluated here as if it had never been
 //! divided. Spreading therefore never makes a query fail.
 //!
-//! What is absent on purpose: sharing across groups (a group holds other series; its owner merges), and streams of
-//! samples between replicas.
+//! What is absent on purpose: sharing across groups (a group holds other series; its owner merges), and samples that
+//! travel between replicas, but for the union when none is complete.
 
 mod answering;
 mod codec;
+mod fence;
 mod memory;
 mod message;
 mod plan;
@@ -27,12 +28,11 @@ mod replicas;
 mod sharded;
 #[cfg(test)]
 mod tests;
+mod union;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
 use prost::Message;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_model::{Labels, MetricMetadata};
@@ -47,7 +47,9 @@ use crate::{
     Selection, TsdbStatus,
 };
 pub use answering::{Accepted, Job};
+use fence::Fence;
 use memory::Memory;
+use message::What;
 pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
 pub use replicas::{Answer, Replicas};
@@ -119,13 +121,6 @@ impl Question<'_> {
     }
 }
 
-/// What the group had when the query began.
-struct Fence {
-    positions: Vec<(StreamId, u64)>,
-    /// A quorum has told, and this replica has applied it.
-    complete: bool,
-}
-
 /// The series of this node, for the engine. A part that cannot be read is an error: then the undivided way finds words.
 struct Local<'a> {
     queries: &'a dyn Queries,
@@ -190,65 +185,6 @@ impl Spread {
 
     fn is_alone(&self, context: &QueryContext) -> bool {
         self.mode == SpreadMode::Off || context.local_only || self.replicas.members() < 2
-    }
-
-    /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far.
-    fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
-        let needed = self.replicas.quorum().saturating_sub(1);
-        let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
-        let (asked, answers) = self.ask(&self.replicas.connected(), |_| request.clone(), POSITIONS_WAIT);
-        let mut positions: std::collections::BTreeMap<StreamId, u64> = std::collections::BTreeMap::new();
-        let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
-        while told < needed {
-            let Some(answer) = self.next(&answers, until, context)? else { break };
-            let Ok(answer) = answer.body.map_err(drop).and_then(|b| message::Answer::decode(b).map_err(drop))
-            else {
-                continue;
-            };
-            told += 1;
-            for (stream, seq) in codec::positions_in(&answer.positions) {
-                let known = positions.entry(stream).or_default();
-                *known = (*known).max(seq);
-            }
-        }
-        drop(asked);
-        let positions: Vec<_> = positions.into_iter().collect();
-        let complete = told >= needed && self.replicas.applied_within(&positions, APPLY_WAIT);
-        Ok(Fence { positions, complete })
-    }
-
-    /// Sends a request to each of `peers`. Dropping what is returned first tells them to stop.
-    fn ask(
-        &self,
-        peers: &[NodeName],
-        request: impl Fn(usize) -> message::Request,
-        timeout: Duration,
-    ) -> (Vec<Box<dyn Send>>, Receiver<Answer>) {
-        let (done, answers) = channel();
-        let send = |(i, peer): (usize, &NodeName)| {
-            let body = Bytes::from(request(i).encode_to_vec());
-            self.replicas.ask(peer, i, body, timeout, done.clone())
-        };
-        (peers.iter().enumerate().map(send).collect(), answers)
-    }
-
-    /// The next answer; `None` if there will be none before `until`.
-    fn next(
-        &self,
-        answers: &Receiver<Answer>,
-        until: Duration,
-        context: &QueryContext,
-    ) -> Result<Option<Answer>, QueryError> {
-        loop {
-            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
-            let left = until.saturating_sub(self.clock.monotonic());
-            match answers.recv_timeout(left.min(LOOK_EVERY)) {
-                Ok(answer) => return Ok(Some(answer)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
     }
 
     /// The result with its aggregations evaluated in shards; `None` if it has to be, or had better be, evaluated
@@ -326,62 +262,19 @@ impl Spread {
         }
         Ok(parts.into_iter().collect())
     }
-
-    /// This replica lags: one that does not answers the whole query. If there is none, this one does, with a warning.
-    fn elsewhere(
-        &self,
-        context: &QueryContext,
-        q: &Question<'_>,
-        fence: &Fence,
-    ) -> Result<QueryResult, QueryError> {
-        for peer in self.replicas.connected() {
-            let request = message::Request {
-                question: Some(message::Question::Query(q.message(context, &fence.positions))),
-            };
-            let (_asked, answers) = self.ask(std::slice::from_ref(&peer), |_| request.clone(), SHARD_TIMEOUT);
-            let Some(answer) = self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)? else {
-                continue;
-            };
-            let answer = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
-            if let Some(result) = answer.and_then(|a| codec::whole_in(a).ok()) {
-                return Ok(result);
-            }
-        }
-        if !context.partial_response {
-            return Err(QueryError::new(ErrorKind::Unavailable, INCOMPLETE));
-        }
-        let mut result = self.undivided(context, q)?;
-        result.warnings.push(INCOMPLETE.to_owned());
-        result.warnings.sort();
-        Ok(result)
-    }
-
-    /// For questions that are not divided: waits until this replica is complete, or says that it is not.
-    fn whole(&self, context: &QueryContext) -> Result<Vec<String>, QueryError> {
-        if self.is_alone(context) || self.fence(context)?.complete {
-            return Ok(Vec::new());
-        }
-        match context.partial_response {
-            true => Ok(vec![INCOMPLETE.to_owned()]),
-            false => Err(QueryError::new(ErrorKind::Unavailable, INCOMPLETE)),
-        }
-    }
-
-    fn found<T>(
-        &self,
-        context: &QueryContext,
-        ask: impl FnOnce() -> Result<Found<T>, QueryError>,
-    ) -> Result<Found<T>, QueryError> {
-        let warnings = self.whole(context)?;
-        let mut found = ask()?;
-        found.warnings.extend(warnings);
-        Ok(found)
-    }
 }
 
 /// The warning, or error, when no replica is complete.
 const INCOMPLETE: &str =
     "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
+
+/// The warning that an answer may lack something, or the error if it must not.
+fn incomplete(context: &QueryContext) -> Result<Option<String>, QueryError> {
+    match context.partial_response {
+        true => Ok(Some(INCOMPLETE.to_owned())),
+        false => Err(QueryError::new(ErrorKind::Unavailable, INCOMPLETE)),
+    }
+}
 
 impl Queries for Spread {
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
@@ -400,14 +293,15 @@ impl Queries for Spread {
     }
 
     fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        let warnings = self.whole(context)?;
-        let mut set = self.inner.select(context, request)?;
-        set.warnings.extend(warnings);
-        Ok(set)
+        match self.lacking(context)? {
+            None => self.inner.select(context, request),
+            Some(fence) => self.select_union(context, request, &fence),
+        }
     }
 
     fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
-        self.found(context, || self.inner.series(context, selection))
+        let own = |context: &QueryContext| self.inner.series(context, selection);
+        self.found(context, selection, (What::Series, ""), own, union::labels_in)
     }
 
     fn label_names(
@@ -415,7 +309,8 @@ impl Queries for Spread {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        self.found(context, || self.inner.label_names(context, selection))
+        let own = |context: &QueryContext| self.inner.label_names(context, selection);
+        self.found(context, selection, (What::Names, ""), own, union::texts_in)
     }
 
     fn label_values(
@@ -424,7 +319,8 @@ impl Queries for Spread {
         name: &str,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        self.found(context, || self.inner.label_values(context, name, selection))
+        let own = |context: &QueryContext| self.inner.label_values(context, name, selection);
+        self.found(context, selection, (What::Values, name), own, union::texts_in)
     }
 
     fn exemplars(
@@ -434,7 +330,12 @@ impl Queries for Spread {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Found<ExemplarSeries>, QueryError> {
-        self.found(context, || self.inner.exemplars(context, expr, start_ms, end_ms))
+        let lacking = self.lacking(context)?.is_some();
+        let mut found = self.inner.exemplars(context, expr, start_ms, end_ms)?;
+        if lacking {
+            found.warnings.extend(incomplete(context)?);
+        }
+        Ok(found)
     }
 
     fn metadata(

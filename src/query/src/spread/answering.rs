@@ -1,5 +1,7 @@
 //! The side of the replica that is asked.
 
+mod find;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +32,12 @@ pub enum Accepted {
 /// A query of a peer.
 pub struct Job {
     spread: Arc<Spread>,
-    query: message::Query,
+    work: Work,
+}
+
+enum Work {
+    Query(message::Query),
+    Find(message::Find),
 }
 
 impl Spread {
@@ -45,7 +52,10 @@ impl Spread {
                 Ok(Accepted::Answer(answer.encode_to_vec().into()))
             }
             Some(Asked::Query(query)) if query.shards <= SHARDS_MAX && query.shard < query.shards.max(1) => {
-                Ok(Accepted::Job(Job { spread: Arc::clone(self), query }))
+                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::Query(query) }))
+            }
+            Some(Asked::Find(find)) => {
+                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::Find(find) }))
             }
             _ => Err(invalid("this node does not know the question".to_owned())),
         }
@@ -53,19 +63,29 @@ impl Spread {
 }
 
 impl Job {
-    /// Waits until this replica is complete, and evaluates. Blocks.
+    /// Evaluates, once this replica is complete, or looks up what it has as it is. Blocks.
     pub fn run(&self, cancel: Cancel) -> Result<Bytes, QueryError> {
-        let (spread, query) = (&self.spread, &self.query);
+        let answer = match &self.work {
+            Work::Query(query) => self.evaluate(query, cancel)?,
+            Work::Find(find) => self.spread.found_here(find, context_of(&find.tenant, cancel)?)?,
+        };
+        let bytes = answer.encoded_len();
+        if bytes > ANSWER_BYTES_MAX {
+            return Err(QueryError::new(ErrorKind::TooLarge, format!("the answer has {bytes} bytes")));
+        }
+        Ok(answer.encode_to_vec().into())
+    }
+
+    fn evaluate(&self, query: &message::Query, cancel: Cancel) -> Result<message::Answer, QueryError> {
+        let spread = &self.spread;
         let positions = codec::positions_in(&query.positions);
         if !spread.replicas.applied_within(&positions, APPLY_WAIT) {
             return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind"));
         }
-        let tenant = Tenant::new(&query.tenant).map_err(|e| QueryError::invalid(e.to_string()))?;
         let context = QueryContext {
             replica_labels: query.replica_labels.clone(),
-            partial_response: false,
             max_source_resolution_ms: query.max_source_resolution_ms,
-            ..QueryContext::new(tenant, cancel)
+            ..context_of(&query.tenant, cancel)?
         };
         let lookback_ms = u64::try_from(query.lookback_ms).unwrap_or(0);
         let question = Question {
@@ -75,20 +95,19 @@ impl Job {
             step_ms: query.step_ms,
             lookback: (lookback_ms > 0).then(|| Duration::from_millis(lookback_ms)),
         };
-        let answer = if query.shards == 0 {
-            codec::whole_out(&spread.undivided(&context, &question)?)
-        } else {
-            self.shard(&context, &question)?
-        };
-        let bytes = answer.encoded_len();
-        if bytes > ANSWER_BYTES_MAX {
-            return Err(QueryError::new(ErrorKind::TooLarge, format!("the answer has {bytes} bytes")));
+        if query.shards == 0 {
+            return Ok(codec::whole_out(&spread.undivided(&context, &question)?));
         }
-        Ok(answer.encode_to_vec().into())
+        self.shard(query, &context, &question)
     }
 
-    fn shard(&self, context: &QueryContext, question: &Question<'_>) -> Result<message::Answer, QueryError> {
-        let (spread, query) = (&self.spread, &self.query);
+    fn shard(
+        &self,
+        query: &message::Query,
+        context: &QueryContext,
+        question: &Question<'_>,
+    ) -> Result<message::Answer, QueryError> {
+        let spread = &self.spread;
         let expr = parse(question.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
         let nodes: Vec<_> = query.nodes.iter().map(|pos| codec::pos_in(*pos)).collect();
         if nodes != plan::distributable(&expr) {
@@ -109,4 +128,10 @@ impl Job {
         )?;
         Ok(codec::partials_out(&partials))
     }
+}
+
+/// The context of a peer's question: a part that cannot be read is an error, for the asker to do without this replica.
+fn context_of(tenant: &str, cancel: Cancel) -> Result<QueryContext, QueryError> {
+    let tenant = Tenant::new(tenant).map_err(|e| QueryError::invalid(e.to_string()))?;
+    Ok(QueryContext { partial_response: false, ..QueryContext::new(tenant, cancel) })
 }

@@ -1,5 +1,7 @@
 //! Between the engine's types and messages. What comes from a peer is checked: it may be of another version.
 
+mod find;
+
 use std::sync::Arc;
 
 use trireme_base::{Boot, Incarnation, StreamId};
@@ -11,13 +13,16 @@ use trireme_promql::{
 };
 
 use super::message as wire;
+pub(crate) use find::{
+    columns_in, columns_out, matchers_in, matchers_out, series_labels_in, series_labels_out,
+};
 
 /// What is wrong with a message.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 #[error("a replica's message cannot be used: {0}")]
 pub(crate) struct BadMessage(pub(crate) String);
 
-fn bad(what: impl ToString) -> BadMessage {
+pub(super) fn bad(what: impl ToString) -> BadMessage {
     BadMessage(what.to_string())
 }
 
@@ -53,7 +58,7 @@ fn stats_in(s: &[u64]) -> QueryStats {
     QueryStats { total_samples: at(0), samples_read: at(1), peak_samples: at(2), series: at(3) }
 }
 
-fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
+pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
     let spans =
         |spans: &[Span]| spans.iter().flat_map(|s| [i64::from(s.offset), i64::from(s.length)]).collect();
     wire::Histogram {
@@ -76,7 +81,7 @@ fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
     }
 }
 
-fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
+pub(super) fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
     let spans = |flat: &[i64], buckets: usize| -> Result<Vec<Span>, BadMessage> {
         let span =
             |pair: &[i64]| Some(Span { offset: pair[0].try_into().ok()?, length: pair[1].try_into().ok()? });
@@ -106,7 +111,7 @@ fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
     })
 }
 
-fn labels_in(bytes: &[u8]) -> Result<Labels, BadMessage> {
+pub(super) fn labels_in(bytes: &[u8]) -> Result<Labels, BadMessage> {
     Labels::from_wire(bytes).map_err(bad)
 }
 
@@ -201,6 +206,7 @@ fn row_out(row: &PartialRow) -> wire::Row {
         values: row.floats.iter().map(|(_, v)| *v).collect(),
         histograms_at: row.histograms.iter().map(|(step, _)| i64::from(*step)).collect(),
         histograms: row.histograms.iter().map(|(_, h)| histogram_out(h)).collect(),
+        ..wire::Row::default()
     }
 }
 
@@ -232,6 +238,7 @@ fn series_out(series: &Series) -> wire::Row {
         values: series.floats.iter().map(|(_, v)| *v).collect(),
         histograms_at: series.histograms.iter().map(|(t, _)| *t).collect(),
         histograms: series.histograms.iter().map(|(_, h)| histogram_out(h)).collect(),
+        ..wire::Row::default()
     }
 }
 

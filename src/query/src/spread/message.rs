@@ -10,7 +10,7 @@ pub const CALL_VERSION: u32 = 1;
 /// A question to a replica.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Question", tags = "1, 2")]
+    #[prost(oneof = "Question", tags = "1, 2, 3")]
     pub(crate) question: Option<Question>,
 }
 
@@ -22,6 +22,9 @@ pub(crate) enum Question {
     /// Evaluate.
     #[prost(message, tag = "2")]
     Query(Query),
+    /// What do you have yourself, complete or not?
+    #[prost(message, tag = "3")]
+    Find(Find),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -71,6 +74,55 @@ pub(crate) struct Query {
     pub(crate) max_source_resolution_ms: i64,
 }
 
+/// A look into a replica's own data, asked when no replica is complete.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Find {
+    #[prost(string, tag = "1")]
+    pub(crate) tenant: String,
+    #[prost(enumeration = "What", tag = "2")]
+    pub(crate) what: i32,
+    /// The label whose values are wanted.
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+    /// A series is meant if it satisfies all matchers of one set; series with samples: of the only set.
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) sets: Vec<MatcherSet>,
+    #[prost(sint64, tag = "5")]
+    pub(crate) start_ms: i64,
+    #[prost(sint64, tag = "6")]
+    pub(crate) end_ms: i64,
+    /// A replica that has applied these is complete.
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) positions: Vec<Position>,
+    #[prost(string, repeated, tag = "8")]
+    pub(crate) replica_labels: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+pub(crate) enum What {
+    Samples = 0,
+    Series = 1,
+    Names = 2,
+    Values = 3,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MatcherSet {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) matchers: Vec<Matcher>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Matcher {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    /// `=`, `!=`, `=~` or `!~`.
+    #[prost(string, tag = "2")]
+    pub(crate) op: String,
+    #[prost(string, tag = "3")]
+    pub(crate) value: String,
+}
+
 /// A replica's answer.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Answer {
@@ -83,6 +135,15 @@ pub(crate) struct Answer {
     /// Samples over all steps, samples read, most held, series.
     #[prost(uint64, repeated, tag = "4")]
     pub(crate) stats: Vec<u64>,
+    /// Series that were found.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) rows: Vec<Row>,
+    /// Label names or values that were found.
+    #[prost(string, repeated, tag = "6")]
+    pub(crate) texts: Vec<String>,
+    /// What was found is all there is.
+    #[prost(bool, tag = "7")]
+    pub(crate) complete: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -159,6 +220,12 @@ pub(crate) struct Row {
     pub(crate) histograms_at: Vec<i64>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) histograms: Vec<Histogram>,
+    /// Start timestamps of the floats: one for each, or none.
+    #[prost(sint64, repeated, tag = "7")]
+    pub(crate) starts: Vec<i64>,
+    /// Start timestamps of the histograms: one for each, or none.
+    #[prost(sint64, repeated, tag = "8")]
+    pub(crate) histogram_starts: Vec<i64>,
 }
 
 /// A whole result.

@@ -5,6 +5,7 @@ mod scripts;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use trireme_base::ErrorKind;
 use trireme_model::Labels;
@@ -158,6 +159,78 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
     let strict = QueryContext { partial_response: false, ..context() };
     let error = group.spread(0).instant(&strict, &instant("sum(m)")).expect_err("must be whole");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = group.spread(0).instant(&context(), &instant("sum(")).expect_err("no expression");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+/// Three replicas that lack different samples of `values`: replica i those at every third step and series.
+fn torn(values: &[Vec<Option<i32>>]) -> Group {
+    let lacks = |replica: usize| {
+        let cell = |(i, row): (usize, &Vec<Option<i32>>)| {
+            row.iter().enumerate().map(|(t, v)| v.filter(|_| (i + t) % 3 != replica)).collect()
+        };
+        storage(&values.iter().enumerate().map(cell).collect::<Vec<_>>())
+    };
+    Group::of_storages((0..3).map(lacks).collect(), SpreadMode::Always)
+}
+
+#[test]
+fn without_a_complete_replica_the_answer_is_the_union_of_all() {
+    let whole = Group::of(1, storage(&some_values()));
+    let group = torn(&some_values());
+    (0..3).for_each(|i| group.fail(i, Fault::Lagging));
+    for query in ["sum(m)", "m", "sum by (a) (rate(m[5m]))", "quantile(0.5, m)"] {
+        let mut want = whole.undivided().range(&context(), &range(query)).expect("works");
+        want.warnings.push(INCOMPLETE.to_owned());
+        let got = group.spread(0).range(&context(), &range(query)).expect("works");
+        assert!(same(&want, &got), "{query}: {got:?}");
+        let strict = QueryContext { partial_response: false, ..context() };
+        let error = group.spread(0).range(&strict, &range(query)).expect_err("must be whole");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[test]
+fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
+    let group = torn(&[vec![Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]]);
+    let matchers = trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
+    let selection = Selection { matchers: vec![matchers], start_ms: 0, end_ms: 0, limit: 0 };
+    let (spread, context) = (group.spread(0), context());
+    let own = spread.series(&context, &selection).expect("works").items.len();
+    assert_eq!((own, group.served()), (2, vec![0, 0, 0]));
+    group.fail(0, Fault::Lagging);
+    let found = spread.series(&context, &selection).expect("works");
+    // Those asked have applied everything, so that nothing can be missing.
+    assert_eq!((found.items.len(), found.warnings), (4, vec![]));
+    assert_eq!(spread.label_names(&context, &selection).expect("works").items, ["__name__", "a", "b"]);
+    let values = spread.label_values(&context, "b", &selection).expect("works");
+    assert_eq!(values.items, ["b0", "b1", "b2", "b3"]);
+    group.fail(1, Fault::Broken);
+    group.fail(2, Fault::Lagging);
+    let found = spread.label_values(&context, "b", &selection).expect("works");
+    assert_eq!((found.items.len(), found.warnings), (4, vec![INCOMPLETE.to_owned()]));
+}
+
+#[test]
+fn replicas_of_ha_pairs_become_one_after_the_union() {
+    let series = |replica: &str, values: &[(i64, f64)]| {
+        let mut storage = MemoryStorage::default();
+        let labels = Labels::from_pairs([("__name__", "m"), ("replica", replica)]);
+        values.iter().for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
+        storage
+    };
+    let storages = vec![
+        series("a", &[(1, 1.0), (2, 2.0)]),
+        series("a", &[(3, 3.0)]),
+        series("b", &[(1, 10.0), (3, 30.0)]),
+    ];
+    let group = Group::of_storages(storages, SpreadMode::Always);
+    (0..3).for_each(|i| group.fail(i, Fault::Lagging));
+    let context = QueryContext { replica_labels: vec!["replica".to_owned()], ..context() };
+    let got = group.spread(0).instant(&context, &instant("m[10m]")).expect("works");
+    let Value::Matrix(series) = got.value else { panic!("{got:?}") };
+    assert_eq!(series.len(), 1);
+    assert_eq!(series[0].floats, [(60_000, 1.0), (120_000, 2.0), (180_000, 3.0)]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! A group whose replicas all have one storage.
+//! A group of replicas in one process: of one storage, or of a storage each.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
@@ -11,8 +12,8 @@ use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
 use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectRequest,
-    SeriesSet, parse,
+    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectHints,
+    SelectRequest, SeriesSet, parse,
 };
 
 use crate::spread::{Accepted, Answer, Replicas, Spread, SpreadMode};
@@ -56,16 +57,32 @@ impl Queries for Plain {
         Ok(self.1.select(request, &context.cancel)?)
     }
 
-    fn series(&self, _: &QueryContext, _: &Selection) -> Result<Found<Labels>, QueryError> {
-        Ok(Found::default())
+    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+        let mut found = BTreeSet::new();
+        for matchers in selection.matchers.clone() {
+            let (start_ms, end_ms, hints) = (selection.start_ms, selection.end_ms, SelectHints::default());
+            let set = self.select(context, &SelectRequest { matchers, start_ms, end_ms, hints })?;
+            found.extend(set.series.iter().map(|s| s.labels().clone()));
+        }
+        Ok(Found { items: found.into_iter().collect(), warnings: Vec::new() })
     }
 
-    fn label_names(&self, _: &QueryContext, _: &Selection) -> Result<Found<String>, QueryError> {
-        Ok(Found::default())
+    fn label_names(&self, context: &QueryContext, s: &Selection) -> Result<Found<String>, QueryError> {
+        let series = self.series(context, s)?.items;
+        let names: BTreeSet<_> =
+            series.iter().flat_map(|l| l.iter().map(|(name, _)| name.to_owned())).collect();
+        Ok(Found { items: names.into_iter().collect(), warnings: Vec::new() })
     }
 
-    fn label_values(&self, _: &QueryContext, _: &str, _: &Selection) -> Result<Found<String>, QueryError> {
-        Ok(Found::default())
+    fn label_values(
+        &self,
+        context: &QueryContext,
+        name: &str,
+        s: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        let series = self.series(context, s)?.items;
+        let values: BTreeSet<_> = series.iter().filter_map(|l| l.get(name).map(str::to_owned)).collect();
+        Ok(Found { items: values.into_iter().collect(), warnings: Vec::new() })
     }
 
     fn exemplars(
@@ -160,9 +177,10 @@ impl Replicas for Seen {
     }
 }
 
-/// Replicas of one storage.
+/// Some replicas.
 pub(super) struct Group {
     members: Arc<Members>,
+    /// What the first one has.
     plain: Arc<Plain>,
 }
 
@@ -171,8 +189,21 @@ impl Group {
         Self::with_mode(n, storage, SpreadMode::Always)
     }
 
+    /// Replicas that all have the same.
     pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: SpreadMode) -> Self {
-        let plain = Arc::new(Plain(Engine::default(), Arc::new(storage)));
+        Self::of_shared(vec![Arc::new(storage); n], mode)
+    }
+
+    /// A replica for each storage.
+    pub(super) fn of_storages(storages: Vec<MemoryStorage>, mode: SpreadMode) -> Self {
+        Self::of_shared(storages.into_iter().map(Arc::new).collect(), mode)
+    }
+
+    fn of_shared(storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
+        let n = storages.len();
+        let plains: Vec<_> =
+            storages.into_iter().map(|storage| Arc::new(Plain(Engine::default(), storage))).collect();
+        let plain = Arc::clone(&plains[0]);
         let members = Arc::new(Members {
             spreads: OnceLock::new(),
             faults: Mutex::new(vec![None; n]),
@@ -185,7 +216,7 @@ impl Group {
                 QuerierOptions { engine: EngineOptions::default(), parser: ParserOptions::default() };
             let clock = Arc::new(SystemClock::new());
             Arc::new(Spread::new(
-                Arc::clone(&plain) as Arc<dyn Queries>,
+                Arc::clone(&plains[me]) as Arc<dyn Queries>,
                 options,
                 Arc::new(seen),
                 clock,

@@ -1,0 +1,83 @@
+//! How far the group is when a query begins, and how its members are asked.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use trireme_base::{NodeName, StreamId};
+
+use super::{APPLY_WAIT, Answer, LOOK_EVERY, POSITIONS_WAIT, Spread, codec, message};
+use crate::{QueryContext, QueryError};
+
+/// What the group had when the query began.
+pub(super) struct Fence {
+    pub(super) positions: Vec<(StreamId, u64)>,
+    /// A quorum has told, so that `positions` cover every acknowledged write.
+    pub(super) known: bool,
+    /// Moreover, this replica has applied it.
+    pub(super) complete: bool,
+}
+
+impl Spread {
+    /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far.
+    pub(super) fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
+        let needed = self.replicas.quorum().saturating_sub(1);
+        let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
+        let (asked, answers) = self.ask(&self.replicas.connected(), |_| request.clone(), POSITIONS_WAIT);
+        let mut positions: BTreeMap<StreamId, u64> = BTreeMap::new();
+        let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
+        while told < needed {
+            let Some(answer) = self.next(&answers, until, context)? else { break };
+            let Ok(answer) = answer.body.map_err(drop).and_then(|b| message::Answer::decode(b).map_err(drop))
+            else {
+                continue;
+            };
+            told += 1;
+            for (stream, seq) in codec::positions_in(&answer.positions) {
+                let known = positions.entry(stream).or_default();
+                *known = (*known).max(seq);
+            }
+        }
+        drop(asked);
+        let positions: Vec<_> = positions.into_iter().collect();
+        let known = told >= needed;
+        let complete = known && self.replicas.applied_within(&positions, APPLY_WAIT);
+        Ok(Fence { positions, known, complete })
+    }
+
+    /// Sends a request to each of `peers`. Dropping what is returned first tells them to stop.
+    pub(super) fn ask(
+        &self,
+        peers: &[NodeName],
+        request: impl Fn(usize) -> message::Request,
+        timeout: Duration,
+    ) -> (Vec<Box<dyn Send>>, Receiver<Answer>) {
+        let (done, answers) = channel();
+        let send = |(i, peer): (usize, &NodeName)| {
+            let body = Bytes::from(request(i).encode_to_vec());
+            self.replicas.ask(peer, i, body, timeout, done.clone())
+        };
+        (peers.iter().enumerate().map(send).collect(), answers)
+    }
+
+    /// The next answer; `None` if there will be none before `until`.
+    pub(super) fn next(
+        &self,
+        answers: &Receiver<Answer>,
+        until: Duration,
+        context: &QueryContext,
+    ) -> Result<Option<Answer>, QueryError> {
+        loop {
+            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+            let left = until.saturating_sub(self.clock.monotonic());
+            match answers.recv_timeout(left.min(LOOK_EVERY)) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}

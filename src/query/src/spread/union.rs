@@ -1,0 +1,249 @@
+//! Answers of a replica that lags: from one that does not, or else the union of what all replicas have.
+//!
+//! Samples are a set, so the union of what the replicas hold is right wherever one of them has the sample. If one of
+//! those that answered is complete, so is the union; otherwise the answer carries a warning, or is an error if the caller
+//! wants all or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+use trireme_base::ErrorKind;
+use trireme_model::Labels;
+use trireme_promql::{
+    Cancel, Columns, QueryResult, Select, SelectError, SelectRequest, SeriesRead, SeriesSet, Stop, parse,
+};
+
+use super::codec::{self, BadMessage};
+use super::message::{self, What};
+use super::{Fence, Question, SHARD_TIMEOUT, Spread, incomplete};
+use crate::{Dedup, Found, QueryContext, QueryError, Selection, merge_columns};
+
+/// What peers found, and whether one of them has everything.
+struct Elsewhere {
+    answers: Vec<message::Answer>,
+    complete: bool,
+}
+
+pub(super) fn labels_in(answer: message::Answer) -> Result<Vec<Labels>, BadMessage> {
+    answer.rows.iter().map(codec::series_labels_in).collect()
+}
+
+pub(super) fn texts_in(answer: message::Answer) -> Result<Vec<String>, BadMessage> {
+    Ok(answer.texts)
+}
+
+impl Spread {
+    /// The whole query on a replica that does not lag. If there is none, over the union, with a warning.
+    pub(super) fn elsewhere(
+        &self,
+        context: &QueryContext,
+        q: &Question<'_>,
+        fence: &Fence,
+    ) -> Result<QueryResult, QueryError> {
+        let peers = if fence.known { self.replicas.connected() } else { Vec::new() };
+        for peer in peers {
+            let request = message::Request {
+                question: Some(message::Question::Query(q.message(context, &fence.positions))),
+            };
+            let (_asked, answers) = self.ask(std::slice::from_ref(&peer), |_| request.clone(), SHARD_TIMEOUT);
+            let Some(answer) = self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)? else {
+                continue;
+            };
+            let answer = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
+            if let Some(result) = answer.and_then(|a| codec::whole_in(a).ok()) {
+                return Ok(result);
+            }
+        }
+        let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let (storage, options, cancel) = (self.union(context, fence), q.options(), &context.cancel);
+        Ok(if q.step_ms == 0 {
+            self.engine.instant(&storage, &expr, q.text, q.start_ms, &options, cancel)?
+        } else {
+            self.engine.range(&storage, &expr, q.text, (q.start_ms, q.end_ms), q.step_ms, &options, cancel)?
+        })
+    }
+
+    /// The series of all replicas, those of HA pairs made one after samples were united.
+    fn union<'a>(&'a self, context: &QueryContext, fence: &'a Fence) -> Dedup<Union<'a>> {
+        let raw = QueryContext { replica_labels: Vec::new(), ..context.clone() };
+        Dedup::new(Union { spread: self, context: raw, fence }, context.replica_labels.clone())
+    }
+
+    /// For questions that are not divided: what the group has, if this replica does not have all of it.
+    pub(super) fn lacking(&self, context: &QueryContext) -> Result<Option<Fence>, QueryError> {
+        if self.is_alone(context) {
+            return Ok(None);
+        }
+        Ok(Some(self.fence(context)?).filter(|fence| !fence.complete))
+    }
+
+    /// Raw series of all replicas.
+    pub(super) fn select_union(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+        fence: &Fence,
+    ) -> Result<SeriesSet, QueryError> {
+        Ok(self.union(context, fence).select(request, &context.cancel)?)
+    }
+
+    /// Items of this replica and, if it lags, of the others.
+    pub(super) fn found<T: Ord>(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+        (what, name): (What, &str),
+        own: impl FnOnce(&QueryContext) -> Result<Found<T>, QueryError>,
+        read: impl Fn(message::Answer) -> Result<Vec<T>, BadMessage>,
+    ) -> Result<Found<T>, QueryError> {
+        let fence = self.lacking(context)?;
+        let mut found = own(context)?;
+        let Some(fence) = fence else { return Ok(found) };
+        let find = message::Find {
+            what: what.into(),
+            name: name.to_owned(),
+            sets: codec::matchers_out(&selection.matchers),
+            start_ms: selection.start_ms,
+            end_ms: selection.end_ms,
+            replica_labels: context.replica_labels.clone(),
+            ..message::Find::default()
+        };
+        let elsewhere = self.find(context, find, &fence)?;
+        let mut items: BTreeSet<T> = found.items.into_iter().collect();
+        for answer in elsewhere.answers {
+            // What cannot be read was sent by another version: as if that replica had not answered.
+            items.extend(read(answer).unwrap_or_default());
+        }
+        found.items = items.into_iter().collect();
+        if !elsewhere.complete {
+            found.warnings.extend(incomplete(context)?);
+        }
+        Ok(found)
+    }
+
+    /// Asks all connected peers for what they have.
+    fn find(
+        &self,
+        context: &QueryContext,
+        find: message::Find,
+        fence: &Fence,
+    ) -> Result<Elsewhere, QueryError> {
+        let find = message::Find {
+            tenant: context.tenant.as_str().to_owned(),
+            positions: codec::positions_out(&fence.positions),
+            ..find
+        };
+        let request = message::Request { question: Some(message::Question::Find(find)) };
+        let peers = self.replicas.connected();
+        let (asked, answers) = self.ask(&peers, |_| request.clone(), SHARD_TIMEOUT);
+        let until = self.clock.monotonic() + SHARD_TIMEOUT;
+        let mut found = Elsewhere { answers: Vec::new(), complete: false };
+        for _ in &peers {
+            let Some(answer) = self.next(&answers, until, context)? else { break };
+            let answer = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
+            if let Some(answer) = answer {
+                // Positions that no quorum has told say nothing about completeness.
+                found.complete |= fence.known && answer.complete;
+                found.answers.push(answer);
+            }
+        }
+        drop(asked);
+        Ok(found)
+    }
+}
+
+/// This replica and all connected peers as one storage.
+struct Union<'a> {
+    spread: &'a Spread,
+    context: QueryContext,
+    fence: &'a Fence,
+}
+
+impl Union<'_> {
+    fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        let own = self.spread.inner.select(&self.context, request)?;
+        let find = message::Find {
+            what: What::Samples.into(),
+            sets: codec::matchers_out(std::slice::from_ref(&request.matchers)),
+            start_ms: request.start_ms,
+            end_ms: request.end_ms,
+            ..message::Find::default()
+        };
+        let elsewhere = self.spread.find(&self.context, find, self.fence)?;
+        let mut warnings = own.warnings;
+        let mut by_labels: BTreeMap<Labels, Vec<Box<dyn SeriesRead>>> = BTreeMap::new();
+        for series in own.series {
+            by_labels.entry(series.labels().clone()).or_default().push(series);
+        }
+        let mut complete = elsewhere.complete;
+        for row in elsewhere.answers.into_iter().flat_map(|answer| answer.rows) {
+            match codec::columns_in(row) {
+                Ok((labels, columns)) => {
+                    let held = Box::new(Held { labels: labels.clone(), columns });
+                    by_labels.entry(labels).or_default().push(held);
+                }
+                Err(_) => complete = false,
+            }
+        }
+        if !complete {
+            warnings.extend(incomplete(&self.context)?);
+        }
+        let one = |(labels, parts)| Box::new(UnionSeries { labels, parts }) as Box<dyn SeriesRead>;
+        Ok(SeriesSet { series: by_labels.into_iter().map(one).collect(), warnings })
+    }
+}
+
+impl Select for Union<'_> {
+    fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
+        self.all(request).map_err(|e| match e.kind() {
+            ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
+            ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),
+            ErrorKind::Limited | ErrorKind::TooLarge => SelectError::Limited(e.to_string()),
+            ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
+            ErrorKind::Internal => SelectError::Internal(e.to_string()),
+            _ => SelectError::Unavailable(e.to_string()),
+        })
+    }
+}
+
+/// A series that came from a peer.
+struct Held {
+    labels: Labels,
+    columns: Columns,
+}
+
+impl SeriesRead for Held {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        let c = &self.columns;
+        for (i, t) in c.float_t.iter().enumerate().filter(|(_, t)| (start_ms..=end_ms).contains(*t)) {
+            out.push_float_st(*t, c.float_st.get(i).copied().unwrap_or(0), c.float_v[i]);
+        }
+        out.histograms.extend(c.histograms.iter().filter(|p| (start_ms..=end_ms).contains(&p.t)).cloned());
+        Ok(())
+    }
+}
+
+struct UnionSeries {
+    labels: Labels,
+    parts: Vec<Box<dyn SeriesRead>>,
+}
+
+impl SeriesRead for UnionSeries {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        let (mut more, mut scratch) = (Columns::default(), Columns::default());
+        for part in &self.parts {
+            more.clear();
+            part.read(start_ms, end_ms, &mut more)?;
+            merge_columns(out, &more, &mut scratch);
+        }
+        Ok(())
+    }
+}
