@@ -7,6 +7,7 @@ mod query;
 mod scraping;
 mod series;
 mod status;
+mod tree;
 
 use actix_web::guard::Guard;
 use actix_web::web::{self, ServiceConfig};

@@ -165,8 +165,8 @@ async fn expressions_are_formatted_and_taken_apart() {
     assert_eq!(json["data"], "sum by (job) (up)");
     let json = node.get("/api/v1/parse_query?query=sum(up)by(job)").await.json();
     assert_eq!(
-        (&json["data"]["type"], &json["data"]["children"][0]["type"]),
-        (&json!("aggregation"), &json!("vectorSelector"))
+        (&json["data"]["type"], &json["data"]["expr"]["type"], &json["data"]["grouping"]),
+        (&json!("aggregation"), &json!("vectorSelector"), &json!(["job"]))
     );
     let json = node.get("/api/v1/format_query?query=sum(").await.json();
     assert_eq!(json["error"], "invalid parameter \"query\": 1:5: parse error: unclosed left parenthesis");

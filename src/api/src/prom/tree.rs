@@ -1,0 +1,195 @@
+//! An expression as the tree that Prometheus's page draws and explains: `parse_query`.
+//!
+//! Names and values are those of Prometheus: durations and times in milliseconds, numbers as text, absent parts as null.
+
+use serde_json::{Value, json};
+use trireme_model::Matcher;
+use trireme_promql::ast::{At, Call, Expr, MatchCardinality, VectorMatching, VectorSelector};
+
+/// A node with everything below it.
+pub(super) fn node(expr: &Expr) -> Value {
+    match expr {
+        Expr::Number(n) => json!({ "type": "numberLiteral", "val": number(n.value) }),
+        Expr::String(s) => json!({ "type": "stringLiteral", "val": &*s.value }),
+        Expr::Paren(p) => json!({ "type": "parenExpr", "expr": node(&p.expr) }),
+        Expr::Unary(u) => json!({ "type": "unaryExpr", "op": u.op.as_str(), "expr": node(&u.expr) }),
+        Expr::Binary(b) => json!({
+            "type": "binaryExpr", "op": b.op.as_str(), "lhs": node(&b.lhs), "rhs": node(&b.rhs),
+            "matching": b.matching.as_ref().map(matching), "bool": b.return_bool,
+        }),
+        Expr::Aggregate(a) => json!({
+            "type": "aggregation", "op": a.op.as_str(), "expr": node(&a.expr),
+            "param": a.param.as_ref().map(|p| node(p)), "grouping": texts(&a.grouping), "without": a.without,
+        }),
+        Expr::Call(c) => call(c),
+        Expr::Vector(v) => selector("vectorSelector", v),
+        Expr::Matrix(m) => {
+            let mut found = selector("matrixSelector", &m.selector);
+            found["range"] = json!(m.range.ms);
+            found
+        }
+        Expr::Subquery(s) => json!({
+            "type": "subquery", "expr": node(&s.expr), "range": s.range.ms, "offset": s.offset.ms,
+            "step": s.step.as_ref().map_or(0, |step| step.ms), "timestamp": timestamp(s.at), "startOrEnd": edge(s.at),
+        }),
+    }
+}
+
+fn selector(kind: &str, v: &VectorSelector) -> Value {
+    json!({
+        "type": kind, "name": v.name.as_deref().unwrap_or(""), "offset": v.offset.ms,
+        "matchers": v.matchers.iter().map(matcher).collect::<Vec<_>>(),
+        "timestamp": timestamp(v.at), "startOrEnd": edge(v.at),
+        "anchored": v.anchored, "smoothed": v.smoothed,
+    })
+}
+
+fn matcher(m: &Matcher) -> Value {
+    json!({ "name": &*m.name, "value": &*m.value, "type": m.op.as_str() })
+}
+
+fn timestamp(at: Option<At>) -> Option<i64> {
+    match at {
+        Some(At::Timestamp(t)) => Some(t),
+        _ => None,
+    }
+}
+
+fn edge(at: Option<At>) -> Option<&'static str> {
+    match at {
+        Some(At::Start) => Some("start"),
+        Some(At::End) => Some("end"),
+        _ => None,
+    }
+}
+
+fn call(c: &Call) -> Value {
+    let types: Vec<_> = c.func.arg_types.iter().map(|t| t.as_str()).collect();
+    json!({
+        "type": "call",
+        "func": {
+            "name": c.func.name, "argTypes": types, "variadic": c.func.variadic,
+            "returnType": c.func.return_type.as_str(),
+        },
+        "args": c.args.iter().map(node).collect::<Vec<_>>(),
+    })
+}
+
+fn matching(m: &VectorMatching) -> Value {
+    let card = match m.card {
+        MatchCardinality::OneToOne => "one-to-one",
+        MatchCardinality::ManyToOne => "many-to-one",
+        MatchCardinality::OneToMany => "one-to-many",
+        MatchCardinality::ManyToMany => "many-to-many",
+    };
+    json!({
+        "card": card, "labels": texts(&m.labels), "on": m.on, "include": texts(&m.include),
+        "fillValues": { "lhs": m.fill_left.map(number), "rhs": m.fill_right.map(number) },
+    })
+}
+
+fn texts(names: &[std::sync::Arc<str>]) -> Vec<&str> {
+    names.iter().map(AsRef::as_ref).collect()
+}
+
+/// Decimal without an exponent, as short as it can be.
+fn number(v: f64) -> String {
+    match v {
+        _ if v.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        _ => v.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_promql::{ParserOptions, parse};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, want: Value) {
+        let expr = parse(text, &ParserOptions::default()).expect("an expression");
+        assert_eq!(node(&expr), want, "{text}");
+    }
+
+    fn up() -> Value {
+        json!({
+            "type": "vectorSelector", "name": "up", "offset": 0, "timestamp": null, "startOrEnd": null,
+            "matchers": [{ "name": "__name__", "value": "up", "type": "=" }], "anchored": false, "smoothed": false,
+        })
+    }
+
+    #[test]
+    fn selectors_show_matchers_and_modifiers() {
+        check("up", up());
+        check(
+            r#"x{a!~"b|c"}[5m] offset -1m @ 1.5"#,
+            json!({
+                "type": "matrixSelector", "name": "x", "range": 300_000, "offset": -60_000, "timestamp": 1_500,
+                "startOrEnd": null, "anchored": false, "smoothed": false,
+                "matchers": [
+                    { "name": "a", "value": "b|c", "type": "!~" }, { "name": "__name__", "value": "x", "type": "=" },
+                ],
+            }),
+        );
+        check(
+            "up[1h:] @ end()",
+            json!({
+                "type": "subquery", "expr": up(), "range": 3_600_000, "offset": 0, "step": 0, "timestamp": null,
+                "startOrEnd": "end",
+            }),
+        );
+    }
+
+    #[test]
+    fn operators_show_how_vectors_match() {
+        check(
+            "up == bool on (a) group_left (b) up",
+            json!({
+                "type": "binaryExpr", "op": "==", "bool": true, "lhs": up(), "rhs": up(),
+                "matching": {
+                    "card": "many-to-one", "labels": ["a"], "on": true, "include": ["b"],
+                    "fillValues": { "lhs": null, "rhs": null },
+                },
+            }),
+        );
+        check(
+            "-(1e6 + Inf)",
+            json!({
+                "type": "unaryExpr", "op": "-",
+                "expr": { "type": "parenExpr", "expr": {
+                    "type": "binaryExpr", "op": "+", "bool": false, "matching": null,
+                    "lhs": { "type": "numberLiteral", "val": "1000000" },
+                    "rhs": { "type": "numberLiteral", "val": "+Inf" },
+                } },
+            }),
+        );
+    }
+
+    #[test]
+    fn aggregations_and_calls_show_parameters_and_signatures() {
+        check(
+            "topk without (a) (3, up)",
+            json!({
+                "type": "aggregation", "op": "topk", "expr": up(), "grouping": ["a"], "without": true,
+                "param": { "type": "numberLiteral", "val": "3" },
+            }),
+        );
+        check(
+            r#"label_join(up, "a", "-", "b")"#,
+            json!({
+                "type": "call",
+                "func": {
+                    "name": "label_join", "argTypes": ["vector", "string", "string", "string"], "variadic": -1,
+                    "returnType": "vector",
+                },
+                "args": [
+                    up(), { "type": "stringLiteral", "val": "a" }, { "type": "stringLiteral", "val": "-" },
+                    { "type": "stringLiteral", "val": "b" },
+                ],
+            }),
+        );
+    }
+}
