@@ -6,22 +6,17 @@ mod samples;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use prost::Message;
-use trireme_model::{MatchOp, Matcher};
 use trireme_promql::{Cancel, SelectHints, SelectRequest, SeriesSet};
 use trireme_query::{Queries, QueryContext, QueryError};
-use trireme_wire::prompb::read::{Query, ReadRequest, SAMPLES, STREAMED_XOR_CHUNKS};
+use trireme_wire::prompb::read::{SAMPLES, STREAMED_XOR_CHUNKS};
 use trireme_wire::prompb::v1::Label;
+use trireme_wire::read::{Query, REQUEST_BYTES_MAX, decode};
 use trireme_wire::snappy;
 
 use crate::error::ApiError;
 use crate::prom::Answer;
 use crate::{ApiState, runner, selected, tenant};
 use chunks::Frames;
-
-/// Largest request, as sent and inflated: it holds matchers, no data.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
-/// Most queries of a request.
-const QUERIES_MAX: usize = 1_000;
 
 /// Adds the path.
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
@@ -34,12 +29,12 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
     let body =
         body.map_err(|_| ApiError::invalid(format!("the request is larger than {REQUEST_BYTES_MAX} bytes")))?;
     let body = body.map_err(|e| ApiError::invalid(format!("the request cannot be read: {e}")))?;
-    let asked = decode(&body)?;
-    let streamed = choose(&asked.accepted_response_types)?;
+    let asked = decode(&body).map_err(|e| ApiError::invalid(e.to_string()))?;
+    let streamed = choose(&asked.accepted)?;
     let cancel = Cancel::new(state.clock.clone()).with_timeout(state.settings.query_timeout);
     let entry = state.running.enter(tenant.as_str(), "remote read", state.clock.now_ms(), cancel.clone());
     let context = QueryContext::new(tenant, cancel);
-    let requests = asked.queries.iter().map(select_request).collect::<Result<Vec<_>, _>>()?;
+    let requests = asked.queries.into_iter().map(select_request).collect();
     if streamed {
         let queries = state.queries.clone();
         let stop = context.cancel.clone();
@@ -65,16 +60,6 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         .body(body))
 }
 
-fn decode(body: &[u8]) -> Result<ReadRequest, ApiError> {
-    let mut inflated = Vec::new();
-    snappy::inflate(body, REQUEST_BYTES_MAX, &mut inflated).map_err(|e| ApiError::invalid(e.to_string()))?;
-    let asked = ReadRequest::decode(inflated.as_slice()).map_err(|e| ApiError::invalid(e.to_string()))?;
-    if asked.queries.len() > QUERIES_MAX {
-        return Err(ApiError::invalid(format!("the request holds more than {QUERIES_MAX} queries")));
-    }
-    Ok(asked)
-}
-
 /// True for a stream of chunks. The client's order decides; an empty list is an old client that knows samples only.
 fn choose(accepted: &[i32]) -> Result<bool, ApiError> {
     match accepted.iter().find(|t| [SAMPLES, STREAMED_XOR_CHUNKS].contains(t)) {
@@ -86,23 +71,9 @@ fn choose(accepted: &[i32]) -> Result<bool, ApiError> {
     }
 }
 
-fn select_request(query: &Query) -> Result<SelectRequest, ApiError> {
-    let matcher = |m: &trireme_wire::prompb::read::LabelMatcher| {
-        let op = match m.r#type {
-            0 => MatchOp::Equal,
-            1 => MatchOp::NotEqual,
-            2 => MatchOp::Regex,
-            3 => MatchOp::NotRegex,
-            other => return Err(ApiError::invalid(format!("matcher type {other} is unknown"))),
-        };
-        Matcher::new(&m.name, op, &m.value).map_err(|e| ApiError::invalid(e.to_string()))
-    };
-    Ok(SelectRequest {
-        matchers: query.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
-        start_ms: query.start_timestamp_ms,
-        end_ms: query.end_timestamp_ms,
-        hints: SelectHints::default(),
-    })
+fn select_request(query: Query) -> SelectRequest {
+    let Query { start_ms, end_ms, matchers } = query;
+    SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() }
 }
 
 /// A query's number, range and series. The protocol has no room for warnings, so a part that is missing is an error.

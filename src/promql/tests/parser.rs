@@ -4,6 +4,8 @@
 mod crosscheck;
 #[path = "parser/generate.rs"]
 mod generate;
+#[path = "parser/oracle.rs"]
+mod oracle;
 #[path = "parser/properties.rs"]
 mod properties;
 #[path = "parser/scripts.rs"]

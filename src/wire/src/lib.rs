@@ -5,6 +5,7 @@ pub mod entry;
 pub mod frame;
 pub mod otlp;
 pub mod prompb;
+pub mod read;
 pub mod record;
 pub mod rw1;
 pub mod rw2;
