@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 use trireme_model::STALE_NAN;
+use trireme_promql::promqltest::MemoryStorage;
+use trireme_promql::{Engine, ParserOptions, QueryOptions, Sample, SampleValue, Value, parse};
 
 use super::splice::splice;
 use super::track::Track;
@@ -161,5 +163,53 @@ proptest! {
             let near = out.iter().any(|(o, _)| (o - t).abs() <= STEP + STEP / 2);
             prop_assert!(near, "nothing near {}", t);
         }
+    }
+
+    /// Two servers scrape a counter that grows unevenly and is reset now and then. Both see the first scrapes and the last.
+    #[test]
+    fn the_rate_lies_between_those_of_the_sources(
+        growth in proptest::collection::vec(1..1_000u32, 101),
+        resets in proptest::collection::btree_set(5..95usize, 0..3),
+        seen_a in proptest::collection::vec(proptest::bool::weighted(0.85), 100),
+        seen_b in proptest::collection::vec(proptest::bool::weighted(0.85), 100),
+        offset in 0..STEP,
+    ) {
+        let mut at = vec![1e6];
+        for (k, more) in growth.iter().enumerate() {
+            let last = if resets.contains(&k) { 0.0 } else { at[k] };
+            at.push(last + f64::from(*more));
+        }
+        // The counter between two steps, for a server that looks in between; resets happen at steps.
+        let value = |t: i64| {
+            let (k, part) = ((t / STEP) as usize, (t % STEP) as f64 / STEP as f64);
+            let from = if resets.contains(&k) && part > 0.0 { 0.0 } else { at[k] };
+            from + (at[k + 1] - if resets.contains(&k) { 0.0 } else { at[k] }) * part
+        };
+        let kept = |k: usize, seen: &[bool]| seen[k] || !(3..97).contains(&k);
+        let seen = |s: &[bool]| (0..100).filter(|k| kept(*k, s)).map(|k| k as i64).collect::<Vec<_>>();
+        let (a, b) = (scrapes(seen(&seen_a), 0, value), scrapes(seen(&seen_b), offset, value));
+        let out = spliced(&[a.clone(), b.clone()], true);
+        let [rate_a, rate_b, rate] = [&a, &b, &out].map(|points| rate_of(points));
+        // What was counted between the last look at the counter and its reset is lost, to each source at another place.
+        let lost = resets.len() as f64 * 4.0 * 1_000.0 / 1_500.0;
+        let (low, high) = (rate_a.min(rate_b) * 0.95 - lost, rate_a.max(rate_b) * 1.05 + lost);
+        prop_assert!((low..=high).contains(&rate), "{} of {} and {}", rate, rate_a, rate_b);
+    }
+}
+
+/// `rate` over all hundred scrapes.
+fn rate_of(points: &[(i64, f64)]) -> f64 {
+    let mut storage = MemoryStorage::default();
+    let labels = Labels::from_pairs([("__name__", "m")]);
+    points.iter().for_each(|(t, v)| storage.append_float(&labels, *t, *v));
+    let (text, options) = ("rate(m[1500s])", QueryOptions::default());
+    let expr = parse(text, &ParserOptions::default()).expect("an expression");
+    let result = Engine::default().instant(&storage, &expr, text, 1_500_000 - 1, &options, &Cancel::never());
+    match result.expect("works").value {
+        Value::Vector(found) => match found.as_slice() {
+            [Sample { value: SampleValue::Float(rate), .. }] => *rate,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
     }
 }
