@@ -3,9 +3,9 @@
 use anyhow::{Context, ensure};
 use trireme_integration::{Client, Group, Series, now_ms};
 
-/// Queries of the stream: `TRIREME_QUERIES`, or 100.
+/// Queries of the stream: `TRIREME_QUERIES`, or 1,000.
 fn queries() -> usize {
-    std::env::var("TRIREME_QUERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+    std::env::var("TRIREME_QUERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }
 
 /// The only value of a query, which must have neither warnings nor gaps.
