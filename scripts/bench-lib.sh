@@ -64,7 +64,7 @@ start_receiver() {
         free_port
         echo 'global: {scrape_interval: 1h}' >"$data/prometheus.yml"
         prometheus --config.file="$data/prometheus.yml" --storage.tsdb.path="$data/tsdb" --web.enable-remote-write-receiver \
-            --web.listen-address="127.0.0.1:$port" --log.level=warn >"$data/prometheus.log" 2>&1 &
+            --storage.tsdb.retention.time=10y --web.listen-address="127.0.0.1:$port" --log.level=warn >"$data/prometheus.log" 2>&1 &
         started "$!" "$port" "$data/tsdb" /-/ready
         ;;
     victoria-metrics)

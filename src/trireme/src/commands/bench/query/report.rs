@@ -45,7 +45,7 @@ pub enum Agreement {
     Differs(String),
 }
 
-/// A table with a column of medians per server, Markdown or plain.
+/// A table with a column of p50 and p99 per server, Markdown or plain. Ratios compare with the first server.
 pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
     let mut rows = vec![head(reports)];
     let Some(first) = reports.first() else { return String::new() };
@@ -64,6 +64,17 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
     let answered = |report: &QueryReport, figure: fn(&QueryFigures) -> f64| -> f64 {
         report.queries.iter().filter(|query| query.error.is_none()).map(figure).sum()
     };
+    let against_first = |report: &QueryReport| ratios(first, report);
+    add("times faster than the first (geometric mean of p50)", &|report| {
+        let ratios = against_first(report);
+        let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len().max(1) as f64;
+        (!ratios.is_empty() && !std::ptr::eq(report, *first)).then(|| format!("{:.2}", mean.exp()))
+    });
+    add("queries slower than the first", &|report| {
+        let ratios = against_first(report);
+        let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
+        (!std::ptr::eq(report, *first)).then(|| format!("{slower} of {}", ratios.len()))
+    });
     add("sum of p50", &|report| Some(ms(answered(report, |q| q.p50_ms))));
     add("sum of p99", &|report| Some(ms(answered(report, |q| q.p99_ms))));
     add("sum of first runs", &|report| Some(ms(answered(report, |q| q.first_ms))));
@@ -81,7 +92,7 @@ pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
         report.peak_rss_bytes.map(|bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
     });
     let title = format!(
-        "p50 in ms of {} passes after the first; ranges of {:.0} s in steps of {:.0} s; `≠` marks answers that differ from the reference",
+        "p50 / p99 in ms of {} passes after the first; ranges of {:.0} s in steps of {:.0} s; `≠` marks answers that differ from the reference",
         first.passes, first.range_s, first.step_s
     );
     format!("{title}\n\n{}", lines(&rows, markdown))
@@ -94,15 +105,30 @@ fn head(reports: &[&QueryReport]) -> Vec<String> {
 }
 
 fn cell(query: &QueryFigures) -> String {
+    let times = format!("{} / {}", ms(query.p50_ms), ms(query.p99_ms));
     match (&query.error, &query.agreement) {
         (Some(_), _) => "failed".to_string(),
-        (None, Some(Agreement::Differs(_))) => format!("{} ≠", ms(query.p50_ms)),
-        _ => ms(query.p50_ms),
+        (None, Some(Agreement::Differs(_))) => format!("{times} ≠"),
+        _ => times,
     }
 }
 
+/// How many times faster `report` answered than `first`, for each query that both answered.
+fn ratios(first: &QueryReport, report: &QueryReport) -> Vec<f64> {
+    let answered = |query: &&QueryFigures| query.error.is_none() && query.p50_ms > 0.0;
+    let ratio = |query: &QueryFigures| {
+        let other = report.queries.iter().filter(answered).find(|other| other.name == query.name)?;
+        Some(query.p50_ms / other.p50_ms)
+    };
+    first.queries.iter().filter(answered).filter_map(ratio).collect()
+}
+
 fn ms(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
 }
 
 fn lines(rows: &[Vec<String>], markdown: bool) -> String {
@@ -122,4 +148,49 @@ fn lines(rows: &[Vec<String>], markdown: bool) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(name: &str, times: &[(&str, f64)]) -> QueryReport {
+        let query = |(name, p50_ms): &(&str, f64)| QueryFigures {
+            name: name.to_string(),
+            kind: "instant".to_string(),
+            rows: 1,
+            points: 1,
+            first_ms: *p50_ms,
+            p50_ms: *p50_ms,
+            p99_ms: p50_ms * 2.0,
+            error: None,
+            agreement: None,
+        };
+        QueryReport {
+            name: name.to_string(),
+            passes: 5,
+            range_s: 3_600.0,
+            step_s: 60.0,
+            queries: times.iter().map(query).collect(),
+            cpu_s: None,
+            rss_bytes: None,
+            peak_rss_bytes: None,
+        }
+    }
+
+    #[test]
+    fn the_table_compares_with_its_first_column() {
+        let (a, b) = (report("a", &[("x", 8.0), ("y", 1.0)]), report("b", &[("x", 1.0), ("y", 2.0)]));
+        let table = table(&[&a, &b], true);
+        let row = |start: &str| table.lines().find(|line| line.starts_with(start)).map(str::to_owned);
+        assert_eq!(row("| x ").as_deref(), Some("| x | instant | 1 | 8.00 / 16.0 | 1.00 / 2.00 |"));
+        assert_eq!(
+            row("| times faster").as_deref(),
+            Some("| times faster than the first (geometric mean of p50) |  |  | - | 2.00 |")
+        );
+        assert_eq!(
+            row("| queries slower").as_deref(),
+            Some("| queries slower than the first |  |  | - | 1 of 2 |")
+        );
+    }
 }
