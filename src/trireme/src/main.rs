@@ -6,7 +6,8 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,6 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Answers a shell that asks for completions, and ends; see `commands/query/complete.rs`.
+    CompleteEnv::with_factory(Cli::command).complete();
     trireme_bucket::install_crypto_provider();
     let done = match Cli::parse().command {
         Command::Run(args) => commands::run::run(&args),

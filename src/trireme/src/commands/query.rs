@@ -2,11 +2,13 @@
 
 pub mod answer;
 pub mod client;
+mod complete;
 mod csv;
 mod plot;
 mod table;
 
 use anyhow::Context;
+use clap_complete::ArgValueCompleter;
 use serde_json::Value;
 use trireme_base::{Clock, SystemClock};
 
@@ -27,6 +29,7 @@ pub enum Command {
 #[derive(clap::Args)]
 pub struct Instant {
     /// PromQL expression.
+    #[arg(add = ArgValueCompleter::new(complete::expression))]
     expr: String,
     /// Point in time: RFC 3339, Unix seconds, or before now such as -1h.
     #[arg(long, default_value = "now", allow_hyphen_values = true)]
@@ -39,6 +42,7 @@ pub struct Instant {
 #[derive(clap::Args)]
 pub struct Range {
     /// PromQL expression.
+    #[arg(add = ArgValueCompleter::new(complete::expression))]
     expr: String,
     #[command(flatten)]
     span: Span,
@@ -53,7 +57,7 @@ pub struct Range {
 #[derive(clap::Args)]
 pub struct Series {
     /// Series selector, such as 'up{job="node"}'; several are united.
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(complete::expression))]
     selectors: Vec<String>,
     #[command(flatten)]
     span: Span,
@@ -65,9 +69,10 @@ pub struct Series {
 #[derive(clap::Args)]
 pub struct Labels {
     /// Only of series that match these selectors.
+    #[arg(add = ArgValueCompleter::new(complete::expression))]
     selectors: Vec<String>,
     /// Lists the values of this label.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::label))]
     name: Option<String>,
     #[command(flatten)]
     span: Span,

@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+/// A node with the default settings.
+const DEFAULT_URL: &str = "http://127.0.0.1:19291";
+
 /// Where to ask and as whom.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ClientArgs {
     /// Node to ask.
-    #[arg(long, env = "TRIREME_URL", default_value = "http://127.0.0.1:19291")]
+    #[arg(long, env = "TRIREME_URL", default_value = DEFAULT_URL)]
     url: String,
     /// Tenant to ask for [default: the node's default tenant].
     #[arg(long, env = "TRIREME_TENANT")]
@@ -18,6 +21,15 @@ pub struct ClientArgs {
     /// Longest wait for the answer.
     #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
     timeout: Duration,
+}
+
+impl ClientArgs {
+    /// What was typed so far, the rest from the environment or by default.
+    pub fn for_completion(url: Option<String>, tenant: Option<String>, timeout: Duration) -> Self {
+        let or = |given: Option<String>, name| given.or_else(|| std::env::var(name).ok());
+        let url = or(url, "TRIREME_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
+        Self { url, tenant: or(tenant, "TRIREME_TENANT"), timeout }
+    }
 }
 
 /// A client for one command: asks and waits.
