@@ -32,6 +32,7 @@ struct Request<'a> {
     batch: &'a Batch,
     limits: &'a IngestLimits,
     times: TimeBounds,
+    now_ms: i64,
 }
 
 impl Shard {
@@ -59,7 +60,7 @@ impl Shard {
         }
         let number = state.intern_tenant(tenant);
         let times = TimeBounds::new(limits, state.tenants[number as usize].newest, now_ms);
-        let request = Request { tenant: number, batch, limits, times };
+        let request = Request { tenant: number, batch, limits, times, now_ms };
         let mut drafts = std::mem::take(&mut out.drafts);
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
         let mut items = std::mem::take(&mut state.scratch);

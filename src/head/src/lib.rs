@@ -51,7 +51,7 @@
 //! | `apply`, `streams` | records of other streams, reference tables, which cut a sample belongs to |
 //! | `bucket`, `histograms`, `chunkfile` | samples of a series, window and cut; full chunks on disk |
 //! | `index`, `keys`, `slab`, `state` | label pairs and postings, key table, series by slot |
-//! | `read`, `digest`, `stats` | questions |
+//! | `read`, `digest`, `stats`, `worst` | questions |
 //! | `cut`, `checkpoint`, `collect` | blocks, restarts, letting series go |
 //!
 //! Change the bytes of a checkpoint and `docs/formats/checkpoint.md` together, and count up its version.
@@ -84,6 +84,7 @@ mod stats;
 mod streams;
 mod tenant;
 mod validate;
+mod worst;
 
 pub use apply::Applied;
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered};

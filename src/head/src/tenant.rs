@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use trireme_model::{Exemplar, MetricMetadata, SeriesKey, Tenant};
 
 use crate::index::Index;
+use crate::worst::Worst;
 
 /// One tenant in one shard.
 pub(crate) struct TenantState {
@@ -18,6 +19,8 @@ pub(crate) struct TenantState {
     /// The newest exemplars, oldest first.
     pub exemplars: VecDeque<(SeriesKey, Exemplar)>,
     pub metadata: BTreeMap<String, MetricMetadata>,
+    /// What a refused series is told.
+    pub worst: Worst,
 }
 
 impl TenantState {
@@ -30,6 +33,7 @@ impl TenantState {
             newest: i64::MIN,
             exemplars: VecDeque::new(),
             metadata: BTreeMap::new(),
+            worst: Worst::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use trireme_wire::batch::BatchSeries;
 
 use super::Request;
 use crate::state::{Alias, State};
+use crate::tenant::TenantState;
 use crate::validate::{self, SERIES_LIMIT};
 use crate::{IngestOutput, Shard};
 
@@ -62,10 +63,13 @@ impl Shard {
             return Resolved::Slot(slot);
         }
         let max = request.limits.shard_series_max;
-        if max > 0 && state.tenants[request.tenant as usize].series >= max {
-            out.outcome
-                .rejections
-                .add(SERIES_LIMIT, items.max(1), || format!("{labels}: {max} series per shard"));
+        let tenant = &mut state.tenants[request.tenant as usize];
+        if max > 0 && tenant.series >= max {
+            let TenantState { index, worst, .. } = tenant;
+            out.outcome.rejections.add(SERIES_LIMIT, items.max(1), || {
+                let worst = worst.text(index, request.now_ms);
+                format!("{max} active series per shard, known ones go on; {worst}; refused: {labels}")
+            });
             return Resolved::Refused;
         }
         // A series none of whose items can be stored is not made; its items are counted one by one below.
