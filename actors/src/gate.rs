@@ -14,12 +14,15 @@ pub enum GateState {
     DiskFull = 2,
     /// The log failed for good in this process.
     LogFailed = 3,
-    /// An operator asked for it, or the node stops.
+    /// The node is about to stop: it still takes what clients send, and says that it is not ready, so that they move.
     Draining = 4,
+    /// The node stops: another member takes the write.
+    Stopping = 5,
 }
 
 impl GateState {
-    const ALL: [Self; 5] = [Self::Starting, Self::Open, Self::DiskFull, Self::LogFailed, Self::Draining];
+    const ALL: [Self; 6] =
+        [Self::Starting, Self::Open, Self::DiskFull, Self::LogFailed, Self::Draining, Self::Stopping];
 
     /// For people and `/-/ready`.
     pub fn reason(self) -> &'static str {
@@ -31,6 +34,22 @@ impl GateState {
                 "the log failed (an fsync error is final); look at the disk and restart the node"
             }
             Self::Draining => "draining: the node is about to stop",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// True if a client's write is taken here.
+    pub fn takes_writes(self) -> bool {
+        matches!(self, Self::Open | Self::Draining)
+    }
+
+    /// True if the process may go from this state to `next`: a failed log stays failed, and a stop is the end.
+    fn leads_to(self, next: Self) -> bool {
+        match self {
+            Self::Stopping => false,
+            Self::LogFailed => next == Self::Stopping,
+            Self::Draining => matches!(next, Self::LogFailed | Self::Stopping),
+            Self::Starting | Self::Open | Self::DiskFull => next != self,
         }
     }
 }
@@ -46,17 +65,16 @@ impl Gate {
         GateState::ALL.into_iter().find(|s| *s as u8 == byte).expect("BUG: only states are stored")
     }
 
-    /// True while the node takes writes.
+    /// True while the node is ready: clients should come here.
     pub fn is_open(&self) -> bool {
         self.state() == GateState::Open
     }
 
-    /// Moves to `next`. Draining and a failed log are final for the process; the answer says whether anything changed.
+    /// Moves to `next` where that is possible; the answer says whether anything changed.
     pub fn set(&self, next: GateState) -> bool {
         let moved = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            let is_final = now == GateState::Draining as u8
-                || (now == GateState::LogFailed as u8 && next != GateState::Draining);
-            (!is_final && now != next as u8).then_some(next as u8)
+            let now = GateState::ALL.into_iter().find(|s| *s as u8 == now)?;
+            now.leads_to(next).then_some(next as u8)
         });
         moved.is_ok()
     }
@@ -67,12 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_log_stays_failed_and_draining_is_the_end() {
+    fn a_failed_log_stays_failed_and_a_stop_is_the_end() {
         let gate = Gate::default();
         assert_eq!(gate.state(), GateState::Starting);
         assert!(gate.set(GateState::Open) && gate.is_open());
         assert!(gate.set(GateState::DiskFull) && gate.set(GateState::Open));
-        assert!(gate.set(GateState::LogFailed) && !gate.set(GateState::Open));
-        assert!(gate.set(GateState::Draining) && !gate.set(GateState::Open));
+        assert!(
+            gate.set(GateState::LogFailed) && !gate.set(GateState::Open) && !gate.set(GateState::Draining)
+        );
+        assert!(gate.set(GateState::Stopping) && !gate.set(GateState::Open));
+    }
+
+    #[test]
+    fn a_draining_node_takes_writes_and_never_gets_ready_again() {
+        let gate = Gate::default();
+        assert!(gate.set(GateState::Open) && gate.set(GateState::Draining));
+        assert!(gate.state().takes_writes() && !gate.is_open());
+        assert!(!gate.set(GateState::Open) && !gate.set(GateState::DiskFull));
+        assert!(gate.set(GateState::Stopping) && !gate.state().takes_writes());
     }
 }

@@ -257,7 +257,7 @@ impl ReplicaStore for Store {
         let state = self.parts.gate.state();
         Health {
             ready: state == GateState::Open,
-            draining: state == GateState::Draining,
+            draining: matches!(state, GateState::Draining | GateState::Stopping),
             disk_full: state == GateState::DiskFull,
             fsync_us: self.last_sync_us.load(Ordering::Relaxed),
             writes_waiting: self.parts.commits.waiting() as u64,

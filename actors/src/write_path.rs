@@ -73,7 +73,7 @@ impl WritePath {
     /// Stores a batch here, or has another member store it; resolves when every part of it is durable on a quorum,
     /// refused, or out of time.
     pub async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
-        if matches!(self.gate.state(), GateState::DiskFull | GateState::LogFailed)
+        if matches!(self.gate.state(), GateState::DiskFull | GateState::LogFailed | GateState::Stopping)
             && let Some(outcome) = self.forwarder.write(&tenant, &batch).await
         {
             return outcome;
@@ -85,7 +85,7 @@ impl WritePath {
     pub async fn write_here(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         let mut outcome = WriteOutcome::default();
         let state = self.gate.state();
-        if state != GateState::Open {
+        if !state.takes_writes() {
             outcome.unavailable =
                 later(format!("this node takes no writes: {}", state.reason()), RETRY_ELSEWHERE_AFTER);
             return outcome;

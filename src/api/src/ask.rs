@@ -34,7 +34,8 @@ impl FromRequest for Ask {
             let state = request.app_data::<web::Data<ApiState>>();
             let state = state.expect("`configure` has put the state there").clone();
             let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
-            let params = Params::read(&request, payload).await?;
+            let reserved = state.budget.open(&tenant);
+            let params = Params::read(&request, payload, state.settings.body_timeout, reserved).await?;
             Ok(Self { state, params, tenant })
         })
     }

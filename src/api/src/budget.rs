@@ -1,45 +1,94 @@
-//! Memory of all write requests in progress, bounded (I9).
+//! Memory of all write requests in progress, bounded in all and for each tenant (I8, I9).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::IntGauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trireme_model::Tenant;
 
-/// Accounting is in units of 1 KiB.
-const UNIT: usize = 1 << 10;
+/// What a tenant may take of the whole, so that one that floods the node leaves room for the others.
+const TENANT_SHARE: usize = 2;
 
-/// What is left of the bound.
-#[derive(Clone)]
-pub(crate) struct Budget {
-    units: Arc<Semaphore>,
+#[derive(Default)]
+struct Held {
+    all: usize,
+    /// Tenants with requests in progress, and so bounded by these.
+    by_tenant: HashMap<Tenant, usize>,
+}
+
+struct Inner {
+    bytes_max: usize,
+    held: Mutex<Held>,
     gauge: IntGauge,
 }
 
-/// A part of the budget; dropping it gives it back.
+/// What is left of the bound.
+#[derive(Clone)]
+pub(crate) struct Budget(Arc<Inner>);
+
+/// A request's part of the budget; dropping it gives it back.
 pub(crate) struct Reserved {
-    _permit: OwnedSemaphorePermit,
-    bytes: i64,
-    gauge: IntGauge,
+    budget: Budget,
+    tenant: Tenant,
+    bytes: usize,
 }
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize, gauge: IntGauge) -> Self {
-        Self { units: Arc::new(Semaphore::new((bytes_max / UNIT).min(Semaphore::MAX_PERMITS))), gauge }
+        Self(Arc::new(Inner { bytes_max, held: Mutex::default(), gauge }))
     }
 
-    /// Reserves `bytes`, or `None` if the bound is reached now.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reserved> {
-        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
-        let permit = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
-        let bytes = i64::from(units) * UNIT as i64;
-        self.gauge.add(bytes);
-        Some(Reserved { _permit: permit, bytes, gauge: self.gauge.clone() })
+    /// A reservation of nothing, to be grown.
+    pub(crate) fn open(&self, tenant: &Tenant) -> Reserved {
+        Reserved { budget: self.clone(), tenant: tenant.clone(), bytes: 0 }
+    }
+
+    fn take(&self, tenant: &Tenant, bytes: usize) -> bool {
+        let mut held = self.0.held.lock();
+        let of_tenant = held.by_tenant.get(tenant).copied().unwrap_or(0) + bytes;
+        let all = held.all + bytes;
+        if all > self.0.bytes_max || of_tenant > self.0.bytes_max / TENANT_SHARE {
+            return false;
+        }
+        held.all = all;
+        held.by_tenant.insert(tenant.clone(), of_tenant);
+        self.0.gauge.set(all as i64);
+        true
+    }
+
+    fn give_back(&self, tenant: &Tenant, bytes: usize) {
+        let mut held = self.0.held.lock();
+        held.all -= bytes;
+        if let Some(of_tenant) = held.by_tenant.get_mut(tenant) {
+            *of_tenant -= bytes;
+            if *of_tenant == 0 {
+                held.by_tenant.remove(tenant);
+            }
+        }
+        self.0.gauge.set(held.all as i64);
+    }
+}
+
+impl Reserved {
+    /// Makes the reservation at least `bytes` large; false, with nothing changed, if there is no room now.
+    #[must_use]
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return true;
+        }
+        let is_taken = self.budget.take(&self.tenant, more);
+        self.bytes += if is_taken { more } else { 0 };
+        is_taken
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.gauge.sub(self.bytes);
+        if self.bytes > 0 {
+            self.budget.give_back(&self.tenant, self.bytes);
+        }
     }
 }
 
@@ -50,12 +99,19 @@ mod tests {
     #[test]
     fn refuses_over_the_bound_and_takes_back_what_is_dropped() {
         let gauge = IntGauge::new("g", "g").expect("valid");
-        let budget = Budget::new(10 * UNIT, gauge.clone());
-        let first = budget.reserve(6 * UNIT).expect("room");
-        assert!(budget.reserve(5 * UNIT).is_none());
-        assert_eq!(gauge.get(), 6 * UNIT as i64);
+        let budget = Budget::new(100, gauge.clone());
+        let tenants = ["a", "b", "c"].map(|name| Tenant::new(name).expect("valid"));
+        let mut first = budget.open(&tenants[0]);
+        assert!(first.grow_to(30) && first.grow_to(40) && first.grow_to(10));
+        assert!(!first.grow_to(51), "over a tenant's share");
+        assert!(!budget.open(&tenants[0]).grow_to(20), "over its share with another request");
+        let mut second = budget.open(&tenants[1]);
+        assert!(second.grow_to(50));
+        assert!(!budget.open(&tenants[2]).grow_to(20), "over the whole");
+        assert_eq!(gauge.get(), 90);
         drop(first);
-        assert!(budget.reserve(10 * UNIT).is_some());
+        drop(second);
         assert_eq!(gauge.get(), 0);
+        assert!(budget.0.held.lock().by_tenant.is_empty());
     }
 }

@@ -2,9 +2,11 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
+use trireme_base::ErrorKind;
 use trireme_promql::SelectError;
 use trireme_query::QueryError;
 
+use crate::body::BodyError;
 use crate::{AdminError, json, status};
 
 /// A failure in Prometheus's JSON form.
@@ -29,6 +31,17 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(e: QueryError) -> Self {
         Self(e)
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(e: BodyError) -> Self {
+        let kind = match e.kind() {
+            // Not the execution of a query.
+            ErrorKind::TooLarge => ErrorKind::Invalid,
+            kind => kind,
+        };
+        Self(QueryError::new(kind, e.to_string()))
     }
 }
 

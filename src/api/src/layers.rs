@@ -1,9 +1,9 @@
-//! What happens around every handler: CORS headers and the duration metric.
+//! What happens around every handler: CORS headers, the duration metric, and the way out of a node that stops.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 
@@ -38,6 +38,23 @@ pub async fn cors(
         for (name, value) in fixed {
             headers.insert(name, HeaderValue::from_static(value));
         }
+    }
+    Ok(response)
+}
+
+/// Counts the request, and once the node wants to leave, ends the client's connection with the answer: its next one
+/// is to another node.
+pub async fn see_off(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let state = request.app_data::<web::Data<ApiState>>().cloned();
+    if let Some(state) = &state {
+        state.traffic.note(request.path());
+    }
+    let mut response = next.call(request).await?;
+    if state.is_some_and(|state| state.health.stopping()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }

@@ -17,6 +17,8 @@
 mod admin;
 mod answer;
 mod ask;
+mod body;
+mod budget;
 mod error;
 mod export;
 mod federate;
@@ -37,6 +39,7 @@ pub mod status;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod write;
 
 pub use admin::{Admin, AdminError};
@@ -45,4 +48,5 @@ pub use metrics::ApiMetrics;
 pub use runner::Runner;
 pub use settings::ApiSettings;
 pub use state::{ApiParts, ApiState, configure};
+pub use traffic::Traffic;
 pub use write::WriteSink;

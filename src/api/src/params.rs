@@ -1,10 +1,13 @@
 //! Parameters of a request: the form in its body first, then the query string.
 
+use std::time::Duration;
+
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, web};
-use futures::StreamExt;
 use trireme_promql::parse_duration;
 
+use crate::body::{self, Bounds};
+use crate::budget::Reserved;
 use crate::error::ApiError;
 
 /// Largest form in a body, as in Go's `ParseForm`.
@@ -16,21 +19,18 @@ pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Reads the body if it is a form, and the query string.
-    pub(crate) async fn read(request: &HttpRequest, mut payload: web::Payload) -> Result<Self, ApiError> {
+    pub(crate) async fn read(
+        request: &HttpRequest,
+        payload: web::Payload,
+        timeout: Duration,
+        mut reserved: Reserved,
+    ) -> Result<Self, ApiError> {
         let mut params = Self::default();
         let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
         let is_form = content_type.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded");
         if is_form && request.method() == actix_web::http::Method::POST {
-            let mut body = Vec::new();
-            while let Some(piece) = payload.next().await {
-                let piece =
-                    piece.map_err(|e| ApiError::invalid(format!("error parsing form values: {e}")))?;
-                if body.len() + piece.len() > FORM_BYTES_MAX {
-                    return Err(ApiError::invalid(format!("the form is larger than {FORM_BYTES_MAX} bytes")));
-                }
-                body.extend_from_slice(&piece);
-            }
-            params.add(&body)?;
+            let bounds = Bounds { bytes_max: FORM_BYTES_MAX, bytes_key: "forms", timeout };
+            params.add(&body::read(request, payload, &bounds, &mut reserved).await?)?;
         }
         params.add(request.query_string().as_bytes())?;
         Ok(params)

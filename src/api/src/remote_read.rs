@@ -13,6 +13,7 @@ use trireme_wire::prompb::v1::Label;
 use trireme_wire::read::{Query, REQUEST_BYTES_MAX, decode};
 use trireme_wire::snappy;
 
+use crate::body::{self, Bounds};
 use crate::error::ApiError;
 use crate::prom::Answer;
 use crate::{ApiState, runner, selected, tenant};
@@ -25,10 +26,12 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
 
 async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiState>) -> Answer {
     let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
-    let body = payload.to_bytes_limited(REQUEST_BYTES_MAX).await;
-    let body =
-        body.map_err(|_| ApiError::invalid(format!("the request is larger than {REQUEST_BYTES_MAX} bytes")))?;
-    let body = body.map_err(|e| ApiError::invalid(format!("the request cannot be read: {e}")))?;
+    let bounds = Bounds {
+        bytes_max: REQUEST_BYTES_MAX,
+        bytes_key: "remote read",
+        timeout: state.settings.body_timeout,
+    };
+    let body = body::read(&request, payload, &bounds, &mut state.budget.open(&tenant)).await?;
     let asked = decode(&body).map_err(|e| ApiError::invalid(e.to_string()))?;
     let streamed = choose(&asked.accepted)?;
     let cancel = Cancel::new(state.clock.clone()).with_timeout(state.settings.query_timeout);

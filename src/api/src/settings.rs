@@ -5,6 +5,8 @@ use std::time::Duration;
 use trireme_wire::DecodeLimits;
 use trireme_wire::otlp::OtlpOptions;
 
+use crate::body::Bounds;
+
 /// Settings of the API; names of keys appear in messages, so they are the ones of the configuration file.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
@@ -16,7 +18,10 @@ pub struct ApiSettings {
     pub body_bytes_max: usize,
     /// Largest body after decompression (`http.inflated_bytes_max`).
     pub inflated_bytes_max: usize,
-    /// Bytes of all write requests that are decoded or waiting for their quorum at one time.
+    /// Longest time from a write request's head to the end of its body (`http.body_timeout`).
+    pub body_timeout: Duration,
+    /// Bytes of all write requests that are read, decoded or waiting for their quorum at one time; a tenant may
+    /// take half.
     pub in_flight_bytes_max: usize,
     /// Bounds within one write request.
     pub decode: DecodeLimits,
@@ -38,6 +43,17 @@ pub struct ApiSettings {
     pub flags: Vec<(String, String)>,
 }
 
+impl ApiSettings {
+    /// Bounds of a write's body.
+    pub(crate) fn body_bounds(&self) -> Bounds {
+        Bounds {
+            bytes_max: self.body_bytes_max,
+            bytes_key: "http.body_bytes_max",
+            timeout: self.body_timeout,
+        }
+    }
+}
+
 impl Default for ApiSettings {
     fn default() -> Self {
         Self {
@@ -45,6 +61,7 @@ impl Default for ApiSettings {
             tenant_default: trireme_model::Tenant::DEFAULT.to_owned(),
             body_bytes_max: 32 << 20,
             inflated_bytes_max: 128 << 20,
+            body_timeout: Duration::from_secs(30),
             in_flight_bytes_max: 512 << 20,
             decode: DecodeLimits::default(),
             otlp: OtlpOptions::default(),

@@ -7,11 +7,11 @@ use slog::Logger;
 use trireme_base::Clock;
 use trireme_query::Queries;
 
+use crate::budget::Budget;
 use crate::running::Running;
-use crate::write::budget::Budget;
 use crate::{
-    Admin, ApiMetrics, ApiSettings, Health, Runner, WriteSink, export, federate, pages, prom, remote_read,
-    write,
+    Admin, ApiMetrics, ApiSettings, Health, Runner, Traffic, WriteSink, export, federate, pages, prom,
+    remote_read, write,
 };
 
 /// What the node provides; see [`ApiState::new`].
@@ -28,6 +28,8 @@ pub struct ApiParts {
     pub runner: Arc<dyn Runner>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Counts the requests of clients.
+    pub traffic: Traffic,
     /// Settings.
     pub settings: ApiSettings,
     /// Own metrics.
@@ -47,6 +49,7 @@ pub struct ApiState {
     pub(crate) health: Arc<dyn Health>,
     pub(crate) runner: Arc<dyn Runner>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) traffic: Traffic,
     pub(crate) settings: Arc<ApiSettings>,
     pub(crate) metrics: ApiMetrics,
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -59,8 +62,8 @@ pub struct ApiState {
 impl ApiState {
     /// Takes the node's parts; "now" is the start time that `status/runtimeinfo` shows.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { sink, queries, admin, health, runner, clock, settings, metrics, render_metrics, log } =
-            parts;
+        let ApiParts { sink, queries, admin, health, runner, clock, .. } = parts;
+        let ApiParts { traffic, settings, metrics, render_metrics, log, .. } = parts;
         let budget = Budget::new(settings.in_flight_bytes_max, metrics.write_in_flight.clone());
         let started_ms = clock.now_ms();
         Self {
@@ -70,6 +73,7 @@ impl ApiState {
             health,
             runner,
             clock,
+            traffic,
             settings: Arc::new(settings),
             metrics,
             render_metrics,

@@ -1,7 +1,5 @@
 //! `POST /api/v1/write`, `/api/v1/receive`, `/api/v1/push`: remote write 1.0 and 2.0.
 
-mod body;
-pub(crate) mod budget;
 mod negotiate;
 pub(crate) mod otlp;
 mod respond;
@@ -15,8 +13,8 @@ use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::batch::Batch;
 use trireme_wire::{DecodeError, Decoded, rw1, rw2, snappy};
 
-use crate::{ApiState, runner, tenant};
-use budget::Reserved;
+use crate::budget::Reserved;
+use crate::{ApiState, body, runner, tenant};
 pub(crate) use negotiate::Protocol;
 use respond::Refusal;
 
@@ -55,26 +53,22 @@ async fn accept(
     protocol: Protocol,
 ) -> Result<(Tenant, WriteOutcome), Refusal> {
     let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
-    let body = body::read(request, payload, state.settings.body_bytes_max).await?;
-    let reserved = reserve(state, &body)?;
+    let mut reserved = state.budget.open(&tenant);
+    let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
+    reserve(state, &body, &mut reserved)?;
     let decoded = decode(state, &tenant, protocol, body).await?;
     Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
 }
 
 /// Reserves memory for the request: the body, its inflated form and about as much again for what is decoded from it.
-fn reserve(state: &ApiState, body: &[u8]) -> Result<Reserved, Refusal> {
+fn reserve(state: &ApiState, body: &[u8], reserved: &mut Reserved) -> Result<(), Refusal> {
     let inflated = snappy::inflated_len(body).map_err(|e| refuse(state, &e))?;
     let limit = state.settings.inflated_bytes_max;
     if inflated > limit {
         return Err(refuse(state, &DecodeError::TooLarge { size: inflated as u64, limit }));
     }
-    let bytes = body.len() + 2 * inflated;
-    state.budget.reserve(bytes).ok_or_else(|| {
-        Refusal::new(
-            ErrorKind::Unavailable,
-            "too many write requests are in progress on this node, try again",
-        )
-    })
+    let is_room = reserved.grow_to(body.len() + 2 * inflated);
+    if is_room { Ok(()) } else { Err(Refusal::busy()) }
 }
 
 /// Inflates and decodes, large requests on the pool.

@@ -16,6 +16,7 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         tenant_default: tenants.default.clone(),
         body_bytes_max: http.body_bytes_max.0 as usize,
         inflated_bytes_max: http.inflated_bytes_max.0 as usize,
+        body_timeout: http.body_timeout.as_duration(),
         cors_origin: http.cors_origin.clone(),
         query_timeout: query.timeout.as_duration(),
         lookback_delta: query.lookback_delta.as_duration(),

@@ -1,6 +1,7 @@
 //! The HTTP server.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Compress, from_fn};
@@ -8,6 +9,12 @@ use actix_web::{App, HttpServer};
 use anyhow::Context;
 use trireme_api::ApiState;
 use trireme_settings::Settings;
+
+use crate::open_files;
+
+/// Idle connections stay for this long: longer than the pools of usual clients and balancers keep theirs, so that it
+/// is not this side that hangs up while a request is on its way.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
 /// Binds the listener; done first, so that a port in use is told before anything else is touched.
 pub(crate) fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
@@ -33,11 +40,13 @@ pub(crate) fn serve(
         App::new()
             .wrap(from_fn(trireme_api::layers::measure))
             .wrap(from_fn(trireme_api::layers::cors))
+            .wrap(from_fn(trireme_api::layers::see_off))
             .wrap(Compress::default())
             .configure(move |cfg| trireme_api::configure(cfg, state))
     })
     .workers(workers)
-    .max_connections(http.connections_max)
+    .max_connections(open_files::connections(http.connections_max, workers))
+    .keep_alive(KEEP_ALIVE)
     .client_request_timeout(http.request_timeout.as_duration())
     .shutdown_timeout(http.stop_timeout.as_duration().as_secs())
     .disable_signals()

@@ -8,6 +8,7 @@ use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use trireme_actors::{GateState, SupervisorHandle};
+use trireme_api::Traffic;
 use trireme_base::Clock;
 use trireme_settings::Settings;
 
@@ -16,7 +17,7 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, http, outside, panics};
+use crate::{bucket, cluster, drain, http, open_files, outside, panics};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
@@ -26,6 +27,7 @@ const STOP_REASONS: usize = 4;
 /// Runs a node until SIGTERM, SIGINT, an operator's drain or a fault that only a new start can mend.
 pub fn run(settings: Settings, log: Logger) -> anyhow::Result<()> {
     panics::log_panics(&log);
+    open_files::raise(&log);
     trireme_bucket::install_crypto_provider();
     actix_rt::System::new().block_on(async move {
         match start(&settings, &log).await {
@@ -57,7 +59,9 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"))?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref()).await?;
     outside::join_mesh(&ground, &cluster, mesh_listener);
-    let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket.as_ref(), http_listener)?;
+    let traffic = Traffic::default();
+    let doors = outside::Doors { listener: http_listener, traffic: traffic.clone() };
+    let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket.as_ref(), doors)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let members: usize = ground.ring.groups.iter().map(|group| group.members.len()).sum();
@@ -68,17 +72,25 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
         stop_asked,
         supervisor: staff.supervisor.clone(),
     };
-    Ok((node, stop_list(ground, storage, staff, server)))
+    Ok((node, stop_list(ground, storage, staff, server, traffic)))
 }
 
-/// Readiness off and no new writes, then what is in flight, then background work, the log, a checkpoint, HTTP last.
-fn stop_list(ground: Ground, storage: Storage, staff: Staff, server: ServerHandle) -> StopList {
+/// Readiness off while clients move to other nodes, then no new writes, what is in flight, background work, the log, a
+/// checkpoint, HTTP last.
+fn stop_list(
+    ground: Ground,
+    storage: Storage,
+    staff: Staff,
+    server: ServerHandle,
+    traffic: Traffic,
+) -> StopList {
     let mut stop = StopList::default();
+    let (gate, longest) = (Arc::clone(&ground.gate), ground.settings.http.drain_timeout.as_duration());
+    stop.push("clients", move || drain::until_quiet(gate, traffic, longest));
     let (gate, commits) = (Arc::clone(&ground.gate), Arc::clone(&storage.commits));
     let patience = ground.settings.http.stop_timeout.as_duration();
     stop.push("writes in flight", move || async move {
-        gate.set(GateState::Draining);
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        gate.set(GateState::Stopping);
         wait_until(patience, || commits.waiting() == 0).await
     });
     let supervisor = staff.supervisor.clone();

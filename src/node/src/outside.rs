@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use trireme_api::{ApiMetrics, ApiParts, ApiState};
+use trireme_api::{ApiMetrics, ApiParts, ApiState, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_model::Tenant;
 use trireme_promql::{EngineOptions, ParserOptions};
@@ -54,6 +54,13 @@ pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<Tcp
     });
 }
 
+/// Where clients come in.
+pub(crate) struct Doors {
+    pub(crate) listener: TcpListener,
+    /// Counts them.
+    pub(crate) traffic: Traffic,
+}
+
 /// Serves HTTP and starts the node's small chores.
 pub(crate) fn open_doors(
     ground: &Ground,
@@ -61,7 +68,7 @@ pub(crate) fn open_doors(
     storage: &Storage,
     staff: &Staff,
     bucket: Option<&bucket::Store>,
-    listener: TcpListener,
+    doors: Doors,
 ) -> anyhow::Result<ServerHandle> {
     let settings = &ground.settings;
     let sink = Arc::new(Sink(Arc::clone(&staff.writes)));
@@ -76,12 +83,13 @@ pub(crate) fn open_doors(
             deadline: settings.query.timeout.as_duration() + QUERY_GRACE,
         }),
         clock: Arc::clone(&ground.clock),
+        traffic: doors.traffic,
         settings: api_settings(settings),
         metrics: ApiMetrics::new(&ground.metrics)?,
         render_metrics: Arc::new(move || shown.render()),
         log: ground.part_log("http"),
     });
-    let (server, handle) = http::serve(listener, settings, state)?;
+    let (server, handle) = http::serve(doors.listener, settings, state)?;
     actix_rt::spawn(server);
     let expiring = Arc::clone(&storage.commits);
     actix_rt::spawn(every(EXPIRE_EVERY, move || expiring.expire()));

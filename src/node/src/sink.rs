@@ -37,7 +37,7 @@ impl Health for GateHealth {
     }
 
     fn stopping(&self) -> bool {
-        self.0.state() == GateState::Draining
+        matches!(self.0.state(), GateState::Draining | GateState::Stopping)
     }
 }
 

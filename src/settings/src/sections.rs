@@ -70,6 +70,10 @@ pub struct Http {
     pub cors_origin: String,
     /// Time a client has to send the head of its request; ends slow-loris senders.
     pub request_timeout: Span,
+    /// Time a client has to send the body of a write after its head.
+    pub body_timeout: Span,
+    /// How long the node goes on for its clients after a stop was asked for, not ready and closing their connections.
+    pub drain_timeout: Span,
     /// Time requests in flight have to finish when the node stops.
     pub stop_timeout: Span,
 }
@@ -84,6 +88,8 @@ impl Default for Http {
             connections_max: 10_000,
             cors_origin: "*".into(),
             request_timeout: Span::from_secs(10),
+            body_timeout: Span::from_secs(30),
+            drain_timeout: Span::from_secs(15),
             stop_timeout: Span::from_secs(20),
         }
     }

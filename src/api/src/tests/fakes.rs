@@ -22,7 +22,8 @@ use trireme_telemetry::Metrics;
 use trireme_wire::batch::Batch;
 
 use crate::{
-    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, WriteSink, configure,
+    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, Traffic, WriteSink,
+    configure,
 };
 
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
@@ -273,6 +274,7 @@ impl Node {
             health: health.clone(),
             runner: Arc::new(CpuPool::new("test", 1, 8).expect("a thread starts")),
             clock: clock.clone(),
+            traffic: Traffic::default(),
             settings,
             metrics: ApiMetrics::new(&metrics).expect("fresh registry"),
             render_metrics: Arc::new(move || rendered.render()),

@@ -9,21 +9,34 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use prost::Message;
-use trireme_base::ErrorKind;
 use trireme_model::{Tenant, WriteOutcome};
 use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
 use trireme_wire::{DecodeError, otlp};
 
 use super::respond::{Refusal, count, decide, describe};
-use super::{body, refuse, retry_after_secs, store};
-use crate::{ApiState, runner, tenant};
+use super::{refuse, retry_after_secs, store};
+use crate::budget::Reserved;
+use crate::{ApiState, body, runner, tenant};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const PROTOCOL: &str = "otlp";
-/// Memory reserved per byte of a compressed body: what gzip makes of metrics, and what is decoded from that.
-const GZIP_FACTOR: usize = 24;
-/// The same for a plain body.
-const PLAIN_FACTOR: usize = 3;
+/// Memory reserved per byte of a plain body: itself, and what is decoded from it.
+const DECODED_FACTOR: usize = 3;
+/// A compressed body is inflated in pieces of this, each with its memory reserved before.
+const INFLATE_STEP_BYTES: usize = 256 << 10;
+
+/// Why a body did not become a batch.
+enum Broken {
+    Body(DecodeError),
+    /// The node has no memory for it now.
+    NoRoom,
+}
+
+impl From<DecodeError> for Broken {
+    fn from(error: DecodeError) -> Self {
+        Self::Body(error)
+    }
+}
 
 /// The handler.
 pub(crate) async fn handle(
@@ -51,23 +64,23 @@ async fn accept(
 ) -> Result<(Tenant, WriteOutcome), Refusal> {
     let gzip = negotiate(request)?;
     let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
-    let body = body::read(request, payload, state.settings.body_bytes_max).await?;
-    let factor = if gzip { GZIP_FACTOR } else { PLAIN_FACTOR };
-    let most = state.settings.inflated_bytes_max.saturating_mul(PLAIN_FACTOR);
-    let reserved = state.budget.reserve((body.len() * factor).min(most)).ok_or_else(|| {
-        Refusal::new(
-            ErrorKind::Unavailable,
-            "too many write requests are in progress on this node, try again",
-        )
-    })?;
+    let mut reserved = state.budget.open(&tenant);
+    let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
     let (settings, seed) = (Arc::clone(&state.settings), tenant.seed());
     let job = move || {
-        let body = if gzip { inflate(&body, settings.inflated_bytes_max)? } else { body };
-        otlp::decode(&body, seed, &settings.decode, &settings.otlp)
+        let body = if gzip { inflate(&body, settings.inflated_bytes_max, &mut reserved)? } else { body };
+        if !reserved.grow_to(body.len().saturating_mul(DECODED_FACTOR)) {
+            return Err(Broken::NoRoom);
+        }
+        let decoded = otlp::decode(&body, seed, &settings.decode, &settings.otlp)?;
+        Ok((decoded, reserved))
     };
-    let decoded =
+    let done =
         runner::run(state.runner.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
-    let decoded = decoded.map_err(|e| refuse(state, &e))?;
+    let (decoded, reserved) = done.map_err(|broken| match broken {
+        Broken::Body(error) => refuse(state, &error),
+        Broken::NoRoom => Refusal::busy(),
+    })?;
     Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
 }
 
@@ -88,15 +101,24 @@ fn negotiate(request: &HttpRequest) -> Result<bool, Refusal> {
     }
 }
 
-/// Inflates at most `limit` bytes; gzip does not say in advance how many there are.
-fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
-    let mut out = Vec::with_capacity((body.len() * 4).min(limit));
-    let mut reader = flate2::read::MultiGzDecoder::new(body).take(limit as u64 + 1);
-    reader.read_to_end(&mut out).map_err(|e| DecodeError::Gzip(e.to_string()))?;
-    if out.len() > limit {
-        return Err(DecodeError::TooLarge { size: out.len() as u64, limit });
+/// Inflates at most `limit` bytes; gzip does not say in advance how many there are, so memory is reserved on the way.
+fn inflate(body: &[u8], limit: usize, reserved: &mut Reserved) -> Result<Vec<u8>, Broken> {
+    let mut out = Vec::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(body);
+    loop {
+        let before = out.len();
+        if !reserved.grow_to(body.len() + before + INFLATE_STEP_BYTES) {
+            return Err(Broken::NoRoom);
+        }
+        let step = (&mut reader).take(INFLATE_STEP_BYTES as u64).read_to_end(&mut out);
+        step.map_err(|e| DecodeError::Gzip(e.to_string()))?;
+        if out.len() > limit {
+            return Err(DecodeError::TooLarge { size: out.len() as u64, limit }.into());
+        }
+        if out.len() == before {
+            return Ok(out);
+        }
     }
-    Ok(out)
 }
 
 fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome) -> HttpResponse {

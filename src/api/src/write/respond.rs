@@ -10,6 +10,7 @@ use trireme_base::ErrorKind;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 
 use super::{Protocol, retry_after_secs};
+use crate::body::BodyError;
 use crate::{ApiState, status};
 
 /// A request that was turned away before anything was stored.
@@ -27,8 +28,20 @@ impl Refusal {
         Self { status, text: text.into(), retry: again.then_some(Duration::from_secs(1)) }
     }
 
+    /// There is no memory for the request now.
+    pub(crate) fn busy() -> Self {
+        BodyError::Busy.into()
+    }
+
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, text)
+    }
+}
+
+/// The answer to a large body is 400, not 413: vmagent repeats a request that got 413 for ever.
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.kind(), error.to_string())
     }
 }
 
