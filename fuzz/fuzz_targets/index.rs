@@ -40,8 +40,10 @@ libfuzzer_sys::fuzz_target!(|parts: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)| {
     let after_series = file.len() as u64;
     let postings = section(&mut file, 4, &postings);
     let table = section(&mut file, 1, &table);
-    let contents: Vec<u8> =
-        [symbols, entry, after_series, table, postings, table].into_iter().flat_map(u64::to_be_bytes).collect();
+    let contents: Vec<u8> = [symbols, entry, after_series, table, postings, table]
+        .into_iter()
+        .flat_map(u64::to_be_bytes)
+        .collect();
     file.extend(&contents);
     file.extend(crc32c::crc32c(&contents).to_be_bytes());
 

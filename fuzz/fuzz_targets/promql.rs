@@ -8,7 +8,8 @@ libfuzzer_sys::fuzz_target!(|query: &str| {
     let options = ParserOptions::default();
     if let Ok(expression) = parse(query, &options) {
         let printed = expression.to_string();
-        let again = parse(&printed, &options).unwrap_or_else(|e| panic!("{query:?} prints as {printed:?}: {e}"));
+        let again =
+            parse(&printed, &options).unwrap_or_else(|e| panic!("{query:?} prints as {printed:?}: {e}"));
         assert_eq!(again.to_string(), printed, "of {query:?}");
     }
 });

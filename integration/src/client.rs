@@ -53,11 +53,16 @@ struct ExportLine {
 impl Client {
     /// A client of the server at `http://127.0.0.1:port`.
     pub fn new(port: u16) -> anyhow::Result<Self> {
+        Self::at(&format!("127.0.0.1:{port}"))
+    }
+
+    /// A client of the server at `http://host:port`.
+    pub fn at(address: &str) -> anyhow::Result<Self> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         // Longer than any deadline of the node, so that the node answers first.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        Ok(Self { url: format!("http://127.0.0.1:{port}"), http })
+        Ok(Self { url: format!("http://{address}"), http })
     }
 
     /// Address without a path.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::network::{CLUSTER_PORT, HTTP_PORT, Network};
 use crate::node::Node;
 use crate::ports::free_port;
 use crate::samples::{SampleSet, first_differences};
@@ -18,12 +19,19 @@ const LOG_LINES: usize = 40;
 pub struct GroupBuilder {
     nodes: usize,
     settings: Vec<String>,
+    has_network: bool,
 }
 
 impl GroupBuilder {
     /// Overrides a setting on every node.
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// Gives each node a network namespace and an address of its own; see [`Network`].
+    pub fn in_network(mut self) -> Self {
+        self.has_network = true;
         self
     }
 
@@ -43,21 +51,19 @@ impl GroupBuilder {
     pub fn prepare(self) -> anyhow::Result<Group> {
         let root = tempfile::Builder::new().prefix("trireme-test-").tempdir()?;
         let names: Vec<String> = (0..self.nodes).map(|i| format!("n{i}")).collect();
-        let ports =
-            names.iter().map(|_| Ok((free_port()?, free_port()?))).collect::<anyhow::Result<Vec<_>>>()?;
-        let peers: Vec<String> = names
-            .iter()
-            .zip(&ports)
-            .map(|(name, (_, cluster))| format!("{name}=127.0.0.1:{cluster}"))
-            .collect();
+        let network = if self.has_network { Some(Network::new(self.nodes)?) } else { None };
+        let addresses = (0..self.nodes).map(|i| addresses(network.as_ref(), i));
+        let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
+        let peers: Vec<String> =
+            names.iter().zip(&addresses).map(|(name, (_, cluster))| format!("{name}={cluster}")).collect();
         let mut nodes = Vec::new();
-        for (name, (http, cluster)) in names.iter().zip(&ports) {
+        for (name, (http, cluster)) in names.iter().zip(&addresses) {
             let mut settings = vec![
                 format!("node.name={name}"),
                 format!("node.data_dir={}", root.path().join(name).display()),
-                format!("http.listen=127.0.0.1:{http}"),
+                format!("http.listen={http}"),
                 "http.workers=2".to_owned(),
-                format!("cluster.listen=127.0.0.1:{cluster}"),
+                format!("cluster.listen={cluster}"),
                 format!("cluster.peers={}", peers.join(",")),
                 format!("cluster.replication_factor={}", self.nodes),
                 "cluster.ack_timeout=2s".to_owned(),
@@ -67,9 +73,13 @@ impl GroupBuilder {
                 "telemetry.log_format=json".to_owned(),
             ];
             settings.extend(self.settings.iter().cloned());
-            nodes.push(Node::new(name, root.path(), *http, settings)?);
+            let mut node = Node::new(name, root.path(), Client::at(http)?, settings)?;
+            if let Some(network) = &network {
+                node.live_in(network.namespace(nodes.len()));
+            }
+            nodes.push(node);
         }
-        Ok(Group { nodes, root: Some(root), has_passed: false })
+        Ok(Group { nodes, network, root: Some(root), has_passed: false })
     }
 
     /// Starts all nodes and waits until each accepts writes.
@@ -83,9 +93,21 @@ impl GroupBuilder {
     }
 }
 
+/// Addresses of a node for clients and for its peers.
+fn addresses(network: Option<&Network>, node: usize) -> anyhow::Result<(String, String)> {
+    match network {
+        Some(network) => {
+            let host = network.address(node);
+            Ok((format!("{host}:{HTTP_PORT}"), format!("{host}:{CLUSTER_PORT}")))
+        }
+        None => Ok((format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?))),
+    }
+}
+
 /// A running group. End the test with [`Group::stop`]; otherwise it counts as failed and the logs are shown.
 pub struct Group {
     nodes: Vec<Node>,
+    network: Option<Network>,
     root: Option<TempDir>,
     has_passed: bool,
 }
@@ -93,7 +115,7 @@ pub struct Group {
 impl Group {
     /// A group of `nodes` to be started.
     pub fn of(nodes: usize) -> GroupBuilder {
-        GroupBuilder { nodes, settings: Vec::new() }
+        GroupBuilder { nodes, settings: Vec::new(), has_network: false }
     }
 
     /// Node `i`.
@@ -104,6 +126,11 @@ impl Group {
     /// All nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The network of a group that has one of its own.
+    pub fn network(&self) -> anyhow::Result<&Network> {
+        self.network.as_ref().context("the group has no network of its own")
     }
 
     /// Client of node `i`.

@@ -1,5 +1,6 @@
 //! One `trireme run` process.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::binary::trireme;
+use crate::binary::{fault_library, trireme};
 use crate::client::Client;
+use crate::faults::Faults;
 use crate::wait::{until, until_for};
 
 /// A node may take this long to stop in order.
@@ -23,6 +25,8 @@ pub struct Node {
     data_dir: PathBuf,
     log: PathBuf,
     mount: Option<String>,
+    namespace: Option<String>,
+    faults: Option<(PathBuf, Faults)>,
     process: Option<Child>,
     client: Client,
 }
@@ -32,7 +36,7 @@ impl Node {
     pub(crate) fn new(
         name: &str,
         root: &Path,
-        http_port: u16,
+        client: Client,
         settings: Vec<String>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
@@ -41,8 +45,10 @@ impl Node {
             data_dir: root.join(name),
             log: root.join(format!("{name}.log")),
             mount: None,
+            namespace: None,
+            faults: None,
             process: None,
-            client: Client::new(http_port)?,
+            client,
         })
     }
 
@@ -50,6 +56,19 @@ impl Node {
     /// `how` are arguments of `mount`, for example `-t tmpfs -o size=32m tmpfs`.
     pub fn mount_over_data_dir(&mut self, how: &str) {
         self.mount = Some(how.to_owned());
+    }
+
+    /// Runs the process in a network namespace from its next start on.
+    pub(crate) fn live_in(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
+    /// Puts the disk and the clock of the process under the test's command, from its next start on.
+    pub fn make_faulty(&mut self) -> anyhow::Result<Faults> {
+        let page = self.log.with_extension("faults");
+        let faults = Faults::at(&page)?;
+        self.faults = Some((page, faults));
+        Ok(faults)
     }
 
     /// Name in the cluster.
@@ -80,16 +99,26 @@ impl Node {
 
     /// The command that starts this node, with further settings.
     pub fn command(&self, more: &[&str]) -> anyhow::Result<Command> {
-        let mut command = match &self.mount {
-            None => Command::new(trireme()?),
-            Some(how) => {
-                let mut command = Command::new("unshare");
-                let script = format!("mount {how} \"$0\" && exec \"$@\"");
-                command.args(["--mount", "sh", "-c", &script]).arg(&self.data_dir).arg(trireme()?);
-                command
-            }
-        };
-        command.arg("run");
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.extend(["ip", "netns", "exec", namespace].map(OsString::from));
+        }
+        if let Some(how) = &self.mount {
+            let script = format!("mount {how} \"$0\" && exec \"$@\"");
+            words.extend(["unshare", "--mount", "sh", "-c", &script].map(OsString::from));
+            words.push(self.data_dir.clone().into());
+        }
+        if let Some((page, _)) = &self.faults {
+            let set = |name: &str, path: &Path| OsString::from(format!("{name}={}", path.display()));
+            words.extend([
+                OsString::from("env"),
+                set("LD_PRELOAD", fault_library()?),
+                set("TRIREME_FAULTS", page),
+            ]);
+        }
+        words.push(trireme()?.into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("run");
         for setting in self.settings.iter().map(String::as_str).chain(more.iter().copied()) {
             command.args(["--set", setting]);
         }

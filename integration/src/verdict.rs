@@ -26,6 +26,11 @@ pub fn rounds(default: u64) -> u64 {
     number("TRIREME_ROUNDS", default)
 }
 
+/// Rounds of a loop of crashes: `TRIREME_CRASH_ROUNDS`, or `default`.
+pub fn crash_rounds(default: u64) -> u64 {
+    number("TRIREME_CRASH_ROUNDS", default)
+}
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

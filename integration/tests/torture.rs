@@ -1,0 +1,11 @@
+//! Clients that misuse a node: it does not crash, its memory stays bounded, what it refuses it explains, and other
+//! tenants notice nothing (I8, I9).
+//!
+//! `TRIREME_TORTURE=full` runs the sizes of `scripts/torture`: five million new series, two thousand connections.
+
+mod torture {
+    pub mod bodies;
+    pub mod cardinality;
+    pub mod connections;
+    pub mod victim;
+}
