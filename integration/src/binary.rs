@@ -40,5 +40,5 @@ fn built(package: &str, file: &str) -> anyhow::Result<PathBuf> {
     if !status.success() {
         bail!("cargo build --package {package} ended with {status}");
     }
-    Ok(profile.join(file))
+    profile.join(file).canonicalize().with_context(|| format!("{file} is not where cargo should have put it"))
 }

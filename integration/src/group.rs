@@ -69,6 +69,8 @@ impl GroupBuilder {
                 "cluster.ack_timeout=2s".to_owned(),
                 "cluster.peer_timeout=1s".to_owned(),
                 "cluster.heartbeat_interval=100ms".to_owned(),
+                // Writers of tests stay with their node until it is gone.
+                "http.drain_timeout=3s".to_owned(),
                 format!("bucket.path={}", root.path().join("bucket").display()),
                 "telemetry.log_format=json".to_owned(),
             ];

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
 use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
@@ -17,6 +18,9 @@ use crate::shared::{Health, Shared, State};
 use crate::stats::{Counters, LogStats};
 use crate::writer::{Command, Writer};
 use crate::{AppendError, CompletionTag, LogError, LogOptions};
+
+/// How often a flush looks whether the thread that has to answer it is still there.
+const FLUSH_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of offered foreign records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,7 +211,22 @@ impl Log {
     pub fn flush(&self) -> Result<(), LogError> {
         let (reply, wait) = bounded(1);
         self.commands.send(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
-        wait.recv().map_err(|_| LogError::Stopped)?
+        loop {
+            match wait.recv_timeout(FLUSH_LOOK_EVERY) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => return Err(LogError::Stopped),
+                // A command that is sent just as the thread ends stays in the channel, and nobody answers it.
+                Err(RecvTimeoutError::Timeout) if self.has_ended() => {
+                    return wait.try_recv().unwrap_or(Err(LogError::Stopped));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// True once the log was closed or its thread is gone.
+    fn has_ended(&self) -> bool {
+        self.thread.lock().as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Last durable seq of each stream.

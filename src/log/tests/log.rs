@@ -229,3 +229,26 @@ fn without_fsync_records_are_acknowledged_after_the_write_and_synced_later() {
     drop(log);
     assert_eq!(open(dir.path(), 2, Arc::default()).1.positions, [(stream(1), 1)]);
 }
+
+#[test]
+fn a_flush_that_races_with_the_end_is_answered() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        let log = Arc::new(log);
+        let (done, all_done) = crossbeam_channel::bounded(4);
+        for _ in 0..4 {
+            let (log, done) = (Arc::clone(&log), done.clone());
+            let flusher = move || {
+                while log.flush().is_ok() {}
+                done.send(()).unwrap();
+            };
+            std::thread::Builder::new().spawn(flusher).unwrap();
+        }
+        log.flush().unwrap();
+        log.close();
+        for _ in 0..4 {
+            all_done.recv_timeout(Duration::from_secs(30)).expect("a flush was never answered");
+        }
+    }
+}
