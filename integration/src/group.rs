@@ -69,6 +69,8 @@ impl GroupBuilder {
                 "cluster.ack_timeout=2s".to_owned(),
                 "cluster.peer_timeout=1s".to_owned(),
                 "cluster.heartbeat_interval=100ms".to_owned(),
+                // A debug build takes its time to look through a preallocated segment after a crash.
+                "log.segment_bytes=4MiB".to_owned(),
                 // Writers of tests stay with their node until it is gone.
                 "http.drain_timeout=3s".to_owned(),
                 format!("bucket.path={}", root.path().join("bucket").display()),

@@ -4,6 +4,7 @@
 //! The names are those of the list of scenarios in `docs/reliability.md`, which also has the last results.
 //! `TRIREME_CHAOS=full` runs the long forms, as `scripts/chaos` does; `TRIREME_CHAOS_REPORT` names a directory for a
 //! report of each scenario as JSON.
+#![allow(clippy::print_stdout)] // Figures of a run, for whoever runs it by hand.
 
 mod chaos {
     pub mod disks;

@@ -1,4 +1,5 @@
 //! Series that come and go: once the windows they were in are cut, the head forgets them.
+#![allow(clippy::print_stdout)] // Figures of a run, for whoever runs it by hand.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! A node that is killed over and over, at any moment of its life: it always starts, and nothing acknowledged is missing.
 //!
 //! `TRIREME_CRASH_ROUNDS` says how often; `scripts/acceptance` asks for a thousand. `TRIREME_SEED` repeats the moments.
+#![allow(clippy::print_stdout)] // Figures of a run, for whoever runs it by hand.
 
 use std::time::Duration;
 

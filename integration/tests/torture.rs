@@ -2,6 +2,7 @@
 //! tenants notice nothing (I8, I9).
 //!
 //! `TRIREME_TORTURE=full` runs the sizes of `scripts/torture`: five million new series, two thousand connections.
+#![allow(clippy::print_stdout)] // Figures of a run, for whoever runs it by hand.
 
 mod torture {
     pub mod bodies;
