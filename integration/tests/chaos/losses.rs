@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use tokio::time::Instant;
 use trireme_integration::{Client, Route};
 
-use super::scale::{either, pass, plan};
+use super::scale::{either, is_full, pass, plan};
 use super::scenario::{Scenario, progress};
 
 /// The incarnation that a node's peers know it by.
@@ -95,6 +95,10 @@ fn flip(path: &Path) -> anyhow::Result<usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Result<()> {
+    // What a damaged checkpoint asks of the operator takes longer than the short forms have time for.
+    if !is_full() {
+        return Ok(());
+    }
     let what = "a bit flips in a node's log, checkpoint, block index and block chunks, one after another, while it is down";
     let windows = |group: trireme_integration::GroupBuilder| {
         group.short_windows(2).set("checkpoint.interval=1s").set("storage.out_of_order_window=1h")
