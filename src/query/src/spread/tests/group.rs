@@ -191,7 +191,8 @@ impl Group {
 
     /// Replicas that all have the same.
     pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: SpreadMode) -> Self {
-        Self::of_shared(vec![Arc::new(storage); n], mode)
+        let storage = Arc::new(storage);
+        Self::of_shared((0..n).map(|_| Arc::clone(&storage)).collect(), mode)
     }
 
     /// A replica for each storage.
