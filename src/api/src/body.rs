@@ -9,7 +9,7 @@ use trireme_base::ErrorKind;
 
 use crate::budget::Reserved;
 
-/// Memory for a body is taken in steps of this, as it arrives: what a client announces costs nothing.
+/// Memory for a body is taken as it arrives, for a small one at once: what a client announces costs at most this.
 const STEP_BYTES: usize = 64 << 10;
 
 /// Bounds of a body.
@@ -86,7 +86,7 @@ async fn collect(
         }
         if size > body.capacity() {
             // Doubled, but never past what was announced.
-            let wanted = size.max(2 * body.capacity()).max(STEP_BYTES);
+            let wanted = size.max(2 * body.capacity()).max(announced.min(STEP_BYTES));
             let capacity = if announced >= size { wanted.min(announced) } else { wanted };
             if !reserved.grow_to(capacity) {
                 return Err(BodyError::Busy);
