@@ -99,7 +99,8 @@ impl Run<'_> {
         let bad = |source| HeadError::Entry { stream: self.stream, seq: self.seq, source };
         let tenant = Tenant::new(entry.tenant()).map_err(|_| bad(EntryError::Utf8))?;
         let number = state.intern_tenant(&tenant);
-        for definition in entry.definitions() {
+        let mut definitions = entry.definitions();
+        while let Some(definition) = definitions.next() {
             let (reference, bytes) = definition.map_err(bad)?;
             self.define(state, known, number, reference, bytes).map_err(bad)?;
         }

@@ -10,6 +10,7 @@
 //!   4 histograms        see `histogram`
 //!   5 exemplars         varint reference, zigzag t delta, f64 LE, varint length, label bytes
 //!   6 metadata          name, unit and help each as varint length and bytes, type u8
+//!   7 definitions       labels written once per record, see `definitions`
 //! ```
 //!
 //! Deltas of references and timestamps start from 0 in every section, so that each can be read alone. Readers
@@ -27,6 +28,7 @@
 
 mod batch;
 pub mod decimal;
+mod definitions;
 mod error;
 mod histogram;
 mod reader;
@@ -36,6 +38,7 @@ mod varint;
 mod writer;
 
 pub use batch::{decode_batch, encode_batch};
+pub use definitions::Definitions;
 pub use error::EntryError;
 pub use histogram::{decode_histogram, encode_histogram};
 pub use reader::{EntryReader, ExemplarEntry, FloatEntry, HistogramEntry, MetadataEntry};
@@ -50,6 +53,8 @@ mod section {
     pub const HISTOGRAMS: u8 = 4;
     pub const EXEMPLARS: u8 = 5;
     pub const METADATA: u8 = 6;
+    pub const DEFINITIONS_BY_LABEL: u8 = 7;
+    pub const LAST: u8 = DEFINITIONS_BY_LABEL;
     pub const HEADER_BYTES: usize = 5;
 }
 

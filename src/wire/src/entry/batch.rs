@@ -40,7 +40,8 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     let entry = EntryReader::new(payload)?;
     let tenant = Tenant::new(entry.tenant()).map_err(|_| EntryError::Malformed("tenant name"))?;
     let mut batch = Batch::default();
-    for definition in entry.definitions() {
+    let mut definitions = entry.definitions();
+    while let Some(definition) = definitions.next() {
         let (reference, labels) = definition?;
         if reference as usize != batch.series.len() {
             return Err(EntryError::Malformed("series out of order"));

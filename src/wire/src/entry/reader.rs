@@ -3,7 +3,7 @@
 use trireme_model::{Exemplar, HistogramSample, Labels, MetricMetadata};
 
 use super::varint::Cursor;
-use super::{EntryError, histogram, section, value};
+use super::{Definitions, EntryError, histogram, section, value};
 
 /// A view of one entry payload.
 #[derive(Clone, Copy)]
@@ -71,8 +71,8 @@ impl<'a> EntryReader<'a> {
     }
 
     /// Definitions as (reference, canonical label bytes).
-    pub fn definitions(&self) -> impl Iterator<Item = Result<(u32, &'a [u8]), EntryError>> + use<'a> {
-        self.items(section::DEFINITIONS, |cursor, _| Ok((cursor.varint_u32()?, cursor.bytes()?)))
+    pub fn definitions(&self) -> Definitions<'a> {
+        Definitions::new(self.sections)
     }
 
     /// Float samples in the order written, each with its start timestamp.
@@ -150,11 +150,11 @@ impl<'a> EntryReader<'a> {
 }
 
 /// Splits off a section as (kind, body).
-fn next_section<'a>(cursor: &mut Cursor<'a>) -> Result<(u8, Cursor<'a>), EntryError> {
+pub(super) fn next_section<'a>(cursor: &mut Cursor<'a>) -> Result<(u8, Cursor<'a>), EntryError> {
     let kind = cursor.u8()?;
     let length = cursor.uint(4)? as usize;
     let body = cursor.take(length)?;
-    if !(section::DEFINITIONS..=section::METADATA).contains(&kind) {
+    if !(section::DEFINITIONS..=section::LAST).contains(&kind) {
         return Err(EntryError::Unknown { what: "section kind", code: kind });
     }
     Ok((kind, Cursor::new(body)))

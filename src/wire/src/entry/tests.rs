@@ -113,7 +113,9 @@ proptest! {
         let refs: Vec<u32> = samples.iter().map(|(r, _)| *r).collect();
         let read: Vec<_> = entry.histograms().map(|h| h.expect("own bytes")).map(|h| (h.reference, h.sample)).collect();
         prop_assert_eq!(&read, &samples);
-        prop_assert_eq!(entry.definitions().map(|d| d.expect("own bytes").0).collect::<Vec<_>>(), refs.clone());
+        let defined = definitions(&entry);
+        prop_assert!(defined.iter().all(|(_, labels)| *labels == [1, 2, 3]));
+        prop_assert_eq!(defined.iter().map(|(r, _)| *r).collect::<Vec<_>>(), refs.clone());
         prop_assert_eq!(entry.floats().map(|f| f.expect("own bytes").reference).collect::<Vec<_>>(), refs.clone());
         for (got, want) in entry.exemplars().zip(&refs) {
             let got = got.expect("own bytes");
@@ -126,11 +128,37 @@ proptest! {
     }
 
     #[test]
+    fn definitions_come_back_as_they_were(
+        series in proptest::collection::vec((any::<u32>(), proptest::collection::vec(0u8..6, 0..8), 0u8..8), 0..40),
+    ) {
+        let mut writer = EntryWriter::new(0, "tenant");
+        let mut want = Vec::new();
+        for (reference, labels, odd) in series {
+            let mut bytes = Vec::new();
+            for n in labels {
+                trireme_model::push_label(&mut bytes, b"name", &vec![n; usize::from(n) * 40]);
+            }
+            match odd {
+                0 => bytes.extend_from_slice(&[0x0a, 0x80, 0x00]),
+                1 => bytes.push(7),
+                // Another section between.
+                2 => writer.float(reference, 1, 2.0),
+                _ => {}
+            }
+            writer.define(reference, &bytes);
+            want.push((reference, bytes));
+        }
+        let draft = writer.finish();
+        prop_assert_eq!(definitions(&EntryReader::new(draft.payload()).expect("own bytes")), want);
+    }
+
+    #[test]
     fn damaged_bytes_never_panic(seed in any::<u64>(), flips in 1usize..6, cut in 0usize..400) {
         let mut rng = SeededRng::new(seed);
         let mut writer = EntryWriter::new(0, "tenant");
         for r in 0..20u32 {
             writer.define(r, b"abcdef");
+            writer.define(r, Labels::from_pairs([("job", "a"), ("n", if r % 2 == 0 { "0" } else { "1" })]).as_bytes());
             writer.float_with_start(r, i64::from(r), rng.unit(), i64::from(r % 3));
             let h = AnyHistogram::Int(Arc::new(Histogram { positive_buckets: vec![1, 2, 3], ..Histogram::default() }));
             writer.histogram(r, &HistogramSample { t: 1, st: 2, h });
@@ -143,7 +171,8 @@ proptest! {
         }
         bytes.truncate(bytes.len().saturating_sub(cut));
         if let Ok(entry) = EntryReader::new(&bytes) {
-            let items = entry.definitions().count() + entry.floats().count() + entry.histograms().count()
+            let mut defined = entry.definitions();
+            let items = std::iter::from_fn(|| defined.next().map(drop)).count() + entry.floats().count() + entry.histograms().count()
                 + entry.exemplars().count() + entry.metadata().count();
             prop_assert!(items <= bytes.len() * 2);
         }
@@ -199,4 +228,39 @@ fn a_sample_of_realistic_data_takes_at_most_six_bytes() {
     let each = bytes as f64 / f64::from(samples);
     println!("{each:.2} bytes a sample");
     assert!(each <= 6.0, "{each} bytes a sample");
+}
+
+fn definitions(entry: &EntryReader<'_>) -> Vec<(u32, Vec<u8>)> {
+    let (mut all, mut read) = (Vec::new(), entry.definitions());
+    while let Some(definition) = read.next() {
+        let (reference, labels) = definition.expect("own bytes");
+        all.push((reference, labels.to_vec()));
+    }
+    all
+}
+
+#[test]
+fn a_label_is_written_once_and_few_bytes_never_become_many() {
+    let labels = |n: usize| {
+        let value = format!("{}-{n}", "x".repeat(300));
+        Labels::from_pairs([("instance", "host-with-a-long-name:9100"), ("long", value.as_str()), ("z", "1")])
+    };
+    let mut writer = EntryWriter::new(0, "tenant");
+    let mut plain = 0;
+    for n in 0..1_000u32 {
+        let labels = labels(n as usize % 10);
+        plain += labels.as_bytes().len();
+        writer.define(n, labels.as_bytes());
+    }
+    let draft = writer.finish();
+    assert!(draft.len() < 10_000 && plain > 300_000, "{} of {plain}", draft.len());
+    // A section that names one long label many times.
+    let mut payload = b"\x01t\x07".to_vec();
+    let mut body = vec![0, 0x80, 0x10, 0];
+    super::varint::put_bytes(&mut body, &[b'x'; 1_000]);
+    body.extend_from_slice(&[1; 2_047]);
+    payload.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    payload.extend_from_slice(&body);
+    let entry = EntryReader::new(&payload).expect("the frame is sound");
+    assert!(matches!(entry.definitions().next(), Some(Err(EntryError::Range(_)))));
 }

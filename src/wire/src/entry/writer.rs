@@ -2,6 +2,7 @@
 
 use trireme_model::{Exemplar, HistogramSample, MetricMetadata};
 
+use super::definitions::{LabelTable, count_labels};
 use super::varint::{put, put_bytes, put_signed};
 use super::{histogram, section, value};
 use crate::record::{RecordDraft, RecordKind};
@@ -18,6 +19,7 @@ pub struct EntryWriter {
     last_t: i64,
     floats: u64,
     starts: StartRuns,
+    labels: LabelTable,
     items: u64,
 }
 
@@ -33,7 +35,16 @@ impl EntryWriter {
     pub fn new(shard: u16, tenant: &str) -> Self {
         let mut draft = RecordDraft::new(shard, RecordKind::Samples);
         put_bytes(draft.payload_mut(), tenant.as_bytes());
-        Self { draft, open: None, last_ref: 0, last_t: 0, floats: 0, starts: StartRuns::default(), items: 0 }
+        Self {
+            draft,
+            open: None,
+            last_ref: 0,
+            last_t: 0,
+            floats: 0,
+            starts: StartRuns::default(),
+            labels: LabelTable::default(),
+            items: 0,
+        }
     }
 
     /// Length of the record so far, header included; start timestamps come on top at the end.
@@ -48,6 +59,14 @@ impl EntryWriter {
 
     /// Says which series a reference means from here on.
     pub fn define(&mut self, reference: u32, canonical_labels: &[u8]) {
+        if let Some(count) = count_labels(canonical_labels) {
+            let (last_ref, _) = self.positions(section::DEFINITIONS_BY_LABEL);
+            let mut labels = std::mem::take(&mut self.labels);
+            let buf = self.section(section::DEFINITIONS_BY_LABEL);
+            labels.put(buf, last_ref, reference, canonical_labels, count);
+            (self.labels, self.last_ref) = (labels, reference);
+            return;
+        }
         let buf = self.section(section::DEFINITIONS);
         put(buf, u64::from(reference));
         put_bytes(buf, canonical_labels);
