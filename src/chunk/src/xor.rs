@@ -39,11 +39,15 @@ impl XorAppender {
     /// Length of the form of [`XorAppender::to_bytes`].
     pub const STATE_BYTES: usize = 32;
 
+    /// The state of a chunk without samples, for a place that has no buffer yet.
+    pub const EMPTY: Self =
+        Self { t: 0, v: 0, t_delta: 0, bits: 16, count: 0, leading: NO_WINDOW, trailing: 0 };
+
     /// Clears `buf` and opens an empty chunk in it.
     pub fn start(buf: &mut Vec<u8>) -> Self {
         buf.clear();
         buf.extend_from_slice(&[0, 0]);
-        Self { t: 0, v: 0, t_delta: 0, bits: 16, count: 0, leading: NO_WINDOW, trailing: 0 }
+        Self::EMPTY
     }
 
     /// Opens an existing chunk to append behind its last sample.

@@ -83,11 +83,9 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// `stagger` spreads the first closing of chunks over time, so that not all series grow and shrink together.
     pub fn new(id: BucketId, stagger: u32) -> Self {
-        let mut none = Vec::new();
-        let open = XorAppender::start(&mut none);
         Self {
             id,
-            open,
+            open: XorAppender::EMPTY,
             bytes: Vec::new(),
             closed: Vec::new(),
             late: None,
@@ -145,8 +143,7 @@ impl Bucket {
         self.push_closed(options, place, self.open_min, self.max, self.open.count());
         self.bytes = Vec::new();
         self.samples_max = options.chunk_samples_max.min(255) as u8;
-        let mut none = Vec::new();
-        self.open = XorAppender::start(&mut none);
+        self.open = XorAppender::EMPTY;
     }
 
     fn push_closed(&mut self, options: &ShardOptions, place: ChunkPlace, min: i64, max: i64, count: u16) {

@@ -8,6 +8,7 @@
 
 mod codec;
 mod load;
+mod parts;
 mod write;
 
 use std::path::PathBuf;
@@ -31,3 +32,6 @@ pub struct CheckpointReport {
     /// The file, and the chunk files it relies on; together with the cut manifest a snapshot for a peer.
     pub files: Vec<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,8 +117,16 @@ impl Index {
         id
     }
 
-    /// Puts a pair at an id of choice; for loading. Ids between become free.
-    pub fn load_pair(&mut self, id: u32, name: u32, value: &str) {
+    /// Makes room for so many series and pairs; for loading.
+    pub fn reserve(&mut self, series: usize, pairs: usize) {
+        self.all = Postings::with_capacity(series);
+        self.pairs.reserve_exact(pairs);
+        let (known, hasher) = (&self.pairs, &self.hasher);
+        self.pair_ids.reserve(pairs, |id| pair_hash(known, hasher, *id));
+    }
+
+    /// Puts a pair at an id of choice, with room for `series`; for loading. Ids between become free.
+    pub fn load_pair(&mut self, id: u32, name: u32, value: &str, series: usize) {
         while self.pairs.len() <= id as usize {
             let next = self.pairs.len() as u32;
             if next != id {
@@ -126,8 +134,21 @@ impl Index {
             }
             self.pairs.push(None);
         }
-        self.pairs[id as usize] = Some(Pair::new(name, value));
+        let postings = Postings::with_capacity(series);
+        self.pairs[id as usize] = Some(Pair { postings, ..Pair::new(name, value) });
         self.link(id, name);
+    }
+
+    /// As [`Index::add_series`], for loading; false if there is no such pair.
+    pub fn load_series(&mut self, slot: u32, pairs: &[u32]) -> bool {
+        self.all.insert(slot);
+        pairs.iter().all(|id| match self.pairs.get_mut(*id as usize) {
+            Some(Some(pair)) => {
+                pair.postings.insert(slot);
+                true
+            }
+            _ => false,
+        })
     }
 
     fn link(&mut self, id: u32, name: u32) {
@@ -138,10 +159,7 @@ impl Index {
             pair.at = at;
         }
         let (pairs, hasher) = (&self.pairs, &self.hasher);
-        let hash_of = |id: &u32| {
-            let pair = pairs[*id as usize].as_ref().expect("BUG: linked pairs exist");
-            Self::hash(hasher, pair.name, &pair.value)
-        };
+        let hash_of = |id: &u32| pair_hash(pairs, hasher, *id);
         self.pair_ids.insert_unique(hash_of(&id), id, hash_of);
     }
 
@@ -210,4 +228,10 @@ impl Index {
             + self.all.bytes()
             + self.names.iter().map(|n| n.pairs.capacity() * 4 + 64).sum::<usize>()
     }
+}
+
+/// Hash of a pair that is linked.
+fn pair_hash(pairs: &[Option<Pair>], hasher: &FixedState, id: u32) -> u64 {
+    let pair = pairs[id as usize].as_ref().expect("BUG: linked pairs exist");
+    Index::hash(hasher, pair.name, &pair.value)
 }

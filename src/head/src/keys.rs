@@ -85,6 +85,15 @@ impl KeyTable {
         self.len += 1;
     }
 
+    /// Makes room for `more` keys at once, so that loading does not place every key anew each time the table doubles.
+    pub fn reserve(&mut self, more: usize) {
+        let needed = (self.len + more).saturating_mul(4).div_ceil(3) + 1;
+        let bits = needed.next_power_of_two().trailing_zeros();
+        if bits > self.bits && bits < 32 {
+            self.grow_to(bits);
+        }
+    }
+
     fn place(&mut self, entry: u64) {
         let mask = self.entries.len() - 1;
         let mut at = self.home((entry >> 32) as u32);
@@ -95,7 +104,11 @@ impl KeyTable {
     }
 
     fn grow(&mut self) {
-        self.bits += 1;
+        self.grow_to(self.bits + 1);
+    }
+
+    fn grow_to(&mut self, bits: u32) {
+        self.bits = bits;
         let old = std::mem::replace(&mut self.entries, vec![0; 1 << self.bits]);
         old.into_iter().filter(|e| *e != 0).for_each(|entry| self.place(entry));
     }
@@ -164,6 +177,13 @@ mod tests {
             }
         }
         assert_eq!(table.len, model.len());
+        table.reserve(20_000);
+        let bits = table.bits;
+        for (slot, key) in &model {
+            assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
+        }
+        (0..20_000u32).for_each(|n| table.insert(SeriesKey(u128::from(n) << 32), 1_000_000 + n));
+        assert_eq!(table.bits, bits, "there is room for what was announced");
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }

@@ -11,7 +11,8 @@ use crate::histograms::HistogramBucket;
 use crate::series::Series;
 
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
-pub(super) const VERSION: u32 = 1;
+/// What is written. Version 1 does not say how many series a tenant and a pair has, and is still read.
+pub(super) const VERSION: u32 = 2;
 
 /// Kinds of parts.
 pub(super) mod part {
@@ -91,6 +92,9 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
         out.put_u64_le(v.to_bits());
     }
 }
+
+/// Room behind the samples of an open chunk that is loaded.
+const OPEN_ROOM_BYTES: usize = 2 * XorAppender::SAMPLE_BYTES_MAX;
 
 /// Reads parts; every step is checked, because a checksum does not protect against a defect of the writer.
 pub(super) struct Reader<'a>(pub &'a [u8]);
@@ -178,7 +182,9 @@ impl<'a> Reader<'a> {
         if len > 0 {
             bucket.open_min = self.i64()?;
             let state = self.take(XorAppender::STATE_BYTES)?.try_into().map_err(|_| Malformed)?;
-            bucket.bytes = self.take(len)?.to_vec();
+            // With some room, because most series are written to soon.
+            bucket.bytes = Vec::with_capacity(len + OPEN_ROOM_BYTES);
+            bucket.bytes.extend_from_slice(self.take(len)?);
             bucket.open = XorAppender::from_bytes(state, &bucket.bytes).map_err(|_| Malformed)?;
         }
         bucket.closed = self.closed()?;

@@ -8,7 +8,8 @@ use trireme_base::StreamId;
 use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, SeriesKey, Tenant};
 
 use super::CHECKPOINT_FILE;
-use super::codec::{self, Malformed, Reader, part};
+use super::codec::{Malformed, Reader, part};
+use super::parts::Parts;
 use crate::cut::CutManifest;
 use crate::histograms::HistogramBuckets;
 use crate::series::Series;
@@ -50,10 +51,18 @@ impl Shard {
         };
         let mut bytes = 0;
         if let Some(file) = file {
-            // SAFETY: a checkpoint is replaced by rename and never changed, so the mapping does not change.
-            let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| HeadError::io("map", &path, e))?;
-            bytes = map.len() as u64;
-            Loader { options: &options, state: &mut state, path: &path, refs: Vec::new() }.load(&map)?;
+            let parts = Parts::open(file, &path)?;
+            bytes = parts.bytes;
+            let loader = Loader {
+                options: &options,
+                state: &mut state,
+                path: &path,
+                version: parts.version,
+                bytes,
+                room: Vec::new(),
+                refs: Vec::new(),
+            };
+            loader.load(parts)?;
         }
         state.files.sweep();
         let found = Recovered {
@@ -69,6 +78,10 @@ struct Loader<'a> {
     options: &'a ShardOptions,
     state: &'a mut State,
     path: &'a Path,
+    version: u32,
+    bytes: u64,
+    /// Series that each tenant is said to have.
+    room: Vec<usize>,
     /// (reference, slot) of the stream that was the own one.
     refs: Vec<(u32, u32)>,
 }
@@ -78,19 +91,11 @@ impl Loader<'_> {
         HeadError::corrupt(self.path, what)
     }
 
-    fn load(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
-        let rest = bytes.strip_prefix(codec::MAGIC.as_slice()).ok_or_else(|| self.bad("not a checkpoint"))?;
-        let (version, mut rest) = rest.split_at_checked(4).ok_or_else(|| self.bad("cut off"))?;
-        if version != codec::VERSION.to_le_bytes() {
-            return Err(self.bad("version is unknown to this version"));
-        }
+    fn load(mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
         let mut own = None;
         let mut other_settings = None;
         loop {
-            let at = bytes.len() - rest.len();
-            let (kind, body, tail) =
-                split_part(rest).ok_or_else(|| self.bad(format!("part at {at} is damaged")))?;
-            rest = tail;
+            let (at, kind, body) = parts.next()?;
             let mut reader = Reader(body);
             let done = match kind {
                 part::HEADER => {
@@ -155,7 +160,16 @@ impl Loader<'_> {
 
     fn tenant(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
-        self.state.intern_tenant(&tenant);
+        let number = self.state.intern_tenant(&tenant) as usize;
+        self.room.resize(self.state.tenants.len(), 0);
+        if self.version >= 2 {
+            // No more than the file can hold, whatever it says.
+            let most = (self.bytes / SERIES_BYTES_MIN) as usize;
+            let (series, pairs) = ((r.u32()? as usize).min(most), (r.u32()? as usize).min(most));
+            self.room[number] = series;
+            self.state.keys.reserve(series);
+            self.state.tenants[number].index.reserve(series, pairs);
+        }
         Ok(())
     }
 
@@ -171,13 +185,15 @@ impl Loader<'_> {
     fn pairs(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = r.u32()? as usize;
         let index = &mut self.state.tenants.get_mut(tenant).ok_or(Malformed)?.index;
+        let most = self.room.get(tenant).copied().unwrap_or(0);
         while !r.is_empty() {
             let (id, name) = (r.u32()?, r.u32()?);
+            let series = if self.version >= 2 { r.u32()? as usize } else { 0 };
             let value = r.str()?;
             if name as usize >= index.names.len() || index.pair(id).is_some() {
                 return Err(Malformed);
             }
-            index.load_pair(id, name, value);
+            index.load_pair(id, name, value, series.min(most));
         }
         Ok(())
     }
@@ -194,7 +210,7 @@ impl Loader<'_> {
         let (slot, key, tenant, own_ref) = r.series_head(pairs)?;
         let state = &mut *self.state;
         let of_tenant = state.tenants.get_mut(tenant as usize).ok_or(Malformed)?;
-        if slot == NO_SLOT || pairs.iter().any(|id| of_tenant.index.pair(*id).is_none()) {
+        if slot == NO_SLOT || !of_tenant.index.load_series(slot, pairs) {
             return Err(Malformed);
         }
         let list = state.lists.insert(pairs).ok_or(Malformed)?;
@@ -228,7 +244,6 @@ impl Loader<'_> {
         if own_ref != 0 {
             self.refs.push((own_ref, slot));
         }
-        of_tenant.index.add_series(slot, pairs);
         of_tenant.series += 1;
         state.keys.insert(key, slot);
         state.series.insert_at(slot, series);
@@ -290,11 +305,5 @@ fn marker(r: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
     Ok(some.then_some(k))
 }
 
-/// The next part as (kind, body, rest), if its checksum fits.
-fn split_part(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (head, rest) = bytes.split_at_checked(part::HEADER_BYTES)?;
-    let length = u32::from_le_bytes(head[1..5].try_into().ok()?) as usize;
-    let crc = u32::from_le_bytes(head[5..9].try_into().ok()?);
-    let (body, rest) = rest.split_at_checked(length)?;
-    (crc32c::crc32c(body) == crc).then_some((head[0], body, rest))
-}
+/// The least that a series takes in the file.
+const SERIES_BYTES_MIN: u64 = 34;

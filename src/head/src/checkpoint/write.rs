@@ -169,6 +169,8 @@ impl Known {
                 self.tenants.push((0, 0));
                 let from = begin(out, part::TENANT);
                 put_bytes(out, tenant.tenant.as_str().as_bytes());
+                out.put_u32_le(tenant.series as u32);
+                out.put_u32_le(tenant.index.pairs.len() as u32);
                 end(out, from);
             }
             let (names, pairs) = &mut self.tenants[number];
@@ -187,6 +189,7 @@ impl Known {
                     if let Some(pair) = pair {
                         out.put_u32_le(id as u32);
                         out.put_u32_le(pair.name);
+                        out.put_u32_le(pair.postings.len() as u32);
                         put_bytes(out, pair.value.as_bytes());
                     }
                 }

@@ -11,6 +11,11 @@ pub(crate) struct Postings {
 }
 
 impl Postings {
+    /// An empty set with room for `slots`.
+    pub fn with_capacity(slots: usize) -> Self {
+        Self { slots: Vec::with_capacity(slots), sorted: 0 }
+    }
+
     /// Adds a slot that is not in the set.
     pub fn insert(&mut self, slot: u32) {
         let sorted = self.sorted as usize;

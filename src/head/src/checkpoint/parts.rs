@@ -1,0 +1,74 @@
+//! The parts of a checkpoint file, one after another through one buffer.
+//!
+//! Not through a mapping: pages of a mapped file count as memory of the process, and a start must not need much more
+//! than what it builds.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::codec::{self, part};
+use crate::HeadError;
+
+/// Reads the parts of one file.
+pub(super) struct Parts<'a> {
+    file: File,
+    path: &'a Path,
+    /// Version of the file.
+    pub version: u32,
+    /// Length of the file.
+    pub bytes: u64,
+    /// Where the next part starts.
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    /// Opens a checkpoint and checks that it is one.
+    pub fn open(file: File, path: &'a Path) -> Result<Self, HeadError> {
+        let bytes = file.metadata().map_err(|e| HeadError::io("look at", path, e))?.len();
+        let mut parts = Self { file, path, version: 0, bytes, at: 0, buffer: Vec::new() };
+        let mut head = [0; 12];
+        parts.read_into(&mut head)?;
+        let version = head.strip_prefix(codec::MAGIC).ok_or_else(|| parts.bad("not a checkpoint"))?;
+        parts.version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
+        if !(1..=codec::VERSION).contains(&parts.version) {
+            return Err(parts.bad("version is unknown to this version"));
+        }
+        Ok(parts)
+    }
+
+    fn bad(&self, what: impl Into<String>) -> HeadError {
+        HeadError::corrupt(self.path, what)
+    }
+
+    fn read_into(&mut self, out: &mut [u8]) -> Result<(), HeadError> {
+        if out.len() as u64 > self.bytes - self.at {
+            return Err(self.bad("cut off"));
+        }
+        self.file.read_exact(out).map_err(|e| HeadError::io("read", self.path, e))?;
+        self.at += out.len() as u64;
+        Ok(())
+    }
+
+    /// The next part: where it starts, its kind and its body. Its checksum fits.
+    pub fn next(&mut self) -> Result<(u64, u8, &[u8]), HeadError> {
+        let at = self.at;
+        let mut head = [0; part::HEADER_BYTES];
+        self.read_into(&mut head)?;
+        let word =
+            |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
+        let (length, crc) = (word(1) as usize, word(5));
+        if length as u64 > self.bytes - self.at {
+            return Err(self.bad(format!("part at {at} is damaged")));
+        }
+        let mut body = std::mem::take(&mut self.buffer);
+        body.resize(length, 0);
+        self.read_into(&mut body)?;
+        self.buffer = body;
+        if crc32c::crc32c(&self.buffer) != crc {
+            return Err(self.bad(format!("part at {at} is damaged")));
+        }
+        Ok((at, head[0], &self.buffer))
+    }
+}
