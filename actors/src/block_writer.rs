@@ -147,7 +147,8 @@ impl BlockWriter {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        if self.busy {
+        // While the log is replayed the head is not whole: nothing is closed, cut, saved or let go.
+        if self.busy || !self.parts.cutting.store.replay().is_done() {
             return;
         }
         self.busy = true;
@@ -267,6 +268,9 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> b
 }
 
 async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> {
+    if !parts.cutting.store.replay().is_done() {
+        return Err(CuttingError::Replaying.to_string());
+    }
     let began = parts.clock.monotonic();
     let positions = parts.cutting.store.applied_positions();
     for shard in &parts.shards {
@@ -353,6 +357,9 @@ impl Handler<Delivery<GetWindows>> for BlockWriter {
     fn handle(&mut self, Delivery(envelope): Delivery<GetWindows>, _: &mut Context<Self>) {
         let (GetWindows { tenant }, work) = envelope.open();
         let (parts, closed) = (self.parts.clone(), self.progress.closed);
+        if !parts.cutting.store.replay().is_done() {
+            return work.done(Err(CuttingError::Replaying.to_string()));
+        }
         let pool = Arc::clone(&parts.pool);
         // A full pool drops the question, and the asker is told.
         let _ =

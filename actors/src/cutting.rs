@@ -50,6 +50,9 @@ pub enum CuttingError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The head is not whole yet.
+    #[error("the log is still being replayed")]
+    Replaying,
 }
 
 /// What may be cut.
@@ -90,9 +93,17 @@ pub struct CheckpointDone {
 }
 
 impl Cutting {
+    /// What is not in the head yet would be missing in a block, and a checkpoint without it would let the log go.
+    fn whole(&self) -> Result<(), CuttingError> {
+        if self.store.replay().is_done() { Ok(()) } else { Err(CuttingError::Replaying) }
+    }
+
     /// Finds out what may be cut; `closed` is the last window this origin closed. Cuts are made one number at a time,
     /// so that every replica writes the same blocks however far behind it is.
     pub fn next_cut(&self, closed: i64) -> NextCut {
+        if self.whole().is_err() {
+            return NextCut::Nothing;
+        }
         let oldest = self.shards.iter().filter_map(|shard| shard.oldest_cut()).min();
         let Some(k) = oldest.filter(|k| *k <= closed) else { return NextCut::Nothing };
         let states: Vec<_> = self.shards.iter().map(|shard| shard.streams()).collect();
@@ -118,6 +129,7 @@ impl Cutting {
     /// Blocks first, then the manifest, then the head: a crash in between finds either no manifest (the same blocks are
     /// written again under the same names) or a manifest whose blocks are all there.
     pub fn cut(&self, k: i64) -> Result<Vec<Written>, CuttingError> {
+        self.whole()?;
         let mut positions = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             positions.push(shard.begin_cut(k)?);
@@ -155,6 +167,7 @@ impl Cutting {
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.
     pub fn checkpoint(&self) -> Result<CheckpointDone, CuttingError> {
+        self.whole()?;
         let mut done = CheckpointDone::default();
         let mut covered: Option<BTreeMap<StreamId, u64>> = None;
         for shard in &self.shards {

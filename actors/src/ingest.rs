@@ -199,7 +199,7 @@ impl Ingest {
             }
             self.parts.store.applied(record.stream(), record.seq());
         }
-        if !self.parts.lane.is_empty() {
+        if self.parts.lane.has_work() {
             // Behind what waits in the mailbox; if it is full, the timer goes on.
             let _ = self.parts.lane.port().tell(LaneReady);
         }
@@ -253,7 +253,7 @@ impl Actor for Ingest {
         // What arrived while no actor was there.
         self.drain_lane();
         ctx.run_interval(LANE_EVERY, |actor, _| {
-            if !actor.parts.lane.is_empty() {
+            if actor.parts.lane.has_work() {
                 actor.drain_lane();
             }
         });

@@ -2,6 +2,8 @@
 //!
 //! The log's thread must never wait, so a lane has no bound of its own: what is in it was let in by the replication
 //! window, and a peer gets room for more only when records left the lane applied.
+//!
+//! A new lane holds its records: what the log has of their streams must be applied before them, and a replay does that.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +23,23 @@ impl Call for LaneReady {
 pub struct Lane {
     records: Mutex<VecDeque<Record>>,
     told: AtomicBool,
+    /// Nothing is given out yet.
+    held: AtomicBool,
     port: Port<LaneReady>,
 }
 
 impl Lane {
-    /// An empty lane whose shard listens behind `port`.
+    /// An empty lane whose shard listens behind `port`; it gives nothing out before [`Lane::release`].
     pub fn new(port: Port<LaneReady>) -> Self {
-        Self { records: Mutex::default(), told: AtomicBool::new(false), port }
+        Self { records: Mutex::default(), told: AtomicBool::new(false), held: AtomicBool::new(true), port }
+    }
+
+    /// The replay is done: gives out what waits, and from now on what comes.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Release);
+        if self.has_work() {
+            self.tell();
+        }
     }
 
     /// The port by which the shard is told.
@@ -38,14 +50,24 @@ impl Lane {
     /// Adds a record and tells the shard, once for all records it has not looked at.
     pub fn push(&self, record: Record) {
         self.records.lock().push_back(record);
+        // The lock above orders this with a release: one of the two sees the other.
+        if !self.held.load(Ordering::Acquire) {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
         if !self.told.swap(true, Ordering::AcqRel) && self.port.tell(LaneReady).is_err() {
             // The shard restarts or is busy; it looks at its lane by itself then.
             self.told.store(false, Ordering::Release);
         }
     }
 
-    /// Takes out up to `max` records.
+    /// Takes out up to `max` records; none while they are held.
     pub fn take(&self, max: usize) -> Vec<Record> {
+        if self.held.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         self.told.store(false, Ordering::Release);
         let mut records = self.records.lock();
         let n = records.len().min(max);
@@ -60,5 +82,34 @@ impl Lane {
     /// True if none waits.
     pub fn is_empty(&self) -> bool {
         self.records.lock().is_empty()
+    }
+
+    /// True if [`Lane::take`] would give something out.
+    pub fn has_work(&self) -> bool {
+        !self.held.load(Ordering::Acquire) && !self.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_base::{Boot, Incarnation, StreamId};
+    use trireme_wire::record::{RecordDraft, RecordKind};
+
+    use super::*;
+    use crate::{ActorKind, MailboxMetrics};
+
+    #[test]
+    fn gives_nothing_out_before_it_is_released_and_then_everything_in_order() {
+        let metrics = MailboxMetrics::new(&trireme_telemetry::Metrics::default()).expect("metrics");
+        let lane = Lane::new(metrics.port(ActorKind::Ingest, "ingest-lane"));
+        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        for seq in 1..=3 {
+            lane.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
+        }
+        assert!(lane.take(8).is_empty() && !lane.has_work() && lane.len() == 3);
+        lane.release();
+        assert!(lane.has_work());
+        assert_eq!(lane.take(8).iter().map(Record::seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(!lane.has_work());
     }
 }

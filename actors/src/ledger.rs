@@ -11,6 +11,8 @@ use trireme_base::StreamId;
 #[derive(Debug, Default)]
 pub struct ApplyLedger {
     streams: HashMap<StreamId, Pending>,
+    /// While a replay runs: what the checkpoints have of each stream that it reads.
+    replaying: HashMap<StreamId, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +28,18 @@ impl ApplyLedger {
     pub fn recovered(&mut self, stream: StreamId, seq: u64) {
         let pending = self.streams.entry(stream).or_default();
         pending.applied = pending.applied.max(seq);
+    }
+
+    /// A replay begins that reads these streams behind these seqs: until [`ApplyLedger::replayed`] they count as applied
+    /// up to there, whatever comes behind.
+    pub fn replaying(&mut self, from: impl IntoIterator<Item = (StreamId, u64)>) {
+        self.replaying.extend(from);
+    }
+
+    /// The replay has applied these streams up to these seqs.
+    pub fn replayed(&mut self, to: impl IntoIterator<Item = (StreamId, u64)>) {
+        self.replaying.clear();
+        to.into_iter().for_each(|(stream, seq)| self.recovered(stream, seq));
     }
 
     /// The record `seq` was handed to `shards` shards. Seqs of a stream come in order.
@@ -54,12 +68,15 @@ impl ApplyLedger {
 
     /// How far a stream is applied.
     pub fn position(&self, stream: StreamId) -> u64 {
-        self.streams.get(&stream).map_or(0, |p| p.applied)
+        let applied = || self.streams.get(&stream).map_or(0, |p| p.applied);
+        self.replaying.get(&stream).copied().unwrap_or_else(applied)
     }
 
     /// All streams' positions.
     pub fn positions(&self) -> Vec<(StreamId, u64)> {
-        self.streams.iter().map(|(s, p)| (*s, p.applied)).collect()
+        let known =
+            self.streams.keys().chain(self.replaying.keys().filter(|s| !self.streams.contains_key(s)));
+        known.map(|stream| (*stream, self.position(*stream))).collect()
     }
 }
 
@@ -83,5 +100,23 @@ mod tests {
         assert_eq!(ledger.applied(stream, 6), Some(7));
         assert_eq!(ledger.applied(stream, 6), None, "a repetition is no news");
         assert_eq!(ledger.position(stream), 7);
+    }
+
+    #[test]
+    fn what_arrives_behind_a_replay_does_not_count_before_it_is_done() {
+        let stream = |n| StreamId { incarnation: Incarnation(n), boot: Boot(1) };
+        let mut ledger = ApplyLedger::default();
+        ledger.replaying([(stream(1), 40), (stream(2), 0)]);
+        // The stream goes on at its peer while this node replays up to 100.
+        ledger.dispatched(stream(1), 101, 1);
+        ledger.dispatched(stream(3), 1, 1);
+        assert_eq!((ledger.position(stream(1)), ledger.position(stream(3))), (40, 0));
+        let mut all = ledger.positions();
+        all.sort_unstable();
+        assert_eq!(all, [(stream(1), 40), (stream(2), 0), (stream(3), 0)]);
+        ledger.replayed([(stream(1), 100), (stream(2), 7)]);
+        assert_eq!((ledger.position(stream(1)), ledger.position(stream(2))), (100, 7));
+        assert_eq!(ledger.applied(stream(1), 101), Some(101));
+        assert_eq!(ledger.applied(stream(3), 1), Some(1));
     }
 }

@@ -16,7 +16,7 @@ use slog::{Logger, crit, error};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
-use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, SyncReport};
+use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
 use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{AppendRefused, Hub, ReplicaStore};
@@ -27,6 +27,7 @@ use crate::commits::Commits;
 use crate::gate::{Gate, GateState};
 use crate::lane::Lane;
 use crate::ledger::ApplyLedger;
+use crate::replay::Replay;
 
 /// Metrics of the log.
 pub struct StoreMetrics {
@@ -79,20 +80,48 @@ pub struct Store {
     parts: StoreParts,
     ledger: Mutex<ApplyLedger>,
     opened: OnceLock<Arc<Log>>,
+    replay: Replay,
     last_sync_us: AtomicU64,
 }
 
 impl Store {
     /// A store whose log is not open yet: the log needs it as its observer first.
     pub fn new(parts: StoreParts) -> Self {
-        Self { parts, ledger: Mutex::default(), opened: OnceLock::new(), last_sync_us: AtomicU64::new(0) }
+        Self {
+            parts,
+            ledger: Mutex::default(),
+            opened: OnceLock::new(),
+            replay: Replay::default(),
+            last_sync_us: AtomicU64::new(0),
+        }
     }
 
-    /// The log is open; `durable` is what it recovered.
-    pub fn attach(&self, log: Arc<Log>, durable: &[(StreamId, u64)]) {
-        self.parts.hub.durable(durable);
+    /// The log is open and was looked through: peers may hear what it has, and `plan` will be replayed.
+    pub fn attach(&self, log: Arc<Log>, plan: &ReplayPlan) {
+        {
+            let mut ledger = self.ledger.lock();
+            ledger.replaying(plan.to().into_iter().map(|(stream, _)| (stream, 0)));
+            ledger.replaying(plan.from());
+        }
+        self.replay.planned(plan);
+        self.parts.hub.durable(&log.durable_positions());
         // Only the node's start calls this, once.
         let _ = self.opened.set(log);
+    }
+
+    /// The plan was replayed: the head is whole, and what peers sent meanwhile may be applied.
+    pub fn replayed(&self, plan: &ReplayPlan) {
+        self.ledger.lock().replayed(plan.to());
+        for (stream, seq) in plan.to() {
+            self.parts.hub.applied(stream, seq);
+        }
+        self.replay.done();
+        self.parts.lanes.iter().for_each(|lane| lane.release());
+    }
+
+    /// How far this node's start is.
+    pub fn replay(&self) -> &Replay {
+        &self.replay
     }
 
     /// The open log.
@@ -103,12 +132,6 @@ impl Store {
     /// The parts it was made of.
     pub fn parts(&self) -> &StoreParts {
         &self.parts
-    }
-
-    /// A stream is applied up to `seq` by the recovery.
-    pub fn recovered(&self, stream: StreamId, seq: u64) {
-        self.ledger.lock().recovered(stream, seq);
-        self.parts.hub.applied(stream, seq);
     }
 
     /// A shard has applied a record.

@@ -1,7 +1,9 @@
-//! A panic in any actor while writes run: the node recovers, and nothing acknowledged is lost.
+//! Crashes while writes run, of an actor or of the whole process again and again: the node recovers, and nothing
+//! acknowledged is lost.
 
 use anyhow::{Context, ensure};
-use trireme_integration::{Client, Group, Load, until};
+use trireme_base::SeededRng;
+use trireme_integration::{Client, Group, Load, SampleSet, now_ms, rounds, until};
 
 /// Values of the label `actor` of `trireme_actor_up`.
 async fn actors(client: &Client) -> anyhow::Result<Vec<String>> {
@@ -65,5 +67,42 @@ async fn crashing_on_demand_is_refused_unless_it_is_switched_on() -> anyhow::Res
     let client = group.client(0);
     let answer = client.send(client.post("/api/v1/admin/crash").query(&[("actor", "front")])).await?;
     ensure!((400..500).contains(&answer.status), "answered {}", answer.status);
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything_acknowledged()
+-> anyhow::Result<()> {
+    let seed = std::env::var("TRIREME_SEED").ok().and_then(|t| t.parse().ok()).unwrap_or(now_ms() as u64);
+    println!("TRIREME_SEED={seed}");
+    let mut random = SeededRng::new(seed);
+    // No checkpoint in between: each start replays everything since the first one, while it takes writes.
+    let mut group = Group::of(1).set("checkpoint.interval=1h").start().await?;
+    let mut acknowledged = SampleSet::default();
+    for round in 0..rounds(6) {
+        let load = Load::start(&group.clients());
+        let wanted = 1 + random.below(if round % 2 == 0 { 100 } else { 3 });
+        until("writes are acknowledged", async || {
+            let successes = load.look(|sent| sent.successes).await;
+            ensure!(successes >= wanted, "{successes} of {wanted}");
+            Ok(())
+        })
+        .await?;
+        group.node(0).kill()?;
+        acknowledged.merge(&load.stop().await?.acknowledged);
+        group.node(0).start()?;
+        group.node(0).ready().await?;
+    }
+    let client = group.client(0).clone();
+    // A question that comes before the replay is over is answered from all of it.
+    let held = client.export().await?;
+    let missing = acknowledged.first_missing_in(&held);
+    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    until("the replay is over", async || {
+        let answer = client.send(client.get("/api/v1/status/walreplay")).await?.success()?;
+        ensure!(answer.body.contains("\"done\""), "{}", answer.body);
+        Ok(())
+    })
+    .await?;
     group.stop().await
 }

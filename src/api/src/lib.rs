@@ -43,7 +43,7 @@ mod traffic;
 mod write;
 
 pub use admin::{Admin, AdminError};
-pub use health::{Health, Readiness};
+pub use health::{Health, Readiness, ReplayStatus};
 pub use metrics::ApiMetrics;
 pub use runner::Runner;
 pub use settings::ApiSettings;

@@ -14,7 +14,7 @@ use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
 use trireme_head::{
     CutManifest, CutSource, HeadError, IngestLimits, IngestOutput, Shard, ShardOptions, cut_windows,
 };
-use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace};
+use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch};
 use trireme_wire::record::Record;
 
 const DIR: &str = "TRIREME_HEAD_TEST_DIR";
@@ -70,7 +70,8 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
     let (log, found) =
         Log::open(&dir.join("log"), options, own, &from, node, Arc::new(SystemClock::new())).unwrap();
     assert!(found.damage.is_empty());
-    log.replay(&from, SHARDS, 2, |shard, record| {
+    let plan = log.plan_replay(&from).unwrap();
+    log.replay(&plan, SHARDS, 2, &ReplayWatch::default(), |shard, record| {
         shards[usize::from(shard)].apply(record).unwrap();
     })
     .unwrap();

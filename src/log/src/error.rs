@@ -47,7 +47,13 @@ pub enum LogError {
     /// Own records were made before an earlier append was refused, and may build on what it held.
     #[error("log: records build on ones that were refused")]
     Superseded,
-    /// The log's thread is gone.
+    /// The files hold something else than they did when a replay was planned: the disk or somebody changed them.
+    #[error("log: files in {path} changed while they were replayed", path = path.display())]
+    Changed {
+        /// Directory of the log.
+        path: PathBuf,
+    },
+    /// The log's thread is gone, or a replay was told to end.
     #[error("log: stopped")]
     Stopped,
 }
@@ -65,7 +71,7 @@ impl LogError {
         match self {
             Self::Io { .. } | Self::StreamReused(_) => ErrorKind::Internal,
             Self::Full { .. } | Self::Superseded | Self::Stopped => ErrorKind::Unavailable,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Gone { .. } => ErrorKind::NotFound,
         }
     }

@@ -1,13 +1,13 @@
-//! Reading the whole log again after a start.
+//! Reading the log behind the checkpoints again after a start.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
-use trireme_base::StreamId;
 use trireme_wire::record::{ALL_SHARDS, Record};
 
-use crate::base::Positions;
-use crate::recovery::Damage;
+use crate::format::SEGMENT_HEADER_BYTES;
+use crate::plan::{Chain, ReplayPlan};
 use crate::scan::Scan;
 use crate::{Log, LogError};
 
@@ -15,27 +15,44 @@ use crate::{Log, LogError};
 const QUEUE_BATCHES: usize = 8;
 
 /// What a replay did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayReport {
     /// Records given to a shard; one for all shards counts once.
     pub records: u64,
     /// Bytes of segments read.
     pub bytes: u64,
-    /// Damage met; the positions of the streams concerned were set back to before it.
-    pub damage: Vec<Damage>,
+}
+
+/// How far a replay is, and whether it should end early; shared with whoever watches.
+#[derive(Debug, Default)]
+pub struct ReplayWatch {
+    segment: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl ReplayWatch {
+    /// Number of the segment being read; 0 before the first.
+    pub fn segment(&self) -> u64 {
+        self.segment.load(Ordering::Relaxed)
+    }
+
+    /// Ends the replay; it answers [`LogError::Stopped`].
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
 }
 
 impl Log {
-    /// Gives every record behind `from` to `apply(shard, record)`, in stream order for each shard, on `threads`
-    /// threads. Records of the own running stream are left out: the head has them already.
+    /// Gives every record of the plan to `apply(shard, record)`, in stream order for each shard, on `threads` threads.
+    /// Records of the own running stream are left out: the head has them already. Appends go on meanwhile.
     ///
-    /// `from` is where the checkpoint stands (streams it does not name are read from their start). Covers what was
-    /// written when the call was made; appends go on meanwhile.
+    /// [`LogError::Changed`] if the files no longer hold what they held when the plan was made.
     pub fn replay<F>(
         &self,
-        from: &[(StreamId, u64)],
+        plan: &ReplayPlan,
         shards: u16,
         threads: usize,
+        watch: &ReplayWatch,
         apply: F,
     ) -> Result<ReplayReport, LogError>
     where
@@ -56,7 +73,7 @@ impl Log {
                 );
                 queues.push(tx);
             }
-            let report = self.read_all(from, &Queues { shards, queues });
+            let report = self.read_plan(plan, watch, &Queues { shards, queues });
             for handle in handles {
                 if let Err(panic) = handle.join() {
                     resume_unwind(panic);
@@ -66,71 +83,32 @@ impl Log {
         })
     }
 
-    fn read_all(&self, from: &[(StreamId, u64)], queues: &Queues) -> Result<ReplayReport, LogError> {
-        let (mut last, segments, target) = {
-            let state = self.shared.state.lock();
-            let mut last = state.base.clone();
-            for (stream, seq) in from {
-                let have = last.entry(*stream).or_default();
-                *have = (*have).max(*seq);
-            }
-            (last, state.segments.clone(), state.written.clone())
-        };
+    fn read_plan(
+        &self,
+        plan: &ReplayPlan,
+        watch: &ReplayWatch,
+        queues: &Queues,
+    ) -> Result<ReplayReport, LogError> {
+        let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
+        let mut chain = Chain { own, last: plan.from.clone(), skip_holes };
         let mut report = ReplayReport::default();
-        for (number, summary) in &segments {
-            let known =
-                |s: &StreamId, seq: u64| *s == self.shared.own || last.get(s).is_some_and(|l| *l >= seq);
-            if summary.streams.iter().all(|(s, r)| known(s, r.last)) {
-                continue;
-            }
+        for (number, end) in &plan.segments {
+            watch.segment.store(*number, Ordering::Relaxed);
             let path = self.shared.segment_path(*number);
             let io = |e| LogError::io("replay", &path, e);
-            let start = crate::format::SEGMENT_HEADER_BYTES as u64;
-            let mut scan = Scan::open_at(&path, start, summary.bytes).map_err(io)?;
+            let mut scan = Scan::open_at(&path, SEGMENT_HEADER_BYTES as u64, *end).map_err(io)?;
             while let Some(batch) = scan.next_batch().map_err(io)? {
-                let wanted = batch.records.into_iter().filter(|r| self.wants(&mut last, r));
-                report.records += queues.send(wanted);
+                if watch.stop.load(Ordering::Acquire) {
+                    return Err(LogError::Stopped);
+                }
+                report.records += queues.send(batch.records.into_iter().filter(|r| chain.takes(r)));
             }
-            report.bytes += summary.bytes;
-            let damage =
-                |bad: crate::scan::Bad| Damage { segment: path.clone(), offset: bad.offset, what: bad.what };
-            report.damage.extend(scan.bad.into_iter().map(damage));
+            report.bytes += end - SEGMENT_HEADER_BYTES as u64;
         }
-        self.set_back_to(&last, &target);
+        if chain.last != plan.to {
+            return Err(LogError::Changed { path: self.shared.dir.clone() });
+        }
         Ok(report)
-    }
-
-    fn wants(&self, last: &mut Positions, record: &Record) -> bool {
-        let (stream, seq) = (record.stream(), record.seq());
-        if stream == self.shared.own {
-            return false;
-        }
-        let have = last.entry(stream).or_default();
-        let fits = seq == *have + 1 || (self.shared.options.skip_holes && seq > *have);
-        if fits {
-            *have = seq;
-        }
-        fits
-    }
-
-    /// A stream that could not be read as far as it was thought to go stands before the hole, so that the rest is
-    /// fetched from a peer.
-    fn set_back_to(&self, reached: &Positions, target: &Positions) {
-        let mut accepted = self.shared.accepted.lock();
-        let mut guard = self.shared.state.lock();
-        let state = &mut *guard;
-        for (stream, seq) in target {
-            let reached = reached.get(stream).copied().unwrap_or(0);
-            // Only while nothing was appended behind the hole since.
-            if *stream != self.shared.own && reached < *seq && state.written.get(stream) == Some(seq) {
-                for map in [&mut *accepted, &mut state.written, &mut state.durable] {
-                    map.insert(*stream, reached);
-                }
-                for summary in state.segments.values_mut() {
-                    summary.cut(*stream, reached);
-                }
-            }
-        }
     }
 }
 

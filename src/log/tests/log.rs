@@ -10,7 +10,8 @@ use std::time::Duration;
 use support::{Recorder, draft, open, record, stream};
 
 use trireme_base::{ManualClock, SystemClock};
-use trireme_log::{AppendError, CompletionTag, Durability, Log, LogError, LogOptions};
+use trireme_log::{AppendError, CompletionTag, Durability, Log, LogError, LogOptions, ReplayWatch};
+use trireme_wire::record::Record;
 
 #[test]
 fn gives_own_records_seqs_in_order_and_reports_them_durable() {
@@ -171,13 +172,19 @@ fn replays_each_shard_in_stream_order_behind_the_checkpoint() {
         }
     }
     let (log, _) = open(dir.path(), 2, Arc::default());
+    let plan = log.plan_replay(&[(stream(1), 100)]).unwrap();
+    assert!(plan.to().contains(&(stream(9), 200)) && plan.from().contains(&(stream(1), 100)));
+    // What is appended once the plan is made is not part of it.
     log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    log.append_foreign(vec![record(stream(9), 201, 64)]).unwrap();
     log.flush().unwrap();
     let seen = parking_lot::Mutex::new(Vec::new());
-    let report = log
-        .replay(&[(stream(1), 100)], 3, 2, |shard, r| seen.lock().push((shard, r.stream(), r.seq())))
-        .unwrap();
+    let watch = ReplayWatch::default();
+    let note = |shard: u16, r: &Record| seen.lock().push((shard, r.stream(), r.seq()));
+    let report = log.replay(&plan, 3, 2, &watch, note).unwrap();
+    assert_eq!(Some(watch.segment()), plan.segments().map(|(_, last)| last));
     let seen = seen.into_inner();
+    assert!(seen.iter().all(|x| x.2 <= 200 || x.1 != stream(9)));
     assert_eq!(report.records, 300 + 200);
     for shard in 0..3u16 {
         for s in [stream(1), stream(9), stream(2)] {
@@ -188,6 +195,30 @@ fn replays_each_shard_in_stream_order_behind_the_checkpoint() {
         let all = seen.iter().filter(|x| x.0 == shard && x.1 == stream(1) && x.2 % 2 == 0).count();
         assert_eq!(all, 150, "records for all shards reach shard {shard}");
     }
+}
+
+#[test]
+fn a_replay_ends_early_when_it_is_told_to_and_notices_a_changed_file() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        for seq in 1..=300 {
+            log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
+            log.flush().unwrap();
+        }
+    }
+    let (log, _) = open(dir.path(), 2, Arc::default());
+    let plan = log.plan_replay(&[]).unwrap();
+    let watch = ReplayWatch::default();
+    let stopped = log.replay(&plan, 1, 1, &watch, |_, _| watch.stop());
+    assert!(matches!(stopped, Err(LogError::Stopped)), "{stopped:?}");
+    let victim = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path());
+    let victim = victim.filter(|p| p.extension().is_some_and(|e| e == "log")).min().unwrap();
+    let mut bytes = std::fs::read(&victim).unwrap();
+    bytes[4_000] ^= 1;
+    std::fs::write(&victim, bytes).unwrap();
+    let changed = log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, _| {});
+    assert!(matches!(changed, Err(LogError::Changed { .. })), "{changed:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Builds every part of a node in order and owns the list by which it stops.
 
 mod admin;
+mod after_replay;
 mod api_settings;
 mod bucket;
 mod calls;
@@ -18,6 +19,7 @@ mod open_files;
 mod outside;
 mod panics;
 mod recovery;
+mod replaying;
 mod self_monitoring;
 mod sink;
 mod spread;

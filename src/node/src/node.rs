@@ -17,7 +17,7 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, drain, http, open_files, outside, panics};
+use crate::{bucket, cluster, drain, http, open_files, outside, panics, replaying};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
@@ -65,7 +65,8 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let members: usize = ground.ring.groups.iter().map(|group| group.members.len()).sum();
-    info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members);
+    info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members,
+        "replaying" => !storage.store.replay().is_done());
     let node = Node {
         log: ground.log.clone(),
         clock: Arc::clone(&ground.clock),
@@ -93,6 +94,8 @@ fn stop_list(
         gate.set(GateState::Stopping);
         wait_until(patience, || commits.waiting() == 0).await
     });
+    let store = Arc::clone(&storage.store);
+    stop.push("replay", move || async move { replaying::end(&store).await });
     let supervisor = staff.supervisor.clone();
     stop.push("actors", move || async move {
         supervisor.expect_end();

@@ -13,6 +13,7 @@ use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
 
 use crate::admin::NodeAdmin;
+use crate::after_replay::AfterReplay;
 use crate::api_settings::api_settings;
 use crate::bucket;
 use crate::catalog::BucketView;
@@ -21,7 +22,7 @@ use crate::disk::DiskWatch;
 use crate::ground::Ground;
 use crate::http;
 use crate::self_monitoring::write_own_metrics;
-use crate::sink::{GateHealth, QueryRunner, Sink};
+use crate::sink::{QueryRunner, Sink, StoreHealth};
 use crate::spread::over_group;
 use crate::staff::Staff;
 use crate::storage::Storage;
@@ -77,7 +78,7 @@ pub(crate) fn open_doors(
         sink: sink.clone(),
         queries: queries(ground, cluster, storage, bucket)?,
         admin: Arc::new(admin(ground, cluster, storage, staff)),
-        health: Arc::new(GateHealth(Arc::clone(&ground.gate))),
+        health: Arc::new(StoreHealth(Arc::clone(&storage.store))),
         runner: Arc::new(QueryRunner {
             port: staff.evaluate.clone(),
             deadline: settings.query.timeout.as_duration() + QUERY_GRACE,
@@ -131,6 +132,7 @@ fn queries(
     let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let options = querier_options(&ground.settings, ground.cores);
     let querier = Querier::new(Arc::new(storage.catalog(bucket)), options.clone());
+    let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
     Ok(over_group(ground, cluster, storage, querier, options)?)
 }
 

@@ -1,16 +1,16 @@
-//! From disk to shards: checkpoints first, then the log behind them.
+//! From disk to shards: the checkpoints, and what has to follow from the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use slog::{Logger, error, info, warn};
-use trireme_actors::Store;
+use slog::{Logger, error, info};
+use trireme_base::StreamId;
 use trireme_base::pool::CpuPool;
-use trireme_base::{Clock, StreamId};
 use trireme_head::{CutManifest, Shard, ShardOptions};
-use trireme_log::{Log, Recovered};
+use trireme_log::{Log, Recovered, ReplayPlan};
 use trireme_settings::Settings;
+use trireme_wire::entry::read_marker;
 
 use crate::datadir::DataDir;
 
@@ -76,31 +76,19 @@ pub(crate) fn report(recovered: &Recovered, log: &Logger) {
     }
 }
 
-/// Applies what the log has behind the checkpoints.
-pub(crate) fn replay(
-    open: &OpenShards,
-    wal: &Log,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-    log: &Logger,
-    threads: usize,
-) -> anyhow::Result<()> {
-    let began = clock.monotonic();
-    let shards = &open.shards;
-    let report = wal.replay(&open.covered, shards.len() as u16, threads, |shard, record| {
-        if let Err(err) = shards[usize::from(shard)].apply(record) {
-            warn!(log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);
-        }
-    })?;
-    // The replay may have met damage and set positions back: peers must hear what is really there.
-    for (stream, seq) in wal.written_positions() {
-        store.recovered(stream, seq);
-    }
-    for damage in &report.damage {
+/// Looks the log through and fixes what is to be replayed behind the checkpoints.
+pub(crate) fn plan(open: &OpenShards, wal: &Log, log: &Logger) -> anyhow::Result<ReplayPlan> {
+    let plan = wal.plan_replay(&open.covered)?;
+    for damage in &plan.damage {
         error!(log, "damage in the log; the records behind it are fetched again from a peer";
             "segment" => %damage.segment.display(), "offset" => damage.offset, "reason" => &damage.what);
     }
-    let elapsed_ms = (clock.monotonic() - began).as_millis() as u64;
-    info!(log, "log replayed"; "records" => report.records, "bytes" => report.bytes, "elapsed_ms" => elapsed_ms);
-    Ok(())
+    Ok(plan)
+}
+
+/// The last window that any stream closed, as the checkpoints and the log behind them have it.
+pub(crate) fn last_marker(open: &OpenShards, plan: &ReplayPlan) -> Option<i64> {
+    let streams = open.shards.iter().flat_map(|shard| shard.streams());
+    let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
+    streams.filter_map(|stream| stream.marker).chain(logged).max()
 }

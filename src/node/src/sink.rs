@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use trireme_actors::{Evaluate, Gate, GateState, WritePath, evaluate};
-use trireme_api::{Health, Readiness, Runner, WriteSink};
+use trireme_actors::{Evaluate, GateState, ReplayProgress, Store, WritePath, evaluate};
+use trireme_api::{Health, Readiness, ReplayStatus, Runner, WriteSink};
 use trireme_mailbox::Port;
 use trireme_model::{Tenant, WriteOutcome};
 use trireme_query::QueryError;
@@ -21,23 +21,28 @@ impl WriteSink for Sink {
     }
 }
 
-/// Readiness is the write gate's.
-pub(crate) struct GateHealth(pub(crate) Arc<Gate>);
+/// Readiness is the write gate's: a node that takes writes may still be replaying its log.
+pub(crate) struct StoreHealth(pub(crate) Arc<Store>);
 
-impl Health for GateHealth {
+impl Health for StoreHealth {
     fn healthy(&self) -> bool {
         true
     }
 
     fn ready(&self) -> Readiness {
-        match self.0.state() {
+        match self.0.parts().gate.state() {
             GateState::Open => Readiness::Ready,
             state => Readiness::NotReady(state.reason().to_owned()),
         }
     }
 
     fn stopping(&self) -> bool {
-        matches!(self.0.state(), GateState::Draining | GateState::Stopping)
+        matches!(self.0.parts().gate.state(), GateState::Draining | GateState::Stopping)
+    }
+
+    fn replay(&self) -> ReplayStatus {
+        let ReplayProgress { first, last, current, done } = self.0.replay().progress();
+        ReplayStatus { first, last, current, done }
     }
 }
 

@@ -14,11 +14,12 @@ use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_promql::Cancel;
 use trireme_query::{
-    Accepted, Answer, CALL_KIND, CALL_VERSION, Querier, QuerierOptions, Replicas, Spread, SpreadMode,
+    Accepted, Answer, CALL_KIND, CALL_VERSION, QuerierOptions, Replicas, Spread, SpreadMode,
 };
 use trireme_settings::SpreadSetting;
 use trireme_transport::{CallError, Calls, Hub, ReplicaStore};
 
+use crate::after_replay::AfterReplay;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::storage::Storage;
@@ -145,7 +146,7 @@ pub(crate) fn over_group(
     ground: &Ground,
     cluster: &Cluster,
     storage: &Storage,
-    querier: Querier,
+    local: AfterReplay,
     options: QuerierOptions,
 ) -> anyhow::Result<Arc<Spread>> {
     let group = ground.ring.group_of(&ground.name).context("this node is not in the ring")?;
@@ -164,7 +165,7 @@ pub(crate) fn over_group(
     };
     let clock = Arc::clone(&ground.clock);
     let spread =
-        Arc::new(Spread::new(Arc::new(querier), options, Arc::new(replicas), Arc::clone(&clock), mode));
+        Arc::new(Spread::new(Arc::new(local), options, Arc::new(replicas), Arc::clone(&clock), mode));
     let pool = CpuPool::new("spread", ground.cores, JOBS_MAX)
         .context("cannot start threads for queries of peers")?;
     let served = ground.metrics.counter(

@@ -139,8 +139,7 @@ impl Staff {
             log: supervisor.logger("block-writer"),
         };
         // The first record of the new stream in every shard: which windows are closed already.
-        let streams = storage.shards.iter().flat_map(|shard| shard.streams());
-        let known = streams.filter_map(|stream| stream.marker).max().unwrap_or(i64::MIN);
+        let known = storage.last_marker.unwrap_or(i64::MIN);
         let closed = last_closable(ground.clock.now_ms(), window_ms, grace_ms).max(known);
         close_window(&self.ingest, closed)
             .await

@@ -13,6 +13,7 @@ use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::recovery::{self, CUT_MANIFEST};
+use crate::replaying;
 
 /// Writes that may wait for their quorum; each is a few hundred bytes of state.
 const WAITERS_MAX: usize = 100_000;
@@ -26,10 +27,12 @@ pub(crate) struct Storage {
     pub(crate) store: Arc<Store>,
     pub(crate) wal: Arc<Log>,
     pub(crate) shelf: Arc<Shelf>,
+    /// The last window known to be closed by any stream.
+    pub(crate) last_marker: Option<i64>,
 }
 
 impl Storage {
-    /// Loads checkpoints, opens the log and replays what is behind them.
+    /// Loads checkpoints, opens the log and begins to replay what is behind them.
     pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
         let Ground { settings, clock, log, pool, data_dir, .. } = ground;
         let own = data_dir.stream();
@@ -58,10 +61,11 @@ impl Storage {
         let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
         let wal = Arc::new(wal);
         recovery::report(&recovered, log);
-        recovery::replay(&open, &wal, &store, clock, log, ground.cores)?;
-        // After the replay, which may have found damage and set positions back.
-        store.attach(Arc::clone(&wal), &wal.durable_positions());
-        Ok(Self { shards, lanes, commits, store, wal, shelf })
+        let plan = recovery::plan(&open, &wal, log)?;
+        let last_marker = recovery::last_marker(&open, &plan);
+        store.attach(Arc::clone(&wal), &plan);
+        replaying::start(ground, &store, plan)?;
+        Ok(Self { shards, lanes, commits, store, wal, shelf, last_marker })
     }
 
     /// What queries read: this node's own data and the bucket's.

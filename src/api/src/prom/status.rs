@@ -92,9 +92,9 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
 
 /// Replay happens behind the ready gate; what is left to know is whether it is over.
 pub(crate) async fn wal_replay(ask: Ask) -> Answer {
-    let done = ask.state.health.ready() == crate::Readiness::Ready;
-    let state = if done { "done" } else { "in progress" };
-    value(&json!({ "min": 0, "max": 0, "current": 0, "state": state }))
+    let replay = ask.state.health.replay();
+    let state = if replay.done { "done" } else { "in progress" };
+    value(&json!({ "min": replay.first, "max": replay.last, "current": replay.current, "state": state }))
 }
 
 pub(crate) async fn features(_: Ask) -> Answer {

@@ -22,8 +22,8 @@ use trireme_telemetry::Metrics;
 use trireme_wire::batch::Batch;
 
 use crate::{
-    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, Traffic, WriteSink,
-    configure,
+    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, ReplayStatus, Traffic,
+    WriteSink, configure,
 };
 
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
@@ -226,7 +226,9 @@ impl Admin for FakeAdmin {
     }
 }
 
-pub(super) struct FakeHealth(pub(super) Mutex<Readiness>);
+const REPLAYED: ReplayStatus = ReplayStatus { first: 1, last: 1, current: 1, done: true };
+
+pub(super) struct FakeHealth(pub(super) Mutex<Readiness>, pub(super) Mutex<ReplayStatus>);
 
 impl Health for FakeHealth {
     fn healthy(&self) -> bool {
@@ -239,6 +241,10 @@ impl Health for FakeHealth {
 
     fn stopping(&self) -> bool {
         false
+    }
+
+    fn replay(&self) -> ReplayStatus {
+        *self.1.lock()
     }
 }
 
@@ -263,7 +269,7 @@ impl Node {
 
     pub(super) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
         let (sink, queries) = (Arc::new(sink), Arc::new(FakeQueries::default()));
-        let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready)));
+        let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready), Mutex::new(REPLAYED)));
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let metrics = Metrics::default();
         let rendered = metrics.clone();

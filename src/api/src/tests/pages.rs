@@ -5,7 +5,7 @@ use serde_json::json;
 use trireme_base::Clock;
 
 use super::fakes::Node;
-use crate::Readiness;
+use crate::{Readiness, ReplayStatus};
 
 #[actix_web::test]
 async fn readiness_says_why_not() {
@@ -16,7 +16,16 @@ async fn readiness_says_why_not() {
     let reply = node.get("/-/ready").await;
     assert_eq!((reply.status, reply.header("x-prometheus-stopping")), (503, Some("false")));
     assert!(reply.text().contains("replaying the log"));
-    assert_eq!(node.get("/api/v1/status/walreplay").await.json()["data"]["state"], "in progress");
+}
+
+#[actix_web::test]
+async fn the_replay_shows_its_segments() {
+    let node = Node::new();
+    let want = json!({ "min": 3, "max": 9, "current": 5, "state": "in progress" });
+    *node.health.1.lock() = ReplayStatus { first: 3, last: 9, current: 5, done: false };
+    assert_eq!(node.get("/api/v1/status/walreplay").await.json()["data"], want);
+    node.health.1.lock().done = true;
+    assert_eq!(node.get("/api/v1/status/walreplay").await.json()["data"]["state"], "done");
 }
 
 #[actix_web::test]

@@ -1,0 +1,151 @@
+//! Looking the log through after a start, before anybody relies on it.
+//!
+//! A replay applies what is behind the checkpoints while writes and peers' records come in already. So what it will
+//! read is fixed first, and damage is found first: a position that was told to a peer cannot be taken back.
+
+use trireme_base::StreamId;
+use trireme_wire::record::{Record, RecordKind};
+
+use crate::base::Positions;
+use crate::format::SEGMENT_HEADER_BYTES;
+use crate::recovery::Damage;
+use crate::scan::{Bad, Scan};
+use crate::{Log, LogError};
+
+/// What a replay reads; made by [`Log::plan_replay`].
+#[derive(Debug)]
+pub struct ReplayPlan {
+    /// Where each stream is read from: behind this seq.
+    pub(crate) from: Positions,
+    /// How far each stream can be read.
+    pub(crate) to: Positions,
+    /// Number and length of the segments that hold something of it, oldest first.
+    pub(crate) segments: Vec<(u64, u64)>,
+    /// Damage met; the positions of the streams concerned were set back to before it.
+    pub damage: Vec<Damage>,
+    /// Payloads of the window markers met, so that a new stream can go on behind them.
+    pub markers: Vec<Vec<u8>>,
+}
+
+impl ReplayPlan {
+    /// Per stream the seq behind which it is read.
+    pub fn from(&self) -> Vec<(StreamId, u64)> {
+        self.from.iter().map(|(stream, seq)| (*stream, *seq)).collect()
+    }
+
+    /// Per stream the last seq that the replay gives.
+    pub fn to(&self) -> Vec<(StreamId, u64)> {
+        self.to.iter().map(|(stream, seq)| (*stream, *seq)).collect()
+    }
+
+    /// First and last number of the segments read; `None` when there is nothing to read.
+    pub fn segments(&self) -> Option<(u64, u64)> {
+        Some((self.segments.first()?.0, self.segments.last()?.0))
+    }
+
+    /// Bytes of the segments read.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, bytes)| bytes - SEGMENT_HEADER_BYTES as u64).sum()
+    }
+}
+
+/// Which records a replay takes: those that continue their stream, up to where they were when it was planned.
+pub(crate) struct Chain {
+    pub own: StreamId,
+    pub last: Positions,
+    pub skip_holes: bool,
+}
+
+impl Chain {
+    pub fn takes(&mut self, record: &Record) -> bool {
+        let (stream, seq) = (record.stream(), record.seq());
+        if stream == self.own {
+            return false;
+        }
+        let have = self.last.entry(stream).or_default();
+        let fits = seq == *have + 1 || (self.skip_holes && seq > *have);
+        if fits {
+            *have = seq;
+        }
+        fits
+    }
+}
+
+impl Log {
+    /// Reads everything behind `covered` once and answers what a replay will give. `covered` is where the checkpoints
+    /// stand; streams it does not name are read from their start.
+    ///
+    /// A stream that could not be read as far as it was thought to go stands before the hole afterwards, so that the
+    /// rest is fetched from a peer. Must be called before anything of another stream is appended.
+    pub fn plan_replay(&self, covered: &[(StreamId, u64)]) -> Result<ReplayPlan, LogError> {
+        let (from, segments, target) = {
+            let state = self.shared.state.lock();
+            let mut from = state.base.clone();
+            for (stream, seq) in covered {
+                let have = from.entry(*stream).or_default();
+                *have = (*have).max(*seq);
+            }
+            (from, state.segments.clone(), state.written.clone())
+        };
+        let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
+        let mut chain = Chain { own, last: from.clone(), skip_holes };
+        let mut plan = ReplayPlan {
+            from,
+            to: Positions::new(),
+            segments: Vec::new(),
+            damage: Vec::new(),
+            markers: Vec::new(),
+        };
+        for (number, summary) in &segments {
+            let known = |s: &StreamId, seq: u64| *s == own || chain.last.get(s).is_some_and(|l| *l >= seq);
+            if summary.streams.iter().all(|(s, r)| known(s, r.last)) {
+                continue;
+            }
+            plan.segments.push((*number, summary.bytes));
+            self.examine(*number, summary.bytes, &mut chain, &mut plan)?;
+        }
+        self.set_back_to(&chain.last, &target);
+        plan.to = chain.last;
+        Ok(plan)
+    }
+
+    fn examine(
+        &self,
+        number: u64,
+        end: u64,
+        chain: &mut Chain,
+        plan: &mut ReplayPlan,
+    ) -> Result<(), LogError> {
+        let path = self.shared.segment_path(number);
+        let io = |e| LogError::io("replay", &path, e);
+        let mut scan = Scan::open_at(&path, SEGMENT_HEADER_BYTES as u64, end).map_err(io)?;
+        while let Some(batch) = scan.next_batch().map_err(io)? {
+            for record in batch.records {
+                if chain.takes(&record) && record.kind() == RecordKind::WindowClosed {
+                    plan.markers.push(record.payload().to_vec());
+                }
+            }
+        }
+        let damage = |bad: Bad| Damage { segment: path.clone(), offset: bad.offset, what: bad.what };
+        plan.damage.extend(scan.bad.into_iter().map(damage));
+        Ok(())
+    }
+
+    fn set_back_to(&self, reached: &Positions, target: &Positions) {
+        let mut accepted = self.shared.accepted.lock();
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
+        for (stream, seq) in target {
+            let reached = reached.get(stream).copied().unwrap_or(0);
+            // Only while nothing was appended behind the hole since.
+            if *stream != self.shared.own && reached < *seq && state.written.get(stream) == Some(seq) {
+                for map in [&mut *accepted, &mut state.written, &mut state.durable] {
+                    map.insert(*stream, reached);
+                }
+                for summary in state.segments.values_mut() {
+                    summary.cut(*stream, reached);
+                }
+            }
+        }
+    }
+}
