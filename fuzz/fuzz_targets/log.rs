@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
-use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace};
+use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch};
 use trireme_wire::record::Record;
 
 struct Deaf;
@@ -37,5 +37,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             );
         }
     }
-    let _ = log.replay(&[], 4, 1, |_, _| {});
+    if let Ok(plan) = log.plan_replay(&[]) {
+        let _ = log.replay(&plan, 4, 1, &ReplayWatch::default(), |_, _| {});
+    }
 });

@@ -93,6 +93,9 @@ fn flip(path: &Path) -> anyhow::Result<usize> {
     Ok(at)
 }
 
+/// Whether a file is of the kind to be damaged.
+type FileTest = Box<dyn Fn(&Path) -> bool>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Result<()> {
     // What a damaged checkpoint asks of the operator takes longer than the short forms have time for.
@@ -109,7 +112,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
     let senders = run.load(&plan(Route::Front)).await?;
     let dir = run.group.nodes()[2].data_dir().to_owned();
     let ends = |ending: &'static str| move |path: &Path| path.to_string_lossy().ends_with(ending);
-    let kinds: [(&str, &str, Box<dyn Fn(&Path) -> bool>); 4] = [
+    let kinds: [(&str, &str, FileTest); 4] = [
         ("log", "log", Box::new(ends(".log"))),
         ("checkpoint", "head", Box::new(|path: &Path| path.to_string_lossy().contains("checkpoint"))),
         ("block index", "blocks", Box::new(ends("/index"))),
