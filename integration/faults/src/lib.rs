@@ -136,9 +136,13 @@ pub extern "C" fn writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> 
 }
 
 /// As in `clock_gettime(2)`.
+///
+/// # Safety
+///
+/// `time` is null or points to a structure that may be written to.
 // SAFETY: takes the C library's name on purpose, with its signature.
 #[unsafe(no_mangle)]
-pub extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let done = before!(clock_gettime, GetTime)(clock, time);
     if clock == libc::CLOCK_REALTIME && done == 0 && !time.is_null() {
         let offset_ms = control().map_or(0, |control| control.clock_offset_ms.load(Ordering::Relaxed));
