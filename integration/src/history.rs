@@ -135,7 +135,7 @@ impl Audit {
         if let Some(tenant) = histories.first().and_then(|history| history.tenant.as_ref()) {
             request = request.header("THANOS-TENANT", tenant);
         }
-        let mut answer = request.timeout(std::time::Duration::from_secs(300)).send().await?;
+        let mut answer = request.timeout(std::time::Duration::from_secs(900)).send().await?;
         if answer.status() != 200 {
             let status = answer.status();
             anyhow::bail!("export answered {status}: {}", answer.text().await?.trim_end());
