@@ -30,18 +30,6 @@ pub enum RingError {
         /// The other.
         second: NodeName,
     },
-    /// Two active members of a group are in one zone although there are zones enough for all.
-    #[error("group {group}: {first} and {second} are both in zone {zone}")]
-    SharedZone {
-        /// The group.
-        group: String,
-        /// The zone.
-        zone: String,
-        /// One member.
-        first: NodeName,
-        /// The other.
-        second: NodeName,
-    },
     /// A group cannot reach its quorum even when all its members are up.
     #[error("group {group} has {active} active members, a write needs {needed}")]
     TooFewActive {

@@ -1,6 +1,6 @@
 //! A group of replicas and its members.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use trireme_base::NodeName;
 
 /// Where a member is in its life.
@@ -17,12 +17,24 @@ pub enum MemberState {
     Left,
 }
 
+impl MemberState {
+    /// The state as a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Left => "left",
+        }
+    }
+}
+
 /// One receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// Name, unique in the ring.
-    #[serde(serialize_with = "node_as_text", deserialize_with = "node_from_text")]
+    #[serde(with = "crate::names")]
     pub node: NodeName,
     /// `host:port` of its cluster listener.
     pub address: String,
@@ -31,6 +43,9 @@ pub struct Member {
     pub zone: Option<String>,
     /// Where it is in its life.
     pub state: MemberState,
+    /// The member that leaves once this one is active.
+    #[serde(with = "crate::names::optional", default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<NodeName>,
 }
 
 impl Member {
@@ -41,6 +56,7 @@ impl Member {
             address: address.to_owned(),
             zone: None,
             state: MemberState::Active,
+            replaces: None,
         }
     }
 }
@@ -51,14 +67,25 @@ impl Member {
 pub struct Group {
     /// Name, unique in the ring.
     pub name: String,
-    /// Members in the order of the settings.
+    /// Share of the series it takes, relative to the other groups.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// Members in the order in which they came.
     pub members: Vec<Member>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
 }
 
 impl Group {
     /// A group of these members.
     pub fn new(name: &str, members: Vec<Member>) -> Self {
-        Self { name: name.to_owned(), members }
+        Self { name: name.to_owned(), weight: 1, members }
     }
 
     /// The member of this name.
@@ -71,16 +98,13 @@ impl Group {
         self.members.iter().filter(|m| m.state == MemberState::Active)
     }
 
+    /// Members that have not left.
+    pub fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|m| m.state != MemberState::Left)
+    }
+
     /// Members that `me` exchanges records with: everybody who has not left, without `me`.
     pub fn peers_of<'a>(&'a self, me: &'a NodeName) -> impl Iterator<Item = &'a Member> {
-        self.members.iter().filter(move |m| m.state != MemberState::Left && &m.node != me)
+        self.present().filter(move |m| &m.node != me)
     }
-}
-
-fn node_as_text<S: Serializer>(node: &NodeName, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(node.as_str())
-}
-
-fn node_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeName, D::Error> {
-    Ok(NodeName::new(&String::deserialize(deserializer)?))
 }

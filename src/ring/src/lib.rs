@@ -1,9 +1,10 @@
-//! Replica groups and quorum arithmetic.
+//! Replica groups, quorum arithmetic, and how the ring may change.
 //!
 //! A cluster is a [`Ring`] of [`Group`]s; each group is a handful of receivers that hold the same data. Every decision
 //! that depends on "who is in" reads it from here: who is dialled, whose acknowledgement counts, how many are needed.
-//! The ring comes from the settings and is the same on every node of a cluster, which the handshake between nodes
-//! checks by [`Ring::fingerprint`].
+//! A ring starts as the settings say and changes by [`Proposal`]s that all nodes apply in one order (`trireme-consensus`
+//! replicates them): [`Ring::apply`] decides by the ring alone, [`guard`] by what is known of the members at this moment.
+//! The handshake between nodes checks by [`Ring::fingerprint`] that one epoch means one ring.
 //!
 //! ```
 //! use trireme_base::NodeName;
@@ -17,12 +18,27 @@
 //! assert_eq!(quorum.committed([("n0", 9), ("n1", 7)].map(|(n, p)| (NodeName::new(n), p))), 7);
 //! ```
 
+mod change;
 mod error;
+mod evidence;
 mod group;
+mod names;
+mod placement;
 mod quorum;
+mod refusal;
 mod ring;
+mod seal;
+#[cfg(test)]
+mod table;
+mod voters;
 
+pub use change::{Change, Proposal};
 pub use error::RingError;
+pub use evidence::{Evidence, MemberEvidence, guard, next_step};
 pub use group::{Group, Member, MemberState};
+pub use placement::Placement;
 pub use quorum::Quorum;
+pub use refusal::Refusal;
 pub use ring::Ring;
+pub use seal::Seal;
+pub use voters::{VOTERS_MAX, voter_id, voters};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use trireme_base::NodeName;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Group, Member, MemberState, Quorum, RingError};
+use crate::{Group, Member, MemberState, Quorum, RingError, Seal};
 
 /// Largest replication factor.
 const REPLICATION_FACTOR_MAX: usize = 7;
@@ -19,19 +19,22 @@ pub struct Ring {
     pub epoch: u64,
     /// Copies of each series.
     pub replication_factor: usize,
-    /// The groups in the order of the settings.
+    /// The groups in the order in which they came.
     pub groups: Vec<Group>,
+    /// Where the streams of origins that have left end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<Seal>,
 }
 
 impl Ring {
     /// A checked ring.
     pub fn new(epoch: u64, replication_factor: usize, groups: Vec<Group>) -> Result<Self, RingError> {
-        let ring = Self { epoch, replication_factor, groups };
+        let ring = Self { epoch, replication_factor, groups, seals: Vec::new() };
         ring.check()?;
         Ok(ring)
     }
 
-    /// Checks what deserialising does not: unique names and addresses, zones, and that a quorum is possible.
+    /// Checks what deserialising does not: unique names and addresses, and that a quorum is possible.
     pub fn check(&self) -> Result<(), RingError> {
         if !(1..=REPLICATION_FACTOR_MAX).contains(&self.replication_factor) {
             return Err(RingError::ReplicationFactor(self.replication_factor));
@@ -51,6 +54,9 @@ impl Ring {
                 if !nodes.insert(&member.node) {
                     return Err(RingError::DuplicateNode(member.node.clone()));
                 }
+                if member.state == MemberState::Left {
+                    continue;
+                }
                 if let Some(first) = addresses.insert(&member.address, &member.node) {
                     let (first, second) = (NodeName::clone(first), member.node.clone());
                     return Err(RingError::DuplicateAddress {
@@ -66,23 +72,32 @@ impl Ring {
     }
 
     fn check_group(&self, group: &Group) -> Result<(), RingError> {
-        let mut zones: BTreeMap<&str, &Member> = BTreeMap::new();
-        for member in group.active() {
-            let Some(zone) = member.zone.as_deref() else { continue };
-            if let Some(first) = zones.insert(zone, member) {
-                return Err(RingError::SharedZone {
-                    group: group.name.clone(),
-                    zone: zone.to_owned(),
-                    first: first.node.clone(),
-                    second: member.node.clone(),
-                });
-            }
-        }
         let (active, needed) = (group.active().count(), self.quorum(group).needed());
         if active < needed {
             return Err(RingError::TooFewActive { group: group.name.clone(), active, needed });
         }
         Ok(())
+    }
+
+    /// What an operator should know of: members that count together and would fail together.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for group in &self.groups {
+            let mut zones: BTreeMap<&str, &Member> = BTreeMap::new();
+            for member in group.present().filter(|m| m.state != MemberState::Draining) {
+                let Some(zone) = member.zone.as_deref() else { continue };
+                if let Some(first) = zones.insert(zone, member) {
+                    let (name, first, second) = (&group.name, &first.node, &member.node);
+                    warnings.push(format!("group {name}: {first} and {second} are both in zone {zone}"));
+                }
+            }
+        }
+        warnings
+    }
+
+    /// The member of this name, wherever it is in its life.
+    pub fn member(&self, node: &NodeName) -> Option<&Member> {
+        self.groups.iter().find_map(|g| g.member(node))
     }
 
     /// The group this node belongs to; a node that has left belongs to none.

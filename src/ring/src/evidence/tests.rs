@@ -1,0 +1,96 @@
+use trireme_base::Boot;
+
+use super::*;
+use crate::change::tests::change;
+use crate::table::ring;
+
+/// Reads `n0 n1-7 n2~4 n3! n4?`: `-7` lacks 7 records, `~4` is at epoch 4, `!` has writes waiting, `?` is not connected.
+fn evidence(line: &str) -> Evidence {
+    let member = |word: &str| {
+        let end = word.find(['-', '~', '!', '?']).unwrap_or(word.len());
+        let (node, mark) = word.split_at(end);
+        let number = mark.get(1..).and_then(|n| n.parse().ok());
+        let evidence = MemberEvidence {
+            connected: !mark.starts_with('?'),
+            epoch: number.filter(|_| mark.starts_with('~')).unwrap_or(5),
+            behind_records: number.filter(|_| mark.starts_with('-')).unwrap_or(0),
+            writing: mark.starts_with('!'),
+            incarnation: None,
+        };
+        (NodeName::new(node), evidence)
+    };
+    Evidence { streams: BTreeMap::new(), members: line.split_whitespace().map(member).collect() }
+}
+
+#[test]
+fn guards_refuse_what_would_lose_data_or_quorum() {
+    let joining = "g: n0 n1 n2 n3*joining";
+    let four = "g: n0 n1 n2 n3";
+    let draining = "g: n0*draining n1 n2 n3";
+    let table = [
+        (joining, "activate n3", "n0 n1 n2 n3", "ok"),
+        (joining, "activate n3", "n0? n1 n2 n3", "ok"),
+        (joining, "activate n3", "n0 n1 n2 n3-12", "n3 lacks 12 records"),
+        (joining, "activate n3!", "n0 n1 n2 n3-12", "ok"),
+        (joining, "activate n3", "n0 n1 n2 n3?", "n3 is not connected"),
+        (joining, "activate n3", "n0 n1 n2 n3~4", "n3 still has the ring of epoch 4"),
+        (joining, "activate n3", "n0? n1-3 n2 n3", "only 2 of the 3 members that make a quorum of g"),
+        (four, "drain n0", "n0 n1 n2 n3", "ok"),
+        (four, "drain n0", "n0? n1 n2 n3", "ok"),
+        (four, "drain n0", "n0 n1? n2 n3", "n1 is not connected"),
+        (four, "drain n0", "n0 n1 n2-1 n3", "n2 lacks 1 records"),
+        (four, "drain n0", "n0 n1 n2 n3~3", "n3 still has the ring of epoch 3"),
+        (draining, "leave n0", "n0 n1 n2 n3", "ok"),
+        (draining, "leave n0", "n0? n1 n2 n3", "ok"),
+        (draining, "leave n0", "n0! n1 n2 n3", "n0 still has writes waiting"),
+        (draining, "leave n0", "n0~4 n1 n2 n3", "n0 still has the ring of epoch 4"),
+        (draining, "leave n0", "n0 n1-9 n2 n3", "n1 lacks 9 records"),
+        (draining, "leave n0!", "n0 n1-9 n2 n3", "ok"),
+        ("g: n0 n1 n2", "drain n0", "n0 n1 n2", "without n0 its group has 2 active members"),
+        ("g: n0 n1 n2", "join n3", "", "ok"),
+    ];
+    for (before, line, known, want) in table {
+        let got = guard(&ring(before), &change(line), &evidence(known));
+        let got = got.map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned());
+        assert!(got.starts_with(want), "{before} | {line} | {known}:\n got {got}\nwant {want}");
+    }
+}
+
+#[test]
+fn a_replacement_goes_on_by_itself_one_safe_step_at_a_time() {
+    let table = [
+        ("g: n0 n1 n2 n3*joining", "n0 n1 n2 n3", "none"),
+        ("g: n0 n1 n2 n3*joining>n0", "n0 n1 n2 n3-4", "none"),
+        ("g: n0 n1 n2 n3*joining>n0", "n0? n1 n2 n3", "activate n3"),
+        ("g: n0 n1 n2 n3>n0", "n0? n1 n2 n3-1", "none"),
+        ("g: n0 n1 n2 n3>n0", "n0? n1 n2 n3", "drain n0"),
+        ("g: n0*draining n1 n2 n3>n0", "n0! n1 n2 n3", "none"),
+        ("g: n0*draining n1 n2 n3>n0", "n0 n1 n2 n3", "leave n0"),
+        ("g: n0*left n1 n2 n3", "n1 n2 n3", "none"),
+    ];
+    for (before, known, want) in table {
+        let step = next_step(&ring(before), &evidence(known));
+        let got = step.map_or("none".to_owned(), |p| format!("{} {}", p.change.word(), p.change.node()));
+        assert_eq!(got, want, "{before} | {known}");
+    }
+}
+
+#[test]
+fn seals_streams_of_those_who_are_gone_and_of_no_one_else() {
+    let ring = ring("g: n0*draining n1 n2 n3");
+    let mut known = evidence("n0 n1 n2 n3");
+    let stream = |incarnation, boot| StreamId { incarnation: Incarnation(incarnation), boot: Boot(boot) };
+    known.streams =
+        BTreeMap::from([(stream(10, 1), 7), (stream(10, 2), 8), (stream(11, 1), 9), (stream(99, 3), 4)]);
+    for (i, node) in ["n0", "n1", "n2", "n3"].iter().enumerate() {
+        let member = known.members.get_mut(&NodeName::new(node)).expect("listed");
+        member.incarnation = Some(Incarnation(10 + i as u64));
+    }
+    let n0 = NodeName::new("n0");
+    let shown = |known: &Evidence| {
+        known.seals(&ring, &n0).iter().map(|s| (s.incarnation, s.boot, s.seq)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&known), [(10, 1, 7), (10, 2, 8), (99, 3, 4)], "99 is a disk that was wiped");
+    known.members.get_mut(&NodeName::new("n2")).expect("listed").incarnation = None;
+    assert_eq!(shown(&known), [(10, 1, 7), (10, 2, 8)], "99 may be n2's");
+}
