@@ -1,0 +1,138 @@
+//! A small file that is either the old or the new version, whole.
+//!
+//! ```text
+//! trireme-ring 1 crc32c=1a2b3c4d bytes=1234\n
+//! {"epoch":7,...}
+//! ```
+//!
+//! The ring and the log of its changes are a few kilobytes, so every change writes the file anew: to a second file, fsync,
+//! rename, fsync of the directory. A crash in between leaves the old version; a damaged file shows by its checksum.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const MAGIC: &str = "trireme-ring";
+const VERSION: u32 = 1;
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file system.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not what was written.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// Written by a later release.
+    #[error(
+        "{path} has version {version}, this release knows {VERSION}: run the release that wrote it, or a later one"
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// Reads a file; `None` if there is none.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+    };
+    parse(path, &bytes).map(Some)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
+    let damaged = |reason: &str| FileError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("no header"))?;
+    let header = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("header is no text"))?;
+    let body = &bytes[end + 1..];
+    let mut words = header.split(' ');
+    if words.next() != Some(MAGIC) {
+        return Err(damaged("not a ring file"));
+    }
+    let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(|| damaged("no version"))?;
+    if version != VERSION {
+        return Err(FileError::Version { path: path.to_owned(), version });
+    }
+    let field = |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
+    let crc = field(words.next(), "crc32c=").ok_or_else(|| damaged("no checksum"))?;
+    let length = field(words.next(), "bytes=").ok_or_else(|| damaged("no length"))?;
+    if length != body.len().to_string() {
+        return Err(damaged("its length is not what its header says"));
+    }
+    if crc != format!("{:08x}", crc32c::crc32c(body)) {
+        return Err(damaged("its checksum does not match"));
+    }
+    serde_json::from_slice(body).map_err(|e| damaged(&e.to_string()))
+}
+
+/// Replaces a file; when this returns, the new version survives a power cut.
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(value)?;
+    let header = format!("{MAGIC} {VERSION} crc32c={:08x} bytes={}\n", crc32c::crc32c(&body), body.len());
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(header.as_bytes())?;
+    file.write_all(&body)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Puts a damaged file aside, for whoever wants to look at it.
+pub(crate) fn set_aside(path: &Path) -> io::Result<()> {
+    fs::rename(path, path.with_extension("damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_back_or_known_to_be_damaged_whatever_byte_changes() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("ring");
+        assert!(read::<Vec<u64>>(&path).expect("readable").is_none());
+        let value = vec![7_u64; 20];
+        write(&path, &value).expect("writable");
+        assert_eq!(read::<Vec<u64>>(&path).expect("readable"), Some(value.clone()));
+        let bytes = fs::read(&path).expect("readable");
+        for i in 0..bytes.len() {
+            let mut torn = bytes.clone();
+            torn[i] ^= 0x10;
+            assert!(parse::<Vec<u64>>(&path, &torn).is_err(), "byte {i} changed");
+            assert!(parse::<Vec<u64>>(&path, &bytes[..i]).is_err(), "cut off at {i}");
+        }
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_the_old_version() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("ring");
+        write(&path, &1_u64).expect("writable");
+        // What a crash leaves behind: a half-written second file.
+        fs::write(path.with_extension("tmp"), "trireme-ring 1 crc").expect("writable");
+        assert_eq!(read::<u64>(&path).expect("readable"), Some(1));
+        write(&path, &2_u64).expect("writable");
+        assert_eq!(read::<u64>(&path).expect("readable"), Some(2));
+    }
+}
