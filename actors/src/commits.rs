@@ -82,6 +82,14 @@ impl Commits {
         self.release(|tracker| tracker.own_durable(seq));
     }
 
+    /// The ring has changed: entries from now on need this quorum. Acknowledgements of those in `gone` count no more.
+    pub fn set_quorum<'a>(&self, quorum: trireme_ring::Quorum, gone: impl IntoIterator<Item = &'a NodeName>) {
+        self.release(|tracker| {
+            gone.into_iter().for_each(|peer| tracker.forget(peer));
+            tracker.set_quorum(quorum);
+        });
+    }
+
     /// The handshake with a peer showed its incarnation.
     pub fn trust(&self, peer: &NodeName, incarnation: Incarnation) {
         self.tracker.lock().trust(peer, incarnation);

@@ -3,16 +3,14 @@
 //! The front names the member; the batch travels over the cluster's TCP in the form of a log entry, and the outcome comes
 //! back. The member takes it as its own write and never sends it further, so that two full nodes do not play ball.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use trireme_base::NodeName;
 use trireme_mailbox::Port;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
-use trireme_transport::Calls;
+use trireme_transport::CallBook;
 use trireme_wire::batch::Batch;
 use trireme_wire::entry::encode_batch;
 use trireme_wire::record::HEADER_BYTES;
@@ -30,7 +28,7 @@ pub struct Forwarder {
     /// Names the member.
     pub front: Port<Substitute>,
     /// Calls by member.
-    pub calls: BTreeMap<NodeName, Arc<Calls>>,
+    pub calls: Arc<CallBook>,
     /// How long the member may take.
     pub timeout: Duration,
 }

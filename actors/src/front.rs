@@ -45,7 +45,7 @@ impl Call for Substitute {
     type Reply = Option<NodeName>;
 }
 
-/// All members as this node sees them, for the admin API.
+/// The members that are connected as this node sees them, for the admin API.
 pub struct GetHealth;
 
 impl Call for GetHealth {
@@ -72,9 +72,9 @@ pub struct Front {
 
 impl Front {
     /// How the supervisor starts it. A new front knows nobody until the next heartbeats, at most half a second.
-    pub fn starter(peers: Vec<NodeName>, log: Logger, ports: FrontPorts) -> Start {
+    pub fn starter(log: Logger, ports: FrontPorts) -> Start {
         Box::new(move |canary| {
-            let members = peers.iter().map(|p| (p.clone(), None)).collect();
+            let members = BTreeMap::new();
             let addr = Self { members, log: log.clone(), _canary: canary }.start();
             ports.health.target(behind(addr.clone()));
             ports.substitute.target(behind(addr.clone()));
@@ -105,11 +105,13 @@ impl Handler<Delivery<PeerHealth>> for Front {
     fn handle(&mut self, Delivery(envelope): Delivery<PeerHealth>, _: &mut Context<Self>) {
         let (PeerHealth { peer, health }, work) = envelope.open();
         let ready = |h: &Option<MemberHealth>| h.is_some_and(|h| h.ready);
-        if let Some(known) = self.members.get_mut(&peer) {
-            if ready(known) != ready(&health) {
-                info!(self.log, "member changed"; "peer" => %peer, "ready" => ready(&health));
-            }
-            *known = health;
+        if self.members.get(&peer).is_some_and(ready) != ready(&health) {
+            info!(self.log, "member changed"; "peer" => %peer, "ready" => ready(&health));
+        }
+        match health {
+            Some(_) => drop(self.members.insert(peer, health)),
+            // Down, or not in the ring any more; a member that comes back reports again.
+            None => drop(self.members.remove(&peer)),
         }
         work.done(());
     }

@@ -18,11 +18,32 @@ pub enum GateState {
     Draining = 4,
     /// The node stops: another member takes the write.
     Stopping = 5,
+    /// The ring does not have this node yet: a member takes the write.
+    Outside = 6,
+    /// The ring drains this node: a member that stays takes the write.
+    Leaving = 7,
+    /// The ring does not have this node any more.
+    Left = 8,
 }
 
 impl GateState {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Open, Self::DiskFull, Self::LogFailed, Self::Draining, Self::Stopping];
+    const ALL: [Self; 9] = [
+        Self::Starting,
+        Self::Open,
+        Self::DiskFull,
+        Self::LogFailed,
+        Self::Draining,
+        Self::Stopping,
+        Self::Outside,
+        Self::Leaving,
+        Self::Left,
+    ];
+
+    /// True if another member may take a write in this node's place.
+    pub fn is_forwarded(self) -> bool {
+        use GateState::*;
+        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left)
+    }
 
     /// For people and `/-/ready`.
     pub fn reason(self) -> &'static str {
@@ -35,6 +56,11 @@ impl GateState {
             }
             Self::Draining => "draining: the node is about to stop",
             Self::Stopping => "stopping",
+            Self::Outside => {
+                "not in the ring yet: add this node with `trireme ring join` at a member of the cluster"
+            }
+            Self::Leaving => "the ring drains this node; others take its writes",
+            Self::Left => "this node has left the ring; stop it",
         }
     }
 
@@ -50,19 +76,49 @@ impl GateState {
             Self::LogFailed => next == Self::Stopping,
             Self::Draining => matches!(next, Self::LogFailed | Self::Stopping),
             Self::Starting | Self::Open | Self::DiskFull => next != self,
+            // What the ring says is kept apart.
+            Self::Outside | Self::Leaving | Self::Left => false,
         }
     }
 }
 
 /// The gate; starts as [`GateState::Starting`].
-#[derive(Debug, Default)]
-pub struct Gate(AtomicU8);
+///
+/// Two things close it independently of each other: what happens on the node, and what the ring says of it.
+#[derive(Debug)]
+pub struct Gate {
+    node: AtomicU8,
+    ring: AtomicU8,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
+        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring) }
+    }
+}
+
+fn state_in(byte: &AtomicU8) -> GateState {
+    let byte = byte.load(Ordering::Acquire);
+    GateState::ALL.into_iter().find(|s| *s as u8 == byte).expect("BUG: only states are stored")
+}
 
 impl Gate {
     /// The state now.
     pub fn state(&self) -> GateState {
-        let byte = self.0.load(Ordering::Acquire);
-        GateState::ALL.into_iter().find(|s| *s as u8 == byte).expect("BUG: only states are stored")
+        match state_in(&self.node) {
+            state @ (GateState::Open | GateState::Draining) => match state_in(&self.ring) {
+                GateState::Open => state,
+                of_ring => of_ring,
+            },
+            state => state,
+        }
+    }
+
+    /// What the ring says of this node: `Open`, `Outside`, `Leaving` or `Left`. It closes the gate of a node that would be
+    /// open otherwise.
+    pub fn set_by_ring(&self, state: GateState) {
+        self.ring.store(state as u8, Ordering::Release);
     }
 
     /// True while the node is ready: clients should come here.
@@ -72,7 +128,7 @@ impl Gate {
 
     /// Moves to `next` where that is possible; the answer says whether anything changed.
     pub fn set(&self, next: GateState) -> bool {
-        let moved = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+        let moved = self.node.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
             let now = GateState::ALL.into_iter().find(|s| *s as u8 == now)?;
             now.leads_to(next).then_some(next as u8)
         });
@@ -83,6 +139,17 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ring_closes_a_gate_that_would_be_open() {
+        let gate = Gate::default();
+        gate.set_by_ring(GateState::Leaving);
+        assert_eq!(gate.state(), GateState::Starting);
+        gate.set(GateState::Open);
+        assert!(gate.state() == GateState::Leaving && !gate.is_open());
+        gate.set_by_ring(GateState::Open);
+        assert!(gate.is_open());
+    }
 
     #[test]
     fn a_failed_log_stays_failed_and_a_stop_is_the_end() {

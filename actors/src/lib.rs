@@ -51,6 +51,8 @@ pub use replay::{Replay, ReplayProgress};
 pub use replicator::{Replicator, ReplicatorParts};
 pub use shelf::{Shelf, ShelfBlock};
 pub use store::{Store, StoreMetrics, StoreParts};
-pub use supervisor::{Start, StartError, Started, Supervisor, SupervisorHandle, SupervisorParts};
+pub use supervisor::{
+    Start, StartError, Started, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,
+};
 pub use uploader::{Uploader, UploaderMetrics, UploaderParts};
 pub use write_path::{IngestBatch, ShardAnswer, WritePath};

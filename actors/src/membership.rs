@@ -1,8 +1,9 @@
-//! `Membership`: the ring this node knows.
+//! `Membership`: the ring this node goes by.
 
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use trireme_consensus::RingBook;
 use trireme_mailbox::{Call, Port};
 use trireme_ring::Ring;
 
@@ -17,17 +18,17 @@ impl Call for GetRing {
     type Reply = Arc<Ring>;
 }
 
-/// Holds the ring. It comes from the settings and does not change while the process runs.
+/// Answers with the newest ring of the book.
 pub struct Membership {
-    ring: Arc<Ring>,
+    book: Arc<RingBook>,
     _canary: Canary,
 }
 
 impl Membership {
     /// How the supervisor starts it.
-    pub fn starter(ring: Arc<Ring>, port: Port<GetRing>) -> Start {
+    pub fn starter(book: Arc<RingBook>, port: Port<GetRing>) -> Start {
         Box::new(move |canary| {
-            let addr = Self { ring: Arc::clone(&ring), _canary: canary }.start();
+            let addr = Self { book: Arc::clone(&book), _canary: canary }.start();
             port.target(behind(addr.clone()));
             Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
         })
@@ -45,6 +46,6 @@ impl Handler<Delivery<GetRing>> for Membership {
 
     fn handle(&mut self, Delivery(envelope): Delivery<GetRing>, _: &mut Context<Self>) {
         let (GetRing, work) = envelope.open();
-        work.done(Arc::clone(&self.ring));
+        work.done(self.book.current());
     }
 }

@@ -1,12 +1,13 @@
 //! `Replicator`: one peer.
 //!
 //! A shell around [`run_link`]: it owns the peer's link and whatever connection the mesh hands over. When it dies, link and
-//! connection die with it; its successor starts from the store's positions and a fresh connection.
+//! connection die with it; its successor starts from the store's positions and a fresh connection. It ends when
+//! the peer leaves the ring.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::{Logger, info, warn};
 use trireme_base::{Clock, ErrorKind};
 use trireme_mailbox::Port;
@@ -66,7 +67,14 @@ impl Actor for Replicator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.spawn(sessions(self.parts.clone()).into_actor(self));
+        let parts = self.parts.clone();
+        let life = async move {
+            tokio::select! {
+                () = sessions(parts.clone()) => {}
+                () = parts.slot.closed() => info!(parts.log, "peer is not in the ring any more"),
+            }
+        };
+        ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
         let every = self.parts.config.heartbeat_every;
         ctx.run_interval(every, |actor, _| actor.report_health());
     }

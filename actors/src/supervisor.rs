@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use slog::{Logger, crit, error, info, o, warn};
+use tokio::sync::{mpsc, oneshot};
 use trireme_base::{Backoff, Clock};
 
 use crate::canary::{Canary, Morgue};
@@ -63,6 +64,34 @@ pub struct SupervisorParts {
     pub give_up: Box<dyn Fn(String)>,
 }
 
+/// Orders that may wait.
+const ORDERS_MAX: usize = 64;
+
+enum Order {
+    Add { kind: ActorKind, name: String, start: Start },
+    Forget { name: String, done: oneshot::Sender<()> },
+}
+
+/// Adds and releases actors while the tree runs. Stays on the tree's thread, as actors do.
+#[derive(Clone)]
+pub struct SupervisorDoor(mpsc::Sender<Order>);
+
+impl SupervisorDoor {
+    /// Starts an actor and keeps it running.
+    pub async fn add(&self, kind: ActorKind, name: &str, start: Start) {
+        // Without a tree there is nothing to keep running any more.
+        let _ = self.0.send(Order::Add { kind, name: name.to_owned(), start }).await;
+    }
+
+    /// From now on the actor may end and is not started again.
+    pub async fn forget(&self, name: &str) {
+        let (done, forgotten) = oneshot::channel();
+        if self.0.send(Order::Forget { name: name.to_owned(), done }).await.is_ok() {
+            let _ = forgotten.await;
+        }
+    }
+}
+
 type Crashers = Arc<Mutex<Vec<(String, Box<dyn Fn() + Send>)>>>;
 
 /// The tree: one level, in the order in which slots were added.
@@ -71,6 +100,8 @@ pub struct Supervisor {
     morgue: Arc<Morgue>,
     slots: Vec<Slot>,
     crashers: Crashers,
+    door: SupervisorDoor,
+    orders: mpsc::Receiver<Order>,
 }
 
 /// Lets the rest of the node stop the tree or crash an actor.
@@ -105,7 +136,14 @@ impl SupervisorHandle {
 impl Supervisor {
     /// A tree without actors.
     pub fn new(parts: SupervisorParts) -> Self {
-        Self { parts, morgue: Arc::default(), slots: Vec::new(), crashers: Arc::default() }
+        let (door, orders) = mpsc::channel(ORDERS_MAX);
+        let door = SupervisorDoor(door);
+        Self { parts, morgue: Arc::default(), slots: Vec::new(), crashers: Arc::default(), door, orders }
+    }
+
+    /// A way to add and release actors while the tree runs.
+    pub fn door(&self) -> SupervisorDoor {
+        self.door.clone()
     }
 
     /// A handle that stays valid while the tree runs.
@@ -145,9 +183,15 @@ impl Supervisor {
     /// Restarts what dies, until [`SupervisorHandle::expect_end`].
     pub async fn run(mut self) {
         loop {
-            self.morgue.changed().await;
+            let order = tokio::select! {
+                () = self.morgue.changed() => None,
+                order = self.orders.recv() => order,
+            };
             if self.morgue.is_closed() {
                 return;
+            }
+            if let Some(order) = order {
+                self.obey(order).await;
             }
             let mut slots = std::mem::take(&mut self.slots);
             for slot in slots.iter_mut().filter(|s| s.dead.load(Ordering::SeqCst)) {
@@ -161,6 +205,23 @@ impl Supervisor {
             if self.slots.iter().any(|s| s.dead.load(Ordering::SeqCst)) {
                 // Died again while others were started: look once more without waiting for news.
                 self.morgue.wake();
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Add { kind, name, start } => match self.add(kind, &name, start).await {
+                Ok(()) => info!(self.parts.log, "actor added"; "actor" => name),
+                Err(err) => error!(self.parts.log, "actor did not start"; "actor" => name, "err" => %err),
+            },
+            Order::Forget { name, done } => {
+                self.slots.retain(|slot| slot.name != name);
+                self.crashers.lock().retain(|(known, _)| *known != name);
+                // A series of an actor that is gone on purpose would look like one that is down.
+                let _ = self.parts.up.remove_label_values(&[&name]);
+                info!(self.parts.log, "actor released"; "actor" => name);
+                let _ = done.send(());
             }
         }
     }

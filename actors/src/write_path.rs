@@ -73,7 +73,7 @@ impl WritePath {
     /// Stores a batch here, or has another member store it; resolves when every part of it is durable on a quorum,
     /// refused, or out of time.
     pub async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
-        if matches!(self.gate.state(), GateState::DiskFull | GateState::LogFailed | GateState::Stopping)
+        if self.gate.state().is_forwarded()
             && let Some(outcome) = self.forwarder.write(&tenant, &batch).await
         {
             return outcome;

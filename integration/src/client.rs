@@ -95,6 +95,17 @@ impl Client {
         Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
+    /// Begins a DELETE of `path`.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.http.delete(format!("{}{path}", self.url))
+    }
+
+    /// The ring as the node shows it.
+    pub async fn ring(&self) -> anyhow::Result<Json> {
+        let answer = self.send(self.get("/api/v1/admin/ring")).await?.success()?;
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
     /// A POST to `path` with the headers of a remote write 1.0 sender.
     pub fn write_builder(&self, path: &str, body: Vec<u8>) -> RequestBuilder {
         self.post(path)

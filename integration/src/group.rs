@@ -56,34 +56,17 @@ impl GroupBuilder {
         let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
         let peers: Vec<String> =
             names.iter().zip(&addresses).map(|(name, (_, cluster))| format!("{name}={cluster}")).collect();
+        let mut shared = vec![format!("cluster.replication_factor={}", self.nodes)];
+        shared.extend(self.settings.iter().cloned());
         let mut nodes = Vec::new();
-        for (name, (http, cluster)) in names.iter().zip(&addresses) {
-            let mut settings = vec![
-                format!("node.name={name}"),
-                format!("node.data_dir={}", root.path().join(name).display()),
-                format!("http.listen={http}"),
-                "http.workers=2".to_owned(),
-                format!("cluster.listen={cluster}"),
-                format!("cluster.peers={}", peers.join(",")),
-                format!("cluster.replication_factor={}", self.nodes),
-                "cluster.ack_timeout=2s".to_owned(),
-                "cluster.peer_timeout=1s".to_owned(),
-                "cluster.heartbeat_interval=100ms".to_owned(),
-                // A debug build takes its time to look through a preallocated segment after a crash.
-                "log.segment_bytes=4MiB".to_owned(),
-                // Writers of tests stay with their node until it is gone.
-                "http.drain_timeout=3s".to_owned(),
-                format!("bucket.path={}", root.path().join("bucket").display()),
-                "telemetry.log_format=json".to_owned(),
-            ];
-            settings.extend(self.settings.iter().cloned());
-            let mut node = Node::new(name, root.path(), Client::at(http)?, settings)?;
+        for (name, addresses) in names.iter().zip(&addresses) {
+            let mut node = node(root.path(), name, addresses, &peers, &shared)?;
             if let Some(network) = &network {
                 node.live_in(network.namespace(nodes.len()));
             }
             nodes.push(node);
         }
-        Ok(Group { nodes, network, root: Some(root), has_passed: false })
+        Ok(Group { nodes, network, peers, settings: self.settings, root: Some(root), has_passed: false })
     }
 
     /// Starts all nodes and waits until each accepts writes.
@@ -108,10 +91,42 @@ fn addresses(network: Option<&Network>, node: usize) -> anyhow::Result<(String, 
     }
 }
 
+/// A node that is not started yet, with its settings.
+fn node(
+    root: &Path,
+    name: &str,
+    (http, cluster): &(String, String),
+    peers: &[String],
+    more: &[String],
+) -> anyhow::Result<Node> {
+    let mut settings = vec![
+        format!("node.name={name}"),
+        format!("node.data_dir={}", root.join(name).display()),
+        format!("http.listen={http}"),
+        "http.workers=2".to_owned(),
+        format!("cluster.listen={cluster}"),
+        format!("cluster.peers={}", peers.join(",")),
+        "cluster.ack_timeout=2s".to_owned(),
+        "cluster.peer_timeout=1s".to_owned(),
+        "cluster.heartbeat_interval=100ms".to_owned(),
+        // A debug build takes its time to look through a preallocated segment after a crash.
+        "log.segment_bytes=4MiB".to_owned(),
+        // Writers of tests stay with their node until it is gone.
+        "http.drain_timeout=3s".to_owned(),
+        format!("bucket.path={}", root.join("bucket").display()),
+        "telemetry.log_format=json".to_owned(),
+    ];
+    settings.extend(more.iter().cloned());
+    Node::new(name, root, Client::at(http)?, settings)
+}
+
 /// A running group. End the test with [`Group::stop`]; otherwise it counts as failed and the logs are shown.
 pub struct Group {
     nodes: Vec<Node>,
     network: Option<Network>,
+    /// `name=address` of the members of the first start.
+    peers: Vec<String>,
+    settings: Vec<String>,
     root: Option<TempDir>,
     has_passed: bool,
 }
@@ -120,6 +135,16 @@ impl Group {
     /// A group of `nodes` to be started.
     pub fn of(nodes: usize) -> GroupBuilder {
         GroupBuilder { nodes, settings: Vec::new(), has_network: false }
+    }
+
+    /// Lays out one node more, which knows the first members and is to join them. Answers its number and its address in
+    /// the cluster.
+    pub fn newcomer(&mut self, name: &str) -> anyhow::Result<(usize, String)> {
+        let addresses = addresses(None, 0)?;
+        let mut settings = vec!["cluster.join=true".to_owned()];
+        settings.extend(self.settings.iter().cloned());
+        self.nodes.push(node(self.dir(), name, &addresses, &self.peers, &settings)?);
+        Ok((self.nodes.len() - 1, addresses.1))
     }
 
     /// Node `i`.

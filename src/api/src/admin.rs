@@ -30,8 +30,8 @@ pub trait Admin: Send + Sync {
     async fn checkpoint(&self) -> Result<Value, AdminError>;
     /// Adds a member; `body` is the request's JSON.
     async fn add_member(&self, body: Value) -> Result<Value, AdminError>;
-    /// Removes a member.
-    async fn remove_member(&self, node: &str) -> Result<Value, AdminError>;
+    /// Removes a member; `body` is the request's JSON or null, or what its parameters say.
+    async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError>;
     /// `drain`, `activate` or `replace` on a member; `body` is the request's JSON or null.
     async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError>;
     /// Makes an actor panic, where the settings allow it.

@@ -110,8 +110,16 @@ async fn add_member(state: State, body: Json<Value>) -> Answer {
     answer(state.admin.add_member(body.into_inner()).await)
 }
 
-async fn remove_member(state: State, node: Path<String>) -> Answer {
-    answer(state.admin.remove_member(&node).await)
+/// Many clients send no body with a DELETE, so its options may stand in the URL.
+async fn remove_member(
+    state: State,
+    node: Path<String>,
+    options: web::Query<std::collections::BTreeMap<String, String>>,
+    body: Option<Json<Value>>,
+) -> Answer {
+    let options = options.into_inner();
+    let of_url = if options.is_empty() { Value::Null } else { serde_json::json!(options) };
+    answer(state.admin.remove_member(&node, body.map_or(of_url, Json::into_inner)).await)
 }
 
 async fn change_member(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use trireme_actors::{
     BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, Store, SupervisorHandle,
 };
@@ -16,11 +17,14 @@ use trireme_model::Tenant;
 use trireme_transport::{Mesh, ReplicaStore};
 
 use crate::node::ASKED_BY_OPERATOR;
+use crate::ring::ask::{Ask, Op, ask};
+use crate::ring::steward::Steward;
 
 /// The node as an operator sees it.
 pub(crate) struct NodeAdmin {
     pub(crate) me: NodeName,
     pub(crate) membership: Port<GetRing>,
+    pub(crate) steward: Arc<Steward>,
     pub(crate) front: FrontPorts,
     pub(crate) block_writer: BlockWriterPorts,
     pub(crate) store: Arc<Store>,
@@ -28,6 +32,8 @@ pub(crate) struct NodeAdmin {
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) fault_injection: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Runtime of sockets.
+    pub(crate) io: Handle,
     /// Asks the node to stop in order.
     pub(crate) drain: tokio::sync::mpsc::Sender<String>,
 }
@@ -38,11 +44,6 @@ const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(300);
 
 fn port_error(error: PortError) -> AdminError {
     AdminError { kind: error.kind(), message: error.to_string() }
-}
-
-fn not_here() -> AdminError {
-    let message = "the ring of this version comes from the settings: change cluster.peers on every node and restart them one by one";
-    AdminError { kind: ErrorKind::Invalid, message: message.to_owned() }
 }
 
 #[derive(Serialize)]
@@ -60,6 +61,10 @@ struct MemberRow {
     clock_offset_ms: Option<i64>,
     /// Records that this node knows of and the member has not made durable.
     lag_records: Option<u64>,
+    /// Epoch of the ring by which it goes.
+    epoch: Option<u64>,
+    /// The member that leaves once this one is active.
+    replaces: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +79,15 @@ struct StreamRow {
 }
 
 impl NodeAdmin {
+    /// On the runtime of sockets, where consensus lives; the request may go away meanwhile without undoing anything.
+    async fn change_ring(&self, asked: Ask) -> Result<Value, AdminError> {
+        let steward = Arc::clone(&self.steward);
+        let changing = self.io.spawn(async move { ask(&steward.consensus, &steward, asked).await });
+        changing.await.unwrap_or_else(|e| {
+            Err(AdminError { kind: ErrorKind::Internal, message: format!("the change was interrupted: {e}") })
+        })
+    }
+
     fn member_row(&self, member: &trireme_ring::Member) -> MemberRow {
         let group = self.store.parts().hub.group().lock();
         let this = member.node == self.me;
@@ -99,6 +113,8 @@ impl NodeAdmin {
             problem: self.mesh.slot(&member.node).and_then(|slot| slot.problem()),
             clock_offset_ms: view.map(|v| v.clock_offset_ms),
             lag_records: if this { None } else { view.map(|v| lag(&v.positions)) },
+            epoch: if this { Some(group.epoch()) } else { view.filter(|v| v.connected).map(|v| v.epoch) },
+            replaces: member.replaces.as_ref().map(NodeName::to_string),
         }
     }
 }
@@ -122,6 +138,9 @@ impl Admin for NodeAdmin {
             "replication_factor": ring.replication_factor,
             "node": self.me.as_str(),
             "healthy_peers": healthy,
+            "leader": self.steward.consensus.leader().map(|node| node.to_string()),
+            "voters": self.steward.consensus.voters(),
+            "warnings": ring.warnings(),
             "groups": groups,
         }))
     }
@@ -182,16 +201,27 @@ impl Admin for NodeAdmin {
         done.map_err(|message| AdminError { kind: ErrorKind::Internal, message })
     }
 
-    async fn add_member(&self, _: Value) -> Result<Value, AdminError> {
-        Err(not_here())
+    async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
+        self.change_ring(Ask::join(body, None)?).await
     }
 
-    async fn remove_member(&self, _: &str) -> Result<Value, AdminError> {
-        Err(not_here())
+    async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError> {
+        self.change_ring(Ask::about(Op::Remove, node, body)?).await
     }
 
-    async fn change_member(&self, _: &str, _: &str, _: Value) -> Result<Value, AdminError> {
-        Err(not_here())
+    async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+        let asked = match action {
+            "activate" => Ask::about(Op::Activate, node, body)?,
+            "drain" => Ask::about(Op::Drain, node, body)?,
+            "move" => Ask::moved(node, body)?,
+            "replace" => Ask::join(body, Some(node))?,
+            other => {
+                let message =
+                    format!("no action {other:?} on a member; there are activate, drain, move and replace");
+                return Err(AdminError { kind: ErrorKind::NotFound, message });
+            }
+        };
+        self.change_ring(asked).await
     }
 
     async fn crash(&self, actor: &str) -> Result<Value, AdminError> {

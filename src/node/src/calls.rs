@@ -14,11 +14,15 @@ use trireme_transport::{CallError, CallHandler};
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
 
+use crate::ring::keeper::CALL_RING;
+use crate::ring::steward::Steward;
 use crate::spread::{PeerQueries, answer};
 
 /// Dispatches calls by their kind.
 pub(crate) struct NodeCalls {
     pub(crate) writes: Arc<WritePath>,
+    /// Decides about the ring.
+    pub(crate) steward: Arc<Steward>,
     /// Set once the node can answer queries.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
 }
@@ -36,12 +40,18 @@ impl CallHandler for NodeCalls {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 Box::pin(answer(Arc::clone(&self.queries), deadline, body))
             }
+            CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
             kind => {
                 let message = format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))
             }
         }
     }
+}
+
+async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
+    let answer = steward.consensus.answer(&body, steward.as_ref()).await;
+    answer.map_err(|why| CallError::new(ErrorKind::Invalid, why))
 }
 
 async fn write(writes: Arc<WritePath>, body: Bytes) -> Result<Bytes, CallError> {

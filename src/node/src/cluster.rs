@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use slog::{Logger, o};
+use trireme_actors::GateState;
 use trireme_base::{Clock, NodeName, SeededRng, StreamId};
 use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity};
 use trireme_ring::Ring;
 use trireme_settings::Settings;
-use trireme_transport::{Calls, Hub, LocalNode, Mesh, MeshConfig, PeerAddress};
+use trireme_transport::{CallBook, Hub, LocalNode, Mesh, MeshConfig};
 
-use crate::membership::peers_of;
+use crate::membership::Place;
 use crate::spread::PeerQueries;
 
 /// Record bytes kept for one peer that cannot take them at once; more is read from the log.
@@ -28,8 +29,10 @@ pub(crate) struct Cluster {
     pub(crate) hub: Arc<Hub>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) link: LinkConfig,
-    /// Calls by peer, in ring order.
-    pub(crate) calls: Vec<(NodeName, Arc<Calls>)>,
+    /// Calls by peer.
+    pub(crate) calls: Arc<CallBook>,
+    /// What the ring says of this node at the start.
+    pub(crate) place: Place,
     /// What answers the queries of peers, once the node is that far.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
 }
@@ -45,15 +48,17 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let node = NodeName::new(&settings.node.name);
         let me = PeerIdentity { node: node.clone(), incarnation: stream.incarnation, boot: stream.boot };
-        let group = ring.group_of(&node).context("this node is not in the ring")?;
-        let peers = peers_of(ring, &node);
-        let view = GroupView::new(
-            me.clone(),
-            ring.quorum(group),
-            peers.iter().map(|p| p.node.clone()),
-            GroupLimits::default(),
-            clock.monotonic(),
+        let place = Place::of(ring, &node).context("this node is not in the ring of its data directory")?;
+        anyhow::ensure!(
+            place.gate != GateState::Left,
+            "this node has left the ring (epoch {}): to bring it in again, start it with an empty data directory and \
+             cluster.join=true, and use `trireme ring join`",
+            ring.epoch
         );
+        let now = clock.monotonic();
+        let (quorum, peers) = (place.group.quorum.clone(), place.group.peers.clone());
+        let mut view = GroupView::new(me.clone(), quorum, peers, GroupLimits::default(), now);
+        view.set_ring(place.group.clone(), now);
         let hub = Arc::new(Hub::new(view, FEED_BYTES));
         let cluster = &settings.cluster;
         let process = SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
@@ -65,9 +70,7 @@ impl Cluster {
             shards: settings.storage.shards,
             process,
         };
-        let addresses =
-            peers.iter().map(|p| PeerAddress { node: p.node.clone(), address: p.address.clone() });
-        let config = MeshConfig::new(addresses.collect());
+        let config = MeshConfig::new(place.peers.clone());
         let log = log.new(o!("part" => "mesh"));
         let mesh = Arc::new(Mesh::new(local, config, Arc::clone(hub.group()), Arc::clone(clock), log));
         let link = LinkConfig {
@@ -77,9 +80,9 @@ impl Cluster {
             window_bytes: cluster.window_bytes.0,
             ..LinkConfig::default()
         };
-        let calls = peers.iter().map(|p| (p.node.clone(), Arc::new(Calls::new(CALLS_MAX, ANSWER_BYTES_MAX))));
-        let calls = calls.collect();
-        Ok(Self { me, hub, mesh, link, calls, queries: Arc::default() })
+        let calls = Arc::new(CallBook::new(CALLS_MAX, ANSWER_BYTES_MAX));
+        calls.set_peers(&place.group.peers);
+        Ok(Self { me, hub, mesh, link, calls, place, queries: Arc::default() })
     }
 }
 

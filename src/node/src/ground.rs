@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use trireme_actors::{Gate, MailboxMetrics};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName, SystemClock};
-use trireme_ring::Ring;
+use trireme_consensus::RingBook;
 use trireme_settings::Settings;
 use trireme_telemetry::Metrics;
 
@@ -25,7 +25,8 @@ const IO_THREADS: usize = 2;
 pub(crate) struct Ground {
     pub(crate) settings: Settings,
     pub(crate) name: NodeName,
-    pub(crate) ring: Ring,
+    /// The ring this node goes by.
+    pub(crate) book: Arc<RingBook>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) mailboxes: MailboxMetrics,
@@ -51,10 +52,11 @@ impl Ground {
         ask_stop: mpsc::Sender<String>,
     ) -> anyhow::Result<Self> {
         let log = log.new(o!("node" => settings.node.name.clone()));
-        let ring = membership::ring_from(settings)?;
+        let of_settings = membership::ring_of_settings(settings)?;
         let data_dir = DataDir::open(settings.node.data_dir.as_ref(), settings.storage.shards)?;
         info!(log, "starting"; "stream" => %data_dir.stream(), "new" => data_dir.is_new(),
             "data_dir" => &settings.node.data_dir);
+        let book = RingBook::open(&data_dir.path("ring"), of_settings, log.new(o!("part" => "ring")))?;
         let metrics = Metrics::with_process_metrics();
         build_info_metric(&metrics)?;
         let io = IoThreads::start(IO_THREADS).context("cannot start the I/O runtime")?;
@@ -65,7 +67,7 @@ impl Ground {
         Ok(Self {
             name: NodeName::new(&settings.node.name),
             settings: settings.clone(),
-            ring,
+            book: Arc::new(book),
             clock: Arc::new(SystemClock::new()),
             mailboxes: MailboxMetrics::new(&metrics)?,
             metrics,

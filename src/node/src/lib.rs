@@ -20,6 +20,8 @@ mod outside;
 mod panics;
 mod recovery;
 mod replaying;
+mod replicators;
+mod ring;
 mod self_monitoring;
 mod sink;
 mod spread;

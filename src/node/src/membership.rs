@@ -1,12 +1,22 @@
-//! The ring as the settings give it.
+//! The ring as the settings give it, and what a ring means for one of its nodes.
+
+use std::collections::BTreeMap;
 
 use anyhow::Context;
+use trireme_actors::GateState;
 use trireme_base::NodeName;
-use trireme_ring::{Group, Member, Ring};
+use trireme_replication::GroupRing;
+use trireme_ring::{Group, Member, MemberState, Ring};
 use trireme_settings::Settings;
+use trireme_transport::PeerAddress;
 
-/// The ring: one group of `cluster.peers`, or of this node alone.
-pub(crate) fn ring_from(settings: &Settings) -> anyhow::Result<Ring> {
+/// Epoch of a ring that was not decided by anybody: that of a node which waits to be let in.
+pub(crate) const EPOCH_OUTSIDE: u64 = 0;
+
+/// The ring of a first start: one group of `cluster.peers`, or of this node alone.
+///
+/// With `cluster.join` this node is not one of them yet. Its ring is then only good for finding them.
+pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
     let cluster = &settings.cluster;
     let me = &settings.node.name;
     let mut members: Vec<Member> =
@@ -14,14 +24,106 @@ pub(crate) fn ring_from(settings: &Settings) -> anyhow::Result<Ring> {
     if members.is_empty() {
         members.push(Member::active(me, &cluster.listen));
     }
-    for member in members.iter_mut().filter(|m| m.node.as_str() == me && !settings.node.zone.is_empty()) {
-        member.zone = Some(settings.node.zone.clone());
-    }
     let replication_factor = members.len();
-    Ring::new(1, replication_factor, vec![Group::new("g0", members)]).context("cluster.peers")
+    let mut epoch = 1;
+    if members.iter().all(|m| m.node.as_str() != me) {
+        epoch = EPOCH_OUTSIDE;
+        members.push(Member { state: MemberState::Joining, ..Member::active(me, &cluster.listen) });
+    }
+    Ring::new(epoch, replication_factor, vec![Group::new("g0", members)]).context("cluster.peers")
 }
 
-/// The other members of this node's group with their addresses.
-pub(crate) fn peers_of(ring: &Ring, me: &NodeName) -> Vec<Member> {
-    ring.group_of(me).map(|group| group.peers_of(me).cloned().collect()).unwrap_or_default()
+/// What a ring means for one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// For replication.
+    pub(crate) group: GroupRing,
+    /// For the mesh.
+    pub(crate) peers: Vec<PeerAddress>,
+    /// For the write gate.
+    pub(crate) gate: GateState,
+    /// This node counts for the quorum.
+    pub(crate) is_active: bool,
+}
+
+impl Place {
+    /// The place of `me` in `ring`; `None` if the ring does not know it at all.
+    pub(crate) fn of(ring: &Ring, me: &NodeName) -> Option<Self> {
+        let group = ring.groups.iter().find(|g| g.member(me).is_some())?;
+        let state = group.member(me)?.state;
+        let gate = match state {
+            _ if ring.epoch == EPOCH_OUTSIDE => GateState::Outside,
+            MemberState::Joining | MemberState::Active => GateState::Open,
+            MemberState::Draining => GateState::Leaving,
+            MemberState::Left => GateState::Left,
+        };
+        let members: Vec<&Member> = match state {
+            MemberState::Left => Vec::new(),
+            _ => group.peers_of(me).collect(),
+        };
+        let seals: BTreeMap<_, _> = ring.seals.iter().map(|seal| (seal.stream(), seal.seq)).collect();
+        Some(Self {
+            group: GroupRing {
+                epoch: ring.epoch,
+                quorum: ring.quorum(group),
+                peers: members.iter().map(|m| m.node.clone()).collect(),
+                seals,
+            },
+            peers: members
+                .iter()
+                .map(|m| PeerAddress { node: m.node.clone(), address: m.address.clone() })
+                .collect(),
+            gate,
+            is_active: state == MemberState::Active,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_settings::{Sources, load};
+
+    use super::*;
+
+    fn settings(set: &[&str]) -> Settings {
+        let set = set.iter().map(|s| (*s).to_owned()).collect();
+        load(&Sources { set, ..Sources::default() }).expect("valid settings")
+    }
+
+    fn names(place: &Place) -> Vec<String> {
+        place.peers.iter().map(|p| p.node.to_string()).collect()
+    }
+
+    const PEERS: &str = "cluster.peers=n0=h:1,n1=h:2,n2=h:3";
+
+    #[test]
+    fn every_member_makes_the_same_first_ring_of_its_settings() {
+        let of =
+            |name: &str| ring_of_settings(&settings(&[PEERS, &format!("node.name={name}")])).expect("valid");
+        assert_eq!((of("n0"), of("n0").epoch), (of("n2"), 1));
+        let place = Place::of(&of("n1"), &NodeName::new("n1")).expect("a member");
+        assert_eq!((names(&place), place.gate), (vec!["n0".to_owned(), "n2".to_owned()], GateState::Open));
+    }
+
+    #[test]
+    fn who_is_to_join_knows_the_members_and_takes_no_writes() {
+        let ring = ring_of_settings(&settings(&[PEERS, "node.name=n3", "cluster.join=true"])).expect("valid");
+        assert_eq!(ring.epoch, EPOCH_OUTSIDE);
+        let place = Place::of(&ring, &NodeName::new("n3")).expect("waits");
+        assert_eq!((names(&place).len(), place.gate, place.is_active), (3, GateState::Outside, false));
+        assert_eq!(place.group.quorum.needed(), 2, "of those who are in");
+    }
+
+    #[test]
+    fn who_drains_serves_on_and_who_has_left_has_no_peers() {
+        let mut ring = ring_of_settings(&settings(&[PEERS, "node.name=n0"])).expect("valid");
+        ring.groups[0].members[0].state = MemberState::Draining;
+        let me = NodeName::new("n0");
+        let place = Place::of(&ring, &me).expect("known");
+        assert_eq!((names(&place).len(), place.gate), (2, GateState::Leaving));
+        ring.groups[0].members[0].state = MemberState::Left;
+        let place = Place::of(&ring, &me).expect("known");
+        assert_eq!((names(&place).len(), place.gate), (0, GateState::Left));
+        assert!(Place::of(&ring, &NodeName::new("n9")).is_none());
+    }
 }

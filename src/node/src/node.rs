@@ -17,7 +17,7 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, drain, http, open_files, outside, panics, replaying};
+use crate::{bucket, cluster, drain, http, open_files, outside, panics, replaying, ring};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
@@ -54,17 +54,20 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     let mesh_listener = cluster::bind(settings)?;
     let (ask_stop, stop_asked) = mpsc::channel(STOP_REASONS);
     let ground = Ground::lay(settings, log, ask_stop)?;
-    let cluster = Cluster::new(settings, &ground.ring, ground.data_dir.stream(), &ground.clock, &ground.log)?;
+    let cluster =
+        Cluster::new(settings, &ground.book.current(), ground.data_dir.stream(), &ground.clock, &ground.log)?;
     let storage = Storage::open(&ground, &cluster).await?;
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"))?;
-    let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref()).await?;
+    let consensus = ring::keeper::start(&ground, &cluster).await?;
+    let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
     outside::join_mesh(&ground, &cluster, mesh_listener);
+    ring::keeper::keep(&ground, &cluster, &staff.steward)?;
     let traffic = Traffic::default();
     let doors = outside::Doors { listener: http_listener, traffic: traffic.clone() };
     let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket.as_ref(), doors)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let members: usize = ground.ring.groups.iter().map(|group| group.members.len()).sum();
+    let members: usize = ground.book.current().groups.iter().map(|group| group.present().count()).sum();
     info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members,
         "replaying" => !storage.store.replay().is_done());
     let node = Node {

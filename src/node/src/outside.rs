@@ -176,6 +176,7 @@ fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -
     NodeAdmin {
         me: ground.name.clone(),
         membership: staff.membership.clone(),
+        steward: Arc::clone(&staff.steward),
         front: staff.front.clone(),
         block_writer: staff.block_writer.clone(),
         store: Arc::clone(&storage.store),
@@ -183,6 +184,7 @@ fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -
         supervisor: staff.supervisor.clone(),
         fault_injection: ground.settings.telemetry.fault_injection,
         clock: Arc::clone(&ground.clock),
+        io: ground.io.handle().clone(),
         drain: ground.ask_stop.clone(),
     }
 }

@@ -17,7 +17,7 @@ use trireme_query::{
     Accepted, Answer, CALL_KIND, CALL_VERSION, QuerierOptions, Replicas, Spread, SpreadMode,
 };
 use trireme_settings::SpreadSetting;
-use trireme_transport::{CallError, Calls, Hub, ReplicaStore};
+use trireme_transport::{CallBook, CallError, Hub, ReplicaStore};
 
 use crate::after_replay::AfterReplay;
 use crate::cluster::Cluster;
@@ -31,11 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The group as this node's queries see it.
 struct GroupReplicas {
-    members: usize,
-    quorum: usize,
+    me: NodeName,
     hub: Arc<Hub>,
     store: Arc<Store>,
-    calls: Vec<(NodeName, Arc<Calls>)>,
+    calls: Arc<CallBook>,
     io: Handle,
 }
 
@@ -50,16 +49,24 @@ impl Drop for Asked {
 
 impl Replicas for GroupReplicas {
     fn members(&self) -> usize {
-        self.members
+        let group = self.hub.group().lock();
+        let quorum = group.quorum();
+        quorum.voters().count() + usize::from(!quorum.is_voter(&self.me))
     }
 
+    /// A replica that does not count, because it is joining or leaving, has to hear of as many others as make a quorum.
     fn quorum(&self) -> usize {
-        self.quorum
+        let group = self.hub.group().lock();
+        let quorum = group.quorum();
+        quorum.needed() + usize::from(!quorum.is_voter(&self.me))
     }
 
     fn connected(&self) -> Vec<NodeName> {
         let group = self.hub.group().lock();
-        group.peers().filter(|(_, peer)| peer.connected).map(|(name, _)| name.clone()).collect()
+        let quorum = group.quorum();
+        let counts = |name: &NodeName| quorum.is_voter(name);
+        let able = group.peers().filter(|(name, peer)| peer.connected && counts(name));
+        able.map(|(name, _)| name.clone()).collect()
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
@@ -86,7 +93,7 @@ impl Replicas for GroupReplicas {
         timeout: Duration,
         done: Sender<Answer>,
     ) -> Box<dyn Send> {
-        let calls = self.calls.iter().find(|(name, _)| name == peer).map(|(_, calls)| Arc::clone(calls));
+        let calls = self.calls.get(peer);
         let task = self.io.spawn(async move {
             let body = match calls {
                 Some(calls) => {
@@ -149,13 +156,11 @@ pub(crate) fn over_group(
     local: AfterReplay,
     options: QuerierOptions,
 ) -> anyhow::Result<Arc<Spread>> {
-    let group = ground.ring.group_of(&ground.name).context("this node is not in the ring")?;
     let replicas = GroupReplicas {
-        members: cluster.calls.len() + 1,
-        quorum: ground.ring.quorum(group).needed(),
+        me: ground.name.clone(),
         hub: Arc::clone(&cluster.hub),
         store: Arc::clone(&storage.store),
-        calls: cluster.calls.clone(),
+        calls: Arc::clone(&cluster.calls),
         io: ground.io.handle().clone(),
     };
     let mode = match ground.settings.query.spread {

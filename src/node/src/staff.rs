@@ -9,10 +9,10 @@ use slog::o;
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
     Evaluate, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts, IngestPorts,
-    Membership, QueryShard, Replicator, ReplicatorParts, Supervisor, SupervisorHandle, SupervisorParts,
-    Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
+    Membership, QueryShard, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts, Uploader,
+    UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
 };
-use trireme_base::NodeName;
+use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
 use trireme_settings::BucketType;
 
@@ -20,11 +20,15 @@ use crate::api_settings::limits_table;
 use crate::calls::NodeCalls;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
+use crate::replicators::Replicators;
+use crate::ring::follow::Follower;
+use crate::ring::steward::Steward;
 use crate::storage::Storage;
 
 /// The ports by which the rest of the node reaches its actors.
 pub(crate) struct Staff {
     pub(crate) membership: Port<GetRing>,
+    pub(crate) steward: Arc<Steward>,
     pub(crate) front: FrontPorts,
     pub(crate) ingest: Vec<IngestPorts>,
     pub(crate) writes: Arc<WritePath>,
@@ -42,11 +46,12 @@ impl Staff {
         cluster: &Cluster,
         storage: &Storage,
         bucket: Option<&Arc<dyn ObjectStore>>,
+        consensus: &Arc<Consensus>,
     ) -> anyhow::Result<Self> {
         let mut supervisor = supervisor(ground)?;
         let port_of = &ground.mailboxes;
         let membership = port_of.port(ActorKind::Membership, "membership");
-        let starter = Membership::starter(Arc::new(ground.ring.clone()), membership.clone());
+        let starter = Membership::starter(Arc::clone(&ground.book), membership.clone());
         supervisor.add(ActorKind::Membership, "membership", starter).await?;
 
         let front = FrontPorts {
@@ -54,13 +59,28 @@ impl Staff {
             substitute: port_of.port(ActorKind::Front, "front-substitute"),
             view: port_of.port(ActorKind::Front, "front-view"),
         };
-        let peers: Vec<NodeName> = cluster.calls.iter().map(|(node, _)| node.clone()).collect();
-        let starter = Front::starter(peers, supervisor.logger("front"), front.clone());
+        let starter = Front::starter(supervisor.logger("front"), front.clone());
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
         let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
+        let writes = write_path(ground, cluster, &front, &ingest);
+        let log = ground.part_log("ring");
+        let steward =
+            Steward::new(ground.name.clone(), Arc::clone(consensus), Arc::clone(&storage.store), log);
+        let steward = Arc::new(steward);
+        let handler = NodeCalls {
+            writes: Arc::clone(&writes),
+            steward: Arc::clone(&steward),
+            queries: Arc::clone(&cluster.queries),
+        };
+        let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
+        for peer in &cluster.place.group.peers {
+            let start = replicators.starter(peer).context("the mesh knows every peer")?;
+            supervisor.add(ActorKind::Replicator, &Replicators::name(peer), start).await?;
+        }
         let staff = Self {
-            writes: write_path(ground, cluster, &front, &ingest),
+            writes,
+            steward,
             membership,
             front,
             ingest,
@@ -72,7 +92,6 @@ impl Staff {
             supervisor: supervisor.handle(),
             arbiters,
         };
-        staff.add_replicators(&mut supervisor, ground, cluster, storage).await?;
         staff.add_block_writer(&mut supervisor, ground, storage).await?;
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
@@ -80,37 +99,9 @@ impl Staff {
         let log = supervisor.logger("query-shard");
         let starter = QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
         supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;
+        follow_ring(ground, cluster, storage, &staff, replicators, supervisor.door());
         actix_rt::spawn(supervisor.run());
         Ok(staff)
-    }
-
-    async fn add_replicators(
-        &self,
-        supervisor: &mut Supervisor,
-        ground: &Ground,
-        cluster: &Cluster,
-        storage: &Storage,
-    ) -> anyhow::Result<()> {
-        let handler =
-            Arc::new(NodeCalls { writes: Arc::clone(&self.writes), queries: Arc::clone(&cluster.queries) });
-        for (peer, calls) in &cluster.calls {
-            let name = format!("replicator-{peer}");
-            let slot = cluster.mesh.slot(peer).context("the mesh knows every peer")?;
-            let parts = ReplicatorParts {
-                me: cluster.me.clone(),
-                slot: Arc::clone(slot),
-                store: Arc::clone(&storage.store),
-                hub: Arc::clone(&cluster.hub),
-                calls: Arc::clone(calls),
-                handler: handler.clone(),
-                config: cluster.link.clone(),
-                clock: Arc::clone(&ground.clock),
-                front: self.front.health.clone(),
-                log: supervisor.logger(&name).new(o!("peer" => peer.to_string())),
-            };
-            supervisor.add(ActorKind::Replicator, &name, Replicator::starter(parts)).await?;
-        }
-        Ok(())
     }
 
     async fn add_block_writer(
@@ -148,6 +139,34 @@ impl Staff {
         let starter = BlockWriter::starter(parts, self.block_writer.clone());
         Ok(supervisor.add(ActorKind::BlockWriter, "block-writer", starter).await?)
     }
+}
+
+/// Lets the node follow changes of the ring from now on.
+fn follow_ring(
+    ground: &Ground,
+    cluster: &Cluster,
+    storage: &Storage,
+    staff: &Staff,
+    replicators: Replicators,
+    door: SupervisorDoor,
+) {
+    ground.gate.set_by_ring(cluster.place.gate);
+    let follower = Follower {
+        me: ground.name.clone(),
+        consensus: Arc::clone(&staff.steward.consensus),
+        hub: Arc::clone(&cluster.hub),
+        mesh: Arc::clone(&cluster.mesh),
+        calls: Arc::clone(&cluster.calls),
+        commits: Arc::clone(&storage.commits),
+        gate: Arc::clone(&ground.gate),
+        front: staff.front.health.clone(),
+        replicators,
+        door,
+        io: ground.io.handle().clone(),
+        clock: Arc::clone(&ground.clock),
+        log: ground.part_log("ring"),
+    };
+    actix_rt::spawn(follower.run(cluster.place.clone()));
 }
 
 fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
@@ -215,11 +234,7 @@ fn write_path(
         gate: Arc::clone(&ground.gate),
         ack_timeout: timeout,
         clock: Arc::clone(&ground.clock),
-        forwarder: Forwarder {
-            front: front.substitute.clone(),
-            calls: cluster.calls.iter().cloned().collect(),
-            timeout,
-        },
+        forwarder: Forwarder { front: front.substitute.clone(), calls: Arc::clone(&cluster.calls), timeout },
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use trireme_actors::{ActorKind, Commits, Cutting, Lane, Shelf, Store, StoreMetrics, StoreParts};
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
@@ -41,8 +40,8 @@ impl Storage {
         let lane =
             |_: &Arc<Shard>| Arc::new(Lane::new(ground.mailboxes.port(ActorKind::Ingest, "ingest-lane")));
         let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
-        let group = ground.ring.group_of(&ground.name).context("this node is not in the ring")?;
-        let tracker = CommitTracker::new(own, ground.name.clone(), ground.ring.quorum(group), WAITERS_MAX);
+        let quorum = cluster.place.group.quorum.clone();
+        let tracker = CommitTracker::new(own, ground.name.clone(), quorum, WAITERS_MAX);
         let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
         let store = Arc::new(Store::new(StoreParts {
             own,
@@ -100,7 +99,7 @@ fn log_options(settings: &Settings) -> LogOptions {
         sync_interval: settings.log.sync_interval.as_duration(),
         queue_bytes_max: settings.log.queue_bytes.0 as usize,
         // Without a peer nobody can fill a hole: what stands behind it is better than nothing.
-        skip_holes: settings.cluster.peers.len() <= 1,
+        skip_holes: settings.cluster.peers.len() <= 1 && !settings.cluster.join,
         ..LogOptions::default()
     }
 }

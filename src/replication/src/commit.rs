@@ -31,7 +31,8 @@ impl<T> TooManyWaiters<T> {
 pub struct CommitTracker<T> {
     own: StreamId,
     me: NodeName,
-    quorum: Quorum,
+    /// The quorum of entries from a seq (inclusive) on, up to the next one; one a ring that is still needed.
+    eras: Vec<(u64, Quorum)>,
     own_durable: u64,
     peers: BTreeMap<NodeName, (Incarnation, u64)>,
     committed: u64,
@@ -49,7 +50,7 @@ impl<T> CommitTracker<T> {
         Self {
             own,
             me,
-            quorum,
+            eras: vec![(0, quorum)],
             own_durable: 0,
             peers: BTreeMap::new(),
             committed: 0,
@@ -89,12 +90,43 @@ impl<T> CommitTracker<T> {
         }
     }
 
+    /// The ring has changed: entries written from now on need this quorum, those before still the one of their epoch.
+    pub fn set_quorum(&mut self, quorum: Quorum) {
+        let waiting = self.waiters.last_key_value().map_or(0, |((seq, _), _)| *seq);
+        let first = waiting.max(self.own_durable).max(self.committed) + 1;
+        self.eras.retain(|(from, _)| *from < first);
+        self.eras.push((first, quorum));
+    }
+
+    /// Acknowledgements of a peer that has left count no more.
+    pub fn forget(&mut self, peer: &NodeName) {
+        self.peers.remove(peer);
+    }
+
+    /// The highest seq that the quorum of its own epoch has.
+    fn committed_now(&self) -> u64 {
+        let own = std::iter::once((self.me.clone(), self.own_durable));
+        let peers = self.peers.iter().filter(|(node, _)| **node != self.me);
+        let positions: Vec<_> = own.chain(peers.map(|(n, (_, p))| (n.clone(), *p))).collect();
+        let mut highest = 0;
+        for (i, (from, quorum)) in self.eras.iter().enumerate() {
+            // A position covers everything before it, so a later quorum that has an entry has the earlier ones too.
+            let last = self.eras.get(i + 1).map_or(u64::MAX, |(next, _)| next - 1);
+            let committed = quorum.committed(positions.iter().cloned()).min(last);
+            if committed >= *from {
+                highest = committed;
+            }
+        }
+        highest
+    }
+
     /// Recomputes the committed seq and takes out the tokens it releases, in order of seq.
     pub fn advance(&mut self) -> Vec<T> {
-        let own = std::iter::once((self.me.clone(), self.own_durable));
-        let peers =
-            self.peers.iter().filter(|(node, _)| **node != self.me).map(|(n, (_, p))| (n.clone(), *p));
-        self.committed = self.committed.max(self.quorum.committed(own.chain(peers)));
+        self.committed = self.committed.max(self.committed_now());
+        // Eras that end at or before the committed seq are over.
+        while self.eras.get(1).is_some_and(|(next, _)| *next <= self.committed + 1) {
+            self.eras.remove(0);
+        }
         let waiting = self.waiters.split_off(&(self.committed.saturating_add(1), 0));
         let released = std::mem::replace(&mut self.waiters, waiting);
         let release = |((seq, ticket), (deadline, token))| {

@@ -21,6 +21,8 @@ pub struct StreamCut {
     pub position: u64,
     /// Highest durable seq at each connected peer.
     pub peer_positions: Vec<u64>,
+    /// Last seq of the stream by decision of the ring, once its origin has left.
+    pub sealed_at: Option<u64>,
     /// A later boot of the same origin is known.
     pub later_boot: bool,
     /// How long the origin has been unreachable; `None` while it is connected.
@@ -60,7 +62,8 @@ pub enum CutBlocker {
 
 /// What holds up the cut of `window`; empty when it may be done.
 ///
-/// A stream is no obstacle if its marker for the window (or a later one) was applied in every shard, or if it has ended
+/// A stream that the ring has sealed is no obstacle once it is applied up to the seal. Without a seal, a
+/// stream is no obstacle if its marker for the window (or a later one) was applied in every shard, or if it has ended
 /// (a later boot of its origin is known, or the origin is unreachable for longer than `seal_after`) and the connected
 /// replicas are a quorum, have equal positions of it, and all of it is applied here.
 pub fn cut_blockers(window: i64, input: &CutInput) -> Vec<CutBlocker> {
@@ -70,6 +73,9 @@ pub fn cut_blockers(window: i64, input: &CutInput) -> Vec<CutBlocker> {
 fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
     if s.marker.is_some_and(|marker| marker >= window) {
         return None;
+    }
+    if let Some(end) = s.sealed_at {
+        return (s.applied < end).then_some(CutBlocker::NotApplied(s.stream));
     }
     let sealed = s.unreachable_for.is_some_and(|away| away > input.seal_after);
     if !s.later_boot && !sealed {

@@ -4,6 +4,7 @@
 //! stream; any other stream of which somebody has more than this node is taken from the peer that is furthest.
 
 mod plan;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use trireme_wire::frame::Health;
 
 use crate::{CutInput, PeerIdentity, PositionVector, StreamCut};
 use plan::Server;
+pub use ring::GroupRing;
 
 /// Times and bounds of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub struct PeerView {
     pub health: Health,
     /// Its wall clock minus this node's, in milliseconds, as of its last heartbeat; includes the way of the heartbeat.
     pub clock_offset_ms: i64,
+    /// Epoch of the ring by which it goes, as of its last heartbeat; 0 before the first.
+    pub epoch: u64,
     /// Streams it did not serve, and when to ask again.
     unserved: BTreeMap<StreamId, Duration>,
 }
@@ -100,7 +104,9 @@ pub struct PeerView {
 #[derive(Debug)]
 pub struct GroupView {
     me: PeerIdentity,
+    epoch: u64,
     quorum: Quorum,
+    seals: BTreeMap<StreamId, u64>,
     limits: GroupLimits,
     started_at: Duration,
     mine: PositionVector,
@@ -121,7 +127,9 @@ impl GroupView {
         let peers = peers.into_iter().filter(|node| *node != me.node).map(|node| (node, unseen())).collect();
         Self {
             me,
+            epoch: 1,
             quorum,
+            seals: BTreeMap::new(),
             limits,
             started_at: now,
             mine: PositionVector::new(),
@@ -296,6 +304,7 @@ impl GroupView {
             applied: applied(stream),
             position: self.mine.get(stream),
             peer_positions: connected.iter().map(|p| p.positions.get(stream)).collect(),
+            sealed_at: self.seals.get(&stream).copied(),
             later_boot: self.latest_boot(stream.incarnation).is_some_and(|boot| boot > stream.boot),
             unreachable_for: self.unreachable_for(stream.incarnation, now),
         };

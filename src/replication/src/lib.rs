@@ -42,7 +42,7 @@ mod positions;
 
 pub use commit::{CommitTracker, TooManyWaiters};
 pub use cut::{CutBlocker, CutInput, StreamCut, cut_blockers};
-pub use group::{AdmitError, GroupLimits, GroupView, PeerView};
+pub use group::{AdmitError, GroupLimits, GroupRing, GroupView, PeerView};
 pub use identity::PeerIdentity;
 pub use link::{DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault};
 pub use positions::PositionVector;

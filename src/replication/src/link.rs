@@ -107,6 +107,12 @@ impl PeerLink {
         self.health = health;
     }
 
+    /// Epoch of the ring that the next heartbeats tell. Two nodes that go by different rings go on exchanging records;
+    /// whoever has the older ring is told the newer one.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.config.epoch = epoch;
+    }
+
     /// Record bytes taken from the peer that are not applied yet; bounded by the windows.
     pub fn unapplied_bytes(&self) -> u64 {
         self.inbound.unapplied_bytes()
@@ -228,14 +234,11 @@ impl PeerLink {
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat, effects: &mut Vec<Effect>) {
-        if heartbeat.epoch != self.config.epoch {
-            let (ours, theirs) = (self.config.epoch, heartbeat.epoch);
-            return self.disconnect(DisconnectReason::Epoch { ours, theirs }, effects);
-        }
         self.peer_has(PositionVector::from(&heartbeat.positions[..]), effects);
         effects.push(Effect::PeerHealth {
             health: heartbeat.health.unwrap_or_default(),
             wall_ms: heartbeat.wall_ms,
+            epoch: heartbeat.epoch,
         });
     }
 

@@ -103,9 +103,12 @@ pub struct Cluster {
     pub name: String,
     /// Address and port of the TCP mesh.
     pub listen: String,
-    /// Members of the replica group as `name=host:port`, this node included; empty means a group of one.
+    /// Members of the replica group as `name=host:port`, this node included; empty means a group of one. Used for the
+    /// first start only: after that the ring in the data directory counts.
     #[serde(with = "peer_list")]
     pub peers: Vec<Peer>,
+    /// This node is not one of `peers` but is to join them: it waits until the ring has it (`trireme ring join`).
+    pub join: bool,
     /// Copies of each sample; must equal the number of peers while there is one group.
     pub replication_factor: usize,
     /// How long a write waits for a quorum before it is answered 503.
@@ -124,6 +127,7 @@ impl Default for Cluster {
             name: "trireme".into(),
             listen: "0.0.0.0:19391".into(),
             peers: Vec::new(),
+            join: false,
             replication_factor: 3,
             ack_timeout: Span::from_secs(10),
             peer_timeout: Span::from_secs(3),

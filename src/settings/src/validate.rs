@@ -38,17 +38,25 @@ impl Settings {
     fn check_cluster(&self, problems: &mut Vec<String>) {
         let peers = &self.cluster.peers;
         if peers.is_empty() {
+            if self.cluster.join {
+                problems
+                    .push("cluster.join: name at least one member of the cluster in cluster.peers".into());
+            }
             return;
         }
-        if !peers.iter().any(|p| p.name == self.node.name) {
-            problems.push(format!("cluster.peers: node.name {:?} is not among the peers", self.node.name));
+        let is_listed = peers.iter().any(|p| p.name == self.node.name);
+        if !is_listed && !self.cluster.join {
+            problems.push(format!(
+                "cluster.peers: node.name {:?} is not among the peers; if it is to join them, set cluster.join=true",
+                self.node.name
+            ));
         }
         let names: BTreeSet<_> = peers.iter().map(|p| &p.name).collect();
         let addresses: BTreeSet<_> = peers.iter().map(|p| &p.address).collect();
         if names.len() != peers.len() || addresses.len() != peers.len() {
             problems.push("cluster.peers: a name or an address occurs twice".into());
         }
-        if self.cluster.replication_factor != peers.len() {
+        if is_listed && self.cluster.replication_factor != peers.len() {
             problems.push(format!(
                 "cluster.replication_factor: is {}, but cluster.peers has {} members; one group holds as many copies as it has members",
                 self.cluster.replication_factor,

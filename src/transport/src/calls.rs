@@ -3,6 +3,7 @@
 //! An answer is collected whole before the caller gets it, because a caller that is slow in taking parts would hold up
 //! replication on the same connection. Its size is therefore bounded.
 
+mod book;
 mod pending;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use trireme_replication::PeerIdentity;
 use trireme_wire::frame::{Frame, RequestHead, ResponseHead};
 use trireme_wire::record::RECORD_BYTES_MAX;
 
+pub use book::CallBook;
 use pending::Pending;
 
 /// Bytes of an answer in one frame; fresh records may go between two.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use trireme_base::NodeName;
 
 /// Where a peer listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerAddress {
     /// Its name.
     pub node: NodeName,
@@ -16,7 +16,7 @@ pub struct PeerAddress {
 /// Settings of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeshConfig {
-    /// Every other node of the ring.
+    /// Every other node of the ring at the start; see [`crate::Mesh::set_ring`].
     pub peers: Vec<PeerAddress>,
     /// A connection must be made within this time.
     pub connect_timeout: Duration,

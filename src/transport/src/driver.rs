@@ -44,6 +44,9 @@ pub enum LinkEnd {
     /// The peer has connected again.
     #[error("replaced by a newer connection")]
     Superseded,
+    /// The peer has left the ring.
+    #[error("peer has left the ring")]
+    Removed,
     /// The group does not let the peer in.
     #[error(transparent)]
     Admission(#[from] AdmitError),
@@ -62,7 +65,7 @@ impl LinkEnd {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Superseded => ErrorKind::Cancelled,
+            Self::Superseded | Self::Removed => ErrorKind::Cancelled,
             Self::Admission(error) => error.kind(),
             Self::Link(reason) => reason.kind(),
             Self::Transport(error) => error.kind(),

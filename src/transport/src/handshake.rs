@@ -8,6 +8,10 @@
 //!    │ ── Welcome (version) ─────────▶ │
 //! ```
 //!
+//! A hello carries the range of protocol versions its sender speaks; both use the highest that both speak. Rings may be of
+//! different epochs: whoever has the older one is told the newer one once they are connected. Two rings of one epoch are
+//! two clusters, or a cluster whose nodes were set up differently, and are refused.
+//!
 //! Whoever does not like the other's hello answers with Refuse and a reason, and closes.
 
 use std::fmt;
@@ -20,6 +24,9 @@ use trireme_wire::frame::{
 };
 
 use crate::{FrameReader, FrameWriter, TransportError};
+
+/// Protocol version since which nodes with rings of different epochs talk to each other.
+const RING_CHANGES_SINCE: u32 = 2;
 
 /// What this node says in its hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +123,13 @@ impl LocalNode {
         } else if hello.shards != u32::from(self.shards) {
             let detail = format!("{peer} has {} shards, {} has {}", hello.shards, me.node, self.shards);
             (RefuseReason::Shards, detail)
-        } else if hello.epoch != self.epoch {
-            let detail = format!("{peer} has ring epoch {}, {} has {}", hello.epoch, me.node, self.epoch);
+        } else if hello.epoch != self.epoch && version < RING_CHANGES_SINCE {
+            let detail = format!(
+                "{peer} has ring epoch {}, {} has {}, and one of them is of a version whose ring cannot change",
+                hello.epoch, me.node, self.epoch
+            );
             (RefuseReason::Epoch, detail)
-        } else if hello.ring_hash != self.ring_hash {
+        } else if hello.epoch == self.epoch && hello.ring_hash != self.ring_hash {
             let detail = format!("{peer} and {} have different rings for epoch {}", me.node, self.epoch);
             (RefuseReason::Ring, detail)
         } else {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use trireme_base::{NodeName, StreamId};
-use trireme_replication::GroupView;
+use trireme_replication::{GroupRing, GroupView};
 use trireme_wire::record::Record;
 
 use crate::Feed;
@@ -18,15 +19,36 @@ pub type SharedGroup = Arc<Mutex<GroupView>>;
 #[derive(Debug)]
 pub struct Hub {
     group: SharedGroup,
-    feeds: BTreeMap<NodeName, Arc<Feed>>,
+    /// Replaced as a whole when the ring changes.
+    feeds: RwLock<Arc<Feeds>>,
+    feed_bytes: u64,
 }
+
+type Feeds = BTreeMap<NodeName, Arc<Feed>>;
 
 impl Hub {
     /// A hub with one feed per peer of the group; each feed keeps at most `feed_bytes` of records.
     pub fn new(group: GroupView, feed_bytes: u64) -> Self {
         let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
-        let feeds = group.peers().map(|(node, _)| feed(node)).collect();
-        Self { group: Arc::new(Mutex::new(group)), feeds }
+        let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
+        Self { group: Arc::new(Mutex::new(group)), feeds: RwLock::new(Arc::new(feeds)), feed_bytes }
+    }
+
+    /// The ring has changed: view and feeds follow. Peers that stay keep their feeds. Called by one thread at a time.
+    pub fn set_ring(&self, ring: GroupRing, now: Duration) {
+        let known = self.feeds();
+        let mut group = self.group.lock();
+        group.set_ring(ring, now);
+        let feed = |node: &NodeName| match known.get(node) {
+            Some(feed) => (node.clone(), Arc::clone(feed)),
+            None => (node.clone(), Arc::new(Feed::new(self.feed_bytes))),
+        };
+        let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
+        *self.feeds.write() = Arc::new(feeds);
+    }
+
+    fn feeds(&self) -> Arc<Feeds> {
+        Arc::clone(&self.feeds.read())
     }
 
     /// The view of the group.
@@ -35,13 +57,13 @@ impl Hub {
     }
 
     /// The feed of a peer.
-    pub fn feed(&self, node: &NodeName) -> Option<&Arc<Feed>> {
-        self.feeds.get(node)
+    pub fn feed(&self, node: &NodeName) -> Option<Arc<Feed>> {
+        self.feeds.read().get(node).cloned()
     }
 
     /// A record was written to the own log, in the order of its stream.
     pub fn written(&self, record: &Record) {
-        for feed in self.feeds.values() {
+        for feed in self.feeds().values() {
             feed.written(record);
         }
     }
@@ -54,14 +76,14 @@ impl Hub {
                 group.own_durable(*stream, *seq);
             }
         }
-        for feed in self.feeds.values() {
+        for feed in self.feeds().values() {
             feed.durable(positions);
         }
     }
 
     /// All shards have applied a stream up to `seq`.
     pub fn applied(&self, stream: StreamId, seq: u64) {
-        for feed in self.feeds.values() {
+        for feed in self.feeds().values() {
             feed.applied(stream, seq);
         }
     }

@@ -34,7 +34,7 @@ mod hub;
 mod mesh;
 mod slot;
 
-pub use calls::{CallError, CallHandler, Calls, NoCalls};
+pub use calls::{CallBook, CallError, CallHandler, Calls, NoCalls};
 pub use config::{MeshConfig, PeerAddress};
 pub use driver::{AppendRefused, LinkEnd, LinkParts, ReplicaStore, run_link};
 pub use error::TransportError;

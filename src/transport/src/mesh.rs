@@ -2,12 +2,11 @@
 
 mod connect;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use slog::{Logger, info, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -22,15 +21,28 @@ const PROCESSES_MAX: usize = 1024;
 
 /// The connections between this node and its peers.
 pub struct Mesh {
-    local: LocalNode,
+    local: RwLock<LocalNode>,
     config: MeshConfig,
     group: SharedGroup,
-    slots: BTreeMap<NodeName, Arc<PeerSlot>>,
+    peers: watch::Sender<BTreeMap<NodeName, MeshPeer>>,
     /// Which process was seen last for each incarnation, with its boot.
     processes: Mutex<BTreeMap<Incarnation, (u32, u64)>>,
     duplicate: watch::Sender<Option<Refusal>>,
     clock: Arc<dyn Clock>,
     log: Logger,
+}
+
+#[derive(Debug, Clone)]
+struct MeshPeer {
+    address: PeerAddress,
+    slot: Arc<PeerSlot>,
+}
+
+impl MeshPeer {
+    fn new(address: PeerAddress) -> (NodeName, Self) {
+        let node = address.node.clone();
+        (node.clone(), Self { address, slot: Arc::new(PeerSlot::new(node)) })
+    }
 }
 
 impl Mesh {
@@ -42,20 +54,56 @@ impl Mesh {
         clock: Arc<dyn Clock>,
         log: Logger,
     ) -> Self {
-        let slot = |peer: &PeerAddress| (peer.node.clone(), Arc::new(PeerSlot::new(peer.node.clone())));
-        let slots = config.peers.iter().map(slot).collect();
-        let duplicate = watch::Sender::new(None);
-        Self { local, config, group, slots, processes: Mutex::default(), duplicate, clock, log }
+        let peers = config.peers.iter().cloned().map(MeshPeer::new).collect();
+        Self {
+            local: RwLock::new(local),
+            config,
+            group,
+            peers: watch::Sender::new(peers),
+            processes: Mutex::default(),
+            duplicate: watch::Sender::new(None),
+            clock,
+            log,
+        }
     }
 
     /// Where connections to a peer arrive.
-    pub fn slot(&self, node: &NodeName) -> Option<&Arc<PeerSlot>> {
-        self.slots.get(node)
+    pub fn slot(&self, node: &NodeName) -> Option<Arc<PeerSlot>> {
+        self.peers.borrow().get(node).map(|peer| Arc::clone(&peer.slot))
     }
 
     /// All slots by name.
-    pub fn slots(&self) -> impl Iterator<Item = &Arc<PeerSlot>> {
-        self.slots.values()
+    pub fn slots(&self) -> Vec<Arc<PeerSlot>> {
+        self.peers.borrow().values().map(|peer| Arc::clone(&peer.slot)).collect()
+    }
+
+    /// The ring has changed: hellos say so from now on, new peers are dialled or let in, and those that are gone are
+    /// disconnected. Peers that stay keep their connections. The group view must know the new peers already.
+    pub fn set_ring(&self, epoch: u64, ring_hash: u64, peers: Vec<PeerAddress>) {
+        {
+            let mut local = self.local.write();
+            (local.epoch, local.ring_hash) = (epoch, ring_hash);
+        }
+        self.peers.send_modify(|known| {
+            let wanted: BTreeSet<&NodeName> = peers.iter().map(|peer| &peer.node).collect();
+            known.retain(|node, peer| {
+                let stays = wanted.contains(node);
+                if !stays {
+                    peer.slot.close();
+                }
+                stays
+            });
+            for address in peers {
+                match known.get_mut(&address.node) {
+                    Some(peer) => peer.address = address,
+                    None => known.extend([MeshPeer::new(address)]),
+                }
+            }
+        });
+    }
+
+    fn me(&self) -> PeerIdentity {
+        self.local.read().identity.clone()
     }
 
     /// Resolves when a peer has refused this node because its data directory is a copy of one that runs. A node that is
@@ -68,14 +116,51 @@ impl Mesh {
 
     /// Listens on `listener` and dials the peers with larger names, until dropped.
     pub async fn run(&self, listener: TcpListener) {
-        let dialled = self.config.peers.iter().filter(|peer| peer.node > self.local.identity.node);
-        let dialling = join_all(dialled.map(|peer| self.keep_connected(peer)));
-        futures::join!(self.listen(listener), dialling);
+        futures::join!(self.listen(listener), self.dial_all());
+    }
+
+    /// Keeps a connection to every peer with a larger name, whoever they are at the moment.
+    async fn dial_all(&self) {
+        let me = self.me().node;
+        let mut changes = self.peers.subscribe();
+        let mut dialled: BTreeSet<PeerAddress> = BTreeSet::new();
+        let mut dialling = FuturesUnordered::new();
+        loop {
+            let wanted: Vec<PeerAddress> =
+                changes.borrow_and_update().values().map(|peer| peer.address.clone()).collect();
+            for peer in wanted.into_iter().filter(|peer| peer.node > me) {
+                if dialled.insert(peer.clone()) {
+                    dialling.push(self.dial_while_wanted(peer));
+                }
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.expect("BUG: the mesh holds the sender"),
+                Some(ended) = dialling.next() => {
+                    dialled.remove(&ended);
+                }
+            }
+        }
+    }
+
+    async fn dial_while_wanted(&self, peer: PeerAddress) -> PeerAddress {
+        let mut changes = self.peers.subscribe();
+        let unwanted = async {
+            let gone = |peers: &BTreeMap<NodeName, MeshPeer>| {
+                peers.get(&peer.node).is_none_or(|known| known.address != peer)
+            };
+            changes.wait_for(gone).await.map(drop).expect("BUG: the mesh holds the sender");
+        };
+        tokio::select! {
+            () = self.keep_connected(&peer) => {}
+            () = unwanted => {}
+        }
+        peer
     }
 
     async fn listen(&self, listener: TcpListener) {
         let mut shaking = FuturesUnordered::new();
-        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, self.local.process);
+        let process = self.local.read().process;
+        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, process);
         loop {
             let room = shaking.len() < self.config.handshakes_max;
             tokio::select! {
@@ -101,7 +186,7 @@ impl Mesh {
         match connected {
             Ok((connection, _)) => {
                 let peer = connection.peer.clone();
-                if let Some(slot) = self.slots.get(&peer.node) {
+                if let Some(slot) = self.slot(&peer.node) {
                     info!(self.log, "peer connected"; "peer" => %peer.node, "address" => from);
                     slot.set_problem(None);
                     slot.put(connection);
@@ -111,7 +196,7 @@ impl Mesh {
             Err(error) => {
                 self.note_refusal(&error);
                 if let TransportError::Refused { node, .. } = &error
-                    && let Some(slot) = self.slots.get(&NodeName::new(node))
+                    && let Some(slot) = self.slot(&NodeName::new(node))
                 {
                     // A peer that goes on trying would fill the log.
                     if !slot.set_problem(Some(error.to_string())) {
@@ -124,8 +209,11 @@ impl Mesh {
     }
 
     async fn keep_connected(&self, peer: &PeerAddress) {
-        let Some(slot) = self.slots.get(&peer.node) else { return };
-        let seed = self.local.process ^ self.local.identity.incarnation.0;
+        let Some(slot) = self.slot(&peer.node) else { return };
+        let seed = {
+            let local = self.local.read();
+            local.process ^ local.identity.incarnation.0
+        };
         let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, seed);
         loop {
             let began = self.clock.monotonic();

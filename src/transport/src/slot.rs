@@ -4,7 +4,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use trireme_base::{NodeName, StreamId};
 use trireme_replication::{LinkStats, PeerIdentity};
 
@@ -56,6 +56,7 @@ pub struct PeerSlot {
     arrived: Notify,
     problem: Mutex<Option<String>>,
     status: Mutex<LinkStatus>,
+    closed: watch::Sender<bool>,
 }
 
 impl PeerSlot {
@@ -66,6 +67,7 @@ impl PeerSlot {
             arrived: Notify::new(),
             problem: Mutex::new(None),
             status: Mutex::default(),
+            closed: watch::Sender::new(false),
         }
     }
 
@@ -99,6 +101,10 @@ impl PeerSlot {
     pub(crate) fn put(&self, connection: Connection) {
         let older = self.waiting.lock().replace(connection);
         drop(older);
+        if *self.closed.borrow() {
+            drop(self.waiting.lock().take());
+            return;
+        }
         self.arrived.notify_one();
     }
 
@@ -110,6 +116,18 @@ impl PeerSlot {
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// The peer is not in the ring any more: its session ends, and there will be no other in this slot.
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
+        drop(self.waiting.lock().take());
+    }
+
+    /// Returns when the peer is not in the ring any more. Cancel safe.
+    pub async fn closed(&self) {
+        let mut changes = self.closed.subscribe();
+        changes.wait_for(|closed| *closed).await.expect("BUG: the slot holds the sender");
     }
 
     /// Returns when a newer connection waits. Cancel safe.

@@ -41,7 +41,7 @@ pub use records::Records;
 use bytes::Bytes;
 
 /// Version of the cluster protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// Oldest version of the cluster protocol that this build still speaks.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;
 /// Bytes before the body: length, checksum and type.

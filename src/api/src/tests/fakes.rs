@@ -217,8 +217,8 @@ impl Admin for FakeAdmin {
         Ok(body)
     }
 
-    async fn remove_member(&self, node: &str) -> Result<Value, AdminError> {
-        Ok(json!({ "removed": node }))
+    async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError> {
+        Ok(json!({ "removed": node, "body": body }))
     }
 
     async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {

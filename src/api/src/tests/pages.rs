@@ -66,7 +66,10 @@ async fn administration_reaches_its_owner() {
     let reply = node.send(post("/api/v1/admin/ring/members/n1/drain")).await;
     assert_eq!(reply.json(), json!({ "node": "n1", "action": "drain", "body": null }));
     let reply = node.send(TestRequest::delete().uri("/api/v1/admin/ring/members/n1")).await;
-    assert_eq!(reply.json(), json!({ "removed": "n1" }));
+    assert_eq!(reply.json(), json!({ "removed": "n1", "body": null }));
+    let forced = TestRequest::delete().uri("/api/v1/admin/ring/members/n1?force=its+disk+burnt");
+    let want = json!({ "removed": "n1", "body": { "force": "its disk burnt" } });
+    assert_eq!(node.send(forced).await.json(), want);
     let reply = node.send(post("/api/v1/admin/ring/members").set_json(json!({ "name": "n3" }))).await;
     assert_eq!(reply.json(), json!({ "name": "n3" }));
 }

@@ -92,3 +92,43 @@ fn expires_by_deadline_and_bounds_the_waiters() {
     assert_eq!((t.waiting(), t.next_deadline()), (1, Some(3 * SECOND)));
     assert_eq!(t.wait(4, SECOND, 4), Ok(None), "room again");
 }
+
+#[test]
+fn entries_need_the_quorum_of_the_ring_in_which_they_were_written() {
+    let mut t = tracker(3);
+    for peer in 1..=3 {
+        t.trust(&n(peer), Incarnation(10 + peer as u64));
+    }
+    let has = |t: &mut CommitTracker<u32>, peer: usize, seq| {
+        t.peer_durable(&n(peer), Incarnation(10 + peer as u64), seq)
+    };
+    assert_eq!(t.wait(5, SECOND, 50), Ok(None));
+    t.own_durable(5);
+    has(&mut t, 3, 9);
+    assert!(t.advance().is_empty(), "n3 is joining and does not count");
+    // n3 becomes active: from seq 6 on, three of four are needed.
+    t.set_quorum(Quorum::new((0..4).map(n), 3));
+    assert_eq!(t.wait(7, SECOND, 70), Ok(None));
+    t.own_durable(7);
+    assert!(t.advance().is_empty(), "two of three are needed for 5, three of four for 7");
+    has(&mut t, 1, 5);
+    assert_eq!(t.advance(), [50], "5 has the two it was written for");
+    has(&mut t, 1, 7);
+    assert_eq!(t.advance(), [70]);
+}
+
+#[test]
+fn a_later_quorum_answers_for_entries_whose_own_cannot_be_reached_any_more() {
+    let mut t = tracker(3);
+    for peer in 3..=4 {
+        t.trust(&n(peer), Incarnation(10 + peer as u64));
+    }
+    assert_eq!(t.wait(5, SECOND, 50), Ok(None));
+    t.own_durable(5);
+    // n1 and n2 are lost; an operator has forced n3 and n4 in.
+    t.set_quorum(Quorum::new([n(0), n(3), n(4)], 3));
+    assert_eq!(t.wait(6, SECOND, 60), Ok(None));
+    t.own_durable(6);
+    t.peer_durable(&n(3), Incarnation(13), 6);
+    assert_eq!(t.advance(), [50, 60]);
+}

@@ -40,6 +40,7 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
             applied: number(c[2]),
             position: number(c[3]),
             peer_positions,
+            sealed_at: None,
             later_boot: c[5] == "yes",
             unreachable_for: c[6].parse().ok().map(Duration::from_secs),
         };
@@ -58,5 +59,25 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
             other => panic!("unknown outcome {other}"),
         };
         assert_eq!(cut_blockers(c[0].parse().expect("window"), &input), want, "{line}");
+    }
+}
+
+#[test]
+fn a_stream_sealed_by_the_ring_needs_no_agreement_only_its_end() {
+    let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+    for (applied, want) in [(9, vec![]), (8, vec![CutBlocker::NotApplied(stream)])] {
+        let state = StreamCut {
+            stream,
+            marker: None,
+            applied,
+            position: 9,
+            peer_positions: vec![7],
+            sealed_at: Some(9),
+            later_boot: false,
+            unreachable_for: Some(Duration::ZERO),
+        };
+        let seal_after = Duration::from_secs(60);
+        let input = CutInput { quorum_connected: false, seal_after, streams: vec![state] };
+        assert_eq!(cut_blockers(5, &input), want);
     }
 }

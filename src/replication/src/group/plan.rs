@@ -66,6 +66,12 @@ impl GroupView {
         streams
     }
 
+    /// What a node that is no peer any more was to serve has to come from somebody else.
+    pub(super) fn forget_servers_that_left(&mut self) {
+        let peers = &self.peers;
+        self.servers.retain(|_, server| peers.contains_key(&server.node));
+    }
+
     /// Gives a server up that lets this node lag without sending anything.
     fn note_progress(&mut self, stream: StreamId, position: u64, now: Duration) {
         let behind = self.peers.values().filter(|p| p.connected).any(|p| p.positions.get(stream) > position);

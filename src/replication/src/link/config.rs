@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds and times of a link. All nodes of a group use the same times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkConfig {
-    /// Epoch of the ring; a peer that heartbeats with another one is disconnected.
+    /// Epoch of the ring at the start; see [`crate::PeerLink::set_epoch`].
     pub epoch: u64,
     /// Time between heartbeats.
     pub heartbeat_every: Duration,

@@ -107,6 +107,8 @@ pub enum Effect {
         health: Health,
         /// Its wall clock, milliseconds since the epoch.
         wall_ms: i64,
+        /// Epoch of the ring by which it goes.
+        epoch: u64,
     },
     /// The peer does not serve a stream: for [`crate::GroupView::unserved`].
     Unserved {
@@ -130,14 +132,6 @@ pub enum DisconnectReason {
     /// The connection is not with the node this link is for.
     #[error("connection is not with the expected peer")]
     WrongPeer,
-    /// The peer has another ring.
-    #[error("ring epoch here is {ours}, the peer has {theirs}")]
-    Epoch {
-        /// Epoch here.
-        ours: u64,
-        /// Epoch there.
-        theirs: u64,
-    },
     /// The peer broke the protocol.
     #[error("peer broke the protocol: {0}")]
     Protocol(&'static str),
@@ -159,7 +153,7 @@ impl DisconnectReason {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Silent => ErrorKind::Timeout,
-            Self::WrongPeer | Self::Epoch { .. } => ErrorKind::Unavailable,
+            Self::WrongPeer => ErrorKind::Unavailable,
             Self::Protocol(_) => ErrorKind::Invalid,
             Self::SecondWriter { .. } => ErrorKind::Corrupt,
         }

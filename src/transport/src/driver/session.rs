@@ -68,6 +68,7 @@ impl<S> Drop for Presence<'_, S> {
 /// What woke the loop.
 enum Woken {
     Superseded,
+    Removed,
     Frame(Result<Frame, TransportError>),
     Written(std::io::Result<()>),
     News(crate::FeedBatch),
@@ -142,6 +143,7 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
         let room_for_calls = self.lanes.call_bytes() < CALL_BYTES_MAX;
         tokio::select! {
             () = parts.slot.superseded() => Woken::Superseded,
+            () = parts.slot.closed() => Woken::Removed,
             frame = self.connection.reader.next(), if self.parked.is_none() => Woken::Frame(frame),
             written = self.connection.writer.write_some(), if writing => Woken::Written(written),
             batch = news => Woken::News(batch),
@@ -155,6 +157,7 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
     fn handle(&mut self, woken: Woken) -> Result<(), LinkEnd> {
         match woken {
             Woken::Superseded => return Err(LinkEnd::Superseded),
+            Woken::Removed => return Err(LinkEnd::Removed),
             Woken::Frame(frame) => return self.frame(frame?),
             Woken::Written(written) => written.map_err(TransportError::from)?,
             Woken::News(batch) => {
@@ -174,6 +177,7 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
             Woken::Tick => {
                 self.unpark()?;
                 self.link.set_health(self.parts.store.health());
+                self.link.set_epoch(self.parts.hub.group().lock().epoch());
                 let (wall_ms, reading) = (self.parts.clock.now_ms(), self.parked.is_none());
                 self.feed(Event::Tick { wall_ms, reading })?;
                 self.plan()?;
@@ -266,8 +270,10 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
                 parts.hub.group().lock().observed(node, incarnation, &positions);
                 parts.store.peer_durable(node, incarnation, &positions);
             }
-            Effect::PeerHealth { health, wall_ms } => {
-                parts.hub.group().lock().heard(node, health, wall_ms, parts.clock.now_ms());
+            Effect::PeerHealth { health, wall_ms, epoch } => {
+                let mut group = parts.hub.group().lock();
+                group.heard(node, health, wall_ms, parts.clock.now_ms());
+                group.heard_epoch(node, epoch);
             }
             Effect::Unserved { stream, reason, first_seq } => {
                 warn!(parts.log, "peer does not serve a stream"; "peer" => %node, "stream" => %stream,

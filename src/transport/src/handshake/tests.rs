@@ -62,7 +62,6 @@ async fn both_sides_learn_why_it_was_refused() {
         ),
         (local("n2"), RefuseReason::Node, "n0 looks for n1, this is n2"),
         (LocalNode { shards: 8, ..local("n1") }, RefuseReason::Shards, "n0 has 4 shards, n1 has 8"),
-        (LocalNode { epoch: 2, ..local("n1") }, RefuseReason::Epoch, "n0 has ring epoch 1, n1 has 2"),
         (
             LocalNode { ring_hash: 8, ..local("n1") },
             RefuseReason::Ring,
@@ -117,4 +116,24 @@ fn finds_the_newest_common_version() {
     assert_eq!(refused.reason, RefuseReason::Version);
     assert_eq!(refused.detail, "n1 speaks protocol versions 2-5, n0 speaks 1-1");
     assert!(n0.judge(&versions(0, 0), None).is_err());
+}
+
+#[tokio::test]
+async fn rings_of_different_epochs_talk_to_each_other() {
+    let (old, new) = (local("n0"), LocalNode { epoch: 2, ring_hash: 7, ..local("n1") });
+    let [dialled, listened] = shake(&old, "n1", &new, &anybody).await;
+    assert!(dialled.is_ok() && listened.is_ok());
+}
+
+#[test]
+fn both_use_the_highest_version_that_both_speak() {
+    let me = local("n0");
+    let hello = |min, max| Hello { version_min: min, version: max, ..local("n1").hello(None) };
+    let used = |min, max| me.judge(&hello(min, max), None).map(|(_, v)| v).map_err(|r| r.reason);
+    assert_eq!(used(1, PROTOCOL_VERSION), Ok(PROTOCOL_VERSION));
+    assert_eq!(used(1, PROTOCOL_VERSION + 5), Ok(PROTOCOL_VERSION), "a later release");
+    assert_eq!(used(1, 1), Ok(1), "an earlier release");
+    assert_eq!(used(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 5), Err(RefuseReason::Version));
+    let of_another_epoch = Hello { epoch: 2, ..hello(1, 1) };
+    assert_eq!(me.judge(&of_another_epoch, None).map_err(|r| r.reason), Err(RefuseReason::Epoch));
 }

@@ -49,8 +49,9 @@ impl Mesh {
         let mut writer = FrameWriter::new(Box::new(write) as BoxedWrite);
         let admission =
             |peer: &PeerIdentity, process: u64| -> Result<(), Refusal> { self.admit(peer, process) };
+        let local = self.local.read().clone();
         let shaking =
-            Shaking { local: &self.local, reader: &mut reader, writer: &mut writer, admission: &admission };
+            Shaking { local: &local, reader: &mut reader, writer: &mut writer, admission: &admission };
         let hellos = async {
             match expected {
                 Some(name) => shaking.dial(name).await,

@@ -58,8 +58,12 @@ async fn pair(one: LocalNode) -> (Mesh, Mesh, [TcpListener; 2]) {
     (mesh(local(0), 1, address1), mesh(one, 0, address0), [port0, port1])
 }
 
-fn only_slot(mesh: &Mesh) -> &Arc<PeerSlot> {
-    mesh.slots().next().expect("one peer")
+fn only_slot(mesh: &Mesh) -> Arc<PeerSlot> {
+    mesh.slots().pop().expect("one peer")
+}
+
+async fn next(mesh: &Mesh) -> crate::Connection {
+    only_slot(mesh).next().await
 }
 
 #[tokio::test]
@@ -67,7 +71,7 @@ async fn connects_and_connects_again_after_a_loss() {
     let (zero, one, ports) = pair(local(1)).await;
     with_both(&zero, &one, ports, async {
         for round in 1..=3 {
-            let (mut a, mut b) = futures::join!(only_slot(&zero).next(), only_slot(&one).next());
+            let (mut a, mut b) = futures::join!(next(&zero), next(&one));
             assert_eq!((&a.peer, &b.peer), (&identity(1, 1), &identity(0, 1)));
             let ack = Frame::Ack(Ack { incarnation: 1, boot: 1, position: round });
             a.writer.queue(&ack);
@@ -102,7 +106,7 @@ async fn a_copy_of_a_running_data_directory_learns_that_it_must_stop() {
     let copy = mesh(LocalNode { process: 7, ..local(0) }, 1, address1);
     let one = mesh(local(1), 0, address0);
     with_both(&zero, &one, [port0, port1], async {
-        let (_a, _b) = futures::join!(only_slot(&zero).next(), only_slot(&one).next());
+        let (_a, _b) = futures::join!(next(&zero), next(&one));
         let refusal = tokio::select! {
             refusal = copy.duplicate() => refusal,
             () = copy.run(port2) => unreachable!("runs for ever"),
@@ -139,7 +143,7 @@ async fn strangers_do_not_keep_others_from_connecting() {
         for _ in 0..5 {
             silent.push(TcpStream::connect(address).await.expect("accepted"));
         }
-        futures::join!(only_slot(&zero).next(), only_slot(&one).next());
+        futures::join!(next(&zero), next(&one));
     })
     .await;
 }

@@ -1,4 +1,6 @@
-//! `trireme ring`: who is in the cluster.
+//! `trireme ring`: who is in the cluster, and changing that.
+
+mod change;
 
 use serde_json::{Map, Value};
 
@@ -9,6 +11,12 @@ use crate::commands::query::client::{Client, ClientArgs};
 #[derive(clap::Subcommand)]
 pub enum Command {
     Show(Show),
+    Join(change::Join),
+    Activate(change::Activate),
+    Replace(change::Replace),
+    Drain(change::Drain),
+    Move(change::Move),
+    Remove(change::Remove),
 }
 
 /// Shows groups and replicas as a node knows them: states, addresses, and how far each one is behind.
@@ -29,7 +37,18 @@ enum Output {
 
 /// Runs the command.
 pub fn run(command: &Command) -> anyhow::Result<()> {
-    let Command::Show(args) = command;
+    match command {
+        Command::Show(args) => show(args),
+        Command::Join(args) => args.run(),
+        Command::Activate(args) => args.run(),
+        Command::Replace(args) => args.run(),
+        Command::Drain(args) => args.run(),
+        Command::Move(args) => args.run(),
+        Command::Remove(args) => args.run(),
+    }
+}
+
+fn show(args: &Show) -> anyhow::Result<()> {
     let ring = Client::new(&args.client)?.get("/api/v1/admin/ring", &[])?.data;
     print_line(&match args.output {
         Output::Json => serde_json::to_string_pretty(&ring)?,
@@ -41,6 +60,8 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 /// The ring for a person. The columns are what the node tells about its members: a newer node may tell more.
 fn text(ring: &Value) -> String {
     let mut lines = vec![plain_fields(ring)];
+    let warnings = ring.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    lines.extend(warnings.filter_map(Value::as_str).map(|warning| format!("warning: {warning}")));
     for group in ring.get("groups").and_then(Value::as_array).into_iter().flatten() {
         lines.push(String::new());
         lines.push(plain_fields(group));

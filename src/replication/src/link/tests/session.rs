@@ -33,7 +33,7 @@ fn passes_on_what_the_peer_says() {
         incarnation: Incarnation(1),
         positions: [(stream, seq)].into_iter().collect(),
     };
-    let health = Effect::PeerHealth { health: Health::default(), wall_ms: 5 };
+    let health = Effect::PeerHealth { health: Health::default(), wall_ms: 5, epoch: 1 };
     assert_eq!(b.frame(heartbeat(vec![position(2, 3)])), [has(stream(2), 3), health]);
     assert_eq!(b.frame(Frame::Ack(Ack { incarnation: 0, boot: 1, position: 4 })), [has(stream(0), 4)]);
 }
@@ -53,10 +53,18 @@ fn gives_up_a_silent_peer_but_not_while_it_does_not_listen_itself() {
 }
 
 #[test]
-fn disconnects_over_another_epoch_another_peer_and_handshake_frames() {
+fn tells_of_another_epoch_and_stays_connected() {
     let mut b = Bench::up(&[]);
     let other = Frame::Heartbeat(Heartbeat { epoch: 2, ..Heartbeat::default() });
-    assert_eq!(b.frame(other), [Effect::Disconnect(DisconnectReason::Epoch { ours: 1, theirs: 2 })]);
+    let told = b.frame(other);
+    assert!(matches!(told[..], [Effect::PeerHealth { epoch: 2, .. }]), "{told:?}");
+    b.link.set_epoch(2);
+    let sent = b.tick(SECOND);
+    assert!(sent.iter().any(|e| matches!(e, Effect::Send(Frame::Heartbeat(h)) if h.epoch == 2)), "{sent:?}");
+}
+
+#[test]
+fn disconnects_over_another_peer_and_handshake_frames() {
     let mut b = Bench::up(&[]);
     assert!(matches!(b.frame(Frame::Hello(Hello::default()))[..], [Effect::Disconnect(_)]));
     for peer in [identity(2), PeerIdentity { incarnation: Incarnation(0), ..identity(1) }] {

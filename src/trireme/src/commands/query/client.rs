@@ -81,6 +81,18 @@ impl Client {
         self.ask(request, path)
     }
 
+    /// Sends JSON; gives the whole answer of an admin path.
+    pub fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        Ok(self.ask(with_json(request, body), path)?.data)
+    }
+
+    /// As [`Client::post_json`], with DELETE.
+    pub fn delete_json(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.delete(format!("{}{path}", self.base));
+        Ok(self.ask(with_json(request, body), path)?.data)
+    }
+
     fn ask(&self, mut request: reqwest::RequestBuilder, path: &str) -> anyhow::Result<Reply> {
         if let Some(tenant) = &self.tenant {
             request = request.header("THANOS-TENANT", tenant);
@@ -94,6 +106,10 @@ impl Client {
         })?;
         parse(status.as_u16(), &body).with_context(|| format!("{}{path}", self.base))
     }
+}
+
+fn with_json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
+    if body.is_null() { request } else { request.json(body) }
 }
 
 fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {

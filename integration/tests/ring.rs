@@ -1,0 +1,264 @@
+//! The ring can change while writes go on, and refuses what would lose data.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use trireme_integration::{Answer, Client, Group, Load, SampleSet, Series, now_ms, until};
+
+const MEMBERS: &str = "/api/v1/admin/ring/members";
+
+/// State of each member as a node knows it, and the ring's epoch.
+async fn states(client: &Client) -> anyhow::Result<(u64, BTreeMap<String, String>)> {
+    let ring = client.ring().await?;
+    let members = ring["groups"].as_array().into_iter().flatten();
+    let members = members.flat_map(|group| group["members"].as_array().into_iter().flatten());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let states = members.map(|m| (text(&m["node"]), text(&m["state"]))).collect();
+    Ok((ring["epoch"].as_u64().context("epoch")?, states))
+}
+
+/// Waits until each of these nodes shows these states, as `n0=active n1=active`, all with one epoch. Answers that.
+async fn all_show(group: &Group, nodes: &[usize], wanted: &str) -> anyhow::Result<u64> {
+    until(&format!("all show {wanted}"), async || {
+        let mut epochs = Vec::new();
+        for node in nodes {
+            let (epoch, states) = states(group.client(*node)).await?;
+            let shown: Vec<String> = states.iter().map(|(n, s)| format!("{n}={s}")).collect();
+            ensure!(shown.join(" ") == wanted, "node {node} shows {shown:?} of epoch {epoch}");
+            epochs.push(epoch);
+        }
+        ensure!(epochs.iter().all(|e| *e == epochs[0]), "epochs {epochs:?}");
+        Ok(epochs[0])
+    })
+    .await
+}
+
+/// Waits until a leader for ring changes is known to each of these nodes.
+async fn has_leader(group: &Group, nodes: &[usize]) -> anyhow::Result<String> {
+    until("a leader is known", async || {
+        let mut leaders = Vec::new();
+        for node in nodes {
+            let ring = group.client(*node).ring().await?;
+            leaders.push(ring["leader"].as_str().context("no leader")?.to_owned());
+        }
+        ensure!(leaders.iter().all(|l| *l == leaders[0]), "{leaders:?}");
+        Ok(leaders.remove(0))
+    })
+    .await
+}
+
+async fn post(client: &Client, path: &str, body: Value) -> anyhow::Result<Answer> {
+    client.send(client.post(&format!("{MEMBERS}{path}")).json(&body)).await
+}
+
+fn refused(answer: &Answer, status: u16, says: &str) -> anyhow::Result<()> {
+    ensure!(
+        answer.status == status && answer.body.contains(says),
+        "wanted {status} with {says:?}, got {answer:?}"
+    );
+    Ok(())
+}
+
+async fn successes_reach(load: &Load, wanted: u64) -> anyhow::Result<()> {
+    until("more writes are acknowledged", async || {
+        let successes = load.look(|sent| sent.successes).await;
+        ensure!(successes >= wanted, "{successes} of {wanted}");
+        Ok(())
+    })
+    .await
+}
+
+/// Writes as a front would let a sender write: as long as the node says that it is ready. Every write must succeed.
+async fn write_while_ready(client: Client) -> anyhow::Result<SampleSet> {
+    let mut acknowledged = SampleSet::default();
+    let mut last = 0;
+    while client.is_ready().await {
+        last = now_ms().max(last + 1);
+        let series = [Series::new("leaver_total", &[("i", "0")], &[(last, last as f64)])];
+        client.write(&series).await?.success().context("a write to the receiver that leaves")?;
+        series[0].add_to(&mut acknowledged);
+    }
+    Ok(acknowledged)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_founds_its_ring_by_itself_and_keeps_it_over_a_restart_of_all() -> anyhow::Result<()> {
+    let mut group = Group::of(3).start().await?;
+    let everybody = "n0=active n1=active n2=active";
+    ensure!(all_show(&group, &[0, 1, 2], everybody).await? == 1);
+    has_leader(&group, &[0, 1, 2]).await?;
+    let (_, address) = group.newcomer("n3")?;
+    let joined = post(group.client(1), "", json!({ "node": "n3", "address": address, "zone": "c" })).await?;
+    let joined: Value = serde_json::from_str(&joined.success()?.body)?;
+    ensure!(joined["epoch"] == 2 && joined["state"] == "joining", "{joined}");
+    let four = "n0=active n1=active n2=active n3=joining";
+    ensure!(all_show(&group, &[0, 1, 2], four).await? == 2);
+    for node in 0..3 {
+        group.node(node).kill()?;
+    }
+    for node in 0..3 {
+        group.node(node).start()?;
+    }
+    for node in 0..3 {
+        group.node(node).ready().await?;
+    }
+    ensure!(all_show(&group, &[0, 1, 2], four).await? == 2, "the ring is not that of the settings");
+    has_leader(&group, &[0, 1, 2]).await?;
+    let removed = group.client(2).send(group.client(2).delete(&format!("{MEMBERS}/n3"))).await?;
+    removed.success()?;
+    ensure!(all_show(&group, &[0, 1, 2], "n0=active n1=active n2=active n3=left").await? == 3);
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_is_replaced_under_load_without_a_failed_write_or_a_missing_sample() -> anyhow::Result<()>
+{
+    let mut group = Group::of(3).start().await?;
+    has_leader(&group, &[0, 1, 2]).await?;
+    let stayers = Load::start(&[group.client(1).clone(), group.client(2).clone()]);
+    let leaver = tokio::spawn(write_while_ready(group.client(0).clone()));
+    successes_reach(&stayers, 50).await?;
+
+    let (new, address) = group.newcomer("n3")?;
+    group.node(new).start()?;
+    let asked = post(group.client(2), "/n0/replace", json!({ "node": "n3", "address": address })).await?;
+    asked.success()?;
+    let of_leaver = leaver.await??;
+    all_show(&group, &[1, 2, 3], "n0=left n1=active n2=active n3=active").await?;
+    group.node(new).ready().await?;
+    let so_far = stayers.look(|sent| sent.successes).await;
+    successes_reach(&stayers, so_far + 50).await?;
+    group.node(0).stop().await?;
+    let of_new = Load::start(&[group.client(new).clone()]);
+    successes_reach(&of_new, 20).await?;
+    // Two of the three that are left make a quorum: the old one is not missed.
+    group.node(1).kill()?;
+    successes_reach(&of_new, 40).await?;
+    let of_new = of_new.stop().await?;
+    group.node(1).start()?;
+    group.node(1).ready().await?;
+    let of_stayers = stayers.stop().await?;
+    ensure!(of_new.refusals.is_empty() && of_new.broken == 0, "{:?}, {}", of_new.refusals, of_new.broken);
+    // What was sent to n1 while it was killed broke off; nothing was refused.
+    ensure!(of_stayers.refusals.is_empty(), "{:?}", of_stayers.refusals);
+    let held = group.converged().await?;
+    for acknowledged in [&of_leaver, &of_stayers.acknowledged, &of_new.acknowledged] {
+        let missing = acknowledged.first_missing_in(&held);
+        ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    }
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_lose_data_or_quorum_is_refused_with_what_to_do_instead() -> anyhow::Result<()> {
+    let group = Group::of(3).start().await?;
+    has_leader(&group, &[0, 1, 2]).await?;
+    let client = group.client(0).clone();
+    let drain = post(&client, "/n1/drain", Value::Null).await?;
+    refused(&drain, 400, "trireme ring replace n1")?;
+    let remove = client.send(client.delete(&format!("{MEMBERS}/n1"))).await?;
+    refused(&remove, 400, "drain it first")?;
+    let double = post(&client, "", json!({ "node": "n1", "address": "127.0.0.1:1" })).await?;
+    refused(&double, 400, "names are unique")?;
+    refused(&post(&client, "/n9/activate", Value::Null).await?, 404, "n9 is not in the ring")?;
+    refused(&post(&client, "", json!({ "node": "n3", "address": "here" })).await?, 400, "host:port")?;
+    refused(&post(&client, "/n1/explode", Value::Null).await?, 404, "activate, drain, move and replace")?;
+    // Joined, but never started: it has nothing.
+    post(&client, "", json!({ "node": "n3", "address": "127.0.0.1:1" })).await?.success()?;
+    refused(&post(&client, "/n3/activate", Value::Null).await?, 400, "n3 is not connected")?;
+    let writes = client.write(&[Series::new("up", &[], &[(now_ms(), 1.0)])]).await?;
+    writes.success()?;
+    ensure!(all_show(&group, &[0, 1, 2], "n0=active n1=active n2=active n3=joining").await? == 2);
+    // With the reason it is done all the same, and the reason is in the leader's log.
+    post(&client, "/n1/drain", json!({ "force": "its disk burnt" })).await?.success()?;
+    all_show(&group, &[0, 1, 2], "n0=active n1=draining n2=active n3=joining").await?;
+    ensure!(
+        group.nodes().iter().any(|node| node.log().contains("its disk burnt")),
+        "the reason is in no log"
+    );
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_the_ring_stands_still_and_says_so_while_a_quorum_takes_writes()
+-> anyhow::Result<()> {
+    let mut group = Group::of(2).start().await?;
+    has_leader(&group, &[0, 1]).await?;
+    // Three voters: two old ones and one that joined later.
+    let (new, address) = group.newcomer("n2")?;
+    group.node(new).start()?;
+    post(group.client(0), "", json!({ "node": "n2", "address": address })).await?.success()?;
+    group.node(new).ready().await?;
+    post(group.client(1), "/n2/activate", Value::Null).await?.success()?;
+    all_show(&group, &[0, 1, 2], "n0=active n1=active n2=active").await?;
+    group.node(1).kill()?;
+    group.node(new).kill()?;
+    let (epoch, _) = states(group.client(0)).await?;
+    until("the ring cannot change, and says why", async || {
+        let asked = post(group.client(0), "", json!({ "node": "n9", "address": "127.0.0.1:1" })).await?;
+        refused(&asked, 503, "majority")
+    })
+    .await?;
+    // The one that is left restarts alone and still knows the ring.
+    group.node(0).kill()?;
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    ensure!(states(group.client(0)).await?.0 == epoch);
+    // A quorum is back: writes are taken at once, by the ring that was last decided.
+    group.node(new).start()?;
+    let write = async |value: f64| {
+        let answer = group.nodes()[0].client().write(&[Series::new("up", &[], &[(now_ms(), value)])]).await?;
+        answer.success().map(drop)
+    };
+    until("a write has its quorum", async || write(1.0).await).await?;
+    group.node(new).ready().await?;
+    group.node(1).start()?;
+    group.node(1).ready().await?;
+    group.converged().await?;
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_an_empty_disk_is_a_new_replica_whose_old_word_does_not_count() -> anyhow::Result<()> {
+    let mut group = Group::of(3).start().await?;
+    has_leader(&group, &[0, 1, 2]).await?;
+    let incarnation = async |client: &Client| -> anyhow::Result<String> {
+        let ring = client.ring().await?;
+        let members = ring["groups"][0]["members"].as_array().context("members")?;
+        let wiped = members.iter().find(|m| m["node"] == "n2").context("n2")?;
+        Ok(wiped["incarnation"].as_str().context("not seen")?.to_owned())
+    };
+    let load = Load::start(&group.clients()[..2]);
+    successes_reach(&load, 40).await?;
+    let before = incarnation(group.client(0)).await?;
+    group.node(2).kill()?;
+    std::fs::remove_dir_all(group.nodes()[2].data_dir())?;
+    group.node(2).start()?;
+    group.node(2).ready().await?;
+    until("the others see a new incarnation", async || {
+        ensure!(incarnation(group.client(0)).await? != before);
+        Ok(())
+    })
+    .await?;
+    let so_far = load.look(|sent| sent.successes).await;
+    successes_reach(&load, so_far + 40).await?;
+    let sent = load.stop().await?;
+    ensure!(sent.refusals.is_empty(), "{:?}", sent.refusals);
+    // It learns the ring again, and takes part in deciding: with it, one of the others may be away.
+    has_leader(&group, &[0, 1, 2]).await?;
+    let held = group.converged().await?;
+    let missing = sent.acknowledged.first_missing_in(&held);
+    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    group.node(0).kill()?;
+    has_leader(&group, &[1, 2]).await?;
+    until("the ring can change", async || {
+        let asked = post(group.client(2), "", json!({ "node": "n3", "address": "127.0.0.1:1" })).await?;
+        asked.success().map(drop)
+    })
+    .await?;
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    all_show(&group, &[0, 1, 2], "n0=active n1=active n2=active n3=joining").await?;
+    group.stop().await
+}

@@ -1,0 +1,73 @@
+//! Builds the actor of a peer, at the start and whenever the ring brings a new one.
+
+use std::sync::Arc;
+
+use slog::{Logger, o};
+use trireme_actors::{FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store};
+use trireme_base::{Clock, NodeName};
+use trireme_mailbox::Port;
+use trireme_replication::{LinkConfig, PeerIdentity};
+use trireme_transport::{CallBook, CallHandler, Hub, Mesh};
+
+use crate::cluster::Cluster;
+use crate::ground::Ground;
+use crate::storage::Storage;
+
+/// What every replicator is made of.
+pub(crate) struct Replicators {
+    me: PeerIdentity,
+    mesh: Arc<Mesh>,
+    store: Arc<Store>,
+    hub: Arc<Hub>,
+    calls: Arc<CallBook>,
+    handler: Arc<dyn CallHandler>,
+    link: LinkConfig,
+    clock: Arc<dyn Clock>,
+    front: Port<PeerHealth>,
+    log: Logger,
+}
+
+impl Replicators {
+    pub(crate) fn new(
+        ground: &Ground,
+        cluster: &Cluster,
+        storage: &Storage,
+        front: &FrontPorts,
+        handler: Arc<dyn CallHandler>,
+    ) -> Self {
+        Self {
+            me: cluster.me.clone(),
+            mesh: Arc::clone(&cluster.mesh),
+            store: Arc::clone(&storage.store),
+            hub: Arc::clone(&cluster.hub),
+            calls: Arc::clone(&cluster.calls),
+            handler,
+            link: cluster.link.clone(),
+            clock: Arc::clone(&ground.clock),
+            front: front.health.clone(),
+            log: ground.log.clone(),
+        }
+    }
+
+    /// Name of the actor.
+    pub(crate) fn name(peer: &NodeName) -> String {
+        format!("replicator-{peer}")
+    }
+
+    /// Starts the actor of a peer that the mesh knows.
+    pub(crate) fn starter(&self, peer: &NodeName) -> Option<Start> {
+        let log = self.log.new(o!("actor" => Self::name(peer), "peer" => peer.to_string()));
+        Some(Replicator::starter(ReplicatorParts {
+            me: self.me.clone(),
+            slot: self.mesh.slot(peer)?,
+            store: Arc::clone(&self.store),
+            hub: Arc::clone(&self.hub),
+            calls: self.calls.get(peer)?,
+            handler: Arc::clone(&self.handler),
+            config: self.link.clone(),
+            clock: Arc::clone(&self.clock),
+            front: self.front.clone(),
+            log,
+        }))
+    }
+}

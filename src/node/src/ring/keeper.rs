@@ -1,0 +1,122 @@
+//! Consensus over the mesh, and the spreading of what was decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::Bytes;
+use prometheus::IntGauge;
+use slog::{Logger, debug, info};
+use trireme_base::NodeName;
+use trireme_consensus::{Consensus, ConsensusParts, Timing, Voice};
+use trireme_ring::{Member, MemberState};
+use trireme_transport::{CallBook, Hub};
+
+use super::ask::{Ask, Op, ask};
+use super::steward::Steward;
+use crate::cluster::Cluster;
+use crate::ground::Ground;
+use crate::membership::EPOCH_OUTSIDE;
+
+/// Kind number of everything about the ring among the cluster's calls.
+pub(crate) const CALL_RING: u32 = 16;
+/// Version of its messages.
+const CALL_RING_VERSION: u32 = 1;
+/// How often this node looks whether a peer is ahead.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often this node looks whether the ring knows its zone.
+const DESCRIBE_EVERY: Duration = Duration::from_secs(2);
+/// Share of the peer timeout after which a leader's silence starts an election.
+const HEARTBEATS_PER_ELECTION: u32 = 4;
+
+/// Calls to peers as consensus wants them.
+struct MeshVoice(Arc<CallBook>);
+
+#[async_trait]
+impl Voice for MeshVoice {
+    async fn call(&self, to: &NodeName, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
+        let calls = self.0.get(to).ok_or_else(|| format!("{to} is not a peer"))?;
+        calls.call(CALL_RING, CALL_RING_VERSION, body, timeout).await.map_err(|e| e.to_string())
+    }
+}
+
+/// Starts consensus; its chores begin with [`keep`].
+pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Arc<Consensus>> {
+    let election = ground.settings.cluster.peer_timeout.as_duration();
+    let parts = ConsensusParts {
+        me: ground.name.clone(),
+        dir: ground.data_dir.path("ring"),
+        book: Arc::clone(&ground.book),
+        voice: Arc::new(MeshVoice(Arc::clone(&cluster.calls))),
+        timing: Timing { heartbeat: election / HEARTBEATS_PER_ELECTION, election },
+        log: ground.part_log("ring"),
+    };
+    let started = ground.io.spawn(Consensus::start(parts)).await.context("ring consensus")?;
+    Ok(started?)
+}
+
+/// Runs the chores for as long as the node runs.
+pub(crate) fn keep(ground: &Ground, cluster: &Cluster, steward: &Arc<Steward>) -> anyhow::Result<()> {
+    let chores = Arc::clone(&steward.consensus);
+    ground.io.spawn(async move { chores.run().await });
+    let (log, hub) = (ground.part_log("ring"), Arc::clone(&cluster.hub));
+    let gauges = Gauges {
+        epoch: ground.metrics.gauge("trireme_ring_epoch", "Epoch of the ring by which this node goes.")?,
+        leads: ground
+            .metrics
+            .gauge("trireme_ring_leader", "1 on the node that decides about changes of the ring.")?,
+    };
+    ground.io.spawn(hear(Arc::clone(&steward.consensus), hub, gauges, log));
+    let bringing_forward = Arc::clone(steward);
+    ground.io.spawn(async move { bringing_forward.run().await });
+    let zone = ground.settings.node.zone.clone();
+    if !zone.is_empty() {
+        ground.io.spawn(describe(Arc::clone(steward), zone, ground.part_log("ring")));
+    }
+    Ok(())
+}
+
+struct Gauges {
+    epoch: IntGauge,
+    leads: IntGauge,
+}
+
+/// Sees to it that the ring knows the zone of the settings.
+async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
+    loop {
+        tokio::time::sleep(DESCRIBE_EVERY).await;
+        let ring = steward.consensus.book().current();
+        let is_news = |m: &Member| m.state != MemberState::Left && m.zone.as_deref() != Some(&zone);
+        if ring.epoch == EPOCH_OUTSIDE || !ring.member(&steward.me).is_some_and(is_news) {
+            continue;
+        }
+        let told = Ask { zone: Some(zone.clone()), ..Ask::new(Op::Describe, steward.me.as_str()) };
+        if let Err(err) = ask(&steward.consensus, &steward, told).await {
+            debug!(log, "the ring could not be told this node's zone"; "err" => err.message);
+        }
+    }
+}
+
+/// Fetches the ring from peers that go by a later one.
+async fn hear(consensus: Arc<Consensus>, hub: Arc<Hub>, gauges: Gauges, log: Logger) {
+    loop {
+        gauges.epoch.set(consensus.book().current().epoch as i64);
+        gauges.leads.set(i64::from(consensus.leads()));
+        tokio::time::sleep(LOOK_EVERY).await;
+        let ahead = hub.group().lock().ahead_in_epoch();
+        for peer in ahead {
+            match consensus.fetch(&peer).await {
+                Ok(true) => info!(log, "a peer told a later ring"; "peer" => %peer),
+                Ok(false) => {}
+                Err(err) => debug!(log, "a peer did not tell its ring"; "peer" => %peer, "err" => err),
+            }
+        }
+    }
+}
+
+/// Tells peers the ring, so that they need not wait for the next heartbeat, and so that those who are on their way out
+/// hear of it before they are disconnected.
+pub(crate) async fn tell(consensus: &Consensus, peers: &[NodeName]) {
+    futures::future::join_all(peers.iter().map(|peer| consensus.tell(peer))).await;
+}

@@ -1,0 +1,197 @@
+//! Commands that change the ring. Any member takes them; the one that leads the ring's consensus decides.
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use crate::commands::print_line;
+use crate::commands::query::client::{Client, ClientArgs, percent_encode};
+
+const MEMBERS: &str = "/api/v1/admin/ring/members";
+
+/// A member as `NAME=HOST:PORT`.
+#[derive(Clone, Debug)]
+struct NewMember {
+    node: String,
+    address: String,
+}
+
+impl std::str::FromStr for NewMember {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((node, address)) if !node.is_empty() && address.contains(':') => {
+                Ok(Self { node: node.to_owned(), address: address.to_owned() })
+            }
+            _ => Err("write NAME=HOST:PORT, with the port of its cluster.listen".to_owned()),
+        }
+    }
+}
+
+impl NewMember {
+    fn body(&self, zone: Option<&str>, group: Option<&str>) -> Value {
+        let mut body = Map::from_iter([
+            ("node".to_owned(), json!(self.node)),
+            ("address".to_owned(), json!(self.address)),
+        ]);
+        for (key, value) in [("zone", zone), ("group", group)] {
+            body.extend(value.map(|value| (key.to_owned(), json!(value))));
+        }
+        Value::Object(body)
+    }
+}
+
+/// Adds a member. Start it first, with cluster.join=true and members of this cluster in cluster.peers. It is filled, and
+/// counts once it is activated.
+#[derive(clap::Args)]
+pub struct Join {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The new member.
+    #[arg(value_name = "NAME=HOST:PORT")]
+    member: NewMember,
+    /// Its failure zone.
+    #[arg(long)]
+    zone: Option<String>,
+    /// The group it joins, where there are several.
+    #[arg(long)]
+    group: Option<String>,
+}
+
+impl Join {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let body = self.member.body(self.zone.as_deref(), self.group.as_deref());
+        report(Client::new(&self.client)?.post_json(MEMBERS, &body)?)
+    }
+}
+
+/// Tells the ring where a member listens now. Its connections are made anew; it keeps its data and its place.
+#[derive(clap::Args)]
+pub struct Move {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The member with its new address.
+    #[arg(value_name = "NAME=HOST:PORT")]
+    member: NewMember,
+}
+
+impl Move {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let path = format!("{MEMBERS}/{}/move", percent_encode(&self.member.node));
+        report(Client::new(&self.client)?.post_json(&path, &json!({ "address": self.member.address }))?)
+    }
+}
+
+/// Replaces a member: the new one is filled and activated, the old one drains and leaves, all by itself.
+#[derive(clap::Args)]
+pub struct Replace {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The member that leaves; it may be down.
+    #[arg(value_name = "OLD")]
+    old: String,
+    /// The member that takes its place.
+    #[arg(value_name = "NEW=HOST:PORT")]
+    member: NewMember,
+    /// Its failure zone.
+    #[arg(long)]
+    zone: Option<String>,
+}
+
+impl Replace {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let path = format!("{MEMBERS}/{}/replace", percent_encode(&self.old));
+        report(Client::new(&self.client)?.post_json(&path, &self.member.body(self.zone.as_deref(), None))?)
+    }
+}
+
+#[derive(clap::Args)]
+struct Target {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The member.
+    #[arg(value_name = "NAME")]
+    node: String,
+    /// Do it although it is refused as unsafe; the reason goes into the log.
+    #[arg(long, value_name = "REASON")]
+    force: Option<String>,
+}
+
+impl Target {
+    fn body(&self) -> Value {
+        self.force.as_ref().map_or(Value::Null, |reason| json!({ "force": reason }))
+    }
+
+    fn act(&self, action: &str) -> anyhow::Result<()> {
+        let path = format!("{MEMBERS}/{}/{action}", percent_encode(&self.node));
+        report(Client::new(&self.client)?.post_json(&path, &self.body())?)
+    }
+}
+
+/// Lets a member count for the quorum. Refused while it lacks anything that others have.
+#[derive(clap::Args)]
+pub struct Activate {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Activate {
+    pub fn run(&self) -> anyhow::Result<()> {
+        self.target.act("activate")
+    }
+}
+
+/// Takes a member out of the quorum. It takes no more writes of its own, and serves what it has. Refused where it would
+/// leave fewer copies than the replication factor.
+#[derive(clap::Args)]
+pub struct Drain {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Drain {
+    pub fn run(&self) -> anyhow::Result<()> {
+        self.target.act("drain")
+    }
+}
+
+/// Removes a member that was drained, or that never became active. Its streams are sealed.
+#[derive(clap::Args)]
+pub struct Remove {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Remove {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let path = format!("{MEMBERS}/{}", percent_encode(&self.target.node));
+        report(Client::new(&self.target.client)?.delete_json(&path, &self.target.body())?)
+    }
+}
+
+fn report(answer: Value) -> anyhow::Result<()> {
+    let field = |key: &str| answer.get(key).filter(|v| !v.is_null());
+    let epoch = field("epoch").and_then(Value::as_u64).context("the answer has no epoch")?;
+    let text = |key: &str| field(key).and_then(Value::as_str).unwrap_or("-").to_owned();
+    print_line(&format!("{} is {} as of epoch {epoch}", text("node"), text("state")));
+    for warning in field("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    {
+        print_line(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_member_is_a_name_and_an_address() {
+        let member: NewMember = "n3=10.0.0.4:19391".parse().expect("valid");
+        let want = json!({ "node": "n3", "address": "10.0.0.4:19391", "zone": "c" });
+        assert_eq!(member.body(Some("c"), None), want);
+        for wrong in ["n3", "=10.0.0.4:19391", "n3=10.0.0.4"] {
+            assert!(wrong.parse::<NewMember>().is_err(), "{wrong}");
+        }
+    }
+}
