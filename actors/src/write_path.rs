@@ -16,7 +16,7 @@ use trireme_wire::batch::Batch;
 
 use crate::commits::{CommitReceiver, Committed};
 use crate::forward::Forwarder;
-use crate::gate::{Gate, GateState};
+use crate::gate::Gate;
 
 /// A shard's share of a request.
 pub struct IngestBatch {
