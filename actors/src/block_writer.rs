@@ -8,13 +8,14 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use prometheus::{Histogram, IntCounter, IntGauge};
 use serde_json::{Value, json};
 use slog::{Logger, debug, error, info, warn};
-use trireme_base::Clock;
 use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, Incarnation};
 use trireme_head::HeadError;
 use trireme_mailbox::{Call, Port};
 use trireme_model::Tenant;
 use trireme_replication::CutBlocker;
 use trireme_telemetry::{Metrics, MetricsError};
+use trireme_wire::rebuild::Manifest;
 
 use crate::canary::Canary;
 use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut};
@@ -40,6 +41,16 @@ impl Call for Checkpoint {
     type Reply = Result<serde_json::Value, String>;
 }
 
+/// Asks for a snapshot for a peer that is being rebuilt.
+pub struct TakeSnapshot {
+    /// The peer's incarnation.
+    pub taker: Incarnation,
+}
+
+impl Call for TakeSnapshot {
+    type Reply = Result<Arc<Manifest>, String>;
+}
+
 /// The ports of the block writer.
 #[derive(Clone)]
 pub struct BlockWriterPorts {
@@ -47,6 +58,8 @@ pub struct BlockWriterPorts {
     pub windows: Port<GetWindows>,
     /// Operators.
     pub checkpoint: Port<Checkpoint>,
+    /// Peers.
+    pub snapshot: Port<TakeSnapshot>,
 }
 
 /// Times and bounds.
@@ -142,6 +155,7 @@ impl BlockWriter {
             let addr = Self { parts: parts.clone(), progress, busy: false, _canary: canary }.start();
             ports.windows.target(behind(addr.clone()));
             ports.checkpoint.target(behind(addr.clone()));
+            ports.snapshot.target(behind(addr.clone()));
             Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
         })
     }
@@ -272,11 +286,7 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
         return Err(CuttingError::Replaying.to_string());
     }
     let began = parts.clock.monotonic();
-    let positions = parts.cutting.store.applied_positions();
-    for shard in &parts.shards {
-        let noted = NotePositions { positions: positions.clone() };
-        shard.note.call(noted, policy(ActorKind::Ingest).deadline).await.map_err(|e| e.to_string())?;
-    }
+    note_positions(parts).await?;
     let cutting = parts.cutting.clone();
     let done = parts.pool.call(move || cutting.checkpoint()).await.map_err(|e| e.to_string())?;
     let done = done.map_err(|err: CuttingError| err.to_string())?;
@@ -286,6 +296,27 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
     debug!(parts.log, "checkpoint written"; "series" => done.series, "bytes" => done.bytes,
         "trimmed_bytes" => done.trimmed_bytes, "elapsed_ms" => elapsed.as_millis() as u64);
     Ok(done)
+}
+
+/// Tells every shard how far the streams are applied: what a checkpoint covers would otherwise end at the last record
+/// that concerned the shard.
+async fn note_positions(parts: &BlockWriterParts) -> Result<(), String> {
+    let positions = parts.cutting.store.applied_positions();
+    for shard in &parts.shards {
+        let noted = NotePositions { positions: positions.clone() };
+        shard.note.call(noted, policy(ActorKind::Ingest).deadline).await.map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Manifest>, String> {
+    if !parts.cutting.store.parts().completeness.is_complete() {
+        return Err("this replica is being rebuilt itself".to_owned());
+    }
+    note_positions(parts).await?;
+    let cutting = parts.cutting.clone();
+    let made = parts.pool.call(move || cutting.snapshot(taker)).await.map_err(|e| e.to_string())?;
+    made.map_err(|err| err.to_string())
 }
 
 async fn retain(parts: &BlockWriterParts, now_ms: i64) {
@@ -378,6 +409,24 @@ impl Handler<Delivery<Checkpoint>> for BlockWriter {
             work.done(done.map(|done| {
                 json!({ "series": done.series, "bytes": done.bytes, "trimmed_bytes": done.trimmed_bytes })
             }));
+        };
+        ctx.spawn(answer.into_actor(self));
+    }
+}
+
+impl Handler<Delivery<TakeSnapshot>> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, Delivery(envelope): Delivery<TakeSnapshot>, ctx: &mut Context<Self>) {
+        let (TakeSnapshot { taker }, work) = envelope.open();
+        let parts = self.parts.clone();
+        let answer = async move {
+            let made = snapshot(&parts, taker).await;
+            if let Err(err) = &made {
+                parts.metrics.failures.inc();
+                error!(parts.log, "no snapshot for a peer"; "peer_incarnation" => %taker, "err" => err);
+            }
+            work.done(made);
         };
         ctx.spawn(answer.into_actor(self));
     }

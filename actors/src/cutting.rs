@@ -1,8 +1,13 @@
 //! The work of the block writer: cuts, checkpoints, trimming. Synchronous; it runs on the CPU pool.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use trireme_base::{Clock, StreamId};
 use trireme_block::{BlockError, WriteOptions, write_block};
@@ -13,6 +18,7 @@ use trireme_replication::{CutBlocker, cut_blockers};
 use ulid::Ulid;
 
 use crate::shelf::Shelf;
+use crate::snapshots::Snapshots;
 use crate::store::Store;
 
 /// What the work needs; all of it outlives a run.
@@ -31,9 +37,15 @@ pub struct Cutting {
     /// Label that holds the tenant.
     pub tenant_label: String,
     /// An origin that is away for longer is not waited for.
-    pub seal_after: std::time::Duration,
+    pub seal_after: Duration,
     /// Log kept for replicas that are away (bytes).
     pub log_retention_bytes: u64,
+    /// Log kept for replicas that are away (time since it was written).
+    pub log_retention: Duration,
+    /// What is held for peers that are being rebuilt.
+    pub snapshots: Arc<Snapshots>,
+    /// Held by a cut, a checkpoint and a snapshot: each needs files that the others replace.
+    pub alone: Arc<Mutex<()>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +65,9 @@ pub enum CuttingError {
     /// The head is not whole yet.
     #[error("the log is still being replayed")]
     Replaying,
+    /// A snapshot.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }
 
 /// What may be cut.
@@ -101,7 +116,8 @@ impl Cutting {
     /// Finds out what may be cut; `closed` is the last window this origin closed. Cuts are made one number at a time,
     /// so that every replica writes the same blocks however far behind it is.
     pub fn next_cut(&self, closed: i64) -> NextCut {
-        if self.whole().is_err() {
+        if self.whole().is_err() || !self.store.parts().completeness.is_complete() {
+            // What a peer has cut comes with its snapshot.
             return NextCut::Nothing;
         }
         let oldest = self.shards.iter().filter_map(|shard| shard.oldest_cut()).min();
@@ -130,6 +146,7 @@ impl Cutting {
     /// written again under the same names) or a manifest whose blocks are all there.
     pub fn cut(&self, k: i64) -> Result<Vec<Written>, CuttingError> {
         self.whole()?;
+        let _alone = self.alone.lock();
         let mut positions = Vec::with_capacity(self.shards.len());
         for shard in &self.shards {
             positions.push(shard.begin_cut(k)?);
@@ -162,12 +179,14 @@ impl Cutting {
         for shard in &self.shards {
             shard.finish_cut(k);
         }
+        self.store.parts().completeness.note_history();
         Ok(written)
     }
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.
     pub fn checkpoint(&self) -> Result<CheckpointDone, CuttingError> {
         self.whole()?;
+        let _alone = self.alone.lock();
         let mut done = CheckpointDone::default();
         let mut covered: Option<BTreeMap<StreamId, u64>> = None;
         for shard in &self.shards {
@@ -175,24 +194,22 @@ impl Cutting {
             let report = shard.checkpoint(|| log.flush().map_err(CuttingError::from))?;
             done.series += report.series;
             done.bytes += report.bytes;
-            let positions: BTreeMap<StreamId, u64> = report.positions.into_iter().collect();
-            covered = Some(match covered {
-                None => positions,
-                // A stream that a shard does not know of is not covered there.
-                Some(so_far) => so_far
-                    .into_iter()
-                    .filter_map(|(stream, seq)| Some((stream, seq.min(*positions.get(&stream)?))))
-                    .collect(),
-            });
+            covered = Some(lower(covered, report.positions));
         }
         let covered: Vec<_> = covered.unwrap_or_default().into_iter().collect();
         done.trimmed_bytes = self.trim(&covered)?;
         Ok(done)
     }
 
+    /// Deletes log that the checkpoint covers: what all peers have, and beyond the retention what they have not.
     fn trim(&self, covered: &[(StreamId, u64)]) -> Result<u64, CuttingError> {
+        let completeness = &self.store.parts().completeness;
+        if !completeness.is_complete() {
+            // The checkpoint of a peer that will take the place of this one may stand before it.
+            return Ok(0);
+        }
         let log = self.store.log();
-        let held: Vec<(StreamId, u64)> = {
+        let mut held: Vec<(StreamId, u64)> = {
             let group = self.store.parts().hub.group().lock();
             let at_peers = |stream| group.peers().map(|(_, view)| view.positions.get(stream)).min();
             covered
@@ -200,11 +217,39 @@ impl Cutting {
                 .map(|(s, seq)| (*s, at_peers(*s).map_or(*seq, |theirs| theirs.min(*seq))))
                 .collect()
         };
+        self.snapshots.pin(&mut held);
         let mut freed = log.trim(&held)?;
+        // A replica that is away for so long is rebuilt from a snapshot rather than from the log.
+        let mut beyond = covered.to_vec();
+        self.snapshots.pin(&mut beyond);
         if log.stats().disk_bytes > self.log_retention_bytes {
-            // A replica that is away for so long is rebuilt from blocks rather than from the log.
+            freed += log.trim(&beyond)?;
+        }
+        let retention_ms = i64::try_from(self.log_retention.as_millis()).unwrap_or(i64::MAX);
+        freed += log.trim_older(&beyond, self.clock.now_ms().saturating_sub(retention_ms))?;
+        if log.stats().disk_bytes > self.log_retention_bytes.saturating_mul(2)
+            && self.snapshots.drop_all("the log has twice its retention")
+        {
             freed += log.trim(covered)?;
         }
+        if freed > 0 {
+            completeness.note_history();
+        }
         Ok(freed)
+    }
+}
+
+/// The lower of two positions of each stream; one that a shard does not know of is not covered there.
+fn lower(
+    so_far: Option<BTreeMap<StreamId, u64>>,
+    positions: Vec<(StreamId, u64)>,
+) -> BTreeMap<StreamId, u64> {
+    let positions: BTreeMap<StreamId, u64> = positions.into_iter().collect();
+    match so_far {
+        None => positions,
+        Some(so_far) => so_far
+            .into_iter()
+            .filter_map(|(stream, seq)| Some((stream, seq.min(*positions.get(&stream)?))))
+            .collect(),
     }
 }

@@ -6,6 +6,7 @@
 mod block_writer;
 mod canary;
 mod commits;
+mod completeness;
 mod cutting;
 mod delivery;
 mod forward;
@@ -23,6 +24,7 @@ mod query_shard;
 mod replay;
 mod replicator;
 mod shelf;
+mod snapshots;
 mod store;
 mod supervisor;
 mod uploader;
@@ -30,10 +32,11 @@ mod write_path;
 
 pub use block_writer::{
     BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts, Checkpoint,
-    GetWindows, close_window, last_closable,
+    GetWindows, TakeSnapshot, close_window, last_closable,
 };
 pub use canary::Canary;
 pub use commits::{CommitReceiver, Commits, Committed};
+pub use completeness::Completeness;
 pub use cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
 pub use forward::{CALL_WRITE, CALL_WRITE_VERSION, Forwarder, OutcomeMessage};
 pub use front::{Front, FrontPorts, GetHealth, MemberHealth, PeerHealth, Substitute};
@@ -50,6 +53,7 @@ pub use query_shard::{Evaluate, EvaluateError, QueryShard, evaluate};
 pub use replay::{Replay, ReplayProgress};
 pub use replicator::{Replicator, ReplicatorParts};
 pub use shelf::{Shelf, ShelfBlock};
+pub use snapshots::Snapshots;
 pub use store::{Store, StoreMetrics, StoreParts};
 pub use supervisor::{
     Start, StartError, Started, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,

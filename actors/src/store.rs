@@ -24,6 +24,7 @@ use trireme_wire::frame::Health;
 use trireme_wire::record::{ALL_SHARDS, Record};
 
 use crate::commits::Commits;
+use crate::completeness::Completeness;
 use crate::gate::{Gate, GateState};
 use crate::lane::Lane;
 use crate::ledger::ApplyLedger;
@@ -65,6 +66,8 @@ pub struct StoreParts {
     pub shards: Vec<Arc<Shard>>,
     /// A lane a shard.
     pub lanes: Vec<Arc<Lane>>,
+    /// Whether this replica has everything.
+    pub completeness: Arc<Completeness>,
     /// The write gate, closed when the log fails.
     pub gate: Arc<Gate>,
     /// Reads of old records run here.
@@ -278,12 +281,16 @@ impl ReplicaStore for Store {
 
     fn health(&self) -> Health {
         let state = self.parts.gate.state();
+        let completeness = &self.parts.completeness;
         Health {
             ready: state == GateState::Open,
             draining: matches!(state, GateState::Draining | GateState::Stopping),
             disk_full: state == GateState::DiskFull,
             fsync_us: self.last_sync_us.load(Ordering::Relaxed),
             writes_waiting: self.parts.commits.waiting() as u64,
+            rebuilding: !completeness.is_complete(),
+            has_history: completeness.has_history(),
+            rebuilt_permille: completeness.permille(),
         }
     }
 }

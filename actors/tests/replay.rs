@@ -13,8 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, Commits, Cutting, CuttingError, Gate, Lane, MailboxMetrics, NextCut, Shelf, Store,
-    StoreMetrics, StoreParts,
+    ActorKind, Commits, Completeness, Cutting, CuttingError, Gate, Lane, MailboxMetrics, NextCut, Shelf,
+    Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
@@ -81,6 +81,7 @@ impl Small {
             lanes: (0..SHARDS)
                 .map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane"))))
                 .collect(),
+            completeness: Arc::new(Completeness::new(true)),
             gate: Arc::new(Gate::default()),
             pool: Arc::new(CpuPool::new("test", 1, 16).unwrap()),
             metrics: StoreMetrics::new(&metrics).unwrap(),
@@ -93,6 +94,8 @@ impl Small {
         let plan = wal.plan_replay(&covered).unwrap();
         store.attach(wal, &plan);
         std::fs::create_dir_all(dir.join("blocks")).unwrap();
+        let lease = Duration::from_secs(60);
+        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&clock), log.clone());
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
@@ -102,6 +105,9 @@ impl Small {
             tenant_label: "tenant_id".to_owned(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,
+            log_retention: Duration::from_secs(3_600),
+            snapshots: Arc::new(snapshots.unwrap()),
+            alone: Arc::default(),
             clock,
         };
         let this = Self { own, shards, store, plan, cutting };

@@ -48,6 +48,7 @@ mod segment;
 mod shared;
 mod stats;
 mod summary;
+mod trim;
 mod writer;
 
 pub use error::{AppendError, LogError};

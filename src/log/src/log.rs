@@ -245,48 +245,6 @@ impl Log {
         state.segments.values().find_map(|s| s.streams.get(&stream)).map(|range| range.first)
     }
 
-    /// Deletes the oldest segments whose records are all covered by `covered`; answers how many bytes that freed.
-    ///
-    /// What may go is the caller's decision: covered by the checkpoint *and* not needed by any peer.
-    pub fn trim(&self, covered: &[(StreamId, u64)]) -> Result<u64, LogError> {
-        let covered: Positions = covered.iter().copied().collect();
-        let (base, victims) = {
-            let mut state = self.shared.state.lock();
-            let newest = state.segments.keys().next_back().copied();
-            let mut base = state.base.clone();
-            let mut victims = Vec::new();
-            for (number, summary) in &state.segments {
-                let done = |s: &StreamId, last: u64| covered.get(s).is_some_and(|seq| *seq >= last);
-                if Some(*number) == newest || !summary.streams.iter().all(|(s, r)| done(s, r.last)) {
-                    break;
-                }
-                for (stream, range) in &summary.streams {
-                    let seq = base.entry(*stream).or_default();
-                    *seq = (*seq).max(range.last);
-                }
-                victims.push((*number, summary.bytes));
-            }
-            if victims.is_empty() {
-                return Ok(0);
-            }
-            state.base.clone_from(&base);
-            for (number, _) in &victims {
-                state.segments.remove(number);
-            }
-            (base, victims)
-        };
-        // First the note that nothing below is missing, then the deletion.
-        base::store(&self.shared.dir, &base)?;
-        let mut freed = 0;
-        for (number, bytes) in victims {
-            let path = self.shared.segment_path(number);
-            std::fs::remove_file(&path).map_err(|e| LogError::io("remove", &path, e))?;
-            let _ = std::fs::remove_file(path.with_extension("idx"));
-            freed += bytes;
-        }
-        Ok(freed)
-    }
-
     /// Declares everything up to these positions to be held elsewhere (a snapshot was installed): appends of those
     /// streams go on behind them. Positions never go back. Durable when it returns.
     pub fn advance_base(&self, positions: &[(StreamId, u64)]) -> Result<(), LogError> {

@@ -283,3 +283,27 @@ fn a_flush_that_races_with_the_end_is_answered() {
         }
     }
 }
+
+#[test]
+fn trims_by_age_what_is_covered_and_knows_when_it_is_whole_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(1_000_000));
+    let observer = Arc::new(Recorder::default());
+    let (log, _) =
+        Log::open(dir.path(), support::options(), stream(1), &[], observer, clock.clone()).unwrap();
+    for seq in 1..=100 {
+        if seq == 51 {
+            clock.advance_ms(3_600_000);
+        }
+        log.append_foreign(vec![record(stream(9), seq, 400)]).unwrap();
+        log.flush().unwrap();
+    }
+    assert!(log.is_whole());
+    assert_eq!(log.trim_older(&[(stream(9), 100)], 1_000_000).unwrap(), 0, "nothing is that old");
+    assert_eq!(log.trim_older(&[(stream(9), 10)], 2_000_000).unwrap(), 0, "the old is not covered");
+    assert!(log.is_whole());
+    assert!(log.trim_older(&[(stream(9), 100)], 2_000_000).unwrap() > 0);
+    let first = log.first_seq(stream(9)).unwrap();
+    assert!(first > 20 && first <= 51, "{first}: the segment of the hour between stays");
+    assert!(!log.is_whole());
+}

@@ -65,6 +65,8 @@ struct MemberRow {
     epoch: Option<u64>,
     /// The member that leaves once this one is active.
     replaces: Option<String>,
+    /// How far a member is that does not have everything yet and answers no queries.
+    rebuild: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +80,12 @@ struct StreamRow {
     records_behind: u64,
 }
 
+/// What a peer says about its rebuild.
+fn rebuild_of(view: &trireme_replication::PeerView) -> Option<String> {
+    let health = view.connected.then_some(view.health).filter(|health| health.rebuilding)?;
+    Some(format!("{}%", health.rebuilt_permille / 10))
+}
+
 impl NodeAdmin {
     /// On the runtime of sockets, where consensus lives; the request may go away meanwhile without undoing anything.
     async fn change_ring(&self, asked: Ask) -> Result<Value, AdminError> {
@@ -86,6 +94,17 @@ impl NodeAdmin {
         changing.await.unwrap_or_else(|e| {
             Err(AdminError { kind: ErrorKind::Internal, message: format!("the change was interrupted: {e}") })
         })
+    }
+
+    fn own_rebuild(&self) -> Option<String> {
+        let completeness = &self.store.parts().completeness;
+        if completeness.is_complete() {
+            return None;
+        }
+        let progress = completeness.progress();
+        let Some(source) = progress.source else { return Some("waits for a source".to_owned()) };
+        let (percent, bytes) = (completeness.permille() / 10, progress.bytes);
+        Some(format!("{percent}% from {source}, {bytes} of {} bytes", progress.bytes_total))
     }
 
     fn member_row(&self, member: &trireme_ring::Member) -> MemberRow {
@@ -115,6 +134,7 @@ impl NodeAdmin {
             lag_records: if this { None } else { view.map(|v| lag(&v.positions)) },
             epoch: if this { Some(group.epoch()) } else { view.filter(|v| v.connected).map(|v| v.epoch) },
             replaces: member.replaces.as_ref().map(NodeName::to_string),
+            rebuild: if this { self.own_rebuild() } else { view.and_then(rebuild_of) },
         }
     }
 }

@@ -13,7 +13,9 @@ use trireme_replication::PeerIdentity;
 use trireme_transport::{CallError, CallHandler};
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
+use trireme_wire::rebuild::CALL_REBUILD;
 
+use crate::rebuild::SnapshotServer;
 use crate::ring::keeper::CALL_RING;
 use crate::ring::steward::Steward;
 use crate::spread::{PeerQueries, answer};
@@ -25,12 +27,13 @@ pub(crate) struct NodeCalls {
     pub(crate) steward: Arc<Steward>,
     /// Set once the node can answer queries.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
+    pub(crate) snapshots: SnapshotServer,
 }
 
 impl CallHandler for NodeCalls {
     fn call(
         &self,
-        _: &PeerIdentity,
+        peer: &PeerIdentity,
         head: RequestHead,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
@@ -41,6 +44,10 @@ impl CallHandler for NodeCalls {
                 Box::pin(answer(Arc::clone(&self.queries), deadline, body))
             }
             CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
+            CALL_REBUILD => {
+                let deadline = Duration::from_millis(head.deadline_ms);
+                Box::pin(self.snapshots.clone().answer(peer.incarnation, deadline, body))
+            }
             kind => {
                 let message = format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))

@@ -18,6 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use trireme_base::{Boot, Incarnation, StreamId};
 
+use crate::rebuild::Staging;
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -91,7 +93,15 @@ impl DataDir {
         let path = root.join("identity.toml");
         let (mut identity, is_new) = match fs::read_to_string(&path) {
             Ok(text) => (parse(&path, &text)?, false),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => (mint(shards), true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // Before the identity: a crash must not leave a directory that passes for one with data.
+                Staging::of(root).mark_undecided().map_err(|source| DataDirError::Io {
+                    action: "write",
+                    path: root.join("rebuild"),
+                    source,
+                })?;
+                (mint(shards), true)
+            }
             Err(source) => return Err(DataDirError::Io { action: "read", path, source }),
         };
         if identity.shards != shards {

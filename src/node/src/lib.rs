@@ -18,6 +18,7 @@ mod node;
 mod open_files;
 mod outside;
 mod panics;
+mod rebuild;
 mod recovery;
 mod replaying;
 mod replicators;
@@ -31,4 +32,4 @@ mod storage;
 
 pub use bucket::{Store, open as open_bucket};
 pub use datadir::{DataDir, DataDirError};
-pub use node::run;
+pub use node::{End, run};

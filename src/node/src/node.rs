@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use anyhow::Context;
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,15 +18,26 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, drain, http, open_files, outside, panics, replaying, ring};
+use crate::{bucket, cluster, drain, http, open_files, outside, panics, rebuild, replaying, ring};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
+/// Reason of a stop after which the process starts anew, to install what was copied from a peer.
+pub(crate) const TO_INSTALL: &str = "to install what was copied from a peer";
 /// Reasons to stop that may wait; the first one counts.
 const STOP_REASONS: usize = 4;
 
+/// How a node ended that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// It wants to be started again at once, with the same settings.
+    StartAnew,
+}
+
 /// Runs a node until SIGTERM, SIGINT, an operator's drain or a fault that only a new start can mend.
-pub fn run(settings: Settings, log: Logger) -> anyhow::Result<()> {
+pub fn run(settings: Settings, log: Logger) -> anyhow::Result<End> {
     panics::log_panics(&log);
     open_files::raise(&log);
     trireme_bucket::install_crypto_provider();
@@ -54,6 +66,8 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     let mesh_listener = cluster::bind(settings)?;
     let (ask_stop, stop_asked) = mpsc::channel(STOP_REASONS);
     let ground = Ground::lay(settings, log, ask_stop)?;
+    rebuild::install(&ground.data_dir.path(""), &ground.log)
+        .context("cannot install what was copied from a peer")?;
     let cluster =
         Cluster::new(settings, &ground.book.current(), ground.data_dir.stream(), &ground.clock, &ground.log)?;
     let storage = Storage::open(&ground, &cluster).await?;
@@ -65,6 +79,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
     let traffic = Traffic::default();
     let doors = outside::Doors { listener: http_listener, traffic: traffic.clone() };
     let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket.as_ref(), doors)?;
+    rebuild::spawn(&ground, &cluster, &storage)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let members: usize = ground.book.current().groups.iter().map(|group| group.present().count()).sum();
@@ -138,7 +153,7 @@ fn stop_list(
 }
 
 impl Node {
-    async fn until_stopped(mut self, stop: StopList) -> anyhow::Result<()> {
+    async fn until_stopped(mut self, stop: StopList) -> anyhow::Result<End> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let asked = tokio::select! {
@@ -146,7 +161,8 @@ impl Node {
             _ = interrupt.recv() => None,
             asked = self.stop_asked.recv() => asked,
         };
-        let fault = asked.filter(|reason| reason != ASKED_BY_OPERATOR);
+        let end = if asked.as_deref() == Some(TO_INSTALL) { End::StartAnew } else { End::Stopped };
+        let fault = asked.filter(|reason| reason != ASKED_BY_OPERATOR && reason != TO_INSTALL);
         match &fault {
             Some(reason) => warn!(self.log, "stopping because of a fault"; "reason" => reason),
             None => info!(self.log, "stopping"),
@@ -156,7 +172,7 @@ impl Node {
         stop.run(&self.log, move || -> Duration { clock.monotonic() }).await;
         match fault {
             Some(reason) => Err(anyhow::anyhow!("stopped because of a fault: {reason}")),
-            None => Ok(()),
+            None => Ok(end),
         }
     }
 }

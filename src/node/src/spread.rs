@@ -61,11 +61,16 @@ impl Replicas for GroupReplicas {
         quorum.needed() + usize::from(!quorum.is_voter(&self.me))
     }
 
+    fn is_complete(&self) -> bool {
+        self.store.parts().completeness.is_complete()
+    }
+
     fn connected(&self) -> Vec<NodeName> {
         let group = self.hub.group().lock();
         let quorum = group.quorum();
-        let counts = |name: &NodeName| quorum.is_voter(name);
-        let able = group.peers().filter(|(name, peer)| peer.connected && counts(name));
+        let able = group
+            .peers()
+            .filter(|(name, peer)| peer.connected && !peer.health.rebuilding && quorum.is_voter(name));
         able.map(|(name, _)| name.clone()).collect()
     }
 

@@ -20,6 +20,7 @@ use crate::api_settings::limits_table;
 use crate::calls::NodeCalls;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
+use crate::rebuild::{ServerMetrics, SnapshotServer};
 use crate::replicators::Replicators;
 use crate::ring::follow::Follower;
 use crate::ring::steward::Steward;
@@ -68,10 +69,21 @@ impl Staff {
         let steward =
             Steward::new(ground.name.clone(), Arc::clone(consensus), Arc::clone(&storage.store), log);
         let steward = Arc::new(steward);
+        let block_writer = BlockWriterPorts {
+            windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
+            checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
+            snapshot: port_of.port(ActorKind::BlockWriter, "block-writer-snapshot"),
+        };
         let handler = NodeCalls {
             writes: Arc::clone(&writes),
             steward: Arc::clone(&steward),
             queries: Arc::clone(&cluster.queries),
+            snapshots: SnapshotServer {
+                block_writer: block_writer.snapshot.clone(),
+                snapshots: Arc::clone(&storage.snapshots),
+                pool: Arc::clone(&ground.pool),
+                metrics: ServerMetrics::new(&ground.metrics)?,
+            },
         };
         let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
         for peer in &cluster.place.group.peers {
@@ -84,10 +96,7 @@ impl Staff {
             membership,
             front,
             ingest,
-            block_writer: BlockWriterPorts {
-                windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
-                checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
-            },
+            block_writer,
             evaluate: port_of.port(ActorKind::QueryShard, "query-shard"),
             supervisor: supervisor.handle(),
             arbiters,

@@ -1,8 +1,13 @@
 //! Log, head and local blocks, opened and recovered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use trireme_actors::{ActorKind, Commits, Cutting, Lane, Shelf, Store, StoreMetrics, StoreParts};
+use anyhow::Context;
+use parking_lot::Mutex;
+use trireme_actors::{
+    ActorKind, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+};
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
@@ -11,11 +16,14 @@ use trireme_settings::{Durability as DurabilitySetting, Settings};
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
 use crate::ground::Ground;
+use crate::rebuild::Staging;
 use crate::recovery::{self, CUT_MANIFEST};
 use crate::replaying;
 
 /// Writes that may wait for their quorum; each is a few hundred bytes of state.
 const WAITERS_MAX: usize = 100_000;
+/// A snapshot for a peer is held for so long after the peer last asked about it.
+const SNAPSHOT_LEASE: Duration = Duration::from_secs(600);
 
 /// Everything that holds samples on this node, save for the bucket.
 pub(crate) struct Storage {
@@ -28,6 +36,10 @@ pub(crate) struct Storage {
     pub(crate) shelf: Arc<Shelf>,
     /// The last window known to be closed by any stream.
     pub(crate) last_marker: Option<i64>,
+    /// What is held for peers that are being rebuilt.
+    pub(crate) snapshots: Arc<Snapshots>,
+    /// One cut, checkpoint or snapshot at a time.
+    alone: Arc<Mutex<()>>,
 }
 
 impl Storage {
@@ -35,6 +47,7 @@ impl Storage {
     pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
         let Ground { settings, clock, log, pool, data_dir, .. } = ground;
         let own = data_dir.stream();
+        let completeness = Arc::new(Completeness::new(Staging::of(&data_dir.path("")).is_complete()?));
         let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
         let shards = open.shards.clone();
         let lane =
@@ -49,6 +62,7 @@ impl Storage {
             commits: Arc::clone(&commits),
             shards: shards.clone(),
             lanes: lanes.clone(),
+            completeness: Arc::clone(&completeness),
             gate: Arc::clone(&ground.gate),
             pool: Arc::clone(pool),
             metrics: StoreMetrics::new(&ground.metrics)?,
@@ -63,8 +77,20 @@ impl Storage {
         let plan = recovery::plan(&open, &wal, log)?;
         let last_marker = recovery::last_marker(&open, &plan);
         store.attach(Arc::clone(&wal), &plan);
+        let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
+        if was_cut || !wal.is_whole() || !shelf.blocks().is_empty() {
+            completeness.note_history();
+        }
+        let snapshots = Snapshots::open(
+            &data_dir.path("snapshots"),
+            SNAPSHOT_LEASE,
+            Arc::clone(clock),
+            ground.part_log("snapshots"),
+        );
+        let snapshots = Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
         replaying::start(ground, &store, plan)?;
-        Ok(Self { shards, lanes, commits, store, wal, shelf, last_marker })
+        let alone = Arc::default();
+        Ok(Self { shards, lanes, commits, store, wal, shelf, last_marker, snapshots, alone })
     }
 
     /// What queries read: this node's own data and the bucket's.
@@ -84,6 +110,9 @@ impl Storage {
             tenant_label: settings.tenants.label.clone(),
             seal_after: settings.storage.seal_after.as_duration(),
             log_retention_bytes: settings.log.retention_bytes.0,
+            log_retention: settings.log.retention.as_duration(),
+            snapshots: Arc::clone(&self.snapshots),
+            alone: Arc::clone(&self.alone),
             clock: Arc::clone(&ground.clock),
         }
     }

@@ -184,7 +184,8 @@ impl Spread {
     }
 
     fn is_alone(&self, context: &QueryContext) -> bool {
-        self.mode == SpreadMode::Off || context.local_only || self.replicas.members() < 2
+        let asks_nobody = self.mode == SpreadMode::Off && self.replicas.is_complete();
+        asks_nobody || context.local_only || self.replicas.members() < 2
     }
 
     /// The result with its aggregations evaluated in shards; `None` if it has to be, or had better be, evaluated

@@ -5,6 +5,7 @@
 
 mod plan;
 mod ring;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct PeerView {
     pub positions: PositionVector,
     /// What it says about itself.
     pub health: Health,
+    /// It has said so since it connected.
+    pub is_heard: bool,
     /// Its wall clock minus this node's, in milliseconds, as of its last heartbeat; includes the way of the heartbeat.
     pub clock_offset_ms: i64,
     /// Epoch of the ring by which it goes, as of its last heartbeat; 0 before the first.
@@ -177,6 +180,8 @@ impl GroupView {
         let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
         view.positions = PositionVector::new();
         view.unserved.clear();
+        view.health = Health::default();
+        view.is_heard = false;
         view.identity = Some(peer.clone());
         view.connected = true;
         view.session += 1;
@@ -204,6 +209,7 @@ impl GroupView {
     pub fn heard(&mut self, node: &NodeName, health: Health, their_wall_ms: i64, our_wall_ms: i64) {
         if let Some(view) = self.peers.get_mut(node) {
             view.health = health;
+            view.is_heard = true;
             view.clock_offset_ms = their_wall_ms.saturating_sub(our_wall_ms);
         }
     }
@@ -236,6 +242,12 @@ impl GroupView {
     pub fn quorum_connected(&self) -> bool {
         let peers = self.peers.iter().filter(|(_, p)| p.connected).map(|(node, _)| node);
         self.quorum.is_met_by(peers.chain([&self.me.node]))
+    }
+
+    /// True if this node and the connected peers that have everything make a quorum.
+    fn quorum_complete(&self) -> bool {
+        let peers = self.peers.iter().filter(|(_, p)| p.connected && !p.health.rebuilding);
+        self.quorum.is_met_by(peers.map(|(node, _)| node).chain([&self.me.node]))
     }
 
     /// Highest boot of an incarnation that anybody has seen.
@@ -289,7 +301,9 @@ impl GroupView {
         marker: impl Fn(StreamId) -> Option<i64>,
         applied: impl Fn(StreamId) -> u64,
     ) -> CutInput {
-        let connected: Vec<&PeerView> = self.peers.values().filter(|p| p.connected).collect();
+        // One that is being rebuilt will take the end of a stream from those that are not.
+        let connected: Vec<&PeerView> =
+            self.peers.values().filter(|p| p.connected && !p.health.rebuilding).collect();
         // The streams of those who are away too: they may have entries that nobody else has seen.
         let running = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
         let mut streams: Vec<StreamId> = running.map(PeerIdentity::stream).collect();
@@ -309,7 +323,7 @@ impl GroupView {
             unreachable_for: self.unreachable_for(stream.incarnation, now),
         };
         CutInput {
-            quorum_connected: self.quorum_connected(),
+            quorum_connected: self.quorum_complete(),
             seal_after,
             streams: streams.into_iter().map(state).collect(),
         }

@@ -11,6 +11,7 @@
 //! | [`CommitTracker`] | which of this node's entries a quorum has, and who waits for them | node |
 //! | [`GroupView`] | who is connected, what they have, which peer serves which stream | node |
 //! | [`PeerLink`] | the protocol with one peer, both directions | peer |
+//! | [`Rebuild`] | how a replica that the logs cannot help any more gets everything from a peer | node |
 //! | [`cut_blockers`] | whether a window may be cut into blocks | call |
 //!
 //! The drivers are in `trireme-transport`: `run_link` moves frames between a connection, a link and a store.
@@ -39,6 +40,7 @@ mod group;
 mod identity;
 mod link;
 mod positions;
+mod rebuild;
 
 pub use commit::{CommitTracker, TooManyWaiters};
 pub use cut::{CutBlocker, CutInput, StreamCut, cut_blockers};
@@ -46,3 +48,4 @@ pub use group::{AdmitError, GroupLimits, GroupRing, GroupView, PeerView};
 pub use identity::PeerIdentity;
 pub use link::{DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault};
 pub use positions::PositionVector;
+pub use rebuild::{Action, Have, Look, Progress, Rebuild, RebuildLimits, RebuildReason, Source, SourceFault};

@@ -119,6 +119,8 @@ pub struct Cluster {
     pub heartbeat_interval: Span,
     /// Log bytes in flight to one peer before it has to acknowledge.
     pub window_bytes: ByteSize,
+    /// Bytes a second at which a replica copies from a peer while it is rebuilt; 0 means no bound.
+    pub rebuild_rate: ByteSize,
 }
 
 impl Default for Cluster {
@@ -133,6 +135,7 @@ impl Default for Cluster {
             peer_timeout: Span::from_secs(3),
             heartbeat_interval: Span::from_millis(500),
             window_bytes: ByteSize(16 << 20),
+            rebuild_rate: ByteSize(64 << 20),
         }
     }
 }
@@ -214,6 +217,8 @@ pub struct Log {
     pub queue_bytes: ByteSize,
     /// Log kept for a replica that is away; beyond it the replica has to be rebuilt.
     pub retention_bytes: ByteSize,
+    /// Log older than this is not kept for a replica that is away either.
+    pub retention: Span,
 }
 
 impl Default for Log {
@@ -224,6 +229,7 @@ impl Default for Log {
             segment_bytes: ByteSize(128 << 20),
             queue_bytes: ByteSize(64 << 20),
             retention_bytes: ByteSize(64 << 30),
+            retention: Span::from_secs(72 * 3600),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod frame;
 pub mod otlp;
 pub mod prompb;
 pub mod read;
+pub mod rebuild;
 pub mod record;
 pub mod rw1;
 pub mod rw2;

@@ -113,11 +113,14 @@ impl Steward {
         let behind = |positions: &PositionVector| -> u64 {
             positions.behind(streams).map(|(_, have, others)| others - have).sum()
         };
+        // Whoever is being rebuilt lacks blocks as well, of which positions say nothing.
+        let lacks =
+            |positions: &PositionVector, rebuilding: bool| behind(positions).max(u64::from(rebuilding));
         let parts = self.store.parts();
         let mine = MemberEvidence {
             connected: true,
             epoch: ring.epoch,
-            behind_records: behind(&self.store.durable()),
+            behind_records: lacks(&self.store.durable(), !parts.completeness.is_complete()),
             writing: parts.commits.waiting() > 0,
             incarnation: Some(parts.own.incarnation),
         };
@@ -126,7 +129,7 @@ impl Steward {
             let evidence = MemberEvidence {
                 connected: view.connected,
                 epoch: view.epoch,
-                behind_records: behind(&view.positions),
+                behind_records: lacks(&view.positions, view.health.rebuilding),
                 writing: view.health.writes_waiting > 0,
                 incarnation: view.identity.as_ref().map(|id| id.incarnation),
             };

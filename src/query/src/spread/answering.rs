@@ -46,6 +46,9 @@ impl Spread {
         let invalid = |what: String| QueryError::new(ErrorKind::Invalid, what);
         let request = message::Request::decode(body).map_err(|e| invalid(e.to_string()))?;
         match request.question {
+            _ if !self.replicas.is_complete() => {
+                Err(QueryError::new(ErrorKind::Unavailable, "this replica is being rebuilt"))
+            }
             Some(Asked::Positions(_)) => {
                 let positions = codec::positions_out(&self.replicas.durable());
                 let answer = message::Answer { positions, ..message::Answer::default() };

@@ -23,7 +23,9 @@ pub(super) struct Fence {
 impl Spread {
     /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far.
     pub(super) fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
-        let needed = self.replicas.quorum().saturating_sub(1);
+        // A replica that is being rebuilt is no witness of what was acknowledged before.
+        let is_whole = self.replicas.is_complete();
+        let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
         let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
         let (asked, answers) = self.ask(&self.replicas.connected(), |_| request.clone(), POSITIONS_WAIT);
         let mut positions: BTreeMap<StreamId, u64> = BTreeMap::new();
@@ -43,7 +45,7 @@ impl Spread {
         drop(asked);
         let positions: Vec<_> = positions.into_iter().collect();
         let known = told >= needed;
-        let complete = known && self.replicas.applied_within(&positions, APPLY_WAIT);
+        let complete = known && is_whole && self.replicas.applied_within(&positions, APPLY_WAIT);
         Ok(Fence { positions, known, complete })
     }
 

@@ -23,7 +23,10 @@ pub trait Replicas: Send + Sync {
     /// Members that make a quorum.
     fn quorum(&self) -> usize;
 
-    /// Peers that can be asked now.
+    /// True unless this replica is being rebuilt: then it has applied what it has, but lacks what came before.
+    fn is_complete(&self) -> bool;
+
+    /// Peers that can be asked now and are not being rebuilt.
     fn connected(&self) -> Vec<NodeName>;
 
     /// How far this node has each stream durably.

@@ -150,6 +150,22 @@ fn a_replica_that_lags_lets_another_one_answer() {
 }
 
 #[test]
+fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
+    for mode in [SpreadMode::Always, SpreadMode::Off] {
+        let group = Group::with_mode(3, storage(&some_values()), mode);
+        group.fail(0, Fault::Rebuilt);
+        let got = group.spread(0).instant(&context(), &instant("sum(m)")).expect("works");
+        assert!(got.warnings.is_empty(), "{got:?}");
+        assert_eq!(group.served()[1..].iter().sum::<usize>(), 1, "with {mode:?}");
+    }
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(0, Fault::Rebuilt);
+    group.fail(1, Fault::Broken);
+    let got = group.spread(2).instant(&context(), &instant("sum(m)")).expect("works");
+    assert_eq!(got.warnings, [INCOMPLETE], "one whole replica of three knows no quorum");
+}
+
+#[test]
 fn without_a_complete_replica_there_is_a_warning_or_an_error() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(1, Fault::Broken);

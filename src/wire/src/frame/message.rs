@@ -117,6 +117,15 @@ pub struct Health {
     /// Writes waiting for a quorum.
     #[prost(uint64, tag = "5")]
     pub writes_waiting: u64,
+    /// Does not have everything yet: it copies from a peer, or does not know whether it has to.
+    #[prost(bool, tag = "6")]
+    pub rebuilding: bool,
+    /// Has data that its log alone could not give to a new replica.
+    #[prost(bool, tag = "7")]
+    pub has_history: bool,
+    /// How much of the copy is done, in thousandths.
+    #[prost(uint32, tag = "8")]
+    pub rebuilt_permille: u32,
 }
 
 /// Signs of life. A vector that is too long for one heartbeat continues in the next: positions only grow, so parts may

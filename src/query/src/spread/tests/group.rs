@@ -28,6 +28,8 @@ pub(super) enum Fault {
     Broken,
     Lagging,
     Nonsense,
+    /// It is being rebuilt, and has applied all it has.
+    Rebuilt,
     Silent,
 }
 
@@ -135,6 +137,10 @@ impl Replicas for Seen {
 
     fn quorum(&self) -> usize {
         self.names.len() / 2 + 1
+    }
+
+    fn is_complete(&self) -> bool {
+        self.fault(self.me) != Some(Fault::Rebuilt)
     }
 
     fn connected(&self) -> Vec<NodeName> {

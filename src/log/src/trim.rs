@@ -1,0 +1,83 @@
+//! Forgetting what nobody needs any more.
+
+use std::os::unix::fs::FileExt;
+
+use trireme_base::StreamId;
+
+use crate::base::{self, Positions};
+use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::{Log, LogError};
+
+impl Log {
+    /// Deletes the oldest segments whose records are all covered by `covered`; answers how many bytes that freed.
+    ///
+    /// What may go is the caller's decision: covered by the checkpoint *and* not needed by any peer.
+    pub fn trim(&self, covered: &[(StreamId, u64)]) -> Result<u64, LogError> {
+        self.trim_where(covered, |_| true)
+    }
+
+    /// As [`Log::trim`], but only segments that were closed before `closed_before_ms`.
+    pub fn trim_older(&self, covered: &[(StreamId, u64)], closed_before_ms: i64) -> Result<u64, LogError> {
+        // A segment is closed when the next one is made.
+        let is_old = |next: u64| self.created_ms(next).is_some_and(|created| created < closed_before_ms);
+        self.trim_where(covered, is_old)
+    }
+
+    /// True if the log can still give every record of every stream it knows.
+    pub fn is_whole(&self) -> bool {
+        let state = self.shared.state.lock();
+        let first = |stream: &StreamId| {
+            state.segments.values().find_map(|s| s.streams.get(stream)).map(|range| range.first)
+        };
+        state.written.iter().all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
+    }
+
+    fn created_ms(&self, segment: u64) -> Option<i64> {
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        let file = std::fs::File::open(self.shared.segment_path(segment)).ok()?;
+        file.read_exact_at(&mut header, 0).ok()?;
+        SegmentHeader::decode(&header).ok().map(|header| header.created_ms)
+    }
+
+    /// `may_go` is asked with the number of the segment that follows the one in question.
+    fn trim_where(&self, covered: &[(StreamId, u64)], may_go: impl Fn(u64) -> bool) -> Result<u64, LogError> {
+        let covered: Positions = covered.iter().copied().collect();
+        let (base, victims) = {
+            let mut state = self.shared.state.lock();
+            let mut base = state.base.clone();
+            let mut victims = Vec::new();
+            let numbers: Vec<u64> = state.segments.keys().copied().collect();
+            // The newest has no next one, so it stays.
+            for pair in numbers.windows(2) {
+                let summary = &state.segments[&pair[0]];
+                let done = |s: &StreamId, last: u64| covered.get(s).is_some_and(|seq| *seq >= last);
+                if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
+                    break;
+                }
+                for (stream, range) in &summary.streams {
+                    let seq = base.entry(*stream).or_default();
+                    *seq = (*seq).max(range.last);
+                }
+                victims.push((pair[0], summary.bytes));
+            }
+            if victims.is_empty() {
+                return Ok(0);
+            }
+            state.base.clone_from(&base);
+            for (number, _) in &victims {
+                state.segments.remove(number);
+            }
+            (base, victims)
+        };
+        // First the note that nothing below is missing, then the deletion.
+        base::store(&self.shared.dir, &base)?;
+        let mut freed = 0;
+        for (number, bytes) in victims {
+            let path = self.shared.segment_path(number);
+            std::fs::remove_file(&path).map_err(|e| LogError::io("remove", &path, e))?;
+            let _ = std::fs::remove_file(path.with_extension("idx"));
+            freed += bytes;
+        }
+        Ok(freed)
+    }
+}

@@ -1,0 +1,358 @@
+//! How a replica without everything gets it from a peer: which peer, what next, and what after a fault.
+//!
+//! A replica whose disk is new, whose gap is longer than the logs of its peers, or whose checkpoints are damaged, copies
+//! a *snapshot* of a complete peer: the checkpoints of its shards with a position for each stream, and its blocks. With
+//! the snapshot installed it follows the logs from those positions on, as after any other restart. Meanwhile it takes
+//! writes and serves its own stream; streams whose beginning it lacks it cannot follow, so its position of them stays
+//! where it is and counts for no quorum.
+//!
+//! The machine decides and remembers; it does no I/O. Its driver asks [`Rebuild::next`], does what it says and reports
+//! back with one of the other calls.
+
+mod files;
+mod source;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trireme_base::NodeName;
+use trireme_wire::rebuild::Manifest;
+
+use files::Files;
+pub use files::Have;
+pub use source::Source;
+
+/// Times and bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildLimits {
+    /// Bytes asked for at a time.
+    pub piece_bytes: u32,
+    /// Streams that no peer serves for this long make a rebuild necessary.
+    pub stranded_for: Duration,
+    /// A source that is away for longer is given up.
+    pub source_away: Duration,
+    /// A source that failed is not asked again before.
+    pub ask_again_after: Duration,
+    /// Faults in a row after which a source is given up.
+    pub faults_max: u32,
+}
+
+impl Default for RebuildLimits {
+    fn default() -> Self {
+        Self {
+            piece_bytes: 1 << 20,
+            stranded_for: Duration::from_secs(5),
+            source_away: Duration::from_secs(10),
+            ask_again_after: Duration::from_secs(10),
+            faults_max: 5,
+        }
+    }
+}
+
+/// Why a replica does not have everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebuildReason {
+    /// Its data directory is new.
+    NewDisk,
+    /// It was away for longer than the logs of its peers reach back.
+    LeftBehind,
+    /// A checkpoint of its own cannot be read.
+    Damaged,
+}
+
+impl RebuildReason {
+    /// For logs and the file that keeps it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NewDisk => "new disk",
+            Self::LeftBehind => "left behind",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// The reason with this text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::NewDisk, Self::LeftBehind, Self::Damaged].into_iter().find(|reason| reason.text() == text)
+    }
+}
+
+/// What is known of the group at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Time since some fixed point.
+    pub now: Duration,
+    /// The connected peers.
+    pub sources: Vec<Source>,
+    /// This node and the connected peers make a quorum.
+    pub quorum_connected: bool,
+    /// Streams of which a peer has more and that nobody serves.
+    pub is_stranded: bool,
+}
+
+/// What the driver is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing; ask again after a while.
+    Wait,
+    /// Note on disk that a rebuild is needed; [`Rebuild::next`] goes on with it.
+    Need(RebuildReason),
+    /// Note on disk that nothing is missing: the logs of the others can give everything.
+    Complete,
+    /// Ask this peer for a snapshot, then [`Rebuild::began`].
+    Begin(NodeName),
+    /// Ask for bytes of a file and append them to what is there, then [`Rebuild::fetched`].
+    Fetch {
+        /// Whom.
+        source: NodeName,
+        /// Which snapshot.
+        snapshot: u64,
+        /// Number of the file in the manifest.
+        file: usize,
+        /// First byte.
+        offset: u64,
+        /// Most bytes.
+        bytes_max: u32,
+    },
+    /// Compare the file with the source's and make it durable, then [`Rebuild::checked`].
+    Check {
+        /// Whom to ask.
+        source: NodeName,
+        /// Which snapshot.
+        snapshot: u64,
+        /// Number of the file in the manifest.
+        file: usize,
+    },
+    /// Everything is there: install it.
+    Install,
+}
+
+/// What went wrong with a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFault {
+    /// It does not have the snapshot any more.
+    SnapshotGone,
+    /// It did not answer, or not sensibly.
+    NoAnswer,
+    /// What it has does not fit this node (other settings), or cannot be installed.
+    Unfit,
+}
+
+/// How far a rebuild is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Who gives.
+    pub source: Option<NodeName>,
+    /// Bytes here.
+    pub bytes: u64,
+    /// Bytes in all; 0 while that is not known.
+    pub bytes_total: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The directory is new: whether there is anything to copy is not known yet.
+    Undecided,
+    /// Nothing is missing that the logs could not give.
+    Complete {
+        stranded_since: Option<Duration>,
+    },
+    /// A source has to be found.
+    Choosing,
+    /// A source was asked for a snapshot.
+    Asked {
+        source: NodeName,
+    },
+    Copying {
+        source: NodeName,
+        files: Files,
+        away_since: Option<Duration>,
+    },
+    Copied,
+}
+
+/// The machine of one node.
+#[derive(Debug)]
+pub struct Rebuild {
+    limits: RebuildLimits,
+    state: State,
+    faults: u32,
+    /// Sources that failed, and until when they are not asked.
+    avoided: BTreeMap<NodeName, Duration>,
+}
+
+impl Rebuild {
+    fn with(limits: RebuildLimits, state: State) -> Self {
+        Self { limits, state, faults: 0, avoided: BTreeMap::new() }
+    }
+
+    /// For a data directory that has everything, save for what the logs can give.
+    pub fn complete(limits: RebuildLimits) -> Self {
+        Self::with(limits, State::Complete { stranded_since: None })
+    }
+
+    /// For a data directory that is new.
+    pub fn undecided(limits: RebuildLimits) -> Self {
+        Self::with(limits, State::Undecided)
+    }
+
+    /// For one that is known to need a rebuild.
+    pub fn needed(limits: RebuildLimits) -> Self {
+        Self::with(limits, State::Choosing)
+    }
+
+    /// For one that was copying when its process ended; `have` tells what is there of each file.
+    pub fn resumed(
+        limits: RebuildLimits,
+        source: NodeName,
+        manifest: Manifest,
+        have: impl Fn(&str, u64) -> Have,
+    ) -> Self {
+        let files = Files::new(manifest, have);
+        Self::with(limits, State::Copying { source, files, away_since: None })
+    }
+
+    /// True if this replica has everything that the logs cannot give.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete { .. })
+    }
+
+    /// True unless this replica is known to lack something. A new one that has heard of nobody yet may answer: whether
+    /// it has applied what a quorum has is asked for each query anyway.
+    pub fn may_answer(&self) -> bool {
+        matches!(self.state, State::Complete { .. } | State::Undecided)
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        match &self.state {
+            State::Copying { source, files, .. } => Progress {
+                source: Some(source.clone()),
+                bytes: files.bytes_done(),
+                bytes_total: files.bytes_total(),
+            },
+            State::Asked { source } => Progress { source: Some(source.clone()), ..Progress::default() },
+            _ => Progress::default(),
+        }
+    }
+
+    /// The manifest that is being copied.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match &self.state {
+            State::Copying { files, .. } => Some(files.manifest()),
+            _ => None,
+        }
+    }
+
+    /// Decides what to do now.
+    pub fn next(&mut self, look: &Look) -> Action {
+        self.avoided.retain(|_, until| *until > look.now);
+        match &mut self.state {
+            State::Undecided => self.decide(look),
+            State::Complete { stranded_since } => {
+                let since = look.is_stranded.then(|| stranded_since.unwrap_or(look.now));
+                *stranded_since = since;
+                if since.is_some_and(|since| look.now.saturating_sub(since) >= self.limits.stranded_for) {
+                    self.state = State::Choosing;
+                    return Action::Need(RebuildReason::LeftBehind);
+                }
+                Action::Wait
+            }
+            State::Choosing | State::Asked { .. } => match source::choose(&look.sources, &self.avoided) {
+                Some(source) => {
+                    self.state = State::Asked { source: source.clone() };
+                    Action::Begin(source)
+                }
+                None => Action::Wait,
+            },
+            State::Copying { source, files, away_since } => {
+                if files.is_done() {
+                    self.state = State::Copied;
+                    return Action::Install;
+                }
+                if look.sources.iter().any(|peer| peer.node == *source) {
+                    *away_since = None;
+                    return files.next(source, self.limits.piece_bytes);
+                }
+                let since = *away_since.get_or_insert(look.now);
+                if look.now.saturating_sub(since) >= self.limits.source_away {
+                    self.state = State::Choosing;
+                }
+                Action::Wait
+            }
+            State::Copied => Action::Install,
+        }
+    }
+
+    /// A new directory has nothing to copy if a quorum is there and nobody has more than a log can give.
+    fn decide(&mut self, look: &Look) -> Action {
+        if look.sources.iter().any(|peer| peer.has_history) {
+            self.state = State::Choosing;
+            return Action::Need(RebuildReason::NewDisk);
+        }
+        if look.quorum_connected {
+            self.state = State::Complete { stranded_since: None };
+            return Action::Complete;
+        }
+        Action::Wait
+    }
+
+    /// The source made a snapshot; `have` tells what is there of each file, by path and length.
+    pub fn began(&mut self, manifest: Manifest, have: impl Fn(&str, u64) -> Have) {
+        if let State::Asked { source } = &self.state {
+            let source = source.clone();
+            self.faults = 0;
+            self.state = State::Copying { source, files: Files::new(manifest, have), away_since: None };
+        }
+    }
+
+    /// Bytes of a file came and were appended.
+    pub fn fetched(&mut self, file: usize, bytes: u64) {
+        if let State::Copying { files, .. } = &mut self.state {
+            self.faults = 0;
+            files.fetched(file, bytes);
+        }
+    }
+
+    /// A file was compared with the source's. One that differs starts over.
+    pub fn checked(&mut self, file: usize, is_equal: bool, now: Duration) {
+        if let State::Copying { files, .. } = &mut self.state {
+            files.checked(file, is_equal);
+            if !is_equal {
+                self.failed(SourceFault::NoAnswer, now);
+            }
+        }
+    }
+
+    /// A call to the source failed.
+    pub fn failed(&mut self, fault: SourceFault, now: Duration) {
+        let source = match &self.state {
+            State::Copying { source, .. } | State::Asked { source } => source.clone(),
+            _ => return,
+        };
+        self.faults += 1;
+        let give_up = match fault {
+            // The same source may make another one at once.
+            SourceFault::SnapshotGone => {
+                self.state = State::Choosing;
+                false
+            }
+            SourceFault::NoAnswer => {
+                matches!(self.state, State::Asked { .. }) || self.faults >= self.limits.faults_max
+            }
+            SourceFault::Unfit => true,
+        };
+        if give_up {
+            self.avoided.insert(source, now + self.limits.ask_again_after);
+            self.faults = 0;
+            self.state = State::Choosing;
+        }
+    }
+
+    /// What was copied cannot be installed.
+    pub fn not_installed(&mut self) {
+        self.state = State::Choosing;
+    }
+}
+
+#[cfg(test)]
+mod tests;
