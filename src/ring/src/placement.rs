@@ -32,7 +32,7 @@ impl Placement {
         Self { tokens }
     }
 
-    /// The group, as its index in the ring, of a series with this [`series_hash`].
+    /// The group, as its index in the ring, of a series with this [`Placement::series_hash`].
     pub fn group(&self, hash: u64) -> usize {
         let at = self.tokens.partition_point(|(token, _)| *token < hash);
         let (_, group) = self.tokens.get(at).or(self.tokens.first()).copied().unwrap_or_default();

@@ -56,7 +56,8 @@ impl Settings {
         if names.len() != peers.len() || addresses.len() != peers.len() {
             problems.push("cluster.peers: a name or an address occurs twice".into());
         }
-        if is_listed && self.cluster.replication_factor != peers.len() {
+        // One that joins names some members only, and not itself.
+        if (is_listed || !self.cluster.join) && self.cluster.replication_factor != peers.len() {
             problems.push(format!(
                 "cluster.replication_factor: is {}, but cluster.peers has {} members; one group holds as many copies as it has members",
                 self.cluster.replication_factor,

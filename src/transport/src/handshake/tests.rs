@@ -111,10 +111,11 @@ async fn the_rest_of_the_node_has_a_say() {
 fn finds_the_newest_common_version() {
     let (n0, n1) = (local("n0"), local("n1"));
     let versions = |version_min, version| Hello { version, version_min, ..n1.hello(None) };
-    assert_eq!(n0.judge(&versions(1, 5), None).map(|(_, v)| v), Ok(1));
-    let refused = n0.judge(&versions(2, 5), None).expect_err("no common version");
+    assert_eq!(n0.judge(&versions(1, 5), None).map(|(_, v)| v), Ok(2));
+    assert_eq!(n0.judge(&versions(1, 1), None).map(|(_, v)| v), Ok(1));
+    let refused = n0.judge(&versions(3, 5), None).expect_err("no common version");
     assert_eq!(refused.reason, RefuseReason::Version);
-    assert_eq!(refused.detail, "n1 speaks protocol versions 2-5, n0 speaks 1-1");
+    assert_eq!(refused.detail, "n1 speaks protocol versions 3-5, n0 speaks 1-2");
     assert!(n0.judge(&versions(0, 0), None).is_err());
 }
 
