@@ -7,8 +7,8 @@ peers=$target/peers
 
 say() { printf '\n== %s\n' "$*"; }
 
-# Debian's packages with the programs that the cluster tests start, as program=package.
-debian_peers="prometheus=prometheus promtool=prometheus prometheus-node-exporter=prometheus-node-exporter vmagent=victoria-metrics vmalert=victoria-metrics"
+# Debian's packages with the programs that the cluster tests start or are put under, as program=package.
+debian_peers="prometheus=prometheus promtool=prometheus prometheus-node-exporter=prometheus-node-exporter vmagent=victoria-metrics vmalert=victoria-metrics ip=iproute2 tc=iproute2 mkfs.ext4=e2fsprogs"
 
 missing_packages() {
     local pair
