@@ -132,6 +132,6 @@ async fn histories_at_the_end(group: &mut Group, senders: Senders) -> anyhow::Re
 fn met_of_log(log: &str, met: &mut Met) {
     met.blocks = lines_with(log, "\"block written\"");
     met.checkpoints = lines_with(log, "\"checkpoint written\"");
-    met.replayed = lines_with(log, "\"log replayed\"");
+    met.replayed = lines_with(log, "\"log replayed, the head is whole\"");
     met.torn_tails = lines_with(log, "torn end of the log was cut");
 }

@@ -241,8 +241,11 @@ impl Mesh {
     }
 
     fn note_refusal(&self, error: &TransportError) {
+        // Whom another member has let in runs already: the copy is the one that refuses or is refused everywhere.
+        let is_let_in = || self.group.lock().peers().any(|(_, peer)| peer.connected);
         if let TransportError::RefusedByPeer(refusal) = error
             && refusal.reason == RefuseReason::DuplicateIncarnation
+            && !is_let_in()
         {
             self.duplicate.send_replace(Some(refusal.clone()));
         }
