@@ -5,17 +5,7 @@
 use std::sync::Arc;
 
 use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
-use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch};
-use trireme_wire::record::Record;
-
-struct Deaf;
-
-impl LogObserver for Deaf {
-    fn written(&self, _: &Record, _: Option<OwnPlace>) {}
-    fn durable(&self, _: &[(StreamId, u64)]) {}
-    fn refused(&self, _: CompletionTag, _: &LogError) {}
-    fn failed(&self, _: &LogError) {}
-}
+use trireme_log::{Log, LogOptions, NoObserver, ReplayWatch};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let dir = tempfile::tempdir().expect("a directory");
@@ -23,7 +13,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let own = StreamId { incarnation: Incarnation(77), boot: Boot(1) };
     let options = LogOptions { segment_bytes: 1 << 16, ..LogOptions::default() };
     let Ok((log, found)) =
-        Log::open(dir.path(), options, own, &[], Arc::new(Deaf), Arc::new(SystemClock::new()))
+        Log::open(dir.path(), options, own, &[], Arc::new(NoObserver), Arc::new(SystemClock::new()))
     else {
         return;
     };

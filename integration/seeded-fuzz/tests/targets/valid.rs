@@ -7,7 +7,7 @@ use prost::Message;
 use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
 use trireme_block::{BlockMeta, Interval, Tombstones};
 use trireme_chunk::{HistogramAppender, Xor2Appender, XorAppender};
-use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlace};
+use trireme_log::{CompletionTag, Log, LogOptions, NoObserver};
 use trireme_model::{AnyHistogram, Histogram, HistogramSample, Labels, ResetHint, Span, Tenant};
 use trireme_wire::entry::encode_batch;
 use trireme_wire::frame::{Ack, Frame, Heartbeat, Hello, Records, RequestHead, Welcome};
@@ -235,20 +235,12 @@ pub fn block_files() -> Vec<Vec<u8>> {
     vec![meta.to_json(), bytes.clone(), bytes[5..bytes.len() - 4].to_vec()]
 }
 
-struct Deaf;
-
-impl LogObserver for Deaf {
-    fn written(&self, _: &Record, _: Option<OwnPlace>) {}
-    fn durable(&self, _: &[(StreamId, u64)]) {}
-    fn refused(&self, _: CompletionTag, _: &LogError) {}
-    fn failed(&self, _: &LogError) {}
-}
-
 pub fn log() -> Vec<Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
     let options = LogOptions { segment_bytes: 1 << 16, ..LogOptions::default() };
     let (log, _) =
-        Log::open(dir.path(), options, own(), &[], Arc::new(Deaf), Arc::new(SystemClock::new())).unwrap();
+        Log::open(dir.path(), options, own(), &[], Arc::new(NoObserver), Arc::new(SystemClock::new()))
+            .unwrap();
     for record in records() {
         let mut draft = RecordDraft::new(record.shard(), record.kind());
         draft.payload_mut().extend_from_slice(record.payload());
