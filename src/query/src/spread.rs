@@ -57,6 +57,8 @@ pub use sharded::Sharded;
 
 /// A quorum has this long to tell its positions.
 const POSITIONS_WAIT: Duration = Duration::from_secs(1);
+/// After a start, peers have this long to find this node again before it answers without them.
+const MEETING: Duration = Duration::from_secs(5);
 /// How long a replica may take to apply what others have.
 const APPLY_WAIT: Duration = Duration::from_millis(500);
 /// How often a waiting query looks whether it was canceled.
@@ -85,6 +87,8 @@ pub struct Spread {
     parser: ParserOptions,
     replicas: Arc<dyn Replicas>,
     clock: Arc<dyn Clock>,
+    /// Monotonic time until which a lack of peers is taken for the disorder of a start.
+    alone_until: Duration,
     mode: SpreadMode,
     memory: Memory,
 }
@@ -147,7 +151,9 @@ impl Spread {
         mode: SpreadMode,
     ) -> Self {
         let engine = Engine::new(options.engine);
-        Self { inner, engine, parser: options.parser, replicas, clock, mode, memory: Memory::default() }
+        let (parser, memory) = (options.parser, Memory::default());
+        let alone_until = clock.monotonic() + MEETING;
+        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory }
     }
 
     fn local<'a>(&'a self, context: &QueryContext) -> Local<'a> {

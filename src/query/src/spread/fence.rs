@@ -27,7 +27,8 @@ impl Spread {
         let is_whole = self.replicas.is_complete();
         let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
         let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
-        let (asked, answers) = self.ask(&self.replicas.connected(), |_| request.clone(), POSITIONS_WAIT);
+        let peers = self.met(needed, context)?;
+        let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
         let mut positions: BTreeMap<StreamId, u64> = BTreeMap::new();
         let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
         while told < needed {
@@ -47,6 +48,19 @@ impl Spread {
         let known = told >= needed;
         let complete = known && is_whole && self.replicas.applied_within(&positions, APPLY_WAIT);
         Ok(Fence { positions, known, complete })
+    }
+
+    /// The peers that can be asked now. A node that has just started waits until there are enough: they had to wait for
+    /// it, and look for it less and less often.
+    fn met(&self, enough: usize, context: &QueryContext) -> Result<Vec<NodeName>, QueryError> {
+        loop {
+            let peers = self.replicas.connected();
+            if peers.len() >= enough || self.clock.monotonic() >= self.alone_until {
+                return Ok(peers);
+            }
+            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Sends a request to each of `peers`. Dropping what is returned first tells them to stop.
