@@ -1,0 +1,41 @@
+//! The binary as a shell sees it: what it prints where, and how it exits.
+
+use std::process::{Command, Output};
+
+fn trireme(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trireme")).args(arguments).output().expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn help_goes_to_standard_output_and_names_every_command() {
+    let output = trireme(&["--help"]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    let help = text(&output.stdout);
+    for command in ["run", "dev", "check", "ring", "query", "block", "bucket", "bench"] {
+        let listed = help.lines().any(|line| line.split_whitespace().next() == Some(command));
+        assert!(listed, "{command} is not in the help:\n{help}");
+        assert!(trireme(&[command, "--help"]).status.success(), "{command} --help");
+    }
+}
+
+#[test]
+fn an_unknown_command_is_an_error_of_usage() {
+    let output = trireme(&["rnu"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert!(text(&output.stderr).contains("rnu"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data_dir = format!("node.data_dir={}", dir.path().join("data").display());
+    let output = trireme(&["run", "--set", &data_dir, "--set", "storage.windwo=2h"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("windwo"), "{}", text(&output.stderr));
+    assert!(!dir.path().join("data").exists());
+}
