@@ -57,9 +57,9 @@ impl Feed {
         *self.news.lock() = News::default();
     }
 
-    /// A record was written to the log.
-    pub fn written(&self, record: &Record) {
-        self.change(|news| {
+    /// A record was written to the log. `wake` the driver at once, or let it find the record when it next looks.
+    pub fn written(&self, record: &Record, wake: bool) {
+        self.change(wake, |news| {
             let bytes = record.bytes().len() as u64;
             if news.record_bytes + bytes > self.bytes_max {
                 // All of them: a rest without its end would have to be read from the log anyway.
@@ -73,15 +73,16 @@ impl Feed {
         });
     }
 
-    /// The log is fsynced up to these positions.
-    pub fn durable(&self, positions: &[(StreamId, u64)]) {
-        self.change(|news| news.durable.extend(positions.iter().copied()));
+    /// The log is fsynced up to these positions. `wake` as in [`Feed::written`].
+    pub fn durable(&self, positions: &[(StreamId, u64)], wake: bool) {
+        self.change(wake, |news| news.durable.extend(positions.iter().copied()));
     }
 
-    /// A stream is applied up to `seq`.
+    /// A stream is applied up to `seq`. Wakes nobody: it gives the peer room for more, which is not urgent before a
+    /// quarter of the window is free, and the driver looks here with every turn, at least every 50 ms.
     pub fn applied(&self, stream: StreamId, seq: u64) {
         self.applied.lock().advance(stream, seq);
-        self.change(|news| {
+        self.change(false, |news| {
             news.applied.insert(stream, seq);
         });
     }
@@ -91,12 +92,14 @@ impl Feed {
         self.applied.lock().clone()
     }
 
-    fn change(&self, change: impl FnOnce(&mut News)) {
+    fn change(&self, wake: bool, change: impl FnOnce(&mut News)) {
         let mut news = self.news.lock();
         if news.active {
             change(&mut news);
             drop(news);
-            self.changed.notify_one();
+            if wake {
+                self.changed.notify_one();
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub type SharedGroup = Arc<Mutex<GroupView>>;
 /// log's thread.
 #[derive(Debug)]
 pub struct Hub {
+    /// The stream this node writes.
+    own: StreamId,
     group: SharedGroup,
     /// Replaced as a whole when the ring changes.
     feeds: RwLock<Arc<Feeds>>,
@@ -31,7 +33,8 @@ impl Hub {
     pub fn new(group: GroupView, feed_bytes: u64) -> Self {
         let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
         let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
-        Self { group: Arc::new(Mutex::new(group)), feeds: RwLock::new(Arc::new(feeds)), feed_bytes }
+        let own = group.me().stream();
+        Self { own, group: Arc::new(Mutex::new(group)), feeds: RwLock::new(Arc::new(feeds)), feed_bytes }
     }
 
     /// The ring has changed: view and feeds follow. Peers that stay keep their feeds. Called by one thread at a time.
@@ -61,14 +64,17 @@ impl Hub {
         self.feeds.read().get(node).cloned()
     }
 
-    /// A record was written to the own log, in the order of its stream.
+    /// A record was written to the own log, in the order of its stream. Peers wait for those of the own stream; others
+    /// are fetched from their origin, and if this node serves them after all, their fsync, which follows, wakes it.
     pub fn written(&self, record: &Record) {
+        let wake = record.stream() == self.own;
         for feed in self.feeds().values() {
-            feed.written(record);
+            feed.written(record, wake);
         }
     }
 
-    /// The own log is fsynced up to these positions.
+    /// The own log is fsynced up to these positions. Origins wait to hear of theirs; the own stream's is told by
+    /// heartbeats.
     pub fn durable(&self, positions: &[(StreamId, u64)]) {
         {
             let mut group = self.group.lock();
@@ -76,8 +82,9 @@ impl Hub {
                 group.own_durable(*stream, *seq);
             }
         }
+        let wake = positions.iter().any(|(stream, _)| *stream != self.own);
         for feed in self.feeds().values() {
-            feed.durable(positions);
+            feed.durable(positions, wake);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use slog::{debug, warn};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -26,6 +26,8 @@ const LINK_FRAMES_MAX: usize = 16 << 10;
 const INBOUND_CALLS_MAX: usize = 64;
 /// Bytes of calls and answers that may wait to be written.
 const CALL_BYTES_MAX: usize = 16 << 20;
+/// Frames and news handled before what they caused is written.
+const TURN_MAX: usize = 32;
 /// Time between ticks of the link.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -117,11 +119,7 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
     /// Runs until the session ends.
     pub(super) async fn run(&mut self) -> LinkEnd {
         let end = loop {
-            if let Err(end) = self.fill() {
-                break end;
-            }
-            let woken = self.wait().await;
-            if let Err(end) = self.handle(woken) {
+            if let Err(end) = self.turn().await {
                 break end;
             }
         };
@@ -129,6 +127,17 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
         self.link.handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
         self.report();
         end
+    }
+
+    async fn turn(&mut self) -> Result<(), LinkEnd> {
+        self.fill()?;
+        let woken = self.wait().await;
+        self.handle(woken)?;
+        for _ in 1..TURN_MAX {
+            let Some(woken) = self.arrived().now_or_never() else { break };
+            self.handle(woken)?;
+        }
+        Ok(())
     }
 
     async fn wait(&mut self) -> Woken {
@@ -151,6 +160,15 @@ impl<'a, S: ReplicaStore> Session<'a, S> {
             Some((id, answer)) = self.answers.next() => Woken::Answer(id, answer),
             request = parts.calls.next_request(), if room_for_calls => Woken::Request(request),
             _ = self.tick.tick() => Woken::Tick,
+        }
+    }
+
+    /// What else is there already: it belongs to the same turn, so that one write answers all of it.
+    async fn arrived(&mut self) -> Woken {
+        let Some(feed) = self.parts.hub.feed(&self.peer.node) else { return std::future::pending().await };
+        tokio::select! {
+            frame = self.connection.reader.next(), if self.parked.is_none() => Woken::Frame(frame),
+            batch = feed.next() => Woken::News(batch),
         }
     }
 

@@ -30,10 +30,10 @@ async fn merges_runs_and_keeps_the_last_positions() {
     let feed = Feed::new(1000);
     feed.start();
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (2, 3)] {
-        feed.written(&record(index, seq));
+        feed.written(&record(index, seq), true);
     }
-    feed.durable(&[(stream(1), 5), (stream(2), 3)]);
-    feed.durable(&[(stream(1), 6)]);
+    feed.durable(&[(stream(1), 5), (stream(2), 3)], true);
+    feed.durable(&[(stream(1), 6)], true);
     feed.applied(stream(1), 4);
     feed.applied(stream(1), 6);
     assert_eq!(text(feed.next().await), "1:5-6 2:1-1 2:3-3 durable1:6 durable2:3 applied1:6");
@@ -45,10 +45,10 @@ fn drops_records_at_its_bound_but_not_where_they_ended() {
     let feed = Feed::new(3 * 32);
     feed.start();
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (1, 7), (1, 8)] {
-        feed.written(&record(index, seq));
+        feed.written(&record(index, seq), true);
     }
     assert_eq!(text(feed.take()), "tail1:7 tail2:1 1:8-8");
-    feed.written(&record(1, 9));
+    feed.written(&record(1, 9), true);
     assert_eq!(text(feed.take()), "1:9-9");
     assert_eq!(feed.dropped_records(), 4);
 }
@@ -56,11 +56,11 @@ fn drops_records_at_its_bound_but_not_where_they_ended() {
 #[test]
 fn collects_nothing_for_nobody() {
     let feed = Feed::new(1000);
-    feed.written(&record(1, 1));
-    feed.durable(&[(stream(1), 1)]);
+    feed.written(&record(1, 1), true);
+    feed.durable(&[(stream(1), 1)], true);
     assert_eq!(text(feed.take()), "");
     feed.start();
-    feed.written(&record(1, 2));
+    feed.written(&record(1, 2), true);
     feed.stop();
     assert_eq!(text(feed.take()), "");
 }
