@@ -39,32 +39,23 @@ install_peers() {
     install_api_client
 }
 
-# moto, an S3 server from PyPI, in a virtual environment of its own.
-install_s3_server() {
-    if [ -z "${TRIREME_MOTO:-}" ]; then
-        TRIREME_MOTO=$peers/moto/bin/moto_server
-        export TRIREME_MOTO
-    fi
-    [ -x "$TRIREME_MOTO" ] && return
+# install_from_pypi NAME PACKAGE==VERSION WHAT: into a virtual environment of its own under $peers.
+install_from_pypi() {
     command -v python3 >/dev/null || return 0
-    say "installing an S3 server for tests (moto) into $peers/moto"
+    say "installing $3 for tests ($2) into $peers/$1"
     mkdir -p "$peers"
-    { python3 -m venv "$peers/moto" && "$peers/moto/bin/pip" install --quiet --disable-pip-version-check 'moto[server]==5.2.5'; } ||
-        { rm -rf "$peers/moto"; say "the S3 server could not be installed"; }
+    { python3 -m venv "$peers/$1" && "$peers/$1/bin/pip" install --quiet --disable-pip-version-check "$2"; } ||
+        { rm -rf "${peers:?}/$1"; say "$2 could not be installed"; }
 }
 
-# prometheus-api-client, a client of the query API from PyPI, likewise.
+install_s3_server() {
+    export TRIREME_MOTO=${TRIREME_MOTO:-$peers/moto/bin/moto_server}
+    [ -x "$TRIREME_MOTO" ] || install_from_pypi moto 'moto[server]==5.2.5' "an S3 server"
+}
+
 install_api_client() {
-    if [ -z "${TRIREME_API_CLIENT:-}" ]; then
-        TRIREME_API_CLIENT=$peers/api-client/bin/python
-        export TRIREME_API_CLIENT
-    fi
-    [ -x "$TRIREME_API_CLIENT" ] && return
-    command -v python3 >/dev/null || return 0
-    say "installing a client of the query API for tests (prometheus-api-client) into $peers/api-client"
-    mkdir -p "$peers"
-    { python3 -m venv "$peers/api-client" && "$peers/api-client/bin/pip" install --quiet --disable-pip-version-check 'prometheus-api-client==0.7.2'; } ||
-        { rm -rf "$peers/api-client"; say "prometheus-api-client could not be installed"; }
+    export TRIREME_API_CLIENT=${TRIREME_API_CLIENT:-$peers/api-client/bin/python}
+    [ -x "$TRIREME_API_CLIENT" ] || install_from_pypi api-client 'prometheus-api-client==0.7.2' "a client of the query API"
 }
 
 # Fails in CI if a test was left out, and says which anywhere.

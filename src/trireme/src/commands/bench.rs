@@ -6,6 +6,7 @@ mod disk;
 mod fleet;
 mod http;
 mod latency;
+mod output;
 mod process;
 mod query;
 mod sender;

@@ -19,9 +19,10 @@ use trireme_base::{Clock, SystemClock};
 pub use report::{QueryReport, table};
 
 use super::http::{Client, Target};
+use super::output::ReportArgs;
 use super::process::Processes;
 use crate::commands::query::client::percent_encode;
-use crate::commands::{note, print_line, when};
+use crate::commands::{note, when};
 use catalogue::{Ask, Question, questions};
 use report::{Agreement, QueryFigures};
 
@@ -67,32 +68,14 @@ pub struct Args {
     /// Name of what is measured, for the report.
     #[arg(long, default_value = "server")]
     name: String,
-    /// Form of the report.
-    #[arg(long, value_enum, default_value = "table")]
-    output: Output,
-    /// Writes the report as JSON to this file as well.
-    #[arg(long, value_name = "FILE")]
-    json_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Asks everything and prints the report. Queries that fail are reported, and make the command fail at its end.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let report = measure(args)?;
-    let json = serde_json::to_string_pretty(&report)?;
-    if let Some(file) = &args.json_file {
-        std::fs::write(file, format!("{json}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    print_line(&match args.output {
-        Output::Json => json,
-        Output::Table => table(&[&report], false),
-    });
+    args.report.give(&report, || table(&[&report], false))?;
     for query in &report.queries {
         match (&query.error, &query.agreement) {
             (Some(error), _) => note(&format!("{}: failed: {error}", query.name)),

@@ -18,9 +18,10 @@ use super::body::{Batcher, Body, Protocol};
 use super::counters::{self, Counters};
 use super::fleet::Fleet;
 use super::http::Target;
+use super::output::ReportArgs;
 use super::process::Processes;
 use super::sender::{Plan, Senders, Sent};
-use crate::commands::{note, print_line, when};
+use crate::commands::{note, when};
 
 /// Writes generated series by remote write and measures the receiver.
 ///
@@ -100,18 +101,8 @@ pub struct Args {
     /// Name of what is measured, for the report.
     #[arg(long, default_value = "receiver")]
     name: String,
-    /// Form of the report.
-    #[arg(long, value_enum, default_value = "table")]
-    output: Output,
-    /// Writes the report as JSON to this file as well.
-    #[arg(long, value_name = "FILE")]
-    json_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Runs the load and prints the report. Fails if no sample was accepted.
@@ -122,15 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ensure!(args.churn_every != Some(0), "--churn-every must be at least 1");
     let clock = SystemClock::new();
     let report = Run::new(args, &clock)?.finish()?;
-    let json = serde_json::to_string_pretty(&report)?;
-    if let Some(file) = &args.json_file {
-        std::fs::write(file, format!("{json}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    match args.output {
-        Output::Json => print_line(&json),
-        Output::Table => print_line(&super::table::plain(&[&report])),
-    }
+    args.report.give(&report, || super::table::plain(&[&report]))?;
     ensure!(report.accepted() > 0, "no sample was accepted");
     Ok(())
 }
