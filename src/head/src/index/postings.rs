@@ -72,11 +72,10 @@ impl Postings {
     }
 }
 
-/// Slots in both; both ascend. Walks the shorter and gallops through the longer.
-pub(crate) fn intersect(a: &[u32], b: &[u32]) -> Vec<u32> {
+/// Slots in both, ascending; both ascend. Walks the shorter and gallops through the longer.
+pub(crate) fn common<'a>(a: &'a [u32], b: &'a [u32]) -> impl Iterator<Item = u32> + use<'a> {
     let (short, mut long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let mut out = Vec::with_capacity(short.len());
-    for slot in short {
+    short.iter().copied().filter(move |slot| {
         let mut step = 1;
         while step < long.len() && long[step] < *slot {
             step *= 2;
@@ -84,10 +83,14 @@ pub(crate) fn intersect(a: &[u32], b: &[u32]) -> Vec<u32> {
         let end = (step + 1).min(long.len());
         let at = long[..end].partition_point(|s| s < slot);
         long = &long[at..];
-        if long.first() == Some(slot) {
-            out.push(*slot);
-        }
-    }
+        long.first() == Some(slot)
+    })
+}
+
+/// All of [`common`].
+pub(crate) fn intersect(a: &[u32], b: &[u32]) -> Vec<u32> {
+    let mut out = Vec::with_capacity(a.len().min(b.len()));
+    out.extend(common(a, b));
     out
 }
 
