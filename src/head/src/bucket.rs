@@ -224,6 +224,17 @@ impl Bucket {
         }
     }
 
+    /// The newest sample, if it ends the open chunk and nothing else is as new. `None` says nothing.
+    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64)> {
+        let (t, v) = (self.open.last_time(), self.open.last_value());
+        let late = self.late.as_ref().and_then(|late| late.last());
+        let is_newest = self.open.count() > 0 && self.max == t && late.is_none_or(|(late, _)| *late < t);
+        // A chunk of late samples may reach as far.
+        let base = self.base(options);
+        let is_alone = || self.closed.iter().all(|chunk| !chunk.overlaps(base, t, i64::MAX));
+        (is_newest && is_alone()).then_some((t, v))
+    }
+
     /// Samples of this bucket in memory and on disk, as parts to be decoded without the shard's lock. `None` when
     /// nothing lies in `start..=end`.
     pub fn parts(

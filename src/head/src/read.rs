@@ -1,6 +1,7 @@
 //! Questions about the head.
 
 mod names;
+mod newest;
 
 use std::collections::BTreeMap;
 use std::fmt;

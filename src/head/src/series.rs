@@ -2,6 +2,7 @@
 
 use trireme_model::SeriesKey;
 
+use crate::ShardOptions;
 use crate::bucket::{Bucket, BucketId};
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
@@ -78,6 +79,13 @@ impl Series {
     pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
         let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
         std::iter::once(&self.current).chain(others).filter(|b| b.max != i64::MIN)
+    }
+
+    /// The newest float, if it ends an open chunk and nothing else is as new. `None` says nothing.
+    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64)> {
+        let (t, v) = self.current.newest_at_hand(options)?;
+        let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
+        others.iter().all(|bucket| bucket.max < t).then_some((t, v))
     }
 
     /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.

@@ -62,6 +62,12 @@ pub trait SeriesRead: Send + Sync {
     ///
     /// The caller has cleared `out`. Called once per selector and query, from any thread.
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError>;
+
+    /// Appends the newest sample of `[start_ms, end_ms]` to `out`, and perhaps older ones. In all else like
+    /// [`SeriesRead::read`], and for storages that find it without decoding the others.
+    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read(start_ms, end_ms, out)
+    }
 }
 
 /// Samples of one series by column. A timestamp is either among the floats or among the histograms.

@@ -104,8 +104,20 @@ impl SeriesRead for GuardedSeries {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let catalog = &self.shared.guarded.catalog;
         self.inner.read(start_ms, end_ms, out)?;
+        self.unless_moved(start_ms, end_ms, out)
+    }
+
+    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.inner.read_newest(start_ms, end_ms, out)?;
+        self.unless_moved(start_ms, end_ms, out)
+    }
+}
+
+impl GuardedSeries {
+    /// Leaves what was read as it is, or reads everything anew if it has moved meanwhile.
+    fn unless_moved(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        let catalog = &self.shared.guarded.catalog;
         if catalog.generation() == self.generation {
             return Ok(());
         }

@@ -83,13 +83,29 @@ impl SeriesRead for HeadSeriesRead {
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         let floats = self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v);
         if floats.map_err(select_error)? {
-            let mut histograms: Vec<HistogramSample> = Vec::new();
-            self.0.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
-            for sample in histograms {
-                out.push_histogram(sample.t, sample.st, sample.h.to_float());
-            }
-            crate::columns::drop_floats_beside_histograms(out);
+            self.read_histograms(start_ms, end_ms, out)?;
         }
+        Ok(())
+    }
+
+    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        let floats = self.0.read_newest(start_ms, end_ms, &mut out.float_t, &mut out.float_v);
+        if floats.map_err(select_error)? {
+            self.read_histograms(start_ms, end_ms, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl HeadSeriesRead {
+    /// Adds the histograms to the floats.
+    fn read_histograms(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        let mut histograms: Vec<HistogramSample> = Vec::new();
+        self.0.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
+        for sample in histograms {
+            out.push_histogram(sample.t, sample.st, sample.h.to_float());
+        }
+        crate::columns::drop_floats_beside_histograms(out);
         Ok(())
     }
 }

@@ -131,20 +131,18 @@ struct Shared {
     notes: Notes,
 }
 
+/// Reads what is wanted of one part.
+type ReadOne<'a> = dyn Fn(&dyn SeriesRead, &mut Columns) -> Result<(), SelectError> + 'a;
+
 struct MergedSeries {
     parts: Parts,
     shared: Arc<Shared>,
 }
 
 impl MergedSeries {
-    fn read_part(
-        &self,
-        part: &Part,
-        start_ms: i64,
-        end_ms: i64,
-        out: &mut Columns,
-    ) -> Result<(), SelectError> {
-        match part.series.read(start_ms, end_ms, out) {
+    /// Reads one part with `read`.
+    fn read_part(&self, part: &Part, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
+        match read(part.series.as_ref(), out) {
             Err(e) if self.shared.partial && !matches!(e, SelectError::Stopped(_)) => {
                 // What was read before the bad chunk is good, but it would look like all there is.
                 out.clear();
@@ -155,6 +153,21 @@ impl MergedSeries {
             other => other,
         }
     }
+
+    fn read_parts(&self, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
+        let Some((first, rest)) = self.parts.split_first() else { return Ok(()) };
+        self.read_part(first, read, out)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let (mut more, mut scratch) = (Columns::default(), Columns::default());
+        for part in rest {
+            more.clear();
+            self.read_part(part, read, &mut more)?;
+            crate::merge_columns(out, &more, &mut scratch);
+        }
+        Ok(())
+    }
 }
 
 impl SeriesRead for MergedSeries {
@@ -163,17 +176,11 @@ impl SeriesRead for MergedSeries {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let Some((first, rest)) = self.parts.split_first() else { return Ok(()) };
-        self.read_part(first, start_ms, end_ms, out)?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let (mut more, mut scratch) = (Columns::default(), Columns::default());
-        for part in rest {
-            more.clear();
-            self.read_part(part, start_ms, end_ms, &mut more)?;
-            crate::merge_columns(out, &more, &mut scratch);
-        }
-        Ok(())
+        self.read_parts(&|part, out| part.read(start_ms, end_ms, out), out)
+    }
+
+    /// The newest of all parts is among the newest of each.
+    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read_parts(&|part, out| part.read_newest(start_ms, end_ms, out), out)
     }
 }

@@ -38,6 +38,11 @@ proptest! {
             }
             seen.push(v.to_bits());
         }
+        let newest = model.iter().next_back();
+        let newest = newest.map(|(t, all)| (*t, all.iter().map(|b| f64::from_bits(*b)).reduce(prefer).expect("some")));
+        if let Some((t, v)) = bucket.newest_at_hand(&options) {
+            prop_assert_eq!(Some((t, v.to_bits())), newest.map(|(t, v)| (t, v.to_bits())));
+        }
         let mut parts = Vec::new();
         bucket.parts(&files, &options, start, start + len, &mut parts).expect("there");
         let (mut times, mut values) = (vec![-100], vec![0.5]);

@@ -75,7 +75,11 @@ impl Rows for InstantRows<'_> {
         let lookback = self.query.options.lookback_ms;
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
-        self.series[series].read(first.saturating_sub(lookback - 1), last, &mut columns)?;
+        let (from, stored) = (first.saturating_sub(lookback - 1), &self.series[series]);
+        match self.steps.count {
+            1 => stored.read_newest(from, last, &mut columns)?,
+            _ => stored.read(from, last, &mut columns)?,
+        }
         self.stats.apply(&mut columns);
         let mut newest = Newest::default();
         let mut total = 0;
