@@ -48,27 +48,53 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
         out.push(b'-');
     }
     let t = t.unsigned_abs();
-    put(out, format_args!("{}", t / 1_000));
-    let mut rest = t % 1_000;
+    push_whole(out, t / 1_000);
+    let rest = t % 1_000;
     if rest != 0 {
-        let mut digits = 3;
-        while rest.is_multiple_of(10) {
-            rest /= 10;
-            digits -= 1;
-        }
-        put(out, format_args!(".{rest:0digits$}"));
+        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
+        let used = if rest % 100 == 0 {
+            1
+        } else if rest % 10 == 0 {
+            2
+        } else {
+            3
+        };
+        out.push(b'.');
+        out.extend_from_slice(&digits[..used]);
     }
+}
+
+/// Appends a whole number. Every point of an answer has one, so this goes without the machinery of formatting.
+fn push_whole(out: &mut Vec<u8>, mut n: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Appends a number as Prometheus prints sample values: the shortest text that reads back as the same bits, with an
 /// exponent below 1e-6 and from 1e21.
 pub(crate) fn push_float(out: &mut Vec<u8>, v: f64) {
     let size = v.abs();
-    if v.is_nan() {
+    if (1e-5..1e15).contains(&size) {
+        // Nearly all numbers: in this range the fast printer writes no exponent either, but a fraction always.
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v);
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    } else if v == 0.0 {
+        out.extend_from_slice(if v.is_sign_negative() { b"-0" } else { b"0" });
+    } else if v.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if v.is_infinite() {
         out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if size != 0.0 && !(1e-6..1e21).contains(&size) {
+    } else if !(1e-6..1e21).contains(&size) {
         let text = format!("{v:e}");
         let (mantissa, exponent) = text.split_once('e').expect("the form has an exponent");
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
@@ -136,6 +162,13 @@ mod tests {
             (9.9e-7, "9.9e-07"),
             (5e-324, "5e-324"),
             (1e20, "100000000000000000000"),
+            (1e-5, "0.00001"),
+            (9.999999999999999e-6, "0.000009999999999999999"),
+            (-1.25e-5, "-0.0000125"),
+            (999999999999999.9, "999999999999999.9"),
+            (-123456789.0, "-123456789"),
+            (1e15, "1000000000000000"),
+            (1.7e308, "1.7e+308"),
             (1e21, "1e+21"),
             (-1.5e100, "-1.5e+100"),
             (f64::INFINITY, "+Inf"),
@@ -154,6 +187,8 @@ mod tests {
             (1_435_781_451_781, "1435781451.781"),
             (1_500, "1.5"),
             (1_050, "1.05"),
+            (1_005, "1.005"),
+            (9_223_372_036_854_775_807, "9223372036854775.807"),
             (-1, "-0.001"),
         ];
         for (t, want) in cases {
