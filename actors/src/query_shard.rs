@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context};
 use slog::{Logger, warn};
 use tokio::sync::oneshot;
 use trireme_base::ErrorKind;
 use trireme_base::pool::{CpuPool, PoolError};
-use trireme_mailbox::{Call, Port, PortError};
+use trireme_mailbox::{Call, Envelope, Port, PortError};
 
 use crate::canary::Canary;
-use crate::delivery::{Delivery, behind, crasher, crashes};
+use crate::delivery::{crasher, crashes};
 use crate::supervisor::{Start, Started};
 
 /// A piece of evaluation; it delivers its own result.
@@ -56,10 +56,11 @@ pub async fn evaluate<T: Send + 'static>(
     rx.await.map_err(|_| EvaluateError::Dropped)
 }
 
-/// Passes evaluations to the pool; the place in its mailbox is held until the evaluation is done.
+/// Admits evaluations to the pool; the place in its queue is held until the evaluation is done.
+///
+/// There is nothing to decide one after the other, so the port leads straight to the pool: a query waits for one thread
+/// less. The actor is what is supervised, and without it the port is closed.
 pub struct QueryShard {
-    pool: Arc<CpuPool>,
-    log: Logger,
     _canary: Canary,
 }
 
@@ -67,8 +68,15 @@ impl QueryShard {
     /// How the supervisor starts it.
     pub fn starter(pool: Arc<CpuPool>, log: Logger, port: Port<Evaluate>) -> Start {
         Box::new(move |canary| {
-            let addr = Self { pool: Arc::clone(&pool), log: log.clone(), _canary: canary }.start();
-            port.target(behind(addr.clone()));
+            let addr = Self { _canary: canary }.start();
+            let (door, pool, log) = (addr.clone(), Arc::clone(&pool), log.clone());
+            port.target(Arc::new(move |envelope: Envelope<Evaluate>| {
+                if !door.connected() {
+                    return Err(envelope);
+                }
+                queue(&pool, &log, envelope);
+                Ok(())
+            }));
             Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
         })
     }
@@ -80,22 +88,16 @@ impl Actor for QueryShard {
 
 crashes!(QueryShard);
 
-impl Handler<Delivery<Evaluate>> for QueryShard {
-    type Result = ();
-
-    fn handle(&mut self, Delivery(envelope): Delivery<Evaluate>, _: &mut Context<Self>) {
-        let (message, work) = envelope.open();
-        let queued = self.pool.run(move || {
-            (message.job)();
-            work.done(());
-        });
-        match queued {
-            Ok(_) => {}
-            // The caller is told by its dropped reply.
-            Err(PoolError::Full) => {
-                warn!(self.log, "query refused"; "reason" => "the CPU pool's queue is full")
-            }
-            Err(error) => warn!(self.log, "query refused"; "err" => %error),
-        }
+fn queue(pool: &CpuPool, log: &Logger, envelope: Envelope<Evaluate>) {
+    let (message, work) = envelope.open();
+    let queued = pool.run(move || {
+        (message.job)();
+        work.done(());
+    });
+    match queued {
+        Ok(_) => {}
+        // The caller is told by its dropped reply.
+        Err(PoolError::Full) => warn!(log, "query refused"; "reason" => "the CPU pool's queue is full"),
+        Err(error) => warn!(log, "query refused"; "err" => %error),
     }
 }
