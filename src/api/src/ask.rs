@@ -8,7 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use trireme_model::{Matcher, Tenant};
 use trireme_promql::{Cancel, ParserOptions, parse_selector};
-use trireme_query::{QueryContext, Selection};
+use trireme_query::{Asked, QueryContext, Selection};
 
 use crate::error::ApiError;
 use crate::params::Params;
@@ -76,6 +76,23 @@ impl Ask {
     {
         let queries = self.state.queries.clone();
         Ok(runner::run(self.state.runner.as_ref(), move || job(queries.as_ref())).await??)
+    }
+
+    /// True if the answer takes so little that [`Ask::run_quick`] may give it at once.
+    pub(crate) fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        self.state.queries.is_quick(context, asked)
+    }
+
+    /// Runs `job` at once if it is `quick`, else off the event loop.
+    pub(crate) async fn run_quick<T, F>(&self, quick: bool, job: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn trireme_query::Queries) -> Result<T, trireme_query::QueryError> + Send + 'static,
+    {
+        if quick {
+            return Ok(runner::run_here(|| job(self.state.queries.as_ref()))??);
+        }
+        self.run(job).await
     }
 
     /// The `match[]` parameters, each of which must have a matcher that does not match the empty string.

@@ -1,5 +1,7 @@
 //! Where blocking work runs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 use trireme_base::ErrorKind;
@@ -31,5 +33,14 @@ pub(crate) async fn run<T: Send + 'static>(
 ) -> Result<T, QueryError> {
     let (tx, rx) = oneshot::channel();
     runner.run(Box::new(move || drop(tx.send(job())))).await?;
-    rx.await.map_err(|_| QueryError::new(ErrorKind::Internal, "the query failed unexpectedly"))
+    rx.await.map_err(|_| failed())
+}
+
+/// Runs `job` at once on this thread; a panic is an error, as it is elsewhere.
+pub(crate) fn run_here<T>(job: impl FnOnce() -> T) -> Result<T, QueryError> {
+    catch_unwind(AssertUnwindSafe(job)).map_err(|_| failed())
+}
+
+fn failed() -> QueryError {
+    QueryError::new(ErrorKind::Internal, "the query failed unexpectedly")
 }

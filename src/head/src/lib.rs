@@ -93,6 +93,7 @@ pub use digest::WindowDigest;
 pub use error::HeadError;
 pub use options::{IngestLimits, ShardOptions};
 pub use output::IngestOutput;
+pub use read::effort::Effort;
 pub use read::{Cardinality, HeadSeries};
 pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;

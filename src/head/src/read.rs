@@ -1,5 +1,6 @@
 //! Questions about the head.
 
+pub(crate) mod effort;
 mod names;
 mod newest;
 

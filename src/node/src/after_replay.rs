@@ -12,7 +12,8 @@ use trireme_base::ErrorKind;
 use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::{QueryResult, SelectRequest, SeriesSet};
 use trireme_query::{
-    ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection, TsdbStatus,
+    Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection,
+    TsdbStatus,
 };
 
 /// How often a waiting query looks whether it was canceled.
@@ -43,6 +44,10 @@ impl AfterReplay {
 }
 
 impl Queries for AfterReplay {
+    fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        self.store.replay().wait(Duration::ZERO) && self.inner.is_quick(context, asked)
+    }
+
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         self.wait(context)?.instant(context, query)
     }

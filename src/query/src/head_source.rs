@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
-use trireme_head::{HeadError, HeadSeries, Shard};
+use trireme_head::{Effort, HeadError, HeadSeries, Shard};
 use trireme_model::{HistogramSample, Labels, Matcher, Tenant};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
 
@@ -30,6 +30,15 @@ impl Source for HeadSource {
     /// Unknown: late samples may be of any age.
     fn time_range(&self) -> (i64, i64) {
         (i64::MIN, i64::MAX)
+    }
+
+    /// Full chunks are read from files, but of those that are not old: they are in the page cache.
+    fn effort(&self, matchers: &[Matcher]) -> Option<Effort> {
+        self.shard.effort(&self.tenant, matchers)
+    }
+
+    fn value_count(&self, name: &str) -> Option<usize> {
+        self.shard.value_count(&self.tenant, name)
     }
 
     fn select(

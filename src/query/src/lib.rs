@@ -43,7 +43,8 @@ pub use notes::Notes;
 pub use plan::{Located, choose_blocks};
 pub use querier::{Querier, QuerierOptions};
 pub use queries::{
-    ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus, TsdbTop,
+    Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus,
+    TsdbTop,
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{

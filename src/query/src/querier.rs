@@ -1,5 +1,7 @@
 //! Answers of one node: parser, engine and the node's sources put together.
 
+mod quick;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use trireme_promql::{
 use crate::guarded::Guarded;
 use crate::source::Catalog;
 use crate::{
-    Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
+    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
     Selection, SourceError, TsdbStatus,
 };
 
@@ -91,6 +93,10 @@ fn with_notes(mut result: QueryResult, notes: &Notes) -> QueryResult {
 }
 
 impl Queries for Querier {
+    fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        self.guess_quick(context, asked)
+    }
+
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();

@@ -9,6 +9,11 @@ use crate::QueryError;
 
 /// Everything that can be asked of stored data. Calls block and compute: they belong on the CPU pool.
 pub trait Queries: Send + Sync {
+    /// True if answering takes well under a millisecond and waits for nobody, so that it may be done on an event loop.
+    /// False if in doubt.
+    fn is_quick(&self, _context: &QueryContext, _asked: &Asked<'_>) -> bool {
+        false
+    }
     /// Evaluates an expression at one time.
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError>;
     /// Evaluates an expression at each step of a range.
@@ -100,6 +105,28 @@ pub struct RangeQuery {
     pub step_ms: i64,
     /// How far back instant selectors look; `None` is the engine's default.
     pub lookback: Option<Duration>,
+}
+
+/// What is about to be asked; see [`Queries::is_quick`].
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// An expression.
+    Expr {
+        /// PromQL.
+        text: &'a str,
+        /// First evaluation time (ms).
+        start_ms: i64,
+        /// Last evaluation time (ms, inclusive).
+        end_ms: i64,
+        /// Distance of evaluation times (ms); 0 for a single one.
+        step_ms: i64,
+    },
+    /// Label sets.
+    Series(&'a Selection),
+    /// Label names.
+    LabelNames(&'a Selection),
+    /// Values of the label of this name.
+    LabelValues(&'a str, &'a Selection),
 }
 
 /// Series by matchers and time.

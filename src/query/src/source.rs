@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
+use trireme_head::Effort;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
 
@@ -66,6 +67,16 @@ pub trait Source: Send + Sync {
 
     /// First and last millisecond (inclusive) of which there may be samples; outside it nothing is asked.
     fn time_range(&self) -> (i64, i64);
+
+    /// What a selection takes at most, if that is known at once and everything it needs is in memory.
+    fn effort(&self, _matchers: &[Matcher]) -> Option<Effort> {
+        None
+    }
+
+    /// Number of values of a label, under the same conditions.
+    fn value_count(&self, _name: &str) -> Option<usize> {
+        None
+    }
 
     /// Series that satisfy all matchers and may have samples in `[start_ms, end_ms]`, each label set once, in
     /// label order (another order only costs a sort).

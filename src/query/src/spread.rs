@@ -43,8 +43,8 @@ use trireme_promql::{
 };
 
 use crate::{
-    ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
-    Selection, TsdbStatus,
+    Asked, ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
+    RangeQuery, Selection, TsdbStatus,
 };
 pub use answering::{Accepted, Job};
 use fence::Fence;
@@ -284,6 +284,11 @@ fn incomplete(context: &QueryContext) -> Result<Option<String>, QueryError> {
 }
 
 impl Queries for Spread {
+    /// Whoever has to ask others first is not quick.
+    fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        self.is_alone(context) && self.inner.is_quick(context, asked)
+    }
+
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         let t = query.time_ms;
         let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trireme_promql::{QueryResult, QueryStats, Value};
-use trireme_query::{InstantQuery, QueryError, RangeQuery};
+use trireme_query::{Asked, InstantQuery, QueryError, RangeQuery};
 
 use super::Answer;
 use crate::answer;
@@ -23,7 +23,10 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
     let limit = ask.params.count("limit")?;
     let (context, entry) = ask.begin(&query.expr)?;
     let begun = ask.state.clock.monotonic();
-    let result = ask.run(move |q| q.instant(&context, &query)).await.map_err(name_query)?;
+    let (text, start_ms) = (query.expr.as_str(), query.time_ms);
+    let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0 };
+    let quick = ask.is_quick(&context, &asked);
+    let result = ask.run_quick(quick, move |q| q.instant(&context, &query)).await.map_err(name_query)?;
     drop(entry);
     Ok(respond(&ask, result, limit, begun))
 }
@@ -49,7 +52,9 @@ pub(crate) async fn range(ask: Ask) -> Answer {
     let limit = ask.params.count("limit")?;
     let (context, entry) = ask.begin(&query.expr)?;
     let begun = ask.state.clock.monotonic();
-    let result = ask.run(move |q| q.range(&context, &query)).await.map_err(name_query)?;
+    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms };
+    let quick = ask.is_quick(&context, &asked);
+    let result = ask.run_quick(quick, move |q| q.range(&context, &query)).await.map_err(name_query)?;
     drop(entry);
     Ok(respond(&ask, result, limit, begun))
 }

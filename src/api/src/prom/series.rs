@@ -1,7 +1,7 @@
 //! `series`, `labels` and `label/<name>/values`.
 
 use actix_web::web::Path;
-use trireme_query::Found;
+use trireme_query::{Asked, Found};
 
 use super::Answer;
 use crate::answer;
@@ -16,7 +16,8 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     }
     let limit = selection.limit;
     let (context, entry) = ask.begin("series")?;
-    let mut found = ask.run(move |q| q.series(&context, &selection)).await?;
+    let quick = ask.is_quick(&context, &Asked::Series(&selection));
+    let mut found = ask.run_quick(quick, move |q| q.series(&context, &selection)).await?;
     drop(entry);
     found.truncate(limit);
     Ok(answer::success(&found.warnings, &[], |o| push_array(o, &found.items, push_labels)))
@@ -26,7 +27,8 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
     let selection = ask.selection()?;
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels")?;
-    let found = ask.run(move |q| q.label_names(&context, &selection)).await?;
+    let quick = ask.is_quick(&context, &Asked::LabelNames(&selection));
+    let found = ask.run_quick(quick, move |q| q.label_names(&context, &selection)).await?;
     drop(entry);
     Ok(strings(found, limit))
 }
@@ -40,7 +42,8 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     let selection = ask.selection()?;
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values")?;
-    let found = ask.run(move |q| q.label_values(&context, &name, &selection)).await?;
+    let quick = ask.is_quick(&context, &Asked::LabelValues(&name, &selection));
+    let found = ask.run_quick(quick, move |q| q.label_values(&context, &name, &selection)).await?;
     drop(entry);
     Ok(strings(found, limit))
 }

@@ -1,0 +1,206 @@
+//! Whether a question takes so little that handing it to another thread would be most of the work.
+//!
+//! The answer comes from the lengths of lists, without looking at a series. It is a guess on the safe side: whatever is
+//! not known at once is not quick.
+
+use std::cell::Cell;
+
+use trireme_model::Matcher;
+use trireme_promql::ast::{DurationArg, Expr, Subquery, VectorSelector};
+use trireme_promql::parse;
+
+use super::Querier;
+use crate::{Asked, QueryContext, Scope, Selection, Source};
+
+/// A unit is about five nanoseconds; this many are less than half a millisecond.
+const QUICK_UNITS: u64 = 80_000;
+/// Samples are taken to be this far apart (ms).
+const SAMPLE_DISTANCE_MS: u64 = 15_000;
+/// Finding a series, its labels and its place in the answer.
+const SERIES_UNITS: u64 = 300;
+/// Decoding a sample.
+const SAMPLE_UNITS: u64 = 2;
+/// Evaluating a series at a step.
+const STEP_UNITS: u64 = 8;
+/// Looking at one label of a series, or at one value of a label.
+const LABEL_UNITS: u64 = 20;
+
+/// The times at which an expression is evaluated.
+#[derive(Clone, Copy)]
+struct Times {
+    start_ms: i64,
+    end_ms: i64,
+    steps: u64,
+}
+
+/// A guess in the making.
+struct Guess<'a> {
+    querier: &'a Querier,
+    context: &'a QueryContext,
+    units: u64,
+}
+
+impl Querier {
+    /// See [`Queries::is_quick`](crate::Queries::is_quick).
+    pub(super) fn guess_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        let mut guess = Guess { querier: self, context, units: 0 };
+        let known = match asked {
+            Asked::Expr { text, start_ms, end_ms, step_ms } => {
+                let (start_ms, end_ms) = (*start_ms, *end_ms);
+                let steps = end_ms.saturating_sub(start_ms).checked_div(*step_ms).unwrap_or(0);
+                let times = Times { start_ms, end_ms, steps: units_of(steps).saturating_add(1) };
+                parse(text, &self.parser).ok().and_then(|expr| guess.expr(&expr, times)).is_some()
+            }
+            Asked::Series(selection) => guess.series(selection, SERIES_UNITS).is_some(),
+            Asked::LabelNames(selection) => guess.names(selection).is_some(),
+            Asked::LabelValues(name, selection) => guess.values(name, selection).is_some(),
+        };
+        // Joining the series of replicas takes about as long again.
+        let doubled = if context.replica_labels.is_empty() { 1 } else { 2 };
+        known && guess.units.saturating_mul(doubled) <= QUICK_UNITS
+    }
+}
+
+impl Guess<'_> {
+    fn add(&mut self, units: u64) -> Option<()> {
+        self.units = self.units.saturating_add(units);
+        (self.units <= QUICK_UNITS).then_some(())
+    }
+
+    /// The sum of what the sources say of themselves, if all know.
+    fn total(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        of_source: impl Fn(&dyn Source) -> Option<usize>,
+    ) -> Option<u64> {
+        let context = self.context;
+        let list = self.querier.catalog.sources(&Scope {
+            tenant: context.tenant.clone(),
+            start_ms,
+            end_ms,
+            local_only: context.local_only,
+            max_source_resolution_ms: context.max_source_resolution_ms,
+        });
+        let mut total = 0u64;
+        for source in &list.sources {
+            total = total.saturating_add(of_source(source.as_ref())? as u64);
+        }
+        list.warnings.is_empty().then_some(total)
+    }
+
+    /// Series that match at most; `None` if that is not known at once or already too much.
+    fn found(&mut self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Option<u64> {
+        let entries = Cell::new(0usize);
+        let series = self.total(start_ms, end_ms, |source| {
+            let effort = source.effort(matchers)?;
+            entries.set(entries.get().saturating_add(effort.entries));
+            Some(effort.series)
+        })?;
+        self.add(entries.get() as u64)?;
+        Some(series)
+    }
+
+    fn series(&mut self, selection: &Selection, units: u64) -> Option<()> {
+        selection.matchers.iter().try_for_each(|set| {
+            let series = self.found(set, selection.start_ms, selection.end_ms)?;
+            self.add(series.saturating_mul(units))
+        })
+    }
+
+    fn names(&mut self, selection: &Selection) -> Option<()> {
+        match selection.matchers.is_empty() {
+            // A few series decide; the names themselves are few.
+            true => self.found(&[], selection.start_ms, selection.end_ms).map(drop),
+            false => self.series(selection, LABEL_UNITS),
+        }
+    }
+
+    fn values(&mut self, name: &str, selection: &Selection) -> Option<()> {
+        let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+        let values = self.total(start_ms, end_ms, |source| source.value_count(name))?;
+        self.add(values.saturating_mul(LABEL_UNITS))?;
+        if selection.matchers.is_empty() {
+            return Some(());
+        }
+        // Either the series are looked at, or the lists of all values are gone through.
+        let before = self.units;
+        if self.series(selection, LABEL_UNITS).is_some() {
+            return Some(());
+        }
+        self.units = before;
+        let all = self.found(&[], start_ms, end_ms)?;
+        let sets = selection.matchers.len() as u64;
+        self.add(all.saturating_mul(2).saturating_mul(sets))?;
+        self.series(selection, 0)
+    }
+
+    /// Adds what an expression takes, and answers how many series it has at most.
+    fn expr(&mut self, expr: &Expr, times: Times) -> Option<u64> {
+        match expr {
+            Expr::Vector(v) => self.selector(v, self.querier.engine.options().lookback_ms, times, false),
+            Expr::Matrix(m) => self.selector(&m.selector, plain(&m.range)?, times, true),
+            Expr::Subquery(s) => self.subquery(s, times),
+            // It reads series that the expression does not show.
+            Expr::Call(c) if c.func.name == "info" => None,
+            _ => {
+                let mut series = 0u64;
+                for child in expr.children() {
+                    series = series.saturating_add(self.expr(child, times)?);
+                }
+                Some(series)
+            }
+        }
+    }
+
+    fn selector(
+        &mut self,
+        selector: &VectorSelector,
+        range_ms: i64,
+        times: Times,
+        is_range: bool,
+    ) -> Option<u64> {
+        if selector.at.is_some() {
+            return None;
+        }
+        let offset = plain(&selector.offset)?;
+        let start_ms = times.start_ms.saturating_sub(offset).saturating_sub(range_ms);
+        let end_ms = times.end_ms.saturating_sub(offset);
+        let series = self.found(&selector.matchers, start_ms, end_ms)?;
+        let samples = |ms: i64| units_of(ms) / SAMPLE_DISTANCE_MS + 1;
+        let read = samples(end_ms.saturating_sub(start_ms));
+        let per_series = match (is_range, times.steps) {
+            // Only the newest sample is read.
+            (false, 1) => STEP_UNITS,
+            (false, steps) => read * SAMPLE_UNITS + steps * STEP_UNITS,
+            (true, steps) => read * SAMPLE_UNITS + steps.saturating_mul(STEP_UNITS + samples(range_ms) / 2),
+        };
+        self.add(series.saturating_mul(per_series.saturating_add(SERIES_UNITS)))?;
+        Some(series)
+    }
+
+    fn subquery(&mut self, s: &Subquery, times: Times) -> Option<u64> {
+        if s.at.is_some() {
+            return None;
+        }
+        let (range_ms, offset) = (plain(&s.range)?, plain(&s.offset)?);
+        let default_ms = self.querier.engine.options().subquery_step_ms;
+        let step_ms = s.step.as_ref().map_or(Some(default_ms), plain)?.max(1);
+        let start_ms = times.start_ms.saturating_sub(offset).saturating_sub(range_ms);
+        let end_ms = times.end_ms.saturating_sub(offset);
+        let steps = units_of(end_ms.saturating_sub(start_ms) / step_ms).saturating_add(1);
+        let series = self.expr(&s.expr, Times { start_ms, end_ms, steps })?;
+        let window = units_of(range_ms / step_ms).saturating_add(1);
+        self.add(series.saturating_mul(times.steps).saturating_mul(window))?;
+        Some(series)
+    }
+}
+
+/// A duration that does not have to be computed.
+fn plain(duration: &DurationArg) -> Option<i64> {
+    duration.expr.is_none().then_some(duration.ms)
+}
+
+fn units_of(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
