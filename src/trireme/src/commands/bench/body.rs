@@ -98,7 +98,9 @@ impl Batcher {
             Request::V1(request) => request.message(),
             Request::V2(request) => request.message(),
         };
-        let bytes = self.snappy.compress_vec(raw)?;
+        let mut bytes = self.snappy.compress_vec(raw)?;
+        // The room was for bytes that cannot be compressed; many bodies wait to be sent.
+        bytes.shrink_to_fit();
         self.bodies.push(Body { bytes, raw_bytes: raw.len(), samples: self.samples });
         self.samples = 0;
         match &mut self.request {
