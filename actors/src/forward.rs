@@ -1,48 +1,178 @@
-//! Writes that this node cannot take go to a member that can.
+//! Writes that this node cannot take, and parts of writes that belong to other groups, go to a member that can take them.
 //!
-//! The front names the member; the batch travels over the cluster's TCP in the form of a log entry, and the outcome comes
-//! back. The member takes it as its own write and never sends it further, so that two full nodes do not play ball.
+//! A whole write goes to a member of the own group, which the front names; the member never sends it to a substitute in its
+//! turn, so that two full nodes do not play ball. A part goes to a member of the group to which its series belong. Both travel
+//! over the cluster's TCP in the form of a log entry, label bytes as they came, and the outcome comes back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::IntCounterVec;
 use prost::Message;
+use trireme_base::{Clock, NodeName};
 use trireme_mailbox::Port;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
+use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::CallBook;
 use trireme_wire::batch::Batch;
-use trireme_wire::entry::encode_batch;
-use trireme_wire::record::HEADER_BYTES;
+use trireme_wire::entry::encode_part;
+use trireme_wire::record::{HEADER_BYTES, RecordDraft};
 
 use crate::front::Substitute;
+use crate::neighbours::Neighbours;
 use crate::policy::{ActorKind, policy};
 
 /// Kind number of a forwarded write among the cluster's calls.
 pub const CALL_WRITE: u32 = 1;
 /// Version of its messages.
 pub const CALL_WRITE_VERSION: u32 = 1;
+/// Kind number of a part of a write for another group: one byte that says how often it may be passed on, then the entry.
+pub const CALL_PART: u32 = 3;
+/// Version of its messages.
+pub const CALL_PART_VERSION: u32 = 1;
+/// How often a part may be passed on: by a member whose group is leaving under a ring that the sender has not heard of, and
+/// once more if that happens again on the way.
+pub const PASSES_MAX: u8 = 2;
+
+/// A part with more bytes goes in pieces. A call takes 32 MiB.
+const PART_BYTES_MAX: usize = 16 << 20;
+/// Members asked to take a part, one after the other.
+const ATTEMPTS_MAX: usize = 6;
+/// Pause before members are asked again that could not take it, or while nobody can be asked.
+const PAUSE: Duration = Duration::from_millis(20);
+/// When a sender should try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Sends writes to other members.
 pub struct Forwarder {
-    /// Names the member.
+    /// Names the member of the own group.
     pub front: Port<Substitute>,
+    /// Knows the members of other groups.
+    pub neighbours: Arc<Neighbours>,
     /// Calls by member.
     pub calls: Arc<CallBook>,
-    /// How long the member may take.
+    /// How long a write may take.
     pub timeout: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Metrics.
+    pub metrics: ForwardMetrics,
+}
+
+/// Metrics of parts for other groups.
+#[derive(Clone)]
+pub struct ForwardMetrics {
+    parts: IntCounterVec,
+}
+
+impl ForwardMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let help = "Parts of writes sent to other groups, by what came of them.";
+        Ok(Self { parts: metrics.counters("trireme_write_parts_total", help, &["result"])? })
+    }
 }
 
 impl Forwarder {
-    /// Has another member store `batch`; `None` if no member can.
-    pub async fn write(&self, tenant: &Tenant, batch: &Batch) -> Option<WriteOutcome> {
+    /// Has another member of the own group store what `draft` holds; `None` if no member can.
+    pub async fn write(&self, draft: RecordDraft) -> Option<WriteOutcome> {
         let member = self.front.call(Substitute, policy(ActorKind::Front).deadline).await.ok()??;
         let calls = self.calls.get(&member)?;
-        let mut body = Bytes::from(std::mem::take(encode_batch(tenant, batch).payload_mut()));
-        let payload = body.split_off(HEADER_BYTES);
-        let answer = calls.call(CALL_WRITE, CALL_WRITE_VERSION, payload, self.timeout).await.ok()?;
+        let answer = calls.call(CALL_WRITE, CALL_WRITE_VERSION, payload(draft), self.timeout).await.ok()?;
         OutcomeMessage::decode(answer).ok().map(OutcomeMessage::into_outcome)
     }
+
+    /// Has a member of `group` store the series of `batch` with these indexes, and its metadata if they go along.
+    pub async fn part(
+        &self,
+        group: &str,
+        tenant: &Tenant,
+        batch: &Batch,
+        (indexes, with_metadata): (&[u32], bool),
+        passes: u8,
+    ) -> WriteOutcome {
+        let mut bodies = Vec::new();
+        pieces(tenant, batch, indexes, with_metadata, passes, &mut bodies);
+        let mut outcome = WriteOutcome::default();
+        for sent in futures::future::join_all(bodies.into_iter().map(|body| self.to_group(group, body))).await
+        {
+            outcome.merge(sent);
+        }
+        let result = if outcome.unavailable.is_some() { "unavailable" } else { "answered" };
+        self.metrics.parts.with_label_values(&[result]).inc();
+        outcome
+    }
+
+    /// Samples are a set, so a part may be sent again to another member when the first one did not answer.
+    async fn to_group(&self, group: &str, body: Bytes) -> WriteOutcome {
+        let give_up_at = self.clock.monotonic() + self.timeout;
+        let mut tried: Vec<NodeName> = Vec::new();
+        let mut attempts = 0;
+        let mut problem = "nobody who takes writes is connected".to_owned();
+        while attempts < ATTEMPTS_MAX {
+            let left = give_up_at.saturating_sub(self.clock.monotonic());
+            if left.is_zero() {
+                break;
+            }
+            let taker = self.neighbours.takers(group).into_iter().find(|node| !tried.contains(node));
+            let Some(member) = taker else {
+                tried.clear();
+                tokio::time::sleep(PAUSE.min(left)).await;
+                continue;
+            };
+            // One that hangs leaves time to ask another.
+            let limit = if attempts == 0 { left / 2 } else { left };
+            match self.to_member(&member, body.clone(), limit).await {
+                Ok(outcome) => return outcome,
+                Err(why) => problem = format!("{member}: {why}"),
+            }
+            attempts += 1;
+            tried.push(member);
+        }
+        let message = format!("group {group} did not take its part of the write ({problem})");
+        let unavailable = Some(RetryLater { message, after: RETRY_AFTER });
+        WriteOutcome { unavailable, ..WriteOutcome::default() }
+    }
+
+    async fn to_member(
+        &self,
+        member: &NodeName,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<WriteOutcome, String> {
+        let calls = self.calls.get(member).ok_or("not in the ring any more")?;
+        let answer =
+            calls.call(CALL_PART, CALL_PART_VERSION, body, limit).await.map_err(|e| e.to_string())?;
+        OutcomeMessage::decode(answer).map(OutcomeMessage::into_outcome).map_err(|e| e.to_string())
+    }
+}
+
+/// The entry of a draft; it has no place in a log, so the record's header is cut off.
+fn payload(mut draft: RecordDraft) -> Bytes {
+    Bytes::from(std::mem::take(draft.payload_mut())).split_off(HEADER_BYTES)
+}
+
+/// The bodies of the calls for a part.
+fn pieces(
+    tenant: &Tenant,
+    batch: &Batch,
+    indexes: &[u32],
+    with_metadata: bool,
+    passes: u8,
+    out: &mut Vec<Bytes>,
+) {
+    let mut draft = encode_part(tenant, batch, indexes, with_metadata);
+    let mut bytes = std::mem::take(draft.payload_mut());
+    if bytes.len() > PART_BYTES_MAX && indexes.len() > 1 {
+        drop(bytes);
+        let (first, rest) = indexes.split_at(indexes.len() / 2);
+        pieces(tenant, batch, first, with_metadata, passes, out);
+        return pieces(tenant, batch, rest, false, passes, out);
+    }
+    // The last byte of the header's room takes the number.
+    bytes[HEADER_BYTES - 1] = passes;
+    out.push(Bytes::from(bytes).split_off(HEADER_BYTES - 1));
 }
 
 /// An outcome on its way back.
@@ -129,6 +259,31 @@ impl OutcomeMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_an_entry_behind_the_number_of_passes() {
+        let labels = trireme_model::Labels::from_pairs([("__name__", "up")]);
+        let key = trireme_model::SeriesKey::of(Tenant::default().seed(), labels.as_bytes());
+        let series = trireme_wire::batch::BatchSeries {
+            key,
+            labels: 0..labels.as_bytes().len() as u32,
+            samples: 0..1,
+            histograms: 0..0,
+            exemplars: 0..0,
+        };
+        let batch = Batch {
+            label_bytes: labels.as_bytes().to_vec(),
+            series: vec![series],
+            samples: vec![trireme_model::FloatSample { t: 5, v: 1.5 }],
+            ..Batch::default()
+        };
+        let mut bodies = Vec::new();
+        pieces(&Tenant::default(), &batch, &[0], true, 2, &mut bodies);
+        let body = bodies.pop().expect("one");
+        assert_eq!((bodies.len(), body[0]), (0, 2));
+        let (tenant, copy) = trireme_wire::entry::decode_batch(&body[1..]).expect("an entry");
+        assert_eq!((tenant, copy.series[0].key, copy.samples[0].t), (Tenant::default(), key, 5));
+    }
 
     #[test]
     fn an_outcome_keeps_its_counts_and_its_words() {

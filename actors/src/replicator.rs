@@ -3,6 +3,8 @@
 //! A shell around [`run_link`]: it owns the peer's link and whatever connection the mesh hands over. When it dies, link and
 //! connection die with it; its successor starts from the store's positions and a fresh connection. It ends when
 //! the peer leaves the ring.
+//!
+//! A peer of another group has one as well. Its connection carries calls and heartbeats, and no records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,11 @@ use slog::{Logger, info, warn};
 use trireme_base::{Clock, ErrorKind};
 use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity, PeerLink};
-use trireme_transport::{CallHandler, Calls, Hub, LinkEnd, LinkParts, PeerSlot, run_link};
+use trireme_transport::{CallHandler, Calls, Hub, LinkEnd, LinkParts, PeerSlot, ReplicaStore, run_link};
 
 use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
 use crate::front::{MemberHealth, PeerHealth};
-use crate::store::Store;
 use crate::supervisor::{Start, Started};
 
 /// What a replicator works with; all of it outlives the actor.
@@ -27,9 +28,9 @@ pub struct ReplicatorParts {
     pub me: PeerIdentity,
     /// Where the mesh puts connections to the peer.
     pub slot: Arc<PeerSlot>,
-    /// The own log.
-    pub store: Arc<Store>,
-    /// News of the own log.
+    /// The own log; for a peer of another group a [`crate::Bystander`].
+    pub store: Arc<dyn ReplicaStore>,
+    /// News of the own log, and the view of the peer's group.
     pub hub: Arc<Hub>,
     /// Calls to the peer.
     pub calls: Arc<Calls>,
@@ -39,8 +40,8 @@ pub struct ReplicatorParts {
     pub config: LinkConfig,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// The front hears of the peer's health.
-    pub front: Port<PeerHealth>,
+    /// The front hears of the health of a peer of the own group.
+    pub front: Option<Port<PeerHealth>>,
     /// Logger with the peer's name.
     pub log: Logger,
 }
@@ -82,6 +83,7 @@ impl Actor for Replicator {
 
 impl Replicator {
     fn report_health(&self) {
+        let Some(front) = &self.parts.front else { return };
         let peer = self.parts.slot.node().clone();
         let health = {
             let group = self.parts.hub.group().lock();
@@ -94,7 +96,7 @@ impl Replicator {
             fsync: Duration::from_micros(h.fsync_us),
         });
         // A front that is being restarted hears of it with the next heartbeat.
-        let _ = self.parts.front.tell(PeerHealth { peer, health });
+        let _ = front.tell(PeerHealth { peer, health });
     }
 }
 

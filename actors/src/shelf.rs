@@ -44,6 +44,13 @@ impl ShelfBlock {
         Ok(())
     }
 
+    /// When that was noted (ms since the epoch); `None` if it was not, or cannot be found out.
+    pub fn shipped_at_ms(&self) -> Option<i64> {
+        let noted = fs::metadata(self.shipped_file()).and_then(|file| file.modified()).ok()?;
+        let since = noted.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok().filter(|_| self.is_shipped())
+    }
+
     fn shipped_file(&self) -> PathBuf {
         self.dir.with_extension("shipped")
     }

@@ -1,5 +1,8 @@
 //! A client's write from the decoded batch to its outcome.
 //!
+//! Where the ring has several groups, each takes its part: the own one here, the others by a call to one of their members.
+//! Every part has a quorum of its own; the outcome is that of all.
+//!
 //! Series go to their shards by index, one message a shard. A series whose sender does not sort its labels may land on a
 //! shard that is not its own; that shard names the right one, and a second round takes it there. Then the write waits until
 //! a quorum has every record it led to.
@@ -12,11 +15,13 @@ use tokio::sync::oneshot;
 use trireme_base::Clock;
 use trireme_mailbox::{Call, Port, PortError};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
-use trireme_wire::batch::Batch;
+use trireme_wire::batch::{Batch, BatchSeries};
+use trireme_wire::entry::{encode_batch, encode_part};
 
 use crate::commits::{CommitReceiver, Committed};
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, PASSES_MAX};
 use crate::gate::Gate;
+use crate::route::{Route, Routes};
 
 /// A shard's share of a request.
 pub struct IngestBatch {
@@ -54,9 +59,20 @@ pub struct WritePath {
     pub ack_timeout: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Which groups take which series.
+    pub routes: Arc<Routes>,
     /// Where writes go that this node cannot take.
     pub forwarder: Forwarder,
 }
+
+/// Series of a batch that stay together; without indexes all of them.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    indexes: Option<&'a [u32]>,
+    with_metadata: bool,
+}
+
+const WHOLE: Part<'static> = Part { indexes: None, with_metadata: true };
 
 /// Metrics are not sharded; this shard keeps what is known about them.
 const METADATA_SHARD: u16 = 0;
@@ -70,19 +86,95 @@ fn later(message: impl Into<String>, after: Duration) -> Option<RetryLater> {
 }
 
 impl WritePath {
-    /// Stores a batch here, or has another member store it; resolves when every part of it is durable on a quorum,
-    /// refused, or out of time.
+    /// Stores a batch here, or has other members store it or parts of it; resolves when every part of it is durable on a
+    /// quorum, refused, or out of time.
     pub async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
-        if self.gate.state().is_forwarded()
-            && let Some(outcome) = self.forwarder.write(&tenant, &batch).await
-        {
-            return outcome;
+        match self.routes.get() {
+            None => self.own(tenant, Arc::new(batch), WHOLE).await,
+            Some(route) => self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, true).await,
         }
-        self.write_here(tenant, batch).await
     }
 
-    /// Stores a batch here or not at all.
-    pub async fn write_here(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+    /// Takes a write in the place of another member, which is not asked to do the same for this one.
+    pub async fn take(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
+        match self.routes.get() {
+            None => self.here(tenant, Arc::new(batch), WHOLE).await,
+            Some(route) => self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, false).await,
+        }
+    }
+
+    /// Takes the part of a write that belongs to this node's group in the eyes of the sender, who may have an older ring, or
+    /// a newer one.
+    ///
+    /// It is stored here even if this node's ring gives the series to another group: samples are a set, and queries unite
+    /// the groups, so it does not matter who has them. Only a group that is leaving must not get more, because it goes as
+    /// soon as everything it has is in the bucket: it passes the part on, at most `passes` times in all.
+    pub async fn take_part(&self, tenant: Tenant, batch: Batch, passes: u8) -> WriteOutcome {
+        match (self.routes.get().filter(|route| route.is_leaving()), passes.checked_sub(1)) {
+            (None, _) => self.here(tenant, Arc::new(batch), WHOLE).await,
+            (Some(route), Some(left)) => self.divided(&route, tenant, Arc::new(batch), left, false).await,
+            (Some(_), None) => {
+                let unavailable = later("the group of this node is leaving the ring", RETRY_AFTER);
+                WriteOutcome { unavailable, ..WriteOutcome::default() }
+            }
+        }
+    }
+
+    /// Each group's part on its way.
+    async fn divided(
+        &self,
+        route: &Route,
+        tenant: Tenant,
+        batch: Arc<Batch>,
+        passes: u8,
+        has_substitutes: bool,
+    ) -> WriteOutcome {
+        let parts = route.divide(&batch);
+        // What is known about metrics is asked for in every group, so it stays here if it can.
+        let first = parts.iter().position(|part| !part.is_empty());
+        let keeps_metadata = route.own().or(first).unwrap_or(0);
+        let part = |group: usize| {
+            let with_metadata = group == keeps_metadata && !batch.metadata.is_empty();
+            let indexes = parts[group].as_slice();
+            (with_metadata || !indexes.is_empty()).then_some((indexes, with_metadata))
+        };
+        let elsewhere = (0..parts.len()).filter(|group| Some(*group) != route.own());
+        let elsewhere = elsewhere.filter_map(|group| {
+            let name = &route.groups()[group];
+            Some(self.forwarder.part(name, &tenant, &batch, part(group)?, passes))
+        });
+        let elsewhere = futures::future::join_all(elsewhere);
+        let here = async {
+            let Some((indexes, with_metadata)) = route.own().and_then(part) else {
+                return WriteOutcome::default();
+            };
+            let (tenant, part) = (tenant.clone(), Part { indexes: Some(indexes), with_metadata });
+            match has_substitutes {
+                true => self.own(tenant, Arc::clone(&batch), part).await,
+                false => self.here(tenant, Arc::clone(&batch), part).await,
+            }
+        };
+        let (mut outcome, elsewhere) = futures::join!(here, elsewhere);
+        elsewhere.into_iter().for_each(|of_group| outcome.merge(of_group));
+        outcome
+    }
+
+    /// Stores what belongs to the own group here or at another of its members.
+    async fn own(&self, tenant: Tenant, batch: Arc<Batch>, part: Part<'_>) -> WriteOutcome {
+        if self.gate.state().is_forwarded() {
+            let draft = match part.indexes {
+                None => encode_batch(&tenant, &batch),
+                Some(indexes) => encode_part(&tenant, &batch, indexes, part.with_metadata),
+            };
+            if let Some(outcome) = self.forwarder.write(draft).await {
+                return outcome;
+            }
+        }
+        self.here(tenant, batch, part).await
+    }
+
+    /// Stores it here or not at all.
+    async fn here(&self, tenant: Tenant, batch: Arc<Batch>, part: Part<'_>) -> WriteOutcome {
         let mut outcome = WriteOutcome::default();
         let state = self.gate.state();
         if !state.takes_writes() {
@@ -91,10 +183,10 @@ impl WritePath {
             return outcome;
         }
         let give_up_at = self.clock.monotonic() + self.ack_timeout;
-        let batch = Arc::new(batch);
         let mut waiting = Vec::with_capacity(self.shards.len());
+        let indexes = self.by_key(&batch, part);
         let redirects =
-            self.round(&tenant, &batch, self.by_key(&batch), true, &mut outcome, &mut waiting).await;
+            self.round(&tenant, &batch, indexes, part.with_metadata, &mut outcome, &mut waiting).await;
         if !redirects.is_empty() {
             let again = self.round(&tenant, &batch, redirects, false, &mut outcome, &mut waiting).await;
             debug_assert!(again.is_empty(), "BUG: a canonical key has one shard");
@@ -120,15 +212,20 @@ impl WritePath {
     }
 
     /// Series by the shard of their key.
-    fn by_key(&self, batch: &Batch) -> BTreeMap<u16, Vec<u32>> {
+    fn by_key(&self, batch: &Batch, part: Part<'_>) -> BTreeMap<u16, Vec<u32>> {
         let shards = self.shards.len() as u16;
         let mut indexes: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
-        let expected = batch.series.len() / usize::from(shards) * 5 / 4 + 8;
-        for (i, series) in batch.series.iter().enumerate() {
+        let series = part.indexes.map_or(batch.series.len(), <[u32]>::len);
+        let expected = series / usize::from(shards) * 5 / 4 + 8;
+        let mut add = |i: u32, series: &BatchSeries| {
             let of_shard = indexes.entry(series.key.shard(shards));
-            of_shard.or_insert_with(|| Vec::with_capacity(expected)).push(i as u32);
+            of_shard.or_insert_with(|| Vec::with_capacity(expected)).push(i);
+        };
+        match part.indexes {
+            None => (0..).zip(&batch.series).for_each(|(i, series)| add(i, series)),
+            Some(chosen) => chosen.iter().for_each(|i| add(*i, &batch.series[*i as usize])),
         }
-        if !batch.metadata.is_empty() {
+        if part.with_metadata && !batch.metadata.is_empty() {
             indexes.entry(METADATA_SHARD).or_default();
         }
         indexes
@@ -139,7 +236,7 @@ impl WritePath {
         tenant: &Tenant,
         batch: &Arc<Batch>,
         indexes: BTreeMap<u16, Vec<u32>>,
-        first_round: bool,
+        with_metadata: bool,
         outcome: &mut WriteOutcome,
         waiting: &mut Vec<CommitReceiver>,
     ) -> BTreeMap<u16, Vec<u32>> {
@@ -150,7 +247,7 @@ impl WritePath {
                     tenant: tenant.clone(),
                     batch: Arc::clone(batch),
                     indexes,
-                    with_metadata: first_round && shard == METADATA_SHARD,
+                    with_metadata: with_metadata && shard == METADATA_SHARD,
                 };
                 (shard, self.shards[usize::from(shard)].send(message))
             })

@@ -1,5 +1,7 @@
 //! Health, own metrics, administration and the landing page.
 
+use std::collections::BTreeMap;
+
 use actix_web::web::{self, Json, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
@@ -26,6 +28,10 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
         .service(web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)))
         .service(
             web::resource("/api/v1/admin/ring/members/{node}/{action}").route(web::post().to(change_member)),
+        )
+        .service(web::resource("/api/v1/admin/ring/groups/{group}").route(web::delete().to(remove_group)))
+        .service(
+            web::resource("/api/v1/admin/ring/groups/{group}/{action}").route(web::post().to(change_group)),
         )
         .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
         .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
@@ -111,15 +117,34 @@ async fn add_member(state: State, body: Json<Value>) -> Answer {
 }
 
 /// Many clients send no body with a DELETE, so its options may stand in the URL.
+fn options(of_url: web::Query<BTreeMap<String, String>>, body: Option<Json<Value>>) -> Value {
+    let of_url = of_url.into_inner();
+    let of_url = if of_url.is_empty() { Value::Null } else { json!(of_url) };
+    body.map_or(of_url, Json::into_inner)
+}
+
 async fn remove_member(
     state: State,
     node: Path<String>,
-    options: web::Query<std::collections::BTreeMap<String, String>>,
+    of_url: web::Query<BTreeMap<String, String>>,
     body: Option<Json<Value>>,
 ) -> Answer {
-    let options = options.into_inner();
-    let of_url = if options.is_empty() { Value::Null } else { serde_json::json!(options) };
-    answer(state.admin.remove_member(&node, body.map_or(of_url, Json::into_inner)).await)
+    answer(state.admin.remove_member(&node, options(of_url, body)).await)
+}
+
+async fn remove_group(
+    state: State,
+    group: Path<String>,
+    of_url: web::Query<BTreeMap<String, String>>,
+    body: Option<Json<Value>>,
+) -> Answer {
+    answer(state.admin.change_group(&group, "remove", options(of_url, body)).await)
+}
+
+async fn change_group(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {
+    let (group, action) = path.into_inner();
+    let body = body.map_or(Value::Null, Json::into_inner);
+    answer(state.admin.change_group(&group, &action, body).await)
 }
 
 async fn change_member(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {

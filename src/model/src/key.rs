@@ -15,6 +15,12 @@ impl SeriesKey {
         Self(xxh3_128_with_seed(label_bytes, seed))
     }
 
+    /// Where the series stands on the circle by which groups share the series; does not depend on its shard.
+    #[inline]
+    pub fn place(self) -> u64 {
+        self.0 as u64
+    }
+
     /// The shard of `0..shards` that owns the series. Every replica of a group uses the same number of shards.
     #[inline]
     pub fn shard(self, shards: u16) -> u16 {

@@ -1,5 +1,6 @@
 //! What the admin API shows of this node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use trireme_actors::{
-    BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, Store, SupervisorHandle,
+    BlockWriterPorts, Checkpoint, FrontPorts, GetHealth, GetRing, GetWindows, Neighbours, Store,
+    SupervisorHandle,
 };
 use trireme_api::{Admin, AdminError};
 use trireme_base::{Clock, ErrorKind, NodeName};
 use trireme_mailbox::{Port, PortError};
 use trireme_model::Tenant;
+use trireme_ring::Placement;
 use trireme_transport::{Mesh, ReplicaStore};
 
 use crate::node::ASKED_BY_OPERATOR;
@@ -28,6 +31,7 @@ pub(crate) struct NodeAdmin {
     pub(crate) front: FrontPorts,
     pub(crate) block_writer: BlockWriterPorts,
     pub(crate) store: Arc<Store>,
+    pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) fault_injection: bool,
@@ -75,7 +79,7 @@ struct StreamRow {
     origin: Option<String>,
     own: u64,
     applied: u64,
-    peers: std::collections::BTreeMap<String, u64>,
+    peers: BTreeMap<String, u64>,
     committed: Option<u64>,
     records_behind: u64,
 }
@@ -109,8 +113,11 @@ impl NodeAdmin {
 
     fn member_row(&self, member: &trireme_ring::Member) -> MemberRow {
         let group = self.store.parts().hub.group().lock();
+        let others = self.neighbours.hub().group().lock();
         let this = member.node == self.me;
-        let view = group.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
+        let replica = group.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
+        let neighbour = || others.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
+        let view = replica.or_else(neighbour);
         let identity = if this { Some(group.me().clone()) } else { view.and_then(|v| v.identity.clone()) };
         let lag = |theirs: &trireme_replication::PositionVector| {
             theirs.behind(group.mine()).map(|(_, have, other)| other - have).sum()
@@ -131,7 +138,8 @@ impl NodeAdmin {
             boot: identity.as_ref().map(|i| i.boot.0),
             problem: self.mesh.slot(&member.node).and_then(|slot| slot.problem()),
             clock_offset_ms: view.map(|v| v.clock_offset_ms),
-            lag_records: if this { None } else { view.map(|v| lag(&v.positions)) },
+            // Of another group's records this node knows nothing.
+            lag_records: replica.map(|v| lag(&v.positions)),
             epoch: if this { Some(group.epoch()) } else { view.filter(|v| v.connected).map(|v| v.epoch) },
             replaces: member.replaces.as_ref().map(NodeName::to_string),
             rebuild: if this { self.own_rebuild() } else { view.and_then(rebuild_of) },
@@ -144,12 +152,17 @@ impl Admin for NodeAdmin {
     async fn ring(&self) -> Result<Value, AdminError> {
         let ring = self.membership.call(GetRing, DEADLINE).await.map_err(port_error)?;
         let health = self.front.view.call(GetHealth, DEADLINE).await.map_err(port_error)?;
+        let placement = Placement::of(&ring);
+        let shares: BTreeMap<&String, f64> = placement.groups().iter().zip(placement.shares()).collect();
         let groups: Vec<Value> = ring
             .groups
             .iter()
             .map(|group| {
                 let members: Vec<MemberRow> = group.members.iter().map(|m| self.member_row(m)).collect();
-                json!({ "name": group.name, "members": members })
+                // Of all series, rounded to a thousandth.
+                let share = shares.get(&group.name).map_or(0.0, |share| (share * 1_000.0).round() / 1_000.0);
+                json!({ "name": group.name, "phase": group.phase.word(), "weight": group.weight, "share": share,
+                    "members": members })
             })
             .collect();
         let healthy = health.values().filter(|h| h.is_some_and(|h| h.ready)).count();
@@ -242,6 +255,21 @@ impl Admin for NodeAdmin {
             }
         };
         self.change_ring(asked).await
+    }
+
+    async fn change_group(&self, group: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+        let op = match action {
+            "activate" => Op::ActivateGroup,
+            "drain" => Op::DrainGroup,
+            "remove" => Op::RemoveGroup,
+            "weigh" => Op::Weigh,
+            other => {
+                let message =
+                    format!("no action {other:?} on a group; there are activate, drain, remove and weigh");
+                return Err(AdminError { kind: ErrorKind::NotFound, message });
+            }
+        };
+        self.change_ring(Ask::about_group(op, group, body)?).await
     }
 
     async fn crash(&self, actor: &str) -> Result<Value, AdminError> {

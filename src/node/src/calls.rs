@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
-use trireme_actors::{CALL_WRITE, OutcomeMessage, WritePath};
+use trireme_actors::{CALL_PART, CALL_WRITE, Gate, OutcomeMessage, WritePath};
 use trireme_base::ErrorKind;
 use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
-use trireme_transport::{CallError, CallHandler};
+use trireme_transport::{CallError, CallHandler, Hub};
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
 use trireme_wire::rebuild::CALL_REBUILD;
@@ -23,6 +23,10 @@ use crate::spread::{PeerQueries, answer};
 /// Dispatches calls by their kind.
 pub(crate) struct NodeCalls {
     pub(crate) writes: Arc<WritePath>,
+    /// Whether the node takes parts of writes.
+    pub(crate) gate: Arc<Gate>,
+    /// The own group.
+    pub(crate) hub: Arc<Hub>,
     /// Decides about the ring.
     pub(crate) steward: Arc<Steward>,
     /// Set once the node can answer queries.
@@ -39,11 +43,17 @@ impl CallHandler for NodeCalls {
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         match head.kind {
             CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), body)),
+            CALL_PART => Box::pin(part(Arc::clone(&self.writes), Arc::clone(&self.gate), body)),
             CALL_QUERY => {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 Box::pin(answer(Arc::clone(&self.queries), deadline, body))
             }
             CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
+            // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
+            CALL_REBUILD if !self.hub.group().lock().peers().any(|(node, _)| *node == peer.node) => {
+                let message = format!("{} is not in the group of this node", peer.node);
+                Box::pin(std::future::ready(Err(CallError::new(ErrorKind::Unavailable, message))))
+            }
             CALL_REBUILD => {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 Box::pin(self.snapshots.clone().answer(peer.incarnation, deadline, body))
@@ -63,6 +73,19 @@ async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
 
 async fn write(writes: Arc<WritePath>, body: Bytes) -> Result<Bytes, CallError> {
     let (tenant, batch) = decode_batch(&body).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
-    let outcome = writes.write_here(tenant, batch).await;
+    let outcome = writes.take(tenant, batch).await;
+    Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
+}
+
+async fn part(writes: Arc<WritePath>, gate: Arc<Gate>, body: Bytes) -> Result<Bytes, CallError> {
+    // An error rather than an outcome: the sender then asks another member at once.
+    let state = gate.state();
+    if !state.takes_writes() {
+        return Err(CallError::new(ErrorKind::Unavailable, state.reason()));
+    }
+    let invalid = || CallError::new(ErrorKind::Invalid, "a part of a write without content");
+    let (passes, entry) = body.split_first().ok_or_else(invalid)?;
+    let (tenant, batch) = decode_batch(entry).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
+    let outcome = writes.take_part(tenant, batch, *passes).await;
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use slog::{Logger, o};
-use trireme_actors::GateState;
+use trireme_actors::{GateState, Neighbours, Route, Routes};
 use trireme_base::{Clock, NodeName, SeededRng, StreamId};
 use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity};
 use trireme_ring::Ring;
@@ -27,6 +27,10 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 pub(crate) struct Cluster {
     pub(crate) me: PeerIdentity,
     pub(crate) hub: Arc<Hub>,
+    /// The members of other groups.
+    pub(crate) neighbours: Arc<Neighbours>,
+    /// Which groups take which series.
+    pub(crate) routes: Arc<Routes>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) link: LinkConfig,
     /// Calls by peer.
@@ -60,6 +64,13 @@ impl Cluster {
         let mut view = GroupView::new(me.clone(), quorum, peers, GroupLimits::default(), now);
         view.set_ring(place.group.clone(), now);
         let hub = Arc::new(Hub::new(view, FEED_BYTES));
+        let mut others = GroupView::of_neighbours(me.clone(), place.neighbours.peers.clone(), now);
+        others.set_ring(place.neighbours.clone(), now);
+        // Nobody writes into these feeds.
+        let neighbours = Arc::new(Neighbours::new(Arc::new(Hub::new(others, 0))));
+        neighbours.set_ring(ring, &node);
+        let routes = Arc::new(Routes::default());
+        routes.set(Route::of(ring, &node));
         let cluster = &settings.cluster;
         let process = SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
         let local = LocalNode {
@@ -72,7 +83,8 @@ impl Cluster {
         };
         let config = MeshConfig::new(place.peers.clone());
         let log = log.new(o!("part" => "mesh"));
-        let mesh = Arc::new(Mesh::new(local, config, Arc::clone(hub.group()), Arc::clone(clock), log));
+        let groups = vec![Arc::clone(hub.group()), Arc::clone(neighbours.hub().group())];
+        let mesh = Arc::new(Mesh::new(local, config, groups, Arc::clone(clock), log));
         let link = LinkConfig {
             epoch: ring.epoch,
             heartbeat_every: cluster.heartbeat_interval.as_duration(),
@@ -81,8 +93,8 @@ impl Cluster {
             ..LinkConfig::default()
         };
         let calls = Arc::new(CallBook::new(CALLS_MAX, ANSWER_BYTES_MAX));
-        calls.set_peers(&place.group.peers);
-        Ok(Self { me, hub, mesh, link, calls, place, queries: Arc::default() })
+        calls.set_peers(place.peers.iter().map(|peer| &peer.node));
+        Ok(Self { me, hub, neighbours, routes, mesh, link, calls, place, queries: Arc::default() })
     }
 }
 

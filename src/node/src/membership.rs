@@ -6,9 +6,9 @@ use anyhow::Context;
 use trireme_actors::GateState;
 use trireme_base::NodeName;
 use trireme_replication::GroupRing;
-use trireme_ring::{Group, Member, MemberState, Ring};
+use trireme_ring::{Group, Member, MemberState, Quorum, Ring};
 use trireme_settings::Settings;
-use trireme_transport::PeerAddress;
+use trireme_transport::{PeerAddress, PeerRole};
 
 /// Epoch of a ring that was not decided by anybody: that of a node which waits to be let in.
 pub(crate) const EPOCH_OUTSIDE: u64 = 0;
@@ -38,7 +38,11 @@ pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
 pub(crate) struct Place {
     /// For replication.
     pub(crate) group: GroupRing,
-    /// For the mesh.
+    /// Name of the group.
+    pub(crate) name: String,
+    /// Members of other groups.
+    pub(crate) neighbours: GroupRing,
+    /// For the mesh: everybody else.
     pub(crate) peers: Vec<PeerAddress>,
     /// For the write gate.
     pub(crate) gate: GateState,
@@ -61,17 +65,26 @@ impl Place {
             MemberState::Left => Vec::new(),
             _ => group.peers_of(me).collect(),
         };
+        // A node that is not in the ring yet knows members of one group, which need not be the one it will be in.
+        let others = ring.groups.iter().filter(|g| g.name != group.name && state != MemberState::Left);
+        let others: Vec<&Member> = others.flat_map(Group::present).collect();
         let seals: BTreeMap<_, _> = ring.seals.iter().map(|seal| (seal.stream(), seal.seq)).collect();
+        let address =
+            |role| move |m: &&Member| PeerAddress { node: m.node.clone(), role, address: m.address.clone() };
+        let names = |members: &[&Member]| members.iter().map(|m| m.node.clone()).collect();
         Some(Self {
-            group: GroupRing {
+            group: GroupRing { epoch: ring.epoch, quorum: ring.quorum(group), peers: names(&members), seals },
+            name: group.name.clone(),
+            neighbours: GroupRing {
                 epoch: ring.epoch,
-                quorum: ring.quorum(group),
-                peers: members.iter().map(|m| m.node.clone()).collect(),
-                seals,
+                quorum: Quorum::new([me.clone()], 1),
+                peers: names(&others),
+                seals: BTreeMap::new(),
             },
             peers: members
                 .iter()
-                .map(|m| PeerAddress { node: m.node.clone(), address: m.address.clone() })
+                .map(address(PeerRole::Replica))
+                .chain(others.iter().map(address(PeerRole::Neighbour)))
                 .collect(),
             gate,
             is_active: state == MemberState::Active,
@@ -81,6 +94,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use trireme_ring::GroupPhase;
     use trireme_settings::{Sources, load};
 
     use super::*;
@@ -112,6 +126,17 @@ mod tests {
         let place = Place::of(&ring, &NodeName::new("n3")).expect("waits");
         assert_eq!((names(&place).len(), place.gate, place.is_active), (3, GateState::Outside, false));
         assert_eq!(place.group.quorum.needed(), 2, "of those who are in");
+    }
+
+    #[test]
+    fn members_of_other_groups_are_neighbours_and_no_replicas() {
+        let mut ring = ring_of_settings(&settings(&[PEERS, "node.name=n0"])).expect("valid");
+        let members = ["m0", "m1", "m2"].map(|n| Member::active(n, &format!("{n}:1")));
+        ring.groups.push(Group { phase: GroupPhase::Forming, ..Group::new("g1", members.to_vec()) });
+        let place = Place::of(&ring, &NodeName::new("m1")).expect("a member");
+        let roles: Vec<String> = place.peers.iter().map(|p| format!("{} {:?}", p.node, p.role)).collect();
+        assert_eq!(roles, ["m0 Replica", "m2 Replica", "n0 Neighbour", "n1 Neighbour", "n2 Neighbour"]);
+        assert_eq!((place.group.peers.len(), place.neighbours.peers.len()), (2, 3));
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn queries(
     let options = querier_options(&ground.settings, ground.cores);
     let querier = Querier::new(Arc::new(storage.catalog(bucket)), options.clone());
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
-    Ok(over_group(ground, cluster, storage, querier, options)?)
+    over_group(ground, cluster, storage, querier, options)
 }
 
 fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
@@ -180,6 +180,7 @@ fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -
         front: staff.front.clone(),
         block_writer: staff.block_writer.clone(),
         store: Arc::clone(&storage.store),
+        neighbours: Arc::clone(&cluster.neighbours),
         mesh: Arc::clone(&cluster.mesh),
         supervisor: staff.supervisor.clone(),
         fault_injection: ground.settings.telemetry.fault_injection,

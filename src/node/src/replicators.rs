@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use slog::{Logger, o};
-use trireme_actors::{FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store};
-use trireme_base::{Clock, NodeName};
+use trireme_actors::{Bystander, FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store};
+use trireme_base::Clock;
 use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity};
-use trireme_transport::{CallBook, CallHandler, Hub, Mesh};
+use trireme_transport::{CallBook, CallHandler, Hub, Mesh, PeerAddress, PeerRole, ReplicaStore};
 
 use crate::cluster::Cluster;
 use crate::ground::Ground;
@@ -19,6 +19,8 @@ pub(crate) struct Replicators {
     mesh: Arc<Mesh>,
     store: Arc<Store>,
     hub: Arc<Hub>,
+    /// View of the members of other groups.
+    others: Arc<Hub>,
     calls: Arc<CallBook>,
     handler: Arc<dyn CallHandler>,
     link: LinkConfig,
@@ -40,6 +42,7 @@ impl Replicators {
             mesh: Arc::clone(&cluster.mesh),
             store: Arc::clone(&storage.store),
             hub: Arc::clone(&cluster.hub),
+            others: Arc::clone(cluster.neighbours.hub()),
             calls: Arc::clone(&cluster.calls),
             handler,
             link: cluster.link.clone(),
@@ -50,23 +53,31 @@ impl Replicators {
     }
 
     /// Name of the actor.
-    pub(crate) fn name(peer: &NodeName) -> String {
-        format!("replicator-{peer}")
+    pub(crate) fn name(peer: &PeerAddress) -> String {
+        match peer.role {
+            PeerRole::Replica => format!("replicator-{}", peer.node),
+            PeerRole::Neighbour => format!("neighbour-{}", peer.node),
+        }
     }
 
     /// Starts the actor of a peer that the mesh knows.
-    pub(crate) fn starter(&self, peer: &NodeName) -> Option<Start> {
-        let log = self.log.new(o!("actor" => Self::name(peer), "peer" => peer.to_string()));
+    pub(crate) fn starter(&self, peer: &PeerAddress) -> Option<Start> {
+        let log = self.log.new(o!("actor" => Self::name(peer), "peer" => peer.node.to_string()));
+        let store: Arc<dyn ReplicaStore> = Arc::clone(&self.store) as _;
+        let (store, hub, front) = match peer.role {
+            PeerRole::Replica => (store, Arc::clone(&self.hub), Some(self.front.clone())),
+            PeerRole::Neighbour => (Arc::new(Bystander(store)) as _, Arc::clone(&self.others), None),
+        };
         Some(Replicator::starter(ReplicatorParts {
             me: self.me.clone(),
-            slot: self.mesh.slot(peer)?,
-            store: Arc::clone(&self.store),
-            hub: Arc::clone(&self.hub),
-            calls: self.calls.get(peer)?,
+            slot: self.mesh.slot(&peer.node)?,
+            store,
+            hub,
+            calls: self.calls.get(&peer.node)?,
             handler: Arc::clone(&self.handler),
             config: self.link.clone(),
             clock: Arc::clone(&self.clock),
-            front: self.front.clone(),
+            front,
             log,
         }))
     }

@@ -1,4 +1,4 @@
-//! Queries over the group: how this node reaches the other replicas, and how it answers them.
+//! Queries over the group and over other groups: how this node reaches the other members, and how it answers them.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
@@ -9,13 +9,16 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use trireme_actors::Store;
+use trireme_actors::{Neighbours, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
+use trireme_consensus::RingBook;
 use trireme_promql::Cancel;
 use trireme_query::{
-    Accepted, Answer, CALL_KIND, CALL_VERSION, QuerierOptions, Replicas, Spread, SpreadMode,
+    Accepted, Across, Answer, CALL_KIND, CALL_VERSION, OtherGroup, QuerierOptions, Queries, Replicas, Spread,
+    SpreadMode,
 };
+use trireme_ring::GroupPhase;
 use trireme_settings::SpreadSetting;
 use trireme_transport::{CallBook, CallError, Hub, ReplicaStore};
 
@@ -32,7 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The group as this node's queries see it.
 struct GroupReplicas {
     me: NodeName,
+    book: Arc<RingBook>,
     hub: Arc<Hub>,
+    neighbours: Arc<Neighbours>,
     store: Arc<Store>,
     calls: Arc<CallBook>,
     io: Handle,
@@ -49,6 +54,11 @@ impl Drop for Asked {
 
 impl Replicas for GroupReplicas {
     fn members(&self) -> usize {
+        // In a group that is forming nobody has acknowledged anything, so nobody has to be asked.
+        let ring = self.book.current();
+        if ring.group_of(&self.me).is_some_and(|group| group.phase == GroupPhase::Forming) {
+            return 1;
+        }
         let group = self.hub.group().lock();
         let quorum = group.quorum();
         quorum.voters().count() + usize::from(!quorum.is_voter(&self.me))
@@ -72,6 +82,16 @@ impl Replicas for GroupReplicas {
             .peers()
             .filter(|(name, peer)| peer.connected && !peer.health.rebuilding && quorum.is_voter(name));
         able.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn other_groups(&self) -> Vec<OtherGroup> {
+        let groups = self.neighbours.groups();
+        let other = |group: &trireme_actors::NeighbourGroup| OtherGroup {
+            name: group.name.clone(),
+            members: self.neighbours.witnesses(&group.name),
+            has_data: group.phase != GroupPhase::Forming,
+        };
+        groups.iter().map(other).collect()
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
@@ -153,17 +173,19 @@ pub(crate) async fn answer(
     }
 }
 
-/// Puts the group around the node's own querier, and lets peers ask.
+/// Puts the group and the other groups around the node's own querier, and lets peers ask.
 pub(crate) fn over_group(
     ground: &Ground,
     cluster: &Cluster,
     storage: &Storage,
     local: AfterReplay,
     options: QuerierOptions,
-) -> anyhow::Result<Arc<Spread>> {
+) -> anyhow::Result<Arc<dyn Queries>> {
     let replicas = GroupReplicas {
         me: ground.name.clone(),
+        book: Arc::clone(&ground.book),
         hub: Arc::clone(&cluster.hub),
+        neighbours: Arc::clone(&cluster.neighbours),
         store: Arc::clone(&storage.store),
         calls: Arc::clone(&cluster.calls),
         io: ground.io.handle().clone(),
@@ -185,5 +207,5 @@ pub(crate) fn over_group(
     let queries = PeerQueries { spread: Arc::clone(&spread), pool, clock, served };
     // Only the node's start calls this, once.
     let _ = cluster.queries.set(queries);
-    Ok(spread)
+    Ok(Arc::new(Across::new(spread)))
 }

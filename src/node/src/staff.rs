@@ -8,9 +8,9 @@ use object_store::ObjectStore;
 use slog::o;
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
-    Evaluate, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts, IngestPorts,
-    Membership, QueryShard, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts, Uploader,
-    UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
+    Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts,
+    IngestPorts, Membership, QueryShard, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,
+    Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
 };
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
@@ -23,7 +23,8 @@ use crate::ground::Ground;
 use crate::rebuild::{ServerMetrics, SnapshotServer};
 use crate::replicators::Replicators;
 use crate::ring::follow::Follower;
-use crate::ring::steward::Steward;
+use crate::ring::steward::{Steward, StewardParts};
+use crate::ring::stock::Stock;
 use crate::storage::Storage;
 
 /// The ports by which the rest of the node reaches its actors.
@@ -64,11 +65,16 @@ impl Staff {
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
         let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
-        let writes = write_path(ground, cluster, &front, &ingest);
+        let writes = write_path(ground, cluster, &front, &ingest)?;
         let log = ground.part_log("ring");
-        let steward =
-            Steward::new(ground.name.clone(), Arc::clone(consensus), Arc::clone(&storage.store), log);
-        let steward = Arc::new(steward);
+        let steward = Arc::new(Steward::new(StewardParts {
+            me: ground.name.clone(),
+            consensus: Arc::clone(consensus),
+            store: Arc::clone(&storage.store),
+            neighbours: Arc::clone(&cluster.neighbours),
+            stock: Stock::of(ground, storage),
+            log,
+        }));
         let block_writer = BlockWriterPorts {
             windows: port_of.port(ActorKind::BlockWriter, "block-writer-windows"),
             checkpoint: port_of.port(ActorKind::BlockWriter, "block-writer-checkpoint"),
@@ -76,6 +82,8 @@ impl Staff {
         };
         let handler = NodeCalls {
             writes: Arc::clone(&writes),
+            gate: Arc::clone(&ground.gate),
+            hub: Arc::clone(&cluster.hub),
             steward: Arc::clone(&steward),
             queries: Arc::clone(&cluster.queries),
             snapshots: SnapshotServer {
@@ -86,7 +94,7 @@ impl Staff {
             },
         };
         let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
-        for peer in &cluster.place.group.peers {
+        for peer in &cluster.place.peers {
             let start = replicators.starter(peer).context("the mesh knows every peer")?;
             supervisor.add(ActorKind::Replicator, &Replicators::name(peer), start).await?;
         }
@@ -164,6 +172,8 @@ fn follow_ring(
         me: ground.name.clone(),
         consensus: Arc::clone(&staff.steward.consensus),
         hub: Arc::clone(&cluster.hub),
+        neighbours: Arc::clone(&cluster.neighbours),
+        routes: Arc::clone(&cluster.routes),
         mesh: Arc::clone(&cluster.mesh),
         calls: Arc::clone(&cluster.calls),
         commits: Arc::clone(&storage.commits),
@@ -236,15 +246,23 @@ fn write_path(
     cluster: &Cluster,
     front: &FrontPorts,
     ingest: &[IngestPorts],
-) -> Arc<WritePath> {
+) -> anyhow::Result<Arc<WritePath>> {
     let timeout = ground.settings.cluster.ack_timeout.as_duration();
-    Arc::new(WritePath {
+    Ok(Arc::new(WritePath {
         shards: ingest.iter().map(|ports| ports.batch.clone()).collect(),
         gate: Arc::clone(&ground.gate),
         ack_timeout: timeout,
         clock: Arc::clone(&ground.clock),
-        forwarder: Forwarder { front: front.substitute.clone(), calls: Arc::clone(&cluster.calls), timeout },
-    })
+        routes: Arc::clone(&cluster.routes),
+        forwarder: Forwarder {
+            front: front.substitute.clone(),
+            neighbours: Arc::clone(&cluster.neighbours),
+            calls: Arc::clone(&cluster.calls),
+            timeout,
+            clock: Arc::clone(&ground.clock),
+            metrics: ForwardMetrics::new(&ground.metrics)?,
+        },
+    }))
 }
 
 async fn add_uploader(

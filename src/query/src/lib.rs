@@ -13,7 +13,7 @@
 //! | `dedup` | one series out of the replicas of an HA pair |
 //! | `plan` | which copies of blocks to read |
 //! | `querier` | the questions of the HTTP API |
-//! | `spread` | queries divided among the replicas of the group |
+//! | `spread` | queries divided among the replicas of the group, and over the series of all groups |
 //!
 //! What is absent on purpose: caches of results, and any knowledge of HTTP or of threads.
 
@@ -48,5 +48,6 @@ pub use queries::{
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{
-    Accepted, Answer, CALL_KIND, CALL_VERSION, Job, Replicas, Sharded, Spread, SpreadMode, distributable,
+    Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Replicas, Sharded, Spread,
+    SpreadMode, distributable,
 };

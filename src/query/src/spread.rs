@@ -15,9 +15,13 @@
 //! it is evaluated here instead, and whatever goes wrong with that, the query is evaluated here as if it had never been
 //! divided. Spreading therefore never makes a query fail.
 //!
-//! What is absent on purpose: sharing across groups (a group holds other series; its owner merges), and samples that
-//! travel between replicas, but for the union when none is complete.
+//! Other groups hold other series. Around this lies `Across`, which asks one complete member of each other group for its
+//! series and evaluates the query over those of all groups.
+//!
+//! What is absent on purpose: aggregations evaluated by other groups (a series that has moved is in two of them, and counts
+//! once), and samples that travel between the replicas of a group, but for the union when none is complete.
 
+mod across;
 mod answering;
 mod codec;
 mod fence;
@@ -46,13 +50,14 @@ use crate::{
     Asked, ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
     RangeQuery, Selection, TsdbStatus,
 };
+pub use across::Across;
 pub use answering::{Accepted, Job};
 use fence::Fence;
 use memory::Memory;
 use message::What;
 pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
-pub use replicas::{Answer, Replicas};
+pub use replicas::{Answer, OtherGroup, Replicas};
 pub use sharded::Sharded;
 
 /// A quorum has this long to tell its positions.
@@ -91,6 +96,8 @@ pub struct Spread {
     alone_until: Duration,
     mode: SpreadMode,
     memory: Memory,
+    /// Samples of other groups that a query may hold.
+    samples_max: usize,
 }
 
 /// An instant or range query.
@@ -150,10 +157,11 @@ impl Spread {
         clock: Arc<dyn Clock>,
         mode: SpreadMode,
     ) -> Self {
+        let samples_max = options.engine.samples_max;
         let engine = Engine::new(options.engine);
         let (parser, memory) = (options.parser, Memory::default());
         let alone_until = clock.monotonic() + MEETING;
-        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory }
+        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory, samples_max }
     }
 
     fn local<'a>(&'a self, context: &QueryContext) -> Local<'a> {

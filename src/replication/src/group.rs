@@ -115,9 +115,17 @@ pub struct GroupView {
     mine: PositionVector,
     peers: BTreeMap<NodeName, PeerView>,
     servers: BTreeMap<StreamId, Server>,
+    /// Its peers are of other groups: no stream is taken from them.
+    is_foreign: bool,
 }
 
 impl GroupView {
+    /// A view of those that are in other groups than `me`: who is connected, and what they say of themselves.
+    pub fn of_neighbours(me: PeerIdentity, peers: impl IntoIterator<Item = NodeName>, now: Duration) -> Self {
+        let quorum = Quorum::new([me.node.clone()], 1);
+        Self { is_foreign: true, ..Self::new(me, quorum, peers, GroupLimits::default(), now) }
+    }
+
     /// A view of `me` in a group with these peers, of whom nobody is connected yet.
     pub fn new(
         me: PeerIdentity,
@@ -138,6 +146,7 @@ impl GroupView {
             mine: PositionVector::new(),
             peers,
             servers: BTreeMap::new(),
+            is_foreign: false,
         }
     }
 
@@ -156,12 +165,7 @@ impl GroupView {
         if !self.peers.contains_key(&peer.node) {
             return Err(AdmitError::Stranger(peer.node.clone()));
         }
-        let running = self.peers.values().filter(|p| p.connected).filter_map(|p| p.identity.as_ref());
-        let same = |other: &&PeerIdentity| other.incarnation == peer.incarnation && other.node != peer.node;
-        if let Some(other) = running.chain([&self.me]).find(same) {
-            let (other, incarnation) = (other.node.clone(), peer.incarnation);
-            return Err(AdmitError::DuplicateIncarnation { node: peer.node.clone(), other, incarnation });
-        }
+        self.check_incarnation(peer)?;
         match self.latest_boot(peer.incarnation) {
             Some(known) if known > peer.boot => Err(AdmitError::StaleBoot {
                 node: peer.node.clone(),
@@ -171,6 +175,17 @@ impl GroupView {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that nobody who is connected, nor this node, has the incarnation of a peer, known here or not.
+    pub fn check_incarnation(&self, peer: &PeerIdentity) -> Result<(), AdmitError> {
+        let running = self.peers.values().filter(|p| p.connected).filter_map(|p| p.identity.as_ref());
+        let same = |other: &&PeerIdentity| other.incarnation == peer.incarnation && other.node != peer.node;
+        if let Some(other) = running.chain([&self.me]).find(same) {
+            let (other, incarnation) = (other.node.clone(), peer.incarnation);
+            return Err(AdmitError::DuplicateIncarnation { node: peer.node.clone(), other, incarnation });
+        }
+        Ok(())
     }
 
     /// A peer is connected; gives the number of the session. Its positions are forgotten until it tells them, because a

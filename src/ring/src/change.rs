@@ -3,10 +3,12 @@
 //! This is the state machine that Raft replicates, so nothing but the ring and the command may decide: no clock, no view
 //! of who is connected. What depends on those is checked before a command is proposed (`guard`).
 
+mod groups;
+
 use serde::{Deserialize, Serialize};
 use trireme_base::NodeName;
 
-use crate::{Group, Member, MemberState, Refusal, Ring, Seal};
+use crate::{Group, GroupPhase, Member, MemberState, Refusal, Ring, Seal};
 
 /// Members of a group that have not left.
 const MEMBERS_MAX: usize = 16;
@@ -33,6 +35,9 @@ pub enum Change {
         /// The member that drains and leaves once this one is active.
         #[serde(with = "crate::names::optional", default)]
         replaces: Option<NodeName>,
+        /// Weight of the group if this member is its first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<u32>,
     },
     /// Notes the zone a member says it is in.
     Describe {
@@ -70,18 +75,63 @@ pub enum Change {
         /// Ends of streams whose origin is not in the ring any more.
         seals: Vec<Seal>,
     },
+    /// Changes the share of a group.
+    Weigh {
+        /// The group.
+        group: String,
+        /// Its weight from now on.
+        weight: u32,
+    },
+    /// Lets a group that was to leave take series again.
+    Resume {
+        /// The group.
+        group: String,
+    },
+    /// Gives the series of a group to the others. It answers queries about what it has.
+    Retire {
+        /// The group.
+        group: String,
+    },
+    /// Takes a group out for good, with all its members.
+    Dissolve {
+        /// The group.
+        group: String,
+    },
 }
 
 impl Change {
-    /// The member it is about.
-    pub fn node(&self) -> &NodeName {
+    /// The member it is about; `None` if it is about a group.
+    pub fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Join { node, .. }
             | Self::Describe { node, .. }
             | Self::Move { node, .. }
             | Self::Activate { node }
             | Self::Drain { node }
-            | Self::Leave { node, .. } => node,
+            | Self::Leave { node, .. } => Some(node),
+            Self::Weigh { .. } | Self::Resume { .. } | Self::Retire { .. } | Self::Dissolve { .. } => None,
+        }
+    }
+
+    /// The group it is about; `None` if it is about a member that need not be in a group yet.
+    pub fn group<'a>(&'a self, ring: &'a Ring) -> Option<&'a Group> {
+        match self {
+            Self::Weigh { group, .. }
+            | Self::Resume { group }
+            | Self::Retire { group }
+            | Self::Dissolve { group } => ring.group(group),
+            _ => self.node().and_then(|node| ring.group_of(node)),
+        }
+    }
+
+    /// What it is about, for logs.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Weigh { group, .. }
+            | Self::Resume { group }
+            | Self::Retire { group }
+            | Self::Dissolve { group } => group,
+            _ => self.node().map_or("", NodeName::as_str),
         }
     }
 
@@ -94,6 +144,10 @@ impl Change {
             Self::Activate { .. } => "activate",
             Self::Drain { .. } => "drain",
             Self::Leave { .. } => "leave",
+            Self::Weigh { .. } => "weigh",
+            Self::Resume { .. } => "resume",
+            Self::Retire { .. } => "retire",
+            Self::Dissolve { .. } => "dissolve",
         }
     }
 }
@@ -120,8 +174,8 @@ impl Ring {
         next.epoch += 1;
         let forced = proposal.force.is_some();
         match &proposal.change {
-            Change::Join { node, address, zone, group, replaces } => {
-                let group = next.group_to_join(group.as_deref(), replaces.as_ref())?;
+            Change::Join { node, address, zone, group, replaces, found } => {
+                let group = next.group_to_join(group.as_deref(), replaces.as_ref(), *found)?;
                 let member = Member {
                     node: node.clone(),
                     address: address.clone(),
@@ -144,6 +198,12 @@ impl Ring {
             Change::Activate { node } => next.activate(node)?,
             Change::Drain { node } => next.drain(node, forced)?,
             Change::Leave { node, seals } => next.leave(node, seals)?,
+            Change::Weigh { group, weight } => next.phased(group, "weighed", &[])?.weight = *weight,
+            Change::Resume { group } => {
+                next.phased(group, "resumed", &[GroupPhase::Leaving])?.phase = GroupPhase::Serving;
+            }
+            Change::Retire { group } => next.retire(group)?,
+            Change::Dissolve { group } => next.dissolve(group)?,
         }
         next.check()?;
         Ok(next)
@@ -153,30 +213,6 @@ impl Ring {
         let members = self.groups.iter_mut().flat_map(|g| &mut g.members);
         let found = members.into_iter().find(|m| &m.node == node && m.state != MemberState::Left);
         found.ok_or_else(|| Refusal::Unknown(node.clone()))
-    }
-
-    fn group_to_join(&self, group: Option<&str>, replaces: Option<&NodeName>) -> Result<usize, Refusal> {
-        if let Some(old) = replaces {
-            let holds = |g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left);
-            let at = self.groups.iter().position(holds).ok_or_else(|| Refusal::Unknown(old.clone()))?;
-            let group = &self.groups[at];
-            if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {
-                return Err(Refusal::ReplacedAlready { node: old.clone(), by: other.node.clone() });
-            }
-            let state = group.member(old).map_or(MemberState::Left, |m| m.state);
-            if state == MemberState::Joining {
-                return Err(Refusal::State { node: old.clone(), state, wanted: "replaced" });
-            }
-            return Ok(at);
-        }
-        match group {
-            Some(name) => {
-                let at = self.groups.iter().position(|g| g.name == name);
-                at.ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))
-            }
-            None if self.groups.len() == 1 => Ok(0),
-            None => Err(Refusal::WhichGroup(self.groups.iter().map(|g| g.name.clone()).collect())),
-        }
     }
 
     fn join(&mut self, group: usize, member: Member) -> Result<(), Refusal> {
@@ -204,6 +240,12 @@ impl Ring {
             MemberState::Joining | MemberState::Draining => member.state = MemberState::Active,
             state => return Err(Refusal::State { node: node.clone(), state, wanted: "activated" }),
         }
+        let factor = self.replication_factor;
+        for group in self.groups.iter_mut().filter(|g| g.phase == GroupPhase::Forming) {
+            if group.active().count() >= factor {
+                group.phase = GroupPhase::Serving;
+            }
+        }
         Ok(())
     }
 
@@ -216,7 +258,7 @@ impl Ring {
         let factor = self.replication_factor;
         let group = self.group_of(node).ok_or_else(|| Refusal::Unknown(node.clone()))?;
         let left = group.active().count();
-        if left < factor && !forced {
+        if left < factor && !forced && group.phase != GroupPhase::Forming {
             return Err(Refusal::TooFewCopies { node: node.clone(), left, factor });
         }
         Ok(())

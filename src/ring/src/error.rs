@@ -11,6 +11,17 @@ pub enum RingError {
     /// There is no group.
     #[error("the ring has no group")]
     NoGroup,
+    /// No group takes series.
+    #[error("no group of the ring takes series")]
+    NobodyServes,
+    /// A weight is outside its bounds.
+    #[error("group {group} has weight {weight}, which is not between 1 and 64")]
+    Weight {
+        /// The group.
+        group: String,
+        /// Its weight.
+        weight: u32,
+    },
     /// A name is empty.
     #[error("a group or node without a name")]
     NoName,

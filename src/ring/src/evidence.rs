@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use trireme_base::{Incarnation, NodeName, StreamId};
 
-use crate::{Change, Group, Member, MemberState, Proposal, Refusal, Ring, Seal};
+use crate::{Change, Group, GroupPhase, Member, MemberState, Proposal, Refusal, Ring, Seal};
 
 /// What is known about one member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,13 +28,32 @@ pub struct MemberEvidence {
     pub incarnation: Option<Incarnation>,
 }
 
-/// What is known about everybody.
+/// What a member of a group that is to go still has, in its own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Epoch of the ring it has.
+    pub epoch: u64,
+    /// Everybody of its group that it is connected to has that ring, too.
+    pub all_informed: bool,
+    /// It has writes of its own that wait for a quorum.
+    pub writing: bool,
+    /// Samples that are in no block yet.
+    pub open_windows: bool,
+    /// Blocks that are not in the bucket.
+    pub unshipped: u64,
+    /// Blocks that came into the bucket so recently that some node may not have seen them there.
+    pub unseen: u64,
+}
+
+/// What is known about the members of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Each stream with the longest prefix that anybody connected holds.
     pub streams: BTreeMap<StreamId, u64>,
     /// Members by name.
     pub members: BTreeMap<NodeName, MemberEvidence>,
+    /// What members have that said so; asked for only where a group is to go.
+    pub holdings: BTreeMap<NodeName, Holdings>,
 }
 
 impl Evidence {
@@ -57,11 +77,12 @@ impl Evidence {
         Ok(())
     }
 
-    /// Ends of the streams whose origin is not in the ring when `leaving` has left.
+    /// Ends of the streams whose origin is not in the group any more when `leaving` has left it.
     ///
-    /// A stream that is not of `leaving` is an orphan only if the data directory of everybody else is known.
+    /// A stream that is not of `leaving` is an orphan only if the data directory of everybody else in the group is known.
     pub fn seals(&self, ring: &Ring, leaving: &NodeName) -> Vec<Seal> {
-        let staying = || ring.groups.iter().flat_map(Group::present).filter(|m| &m.node != leaving);
+        let group = ring.group_of(leaving);
+        let staying = || group.into_iter().flat_map(Group::present).filter(|m| &m.node != leaving);
         let known = |m: &Member| self.of(&m.node).incarnation;
         let all_known = staying().all(|m| known(m).is_some());
         let own = self.of(leaving).incarnation;
@@ -80,15 +101,19 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
     if proposal.force.is_some() {
         return Ok(());
     }
-    let node = proposal.change.node();
     match &proposal.change {
         Change::Join { .. } | Change::Describe { .. } | Change::Move { .. } => Ok(()),
-        Change::Activate { .. } => {
+        Change::Weigh { .. } | Change::Resume { .. } | Change::Retire { .. } => Ok(()),
+        Change::Activate { node } => {
             evidence.level(node, ring)?;
-            level_quorum(ring, &next, node, evidence)
+            // Nobody has acknowledged anything in a group that is forming.
+            match group_with(ring, node)?.phase {
+                GroupPhase::Forming => Ok(()),
+                _ => level_quorum(ring, &next, node, evidence),
+            }
         }
-        Change::Drain { .. } => level_actives(ring, &next, node, evidence),
-        Change::Leave { .. } => {
+        Change::Drain { node } => level_actives(ring, &next, node, evidence),
+        Change::Leave { node, .. } => {
             let leaving = evidence.of(node);
             if leaving.connected {
                 if leaving.epoch != ring.epoch {
@@ -100,6 +125,53 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
             }
             level_actives(ring, &next, node, evidence)
         }
+        Change::Dissolve { group } => holds_nothing(ring, group, evidence),
+    }
+}
+
+/// A quorum of a group that takes no series any more knows that, and has nothing that is not in the bucket.
+///
+/// Whoever does not answer cannot have what this quorum has not: an acknowledged sample is at one of them, and as they all
+/// know the ring, they take no new one.
+fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Refusal> {
+    let group = ring.group(name).ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))?;
+    let (mut answered, active) = (0, group.active().count());
+    for member in group.present() {
+        let Some(has) = evidence.holdings.get(&member.node) else { continue };
+        let node = member.node.clone();
+        if has.epoch != ring.epoch || !has.all_informed {
+            return Err(Refusal::NotInformed { node, epoch: has.epoch });
+        }
+        if has.writing {
+            return Err(Refusal::Writing { node });
+        }
+        if let Some(what) = has.in_words() {
+            let soon = !has.open_windows && has.unshipped == 0;
+            return Err(Refusal::Holds { group: name.to_owned(), node, what, soon });
+        }
+        answered += usize::from(member.state == MemberState::Active);
+    }
+    let needed = if active == 0 { 0 } else { ring.quorum(group).needed() };
+    if answered < needed {
+        return Err(Refusal::FewAnswer { group: name.to_owned(), answered, needed });
+    }
+    Ok(())
+}
+
+impl Holdings {
+    /// What is not safely in the bucket; `None` if everything is.
+    fn in_words(&self) -> Option<String> {
+        let mut what = Vec::new();
+        if self.open_windows {
+            what.push("windows that are not cut yet".to_owned());
+        }
+        if self.unshipped > 0 {
+            what.push(format!("{} blocks not uploaded", self.unshipped));
+        }
+        if self.unseen > 0 {
+            what.push(format!("{} blocks uploaded only now", self.unseen));
+        }
+        (!what.is_empty()).then(|| what.join(", "))
     }
 }
 
@@ -125,14 +197,24 @@ fn level_actives(ring: &Ring, next: &Ring, node: &NodeName, evidence: &Evidence)
     group.active().try_for_each(|m| evidence.level(&m.node, ring))
 }
 
-/// The next step of a replacement that is under way, if it is safe now: activate the new member, drain the old one, let
-/// it leave.
-pub fn next_step(ring: &Ring, evidence: &Evidence) -> Option<Proposal> {
-    let members = ring.groups.iter().flat_map(Group::present);
-    let steps = members.filter_map(|m| step_of(ring, m, m.replaces.as_ref()?, evidence));
+/// The next step of what goes on by itself in a group, if it is safe now: of a replacement (activate the new member,
+/// drain the old one, let it leave), or of a group that is forming (activate its members once there are enough).
+pub fn next_step(ring: &Ring, group: &Group, evidence: &Evidence) -> Option<Proposal> {
+    let forms = group.phase == GroupPhase::Forming && group.present().count() >= ring.replication_factor;
+    let step = |m: &Member| match &m.replaces {
+        Some(old) => step_of(ring, m, old, evidence),
+        None if forms && m.state == MemberState::Joining => Some(Change::Activate { node: m.node.clone() }),
+        None => None,
+    };
+    let steps = group.present().filter_map(step);
     steps
         .map(|change| Proposal { epoch: ring.epoch, change, force: None })
         .find(|proposal| guard(ring, proposal, evidence).is_ok())
+}
+
+/// True if something may go on by itself in a group.
+pub fn goes_on(group: &Group) -> bool {
+    group.phase == GroupPhase::Forming || group.present().any(|m| m.replaces.is_some())
 }
 
 fn step_of(ring: &Ring, new: &Member, old: &NodeName, evidence: &Evidence) -> Option<Change> {

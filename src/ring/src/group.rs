@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use trireme_base::NodeName;
 
+/// Greatest weight of a group.
+pub(crate) const WEIGHT_MAX: u32 = 64;
+
 /// Where a member is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,12 +64,46 @@ impl Member {
     }
 }
 
+/// Where a group is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupPhase {
+    /// Has never had as many active members as the replication factor asks for, and takes no series before it has.
+    Forming,
+    /// Takes its share of the series.
+    #[default]
+    Serving,
+    /// Takes no series any more; answers queries until what it has is in the bucket.
+    Leaving,
+    /// All its members have left.
+    Gone,
+}
+
+impl GroupPhase {
+    /// The phase as a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Forming => "forming",
+            Self::Serving => "serving",
+            Self::Leaving => "leaving",
+            Self::Gone => "gone",
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        *self == Self::Serving
+    }
+}
+
 /// Receivers that hold the same data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Name, unique in the ring.
     pub name: String,
+    /// Where it is in its life.
+    #[serde(default, skip_serializing_if = "GroupPhase::is_serving")]
+    pub phase: GroupPhase,
     /// Share of the series it takes, relative to the other groups.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
@@ -83,9 +120,9 @@ fn is_one(weight: &u32) -> bool {
 }
 
 impl Group {
-    /// A group of these members.
+    /// A group of these members that takes series.
     pub fn new(name: &str, members: Vec<Member>) -> Self {
-        Self { name: name.to_owned(), weight: 1, members }
+        Self { name: name.to_owned(), phase: GroupPhase::Serving, weight: 1, members }
     }
 
     /// The member of this name.

@@ -1,7 +1,8 @@
 //! Replica groups, quorum arithmetic, and how the ring may change.
 //!
 //! A cluster is a [`Ring`] of [`Group`]s; each group is a handful of receivers that hold the same data. Every decision
-//! that depends on "who is in" reads it from here: who is dialled, whose acknowledgement counts, how many are needed.
+//! that depends on "who is in" reads it from here: who is dialled, whose acknowledgement counts, how many are needed, and
+//! by [`Placement`] which group a series belongs to.
 //! A ring starts as the settings say and changes by [`Proposal`]s that all nodes apply in one order (`trireme-consensus`
 //! replicates them): [`Ring::apply`] decides by the ring alone, [`guard`] by what is known of the members at this moment.
 //! The handshake between nodes checks by [`Ring::fingerprint`] that one epoch means one ring.
@@ -23,6 +24,7 @@ mod error;
 mod evidence;
 mod group;
 mod names;
+mod placement;
 mod quorum;
 mod refusal;
 mod ring;
@@ -33,8 +35,9 @@ mod voters;
 
 pub use change::{Change, Proposal};
 pub use error::RingError;
-pub use evidence::{Evidence, MemberEvidence, guard, next_step};
-pub use group::{Group, Member, MemberState};
+pub use evidence::{Evidence, Holdings, MemberEvidence, goes_on, guard, next_step};
+pub use group::{Group, GroupPhase, Member, MemberState};
+pub use placement::Placement;
 pub use quorum::Quorum;
 pub use refusal::Refusal;
 pub use ring::Ring;

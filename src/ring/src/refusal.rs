@@ -2,7 +2,7 @@
 
 use trireme_base::{ErrorKind, NodeName};
 
-use crate::{MemberState, RingError};
+use crate::{GroupPhase, MemberState, RingError};
 
 /// Why a ring was not changed. The text goes to the operator as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,77 @@ pub enum Refusal {
     /// No such group.
     #[error("there is no group {0:?}; `trireme ring show` lists them")]
     UnknownGroup(String),
+    /// A group cannot have this name.
+    #[error("{0:?} is no name of a group: use letters, digits and -_.")]
+    GroupName(String),
+    /// The ring has as many groups as it may have.
+    #[error("the ring has {max} groups, which is the most")]
+    TooManyGroups {
+        /// The bound.
+        max: usize,
+    },
+    /// The group is in a phase in which this makes no sense.
+    #[error("group {group} is {} and cannot be {wanted}", phase.word())]
+    Phase {
+        /// The group.
+        group: String,
+        /// Its phase.
+        phase: GroupPhase,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// Nobody else would take its series.
+    #[error(
+        "no other group takes series, so {0} cannot leave: found another one first (trireme ring join NAME=HOST:PORT \
+         --new-group GROUP)"
+    )]
+    LastGroup(String),
+    /// A group that takes series cannot be removed.
+    #[error("group {0} takes series: drain it first (trireme ring drain --group {0}), then remove it")]
+    StillServing(String),
+    /// What a group has is not in the bucket yet.
+    #[error(
+        "group {group} still has samples that are not in the bucket, or not for long enough that every node has seen them \
+         there ({node}: {what}). Windows are cut and uploaded by themselves after their end: wait and ask again; the group \
+         answers queries until then. Without a bucket, wait until storage.retention has let the last block go"
+    )]
+    Holds {
+        /// The group.
+        group: String,
+        /// The member that said so.
+        node: NodeName,
+        /// What it has.
+        what: String,
+        /// Only time has to pass, and little of it.
+        soon: bool,
+    },
+    /// Too few members of a group say what they have.
+    #[error(
+        "{answered} members of group {group} said what they have, {needed} must: start the others, or see that they are \
+         connected, then ask again"
+    )]
+    FewAnswer {
+        /// The group.
+        group: String,
+        /// Members that answered.
+        answered: usize,
+        /// Quorum.
+        needed: usize,
+    },
+    /// Nobody of a group says how far its members are.
+    #[error(
+        "no member of group {group} that has the present ring could be asked how far its members are: start them, or see that \
+         they are connected, then ask again"
+    )]
+    NoWord {
+        /// The group.
+        group: String,
+    },
+    /// Members of a group that leaves still decide about the ring.
+    #[error(
+        "members of group {0} still vote about the ring; others take their places within a second or two, ask again then"
+    )]
+    StillVoting(String),
     /// There are several groups.
     #[error("name the group to join, one of {}", .0.join(", "))]
     WhichGroup(Vec<String>),
@@ -150,6 +221,10 @@ impl Refusal {
                 | Self::Behind { .. }
                 | Self::Writing { .. }
                 | Self::NoLevelQuorum { .. }
+                | Self::Holds { soon: true, .. }
+                | Self::FewAnswer { .. }
+                | Self::NoWord { .. }
+                | Self::StillVoting(_)
         )
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use trireme_base::NodeName;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Group, Member, MemberState, Quorum, RingError, Seal};
+use crate::group::WEIGHT_MAX;
+use crate::{Group, GroupPhase, Member, MemberState, Quorum, RingError, Seal};
 
 /// Largest replication factor.
 const REPLICATION_FACTOR_MAX: usize = 7;
@@ -50,6 +51,9 @@ impl Ring {
             if !groups.insert(&group.name) {
                 return Err(RingError::DuplicateGroup(group.name.clone()));
             }
+            if !(1..=WEIGHT_MAX).contains(&group.weight) {
+                return Err(RingError::Weight { group: group.name.clone(), weight: group.weight });
+            }
             for member in &group.members {
                 if !nodes.insert(&member.node) {
                     return Err(RingError::DuplicateNode(member.node.clone()));
@@ -68,10 +72,16 @@ impl Ring {
             }
             self.check_group(group)?;
         }
+        if self.serving().next().is_none() {
+            return Err(RingError::NobodyServes);
+        }
         Ok(())
     }
 
     fn check_group(&self, group: &Group) -> Result<(), RingError> {
+        if matches!(group.phase, GroupPhase::Forming | GroupPhase::Gone) {
+            return Ok(());
+        }
         let (active, needed) = (group.active().count(), self.quorum(group).needed());
         if active < needed {
             return Err(RingError::TooFewActive { group: group.name.clone(), active, needed });
@@ -105,6 +115,16 @@ impl Ring {
         self.groups.iter().find(|g| g.member(node).is_some_and(|m| m.state != MemberState::Left))
     }
 
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|g| g.name == name)
+    }
+
+    /// Groups that take series.
+    pub fn serving(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|g| g.phase == GroupPhase::Serving)
+    }
+
     /// The quorum of a group of this ring.
     pub fn quorum(&self, group: &Group) -> Quorum {
         Quorum::new(group.active().map(|m| m.node.clone()), self.replication_factor)
@@ -123,6 +143,11 @@ impl Ring {
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         for group in groups {
             field(group.name.as_bytes());
+            // Left out where they are what they always were when there was one group.
+            if (group.phase, group.weight) != (GroupPhase::Serving, 1) {
+                field(&[group.phase as u8]);
+                field(&group.weight.to_le_bytes());
+            }
             field(&(group.members.len() as u64).to_le_bytes());
             let mut members: Vec<&Member> = group.members.iter().collect();
             members.sort_by(|a, b| a.node.cmp(&b.node));

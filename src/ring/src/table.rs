@@ -2,13 +2,23 @@
 
 use trireme_base::NodeName;
 
-use crate::{Group, Member, MemberState, Ring};
+use crate::{Group, GroupPhase, Member, MemberState, Ring};
 
-/// Reads `group: node@zone*state>replaces ...` lines; all but the node is optional.
+/// Reads `group*phase=weight: node@zone*state>replaces ...` lines; all but the names is optional.
 pub(crate) fn groups(text: &str) -> Vec<Group> {
     let line = |line: &str| {
         let (name, members) = line.split_once(':').expect("group: members");
-        Group::new(name.trim(), members.split_whitespace().map(member).collect())
+        let (name, weight) = name.trim().split_once('=').unwrap_or((name.trim(), "1"));
+        let (name, phase) = name.split_once('*').unwrap_or((name, "serving"));
+        let phase = match phase {
+            "forming" => GroupPhase::Forming,
+            "leaving" => GroupPhase::Leaving,
+            "gone" => GroupPhase::Gone,
+            _ => GroupPhase::Serving,
+        };
+        let weight = weight.parse().expect("a number");
+        let members = members.split_whitespace().map(member).collect();
+        Group { phase, weight, ..Group::new(name, members) }
     };
     text.lines().filter(|l| !l.trim().is_empty()).map(line).collect()
 }
@@ -37,8 +47,15 @@ pub(crate) fn text(ring: &Ring) -> String {
         let replaces = m.replaces.as_ref().map(|r| format!(">{r}")).unwrap_or_default();
         format!("{}{zone}{state}{replaces}", m.node)
     };
-    let group =
-        |g: &Group| format!("{}: {}", g.name, g.members.iter().map(member).collect::<Vec<_>>().join(" "));
+    let group = |g: &Group| {
+        let phase = match g.phase {
+            GroupPhase::Serving => String::new(),
+            phase => format!("*{}", phase.word()),
+        };
+        let weight = if g.weight == 1 { String::new() } else { format!("={}", g.weight) };
+        let members = g.members.iter().map(member).collect::<Vec<_>>().join(" ");
+        format!("{}{phase}{weight}: {members}", g.name)
+    };
     ring.groups.iter().map(group).collect::<Vec<_>>().join("\n")
 }
 

@@ -8,14 +8,16 @@ use crate::{Group, Ring};
 /// Members that vote; the others learn. More would make a decision slower without making it safer.
 pub const VOTERS_MAX: usize = 5;
 
-/// The voters of a ring: active members by name, in turn from each group, up to [`VOTERS_MAX`].
+/// The voters of a ring: active members by name, in turn from each group that takes series, up to [`VOTERS_MAX`].
+///
+/// A group that is leaving hands its votes over first: when it goes, all of its members go at once.
 pub fn voters(ring: &Ring) -> Vec<NodeName> {
     let sorted = |group: &Group| {
         let mut nodes: Vec<NodeName> = group.active().map(|m| m.node.clone()).collect();
         nodes.sort();
         nodes
     };
-    let groups: Vec<Vec<NodeName>> = ring.groups.iter().map(sorted).collect();
+    let groups: Vec<Vec<NodeName>> = ring.serving().map(sorted).collect();
     let longest = groups.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..longest).flat_map(|i| groups.iter().filter_map(move |g| g.get(i)));
     let mut voters: Vec<NodeName> = in_turn.take(VOTERS_MAX).cloned().collect();
@@ -31,7 +33,7 @@ pub fn voter_id(node: &NodeName) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Member, MemberState};
+    use crate::{GroupPhase, Member, MemberState};
 
     #[test]
     fn voters_are_active_members_of_all_groups_in_turn() {
@@ -45,5 +47,7 @@ mod tests {
         assert_eq!(names(&ring), "a b c", "who is being filled learns");
         ring.groups.push(group("g1", &["x", "y", "z"]));
         assert_eq!(names(&ring), "a b c x y");
+        ring.groups[0].phase = GroupPhase::Leaving;
+        assert_eq!(names(&ring), "x y z");
     }
 }

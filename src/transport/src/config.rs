@@ -4,11 +4,22 @@ use std::time::Duration;
 
 use trireme_base::NodeName;
 
+/// What a peer is to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerRole {
+    /// A member of the same group: records are exchanged.
+    Replica,
+    /// A member of another group: only calls and signs of life are.
+    Neighbour,
+}
+
 /// Where a peer listens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerAddress {
     /// Its name.
     pub node: NodeName,
+    /// What it is to this node. A peer whose role changes is connected anew.
+    pub role: PeerRole,
     /// `host:port` of its cluster listener; names are looked up at every attempt.
     pub address: String,
 }

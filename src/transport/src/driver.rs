@@ -21,7 +21,7 @@ use crate::{CallHandler, Calls, Connection, Hub, PeerSlot, TransportError};
 use session::Session;
 
 /// What a driver works with. The owner keeps all of it over connections, except that a restarted owner makes a new link.
-pub struct LinkParts<S> {
+pub struct LinkParts<S: ?Sized> {
     /// Where newer connections arrive; one ends the session.
     pub slot: Arc<PeerSlot>,
     /// The own log and head.
@@ -74,7 +74,7 @@ impl LinkEnd {
     }
 }
 
-impl<S> fmt::Debug for LinkParts<S> {
+impl<S: ?Sized> fmt::Debug for LinkParts<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "parts of the link to {}", self.slot.node())
     }
@@ -85,7 +85,7 @@ impl<S> fmt::Debug for LinkParts<S> {
 ///
 /// Dropping the future ends the session: the connection closes and the group view is told. `link` can be used for the next
 /// session either way.
-pub async fn run_link<S: ReplicaStore>(
+pub async fn run_link<S: ReplicaStore + ?Sized>(
     link: &mut PeerLink,
     parts: &LinkParts<S>,
     connection: Connection,

@@ -35,7 +35,7 @@ mod mesh;
 mod slot;
 
 pub use calls::{CallBook, CallError, CallHandler, Calls, NoCalls};
-pub use config::{MeshConfig, PeerAddress};
+pub use config::{MeshConfig, PeerAddress, PeerRole};
 pub use driver::{AppendRefused, LinkEnd, LinkParts, ReplicaStore, run_link};
 pub use error::TransportError;
 pub use feed::{Feed, FeedBatch};

@@ -11,10 +11,10 @@ use slog::{Logger, info, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use trireme_base::{Backoff, Clock, Incarnation, NodeName};
-use trireme_replication::PeerIdentity;
+use trireme_replication::{AdmitError, PeerIdentity};
 use trireme_wire::frame::RefuseReason;
 
-use crate::{LocalNode, MeshConfig, PeerAddress, PeerSlot, Refusal, SharedGroup, TransportError};
+use crate::{LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError};
 
 /// Processes remembered to tell copies of a data directory apart.
 const PROCESSES_MAX: usize = 1024;
@@ -23,7 +23,8 @@ const PROCESSES_MAX: usize = 1024;
 pub struct Mesh {
     local: RwLock<LocalNode>,
     config: MeshConfig,
-    group: SharedGroup,
+    /// Whoever one of these knows may connect.
+    groups: Vec<SharedGroup>,
     peers: watch::Sender<BTreeMap<NodeName, MeshPeer>>,
     /// Which process was seen last for each incarnation, with its boot.
     processes: Mutex<BTreeMap<Incarnation, (u32, u64)>>,
@@ -46,11 +47,11 @@ impl MeshPeer {
 }
 
 impl Mesh {
-    /// A mesh that is not running yet.
+    /// A mesh that is not running yet. `groups` are views of the node's own group and of its neighbours.
     pub fn new(
         local: LocalNode,
         config: MeshConfig,
-        group: SharedGroup,
+        groups: Vec<SharedGroup>,
         clock: Arc<dyn Clock>,
         log: Logger,
     ) -> Self {
@@ -58,7 +59,7 @@ impl Mesh {
         Self {
             local: RwLock::new(local),
             config,
-            group,
+            groups,
             peers: watch::Sender::new(peers),
             processes: Mutex::default(),
             duplicate: watch::Sender::new(None),
@@ -78,16 +79,16 @@ impl Mesh {
     }
 
     /// The ring has changed: hellos say so from now on, new peers are dialled or let in, and those that are gone are
-    /// disconnected. Peers that stay keep their connections. The group view must know the new peers already.
+    /// disconnected. Peers that stay what they are keep their connections. The group views must know the new peers already.
     pub fn set_ring(&self, epoch: u64, ring_hash: u64, peers: Vec<PeerAddress>) {
         {
             let mut local = self.local.write();
             (local.epoch, local.ring_hash) = (epoch, ring_hash);
         }
         self.peers.send_modify(|known| {
-            let wanted: BTreeSet<&NodeName> = peers.iter().map(|peer| &peer.node).collect();
+            let roles: BTreeMap<&NodeName, PeerRole> = peers.iter().map(|p| (&p.node, p.role)).collect();
             known.retain(|node, peer| {
-                let stays = wanted.contains(node);
+                let stays = roles.get(node) == Some(&peer.address.role);
                 if !stays {
                     peer.slot.close();
                 }
@@ -242,7 +243,8 @@ impl Mesh {
 
     fn note_refusal(&self, error: &TransportError) {
         // Whom another member has let in runs already: the copy is the one that refuses or is refused everywhere.
-        let is_let_in = || self.group.lock().peers().any(|(_, peer)| peer.connected);
+        let is_let_in =
+            || self.groups.iter().any(|group| group.lock().peers().any(|(_, peer)| peer.connected));
         if let TransportError::RefusedByPeer(refusal) = error
             && refusal.reason == RefuseReason::DuplicateIncarnation
             && !is_let_in()
@@ -251,9 +253,23 @@ impl Mesh {
         }
     }
 
-    /// What the rest of the node thinks of a peer: the group knows it, and it is no copy of another process.
+    /// A group knows the peer, and nobody of another one has its data directory.
+    fn check(&self, peer: &PeerIdentity) -> Result<(), AdmitError> {
+        let mut admitted = Err(AdmitError::Stranger(peer.node.clone()));
+        for group in &self.groups {
+            let group = group.lock();
+            group.check_incarnation(peer)?;
+            match group.check(peer) {
+                Err(AdmitError::Stranger(_)) => {}
+                checked => admitted = checked,
+            }
+        }
+        admitted
+    }
+
+    /// What the rest of the node thinks of a peer: the ring knows it, and it is no copy of another process.
     fn admit(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
-        self.group.lock().check(peer)?;
+        self.check(peer)?;
         let mut processes = self.processes.lock();
         match processes.get(&peer.incarnation) {
             Some((boot, known)) if *boot == peer.boot.0 && *known != process => {

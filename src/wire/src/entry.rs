@@ -37,7 +37,7 @@ mod value;
 mod varint;
 mod writer;
 
-pub use batch::{decode_batch, encode_batch};
+pub use batch::{decode_batch, encode_batch, encode_part};
 pub use definitions::Definitions;
 pub use error::EntryError;
 pub use histogram::{decode_histogram, encode_histogram};

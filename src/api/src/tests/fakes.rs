@@ -224,6 +224,10 @@ impl Admin for FakeAdmin {
     async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {
         Ok(json!({ "node": node, "action": action, "body": body }))
     }
+
+    async fn change_group(&self, group: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+        Ok(json!({ "group": group, "action": action, "body": body }))
+    }
 }
 
 const REPLAYED: ReplayStatus = ReplayStatus { first: 1, last: 1, current: 1, done: true };

@@ -72,6 +72,10 @@ async fn administration_reaches_its_owner() {
     assert_eq!(node.send(forced).await.json(), want);
     let reply = node.send(post("/api/v1/admin/ring/members").set_json(json!({ "name": "n3" }))).await;
     assert_eq!(reply.json(), json!({ "name": "n3" }));
+    let reply = node.send(post("/api/v1/admin/ring/groups/g1/weigh").set_json(json!({ "weight": 2 }))).await;
+    assert_eq!(reply.json(), json!({ "group": "g1", "action": "weigh", "body": { "weight": 2 } }));
+    let reply = node.send(TestRequest::delete().uri("/api/v1/admin/ring/groups/g1?force=burnt")).await;
+    assert_eq!(reply.json(), json!({ "group": "g1", "action": "remove", "body": { "force": "burnt" } }));
 }
 
 #[actix_web::test]

@@ -23,6 +23,7 @@ use trireme_wire::rebuild::{
 use super::staging::{Found, Staging};
 use crate::cluster::Cluster;
 use crate::ground::Ground;
+use crate::membership::EPOCH_OUTSIDE;
 use crate::node::TO_INSTALL;
 use crate::storage::Storage;
 
@@ -140,7 +141,15 @@ impl Driver {
     async fn run(mut self) {
         loop {
             self.show();
-            let look = self.store.parts().hub.group().lock().rebuild_look(self.clock.monotonic());
+            let look = {
+                let group = self.store.parts().hub.group().lock();
+                // Whom a node knows that is not in the ring yet need not be of the group it will be in.
+                (group.epoch() != EPOCH_OUTSIDE).then(|| group.rebuild_look(self.clock.monotonic()))
+            };
+            let Some(look) = look else {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            };
             let action = self.machine.next(&look);
             match self.act(action).await {
                 Ok(Next::Over) => return,

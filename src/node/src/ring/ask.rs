@@ -25,6 +25,10 @@ pub(crate) enum Op {
     Activate,
     Drain,
     Remove,
+    Weigh,
+    ActivateGroup,
+    DrainGroup,
+    RemoveGroup,
 }
 
 impl Op {
@@ -36,6 +40,10 @@ impl Op {
             Self::Activate => "activate",
             Self::Drain => "drain",
             Self::Remove => "remove",
+            Self::Weigh => "weigh",
+            Self::ActivateGroup => "activate group",
+            Self::DrainGroup => "drain group",
+            Self::RemoveGroup => "remove group",
         }
     }
 }
@@ -45,6 +53,8 @@ impl Op {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ask {
     pub(crate) op: Op,
+    /// The member; empty where a group is meant.
+    #[serde(default)]
     pub(crate) node: String,
     #[serde(default)]
     pub(crate) address: String,
@@ -54,6 +64,9 @@ pub(crate) struct Ask {
     pub(crate) group: Option<String>,
     #[serde(default)]
     pub(crate) replaces: Option<String>,
+    /// Share of the group relative to others. With a new member: found the group if it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<u32>,
     /// Why what is refused otherwise is to be done all the same.
     #[serde(default)]
     pub(crate) force: Option<String>,
@@ -68,11 +81,18 @@ impl Ask {
             zone: None,
             group: None,
             replaces: None,
+            weight: None,
             force: None,
         }
     }
 
-    /// A new member as the API's JSON gives it: `node`, `address`, and perhaps `zone` and `group`.
+    /// What it is about.
+    pub(crate) fn subject(&self) -> &str {
+        if self.node.is_empty() { self.group.as_deref().unwrap_or_default() } else { &self.node }
+    }
+
+    /// A new member as the API's JSON gives it: `node`, `address`, and perhaps `zone` and `group`. `new_group` instead of
+    /// `group` founds it, with a `weight`, if it is not there.
     pub(crate) fn join(body: Value, replaces: Option<&str>) -> Result<Self, AdminError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -83,6 +103,10 @@ impl Ask {
             zone: Option<String>,
             #[serde(default)]
             group: Option<String>,
+            #[serde(default)]
+            new_group: Option<String>,
+            #[serde(default)]
+            weight: Option<u32>,
         }
         let joining: Joining = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -90,10 +114,21 @@ impl Ask {
             let message = format!("{:?} is no node name: use letters, digits and -_.", joining.node);
             return Err(AdminError { kind: ErrorKind::Invalid, message });
         }
+        let weight = joining.new_group.as_ref().map(|_| joining.weight.unwrap_or(1));
+        if (joining.group.is_some() || replaces.is_some()) && joining.new_group.is_some() {
+            let message =
+                "a member founds a group, joins one, or takes the place of another member".to_owned();
+            return Err(AdminError { kind: ErrorKind::Invalid, message });
+        }
+        if weight.is_none() && joining.weight.is_some() {
+            let message = "weight goes with new_group; that of a group that is there is changed by `trireme ring weigh`";
+            return Err(AdminError { kind: ErrorKind::Invalid, message: message.to_owned() });
+        }
         Ok(Self {
             address: joining.address,
             zone: joining.zone,
-            group: joining.group,
+            group: joining.new_group.or(joining.group),
+            weight,
             replaces: replaces.map(str::to_owned),
             ..Self::new(Op::Join, &joining.node)
         })
@@ -108,6 +143,21 @@ impl Ask {
         }
         let moved: Moved = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         Ok(Self { address: moved.address, ..Self::new(Op::Move, node) })
+    }
+
+    /// A change of a group; the API's JSON may hold `force` with the reason, and holds `weight` where that is changed.
+    pub(crate) fn about_group(op: Op, group: &str, body: Value) -> Result<Self, AdminError> {
+        let group = Some(group.to_owned());
+        if op != Op::Weigh {
+            return Ok(Self { group, ..Self::about(op, "", body)? });
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Weighed {
+            weight: u32,
+        }
+        let weighed: Weighed = serde_json::from_value(body).map_err(|e| invalid(&e))?;
+        Ok(Self { group, weight: Some(weighed.weight), ..Self::new(op, "") })
     }
 
     /// A change of one member; the API's JSON may hold `force` with the reason.
@@ -129,6 +179,7 @@ impl Ask {
 
     pub(crate) fn change(&self) -> Change {
         let node = NodeName::new(&self.node);
+        let of_group = || self.group.clone().unwrap_or_default();
         match self.op {
             Op::Join => Change::Join {
                 node,
@@ -136,12 +187,17 @@ impl Ask {
                 zone: self.zone.clone(),
                 group: self.group.clone(),
                 replaces: self.replaces.as_deref().map(NodeName::new),
+                found: self.weight,
             },
             Op::Describe => Change::Describe { node, zone: self.zone.clone() },
             Op::Move => Change::Move { node, address: self.address.clone() },
             Op::Activate => Change::Activate { node },
             Op::Drain => Change::Drain { node },
             Op::Remove => Change::Leave { node, seals: Vec::new() },
+            Op::Weigh => Change::Weigh { group: of_group(), weight: self.weight.unwrap_or(1) },
+            Op::ActivateGroup => Change::Resume { group: of_group() },
+            Op::DrainGroup => Change::Retire { group: of_group() },
+            Op::RemoveGroup => Change::Dissolve { group: of_group() },
         }
     }
 }
@@ -156,6 +212,13 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     pub(crate) fn done(ask: &Ask, epoch: u64, ring: &Ring) -> Self {
+        if ask.node.is_empty() {
+            let state = ring.group(ask.subject()).map(|g| g.phase.word());
+            let (group, warnings) = (ask.subject(), ring.warnings());
+            return Self::Done(
+                json!({ "epoch": epoch, "group": group, "state": state, "warnings": warnings }),
+            );
+        }
         let state = ring.member(&NodeName::new(&ask.node)).map(|m| m.state.word());
         Self::Done(json!({ "epoch": epoch, "node": ask.node, "state": state, "warnings": ring.warnings() }))
     }

@@ -1,14 +1,17 @@
 //! Makes everything that depends on "who is in" follow the ring, while the node runs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use slog::{Logger, error, info, warn};
-use trireme_actors::{ActorKind, Commits, Gate, GateState, PeerHealth, SupervisorDoor};
+use trireme_actors::{
+    ActorKind, Commits, Gate, GateState, Neighbours, PeerHealth, Route, Routes, SupervisorDoor,
+};
 use trireme_base::{Clock, NodeName};
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
-use trireme_transport::{CallBook, Hub, Mesh};
+use trireme_ring::Ring;
+use trireme_transport::{CallBook, Hub, Mesh, PeerAddress, PeerRole};
 
 use super::keeper::tell;
 use crate::membership::Place;
@@ -19,6 +22,8 @@ pub(crate) struct Follower {
     pub(crate) me: NodeName,
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) calls: Arc<CallBook>,
     pub(crate) commits: Arc<Commits>,
@@ -39,7 +44,7 @@ impl Follower {
             let ring = Arc::clone(&changes.borrow_and_update());
             match Place::of(&ring, &self.me) {
                 Some(next) if next != now => {
-                    self.change(&now, &next, ring.fingerprint()).await;
+                    self.change(&now, &next, &ring).await;
                     now = next;
                 }
                 Some(_) => {}
@@ -51,30 +56,49 @@ impl Follower {
         }
     }
 
-    async fn change(&self, now: &Place, next: &Place, fingerprint: u64) {
-        let names = |place: &Place| place.group.peers.iter().cloned().collect::<BTreeSet<NodeName>>();
-        let (before, after) = (names(now), names(next));
-        let (gone, new): (Vec<_>, Vec<_>) =
-            (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect());
-        info!(self.log, "following the ring"; "epoch" => next.group.epoch, "new" => ?new, "gone" => ?gone,
-            "active" => next.is_active, "needed" => next.group.quorum.needed());
+    async fn change(&self, now: &Place, next: &Place, ring: &Ring) {
+        // A peer that is something else from now on is another peer.
+        let of = |place: &Place| -> BTreeMap<(NodeName, PeerRole), PeerAddress> {
+            place.peers.iter().map(|p| ((p.node.clone(), p.role), p.clone())).collect()
+        };
+        let (before, after) = (of(now), of(next));
+        let without = |these: &BTreeMap<_, PeerAddress>,
+                       those: &BTreeMap<_, PeerAddress>|
+         -> Vec<PeerAddress> {
+            these.iter().filter(|(key, _)| !those.contains_key(*key)).map(|(_, peer)| peer.clone()).collect()
+        };
+        let (gone, new) = (without(&before, &after), without(&after, &before));
+        let names = |peers: &[PeerAddress]| peers.iter().map(|p| p.node.to_string()).collect::<Vec<_>>();
+        info!(self.log, "following the ring"; "epoch" => next.group.epoch, "new" => ?names(&new),
+            "gone" => ?names(&gone), "group" => &next.name, "active" => next.is_active,
+            "needed" => next.group.quorum.needed());
         // First no writes of its own under the old ring where this node has to leave, then the new quorum.
         if next.gate != GateState::Open {
             self.gate.set_by_ring(next.gate);
         }
-        self.commits.set_quorum(next.group.quorum.clone(), &gone);
-        self.tell_peers(before.into_iter().collect(), !gone.is_empty()).await;
+        let left: Vec<&NodeName> =
+            gone.iter().filter(|p| p.role == PeerRole::Replica).map(|p| &p.node).collect();
+        self.commits.set_quorum(next.group.quorum.clone(), left.iter().copied());
+        let told = now.peers.iter().map(|p| p.node.clone()).collect();
+        self.tell_peers(told, !gone.is_empty()).await;
         for peer in &gone {
             self.door.forget(&Replicators::name(peer)).await;
-            let _ = self.front.tell(PeerHealth { peer: peer.clone(), health: None });
+            if peer.role == PeerRole::Replica {
+                let _ = self.front.tell(PeerHealth { peer: peer.node.clone(), health: None });
+            }
         }
-        self.hub.set_ring(next.group.clone(), self.clock.monotonic());
-        self.calls.set_peers(&next.group.peers);
-        self.mesh.set_ring(next.group.epoch, fingerprint, next.peers.clone());
+        // A group that is gone is not asked any more before its members are disconnected.
+        self.neighbours.set_ring(ring, &self.me);
+        self.routes.set(Route::of(ring, &self.me));
+        let clock = self.clock.monotonic();
+        self.hub.set_ring(next.group.clone(), clock);
+        self.neighbours.hub().set_ring(next.neighbours.clone(), clock);
+        self.calls.set_peers(next.peers.iter().map(|peer| &peer.node));
+        self.mesh.set_ring(next.group.epoch, ring.fingerprint(), next.peers.clone());
         for peer in &new {
             match self.replicators.starter(peer) {
                 Some(start) => self.door.add(ActorKind::Replicator, &Replicators::name(peer), start).await,
-                None => error!(self.log, "the mesh does not know a new peer"; "peer" => %peer),
+                None => error!(self.log, "the mesh does not know a new peer"; "peer" => %peer.node),
             }
         }
         self.gate.set_by_ring(next.gate);

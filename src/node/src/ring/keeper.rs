@@ -60,14 +60,15 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
 pub(crate) fn keep(ground: &Ground, cluster: &Cluster, steward: &Arc<Steward>) -> anyhow::Result<()> {
     let chores = Arc::clone(&steward.consensus);
     ground.io.spawn(async move { chores.run().await });
-    let (log, hub) = (ground.part_log("ring"), Arc::clone(&cluster.hub));
+    let (log, hubs) =
+        (ground.part_log("ring"), [Arc::clone(&cluster.hub), Arc::clone(cluster.neighbours.hub())]);
     let gauges = Gauges {
         epoch: ground.metrics.gauge("trireme_ring_epoch", "Epoch of the ring by which this node goes.")?,
         leads: ground
             .metrics
             .gauge("trireme_ring_leader", "1 on the node that decides about changes of the ring.")?,
     };
-    ground.io.spawn(hear(Arc::clone(&steward.consensus), hub, gauges, log));
+    ground.io.spawn(hear(Arc::clone(&steward.consensus), hubs, gauges, log));
     let bringing_forward = Arc::clone(steward);
     ground.io.spawn(async move { bringing_forward.run().await });
     let zone = ground.settings.node.zone.clone();
@@ -99,12 +100,12 @@ async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
 }
 
 /// Fetches the ring from peers that go by a later one.
-async fn hear(consensus: Arc<Consensus>, hub: Arc<Hub>, gauges: Gauges, log: Logger) {
+async fn hear(consensus: Arc<Consensus>, hubs: [Arc<Hub>; 2], gauges: Gauges, log: Logger) {
     loop {
         gauges.epoch.set(consensus.book().current().epoch as i64);
         gauges.leads.set(i64::from(consensus.leads()));
         tokio::time::sleep(LOOK_EVERY).await;
-        let ahead = hub.group().lock().ahead_in_epoch();
+        let ahead: Vec<NodeName> = hubs.iter().flat_map(|hub| hub.group().lock().ahead_in_epoch()).collect();
         for peer in ahead {
             match consensus.fetch(&peer).await {
                 Ok(true) => info!(log, "a peer told a later ring"; "peer" => %peer),

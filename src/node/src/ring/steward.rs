@@ -1,4 +1,7 @@
 //! The leader's care for the ring: no change without evidence, and replacements brought to their end.
+//!
+//! Evidence about a group is a member's of that group: it alone hears how far the others are. A leader of another group asks
+//! one for its word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +11,19 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 use slog::{Logger, info, warn};
-use trireme_actors::Store;
+use trireme_actors::{Neighbours, Store};
 use trireme_base::{NodeName, StreamId};
 use trireme_consensus::{Asked, Consensus, ConsensusError};
 use trireme_replication::PositionVector;
 use trireme_ring::{
-    Change, Evidence, Group, Member, MemberEvidence, MemberState, Proposal, Refusal, Ring, guard, next_step,
+    Change, Evidence, Group, Holdings, Member, MemberEvidence, MemberState, Proposal, Refusal, Ring, goes_on,
+    guard, next_step,
 };
 use trireme_transport::ReplicaStore;
 
 use super::ask::{Ask, Outcome};
+use super::stock::Stock;
+use super::word::{EvidenceWord, Question};
 
 /// How often the leader looks at replacements.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -25,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TRY_EVERY: Duration = Duration::from_millis(100);
 /// How long an operator's change waits for replicas to become level.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a member of another group may take to tell what it knows.
+const WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far every stream was when everybody who is connected went by this epoch.
 ///
@@ -35,21 +44,34 @@ struct Fence {
     streams: PositionVector,
 }
 
-/// Looks after the ring while this node leads.
+/// What a steward works with.
+pub(crate) struct StewardParts {
+    pub(crate) me: NodeName,
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) stock: Stock,
+    pub(crate) log: Logger,
+}
+
+/// Looks after the ring while this node leads, and says what it knows of its group to a leader elsewhere.
 pub(crate) struct Steward {
     pub(crate) me: NodeName,
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) store: Arc<Store>,
+    neighbours: Arc<Neighbours>,
+    stock: Stock,
     fence: Mutex<Option<Fence>>,
     log: Logger,
 }
 
 impl Steward {
-    pub(crate) fn new(me: NodeName, consensus: Arc<Consensus>, store: Arc<Store>, log: Logger) -> Self {
-        Self { me, consensus, store, fence: Mutex::default(), log }
+    pub(crate) fn new(parts: StewardParts) -> Self {
+        let StewardParts { me, consensus, store, neighbours, stock, log } = parts;
+        Self { me, consensus, store, neighbours, stock, fence: Mutex::default(), log }
     }
 
-    /// Brings replacements forward, for as long as it is polled.
+    /// Brings replacements and new groups forward, for as long as it is polled.
     pub(crate) async fn run(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -57,25 +79,55 @@ impl Steward {
                 continue;
             }
             let ring = self.consensus.book().current();
-            let waits = ring.groups.iter().flat_map(Group::present).any(|m| m.replaces.is_some());
-            if !waits {
-                continue;
-            }
-            let Some(evidence) = self.evidence(&ring) else { continue };
-            let Some(proposal) = next_step(&ring, &evidence) else { continue };
-            let (step, node) = (proposal.change.word(), proposal.change.node().clone());
-            match self.consensus.propose(proposal).await {
-                Ok(epoch) => {
-                    info!(self.log, "replacement goes on"; "step" => step, "peer" => %node, "epoch" => epoch)
+            for group in ring.groups.iter().filter(|group| goes_on(group)) {
+                let Some(evidence) = self.evidence_of(&ring, group).await else { continue };
+                let Some(proposal) = next_step(&ring, group, &evidence) else { continue };
+                let (step, subject) = (proposal.change.word(), proposal.change.subject().to_owned());
+                match self.consensus.propose(proposal).await {
+                    Ok(epoch) => info!(self.log, "ring change goes on"; "step" => step, "peer" => subject,
+                        "group" => &group.name, "epoch" => epoch),
+                    Err(err) => warn!(self.log, "ring change has to wait"; "step" => step, "peer" => subject,
+                        "group" => &group.name, "err" => %err),
                 }
-                Err(err) => {
-                    warn!(self.log, "replacement has to wait"; "step" => step, "peer" => %node, "err" => %err)
-                }
+                // The epoch has moved on; the next look is at another ring.
+                break;
             }
         }
     }
 
-    /// What is known now; `None` while somebody who is connected does not know the ring yet.
+    /// What is known of a group: by this node's own view, or by the word of a member.
+    async fn evidence_of(&self, ring: &Ring, group: &Group) -> Option<Evidence> {
+        if ring.group_of(&self.me).is_some_and(|own| own.name == group.name) {
+            return self.evidence(ring);
+        }
+        // Members that count know most; of those that do not, one is as good as another.
+        let mut members = self.neighbours.witnesses(&group.name);
+        let state = |node: &NodeName| group.member(node).map_or(MemberState::Left, |m| m.state);
+        members.sort_by_key(|node| state(node) != MemberState::Active);
+        for member in members {
+            let asked = serde_json::to_value(Question::Evidence(ring.epoch)).ok()?;
+            let Ok(answer) = self.consensus.ask(&member, asked, WORD_TIMEOUT).await else { continue };
+            if let Ok(Some(word)) = serde_json::from_value::<Option<EvidenceWord>>(answer) {
+                return Some(word.into());
+            }
+        }
+        None
+    }
+
+    /// What the members of a group still have; those who do not answer are left out.
+    async fn holdings_of(&self, ring: &Ring, group: &Group) -> BTreeMap<NodeName, Holdings> {
+        let asked = group.present().map(|member| async move {
+            if member.node == self.me {
+                return Some((member.node.clone(), self.stock.holdings(ring.epoch)));
+            }
+            let asked = serde_json::to_value(Question::Holdings(ring.epoch)).ok()?;
+            let answer = self.consensus.ask(&member.node, asked, WORD_TIMEOUT).await.ok()?;
+            Some((member.node.clone(), serde_json::from_value(answer).ok()?))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// What is known of the own group now; `None` while somebody who is connected does not know the ring yet.
     fn evidence(&self, ring: &Ring) -> Option<Evidence> {
         let known = self.members(ring, &PositionVector::new());
         let informed = |m: &MemberEvidence| !m.connected || m.epoch == ring.epoch;
@@ -91,12 +143,12 @@ impl Steward {
         let longest = self.longest();
         let writes = |stream: StreamId| {
             let of = |m: &Member| known.get(&m.node).and_then(|k| k.incarnation);
-            let writers = ring.groups.iter().flat_map(Group::present);
+            let writers = ring.group_of(&self.me).into_iter().flat_map(Group::present);
             writers.filter(|m| m.state != MemberState::Draining).any(|m| of(m) == Some(stream.incarnation))
         };
         streams.merge(&longest.iter().filter(|(stream, _)| !writes(*stream)).collect());
         let members = self.members(ring, &streams);
-        Some(Evidence { streams: longest.iter().collect(), members })
+        Some(Evidence { streams: longest.iter().collect(), members, ..Evidence::default() })
     }
 
     /// The longest prefix of each stream that anybody connected holds.
@@ -147,7 +199,7 @@ impl Steward {
                 tokio::time::sleep(TRY_EVERY).await;
             }
             let ring = self.consensus.book().current();
-            let proposal = match self.checked(ask, &ring) {
+            let proposal = match self.checked(ask, &ring).await {
                 Ok(proposal) => proposal,
                 Err(error) if error.may_pass() => {
                     refusal = Some(error);
@@ -158,7 +210,7 @@ impl Steward {
             let change = proposal.change.word();
             match self.consensus.propose(proposal).await {
                 Ok(epoch) => {
-                    info!(self.log, "ring change decided"; "change" => change, "peer" => &ask.node, "epoch" => epoch,
+                    info!(self.log, "ring change decided"; "change" => change, "peer" => ask.subject(), "epoch" => epoch,
                         "forced_because" => ask.force.as_deref().unwrap_or("-"));
                     return Outcome::done(ask, epoch, &self.consensus.book().current());
                 }
@@ -168,28 +220,76 @@ impl Steward {
         }
         let error =
             refusal.map_or_else(|| "the ring keeps changing, ask again".to_owned(), |r| r.to_string());
-        warn!(self.log, "ring change refused"; "peer" => &ask.node, "op" => ask.op.word(), "reason" => &error);
+        warn!(self.log, "ring change refused"; "peer" => ask.subject(), "op" => ask.op.word(), "reason" => &error);
         Outcome::refused(trireme_base::ErrorKind::Invalid, error)
     }
 
     /// The proposal for an operator's change, if it is safe now.
-    fn checked(&self, ask: &Ask, ring: &Ring) -> Result<Proposal, Refusal> {
-        let evidence = self.evidence(ring);
-        let nothing = Evidence { members: self.members(ring, &PositionVector::new()), ..Evidence::default() };
-        let evidence = evidence.as_ref().unwrap_or(&nothing);
+    async fn checked(&self, ask: &Ask, ring: &Ring) -> Result<Proposal, Refusal> {
         let mut change = ask.change();
+        let as_asked = Proposal { epoch: ring.epoch, change: change.clone(), force: ask.force.clone() };
+        // What the ring alone refuses needs no evidence.
+        ring.apply(&as_asked)?;
+        let mut evidence = self.evidence_for(&change, ask.force.is_some(), ring).await?;
+        if let (Change::Dissolve { .. }, Some(group)) = (&change, change.group(ring)) {
+            let votes = |m: &Member| self.consensus.voters().contains(&m.node.to_string());
+            if group.present().any(votes) {
+                return Err(Refusal::StillVoting(group.name.clone()));
+            }
+            evidence.holdings = self.holdings_of(ring, group).await;
+        }
         if let Change::Leave { node, seals } = &mut change {
             *seals = evidence.seals(ring, node);
         }
         let proposal = Proposal { epoch: ring.epoch, change, force: ask.force.clone() };
-        guard(ring, &proposal, evidence)?;
+        guard(ring, &proposal, &evidence)?;
         Ok(proposal)
+    }
+
+    /// The evidence about the member that a change concerns.
+    async fn evidence_for(&self, change: &Change, forced: bool, ring: &Ring) -> Result<Evidence, Refusal> {
+        let group = match change {
+            Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } => {
+                ring.group_of(node)
+            }
+            _ => None,
+        };
+        let Some(group) = group else { return Ok(Evidence::default()) };
+        if let Some(evidence) = self.evidence_of(ring, group).await {
+            return Ok(evidence);
+        }
+        if group.member(&self.me).is_some() {
+            let members = self.members(ring, &PositionVector::new());
+            return Ok(Evidence { members, ..Evidence::default() });
+        }
+        match forced {
+            true => Ok(Evidence::default()),
+            false => Err(Refusal::NoWord { group: group.name.clone() }),
+        }
+    }
+}
+
+impl Steward {
+    /// What a leader in another group wants to know.
+    fn word(&self, question: Question) -> Value {
+        let ring = self.consensus.book().current();
+        let value = match question {
+            Question::Evidence(epoch) if epoch == ring.epoch => {
+                serde_json::to_value(self.evidence(&ring).map(EvidenceWord::from))
+            }
+            Question::Evidence(_) => Ok(Value::Null),
+            Question::Holdings(_) => serde_json::to_value(self.stock.holdings(ring.epoch)),
+        };
+        value.unwrap_or(Value::Null)
     }
 }
 
 #[async_trait]
 impl Asked for Steward {
     async fn answer(&self, ask: Value) -> Value {
+        if let Ok(question) = serde_json::from_value::<Question>(ask.clone()) {
+            return self.word(question);
+        }
         let outcome = match serde_json::from_value::<Ask>(ask) {
             Ok(_) if !self.consensus.leads() => {
                 let error = self.consensus.no_leader();

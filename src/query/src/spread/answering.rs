@@ -38,6 +38,7 @@ pub struct Job {
 enum Work {
     Query(message::Query),
     Find(message::Find),
+    OfGroup(message::OfGroup),
 }
 
 impl Spread {
@@ -60,6 +61,9 @@ impl Spread {
             Some(Asked::Find(find)) => {
                 Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::Find(find) }))
             }
+            Some(Asked::OfGroup(of)) if of.shard < of.shards.max(1) => {
+                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::OfGroup(of) }))
+            }
             _ => Err(invalid("this node does not know the question".to_owned())),
         }
     }
@@ -70,9 +74,13 @@ impl Job {
     pub fn run(&self, cancel: Cancel) -> Result<Bytes, QueryError> {
         let answer = match &self.work {
             Work::Query(query) => self.evaluate(query, cancel)?,
-            Work::Find(find) => self.spread.found_here(find, context_of(&find.tenant, cancel)?)?,
+            Work::Find(find) => self.spread.found_here(find, context_of(&find.tenant, cancel)?, None)?,
+            Work::OfGroup(of) => self.spread.found_in_group(of, cancel)?,
         };
         let bytes = answer.encoded_len();
+        if bytes > ANSWER_BYTES_MAX && matches!(self.work, Work::OfGroup(_)) {
+            return Ok(too_large().encode_to_vec().into());
+        }
         if bytes > ANSWER_BYTES_MAX {
             return Err(QueryError::new(ErrorKind::TooLarge, format!("the answer has {bytes} bytes")));
         }
@@ -137,4 +145,9 @@ impl Job {
 fn context_of(tenant: &str, cancel: Cancel) -> Result<QueryContext, QueryError> {
     let tenant = Tenant::new(tenant).map_err(|e| QueryError::invalid(e.to_string()))?;
     Ok(QueryContext { partial_response: false, ..QueryContext::new(tenant, cancel) })
+}
+
+/// Says that shards have to be asked for.
+fn too_large() -> message::Answer {
+    message::Answer { too_large: true, ..message::Answer::default() }
 }

@@ -10,7 +10,7 @@ pub const CALL_VERSION: u32 = 1;
 /// A question to a replica.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
-    #[prost(oneof = "Question", tags = "1, 2, 3")]
+    #[prost(oneof = "Question", tags = "1, 2, 3, 4")]
     pub(crate) question: Option<Question>,
 }
 
@@ -25,6 +25,9 @@ pub(crate) enum Question {
     /// What do you have yourself, complete or not?
     #[prost(message, tag = "3")]
     Find(Find),
+    /// What does your group have?
+    #[prost(message, tag = "4")]
+    OfGroup(OfGroup),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -98,12 +101,32 @@ pub(crate) struct Find {
     pub(crate) replica_labels: Vec<String>,
 }
 
+/// A look into what a group has, asked by a member of another one. Blocks in the bucket are left out: who asks reads them.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OfGroup {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) find: Option<Find>,
+    /// Only series of this shard.
+    #[prost(uint32, tag = "2")]
+    pub(crate) shard: u32,
+    /// 0 asks for all series.
+    #[prost(uint32, tag = "3")]
+    pub(crate) shards: u32,
+    /// Answer with what there is, although it may not be all that the group has acknowledged.
+    #[prost(bool, tag = "4")]
+    pub(crate) as_it_is: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 pub(crate) enum What {
     Samples = 0,
     Series = 1,
     Names = 2,
     Values = 3,
+    /// Of the series that the expression in `name` selects. Only of a group.
+    Exemplars = 4,
+    /// Of the metric in `name`, or of all. Only of a group.
+    Metadata = 5,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -144,6 +167,39 @@ pub(crate) struct Answer {
     /// What was found is all there is.
     #[prost(bool, tag = "7")]
     pub(crate) complete: bool,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) exemplars: Vec<Exemplar>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) metadata: Vec<Metadata>,
+    /// There is more than fits into an answer: ask for shards.
+    #[prost(bool, tag = "10")]
+    pub(crate) too_large: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Exemplar {
+    /// Of the series.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) series: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) labels: Vec<u8>,
+    #[prost(double, tag = "3")]
+    pub(crate) value: f64,
+    #[prost(sint64, tag = "4")]
+    pub(crate) at: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Metadata {
+    #[prost(string, tag = "1")]
+    pub(crate) metric: String,
+    /// Type as in remote write 1.0.
+    #[prost(uint32, tag = "2")]
+    pub(crate) kind: u32,
+    #[prost(string, tag = "3")]
+    pub(crate) unit: String,
+    #[prost(string, tag = "4")]
+    pub(crate) help: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,4 +1,4 @@
-//! The other replicas of the group, as queries need them.
+//! The other replicas of the group, and other groups, as queries need them.
 
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -15,6 +15,17 @@ pub struct Answer {
     pub body: Result<Bytes, String>,
 }
 
+/// A group that this node is not in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherGroup {
+    /// Its name.
+    pub name: String,
+    /// Members that can be asked now, in the order in which they should be.
+    pub members: Vec<NodeName>,
+    /// It takes series, or did: without it an answer is not whole. False for a group that is only forming.
+    pub has_data: bool,
+}
+
 /// The group around this node.
 pub trait Replicas: Send + Sync {
     /// Members of the group, this node included.
@@ -28,6 +39,11 @@ pub trait Replicas: Send + Sync {
 
     /// Peers that can be asked now and are not being rebuilt.
     fn connected(&self) -> Vec<NodeName>;
+
+    /// The other groups of the ring, for the series that they hold.
+    fn other_groups(&self) -> Vec<OtherGroup> {
+        Vec::new()
+    }
 
     /// How far this node has each stream durably.
     fn durable(&self) -> Vec<(StreamId, u64)>;

@@ -1,5 +1,6 @@
 //! Three replicas in one process.
 
+mod across;
 mod group;
 mod scripts;
 

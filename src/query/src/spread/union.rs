@@ -171,38 +171,56 @@ impl Union<'_> {
         };
         let elsewhere = self.spread.find(&self.context, find, self.fence)?;
         let mut warnings = own.warnings;
-        let mut by_labels: BTreeMap<Labels, Vec<Box<dyn SeriesRead>>> = BTreeMap::new();
-        for series in own.series {
-            by_labels.entry(series.labels().clone()).or_default().push(series);
-        }
-        let mut complete = elsewhere.complete;
-        for row in elsewhere.answers.into_iter().flat_map(|answer| answer.rows) {
-            match codec::columns_in(row) {
-                Ok((labels, columns)) => {
-                    let held = Box::new(Held { labels: labels.clone(), columns });
-                    by_labels.entry(labels).or_default().push(held);
-                }
-                Err(_) => complete = false,
-            }
-        }
-        if !complete {
+        let rows = elsewhere.answers.into_iter().flat_map(|answer| answer.rows);
+        let (series, is_readable) = unite(own.series, rows);
+        if !elsewhere.complete || !is_readable {
             warnings.extend(incomplete(&self.context)?);
         }
-        let one = |(labels, parts)| Box::new(UnionSeries { labels, parts }) as Box<dyn SeriesRead>;
-        Ok(SeriesSet { series: by_labels.into_iter().map(one).collect(), warnings })
+        Ok(SeriesSet { series, warnings })
+    }
+}
+
+/// The series of this node and of others, each once, by labels. False if something of the others cannot be read.
+pub(super) fn unite(
+    own: Vec<Box<dyn SeriesRead>>,
+    others: impl Iterator<Item = message::Row>,
+) -> (Vec<Box<dyn SeriesRead>>, bool) {
+    let mut by_labels: BTreeMap<Labels, Vec<Box<dyn SeriesRead>>> = BTreeMap::new();
+    for series in own {
+        by_labels.entry(series.labels().clone()).or_default().push(series);
+    }
+    let mut is_readable = true;
+    for row in others {
+        match codec::columns_in(row) {
+            Ok((labels, columns)) => {
+                let held = Box::new(Held { labels: labels.clone(), columns });
+                by_labels.entry(labels).or_default().push(held);
+            }
+            Err(_) => is_readable = false,
+        }
+    }
+    let one = |(labels, mut parts): (Labels, Vec<Box<dyn SeriesRead>>)| match parts.len() {
+        1 => parts.swap_remove(0),
+        _ => Box::new(UnionSeries { labels, parts }) as Box<dyn SeriesRead>,
+    };
+    (by_labels.into_iter().map(one).collect(), is_readable)
+}
+
+/// An error of a selection, as the engine takes it.
+pub(super) fn select_error(e: QueryError) -> SelectError {
+    match e.kind() {
+        ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
+        ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),
+        ErrorKind::Limited | ErrorKind::TooLarge => SelectError::Limited(e.to_string()),
+        ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
+        ErrorKind::Internal => SelectError::Internal(e.to_string()),
+        _ => SelectError::Unavailable(e.to_string()),
     }
 }
 
 impl Select for Union<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.all(request).map_err(|e| match e.kind() {
-            ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
-            ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),
-            ErrorKind::Limited | ErrorKind::TooLarge => SelectError::Limited(e.to_string()),
-            ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
-            ErrorKind::Internal => SelectError::Internal(e.to_string()),
-            _ => SelectError::Unavailable(e.to_string()),
-        })
+        self.all(request).map_err(select_error)
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) struct Server {
 impl GroupView {
     /// Decides anew who serves what; to be called after news about peers and on every tick.
     pub fn plan(&mut self, now: Duration) {
+        if self.is_foreign {
+            return;
+        }
         for peer in self.peers.values_mut() {
             peer.unserved.retain(|_, until| *until > now);
         }

@@ -204,3 +204,14 @@ fn everybody_has_only_what_each_has_told_since_it_connected() {
     v.admit(&identity(1, 2), seconds(2)).expect("a member");
     assert_eq!(v.everybody_has(stream(0, 5)), 0, "its disk may be another one");
 }
+
+#[test]
+fn of_neighbours_nothing_is_taken_and_copies_are_told_apart() {
+    let mut v = GroupView::of_neighbours(identity(0, 5), [name(1), name(2)], seconds(0));
+    v.admit(&identity(1, 3), seconds(1)).expect("known");
+    has(&mut v, 1, stream(1, 3), 9);
+    assert_eq!(plan_at(&mut v, 2), [Vec::new(), Vec::new()]);
+    let copy = PeerIdentity { node: name(7), incarnation: Incarnation(1), boot: Boot(3) };
+    assert!(matches!(v.check(&copy), Err(AdmitError::Stranger(_))));
+    assert!(matches!(v.check_incarnation(&copy), Err(AdmitError::DuplicateIncarnation { .. })));
+}

@@ -1,7 +1,8 @@
 use super::*;
 use crate::table::{ring, text};
 
-/// Reads `join n3 [@zone] [in group] [for n0]`, `activate n3`, `drain n0`, `leave n0`; `!` at the end forces it.
+/// Reads `join n3 [@zone] [in group] [for n0] [found weight]`, `activate n3`, `drain n0`, `leave n0`, `weigh g 2`,
+/// `resume g`, `retire g`, `dissolve g`; `!` at the end forces it.
 pub(crate) fn change(line: &str) -> Proposal {
     let (line, force) = match line.strip_suffix('!') {
         Some(line) => (line, Some("the test says so".to_owned())),
@@ -16,6 +17,7 @@ pub(crate) fn change(line: &str) -> Proposal {
             zone: words.iter().find_map(|w| w.strip_prefix('@')).map(str::to_owned),
             group: after("in"),
             replaces: after("for").map(|old| NodeName::new(&old)),
+            found: after("found").map(|weight| weight.parse().expect("a number")),
             node,
         },
         "describe" => Change::Describe { node, zone: Some(words[2].to_owned()) },
@@ -23,6 +25,10 @@ pub(crate) fn change(line: &str) -> Proposal {
         "activate" => Change::Activate { node },
         "drain" => Change::Drain { node },
         "leave" => Change::Leave { node, seals: Vec::new() },
+        "weigh" => Change::Weigh { group: node.to_string(), weight: words[2].parse().expect("a number") },
+        "resume" => Change::Resume { group: node.to_string() },
+        "retire" => Change::Retire { group: node.to_string() },
+        "dissolve" => Change::Dissolve { group: node.to_string() },
         other => panic!("no such change: {other}"),
     };
     Proposal { epoch: 5, change, force }
@@ -68,6 +74,32 @@ fn changes_a_ring_or_says_what_to_do_instead() {
         ("g: n0*draining n1 n2 n3>n0", "leave n0", "g: n0*left n1 n2 n3"),
         ("g: n0 n1 n2 n3*joining", "leave n3", "g: n0 n1 n2 n3*left"),
         ("g: n0 n1 n2 n3*left", "leave n3", "n3 is not in the ring"),
+        ("g: n0 n1 n2", "join m0 in h found 1", "g: n0 n1 n2\nh*forming: m0*joining"),
+        ("g: n0 n1 n2", "join m0 in h found 3", "g: n0 n1 n2\nh*forming=3: m0*joining"),
+        ("g: n0 n1 n2", "join m0 in a/b found 1", "\"a/b\" is no name of a group"),
+        (
+            "g: n0 n1 n2\nh*forming: m0*joining",
+            "join m1 in h found 9",
+            "g: n0 n1 n2\nh*forming: m0*joining m1*joining",
+        ),
+        ("g: n0 n1 n2\nh*forming: m0*joining", "leave m0", "g: n0 n1 n2\nh*forming: m0*left"),
+        ("g: n0 n1 n2\nh*forming: m0 m1*joining", "activate m1", "g: n0 n1 n2\nh*forming: m0 m1"),
+        ("g: n0 n1 n2\nh*forming: m0 m1 m2*joining", "activate m2", "g: n0 n1 n2\nh: m0 m1 m2"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "weigh h 2", "g: n0 n1 n2\nh=2: m0 m1 m2"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "weigh h 65", "group h has weight 65"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "weigh x 2", "there is no group \"x\""),
+        ("g: n0 n1 n2", "retire g", "no other group takes series, so g cannot leave"),
+        ("g: n0 n1 n2\nh*forming: m0", "retire g", "no other group takes series, so g cannot leave"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "retire g", "g*leaving: n0 n1 n2\nh: m0 m1 m2"),
+        ("g*leaving: n0 n1 n2\nh: m0 m1 m2", "retire h", "no other group takes series, so h cannot leave"),
+        ("g*leaving: n0 n1 n2\nh: m0 m1 m2", "resume g", "g: n0 n1 n2\nh: m0 m1 m2"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "resume g", "group g is serving and cannot be resumed"),
+        ("g: n0 n1 n2\nh: m0 m1 m2", "dissolve g", "group g takes series: drain it first"),
+        ("g*leaving: n0 n1 n2\nh: m0 m1 m2", "dissolve g", "g*gone: n0*left n1*left n2*left\nh: m0 m1 m2"),
+        ("g*gone: n0*left\nh: m0 m1 m2", "dissolve g", "group g is gone and cannot be removed"),
+        ("g*gone: n0*left\nh: m0 m1 m2", "join n0", "g*gone: \nh: m0 m1 m2 n0*joining"),
+        ("g*gone: n0*left\nh: m0 m1 m2", "join k0 in g", "there is no group \"g\""),
+        ("g*gone: n0*left\nh: m0 m1 m2", "join k0 in g found 1", "h: m0 m1 m2\ng*forming: k0*joining"),
     ];
     for (before, line, want) in table {
         let got = match ring(before).apply(&change(line)) {
@@ -99,6 +131,7 @@ fn what_is_kept_of_those_who_left_is_bounded() {
             zone: None,
             group: None,
             replaces: None,
+            found: None,
         };
         let seals = vec![Seal { incarnation: u64::from(i), boot: 1, seq: 9 }; 2];
         for change in [join, Change::Leave { node, seals }] {

@@ -20,6 +20,12 @@ fn says_what_is_wrong_with_a_ring() {
         (3, "g: n0@a n1@b n2@a", "ok"),
         (3, "g: n0", "group g has 1 active members, a write needs 2"),
         (3, "g: n0 n1*joining n2*left", "group g has 1 active members, a write needs 2"),
+        (3, "g: n0 n1 n2\nh*forming: m0*joining", "ok"),
+        (3, "g*leaving: n0 n1 n2\nh: m0 m1 m2", "ok"),
+        (3, "g*leaving: n0\nh: m0 m1 m2", "group g has 1 active members, a write needs 2"),
+        (3, "g*gone: n0*left\nh: m0 m1 m2", "ok"),
+        (3, "g*leaving: n0 n1 n2", "no group of the ring takes series"),
+        (3, "g=0: n0 n1 n2", "group g has weight 0, which is not between 1 and 64"),
     ];
     for (factor, text, want) in table {
         let got = Ring::new(1, factor, groups(text)).map_or_else(|e| e.to_string(), |_| "ok".to_owned());
@@ -58,6 +64,7 @@ fn the_fingerprint_follows_what_must_be_agreed_on() {
         (1, 3, "h: n0 n1 n2"),
         (1, 3, "g: n0 n1 n2 n3"),
         (1, 3, "g: n0 n1 n2*draining"),
+        (1, 3, "g=2: n0 n1 n2"),
     ] {
         assert_ne!(base, of(epoch, factor, text), "{epoch} {factor} {text}");
     }

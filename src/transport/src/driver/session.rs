@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_millis(50);
 type Reading = BoxFuture<'static, Event>;
 type Answering = BoxFuture<'static, (u64, Option<Result<bytes::Bytes, CallError>>)>;
 
-pub(super) struct Session<'a, S: ReplicaStore> {
+pub(super) struct Session<'a, S: ReplicaStore + ?Sized> {
     link: &'a mut PeerLink,
     parts: &'a LinkParts<S>,
     peer: PeerIdentity,
@@ -51,12 +51,12 @@ pub(super) struct Session<'a, S: ReplicaStore> {
 }
 
 /// The peer's presence in the group view and the feeds, for as long as the session lives, however it ends.
-struct Presence<'a, S> {
+struct Presence<'a, S: ?Sized> {
     parts: &'a LinkParts<S>,
     session: u64,
 }
 
-impl<S> Drop for Presence<'_, S> {
+impl<S: ?Sized> Drop for Presence<'_, S> {
     fn drop(&mut self) {
         let (parts, node) = (self.parts, self.parts.slot.node());
         if let Some(feed) = parts.hub.feed(node) {
@@ -80,7 +80,7 @@ enum Woken {
     Tick,
 }
 
-impl<'a, S: ReplicaStore> Session<'a, S> {
+impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
     pub(super) fn begin(
         link: &'a mut PeerLink,
         parts: &'a LinkParts<S>,

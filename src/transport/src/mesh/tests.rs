@@ -32,9 +32,11 @@ fn mesh(local: LocalNode, peer: u64, address: String) -> Mesh {
     let names = [local.identity.node.clone(), identity(peer, 1).node];
     let quorum = Quorum::new(names.clone(), 2);
     let group = GroupView::new(local.identity.clone(), quorum, names, GroupLimits::default(), Duration::ZERO);
-    let mut config = MeshConfig::new(vec![PeerAddress { node: identity(peer, 1).node, address }]);
+    let mut config =
+        MeshConfig::new(vec![PeerAddress { node: identity(peer, 1).node, role: PeerRole::Replica, address }]);
     config.backoff_max = config.backoff_min;
-    Mesh::new(local, config, Arc::new(Mutex::new(group)), Arc::new(SystemClock::new()), discard_logger())
+    let groups = vec![Arc::new(Mutex::new(group))];
+    Mesh::new(local, config, groups, Arc::new(SystemClock::new()), discard_logger())
 }
 
 async fn listener() -> (TcpListener, String) {

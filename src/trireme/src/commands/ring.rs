@@ -17,6 +17,7 @@ pub enum Command {
     Drain(change::Drain),
     Move(change::Move),
     Remove(change::Remove),
+    Weigh(change::Weigh),
 }
 
 /// Shows groups and replicas as a node knows them: states, addresses, and how far each one is behind.
@@ -45,6 +46,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Drain(args) => args.run(),
         Command::Move(args) => args.run(),
         Command::Remove(args) => args.run(),
+        Command::Weigh(args) => args.run(),
     }
 }
 

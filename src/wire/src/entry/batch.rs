@@ -8,29 +8,46 @@ use crate::record::RecordDraft;
 
 /// Encodes `batch` for [`decode_batch`]; label bytes travel as the sender wrote them.
 pub fn encode_batch(tenant: &Tenant, batch: &Batch) -> RecordDraft {
+    encode(tenant, batch, || batch.series.iter(), true)
+}
+
+/// Encodes the series of `batch` with these indexes, and its metadata if they are to go along.
+pub fn encode_part(tenant: &Tenant, batch: &Batch, indexes: &[u32], with_metadata: bool) -> RecordDraft {
+    let series = || indexes.iter().filter_map(|i| batch.series.get(*i as usize));
+    encode(tenant, batch, series, with_metadata)
+}
+
+fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
+    tenant: &Tenant,
+    batch: &'a Batch,
+    chosen: impl Fn() -> I,
+    with_metadata: bool,
+) -> RecordDraft {
     let mut writer = EntryWriter::new(0, tenant.as_str());
-    for (i, series) in batch.series.iter().enumerate() {
-        writer.define(i as u32, batch.labels_of(series));
+    for (i, series) in (0_u32..).zip(chosen()) {
+        writer.define(i, batch.labels_of(series));
     }
-    for (i, series) in batch.series.iter().enumerate() {
+    for (i, series) in (0_u32..).zip(chosen()) {
         for at in series.samples.start as usize..series.samples.end as usize {
             let sample = batch.samples[at];
             let start = batch.start_timestamps.get(at).copied().unwrap_or(0);
-            writer.float_with_start(i as u32, sample.t, sample.v, start);
+            writer.float_with_start(i, sample.t, sample.v, start);
         }
     }
-    for (i, series) in batch.series.iter().enumerate() {
+    for (i, series) in (0_u32..).zip(chosen()) {
         for sample in &batch.histograms[series.histograms.start as usize..series.histograms.end as usize] {
-            writer.histogram(i as u32, sample);
+            writer.histogram(i, sample);
         }
     }
-    for (i, series) in batch.series.iter().enumerate() {
+    for (i, series) in (0_u32..).zip(chosen()) {
         for exemplar in &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize] {
-            writer.exemplar(i as u32, exemplar);
+            writer.exemplar(i, exemplar);
         }
     }
-    for (metric, metadata) in &batch.metadata {
-        writer.metadata(metric, metadata);
+    if with_metadata {
+        for (metric, metadata) in &batch.metadata {
+            writer.metadata(metric, metadata);
+        }
     }
     writer.finish()
 }
@@ -141,6 +158,12 @@ mod tests {
             };
             assert_eq!(bits(&copy, a), bits(&batch, b));
         }
-        assert_eq!((copy.series.len(), copy.metadata), (3, batch.metadata));
+        assert_eq!((copy.series.len(), &copy.metadata), (3, &batch.metadata));
+
+        let (_, part) = decode_batch(encode_part(&tenant, &batch, &[0, 2], false).payload()).expect("ours");
+        let keys = |batch: &Batch, of: &[usize]| of.iter().map(|i| batch.series[*i].key).collect::<Vec<_>>();
+        assert_eq!(keys(&part, &[0, 1]), keys(&batch, &[0, 2]));
+        assert_eq!((part.series.len(), part.samples.len(), part.metadata.len()), (2, 2, 0));
+        assert_eq!(part.samples_of(&part.series[1])[1].t, batch.samples_of(&batch.series[2])[1].t);
     }
 }

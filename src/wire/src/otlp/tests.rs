@@ -194,3 +194,39 @@ proptest! {
         let _ = decode(&body[..at], 7, &DecodeLimits::default(), &OtlpOptions::default());
     }
 }
+
+#[test]
+fn one_series_has_one_key_whatever_protocol_brings_it() {
+    use crate::prompb::{v1, v2};
+    let point = NumberDataPoint {
+        attributes: vec![attribute("room", "a")],
+        time_unix_nano: 5_000_000,
+        value: Some(Number::Double(1.0)),
+        ..Default::default()
+    };
+    let otlp = read(&request("temp", "", 5, &[point.encode_to_vec()], &[]));
+    assert_eq!(shown(&otlp)[0], r#"temp{job="shop", room="a"} 1@5"#);
+
+    let labels = [("__name__", "temp"), ("job", "shop"), ("room", "a")];
+    let pair = |(name, value): (&str, &str)| v1::Label { name: name.into(), value: value.into() };
+    let series = v1::TimeSeries {
+        labels: labels.map(pair).to_vec(),
+        samples: vec![v1::Sample { value: 1.0, timestamp: 5 }],
+        ..Default::default()
+    };
+    let body = v1::WriteRequest { timeseries: vec![series], ..Default::default() }.encode_to_vec();
+    let one = crate::rw1::decode(body, 7, &DecodeLimits::default()).expect("well formed");
+
+    // In another order: the reader sorts.
+    let symbols = ["", "room", "a", "job", "shop", "__name__", "temp"].map(str::to_owned).to_vec();
+    let series = v2::TimeSeries {
+        labels_refs: vec![1, 2, 3, 4, 5, 6],
+        samples: vec![v2::Sample { value: 1.0, timestamp: 5, ..Default::default() }],
+        ..Default::default()
+    };
+    let body = v2::Request { symbols, timeseries: vec![series] }.encode_to_vec();
+    let two = crate::rw2::decode(&body, 7, &DecodeLimits::default()).expect("well formed");
+
+    let key = otlp.batch.series[0].key;
+    assert_eq!((one.batch.series[0].key, two.batch.series[0].key), (key, key));
+}

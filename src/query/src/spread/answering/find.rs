@@ -1,23 +1,51 @@
-//! What this replica has itself, for one that asks all.
+//! What this replica has itself, for one that asks all, and what its group has, for a member of another one.
 
 use prost::Message;
 use trireme_base::ErrorKind;
-use trireme_promql::{Columns, SelectHints, SelectRequest};
+use trireme_promql::{Cancel, Columns, SelectHints, SelectRequest};
 
-use super::ANSWER_BYTES_MAX;
+use super::{ANSWER_BYTES_MAX, context_of, too_large};
 use crate::spread::message::{self, What};
+use crate::spread::sharded::shard_of;
 use crate::spread::{APPLY_WAIT, Spread, codec};
 use crate::{QueryContext, QueryError, Selection};
 
 /// Series that are read between two looks at whether the asker has gone.
 const SERIES_PER_CHECK: usize = 64;
 
+/// A shard of the series and the number of shards.
+type Shard = (u32, u32);
+
+fn is_in(shard: Option<Shard>, labels: &trireme_model::Labels) -> bool {
+    shard.is_none_or(|(shard, shards)| shard_of(labels, shards) == shard)
+}
+
 impl Spread {
+    /// Looks up what the group has; this replica answers for it once it has everything the group has acknowledged. Blocks.
+    pub(super) fn found_in_group(
+        &self,
+        of: &message::OfGroup,
+        cancel: Cancel,
+    ) -> Result<message::Answer, QueryError> {
+        let nothing = || QueryError::invalid("nothing was asked for");
+        let find = of.find.as_ref().ok_or_else(nothing)?;
+        let context = context_of(&find.tenant, cancel)?;
+        if !of.as_it_is && !self.is_alone(&context) && !self.fence(&context)?.complete {
+            return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind its group"));
+        }
+        let shard = (of.shards > 1).then_some((of.shard, of.shards));
+        match self.found_here(find, context, shard) {
+            Err(e) if e.kind() == ErrorKind::TooLarge => Ok(too_large()),
+            found => found,
+        }
+    }
+
     /// Looks it up. Blocks.
     pub(super) fn found_here(
         &self,
         find: &message::Find,
         context: QueryContext,
+        shard: Option<Shard>,
     ) -> Result<message::Answer, QueryError> {
         let complete = self.replicas.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT);
         // The bucket is everyone's; who asks reads it itself.
@@ -27,21 +55,36 @@ impl Spread {
         let selection = Selection { matchers, start_ms: find.start_ms, end_ms: find.end_ms, limit: 0 };
         let mut answer = message::Answer { complete, ..message::Answer::default() };
         match What::try_from(find.what) {
-            Ok(What::Samples) => answer.rows = self.samples(&context, selection)?,
+            Ok(What::Samples) => answer.rows = self.samples(&context, selection, shard)?,
             Ok(What::Series) => {
                 let found = self.inner.series(&context, &selection)?;
-                answer.rows = found.items.iter().map(codec::series_labels_out).collect();
+                let wanted = found.items.iter().filter(|labels| is_in(shard, labels));
+                answer.rows = wanted.map(codec::series_labels_out).collect();
             }
             Ok(What::Names) => answer.texts = self.inner.label_names(&context, &selection)?.items,
             Ok(What::Values) => {
                 answer.texts = self.inner.label_values(&context, &find.name, &selection)?.items;
+            }
+            Ok(What::Exemplars) => {
+                let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+                let found = self.inner.exemplars(&context, &find.name, start_ms, end_ms)?;
+                answer.exemplars = codec::exemplars_out(&found.items);
+            }
+            Ok(What::Metadata) => {
+                let metric = Some(find.name.as_str()).filter(|name| !name.is_empty());
+                answer.metadata = codec::metadata_out(self.inner.metadata(&context, metric)?);
             }
             Err(_) => return Err(QueryError::invalid("this node does not know what to look for")),
         }
         Ok(answer)
     }
 
-    fn samples(&self, context: &QueryContext, selection: Selection) -> Result<Vec<message::Row>, QueryError> {
+    fn samples(
+        &self,
+        context: &QueryContext,
+        selection: Selection,
+        shard: Option<Shard>,
+    ) -> Result<Vec<message::Row>, QueryError> {
         let Selection { mut matchers, start_ms, end_ms, .. } = selection;
         let matchers = matchers.pop().filter(|set| !set.is_empty() && matchers.is_empty());
         let matchers =
@@ -49,7 +92,8 @@ impl Spread {
         let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
         let set = self.inner.select(context, &request)?;
         let (mut rows, mut bytes, mut columns) = (Vec::new(), 0, Columns::default());
-        for (i, series) in set.series.iter().enumerate() {
+        let wanted = set.series.iter().filter(|series| is_in(shard, series.labels()));
+        for (i, series) in wanted.enumerate() {
             if i.is_multiple_of(SERIES_PER_CHECK) {
                 context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
             }

@@ -1,11 +1,13 @@
 //! Matchers, and what replicas find with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trireme_model::{Labels, MatchOp, Matcher};
+use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricType};
 use trireme_promql::{Columns, HistogramPoint};
 
 use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
+use crate::ExemplarSeries;
 
 pub(crate) fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
     let matcher = |m: &Matcher| wire::Matcher {
@@ -64,4 +66,54 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
     };
     let histograms = times.zip(row.histograms).map(point).collect::<Result<_, BadMessage>>()?;
     Ok((labels, Columns { float_t: row.at, float_v: row.values, float_st: row.starts, histograms }))
+}
+
+pub(crate) fn exemplars_out(series: &[ExemplarSeries]) -> Vec<wire::Exemplar> {
+    let one = |labels: &Labels, e: &Exemplar| wire::Exemplar {
+        series: labels.as_bytes().to_vec(),
+        labels: e.labels.as_bytes().to_vec(),
+        value: e.v,
+        at: e.t,
+    };
+    series.iter().flat_map(|s| s.exemplars.iter().map(|e| one(&s.labels, e))).collect()
+}
+
+pub(crate) fn exemplars_in(rows: Vec<wire::Exemplar>) -> Result<Vec<ExemplarSeries>, BadMessage> {
+    let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+    for row in rows {
+        let exemplar = Exemplar { labels: labels_in(&row.labels)?, v: row.value, t: row.at };
+        by_series.entry(labels_in(&row.series)?).or_default().push(exemplar);
+    }
+    Ok(by_series.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars }).collect())
+}
+
+/// Types by number, as in remote write 1.0.
+const TYPES: [MetricType; 8] = [
+    MetricType::Unknown,
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+];
+
+pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<wire::Metadata> {
+    let one = |metric: &String, m: MetricMetadata| wire::Metadata {
+        metric: metric.clone(),
+        kind: TYPES.iter().position(|kind| *kind == m.kind).unwrap_or(0) as u32,
+        unit: m.unit,
+        help: m.help,
+    };
+    let of_metric = |(metric, all): (String, Vec<MetricMetadata>)| {
+        all.into_iter().map(|m| one(&metric, m)).collect::<Vec<_>>()
+    };
+    metrics.into_iter().flat_map(of_metric).collect()
+}
+
+pub(crate) fn metadata_in(row: wire::Metadata) -> (String, MetricMetadata) {
+    // A type of a newer version is one that this node cannot name.
+    let kind = TYPES.get(row.kind as usize).copied().unwrap_or_default();
+    (row.metric, MetricMetadata { kind, unit: row.unit, help: row.help })
 }

@@ -16,7 +16,7 @@ use trireme_promql::{
     SelectRequest, SeriesSet, parse,
 };
 
-use crate::spread::{Accepted, Answer, Replicas, Spread, SpreadMode};
+use crate::spread::{Accepted, Answer, OtherGroup, Replicas, Spread, SpreadMode};
 use crate::{
     ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
     Selection, TsdbStatus,
@@ -111,7 +111,10 @@ impl Queries for Plain {
 }
 
 struct Members {
+    names: Vec<NodeName>,
     spreads: OnceLock<Vec<Arc<Spread>>>,
+    /// Other groups by name, and whether they have data.
+    others: Mutex<Vec<(String, Arc<Members>, bool)>>,
     faults: Mutex<Vec<Option<Fault>>>,
     /// Queries answered for others.
     served: Vec<AtomicUsize>,
@@ -147,6 +150,17 @@ impl Replicas for Seen {
         self.names.iter().enumerate().filter(|(i, _)| *i != self.me).map(|(_, name)| name.clone()).collect()
     }
 
+    fn other_groups(&self) -> Vec<OtherGroup> {
+        let own = self.members.upgrade().expect("the group is there");
+        let others = own.others.lock();
+        let other = |(name, members, has_data): &(String, Arc<Members>, bool)| OtherGroup {
+            name: name.clone(),
+            members: members.names.clone(),
+            has_data: *has_data,
+        };
+        others.iter().map(other).collect()
+    }
+
     fn durable(&self) -> Vec<(StreamId, u64)> {
         vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, 7)]
     }
@@ -163,9 +177,14 @@ impl Replicas for Seen {
         _: Duration,
         done: Sender<Answer>,
     ) -> Box<dyn Send> {
-        let member = self.names.iter().position(|name| name == peer).expect("a member");
-        let members = self.members.upgrade().expect("the group is there");
-        let answer = match self.fault(member) {
+        let own = self.members.upgrade().expect("the group is there");
+        let at = |members: &Members| members.names.iter().position(|name| name == peer);
+        let others = own.others.lock().clone();
+        let mut groups = others.into_iter().map(|(_, members, _)| members).chain([own]);
+        let members = groups.find(|members| at(members).is_some()).expect("a member");
+        let member = at(&members).expect("found");
+        let fault = members.faults.lock()[member];
+        let answer = match fault {
             Some(Fault::Silent) => return Box::new(done),
             Some(Fault::Broken) => Err("connection lost".to_owned()),
             Some(Fault::Nonsense) => Ok(Bytes::from_static(b"\x12\x05\x1a\x03\x0a\x01\x00")),
@@ -198,25 +217,38 @@ impl Group {
     /// Replicas that all have the same.
     pub(super) fn with_mode(n: usize, storage: MemoryStorage, mode: SpreadMode) -> Self {
         let storage = Arc::new(storage);
-        Self::of_shared((0..n).map(|_| Arc::clone(&storage)).collect(), mode)
+        Self::of_shared("n", (0..n).map(|_| Arc::clone(&storage)).collect(), mode)
+    }
+
+    /// Replicas that all have the same, with names of their own.
+    pub(super) fn named(prefix: &str, n: usize, storage: MemoryStorage) -> Self {
+        let storage = Arc::new(storage);
+        Self::of_shared(prefix, (0..n).map(|_| Arc::clone(&storage)).collect(), SpreadMode::Auto)
+    }
+
+    /// From now on this group knows the other one.
+    pub(super) fn meet(&self, name: &str, other: &Self, has_data: bool) {
+        self.members.others.lock().push((name.to_owned(), Arc::clone(&other.members), has_data));
     }
 
     /// A replica for each storage.
     pub(super) fn of_storages(storages: Vec<MemoryStorage>, mode: SpreadMode) -> Self {
-        Self::of_shared(storages.into_iter().map(Arc::new).collect(), mode)
+        Self::of_shared("n", storages.into_iter().map(Arc::new).collect(), mode)
     }
 
-    fn of_shared(storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
+    fn of_shared(prefix: &str, storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
         let n = storages.len();
         let plains: Vec<_> =
             storages.into_iter().map(|storage| Arc::new(Plain(Engine::default(), storage))).collect();
         let plain = Arc::clone(&plains[0]);
+        let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("{prefix}{i}"))).collect();
         let members = Arc::new(Members {
+            names: names.clone(),
             spreads: OnceLock::new(),
+            others: Mutex::default(),
             faults: Mutex::new(vec![None; n]),
             served: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
-        let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("n{i}"))).collect();
         let spread = |me: usize| {
             let seen = Seen { me, members: Arc::downgrade(&members), names: names.clone() };
             let options =

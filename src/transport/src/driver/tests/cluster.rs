@@ -17,7 +17,7 @@ use super::memory::MemoryStore;
 use crate::ReplicaStore as _;
 use crate::{
     CallError, CallHandler, Calls, Hub, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
-    PeerAddress, run_link,
+    PeerAddress, PeerRole, run_link,
 };
 
 pub const WINDOW_BYTES: u64 = 256 << 10;
@@ -89,7 +89,11 @@ impl Cluster {
         let machine = &self.machines[index];
         machine.store.boot(&me, quorum, &hub);
         let peers = (0..3).filter(|i| *i != index);
-        let address = |i: usize| PeerAddress { node: name(i), address: self.machines[i].address.clone() };
+        let address = |i: usize| PeerAddress {
+            node: name(i),
+            role: PeerRole::Replica,
+            address: self.machines[i].address.clone(),
+        };
         let mut config = MeshConfig::new(peers.map(address).collect());
         config.backoff_max = Duration::from_millis(100);
         let local = LocalNode {
@@ -101,7 +105,8 @@ impl Cluster {
             process: u64::from(me.boot.0),
         };
         let clock = Arc::new(SystemClock::new());
-        let mesh = Arc::new(Mesh::new(local, config, hub.group().clone(), clock.clone(), discard_logger()));
+        let mesh =
+            Arc::new(Mesh::new(local, config, vec![hub.group().clone()], clock.clone(), discard_logger()));
         let (mut tasks, mut all_calls) = (Vec::new(), Vec::new());
         for slot in mesh.slots() {
             let calls = Arc::new(Calls::new(10, 8 << 20));

@@ -7,6 +7,7 @@ use crate::commands::print_line;
 use crate::commands::query::client::{Client, ClientArgs, percent_encode};
 
 const MEMBERS: &str = "/api/v1/admin/ring/members";
+const GROUPS: &str = "/api/v1/admin/ring/groups";
 
 /// A member as `NAME=HOST:PORT`.
 #[derive(Clone, Debug)]
@@ -29,13 +30,14 @@ impl std::str::FromStr for NewMember {
 }
 
 impl NewMember {
-    fn body(&self, zone: Option<&str>, group: Option<&str>) -> Value {
+    /// The request for it, with those of these fields that are given.
+    fn body(&self, more: [(&str, Option<Value>); 4]) -> Value {
         let mut body = Map::from_iter([
             ("node".to_owned(), json!(self.node)),
             ("address".to_owned(), json!(self.address)),
         ]);
-        for (key, value) in [("zone", zone), ("group", group)] {
-            body.extend(value.map(|value| (key.to_owned(), json!(value))));
+        for (key, value) in more {
+            body.extend(value.map(|value| (key.to_owned(), value)));
         }
         Value::Object(body)
     }
@@ -56,11 +58,28 @@ pub struct Join {
     /// The group it joins, where there are several.
     #[arg(long)]
     group: Option<String>,
+    /// The group it joins, which is founded if it is not there. It takes its share of the series as soon as it has as many
+    /// members as the replication factor asks for; nothing else has to be done.
+    #[arg(long, value_name = "GROUP", conflicts_with = "group")]
+    new_group: Option<String>,
+    /// Share of a group that is founded, relative to the weights of the others.
+    #[arg(long, requires = "new_group")]
+    weight: Option<u32>,
 }
 
 impl Join {
+    fn body(&self) -> Value {
+        let text = |value: &Option<String>| value.as_ref().map(|value| json!(value));
+        self.member.body([
+            ("zone", text(&self.zone)),
+            ("group", text(&self.group)),
+            ("new_group", text(&self.new_group)),
+            ("weight", self.weight.map(|weight| json!(weight))),
+        ])
+    }
+
     pub fn run(&self) -> anyhow::Result<()> {
-        let body = self.member.body(self.zone.as_deref(), self.group.as_deref());
+        let body = self.body();
         report(Client::new(&self.client)?.post_json(MEMBERS, &body)?)
     }
 }
@@ -101,7 +120,9 @@ pub struct Replace {
 impl Replace {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = format!("{MEMBERS}/{}/replace", percent_encode(&self.old));
-        report(Client::new(&self.client)?.post_json(&path, &self.member.body(self.zone.as_deref(), None))?)
+        let zone = self.zone.as_ref().map(|zone| json!(zone));
+        let body = self.member.body([("zone", zone), ("group", None), ("new_group", None), ("weight", None)]);
+        report(Client::new(&self.client)?.post_json(&path, &body)?)
     }
 }
 
@@ -110,8 +131,11 @@ struct Target {
     #[command(flatten)]
     client: ClientArgs,
     /// The member.
-    #[arg(value_name = "NAME")]
-    node: String,
+    #[arg(value_name = "NAME", required_unless_present = "group", conflicts_with = "group")]
+    node: Option<String>,
+    /// A whole group instead of a member.
+    #[arg(long)]
+    group: Option<String>,
     /// Do it although it is refused as unsafe; the reason goes into the log.
     #[arg(long, value_name = "REASON")]
     force: Option<String>,
@@ -122,13 +146,22 @@ impl Target {
         self.force.as_ref().map_or(Value::Null, |reason| json!({ "force": reason }))
     }
 
+    /// Path of the member or group.
+    fn path(&self) -> String {
+        match (&self.node, &self.group) {
+            (_, Some(group)) => format!("{GROUPS}/{}", percent_encode(group)),
+            (node, None) => format!("{MEMBERS}/{}", percent_encode(node.as_deref().unwrap_or_default())),
+        }
+    }
+
     fn act(&self, action: &str) -> anyhow::Result<()> {
-        let path = format!("{MEMBERS}/{}/{action}", percent_encode(&self.node));
+        let path = format!("{}/{action}", self.path());
         report(Client::new(&self.client)?.post_json(&path, &self.body())?)
     }
 }
 
-/// Lets a member count for the quorum. Refused while it lacks anything that others have.
+/// Lets a member count for the quorum; refused while it lacks anything that others have. Lets a group take series that was
+/// drained before.
 #[derive(clap::Args)]
 pub struct Activate {
     #[command(flatten)]
@@ -142,7 +175,8 @@ impl Activate {
 }
 
 /// Takes a member out of the quorum. It takes no more writes of its own, and serves what it has. Refused where it would
-/// leave fewer copies than the replication factor.
+/// leave fewer copies than the replication factor. A group gives its series to the others; it answers queries about what it
+/// has, cuts its windows and uploads them.
 #[derive(clap::Args)]
 pub struct Drain {
     #[command(flatten)]
@@ -155,7 +189,8 @@ impl Drain {
     }
 }
 
-/// Removes a member that was drained, or that never became active. Its streams are sealed.
+/// Removes a member that was drained, or that never became active. Its streams are sealed. A group that was drained is
+/// removed with all its members, once the bucket has everything that it has.
 #[derive(clap::Args)]
 pub struct Remove {
     #[command(flatten)]
@@ -164,8 +199,29 @@ pub struct Remove {
 
 impl Remove {
     pub fn run(&self) -> anyhow::Result<()> {
-        let path = format!("{MEMBERS}/{}", percent_encode(&self.target.node));
-        report(Client::new(&self.target.client)?.delete_json(&path, &self.target.body())?)
+        let target = &self.target;
+        report(Client::new(&target.client)?.delete_json(&target.path(), &target.body())?)
+    }
+}
+
+/// Changes the share of the series that a group takes, relative to the weights of the others. Series that move leave their
+/// samples where they are.
+#[derive(clap::Args)]
+pub struct Weigh {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The group.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// Its weight, 1 to 64.
+    #[arg(value_name = "WEIGHT")]
+    weight: u32,
+}
+
+impl Weigh {
+    pub fn run(&self) -> anyhow::Result<()> {
+        let path = format!("{GROUPS}/{}/weigh", percent_encode(&self.group));
+        report(Client::new(&self.client)?.post_json(&path, &json!({ "weight": self.weight }))?)
     }
 }
 
@@ -173,7 +229,8 @@ fn report(answer: Value) -> anyhow::Result<()> {
     let field = |key: &str| answer.get(key).filter(|v| !v.is_null());
     let epoch = field("epoch").and_then(Value::as_u64).context("the answer has no epoch")?;
     let text = |key: &str| field(key).and_then(Value::as_str).unwrap_or("-").to_owned();
-    print_line(&format!("{} is {} as of epoch {epoch}", text("node"), text("state")));
+    let subject = if field("group").is_some() { format!("group {}", text("group")) } else { text("node") };
+    print_line(&format!("{subject} is {} as of epoch {epoch}", text("state")));
     for warning in field("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     {
         print_line(&format!("warning: {warning}"));
@@ -189,7 +246,9 @@ mod tests {
     fn a_new_member_is_a_name_and_an_address() {
         let member: NewMember = "n3=10.0.0.4:19391".parse().expect("valid");
         let want = json!({ "node": "n3", "address": "10.0.0.4:19391", "zone": "c" });
-        assert_eq!(member.body(Some("c"), None), want);
+        let (zone, none) = (Some(json!("c")), None);
+        let more = [("zone", zone), ("group", none.clone()), ("new_group", none.clone()), ("weight", none)];
+        assert_eq!(member.body(more), want);
         for wrong in ["n3", "=10.0.0.4:19391", "n3=10.0.0.4"] {
             assert!(wrong.parse::<NewMember>().is_err(), "{wrong}");
         }

@@ -1,0 +1,281 @@
+//! Queries over the series of all groups.
+//!
+//! A node has the series of its group. Of every other group one member that is complete gives what that group has in its
+//! heads and local blocks; the bucket everybody reads for himself. A series that moved when the ring changed is in two
+//! groups, the old samples in one and the new ones in the other: they are united by time, so that it is one series.
+//! Replicas of HA pairs, which lie in different groups as a rule, become one after that.
+//!
+//! With one group in the ring all questions go straight to [`Spread`].
+
+mod gather;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trireme_model::{Exemplar, Labels, MetricMetadata};
+use trireme_promql::{Cancel, QueryResult, Select, SelectError, SelectRequest, SeriesSet, parse};
+
+use super::codec::{self, BadMessage};
+use super::message::{self, What};
+use super::union::{labels_in, select_error, texts_in, unite};
+use super::{OtherGroup, Question, Spread};
+use crate::{
+    Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection,
+    TsdbStatus,
+};
+use gather::Gather;
+
+/// Answers queries with the help of other groups.
+pub struct Across {
+    spread: Arc<Spread>,
+}
+
+/// All groups as one storage.
+struct AllGroups<'a> {
+    spread: &'a Spread,
+    context: QueryContext,
+    others: &'a [OtherGroup],
+}
+
+impl AllGroups<'_> {
+    fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        let find = message::Find {
+            what: What::Samples.into(),
+            sets: codec::matchers_out(std::slice::from_ref(&request.matchers)),
+            start_ms: request.start_ms,
+            end_ms: request.end_ms,
+            ..message::Find::default()
+        };
+        let gather = Gather::begin(self.spread, &self.context, self.others, find)?;
+        let own = self.spread.select(&self.context, request)?;
+        let found = gather.finish()?;
+        let mut warnings = own.warnings;
+        let rows = found.answers.into_iter().flat_map(|answer| answer.rows);
+        let (series, is_readable) = unite(own.series, rows);
+        warnings.extend(found.warnings);
+        if !is_readable {
+            warnings.extend(gather::unreadable(&self.context)?);
+        }
+        Ok(SeriesSet { series, warnings })
+    }
+}
+
+impl Select for AllGroups<'_> {
+    fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
+        self.all(request).map_err(select_error)
+    }
+}
+
+impl Across {
+    /// Lays the other groups around a group's own answers.
+    pub fn new(spread: Arc<Spread>) -> Self {
+        Self { spread }
+    }
+
+    /// Whom to ask beside the own group; nobody in a ring of one group.
+    fn others(&self, context: &QueryContext) -> Vec<OtherGroup> {
+        if context.local_only { Vec::new() } else { self.spread.replicas.other_groups() }
+    }
+
+    fn storage<'a>(&'a self, context: &QueryContext, others: &'a [OtherGroup]) -> Dedup<AllGroups<'a>> {
+        let raw = QueryContext { replica_labels: Vec::new(), ..context.clone() };
+        let all = AllGroups { spread: &self.spread, context: raw, others };
+        Dedup::new(all, context.replica_labels.clone())
+    }
+
+    fn evaluate(
+        &self,
+        context: &QueryContext,
+        q: &Question<'_>,
+        others: &[OtherGroup],
+    ) -> Result<QueryResult, QueryError> {
+        let spread = &self.spread;
+        let expr = parse(q.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let (storage, options, cancel) = (self.storage(context, others), q.options(), &context.cancel);
+        let mut result = if q.step_ms == 0 {
+            spread.engine.instant(&storage, &expr, q.text, q.start_ms, &options, cancel)?
+        } else {
+            let span = (q.start_ms, q.end_ms);
+            spread.engine.range(&storage, &expr, q.text, span, q.step_ms, &options, cancel)?
+        };
+        result.warnings.sort();
+        result.warnings.dedup();
+        Ok(result)
+    }
+
+    /// Items of all groups.
+    fn found<T: Ord>(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+        (what, name): (What, &str),
+        own: impl FnOnce() -> Result<Found<T>, QueryError>,
+        read: impl Fn(message::Answer) -> Result<Vec<T>, BadMessage>,
+    ) -> Result<Found<T>, QueryError> {
+        let others = self.others(context);
+        if others.is_empty() {
+            return own();
+        }
+        let find = message::Find {
+            what: what.into(),
+            name: name.to_owned(),
+            sets: codec::matchers_out(&selection.matchers),
+            start_ms: selection.start_ms,
+            end_ms: selection.end_ms,
+            replica_labels: context.replica_labels.clone(),
+            ..message::Find::default()
+        };
+        let gather = Gather::begin(&self.spread, context, &others, find)?;
+        let own = own()?;
+        let found = gather.finish()?;
+        let mut items: BTreeSet<T> = own.items.into_iter().collect();
+        let mut warnings = own.warnings;
+        warnings.extend(found.warnings);
+        for answer in found.answers {
+            match read(answer) {
+                Ok(more) => items.extend(more),
+                Err(_) => warnings.extend(gather::unreadable(context)?),
+            }
+        }
+        warnings.sort();
+        warnings.dedup();
+        Ok(Found { items: items.into_iter().collect(), warnings })
+    }
+
+    /// What other groups answer that is not asked for by matchers.
+    fn other_answers(
+        &self,
+        context: &QueryContext,
+        (what, name): (What, &str),
+        (start_ms, end_ms): (i64, i64),
+    ) -> Result<gather::Gathered, QueryError> {
+        let others = self.others(context);
+        let find = message::Find {
+            what: what.into(),
+            name: name.to_owned(),
+            start_ms,
+            end_ms,
+            ..message::Find::default()
+        };
+        Gather::begin(&self.spread, context, &others, find)?.finish()
+    }
+}
+
+/// Exemplars of both, each once, by time.
+fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
+    for exemplar in more {
+        if !into.contains(&exemplar) {
+            into.push(exemplar);
+        }
+    }
+    into.sort_by_key(|e| e.t);
+}
+
+impl Queries for Across {
+    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+        let others = self.others(context);
+        if others.is_empty() {
+            return self.spread.instant(context, query);
+        }
+        let t = query.time_ms;
+        let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);
+        self.evaluate(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback }, &others)
+    }
+
+    fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
+        let others = self.others(context);
+        let &RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
+        // The undivided way has the words for a range that is none.
+        if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
+            return self.spread.range(context, query);
+        }
+        self.evaluate(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback }, &others)
+    }
+
+    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+        let others = self.others(context);
+        if others.is_empty() {
+            return self.spread.select(context, request);
+        }
+        Ok(self.storage(context, &others).select(request, &context.cancel)?)
+    }
+
+    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+        let own = || self.spread.series(context, selection);
+        self.found(context, selection, (What::Series, ""), own, labels_in)
+    }
+
+    fn label_names(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        let own = || self.spread.label_names(context, selection);
+        self.found(context, selection, (What::Names, ""), own, texts_in)
+    }
+
+    fn label_values(
+        &self,
+        context: &QueryContext,
+        name: &str,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError> {
+        let own = || self.spread.label_values(context, name, selection);
+        self.found(context, selection, (What::Values, name), own, texts_in)
+    }
+
+    fn exemplars(
+        &self,
+        context: &QueryContext,
+        expr: &str,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Found<ExemplarSeries>, QueryError> {
+        let own = self.spread.exemplars(context, expr, start_ms, end_ms)?;
+        let found = self.other_answers(context, (What::Exemplars, expr), (start_ms, end_ms))?;
+        if found.answers.is_empty() && found.warnings.is_empty() {
+            return Ok(own);
+        }
+        let mut by_series: BTreeMap<Labels, Vec<Exemplar>> =
+            own.items.into_iter().map(|series| (series.labels, series.exemplars)).collect();
+        let mut warnings = own.warnings;
+        warnings.extend(found.warnings);
+        for answer in found.answers {
+            let Ok(more) = codec::exemplars_in(answer.exemplars) else {
+                warnings.extend(gather::unreadable(context)?);
+                continue;
+            };
+            for series in more {
+                merge_exemplars(by_series.entry(series.labels).or_default(), series.exemplars);
+            }
+        }
+        let items = by_series.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars });
+        Ok(Found { items: items.collect(), warnings })
+    }
+
+    fn metadata(
+        &self,
+        context: &QueryContext,
+        metric: Option<&str>,
+    ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
+        let own = self.spread.metadata(context, metric)?;
+        // There is no room for a warning in the answer; a group that cannot be asked is left out unless that is an error.
+        let found = self.other_answers(context, (What::Metadata, metric.unwrap_or("")), (0, 0))?;
+        if found.answers.is_empty() {
+            return Ok(own);
+        }
+        let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = own.into_iter().collect();
+        for row in found.answers.into_iter().flat_map(|answer| answer.metadata) {
+            let (metric, entry) = codec::metadata_in(row);
+            let entries = by_metric.entry(metric).or_default();
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        Ok(by_metric.into_iter().collect())
+    }
+
+    fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError> {
+        self.spread.tsdb_status(context, limit)
+    }
+}
