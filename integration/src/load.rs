@@ -40,9 +40,14 @@ pub struct Load {
 impl Load {
     /// Starts one writer for each client. Each has series of its own, so that every sample is sent once.
     pub fn start(clients: &[Client]) -> Self {
+        Self::start_from(0, clients)
+    }
+
+    /// As [`Load::start`], with series of writers from `first` on, for a load beside another one.
+    pub fn start_from(first: usize, clients: &[Client]) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(Mutex::new(Sent::default()));
-        let tasks = clients.iter().enumerate().map(|(writer, client)| {
+        let tasks = (first..).zip(clients).map(|(writer, client)| {
             tokio::spawn(write_until_over(writer, client.clone(), is_over.clone(), sent.clone()))
         });
         let tasks = tasks.collect();
