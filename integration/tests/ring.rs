@@ -130,7 +130,7 @@ async fn a_receiver_is_replaced_under_load_without_a_failed_write_or_a_missing_s
     let so_far = stayers.look(|sent| sent.successes).await;
     successes_reach(&stayers, so_far + 50).await?;
     group.node(0).stop().await?;
-    let of_new = Load::start(&[group.client(new).clone()]);
+    let of_new = Load::start_from(2, &[group.client(new).clone()]);
     successes_reach(&of_new, 20).await?;
     // Two of the three that are left make a quorum: the old one is not missed.
     group.node(1).kill()?;
