@@ -204,3 +204,6 @@ fn plain(duration: &DurationArg) -> Option<i64> {
 fn units_of(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
