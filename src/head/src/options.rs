@@ -1,5 +1,6 @@
 //! Settings of a shard and bounds of a request.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use trireme_base::StreamId;
@@ -47,6 +48,11 @@ impl ShardOptions {
             metadata_max: 50_000,
             aliases_max: 1 << 20,
         }
+    }
+
+    /// The windows that have times of `start..=end` (ms).
+    pub(crate) fn windows(&self, start: i64, end: i64) -> RangeInclusive<i64> {
+        start.div_euclid(self.window_ms)..=end.div_euclid(self.window_ms)
     }
 }
 

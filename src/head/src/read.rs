@@ -48,7 +48,7 @@ impl HeadSeries {
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
                 return Ok(false);
             };
-            for bucket in series.buckets() {
+            for bucket in series.buckets_of(self.shard.options.windows(start, end)) {
                 bucket.parts(&state.files, &self.shard.options, start, end, &mut parts)?;
             }
             series.histograms.is_some()
@@ -135,12 +135,9 @@ impl Shard {
     }
 
     fn overlaps(&self, series: &crate::series::Series, start: i64, end: i64) -> bool {
-        let in_window = |window: i64| {
-            let from = window.saturating_mul(self.options.window_ms);
-            from <= end && from.saturating_add(self.options.window_ms) > start
-        };
-        series.buckets().any(|b| in_window(b.id.window) && b.max >= start)
-            || series.histograms.as_ref().is_some_and(|h| h.ids().any(|id| in_window(id.window)))
+        let windows = self.options.windows(start, end);
+        series.buckets_of(windows.clone()).any(|b| b.max >= start)
+            || series.histograms.as_ref().is_some_and(|h| h.ids().any(|id| windows.contains(&id.window)))
     }
 
     /// Calls `each` with every series that matches and may have samples in `start..=end`. Answers how many series had been

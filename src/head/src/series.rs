@@ -1,5 +1,7 @@
 //! One series.
 
+use std::ops::RangeInclusive;
+
 use trireme_model::SeriesKey;
 
 use crate::ShardOptions;
@@ -13,7 +15,7 @@ use crate::index::List;
 pub(crate) struct Series {
     pub key: SeriesKey,
     pub current: Bucket,
-    /// Other buckets: the window before, and late samples.
+    /// Other buckets: windows before, and late samples. By id.
     pub others: Option<Box<Vec<Bucket>>>,
     pub histograms: Option<Box<HistogramBuckets>>,
     /// Pair ids in label order.
@@ -61,31 +63,48 @@ impl Series {
             return &mut self.current;
         }
         let others = self.others.get_or_insert_default();
-        if let Some(at) = others.iter().position(|b| b.id == id) {
-            return &mut others[at];
-        }
+        let at = match others.binary_search_by_key(&id, |b| b.id) {
+            Ok(at) => return &mut others[at],
+            Err(at) => at,
+        };
         let bucket = Bucket::new(id, stagger);
         others.reserve_exact(1);
         if id.window > self.current.id.window && id.cut == id.window {
             // The newest window is the one that is written to.
-            others.push(std::mem::replace(&mut self.current, bucket));
+            let before = std::mem::replace(&mut self.current, bucket);
+            let at = others.partition_point(|b| b.id < before.id);
+            others.insert(at, before);
             return &mut self.current;
         }
-        others.push(bucket);
-        others.last_mut().expect("BUG: just pushed")
+        others.insert(at, bucket);
+        &mut others[at]
     }
 
     /// Buckets that hold something.
     pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
-        std::iter::once(&self.current).chain(others).filter(|b| b.max != i64::MIN)
+        std::iter::once(&self.current).chain(self.others()).filter(|b| b.max != i64::MIN)
+    }
+
+    /// Buckets of these windows that hold something.
+    pub fn buckets_of(&self, windows: RangeInclusive<i64>) -> impl Iterator<Item = &Bucket> {
+        let others = self.others();
+        let first = others.partition_point(|b| b.id.window < *windows.start());
+        let end = first + others[first..].partition_point(|b| b.id.window <= *windows.end());
+        let current = Some(&self.current).filter(|b| windows.contains(&b.id.window));
+        current.into_iter().chain(&others[first..end]).filter(|b| b.max != i64::MIN)
+    }
+
+    fn others(&self) -> &[Bucket] {
+        self.others.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// The newest float, if it ends an open chunk and nothing else is as new. `None` says nothing.
     pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64)> {
         let (t, v) = self.current.newest_at_hand(options)?;
-        let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
-        others.iter().all(|bucket| bucket.max < t).then_some((t, v))
+        let others = self.others();
+        // Windows before end before this sample.
+        let at = others.partition_point(|bucket| bucket.id.window < self.current.id.window);
+        others[at..].iter().all(|bucket| bucket.max < t).then_some((t, v))
     }
 
     /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.
@@ -123,5 +142,33 @@ impl Series {
         let others = self.others.as_ref().map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
         let histograms = self.histograms.as_ref().map_or(0, |h| 24 + h.heap_bytes());
         others + histograms + self.buckets().map(Bucket::heap_bytes).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_windows_are_found_whatever_order_they_came_in() {
+        let mut series = Series::new(SeriesKey(1), 0, List::default());
+        let ids = [(3, 3), (1, 1), (7, 7), (4, 9), (5, 5), (2, 8), (9, 9), (4, 8)];
+        for (window, cut) in ids {
+            series.bucket(BucketId { window, cut }).max = window * 100;
+        }
+        assert_eq!(series.current.id.window, 9);
+        assert!(series.others().is_sorted_by_key(|bucket| bucket.id));
+        for start in 0..11 {
+            for end in 0..11 {
+                let mut found: Vec<_> =
+                    series.buckets_of(start..=end).map(|b| (b.id.window, b.id.cut)).collect();
+                found.sort_unstable();
+                let mut want = ids.to_vec();
+                want.retain(|(window, _)| (start..=end).contains(window));
+                want.sort_unstable();
+                assert_eq!(found, want, "{start} to {end}");
+            }
+        }
+        assert_eq!(series.buckets().count(), ids.len());
     }
 }
