@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use prometheus::IntCounterVec;
 use prost::Message;
-use trireme_base::{Clock, NodeName};
+use trireme_base::{Clock, ErrorKind, NodeName};
 use trireme_mailbox::Port;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_telemetry::{Metrics, MetricsError};
-use trireme_transport::CallBook;
+use trireme_transport::{CallBook, CallError};
 use trireme_wire::batch::Batch;
 use trireme_wire::entry::encode_part;
 use trireme_wire::record::{HEADER_BYTES, RecordDraft};
@@ -125,9 +125,12 @@ impl Forwarder {
             let limit = if attempts == 0 { left / 2 } else { left };
             match self.to_member(&member, body.clone(), limit).await {
                 Ok(outcome) => return outcome,
-                Err(why) => problem = format!("{member}: {why}"),
+                Err(error) => {
+                    // One that has as many calls as it takes at a time says so at once, and has room in a moment.
+                    attempts += usize::from(error.kind() != ErrorKind::Limited);
+                    problem = format!("{member}: {error}");
+                }
             }
-            attempts += 1;
             tried.push(member);
         }
         let message = format!("group {group} did not take its part of the write ({problem})");
@@ -140,11 +143,12 @@ impl Forwarder {
         member: &NodeName,
         body: Bytes,
         limit: Duration,
-    ) -> Result<WriteOutcome, String> {
-        let calls = self.calls.get(member).ok_or("not in the ring any more")?;
-        let answer =
-            calls.call(CALL_PART, CALL_PART_VERSION, body, limit).await.map_err(|e| e.to_string())?;
-        OutcomeMessage::decode(answer).map(OutcomeMessage::into_outcome).map_err(|e| e.to_string())
+    ) -> Result<WriteOutcome, CallError> {
+        let gone = || CallError::new(ErrorKind::NotFound, "not in the ring any more");
+        let calls = self.calls.get(member).ok_or_else(gone)?;
+        let answer = calls.call(CALL_PART, CALL_PART_VERSION, body, limit).await?;
+        let unreadable = |e: prost::DecodeError| CallError::new(ErrorKind::Corrupt, e.to_string());
+        OutcomeMessage::decode(answer).map(OutcomeMessage::into_outcome).map_err(unreadable)
     }
 }
 
