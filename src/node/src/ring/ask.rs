@@ -276,3 +276,41 @@ pub(crate) async fn ask(
     })?;
     outcome.into_result()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(body: Value) -> Result<Change, String> {
+        Ask::join(body, None).map(|ask| ask.change()).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn a_new_member_joins_a_group_or_founds_one() {
+        let body = |more: Value| {
+            let mut body = json!({ "node": "n3", "address": "h:1" });
+            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            body
+        };
+        let join = |group: Option<&str>, found| Change::Join {
+            node: NodeName::new("n3"),
+            address: "h:1".to_owned(),
+            zone: None,
+            group: group.map(str::to_owned),
+            replaces: None,
+            found,
+        };
+        assert_eq!(joined(body(json!({}))), Ok(join(None, None)));
+        assert_eq!(joined(body(json!({ "group": "g1" }))), Ok(join(Some("g1"), None)));
+        assert_eq!(joined(body(json!({ "new_group": "g1" }))), Ok(join(Some("g1"), Some(1))));
+        assert_eq!(joined(body(json!({ "new_group": "g1", "weight": 3 }))), Ok(join(Some("g1"), Some(3))));
+        let both = joined(body(json!({ "group": "g0", "new_group": "g1" })));
+        assert!(both.is_err_and(|why| why.contains("founds a group, joins one")));
+        let weight = joined(body(json!({ "group": "g0", "weight": 3 })));
+        assert!(weight.is_err_and(|why| why.contains("trireme ring weigh")));
+        let weighed = Ask::about_group(Op::Weigh, "g1", json!({ "weight": 2 })).map(|ask| ask.change());
+        assert_eq!(weighed.ok(), Some(Change::Weigh { group: "g1".to_owned(), weight: 2 }));
+        let drained = Ask::about_group(Op::DrainGroup, "g1", Value::Null).map(|ask| ask.change());
+        assert_eq!(drained.ok(), Some(Change::Retire { group: "g1".to_owned() }));
+    }
+}
