@@ -214,5 +214,23 @@ async fn every_node_answers_for_all_groups_and_says_so_where_it_cannot() -> anyh
         group.node(*node).ready().await?;
     }
     all_answer(&group, &everybody, &sent.acknowledged, began).await?;
+
+    // Whoever leads, in this group or the other one, brings a replacement to its end.
+    let (newest, address) = group.newcomer("n6")?;
+    group.node(newest).start()?;
+    let client = group.client(0).clone();
+    until("a replacement begins", async || {
+        ring_done(&client, &["replace", "n5", &format!("n6={address}")]).await.map(drop)
+    })
+    .await?;
+    until("the replacement is over", async || {
+        let ring = group.client(1).ring().await?;
+        let members = ring["groups"][1]["members"].as_array().context("members")?.clone();
+        let state = |node: &str| members.iter().find(|m| m["node"] == node).map(|m| m["state"].clone());
+        ensure!(state("n5") == Some("left".into()) && state("n6") == Some("active".into()), "{ring}");
+        Ok(())
+    })
+    .await?;
+    all_answer(&group, &[0, 1, 2, new[0], new[1], newest], &sent.acknowledged, began).await?;
     group.stop().await
 }
