@@ -20,8 +20,8 @@ use super::message::{self, What};
 use super::union::{labels_in, select_error, texts_in, unite};
 use super::{OtherGroup, Question, Spread};
 use crate::{
-    Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection,
-    TsdbStatus,
+    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery,
+    Selection, TsdbStatus,
 };
 use gather::Gather;
 
@@ -172,6 +172,11 @@ fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
 }
 
 impl Queries for Across {
+    /// Whoever has to ask other groups is not quick.
+    fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
+        self.others(context).is_empty() && self.spread.is_quick(context, asked)
+    }
+
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         let others = self.others(context);
         if others.is_empty() {
