@@ -49,6 +49,7 @@ mod shared;
 mod stats;
 mod summary;
 mod trim;
+mod without_thread;
 mod writer;
 
 pub use error::{AppendError, LogError};

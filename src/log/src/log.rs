@@ -16,7 +16,7 @@ use crate::recent::Recent;
 use crate::recovery::{self, Recovered};
 use crate::shared::{Health, Shared, State};
 use crate::stats::{Counters, LogStats};
-use crate::writer::{Command, Writer};
+use crate::writer::{Command, Turn, Writer};
 use crate::{AppendError, CompletionTag, LogError, LogOptions};
 
 /// How often a flush looks whether the thread that has to answer it is still there.
@@ -34,8 +34,16 @@ pub struct Foreign {
 /// The node's log. All methods may be called from any thread.
 pub struct Log {
     pub(crate) shared: Arc<Shared>,
-    commands: Sender<Command>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) commands: Sender<Command>,
+    pub(crate) worker: Worker,
+}
+
+/// Who writes what is queued.
+pub(crate) enum Worker {
+    /// A thread, until the log is closed.
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    /// The caller, by [`Log::write_queued`] and [`Log::sync_written`].
+    Caller(Box<Mutex<(Writer, Option<Turn>)>>),
 }
 
 impl Log {
@@ -51,6 +59,22 @@ impl Log {
         observer: Arc<dyn LogObserver>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovered), LogError> {
+        let (shared, commands, writer, recovered) =
+            Self::prepare(dir, options, own, covered, observer, clock)?;
+        // One thread for the life of the log: group commit is a loop around a blocking fsync.
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
+        Ok((Self { shared, commands, worker: Worker::Thread(Mutex::new(Some(thread))) }, recovered))
+    }
+
+    pub(crate) fn prepare(
+        dir: &Path,
+        options: LogOptions,
+        own: StreamId,
+        covered: &[(StreamId, u64)],
+        observer: Arc<dyn LogObserver>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Shared>, Sender<Command>, Writer, Recovered), LogError> {
         let found = recovery::rebuild(dir, covered, options.skip_holes)?;
         let used = |s: &crate::summary::Summary| s.streams.contains_key(&own);
         if found.positions.contains_key(&own) || found.segments.values().any(used) {
@@ -91,10 +115,7 @@ impl Log {
             unsynced: Positions::new(),
         };
         writer.first_segment()?;
-        // One thread for the life of the log: group commit is a loop around a blocking fsync.
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
-        Ok((Self { shared, commands: tx, thread: Mutex::new(Some(thread)) }, recovered))
+        Ok((shared, tx, writer, recovered))
     }
 
     /// The stream this log gives seqs for.
@@ -211,6 +232,10 @@ impl Log {
     pub fn flush(&self) -> Result<(), LogError> {
         let (reply, wait) = bounded(1);
         self.commands.send(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
+        if let Worker::Caller(_) = self.worker {
+            self.work_off();
+            return wait.try_recv().unwrap_or(Err(LogError::Stopped));
+        }
         loop {
             match wait.recv_timeout(FLUSH_LOOK_EVERY) {
                 Ok(result) => return result,
@@ -226,7 +251,10 @@ impl Log {
 
     /// True once the log was closed or its thread is gone.
     fn has_ended(&self) -> bool {
-        self.thread.lock().as_ref().is_none_or(JoinHandle::is_finished)
+        match &self.worker {
+            Worker::Thread(thread) => thread.lock().as_ref().is_none_or(JoinHandle::is_finished),
+            Worker::Caller(_) => false,
+        }
     }
 
     /// Last durable seq of each stream.
@@ -295,7 +323,8 @@ impl Log {
 
     /// Writes and syncs what is queued and stops the thread. Later appends are refused.
     pub fn close(&self) {
-        let Some(thread) = self.thread.lock().take() else { return };
+        let Worker::Thread(thread) = &self.worker else { return };
+        let Some(thread) = thread.lock().take() else { return };
         let _ = self.commands.send(Command::Stop);
         let _ = thread.join();
     }

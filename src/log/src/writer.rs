@@ -1,4 +1,4 @@
-//! The log's thread.
+//! The log's thread, and the two halves of its turn for whoever does without a thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +39,15 @@ struct Batch {
     stop: bool,
 }
 
+/// A batch between its write and its sync.
+pub(crate) struct Turn {
+    /// Records and bytes written, and how long that took; an error ends the turn without a sync.
+    written: Result<(usize, usize, Duration), LogError>,
+    flushes: Vec<Sender<Result<(), LogError>>>,
+    queued: (usize, usize),
+    stop: bool,
+}
+
 pub(crate) struct Writer {
     pub shared: Arc<Shared>,
     pub observer: Arc<dyn LogObserver>,
@@ -55,27 +64,51 @@ impl Writer {
     /// Runs until told to stop or until nobody can send any more.
     pub fn run(mut self) {
         loop {
-            let mut batch = Batch::default();
-            match self.wait() {
-                Ok(command) => self.take(&mut batch, command),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => batch.stop = true,
-            }
-            while !batch.stop && batch.bytes < self.shared.options.batch_bytes_max {
-                let Ok(command) = self.commands.try_recv() else { break };
-                self.take(&mut batch, command);
-            }
-            self.retry_full();
-            let result = self.process(&batch);
-            self.shared.release(batch.queued.0, batch.queued.1);
-            for flush in batch.flushes {
-                // The asker may have gone; that is its affair.
-                let _ = flush.send(result.clone());
-            }
-            if batch.stop {
+            let first = self.wait();
+            let turn = self.write_turn(first);
+            if self.sync_turn(turn) {
                 return self.stop();
             }
         }
+    }
+
+    /// As a turn of [`Writer::run`], up to the sync, without waiting; `None` when there is nothing to do.
+    pub fn write_queued(&mut self) -> Option<Turn> {
+        let first = self.commands.try_recv();
+        let full = matches!(*self.shared.health.lock(), Health::Full);
+        if first.is_err() && !full && self.unsynced.is_empty() {
+            return None;
+        }
+        Some(self.write_turn(first.map_err(|_| RecvTimeoutError::Timeout)))
+    }
+
+    /// Writes what has arrived.
+    fn write_turn(&mut self, first: Result<Command, RecvTimeoutError>) -> Turn {
+        let mut batch = Batch::default();
+        match first {
+            Ok(command) => self.take(&mut batch, command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => batch.stop = true,
+        }
+        while !batch.stop && batch.bytes < self.shared.options.batch_bytes_max {
+            let Ok(command) = self.commands.try_recv() else { break };
+            self.take(&mut batch, command);
+        }
+        self.retry_full();
+        let written = self.write_batch(&batch);
+        Turn { written, flushes: batch.flushes, queued: batch.queued, stop: batch.stop }
+    }
+
+    /// Syncs what a turn wrote and tells everybody; true if that was the last turn.
+    pub fn sync_turn(&mut self, turn: Turn) -> bool {
+        let asked = !turn.flushes.is_empty() || turn.stop;
+        let result = turn.written.and_then(|written| self.sync_written(written, asked));
+        self.shared.release(turn.queued.0, turn.queued.1);
+        for flush in turn.flushes {
+            // The asker may have gone; that is its affair.
+            let _ = flush.send(result.clone());
+        }
+        turn.stop
     }
 
     /// Creates the first segment of this start.
@@ -125,8 +158,8 @@ impl Writer {
         }
     }
 
-    /// Writes and syncs a batch and tells everybody.
-    fn process(&mut self, batch: &Batch) -> Result<(), LogError> {
+    /// Writes a batch and tells everybody; answers records, bytes and time of the write.
+    fn write_batch(&mut self, batch: &Batch) -> Result<(usize, usize, Duration), LogError> {
         if let Health::Failed(_) = *self.shared.health.lock() {
             self.refuse(batch, &LogError::Stopped);
             return Err(LogError::Stopped);
@@ -144,19 +177,26 @@ impl Writer {
                 self.observer.written(record, *own);
             }
         }
-        let wrote = self.clock.monotonic();
-        let interval = wrote.saturating_sub(self.synced_at) >= self.shared.options.sync_interval;
+        let bytes = accepted.iter().map(|(r, _)| r.bytes().len()).sum();
+        Ok((accepted.len(), bytes, self.clock.monotonic().saturating_sub(started)))
+    }
+
+    /// Syncs if that is due, because of the settings or because it was `asked` for.
+    fn sync_written(
+        &mut self,
+        (records, bytes, write): (usize, usize, Duration),
+        asked: bool,
+    ) -> Result<(), LogError> {
+        let interval =
+            self.clock.monotonic().saturating_sub(self.synced_at) >= self.shared.options.sync_interval;
         let memory = self.shared.options.durability == Durability::Memory;
-        if memory && !accepted.is_empty() {
+        if memory && records > 0 {
             self.publish_durable();
         }
-        let due =
-            !self.unsynced.is_empty() && (!memory || interval || !batch.flushes.is_empty() || batch.stop);
+        let due = !self.unsynced.is_empty() && (!memory || interval || asked);
         let synced = if due { Some(self.sync(memory)?) } else { None };
-        if !accepted.is_empty() || synced.is_some() {
-            let bytes = accepted.iter().map(|(r, _)| r.bytes().len()).sum();
-            let write = wrote.saturating_sub(started);
-            self.observer.synced(&SyncReport { records: accepted.len(), bytes, write, sync: synced });
+        if records > 0 || synced.is_some() {
+            self.observer.synced(&SyncReport { records, bytes, write, sync: synced });
         }
         if let Health::Full = *self.shared.health.lock() {
             return Err(LogError::Full { path: self.shared.dir.clone() });
