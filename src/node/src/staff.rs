@@ -9,8 +9,9 @@ use slog::o;
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
     Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts,
-    IngestPorts, Membership, QueryShard, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,
-    Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window, last_closable,
+    IngestPorts, Membership, QueryShard, ShardWriterParts, Supervisor, SupervisorDoor, SupervisorHandle,
+    SupervisorParts, Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window,
+    last_closable,
 };
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
@@ -222,10 +223,9 @@ async fn start_shards(
             note: ground.mailboxes.port(ActorKind::Ingest, "ingest-note"),
         };
         let arbiter = Arbiter::new();
-        let parts = IngestParts {
+        let writer = ShardWriterParts {
             shard: Arc::clone(shard),
             mark: Arc::new(WriterMark::default()),
-            arbiter: arbiter.handle(),
             store: Arc::clone(&storage.store),
             lane: Arc::clone(lane),
             limits: Arc::clone(&limits),
@@ -234,6 +234,7 @@ async fn start_shards(
             metrics: metrics.clone(),
             log: supervisor.logger(&name).new(o!("shard" => i)),
         };
+        let parts = IngestParts { arbiter: arbiter.handle(), writer };
         supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
         arbiters.push(arbiter);
         all_ports.push(ports);

@@ -1,0 +1,192 @@
+//! One shard of series and the right to write to it.
+//!
+//! What clients send is applied and logged in the same order; what peers' streams bring comes through the shard's lane,
+//! already in the log. Nothing here knows by whom it is run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use slog::{Logger, error, warn};
+use trireme_base::{Clock, StreamId};
+use trireme_head::{IngestOutput, Shard};
+use trireme_log::AppendError;
+use trireme_model::{RetryLater, WriteOutcome};
+use trireme_wire::record::RecordDraft;
+
+use crate::commits::CommitReceiver;
+use crate::head_metrics::HeadMetrics;
+use crate::lane::Lane;
+use crate::limits::LimitsTable;
+use crate::store::Store;
+use crate::write_path::{IngestBatch, ShardAnswer};
+
+/// Says whether a writer died while it changed a shard. What it left behind is then not trusted.
+#[derive(Debug, Default)]
+pub struct WriterMark(AtomicBool);
+
+impl WriterMark {
+    /// Marks the shard as being changed until the guard is dropped in the ordinary way.
+    fn change<T>(&self, change: impl FnOnce() -> T) -> T {
+        self.0.store(true, Ordering::Release);
+        let result = change();
+        // Not reached by a panic inside the change.
+        self.0.store(false, Ordering::Release);
+        result
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a writer works with; all of it outlives the writer.
+#[derive(Clone)]
+pub struct ShardWriterParts {
+    /// The shard.
+    pub shard: Arc<Shard>,
+    /// Whether an earlier writer died in the middle of a change.
+    pub mark: Arc<WriterMark>,
+    /// Log, commits, applied positions.
+    pub store: Arc<Store>,
+    /// Records of peers.
+    pub lane: Arc<Lane>,
+    /// Limits of tenants.
+    pub limits: Arc<LimitsTable>,
+    /// How long a write may wait for its quorum.
+    pub ack_timeout: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters of all shards.
+    pub metrics: HeadMetrics,
+    /// Logger with the shard's number.
+    pub log: Logger,
+}
+
+/// The writer of a shard; there is one at a time.
+pub struct ShardWriter {
+    parts: ShardWriterParts,
+    /// [`Log::own_epoch`](trireme_log::Log::own_epoch) that the shard's references belong to.
+    epoch: u64,
+    /// Drafts were made and did not reach the log, or an earlier writer may have left some.
+    drafts_lost: bool,
+    output: IngestOutput,
+}
+
+impl ShardWriter {
+    /// A writer that trusts nothing of what an earlier one has not logged.
+    pub fn new(parts: ShardWriterParts) -> Self {
+        Self { parts, epoch: 0, drafts_lost: true, output: IngestOutput::default() }
+    }
+
+    /// Records of peers that wait.
+    pub fn lane(&self) -> &Lane {
+        &self.parts.lane
+    }
+
+    /// Hands drafts to the log in the order in which they were applied.
+    fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
+        let commits = &self.parts.store.parts().commits;
+        let (tag, committed) = commits.begin(self.parts.ack_timeout);
+        match self.parts.store.log().append_own_at(drafts, tag, self.epoch) {
+            Ok(()) => Ok(committed),
+            Err(error) => {
+                commits.refuse(tag, &error.to_string());
+                self.drafts_lost = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// After drafts were lost, what they defined is defined again: a reference must never stand in the log before its
+    /// definition.
+    fn mend_references(&mut self) {
+        let epoch = self.parts.store.log().own_epoch();
+        if epoch == self.epoch && !self.drafts_lost {
+            return;
+        }
+        self.epoch = epoch;
+        self.drafts_lost = false;
+        let marker = self.parts.mark.change(|| self.parts.shard.reset_own());
+        if let Some(draft) = marker
+            && let Err(err) = self.append(vec![draft])
+        {
+            // Noted as lost, so the next message tries once more.
+            warn!(self.parts.log, "window marker could not be logged again"; "err" => %err);
+        }
+    }
+
+    /// Applies up to `records_max` records of peers.
+    pub fn drain_lane(&mut self, records_max: usize) {
+        for record in self.parts.lane.take(records_max) {
+            match self.parts.mark.change(|| self.parts.shard.apply(&record)) {
+                Ok(applied) => self.parts.metrics.applied(&applied),
+                Err(err) => {
+                    error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
+                }
+            }
+            self.parts.store.applied(record.stream(), record.seq());
+        }
+    }
+
+    /// Applies a shard's share of a request and hands what it led to to the log.
+    pub fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
+        // Asked before anything is applied: what is in the head should also get into the log.
+        if let Err(error) = self.parts.store.log().admit() {
+            return ShardAnswer { outcome: refused(&error), redirects: Vec::new(), committed: None };
+        }
+        self.mend_references();
+        let limits = self.parts.limits.of(&message.tenant);
+        let now_ms = self.parts.clock.now_ms();
+        let mut output = std::mem::take(&mut self.output);
+        output.clear();
+        let shard = &self.parts.shard;
+        self.parts.mark.change(|| {
+            shard.ingest(&message.tenant, &message.batch, &message.indexes, limits, now_ms, &mut output);
+            if message.with_metadata {
+                shard.ingest_metadata(&message.tenant, &message.batch.metadata, &mut output);
+            }
+        });
+        let mut outcome = std::mem::take(&mut output.outcome);
+        let redirects = std::mem::take(&mut output.redirects);
+        let drafts = std::mem::take(&mut output.drafts);
+        self.output = output;
+        self.parts.metrics.ingested(&outcome);
+        let mut committed = None;
+        if !drafts.is_empty() {
+            match self.append(drafts) {
+                Ok(receiver) => committed = Some(receiver),
+                Err(error) => outcome.merge(refused(&error)),
+            }
+        }
+        ShardAnswer { outcome, redirects, committed }
+    }
+
+    /// Closes a window for the own stream. A marker that is refused is logged again before anything else of this shard.
+    pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
+        self.mend_references();
+        let draft = self.parts.mark.change(|| self.parts.shard.close_window(window));
+        self.append(vec![draft]).map(drop)
+    }
+
+    /// Drops series that had no samples for long, and tells followers. Answers how many.
+    pub fn collect_series(&mut self) -> Result<usize, AppendError> {
+        self.mend_references();
+        let (collected, drafts) = self.parts.mark.change(|| self.parts.shard.collect_series());
+        if !drafts.is_empty() {
+            self.append(drafts)?;
+        }
+        Ok(collected)
+    }
+
+    /// Tells how far streams are applied in all shards.
+    pub fn note_positions(&mut self, positions: &[(StreamId, u64)]) {
+        self.parts.mark.change(|| self.parts.shard.note_positions(positions));
+    }
+}
+
+/// The sender must come again.
+fn refused(error: &AppendError) -> WriteOutcome {
+    let later = RetryLater { message: error.to_string(), after: Duration::from_secs(1) };
+    WriteOutcome { unavailable: Some(later), ..WriteOutcome::default() }
+}
