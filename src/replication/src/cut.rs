@@ -34,6 +34,9 @@ pub struct StreamCut {
 pub struct CutInput {
     /// This node and the connected peers make a quorum.
     pub quorum_connected: bool,
+    /// A member is away and may come back, or has come so lately that what it has may not be known yet. It may have more
+    /// of a stream that has ended than anybody else, its origin included.
+    pub is_unsettled: bool,
     /// An origin that is unreachable for longer is not waited for.
     pub seal_after: Duration,
     /// Every stream anybody connected has.
@@ -52,6 +55,9 @@ pub enum CutBlocker {
     /// The stream has ended, but there is no quorum to say where.
     #[error("{0} has ended and no quorum is connected")]
     NoQuorum(StreamId),
+    /// The stream has ended, but a replica that may have more of it is away or has just come.
+    #[error("{0} has ended and not every replica has said what it has of it")]
+    Unsettled(StreamId),
     /// The stream has ended, but connected replicas have different parts of it.
     #[error("{0} has ended and replicas are not level")]
     NotLevel(StreamId),
@@ -64,8 +70,8 @@ pub enum CutBlocker {
 ///
 /// A stream that the ring has sealed is no obstacle once it is applied up to the seal. Without a seal, a
 /// stream is no obstacle if its marker for the window (or a later one) was applied in every shard, or if it has ended
-/// (a later boot of its origin is known, or the origin is unreachable for longer than `seal_after`) and the connected
-/// replicas are a quorum, have equal positions of it, and all of it is applied here.
+/// (a later boot of its origin is connected, or the origin is unreachable for longer than `seal_after`), nobody who may
+/// come back is missing, the connected replicas are a quorum and have equal positions of it, and all of it is applied here.
 pub fn cut_blockers(window: i64, input: &CutInput) -> Vec<CutBlocker> {
     input.streams.iter().filter_map(|stream| blocker(window, input, stream)).collect()
 }
@@ -77,13 +83,20 @@ fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
     if let Some(end) = s.sealed_at {
         return (s.applied < end).then_some(CutBlocker::NotApplied(s.stream));
     }
-    let sealed = s.unreachable_for.is_some_and(|away| away > input.seal_after);
-    if !s.later_boot && !sealed {
+    // A start that is away has what its predecessor wrote, and perhaps nobody else does.
+    let has_ended = match s.unreachable_for {
+        Some(away) => away > input.seal_after,
+        None => s.later_boot,
+    };
+    if !has_ended {
         let away = s.unreachable_for.is_some();
         return Some(if away { CutBlocker::Away(s.stream) } else { CutBlocker::Open(s.stream) });
     }
     if !input.quorum_connected {
         return Some(CutBlocker::NoQuorum(s.stream));
+    }
+    if input.is_unsettled {
+        return Some(CutBlocker::Unsettled(s.stream));
     }
     if s.peer_positions.iter().any(|position| *position != s.position) {
         return Some(CutBlocker::NotLevel(s.stream));

@@ -25,6 +25,8 @@ pub struct GroupLimits {
     pub stall_after: Duration,
     /// A peer that did not serve a stream is asked for it again after this time.
     pub ask_again_after: Duration,
+    /// Positions of a peer that has been connected for so long are not older than the connection, even if its disk is slow.
+    pub settled_after: Duration,
     /// Streams taken from one peer at a time. The stream it is writing itself comes on top.
     pub streams_per_peer_max: usize,
 }
@@ -34,6 +36,7 @@ impl Default for GroupLimits {
         Self {
             stall_after: Duration::from_secs(10),
             ask_again_after: Duration::from_secs(30),
+            settled_after: Duration::from_secs(5),
             streams_per_peer_max: 8,
         }
     }
@@ -307,6 +310,19 @@ impl GroupView {
         }
     }
 
+    /// True while a member that may come back is away, or one has come so lately that its positions may be old news.
+    fn is_unsettled(&self, now: Duration, seal_after: Duration) -> bool {
+        let settled = |peer: &PeerView| {
+            let since = now.saturating_sub(peer.changed_at);
+            if peer.connected {
+                peer.is_heard && since >= self.limits.settled_after
+            } else {
+                since > seal_after
+            }
+        };
+        !self.peers.values().all(settled)
+    }
+
     /// Everything [`crate::cut_blockers`] asks about the group. `marker` gives the lowest last window marker over all
     /// shards of a stream, `applied` how far a stream is applied in all shards.
     pub fn cut_input(
@@ -327,9 +343,14 @@ impl GroupView {
         }
         streams.sort_unstable();
         streams.dedup();
+        // What an origin has of its earlier starts is not known before its first heartbeat.
+        let unheard = |stream: StreamId| {
+            let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream);
+            self.peers.values().filter(is_it).any(|p| p.connected && !p.is_heard)
+        };
         let state = |stream: StreamId| StreamCut {
             stream,
-            marker: marker(stream),
+            marker: if unheard(stream) { None } else { marker(stream) },
             applied: applied(stream),
             position: self.mine.get(stream),
             peer_positions: connected.iter().map(|p| p.positions.get(stream)).collect(),
@@ -339,6 +360,7 @@ impl GroupView {
         };
         CutInput {
             quorum_connected: self.quorum_complete(),
+            is_unsettled: self.is_unsettled(now, seal_after),
             seal_after,
             streams: streams.into_iter().map(state).collect(),
         }
