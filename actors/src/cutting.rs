@@ -143,7 +143,8 @@ impl Cutting {
     /// Writes the blocks of cut `k`, notes on disk that it was made, and drops what is in the blocks from the head.
     ///
     /// Blocks first, then the manifest, then the head: a crash in between finds either no manifest (the same blocks are
-    /// written again under the same names) or a manifest whose blocks are all there.
+    /// written again under the same names) or a manifest whose blocks are all there. The log is made durable before the
+    /// manifest: a power cut must not leave a block with records that no log has any more and no other replica gets.
     pub fn cut(&self, k: i64) -> Result<Vec<Written>, CuttingError> {
         self.whole()?;
         let _alone = self.alone.lock();
@@ -175,6 +176,7 @@ impl Cutting {
                 });
             }
         }
+        self.store.log().flush()?;
         CutManifest { cut: k, positions }.store(&self.manifest)?;
         for shard in &self.shards {
             shard.finish_cut(k);
