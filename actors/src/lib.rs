@@ -30,6 +30,7 @@ mod shelf;
 mod snapshots;
 mod store;
 mod supervisor;
+mod unlogged;
 mod uploader;
 mod write_path;
 
@@ -67,5 +68,6 @@ pub use store::{Store, StoreMetrics, StoreParts};
 pub use supervisor::{
     Start, StartError, Started, Supervisor, SupervisorDoor, SupervisorHandle, SupervisorParts,
 };
+pub use unlogged::Unlogged;
 pub use uploader::{Uploader, UploaderMetrics, UploaderParts};
 pub use write_path::{IngestBatch, ShardAnswer, WritePath};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use slog::{Logger, error, warn};
 use trireme_base::{Clock, StreamId};
 use trireme_head::{IngestOutput, Shard};
-use trireme_log::AppendError;
+use trireme_log::{AppendError, CompletionTag};
 use trireme_model::{RetryLater, WriteOutcome};
 use trireme_wire::record::RecordDraft;
 
@@ -19,6 +19,7 @@ use crate::head_metrics::HeadMetrics;
 use crate::lane::Lane;
 use crate::limits::LimitsTable;
 use crate::store::Store;
+use crate::unlogged::Unlogged;
 use crate::write_path::{IngestBatch, ShardAnswer};
 
 /// Says whether a writer died while it changed a shard. What it left behind is then not trusted.
@@ -51,6 +52,8 @@ pub struct ShardWriterParts {
     pub store: Arc<Store>,
     /// Records of peers.
     pub lane: Arc<Lane>,
+    /// Drafts on their way to the log.
+    pub unlogged: Arc<Unlogged>,
     /// Limits of tenants.
     pub limits: Arc<LimitsTable>,
     /// How long a write may wait for its quorum.
@@ -68,15 +71,15 @@ pub struct ShardWriter {
     parts: ShardWriterParts,
     /// [`Log::own_epoch`](trireme_log::Log::own_epoch) that the shard's references belong to.
     epoch: u64,
-    /// Drafts were made and did not reach the log, or an earlier writer may have left some.
-    drafts_lost: bool,
+    /// References that an earlier writer may have made are not trusted.
+    is_new: bool,
     output: IngestOutput,
 }
 
 impl ShardWriter {
     /// A writer that trusts nothing of what an earlier one has not logged.
     pub fn new(parts: ShardWriterParts) -> Self {
-        Self { parts, epoch: 0, drafts_lost: true, output: IngestOutput::default() }
+        Self { parts, epoch: 0, is_new: true, output: IngestOutput::default() }
     }
 
     /// Records of peers that wait.
@@ -84,36 +87,45 @@ impl ShardWriter {
         &self.parts.lane
     }
 
-    /// Hands drafts to the log in the order in which they were applied.
+    /// Hands drafts to the log in the order in which they were applied. After an error they are kept for
+    /// [`ShardWriter::mend`].
     fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
-        let commits = &self.parts.store.parts().commits;
-        let (tag, committed) = commits.begin(self.parts.ack_timeout);
-        match self.parts.store.log().append_own_at(drafts, tag, self.epoch) {
-            Ok(()) => Ok(committed),
-            Err(error) => {
-                commits.refuse(tag, &error.to_string());
-                self.drafts_lost = true;
-                Err(error)
-            }
-        }
+        let (tag, committed) = self.parts.store.parts().commits.begin(self.parts.ack_timeout);
+        self.parts.unlogged.push(tag, drafts.clone());
+        self.queue(drafts, tag)?;
+        Ok(committed)
     }
 
-    /// After drafts were lost, what they defined is defined again: a reference must never stand in the log before its
-    /// definition.
-    fn mend_references(&mut self) {
+    fn queue(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
+        let queued = self.parts.store.log().append_own_at(drafts, tag, self.epoch);
+        if let Err(error) = &queued {
+            self.parts.unlogged.refused(tag);
+            self.parts.store.parts().commits.refuse(tag, &error.to_string());
+        }
+        queued
+    }
+
+    /// Logs what was refused before: nothing newer may stand in the log before it, because records build on each other,
+    /// and the head has it in cuts that it must still be part of.
+    fn mend(&mut self) -> Result<(), AppendError> {
         let epoch = self.parts.store.log().own_epoch();
-        if epoch == self.epoch && !self.drafts_lost {
-            return;
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.parts.unlogged.refused_all();
         }
-        self.epoch = epoch;
-        self.drafts_lost = false;
-        let marker = self.parts.mark.change(|| self.parts.shard.reset_own());
-        if let Some(draft) = marker
-            && let Err(err) = self.append(vec![draft])
+        while self.parts.unlogged.has_refused() {
+            // Whoever wrote it was told to come again, so nobody waits for it.
+            let (tag, _) = self.parts.store.parts().commits.begin(self.parts.ack_timeout);
+            if let Some(drafts) = self.parts.unlogged.again(tag) {
+                self.queue(drafts, tag)?;
+            }
+        }
+        if std::mem::take(&mut self.is_new)
+            && let Some(marker) = self.parts.mark.change(|| self.parts.shard.reset_own())
         {
-            // Noted as lost, so the next message tries once more.
-            warn!(self.parts.log, "window marker could not be logged again"; "err" => %err);
+            self.append(vec![marker])?;
         }
+        Ok(())
     }
 
     /// Applies up to `records_max` records of peers.
@@ -132,10 +144,9 @@ impl ShardWriter {
     /// Applies a shard's share of a request and hands what it led to to the log.
     pub fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
         // Asked before anything is applied: what is in the head should also get into the log.
-        if let Err(error) = self.parts.store.log().admit() {
+        if let Err(error) = self.parts.store.log().admit().and_then(|()| self.mend()) {
             return ShardAnswer { outcome: refused(&error), redirects: Vec::new(), committed: None };
         }
-        self.mend_references();
         let limits = self.parts.limits.of(&message.tenant);
         let now_ms = self.parts.clock.now_ms();
         let mut output = std::mem::take(&mut self.output);
@@ -162,16 +173,16 @@ impl ShardWriter {
         ShardAnswer { outcome, redirects, committed }
     }
 
-    /// Closes a window for the own stream. A marker that is refused is logged again before anything else of this shard.
+    /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
-        self.mend_references();
+        self.mend()?;
         let draft = self.parts.mark.change(|| self.parts.shard.close_window(window));
         self.append(vec![draft]).map(drop)
     }
 
     /// Drops series that had no samples for long, and tells followers. Answers how many.
     pub fn collect_series(&mut self) -> Result<usize, AppendError> {
-        self.mend_references();
+        self.mend()?;
         let (collected, drafts) = self.parts.mark.change(|| self.parts.shard.collect_series());
         if !drafts.is_empty() {
             self.append(drafts)?;
@@ -179,8 +190,12 @@ impl ShardWriter {
         Ok(collected)
     }
 
-    /// Tells how far streams are applied in all shards.
+    /// Tells how far streams are applied in all shards. A checkpoint is to follow, so what is in the head should get into
+    /// the log now.
     pub fn note_positions(&mut self, positions: &[(StreamId, u64)]) {
+        if let Err(err) = self.mend() {
+            warn!(self.parts.log, "what the log refused before is refused again"; "err" => %err);
+        }
         self.parts.mark.change(|| self.parts.shard.note_positions(positions));
     }
 }

@@ -29,6 +29,7 @@ use crate::gate::{Gate, GateState};
 use crate::lane::Lane;
 use crate::ledger::ApplyLedger;
 use crate::replay::Replay;
+use crate::unlogged::Unlogged;
 
 /// Metrics of the log.
 pub struct StoreMetrics {
@@ -66,6 +67,8 @@ pub struct StoreParts {
     pub shards: Vec<Arc<Shard>>,
     /// A lane a shard.
     pub lanes: Vec<Arc<Lane>>,
+    /// Per shard its drafts on their way to the log.
+    pub unlogged: Vec<Arc<Unlogged>>,
     /// Whether this replica has everything.
     pub completeness: Arc<Completeness>,
     /// The write gate, closed when the log fails.
@@ -165,6 +168,9 @@ impl LogObserver for Store {
                 self.ledger.lock().recovered(stream, seq);
                 self.parts.shards.iter().for_each(|shard| shard.own_written(record));
                 if place.last {
+                    if let Some(unlogged) = self.parts.unlogged.get(usize::from(record.shard())) {
+                        unlogged.written(place.tag);
+                    }
                     self.parts.commits.written(place.tag, seq);
                 }
             }

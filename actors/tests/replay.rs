@@ -81,6 +81,7 @@ impl Small {
             lanes: (0..SHARDS)
                 .map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane"))))
                 .collect(),
+            unlogged: (0..SHARDS).map(|_| Arc::default()).collect(),
             completeness: Arc::new(Completeness::new(true)),
             gate: Arc::new(Gate::default()),
             pool: Arc::new(CpuPool::new("test", 1, 16).unwrap()),

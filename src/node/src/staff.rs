@@ -228,6 +228,7 @@ async fn start_shards(
             mark: Arc::new(WriterMark::default()),
             store: Arc::clone(&storage.store),
             lane: Arc::clone(lane),
+            unlogged: Arc::clone(&storage.unlogged[i]),
             limits: Arc::clone(&limits),
             ack_timeout: ground.settings.cluster.ack_timeout.as_duration(),
             clock: Arc::clone(&ground.clock),

@@ -7,6 +7,7 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use trireme_actors::{
     ActorKind, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+    Unlogged,
 };
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
@@ -30,6 +31,8 @@ pub(crate) struct Storage {
     pub(crate) shards: Vec<Arc<Shard>>,
     /// Records of peers on their way to each shard.
     pub(crate) lanes: Vec<Arc<Lane>>,
+    /// Drafts of each shard on their way to the log.
+    pub(crate) unlogged: Vec<Arc<Unlogged>>,
     pub(crate) commits: Arc<Commits>,
     pub(crate) store: Arc<Store>,
     pub(crate) wal: Arc<Log>,
@@ -53,6 +56,7 @@ impl Storage {
         let lane =
             |_: &Arc<Shard>| Arc::new(Lane::new(ground.mailboxes.port(ActorKind::Ingest, "ingest-lane")));
         let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
+        let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
         let tracker = CommitTracker::new(own, ground.name.clone(), quorum, WAITERS_MAX);
         let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
@@ -62,6 +66,7 @@ impl Storage {
             commits: Arc::clone(&commits),
             shards: shards.clone(),
             lanes: lanes.clone(),
+            unlogged: unlogged.clone(),
             completeness: Arc::clone(&completeness),
             gate: Arc::clone(&ground.gate),
             pool: Arc::clone(pool),
@@ -90,7 +95,7 @@ impl Storage {
         let snapshots = Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
         replaying::start(ground, &store, plan)?;
         let alone = Arc::default();
-        Ok(Self { shards, lanes, commits, store, wal, shelf, last_marker, snapshots, alone })
+        Ok(Self { shards, lanes, unlogged, commits, store, wal, shelf, last_marker, snapshots, alone })
     }
 
     /// What queries read: this node's own data and the bucket's.

@@ -147,6 +147,7 @@ impl std::fmt::Debug for Record {
 }
 
 /// A record of this node's own stream before the log has given it its seq.
+#[derive(Clone)]
 pub struct RecordDraft {
     bytes: Vec<u8>,
 }

@@ -1,0 +1,237 @@
+//! What a shard's writer has applied gets into the log, also after the log refused it, and is durable before a block has it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use slog::{Discard, Logger, o};
+use trireme_actors::{
+    ActorKind, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
+    MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+    Unlogged, WriterMark,
+};
+use trireme_base::pool::CpuPool;
+use trireme_base::{Boot, Clock, Incarnation, ManualClock, NodeName, StreamId};
+use trireme_head::{IngestLimits, Shard, ShardOptions};
+use trireme_log::disk::{Disk, DiskFile, RealDisk};
+use trireme_log::{Log, LogOptions};
+use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
+use trireme_replication::{CommitTracker, GroupLimits, GroupView, PeerIdentity};
+use trireme_ring::Quorum;
+use trireme_telemetry::Metrics;
+use trireme_transport::Hub;
+use trireme_wire::batch::{Batch, BatchSeries};
+use trireme_wire::record::RecordKind;
+
+const WINDOW_MS: i64 = 7_200_000;
+const START_MS: i64 = 1_700_006_400_000;
+const WINDOW: i64 = START_MS / WINDOW_MS;
+const OWN: StreamId = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+
+/// A disk that can be full.
+#[derive(Clone, Default)]
+struct SmallDisk(Arc<AtomicBool>);
+
+struct SmallFile(Box<dyn DiskFile>, SmallDisk);
+
+impl SmallDisk {
+    fn room(&self) -> io::Result<()> {
+        if self.0.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Disk for SmallDisk {
+    fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        self.room()?;
+        Ok(Box::new(SmallFile(RealDisk.create(path, bytes)?, self.clone())))
+    }
+}
+
+impl DiskFile for SmallFile {
+    fn write_all(&mut self, buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.1.room()?;
+        self.0.write_all(buffers)
+    }
+    fn rewind(&mut self, offset: u64) -> io::Result<()> {
+        self.0.rewind(offset)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn shrink(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.shrink(bytes)
+    }
+}
+
+/// A group of one with one shard, whose log is written by hand.
+struct Node {
+    disk: SmallDisk,
+    log: Arc<Log>,
+    writer: ShardWriter,
+    unlogged: Arc<Unlogged>,
+    cutting: Cutting,
+}
+
+impl Node {
+    fn start(dir: &Path) -> Self {
+        let me = NodeName::new("me");
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START_MS));
+        let quiet = Logger::root(Discard, o!());
+        let metrics = Metrics::default();
+        let shard = Shard::new(ShardOptions::new(0, 1, WINDOW_MS, dir.join("head"), OWN)).unwrap();
+        let identity = PeerIdentity { node: me.clone(), incarnation: OWN.incarnation, boot: OWN.boot };
+        let quorum = Quorum::new([me.clone()], 1);
+        let view = GroupView::new(identity, quorum.clone(), [], GroupLimits::default(), Duration::ZERO);
+        let mailboxes = MailboxMetrics::new(&metrics).unwrap();
+        let lane = Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")));
+        let unlogged: Arc<Unlogged> = Arc::default();
+        let store = Arc::new(Store::new(StoreParts {
+            own: OWN,
+            hub: Arc::new(Hub::new(view, 1 << 20)),
+            commits: Arc::new(Commits::new(Arc::clone(&clock), CommitTracker::new(OWN, me, quorum, 100))),
+            shards: vec![Arc::clone(&shard)],
+            lanes: vec![Arc::clone(&lane)],
+            unlogged: vec![Arc::clone(&unlogged)],
+            completeness: Arc::new(Completeness::new(true)),
+            gate: Arc::new(Gate::default()),
+            pool: Arc::new(CpuPool::new("test", 1, 1).unwrap()),
+            metrics: StoreMetrics::new(&metrics).unwrap(),
+            log: quiet.clone(),
+        }));
+        let disk = SmallDisk::default();
+        let options = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
+        let (path, observer) = (dir.join("log"), Arc::clone(&store));
+        let opened = Log::open_without_thread(&path, options, OWN, &[], observer, Arc::clone(&clock));
+        let log = Arc::new(opened.unwrap().0);
+        let plan = log.plan_replay(&[]).unwrap();
+        store.attach(Arc::clone(&log), &plan);
+        store.replayed(&plan);
+        std::fs::create_dir_all(dir.join("blocks")).unwrap();
+        let lease = Duration::from_secs(60);
+        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&clock), quiet.clone());
+        let cutting = Cutting {
+            store: Arc::clone(&store),
+            shards: vec![Arc::clone(&shard)],
+            shelf: Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone()).unwrap()),
+            manifest: dir.join("cut"),
+            external_labels: BTreeMap::new(),
+            tenant_label: "tenant_id".to_owned(),
+            seal_after: Duration::from_secs(3_600),
+            log_retention_bytes: 1 << 30,
+            log_retention: Duration::from_secs(3_600),
+            snapshots: Arc::new(snapshots.unwrap()),
+            alone: Arc::default(),
+            clock: Arc::clone(&clock),
+        };
+        let writer = ShardWriter::new(ShardWriterParts {
+            shard,
+            mark: Arc::new(WriterMark::default()),
+            store,
+            lane,
+            unlogged: Arc::clone(&unlogged),
+            limits: Arc::new(LimitsTable::new(IngestLimits::default(), [])),
+            ack_timeout: Duration::from_secs(10),
+            clock,
+            metrics: HeadMetrics::new(&metrics).unwrap(),
+            log: quiet,
+        });
+        Self { disk, log, writer, unlogged, cutting }
+    }
+
+    /// True if the write was taken; it may still be refused by the log.
+    fn write(&mut self, job: &str, t: i64) -> bool {
+        let mut batch = Batch::default();
+        push_label(&mut batch.label_bytes, b"__name__", b"up");
+        push_label(&mut batch.label_bytes, b"job", job.as_bytes());
+        batch.samples.push(FloatSample { t, v: 1.0 });
+        batch.series.push(BatchSeries {
+            key: SeriesKey::of(Tenant::default().seed(), &batch.label_bytes),
+            labels: 0..batch.label_bytes.len() as u32,
+            samples: 0..1,
+            histograms: 0..0,
+            exemplars: 0..0,
+        });
+        let message = IngestBatch {
+            tenant: Tenant::default(),
+            batch: Arc::new(batch),
+            indexes: vec![0],
+            with_metadata: false,
+        };
+        self.writer.ingest(&message).outcome.unavailable.is_none()
+    }
+
+    fn turn(&self) {
+        self.log.write_queued();
+        self.log.sync_written();
+    }
+
+    fn kinds(&self) -> Vec<RecordKind> {
+        self.log.read(OWN, 1, usize::MAX).unwrap().iter().map(|record| record.kind()).collect()
+    }
+}
+
+#[test]
+fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
+    use RecordKind::{Samples, WindowClosed};
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path());
+    node.writer.close_window(WINDOW - 1).unwrap();
+    assert!(node.write("a", START_MS));
+    node.turn();
+    assert!(node.unlogged.is_empty());
+    node.disk.0.store(true, Ordering::SeqCst);
+    // In the head, and refused when its turn comes; so is what was queued behind it.
+    assert!(node.write("b", START_MS + 1));
+    node.turn();
+    assert!(node.log.check().is_err());
+    assert!(!node.write("c", START_MS + 2), "nothing is applied that cannot be logged");
+    assert!(node.writer.close_window(WINDOW).is_err());
+    assert_eq!((node.unlogged.len(), node.kinds()), (1, vec![WindowClosed, Samples]));
+    node.disk.0.store(false, Ordering::SeqCst);
+    node.turn();
+    node.writer.close_window(WINDOW).unwrap();
+    assert!(node.write("b", START_MS + 3));
+    node.turn();
+    assert_eq!(node.kinds(), [WindowClosed, Samples, Samples, WindowClosed, Samples]);
+    assert!(node.unlogged.is_empty());
+    // Another replica has the same from the log alone.
+    let other = Shard::new(ShardOptions {
+        own: StreamId { incarnation: Incarnation(2), boot: Boot(1) },
+        ..ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("other"), OWN)
+    });
+    let other = other.unwrap();
+    for record in node.log.read(OWN, 1, usize::MAX).unwrap() {
+        other.apply(&record).unwrap();
+    }
+    let digests = |shard: &Shard| shard.window_digests(&Tenant::default()).unwrap();
+    assert_eq!(digests(&other), digests(&node.cutting.shards[0]));
+    let of_first_cut = |shard: &Arc<Shard>| {
+        shard.begin_cut(WINDOW).unwrap();
+        let shards = std::slice::from_ref(shard);
+        let mut source = trireme_head::CutSource::open(shards, &Tenant::default(), WINDOW, WINDOW);
+        let (mut series, mut times) = (trireme_block::SeriesInput::default(), Vec::new());
+        while trireme_block::SeriesSource::next(&mut source, &mut series).unwrap() {
+            times.extend_from_slice(&series.times);
+        }
+        times
+    };
+    assert_eq!(of_first_cut(&other), of_first_cut(&node.cutting.shards[0]));
+}
+
+#[test]
+fn a_cut_makes_the_log_durable_before_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path());
+    node.writer.close_window(WINDOW - 1).unwrap();
+    assert!(node.write("a", START_MS));
+    node.writer.close_window(WINDOW).unwrap();
+    assert!(node.log.write_queued());
+    assert!(node.log.durable_positions().is_empty());
+    assert_eq!(node.cutting.cut(WINDOW).unwrap().len(), 1);
+    assert_eq!(node.log.durable_positions(), [(OWN, 3)]);
+}
