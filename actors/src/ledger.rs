@@ -27,6 +27,9 @@ impl ApplyLedger {
     /// The stream is applied up to `seq`, as a recovery found it.
     pub fn recovered(&mut self, stream: StreamId, seq: u64) {
         let pending = self.streams.entry(stream).or_default();
+        // What was handed out meanwhile and lies before is known to be applied, too.
+        let known = usize::try_from(seq.saturating_sub(pending.applied)).unwrap_or(usize::MAX);
+        pending.shards_left.drain(..known.min(pending.shards_left.len()));
         pending.applied = pending.applied.max(seq);
     }
 
@@ -42,14 +45,19 @@ impl ApplyLedger {
         to.into_iter().for_each(|(stream, seq)| self.recovered(stream, seq));
     }
 
-    /// The record `seq` was handed to `shards` shards. Seqs of a stream come in order.
-    pub fn dispatched(&mut self, stream: StreamId, seq: u64, shards: u16) {
+    /// The record `seq` is to be handed to `shards` shards; false if it need not be, because it was applied before: the log
+    /// had lost it to damage and has got it again. Seqs of a stream come in order.
+    pub fn dispatched(&mut self, stream: StreamId, seq: u64, shards: u16) -> bool {
         let pending = self.streams.entry(stream).or_default();
+        if seq <= pending.applied {
+            return false;
+        }
         if pending.shards_left.is_empty() {
             // After a hole that a recovery skipped, the stream goes on behind it.
             pending.applied = pending.applied.max(seq - 1);
         }
         pending.shards_left.push_back(shards);
+        true
     }
 
     /// A shard has applied `seq`. Answers the stream's new position if it moved.
@@ -100,6 +108,24 @@ mod tests {
         assert_eq!(ledger.applied(stream, 6), Some(7));
         assert_eq!(ledger.applied(stream, 6), None, "a repetition is no news");
         assert_eq!(ledger.position(stream), 7);
+    }
+
+    #[test]
+    fn what_was_applied_before_it_came_again_is_not_waited_for() {
+        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let mut ledger = ApplyLedger::default();
+        ledger.replaying([(stream, 0)]);
+        for seq in 1..=5 {
+            assert!(ledger.dispatched(stream, seq, 1), "not known yet");
+        }
+        // The replay found a copy that the log's positions do not count.
+        ledger.replayed([(stream, 7)]);
+        assert!(!ledger.dispatched(stream, 6, 1) && !ledger.dispatched(stream, 7, 1));
+        assert!(ledger.dispatched(stream, 8, 2) && ledger.dispatched(stream, 9, 1));
+        assert_eq!(ledger.applied(stream, 3), None);
+        assert_eq!(ledger.applied(stream, 8), None, "one of two shards");
+        assert_eq!(ledger.applied(stream, 9), None);
+        assert_eq!(ledger.applied(stream, 8), Some(9));
     }
 
     #[test]

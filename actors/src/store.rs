@@ -140,6 +140,30 @@ impl Store {
         &self.parts
     }
 
+    /// Puts a record of a peer into the lanes of its shards.
+    fn dispatch(&self, record: &Record) {
+        let (stream, seq, lanes) = (record.stream(), record.seq(), &self.parts.lanes);
+        let to = match record.shard() {
+            ALL_SHARDS => lanes.as_slice(),
+            shard => match lanes.get(usize::from(shard)) {
+                Some(lane) => std::slice::from_ref(lane),
+                // The handshake compares shard counts, so this is damage that its checksum did not show.
+                None => {
+                    error!(self.parts.log, "record for a shard that does not exist";
+                        "stream" => %stream, "seq" => seq, "shard" => shard);
+                    return;
+                }
+            },
+        };
+        let is_new = self.ledger.lock().dispatched(stream, seq, to.len() as u16);
+        if is_new {
+            to.iter().for_each(|lane| lane.push(record.clone()));
+        } else {
+            // Nobody else would give the peer room again for what it has sent.
+            self.parts.hub.applied(stream, seq);
+        }
+    }
+
     /// A shard has applied a record.
     pub fn applied(&self, stream: StreamId, seq: u64) {
         let moved = self.ledger.lock().applied(stream, seq);
@@ -174,24 +198,7 @@ impl LogObserver for Store {
                     self.parts.commits.written(place.tag, seq);
                 }
             }
-            None => {
-                let lanes = &self.parts.lanes;
-                match record.shard() {
-                    ALL_SHARDS => {
-                        self.ledger.lock().dispatched(stream, seq, lanes.len() as u16);
-                        lanes.iter().for_each(|lane| lane.push(record.clone()));
-                    }
-                    shard => match lanes.get(usize::from(shard)) {
-                        Some(lane) => {
-                            self.ledger.lock().dispatched(stream, seq, 1);
-                            lane.push(record.clone());
-                        }
-                        // The handshake compares shard counts, so this is damage that its checksum did not show.
-                        None => error!(self.parts.log, "record for a shard that does not exist";
-                            "stream" => %stream, "seq" => seq, "shard" => shard),
-                    },
-                }
-            }
+            None => self.dispatch(record),
         }
         self.parts.hub.written(record);
     }
