@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use trireme_api::AdminError;
 use trireme_base::{ErrorKind, NodeName};
 use trireme_consensus::{Asked, Consensus};
-use trireme_ring::{Change, Ring};
+use trireme_ring::{Change, GroupPhase, MemberState, Ring};
 
 use super::steward::Steward;
 
 /// The leader waits for replicas; this is a little longer.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often, and after which pauses, it is looked whether a change came about whose answer was lost.
+const LOOKS: usize = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +86,17 @@ impl Ask {
             replaces: None,
             weight: None,
             force: None,
+        }
+    }
+
+    /// True if it asks for somebody to go who has gone.
+    fn has_gone(&self, ring: &Ring) -> bool {
+        match self.op {
+            Op::Remove => {
+                ring.member(&NodeName::new(&self.node)).is_some_and(|m| m.state == MemberState::Left)
+            }
+            Op::RemoveGroup => ring.group(self.subject()).is_some_and(|g| g.phase == GroupPhase::Gone),
+            _ => false,
         }
     }
 
@@ -253,15 +267,33 @@ pub(crate) async fn ask(
     steward: &Arc<Steward>,
     ask: Ask,
 ) -> Result<Value, AdminError> {
-    let ask = serde_json::to_value(ask).unwrap_or(Value::Null);
+    let answered = at_leader(consensus, steward, &ask).await.and_then(Outcome::into_result);
+    match answered {
+        // Whoever decided may be gone by what was decided, or this node is, and with it the way for the answer.
+        Err(error) if error.kind == ErrorKind::Unavailable => {
+            for _ in 0..LOOKS {
+                let ring = consensus.book().current();
+                if ask.has_gone(&ring) {
+                    return Outcome::done(&ask, ring.epoch, &ring).into_result();
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error)
+        }
+        answered => answered,
+    }
+}
+
+async fn at_leader(consensus: &Consensus, steward: &Arc<Steward>, ask: &Ask) -> Result<Outcome, AdminError> {
+    let asked = serde_json::to_value(ask).unwrap_or(Value::Null);
     let answer = match consensus.find_leader().await {
         None => {
             let error = consensus.no_leader();
             return Err(AdminError { kind: error.kind(), message: error.to_string() });
         }
-        Some(leader) if leader == steward.me => steward.answer(ask).await,
+        Some(leader) if leader == steward.me => steward.answer(asked).await,
         Some(leader) => {
-            let asked = consensus.ask(&leader, ask, LEADER_TIMEOUT).await;
+            let asked = consensus.ask(&leader, asked, LEADER_TIMEOUT).await;
             asked.map_err(|why| AdminError {
                 kind: ErrorKind::Unavailable,
                 message: format!(
@@ -270,11 +302,8 @@ pub(crate) async fn ask(
             })?
         }
     };
-    let outcome: Outcome = serde_json::from_value(answer).map_err(|e| AdminError {
-        kind: ErrorKind::Internal,
-        message: format!("answer of the leader: {e}"),
-    })?;
-    outcome.into_result()
+    serde_json::from_value(answer)
+        .map_err(|e| AdminError { kind: ErrorKind::Internal, message: format!("answer of the leader: {e}") })
 }
 
 #[cfg(test)]
