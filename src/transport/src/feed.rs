@@ -108,6 +108,15 @@ impl Feed {
         self.news.lock().dropped_records
     }
 
+    /// True if [`Feed::take`] would give something.
+    pub fn has_news(&self) -> bool {
+        let news = self.news.lock();
+        !(news.records.is_empty()
+            && news.tails.is_empty()
+            && news.durable.is_empty()
+            && news.applied.is_empty())
+    }
+
     /// Waits for news and takes them. Cancel safe.
     pub async fn next(&self) -> FeedBatch {
         loop {

@@ -1,0 +1,103 @@
+//! Runs seeds of the simulation, on all cores, and says how to repeat one that fails.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context;
+use clap::Parser;
+use parking_lot::Mutex;
+use trireme_simulation::{Kind, Mutation, Summary, Trace, run};
+
+/// Simulates a replica group under faults.
+#[derive(Parser)]
+struct Arguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Only seeds of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Puts a known bug in.
+    #[arg(long)]
+    mutation: Option<String>,
+    /// Threads; all cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Goes on after a failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// Lines of the trace to print.
+    #[arg(long, default_value_t = 200)]
+    lines: usize,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mutation = match &arguments.mutation {
+        Some(name) => {
+            let known = || format!("there is no bug of that name; there are {:?}", Mutation::ALL);
+            Some(Mutation::named(name).with_context(known)?)
+        }
+        None => None,
+    };
+    let threads = match arguments.threads {
+        Some(threads) => threads,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from + arguments.seeds;
+    let (total, failed) = (Mutex::new(Summary::default()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    if arguments.kind.as_ref().is_some_and(|kind| *kind != format!("{:?}", Kind::of(seed))) {
+                        continue;
+                    }
+                    match run(seed, mutation, Trace::default()) {
+                        Ok(summary) => total.lock().add(&summary),
+                        Err(failure) => {
+                            tell(seed, &failure.problem);
+                            failed.lock().push((seed, failure.problem));
+                            if !arguments.keep_going {
+                                next.store(end, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:#?}", total.into_inner())?;
+    let mut failed = failed.into_inner();
+    failed.sort();
+    if let Some((seed, _)) = failed.first()
+        && let Err(failure) = run(*seed, mutation, Trace::kept())
+    {
+        let lines: Vec<&str> = failure.trace.lines().collect();
+        for line in &lines[lines.len().saturating_sub(arguments.lines)..] {
+            writeln!(out, "{line}")?;
+        }
+    }
+    for (seed, problem) in &failed {
+        writeln!(out, "seed {seed} ({:?}): {problem}", Kind::of(*seed))?;
+        writeln!(out, "  repeat: scripts/simulate --from {seed}")?;
+    }
+    writeln!(out, "{} of {} seeds failed", failed.len(), arguments.seeds)?;
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says at once what is wrong; the summary comes at the end.
+fn tell(seed: u64, problem: &str) {
+    // Nobody may be listening any more.
+    let _ = writeln!(std::io::stderr(), "seed {seed} ({:?}): {problem}", Kind::of(seed));
+}

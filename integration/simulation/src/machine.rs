@@ -1,0 +1,130 @@
+//! A computer: what outlives its process.
+
+use std::path::PathBuf;
+
+use trireme_base::{Boot, Incarnation, SeededRng, StreamId};
+use trireme_replication::PositionVector;
+
+use crate::clock::SimClock;
+use crate::disk::SimDisk;
+use crate::mutation::Mutation;
+use crate::process::{Interruption, Process};
+
+/// How its log's disk does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A sync takes milliseconds.
+    Normal,
+    /// A sync takes up to seconds.
+    Slow,
+    /// No sync ends.
+    Stuck,
+}
+
+/// Where the process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// When the log has written, peers have heard, and nothing is synced.
+    BeforeSync,
+    /// When the log is synced, and nobody has been told.
+    AfterSync,
+    /// In the upkeep.
+    Upkeep(Interruption),
+}
+
+/// A computer.
+pub struct Machine {
+    /// Data directory.
+    pub dir: PathBuf,
+    /// Disk under the log.
+    pub disk: SimDisk,
+    /// Clocks.
+    pub clock: SimClock,
+    incarnation: Incarnation,
+    boots: u32,
+    /// Counts starts; events of an earlier process are void.
+    pub life: u64,
+    /// The running process.
+    pub process: Option<Process>,
+    /// What its log has safely, as nobody in the simulated world knows it.
+    pub safe: PositionVector,
+    /// What it had safely before its disk was replaced, and in which incarnation. Whoever has not met the new one cannot
+    /// know that this is gone.
+    pub before: Option<(Incarnation, PositionVector)>,
+    /// How the disk does.
+    pub pace: Pace,
+    /// A written batch waits for its sync, or a write is planned.
+    pub log_busy: bool,
+    /// A look at the lanes is planned.
+    pub lanes_busy: bool,
+    /// Where to crash next, with power cut or without.
+    pub crash: Option<(CrashPoint, bool)>,
+    /// Highest committed seq that was checked.
+    pub checked: u64,
+    /// Takes no connection before (us).
+    pub silent_until: u64,
+}
+
+impl Machine {
+    /// A computer with an empty disk.
+    pub fn new(dir: PathBuf, index: usize, clock: SimClock, mutation: Option<Mutation>) -> Self {
+        let lies_at_sync = mutation == Some(Mutation::AckBeforeFsync);
+        let disk = SimDisk::new(lies_at_sync, mutation == Some(Mutation::AckTornWrite));
+        Self {
+            dir,
+            disk,
+            clock,
+            incarnation: Incarnation(index as u64 + 1),
+            boots: 0,
+            life: 0,
+            process: None,
+            safe: PositionVector::new(),
+            before: None,
+            pace: Pace::Normal,
+            log_busy: false,
+            lanes_busy: false,
+            crash: None,
+            checked: 0,
+            silent_until: 0,
+        }
+    }
+
+    /// A start is counted; answers the stream it writes.
+    pub fn count_start(&mut self) -> StreamId {
+        self.boots += 1;
+        self.life += 1;
+        self.log_busy = false;
+        self.lanes_busy = false;
+        self.checked = 0;
+        StreamId { incarnation: self.incarnation, boot: Boot(self.boots) }
+    }
+
+    /// The disk is replaced by an empty one.
+    pub fn wipe(&mut self, rng: &mut SeededRng, mutation: Option<Mutation>) -> std::io::Result<()> {
+        self.disk.cut_power(rng);
+        std::fs::remove_dir_all(&self.dir)?;
+        std::fs::create_dir_all(&self.dir)?;
+        self.before = Some((self.incarnation, std::mem::take(&mut self.safe)));
+        self.boots = 0;
+        if mutation != Some(Mutation::ReuseSequence) {
+            self.incarnation = Incarnation(self.incarnation.0 + 100);
+        }
+        Ok(())
+    }
+
+    /// Notes what is safe after a sync.
+    pub fn note_safe(&mut self) {
+        let Some(process) = &self.process else { return };
+        if self.disk.is_safe() {
+            self.safe.merge(&process.log.written_positions().into_iter().collect());
+        }
+    }
+
+    /// A start has found this on the disk: nothing else is safe any more.
+    pub fn note_found(&mut self) {
+        if let Some(process) = &self.process {
+            self.disk.note_start();
+            self.safe = process.log.written_positions().into_iter().collect();
+        }
+    }
+}

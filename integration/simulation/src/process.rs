@@ -1,0 +1,332 @@
+//! A running node: the product's parts, put together as `trireme-node` does it, without actors, sockets and threads.
+
+mod session;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use slog::{Discard, Logger, o};
+use trireme_actors::{
+    ActorKind, Commits, Completeness, Cutting, Gate, GateState, HeadMetrics, Lane, LimitsTable,
+    MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+    Unlogged, WriterMark, last_closable,
+};
+use trireme_base::pool::CpuPool;
+use trireme_base::{Clock, Incarnation, NodeName, StreamId};
+use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions};
+use trireme_log::{Log, LogOptions, ReplayPlan};
+use trireme_replication::{CommitTracker, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
+use trireme_ring::Quorum;
+use trireme_telemetry::Metrics;
+use trireme_transport::Hub;
+use trireme_wire::entry::read_marker;
+use trireme_wire::frame::Frame;
+
+use crate::clock::SimClock;
+use crate::disk::SimDisk;
+use crate::mutation::Mutation;
+use crate::request::Request;
+use crate::scenario::Scenario;
+use session::Session;
+
+pub use upkeep::Interruption;
+
+/// Shards of every node.
+pub const SHARDS: u16 = 2;
+/// Length of a window (ms).
+pub const WINDOW_MS: i64 = 20_000;
+/// How long a window stays open after its end (ms).
+pub const GRACE_MS: i64 = 2_000;
+/// How long a write may wait for its quorum.
+const ACK_TIMEOUT: Duration = Duration::from_secs(4);
+/// Writes that may wait for their quorum.
+const WAITERS_MAX: usize = 1_000;
+/// File of the cut manifest.
+const MANIFEST: &str = "head/cut";
+
+/// What the world has to do for a node.
+#[derive(Debug)]
+pub enum Out {
+    /// Put a frame on its way to a peer.
+    Send(usize, Box<Frame>),
+    /// Read the log and answer.
+    Read(usize, StreamId, u64, u64),
+    /// The node gives the connection to a peer up. True if the own log is the reason.
+    HangUp(usize, String, bool),
+}
+
+/// What a process is started with.
+pub struct Start<'a> {
+    /// The machine's number.
+    pub index: usize,
+    /// Names of all members.
+    pub names: &'a [NodeName],
+    /// Its data directory.
+    pub dir: &'a Path,
+    /// Identity of that directory, and which start of it this is.
+    pub stream: StreamId,
+    /// The disk under the log.
+    pub disk: &'a SimDisk,
+    /// Its clocks.
+    pub clock: &'a SimClock,
+    /// The run.
+    pub scenario: &'a Scenario,
+    /// The bug, if one is put in.
+    pub mutation: Option<Mutation>,
+}
+
+/// The process of one machine.
+pub struct Process {
+    pub(crate) identity: PeerIdentity,
+    pub(crate) names: Vec<NodeName>,
+    pub(crate) clock: SimClock,
+    pub(crate) mutation: Option<Mutation>,
+    trims: bool,
+    pub(crate) log: Arc<Log>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) shards: Vec<Arc<Shard>>,
+    pub(crate) writers: Vec<ShardWriter>,
+    pub(crate) commits: Arc<Commits>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) shelf: Arc<Shelf>,
+    cutting: Cutting,
+    plan: Option<ReplayPlan>,
+    links: BTreeMap<usize, PeerLink>,
+    sessions: BTreeMap<usize, Session>,
+    pub(crate) requests: Vec<Request>,
+    closed: Option<i64>,
+    checkpoint_at: Duration,
+    /// The incarnation in which each peer was seen first; for one of the bugs.
+    first_seen: BTreeMap<usize, Incarnation>,
+}
+
+/// The pool that the store wants; simulated reads do not go through it.
+fn pool() -> anyhow::Result<Arc<CpuPool>> {
+    static POOL: OnceLock<Arc<CpuPool>> = OnceLock::new();
+    if let Some(pool) = POOL.get() {
+        return Ok(Arc::clone(pool));
+    }
+    let made = Arc::new(CpuPool::new("simulation", 1, 1)?);
+    Ok(Arc::clone(POOL.get_or_init(|| made)))
+}
+
+fn link_config() -> LinkConfig {
+    LinkConfig {
+        window_bytes: 4_000,
+        frame_bytes: 1_200,
+        read_bytes: 2_000,
+        fresh_bytes: 2_000,
+        sending_bytes: 3_000,
+        ..LinkConfig::default()
+    }
+}
+
+impl Process {
+    /// Starts on whatever is on the disk.
+    pub fn start(start: &Start<'_>) -> anyhow::Result<Self> {
+        let Start { index, names, dir, stream: own, scenario, mutation, .. } = *start;
+        for part in ["log", "head", "blocks"] {
+            std::fs::create_dir_all(dir.join(part))?;
+        }
+        let shared: Arc<dyn Clock> = Arc::new(start.clock.clone());
+        let quiet = Logger::root(Discard, o!());
+        let (shards, covered) = open_shards(start)?;
+        let me = names[index].clone();
+        let identity = PeerIdentity { node: me.clone(), incarnation: own.incarnation, boot: own.boot };
+        let voters = &names[..scenario.voters];
+        let quorum = Quorum::new(voters.to_vec(), scenario.voters);
+        let now = shared.monotonic();
+        let peers = names.to_vec();
+        let view = GroupView::new(identity.clone(), quorum.clone(), peers, GroupLimits::default(), now);
+        let counted = match mutation {
+            Some(Mutation::AckBeforeQuorum) => Quorum::new([me.clone()], 1),
+            Some(Mutation::CountJoining) => {
+                // In the place of one that counts.
+                let dropped = voters.iter().position(|name| *name != me);
+                let counted = names.iter().enumerate().filter(|(n, _)| Some(*n) != dropped);
+                let counted: Vec<NodeName> = counted.map(|(_, name)| name.clone()).collect();
+                if scenario.has_joining { Quorum::new(counted, scenario.voters) } else { quorum }
+            }
+            _ => quorum,
+        };
+        let tracker = CommitTracker::new(own, me, counted, WAITERS_MAX);
+        let (metrics, gate) = (Metrics::default(), Arc::new(Gate::default()));
+        let mailboxes = MailboxMetrics::new(&metrics)?;
+        let commits = Arc::new(Commits::new(Arc::clone(&shared), tracker));
+        let hub = Arc::new(Hub::new(view, 4_000));
+        let lanes: Vec<Arc<Lane>> =
+            shards.iter().map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")))).collect();
+        let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
+        let store = Arc::new(Store::new(StoreParts {
+            own,
+            hub: Arc::clone(&hub),
+            commits: Arc::clone(&commits),
+            shards: shards.clone(),
+            lanes: lanes.clone(),
+            unlogged: unlogged.clone(),
+            completeness: Arc::new(Completeness::new(true)),
+            gate: Arc::clone(&gate),
+            pool: pool()?,
+            metrics: StoreMetrics::new(&metrics)?,
+            log: quiet.clone(),
+        }));
+        let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
+        let options = LogOptions {
+            segment_bytes: 12_000,
+            queue_records_max: 200,
+            queue_bytes_max: 60_000,
+            batch_bytes_max: 8_000,
+            recent_bytes_max: 4_000,
+            disk: Arc::new(start.disk.clone()),
+            ..LogOptions::default()
+        };
+        let (path, observer) = (dir.join("log"), Arc::clone(&store));
+        let (log, _) =
+            Log::open_without_thread(&path, options, own, &covered, observer, Arc::clone(&shared))?;
+        let log = Arc::new(log);
+        let plan = log.plan_replay(&covered)?;
+        let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
+        let known = shards.iter().flat_map(|shard| shard.streams()).filter_map(|stream| stream.marker);
+        let last_marker = known.chain(logged).max();
+        store.attach(Arc::clone(&log), &plan);
+        let lease = Duration::from_secs(600);
+        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&shared), quiet.clone())?;
+        let cutting = Cutting {
+            store: Arc::clone(&store),
+            shards: shards.clone(),
+            shelf: Arc::clone(&shelf),
+            manifest: dir.join(MANIFEST),
+            external_labels: BTreeMap::new(),
+            tenant_label: "tenant_id".to_owned(),
+            seal_after: match mutation {
+                Some(Mutation::SealAtOnce) => Duration::ZERO,
+                _ => scenario.seal_after,
+            },
+            log_retention_bytes: 1 << 40,
+            log_retention: Duration::from_secs(86_400 * 365),
+            snapshots: Arc::new(snapshots),
+            alone: Arc::default(),
+            clock: Arc::clone(&shared),
+        };
+        let head_metrics = HeadMetrics::new(&metrics)?;
+        let limits = IngestLimits { out_of_order_window_ms: 86_400_000, ..IngestLimits::default() };
+        let limits = Arc::new(LimitsTable::new(limits, []));
+        let writer = |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| {
+            ShardWriter::new(ShardWriterParts {
+                shard: Arc::clone(shard),
+                mark: Arc::new(WriterMark::default()),
+                store: Arc::clone(&store),
+                lane: Arc::clone(lane),
+                unlogged: Arc::clone(unlogged),
+                limits: Arc::clone(&limits),
+                ack_timeout: ACK_TIMEOUT,
+                clock: Arc::clone(&shared),
+                metrics: head_metrics.clone(),
+                log: quiet.clone(),
+            })
+        };
+        let mut writers: Vec<ShardWriter> = shards.iter().zip(&lanes).zip(&unlogged).map(writer).collect();
+        let closed = last_closable(shared.now_ms(), WINDOW_MS, GRACE_MS).max(last_marker.unwrap_or(i64::MIN));
+        if mutation != Some(Mutation::OpenWithoutMarker) {
+            for writer in &mut writers {
+                writer.close_window(closed).context("cannot open the log")?;
+            }
+        }
+        if mutation == Some(Mutation::ApplyBeforeReplay) {
+            lanes.iter().for_each(|lane| lane.release());
+        }
+        gate.set(GateState::Open);
+        let link = |peer: usize| (peer, PeerLink::new(identity.clone(), names[peer].clone(), link_config()));
+        Ok(Self {
+            links: (0..names.len()).filter(|peer| *peer != index).map(link).collect(),
+            sessions: BTreeMap::new(),
+            names: names.to_vec(),
+            clock: start.clock.clone(),
+            trims: scenario.trims,
+            requests: Vec::new(),
+            closed: None,
+            checkpoint_at: now,
+            first_seen: BTreeMap::new(),
+            plan: Some(plan),
+            identity,
+            mutation,
+            log,
+            store,
+            shards,
+            writers,
+            commits,
+            hub,
+            gate,
+            shelf,
+            cutting,
+        })
+    }
+
+    /// Applies what is in the log behind the checkpoints.
+    pub fn replay(&mut self) -> Result<(), String> {
+        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let watch = self.store.replay().watch();
+        let ends: BTreeMap<StreamId, u64> = plan.to().into_iter().collect();
+        let drops_tail = self.mutation == Some(Mutation::DropTail);
+        let report = self.log.replay(&plan, SHARDS, 1, watch, |shard, record| {
+            let is_last = ends.get(&record.stream()) == Some(&record.seq());
+            let is_old = record.stream().incarnation == self.identity.incarnation;
+            if !(drops_tail && is_last && is_old) {
+                // A record that cannot be applied in full shows in the comparison at the end.
+                let _ = self.shards[usize::from(shard)].apply(record);
+            }
+        });
+        report.map_err(|e| format!("replay: {e}"))?;
+        self.store.replayed(&plan);
+        Ok(())
+    }
+
+    /// Applies what peers have sent, a turn of it; true if more waits.
+    pub fn drain_lanes(&mut self) -> bool {
+        for writer in &mut self.writers {
+            writer.drain_lane(16);
+        }
+        self.has_lane_work()
+    }
+
+    /// Records of peers wait to be applied.
+    pub fn has_lane_work(&self) -> bool {
+        self.writers.iter().any(|writer| writer.lane().has_work())
+    }
+
+    /// The log has something to write.
+    pub fn has_log_work(&self) -> bool {
+        self.log.stats().queued_records > 0
+    }
+}
+
+type Opened = (Vec<Arc<Shard>>, Vec<(StreamId, u64)>);
+
+/// Shards from their checkpoints, and what these cover.
+fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
+    let manifest = match start.mutation {
+        Some(Mutation::ApplyAfterCut) => None,
+        _ => CutManifest::load(&start.dir.join(MANIFEST))?,
+    };
+    let mut shards = Vec::new();
+    let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+    for number in 0..SHARDS {
+        let dir = start.dir.join(format!("head/{number:03}"));
+        let options = ShardOptions::new(number, SHARDS, WINDOW_MS, dir, start.stream);
+        let (shard, found) = Shard::recover(options, manifest.as_ref())?;
+        shards.push(shard);
+        let found: BTreeMap<_, _> = found.positions.into_iter().collect();
+        covered = Some(match covered {
+            None => found,
+            Some(known) => {
+                known.into_iter().filter_map(|(s, seq)| Some((s, seq.min(*found.get(&s)?)))).collect()
+            }
+        });
+    }
+    Ok((shards, covered.unwrap_or_default().into_iter().collect()))
+}

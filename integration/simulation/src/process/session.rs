@@ -1,0 +1,252 @@
+//! What `trireme-transport`'s driver does for one peer, step by step.
+
+use trireme_base::{Clock, StreamId};
+use trireme_log::LogError;
+use trireme_replication::{Effect, Event, PeerIdentity, PositionVector, ReadFault};
+use trireme_transport::{AppendRefused, ReplicaStore};
+use trireme_wire::frame::{Frame, Records};
+use trireme_wire::record::Record;
+
+use super::{Out, Process};
+use crate::mutation::Mutation;
+
+/// A session with a peer.
+pub(super) struct Session {
+    /// The connection.
+    pub conn: u64,
+    /// Its number in the group view.
+    number: u64,
+    /// Records that the log had no room for. Nothing is read from the peer until it has.
+    parked: Option<Vec<Record>>,
+    /// A look at the news is planned.
+    is_told: bool,
+}
+
+impl Process {
+    /// The link to a peer has to be told something, and that is not planned yet.
+    pub fn has_news(&self, peer: usize) -> bool {
+        let is_told = self.sessions.get(&peer).is_none_or(|session| session.is_told);
+        !is_told && self.hub.feed(&self.names[peer]).is_some_and(|feed| feed.has_news())
+    }
+
+    /// A look at the news for a peer is planned, or was taken.
+    pub fn set_told(&mut self, peer: usize, is_told: bool) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.is_told = is_told;
+        }
+    }
+
+    /// The connection that the session with a peer runs on.
+    pub fn connection(&self, peer: usize) -> Option<u64> {
+        self.sessions.get(&peer).map(|session| session.conn)
+    }
+
+    /// Peers with a session.
+    pub fn connected(&self) -> Vec<usize> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Nothing is read from this peer now.
+    pub fn is_parked(&self, peer: usize) -> bool {
+        self.sessions.get(&peer).is_some_and(|session| session.parked.is_some())
+    }
+
+    /// Whether a handshake with this peer would succeed here.
+    pub fn admits(&self, identity: &PeerIdentity) -> Result<(), String> {
+        self.hub.group().lock().check(identity).map_err(|e| e.to_string())
+    }
+
+    /// A connection has passed the handshake; an older one to the peer is over.
+    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, conn: u64) -> Vec<Out> {
+        self.disconnect(peer);
+        let now = self.clock.monotonic();
+        let admitted = self.hub.group().lock().admit(&identity, now);
+        let number = match admitted {
+            Ok(number) => number,
+            Err(error) => return vec![Out::HangUp(peer, error.to_string(), false)],
+        };
+        let first_seen = *self.first_seen.entry(peer).or_insert(identity.incarnation);
+        if self.mutation == Some(Mutation::TrustWiped) {
+            self.commits.trust(&identity.node, first_seen);
+        } else {
+            self.store.peer_up(&identity);
+        }
+        let feed = self.hub.feed(&self.names[peer]);
+        if let Some(feed) = &feed {
+            feed.start();
+        }
+        self.sessions.insert(peer, Session { conn, number, parked: None, is_told: false });
+        let (tails, durable) = (self.store.written(), self.told_durable());
+        let applied = feed.map(|feed| feed.applied_positions()).unwrap_or_default();
+        let mut out = Vec::new();
+        self.feed(peer, Event::Up { peer: identity, tails, durable, applied }, &mut out);
+        out
+    }
+
+    fn told_durable(&self) -> PositionVector {
+        match self.mutation {
+            Some(Mutation::PositionBeforeFsync) => self.store.written(),
+            _ => self.store.durable(),
+        }
+    }
+
+    /// The connection to a peer is gone.
+    pub fn disconnect(&mut self, peer: usize) {
+        let Some(session) = self.sessions.remove(&peer) else { return };
+        let now = self.clock.monotonic();
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.handle(Event::Down, now, &mut Vec::new());
+        }
+        if let Some(feed) = self.hub.feed(&self.names[peer]) {
+            feed.stop();
+        }
+        self.hub.group().lock().disconnected(&self.names[peer], session.number, now);
+    }
+
+    /// A frame came in.
+    pub fn receive(&mut self, peer: usize, frame: Frame) -> Vec<Out> {
+        let mut out = Vec::new();
+        let plans = matches!(frame, Frame::Heartbeat(_) | Frame::StreamEnded(_));
+        self.feed(peer, Event::Frame(frame), &mut out);
+        if plans {
+            self.plan(peer, &mut out);
+        }
+        out
+    }
+
+    /// News of the own log for the link to a peer.
+    pub fn news(&mut self, peer: usize) -> Vec<Out> {
+        let mut out = Vec::new();
+        let Some(feed) = self.hub.feed(&self.names[peer]) else { return out };
+        for event in feed.take().events {
+            match &event {
+                Event::Applied { .. } if self.mutation == Some(Mutation::KeepCredit) => continue,
+                Event::Appended(records) if self.mutation == Some(Mutation::PositionBeforeFsync) => {
+                    let last = records.last().map(|last| (last.stream(), last.seq()));
+                    self.feed(peer, event, &mut out);
+                    if let Some((stream, seq)) = last {
+                        self.feed(peer, Event::Durable { stream, seq }, &mut out);
+                    }
+                }
+                _ => self.feed(peer, event, &mut out),
+            }
+        }
+        self.unpark(peer, &mut out);
+        out
+    }
+
+    /// The answer to a read of the log.
+    pub fn read(&mut self, peer: usize, stream: StreamId, from_seq: u64, max_bytes: u64) -> Vec<Out> {
+        let records = self.log.read(stream, from_seq, usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        let result = records.map_err(|error| match error {
+            LogError::Gone { .. } => {
+                ReadFault::Trimmed { first_seq: self.log.first_seq(stream).unwrap_or(u64::MAX) }
+            }
+            other => ReadFault::Failed(other.to_string()),
+        });
+        let mut out = Vec::new();
+        self.feed(peer, Event::LogRead { stream, from_seq, result }, &mut out);
+        out
+    }
+
+    /// Time passes for the link to a peer.
+    pub fn tick_link(&mut self, peer: usize) -> Vec<Out> {
+        let mut out = Vec::new();
+        self.unpark(peer, &mut out);
+        let (health, epoch) = (self.store.health(), self.hub.group().lock().epoch());
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.set_health(health);
+            link.set_epoch(epoch);
+        }
+        let reading = !self.is_parked(peer);
+        self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms(), reading }, &mut out);
+        self.plan(peer, &mut out);
+        out
+    }
+
+    /// Decides anew what to take from whom.
+    fn plan(&mut self, peer: usize, out: &mut Vec<Out>) {
+        let name = &self.names[peer];
+        let (mut assigned, running) = {
+            let mut group = self.hub.group().lock();
+            group.plan(self.clock.monotonic());
+            let running = group.peers().find(|(node, _)| *node == name);
+            let running = running.and_then(|(_, view)| view.identity.as_ref()).map(PeerIdentity::stream);
+            (group.assigned(name), running)
+        };
+        if self.mutation == Some(Mutation::SkipStreams) {
+            assigned.retain(|stream| Some(*stream) == running);
+        }
+        self.feed(peer, Event::Assigned(assigned), out);
+    }
+
+    fn feed(&mut self, peer: usize, event: Event, out: &mut Vec<Out>) {
+        // The session may have ended with an event before this one.
+        if !self.sessions.contains_key(&peer) {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let mut effects = Vec::new();
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        link.handle(event, now, &mut effects);
+        for effect in effects {
+            self.execute(peer, effect, out);
+        }
+    }
+
+    fn execute(&mut self, peer: usize, effect: Effect, out: &mut Vec<Out>) {
+        let name = &self.names[peer];
+        match effect {
+            Effect::Send(frame) => {
+                let bytes = match &frame {
+                    Frame::Records(records) => Records::record_bytes(records),
+                    _ => 0,
+                };
+                out.push(Out::Send(peer, Box::new(frame)));
+                if bytes > 0 {
+                    self.feed(peer, Event::Sent { bytes }, out);
+                }
+            }
+            Effect::Append { records, .. } => self.append(peer, records, out),
+            Effect::ReadLog { stream, from_seq, max_bytes } => {
+                out.push(Out::Read(peer, stream, from_seq, max_bytes));
+            }
+            Effect::PeerDurable { incarnation, positions } => {
+                self.hub.group().lock().observed(name, incarnation, &positions);
+                let trusted = match self.mutation {
+                    Some(Mutation::TrustWiped) => self.first_seen.get(&peer).copied(),
+                    _ => None,
+                };
+                self.store.peer_durable(name, trusted.unwrap_or(incarnation), &positions);
+            }
+            Effect::PeerHealth { health, wall_ms, epoch } => {
+                let mut group = self.hub.group().lock();
+                group.heard(name, health, wall_ms, self.clock.now_ms());
+                group.heard_epoch(name, epoch);
+            }
+            Effect::Unserved { stream, .. } => {
+                self.hub.group().lock().unserved(name, stream, self.clock.monotonic());
+            }
+            Effect::Disconnect(reason) => out.push(Out::HangUp(peer, reason.to_string(), false)),
+        }
+    }
+
+    fn append(&mut self, peer: usize, records: Vec<Record>, out: &mut Vec<Out>) {
+        match self.store.append(records.clone()) {
+            Ok(()) => {}
+            Err(AppendRefused::Busy) => {
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.parked = Some(records);
+                }
+            }
+            Err(AppendRefused::Failed(reason)) => out.push(Out::HangUp(peer, reason, true)),
+        }
+    }
+
+    fn unpark(&mut self, peer: usize, out: &mut Vec<Out>) {
+        let parked = self.sessions.get_mut(&peer).and_then(|session| session.parked.take());
+        if let Some(records) = parked {
+            self.append(peer, records, out);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the block writer and the timers of a node do.
+
+use std::collections::BTreeMap;
+
+use trireme_actors::{CuttingError, GateState, NextCut, last_closable};
+use trireme_base::{Clock, StreamId};
+use trireme_head::HeadError;
+
+use super::{GRACE_MS, Process, SHARDS, WINDOW_MS};
+use crate::mutation::Mutation;
+
+/// Where a crash is to interrupt the upkeep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// Blocks of a cut are written, its manifest is not.
+    BeforeManifest,
+    /// A checkpoint is written and has not got its name.
+    BeforeCheckpoint,
+    /// One shard has its new checkpoint, the other not.
+    BetweenCheckpoints,
+}
+
+/// Time between checkpoints (ms).
+const CHECKPOINT_EVERY_MS: u128 = 15_000;
+
+impl Process {
+    /// One look of the block writer; true if it came to the point where it is to be interrupted.
+    pub fn look(&mut self, interruption: Option<Interruption>) -> Result<bool, String> {
+        if !self.store.replay().is_done() {
+            return Ok(false);
+        }
+        let due = last_closable(self.clock.now_ms(), WINDOW_MS, GRACE_MS);
+        if self.closed.is_none_or(|k| k < due) {
+            let mut closed = true;
+            for writer in &mut self.writers {
+                // As the real one: the first that fails ends the round, which is repeated.
+                closed = closed && writer.close_window(due).is_ok();
+            }
+            if closed {
+                self.closed = Some(due);
+            }
+        }
+        if let Some(closed) = self.closed {
+            while self.cut_next(closed, interruption)? {
+                if interruption == Some(Interruption::BeforeManifest) {
+                    return Ok(true);
+                }
+            }
+        }
+        let now = self.clock.monotonic();
+        if now.saturating_sub(self.checkpoint_at).as_millis() >= CHECKPOINT_EVERY_MS {
+            self.checkpoint_at = now;
+            return Ok(self.checkpoint(interruption));
+        }
+        Ok(false)
+    }
+
+    fn cut_next(&mut self, closed: i64, interruption: Option<Interruption>) -> Result<bool, String> {
+        let k = match self.cutting.next_cut(closed) {
+            NextCut::Ready(k) => k,
+            NextCut::Blocked(k, _) if self.mutation == Some(Mutation::CutBeforeMarkers) => k,
+            NextCut::Nothing | NextCut::Blocked(..) => return Ok(false),
+        };
+        let manifest = self.cutting.manifest.clone();
+        let before = std::fs::read(&manifest).ok();
+        match self.cutting.cut(k) {
+            Ok(_) => {}
+            // Tried again at the next look.
+            Err(CuttingError::Log(_)) => return Ok(false),
+            Err(error) => return Err(format!("cut {k}: {error}")),
+        }
+        if interruption == Some(Interruption::BeforeManifest) {
+            let restored = match before {
+                Some(bytes) => std::fs::write(&manifest, bytes),
+                None => std::fs::remove_file(&manifest),
+            };
+            return restored.map(|()| true).map_err(|e| e.to_string());
+        }
+        for writer in &mut self.writers {
+            let _ = writer.collect_series();
+        }
+        Ok(true)
+    }
+
+    fn checkpoint(&mut self, interruption: Option<Interruption>) -> bool {
+        let positions = self.store.applied_positions();
+        self.writers.iter_mut().for_each(|writer| writer.note_positions(&positions));
+        let publishes_first = self.mutation == Some(Mutation::CheckpointBeforeLog);
+        let flush = |log: &trireme_log::Log| -> Result<(), CuttingError> {
+            if publishes_first { Ok(()) } else { log.flush().map_err(CuttingError::from) }
+        };
+        match interruption {
+            Some(Interruption::BeforeCheckpoint) => {
+                let stop = || Err(HeadError::Settings("the process ends here".to_owned()));
+                let _ = self.shards[0].checkpoint::<HeadError>(stop);
+                return true;
+            }
+            Some(Interruption::BetweenCheckpoints) => {
+                let _ = self.shards[usize::from(SHARDS) - 1].checkpoint(|| flush(&self.log));
+                return true;
+            }
+            _ => {}
+        }
+        if self.trims && !publishes_first && self.mutation != Some(Mutation::TrimTooEarly) {
+            // A failed one is repeated; a failed log is noticed elsewhere.
+            let _ = self.cutting.checkpoint();
+            return false;
+        }
+        let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+        for shard in &self.shards {
+            let Ok(report) = shard.checkpoint(|| flush(&self.log)) else { return false };
+            let found: BTreeMap<_, _> = report.positions.into_iter().collect();
+            covered = Some(match covered {
+                None => found,
+                Some(known) => {
+                    known.into_iter().filter_map(|(s, seq)| Some((s, seq.min(*found.get(&s)?)))).collect()
+                }
+            });
+        }
+        if self.mutation == Some(Mutation::TrimTooEarly) {
+            let covered: Vec<_> = covered.unwrap_or_default().into_iter().collect();
+            let _ = self.log.trim(&covered);
+        }
+        false
+    }
+
+    /// Answers writes whose time is over, and opens the gate of a node whose disk has room again.
+    pub fn tick(&mut self) {
+        self.commits.expire();
+        if self.gate.state() == GateState::DiskFull && self.log.check().is_ok() {
+            self.gate.set(GateState::Open);
+        }
+    }
+
+    /// The log takes nothing until the next start.
+    pub fn has_failed(&self) -> bool {
+        self.gate.state() == GateState::LogFailed
+    }
+
+    /// What holds the next cut up, for people.
+    pub fn blocked_by(&self) -> String {
+        match self.closed.map(|closed| self.cutting.next_cut(closed)) {
+            Some(NextCut::Blocked(k, blocker)) => format!("{k} {blocker}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Nothing waits to be cut into blocks.
+    pub fn is_cut(&self) -> bool {
+        self.shards.iter().all(|shard| shard.oldest_cut().is_none())
+    }
+}

@@ -1,0 +1,108 @@
+//! A client's write at a node, as `WritePath` handles it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot::error::TryRecvError;
+use trireme_actors::{CommitReceiver, Committed, IngestBatch};
+use trireme_model::Tenant;
+use trireme_wire::batch::Batch;
+
+use crate::mutation::Mutation;
+use crate::process::{Process, SHARDS};
+
+/// What a sender hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// 2xx.
+    Stored,
+    /// 503: it must come again.
+    Later(String),
+    /// 400: it must not come again.
+    Refused(String),
+}
+
+/// A write that waits.
+pub struct Request {
+    /// Number of the sender's attempt.
+    pub attempt: u64,
+    waiting: Vec<CommitReceiver>,
+    later: Option<String>,
+    refused: Option<String>,
+    mutation: Option<Mutation>,
+}
+
+impl Process {
+    /// Takes a write; it is answered by [`Process::answers`].
+    pub fn write(&mut self, attempt: u64, batch: &Arc<Batch>) {
+        let mutation = self.mutation;
+        let mut request = Request { attempt, waiting: Vec::new(), later: None, refused: None, mutation };
+        if !self.gate.state().takes_writes() {
+            request.later = Some(self.gate.state().reason().to_owned());
+            self.requests.push(request);
+            return;
+        }
+        let mut by_shard: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+        for (i, series) in batch.series.iter().enumerate() {
+            by_shard.entry(series.key.shard(SHARDS)).or_default().push(i as u32);
+        }
+        for (shard, indexes) in by_shard {
+            let message = IngestBatch {
+                tenant: Tenant::default(),
+                batch: Arc::clone(batch),
+                indexes,
+                with_metadata: false,
+            };
+            let answer = self.writers[usize::from(shard)].ingest(&message);
+            let outcome = answer.outcome;
+            if let Some(rejection) = outcome.rejections.iter().next() {
+                request.refused = Some(format!("{}: {}", rejection.reason, rejection.example));
+            }
+            request.later = outcome.unavailable.map(|later| later.message).or(request.later);
+            let only_repeats = outcome.duplicates > 0 && outcome.duplicates == outcome.samples;
+            if !(only_repeats && mutation == Some(Mutation::AckDuplicateAtOnce)) {
+                request.waiting.extend(answer.committed);
+            }
+        }
+        self.requests.push(request);
+    }
+
+    /// Takes out the writes that are decided.
+    pub fn answers(&mut self) -> Vec<(u64, Answer)> {
+        let mut answers = Vec::new();
+        self.requests.retain_mut(|request| match request.poll() {
+            Some(answer) => {
+                answers.push((request.attempt, answer));
+                false
+            }
+            None => true,
+        });
+        answers
+    }
+}
+
+impl Request {
+    fn poll(&mut self) -> Option<Answer> {
+        let mut problem = None;
+        self.waiting.retain_mut(|receiver| {
+            match receiver.try_recv() {
+                Ok(Committed::Yes) => return false,
+                Err(TryRecvError::Empty) => return true,
+                Ok(Committed::NoQuorum) => problem = Some("no quorum in time".to_owned()),
+                Ok(Committed::Refused(reason)) => problem = Some(reason),
+                Err(TryRecvError::Closed) => problem = Some("interrupted".to_owned()),
+            }
+            false
+        });
+        self.later = problem.or(self.later.take());
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        Some(match (self.later.take(), self.refused.take()) {
+            (Some(later), _) if self.mutation == Some(Mutation::RefuseForGood) => Answer::Refused(later),
+            (Some(later), _) => Answer::Later(later),
+            (None, Some(refused)) => Answer::Refused(refused),
+            (None, None) => Answer::Stored,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! Virtual time: one queue of events for all machines, the network between them and their clients.
+
+mod clients;
+mod faults;
+mod finish;
+mod nodes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trireme_base::{NodeName, SeededRng, StreamId};
+use trireme_ring::Quorum;
+
+use crate::clock::SimClock;
+use crate::history::History;
+use crate::machine::Machine;
+use crate::mutation::Mutation;
+use crate::network::Network;
+use crate::request::Answer;
+use crate::scenario::Scenario;
+use crate::sender::Sender;
+use crate::{Summary, trace::Trace};
+use faults::Repair;
+
+/// Something that will happen. Numbers are those of machines; a `life` names one process of a machine.
+#[derive(Debug)]
+enum Event {
+    Start(usize),
+    Crash {
+        node: usize,
+        life: u64,
+        has_power: bool,
+    },
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Look {
+        node: usize,
+        life: u64,
+    },
+    Replay {
+        node: usize,
+        life: u64,
+    },
+    LogWrite {
+        node: usize,
+        life: u64,
+    },
+    LogSync {
+        node: usize,
+        life: u64,
+    },
+    Drain {
+        node: usize,
+        life: u64,
+    },
+    News {
+        node: usize,
+        life: u64,
+        peer: usize,
+    },
+    Read {
+        node: usize,
+        life: u64,
+        peer: usize,
+        conn: u64,
+        stream: StreamId,
+        from: u64,
+        bytes: u64,
+    },
+    Dial {
+        from: usize,
+        to: usize,
+    },
+    Deliver {
+        conn: u64,
+        end: usize,
+    },
+    Closed {
+        conn: u64,
+        node: usize,
+    },
+    Produce(usize),
+    Send(usize),
+    Arrive {
+        sender: usize,
+        attempt: u64,
+        node: usize,
+        batch: usize,
+    },
+    Answer {
+        sender: usize,
+        attempt: u64,
+        answer: Answer,
+    },
+    Fault,
+    Repair(Repair),
+    /// The disk is replaced by an empty one.
+    Replace(usize),
+}
+
+/// One run.
+pub struct World {
+    scenario: Scenario,
+    mutation: Option<Mutation>,
+    rng: SeededRng,
+    now_us: u64,
+    order: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    clock: SimClock,
+    names: Vec<NodeName>,
+    quorum: Quorum,
+    machines: Vec<Machine>,
+    network: Network,
+    senders: Vec<Sender>,
+    history: History,
+    next_attempt: u64,
+    next_value: u64,
+    /// Who made which attempt that a machine works on.
+    attempts: BTreeMap<u64, usize>,
+    /// Faults and new samples have ended.
+    is_healing: bool,
+    /// The machine whose disk is damaged or replaced, if any.
+    victim: usize,
+    was_wiped: bool,
+    summary: Summary,
+    trace: Trace,
+}
+
+impl World {
+    /// A group that is about to start, on data directories under `root`.
+    pub fn new(
+        scenario: Scenario,
+        mutation: Option<Mutation>,
+        root: &std::path::Path,
+        trace: Trace,
+    ) -> anyhow::Result<Self> {
+        let mut rng = SeededRng::new(scenario.seed);
+        let clock = SimClock::default();
+        clock.set_us(1_000_000);
+        let names: Vec<NodeName> = (0..scenario.members()).map(|n| NodeName::new(&format!("n{n}"))).collect();
+        let mut machines = Vec::new();
+        for index in 0..names.len() {
+            let dir = root.join(format!("n{index}"));
+            std::fs::create_dir_all(&dir)?;
+            machines.push(Machine::new(dir, index, clock.beside(), mutation));
+        }
+        let network = Network::new(&mut rng);
+        let senders = (0..3)
+            .map(|n| {
+                let skew_ms = if rng.chance(0.3) { rng.below(4_000) as i64 - 2_000 } else { 0 };
+                Sender::new(n % scenario.voters, 2 + rng.below(3) as usize, skew_ms, rng.chance(0.2))
+            })
+            .collect();
+        let victim = rng.below(scenario.voters as u64) as usize;
+        let quorum = Quorum::new(names[..scenario.voters].to_vec(), scenario.voters);
+        let mut world = Self {
+            scenario,
+            mutation,
+            rng,
+            now_us: 1_000_000,
+            order: 0,
+            queue: BTreeMap::new(),
+            clock,
+            names,
+            quorum,
+            machines,
+            network,
+            senders,
+            history: History::default(),
+            next_attempt: 1,
+            next_value: 1,
+            attempts: BTreeMap::new(),
+            is_healing: false,
+            victim,
+            was_wiped: false,
+            summary: Summary::default(),
+            trace,
+        };
+        world.begin();
+        Ok(world)
+    }
+
+    fn begin(&mut self) {
+        for node in 0..self.machines.len() {
+            let wait = self.rng.below(300_000);
+            self.after(wait, Event::Start(node));
+            for to in node + 1..self.machines.len() {
+                let wait = 100_000 + self.rng.below(300_000);
+                self.after(wait, Event::Dial { from: node, to });
+            }
+        }
+        for sender in 0..self.senders.len() {
+            let wait = 500_000 + self.rng.below(1_500_000);
+            self.after(wait, Event::Produce(sender));
+        }
+        self.after(4_000_000, Event::Fault);
+    }
+
+    fn after(&mut self, wait_us: u64, event: Event) {
+        self.order += 1;
+        self.queue.insert((self.now_us + wait_us, self.order), event);
+    }
+
+    /// Lets everything happen that is due within `span`.
+    fn run_for(&mut self, span: Duration) -> Result<(), String> {
+        let end = self.now_us + span.as_micros() as u64;
+        while let Some(((at, order), event)) = self.queue.pop_first() {
+            if at > end {
+                self.queue.insert((at, order), event);
+                break;
+            }
+            self.now_us = at;
+            self.clock.set_us(at);
+            self.summary.events += 1;
+            self.handle(event)?;
+        }
+        self.now_us = end;
+        self.clock.set_us(end);
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Start(node) => self.start(node),
+            Event::Crash { node, life, has_power } => {
+                if self.lives(node, life) {
+                    self.crash(node, has_power);
+                }
+                Ok(())
+            }
+            Event::Tick { node, life } => self.tick(node, life),
+            Event::Look { node, life } => self.look(node, life),
+            Event::Replay { node, life } => self.replay(node, life),
+            Event::LogWrite { node, life } => self.log_write(node, life),
+            Event::LogSync { node, life } => self.log_sync(node, life),
+            Event::Drain { node, life } => self.drain(node, life),
+            Event::News { node, life, peer } => self.news(node, life, peer),
+            Event::Read { node, life, peer, conn, stream, from, bytes } => {
+                let Some(process) = self.process(node, life) else { return Ok(()) };
+                if process.connection(peer) != Some(conn) {
+                    return Ok(());
+                }
+                let out = process.read(peer, stream, from, bytes);
+                self.act(node, out);
+                self.settle(node)
+            }
+            Event::Dial { from, to } => self.dial(from, to),
+            Event::Deliver { conn, end } => self.deliver(conn, end),
+            Event::Closed { conn, node } => self.closed(conn, node),
+            Event::Produce(sender) => {
+                self.produce(sender);
+                Ok(())
+            }
+            Event::Send(sender) => {
+                self.send(sender);
+                Ok(())
+            }
+            Event::Arrive { sender, attempt, node, batch } => self.arrive(sender, attempt, node, batch),
+            Event::Answer { sender, attempt, answer } => self.answered(sender, attempt, answer),
+            Event::Fault => {
+                self.fault();
+                Ok(())
+            }
+            Event::Repair(repair) => {
+                self.repair(repair);
+                Ok(())
+            }
+            Event::Replace(node) => self.replace(node),
+        }
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        self.trace.note(self.now_us, text);
+    }
+
+    /// What was noted, if anything was.
+    pub fn into_trace(self) -> Trace {
+        self.trace
+    }
+}

@@ -1,0 +1,220 @@
+//! What breaks, and what mends it.
+
+use super::{Event, World};
+use crate::machine::{CrashPoint, Pace};
+use crate::process::Interruption;
+use crate::scenario::Kind;
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Kill,
+    PowerCut,
+    PowerCutOfAll,
+    CrashPoint,
+    Pair,
+    Isolate,
+    OneWay,
+    Drop,
+    Swizzle,
+    Slow,
+    Stuck,
+    Eio,
+    Full,
+    Jump,
+    Damage,
+    Wipe,
+}
+
+/// What ends a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// One direction between two machines.
+    Way(usize, usize),
+    /// The disk of a machine.
+    Disk(usize),
+}
+
+use Fault::*;
+
+fn faults_of(kind: Kind) -> &'static [Fault] {
+    match kind {
+        Kind::Crashes => &[Kill, Kill, PowerCut, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, CrashPoint],
+        Kind::Network => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Drop, Swizzle, Kill, CrashPoint],
+        Kind::Disks => &[Slow, Slow, Stuck, Eio, Full, Full, Kill, PowerCut, CrashPoint],
+        Kind::Clocks => &[Jump, Jump, Jump, Kill, Drop],
+        Kind::Mixed => &[
+            Kill,
+            PowerCut,
+            PowerCutOfAll,
+            CrashPoint,
+            CrashPoint,
+            Pair,
+            Isolate,
+            OneWay,
+            Drop,
+            Swizzle,
+            Slow,
+            Stuck,
+            Eio,
+            Full,
+        ],
+        Kind::Away => &[Isolate, Pair, Kill, PowerCut, Drop, CrashPoint, OneWay],
+        Kind::Damage => &[Damage, Damage, Kill, Drop, CrashPoint, PowerCut],
+        Kind::Wiped => &[Slow, Stuck, Pair, Kill, PowerCut, Wipe, Wipe],
+    }
+}
+
+impl World {
+    /// The next fault happens.
+    pub(super) fn fault(&mut self) {
+        if self.is_healing {
+            return;
+        }
+        let every = self.scenario.fault_every.as_micros() as u64;
+        let wait = every / 2 + self.rng.below(every);
+        self.after(wait, Event::Fault);
+        let faults = faults_of(self.scenario.kind);
+        let fault = faults[self.rng.below(faults.len() as u64) as usize];
+        let node = self.rng.below(self.machines.len() as u64) as usize;
+        self.summary.faults += 1;
+        self.note(|| format!("fault {fault:?} n{node}"));
+        self.break_one(fault, node);
+    }
+
+    fn break_one(&mut self, fault: Fault, node: usize) {
+        let members = self.machines.len();
+        let peer = (node + 1 + self.rng.below(members as u64 - 1) as usize) % members;
+        let long = if self.scenario.kind == Kind::Away { 25_000_000 } else { 9_000_000 };
+        let span = 300_000 + self.rng.below(long);
+        match fault {
+            Kill => self.crash(node, true),
+            PowerCut => self.crash(node, false),
+            PowerCutOfAll => (0..members).for_each(|node| self.crash(node, false)),
+            CrashPoint => self.plan_crash(node),
+            Pair => self.cut(&[(node, peer), (peer, node)], span),
+            OneWay => self.cut(&[(node, peer)], span),
+            Isolate => {
+                let others = (0..members).filter(|other| *other != node);
+                let ways: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+                self.cut(&ways, span);
+            }
+            Swizzle => {
+                for other in (0..members).filter(|other| *other != node) {
+                    let span = 300_000 + self.rng.below(long);
+                    self.cut(&[(node, other), (other, node)], span);
+                }
+            }
+            Drop => {
+                let conn = self.machines[node].process.as_ref().and_then(|p| p.connection(peer));
+                if let Some(conn) = conn {
+                    self.after(0, Event::Closed { conn, node });
+                    self.after(1_000, Event::Closed { conn, node: peer });
+                }
+            }
+            Slow | Stuck => {
+                self.machines[node].pace = if fault == Slow { Pace::Slow } else { Pace::Stuck };
+                self.after(span, Event::Repair(Repair::Disk(node)));
+            }
+            Eio => self.machines[node].disk.fail_next_sync(),
+            Full => {
+                let room = self.rng.below(6_000);
+                self.machines[node].disk.set_free_bytes(Some(room));
+                self.after(span, Event::Repair(Repair::Disk(node)));
+            }
+            Jump => {
+                let by = self.rng.below(90_000) as i64 - 45_000;
+                let by = if self.rng.chance(0.3) { 0 } else { by };
+                self.machines[node].clock.set_skew_ms(by);
+            }
+            Damage => self.damage(),
+            Wipe => self.wipe(),
+        }
+    }
+
+    fn plan_crash(&mut self, node: usize) {
+        let point = match self.rng.below(7) {
+            0..3 => CrashPoint::BeforeSync,
+            3 => CrashPoint::AfterSync,
+            4 => CrashPoint::Upkeep(Interruption::BeforeManifest),
+            5 => CrashPoint::Upkeep(Interruption::BeforeCheckpoint),
+            _ => CrashPoint::Upkeep(Interruption::BetweenCheckpoints),
+        };
+        let has_power = self.rng.chance(0.4);
+        self.machines[node].crash = Some((point, has_power));
+    }
+
+    fn cut(&mut self, ways: &[(usize, usize)], span: u64) {
+        for (from, to) in ways {
+            self.network.set_blocked(*from, *to, true);
+            self.after(span, Event::Repair(Repair::Way(*from, *to)));
+        }
+    }
+
+    /// Bits flip in the log of the victim while it is down.
+    fn damage(&mut self) {
+        let victim = self.victim;
+        self.crash(victim, true);
+        for _ in 0..=self.rng.below(3) {
+            let dir = self.machines[victim].dir.join("log");
+            let flipped = self.machines[victim].disk.flip_bit(&dir, &mut self.rng);
+            if matches!(flipped, Ok(true)) {
+                self.summary.flips += 1;
+            }
+        }
+    }
+
+    /// The victim gets an empty disk, once. Before that another node's disk gets stuck and its way to the others is cut,
+    /// so that it has entries of which the victim has the only safe copy.
+    fn wipe(&mut self) {
+        if std::mem::replace(&mut self.was_wiped, true) {
+            return;
+        }
+        let (victim, voters) = (self.victim, self.scenario.voters);
+        let origin = (victim + 1) % voters;
+        self.machines[origin].pace = Pace::Stuck;
+        self.after(2_500_000, Event::Repair(Repair::Disk(origin)));
+        for other in (0..voters).filter(|other| ![victim, origin].contains(other)) {
+            self.cut(&[(origin, other), (other, origin)], 6_000_000);
+        }
+        self.after(1_500_000, Event::Replace(victim));
+    }
+
+    pub(super) fn replace(&mut self, node: usize) -> Result<(), String> {
+        self.crash(node, false);
+        let wiped = self.machines[node].wipe(&mut self.rng, self.mutation);
+        self.note(|| format!("n{node} has an empty disk"));
+        self.summary.wipes += 1;
+        self.after(200_000, Event::Start(node));
+        wiped.map_err(|e| format!("cannot wipe the disk of n{node}: {e}"))
+    }
+
+    /// A fault ends.
+    pub(super) fn repair(&mut self, repair: Repair) {
+        match repair {
+            Repair::Way(from, to) => {
+                self.network.set_blocked(from, to, false);
+                self.resume();
+            }
+            Repair::Disk(node) => {
+                self.machines[node].pace = Pace::Normal;
+                self.machines[node].disk.set_free_bytes(None);
+            }
+        }
+        self.note(|| format!("repair {repair:?}"));
+    }
+
+    /// All faults end.
+    pub(super) fn repair_all(&mut self) {
+        for (from, to) in self.network.cuts() {
+            self.network.set_blocked(from, to, false);
+        }
+        for machine in &mut self.machines {
+            machine.pace = Pace::Normal;
+            machine.disk.mend();
+            machine.clock.set_skew_ms(0);
+            machine.crash = None;
+        }
+        self.resume();
+    }
+}

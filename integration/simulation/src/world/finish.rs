@@ -1,0 +1,151 @@
+//! The end of a run: everything is mended, and the promises must hold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use trireme_base::StreamId;
+use trireme_replication::PositionVector;
+use trireme_transport::ReplicaStore;
+
+use super::World;
+use crate::Summary;
+use crate::history::{self, Content};
+use crate::process::Process;
+
+/// The replicas must be level so soon after the last fault. A stream that a peer could not serve is asked for again after
+/// 30 s, and that may happen twice.
+const LEVEL_WITHIN: Duration = Duration::from_secs(120);
+/// All windows must be blocks so soon after that.
+const CUT_WITHIN: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+impl World {
+    /// The whole run.
+    pub fn run(&mut self) -> Result<Summary, String> {
+        self.run_for(self.scenario.disturbed)?;
+        self.is_healing = true;
+        self.note(|| "heal".to_owned());
+        self.repair_all();
+        self.until(LEVEL_WITHIN, Self::unlevel)?;
+        let before = self.compare("before the last cut")?;
+        // The samples of the last windows may be ahead of all clocks by some seconds.
+        self.run_for(Duration::from_secs(2))?;
+        self.until(CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60)), Self::uncut)?;
+        let after = self.compare("after the last cut")?;
+        if let Some(difference) = history::difference(&before, &after) {
+            return Err(format!("a cut changed the content: {difference}"));
+        }
+        self.compare_blocks()?;
+        self.summary.acked = self.history.acked;
+        Ok(self.summary)
+    }
+
+    /// Runs until `problem` has none, or names it.
+    fn until(&mut self, limit: Duration, problem: fn(&Self) -> Option<String>) -> Result<(), String> {
+        let end = self.now_us + limit.as_micros() as u64;
+        while let Some(problem) = problem(self) {
+            if self.now_us >= end {
+                return Err(format!("{} s after the last fault {problem}", limit.as_secs()));
+            }
+            self.run_for(LOOK_EVERY)?;
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<Vec<&Process>, String> {
+        let running = self.machines.iter().enumerate();
+        running.map(|(n, m)| m.process.as_ref().ok_or_else(|| format!("n{n} does not run"))).collect()
+    }
+
+    /// What keeps the replicas from being level.
+    fn unlevel(&self) -> Option<String> {
+        let running = match self.running() {
+            Ok(running) => running,
+            Err(problem) => return Some(problem),
+        };
+        if let Some(waiting) = self.senders.iter().position(|s| !s.queue.is_empty() || s.attempt.is_some()) {
+            return Some(format!("sender {waiting} still waits for an answer"));
+        }
+        let first: PositionVector = running[0].store.durable();
+        for (n, process) in running.iter().enumerate() {
+            if !process.store.replay().is_done() {
+                return Some(format!("n{n} still replays"));
+            }
+            let durable = process.store.durable();
+            if let Some(text) = differ(&first, &durable) {
+                return Some(format!("positions differ between n0 and n{n}: {text}"));
+            }
+            let applied: PositionVector = process.store.applied_positions().into_iter().collect();
+            if let Some((stream, have, want)) = applied.behind(&durable).next() {
+                return Some(format!("n{n} has applied {stream} up to {have} of {want}"));
+            }
+            let group = process.hub.group().lock();
+            for (name, view) in group.peers() {
+                if !view.connected {
+                    return Some(format!("n{n} is not connected to {name}"));
+                }
+                if let Some(text) = differ(&first, &view.positions) {
+                    return Some(format!("n{n} does not know that {name} is level: {text}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn uncut(&self) -> Option<String> {
+        match self.running() {
+            Ok(running) => {
+                let n = running.iter().position(|process| !process.is_cut())?;
+                Some(format!("n{n} still has windows to cut: {}", running[n].blocked_by()))
+            }
+            Err(problem) => Some(problem),
+        }
+    }
+
+    /// Every replica has the same content, and it is what the history asks for.
+    fn compare(&self, when: &str) -> Result<Content, String> {
+        let mut first: Option<Content> = None;
+        for (n, process) in self.running()?.into_iter().enumerate() {
+            let content = history::content(process).map_err(|e| format!("n{n}: {e}"))?;
+            self.history.check(n, &content).map_err(|problem| format!("{problem}, {when}"))?;
+            if let Some(first) = &first
+                && let Some(difference) = history::difference(first, &content)
+            {
+                return Err(format!("n0 and n{n} differ, {when}: {difference}"));
+            }
+            first.get_or_insert(content);
+        }
+        Ok(first.unwrap_or_default())
+    }
+
+    fn compare_blocks(&self) -> Result<(), String> {
+        if !self.scenario.equal_blocks {
+            return Ok(());
+        }
+        let running = self.running()?;
+        let first = history::blocks(running[0]);
+        for (n, process) in running.iter().enumerate() {
+            let blocks = history::blocks(process);
+            if blocks != first {
+                let only = |a: &[(i64, String)], b: &[(i64, String)]| -> Vec<(i64, String)> {
+                    a.iter().filter(|block| !b.contains(block)).cloned().collect()
+                };
+                return Err(format!(
+                    "blocks differ: n0 alone has {:?}, n{n} alone has {:?}",
+                    only(&first, &blocks),
+                    only(&blocks, &first)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first stream that stands differently.
+fn differ(a: &PositionVector, b: &PositionVector) -> Option<String> {
+    let mut streams: BTreeMap<StreamId, (u64, u64)> = BTreeMap::new();
+    a.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().0 = seq);
+    b.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().1 = seq);
+    let (stream, (a, b)) = streams.into_iter().find(|(_, (a, b))| a != b)?;
+    Some(format!("{stream} is at {a} and at {b}"))
+}

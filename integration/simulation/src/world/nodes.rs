@@ -1,0 +1,402 @@
+//! Events of machines and of the connections between them.
+
+use trireme_base::StreamId;
+
+use super::{Event, World};
+use crate::machine::{CrashPoint, Pace};
+use crate::process::{Out, Process, Start};
+
+/// Time between ticks of a node (us).
+const TICK_US: u64 = 100_000;
+/// Time between looks of the block writer (us).
+const LOOK_US: u64 = 1_000_000;
+/// How long a node does not connect after its own log refused records (us).
+const STORE_FAULT_US: u64 = 5_000_000;
+
+impl World {
+    pub(super) fn lives(&self, node: usize, life: u64) -> bool {
+        self.machines[node].life == life && self.machines[node].process.is_some()
+    }
+
+    pub(super) fn process(&mut self, node: usize, life: u64) -> Option<&mut Process> {
+        let machine = &mut self.machines[node];
+        if machine.life == life { machine.process.as_mut() } else { None }
+    }
+
+    pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
+        if self.machines[node].process.is_some() {
+            return Ok(());
+        }
+        let stream = self.machines[node].count_start();
+        let machine = &self.machines[node];
+        let started = Process::start(&Start {
+            index: node,
+            names: &self.names,
+            dir: &machine.dir,
+            stream,
+            disk: &machine.disk,
+            clock: &machine.clock,
+            scenario: &self.scenario,
+            mutation: self.mutation,
+        });
+        let process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                self.machines[node].disk.kill(&mut self.rng);
+                self.note(|| format!("n{node} cannot start as {stream}: {error:#}"));
+                if self.is_healing && !self.machines[node].disk.is_short() {
+                    return Err(format!("n{node} cannot start: {error:#}"));
+                }
+                self.after(1_000_000, Event::Start(node));
+                return Ok(());
+            }
+        };
+        self.summary.starts += 1;
+        let found = process.log.written_positions();
+        self.note(|| {
+            let found: Vec<_> = found.iter().map(|(stream, seq)| format!("{stream}#{seq}")).collect();
+            format!("n{node} starts as {stream}, its log has {}", found.join(" "))
+        });
+        let machine = &mut self.machines[node];
+        machine.process = Some(process);
+        machine.note_found();
+        let life = machine.life;
+        let replay = 1_000 + self.rng.below(400_000);
+        self.after(replay, Event::Replay { node, life });
+        let look = replay + self.rng.below(LOOK_US);
+        self.after(look, Event::Look { node, life });
+        self.after(TICK_US, Event::Tick { node, life });
+        self.settle(node)
+    }
+
+    /// The process ends at once; without power, so does the page cache.
+    pub(super) fn crash(&mut self, node: usize, has_power: bool) {
+        let machine = &mut self.machines[node];
+        let Some(process) = machine.process.take() else { return };
+        machine.crash = None;
+        machine.pace = Pace::Normal;
+        for request in &process.requests {
+            if let Some(sender) = self.attempts.remove(&request.attempt).filter(|_| has_power) {
+                let answer = crate::request::Answer::Later("connection reset".to_owned());
+                self.order += 1;
+                let event = Event::Answer { sender, attempt: request.attempt, answer };
+                self.queue.insert((self.now_us + 1_000, self.order), event);
+            }
+        }
+        drop(process);
+        if has_power {
+            self.machines[node].disk.kill(&mut self.rng);
+            self.summary.kills += 1;
+        } else {
+            self.machines[node].disk.cut_power(&mut self.rng);
+            self.summary.power_cuts += 1;
+        }
+        for conn in self.network.of(node) {
+            self.close(conn, node, has_power);
+        }
+        self.note(|| format!("n{node} {}", if has_power { "is killed" } else { "loses power" }));
+        let down = 100_000 + self.rng.below(6_000_000);
+        self.after(down, Event::Start(node));
+    }
+
+    fn close(&mut self, conn: u64, node: usize, has_power: bool) {
+        if let Some((other, at)) = self.network.close(conn, node, has_power) {
+            let latency = self.network.latency(&mut self.rng);
+            let wait = at.saturating_sub(self.now_us) + latency;
+            self.after(wait, Event::Closed { conn, node: other });
+        }
+    }
+
+    pub(super) fn closed(&mut self, conn: u64, node: usize) -> Result<(), String> {
+        let Some(found) = self.network.get(conn) else { return Ok(()) };
+        let end = usize::from(found.ends[1] == node);
+        let peer = found.ends[1 - end];
+        if self.network.is_blocked(peer, node) {
+            // Heard when the way is open again, if the node has not given up by itself.
+            self.after(500_000, Event::Closed { conn, node });
+            return Ok(());
+        }
+        if let Some(process) = &mut self.machines[node].process
+            && process.connection(peer) == Some(conn)
+        {
+            process.disconnect(peer);
+            self.note(|| format!("n{node} loses its connection to n{peer}"));
+        }
+        self.network.close(conn, node, false);
+        self.settle(node)
+    }
+
+    pub(super) fn dial(&mut self, from: usize, to: usize) -> Result<(), String> {
+        let wait = 100_000 + self.rng.below(400_000);
+        self.after(wait, Event::Dial { from, to });
+        let is_silent = |node: usize| self.machines[node].silent_until > self.now_us;
+        if self.network.is_blocked(from, to)
+            || self.network.is_blocked(to, from)
+            || is_silent(from)
+            || is_silent(to)
+        {
+            return Ok(());
+        }
+        let (Some(a), Some(b)) = (&self.machines[from].process, &self.machines[to].process) else {
+            return Ok(());
+        };
+        if a.connection(to).is_some() {
+            return Ok(());
+        }
+        let identities = [a.identity.clone(), b.identity.clone()];
+        let admitted = a.admits(&identities[1]).and_then(|()| b.admits(&identities[0]));
+        if let Err(error) = admitted {
+            self.note(|| format!("n{from} and n{to} do not connect: {error}"));
+            return Ok(());
+        }
+        let conn = self.network.connect(from, to);
+        self.note(|| format!("n{from} and n{to} connect ({conn})"));
+        for (node, peer, identity) in [(from, to, &identities[1]), (to, from, &identities[0])] {
+            let Some(process) = &mut self.machines[node].process else { continue };
+            if let Some(old) = process.connection(peer) {
+                self.network.close(old, node, true);
+            }
+            let Some(process) = &mut self.machines[node].process else { continue };
+            let out = process.connect(peer, identity.clone(), conn);
+            self.act(node, out);
+        }
+        self.settle(from)?;
+        self.settle(to)
+    }
+
+    pub(super) fn deliver(&mut self, conn: u64, end: usize) -> Result<(), String> {
+        let Some(found) = self.network.get(conn) else { return Ok(()) };
+        let (node, peer) = (found.ends[end], found.ends[1 - end]);
+        let Some(process) = &self.machines[node].process else { return Ok(()) };
+        if process.connection(peer) != Some(conn) {
+            return Ok(());
+        }
+        if process.is_parked(peer) {
+            self.after(50_000, Event::Deliver { conn, end });
+            return Ok(());
+        }
+        let Some(frame) = self.network.arrived(conn, end, self.now_us)? else { return Ok(()) };
+        let Some(process) = &mut self.machines[node].process else { return Ok(()) };
+        let out = process.receive(peer, frame);
+        self.act(node, out);
+        if self.network.is_due(conn, end, self.now_us) {
+            // What came while the way was cut has no event of its own any more.
+            self.after(200, Event::Deliver { conn, end });
+        }
+        self.settle(node)
+    }
+
+    /// What was held up by a partition goes on.
+    pub(super) fn resume(&mut self) {
+        for conn in self.network.all() {
+            for end in 0..2 {
+                if self.network.is_due(conn, end, self.now_us) {
+                    self.after(1_000, Event::Deliver { conn, end });
+                }
+            }
+        }
+    }
+
+    pub(super) fn act(&mut self, node: usize, out: Vec<Out>) {
+        let life = self.machines[node].life;
+        for one in out {
+            let Some(process) = &mut self.machines[node].process else { return };
+            match one {
+                Out::Send(peer, frame) => {
+                    let Some(conn) = process.connection(peer) else { continue };
+                    let sent = self.network.send(conn, node, &frame, self.now_us, &mut self.rng);
+                    if let Some((end, at)) = sent {
+                        self.after(at - self.now_us, Event::Deliver { conn, end });
+                    }
+                }
+                Out::Read(peer, stream, from, bytes) => {
+                    let Some(conn) = process.connection(peer) else { continue };
+                    let wait = 100 + self.rng.below(5_000);
+                    self.summary.catch_up_reads += 1;
+                    self.after(wait, Event::Read { node, life, peer, conn, stream, from, bytes });
+                }
+                Out::HangUp(peer, why, is_store) => {
+                    let Some(conn) = process.connection(peer) else { continue };
+                    process.disconnect(peer);
+                    self.summary.hang_ups += 1;
+                    self.note(|| format!("n{node} hangs up on n{peer}: {why}"));
+                    if is_store {
+                        let until = self.now_us + STORE_FAULT_US;
+                        self.machines[node].silent_until = until;
+                    }
+                    self.close(conn, node, true);
+                }
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, node: usize, life: u64) -> Result<(), String> {
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.tick();
+        if process.has_failed() {
+            let wait = 300_000 + self.rng.below(3_000_000);
+            self.after(wait, Event::Crash { node, life, has_power: true });
+        }
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        for peer in process.connected() {
+            let Some(process) = self.process(node, life) else { return Ok(()) };
+            let out = process.tick_link(peer);
+            self.act(node, out);
+        }
+        self.after(TICK_US, Event::Tick { node, life });
+        self.settle(node)
+    }
+
+    pub(super) fn look(&mut self, node: usize, life: u64) -> Result<(), String> {
+        if !self.lives(node, life) {
+            return Ok(());
+        }
+        let wait = LOOK_US / 2 + self.rng.below(LOOK_US);
+        self.after(wait, Event::Look { node, life });
+        if self.machines[node].pace == Pace::Stuck {
+            return Ok(());
+        }
+        let interruption = match self.machines[node].crash {
+            Some((CrashPoint::Upkeep(interruption), _)) => Some(interruption),
+            _ => None,
+        };
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let (cut, trimmed) = (process.shelf.blocks().len(), process.log.stats().segments);
+        let interrupted = process.look(interruption).map_err(|problem| format!("n{node}: {problem}"))?;
+        let (cut_now, segments) = (process.shelf.blocks().len(), process.log.stats().segments);
+        self.summary.blocks += (cut_now - cut) as u64;
+        self.summary.trimmed += trimmed.saturating_sub(segments);
+        if cut_now > cut {
+            let names = self.machines[node].process.as_ref().map(crate::history::blocks);
+            self.note(|| format!("n{node} cut: {:?}", names.unwrap_or_default().split_off(cut)));
+        }
+        self.machines[node].note_safe();
+        if interrupted {
+            let has_power = self.machines[node].crash.is_none_or(|(_, has_power)| has_power);
+            self.note(|| format!("n{node} is interrupted: {interruption:?}"));
+            self.crash(node, has_power);
+            return Ok(());
+        }
+        self.settle(node)
+    }
+
+    pub(super) fn replay(&mut self, node: usize, life: u64) -> Result<(), String> {
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.replay().map_err(|problem| format!("n{node}: {problem}"))?;
+        self.settle(node)
+    }
+
+    pub(super) fn log_write(&mut self, node: usize, life: u64) -> Result<(), String> {
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let wrote = process.log.write_queued();
+        if !wrote {
+            self.machines[node].log_busy = false;
+            return Ok(());
+        }
+        let crashes = match self.machines[node].crash {
+            Some((CrashPoint::BeforeSync, has_power)) => Some(has_power),
+            _ => None,
+        };
+        if let Some(has_power) = crashes {
+            self.machines[node].pace = Pace::Stuck;
+            self.machines[node].crash = None;
+            let wait = self.rng.below(60_000);
+            self.after(wait, Event::Crash { node, life, has_power });
+        }
+        let wait = match self.machines[node].pace {
+            Pace::Normal => 300 + self.rng.below(6_000),
+            Pace::Slow => 100_000 + self.rng.below(1_500_000),
+            Pace::Stuck => 50_000,
+        };
+        self.after(wait, Event::LogSync { node, life });
+        self.settle(node)
+    }
+
+    pub(super) fn log_sync(&mut self, node: usize, life: u64) -> Result<(), String> {
+        if self.lives(node, life) && self.machines[node].pace == Pace::Stuck {
+            self.after(50_000, Event::LogSync { node, life });
+            return Ok(());
+        }
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.log.sync_written();
+        self.machines[node].log_busy = false;
+        self.machines[node].note_safe();
+        if let Some((CrashPoint::AfterSync, has_power)) = self.machines[node].crash {
+            self.crash(node, has_power);
+            return Ok(());
+        }
+        self.settle(node)
+    }
+
+    pub(super) fn drain(&mut self, node: usize, life: u64) -> Result<(), String> {
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.drain_lanes();
+        self.machines[node].lanes_busy = false;
+        self.settle(node)
+    }
+
+    pub(super) fn news(&mut self, node: usize, life: u64, peer: usize) -> Result<(), String> {
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        process.set_told(peer, false);
+        let out = process.news(peer);
+        self.act(node, out);
+        self.settle(node)
+    }
+
+    /// After something happened on a node: plans what follows from it, answers clients, and checks what it calls
+    /// committed.
+    pub(super) fn settle(&mut self, node: usize) -> Result<(), String> {
+        let machine = &mut self.machines[node];
+        let life = machine.life;
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        let mut planned = Vec::new();
+        if !machine.log_busy && process.has_log_work() {
+            machine.log_busy = true;
+            planned.push((self.rng.below(1_500), Event::LogWrite { node, life }));
+        }
+        if !machine.lanes_busy && process.has_lane_work() {
+            machine.lanes_busy = true;
+            planned.push((self.rng.below(4_000), Event::Drain { node, life }));
+        }
+        for peer in process.connected() {
+            if process.has_news(peer) {
+                process.set_told(peer, true);
+                planned.push((self.rng.below(1_000), Event::News { node, life, peer }));
+            }
+        }
+        let answers = process.answers();
+        let committed = process.commits.committed();
+        let stream = process.identity.stream();
+        let checked = std::mem::replace(&mut machine.checked, committed);
+        for (wait, event) in planned {
+            self.after(wait, event);
+        }
+        if committed > checked {
+            let holders =
+                (0..self.scenario.voters).filter(|n| self.seems_to_hold(node, *n, stream, committed));
+            let holders: Vec<_> = holders.map(|n| self.names[n].clone()).collect();
+            if !self.quorum.is_met_by(&holders) {
+                return Err(format!(
+                    "n{node} calls {stream}#{committed} committed, but it is durable on {holders:?} only"
+                ));
+            }
+        }
+        for (attempt, answer) in answers {
+            self.answer(attempt, answer)?;
+        }
+        Ok(())
+    }
+    /// As far as `node` can know, `holder` has the entry safely.
+    fn seems_to_hold(&self, node: usize, holder: usize, stream: StreamId, seq: u64) -> bool {
+        let machine = &self.machines[holder];
+        if machine.safe.get(stream) >= seq {
+            return true;
+        }
+        let Some((incarnation, before)) = &machine.before else { return false };
+        let Some(process) = &self.machines[node].process else { return false };
+        let group = process.hub.group().lock();
+        let known = group.peers().find(|(name, _)| **name == self.names[holder]);
+        let known = known.and_then(|(_, view)| view.identity.as_ref()).map(|id| id.incarnation);
+        known == Some(*incarnation) && before.get(stream) >= seq
+    }
+}
