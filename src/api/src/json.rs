@@ -52,9 +52,9 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
     let rest = t % 1_000;
     if rest != 0 {
         let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
-        let used = if rest % 100 == 0 {
+        let used = if rest.is_multiple_of(100) {
             1
-        } else if rest % 10 == 0 {
+        } else if rest.is_multiple_of(10) {
             2
         } else {
             3
