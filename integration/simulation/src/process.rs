@@ -305,6 +305,13 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Log and store hold each other.
+        self.log.close();
+    }
+}
+
 type Opened = (Vec<Arc<Shard>>, Vec<(StreamId, u64)>);
 
 /// Shards from their checkpoints, and what these cover.

@@ -42,9 +42,12 @@ pub struct Log {
 pub(crate) enum Worker {
     /// A thread, until the log is closed.
     Thread(Mutex<Option<JoinHandle<()>>>),
-    /// The caller, by [`Log::write_queued`] and [`Log::sync_written`].
-    Caller(Box<Mutex<(Writer, Option<Turn>)>>),
+    /// The caller, by [`Log::write_queued`] and [`Log::sync_written`], until the log is closed.
+    Caller(Box<Mutex<Option<ByHand>>>),
 }
+
+/// A writer, and the batch that waits for its sync.
+pub(crate) type ByHand = (Writer, Option<Turn>);
 
 impl Log {
     /// Opens or creates a log: mends the tail, finds the positions and starts the thread.
@@ -323,8 +326,16 @@ impl Log {
 
     /// Writes and syncs what is queued and stops the thread. Later appends are refused.
     pub fn close(&self) {
-        let Worker::Thread(thread) = &self.worker else { return };
-        let Some(thread) = thread.lock().take() else { return };
+        let thread = match &self.worker {
+            Worker::Thread(thread) => thread.lock().take(),
+            Worker::Caller(worker) => {
+                // Its observer may hold this log.
+                let writer = worker.lock().take();
+                drop(writer);
+                None
+            }
+        };
+        let Some(thread) = thread else { return };
         let _ = self.commands.send(Command::Stop);
         let _ = thread.join();
     }

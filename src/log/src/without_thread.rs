@@ -26,7 +26,7 @@ impl Log {
     ) -> Result<(Self, Recovered), LogError> {
         let (shared, commands, writer, recovered) =
             Self::prepare(dir, options, own, covered, observer, clock)?;
-        let worker = Worker::Caller(Box::new(Mutex::new((writer, None))));
+        let worker = Worker::Caller(Box::new(Mutex::new(Some((writer, None)))));
         Ok((Self { shared, commands, worker }, recovered))
     }
 
@@ -35,7 +35,7 @@ impl Log {
     pub fn write_queued(&self) -> bool {
         let Worker::Caller(worker) = &self.worker else { return false };
         let mut guard = worker.lock();
-        let (writer, turn) = &mut *guard;
+        let Some((writer, turn)) = &mut *guard else { return false };
         if turn.is_none() {
             *turn = writer.write_queued();
         }
@@ -46,7 +46,7 @@ impl Log {
     pub fn sync_written(&self) {
         let Worker::Caller(worker) = &self.worker else { return };
         let mut guard = worker.lock();
-        let (writer, turn) = &mut *guard;
+        let Some((writer, turn)) = &mut *guard else { return };
         if let Some(turn) = turn.take() {
             writer.sync_turn(turn);
         }
