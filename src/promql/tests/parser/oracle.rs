@@ -28,7 +28,8 @@ pub fn explained(query: &str) -> Option<&'static str> {
     let lower = query.to_lowercase();
     let listed =
         reasons.iter().find(|(words, _)| words.iter().any(|w| lower.contains(w))).map(|(_, why)| *why);
-    listed.or_else(|| {
+    let before_epoch = lower.split('@').skip(1).any(|rest| rest.trim_start().starts_with('-'));
+    listed.or_else(|| before_epoch.then_some("the crate takes times before 1970 for 1970")).or_else(|| {
         has_duration_arithmetic(&lower).then_some("duration expressions are newer than the crate")
     })
 }
