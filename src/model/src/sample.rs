@@ -77,6 +77,28 @@ pub enum MetricType {
 }
 
 impl MetricType {
+    /// By number.
+    const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Counter,
+        Self::Gauge,
+        Self::Histogram,
+        Self::GaugeHistogram,
+        Self::Summary,
+        Self::Info,
+        Self::StateSet,
+    ];
+
+    /// Its number, 0 to 7, in remote write, in the log and between nodes.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The type with this number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
     /// Name in Prometheus's API and exposition format.
     pub fn as_str(self) -> &'static str {
         match self {

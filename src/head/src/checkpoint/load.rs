@@ -256,7 +256,7 @@ impl Loader<'_> {
         of_tenant.newest = r.i64()?;
         for _ in 0..r.u32()? {
             let metric = r.str()?;
-            let kind = METRIC_TYPES.get(usize::from(r.u8()?)).copied().ok_or(Malformed)?;
+            let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;
             let metadata = MetricMetadata { kind, unit: r.str()?.to_owned(), help: r.str()?.to_owned() };
             of_tenant.set_metadata(metric, &metadata, usize::MAX);
         }
@@ -287,18 +287,6 @@ impl Loader<'_> {
         }
     }
 }
-
-/// In the order of their numbers as written.
-const METRIC_TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
 
 fn marker(r: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
     let (some, k) = (r.u8()? != 0, r.i64()?);

@@ -116,7 +116,7 @@ impl Shard {
                 buffer.put_u32_le(tenant.metadata.len() as u32);
                 for (metric, metadata) in &tenant.metadata {
                     put_bytes(&mut buffer, metric.as_bytes());
-                    buffer.put_u8(metadata.kind as u8);
+                    buffer.put_u8(metadata.kind.number());
                     put_bytes(&mut buffer, metadata.unit.as_bytes());
                     put_bytes(&mut buffer, metadata.help.as_bytes());
                 }

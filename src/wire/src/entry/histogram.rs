@@ -155,21 +155,6 @@ fn many<'a, T>(
     (0..n).map(|_| each(cursor)).collect()
 }
 
-const TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
-pub(super) fn type_code(kind: MetricType) -> u8 {
-    TYPES.iter().position(|t| *t == kind).map_or(0, |at| at as u8)
-}
-
 pub(super) fn type_of(code: u8) -> Result<MetricType, EntryError> {
-    TYPES.get(usize::from(code)).copied().ok_or(EntryError::Unknown { what: "metric type", code })
+    MetricType::from_number(code).ok_or(EntryError::Unknown { what: "metric type", code })
 }

@@ -129,7 +129,7 @@ impl EntryWriter {
         put_bytes(buf, metric.as_bytes());
         put_bytes(buf, metadata.unit.as_bytes());
         put_bytes(buf, metadata.help.as_bytes());
-        buf.push(histogram::type_code(metadata.kind));
+        buf.push(metadata.kind.number());
     }
 
     /// The finished draft.

@@ -47,16 +47,7 @@ pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), De
 
 /// The type of both protocol versions' enums.
 pub(crate) fn metric_type(n: u64) -> MetricType {
-    match n as i32 {
-        1 => MetricType::Counter,
-        2 => MetricType::Gauge,
-        3 => MetricType::Histogram,
-        4 => MetricType::GaugeHistogram,
-        5 => MetricType::Summary,
-        6 => MetricType::Info,
-        7 => MetricType::StateSet,
-        _ => MetricType::Unknown,
-    }
+    u8::try_from(n as i32).ok().and_then(MetricType::from_number).unwrap_or_default()
 }
 
 fn text(c: Cursor<'_>) -> String {
