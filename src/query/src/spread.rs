@@ -43,7 +43,7 @@ use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::ast::{Expr, PosRange};
 use trireme_promql::{
     Cancel, Engine, ParserOptions, Partials, QueryOptions, QueryResult, Select, SelectError, SelectRequest,
-    SeriesSet, Stop, parse,
+    SeriesSet, parse,
 };
 
 use crate::{
@@ -116,6 +116,20 @@ impl Question<'_> {
         QueryOptions { lookback_ms, ..QueryOptions::default() }
     }
 
+    fn evaluate(
+        &self,
+        engine: &Engine,
+        storage: &dyn Select,
+        expr: &Expr,
+        cancel: &Cancel,
+    ) -> Result<QueryResult, trireme_promql::QueryError> {
+        let options = self.options();
+        if self.step_ms == 0 {
+            return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
+        }
+        engine.range(storage, expr, self.text, (self.start_ms, self.end_ms), self.step_ms, &options, cancel)
+    }
+
     fn message(&self, context: &QueryContext, positions: &[(StreamId, u64)]) -> message::Query {
         message::Query {
             tenant: context.tenant.as_str().to_owned(),
@@ -140,11 +154,7 @@ struct Local<'a> {
 
 impl Select for Local<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.queries.select(&self.context, request).map_err(|e| match e.kind() {
-            ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
-            ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),
-            _ => SelectError::Unavailable(e.to_string()),
-        })
+        self.queries.select(&self.context, request).map_err(union::select_error)
     }
 }
 
@@ -220,13 +230,7 @@ impl Spread {
             return Ok(None);
         }
         let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else { return Ok(None) };
-        let engine = self.engine.merging(parts);
-        let (local, options, cancel) = (self.local(context), q.options(), &context.cancel);
-        let result = if q.step_ms == 0 {
-            engine.instant(&local, &expr, q.text, q.start_ms, &options, cancel)
-        } else {
-            engine.range(&local, &expr, q.text, (q.start_ms, q.end_ms), q.step_ms, &options, cancel)
-        };
+        let result = q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, &context.cancel);
         // The undivided way finds the right words for an error, and may even succeed.
         Ok(result.ok())
     }
@@ -283,11 +287,15 @@ impl Spread {
 const INCOMPLETE: &str =
     "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
 
-/// The warning that an answer may lack something, or the error if it must not.
 fn incomplete(context: &QueryContext) -> Result<Option<String>, QueryError> {
+    forgive(context, INCOMPLETE.to_owned()).map(Some)
+}
+
+/// The warning that an answer may lack something, or the error if it must not.
+fn forgive(context: &QueryContext, text: String) -> Result<String, QueryError> {
     match context.partial_response {
-        true => Ok(Some(INCOMPLETE.to_owned())),
-        false => Err(QueryError::new(ErrorKind::Unavailable, INCOMPLETE)),
+        true => Ok(text),
+        false => Err(QueryError::new(ErrorKind::Unavailable, text)),
     }
 }
 

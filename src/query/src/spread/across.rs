@@ -39,13 +39,7 @@ struct AllGroups<'a> {
 
 impl AllGroups<'_> {
     fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        let find = message::Find {
-            what: What::Samples.into(),
-            sets: codec::matchers_out(std::slice::from_ref(&request.matchers)),
-            start_ms: request.start_ms,
-            end_ms: request.end_ms,
-            ..message::Find::default()
-        };
+        let find = codec::samples_out(request);
         let gather = Gather::begin(self.spread, &self.context, self.others, find)?;
         let own = self.spread.select(&self.context, request)?;
         let found = gather.finish()?;
@@ -91,13 +85,8 @@ impl Across {
     ) -> Result<QueryResult, QueryError> {
         let spread = &self.spread;
         let expr = parse(q.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let (storage, options, cancel) = (self.storage(context, others), q.options(), &context.cancel);
-        let mut result = if q.step_ms == 0 {
-            spread.engine.instant(&storage, &expr, q.text, q.start_ms, &options, cancel)?
-        } else {
-            let span = (q.start_ms, q.end_ms);
-            spread.engine.range(&storage, &expr, q.text, span, q.step_ms, &options, cancel)?
-        };
+        let mut result =
+            q.evaluate(&spread.engine, &self.storage(context, others), &expr, &context.cancel)?;
         result.warnings.sort();
         result.warnings.dedup();
         Ok(result)
@@ -116,15 +105,7 @@ impl Across {
         if others.is_empty() {
             return own();
         }
-        let find = message::Find {
-            what: what.into(),
-            name: name.to_owned(),
-            sets: codec::matchers_out(&selection.matchers),
-            start_ms: selection.start_ms,
-            end_ms: selection.end_ms,
-            replica_labels: context.replica_labels.clone(),
-            ..message::Find::default()
-        };
+        let find = codec::items_out(what, name, selection, context);
         let gather = Gather::begin(&self.spread, context, &others, find)?;
         let own = own()?;
         let found = gather.finish()?;

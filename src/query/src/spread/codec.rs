@@ -14,8 +14,8 @@ use trireme_promql::{
 
 use super::message as wire;
 pub(crate) use find::{
-    columns_in, columns_out, exemplars_in, exemplars_out, matchers_in, matchers_out, metadata_in,
-    metadata_out, series_labels_in, series_labels_out,
+    columns_in, columns_out, exemplars_in, exemplars_out, items_out, matchers_in, metadata_in, metadata_out,
+    samples_out, series_labels_in, series_labels_out,
 };
 
 /// What is wrong with a message.

@@ -27,7 +27,8 @@ impl Spread {
         let is_whole = self.replicas.is_complete();
         let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
         let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
-        let peers = self.met(needed, context)?;
+        let connected = || self.replicas.connected();
+        let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed)?;
         let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
         let mut positions: BTreeMap<StreamId, u64> = BTreeMap::new();
         let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
@@ -50,17 +51,22 @@ impl Spread {
         Ok(Fence { positions, known, complete })
     }
 
-    /// The peers that can be asked now. A node that has just started waits until there are enough: they had to wait for
-    /// it, and look for it less and less often.
-    fn met(&self, enough: usize, context: &QueryContext) -> Result<Vec<NodeName>, QueryError> {
-        loop {
-            let peers = self.replicas.connected();
-            if peers.len() >= enough || self.clock.monotonic() >= self.alone_until {
-                return Ok(peers);
-            }
-            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+    /// Whom one can ask now. A node that has just started looks again until they are enough: they had to wait for it, and
+    /// look for it less and less often.
+    pub(super) fn met<T>(
+        &self,
+        context: &QueryContext,
+        first: T,
+        look: impl Fn() -> T,
+        are_enough: impl Fn(&T) -> bool,
+    ) -> Result<T, QueryError> {
+        let mut found = first;
+        while !are_enough(&found) && self.clock.monotonic() < self.alone_until {
+            check(context)?;
             std::thread::sleep(LOOK_EVERY);
+            found = look();
         }
+        Ok(found)
     }
 
     /// Sends a request to each of `peers`. Dropping what is returned first tells them to stop.
@@ -86,7 +92,7 @@ impl Spread {
         context: &QueryContext,
     ) -> Result<Option<Answer>, QueryError> {
         loop {
-            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+            check(context)?;
             let left = until.saturating_sub(self.clock.monotonic());
             match answers.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok(answer) => return Ok(Some(answer)),
@@ -96,4 +102,9 @@ impl Spread {
             }
         }
     }
+}
+
+/// An error if the query was cancelled or is out of time.
+pub(super) fn check(context: &QueryContext) -> Result<(), QueryError> {
+    context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))
 }

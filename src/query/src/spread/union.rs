@@ -55,12 +55,7 @@ impl Spread {
             }
         }
         let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let (storage, options, cancel) = (self.union(context, fence), q.options(), &context.cancel);
-        Ok(if q.step_ms == 0 {
-            self.engine.instant(&storage, &expr, q.text, q.start_ms, &options, cancel)?
-        } else {
-            self.engine.range(&storage, &expr, q.text, (q.start_ms, q.end_ms), q.step_ms, &options, cancel)?
-        })
+        Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, &context.cancel)?)
     }
 
     /// The series of all replicas, those of HA pairs made one after samples were united.
@@ -99,15 +94,7 @@ impl Spread {
         let fence = self.lacking(context)?;
         let mut found = own(context)?;
         let Some(fence) = fence else { return Ok(found) };
-        let find = message::Find {
-            what: what.into(),
-            name: name.to_owned(),
-            sets: codec::matchers_out(&selection.matchers),
-            start_ms: selection.start_ms,
-            end_ms: selection.end_ms,
-            replica_labels: context.replica_labels.clone(),
-            ..message::Find::default()
-        };
+        let find = codec::items_out(what, name, selection, context);
         let elsewhere = self.find(context, find, &fence)?;
         let mut items: BTreeSet<T> = found.items.into_iter().collect();
         for answer in elsewhere.answers {
@@ -162,13 +149,7 @@ struct Union<'a> {
 impl Union<'_> {
     fn all(&self, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
         let own = self.spread.inner.select(&self.context, request)?;
-        let find = message::Find {
-            what: What::Samples.into(),
-            sets: codec::matchers_out(std::slice::from_ref(&request.matchers)),
-            start_ms: request.start_ms,
-            end_ms: request.end_ms,
-            ..message::Find::default()
-        };
+        let find = codec::samples_out(request);
         let elsewhere = self.spread.find(&self.context, find, self.fence)?;
         let mut warnings = own.warnings;
         let rows = elsewhere.answers.into_iter().flat_map(|answer| answer.rows);

@@ -12,7 +12,7 @@ use prost::Message;
 use trireme_base::ErrorKind;
 
 use crate::spread::message;
-use crate::spread::{Answer, LOOK_EVERY, OtherGroup, SHARD_TIMEOUT, Spread};
+use crate::spread::{Answer, OtherGroup, SHARD_TIMEOUT, Spread, forgive};
 use crate::{QueryContext, QueryError};
 
 /// Shards that take the place of one that is too large.
@@ -117,14 +117,6 @@ impl Asking {
     }
 }
 
-/// A warning, or the error if the answer must be whole.
-fn forgive(context: &QueryContext, text: String) -> Result<String, QueryError> {
-    match context.partial_response {
-        true => Ok(text),
-        false => Err(QueryError::new(ErrorKind::Unavailable, text)),
-    }
-}
-
 /// What is said about an answer of another version.
 pub(super) fn unreadable(context: &QueryContext) -> Result<Option<String>, QueryError> {
     let text = "an answer of another group cannot be read: something may be missing from this one";
@@ -139,7 +131,12 @@ impl<'a> Gather<'a> {
         others: &[OtherGroup],
         find: message::Find,
     ) -> Result<Self, QueryError> {
-        let groups = met(spread, context, others)?;
+        let groups = spread.met(
+            context,
+            others.to_vec(),
+            || spread.replicas.other_groups(),
+            |groups| !groups.iter().any(|group| group.has_data && group.members.is_empty()),
+        )?;
         let (done, answers) = channel();
         let until = spread.clock.monotonic() + SHARD_TIMEOUT;
         let find = message::Find { tenant: context.tenant.as_str().to_owned(), ..find };
@@ -225,22 +222,4 @@ impl<'a> Gather<'a> {
         }
         Ok(())
     }
-}
-
-/// The groups with the members that can be asked. A node that has just started waits until there is one of each: they look
-/// for it less and less often.
-fn met(
-    spread: &Spread,
-    context: &QueryContext,
-    others: &[OtherGroup],
-) -> Result<Vec<OtherGroup>, QueryError> {
-    let mut groups = others.to_vec();
-    while groups.iter().any(|group| group.has_data && group.members.is_empty())
-        && spread.clock.monotonic() < spread.alone_until
-    {
-        context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
-        std::thread::sleep(LOOK_EVERY);
-        groups = spread.replicas.other_groups();
-    }
-    Ok(groups)
 }

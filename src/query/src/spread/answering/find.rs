@@ -7,7 +7,7 @@ use trireme_promql::{Cancel, Columns, SelectHints, SelectRequest};
 use super::{ANSWER_BYTES_MAX, context_of, too_large};
 use crate::spread::message::{self, What};
 use crate::spread::sharded::shard_of;
-use crate::spread::{APPLY_WAIT, Spread, codec};
+use crate::spread::{APPLY_WAIT, Spread, codec, fence};
 use crate::{QueryContext, QueryError, Selection};
 
 /// Series that are read between two looks at whether the asker has gone.
@@ -95,7 +95,7 @@ impl Spread {
         let wanted = set.series.iter().filter(|series| is_in(shard, series.labels()));
         for (i, series) in wanted.enumerate() {
             if i.is_multiple_of(SERIES_PER_CHECK) {
-                context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+                fence::check(context)?;
             }
             columns.clear();
             series.read(start_ms, end_ms, &mut columns)?;

@@ -4,18 +4,47 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricType};
-use trireme_promql::{Columns, HistogramPoint};
+use trireme_promql::{Columns, HistogramPoint, SelectRequest};
 
 use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
-use crate::ExemplarSeries;
+use crate::{ExemplarSeries, QueryContext, Selection};
 
-pub(crate) fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
+fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
     let matcher = |m: &Matcher| wire::Matcher {
         name: m.name.to_string(),
         op: m.op.as_str().to_owned(),
         value: m.value.to_string(),
     };
     sets.iter().map(|set| wire::MatcherSet { matchers: set.iter().map(matcher).collect() }).collect()
+}
+
+/// The question for the series of a selection, with their samples.
+pub(crate) fn samples_out(request: &SelectRequest) -> wire::Find {
+    wire::Find {
+        what: wire::What::Samples.into(),
+        sets: matchers_out(std::slice::from_ref(&request.matchers)),
+        start_ms: request.start_ms,
+        end_ms: request.end_ms,
+        ..wire::Find::default()
+    }
+}
+
+/// The question for series, or names or values of their labels.
+pub(crate) fn items_out(
+    what: wire::What,
+    name: &str,
+    selection: &Selection,
+    context: &QueryContext,
+) -> wire::Find {
+    wire::Find {
+        what: what.into(),
+        name: name.to_owned(),
+        sets: matchers_out(&selection.matchers),
+        start_ms: selection.start_ms,
+        end_ms: selection.end_ms,
+        replica_labels: context.replica_labels.clone(),
+        ..wire::Find::default()
+    }
 }
 
 pub(crate) fn matchers_in(sets: &[wire::MatcherSet]) -> Result<Vec<Vec<Matcher>>, BadMessage> {
@@ -87,22 +116,10 @@ pub(crate) fn exemplars_in(rows: Vec<wire::Exemplar>) -> Result<Vec<ExemplarSeri
     Ok(by_series.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars }).collect())
 }
 
-/// Types by number, as in remote write 1.0.
-const TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
-
 pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<wire::Metadata> {
     let one = |metric: &String, m: MetricMetadata| wire::Metadata {
         metric: metric.clone(),
-        kind: TYPES.iter().position(|kind| *kind == m.kind).unwrap_or(0) as u32,
+        kind: m.kind.number().into(),
         unit: m.unit,
         help: m.help,
     };
@@ -114,6 +131,6 @@ pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<w
 
 pub(crate) fn metadata_in(row: wire::Metadata) -> (String, MetricMetadata) {
     // A type of a newer version is one that this node cannot name.
-    let kind = TYPES.get(row.kind as usize).copied().unwrap_or_default();
+    let kind = u8::try_from(row.kind).ok().and_then(MetricType::from_number).unwrap_or_default();
     (row.metric, MetricMetadata { kind, unit: row.unit, help: row.help })
 }
