@@ -5,11 +5,14 @@ use trireme_base::Incarnation;
 
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 40;
 pub(crate) const BATCH_HEADER_BYTES: usize = 32;
-/// Version of the segment format; a reader refuses any other.
-pub(crate) const VERSION: u32 = 1;
+/// Newest version of the segment format; a reader refuses later ones.
+const VERSION: u32 = 2;
+/// Version of segments without compressed batches: releases that know no others can read those.
+const VERSION_PLAIN: u32 = 1;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"TRIRMLOG";
-const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"TBAT");
+const BATCH_MAGIC: &[u8; 4] = b"TBAT";
+const PACKED_BATCH_MAGIC: &[u8; 4] = b"TBAZ";
 
 /// First bytes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(crate) struct SegmentHeader {
     pub number: u64,
     pub incarnation: Incarnation,
     pub created_ms: i64,
+    /// Batches in it may be compressed.
+    pub packed: bool,
 }
 
 impl SegmentHeader {
@@ -24,7 +29,7 @@ impl SegmentHeader {
         let mut out = [0u8; SEGMENT_HEADER_BYTES];
         let mut buf = &mut out[..];
         buf.put_slice(SEGMENT_MAGIC);
-        buf.put_u32_le(VERSION);
+        buf.put_u32_le(if self.packed { VERSION } else { VERSION_PLAIN });
         buf.put_u64_le(self.number);
         buf.put_u64_le(self.incarnation.0);
         buf.put_i64_le(self.created_ms);
@@ -43,13 +48,15 @@ impl SegmentHeader {
             return Err("segment header checksum does not fit");
         }
         let mut rest = &bytes[8..];
-        if rest.get_u32_le() != VERSION {
+        let version = rest.get_u32_le();
+        if !(VERSION_PLAIN..=VERSION).contains(&version) {
             return Err("segment format version is unknown to this version");
         }
         Ok(Self {
             number: rest.get_u64_le(),
             incarnation: Incarnation(rest.get_u64_le()),
             created_ms: rest.get_i64_le(),
+            packed: version > VERSION_PLAIN,
         })
     }
 }
@@ -66,13 +73,15 @@ pub(crate) struct BatchHeader {
     pub synced_to: u64,
     /// Records in the batch.
     pub records: u32,
+    /// Records stand in it as `compress.rs` says.
+    pub packed: bool,
 }
 
 impl BatchHeader {
     pub fn encode(&self) -> [u8; BATCH_HEADER_BYTES] {
         let mut out = [0u8; BATCH_HEADER_BYTES];
         let mut buf = &mut out[..];
-        buf.put_u32_le(BATCH_MAGIC);
+        buf.put_slice(if self.packed { PACKED_BATCH_MAGIC } else { BATCH_MAGIC });
         buf.put_u32_le(self.body_bytes);
         buf.put_u64_le(self.ordinal);
         buf.put_u64_le(self.synced_to);
@@ -84,22 +93,24 @@ impl BatchHeader {
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES)?;
-        let mut rest = bytes;
-        if rest.get_u32_le() != BATCH_MAGIC {
+        let packed = bytes.starts_with(PACKED_BATCH_MAGIC);
+        if !packed && !bytes.starts_with(BATCH_MAGIC) {
             return None;
         }
+        let mut rest = &bytes[4..];
         let header = Self {
             body_bytes: rest.get_u32_le(),
             ordinal: rest.get_u64_le(),
             synced_to: rest.get_u64_le(),
             records: rest.get_u32_le(),
+            packed,
         };
         (rest.get_u32_le() == crc32c::crc32c(&bytes[..28])).then_some(header)
     }
 
     /// Finds the next thing in `bytes` that may be a header.
     pub fn find(bytes: &[u8]) -> Option<usize> {
-        bytes.windows(4).position(|w| w == BATCH_MAGIC.to_le_bytes())
+        bytes.windows(4).position(|w| w == BATCH_MAGIC || w == PACKED_BATCH_MAGIC)
     }
 }
 

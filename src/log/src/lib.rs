@@ -32,6 +32,7 @@
 //! The file formats are described byte by byte in `docs/formats/log.md`.
 
 mod base;
+mod compress;
 pub mod disk;
 mod error;
 mod format;

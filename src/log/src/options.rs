@@ -19,6 +19,8 @@ pub enum Durability {
 pub struct LogOptions {
     /// A segment is closed when it would grow over this.
     pub segment_bytes: u64,
+    /// Records are compressed with zstd on disk; logs with and without are read either way.
+    pub compress: bool,
     /// When a record counts as durable.
     pub durability: Durability,
     /// Longest time between syncs with [`Durability::Memory`].
@@ -42,6 +44,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 128 << 20,
+            compress: false,
             durability: Durability::Fsync,
             sync_interval: Duration::from_secs(1),
             queue_records_max: 8_192,

@@ -8,6 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use trireme_wire::record::Record;
 
+use crate::compress::{UnpackError, Unpacker};
 use crate::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 
 /// A place that could not be read.
@@ -34,6 +35,7 @@ pub(crate) struct Scan {
     end: u64,
     /// Ordinal of the next batch; unknown when the scan starts in the middle.
     ordinal: Option<u64>,
+    unpacker: Unpacker,
     /// Damage met so far, in file order.
     pub bad: Vec<Bad>,
     /// Greatest `synced_to` of the headers seen.
@@ -56,6 +58,7 @@ impl Scan {
             at,
             end,
             ordinal: Some(0),
+            unpacker: Unpacker::default(),
             bad: Vec::new(),
             synced_to: at,
         }))
@@ -63,7 +66,8 @@ impl Scan {
 
     /// Opens a segment that was checked before, at the batch at `from`, and not further than `end`.
     pub fn open_at(path: &Path, from: u64, end: u64) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, at: from, end, ordinal: None, bad: Vec::new(), synced_to: from })
+        let (file, unpacker) = (File::open(path)?, Unpacker::default());
+        Ok(Self { file, at: from, end, ordinal: None, unpacker, bad: Vec::new(), synced_to: from })
     }
 
     /// Where the next batch would start.
@@ -98,7 +102,7 @@ impl Scan {
         let have = u64::from(header.body_bytes).min(self.end - body_at);
         let mut body = vec![0; have as usize];
         self.file.read_exact_at(&mut body, body_at)?;
-        let (records, good) = self.split(Bytes::from(body), body_at, header.body_bytes as usize);
+        let (records, good) = self.split(Bytes::from(body), body_at, &header);
         self.at = body_at + have;
         self.ordinal = Some(header.ordinal + 1);
         self.synced_to = self.synced_to.max(header.synced_to);
@@ -106,14 +110,18 @@ impl Scan {
     }
 
     /// Splits a body into records; answers them and how far they go without a gap.
-    fn split(&mut self, mut body: Bytes, body_at: u64, want: usize) -> (Vec<Record>, usize) {
+    fn split(&mut self, mut body: Bytes, body_at: u64, header: &BatchHeader) -> (Vec<Record>, usize) {
         let mut records = Vec::new();
         let have = body.len();
         let mut good = None;
         while !body.is_empty() {
             let at = have - body.len();
-            let skip = Record::total_len(&body);
-            match Record::read(&mut body) {
+            let (skip, record) = if header.packed {
+                (Unpacker::stored_len(&body), self.unpacker.read(&mut body))
+            } else {
+                (Record::total_len(&body), Record::read(&mut body).map_err(UnpackError::Record))
+            };
+            match record {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     good.get_or_insert(at);
@@ -124,7 +132,7 @@ impl Scan {
                 }
             }
         }
-        if have < want && good.is_none() {
+        if have < header.body_bytes as usize && good.is_none() {
             good = Some(have);
             self.bad.push(Bad { offset: body_at + have as u64, what: "batch is cut off".to_owned() });
         }

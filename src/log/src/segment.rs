@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use trireme_wire::record::Record;
 
+use crate::compress::{self, Packer};
 use crate::disk::{self, Disk, DiskFile};
 use crate::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::{LogError, summary::Summary};
@@ -17,6 +18,7 @@ pub(crate) struct Segment {
     pub bytes: u64,
     synced_to: u64,
     ordinal: u64,
+    packer: Option<Packer>,
 }
 
 impl Segment {
@@ -28,6 +30,8 @@ impl Segment {
         space_bytes: u64,
     ) -> Result<Self, LogError> {
         let path = dir.join(segment_name(header.number));
+        let packer = header.packed.then(Packer::new).transpose();
+        let packer = packer.map_err(|e| LogError::io("set up the compression of", &path, e))?;
         let mut file = disk.create(&path, space_bytes).map_err(|e| LogError::io("create", &path, e))?;
         let ready = file
             .write_all(&mut [IoSlice::new(&header.encode())])
@@ -39,7 +43,13 @@ impl Segment {
             return Err(LogError::io("create", &path, error));
         }
         let bytes = SEGMENT_HEADER_BYTES as u64;
-        Ok(Self { number: header.number, path, file, bytes, synced_to: bytes, ordinal: 0 })
+        Ok(Self { number: header.number, path, file, bytes, synced_to: bytes, ordinal: 0, packer })
+    }
+
+    /// Bytes that a batch of these records takes, at most.
+    pub fn batch_bytes_max<'a>(&self, records: impl Iterator<Item = &'a Record>) -> u64 {
+        let each = if self.packer.is_some() { compress::OVERHEAD_BYTES } else { 0 };
+        (BATCH_HEADER_BYTES + records.map(|r| r.bytes().len() + each).sum::<usize>()) as u64
     }
 
     /// Writes records as one batch; answers the offset of the batch. On an error nothing of it counts.
@@ -47,17 +57,23 @@ impl Segment {
         &mut self,
         records: impl ExactSizeIterator<Item = &'a Record> + Clone,
     ) -> Result<u64, LogError> {
-        let body_bytes: usize = records.clone().map(|r| r.bytes().len()).sum();
+        let count = records.len();
+        let packed = self.packer.as_mut().map(|packer| packer.pack(records.clone()));
+        let body_bytes = packed.map_or_else(|| records.clone().map(|r| r.bytes().len()).sum(), <[u8]>::len);
         let header = BatchHeader {
             body_bytes: u32::try_from(body_bytes).expect("BUG: batches are bounded far below 4 GiB"),
             ordinal: self.ordinal,
             synced_to: self.synced_to,
-            records: records.len() as u32,
+            records: count as u32,
+            packed: packed.is_some(),
         }
         .encode();
-        let mut buffers = Vec::with_capacity(records.len() + 1);
+        let mut buffers = Vec::with_capacity(count + 1);
         buffers.push(IoSlice::new(&header));
-        buffers.extend(records.map(|r| IoSlice::new(r.bytes())));
+        match packed {
+            Some(body) => buffers.push(IoSlice::new(body)),
+            None => buffers.extend(records.map(|r| IoSlice::new(r.bytes()))),
+        }
         if let Err(error) = self.file.write_all(&mut buffers) {
             let error = LogError::io("write", &self.path, error);
             self.file.rewind(self.bytes).map_err(|e| LogError::io("seek in", &self.path, e))?;

@@ -9,7 +9,7 @@ use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
 use crate::base::Positions;
-use crate::format::{BATCH_HEADER_BYTES, SegmentHeader};
+use crate::format::SegmentHeader;
 use crate::observer::{LogObserver, OwnPlace, SyncReport};
 use crate::segment::Segment;
 use crate::shared::{Health, Shared};
@@ -223,14 +223,13 @@ impl Writer {
     }
 
     fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<(), LogError> {
-        let body: usize = records.iter().map(|(r, _)| r.bytes().len()).sum();
-        let bytes = (body + BATCH_HEADER_BYTES) as u64;
-        let room = |s: &Segment| s.bytes + bytes <= self.shared.options.segment_bytes;
+        let items = || records.iter().map(|(r, _)| r);
+        let room = |s: &Segment| s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes;
         if !self.segment.as_ref().is_some_and(room) {
             self.roll()?;
         }
         let segment = self.segment.as_mut().expect("BUG: roll makes a segment or fails");
-        let offset = segment.write(records.iter().map(|(r, _)| r))?;
+        let offset = segment.write(items())?;
         let (number, end) = (segment.number, segment.bytes);
         {
             let mut state = self.shared.state.lock();
@@ -247,7 +246,7 @@ impl Writer {
             records.iter().for_each(|(record, _)| recent.push(record.clone()));
         }
         let counters = &self.shared.counters;
-        counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        counters.written_bytes.fetch_add(end - offset, Ordering::Relaxed);
         counters.written_records.fetch_add(records.len() as u64, Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -265,6 +264,7 @@ impl Writer {
             number: self.next_number,
             incarnation: self.shared.own.incarnation,
             created_ms: self.clock.now_ms(),
+            packed: self.shared.options.compress,
         };
         let options = &self.shared.options;
         let segment = Segment::create(&*options.disk, &self.shared.dir, header, options.segment_bytes)?;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use support::{Recorder, draft, open, record, stream};
+use support::{Recorder, draft, open, open_with, record, stream};
 use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
 use trireme_log::disk::{Disk, DiskFile, RealDisk};
 use trireme_log::{
@@ -25,12 +25,17 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Payload of the records below: repeats itself, so that it can be compressed.
+const PAYLOAD_BYTES: usize = 300;
+
 /// A log of one segment with `batches` batches of two records each, copied as a crash would leave it.
-fn crashed(batches: u64) -> (tempfile::TempDir, Vec<u8>, PathBuf) {
+fn crashed(batches: u64, compress: bool) -> (tempfile::TempDir, Vec<u8>, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) = open(dir.path(), 1, Arc::default());
+    let options = LogOptions { compress, ..support::options() };
+    let (log, _) = open_with(dir.path(), 1, options, Arc::default());
     for n in 0..batches {
-        log.append_foreign(vec![record(stream(9), 2 * n + 1, 40), record(stream(9), 2 * n + 2, 40)]).unwrap();
+        let next = |seq| record(stream(9), seq, PAYLOAD_BYTES);
+        log.append_foreign(vec![next(2 * n + 1), next(2 * n + 2)]).unwrap();
         log.flush().unwrap();
     }
     let path = segments(dir.path()).pop().unwrap();
@@ -69,11 +74,19 @@ fn position(found: &Recovered) -> u64 {
 
 #[test]
 fn a_tail_cut_at_any_byte_keeps_every_whole_record_before_it() {
-    let (dir, bytes, path) = crashed(3);
+    cut_at_any_byte(false);
+    cut_at_any_byte(true);
+}
+
+fn cut_at_any_byte(compress: bool) {
+    let (dir, bytes, path) = crashed(3, compress);
     let used = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
     let mut last = 0;
-    // Every byte of the last batch, and enough of what was synced before.
-    for cut in (0..used - 176).step_by(9).chain(used - 176..=used) {
+    // Every byte of the last header, and enough of all others.
+    let header = bytes.windows(3).rposition(|w| w == b"TBA").unwrap();
+    for cut in
+        (0..header).step_by(19).chain(header..header + 70).chain((header + 70..used).step_by(7)).chain([used])
+    {
         clear(dir.path());
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let (log, found) = reopen(dir.path());
@@ -84,7 +97,7 @@ fn a_tail_cut_at_any_byte_keeps_every_whole_record_before_it() {
         let records = if seq > 0 { log.read(stream(9), 1, 100_000).unwrap() } else { Vec::new() };
         assert_eq!(records.len() as u64, seq, "cut {cut}");
         // The next start finds the same, and the stream goes on.
-        log.append_foreign(vec![record(stream(9), seq + 1, 40)]).unwrap();
+        log.append_foreign(vec![record(stream(9), seq + 1, PAYLOAD_BYTES)]).unwrap();
         drop(log);
         let (_, again) = open(dir.path(), 3, Arc::default());
         assert_eq!((position(&again), again.damage.len()), (seq + 1, 0), "cut {cut}");
@@ -94,9 +107,14 @@ fn a_tail_cut_at_any_byte_keeps_every_whole_record_before_it() {
 
 #[test]
 fn a_flipped_byte_is_never_taken_for_data_and_costs_only_what_it_hit() {
-    let (dir, bytes, path) = crashed(4);
+    flip_bytes(false);
+    flip_bytes(true);
+}
+
+fn flip_bytes(compress: bool) {
+    let (dir, bytes, path) = crashed(4, compress);
     let used = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
-    for at in (0..used).step_by(5) {
+    for at in (0..used).step_by(if compress { 5 } else { 23 }) {
         clear(dir.path());
         let mut bad = bytes.clone();
         bad[at] ^= 0x41;
@@ -108,10 +126,10 @@ fn a_flipped_byte_is_never_taken_for_data_and_costs_only_what_it_hit() {
         if seq > 0 {
             let records = log.read(stream(9), 1, 100_000).unwrap();
             assert_eq!(records.len() as u64, seq);
-            assert!(records.iter().all(|r| *r == record(stream(9), r.seq(), 40)));
+            assert!(records.iter().all(|r| *r == record(stream(9), r.seq(), PAYLOAD_BYTES)));
         }
         // The missing records are fetched again; then everything is replayed once and in order.
-        log.append_foreign((seq + 1..=9).map(|s| record(stream(9), s, 40)).collect()).unwrap();
+        log.append_foreign((seq + 1..=9).map(|s| record(stream(9), s, PAYLOAD_BYTES)).collect()).unwrap();
         drop(log);
         let (log, found) = open(dir.path(), 3, Arc::default());
         assert_eq!(position(&found), 9, "byte {at}");
@@ -119,6 +137,34 @@ fn a_flipped_byte_is_never_taken_for_data_and_costs_only_what_it_hit() {
         replay(&log, |r| seen.lock().push(r.seq()));
         assert_eq!(seen.into_inner(), (1..=9).collect::<Vec<_>>(), "byte {at}");
     }
+}
+
+#[test]
+fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let sizes = [0, 1, 31, 300, 3_000];
+    let mut files = [0; 2];
+    for (boot, compress) in [(1, false), (2, true), (3, true), (4, false)] {
+        let options = LogOptions { compress, ..support::options() };
+        let (log, _) = open_with(dir.path(), boot, options, Arc::default());
+        let first = (boot - 1) * 40 + 1;
+        for seq in first..first + 40 {
+            log.append_foreign(vec![record(stream(9), seq, sizes[seq as usize % 5])]).unwrap();
+        }
+        log.flush().unwrap();
+        files[usize::from(compress)] += log.stats().written_bytes;
+    }
+    assert!(files[1] * 2 < files[0], "{files:?}");
+    // Without the sidecars, so that every segment is read.
+    let (log, found) = reopen(dir.path());
+    assert!(found.damage.is_empty() && found.tail_cut.is_none());
+    assert_eq!(position(&found), 160);
+    let records = log.read(stream(9), 1, usize::MAX).unwrap();
+    assert_eq!(records.len(), 160);
+    assert!(records.iter().all(|r| *r == record(stream(9), r.seq(), sizes[r.seq() as usize % 5])));
+    let seen = AtomicI64::new(0);
+    replay(&log, |r| assert_eq!(r.seq() as i64, seen.fetch_add(1, Ordering::SeqCst) + 1));
+    assert_eq!(seen.into_inner(), 160);
 }
 
 #[test]

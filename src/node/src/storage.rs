@@ -12,7 +12,7 @@ use trireme_actors::{
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
-use trireme_settings::{Durability as DurabilitySetting, Settings};
+use trireme_settings::{Durability as DurabilitySetting, LogCompression, Settings};
 
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
@@ -127,6 +127,7 @@ fn log_options(settings: &Settings) -> LogOptions {
     LogOptions {
         segment_bytes: settings.log.segment_bytes.0,
         durability: match settings.log.durability {
+        compress: settings.log.compression == LogCompression::Zstd,
             DurabilitySetting::Fsync => Durability::Fsync,
             DurabilitySetting::Memory => Durability::Memory,
         },

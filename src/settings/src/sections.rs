@@ -203,6 +203,16 @@ pub enum Durability {
     Memory,
 }
 
+/// How log records are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogCompression {
+    /// As they are.
+    None,
+    /// Each by itself with zstd.
+    Zstd,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -211,6 +221,8 @@ pub struct Log {
     pub durability: Durability,
     /// Time between fsyncs with `memory`.
     pub sync_interval: Span,
+    /// `none` or `zstd`; what is on disk is read either way.
+    pub compression: LogCompression,
     /// Size of a segment file.
     pub segment_bytes: ByteSize,
     /// Bytes waiting for the log before writes are answered 503.
@@ -226,6 +238,7 @@ impl Default for Log {
         Self {
             durability: Durability::Fsync,
             sync_interval: Span::from_secs(1),
+            compression: LogCompression::None,
             segment_bytes: ByteSize(128 << 20),
             queue_bytes: ByteSize(64 << 20),
             retention_bytes: ByteSize(64 << 30),

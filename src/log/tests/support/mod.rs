@@ -31,7 +31,11 @@ pub fn options() -> LogOptions {
 }
 
 pub fn open(dir: &Path, own: u64, recorder: Arc<Recorder>) -> (Log, Recovered) {
-    Log::open(dir, options(), stream(own), &[], recorder, Arc::new(SystemClock::new())).expect("log opens")
+    open_with(dir, own, options(), recorder)
+}
+
+pub fn open_with(dir: &Path, own: u64, options: LogOptions, recorder: Arc<Recorder>) -> (Log, Recovered) {
+    Log::open(dir, options, stream(own), &[], recorder, Arc::new(SystemClock::new())).expect("log opens")
 }
 
 #[derive(Default)]
