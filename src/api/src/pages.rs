@@ -1,17 +1,24 @@
 //! Health, own metrics, administration and the landing page.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 
-use actix_web::web::{self, Json, Path, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::dev::Payload;
+use actix_web::web::{self, Path, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 use trireme_model::Tenant;
 
+use crate::body::{self, Bounds};
 use crate::error::ApiError;
 use crate::{AdminError, ApiState, Readiness};
 
 type State = web::Data<ApiState>;
 type Answer = Result<HttpResponse, ApiError>;
+
+/// Largest body of an administrative request.
+const ADMIN_BYTES_MAX: usize = 64 << 10;
 
 /// The page at `/`: self-contained, so that it works on a machine without a way out.
 const PAGE: &str = include_str!("page.html");
@@ -112,22 +119,47 @@ async fn crash(state: State, params: web::Query<CrashParams>) -> Answer {
     answer(state.admin.crash(&params.actor).await)
 }
 
-async fn add_member(state: State, body: Json<Value>) -> Answer {
-    answer(state.admin.add_member(body.into_inner()).await)
+/// What an administrative request says in its body: JSON whatever type it claims to have, or null without one.
+struct Said(Value);
+
+impl FromRequest for Said {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = web::Payload::from_request(&request, payload);
+        Box::pin(async move {
+            let payload = payload.await.map_err(|_| ApiError::invalid("the body cannot be read"))?;
+            let state: &State = request.app_data().expect("`configure` has put the state there");
+            let timeout = state.settings.body_timeout;
+            let bounds = Bounds { bytes_max: ADMIN_BYTES_MAX, bytes_key: "administration", timeout };
+            let mut reserved = state.budget.open(&Tenant::default());
+            let bytes = body::read(&request, payload, &bounds, &mut reserved).await?;
+            if bytes.is_empty() {
+                return Ok(Self(Value::Null));
+            }
+            let json = serde_json::from_slice(&bytes);
+            json.map(Self).map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))
+        })
+    }
+}
+
+async fn add_member(state: State, Said(body): Said) -> Answer {
+    answer(state.admin.add_member(body).await)
 }
 
 /// Many clients send no body with a DELETE, so its options may stand in the URL.
-fn options(of_url: web::Query<BTreeMap<String, String>>, body: Option<Json<Value>>) -> Value {
+fn options(of_url: web::Query<BTreeMap<String, String>>, body: Value) -> Value {
     let of_url = of_url.into_inner();
-    let of_url = if of_url.is_empty() { Value::Null } else { json!(of_url) };
-    body.map_or(of_url, Json::into_inner)
+    if body.is_null() && !of_url.is_empty() { json!(of_url) } else { body }
 }
 
 async fn remove_member(
     state: State,
     node: Path<String>,
     of_url: web::Query<BTreeMap<String, String>>,
-    body: Option<Json<Value>>,
+    Said(body): Said,
 ) -> Answer {
     answer(state.admin.remove_member(&node, options(of_url, body)).await)
 }
@@ -136,19 +168,17 @@ async fn remove_group(
     state: State,
     group: Path<String>,
     of_url: web::Query<BTreeMap<String, String>>,
-    body: Option<Json<Value>>,
+    Said(body): Said,
 ) -> Answer {
     answer(state.admin.change_group(&group, "remove", options(of_url, body)).await)
 }
 
-async fn change_group(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {
+async fn change_group(state: State, path: Path<(String, String)>, Said(body): Said) -> Answer {
     let (group, action) = path.into_inner();
-    let body = body.map_or(Value::Null, Json::into_inner);
     answer(state.admin.change_group(&group, &action, body).await)
 }
 
-async fn change_member(state: State, path: Path<(String, String)>, body: Option<Json<Value>>) -> Answer {
+async fn change_member(state: State, path: Path<(String, String)>, Said(body): Said) -> Answer {
     let (node, action) = path.into_inner();
-    let body = body.map_or(Value::Null, Json::into_inner);
     answer(state.admin.change_member(&node, &action, body).await)
 }

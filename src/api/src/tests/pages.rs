@@ -74,6 +74,14 @@ async fn administration_reaches_its_owner() {
     assert_eq!(reply.json(), json!({ "name": "n3" }));
     let reply = node.send(post("/api/v1/admin/ring/groups/g1/weigh").set_json(json!({ "weight": 2 }))).await;
     assert_eq!(reply.json(), json!({ "group": "g1", "action": "weigh", "body": { "weight": 2 } }));
+    // As `curl -d` sends it, which calls it a form.
+    let form = post("/api/v1/admin/ring/members/n1/drain").set_payload(r#"{"force":"burnt"}"#);
+    let reply = node.send(form.insert_header(("content-type", "application/x-www-form-urlencoded"))).await;
+    assert_eq!(reply.json()["body"], json!({ "force": "burnt" }));
+    for body in ["force=burnt".to_owned(), " ".repeat((64 << 10) + 1)] {
+        let reply = node.send(post("/api/v1/admin/ring/members/n1/drain").set_payload(body)).await;
+        assert_eq!(reply.status, 400, "{}", reply.text());
+    }
     let reply = node.send(TestRequest::delete().uri("/api/v1/admin/ring/groups/g1?force=burnt")).await;
     assert_eq!(reply.json(), json!({ "group": "g1", "action": "remove", "body": { "force": "burnt" } }));
 }
