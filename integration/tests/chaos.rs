@@ -10,6 +10,7 @@ mod chaos {
     pub mod disks;
     pub mod links;
     pub mod losses;
+    pub mod moves;
     pub mod processes;
     pub mod scale;
     pub mod scenario;

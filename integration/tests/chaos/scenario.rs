@@ -23,6 +23,8 @@ pub struct Scenario {
     pub group: Group,
     /// What a replica has to hold itself; without it, what it answers counts, with the bucket's help.
     pub is_local: bool,
+    /// The nodes that must have everything in the end, if not all of them.
+    pub audited: Option<Vec<usize>>,
     begun: Instant,
     figures: BTreeMap<String, Json>,
     criteria: Vec<(String, bool)>,
@@ -39,10 +41,23 @@ impl Scenario {
             left_out(&format!("chaos {id}"), &reason);
             return Ok(None);
         }
-        let builder = Group::of(3).in_network().set("tenants.limits.series_max=0");
-        let group = change(builder).prepare()?;
+        Self::of(id, what, change(Group::of(3).in_network())).map(Some)
+    }
+
+    /// As [`Scenario::prepare`], with ports of this machine instead of a network, so that nodes can be added.
+    pub fn on_loopback(
+        id: &'static str,
+        what: &'static str,
+        change: impl FnOnce(GroupBuilder) -> GroupBuilder,
+    ) -> anyhow::Result<Self> {
+        Self::of(id, what, change(Group::of(3)))
+    }
+
+    fn of(id: &'static str, what: &'static str, builder: GroupBuilder) -> anyhow::Result<Self> {
+        let group = builder.set("tenants.limits.series_max=0").prepare()?;
         let (figures, criteria) = (BTreeMap::new(), Vec::new());
-        Ok(Some(Self { id, what, group, is_local: true, begun: Instant::now(), figures, criteria }))
+        let begun = Instant::now();
+        Ok(Self { id, what, group, is_local: true, audited: None, begun, figures, criteria })
     }
 
     /// As [`Scenario::prepare`], with all nodes running and ready.
@@ -112,7 +127,10 @@ impl Scenario {
         let acknowledged: usize = histories.iter().map(|h| h.series * h.count(Outcome::Acknowledged)).sum();
         self.figure("samples_acknowledged", acknowledged);
         self.must("no request was refused for good", totals.rejected == 0);
-        let (clients, is_local) = (self.group.clients(), self.is_local);
+        let (mut clients, is_local) = (self.group.clients(), self.is_local);
+        if let Some(audited) = &self.audited {
+            clients = audited.iter().map(|node| self.group.client(*node).clone()).collect();
+        }
         let healed = Instant::now();
         let held = until_for("every replica holds everything", CONVERGENCE_BOUND, async || {
             same_everywhere(&clients, &histories, is_local).await
