@@ -36,6 +36,8 @@ pub struct Cutting {
     pub external_labels: BTreeMap<String, String>,
     /// Label that holds the tenant.
     pub tenant_label: String,
+    /// Blocks keep the start timestamps of floats.
+    pub float_starts: bool,
     /// An origin that is away for longer is not waited for.
     pub seal_after: Duration,
     /// Log kept for replicas that are away (bytes).
@@ -159,6 +161,7 @@ impl Cutting {
             let options = WriteOptions {
                 external_labels: labels,
                 source: "trireme".to_owned(),
+                float_starts: self.float_starts,
                 ..WriteOptions::default()
             };
             let dir = self.shelf.tenant_dir(&window.tenant);

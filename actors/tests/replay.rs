@@ -103,6 +103,7 @@ impl Small {
             shelf: Arc::new(Shelf::open(&dir.join("blocks"), log).unwrap()),
             manifest: dir.join("cut"),
             external_labels: BTreeMap::new(),
+            float_starts: false,
             tenant_label: "tenant_id".to_owned(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use trireme_chunk::{Appended, Encoding, HistogramAppender, XorAppender};
+use trireme_chunk::{Appended, Encoding, HistogramAppender, Xor2Appender, XorAppender};
 use trireme_model::{HistogramSample, ResetHint};
 
 use crate::{BlockError, SeriesInput};
@@ -29,14 +29,16 @@ pub(crate) struct SampleCounts {
 pub(crate) struct SeriesEncoder {
     window: Range<i64>,
     samples_max: usize,
+    with_starts: bool,
     buffer: Vec<u8>,
 }
 
 impl SeriesEncoder {
-    /// For samples inside `window` (ms), at most `samples_max` a chunk.
-    pub(crate) fn new(window: Range<i64>, samples_max: usize) -> Self {
+    /// For samples inside `window` (ms), at most `samples_max` a chunk. Floats are written in encoding 4 if their starts are
+    /// to be kept, else in encoding 1.
+    pub(crate) fn new(window: Range<i64>, samples_max: usize, with_starts: bool) -> Self {
         let samples_max = samples_max.clamp(1, usize::from(u16::MAX));
-        Self { window, samples_max, buffer: Vec::with_capacity(4096) }
+        Self { window, samples_max, with_starts, buffer: Vec::with_capacity(4096) }
     }
 
     /// Encodes all samples; runs of floats and of histograms alternate by time.
@@ -47,17 +49,15 @@ impl SeriesEncoder {
     ) -> Result<SampleCounts, BlockError> {
         self.check(series)?;
         let untied = without_ties(series);
-        let (times, values) = match &untied {
-            Some((times, values)) => (&times[..], &values[..]),
-            None => (&series.times[..], &series.values[..]),
-        };
+        let floats = untied.as_ref().unwrap_or(series);
+        let times = &floats.times[..];
         let histograms = &series.histograms[..];
         let (mut f, mut h) = (0, 0);
         while f < times.len() || h < histograms.len() {
             let next_histogram = histograms.get(h).map_or(i64::MAX, |s| s.t);
-            let floats = times[f..].partition_point(|t| *t < next_histogram);
-            self.encode_floats(&times[f..f + floats], &values[f..f + floats], sink)?;
-            f += floats;
+            let run = times[f..].partition_point(|t| *t < next_histogram);
+            self.encode_floats(floats, f..f + run, sink)?;
+            f += run;
             let next_float = times.get(f).copied().unwrap_or(i64::MAX);
             let run = histograms[h..].partition_point(|s| s.t < next_float);
             self.encode_histograms(&histograms[h..h + run], sink)?;
@@ -70,6 +70,9 @@ impl SeriesEncoder {
         let bad = |what: &str| Err(BlockError::Input(format!("series {}: {what}", series.labels)));
         if series.times.len() != series.values.len() {
             return bad("times and values differ in number");
+        }
+        if !series.starts.is_empty() && series.starts.len() != series.times.len() {
+            return bad("times and start timestamps differ in number");
         }
         let rising =
             series.times.is_sorted_by(|a, b| a < b) && series.histograms.is_sorted_by(|a, b| a.t < b.t);
@@ -88,24 +91,35 @@ impl SeriesEncoder {
         Ok(())
     }
 
-    fn encode_floats(&mut self, times: &[i64], values: &[f64], sink: Sink<'_>) -> Result<(), BlockError> {
-        if times.is_empty() {
+    fn encode_floats(
+        &mut self,
+        floats: &SeriesInput,
+        run: Range<usize>,
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
+        if run.is_empty() {
             return Ok(());
         }
         // Chunks of equal size rather than full ones and a rest.
-        let chunks = times.len().div_ceil(self.samples_max);
-        let each = times.len().div_ceil(chunks);
-        for (times, values) in times.chunks(each).zip(values.chunks(each)) {
-            let mut appender = XorAppender::start(&mut self.buffer);
-            for (t, v) in times.iter().zip(values) {
-                appender.append(&mut self.buffer, *t, *v);
+        let each = run.len().div_ceil(run.len().div_ceil(self.samples_max));
+        for from in run.clone().step_by(each) {
+            let chunk = from..(from + each).min(run.end);
+            let (min_time, max_time) = (floats.times[chunk.start], floats.times[chunk.end - 1]);
+            if self.with_starts {
+                let mut appender = Xor2Appender::default();
+                for i in chunk {
+                    let start = floats.starts.get(i).copied().unwrap_or(0);
+                    let appended = appender.append(start, floats.times[i], floats.values[i]);
+                    appended.map_err(|e| BlockError::Input(e.to_string()))?;
+                }
+                sink(EncodedChunk { encoding: Encoding::Xor2, data: appender.bytes(), min_time, max_time })?;
+            } else {
+                let mut appender = XorAppender::start(&mut self.buffer);
+                for i in chunk {
+                    appender.append(&mut self.buffer, floats.times[i], floats.values[i]);
+                }
+                sink(EncodedChunk { encoding: Encoding::Xor, data: &self.buffer, min_time, max_time })?;
             }
-            sink(EncodedChunk {
-                encoding: Encoding::Xor,
-                data: &self.buffer,
-                min_time: times[0],
-                max_time: times[times.len() - 1],
-            })?;
         }
         Ok(())
     }
@@ -137,13 +151,18 @@ impl SeriesEncoder {
 }
 
 /// The floats without those that have a histogram's time; none if there are no such.
-fn without_ties(series: &SeriesInput) -> Option<(Vec<i64>, Vec<f64>)> {
+fn without_ties(series: &SeriesInput) -> Option<SeriesInput> {
     let tied = |t: i64| series.histograms.binary_search_by_key(&t, |s| s.t).is_ok();
     if series.histograms.is_empty() || !series.times.iter().any(|t| tied(*t)) {
         return None;
     }
-    let floats = series.times.iter().zip(&series.values).filter(|(t, _)| !tied(**t));
-    Some(floats.map(|(t, v)| (*t, *v)).unzip())
+    let mut floats = SeriesInput::default();
+    for (i, t) in series.times.iter().enumerate().filter(|(_, t)| !tied(**t)) {
+        floats.times.push(*t);
+        floats.values.push(series.values[i]);
+        floats.starts.extend(series.starts.get(i));
+    }
+    Some(floats)
 }
 
 fn finish_histograms(appender: &HistogramAppender, min_time: i64, sink: Sink<'_>) -> Result<(), BlockError> {

@@ -13,13 +13,21 @@ pub struct SeriesInput {
     pub times: Vec<i64>,
     /// Values of the floats, as many as times.
     pub values: Vec<f64>,
+    /// Start timestamps of the floats (ms, 0 for none): empty if none is known, else as many as times.
+    pub starts: Vec<i64>,
     /// Histograms by rising time. Where a float has the same time, the histogram wins.
     pub histograms: Vec<HistogramSample>,
 }
 
 impl Default for SeriesInput {
     fn default() -> Self {
-        Self { labels: Labels::empty(), times: Vec::new(), values: Vec::new(), histograms: Vec::new() }
+        Self {
+            labels: Labels::empty(),
+            times: Vec::new(),
+            values: Vec::new(),
+            starts: Vec::new(),
+            histograms: Vec::new(),
+        }
     }
 }
 
@@ -28,6 +36,7 @@ impl SeriesInput {
     pub fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
+        self.starts.clear();
         self.histograms.clear();
     }
 

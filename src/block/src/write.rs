@@ -44,6 +44,8 @@ pub struct WriteOptions {
     pub segment_bytes_max: u64,
     /// The most samples of a chunk.
     pub chunk_samples_max: usize,
+    /// Floats are written with their start timestamps, in encoding 4 (XOR2), which Prometheus reads since 3.11.
+    pub float_starts: bool,
 }
 
 impl Default for WriteOptions {
@@ -58,14 +60,15 @@ impl Default for WriteOptions {
             hints: Vec::new(),
             segment_bytes_max: SEGMENT_BYTES_MAX,
             chunk_samples_max: CHUNK_SAMPLES_MAX,
+            float_starts: false,
         }
     }
 }
 
 /// Writes the block of `window` (ms, end exclusive) under `dir/<ULID>`; none if the source has no samples.
 ///
-/// The bytes of chunks and index, and with them the ULID, depend on the series, the window's end and the two bounds
-/// in `options` alone. Everything is fsynced before the directory gets its name, so after a crash there is the whole
+/// The bytes of chunks and index, and with them the ULID, depend on the series, the window's end, and bounds and
+/// encoding in `options` alone. Everything is fsynced before the directory gets its name, so after a crash there is the whole
 /// block or a `tmp-` directory. A block of that name that is there already stays and its meta is the answer; if it
 /// cannot be opened, it is set aside as by [`crate::scan_blocks`] and replaced.
 pub fn write_block(
@@ -83,7 +86,7 @@ pub fn write_block(
     let path = temporary.path().to_owned();
     let mut index = IndexWriter::create(path.join("series.spill"))?;
     let mut chunks = ChunkWriter::create(path.join(CHUNKS_DIR), options.segment_bytes_max)?;
-    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max);
+    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max, options.float_starts);
     let mut series = SeriesInput::default();
     let mut metas: Vec<ChunkMeta> = Vec::new();
     while source.next(&mut series)? {

@@ -21,8 +21,8 @@ fn read_all(block: &Block) -> Vec<SeriesInput> {
     let read = |s: trireme_block::BlockSeries| {
         let mut samples = Samples::default();
         block.read_series(&s, i64::MIN, i64::MAX, &mut samples).unwrap();
-        let Samples { times, values, histograms, .. } = samples;
-        SeriesInput { labels: s.labels, times, values, histograms }
+        let Samples { times, values, starts, histograms } = samples;
+        SeriesInput { labels: s.labels, times, values, starts, histograms }
     };
     block.select(&[], i64::MIN, i64::MAX).unwrap().into_iter().map(read).collect()
 }

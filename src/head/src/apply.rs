@@ -121,7 +121,8 @@ impl Run<'_> {
                 applied.skipped += 1;
                 continue;
             };
-            let placed = series.bucket(id).insert(&mut state.files, &self.shard.options, float.t, float.v);
+            let FloatEntry { t, v, start, .. } = *float;
+            let placed = series.bucket(id).insert(&mut state.files, &self.shard.options, t, v, start);
             applied.count(placed);
         }
         for histogram in entry.histograms() {

@@ -1,10 +1,17 @@
 //! Float samples of one series, window and cut.
 
-use trireme_chunk::{XorAppender, XorIterator, decode_into};
+mod merge;
+
+use std::sync::Arc;
+
+use trireme_chunk::{XorAppender, XorIterator};
 use trireme_model::prefer;
 
 use crate::chunkfile::{ChunkData, ChunkFiles, ChunkPlace};
+use crate::starts::Starts;
 use crate::{HeadError, ShardOptions};
+
+pub(crate) use merge::{Floats, Part, merge};
 
 /// Samples in an open chunk, even if the disk refuses full ones; more go to the sorted list.
 const SAMPLES_MAX: u16 = 10_000;
@@ -72,6 +79,8 @@ pub(crate) struct Bucket {
     pub closed: Vec<ClosedChunk>,
     /// Out-of-order samples, by time, each time once.
     pub late: Option<Box<Vec<(i64, f64)>>>,
+    /// Start timestamps; readers share them. None while no sample had one.
+    pub starts: Option<Arc<Starts>>,
     /// First time in the open chunk.
     pub open_min: i64,
     /// Greatest time of all; `i64::MIN` while empty.
@@ -89,6 +98,7 @@ impl Bucket {
             bytes: Vec::new(),
             closed: Vec::new(),
             late: None,
+            starts: None,
             open_min: 0,
             max: i64::MIN,
             samples_max: 30 + (stagger % 91) as u8,
@@ -100,21 +110,55 @@ impl Bucket {
         self.id.window.saturating_mul(options.window_ms)
     }
 
-    /// Adds a sample.
+    /// Adds a sample with its start timestamp (ms, 0 = unset).
     #[inline]
-    pub fn insert(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) -> Placed {
+    pub fn insert(
+        &mut self,
+        files: &mut ChunkFiles,
+        options: &ShardOptions,
+        t: i64,
+        v: f64,
+        start: i64,
+    ) -> Placed {
         if t > self.max && self.open.count() < SAMPLES_MAX {
             self.append(files, options, t, v);
+            if start != 0 || self.starts.is_some() {
+                Arc::make_mut(self.starts.get_or_insert_default()).push(t, start);
+            }
             return Placed::New;
         }
         if t == self.open.last_time() && self.open.count() > 0 && self.late.is_none() {
-            if v.to_bits() == self.open.last_value().to_bits() {
+            let is_same = v.to_bits() == self.open.last_value().to_bits();
+            if is_same && start == self.start_at(t) {
                 return Placed::Duplicate;
             }
-            self.keep_late(files, options, t, v);
-            return Placed::Conflict;
+            // A closed chunk may hold a third value, and then its start is the one that counts.
+            if start == 0 && self.starts.is_none() {
+                self.keep_late(files, options, t, v);
+                return Placed::Conflict;
+            }
         }
-        self.insert_out_of_order(files, options, t, v)
+        self.insert_out_of_order(files, options, t, v, start)
+    }
+
+    fn start_at(&self, t: i64) -> i64 {
+        self.starts.as_ref().map_or(0, |starts| starts.at(t))
+    }
+
+    /// Decides the start timestamp of a time that may have a sample with `old` as its value by now: the one of the value
+    /// that is read, and of equal values the greatest, so that it does not matter which came first.
+    fn resolve_start(&mut self, t: i64, old: Option<f64>, v: f64, start: i64) {
+        if start == 0 && self.starts.is_none() {
+            return;
+        }
+        let starts = Arc::make_mut(self.starts.get_or_insert_default());
+        match old {
+            Some(old) => {
+                let (_, start) = prefer_sample((old, starts.at(t)), (v, start));
+                starts.set(t, start);
+            }
+            None => starts.set(t, start),
+        }
     }
 
     #[inline]
@@ -160,27 +204,31 @@ impl Bucket {
         options: &ShardOptions,
         t: i64,
         v: f64,
+        start: i64,
     ) -> Placed {
         // What cannot be read cannot be compared; the sample is kept and merged when it is read.
-        let placed = self.look_up(files, options, t, v).unwrap_or_else(|error| {
+        let (placed, old) = self.look_up(files, options, t, v).unwrap_or_else(|error| {
             files.failed = Some(error);
-            Placed::New
+            (Placed::New, None)
         });
+        self.resolve_start(t, old, v, start);
         if placed != Placed::Duplicate {
             self.keep_late(files, options, t, v);
         }
         placed
     }
 
+    /// What inserting a sample will be, and the value that its time has so far.
     fn look_up(
         &self,
         files: &ChunkFiles,
         options: &ShardOptions,
         t: i64,
         v: f64,
-    ) -> Result<Placed, HeadError> {
-        let mut placed = Placed::New;
+    ) -> Result<(Placed, Option<f64>), HeadError> {
+        let (mut placed, mut known) = (Placed::New, None);
         let mut see = |old: f64| {
+            known = Some(known.map_or(old, |known| prefer(known, old)));
             if old.to_bits() == v.to_bits() {
                 placed = Placed::Duplicate;
             } else if placed == Placed::New {
@@ -202,7 +250,7 @@ impl Bucket {
                 find(data.load(&mut Vec::new())?, t)?.into_iter().for_each(&mut see);
             }
         }
-        Ok(placed)
+        Ok((placed, known))
     }
 
     fn keep_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) {
@@ -224,15 +272,16 @@ impl Bucket {
         }
     }
 
-    /// The newest sample, if it ends the open chunk and nothing else is as new. `None` says nothing.
-    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64)> {
+    /// The newest sample (time, value, start timestamp), if it ends the open chunk and nothing else is as new. `None`
+    /// says nothing.
+    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
         let (t, v) = (self.open.last_time(), self.open.last_value());
         let late = self.late.as_ref().and_then(|late| late.last());
         let is_newest = self.open.count() > 0 && self.max == t && late.is_none_or(|(late, _)| *late < t);
         // A chunk of late samples may reach as far.
         let base = self.base(options);
         let is_alone = || self.closed.iter().all(|chunk| !chunk.overlaps(base, t, i64::MAX));
-        (is_newest && is_alone()).then_some((t, v))
+        (is_newest && is_alone()).then(|| (t, v, self.start_at(t)))
     }
 
     /// Samples of this bucket in memory and on disk, as parts to be decoded without the shard's lock. `None` when
@@ -249,19 +298,18 @@ impl Bucket {
             return Ok(());
         }
         let base = self.base(options);
+        let starts = || self.starts.clone();
         for chunk in &self.closed {
             if chunk.overlaps(base, start, end) {
                 let min = base.saturating_add(i64::from(chunk.min));
-                out.push(Part { min, data: PartData::Chunk(files.get(chunk.place())?) });
+                out.push(Part::chunk(min, files.get(chunk.place())?, starts()));
             }
         }
         if !self.bytes.is_empty() && self.open_min <= end {
-            let data = PartData::Chunk(ChunkData::Bytes(self.bytes.clone()));
-            out.push(Part { min: self.open_min, data });
+            out.push(Part::chunk(self.open_min, ChunkData::Bytes(self.bytes.clone()), starts()));
         }
         if let Some(late) = &self.late {
-            let min = late.first().map_or(i64::MIN, |(t, _)| *t);
-            out.push(Part { min, data: PartData::Samples(late.to_vec()) });
+            out.push(Part::samples(late.to_vec(), starts()));
         }
         Ok(())
     }
@@ -282,6 +330,7 @@ impl Bucket {
         self.bytes.capacity()
             + self.closed.capacity() * size_of::<ClosedChunk>()
             + self.late.as_ref().map_or(0, |l| 24 + l.capacity() * 16)
+            + self.starts.as_ref().map_or(0, |s| 40 + s.heap_bytes())
     }
 }
 
@@ -296,62 +345,15 @@ fn find(chunk: &[u8], t: i64) -> Result<Option<f64>, HeadError> {
     Ok(None)
 }
 
-/// A piece of a series on its way to a reader.
-pub(crate) struct Part {
-    /// No sample of it is older (ms).
-    min: i64,
-    data: PartData,
-}
-
-enum PartData {
-    Chunk(ChunkData),
-    Samples(Vec<(i64, f64)>),
-}
-
-/// Decodes and merges parts: times ascend, each once, conflicts decided by the one rule. Only `start..=end`.
-pub(crate) fn merge(
-    mut parts: Vec<Part>,
-    start: i64,
-    end: i64,
-    times: &mut Vec<i64>,
-    values: &mut Vec<f64>,
-) -> Result<(), HeadError> {
-    // The newest window comes first in a series. Without late samples this order leaves nothing to merge.
-    parts.sort_by_key(|part| part.min);
-    let from = times.len();
-    let mut buffer = Vec::new();
-    for part in &parts {
-        match &part.data {
-            PartData::Chunk(data) => decode_into(data.load(&mut buffer)?, times, values)?,
-            PartData::Samples(samples) => {
-                times.extend(samples.iter().map(|(t, _)| *t));
-                values.extend(samples.iter().map(|(_, v)| *v));
-            }
-        }
+/// Of two samples (value, start timestamp) of one time the one that is read.
+fn prefer_sample(a: (f64, i64), b: (f64, i64)) -> (f64, i64) {
+    if a.0.to_bits() == b.0.to_bits() {
+        (a.0, a.1.max(b.1))
+    } else if prefer(a.0, b.0).to_bits() == a.0.to_bits() {
+        a
+    } else {
+        b
     }
-    if !times[from..].is_sorted_by(|a, b| a < b) {
-        let mut all: Vec<(i64, f64)> =
-            times[from..].iter().copied().zip(values[from..].iter().copied()).collect();
-        all.sort_by_key(|(t, _)| *t);
-        all.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                kept.1 = prefer(kept.1, later.1);
-            }
-            same
-        });
-        times.truncate(from);
-        values.truncate(from);
-        times.extend(all.iter().map(|(t, _)| *t));
-        values.extend(all.iter().map(|(_, v)| *v));
-    }
-    let last = from + times[from..].partition_point(|t| *t <= end);
-    times.truncate(last);
-    values.truncate(last);
-    let first = from + times[from..].partition_point(|t| *t < start);
-    times.drain(from..first);
-    values.drain(from..first);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trireme_model::{HistogramSample, SeriesKey, Tenant};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bucket::merge;
+use crate::bucket::{Floats, merge};
 use crate::histograms::merge_histograms;
 use crate::{HeadError, Shard};
 
@@ -86,7 +86,8 @@ impl Shard {
         };
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        merge(parts, i64::MIN, i64::MAX, &mut times, &mut values)?;
+        let mut floats = Floats { times: &mut times, values: &mut values, starts: &mut Vec::new() };
+        merge(parts, i64::MIN, i64::MAX, &mut floats)?;
         let mut windows = Vec::new();
         let window = |t: i64| t.div_euclid(self.options.window_ms);
         for (t, v) in times.iter().zip(&values) {

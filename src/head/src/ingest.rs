@@ -215,8 +215,8 @@ impl Pass<'_> {
                 continue;
             }
             let id = self.buckets.of(sample.t);
-            let placed = series.bucket(id).insert(files, &self.shard.options, sample.t, sample.v);
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
+            let placed = series.bucket(id).insert(files, &self.shard.options, sample.t, sample.v, start);
             writer.entry().float_with_start(series.own_ref, sample.t, sample.v, start);
             out.outcome.samples += 1;
             self.stored(series, id, sample.t, placed, out);

@@ -79,6 +79,7 @@ mod read;
 mod series;
 mod shard;
 mod slab;
+mod starts;
 mod state;
 mod stats;
 mod streams;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant};
 
-use crate::bucket::merge;
+use crate::bucket::{Floats, merge};
 use crate::histograms::merge_histograms;
 use crate::index::Index;
 use crate::index::order::PairLists;
@@ -42,6 +42,19 @@ impl HeadSeries {
         times: &mut Vec<i64>,
         values: &mut Vec<f64>,
     ) -> Result<bool, HeadError> {
+        self.read_with_starts(start, end, times, values, &mut Vec::new())
+    }
+
+    /// As [`HeadSeries::read`], with the start timestamps (ms, 0 = unset): `starts` stays empty while no sample has one and
+    /// else becomes as long as `times`.
+    pub fn read_with_starts(
+        &self,
+        start: i64,
+        end: i64,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+        starts: &mut Vec<i64>,
+    ) -> Result<bool, HeadError> {
         let mut parts = Vec::new();
         let has_histograms = {
             let state = self.shard.state.read();
@@ -53,7 +66,7 @@ impl HeadSeries {
             }
             series.histograms.is_some()
         };
-        merge(parts, start, end, times, values)?;
+        merge(parts, start, end, &mut Floats { times, values, starts })?;
         Ok(has_histograms)
     }
 

@@ -98,13 +98,20 @@ impl Series {
         self.others.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// The newest float, if it ends an open chunk and nothing else is as new. `None` says nothing.
-    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64)> {
-        let (t, v) = self.current.newest_at_hand(options)?;
+    /// The newest float (time, value, start timestamp), if it ends an open chunk and nothing else is as new. `None` says
+    /// nothing.
+    pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
+        let (t, v, start) = self.current.newest_at_hand(options)?;
         let others = self.others();
         // Windows before end before this sample.
         let at = others.partition_point(|bucket| bucket.id.window < self.current.id.window);
-        others[at..].iter().all(|bucket| bucket.max < t).then_some((t, v))
+        others[at..].iter().all(|bucket| bucket.max < t).then_some((t, v, start))
+    }
+
+    /// The bucket for `id`, if there is one.
+    pub fn find_bucket(&mut self, id: BucketId) -> Option<&mut Bucket> {
+        let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
+        std::iter::once(&mut self.current).chain(others).find(|bucket| bucket.id == id)
     }
 
     /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.

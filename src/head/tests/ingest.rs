@@ -221,6 +221,7 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
     let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
     let mut log = Origin::new(1);
     let mut maker = Maker::default().up("a", &[(NOW, 1.0)]);
+    maker.batch.start_timestamps = vec![NOW - 9];
     let h = AnyHistogram::Int(Arc::new(Histogram {
         count: 7,
         positive_buckets: vec![7],
@@ -243,7 +244,10 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
         let series = &head.select(&tenant(), &[], NOW, NOW)[0];
         let mut found = Vec::new();
         series.read_histograms(0, i64::MAX, &mut found).unwrap();
-        let has_histograms = series.read(0, i64::MAX, &mut Vec::new(), &mut Vec::new()).unwrap();
+        let (mut times, mut starts) = (Vec::new(), Vec::new());
+        let has_histograms =
+            series.read_with_starts(0, i64::MAX, &mut times, &mut Vec::new(), &mut starts).unwrap();
+        assert_eq!((times, starts), (vec![NOW], vec![NOW - 9]));
         assert_eq!((found.len(), found[0].t, found[0].st, has_histograms), (1, NOW + 1, 5, true));
         assert_eq!(head.exemplars(&tenant(), &[equal("job", "a")], NOW, NOW)[0].1.len(), 1);
         assert_eq!(head.metadata(&tenant(), Some("up")), [("up".to_owned(), metadata.clone())]);

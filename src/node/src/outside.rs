@@ -166,6 +166,9 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
         lookback_ms: query.lookback_delta.as_millis_i64(),
         samples_max: query.max_samples,
         timeout: query.timeout.as_duration(),
+        start_timestamps: query.start_timestamps,
+        delayed_name_removal: query.delayed_name_removal,
+        type_and_unit_labels: query.type_and_unit_labels,
         threads: cores,
         ..EngineOptions::default()
     };

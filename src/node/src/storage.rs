@@ -12,7 +12,7 @@ use trireme_actors::{
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
-use trireme_settings::{Durability as DurabilitySetting, LogCompression, Settings};
+use trireme_settings::{Durability as DurabilitySetting, FloatEncoding, LogCompression, Settings};
 
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
@@ -113,6 +113,7 @@ impl Storage {
             manifest: ground.data_dir.path(CUT_MANIFEST),
             external_labels: settings.bucket.external_labels.clone(),
             tenant_label: settings.tenants.label.clone(),
+            float_starts: settings.storage.float_encoding == FloatEncoding::Xor2,
             seal_after: settings.storage.seal_after.as_duration(),
             log_retention_bytes: settings.log.retention_bytes.0,
             log_retention: settings.log.retention.as_duration(),
@@ -126,8 +127,8 @@ impl Storage {
 fn log_options(settings: &Settings) -> LogOptions {
     LogOptions {
         segment_bytes: settings.log.segment_bytes.0,
-        durability: match settings.log.durability {
         compress: settings.log.compression == LogCompression::Zstd,
+        durability: match settings.log.durability {
             DurabilitySetting::Fsync => Durability::Fsync,
             DurabilitySetting::Memory => Durability::Memory,
         },

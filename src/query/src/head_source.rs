@@ -90,7 +90,8 @@ impl SeriesRead for HeadSeriesRead {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let floats = self.0.read(start_ms, end_ms, &mut out.float_t, &mut out.float_v);
+        let Columns { float_t, float_v, float_st, .. } = out;
+        let floats = self.0.read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
         if floats.map_err(select_error)? {
             self.read_histograms(start_ms, end_ms, out)?;
         }
@@ -98,7 +99,8 @@ impl SeriesRead for HeadSeriesRead {
     }
 
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let floats = self.0.read_newest(start_ms, end_ms, &mut out.float_t, &mut out.float_v);
+        let Columns { float_t, float_v, float_st, .. } = out;
+        let floats = self.0.read_newest(start_ms, end_ms, float_t, float_v, float_st);
         if floats.map_err(select_error)? {
             self.read_histograms(start_ms, end_ms, out)?;
         }

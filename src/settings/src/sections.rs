@@ -247,6 +247,16 @@ impl Default for Log {
     }
 }
 
+/// How floats are stored in blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FloatEncoding {
+    /// Every Prometheus reads it; start timestamps end with the head.
+    Xor,
+    /// With start timestamps; Prometheus reads it since 3.11.
+    Xor2,
+}
+
 /// `[storage]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -257,6 +267,8 @@ pub struct Storage {
     pub window: Span,
     /// How long after its end a window stays open for stragglers.
     pub window_grace: Span,
+    /// `xor` or `xor2`: the encoding of floats in new blocks; equal on all nodes of a group.
+    pub float_encoding: FloatEncoding,
     /// How long local blocks are kept.
     pub retention: Span,
     /// Local blocks are also dropped, oldest first, over this size; 0 means no bound.
@@ -279,6 +291,7 @@ impl Default for Storage {
             shards: 4,
             window: Span::from_secs(2 * 3600),
             window_grace: Span::from_secs(15 * 60),
+            float_encoding: FloatEncoding::Xor,
             retention: Span::from_secs(30 * 86_400),
             retention_bytes: ByteSize(0),
             out_of_order_window: Span::from_secs(3600),
@@ -402,6 +415,12 @@ pub struct Query {
     pub lookback_delta: Span,
     /// Experimental functions and syntax.
     pub enable_experimental: bool,
+    /// Start timestamps take part in `rate`, `irate`, `increase` and `resets`.
+    pub start_timestamps: bool,
+    /// Functions keep the metric name until the query is done.
+    pub delayed_name_removal: bool,
+    /// The label `__type__` says what is a counter, not the metric's name.
+    pub type_and_unit_labels: bool,
     /// Labels that tell members of an HA pair apart; removed, and their series deduplicated.
     pub replica_labels: Vec<String>,
     /// Whether queries are divided among the replicas.
@@ -416,6 +435,9 @@ impl Default for Query {
             max_samples: 50_000_000,
             lookback_delta: Span::from_secs(300),
             enable_experimental: true,
+            start_timestamps: true,
+            delayed_name_removal: false,
+            type_and_unit_labels: false,
             replica_labels: Vec::new(),
             spread: SpreadSetting::Auto,
         }

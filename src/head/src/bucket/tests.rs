@@ -18,7 +18,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn holds_what_a_map_with_the_rule_holds_whatever_the_order(
-        samples in proptest::collection::vec((0i64..60, prop_oneof![Just(1.0), Just(f64::NAN), -3.0..3.0f64]), 1..200),
+        samples in proptest::collection::vec(
+            (0i64..60, prop_oneof![Just(1.0), Just(f64::NAN), -3.0..3.0f64], 0i64..3), 1..200,
+        ),
+        with_starts: bool,
         start in -5i64..60, len in 0i64..70,
     ) {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -27,9 +30,12 @@ proptest! {
         let mut bucket = Bucket::new(BucketId { window: 0, cut: 0 }, 0);
         bucket.samples_max = 5;
         let mut model: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
-        for (t, v) in samples {
+        let mut started: BTreeMap<i64, (f64, i64)> = BTreeMap::new();
+        for (t, v, sample_start) in samples {
+            let sample_start = if with_starts { sample_start } else { 0 };
+            started.entry(t).and_modify(|old| *old = prefer_sample(*old, (v, sample_start))).or_insert((v, sample_start));
             let seen = model.entry(t).or_default();
-            let placed = bucket.insert(&mut files, &options, t, v);
+            let placed = bucket.insert(&mut files, &options, t, v, sample_start);
             match placed {
                 Placed::New => prop_assert!(seen.is_empty()),
                 Placed::Duplicate => prop_assert!(seen.contains(&v.to_bits())),
@@ -40,16 +46,23 @@ proptest! {
         }
         let newest = model.iter().next_back();
         let newest = newest.map(|(t, all)| (*t, all.iter().map(|b| f64::from_bits(*b)).reduce(prefer).expect("some")));
-        if let Some((t, v)) = bucket.newest_at_hand(&options) {
+        if let Some((t, v, sample_start)) = bucket.newest_at_hand(&options) {
+            prop_assert_eq!(sample_start, started[&t].1);
             prop_assert_eq!(Some((t, v.to_bits())), newest.map(|(t, v)| (t, v.to_bits())));
         }
         let mut parts = Vec::new();
         bucket.parts(&files, &options, start, start + len, &mut parts).expect("there");
         let (mut times, mut values) = (vec![-100], vec![0.5]);
-        merge(parts, start, start + len, &mut times, &mut values).expect("decodes");
+        let mut starts = Vec::new();
+        let mut floats = Floats { times: &mut times, values: &mut values, starts: &mut starts };
+        merge(parts, start, start + len, &mut floats).expect("decodes");
         let want: Vec<(i64, u64)> = model.range(start..=start + len)
             .map(|(t, all)| (*t, all.iter().map(|b| f64::from_bits(*b)).reduce(prefer).expect("some").to_bits())).collect();
         let got: Vec<(i64, u64)> = times.iter().copied().zip(values.iter().map(|v| v.to_bits())).skip(1).collect();
         prop_assert_eq!(got, want);
+        let want: Vec<i64> = started.range(start..=start + len).map(|(_, (_, sample_start))| *sample_start).collect();
+        prop_assert!(with_starts || starts.is_empty());
+        starts.resize(times.len(), 0);
+        prop_assert_eq!(&starts[1..], want);
     }
 }

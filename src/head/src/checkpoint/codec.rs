@@ -9,6 +9,7 @@ use trireme_wire::entry::{decode_histogram, encode_histogram};
 use crate::bucket::{Bucket, BucketId, ClosedChunk};
 use crate::histograms::HistogramBucket;
 use crate::series::Series;
+use crate::starts::Starts;
 
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
 /// What is written. Version 1 does not say how many series a tenant and a pair has, and is still read.
@@ -23,6 +24,7 @@ pub(super) mod part {
     pub const PAIRS: u8 = 5;
     pub const SERIES: u8 = 6;
     pub const EXTRAS: u8 = 7;
+    pub const STARTS: u8 = 8;
     pub const END: u8 = 255;
     /// Kind, length u32, CRC32C u32.
     pub const HEADER_BYTES: usize = 9;
@@ -57,6 +59,23 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
         for sample in &bucket.recent {
             out.put_i64_le(sample.t);
             encode_histogram(out, sample);
+        }
+    }
+}
+
+/// The start timestamps of a series; nothing if it has none.
+pub(super) fn put_starts(out: &mut Vec<u8>, slot: u32, series: &Series) {
+    for bucket in series.buckets() {
+        let Some(starts) = bucket.starts.as_ref().filter(|starts| !starts.entries().is_empty()) else {
+            continue;
+        };
+        out.put_u32_le(slot);
+        out.put_i64_le(bucket.id.window);
+        out.put_i64_le(bucket.id.cut);
+        out.put_u32_le(starts.entries().len() as u32);
+        for (from, start) in starts.entries() {
+            out.put_i64_le(*from);
+            out.put_i64_le(*start);
         }
     }
 }
@@ -194,6 +213,14 @@ impl<'a> Reader<'a> {
             bucket.late = Some(Box::new((0..late).map(one).collect::<Read<_>>()?));
         }
         Ok(bucket)
+    }
+
+    /// Start timestamps of one bucket: slot, bucket, entries.
+    pub fn starts(&mut self) -> Read<(u32, BucketId, Starts)> {
+        let slot = self.u32()?;
+        let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let entries = (0..self.count(16)?).map(|_| Ok((self.i64()?, self.i64()?))).collect::<Read<_>>()?;
+        Ok((slot, id, Starts::from_entries(entries).ok_or(Malformed)?))
     }
 
     fn closed(&mut self) -> Read<Vec<ClosedChunk>> {

@@ -107,6 +107,7 @@ impl Loader<'_> {
                 part::PAIRS => self.pairs(&mut reader),
                 part::SERIES => self.all_series(&mut reader),
                 part::EXTRAS => self.extras(&mut reader),
+                part::STARTS => self.starts(&mut reader),
                 part::END => break,
                 _ => Err(Malformed),
             };
@@ -247,6 +248,18 @@ impl Loader<'_> {
         of_tenant.series += 1;
         state.keys.insert(key, slot);
         state.series.insert_at(slot, series);
+        Ok(())
+    }
+
+    /// Buckets that are in blocks by now were not loaded.
+    fn starts(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        while !r.is_empty() {
+            let (slot, id, starts) = r.starts()?;
+            let series = self.state.series.get_mut(slot).ok_or(Malformed)?;
+            if let Some(bucket) = series.find_bucket(id) {
+                bucket.starts = Some(Arc::new(starts));
+            }
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use trireme_base::StreamId;
 use super::codec::{self, part, put_bytes, put_stream};
 use super::{CHECKPOINT_FILE, CheckpointReport};
 use crate::chunkfile::CHUNKS_DIR;
+use crate::series::Series;
 use crate::state::State;
 use crate::streams::{OwnLogged, Stream};
 use crate::{HeadError, Shard, files};
@@ -64,6 +65,7 @@ impl Shard {
                     series += 1;
                 }
                 end(&mut buffer, from);
+                put_starts_part(&mut buffer, state.series.page(page));
             }
             out.buffer = buffer;
             out.flush_if_large()?;
@@ -197,6 +199,17 @@ impl Known {
                 *pairs = index.pairs.len();
             }
         }
+    }
+}
+
+/// Start timestamps of a page, if there are any.
+fn put_starts_part<'a>(out: &mut Vec<u8>, page: impl Iterator<Item = (u32, &'a Series)>) {
+    let from = begin(out, part::STARTS);
+    page.for_each(|(slot, series)| codec::put_starts(out, slot, series));
+    if out.len() == from {
+        out.truncate(from - part::HEADER_BYTES);
+    } else {
+        end(out, from);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
-use crate::bucket::merge;
+use crate::bucket::{Floats, merge};
 use crate::histograms::merge_histograms;
 use crate::{HeadError, Shard};
 
@@ -56,7 +56,8 @@ impl CutSource {
             }
         }
         merge_histograms(runs, i64::MIN, i64::MAX, &mut series.histograms)?;
-        merge(parts, i64::MIN, i64::MAX, &mut series.times, &mut series.values)
+        let SeriesInput { times, values, starts, .. } = series;
+        merge(parts, i64::MIN, i64::MAX, &mut Floats { times, values, starts })
     }
 }
 

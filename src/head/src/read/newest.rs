@@ -4,14 +4,15 @@ use super::HeadSeries;
 use crate::HeadError;
 
 impl HeadSeries {
-    /// Appends the newest float sample of `start..=end` (ms), stale markers included, and perhaps older ones. Answers, as
-    /// [`HeadSeries::read`] does, whether the series may hold histogram samples as well.
+    /// Appends the newest float sample of `start..=end` (ms), stale markers included, and perhaps older ones. Columns and
+    /// answer are those of [`HeadSeries::read_with_starts`]: whether the series may hold histogram samples as well.
     pub fn read_newest(
         &self,
         start: i64,
         end: i64,
         times: &mut Vec<i64>,
         values: &mut Vec<f64>,
+        starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
         {
             let state = self.shard.state.read();
@@ -19,16 +20,20 @@ impl HeadSeries {
                 return Ok(false);
             };
             if series.histograms.is_none()
-                && let Some((t, v)) = series.newest_at_hand(&self.shard.options)
+                && let Some((t, v, sample_start)) = series.newest_at_hand(&self.shard.options)
                 && t <= end
             {
                 if t >= start {
+                    if sample_start != 0 || !starts.is_empty() {
+                        starts.resize(times.len(), 0);
+                        starts.push(sample_start);
+                    }
                     times.push(t);
                     values.push(v);
                 }
                 return Ok(false);
             }
         }
-        self.read(start, end, times, values)
+        self.read_with_starts(start, end, times, values, starts)
     }
 }
