@@ -117,6 +117,10 @@ impl Forwarder {
             }
             let taker = self.neighbours.takers(group).into_iter().find(|node| !tried.contains(node));
             let Some(member) = taker else {
+                if self.neighbours.is_outside() {
+                    "this node is not in the ring".clone_into(&mut problem);
+                    break;
+                }
                 tried.clear();
                 tokio::time::sleep(PAUSE.min(left)).await;
                 continue;

@@ -121,6 +121,11 @@ impl Gate {
         self.ring.store(state as u8, Ordering::Release);
     }
 
+    /// True once the ring does not have this node any more, also while it stops.
+    pub fn has_left(&self) -> bool {
+        state_in(&self.ring) == GateState::Left
+    }
+
     /// True while the node is ready: clients should come here.
     pub fn is_open(&self) -> bool {
         self.state() == GateState::Open

@@ -113,7 +113,8 @@ fn stop_list(
     let patience = ground.settings.http.stop_timeout.as_duration();
     stop.push("writes in flight", move || async move {
         gate.set(GateState::Stopping);
-        wait_until(patience, || commits.waiting() == 0).await
+        // Nobody acknowledges the records of a node that has left, and nobody waits for them.
+        wait_until(patience, || commits.waiting() == 0 || gate.has_left()).await
     });
     let store = Arc::clone(&storage.store);
     stop.push("replay", move || async move { replaying::end(&store).await });

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use trireme_actors::{Neighbours, Store};
+use trireme_actors::{Gate, Neighbours, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::RingBook;
@@ -38,6 +38,7 @@ struct GroupReplicas {
     book: Arc<RingBook>,
     hub: Arc<Hub>,
     neighbours: Arc<Neighbours>,
+    gate: Arc<Gate>,
     store: Arc<Store>,
     calls: Arc<CallBook>,
     io: Handle,
@@ -73,6 +74,10 @@ impl Replicas for GroupReplicas {
 
     fn is_complete(&self) -> bool {
         self.store.parts().completeness.is_complete()
+    }
+
+    fn has_left(&self) -> bool {
+        self.gate.has_left()
     }
 
     fn connected(&self) -> Vec<NodeName> {
@@ -186,6 +191,7 @@ pub(crate) fn over_group(
         book: Arc::clone(&ground.book),
         hub: Arc::clone(&cluster.hub),
         neighbours: Arc::clone(&cluster.neighbours),
+        gate: Arc::clone(&ground.gate),
         store: Arc::clone(&storage.store),
         calls: Arc::clone(&cluster.calls),
         io: ground.io.handle().clone(),

@@ -12,6 +12,7 @@ mod gather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use trireme_base::ErrorKind;
 use trireme_model::{Exemplar, Labels, MetricMetadata};
 use trireme_promql::{Cancel, QueryResult, Select, SelectError, SelectRequest, SeriesSet, parse};
 
@@ -24,6 +25,9 @@ use crate::{
     Selection, TsdbStatus,
 };
 use gather::Gather;
+
+/// What a node says that the ring does not have any more.
+const LEFT: &str = "this node has left the ring and does not know what was written since: ask another one, or with local=true for what it has";
 
 /// Answers queries with the help of other groups.
 pub struct Across {
@@ -66,9 +70,16 @@ impl Across {
         Self { spread }
     }
 
-    /// Whom to ask beside the own group; nobody in a ring of one group.
-    fn others(&self, context: &QueryContext) -> Vec<OtherGroup> {
-        if context.local_only { Vec::new() } else { self.spread.replicas.other_groups() }
+    /// Whom to ask beside the own group; nobody in a ring of one group. An error once the ring does not have this node any
+    /// more: nobody tells it what was written since.
+    fn others(&self, context: &QueryContext) -> Result<Vec<OtherGroup>, QueryError> {
+        if context.local_only {
+            return Ok(Vec::new());
+        }
+        if self.spread.replicas.has_left() {
+            return Err(QueryError::new(ErrorKind::Unavailable, LEFT.to_owned()));
+        }
+        Ok(self.spread.replicas.other_groups())
     }
 
     fn storage<'a>(&'a self, context: &QueryContext, others: &'a [OtherGroup]) -> Dedup<AllGroups<'a>> {
@@ -101,7 +112,7 @@ impl Across {
         own: impl FnOnce() -> Result<Found<T>, QueryError>,
         read: impl Fn(message::Answer) -> Result<Vec<T>, BadMessage>,
     ) -> Result<Found<T>, QueryError> {
-        let others = self.others(context);
+        let others = self.others(context)?;
         if others.is_empty() {
             return own();
         }
@@ -130,7 +141,7 @@ impl Across {
         (what, name): (What, &str),
         (start_ms, end_ms): (i64, i64),
     ) -> Result<gather::Gathered, QueryError> {
-        let others = self.others(context);
+        let others = self.others(context)?;
         let find = message::Find {
             what: what.into(),
             name: name.to_owned(),
@@ -155,11 +166,11 @@ fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
 impl Queries for Across {
     /// Whoever has to ask other groups is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        self.others(context).is_empty() && self.spread.is_quick(context, asked)
+        self.others(context).is_ok_and(|others| others.is_empty()) && self.spread.is_quick(context, asked)
     }
 
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
-        let others = self.others(context);
+        let others = self.others(context)?;
         if others.is_empty() {
             return self.spread.instant(context, query);
         }
@@ -169,7 +180,7 @@ impl Queries for Across {
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
-        let others = self.others(context);
+        let others = self.others(context)?;
         let &RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
         // The undivided way has the words for a range that is none.
         if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
@@ -179,7 +190,7 @@ impl Queries for Across {
     }
 
     fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        let others = self.others(context);
+        let others = self.others(context)?;
         if others.is_empty() {
             return self.spread.select(context, request);
         }

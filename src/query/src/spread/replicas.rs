@@ -37,6 +37,11 @@ pub trait Replicas: Send + Sync {
     /// True unless this replica is being rebuilt: then it has applied what it has, but lacks what came before.
     fn is_complete(&self) -> bool;
 
+    /// True if the ring does not have this node any more.
+    fn has_left(&self) -> bool {
+        false
+    }
+
     /// Peers that can be asked now and are not being rebuilt.
     fn connected(&self) -> Vec<NodeName>;
 
