@@ -223,7 +223,7 @@ impl Loader<'_> {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
                 let id = bucket.id;
-                state.cuts.insert(id.cut);
+                state.cuts.note(id);
                 *series.bucket(id) = bucket;
             }
         }
@@ -234,7 +234,7 @@ impl Loader<'_> {
                 for chunk in &bucket.closed {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
-                state.cuts.insert(id.cut);
+                state.cuts.note(id);
                 *histograms.bucket(id) = bucket;
             }
         }
