@@ -11,8 +11,11 @@ use trireme_model::{Labels, Matcher};
 use crate::chunks::chunk_place;
 use crate::error::{at, chunk_at};
 use crate::index::{ChunkMeta, INDEX_FILE, IndexReader};
-use crate::select::select;
+use crate::select::{Selection, select};
 use crate::{BlockError, BlockMeta, ChunkReader, Interval, MmapFile, Samples, Tombstones};
+
+/// Reading the labels of a series takes about as long as looking whether so many lists meet those that were found.
+const VALUES_PER_SERIES: usize = 8;
 
 /// A block that can be read from any thread.
 pub struct Block {
@@ -139,7 +142,7 @@ impl Block {
             return Ok(self.index.label_names().map(str::to_owned).collect());
         }
         let mut names = BTreeSet::new();
-        self.for_each_labels(matchers, &mut |labels| {
+        self.for_each_labels(&select(&self.index, matchers)?, &mut |labels| {
             for (name, _) in labels.iter().filter(|(n, _)| !names.contains(*n)).collect::<Vec<_>>() {
                 names.insert(name.to_owned());
             }
@@ -147,25 +150,43 @@ impl Block {
         Ok(names.into_iter().collect())
     }
 
-    /// Sorted values of a label among all series, or among those that satisfy the matchers.
-    pub fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, BlockError> {
+    /// Sorted values of a label among all series, or among those that satisfy the matchers, but for those that are `known`.
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, BlockError> {
         if name.is_empty() {
             return Ok(Vec::new());
         }
+        let values = self.index.values_from(name, "").filter(|(value, _)| !known(value));
         if matchers.is_empty() {
-            return Ok(self.index.values_from(name, "").map(|(value, _)| value.to_owned()).collect());
+            return Ok(values.map(|(value, _)| value.to_owned()).collect());
         }
-        let mut values = BTreeSet::new();
-        self.for_each_labels(matchers, &mut |labels| {
-            if let Some(value) = labels.get(name).filter(|v| !values.contains(*v)) {
-                values.insert(value.to_owned());
+        let selection = select(&self.index, matchers)?;
+        let mut found = BTreeSet::new();
+        if selection.is_decided() && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES {
+            for (value, reference) in values {
+                if self.index.list(reference)?.meets(&selection.ids) {
+                    found.insert(value.to_owned());
+                }
             }
-        })?;
-        Ok(values.into_iter().collect())
+        } else {
+            self.for_each_labels(&selection, &mut |labels| {
+                if let Some(value) = labels.get(name).filter(|v| !known(v) && !found.contains(*v)) {
+                    found.insert(value.to_owned());
+                }
+            })?;
+        }
+        Ok(found.into_iter().collect())
     }
 
-    fn for_each_labels(&self, matchers: &[Matcher], each: &mut dyn FnMut(&Labels)) -> Result<(), BlockError> {
-        let selection = select(&self.index, matchers)?;
+    fn for_each_labels(
+        &self,
+        selection: &Selection<'_>,
+        each: &mut dyn FnMut(&Labels),
+    ) -> Result<(), BlockError> {
         for id in &selection.ids {
             let labels = self.index.series(*id)?.labels;
             if selection.accepts(&labels) {

@@ -11,6 +11,11 @@ pub(crate) struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// True if the postings decided everything.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// True if the labels satisfy what the postings did not decide.
     pub(crate) fn accepts(&self, labels: &Labels) -> bool {
         self.rest.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))

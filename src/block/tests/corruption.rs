@@ -37,7 +37,7 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
 /// Uses everything a reader uses; errors are fine.
 fn use_block(block: &Block) {
     let _ = block.label_names(&[]);
-    let _ = block.label_values("instance", &[]);
+    let _ = block.label_values("instance", &[], &|_| false);
     let Ok(found) = block.select(&[], i64::MIN, i64::MAX) else { return };
     for s in &found {
         let _ = block.read_series(s, i64::MIN, i64::MAX, &mut Samples::default());

@@ -152,7 +152,7 @@ fn select_agrees_with_trying_every_series() {
             .filter_map(|s| s.labels.get("instance"))
             .collect();
         assert_eq!(
-            block.label_values("instance", &matchers).unwrap(),
+            block.label_values("instance", &matchers, &|_| false).unwrap(),
             values.into_iter().collect::<Vec<_>>()
         );
     }

@@ -88,18 +88,21 @@ impl<'a> BitReader<'a> {
         Ok(self.short(8)? as u8)
     }
 
-    /// Skips two zero-bits if they come next.
+    /// The next bits, left aligned, and their number: more than 32, or all that is left.
     #[inline]
-    pub(crate) fn skip_two_zeros(&mut self) -> bool {
-        if self.have < 2 {
+    pub(crate) fn peek(&mut self) -> (u64, u32) {
+        if self.have <= 32 {
             self.refill();
         }
-        let there = self.have >= 2 && self.acc >> 62 == 0;
-        if there {
-            self.acc <<= 2;
-            self.have -= 2;
-        }
-        there
+        (self.acc, self.have)
+    }
+
+    /// Skips `n` bits (at most 63) that were seen by [`BitReader::peek`].
+    #[inline]
+    pub(crate) fn skip(&mut self, n: u32) {
+        debug_assert!(n <= self.have && n < 64);
+        self.acc <<= n;
+        self.have -= n;
     }
 
     /// Counts one-bits up to and including the ending zero-bit; stops without one after `max` ones.
@@ -117,9 +120,7 @@ impl<'a> BitReader<'a> {
     /// Two's complement number of `n` bits (1..=63) in Prometheus's range `-(2^(n-1) - 1) ..= 2^(n-1)`.
     #[inline]
     pub(crate) fn signed(&mut self, n: u32) -> Result<i64, ChunkError> {
-        let raw = self.bits(n)? as i64;
-        // The pattern of the sign bit alone means +2^(n-1), not its negative.
-        Ok(if raw > 1 << (n - 1) { raw - (1 << n) } else { raw })
+        Ok(signed(self.bits(n)?, n))
     }
 
     /// LEB128 number of at most 64 bits.
@@ -143,6 +144,14 @@ impl<'a> BitReader<'a> {
         let raw = self.uvarint()?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
+}
+
+/// The number that `n` bits stand for; see [`BitReader::signed`].
+#[inline]
+pub(crate) fn signed(raw: u64, n: u32) -> i64 {
+    let raw = raw as i64;
+    // The pattern of the sign bit alone means +2^(n-1), not its negative.
+    if raw > 1 << (n - 1) { raw - (1 << n) } else { raw }
 }
 
 /// Reads the sample count that opens every chunk, without a reader.

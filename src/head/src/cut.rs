@@ -5,6 +5,7 @@
 //! [`Shard::finish_cut`] on every shard.
 
 mod manifest;
+mod open;
 mod order;
 mod source;
 
@@ -20,6 +21,7 @@ use crate::streams::Positions;
 use crate::{HeadError, Shard};
 
 pub use manifest::CutManifest;
+pub(crate) use open::OpenCuts;
 pub use source::CutSource;
 
 /// A block to be written by a cut.
@@ -50,7 +52,7 @@ impl Shard {
 
     /// The least cut for which there are samples.
     pub fn oldest_cut(&self) -> Option<i64> {
-        self.state.read().cuts.first().copied()
+        self.state.read().cuts.first()
     }
 
     /// Closes cut `k`: samples that come from now on go to a later one. Answers the positions for the manifest.
@@ -82,7 +84,7 @@ impl Shard {
                 _ => Positions::new(),
             };
             state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
-            state.cuts.retain(|cut| *cut > k);
+            state.cuts.close(k);
         }
         self.retire_streams(k);
         let pages = self.state.read().series.pages();

@@ -17,6 +17,7 @@ use crate::index::order::PairLists;
 use crate::series::Series;
 use crate::slab::PAGE_SLOTS;
 use crate::state::State;
+use crate::tenant::TenantState;
 use crate::{HeadError, Shard};
 
 /// A series found by [`Shard::select`]. It stays valid when the series goes: it then reads nothing.
@@ -55,7 +56,7 @@ impl HeadSeries {
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
-        let mut parts = Vec::new();
+        let (mut parts, mut samples) = (Vec::new(), 0);
         let has_histograms = {
             let state = self.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
@@ -63,9 +64,12 @@ impl HeadSeries {
             };
             for bucket in series.buckets_of(self.shard.options.windows(start, end)) {
                 bucket.parts(&state.files, &self.shard.options, start, end, &mut parts)?;
+                samples += bucket.count() as usize;
             }
             series.histograms.is_some()
         };
+        times.reserve(samples);
+        values.reserve(samples);
         merge(parts, start, end, &mut Floats { times, values, starts })?;
         Ok(has_histograms)
     }
@@ -147,10 +151,17 @@ impl Shard {
         }
     }
 
-    fn overlaps(&self, series: &crate::series::Series, start: i64, end: i64) -> bool {
+    fn overlaps(&self, series: &Series, start: i64, end: i64) -> bool {
+        series.overlaps(self.options.windows(start, end), start)
+    }
+
+    /// True if all windows with samples of a tenant are among those of `start..=end`: then its series need not be looked at
+    /// one by one. Some of them may have no samples any more and wait to be dropped.
+    fn are_all_in(&self, state: &State, tenant: &TenantState, start: i64, end: i64) -> bool {
         let windows = self.options.windows(start, end);
-        series.buckets_of(windows.clone()).any(|b| b.max >= start)
-            || series.histograms.as_ref().is_some_and(|h| h.ids().any(|id| windows.contains(&id.window)))
+        let newest = tenant.newest.div_euclid(self.options.window_ms);
+        windows.contains(&newest)
+            && state.cuts.oldest_window().is_some_and(|oldest| *windows.start() <= oldest)
     }
 
     /// Calls `each` with every series that matches and may have samples in `start..=end`. Answers how many series had been
@@ -165,7 +176,7 @@ impl Shard {
     ) -> Option<u64> {
         let (slots, dropped) = {
             let state = self.state.read();
-            (state.index(tenant)?.select(matchers), state.dropped_series)
+            (state.select(state.index(tenant)?, matchers), state.dropped_series)
         };
         for some in slots.chunks(PAGE_SLOTS) {
             let state = self.state.read();
@@ -187,8 +198,7 @@ impl Shard {
 
     /// Series of a tenant in this shard.
     pub fn series_count(&self, tenant: &Tenant) -> usize {
-        let state = self.state.read();
-        state.tenant_number(tenant.as_str()).map_or(0, |number| state.tenants[number as usize].series)
+        self.state.read().tenant(tenant).map_or(0, |tenant| tenant.series)
     }
 
     /// Tenants that have or had series here.
@@ -198,9 +208,7 @@ impl Shard {
 
     /// Newest sample time of a tenant in this shard.
     pub fn newest(&self, tenant: &Tenant) -> Option<i64> {
-        let state = self.state.read();
-        let number = state.tenant_number(tenant.as_str())?;
-        Some(state.tenants[number as usize].newest).filter(|t| *t != i64::MIN)
+        self.state.read().tenant(tenant).map(|tenant| tenant.newest).filter(|t| *t != i64::MIN)
     }
 
     /// Start (ms) of the oldest window in which a tenant has samples in this shard. Looks at every series.
@@ -223,8 +231,7 @@ impl Shard {
         end: i64,
     ) -> Vec<(Labels, Vec<Exemplar>)> {
         let state = self.state.read();
-        let Some(number) = state.tenant_number(tenant.as_str()) else { return Vec::new() };
-        let state_of = &state.tenants[number as usize];
+        let Some(state_of) = state.tenant(tenant) else { return Vec::new() };
         let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
         for (key, exemplar) in state_of.exemplars.iter().filter(|(_, e)| (start..=end).contains(&e.t)) {
             by_key.entry(*key).or_default().push(exemplar.clone());
@@ -233,7 +240,8 @@ impl Shard {
             return Vec::new();
         }
         let mut scratch = Vec::new();
-        let series = state_of.index.select(matchers).into_iter().filter_map(|slot| state.series.get(slot));
+        let slots = state.select(&state_of.index, matchers);
+        let series = slots.into_iter().filter_map(|slot| state.series.get(slot));
         let mut found = Vec::new();
         for series in series {
             if let Some(mut exemplars) = by_key.remove(&series.key) {
@@ -247,8 +255,8 @@ impl Shard {
     /// Metadata of a tenant's metrics: one, or all.
     pub fn metadata(&self, tenant: &Tenant, metric: Option<&str>) -> Vec<(String, MetricMetadata)> {
         let state = self.state.read();
-        let Some(number) = state.tenant_number(tenant.as_str()) else { return Vec::new() };
-        let all = state.tenants[number as usize].metadata.iter();
+        let Some(tenant) = state.tenant(tenant) else { return Vec::new() };
+        let all = tenant.metadata.iter();
         let wanted = all.filter(|(name, _)| metric.is_none_or(|m| m == name.as_str()));
         wanted.map(|(name, metadata)| (name.clone(), metadata.clone())).collect()
     }
@@ -256,8 +264,7 @@ impl Shard {
     /// Where a tenant's series come from; `pairs_max` bounds the list of pairs.
     pub fn cardinality(&self, tenant: &Tenant, pairs_max: usize) -> Cardinality {
         let state = self.state.read();
-        let Some(number) = state.tenant_number(tenant.as_str()) else { return Cardinality::default() };
-        let tenant = &state.tenants[number as usize];
+        let Some(tenant) = state.tenant(tenant) else { return Cardinality::default() };
         let mut out = Cardinality { series: tenant.series as u64, ..Cardinality::default() };
         for (number, name) in tenant.index.names.iter().enumerate() {
             for pair in tenant.index.pairs_of(number as u32) {
@@ -285,7 +292,11 @@ fn keep_greatest(pairs: &mut Vec<(Arc<str>, Arc<str>, u64)>, max: usize) {
 }
 
 impl State {
-    pub fn index(&self, tenant: &Tenant) -> Option<&crate::index::Index> {
-        self.tenant_number(tenant.as_str()).map(|number| &self.tenants[number as usize].index)
+    fn tenant(&self, tenant: &Tenant) -> Option<&TenantState> {
+        self.tenant_number(tenant.as_str()).map(|number| &self.tenants[number as usize])
+    }
+
+    pub fn index(&self, tenant: &Tenant) -> Option<&Index> {
+        self.tenant(tenant).map(|tenant| &tenant.index)
     }
 }

@@ -88,10 +88,26 @@ impl Series {
     /// Buckets of these windows that hold something.
     pub fn buckets_of(&self, windows: RangeInclusive<i64>) -> impl Iterator<Item = &Bucket> {
         let others = self.others();
-        let first = others.partition_point(|b| b.id.window < *windows.start());
+        let are_before = others.last().is_none_or(|last| last.id.window < *windows.start());
+        // Mostly the newest samples are asked for.
+        let first = if are_before {
+            others.len()
+        } else {
+            others.partition_point(|b| b.id.window < *windows.start())
+        };
         let end = first + others[first..].partition_point(|b| b.id.window <= *windows.end());
         let current = Some(&self.current).filter(|b| windows.contains(&b.id.window));
         current.into_iter().chain(&others[first..end]).filter(|b| b.max != i64::MIN)
+    }
+
+    /// True if it may have samples at `start` (ms) or later in these windows. Mostly the current bucket tells.
+    pub fn overlaps(&self, windows: RangeInclusive<i64>, start: i64) -> bool {
+        let current = &self.current;
+        let is_current =
+            current.max != i64::MIN && current.max >= start && windows.contains(&current.id.window);
+        is_current
+            || self.buckets_of(windows.clone()).any(|bucket| bucket.max >= start)
+            || self.histograms.as_ref().is_some_and(|h| h.ids().any(|id| windows.contains(&id.window)))
     }
 
     fn others(&self) -> &[Bucket] {
@@ -104,8 +120,8 @@ impl Series {
         let (t, v, start) = self.current.newest_at_hand(options)?;
         let others = self.others();
         // Windows before end before this sample.
-        let at = others.partition_point(|bucket| bucket.id.window < self.current.id.window);
-        others[at..].iter().all(|bucket| bucket.max < t).then_some((t, v, start))
+        let mut not_before = others.iter().rev().take_while(|b| b.id.window >= self.current.id.window);
+        not_before.all(|bucket| bucket.max < t).then_some((t, v, start))
     }
 
     /// The bucket for `id`, if there is one.

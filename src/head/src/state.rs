@@ -1,6 +1,6 @@
 //! A shard's data, behind its lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -8,7 +8,9 @@ use hashbrown::HashMap;
 use trireme_base::StreamId;
 use trireme_model::{Labels, SeriesKey, Tenant};
 
+use crate::bucket::BucketId;
 use crate::chunkfile::{CHUNKS_DIR, ChunkFiles};
+use crate::cut::OpenCuts;
 use crate::index::{Index, Lists};
 use crate::keys::KeyTable;
 use crate::series::Series;
@@ -54,7 +56,7 @@ pub(crate) struct State {
     /// A checkpoint or cut is walking over the slots: none is used again meanwhile.
     pub frozen: bool,
     /// Cuts later than the last one that samples went to.
-    pub cuts: BTreeSet<i64>,
+    pub cuts: OpenCuts,
     pub conflicts: u64,
     /// Series dropped since the start; tells a reader that slots may have changed hands.
     pub dropped_series: u64,
@@ -79,7 +81,7 @@ impl State {
             last_cut: LastCut::default(),
             cutting: None,
             frozen: false,
-            cuts: BTreeSet::new(),
+            cuts: OpenCuts::default(),
             conflicts: 0,
             dropped_series: 0,
             scratch: Vec::new(),
@@ -109,9 +111,9 @@ impl State {
     }
 
     /// Notes cuts that samples went to.
-    pub fn note_cuts(&mut self, cuts: impl IntoIterator<Item = i64>) {
+    pub fn note_cuts(&mut self, cuts: impl IntoIterator<Item = BucketId>) {
         let last = self.last_cut.number;
-        self.cuts.extend(cuts.into_iter().filter(|cut| Some(*cut) > last));
+        cuts.into_iter().filter(|id| Some(id.cut) > last).for_each(|id| self.cuts.note(id));
     }
 
     #[inline]

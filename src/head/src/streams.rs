@@ -121,8 +121,8 @@ pub(crate) struct Buckets {
     /// Times of `id.window`, half open.
     start: i64,
     end: i64,
-    /// Cuts that samples went to; a cut may occur more than once.
-    cuts: Vec<i64>,
+    /// Cuts that samples went to, with the oldest window of these; a cut may occur more than once.
+    cuts: Vec<BucketId>,
 }
 
 impl Buckets {
@@ -139,8 +139,8 @@ impl Buckets {
         }
     }
 
-    /// Cuts that samples went to.
-    pub fn into_cuts(self) -> Vec<i64> {
+    /// Cuts that samples went to, with the oldest window of these.
+    pub fn into_cuts(self) -> Vec<BucketId> {
         self.cuts
     }
 
@@ -151,8 +151,9 @@ impl Buckets {
             self.start = window.saturating_mul(self.window_ms);
             self.end = self.start.saturating_add(self.window_ms);
             self.id = BucketId { window, cut: window.max(self.cut_min) };
-            if self.cuts.last() != Some(&self.id.cut) {
-                self.cuts.push(self.id.cut);
+            match self.cuts.last_mut() {
+                Some(last) if last.cut == self.id.cut => last.window = last.window.min(window),
+                _ => self.cuts.push(self.id),
             }
         }
         self.id

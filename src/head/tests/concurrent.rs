@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use support::{Maker, NOW, Origin, WINDOW, dump, equal, options, shard, tenant};
+use support::{Maker, NOW, Origin, WINDOW, dump, equal, jobs, options, shard, tenant};
 use trireme_block::{SeriesInput, SeriesSource};
 use trireme_head::{CutManifest, CutSource, HeadError, Shard, cut_windows};
 
@@ -53,7 +53,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                     series.read(0, i64::MAX, &mut times, &mut values).unwrap();
                     assert!(times.windows(2).all(|w| w[0] < w[1]) && times.len() == values.len());
                 }
-                assert!(head.label_values(&tenant(), "job", &[], 0, i64::MAX).is_sorted());
+                assert!(jobs(head, &[], 0, i64::MAX).len() <= 61);
                 head.stats();
             }
         });

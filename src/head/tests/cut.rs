@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use support::{Maker, NOW, Origin, WINDOW, dump, options, shard, stream, tenant};
+use support::{Maker, NOW, Origin, WINDOW, dump, jobs, options, shard, stream, tenant};
 use trireme_base::SeededRng;
 use trireme_block::{SeriesInput, SeriesSource, WriteOptions, write_block};
 use trireme_head::{CutManifest, CutSource, HeadError, Shard, ShardOptions, WindowDigest, cut_windows};
@@ -333,10 +333,7 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
     }
     assert_eq!(dump(&again), dump(&head));
     assert_eq!(digest(&again), digest(&head));
-    assert_eq!(
-        again.label_values(&tenant(), "job", &[], 0, i64::MAX),
-        head.label_values(&tenant(), "job", &[], 0, i64::MAX)
-    );
+    assert_eq!(jobs(&again, &[], 0, i64::MAX), jobs(&head, &[], 0, i64::MAX));
     let other = ShardOptions { window_ms: WINDOW / 2, ..options(&home, 3) };
     assert!(matches!(Shard::recover(other, None), Err(HeadError::Settings(_))));
     // A failing step before publishing leaves the old file.
@@ -411,7 +408,7 @@ fn idle_series_are_released_and_dropped_everywhere() {
     let (dropped, drafts) = follower.collect_series();
     assert_eq!((dropped, drafts.len()), (1, 0));
     for head in [&head, &follower] {
-        assert_eq!(head.label_values(&tenant(), "job", &[], 0, i64::MAX).len(), 1);
+        assert_eq!(jobs(head, &[], 0, i64::MAX).len(), 1);
         assert_eq!(head.total_series(), 1);
     }
     // It can come back.

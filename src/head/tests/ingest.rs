@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use support::{Maker, NOW, Origin, WINDOW, dump, equal, options, shard, stream, tenant};
+use support::{Maker, NOW, Origin, WINDOW, dump, equal, jobs, options, shard, stream, tenant};
 use trireme_head::{HeadError, IngestLimits, IngestOutput, Shard, ShardOptions};
 use trireme_model::{
     AnyHistogram, Exemplar, Histogram, HistogramSample, Labels, MatchOp, Matcher, MetricMetadata, MetricType,
@@ -176,15 +176,14 @@ fn selects_like_prometheus_with_absent_labels_as_empty() {
         assert_eq!(count(matchers), *want, "{matchers:?}");
     }
     assert!(shard.select(&tenant(), &[], NOW + WINDOW * 2, NOW + WINDOW * 3).is_empty());
-    let names: Vec<_> =
-        shard.label_names(&tenant(), &[], 0, i64::MAX).iter().map(|n| n.to_string()).collect();
+    let mut names = Vec::new();
+    shard.label_names(&tenant(), &[], 0, i64::MAX, |name| names.push(name.to_owned()));
+    names.sort();
     assert_eq!(names, ["__name__", "job", "zone"]);
-    let values = |matchers: &[Matcher]| {
-        let values = shard.label_values(&tenant(), "job", matchers, NOW, NOW);
-        values.iter().map(|n| n.to_string()).collect::<Vec<_>>()
-    };
+    let values = |matchers: &[Matcher]| jobs(&shard, matchers, NOW, NOW).into_iter().collect::<Vec<_>>();
     assert_eq!(values(&[]), ["a", "b", "c"]);
     assert_eq!(values(&[equal("zone", "x")]), ["a", "b"]);
+    assert!(jobs(&shard, &[], NOW + WINDOW * 2, NOW + WINDOW * 3).is_empty());
     let cardinality = shard.cardinality(&tenant(), 2);
     assert_eq!(
         (cardinality.series, cardinality.by_metric["up"], cardinality.values_by_label["zone"]),

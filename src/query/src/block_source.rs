@@ -7,7 +7,7 @@ use trireme_block::{Block, BlockError, BlockSeries, Samples};
 use trireme_model::{Labels, Matcher};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Stop};
 
-use crate::{Source, SourceError};
+use crate::{Source, SourceError, Texts};
 
 /// How many series are found between two looks at the deadline.
 const SERIES_PER_CHECK: usize = 1_024;
@@ -67,8 +67,9 @@ impl Source for BlockSource {
     }
 
     /// Names of the whole block, which may reach beyond the range asked for, as Prometheus answers too.
-    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
-        self.block.label_names(matchers).map_err(|e| failed(&e))
+    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
+        out.extend(self.block.label_names(matchers).map_err(|e| failed(&e))?);
+        Ok(())
     }
 
     fn label_values(
@@ -77,8 +78,11 @@ impl Source for BlockSource {
         matchers: &[Matcher],
         _: i64,
         _: i64,
-    ) -> Result<Vec<String>, SourceError> {
-        self.block.label_values(name, matchers).map_err(|e| failed(&e))
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
+        let values = self.block.label_values(name, matchers, &|value| out.contains(value));
+        out.extend(values.map_err(|e| failed(&e))?);
+        Ok(())
     }
 }
 

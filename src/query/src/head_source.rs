@@ -7,7 +7,7 @@ use trireme_head::{Effort, HeadError, HeadSeries, Shard};
 use trireme_model::{HistogramSample, Labels, Matcher, Tenant};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
 
-use crate::{Source, SourceError};
+use crate::{Source, SourceError, Texts};
 
 /// One tenant's series in one shard.
 pub struct HeadSource {
@@ -58,9 +58,10 @@ impl Source for HeadSource {
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Vec<String>, SourceError> {
-        let names = self.shard.label_names(&self.tenant, matchers, start_ms, end_ms);
-        Ok(names.iter().map(|name| name.to_string()).collect())
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
+        self.shard.label_names(&self.tenant, matchers, start_ms, end_ms, |name| out.add(name));
+        Ok(())
     }
 
     fn label_values(
@@ -69,9 +70,10 @@ impl Source for HeadSource {
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Vec<String>, SourceError> {
-        let values = self.shard.label_values(&self.tenant, name, matchers, start_ms, end_ms);
-        Ok(values.iter().map(|value| value.to_string()).collect())
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
+        self.shard.label_values(&self.tenant, name, matchers, start_ms, end_ms, |value| out.add(value));
+        Ok(())
     }
 }
 

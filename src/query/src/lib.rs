@@ -10,6 +10,7 @@
 //! | `merged` | many sources as one, series by series |
 //! | `columns` | merging samples by time with the one conflict rule |
 //! | `guarded` | series that stay whole while a window moves from the head to a block |
+//! | `texts` | label names and values of many sources, each once |
 //! | `dedup` | one series out of the replicas of an HA pair |
 //! | `plan` | which copies of blocks to read |
 //! | `querier` | the questions of the HTTP API |
@@ -32,6 +33,7 @@ mod source;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub use block_source::BlockSource;
 pub use columns::merge_columns;
@@ -51,3 +53,4 @@ pub use spread::{
     Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Replicas, Sharded, Spread,
     SpreadMode, distributable,
 };
+pub use texts::Texts;

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
@@ -69,9 +70,15 @@ impl Select for Merged {
     }
 }
 
+/// With more lists than this, looking up each series is less work than merging lists two by two.
+const LISTS_MERGED_MAX: usize = 8;
+
 /// Merges neighbours until one list is left: sources with the same series cost one comparison a series, sources with
 /// others the logarithm of their number.
 fn merge_all(mut lists: Vec<Vec<Parts>>) -> Vec<Parts> {
+    if lists.len() > LISTS_MERGED_MAX {
+        return merge_many(lists);
+    }
     while lists.len() > 1 {
         let mut halved = Vec::with_capacity(lists.len().div_ceil(2));
         let mut rest = lists.into_iter();
@@ -84,6 +91,24 @@ fn merge_all(mut lists: Vec<Vec<Parts>>) -> Vec<Parts> {
         lists = halved;
     }
     lists.pop().unwrap_or_default()
+}
+
+/// The same for the many blocks of a long time, which mostly have the same series.
+fn merge_many(lists: Vec<Vec<Parts>>) -> Vec<Parts> {
+    let mut numbers: HashMap<Labels, usize> = HashMap::new();
+    let mut merged: Vec<Parts> = Vec::new();
+    for parts in lists.into_iter().flatten() {
+        match numbers.get(labels_of(&parts)) {
+            Some(number) => merged[*number].extend(parts),
+            None => {
+                numbers.insert(labels_of(&parts).clone(), merged.len());
+                merged.push(parts);
+            }
+        }
+    }
+    // What each list added is in order already, which a stable sort finds.
+    merged.sort_by(|a, b| labels_of(a).cmp(labels_of(b)));
+    merged
 }
 
 /// Both lists are in label order; where both have a series, the parts of `a` come first.

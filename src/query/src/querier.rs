@@ -2,7 +2,7 @@
 
 mod quick;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trireme_model::{Labels, Matcher, MetricMetadata};
@@ -16,7 +16,7 @@ use crate::guarded::Guarded;
 use crate::source::Catalog;
 use crate::{
     Asked, Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
-    Selection, SourceError, TsdbStatus,
+    Selection, SourceError, Texts, TsdbStatus,
 };
 
 /// Settings of a [`Querier`].
@@ -131,19 +131,24 @@ impl Queries for Querier {
     }
 
     fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
-        let mut found: BTreeSet<Labels> = BTreeSet::new();
+        let mut items: Vec<Labels> = Vec::new();
         let mut warnings = Vec::new();
         for matchers in &selection.matchers {
             let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
             let hints = SelectHints { func: "series".to_owned(), ..Default::default() };
             let request = SelectRequest { matchers: matchers.clone(), start_ms, end_ms, hints };
             let set = self.select(context, &request)?;
-            found.extend(set.series.iter().map(|s| s.labels().clone()));
+            items.extend(set.series.iter().map(|s| s.labels().clone()));
             warnings.extend(set.warnings);
         }
         warnings.sort();
         warnings.dedup();
-        Ok(Found { items: found.into_iter().collect(), warnings })
+        // One selection is sorted and distinct already.
+        if selection.matchers.len() > 1 {
+            items.sort();
+            items.dedup();
+        }
+        Ok(Found { items, warnings })
     }
 
     fn label_names(
@@ -151,14 +156,14 @@ impl Queries for Querier {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let (notes, mut names) = (Notes::default(), BTreeSet::new());
+        let (notes, mut names) = (Notes::default(), Texts::default());
         let (start, end) = (selection.start_ms, selection.end_ms);
         self.each_source(context, selection, &notes, |source, matchers| {
-            names.extend(source.label_names(matchers, start, end)?);
-            Ok(())
+            source.label_names(matchers, start, end, &mut names)
         })?;
-        names.retain(|n| !context.replica_labels.contains(n));
-        Ok(Found { items: names.into_iter().collect(), warnings: notes.take() })
+        let mut items = names.into_sorted();
+        items.retain(|n| !context.replica_labels.contains(n));
+        Ok(Found { items, warnings: notes.take() })
     }
 
     fn label_values(
@@ -167,13 +172,12 @@ impl Queries for Querier {
         name: &str,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let (notes, mut values) = (Notes::default(), BTreeSet::new());
+        let (notes, mut values) = (Notes::default(), Texts::default());
         let (start, end) = (selection.start_ms, selection.end_ms);
         self.each_source(context, selection, &notes, |source, matchers| {
-            values.extend(source.label_values(name, matchers, start, end)?);
-            Ok(())
+            source.label_values(name, matchers, start, end, &mut values)
         })?;
-        Ok(Found { items: values.into_iter().collect(), warnings: notes.take() })
+        Ok(Found { items: values.into_sorted(), warnings: notes.take() })
     }
 
     fn exemplars(

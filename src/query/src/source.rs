@@ -7,7 +7,7 @@ use trireme_head::Effort;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
 
-use crate::{ExemplarSeries, QueryError, TsdbStatus};
+use crate::{ExemplarSeries, QueryError, Texts, TsdbStatus};
 
 /// Why a source could not answer.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -88,22 +88,24 @@ pub trait Source: Send + Sync {
         cancel: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError>;
 
-    /// Label names of the series that satisfy all matchers (none: of all series), in any order.
+    /// Adds the label names of the series that satisfy all matchers (none: of all series).
     fn label_names(
         &self,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Vec<String>, SourceError>;
+        out: &mut Texts,
+    ) -> Result<(), SourceError>;
 
-    /// Values of one label among the series that satisfy all matchers, in any order.
+    /// Adds the values of one label among the series that satisfy all matchers.
     fn label_values(
         &self,
         name: &str,
         matchers: &[Matcher],
         start_ms: i64,
         end_ms: i64,
-    ) -> Result<Vec<String>, SourceError>;
+        out: &mut Texts,
+    ) -> Result<(), SourceError>;
 }
 
 /// What a query wants to read.

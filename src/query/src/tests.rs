@@ -10,7 +10,7 @@ use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Value};
 
 use crate::{
     Catalog, ExemplarSeries, InstantQuery, Querier, QuerierOptions, Queries, QueryContext, QueryError,
-    RangeQuery, Scope, Selection, Source, SourceError, SourceList, TsdbStatus,
+    RangeQuery, Scope, Selection, Source, SourceError, SourceList, Texts, TsdbStatus,
 };
 
 /// What goes wrong in a source.
@@ -83,10 +83,10 @@ impl Source for Fake {
         Ok(self.matching(matchers).map(read).collect())
     }
 
-    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
+    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
         self.check()?;
-        let names = |(l, _): &(Labels, _)| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
-        Ok(self.matching(matchers).flat_map(names).collect())
+        self.matching(matchers).for_each(|(l, _)| l.iter().for_each(|(name, _)| out.add(name)));
+        Ok(())
     }
 
     fn label_values(
@@ -95,9 +95,11 @@ impl Source for Fake {
         matchers: &[Matcher],
         _: i64,
         _: i64,
-    ) -> Result<Vec<String>, SourceError> {
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
         self.check()?;
-        Ok(self.matching(matchers).filter_map(|(l, _)| l.get(name).map(str::to_owned)).collect())
+        self.matching(matchers).filter_map(|(l, _)| l.get(name)).for_each(|value| out.add(value));
+        Ok(())
     }
 }
 
@@ -141,12 +143,12 @@ impl Source for Moving {
         Ok(vec![Box::new(MovingRead(up(&[("job", "a")]), self.samples.clone(), self.moved.clone()))])
     }
 
-    fn label_names(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
-        Ok(vec![])
+    fn label_names(&self, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
+        Ok(())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
-        Ok(vec![])
+    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
+        Ok(())
     }
 }
 
@@ -329,6 +331,23 @@ fn labels_of_all_sources_are_united_and_sorted() {
     assert_eq!(querier.label_values(&context(), "job", &one).expect("works").items, ["b"]);
     let series = querier.series(&context(), &one).expect("works");
     assert_eq!(series.items, [up(&[("job", "b")])]);
+}
+
+#[test]
+fn a_series_of_many_blocks_is_whole() {
+    let (a, b) = (up(&[("job", "a")]), up(&[("job", "b")]));
+    let block = |n: i64| {
+        let at = n * 10_000;
+        let old = (a.clone(), vec![(at, n as f64)]);
+        // The second series comes with the last blocks.
+        let series = if n < 25 { vec![old] } else { vec![(b.clone(), vec![(at, 0.5)]), old] };
+        source("block", (at, at + 9_999), &series, Fault::None)
+    };
+    let (querier, _) = querier((0..30).map(block).collect());
+    let query = RangeQuery { start_ms: 0, end_ms: 290_000, ..range("up") };
+    let got = matrix(querier.range(&context(), &query).expect("works").value);
+    assert_eq!(got[0].1, (0..30).map(|n| (n * 10_000, n as f64)).collect::<Vec<_>>());
+    assert_eq!(got[1].1, (25..30).map(|n| (n * 10_000, 0.5)).collect::<Vec<_>>());
 }
 
 #[test]

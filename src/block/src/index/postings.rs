@@ -58,6 +58,22 @@ impl Postings {
         low
     }
 
+    /// True if one of the ascending `ids` is in the list.
+    pub(crate) fn meets(&self, ids: &[u32]) -> bool {
+        if self.len() <= ids.len() {
+            let mut rest = ids;
+            return self.iter().any(|id| {
+                rest = &rest[rest.partition_point(|other| *other < id)..];
+                rest.first() == Some(&id)
+            });
+        }
+        let mut at = 0;
+        ids.iter().any(|id| {
+            at = self.seek(at, *id);
+            at < self.len() && self.get(at) == *id
+        })
+    }
+
     /// Keeps those of the ascending `ids` that are in the list, or with `present` false those that are not.
     pub(crate) fn retain(&self, ids: &mut Vec<u32>, present: bool) {
         let mut at = 0;
@@ -88,6 +104,7 @@ mod tests {
         ) {
             let list = list(&b.iter().copied().collect::<Vec<_>>());
             let (mut both, mut only) = (a.iter().copied().collect::<Vec<_>>(), a.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(list.meets(&both), !a.is_disjoint(&b));
             list.retain(&mut both, true);
             list.retain(&mut only, false);
             prop_assert_eq!(both, a.intersection(&b).copied().collect::<Vec<_>>());

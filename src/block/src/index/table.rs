@@ -25,10 +25,19 @@ struct Name {
 type Entry<'a> = (&'a str, u64);
 
 fn entry<'a>(c: &mut Cursor<'a>) -> Result<(&'a str, &'a str, u64), Malformed> {
-    if c.u8()? != 2 {
-        return Err(Malformed("has an entry that is not a pair"));
-    }
+    pair(c)?;
     Ok((c.text()?, c.text()?, c.uvarint()?))
+}
+
+/// Begins an entry.
+fn pair(c: &mut Cursor<'_>) -> Result<(), Malformed> {
+    if c.u8()? == 2 { Ok(()) } else { Err(Malformed("has an entry that is not a pair")) }
+}
+
+/// Value and place of the next entry, whose texts were looked at when the table was opened.
+fn known_entry<'a>(c: &mut Cursor<'a>) -> Option<(&'a [u8], u64)> {
+    pair(c).and_then(|()| c.string()).ok()?;
+    Some((c.string().ok()?, c.uvarint().ok()?))
 }
 
 impl PostingsTable {
@@ -82,8 +91,16 @@ impl PostingsTable {
 
     /// Where the list of a pair is.
     pub(super) fn find(&self, name: &str, value: &str) -> Option<u64> {
-        let (found, offset) = self.values_from(name, value).next()?;
-        (found == value).then_some(offset)
+        let (known, value) = (self.name(name)?, value.as_bytes());
+        let start = self.step_before(known, value);
+        let mut c = Cursor::from(&self.content, known.offsets[start] as usize);
+        for _ in 0..STEP.min(known.values - start * STEP) {
+            let (found, offset) = known_entry(&mut c)?;
+            if found >= value {
+                return (found == value).then_some(offset);
+            }
+        }
+        None
     }
 
     /// Values of a name, ascending, from the first that is not below `from`.
@@ -91,8 +108,7 @@ impl PostingsTable {
         let known = self.name(name);
         let (mut c, mut left) = (Cursor::new(&[]), 0);
         if let Some(known) = known {
-            let behind = known.offsets.partition_point(|at| self.value_at(*at).is_some_and(|v| v <= from));
-            let start = behind.saturating_sub(1);
+            let start = self.step_before(known, from.as_bytes());
             c = Cursor::from(&self.content, known.offsets[start] as usize);
             left = known.values - start * STEP;
         }
@@ -105,7 +121,10 @@ impl PostingsTable {
         all.skip_while(move |(value, _)| *value < from)
     }
 
-    fn value_at(&self, at: u32) -> Option<&str> {
-        entry(&mut Cursor::from(&self.content, at as usize)).ok().map(|(_, value, _)| value)
+    /// The last offset in memory whose value is not above `value`, or the first.
+    fn step_before(&self, name: &Name, value: &[u8]) -> usize {
+        let value_at =
+            |at: u32| known_entry(&mut Cursor::from(&self.content, at as usize)).map(|(value, _)| value);
+        name.offsets.partition_point(|at| value_at(*at).is_some_and(|v| v <= value)).saturating_sub(1)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{NO_WINDOW, XorAppender};
 use crate::ChunkError;
-use crate::bits::{BitReader, count_of};
+use crate::bits::{BitReader, count_of, signed};
 
 /// Samples of a float chunk in time order; ends after the first error.
 #[derive(Clone, Debug)]
@@ -66,6 +66,41 @@ impl<'a> XorIterator<'a> {
         }
         self.left -= 1;
         Ok(())
+    }
+
+    /// Reads a third or later sample as nearly all are: a time close to what is expected and few enough bits to be seen at
+    /// once. False if it is not like that; then nothing was read.
+    #[inline]
+    fn advance_at_once(&mut self) -> bool {
+        let (bits, have) = self.reader.peek();
+        let (dod, time_bits) = match bits >> 62 {
+            0b00 | 0b01 => (0, 1),
+            0b10 => (signed(bits << 2 >> 50, 14), 16),
+            _ => return false,
+        };
+        let rest = bits << time_bits;
+        let (header, leading, n) = match rest >> 62 {
+            0b00 | 0b01 => (1, self.leading, 0),
+            0b10 if self.leading != NO_WINDOW => {
+                (2, self.leading, 64 - u32::from(self.leading) - u32::from(self.trailing))
+            }
+            0b10 => return false,
+            // A number of 0 bits stands for 64, which are never seen at once.
+            _ => (13, (rest << 2 >> 59) as u8, (rest << 7 >> 58) as u32),
+        };
+        let used = time_bits + header + n;
+        if used > have || used > 63 || (header == 13 && (n == 0 || u32::from(leading) + n > 64)) {
+            return false;
+        }
+        if n > 0 {
+            (self.leading, self.trailing) = (leading, 64 - leading - n as u8);
+            self.v ^= rest << header >> (64 - n) << self.trailing;
+        }
+        self.reader.skip(used);
+        self.t_delta = self.t_delta.wrapping_add(dod as u64);
+        self.t = self.t.wrapping_add(self.t_delta as i64);
+        self.left -= 1;
+        true
     }
 
     #[inline]
@@ -163,11 +198,8 @@ pub fn decode_into(chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) ->
     times.reserve(expected);
     values.reserve(expected);
     while samples.left > 0 {
-        // Two zeros: the same distance and the same value once more, as in a third of all series.
-        if samples.count - samples.left >= 2 && samples.reader.skip_two_zeros() {
-            samples.t = samples.t.wrapping_add(samples.t_delta as i64);
-            samples.left -= 1;
-        } else if let Err(error) = samples.advance() {
+        let at_once = samples.count - samples.left >= 2 && samples.advance_at_once();
+        if !at_once && let Err(error) = samples.advance() {
             times.truncate(times_before);
             values.truncate(values_before);
             return Err(error);

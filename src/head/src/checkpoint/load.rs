@@ -224,7 +224,7 @@ impl Loader<'_> {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
                 let id = bucket.id;
-                state.cuts.insert(id.cut);
+                state.cuts.note(id);
                 *series.bucket(id) = bucket;
             }
         }
@@ -235,7 +235,7 @@ impl Loader<'_> {
                 for chunk in &bucket.closed {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
-                state.cuts.insert(id.cut);
+                state.cuts.note(id);
                 *histograms.bucket(id) = bucket;
             }
         }

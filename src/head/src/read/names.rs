@@ -1,8 +1,7 @@
 //! Which label names and values there are.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use trireme_model::{Matcher, Tenant};
 
@@ -18,39 +17,48 @@ const SERIES_PER_VALUE_MIN: usize = 8;
 const VALUES_LOCKED: usize = 256;
 
 impl Shard {
-    /// Label names of the series that match, ascending.
-    pub fn label_names(&self, tenant: &Tenant, matchers: &[Matcher], start: i64, end: i64) -> Vec<Arc<str>> {
+    /// Calls `each` with the label names of the series that match, in any order. The shard may be locked meanwhile.
+    pub fn label_names(
+        &self,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+        mut each: impl FnMut(&str),
+    ) {
         if matchers.is_empty() {
-            return self.all_label_names(tenant, start, end);
+            return self.all_label_names(tenant, start, end, each);
         }
-        let mut seen: Vec<Option<Arc<str>>> = Vec::new();
+        let mut seen: Vec<bool> = Vec::new();
         self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
-            seen.resize(index.names.len().max(seen.len()), None);
+            seen.resize(index.names.len().max(seen.len()), false);
             for pair in pairs.iter().filter_map(|id| index.pair(*id)) {
                 let at = pair.name as usize;
-                seen[at].get_or_insert_with(|| index.names[at].text.clone());
+                if !std::mem::replace(&mut seen[at], true) {
+                    each(&index.names[at].text);
+                }
             }
         });
-        let mut names: Vec<Arc<str>> = seen.into_iter().flatten().collect();
-        names.sort_unstable();
-        names
     }
 
-    /// Label names of all series in range, ascending. One series in range decides for a name, so most names cost one look.
-    fn all_label_names(&self, tenant: &Tenant, start: i64, end: i64) -> Vec<Arc<str>> {
+    /// Label names of all series in range. One series in range decides for a name, so most names cost one look.
+    fn all_label_names(&self, tenant: &Tenant, start: i64, end: i64, mut each: impl FnMut(&str)) {
         let state = self.state.read();
-        let Some(index) = state.index(tenant) else { return Vec::new() };
+        let Some(tenant) = state.tenant(tenant) else { return };
+        let (index, all) = (&tenant.index, self.are_all_in(&state, tenant, start, end));
         let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
-        let has_live = |name: &u32| index.pairs_of(*name).any(|pair| pair.postings.iter().any(live));
-        let mut names: Vec<Arc<str>> = (0..index.names.len() as u32)
-            .filter(has_live)
-            .map(|name| Arc::clone(&index.names[name as usize].text))
-            .collect();
-        names.sort_unstable();
-        names
+        let has_live = |id: u32| index.pairs_of(id).any(|pair| pair.postings.iter().any(live));
+        for (id, name) in index.names.iter().enumerate() {
+            // Pairs without a series are removed.
+            let is_used = if all { !name.pairs.is_empty() } else { has_live(id as u32) };
+            if is_used {
+                each(&name.text);
+            }
+        }
     }
 
-    /// Values of a label of the series that match, ascending.
+    /// Calls `each` with the values of a label of the series that match, in any order, perhaps with some twice. The shard
+    /// may be locked meanwhile.
     pub fn label_values(
         &self,
         tenant: &Tenant,
@@ -58,40 +66,52 @@ impl Shard {
         matchers: &[Matcher],
         start: i64,
         end: i64,
-    ) -> Vec<Arc<str>> {
-        let mut values: Vec<Arc<str>> = Vec::new();
+        mut each: impl FnMut(&str),
+    ) {
         if matchers.is_empty() {
-            let (name, ids) = {
-                let state = self.state.read();
-                let Some(index) = state.index(tenant) else { return values };
-                let Some(name) = index.name_id(name) else { return values };
-                (name, index.names[name as usize].pairs.clone())
-            };
-            for some in ids.chunks(PAGE_SLOTS) {
-                let state = self.state.read();
-                let Some(index) = state.index(tenant) else { return values };
-                // One series in range decides for a value, so most values cost one look.
-                let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
-                let has_live = |p: &&Pair| p.name == name && p.postings.iter().any(live);
-                let pairs = some.iter().filter_map(|id| index.pair(*id));
-                values.extend(pairs.filter(has_live).map(|p| p.value.clone()));
-            }
-        } else if let Some(found) = self.values_of_many(tenant, name, matchers, start, end) {
-            values = found;
-        } else {
-            let mut found: BTreeMap<u32, Arc<str>> = BTreeMap::new();
-            self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
-                let Some(name) = index.name_id(name) else { return };
-                let of_name = |id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p));
-                if let Some((id, pair)) = pairs.iter().find_map(of_name) {
-                    found.entry(id).or_insert_with(|| pair.value.clone());
-                }
-            });
-            values.extend(found.into_values());
+            return self.all_label_values(tenant, name, start, end, each);
         }
-        values.sort_unstable();
-        values.dedup();
-        values
+        if self.values_of_many(tenant, name, matchers, start, end, &mut each).is_some() {
+            return;
+        }
+        let mut found = BTreeSet::new();
+        self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
+            let Some(name) = index.name_id(name) else { return };
+            let of_name = |id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p));
+            if let Some((id, pair)) = pairs.iter().find_map(of_name)
+                && found.insert(id)
+            {
+                each(&pair.value);
+            }
+        });
+    }
+
+    /// Values of a label of all series in range.
+    fn all_label_values(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        start: i64,
+        end: i64,
+        mut each: impl FnMut(&str),
+    ) {
+        let (name, ids) = {
+            let state = self.state.read();
+            let Some(index) = state.index(tenant) else { return };
+            let Some(name) = index.name_id(name) else { return };
+            (name, index.names[name as usize].pairs.clone())
+        };
+        for some in ids.chunks(PAGE_SLOTS) {
+            let state = self.state.read();
+            let Some(tenant) = state.tenant(tenant) else { return };
+            let all = self.are_all_in(&state, tenant, start, end);
+            // One series in range decides for a value, so most values cost one look.
+            let live =
+                |slot: u32| all || state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
+            let has_live = |p: &&Pair| p.name == name && p.postings.iter().any(live);
+            let pairs = some.iter().filter_map(|id| tenant.index.pair(*id));
+            pairs.filter(has_live).for_each(|pair| each(&pair.value));
+        }
     }
 
     /// Values of a label where far more series match than the label has values: one series in range decides for a value.
@@ -103,18 +123,18 @@ impl Shard {
         matchers: &[Matcher],
         start: i64,
         end: i64,
-    ) -> Option<Vec<Arc<str>>> {
+        mut each: impl FnMut(&str),
+    ) -> Option<()> {
         let (slots, ids, dropped) = {
             let state = self.state.read();
             let index = state.index(tenant)?;
             let ids = &index.names[index.name_id(name)? as usize].pairs;
-            let slots = index.select(matchers);
+            let slots = state.select(index, matchers);
             if slots.len() / SERIES_PER_VALUE_MIN < ids.len() {
                 return None;
             }
             (slots, ids.clone(), state.dropped_series)
         };
-        let mut values = Vec::new();
         for some in ids.chunks(VALUES_LOCKED) {
             let state = self.state.read();
             let index = state.index(tenant).filter(|_| state.dropped_series == dropped)?;
@@ -122,10 +142,10 @@ impl Shard {
             for pair in some.iter().filter_map(|id| index.pair(*id)) {
                 let of_value: Cow<'_, [u32]> = pair.postings.ascending();
                 if common(&of_value, &slots).any(live) {
-                    values.push(pair.value.clone());
+                    each(&pair.value);
                 }
             }
         }
-        Some(values)
+        Some(())
     }
 }

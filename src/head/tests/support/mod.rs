@@ -1,6 +1,7 @@
 //! What the head's tests share.
 #![allow(dead_code, clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,6 +96,13 @@ impl Origin {
 
 pub fn equal(name: &str, value: &str) -> Matcher {
     Matcher::new(name, MatchOp::Equal, value).unwrap()
+}
+
+/// Values of the label `job` of the series that match.
+pub fn jobs(shard: &Shard, matchers: &[Matcher], start: i64, end: i64) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    shard.label_values(&tenant(), "job", matchers, start, end, |value| found.extend([value.to_owned()]));
+    found
 }
 
 /// All samples of all series, by label text.

@@ -7,7 +7,7 @@ use trireme_model::{MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SeriesRead};
 
 use super::*;
-use crate::{Catalog, ExemplarSeries, QuerierOptions, Queries, SourceError, SourceList, TsdbStatus};
+use crate::{Catalog, ExemplarSeries, QuerierOptions, Queries, SourceError, SourceList, Texts, TsdbStatus};
 
 /// Series that match whatever is asked; `None`: nothing is known at once.
 struct Counted(Option<usize>);
@@ -39,12 +39,12 @@ impl Source for Counted {
         Ok(Vec::new())
     }
 
-    fn label_names(&self, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
+    fn label_names(&self, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
+        Ok(())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64) -> Result<Vec<String>, SourceError> {
-        Ok(Vec::new())
+    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
+        Ok(())
     }
 }
 
