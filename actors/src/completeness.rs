@@ -1,4 +1,5 @@
-//! Whether this replica has everything that its log and those of its peers can complete, and how far a copy is.
+//! Whether this replica has everything that its log and those of its peers can complete, how far a copy is, and whether
+//! blocks are missing that a peer can give.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use trireme_replication::Progress;
 pub struct Completeness {
     is_complete: AtomicBool,
     has_history: AtomicBool,
+    lacks_blocks: AtomicBool,
     progress: Mutex<Progress>,
 }
 
@@ -19,6 +21,7 @@ impl Completeness {
         Self {
             is_complete: AtomicBool::new(is_complete),
             has_history: AtomicBool::new(false),
+            lacks_blocks: AtomicBool::new(false),
             progress: Mutex::default(),
         }
     }
@@ -41,6 +44,17 @@ impl Completeness {
     /// The log was trimmed, or a window cut.
     pub fn note_history(&self) {
         self.has_history.store(true, Ordering::Release);
+    }
+
+    /// True if every sample that this replica should have can be read here: nothing is being rebuilt, and no block is
+    /// missing or damaged of which a peer is known to have a good copy.
+    pub fn has_everything(&self) -> bool {
+        self.is_complete() && !self.lacks_blocks.load(Ordering::Acquire)
+    }
+
+    /// Says whether a peer has blocks that are missing or damaged here.
+    pub fn set_lacks_blocks(&self, lacks_blocks: bool) {
+        self.lacks_blocks.store(lacks_blocks, Ordering::Release);
     }
 
     /// How far the copy from a peer is.

@@ -17,7 +17,7 @@ use trireme_model::Tenant;
 use trireme_replication::{CutBlocker, cut_blockers};
 use ulid::Ulid;
 
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, ShelfBlock};
 use crate::snapshots::Snapshots;
 use crate::store::Store;
 
@@ -96,6 +96,14 @@ pub struct Written {
     pub samples: u64,
     /// Start of its window (ms).
     pub start_ms: i64,
+}
+
+/// The blocks of all cuts up to one.
+pub struct SettledBlocks {
+    /// The last cut that was made here; `None` if none was.
+    pub cut: Option<i64>,
+    /// The blocks, in no order.
+    pub blocks: Vec<Arc<ShelfBlock>>,
 }
 
 /// What a checkpoint covered.
@@ -186,6 +194,15 @@ impl Cutting {
         }
         self.store.parts().completeness.note_history();
         Ok(written)
+    }
+
+    /// The blocks as they are between two cuts, for comparing them with those of other replicas; `None` while a cut, a
+    /// checkpoint or a snapshot is being made.
+    pub fn settled_blocks(&self) -> Option<SettledBlocks> {
+        self.whole().ok()?;
+        let _alone = self.alone.try_lock()?;
+        let cut = self.shards.iter().map(|shard| shard.last_cut()).min().flatten();
+        Some(SettledBlocks { cut, blocks: self.shelf.blocks() })
     }
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.

@@ -25,6 +25,7 @@ mod query_shard;
 mod replay;
 mod replicator;
 mod route;
+mod scrubber;
 mod shard_writer;
 mod shelf;
 mod snapshots;
@@ -41,7 +42,7 @@ pub use block_writer::{
 pub use canary::Canary;
 pub use commits::{CommitReceiver, Commits, Committed};
 pub use completeness::Completeness;
-pub use cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
+pub use cutting::{CheckpointDone, Cutting, CuttingError, NextCut, SettledBlocks, Written};
 pub use forward::{
     CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder, OutcomeMessage,
     PASSES_MAX,
@@ -61,6 +62,7 @@ pub use query_shard::{Evaluate, EvaluateError, QueryShard, evaluate};
 pub use replay::{Replay, ReplayProgress};
 pub use replicator::{Replicator, ReplicatorParts};
 pub use route::{Route, Routes};
+pub use scrubber::{Scrubber, ScrubberMetrics, ScrubberOptions, ScrubberParts};
 pub use shard_writer::{ShardWriter, ShardWriterParts, WriterMark};
 pub use shelf::{Shelf, ShelfBlock};
 pub use snapshots::Snapshots;

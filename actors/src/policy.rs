@@ -15,6 +15,8 @@ pub enum ActorKind {
     BlockWriter,
     /// Copies blocks to the bucket.
     Uploader,
+    /// Finds damaged and missing blocks and gets good copies.
+    Scrubber,
     /// Evaluates queries.
     QueryShard,
     /// The ring.
@@ -50,7 +52,7 @@ pub struct Policy {
 }
 
 /// The table.
-pub const POLICIES: [Policy; 7] = [
+pub const POLICIES: [Policy; 8] = [
     Policy {
         kind: ActorKind::Front,
         name: "front",
@@ -97,6 +99,15 @@ pub const POLICIES: [Policy; 7] = [
         deadline: Duration::from_secs(60),
     },
     Policy {
+        kind: ActorKind::Scrubber,
+        name: "scrubber",
+        placement: Placement::Shared,
+        queue_messages: 64,
+        bound_reason: "a timer only",
+        restarts_per_minute_max: 20,
+        deadline: Duration::from_secs(60),
+    },
+    Policy {
         kind: ActorKind::QueryShard,
         name: "query-shard",
         placement: Placement::Shared,
@@ -128,7 +139,7 @@ mod tests {
     #[test]
     fn every_kind_has_one_row() {
         use ActorKind::*;
-        for kind in [Front, Ingest, Replicator, BlockWriter, Uploader, QueryShard, Membership] {
+        for kind in [Front, Ingest, Replicator, BlockWriter, Uploader, Scrubber, QueryShard, Membership] {
             assert_eq!(POLICIES.iter().filter(|p| p.kind == kind).count(), 1);
             assert!(policy(kind).queue_messages > 0);
         }

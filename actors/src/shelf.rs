@@ -1,19 +1,22 @@
 //! The local blocks of a node, shared by the block writer, the uploader and queries.
 //!
 //! ```text
-//! blocks/<tenant>/<ULID>/          a block
-//! blocks/<tenant>/<ULID>.shipped   its copy in the bucket was verified
+//! blocks/<tenant>/<ULID>/             a block
+//! blocks/<tenant>/<ULID>.shipped      its copy in the bucket was verified
+//! blocks/<tenant>/quarantine-<ULID>/  a damaged block, set aside for a person to look at
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use slog::{Logger, error, info, warn};
-use trireme_block::{Block, BlockError, BlockMeta, scan_blocks};
+use trireme_block::{Block, BlockError, BlockMeta, Incoming, scan_blocks, set_aside, set_aside_blocks};
 use trireme_model::Tenant;
+use ulid::Ulid;
 
 /// A local block.
 pub struct ShelfBlock {
@@ -24,6 +27,7 @@ pub struct ShelfBlock {
     /// Open for reading.
     pub block: Arc<Block>,
     shipped: AtomicBool,
+    damaged: AtomicBool,
 }
 
 impl ShelfBlock {
@@ -44,7 +48,18 @@ impl ShelfBlock {
         Ok(())
     }
 
-    /// When that was noted (ms since the epoch); `None` if it was not, or cannot be found out.
+    /// True if its files were found not to be what was written. What can be read of it is still answered until a good
+    /// copy is here.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    /// Its files are not what was written.
+    pub fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    /// When it was noted as shipped (ms since the epoch); `None` if it was not, or cannot be found out.
     pub fn shipped_at_ms(&self) -> Option<i64> {
         let noted = fs::metadata(self.shipped_file()).and_then(|file| file.modified()).ok()?;
         let since = noted.duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -68,6 +83,10 @@ impl ShelfBlock {
 pub struct Shelf {
     root: PathBuf,
     blocks: RwLock<Vec<Arc<ShelfBlock>>>,
+    /// Blocks that were set aside and are not back yet.
+    lost: Mutex<BTreeSet<(Tenant, Ulid)>>,
+    /// Held while directories of blocks get or lose their names.
+    placing: Mutex<()>,
     generation: AtomicU64,
     log: Logger,
 }
@@ -75,8 +94,14 @@ pub struct Shelf {
 impl Shelf {
     /// Opens every block under `root`; damaged ones are set aside and named in the log.
     pub fn open(root: &Path, log: Logger) -> Result<Self, BlockError> {
-        let shelf =
-            Self { root: root.to_owned(), blocks: RwLock::default(), generation: AtomicU64::new(0), log };
+        let shelf = Self {
+            root: root.to_owned(),
+            blocks: RwLock::default(),
+            lost: Mutex::default(),
+            placing: Mutex::default(),
+            generation: AtomicU64::new(0),
+            log,
+        };
         let io = |source| BlockError::Io { place: root.display().to_string(), source };
         for entry in fs::read_dir(root).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -92,6 +117,9 @@ impl Shelf {
                 error!(shelf.log, "damaged block was set aside"; "tenant" => %tenant,
                     "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
             }
+            let here: BTreeSet<Ulid> = scan.blocks.iter().map(|block| block.meta().ulid).collect();
+            let lost = set_aside_blocks(&entry.path())?.into_iter().filter(|ulid| !here.contains(ulid));
+            shelf.lost.lock().extend(lost.map(|ulid| (tenant.clone(), ulid)));
             let mut blocks = shelf.blocks.write();
             blocks.extend(scan.blocks.into_iter().map(|block| Arc::new(shelf.entry(&tenant, block))));
         }
@@ -105,6 +133,7 @@ impl Shelf {
             dir,
             block: Arc::new(block),
             shipped: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
         };
         entry.shipped.store(entry.shipped_file().exists(), Ordering::Release);
         entry
@@ -120,6 +149,16 @@ impl Shelf {
         self.blocks.read().clone()
     }
 
+    /// The block of this name.
+    pub fn find(&self, tenant: &Tenant, ulid: Ulid) -> Option<Arc<ShelfBlock>> {
+        self.blocks.read().iter().find(|b| b.meta().ulid == ulid && b.tenant == *tenant).cloned()
+    }
+
+    /// Blocks that were set aside, at this start or an earlier one, and are not back.
+    pub fn lost(&self) -> Vec<(Tenant, Ulid)> {
+        self.lost.lock().iter().cloned().collect()
+    }
+
     /// Rises with each block that is added; the head lets go of a block's samples only after that.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
@@ -127,12 +166,43 @@ impl Shelf {
 
     /// Adds a block that was written to the tenant's directory; nothing happens if it is there.
     pub fn add(&self, tenant: &Tenant, meta: &BlockMeta) -> Result<(), BlockError> {
-        if self.blocks.read().iter().any(|b| b.meta().ulid == meta.ulid && b.tenant == *tenant) {
+        let _placing = self.placing.lock();
+        if self.find(tenant, meta.ulid).is_some() {
             return Ok(());
         }
-        let block = Block::open(&self.tenant_dir(tenant).join(meta.ulid.to_string()))?;
+        self.enter(tenant, meta.ulid)
+    }
+
+    /// Puts a copy of a block that was checked into its place. A damaged block there is set aside; where it is then is
+    /// the answer. A good one stays, and the copy is dropped.
+    pub fn put(&self, tenant: &Tenant, copy: Incoming) -> Result<Option<PathBuf>, BlockError> {
+        let _placing = self.placing.lock();
+        let (dir, ulid) = (self.tenant_dir(tenant), copy.ulid());
+        let old = self.find(tenant, ulid);
+        if old.as_ref().is_some_and(|block| !block.is_damaged()) {
+            return Ok(None);
+        }
+        // Somebody may have removed its directory.
+        let aside = match old.filter(|block| block.dir.exists()) {
+            Some(_) => Some(set_aside(&dir, ulid)?),
+            None => None,
+        };
+        // If there is one of that name now, a cut has written it.
+        copy.publish()?;
+        self.enter(tenant, ulid)?;
+        Ok(aside)
+    }
+
+    /// Opens a block that is in its place, and answers queries from it. Called with `placing` held.
+    fn enter(&self, tenant: &Tenant, ulid: Ulid) -> Result<(), BlockError> {
+        let block = Block::open(&self.tenant_dir(tenant).join(ulid.to_string()))?;
         let entry = Arc::new(self.entry(tenant, block));
-        self.blocks.write().push(entry);
+        {
+            let mut blocks = self.blocks.write();
+            blocks.retain(|b| b.meta().ulid != ulid || b.tenant != *tenant);
+            blocks.push(entry);
+        }
+        self.lost.lock().remove(&(tenant.clone(), ulid));
         self.generation.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -157,6 +227,7 @@ impl Shelf {
     }
 
     fn drop_block(&self, block: &Arc<ShelfBlock>) {
+        let _placing = self.placing.lock();
         self.blocks.write().retain(|b| !Arc::ptr_eq(b, block));
         // Running queries keep their mapping of the files; a crash in between leaves a temporary for the next scan.
         let doomed = block.dir.with_file_name(format!("tmp-delete-{}", block.meta().ulid));

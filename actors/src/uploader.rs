@@ -106,7 +106,7 @@ impl Uploader {
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         let waiting: Vec<Arc<ShelfBlock>> =
-            self.parts.shelf.blocks().into_iter().filter(|b| !b.is_shipped()).collect();
+            self.parts.shelf.blocks().into_iter().filter(|b| !b.is_shipped() && !b.is_damaged()).collect();
         self.parts.metrics.unshipped.set(waiting.len() as i64);
         self.shipments.retain(|ulid, _| waiting.iter().any(|b| b.meta().ulid == *ulid));
         if self.busy || waiting.is_empty() {

@@ -20,7 +20,9 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
     let mut group = Group::of(3).set("telemetry.fault_injection=true").short_windows(5).start().await?;
     let victim = group.client(0).clone();
     let names = actors(&victim).await?;
-    for kind in ["front", "ingest", "replicator", "block-writer", "uploader", "query-shard", "membership"] {
+    for kind in
+        ["front", "ingest", "replicator", "block-writer", "uploader", "scrubber", "query-shard", "membership"]
+    {
         ensure!(names.iter().any(|name| name.starts_with(kind)), "no actor {kind} among {names:?}");
     }
     let load = Load::start(&group.clients());

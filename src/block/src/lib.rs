@@ -11,10 +11,12 @@ mod codec;
 mod encode;
 mod error;
 mod files;
+mod incoming;
 mod index;
 mod inspect;
 mod meta;
 mod range;
+mod reread;
 mod samples;
 mod scan;
 mod select;
@@ -27,12 +29,14 @@ mod write;
 pub use block::{Block, BlockSeries};
 pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
 pub use error::BlockError;
+pub use incoming::{Incoming, block_files, is_block_file};
 pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry, header_ranges};
 pub use inspect::{BlockAnalysis, BlockListing, DumpValue, EncodingStats, analyze, dump, list_blocks};
 pub use meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats, META_FILE, TriremeMeta};
 pub use range::{MmapFile, RangeRead, past_end};
+pub use reread::Reread;
 pub use samples::Samples;
-pub use scan::{Quarantined, Scan, scan_blocks};
+pub use scan::{Quarantined, Scan, scan_blocks, set_aside, set_aside_blocks};
 pub use source::{IterSource, SeriesInput, SeriesSource};
 pub use thanos::{
     DeletionMark, NoCompactMark, NoDownsampleMark, ThanosDownsample, ThanosFile, ThanosHash,

@@ -10,6 +10,9 @@ use crate::files::sync_dir;
 use crate::write::remove_temporaries;
 use crate::{Block, BlockError};
 
+/// Begins the names of blocks that were set aside.
+const QUARANTINE: &str = "quarantine-";
+
 /// What a directory of blocks holds.
 #[derive(Default)]
 pub struct Scan {
@@ -46,7 +49,7 @@ pub fn scan_blocks(dir: &Path) -> Result<Scan, BlockError> {
         match Block::open(&path) {
             Ok(block) => scan.blocks.push(block),
             Err(reason) if reason.is_damage() => {
-                let path = quarantine(dir, ulid)?;
+                let path = set_aside(dir, ulid)?;
                 scan.quarantined.push(Quarantined { ulid, path, reason });
             }
             Err(error) => return Err(error),
@@ -70,16 +73,29 @@ pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError>
     Ok(found)
 }
 
-/// Renames a block out of the way.
-pub(crate) fn quarantine(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
+/// Renames a block of `dir` to `quarantine-<ULID>`, with a number behind it if that is taken, and answers where it is now.
+pub fn set_aside(dir: &Path, ulid: Ulid) -> Result<PathBuf, BlockError> {
     let from = dir.join(ulid.to_string());
-    let mut to = dir.join(format!("quarantine-{ulid}"));
+    let mut to = dir.join(format!("{QUARANTINE}{ulid}"));
     let mut n = 1;
     while to.exists() {
         n += 1;
-        to = dir.join(format!("quarantine-{ulid}-{n}"));
+        to = dir.join(format!("{QUARANTINE}{ulid}-{n}"));
     }
     fs::rename(&from, &to).map_err(at(&from))?;
     sync_dir(dir)?;
     Ok(to)
+}
+
+/// Names of the blocks that were set aside in `dir`, now or at any time before.
+pub fn set_aside_blocks(dir: &Path) -> Result<Vec<Ulid>, BlockError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let name = entry.map_err(at(dir))?.file_name();
+        let ulid = name.to_str().and_then(|name| name.strip_prefix(QUARANTINE)?.get(..26));
+        found.extend(ulid.and_then(|text| Ulid::from_string(text).ok()));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }

@@ -14,7 +14,7 @@ use crate::encode::SeriesEncoder;
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
-use crate::scan::quarantine;
+use crate::scan::set_aside;
 use crate::{
     Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
     ThanosDownsample, ThanosIndexStats, ThanosMeta,
@@ -122,7 +122,7 @@ pub fn write_block(
     match Block::open(&target) {
         Ok(old) => Ok(Some(old.meta().clone())),
         Err(error) if error.is_damage() => {
-            quarantine(dir, meta.ulid)?;
+            set_aside(dir, meta.ulid)?;
             temporary.publish(&target)?;
             Ok(Some(meta))
         }

@@ -11,10 +11,12 @@ use trireme_base::ErrorKind;
 use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
 use trireme_transport::{CallError, CallHandler, Hub};
+use trireme_wire::blocks::CALL_BLOCKS;
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
 use trireme_wire::rebuild::CALL_REBUILD;
 
+use crate::block_server::BlockServer;
 use crate::rebuild::SnapshotServer;
 use crate::ring::keeper::CALL_RING;
 use crate::ring::steward::Steward;
@@ -32,6 +34,7 @@ pub(crate) struct NodeCalls {
     /// Set once the node can answer queries.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
     pub(crate) snapshots: SnapshotServer,
+    pub(crate) blocks: BlockServer,
 }
 
 impl CallHandler for NodeCalls {
@@ -50,7 +53,9 @@ impl CallHandler for NodeCalls {
             }
             CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
             // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
-            CALL_REBUILD if !self.hub.group().lock().peers().any(|(node, _)| *node == peer.node) => {
+            CALL_REBUILD | CALL_BLOCKS
+                if !self.hub.group().lock().peers().any(|(node, _)| *node == peer.node) =>
+            {
                 let message = format!("{} is not in the group of this node", peer.node);
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::Unavailable, message))))
             }
@@ -58,6 +63,7 @@ impl CallHandler for NodeCalls {
                 let deadline = Duration::from_millis(head.deadline_ms);
                 Box::pin(self.snapshots.clone().answer(peer.incarnation, deadline, body))
             }
+            CALL_BLOCKS => Box::pin(self.blocks.clone().answer(body)),
             kind => {
                 let message = format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))

@@ -7,6 +7,18 @@ use prometheus::IntGauge;
 use slog::{Logger, info, warn};
 use trireme_actors::{Gate, GateState};
 
+/// Bytes that may be written under `data_dir` by work that can wait: writes of clients need the last of the room above
+/// `free_min` themselves.
+pub(crate) fn room(data_dir: &Path, free_min: u64) -> u64 {
+    free(data_dir).unwrap_or(0).saturating_sub(free_min.saturating_mul(2))
+}
+
+/// Free bytes under a directory; `None` if the system does not say.
+fn free(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Closes the write gate while there is less than `free_min` bytes of room, and opens it again.
 pub(crate) struct DiskWatch {
     pub(crate) free_min: u64,
@@ -18,8 +30,7 @@ pub(crate) struct DiskWatch {
 impl DiskWatch {
     /// Looks once. Some room beyond the bound is asked for before the gate opens again, so that it does not flap.
     pub(crate) fn look(&self, data_dir: &Path) {
-        let Ok(stat) = rustix::fs::statvfs(data_dir) else { return };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let Some(free) = free(data_dir) else { return };
         self.free.set(i64::try_from(free).unwrap_or(i64::MAX));
         match self.gate.state() {
             GateState::Open if free < self.free_min => {

@@ -3,6 +3,7 @@
 mod admin;
 mod after_replay;
 mod api_settings;
+mod block_server;
 mod bucket;
 mod calls;
 mod catalog;
@@ -23,6 +24,7 @@ mod recovery;
 mod replaying;
 mod replicators;
 mod ring;
+mod scrub;
 mod self_monitoring;
 mod sink;
 mod spread;

@@ -73,7 +73,7 @@ impl Replicas for GroupReplicas {
     }
 
     fn is_complete(&self) -> bool {
-        self.store.parts().completeness.is_complete()
+        self.store.parts().completeness.has_everything()
     }
 
     fn has_left(&self) -> bool {

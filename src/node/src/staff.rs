@@ -18,6 +18,7 @@ use trireme_mailbox::Port;
 use trireme_settings::BucketType;
 
 use crate::api_settings::limits_table;
+use crate::block_server::BlockServer;
 use crate::calls::NodeCalls;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
@@ -26,6 +27,7 @@ use crate::replicators::Replicators;
 use crate::ring::follow::Follower;
 use crate::ring::steward::{Steward, StewardParts};
 use crate::ring::stock::Stock;
+use crate::scrub::add_scrubber;
 use crate::storage::Storage;
 
 /// The ports by which the rest of the node reaches its actors.
@@ -93,6 +95,7 @@ impl Staff {
                 pool: Arc::clone(&ground.pool),
                 metrics: ServerMetrics::new(&ground.metrics)?,
             },
+            blocks: BlockServer::new(storage.cutting(ground), Arc::clone(&ground.pool), &ground.metrics)?,
         };
         let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
         for peer in &cluster.place.peers {
@@ -114,6 +117,7 @@ impl Staff {
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
         }
+        add_scrubber(&mut supervisor, ground, cluster, storage, bucket).await?;
         let log = supervisor.logger("query-shard");
         let starter = QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
         supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;

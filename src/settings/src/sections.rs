@@ -119,7 +119,8 @@ pub struct Cluster {
     pub heartbeat_interval: Span,
     /// Log bytes in flight to one peer before it has to acknowledge.
     pub window_bytes: ByteSize,
-    /// Bytes a second at which a replica copies from a peer while it is rebuilt; 0 means no bound.
+    /// Bytes a second at which a replica copies from a peer, while it is rebuilt or fetches a block that it lost; 0 means
+    /// no bound.
     pub rebuild_rate: ByteSize,
 }
 
@@ -283,6 +284,10 @@ pub struct Storage {
     pub tick: Span,
     /// Free disk space below which writes are refused with 503.
     pub disk_free_min: ByteSize,
+    /// Time between two checks of all local blocks against their checksums and against the other replicas; 0 means none.
+    pub scrub_interval: Span,
+    /// Bytes a second at which such a check reads blocks; 0 means no bound.
+    pub scrub_rate: ByteSize,
 }
 
 impl Default for Storage {
@@ -299,6 +304,8 @@ impl Default for Storage {
             seal_after: Span::from_secs(3600),
             tick: Span::from_secs(5),
             disk_free_min: ByteSize(64 << 20),
+            scrub_interval: Span::from_secs(86_400),
+            scrub_rate: ByteSize(16 << 20),
         }
     }
 }

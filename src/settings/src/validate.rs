@@ -77,6 +77,10 @@ impl Settings {
         if storage.window.as_duration().as_millis() < 1_000 {
             problems.push("storage.window: must be at least 1s".into());
         }
+        let scrub = storage.scrub_interval.as_duration();
+        if !scrub.is_zero() && scrub.as_millis() < 1_000 {
+            problems.push("storage.scrub_interval: must be at least 1s, or 0s for none".into());
+        }
         if self.log.segment_bytes.0 < 1 << 20 {
             problems.push("log.segment_bytes: must be at least 1MiB".into());
         }

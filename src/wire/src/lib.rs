@@ -1,6 +1,7 @@
 //! Bytes on the wire: remote write in, log records between disk and peers, frames between nodes.
 
 pub mod batch;
+pub mod blocks;
 pub mod entry;
 pub mod frame;
 pub mod otlp;

@@ -1,0 +1,91 @@
+//! Damaged blocks on the shelf, and good copies that take their place.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use slog::Logger;
+use trireme_actors::Shelf;
+use trireme_block::{BlockMeta, Incoming, IterSource, SeriesInput, WriteOptions, block_files, write_block};
+use trireme_model::{Labels, Tenant};
+
+const WINDOW: std::ops::Range<i64> = 0..100_000;
+
+/// Writes a block of one series below `root`.
+fn block(root: &Path, value: f64) -> BlockMeta {
+    let labels = Labels::from_pairs(vec![("__name__", "up")]);
+    let series = SeriesInput { labels, times: vec![7], values: vec![value], ..SeriesInput::default() };
+    let dir = root.join(Tenant::DEFAULT);
+    let mut source = IterSource(std::iter::once(series));
+    write_block(&dir, WINDOW, &WriteOptions::default(), &mut source).unwrap().unwrap()
+}
+
+fn dir_of(root: &Path, meta: &BlockMeta) -> PathBuf {
+    root.join(Tenant::DEFAULT).join(meta.ulid.to_string())
+}
+
+fn open(root: &Path) -> Shelf {
+    Shelf::open(root, Logger::root(slog::Discard, slog::o!())).unwrap()
+}
+
+/// A copy of `from`'s block, on its way to `root`.
+fn copy(from: &Path, root: &Path, meta: &BlockMeta) -> Incoming {
+    let mut incoming = Incoming::begin(&root.join(Tenant::DEFAULT), meta.ulid).unwrap();
+    for (name, _) in block_files(&dir_of(from, meta)).unwrap() {
+        incoming.append(&name, &fs::read(dir_of(from, meta).join(&name)).unwrap()).unwrap();
+    }
+    incoming
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join(Tenant::DEFAULT)).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
+    let (here, peer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let meta = block(here.path(), 1.0);
+    assert_eq!(block(peer.path(), 1.0).ulid, meta.ulid, "equal samples, equal names");
+    let shelf = open(here.path());
+    let tenant = Tenant::default();
+    let generation = shelf.generation();
+    let before = shelf.find(&tenant, meta.ulid).unwrap();
+    assert_eq!(shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap(), None);
+    assert_eq!(names(here.path()), [meta.ulid.to_string()], "a good block stays, the copy goes");
+
+    before.set_damaged();
+    let aside = shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap().unwrap();
+    assert!(aside.ends_with(format!("quarantine-{}", meta.ulid)) && aside.exists());
+    let after = shelf.find(&tenant, meta.ulid).unwrap();
+    assert!(!after.is_damaged() && before.is_damaged());
+    assert_eq!(shelf.blocks().len(), 1);
+    assert!(shelf.generation() > generation, "queries look again");
+    assert_eq!(open(here.path()).lost(), [], "it was set aside, and is back");
+
+    // The same with a block whose directory somebody removed.
+    after.set_damaged();
+    fs::remove_dir_all(&after.dir).unwrap();
+    assert_eq!(shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap(), None);
+    assert!(after.dir.exists() && !shelf.find(&tenant, meta.ulid).unwrap().is_damaged());
+}
+
+#[test]
+fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
+    let (here, peer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (bad, good) = (block(here.path(), 1.0), block(here.path(), 2.0));
+    block(peer.path(), 1.0);
+    fs::write(dir_of(here.path(), &bad).join("index"), b"rotten").unwrap();
+    let tenant = Tenant::default();
+    let lost = [(tenant.clone(), bad.ulid)];
+    assert_eq!(open(here.path()).lost(), lost);
+    let shelf = open(here.path());
+    assert_eq!(shelf.lost(), lost, "a second start knows it as well");
+    assert!(shelf.find(&tenant, bad.ulid).is_none() && shelf.find(&tenant, good.ulid).is_some());
+    shelf.put(&tenant, copy(peer.path(), here.path(), &bad)).unwrap();
+    assert_eq!(shelf.lost(), []);
+    assert_eq!(open(here.path()).blocks().len(), 2);
+}

@@ -1,0 +1,128 @@
+//! Reading the files of a block on disk again, to find bytes that have changed since they were written.
+//!
+//! An open block is mapped, and a map shows what memory has, not what the disk has. Here files are read as files, and
+//! their pages are dropped from memory before and after, where the system does that: the disk is asked, and what
+//! queries use is not pushed out.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+use crate::write::ulid_of;
+use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Tombstones, hex, segment_name};
+
+/// Bytes of one step.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A block directory that is being read again, a piece at a time, so that the caller sets the pace.
+///
+/// Of a block of ours the digest and the name are held against the bytes of chunk files and index; meta and tombstones
+/// have checksums in themselves. A block of another program has no digest: all of its checksums are looked at, in one
+/// step.
+pub struct Reread {
+    dir: PathBuf,
+    meta: BlockMeta,
+    /// Files that follow.
+    files: VecDeque<PathBuf>,
+    open: Option<(PathBuf, File)>,
+    digest: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Reread {
+    /// Begins with meta and tombstones. The block must be the one named `ulid`, whatever its directory is called.
+    ///
+    /// Errors for which [`BlockError::is_damage`] is true mean that the block is bad; a sector that the disk cannot
+    /// read is damage, too. Others say nothing about it.
+    pub fn begin(dir: &Path, ulid: Ulid) -> Result<Self, BlockError> {
+        let meta = BlockMeta::read(dir).map_err(unreadable)?;
+        if meta.ulid != ulid {
+            return Err(BlockError::corrupt(
+                META_FILE,
+                format!("names block {} instead of {ulid}", meta.ulid),
+            ));
+        }
+        if !meta.crc_matches() {
+            return Err(BlockError::corrupt(META_FILE, "its checksum does not fit its content"));
+        }
+        Tombstones::read(dir).map_err(unreadable)?;
+        let mut files: VecDeque<PathBuf> = (0..)
+            .map(|number| dir.join(CHUNKS_DIR).join(segment_name(number)))
+            .take_while(|path| path.exists())
+            .collect();
+        files.push_back(dir.join(INDEX_FILE));
+        Ok(Self { dir: dir.to_owned(), meta, files, open: None, digest: Sha256::new(), buffer: Vec::new() })
+    }
+
+    /// Reads the next piece and answers its length in bytes; `None` once everything was read and is right. Errors are
+    /// those of [`Reread::begin`].
+    pub fn step(&mut self) -> Result<Option<usize>, BlockError> {
+        if self.meta.trireme.is_none() {
+            return self.look_whole().map(|()| None);
+        }
+        loop {
+            let Some((path, file)) = &mut self.open else {
+                let Some(path) = self.files.pop_front() else { return self.judge().map(|()| None) };
+                let file = File::open(&path).map_err(read_error(&path))?;
+                forget(&file);
+                self.open = Some((path, file));
+                continue;
+            };
+            self.buffer.resize(PIECE_BYTES, 0);
+            let read = file.read(&mut self.buffer).map_err(read_error(path))?;
+            if read > 0 {
+                self.digest.update(&self.buffer[..read]);
+                return Ok(Some(read));
+            }
+            forget(file);
+            self.open = None;
+        }
+    }
+
+    /// Does what was read fit digest and name?
+    fn judge(&mut self) -> Result<(), BlockError> {
+        let digest: [u8; 32] = std::mem::take(&mut self.digest).finalize().into();
+        let said = self.meta.trireme.as_ref().map(|own| own.digest.as_str());
+        if said != Some(&hex(&digest)) || self.meta.ulid != ulid_of(self.meta.max_time, &digest) {
+            let place = self.dir.display().to_string();
+            return Err(BlockError::corrupt(place, "chunk files and index do not have the block's digest"));
+        }
+        Ok(())
+    }
+
+    fn look_whole(&self) -> Result<(), BlockError> {
+        let block = Block::open(&self.dir).map_err(unreadable)?;
+        match block.verify().into_iter().next() {
+            None => Ok(()),
+            Some(fault) => Err(BlockError::corrupt(fault.place, fault.what)),
+        }
+    }
+}
+
+/// Drops the pages of a file from memory. It is no more than advice, so failing changes nothing.
+fn forget(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// An error of reading a file of a block.
+fn read_error(path: &Path) -> impl FnOnce(io::Error) -> BlockError {
+    let place = path.display().to_string();
+    move |source| unreadable(BlockError::Io { place, source })
+}
+
+/// What the disk cannot read is as lost as what has changed.
+fn unreadable(error: BlockError) -> BlockError {
+    match error {
+        BlockError::Io { place, source }
+            if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+        {
+            BlockError::corrupt(place, format!("the disk cannot read it: {source}"))
+        }
+        other => other,
+    }
+}
