@@ -47,7 +47,10 @@ fn what_a_peer_has_is_wanted_the_newest_first_and_from_all_who_have_it() {
 fn other_content_of_a_window_is_wanted_beside_the_own() {
     let (ours, theirs) = (block(1, 1), block(1, 9));
     let want = [(theirs.ulid, Lack::Differs, 1)];
-    assert_eq!(found(&own(std::slice::from_ref(&ours), Some(1)), &[&[theirs.clone()]], KEEP), want);
+    assert_eq!(
+        found(&own(std::slice::from_ref(&ours), Some(1)), &[std::slice::from_ref(&theirs)], KEEP),
+        want
+    );
     // With both on each side there is nothing left to do.
     let both = [ours, theirs];
     assert_eq!(found(&own(&both, Some(1)), &[&both], KEEP), []);
