@@ -166,18 +166,17 @@ impl Writer {
         }
         let accepted = self.in_order(batch);
         let started = self.clock.monotonic();
+        let mut bytes = 0;
         if !accepted.is_empty() {
-            if let Err(error) = self.write(&accepted) {
+            bytes = self.write(&accepted).inspect_err(|error| {
                 self.set_back();
-                self.refuse(batch, &error);
-                self.fail(&error);
-                return Err(error);
-            }
+                self.refuse(batch, error);
+                self.fail(error);
+            })?;
             for (record, own) in &accepted {
                 self.observer.written(record, *own);
             }
         }
-        let bytes = accepted.iter().map(|(r, _)| r.bytes().len()).sum();
         Ok((accepted.len(), bytes, self.clock.monotonic().saturating_sub(started)))
     }
 
@@ -222,7 +221,8 @@ impl Writer {
         batch.records.iter().filter(follows).collect()
     }
 
-    fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<(), LogError> {
+    /// Writes records as a batch; answers its bytes in the file.
+    fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<usize, LogError> {
         let items = || records.iter().map(|(r, _)| r);
         let room = |s: &Segment| s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes;
         if !self.segment.as_ref().is_some_and(room) {
@@ -249,7 +249,7 @@ impl Writer {
         counters.written_bytes.fetch_add(end - offset, Ordering::Relaxed);
         counters.written_records.fetch_add(records.len() as u64, Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok((end - offset) as usize)
     }
 
     /// Closes the segment and makes the next one.
