@@ -20,6 +20,7 @@ use trireme_wire::entry::encode_part;
 use trireme_wire::record::{HEADER_BYTES, RecordDraft};
 
 use crate::front::Substitute;
+use crate::gate::Gate;
 use crate::neighbours::Neighbours;
 use crate::policy::{ActorKind, policy};
 
@@ -48,6 +49,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Forwarder {
     /// Names the member of the own group.
     pub front: Port<Substitute>,
+    /// Whether the ring still has this node: nobody is connected to one that has left.
+    pub gate: Arc<Gate>,
     /// Knows the members of other groups.
     pub neighbours: Arc<Neighbours>,
     /// Calls by member.
@@ -117,7 +120,7 @@ impl Forwarder {
             }
             let taker = self.neighbours.takers(group).into_iter().find(|node| !tried.contains(node));
             let Some(member) = taker else {
-                if self.neighbours.is_outside() {
+                if self.gate.has_left() {
                     "this node is not in the ring".clone_into(&mut problem);
                     break;
                 }

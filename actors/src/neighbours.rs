@@ -4,7 +4,7 @@
 //! records; they have a view of their own beside that of the group, so that nothing which counts copies sees them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
@@ -31,15 +31,13 @@ pub struct NeighbourGroup {
 pub struct Neighbours {
     hub: Arc<Hub>,
     groups: RwLock<Arc<Vec<NeighbourGroup>>>,
-    is_outside: AtomicBool,
     turn: AtomicUsize,
 }
 
 impl Neighbours {
     /// Neighbours with the view and feeds of `hub`; no group yet.
     pub fn new(hub: Arc<Hub>) -> Self {
-        let (groups, is_outside) = (RwLock::default(), AtomicBool::new(false));
-        Self { hub, groups, is_outside, turn: AtomicUsize::new(0) }
+        Self { hub, groups: RwLock::default(), turn: AtomicUsize::new(0) }
     }
 
     /// Their view.
@@ -60,13 +58,7 @@ impl Neighbours {
 
     /// The ring has changed.
     pub fn set_ring(&self, ring: &Ring, me: &NodeName) {
-        self.is_outside.store(ring.group_of(me).is_none(), Ordering::Release);
         *self.groups.write() = Arc::new(Self::groups_of(ring, me));
-    }
-
-    /// True if the last ring does not have this node: nobody will be connected any more.
-    pub fn is_outside(&self) -> bool {
-        self.is_outside.load(Ordering::Acquire)
     }
 
     /// The groups as of the last ring.
@@ -136,7 +128,7 @@ mod tests {
 
     use trireme_base::Boot;
     use trireme_replication::GroupView;
-    use trireme_ring::{Member, MemberState};
+    use trireme_ring::Member;
 
     use super::*;
 
@@ -169,19 +161,6 @@ mod tests {
         let groups = neighbours().groups();
         let shown: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.phase, g.members.len())).collect();
         assert_eq!(shown, [("b", GroupPhase::Leaving, 3)]);
-    }
-
-    #[test]
-    fn a_member_of_a_group_that_is_gone_is_outside() {
-        let neighbours = neighbours();
-        assert!(!neighbours.is_outside());
-        let members = ["a0", "a1", "a2"].map(|node| Member::active(node, &format!("{node}:1")));
-        let mut gone = Group { phase: GroupPhase::Gone, ..Group::new("a", members.to_vec()) };
-        gone.members.iter_mut().for_each(|member| member.state = MemberState::Left);
-        let stays = ["b0", "b1", "b2"].map(|node| Member::active(node, &format!("{node}:1")));
-        let ring = Ring::new(4, 3, vec![gone, Group::new("b", stays.to_vec())]).expect("valid");
-        neighbours.set_ring(&ring, &NodeName::new("a0"));
-        assert!(neighbours.is_outside());
     }
 
     #[test]

@@ -66,9 +66,8 @@ async fn copy(
         copy = append(parts, wanted, source, (path, len), copy, &mut pace).await?;
     }
     let (copy, reread) = on_pool(parts, move || copy.reread().map(|reread| (copy, reread))).await??;
+    check_tenant(parts, wanted, reread.meta())?;
     read_through(parts, reread, &mut pace).await?;
-    let (copy, meta) = on_pool(parts, move || copy.opens().map(|meta| (copy, meta))).await??;
-    check_tenant(parts, wanted, &meta)?;
     let (shelf, tenant) = (Arc::clone(&parts.cutting.shelf), wanted.tenant.clone());
     let aside = on_pool(parts, move || shelf.put(&tenant, copy)).await??;
     Ok((bytes, aside))

@@ -1,7 +1,5 @@
 //! One request to the query API: parameters, tenant and state, taken apart once for all handlers.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -10,6 +8,7 @@ use trireme_model::{Matcher, Tenant};
 use trireme_promql::{Cancel, ParserOptions, parse_selector};
 use trireme_query::{Asked, QueryContext, Selection};
 
+use crate::body::{self, Extracting};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::running::Entry;
@@ -24,15 +23,10 @@ pub(crate) struct Ask {
 
 impl FromRequest for Ask {
     type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+    type Future = Extracting<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        let payload = web::Payload::from_request(&request, payload);
-        Box::pin(async move {
-            let payload = payload.await.map_err(|_| ApiError::invalid("the body cannot be read"))?;
-            let state = request.app_data::<web::Data<ApiState>>();
-            let state = state.expect("`configure` has put the state there").clone();
+        body::extract(request, payload, async |request, payload, state| {
             let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
             let reserved = state.budget.open(&tenant);
             let params = Params::read(&request, payload, state.settings.body_timeout, reserved).await?;

@@ -1,13 +1,18 @@
 //! Reads a request's body under bounds of size, memory and time.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_LENGTH;
-use actix_web::{HttpRequest, rt, web};
+use actix_web::{FromRequest, HttpRequest, rt, web};
 use futures::StreamExt;
 use trireme_base::ErrorKind;
 
+use crate::ApiState;
 use crate::budget::Reserved;
+use crate::error::ApiError;
 
 /// Memory for a body is taken as it arrives, for a small one at once: what a client announces costs at most this.
 const STEP_BYTES: usize = 64 << 10;
@@ -46,6 +51,28 @@ impl BodyError {
             Self::Broken(_) => ErrorKind::Invalid,
         }
     }
+}
+
+/// What an extractor answers that reads the body.
+pub(crate) type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, ApiError>>>>;
+
+/// Takes state and body from a request and makes of them with `read` what a handler works on.
+pub(crate) fn extract<T: 'static, F>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    read: impl FnOnce(HttpRequest, web::Payload, web::Data<ApiState>) -> F + 'static,
+) -> Extracting<T>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    let request = request.clone();
+    let payload = web::Payload::from_request(&request, payload);
+    Box::pin(async move {
+        let payload = payload.await.map_err(|_| ApiError::invalid("the body cannot be read"))?;
+        let state = request.app_data::<web::Data<ApiState>>();
+        let state = state.expect("`configure` has put the state there").clone();
+        read(request, payload, state).await
+    })
 }
 
 /// All bytes of the body, their memory in `reserved`; over a bound nothing further is read.

@@ -1,4 +1,4 @@
-//! Memory of all write requests in progress, bounded in all and for each tenant (I8, I9).
+//! Memory of all requests' bodies in progress, bounded in all and for each tenant (I8, I9).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Budget {
         }
         held.all = all;
         held.by_tenant.insert(tenant.clone(), of_tenant);
-        self.0.gauge.set(all as i64);
+        self.0.gauge.add(bytes as i64);
         true
     }
 
@@ -69,7 +69,7 @@ impl Budget {
                 held.by_tenant.remove(tenant);
             }
         }
-        self.0.gauge.set(held.all as i64);
+        self.0.gauge.sub(bytes as i64);
     }
 }
 

@@ -34,7 +34,7 @@ impl ApiMetrics {
             )?,
             write_in_flight: metrics.gauge(
                 "trireme_api_write_in_flight_bytes",
-                "Bytes of write requests that are decoded or wait for their quorum.",
+                "Bytes of requests that are read, are decoded or wait for their quorum.",
             )?,
             requests: metrics.seconds_by(
                 "trireme_api_request_seconds",

@@ -1,8 +1,6 @@
 //! Health, own metrics, administration and the landing page.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::web::{self, Path, ServiceConfig};
@@ -10,7 +8,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 use trireme_model::Tenant;
 
-use crate::body::{self, Bounds};
+use crate::body::{self, Bounds, Extracting};
 use crate::error::ApiError;
 use crate::{AdminError, ApiState, Readiness};
 
@@ -124,17 +122,13 @@ struct Said(Value);
 
 impl FromRequest for Said {
     type Error = ApiError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+    type Future = Extracting<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        let payload = web::Payload::from_request(&request, payload);
-        Box::pin(async move {
-            let payload = payload.await.map_err(|_| ApiError::invalid("the body cannot be read"))?;
-            let state: &State = request.app_data().expect("`configure` has put the state there");
+        body::extract(request, payload, async |request, payload, state: State| {
             let timeout = state.settings.body_timeout;
             let bounds = Bounds { bytes_max: ADMIN_BYTES_MAX, bytes_key: "administration", timeout };
-            let mut reserved = state.budget.open(&Tenant::default());
+            let mut reserved = state.admin_budget.open(&Tenant::default());
             let bytes = body::read(&request, payload, &bounds, &mut reserved).await?;
             if bytes.is_empty() {
                 return Ok(Self(Value::Null));

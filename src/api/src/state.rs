@@ -14,6 +14,9 @@ use crate::{
     remote_read, write,
 };
 
+/// Bodies of administrative requests that are read at the same time.
+const ADMIN_IN_FLIGHT_BYTES: usize = 1 << 20;
+
 /// What the node provides; see [`ApiState::new`].
 pub struct ApiParts {
     /// Takes writes.
@@ -55,6 +58,8 @@ pub struct ApiState {
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) log: Logger,
     pub(crate) budget: Budget,
+    /// Of its own, so that an operator is heard by a node that senders have filled.
+    pub(crate) admin_budget: Budget,
     pub(crate) running: Running,
     pub(crate) started_ms: i64,
 }
@@ -65,6 +70,7 @@ impl ApiState {
         let ApiParts { sink, queries, admin, health, runner, clock, .. } = parts;
         let ApiParts { traffic, settings, metrics, render_metrics, log, .. } = parts;
         let budget = Budget::new(settings.in_flight_bytes_max, metrics.write_in_flight.clone());
+        let admin_budget = Budget::new(ADMIN_IN_FLIGHT_BYTES, metrics.write_in_flight.clone());
         let started_ms = clock.now_ms();
         Self {
             sink,
@@ -79,6 +85,7 @@ impl ApiState {
             render_metrics,
             log,
             budget,
+            admin_budget,
             running: Running::default(),
             started_ms,
         }

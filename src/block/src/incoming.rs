@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use crate::error::at;
 use crate::files::TempDir;
-use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Reread, TOMBSTONES_FILE};
+use crate::{BlockError, CHUNKS_DIR, INDEX_FILE, META_FILE, Reread, TOMBSTONES_FILE};
 
 /// A block under construction beside the others. Dropping it removes it; after a crash [`crate::scan_blocks`] does.
 pub struct Incoming {
@@ -50,16 +50,11 @@ impl Incoming {
     }
 
     /// Everything was appended: makes it durable and begins to check it. The copy must not be given its name before
-    /// all steps of the answer went well and [`Incoming::opens`] did.
+    /// all steps of the answer went well.
     pub fn reread(&mut self) -> Result<Reread, BlockError> {
         self.sync()?;
         crate::files::sync_dir(&self.temporary.path().join(CHUNKS_DIR))?;
         Reread::begin(self.temporary.path(), self.ulid)
-    }
-
-    /// Checks that it can be opened, and answers its meta.
-    pub fn opens(&self) -> Result<BlockMeta, BlockError> {
-        Block::open(self.temporary.path()).map(|block| block.meta().clone())
     }
 
     /// Gives the copy its name in the directory it was begun in; false if a block of that name is there already.

@@ -22,8 +22,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// A block directory that is being read again, a piece at a time, so that the caller sets the pace.
 ///
 /// Of a block of ours the digest and the name are held against the bytes of chunk files and index; meta and tombstones
-/// have checksums in themselves. A block of another program has no digest: all of its checksums are looked at, in one
-/// step.
+/// have checksums in themselves, and at the end the block must open. A block of another program has no digest: all of
+/// its checksums are looked at, in one step.
 pub struct Reread {
     dir: PathBuf,
     meta: BlockMeta,
@@ -59,6 +59,11 @@ impl Reread {
         Ok(Self { dir: dir.to_owned(), meta, files, open: None, digest: Sha256::new(), buffer: Vec::new() })
     }
 
+    /// What the block says of itself.
+    pub fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
     /// Reads the next piece and answers its length in bytes; `None` once everything was read and is right. Errors are
     /// those of [`Reread::begin`].
     pub fn step(&mut self) -> Result<Option<usize>, BlockError> {
@@ -84,7 +89,7 @@ impl Reread {
         }
     }
 
-    /// Does what was read fit digest and name?
+    /// Does what was read fit digest and name, and is it a block?
     fn judge(&mut self) -> Result<(), BlockError> {
         let digest: [u8; 32] = std::mem::take(&mut self.digest).finalize().into();
         let said = self.meta.trireme.as_ref().map(|own| own.digest.as_str());
@@ -92,7 +97,7 @@ impl Reread {
             let place = self.dir.display().to_string();
             return Err(BlockError::corrupt(place, "chunk files and index do not have the block's digest"));
         }
-        Ok(())
+        Block::open(&self.dir).map(drop).map_err(unreadable)
     }
 
     fn look_whole(&self) -> Result<(), BlockError> {

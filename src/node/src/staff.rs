@@ -262,6 +262,7 @@ fn write_path(
         routes: Arc::clone(&cluster.routes),
         forwarder: Forwarder {
             front: front.substitute.clone(),
+            gate: Arc::clone(&ground.gate),
             neighbours: Arc::clone(&cluster.neighbours),
             calls: Arc::clone(&cluster.calls),
             timeout,

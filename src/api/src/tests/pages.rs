@@ -3,9 +3,10 @@
 use actix_web::test::TestRequest;
 use serde_json::json;
 use trireme_base::Clock;
+use trireme_model::Tenant;
 
 use super::fakes::Node;
-use crate::{Readiness, ReplayStatus};
+use crate::{ApiSettings, Readiness, ReplayStatus};
 
 #[actix_web::test]
 async fn readiness_says_why_not() {
@@ -84,6 +85,17 @@ async fn administration_reaches_its_owner() {
     }
     let reply = node.send(TestRequest::delete().uri("/api/v1/admin/ring/groups/g1?force=burnt")).await;
     assert_eq!(reply.json(), json!({ "group": "g1", "action": "remove", "body": { "force": "burnt" } }));
+}
+
+#[actix_web::test]
+async fn an_operator_is_heard_by_a_node_that_senders_have_filled() {
+    let node = Node::new();
+    let mut held = node.state.budget.open(&Tenant::default());
+    assert!(held.grow_to(ApiSettings::default().in_flight_bytes_max));
+    assert_eq!(node.send(TestRequest::post().uri("/api/v1/query").set_payload("query=1")).await.status, 503);
+    let drain = TestRequest::post().uri("/api/v1/admin/ring/members/n1/drain");
+    let reply = node.send(drain.set_json(json!({ "force": "full" }))).await;
+    assert_eq!((reply.status, &reply.json()["body"]), (200, &json!({ "force": "full" })));
 }
 
 #[actix_web::test]
