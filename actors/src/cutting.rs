@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use trireme_base::{Clock, StreamId};
 use trireme_block::{BlockError, WriteOptions, write_block};
-use trireme_head::{CutManifest, CutSource, HeadError, Shard, cut_windows};
+use trireme_head::{CutManifest, CutSource, HeadError, Shard, covered_by_all, cut_windows};
 use trireme_log::LogError;
 use trireme_model::Tenant;
 use trireme_replication::{CutBlocker, cut_blockers};
@@ -210,16 +210,15 @@ impl Cutting {
         self.whole()?;
         let _alone = self.alone.lock();
         let mut done = CheckpointDone::default();
-        let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+        let mut positions = Vec::new();
         for shard in &self.shards {
             let log = Arc::clone(self.store.log());
             let report = shard.checkpoint(|| log.flush().map_err(CuttingError::from))?;
             done.series += report.series;
             done.bytes += report.bytes;
-            covered = Some(lower(covered, report.positions));
+            positions.push(report.positions);
         }
-        let covered: Vec<_> = covered.unwrap_or_default().into_iter().collect();
-        done.trimmed_bytes = self.trim(&covered)?;
+        done.trimmed_bytes = self.trim(&covered_by_all(positions))?;
         Ok(done)
     }
 
@@ -258,20 +257,5 @@ impl Cutting {
             completeness.note_history();
         }
         Ok(freed)
-    }
-}
-
-/// The lower of two positions of each stream; one that a shard does not know of is not covered there.
-fn lower(
-    so_far: Option<BTreeMap<StreamId, u64>>,
-    positions: Vec<(StreamId, u64)>,
-) -> BTreeMap<StreamId, u64> {
-    let positions: BTreeMap<StreamId, u64> = positions.into_iter().collect();
-    match so_far {
-        None => positions,
-        Some(so_far) => so_far
-            .into_iter()
-            .filter_map(|(stream, seq)| Some((stream, seq.min(*positions.get(&stream)?))))
-            .collect(),
     }
 }

@@ -180,7 +180,8 @@ impl State {
     }
 }
 
-/// Does what is due: a comparison, or blocks to be read again until one is damaged.
+/// Does what is due: a comparison, or blocks to be read again until one is damaged. Those in which a query met damage
+/// come before their turn.
 async fn work(parts: ScrubberParts, mut state: State) -> State {
     let is_due = |state: &State| state.compare_at.is_some_and(|at| at <= parts.clock.monotonic());
     if is_due(&state) {
@@ -188,7 +189,7 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
         return state;
     }
     state.rounds.begin_if_due(parts.clock.monotonic(), || parts.cutting.shelf.blocks());
-    while let Some(block) = state.rounds.next_block() {
+    while let Some(block) = doubted(&parts).or_else(|| state.rounds.next_block()) {
         if read_again(&parts, &mut state, &block).await == Reading::Damaged {
             state.compare_at = Some(parts.clock.monotonic());
         }
@@ -198,6 +199,15 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
     }
     finish_round(&parts, &mut state);
     state
+}
+
+/// A block that a query could not read and that is not known to be damaged.
+fn doubted(parts: &ScrubberParts) -> Option<Arc<ShelfBlock>> {
+    let is_doubted = |block: &Arc<ShelfBlock>| block.block.take_doubt() && !block.is_damaged();
+    let block = parts.cutting.shelf.blocks().into_iter().find(is_doubted)?;
+    warn!(parts.log, "a query met damage in a block, all of it is read again"; "tenant" => %block.tenant,
+        "block_id" => %block.meta().ulid);
+    Some(block)
 }
 
 #[derive(PartialEq, Eq)]

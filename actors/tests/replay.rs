@@ -18,7 +18,7 @@ use trireme_actors::{
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
-use trireme_head::{IngestLimits, IngestOutput, Shard, ShardOptions};
+use trireme_head::{IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
 use trireme_log::{CompletionTag, Log, LogOptions, ReplayPlan};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_replication::{CommitTracker, GroupLimits, GroupView, PeerIdentity};
@@ -53,18 +53,14 @@ impl Small {
     fn start(dir: &Path, boot: u32) -> Self {
         let (own, me) = (stream(1, boot), NodeName::new("me"));
         let mut shards = Vec::new();
-        let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+        let mut positions = Vec::new();
         for n in 0..SHARDS {
             let options = ShardOptions::new(n, SHARDS, WINDOW_MS, dir.join(format!("head{n}")), own);
             let (shard, found) = Shard::recover(options, None).unwrap();
             shards.push(shard);
-            let found: BTreeMap<_, _> = found.positions.into_iter().collect();
-            covered = Some(match covered {
-                None => found,
-                Some(all) => all.into_iter().filter_map(|(s, q)| Some((s, q.min(*found.get(&s)?)))).collect(),
-            });
+            positions.push(found.positions);
         }
-        let covered: Vec<_> = covered.unwrap().into_iter().collect();
+        let covered = covered_by_all(positions);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::default();
         let mailboxes = MailboxMetrics::new(&metrics).unwrap();

@@ -94,6 +94,27 @@ async fn a_data_directory_made_for_other_shards_is_refused() -> anyhow::Result<(
 }
 
 #[tokio::test]
+async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -> anyhow::Result<()> {
+    let mut group = Group::of(1).start().await?;
+    group.client(0).write(&[Series::new("kept", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+    group.node(0).stop().await?;
+    let checkpoint = group.nodes()[0].data_dir().join("head/000/checkpoint");
+    let good = std::fs::read(&checkpoint)?;
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 0x10;
+    std::fs::write(&checkpoint, &bad)?;
+    let text = refusal(group.node(0), &[]).await?;
+    ensure!(text.contains("head/000/checkpoint is damaged"), "{text}");
+    ensure!(std::fs::read(&checkpoint)? == bad, "the checkpoint was touched");
+    std::fs::write(&checkpoint, &good)?;
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    let kept = group.client(0).export().await?.sample_count();
+    ensure!(kept == 1, "{kept} samples");
+    group.stop().await
+}
+
+#[tokio::test]
 async fn a_data_directory_that_cannot_be_written_is_refused() -> anyhow::Result<()> {
     let mut group = Group::of(1).prepare()?;
     let node = group.node(0);

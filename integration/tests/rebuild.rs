@@ -201,6 +201,37 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_checkpoint_is_damaged_copies_it_from_a_peer() -> anyhow::Result<()> {
+    let mut group = forgetful().start().await?;
+    let mut acknowledged = SampleSet::default();
+    with_history(&group, &mut acknowledged).await?;
+    let load = Load::start(&[group.client(0).clone(), group.client(1).clone()]);
+    group.node(2).kill()?;
+    let dir = group.node(2).data_dir().to_owned();
+    let checkpoint = dir.join("head/000/checkpoint");
+    let mut bytes = std::fs::read(&checkpoint)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&checkpoint, bytes)?;
+
+    group.node(2).start()?;
+    group.node(2).ready().await?;
+    is_installed(&mut group, 2).await?;
+    let log = group.nodes()[2].log();
+    ensure!(log.contains("the head on disk is damaged"), "the damage was not told");
+    let aside = std::fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
+    let aside = aside
+        .filter(|path| path.join("head/000/checkpoint").is_file())
+        .find(|path| path.join("log").is_dir());
+    ensure!(aside.is_some_and(|path| path.join("identity.toml").is_file()), "it was not set aside");
+    let sent = load.stop().await?;
+    none_refused(&sent)?;
+    acknowledged.merge(&sent.acknowledged);
+    all_equal(&mut group, &acknowledged).await?;
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> {
     let mut group = forgetful().set("cluster.rebuild_rate=1MiB").start().await?;
     let mut acknowledged = SampleSet::default();

@@ -21,10 +21,14 @@ const REPAIR_BOUND: Duration = Duration::from_secs(90);
 
 /// Short windows, a scrub every two seconds, and no bucket that could help.
 fn scrubbed() -> GroupBuilder {
+    scrubbed_every("2s")
+}
+
+fn scrubbed_every(interval: &str) -> GroupBuilder {
     Group::of(3)
         .short_windows(WINDOW_SECONDS)
         .set("bucket.type=none")
-        .set("storage.scrub_interval=2s")
+        .set(&format!("storage.scrub_interval={interval}"))
         .set("log.segment_bytes=1MiB")
 }
 
@@ -164,6 +168,23 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
         first_differences(("written", &written), ("n2", &group.client(2).export().await?))
     })
     .await?;
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_that_a_query_meets_does_not_wait_for_the_next_round() -> anyhow::Result<()> {
+    let mut group = scrubbed_every("1d").start().await?;
+    let mut written = SampleSet::default();
+    let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
+    let name = names.first().context("no block")?;
+    flip(&tenant_dir(&group, 2).join(name).join("chunks/000001"))?;
+    let answered = group.client(2).export().await;
+    let is_whole =
+        answered.is_ok_and(|held| first_differences(("written", &written), ("held", &held)).is_ok());
+    ensure!(!is_whole, "no damage was met");
+    repaired(&group, &[name]).await?;
+    until("it is counted", async || counts(group.client(2), 1.0, 0.0, 1.0).await).await?;
+    all_whole(&mut group, &written).await?;
     group.stop().await
 }
 

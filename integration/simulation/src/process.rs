@@ -17,7 +17,7 @@ use trireme_actors::{
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
-use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions};
+use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, LogOptions, ReplayPlan};
 use trireme_replication::{CommitTracker, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
 use trireme_ring::Quorum;
@@ -322,19 +322,13 @@ fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
         _ => CutManifest::load(&start.dir.join(MANIFEST))?,
     };
     let mut shards = Vec::new();
-    let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+    let mut positions = Vec::new();
     for number in 0..SHARDS {
         let dir = start.dir.join(format!("head/{number:03}"));
         let options = ShardOptions::new(number, SHARDS, WINDOW_MS, dir, start.stream);
         let (shard, found) = Shard::recover(options, manifest.as_ref())?;
         shards.push(shard);
-        let found: BTreeMap<_, _> = found.positions.into_iter().collect();
-        covered = Some(match covered {
-            None => found,
-            Some(known) => {
-                known.into_iter().filter_map(|(s, seq)| Some((s, seq.min(*found.get(&s)?)))).collect()
-            }
-        });
+        positions.push(found.positions);
     }
-    Ok((shards, covered.unwrap_or_default().into_iter().collect()))
+    Ok((shards, covered_by_all(positions)))
 }

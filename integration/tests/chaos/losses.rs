@@ -98,7 +98,7 @@ type FileTest = Box<dyn Fn(&Path) -> bool>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Result<()> {
-    // What a damaged checkpoint asks of the operator takes longer than the short forms have time for.
+    // Four rebuilds and copies take longer than the short forms have time for.
     if !is_full() {
         return Ok(());
     }
@@ -131,15 +131,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         let before = run.group.nodes()[2].log().len();
         let at = flip(&path)?;
         run.group.node(2).start()?;
-        if run.group.node(2).ready().await.is_err() {
-            // It says what is damaged and goes no further: the operator gives it an empty disk.
-            ensure!(!run.group.node(2).is_running(), "it neither starts nor ends");
-            run.figure(&format!("{kind}: mended by"), "an empty disk");
-            let _ = run.group.node(2).ended().await;
-            std::fs::remove_dir_all(&dir)?;
-            run.group.node(2).start()?;
-            run.group.node(2).ready().await?;
-        }
+        run.group.node(2).ready().await?;
         run.level(2).await?;
         let log = run.group.nodes()[2].log();
         let named = log[before..].lines().find(|line| line.contains("WARN") || line.contains("ERRO"));

@@ -5,10 +5,10 @@
 //! whether the node is alive and ready. [`configure`] puts all paths into an actix-web application:
 //!
 //! ```no_run
-//! # fn state() -> trireme_api::ApiState { unimplemented!() }
-//! use actix_web::{App, web};
-//! let state = state();
+//! # fn example(state: trireme_api::ApiState) {
+//! use actix_web::App;
 //! let app = App::new().configure(|cfg| trireme_api::configure(cfg, state));
+//! # }
 //! ```
 //!
 //! Which failure becomes which HTTP status is decided in one place, [`status`], because senders retry 5xx and drop

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use trireme_chunk::Encoding;
@@ -23,6 +24,7 @@ pub struct Block {
     index: IndexReader,
     chunks: ChunkReader,
     tombstones: Tombstones,
+    in_doubt: AtomicBool,
 }
 
 /// A series that matched, with the chunks that may hold samples of the time range asked for.
@@ -55,7 +57,19 @@ impl Block {
         chunks: ChunkReader,
         tombstones: Tombstones,
     ) -> Self {
-        Self { meta, index, chunks, tombstones }
+        Self { meta, index, chunks, tombstones, in_doubt: AtomicBool::new(false) }
+    }
+
+    /// Puts the block in doubt if a reader's error says that its files are not what was written.
+    pub fn met(&self, error: &BlockError) {
+        if error.is_damage() {
+            self.in_doubt.store(true, Ordering::Release);
+        }
+    }
+
+    /// True if the block was put in doubt since the last call.
+    pub fn take_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Acquire) && self.in_doubt.swap(false, Ordering::AcqRel)
     }
 
     /// Its meta.

@@ -11,6 +11,7 @@ mod load;
 mod parts;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use trireme_base::StreamId;
@@ -31,6 +32,23 @@ pub struct CheckpointReport {
     pub bytes: u64,
     /// The file, and the chunk files it relies on; together with the cut manifest a snapshot for a peer.
     pub files: Vec<PathBuf>,
+}
+
+/// Per stream the seq up to which every shard has everything, of what each has. A stream that one shard does not know of
+/// is left out: nothing of it is covered there.
+pub fn covered_by_all(shards: impl IntoIterator<Item = Vec<(StreamId, u64)>>) -> Vec<(StreamId, u64)> {
+    let mut shards = shards.into_iter();
+    let first = shards.next().unwrap_or_default();
+    let mut all: BTreeMap<_, _> = first.into_iter().collect();
+    for positions in shards {
+        let positions: BTreeMap<_, _> = positions.into_iter().collect();
+        all.retain(|stream, seq| {
+            let here = positions.get(stream);
+            *seq = (*seq).min(here.copied().unwrap_or(0));
+            here.is_some()
+        });
+    }
+    all.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ pub enum HeadError {
         /// What does not fit.
         what: String,
     },
+    /// A file of the head was written by another version, whose form this one does not know.
+    #[error(
+        "head: {path} was written by another version of trireme, which this one cannot read; start that version again",
+        path = path.display()
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A chunk cannot be decoded.
     #[error("head: chunk of a series is damaged: {0}")]
     Chunk(#[from] ChunkError),
@@ -82,7 +91,7 @@ impl HeadError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::WrongShard { .. } => ErrorKind::Internal,
-            Self::Settings(_) => ErrorKind::Invalid,
+            Self::Settings(_) | Self::Version { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } | Self::Chunk(_) | Self::Entry { .. } | Self::UnknownReference { .. } => {
                 ErrorKind::Corrupt
             }

@@ -8,6 +8,7 @@
 //!   head/           checkpoints and full chunks, one folder a shard
 //!   blocks/         local blocks, one folder a tenant
 //!   bucket/         embedded object store, unless the settings name another
+//!   damaged-*/      identity, log and head of a replica whose checkpoint could not be read
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -17,8 +18,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_replication::RebuildReason;
 
-use crate::rebuild::Staging;
+use crate::rebuild::{Found, Staging};
+
+/// File of the identity.
+const IDENTITY: &str = "identity.toml";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +95,18 @@ impl DataDir {
             })?;
         }
         let lock = lock(root)?;
-        let path = root.join("identity.toml");
+        let path = root.join(IDENTITY);
         let (mut identity, is_new) = match fs::read_to_string(&path) {
             Ok(text) => (parse(&path, &text)?, false),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 // Before the identity: a crash must not leave a directory that passes for one with data.
-                Staging::of(root).mark_undecided().map_err(|source| DataDirError::Io {
-                    action: "write",
+                let staging = Staging::of(root);
+                let mark = || match staging.found()? {
+                    Found::Nothing => staging.mark_undecided(),
+                    _ => Ok(()),
+                };
+                mark().map_err(|source| DataDirError::Io {
+                    action: "mark",
                     path: root.join("rebuild"),
                     source,
                 })?;
@@ -128,6 +138,22 @@ impl DataDir {
     /// True if the directory was created by this start.
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Moves identity, log and head out of the way, so that the next start is that of a replica whose disk was replaced,
+    /// save for its blocks, and copies the rest from a peer. Answers where they are now.
+    ///
+    /// The identity goes: peers hold this replica for one that has what it vouched for. A crash in between leaves a
+    /// head that is damaged still, and the next start goes on here.
+    pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
+        let aside = self.root.join(format!("damaged-{}", self.stream));
+        fs::create_dir_all(&aside)?;
+        Staging::of(&self.root).mark_needed(RebuildReason::Damaged)?;
+        for part in [IDENTITY, "log", "head"] {
+            fs::rename(self.root.join(part), aside.join(part))?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        Ok(aside)
     }
 
     /// A folder or file inside the directory.
@@ -205,6 +231,24 @@ mod tests {
         assert_eq!(second.stream().boot, Boot(2));
         drop(second);
         assert!(matches!(DataDir::open(dir.path(), 8), Err(DataDirError::Shards { made: 4, set: 8 })));
+    }
+
+    #[test]
+    fn what_was_set_aside_leaves_another_replica_that_needs_a_rebuild() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let first = DataDir::open(dir.path(), 4).expect("new directory");
+        Staging::of(dir.path()).clear().expect("cleared");
+        fs::write(dir.path().join("head/cut"), "?").expect("writable");
+        fs::write(dir.path().join("blocks/kept"), "").expect("writable");
+        let aside = first.set_aside().expect("moved");
+        assert!(aside.join("head/cut").is_file() && aside.join(IDENTITY).is_file());
+        let stream = first.stream();
+        drop(first);
+        let second = DataDir::open(dir.path(), 4).expect("as good as new");
+        assert_ne!(second.stream().incarnation, stream.incarnation);
+        assert!(!dir.path().join("head/cut").exists() && dir.path().join("blocks/kept").exists());
+        let found = Staging::of(dir.path()).found().expect("readable");
+        assert_eq!(found, Found::Needed(RebuildReason::Damaged));
     }
 
     #[test]

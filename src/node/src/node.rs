@@ -18,7 +18,7 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, drain, http, open_files, outside, panics, rebuild, replaying, ring};
+use crate::{bucket, cluster, drain, http, open_files, outside, panics, rebuild, recovery, replaying, ring};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
@@ -46,7 +46,8 @@ pub fn run(settings: Settings, log: Logger) -> anyhow::Result<End> {
     trireme_bucket::install_crypto_provider();
     actix_rt::System::new().block_on(async move {
         match start(&settings, &log).await {
-            Ok((node, stop)) => node.until_stopped(stop).await,
+            Ok(Some((node, stop))) => node.until_stopped(stop).await,
+            Ok(None) => Ok(End::StartAnew),
             Err(error) => {
                 error!(log, "node did not start"; "err" => format!("{error:#}"));
                 Err(error)
@@ -63,7 +64,8 @@ struct Node {
     supervisor: SupervisorHandle,
 }
 
-async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopList)> {
+/// None if the node has to start anew, without a head that is damaged.
+async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node, StopList)>> {
     // Ports first: a node that cannot listen must not touch its data.
     let http_listener = http::bind(settings)?;
     let mesh_listener = cluster::bind(settings)?;
@@ -73,7 +75,19 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
         .context("cannot install what was copied from a peer")?;
     let cluster =
         Cluster::new(settings, &ground.book.current(), ground.data_dir.stream(), &ground.clock, &ground.log)?;
-    let storage = Storage::open(&ground, &cluster).await?;
+    let storage = match Storage::open(&ground, &cluster).await {
+        // Alone it would lose what the log does not have any more.
+        Err(error) if recovery::is_damage(&error) && !cluster.place.group.peers.is_empty() => {
+            let aside = ground
+                .data_dir
+                .set_aside()
+                .with_context(|| format!("{error:#}; the head cannot be set aside"))?;
+            error!(ground.log, "the head on disk is damaged; the node starts as one with an empty disk and copies it from a peer";
+                "reason" => format!("{error:#}"), "set_aside" => %aside.display());
+            return Ok(None);
+        }
+        opened => opened?,
+    };
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"))?;
     let consensus = ring::keeper::start(&ground, &cluster).await?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
@@ -94,7 +108,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<(Node, StopL
         stop_asked,
         supervisor: staff.supervisor.clone(),
     };
-    Ok((node, stop_list(ground, storage, staff, server, traffic)))
+    Ok(Some((node, stop_list(ground, storage, staff, server, traffic))))
 }
 
 /// Readiness off while clients move to other nodes, then no new writes, what is in flight, background work, the log, a

@@ -20,4 +20,4 @@ mod staging;
 pub(crate) use driver::spawn;
 pub(crate) use install::install;
 pub(crate) use server::{ServerMetrics, SnapshotServer};
-pub(crate) use staging::Staging;
+pub(crate) use staging::{Found, Staging};

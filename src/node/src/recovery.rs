@@ -1,13 +1,12 @@
 //! From disk to shards: the checkpoints, and what has to follow from the log.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
 use slog::{Logger, error, info};
-use trireme_base::StreamId;
 use trireme_base::pool::CpuPool;
-use trireme_head::{CutManifest, Shard, ShardOptions};
+use trireme_base::{ErrorKind, StreamId};
+use trireme_head::{CutManifest, HeadError, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, Recovered, ReplayPlan};
 use trireme_settings::Settings;
 use trireme_wire::entry::read_marker;
@@ -43,25 +42,22 @@ pub(crate) async fn open_shards(
         opening.push(pool.run(move || Shard::recover(options, manifest.as_ref().as_ref()))?);
     }
     let mut opened = Vec::new();
-    let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+    let mut positions = Vec::new();
     let (mut series, mut bytes) = (0, 0);
     for shard in opening {
         let (shard, recovered) = shard.await.context("a shard could not be opened")??;
         opened.push(shard);
         series += recovered.series;
         bytes += recovered.bytes;
-        let positions: BTreeMap<StreamId, u64> = recovered.positions.into_iter().collect();
-        covered = Some(match covered {
-            None => positions,
-            // What one shard does not know of has to be replayed from its start.
-            Some(known) => known
-                .into_iter()
-                .filter_map(|(stream, seq)| Some((stream, seq.min(*positions.get(&stream)?))))
-                .collect(),
-        });
+        positions.push(recovered.positions);
     }
     info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
-    Ok(OpenShards { shards: opened, covered: covered.unwrap_or_default().into_iter().collect() })
+    Ok(OpenShards { shards: opened, covered: covered_by_all(positions) })
+}
+
+/// True if an error of opening says that files of the head are not what was written.
+pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<HeadError>().is_some_and(|error| error.kind() == ErrorKind::Corrupt)
 }
 
 /// Tells an operator what the log found.

@@ -23,10 +23,11 @@ impl BlockSource {
     pub fn new(block: Arc<Block>, place: &'static str) -> Self {
         Self { block, place }
     }
-}
 
-fn failed(e: &BlockError) -> SourceError {
-    SourceError::failed(e.kind(), e.to_string())
+    fn failed(&self, e: &BlockError) -> SourceError {
+        self.block.met(e);
+        SourceError::failed(e.kind(), e.to_string())
+    }
 }
 
 impl Source for BlockSource {
@@ -61,14 +62,14 @@ impl Source for BlockSource {
         });
         match (stopped, walk) {
             (Some(stop), _) => Err(stop.into()),
-            (None, Err(e)) => Err(failed(&e)),
+            (None, Err(e)) => Err(self.failed(&e)),
             (None, Ok(())) => Ok(found),
         }
     }
 
     /// Names of the whole block, which may reach beyond the range asked for, as Prometheus answers too.
     fn label_names(&self, matchers: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
-        out.extend(self.block.label_names(matchers).map_err(|e| failed(&e))?);
+        out.extend(self.block.label_names(matchers).map_err(|e| self.failed(&e))?);
         Ok(())
     }
 
@@ -81,7 +82,7 @@ impl Source for BlockSource {
         out: &mut Texts,
     ) -> Result<(), SourceError> {
         let values = self.block.label_values(name, matchers, &|value| out.contains(value));
-        out.extend(values.map_err(|e| failed(&e))?);
+        out.extend(values.map_err(|e| self.failed(&e))?);
         Ok(())
     }
 }
@@ -106,9 +107,12 @@ impl SeriesRead for BlockSeriesRead {
         };
         let read = self.block.read_series(&self.series, start_ms, end_ms, &mut samples);
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
-        read.map_err(|e| match e.kind() {
-            ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
-            _ => SelectError::Unavailable(e.to_string()),
+        read.map_err(|e| {
+            self.block.met(&e);
+            match e.kind() {
+                ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
+                _ => SelectError::Unavailable(e.to_string()),
+            }
         })?;
         for sample in samples.histograms {
             out.push_histogram(sample.t, sample.st, sample.h.to_float());

@@ -1,10 +1,8 @@
 //! What the block writer and the timers of a node do.
 
-use std::collections::BTreeMap;
-
 use trireme_actors::{CuttingError, GateState, NextCut, last_closable};
-use trireme_base::{Clock, StreamId};
-use trireme_head::HeadError;
+use trireme_base::Clock;
+use trireme_head::{HeadError, covered_by_all};
 
 use super::{GRACE_MS, Process, SHARDS, WINDOW_MS};
 use crate::mutation::Mutation;
@@ -106,20 +104,13 @@ impl Process {
             let _ = self.cutting.checkpoint();
             return false;
         }
-        let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+        let mut positions = Vec::new();
         for shard in &self.shards {
             let Ok(report) = shard.checkpoint(|| flush(&self.log)) else { return false };
-            let found: BTreeMap<_, _> = report.positions.into_iter().collect();
-            covered = Some(match covered {
-                None => found,
-                Some(known) => {
-                    known.into_iter().filter_map(|(s, seq)| Some((s, seq.min(*found.get(&s)?)))).collect()
-                }
-            });
+            positions.push(report.positions);
         }
         if self.mutation == Some(Mutation::TrimTooEarly) {
-            let covered: Vec<_> = covered.unwrap_or_default().into_iter().collect();
-            let _ = self.log.trim(&covered);
+            let _ = self.log.trim(&covered_by_all(positions));
         }
         false
     }

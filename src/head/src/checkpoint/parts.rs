@@ -33,7 +33,7 @@ impl<'a> Parts<'a> {
         let version = head.strip_prefix(codec::MAGIC).ok_or_else(|| parts.bad("not a checkpoint"))?;
         parts.version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
         if !(1..=codec::VERSION).contains(&parts.version) {
-            return Err(parts.bad("version is unknown to this version"));
+            return Err(HeadError::Version { path: path.to_owned() });
         }
         Ok(parts)
     }

@@ -7,7 +7,7 @@ use trireme_model::{FloatSample, Labels, SeriesKey, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
 use super::codec::{MAGIC, Reader, part, put_bytes};
-use crate::{CHECKPOINT_FILE, HeadError, IngestLimits, IngestOutput, Shard, ShardOptions};
+use crate::{CHECKPOINT_FILE, HeadError, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
 
 const NOW_MS: i64 = 1_700_003_600_000;
 
@@ -35,6 +35,18 @@ fn fill(shard: &Shard) {
     let mut out = IngestOutput::default();
     shard.ingest(&tenant, &batch, &idx, &IngestLimits::default(), NOW_MS, &mut out);
     assert_eq!(out.outcome.samples, 50);
+}
+
+#[test]
+fn what_one_shard_lacks_is_not_covered() {
+    let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let shards = [
+        vec![(stream(1), 7), (stream(2), 5), (stream(3), 9)],
+        vec![(stream(1), 6), (stream(2), 8)],
+        vec![(stream(1), 9), (stream(2), 5), (stream(3), 1), (stream(4), 1)],
+    ];
+    assert_eq!(covered_by_all(shards), [(stream(1), 6), (stream(2), 5)]);
+    assert!(covered_by_all([]).is_empty());
 }
 
 /// The same checkpoint as version 1 wrote it: without the numbers of series and pairs.

@@ -52,23 +52,28 @@ impl CutManifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(HeadError::io("read", path, error)),
         };
-        Self::decode(&bytes).map(Some).map_err(|what| HeadError::corrupt(path, what))
+        Self::decode(path, &bytes).map(Some)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
-        let (body, mut crc) = bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or("cut off")?;
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Self, HeadError> {
+        let bad = |what: &str| HeadError::corrupt(path, what);
+        let (body, mut crc) =
+            bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or_else(|| bad("cut off"))?;
         if crc.get_u32_le() != crc32c::crc32c(body) {
-            return Err("checksum does not fit");
+            return Err(bad("checksum does not fit"));
         }
-        let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or("not a cut manifest")?;
-        if rest.len() < 16 || rest.get_u32_le() != VERSION {
-            return Err("version is unknown to this version");
+        let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or_else(|| bad("not a cut manifest"))?;
+        if rest.len() < 16 {
+            return Err(bad("cut off"));
+        }
+        if rest.get_u32_le() != VERSION {
+            return Err(HeadError::Version { path: path.to_owned() });
         }
         let mut this = Self { cut: rest.get_i64_le(), positions: Vec::new() };
         for _ in 0..rest.get_u32_le() {
-            let count = if rest.len() < 4 { return Err("cut off") } else { rest.get_u32_le() as usize };
+            let count = if rest.len() < 4 { return Err(bad("cut off")) } else { rest.get_u32_le() as usize };
             if rest.len() < count.saturating_mul(20) {
-                return Err("cut off");
+                return Err(bad("cut off"));
             }
             let one = |_| {
                 let stream =
@@ -98,7 +103,9 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 4;
-            assert!(CutManifest::decode(&bad).is_err() && CutManifest::decode(&bytes[..at]).is_err());
+            let is_damage =
+                |bytes: &[u8]| matches!(CutManifest::decode(&path, bytes), Err(HeadError::Corrupt { .. }));
+            assert!(is_damage(&bad) && is_damage(&bytes[..at]), "byte {at}");
         }
     }
 }
