@@ -28,6 +28,8 @@ pub struct Applied {
     pub closed_window: Option<i64>,
 }
 
+/// Samples of a record for which room is kept between records.
+const FLOATS_KEPT_MAX: usize = 1 << 16;
 /// Samples fetched ahead of their use.
 const AHEAD: usize = 8;
 
@@ -108,7 +110,11 @@ impl Run<'_> {
         let mut unknown = 0;
         let mut place = Place::new(self, state, known);
         let mut newest = state.tenants[number as usize].newest;
-        let floats = entry.floats().collect::<Result<Vec<FloatEntry>, _>>().map_err(bad)?;
+        let mut floats = std::mem::take(&mut state.floats);
+        floats.clear();
+        for float in entry.floats() {
+            floats.push(float.map_err(bad)?);
+        }
         for (at, float) in floats.iter().enumerate() {
             self.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
             let Some(series) = known.refs.slot(float.reference).and_then(|slot| state.series.get_mut(slot))
@@ -124,6 +130,9 @@ impl Run<'_> {
             let FloatEntry { t, v, start, .. } = *float;
             let placed = series.bucket(id).insert(&mut state.files, &self.shard.options, t, v, start);
             applied.count(placed);
+        }
+        if floats.capacity() <= FLOATS_KEPT_MAX {
+            state.floats = floats;
         }
         for histogram in entry.histograms() {
             let histogram = histogram.map_err(bad)?;

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use trireme_base::StreamId;
 use trireme_model::{Labels, SeriesKey, Tenant};
+use trireme_wire::entry::FloatEntry;
 
 use crate::bucket::BucketId;
 use crate::chunkfile::{CHUNKS_DIR, ChunkFiles};
@@ -61,6 +62,7 @@ pub(crate) struct State {
     /// Series dropped since the start; tells a reader that slots may have changed hands.
     pub dropped_series: u64,
     pub scratch: Vec<u64>,
+    pub floats: Vec<FloatEntry>,
     pub label_scratch: Vec<u8>,
     pair_scratch: Vec<u32>,
 }
@@ -85,6 +87,7 @@ impl State {
             conflicts: 0,
             dropped_series: 0,
             scratch: Vec::new(),
+            floats: Vec::new(),
             label_scratch: Vec::new(),
             pair_scratch: Vec::new(),
         })

@@ -19,6 +19,9 @@ use crate::prompb::{BucketBudget, DecodeError, DecodeLimits, Decoded, bound, che
 
 use labels::LabelSpan;
 
+/// Room is made for no more series than if each had so many bytes, which is about what one takes in memory.
+const SERIES_BYTES_MIN: usize = 64;
+
 /// Reads an inflated `prometheus.WriteRequest`; `seed` is [`trireme_model::Tenant::seed`].
 ///
 /// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
@@ -57,7 +60,13 @@ impl<'a> Reader<'a> {
         let mut c = Cursor::new(self.body);
         while let Some((number, wire)) = c.field()? {
             match number {
-                1 => self.series(c.typed_message(wire)?)?,
+                1 => {
+                    let series = c.typed_message(wire)?;
+                    if self.out.batch.series.is_empty() {
+                        self.make_room(c.at());
+                    }
+                    self.series(series)?;
+                }
                 3 => {
                     let entry = extras::metadata(c.typed_message(wire)?)?;
                     self.out.batch.metadata.push(entry);
@@ -67,6 +76,13 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Series of a request are alike, so the first, which ends at `first`, tells how many there are.
+    fn make_room(&mut self, first: usize) {
+        let expected = self.body.len() / first.max(SERIES_BYTES_MIN);
+        self.out.batch.series.reserve(expected);
+        self.out.batch.samples.reserve(expected);
     }
 
     fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
