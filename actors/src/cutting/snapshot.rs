@@ -1,12 +1,12 @@
 //! A snapshot for a peer: fresh checkpoints of all shards, the cut manifest and the blocks, as one moment.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use trireme_base::{Incarnation, StreamId};
+use trireme_head::covered_by_all;
 use trireme_wire::frame::Position;
 use trireme_wire::rebuild::{Manifest, SnapshotFile};
 
@@ -25,7 +25,7 @@ impl Cutting {
 
     fn fill(&self, dir: &Path) -> Result<Manifest, CuttingError> {
         let mut manifest = Manifest { shards: self.shards.len() as u32, ..Manifest::default() };
-        let mut covered: Option<BTreeMap<StreamId, u64>> = None;
+        let mut positions = Vec::new();
         for shard in &self.shards {
             let log = Arc::clone(self.store.log());
             let report = shard.checkpoint(|| log.flush().map_err(CuttingError::from))?;
@@ -36,7 +36,7 @@ impl Cutting {
                 let inside = file.strip_prefix(&options.dir).map_err(io::Error::other)?;
                 link(file, dir, &format!("{place}/{}", inside.display()), &mut manifest.files)?;
             }
-            covered = Some(super::lower(covered, report.positions));
+            positions.push(report.positions);
         }
         self.link_cut_manifest(dir, &mut manifest.files)?;
         for block in self.shelf.blocks() {
@@ -48,7 +48,7 @@ impl Cutting {
             boot: stream.boot.0,
             seq,
         };
-        manifest.positions = covered.unwrap_or_default().into_iter().map(position).collect();
+        manifest.positions = covered_by_all(positions).into_iter().map(position).collect();
         Ok(manifest)
     }
 
