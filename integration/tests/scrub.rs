@@ -215,6 +215,33 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     group.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyhow::Result<()> {
+    let group = Group::of(1).short_windows(WINDOW_SECONDS).set("storage.scrub_interval=2s").start().await?;
+    let (mut written, dir) = (SampleSet::default(), tenant_dir(&group, 0));
+    let name = until_for("a block is in the bucket", REPAIR_BOUND, async || {
+        let status = sample(group.client(0), "scrub_test", now_ms(), &mut written).await?;
+        ensure!(status == 204, "a write was answered {status}");
+        let names = if dir.exists() { names_in(&dir)? } else { BTreeSet::new() };
+        let shipped = |name: &String| dir.join(format!("{name}.shipped")).exists();
+        names.into_iter().find(shipped).context("not yet")
+    })
+    .await?;
+    let chunks = dir.join(&name).join("chunks/000001");
+    let good = std::fs::read(&chunks)?;
+    flip(&chunks)?;
+    until_for("the block is good again", REPAIR_BOUND, async || {
+        ensure!(std::fs::read(&chunks)? == good, "not yet");
+        let repaired = group.client(0).metric_with("trireme_scrub_repaired_blocks_total", "bucket").await?;
+        ensure!(repaired == 1.0, "{repaired} blocks came from the bucket");
+        Ok(())
+    })
+    .await?;
+    let held = group.client(0).export().await?;
+    first_differences(("written", &written), ("held", &held))?;
+    group.stop().await
+}
+
 /// Writes one sample of a series at `at` through a node, whatever the answer is.
 async fn sample(client: &Client, name: &str, at: i64, written: &mut SampleSet) -> anyhow::Result<u16> {
     let series = [Series::new(name, &[("job", "scrub")], &[(at, 1.5)])];

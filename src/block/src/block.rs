@@ -61,7 +61,7 @@ impl Block {
     }
 
     /// Puts the block in doubt if a reader's error says that its files are not what was written.
-    pub fn met(&self, error: &BlockError) {
+    pub fn note_error(&self, error: &BlockError) {
         if error.is_damage() {
             self.in_doubt.store(true, Ordering::Release);
         }

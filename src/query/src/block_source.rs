@@ -25,7 +25,7 @@ impl BlockSource {
     }
 
     fn failed(&self, e: &BlockError) -> SourceError {
-        self.block.met(e);
+        self.block.note_error(e);
         SourceError::failed(e.kind(), e.to_string())
     }
 }
@@ -108,7 +108,7 @@ impl SeriesRead for BlockSeriesRead {
         let read = self.block.read_series(&self.series, start_ms, end_ms, &mut samples);
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
         read.map_err(|e| {
-            self.block.met(&e);
+            self.block.note_error(&e);
             match e.kind() {
                 ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
                 _ => SelectError::Unavailable(e.to_string()),
