@@ -92,7 +92,7 @@ async fn an_operator_is_heard_by_a_node_that_senders_have_filled() {
     let node = Node::new();
     let mut held = node.state.budget.open(&Tenant::default());
     assert!(held.grow_to(ApiSettings::default().in_flight_bytes_max));
-    assert_eq!(node.send(TestRequest::post().uri("/api/v1/query").set_payload("query=1")).await.status, 503);
+    assert_eq!(node.form("/api/v1/query", "query=1").await.status, 503);
     let drain = TestRequest::post().uri("/api/v1/admin/ring/members/n1/drain");
     let reply = node.send(drain.set_json(json!({ "force": "full" }))).await;
     assert_eq!((reply.status, &reply.json()["body"]), (200, &json!({ "force": "full" })));
