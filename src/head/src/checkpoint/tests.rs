@@ -101,7 +101,10 @@ fn reads_version_1_and_refuses_what_it_does_not_know() {
     }
     let mut newer = bytes.clone();
     newer[8] = 3;
-    for bad in [newer, bytes[..bytes.len() - 1].to_vec(), bytes[..9].to_vec(), Vec::new()] {
+    std::fs::write(&path, newer).expect("writable");
+    let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
+    assert!(matches!(error, HeadError::Version { .. }), "{error}");
+    for bad in [bytes[..bytes.len() - 1].to_vec(), bytes[..9].to_vec(), Vec::new()] {
         std::fs::write(&path, bad).expect("writable");
         let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
         assert!(matches!(error, HeadError::Corrupt { .. }), "{error}");
