@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use trireme_base::{Clock, StreamId};
 use trireme_block::{BlockError, WriteOptions, write_block};
-use trireme_head::{CutManifest, CutSource, HeadError, Shard, covered_by_all, cut_windows};
+use trireme_head::{CheckpointReport, CutManifest, CutSource, HeadError, Shard, covered_by_all, cut_windows};
 use trireme_log::LogError;
 use trireme_model::Tenant;
 use trireme_replication::{CutBlocker, cut_blockers};
@@ -67,6 +67,9 @@ pub enum CuttingError {
     /// The head is not whole yet.
     #[error("the log is still being replayed")]
     Replaying,
+    /// What the log refused is not in it yet.
+    #[error("the log does not have everything that is in the head")]
+    Unlogged,
     /// A snapshot.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -212,14 +215,27 @@ impl Cutting {
         let mut done = CheckpointDone::default();
         let mut positions = Vec::new();
         for shard in &self.shards {
-            let log = Arc::clone(self.store.log());
-            let report = shard.checkpoint(|| log.flush().map_err(CuttingError::from))?;
+            let report = self.checkpoint_of(shard)?;
             done.series += report.series;
             done.bytes += report.bytes;
             positions.push(report.positions);
         }
         done.trimmed_bytes = self.trim(&covered_by_all(positions))?;
         Ok(done)
+    }
+
+    /// Writes a checkpoint of one shard, which has nothing that the log has not: after a power cut this replica alone
+    /// would have it, and blocks would differ.
+    pub fn checkpoint_of(&self, shard: &Shard) -> Result<CheckpointReport, CuttingError> {
+        let unlogged = self.store.parts().unlogged.get(usize::from(shard.options().number));
+        shard.checkpoint(|| {
+            let made = unlogged.map(|unlogged| unlogged.made());
+            self.store.log().flush()?;
+            match unlogged.zip(made).is_none_or(|(unlogged, made)| unlogged.are_written(made)) {
+                true => Ok(()),
+                false => Err(CuttingError::Unlogged),
+            }
+        })
     }
 
     /// Deletes log that the checkpoint covers: what all peers have, and beyond the retention what they have not.

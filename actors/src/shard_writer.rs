@@ -152,6 +152,8 @@ impl ShardWriter {
         let mut output = std::mem::take(&mut self.output);
         output.clear();
         let shard = &self.parts.shard;
+        let unlogged = Arc::clone(&self.parts.unlogged);
+        let turn = unlogged.turn();
         self.parts.mark.change(|| {
             shard.ingest(&message.tenant, &message.batch, &message.indexes, limits, now_ms, &mut output);
             if message.with_metadata {
@@ -170,12 +172,15 @@ impl ShardWriter {
                 Err(error) => outcome.merge(refused(&error)),
             }
         }
+        drop(turn);
         ShardAnswer { outcome, redirects, committed }
     }
 
     /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
         self.mend()?;
+        let unlogged = Arc::clone(&self.parts.unlogged);
+        let _turn = unlogged.turn();
         let draft = self.parts.mark.change(|| self.parts.shard.close_window(window));
         self.append(vec![draft]).map(drop)
     }
@@ -183,6 +188,8 @@ impl ShardWriter {
     /// Drops series that had no samples for long, and tells followers. Answers how many.
     pub fn collect_series(&mut self) -> Result<usize, AppendError> {
         self.mend()?;
+        let unlogged = Arc::clone(&self.parts.unlogged);
+        let _turn = unlogged.turn();
         let (collected, drafts) = self.parts.mark.change(|| self.parts.shard.collect_series());
         if !drafts.is_empty() {
             self.append(drafts)?;

@@ -3,15 +3,17 @@
 //! A batch is in the head before it is in the log. If the log then refuses it, because its disk or its queue is full, this
 //! replica has samples that no other one hears of, and a block with them would differ from the others' blocks. So drafts
 //! are kept until they are written, and what was refused is logged later, in the old order, before anything newer of the
-//! shard.
+//! shard. A checkpoint must not keep what the log has not: after a power cut this replica alone would have it, for good.
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use trireme_log::CompletionTag;
 use trireme_wire::record::RecordDraft;
 
 struct Entry {
+    /// How many appends of the shard were made before.
+    number: u64,
     tag: CompletionTag,
     drafts: Vec<RecordDraft>,
     /// In the log's queue; false once it was refused.
@@ -21,36 +23,67 @@ struct Entry {
 /// Drafts of one shard on their way to the log, oldest first. Bounded by the log's queue: while something was refused,
 /// the shard takes nothing new.
 #[derive(Default)]
-pub struct Unlogged(Mutex<VecDeque<Entry>>);
+pub struct Unlogged {
+    entries: Mutex<Entries>,
+    /// Held while a batch is in the head and not here yet.
+    turn: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Entries {
+    waiting: VecDeque<Entry>,
+    /// Appends that were made.
+    made: u64,
+}
 
 impl Unlogged {
+    /// To be held from before a change of the head until its drafts were pushed.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
     /// The drafts of an append that is about to be made.
     pub(crate) fn push(&self, tag: CompletionTag, drafts: Vec<RecordDraft>) {
-        self.0.lock().push_back(Entry { tag, drafts, is_queued: true });
+        let mut entries = self.entries.lock();
+        let number = entries.made;
+        entries.made += 1;
+        entries.waiting.push_back(Entry { number, tag, drafts, is_queued: true });
+    }
+
+    /// Appends up to now: everything that is in the head was in one of these.
+    pub(crate) fn made(&self) -> u64 {
+        let _turn = self.turn();
+        self.entries.lock().made
+    }
+
+    /// True if the first `made` appends are written.
+    pub(crate) fn are_written(&self, made: u64) -> bool {
+        self.entries.lock().waiting.front().is_none_or(|oldest| oldest.number >= made)
     }
 
     /// The log has not taken the append.
     pub(crate) fn refused(&self, tag: CompletionTag) {
-        self.0.lock().iter_mut().filter(|entry| entry.tag == tag).for_each(|entry| entry.is_queued = false);
+        let mut entries = self.entries.lock();
+        entries.waiting.iter_mut().filter(|entry| entry.tag == tag).for_each(|entry| entry.is_queued = false);
     }
 
     /// The log will write nothing of what it has been given so far.
     pub(crate) fn refused_all(&self) {
-        self.0.lock().iter_mut().for_each(|entry| entry.is_queued = false);
+        self.entries.lock().waiting.iter_mut().for_each(|entry| entry.is_queued = false);
     }
 
     /// The append was written, and with it everything before it.
     pub(crate) fn written(&self, tag: CompletionTag) {
-        let mut entries = self.0.lock();
-        while entries.front().is_some_and(|entry| entry.tag <= tag) {
-            entries.pop_front();
+        let waiting = &mut self.entries.lock().waiting;
+        while waiting.front().is_some_and(|entry| entry.tag <= tag) {
+            waiting.pop_front();
         }
     }
 
     /// The oldest append that was refused, which is tried again as `tag`.
     pub(crate) fn again(&self, tag: CompletionTag) -> Option<Vec<RecordDraft>> {
-        let mut entries = self.0.lock();
-        let entry = entries.iter_mut().find(|entry| !entry.is_queued)?;
+        let mut entries = self.entries.lock();
+        let entry = entries.waiting.iter_mut().find(|entry| !entry.is_queued)?;
         entry.tag = tag;
         entry.is_queued = true;
         Some(entry.drafts.clone())
@@ -58,12 +91,12 @@ impl Unlogged {
 
     /// Something was refused and not tried again yet.
     pub(crate) fn has_refused(&self) -> bool {
-        self.0.lock().iter().any(|entry| !entry.is_queued)
+        self.entries.lock().waiting.iter().any(|entry| !entry.is_queued)
     }
 
     /// Appends that are not written yet.
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.entries.lock().waiting.len()
     }
 
     /// True if everything is written.

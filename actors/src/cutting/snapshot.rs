@@ -27,8 +27,7 @@ impl Cutting {
         let mut manifest = Manifest { shards: self.shards.len() as u32, ..Manifest::default() };
         let mut positions = Vec::new();
         for shard in &self.shards {
-            let log = Arc::clone(self.store.log());
-            let report = shard.checkpoint(|| log.flush().map_err(CuttingError::from))?;
+            let report = self.checkpoint_of(shard)?;
             let options = shard.options();
             manifest.window_ms = options.window_ms;
             let place = format!("head/{:03}", options.number);

@@ -2,7 +2,7 @@
 
 use trireme_actors::{CuttingError, GateState, NextCut, last_closable};
 use trireme_base::Clock;
-use trireme_head::{HeadError, covered_by_all};
+use trireme_head::{HeadError, Shard, covered_by_all};
 
 use super::{GRACE_MS, Process, SHARDS, WINDOW_MS};
 use crate::mutation::Mutation;
@@ -84,8 +84,9 @@ impl Process {
         let positions = self.store.applied_positions();
         self.writers.iter_mut().for_each(|writer| writer.note_positions(&positions));
         let publishes_first = self.mutation == Some(Mutation::CheckpointBeforeLog);
-        let flush = |log: &trireme_log::Log| -> Result<(), CuttingError> {
-            if publishes_first { Ok(()) } else { log.flush().map_err(CuttingError::from) }
+        let checkpoint = |shard: &Shard| match publishes_first {
+            true => shard.checkpoint(|| Ok::<(), CuttingError>(())),
+            false => self.cutting.checkpoint_of(shard),
         };
         match interruption {
             Some(Interruption::BeforeCheckpoint) => {
@@ -94,7 +95,7 @@ impl Process {
                 return true;
             }
             Some(Interruption::BetweenCheckpoints) => {
-                let _ = self.shards[usize::from(SHARDS) - 1].checkpoint(|| flush(&self.log));
+                let _ = checkpoint(&self.shards[usize::from(SHARDS) - 1]);
                 return true;
             }
             _ => {}
@@ -106,7 +107,7 @@ impl Process {
         }
         let mut positions = Vec::new();
         for shard in &self.shards {
-            let Ok(report) = shard.checkpoint(|| flush(&self.log)) else { return false };
+            let Ok(report) = checkpoint(shard) else { return false };
             positions.push(report.positions);
         }
         if self.mutation == Some(Mutation::TrimTooEarly) {
