@@ -104,3 +104,25 @@ impl Unlogged {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_not_written_before_it_was_tried_again() {
+        let (unlogged, tag) = (Unlogged::default(), |n| CompletionTag(n));
+        unlogged.push(tag(1), Vec::new());
+        unlogged.push(tag(2), Vec::new());
+        let made = unlogged.made();
+        unlogged.written(tag(1));
+        unlogged.refused(tag(2));
+        assert!(unlogged.has_refused() && !unlogged.are_written(made));
+        assert!(unlogged.again(tag(5)).is_some());
+        assert!(!unlogged.has_refused() && !unlogged.are_written(made), "it is in the queue only");
+        unlogged.push(tag(6), Vec::new());
+        unlogged.written(tag(5));
+        assert!(unlogged.are_written(made), "what came later does not count");
+        assert!(!unlogged.are_written(unlogged.made()));
+    }
+}
