@@ -54,7 +54,8 @@ impl Scenario {
     }
 
     fn of(id: &'static str, what: &'static str, builder: GroupBuilder) -> anyhow::Result<Self> {
-        let group = builder.set("tenants.limits.series_max=0").prepare()?;
+        // The audit exports tens of millions of samples in one answer.
+        let group = builder.set("tenants.limits.series_max=0").set("query.timeout=15m").prepare()?;
         let (figures, criteria) = (BTreeMap::new(), Vec::new());
         let begun = Instant::now();
         Ok(Self { id, what, group, is_local: true, audited: None, begun, figures, criteria })
