@@ -227,14 +227,11 @@ impl Cutting {
     /// Writes a checkpoint of one shard, which has nothing that the log has not: after a power cut this replica alone
     /// would have it, and blocks would differ.
     pub fn checkpoint_of(&self, shard: &Shard) -> Result<CheckpointReport, CuttingError> {
-        let unlogged = self.store.parts().unlogged.get(usize::from(shard.options().number));
+        let unlogged = &self.store.parts().unlogged[usize::from(shard.options().number)];
         shard.checkpoint(|| {
-            let made = unlogged.map(|unlogged| unlogged.made());
+            let made = unlogged.made();
             self.store.log().flush()?;
-            match unlogged.zip(made).is_none_or(|(unlogged, made)| unlogged.are_written(made)) {
-                true => Ok(()),
-                false => Err(CuttingError::Unlogged),
-            }
+            if unlogged.are_written(made) { Ok(()) } else { Err(CuttingError::Unlogged) }
         })
     }
 

@@ -74,7 +74,8 @@ pub struct Ingest {
 
 /// Records applied before the mailbox gets a turn; about a millisecond of work.
 const LANE_TURN_RECORDS: usize = 16;
-/// How often a lane is looked at without being told.
+/// How often a lane is looked at without being told: so much later than at its origin may a record be applied that no
+/// query asks for.
 const LANE_EVERY: Duration = Duration::from_millis(50);
 
 impl Ingest {
@@ -106,11 +107,8 @@ impl Ingest {
 
     fn drain_lane(&mut self) {
         self.writer.drain_lane(LANE_TURN_RECORDS);
-        let lane = self.writer.lane();
-        if lane.has_work() {
-            // Behind what waits in the mailbox; if it is full, the timer goes on.
-            let _ = lane.port().tell(LaneReady);
-        }
+        // Behind what waits in the mailbox; if it is full, the timer goes on.
+        self.writer.lane().hurry();
     }
 }
 
@@ -136,6 +134,8 @@ impl Handler<Delivery<IngestBatch>> for Ingest {
     fn handle(&mut self, Delivery(envelope): Delivery<IngestBatch>, _: &mut Context<Self>) {
         let (message, work) = envelope.open();
         let answer = self.writer.ingest(&message);
+        // Wakes the log, if this was the last part of its request.
+        drop(message);
         work.done(answer);
     }
 }

@@ -3,6 +3,9 @@
 //! The log's thread must never wait, so a lane has no bound of its own: what is in it was let in by the replication
 //! window, and a peer gets room for more only when records left the lane applied.
 //!
+//! Nobody waits for a record to be applied, save a query that comes just then. So the shard is woken for several records
+//! together, or by its own timer, or by [`Lane::hurry`].
+//!
 //! A new lane holds its records: what the log has of their streams must be applied before them, and a replay does that.
 
 use std::collections::VecDeque;
@@ -11,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use trireme_mailbox::{Call, Port};
 use trireme_wire::record::Record;
+
+/// Records for which a shard is woken; about a millisecond of its work.
+const WORTH_WAKING: usize = 16;
 
 /// Tells an `Ingest` that its lane has records.
 pub struct LaneReady;
@@ -37,9 +43,7 @@ impl Lane {
     /// The replay is done: gives out what waits, and from now on what comes.
     pub fn release(&self) {
         self.held.store(false, Ordering::Release);
-        if self.has_work() {
-            self.tell();
-        }
+        self.hurry();
     }
 
     /// The port by which the shard is told.
@@ -47,17 +51,22 @@ impl Lane {
         &self.port
     }
 
-    /// Adds a record and tells the shard, once for all records it has not looked at.
+    /// Adds a record. The shard does not hear of it at once.
     pub fn push(&self, record: Record) {
         self.records.lock().push_back(record);
-        // The lock above orders this with a release: one of the two sees the other.
-        if !self.held.load(Ordering::Acquire) {
-            self.tell();
+    }
+
+    /// Tells the shard that it has work, if that is enough to be worth it.
+    pub fn tell(&self) {
+        if self.len() >= WORTH_WAKING {
+            self.hurry();
         }
     }
 
-    fn tell(&self) {
-        if !self.told.swap(true, Ordering::AcqRel) && self.port.tell(LaneReady).is_err() {
+    /// Tells the shard that it has work, if it has some and does not know yet.
+    pub fn hurry(&self) {
+        // A look at the records is ordered with a release by their lock: one of the two sees the other.
+        if self.has_work() && !self.told.swap(true, Ordering::AcqRel) && self.port.tell(LaneReady).is_err() {
             // The shard restarts or is busy; it looks at its lane by itself then.
             self.told.store(false, Ordering::Release);
         }
@@ -86,7 +95,7 @@ impl Lane {
 
     /// True if [`Lane::take`] would give something out.
     pub fn has_work(&self) -> bool {
-        !self.held.load(Ordering::Acquire) && !self.is_empty()
+        !self.is_empty() && !self.held.load(Ordering::Acquire)
     }
 }
 

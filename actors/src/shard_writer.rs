@@ -87,13 +87,29 @@ impl ShardWriter {
         &self.parts.lane
     }
 
-    /// Hands drafts to the log in the order in which they were applied. After an error they are kept for
-    /// [`ShardWriter::mend`].
+    /// Changes the shard and queues what that led to for the log, as one step for a checkpoint.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&Shard) -> (T, Vec<RecordDraft>),
+    ) -> (T, Result<Option<CommitReceiver>, AppendError>) {
+        let unlogged = Arc::clone(&self.parts.unlogged);
+        let _turn = unlogged.turn();
+        let (result, drafts) = self.parts.mark.change(|| change(&self.parts.shard));
+        let queued = if drafts.is_empty() { Ok(None) } else { self.append(drafts).map(Some) };
+        (result, queued)
+    }
+
+    /// Queues drafts for the log in the order in which they were applied; its bell is still to be rung. After an error they
+    /// are kept for [`ShardWriter::mend`].
     fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
         let (tag, committed) = self.parts.store.parts().commits.begin(self.parts.ack_timeout);
         self.parts.unlogged.push(tag, drafts.clone());
         self.queue(drafts, tag)?;
         Ok(committed)
+    }
+
+    fn ring(&self) {
+        self.parts.store.log().bell().ring();
     }
 
     fn queue(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
@@ -105,7 +121,7 @@ impl ShardWriter {
         queued
     }
 
-    /// Logs what was refused before: nothing newer may stand in the log before it, because records build on each other,
+    /// Queues what was refused before: nothing newer may stand in the log before it, because records build on each other,
     /// and the head has it in cuts that it must still be part of.
     fn mend(&mut self) -> Result<(), AppendError> {
         let epoch = self.parts.store.log().own_epoch();
@@ -120,10 +136,8 @@ impl ShardWriter {
                 self.queue(drafts, tag)?;
             }
         }
-        if std::mem::take(&mut self.is_new)
-            && let Some(marker) = self.parts.mark.change(|| self.parts.shard.reset_own())
-        {
-            self.append(vec![marker])?;
+        if std::mem::take(&mut self.is_new) {
+            self.change(|shard| ((), shard.reset_own().into_iter().collect())).1?;
         }
         Ok(())
     }
@@ -147,53 +161,43 @@ impl ShardWriter {
         if let Err(error) = self.parts.store.log().admit().and_then(|()| self.mend()) {
             return ShardAnswer { outcome: refused(&error), redirects: Vec::new(), committed: None };
         }
-        let limits = self.parts.limits.of(&message.tenant);
+        let limits = Arc::clone(&self.parts.limits);
+        let limits = limits.of(&message.tenant);
         let now_ms = self.parts.clock.now_ms();
         let mut output = std::mem::take(&mut self.output);
         output.clear();
-        let shard = &self.parts.shard;
-        let unlogged = Arc::clone(&self.parts.unlogged);
-        let turn = unlogged.turn();
-        self.parts.mark.change(|| {
+        let ((), queued) = self.change(|shard| {
             shard.ingest(&message.tenant, &message.batch, &message.indexes, limits, now_ms, &mut output);
             if message.with_metadata {
                 shard.ingest_metadata(&message.tenant, &message.batch.metadata, &mut output);
             }
+            ((), std::mem::take(&mut output.drafts))
         });
         let mut outcome = std::mem::take(&mut output.outcome);
         let redirects = std::mem::take(&mut output.redirects);
-        let drafts = std::mem::take(&mut output.drafts);
         self.output = output;
         self.parts.metrics.ingested(&outcome);
-        let mut committed = None;
-        if !drafts.is_empty() {
-            match self.append(drafts) {
-                Ok(receiver) => committed = Some(receiver),
-                Err(error) => outcome.merge(refused(&error)),
-            }
-        }
-        drop(turn);
+        let committed = queued.unwrap_or_else(|error| {
+            outcome.merge(refused(&error));
+            None
+        });
         ShardAnswer { outcome, redirects, committed }
     }
 
     /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
         self.mend()?;
-        let unlogged = Arc::clone(&self.parts.unlogged);
-        let _turn = unlogged.turn();
-        let draft = self.parts.mark.change(|| self.parts.shard.close_window(window));
-        self.append(vec![draft]).map(drop)
+        self.change(|shard| ((), vec![shard.close_window(window)])).1?;
+        self.ring();
+        Ok(())
     }
 
     /// Drops series that had no samples for long, and tells followers. Answers how many.
     pub fn collect_series(&mut self) -> Result<usize, AppendError> {
         self.mend()?;
-        let unlogged = Arc::clone(&self.parts.unlogged);
-        let _turn = unlogged.turn();
-        let (collected, drafts) = self.parts.mark.change(|| self.parts.shard.collect_series());
-        if !drafts.is_empty() {
-            self.append(drafts)?;
-        }
+        let (collected, queued) = self.change(|shard| shard.collect_series());
+        queued?;
+        self.ring();
         Ok(collected)
     }
 
@@ -203,6 +207,7 @@ impl ShardWriter {
         if let Err(err) = self.mend() {
             warn!(self.parts.log, "what the log refused before is refused again"; "err" => %err);
         }
+        self.ring();
         self.parts.mark.change(|| self.parts.shard.note_positions(positions));
     }
 }

@@ -67,7 +67,7 @@ pub struct StoreParts {
     pub shards: Vec<Arc<Shard>>,
     /// A lane a shard.
     pub lanes: Vec<Arc<Lane>>,
-    /// Per shard its drafts on their way to the log.
+    /// Drafts on their way to the log, an entry a shard.
     pub unlogged: Vec<Arc<Unlogged>>,
     /// Whether this replica has everything.
     pub completeness: Arc<Completeness>,
@@ -172,6 +172,11 @@ impl Store {
         }
     }
 
+    /// Somebody waits for what has come from peers: has the shards apply it now.
+    pub fn hurry(&self) {
+        self.parts.lanes.iter().for_each(|lane| lane.hurry());
+    }
+
     /// How far a stream is applied in all shards.
     pub fn applied_position(&self, stream: StreamId) -> u64 {
         self.ledger.lock().position(stream)
@@ -201,6 +206,11 @@ impl LogObserver for Store {
             None => self.dispatch(record),
         }
         self.parts.hub.written(record);
+    }
+
+    fn batch_written(&self) {
+        self.parts.hub.batch_written();
+        self.parts.lanes.iter().for_each(|lane| lane.tell());
     }
 
     fn durable(&self, positions: &[(StreamId, u64)]) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use trireme_base::Clock;
+use trireme_log::{Bell, LastRings};
 use trireme_mailbox::{Call, Port, PortError};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::batch::{Batch, BatchSeries};
@@ -33,6 +34,8 @@ pub struct IngestBatch {
     pub indexes: Vec<u32>,
     /// True for one shard of the request only: it keeps the request's metadata.
     pub with_metadata: bool,
+    /// Wakes the log when the last shard of the request has appended its part or given up.
+    pub together: Arc<LastRings>,
 }
 
 impl Call for IngestBatch {
@@ -53,6 +56,8 @@ pub struct ShardAnswer {
 pub struct WritePath {
     /// A port a shard.
     pub shards: Vec<Port<IngestBatch>>,
+    /// Wakes the log to which the shards append.
+    pub bell: Bell,
     /// Whether the node takes writes.
     pub gate: Arc<Gate>,
     /// How long a write may take in all.
@@ -240,6 +245,7 @@ impl WritePath {
         outcome: &mut WriteOutcome,
         waiting: &mut Vec<CommitReceiver>,
     ) -> BTreeMap<u16, Vec<u32>> {
+        let together = self.bell.ring_once_all_are_in();
         let sent: Vec<(u16, Result<oneshot::Receiver<ShardAnswer>, PortError>)> = indexes
             .into_iter()
             .map(|(shard, indexes)| {
@@ -248,12 +254,15 @@ impl WritePath {
                     batch: Arc::clone(batch),
                     indexes,
                     with_metadata: with_metadata && shard == METADATA_SHARD,
+                    together: Arc::clone(&together),
                 };
                 (shard, self.shards[usize::from(shard)].send(message))
             })
             .collect();
+        drop(together);
         let mut redirects: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
-        for (shard, sent) in sent {
+        // The last to be asked is the last to answer, so this task sleeps once.
+        for (shard, sent) in sent.into_iter().rev() {
             let problem = match sent {
                 // A shard always answers or dies; its policy's deadline is far beyond a batch's work.
                 Ok(answer) => match answer.await {

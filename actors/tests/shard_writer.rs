@@ -162,6 +162,7 @@ impl Node {
             batch: Arc::new(batch),
             indexes: vec![0],
             with_metadata: false,
+            together: self.log.bell().ring_once_all_are_in(),
         };
         self.writer.ingest(&message).outcome.unavailable.is_none()
     }

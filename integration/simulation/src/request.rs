@@ -46,12 +46,14 @@ impl Process {
         for (i, series) in batch.series.iter().enumerate() {
             by_shard.entry(series.key.shard(SHARDS)).or_default().push(i as u32);
         }
+        let together = self.log.bell().ring_once_all_are_in();
         for (shard, indexes) in by_shard {
             let message = IngestBatch {
                 tenant: Tenant::default(),
                 batch: Arc::clone(batch),
                 indexes,
                 with_metadata: false,
+                together: Arc::clone(&together),
             };
             let answer = self.writers[usize::from(shard)].ingest(&message);
             let outcome = answer.outcome;

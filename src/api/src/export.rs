@@ -58,7 +58,7 @@ async fn export(ask: Ask) -> Answer {
         let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
         response.insert_header(("X-Trireme-Warning", text));
     }
-    Ok(respond(response, ask.state.runner.clone(), lines, entry).await?)
+    Ok(respond(response, &ask.state, lines, entry).await?)
 }
 
 /// Writes series as lines.

@@ -47,7 +47,7 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         let mut response = HttpResponse::Ok();
         response.content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
         let frames = Frames::new(sets, stop);
-        return Ok(selected::respond(response, state.runner.clone(), frames, entry).await?);
+        return Ok(selected::respond(response, &state, frames, entry).await?);
     }
     let (queries, limit) = (state.queries.clone(), state.settings.remote_read_samples_max);
     let job = move || {

@@ -65,6 +65,13 @@ impl Running {
     }
 }
 
+impl Entry {
+    /// The query's text; empty if the table had no room for it.
+    pub(crate) fn text(&self) -> String {
+        self.running.0.lock().queries.get(&self.id).map(|query| query.text.clone()).unwrap_or_default()
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.cancel.cancel();

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use futures::stream;
+use slog::warn;
 use trireme_query::QueryError;
 
 use crate::running::Entry;
-use crate::{Runner, runner};
+use crate::{ApiState, Runner, runner};
 
 /// A piece is sent when it has this many bytes.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -23,20 +24,24 @@ pub(crate) trait Produce: Send + 'static {
 }
 
 /// A response whose body `producer` makes. An error in the first piece becomes an error response; a later one can only
-/// break the connection off, so that the client does not take the part for the whole.
+/// break the connection off, so that the client does not take the part for the whole, and be logged.
 pub(crate) async fn respond<P: Produce>(
     mut response: actix_web::HttpResponseBuilder,
-    runner: Arc<dyn Runner>,
+    state: &ApiState,
     producer: P,
     entry: Entry,
 ) -> Result<HttpResponse, QueryError> {
+    let (runner, log) = (Arc::clone(&state.runner), state.log.clone());
     let (first, rest) = piece(runner.as_ref(), producer).await?;
     let Some(producer) = rest else { return Ok(response.body(first)) };
-    let more = stream::unfold(Some((producer, runner, entry)), |state| async move {
-        let (producer, runner, entry) = state?;
+    let more = stream::unfold(Some((producer, runner, log, entry)), |state| async move {
+        let (producer, runner, log, entry) = state?;
         match piece(runner.as_ref(), producer).await {
-            Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, runner, entry)))),
-            Err(e) => Some((Err(actix_web::error::ErrorInternalServerError(e.to_string())), None)),
+            Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, runner, log, entry)))),
+            Err(err) => {
+                warn!(log, "a response was broken off half way"; "to" => entry.text(), "err" => %err);
+                Some((Err(actix_web::error::ErrorInternalServerError(err.to_string())), None))
+            }
         }
     });
     let head = stream::iter([Ok::<_, actix_web::Error>(Bytes::from(first))]);

@@ -1,7 +1,7 @@
 //! The node's write-ahead log: one physical, segmented, checksummed, group-committed file sequence that holds the
 //! records of all streams, so that three logical logs share one fsync.
 //!
-//! A thread of its own owns the files. It takes whatever has arrived, gives own records their seq, writes one batch,
+//! A thread of its own owns the files. When its [`Bell`] rings it takes whatever has arrived, gives own records their seq, writes one batch,
 //! tells the observer (which pushes to peers), syncs once, and tells the observer what is durable now. Everything
 //! that arrives during a sync goes into the next batch. Queues are bounded; a full one answers
 //! [`AppendError::Busy`].
@@ -32,6 +32,7 @@
 //! The file formats are described byte by byte in `docs/formats/log.md`.
 
 mod base;
+mod bell;
 mod compress;
 pub mod disk;
 mod error;
@@ -53,6 +54,7 @@ mod trim;
 mod without_thread;
 mod writer;
 
+pub use bell::{Bell, LastRings};
 pub use error::{AppendError, LogError};
 pub use log::{Foreign, Log};
 pub use observer::{LogObserver, NoObserver, OwnPlace, SyncReport};

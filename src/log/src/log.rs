@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{RecvTimeoutError, SendError, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
 use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
 use crate::base::{self, Positions};
+use crate::bell::Bell;
 use crate::observer::LogObserver;
 use crate::recent::Recent;
 use crate::recovery::{self, Recovered};
@@ -105,6 +106,7 @@ impl Log {
             health: Mutex::new(Health::Good),
             counters: Counters::default(),
             own_epoch: std::sync::atomic::AtomicU64::new(0),
+            bell: Bell::default(),
         });
         let mut writer = Writer {
             shared: shared.clone(),
@@ -130,7 +132,14 @@ impl Log {
     ///
     /// The observer hears `written` for each with `tag`, or `refused` once. Never blocks.
     pub fn append_own(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
-        self.append(drafts, tag, None)
+        self.append(drafts, tag, None)?;
+        self.bell().ring();
+        Ok(())
+    }
+
+    /// What wakes the log's thread after [`Log::append_own_at`].
+    pub fn bell(&self) -> &Bell {
+        &self.shared.bell
     }
 
     /// How often own records were refused after they had been queued (the disk was full).
@@ -143,7 +152,8 @@ impl Log {
     }
 
     /// As [`Log::append_own`], but the records are refused ([`LogError::Superseded`]) if `epoch` is not current when
-    /// their turn comes.
+    /// their turn comes. They are written when somebody rings [`Log::bell`]: who has more to append rings once, behind
+    /// the last.
     pub fn append_own_at(
         &self,
         drafts: Vec<RecordDraft>,
@@ -214,6 +224,7 @@ impl Log {
                 *accepted = before;
                 return Err(error);
             }
+            self.bell().ring();
         }
         gap.map_or(Ok(outcome), Err)
     }
@@ -231,10 +242,19 @@ impl Log {
         })
     }
 
+    /// Sends what must not be refused; waits for room in the queue if there is none.
+    fn command(&self, command: Command) -> Result<(), SendError<Command>> {
+        // Before: a full queue that nobody has rung for would stay full.
+        self.bell().ring();
+        self.commands.send(command)?;
+        self.bell().ring();
+        Ok(())
+    }
+
     /// Waits until everything queued before is durable. Blocks; for shutdown and tests.
     pub fn flush(&self) -> Result<(), LogError> {
         let (reply, wait) = bounded(1);
-        self.commands.send(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
+        self.command(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
         if let Worker::Caller(_) = self.worker {
             self.work_off();
             return wait.try_recv().unwrap_or(Err(LogError::Stopped));
@@ -336,7 +356,7 @@ impl Log {
             }
         };
         let Some(thread) = thread else { return };
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.command(Command::Stop);
         let _ = thread.join();
     }
 }

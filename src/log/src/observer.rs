@@ -34,6 +34,8 @@ pub trait LogObserver: Send + Sync + 'static {
     /// A record is in the file, not yet synced. Called in log order: push it to peers, dispatch foreign records to
     /// their shards.
     fn written(&self, record: &Record, own: Option<OwnPlace>);
+    /// All records of one write were told: the moment to wake whoever waits for some of them.
+    fn batch_written(&self) {}
     /// These streams are durable up to and including the seq.
     fn durable(&self, positions: &[(StreamId, u64)]);
     /// An append of own records was not written (full disk); nothing of it is in the log.

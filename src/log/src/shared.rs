@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use trireme_base::StreamId;
 
 use crate::base::Positions;
+use crate::bell::Bell;
 use crate::format::segment_name;
 use crate::recent::Recent;
 use crate::stats::{Counters, LogStats};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub counters: Counters,
     /// Counts refused own appends; see [`crate::Log::own_epoch`].
     pub own_epoch: AtomicU64,
+    /// Wakes the thread.
+    pub bell: Bell,
 }
 
 impl Shared {

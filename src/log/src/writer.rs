@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
@@ -64,8 +64,8 @@ impl Writer {
     /// Runs until told to stop or until nobody can send any more.
     pub fn run(mut self) {
         loop {
-            let first = self.wait();
-            let turn = self.write_turn(first);
+            self.wait();
+            let turn = self.write_turn();
             if self.sync_turn(turn) {
                 return self.stop();
             }
@@ -74,25 +74,27 @@ impl Writer {
 
     /// As a turn of [`Writer::run`], up to the sync, without waiting; `None` when there is nothing to do.
     pub fn write_queued(&mut self) -> Option<Turn> {
-        let first = self.commands.try_recv();
         let full = matches!(*self.shared.health.lock(), Health::Full);
-        if first.is_err() && !full && self.unsynced.is_empty() {
+        if self.commands.is_empty() && !full && self.unsynced.is_empty() {
             return None;
         }
-        Some(self.write_turn(first.map_err(|_| RecvTimeoutError::Timeout)))
+        Some(self.write_turn())
     }
 
     /// Writes what has arrived.
-    fn write_turn(&mut self, first: Result<Command, RecvTimeoutError>) -> Turn {
+    fn write_turn(&mut self) -> Turn {
         let mut batch = Batch::default();
-        match first {
-            Ok(command) => self.take(&mut batch, command),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => batch.stop = true,
-        }
-        while !batch.stop && batch.bytes < self.shared.options.batch_bytes_max {
-            let Ok(command) = self.commands.try_recv() else { break };
-            self.take(&mut batch, command);
+        while !batch.stop {
+            if batch.bytes >= self.shared.options.batch_bytes_max {
+                // The rest is for the next turn, whoever rang for it.
+                self.shared.bell.ring();
+                break;
+            }
+            match self.commands.try_recv() {
+                Ok(command) => self.take(&mut batch, command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => batch.stop = true,
+            }
         }
         self.retry_full();
         let written = self.write_batch(&batch);
@@ -122,17 +124,17 @@ impl Writer {
         }
     }
 
-    fn wait(&self) -> Result<Command, RecvTimeoutError> {
+    fn wait(&self) {
         let full = matches!(*self.shared.health.lock(), Health::Full);
-        let wait = if full {
-            FULL_RETRY
+        let at_most = if full {
+            Some(FULL_RETRY)
         } else if !self.unsynced.is_empty() {
             let since = self.clock.monotonic().saturating_sub(self.synced_at);
-            self.shared.options.sync_interval.saturating_sub(since)
+            Some(self.shared.options.sync_interval.saturating_sub(since))
         } else {
-            return self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected);
+            None
         };
-        self.commands.recv_timeout(wait)
+        self.shared.bell.wait(at_most);
     }
 
     fn take(&mut self, batch: &mut Batch, command: Command) {
@@ -176,6 +178,7 @@ impl Writer {
             for (record, own) in &accepted {
                 self.observer.written(record, *own);
             }
+            self.observer.batch_written();
         }
         Ok((accepted.len(), bytes, self.clock.monotonic().saturating_sub(started)))
     }

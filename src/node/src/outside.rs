@@ -38,7 +38,9 @@ const QUERY_GRACE: Duration = Duration::from_secs(5);
 pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<TcpListener>) {
     let Some(listener) = listener else { return };
     let (mesh, failed) = (Arc::clone(&cluster.mesh), ground.ask_stop.clone());
-    ground.io.spawn(async move {
+    // Sockets belong to the runtime they were opened on. On that of the replicators, which read and write them, no other
+    // thread has to wake up first.
+    actix_rt::spawn(async move {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => mesh.run(listener).await,
             Err(err) => drop(failed.try_send(format!("cluster.listen cannot be served: {err}"))),

@@ -29,7 +29,9 @@ use crate::storage::Storage;
 
 /// Queries of peers that may wait for a thread; who asks evaluates them itself when there is no room.
 const JOBS_MAX: usize = 64;
-/// How often a query that waits for records looks whether they have been applied.
+/// How soon a query that waits for records first looks again whether they have been applied, and how often it does in the
+/// end.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The group as this node's queries see it.
@@ -105,14 +107,21 @@ impl Replicas for GroupReplicas {
 
     fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool {
         let applied = || positions.iter().all(|(stream, seq)| self.store.applied_position(*stream) >= *seq);
-        let rounds = wait.as_millis() / LOOK_EVERY.as_millis();
-        for _ in 0..rounds {
+        if applied() {
+            return true;
+        }
+        self.store.hurry();
+        let (mut left, mut pause) = (wait, LOOK_AGAIN);
+        while !left.is_zero() {
+            pause = pause.min(left);
+            std::thread::sleep(pause);
             if applied() {
                 return true;
             }
-            std::thread::sleep(LOOK_EVERY);
+            left -= pause;
+            pause = (pause * 2).min(LOOK_EVERY);
         }
-        applied()
+        false
     }
 
     fn ask(

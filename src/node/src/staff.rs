@@ -68,7 +68,7 @@ impl Staff {
         supervisor.add(ActorKind::Front, "front", starter).await?;
 
         let (ingest, arbiters) = start_shards(&mut supervisor, ground, storage).await?;
-        let writes = write_path(ground, cluster, &front, &ingest)?;
+        let writes = write_path(ground, cluster, storage, &front, &ingest)?;
         let log = ground.part_log("ring");
         let steward = Arc::new(Steward::new(StewardParts {
             me: ground.name.clone(),
@@ -250,12 +250,14 @@ async fn start_shards(
 fn write_path(
     ground: &Ground,
     cluster: &Cluster,
+    storage: &Storage,
     front: &FrontPorts,
     ingest: &[IngestPorts],
 ) -> anyhow::Result<Arc<WritePath>> {
     let timeout = ground.settings.cluster.ack_timeout.as_duration();
     Ok(Arc::new(WritePath {
         shards: ingest.iter().map(|ports| ports.batch.clone()).collect(),
+        bell: storage.store.log().bell().clone(),
         gate: Arc::clone(&ground.gate),
         ack_timeout: timeout,
         clock: Arc::clone(&ground.clock),

@@ -57,9 +57,9 @@ impl Feed {
         *self.news.lock() = News::default();
     }
 
-    /// A record was written to the log. `wake` the driver at once, or let it find the record when it next looks.
-    pub fn written(&self, record: &Record, wake: bool) {
-        self.change(wake, |news| {
+    /// A record was written to the log. The driver finds it when it next looks: [`Feed::wake`] makes it look.
+    pub fn written(&self, record: &Record) {
+        self.change(false, |news| {
             let bytes = record.bytes().len() as u64;
             if news.record_bytes + bytes > self.bytes_max {
                 // All of them: a rest without its end would have to be read from the log anyway.
@@ -73,7 +73,12 @@ impl Feed {
         });
     }
 
-    /// The log is fsynced up to these positions. `wake` as in [`Feed::written`].
+    /// Makes the driver look at the news.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The log is fsynced up to these positions. `wake` the driver at once, or let it find them when it next looks.
     pub fn durable(&self, positions: &[(StreamId, u64)], wake: bool) {
         self.change(wake, |news| news.durable.extend(positions.iter().copied()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,6 +25,8 @@ pub struct Hub {
     /// Replaced as a whole when the ring changes.
     feeds: RwLock<Arc<Feeds>>,
     feed_bytes: u64,
+    /// A record of the own stream was written, and the feeds were not woken since.
+    untold: AtomicBool,
 }
 
 type Feeds = BTreeMap<NodeName, Arc<Feed>>;
@@ -34,7 +37,13 @@ impl Hub {
         let feed = |node: &NodeName| (node.clone(), Arc::new(Feed::new(feed_bytes)));
         let feeds: Feeds = group.peers().map(|(node, _)| feed(node)).collect();
         let own = group.me().stream();
-        Self { own, group: Arc::new(Mutex::new(group)), feeds: RwLock::new(Arc::new(feeds)), feed_bytes }
+        Self {
+            own,
+            group: Arc::new(Mutex::new(group)),
+            feeds: RwLock::new(Arc::new(feeds)),
+            feed_bytes,
+            untold: AtomicBool::new(false),
+        }
     }
 
     /// The ring has changed: view and feeds follow. Peers that stay keep their feeds. Called by one thread at a time.
@@ -64,12 +73,21 @@ impl Hub {
         self.feeds.read().get(node).cloned()
     }
 
-    /// A record was written to the own log, in the order of its stream. Peers wait for those of the own stream; others
-    /// are fetched from their origin, and if this node serves them after all, their fsync, which follows, wakes it.
+    /// A record was written to the own log, in the order of its stream. Wakes nobody: [`Hub::batch_written`] does.
     pub fn written(&self, record: &Record) {
-        let wake = record.stream() == self.own;
+        if record.stream() == self.own {
+            self.untold.store(true, Ordering::Relaxed);
+        }
         for feed in self.feeds().values() {
-            feed.written(record, wake);
+            feed.written(record);
+        }
+    }
+
+    /// All records of a batch were written. Peers wait for those of the own stream; others are fetched from their origin,
+    /// and if this node serves them after all, their fsync, which follows, wakes it.
+    pub fn batch_written(&self) {
+        if self.untold.swap(false, Ordering::Relaxed) {
+            self.feeds().values().for_each(|feed| feed.wake());
         }
     }
 

@@ -30,7 +30,7 @@ async fn merges_runs_and_keeps_the_last_positions() {
     let feed = Feed::new(1000);
     feed.start();
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (2, 3)] {
-        feed.written(&record(index, seq), true);
+        feed.written(&record(index, seq));
     }
     feed.durable(&[(stream(1), 5), (stream(2), 3)], true);
     feed.durable(&[(stream(1), 6)], true);
@@ -45,10 +45,10 @@ fn drops_records_at_its_bound_but_not_where_they_ended() {
     let feed = Feed::new(3 * 32);
     feed.start();
     for (index, seq) in [(1, 5), (2, 1), (1, 6), (1, 7), (1, 8)] {
-        feed.written(&record(index, seq), true);
+        feed.written(&record(index, seq));
     }
     assert_eq!(text(feed.take()), "tail1:7 tail2:1 1:8-8");
-    feed.written(&record(1, 9), true);
+    feed.written(&record(1, 9));
     assert_eq!(text(feed.take()), "1:9-9");
     assert_eq!(feed.dropped_records(), 4);
 }
@@ -56,11 +56,11 @@ fn drops_records_at_its_bound_but_not_where_they_ended() {
 #[test]
 fn collects_nothing_for_nobody() {
     let feed = Feed::new(1000);
-    feed.written(&record(1, 1), true);
+    feed.written(&record(1, 1));
     feed.durable(&[(stream(1), 1)], true);
     assert_eq!(text(feed.take()), "");
     feed.start();
-    feed.written(&record(1, 2), true);
+    feed.written(&record(1, 2));
     feed.stop();
     assert_eq!(text(feed.take()), "");
 }

@@ -87,6 +87,7 @@ impl MemoryStore {
         drop(inner);
         if let Some(hub) = hub {
             fresh.iter().for_each(|record| hub.written(record));
+            hub.batch_written();
             hub.durable(&[(stream, tail)]);
             if applies {
                 hub.applied(stream, tail);
