@@ -296,6 +296,34 @@ mod tests {
         assert_eq!((tenant, copy.series[0].key, copy.samples[0].t), (Tenant::default(), key, 5));
     }
 
+    #[tokio::test]
+    async fn a_node_that_has_left_looks_for_nobody() {
+        use trireme_base::{Boot, Incarnation, ManualClock};
+        use trireme_replication::{GroupLimits, GroupView, PeerIdentity};
+
+        let me = NodeName::new("me");
+        let identity = PeerIdentity { node: me.clone(), incarnation: Incarnation(1), boot: Boot(1) };
+        let quorum = trireme_ring::Quorum::new([me], 1);
+        let view = GroupView::new(identity, quorum, [], GroupLimits::default(), Duration::ZERO);
+        let metrics = Metrics::default();
+        let mailboxes = crate::MailboxMetrics::new(&metrics).expect("metrics");
+        let forwarder = Forwarder {
+            front: mailboxes.port(ActorKind::Front, "front"),
+            gate: Arc::default(),
+            neighbours: Arc::new(Neighbours::new(Arc::new(trireme_transport::Hub::new(view, 1 << 10)))),
+            calls: Arc::new(CallBook::new(1, 1 << 10)),
+            timeout: Duration::from_secs(10),
+            clock: Arc::new(ManualClock::at(0)),
+            metrics: ForwardMetrics::new(&metrics).expect("metrics"),
+        };
+        forwarder.gate.set_by_ring(crate::GateState::Left);
+        // Time stands still, so it would look for ever.
+        let asked = forwarder.to_group("b", Bytes::new());
+        let outcome = tokio::time::timeout(Duration::from_secs(5), asked).await.expect("an answer at once");
+        let message = outcome.unavailable.expect("nobody took it").message;
+        assert!(message.contains("this node is not in the ring"), "{message}");
+    }
+
     #[test]
     fn an_outcome_keeps_its_counts_and_its_words() {
         let mut outcome = WriteOutcome { samples: 5, duplicates: 2, ..WriteOutcome::default() };
