@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use clap::Parser;
 use parking_lot::Mutex;
+use trireme_base::{Clock, SystemClock};
 use trireme_simulation::{Kind, Mutation, Summary, Trace, run};
+
+/// Seeds between two lines that say how far it is.
+const PROGRESS_EVERY: u64 = 1_000;
 
 /// Simulates a replica group under faults.
 #[derive(Parser)]
@@ -48,6 +52,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(threads) => threads,
         None => std::thread::available_parallelism()?.get(),
     };
+    let clock = SystemClock::new();
+    let began = clock.monotonic();
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
     let (total, failed) = (Mutex::new(Summary::default()), Mutex::new(Vec::new()));
@@ -59,13 +65,19 @@ fn main() -> anyhow::Result<ExitCode> {
                     if seed >= end {
                         return;
                     }
+                    let begun = seed - arguments.from;
+                    if begun > 0 && begun.is_multiple_of(PROGRESS_EVERY) {
+                        let seconds = (clock.monotonic() - began).as_secs();
+                        say(format_args!("{begun} of {} seeds begun in {seconds} s", arguments.seeds));
+                    }
                     if arguments.kind.as_ref().is_some_and(|kind| *kind != format!("{:?}", Kind::of(seed))) {
                         continue;
                     }
                     match run(seed, mutation, Trace::default()) {
                         Ok(summary) => total.lock().add(&summary),
                         Err(failure) => {
-                            tell(seed, &failure.problem);
+                            // At once; the summary comes at the end.
+                            say(format_args!("seed {seed} ({:?}): {}", Kind::of(seed), failure.problem));
                             failed.lock().push((seed, failure.problem));
                             if !arguments.keep_going {
                                 next.store(end, Ordering::Relaxed);
@@ -96,8 +108,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Says at once what is wrong; the summary comes at the end.
-fn tell(seed: u64, problem: &str) {
+fn say(what: std::fmt::Arguments<'_>) {
     // Nobody may be listening any more.
-    let _ = writeln!(std::io::stderr(), "seed {seed} ({:?}): {problem}", Kind::of(seed));
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
