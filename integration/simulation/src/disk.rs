@@ -23,6 +23,8 @@ const SEGMENT_HEADER_BYTES: u64 = 40;
 struct State {
     /// Ranges written and not synced, by file.
     unsynced: BTreeMap<PathBuf, Vec<(u64, u64)>>,
+    /// Ranges of writes that failed half way, by file, until that is synced: nobody calls them written.
+    torn: BTreeMap<PathBuf, Vec<(u64, u64)>>,
     /// Bytes that still fit; `None` while there is plenty.
     free_bytes: Option<u64>,
     fails_next_sync: bool,
@@ -79,6 +81,7 @@ impl SimDisk {
     pub fn note_start(&self) {
         let mut state = self.0.lock();
         state.unsynced.clear();
+        state.torn.clear();
         state.sync_failed = false;
         state.has_torn = false;
     }
@@ -86,7 +89,10 @@ impl SimDisk {
     /// The machine stops at once.
     pub fn cut_power(&self, rng: &mut SeededRng) {
         let mut state = self.0.lock();
-        let unsynced = std::mem::take(&mut state.unsynced);
+        let mut unsynced = std::mem::take(&mut state.unsynced);
+        for (path, ranges) in std::mem::take(&mut state.torn) {
+            unsynced.entry(path).or_default().extend(ranges);
+        }
         state.fails_next_sync = false;
         state.sync_failed = false;
         state.has_torn = false;
@@ -188,15 +194,16 @@ impl DiskFile for SimFile {
             *free -= room;
         }
         self.file.write_all_at(&all[..room as usize], self.at)?;
+        let is_torn = room < all.len() as u64;
+        let fails = is_torn && !state.lies_at_write;
         if room > 0 {
-            state.unsynced.entry(self.path.clone()).or_default().push((self.at, room));
+            let ranges = if fails { &mut state.torn } else { &mut state.unsynced };
+            ranges.entry(self.path.clone()).or_default().push((self.at, room));
         }
-        if room < all.len() as u64 {
-            if !state.lies_at_write {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            state.has_torn = true;
+        if fails {
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        state.has_torn |= is_torn;
         self.at += all.len() as u64;
         Ok(())
     }
@@ -214,6 +221,7 @@ impl DiskFile for SimFile {
         }
         if !state.lies_at_sync {
             state.unsynced.remove(&self.path);
+            state.torn.remove(&self.path);
         }
         Ok(())
     }
