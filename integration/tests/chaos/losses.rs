@@ -68,9 +68,10 @@ async fn t39_the_same_name_with_an_empty_disk_is_somebody_new() -> anyhow::Resul
     run.finish().await
 }
 
-/// A block that was set aside stays for a person to look at.
-fn is_aside(path: &Path) -> bool {
-    path.to_string_lossy().contains("/quarantine-")
+/// Nobody reads a block that was set aside for a person to look at, or that was not finished.
+fn is_read_by_nobody(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    path.contains("/quarantine-") || path.contains("/tmp-")
 }
 
 /// The newest file below `dir` that `is_wanted`.
@@ -82,7 +83,7 @@ fn newest(dir: &Path, is_wanted: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
             let path = entry.path();
             match entry.metadata() {
                 Ok(meta) if meta.is_dir() => dirs.push(path),
-                Ok(meta) if meta.len() > 100 && is_wanted(&path) && !is_aside(&path) => {
+                Ok(meta) if meta.len() > 100 && is_wanted(&path) && !is_read_by_nobody(&path) => {
                     found.extend(meta.modified().ok().map(|at| (at, path)));
                 }
                 _ => {}

@@ -30,7 +30,9 @@ impl Spread {
         let connected = || self.replicas.connected();
         let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed)?;
         let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
-        let mut positions: BTreeMap<StreamId, u64> = BTreeMap::new();
+        // This node is one of the quorum, and its log may have what it has not applied, and what the others have not heard of.
+        let own = if is_whole { self.replicas.durable() } else { Vec::new() };
+        let mut positions: BTreeMap<StreamId, u64> = own.into_iter().collect();
         let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
         while told < needed {
             let Some(answer) = self.next(&answers, until, context)? else { break };

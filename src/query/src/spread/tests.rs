@@ -151,6 +151,16 @@ fn a_replica_that_lags_lets_another_one_answer() {
 }
 
 #[test]
+fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer() {
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(0, Fault::Unapplied);
+    // Its log may have been the second copy for which a write was acknowledged, and the peer that is asked the third.
+    let got = group.spread(0).instant(&context(), &instant("m")).expect("works");
+    assert!(got.warnings.is_empty(), "{got:?}");
+    assert_eq!(group.served()[1..].iter().sum::<usize>(), 1);
+}
+
+#[test]
 fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
     for mode in [SpreadMode::Always, SpreadMode::Off] {
         let group = Group::with_mode(3, storage(&some_values()), mode);

@@ -31,6 +31,8 @@ pub(super) enum Fault {
     /// It is being rebuilt, and has applied all it has.
     Rebuilt,
     Silent,
+    /// Its log has a record that it has not applied, and that nobody else has.
+    Unapplied,
 }
 
 pub(super) fn context() -> QueryContext {
@@ -162,11 +164,16 @@ impl Replicas for Seen {
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
-        vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, 7)]
+        let seq = if self.fault(self.me) == Some(Fault::Unapplied) { 8 } else { 7 };
+        vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, seq)]
     }
 
     fn applied_within(&self, positions: &[(StreamId, u64)], _: Duration) -> bool {
-        positions.is_empty() || self.fault(self.me) != Some(Fault::Lagging)
+        match self.fault(self.me) {
+            Some(Fault::Lagging) => positions.is_empty(),
+            Some(Fault::Unapplied) => positions.iter().all(|(_, seq)| *seq <= 7),
+            _ => true,
+        }
     }
 
     fn ask(
