@@ -73,6 +73,7 @@ mod tests {
             panic!("an append that dies");
         }));
         assert!(panicked.is_err());
+        assert!(*bell.0.is_rung.lock());
         bell.ring();
         bell.wait(None);
         assert!(!*bell.0.is_rung.lock(), "one ring stands for all");
