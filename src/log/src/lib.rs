@@ -1,9 +1,9 @@
 //! The node's write-ahead log: one physical, segmented, checksummed, group-committed file sequence that holds the
 //! records of all streams, so that three logical logs share one fsync.
 //!
-//! A thread of its own owns the files. When its [`Bell`] rings it takes whatever has arrived, gives own records their seq, writes one batch,
-//! tells the observer (which pushes to peers), syncs once, and tells the observer what is durable now. Everything
-//! that arrives during a sync goes into the next batch. Queues are bounded; a full one answers
+//! A thread of its own owns the files. When its [`Bell`] rings it takes whatever has arrived, gives own records their
+//! seq, writes one batch, tells the observer (which pushes to peers), syncs once, and tells the observer what is durable
+//! now. Everything that arrives during a sync goes into the next batch. Queues are bounded; a full one answers
 //! [`AppendError::Busy`].
 //!
 //! What this crate does not do: it never looks into a payload, never talks to a peer and never decides what may be

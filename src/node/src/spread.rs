@@ -29,9 +29,9 @@ use crate::storage::Storage;
 
 /// Queries of peers that may wait for a thread; who asks evaluates them itself when there is no room.
 const JOBS_MAX: usize = 64;
-/// How soon a query that waits for records first looks again whether they have been applied, and how often it does in the
-/// end.
+/// How soon a query that waits for records first looks again whether they have been applied; the pauses double.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
+/// The longest of these pauses.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The group as this node's queries see it.

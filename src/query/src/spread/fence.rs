@@ -30,7 +30,7 @@ impl Spread {
         let connected = || self.replicas.connected();
         let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed)?;
         let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
-        // This node is one of the quorum, and its log may have what it has not applied, and what the others have not heard of.
+        // This node is one of the quorum: its log may have what it has not applied, and what the others have not heard of.
         let own = if is_whole { self.replicas.durable() } else { Vec::new() };
         let mut positions: BTreeMap<StreamId, u64> = own.into_iter().collect();
         let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
