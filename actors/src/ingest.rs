@@ -12,7 +12,7 @@ use trireme_mailbox::{Call, Port};
 
 use crate::canary::Canary;
 use crate::delivery::{Delivery, behind, crasher, crashes};
-use crate::lane::LaneReady;
+use crate::lane::{LaneReady, TURN_RECORDS};
 use crate::shard_writer::{ShardWriter, ShardWriterParts};
 use crate::supervisor::{Start, StartError, Started};
 use crate::write_path::IngestBatch;
@@ -72,8 +72,6 @@ pub struct Ingest {
     _canary: Canary,
 }
 
-/// Records applied before the mailbox gets a turn; about a millisecond of work.
-const LANE_TURN_RECORDS: usize = 16;
 /// How often a lane is looked at without being told: so much later than at its origin may a record be applied that no
 /// query asks for.
 const LANE_EVERY: Duration = Duration::from_millis(50);
@@ -106,7 +104,7 @@ impl Ingest {
     }
 
     fn drain_lane(&mut self) {
-        self.writer.drain_lane(LANE_TURN_RECORDS);
+        self.writer.drain_lane(TURN_RECORDS);
         // Behind what waits in the mailbox; if it is full, the timer goes on.
         self.writer.lane().hurry();
     }

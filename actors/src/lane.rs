@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use trireme_mailbox::{Call, Port};
 use trireme_wire::record::Record;
 
-/// Records for which a shard is woken; about a millisecond of its work.
-const WORTH_WAKING: usize = 16;
+/// Records that a shard applies at a time, and for which it is woken; about a millisecond of its work.
+pub(crate) const TURN_RECORDS: usize = 16;
 
 /// Tells an `Ingest` that its lane has records.
 pub struct LaneReady;
@@ -58,7 +58,7 @@ impl Lane {
 
     /// Tells the shard that it has work, if that is enough to be worth it.
     pub fn tell(&self) {
-        if self.len() >= WORTH_WAKING {
+        if self.len() >= TURN_RECORDS {
             self.hurry();
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use slog::{Logger, error, warn};
 use trireme_base::{Clock, StreamId};
 use trireme_head::{IngestOutput, Shard};
-use trireme_log::{AppendError, CompletionTag};
+use trireme_log::{AppendError, CompletionTag, LastRings};
 use trireme_model::{RetryLater, WriteOutcome};
 use trireme_wire::record::RecordDraft;
 
@@ -108,8 +108,9 @@ impl ShardWriter {
         Ok(committed)
     }
 
-    fn ring(&self) {
-        self.parts.store.log().bell().ring();
+    /// Wakes the log when it is dropped, however what was queued until then ended.
+    fn together(&self) -> Arc<LastRings> {
+        self.parts.store.log().bell().ring_once_all_are_in()
     }
 
     fn queue(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
@@ -186,28 +187,26 @@ impl ShardWriter {
 
     /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
+        let _together = self.together();
         self.mend()?;
-        self.change(|shard| ((), vec![shard.close_window(window)])).1?;
-        self.ring();
-        Ok(())
+        self.change(|shard| ((), vec![shard.close_window(window)])).1.map(drop)
     }
 
     /// Drops series that had no samples for long, and tells followers. Answers how many.
     pub fn collect_series(&mut self) -> Result<usize, AppendError> {
+        let _together = self.together();
         self.mend()?;
         let (collected, queued) = self.change(|shard| shard.collect_series());
-        queued?;
-        self.ring();
-        Ok(collected)
+        queued.map(|_| collected)
     }
 
     /// Tells how far streams are applied in all shards. A checkpoint is to follow, so what is in the head should get into
     /// the log now.
     pub fn note_positions(&mut self, positions: &[(StreamId, u64)]) {
+        let _together = self.together();
         if let Err(err) = self.mend() {
             warn!(self.parts.log, "what the log refused before is refused again"; "err" => %err);
         }
-        self.ring();
         self.parts.mark.change(|| self.parts.shard.note_positions(positions));
     }
 }
