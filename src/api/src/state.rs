@@ -98,7 +98,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     for path in ["/api/v1/write", "/api/v1/receive", "/api/v1/push"] {
         cfg.service(web::resource(path).route(web::post().to(write::handle)));
     }
-    for path in ["/api/v1/otlp/v1/metrics", "/v1/metrics", "/api/v1/otlp"] {
+    for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics", "/api/v1/otlp"] {
         cfg.service(web::resource(path).route(web::post().to(write::otlp::handle)));
     }
     prom::configure(cfg);

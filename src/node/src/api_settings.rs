@@ -8,6 +8,7 @@ use trireme_api::ApiSettings;
 use trireme_head::IngestLimits;
 use trireme_model::Tenant;
 use trireme_settings::{Limits, Settings};
+use trireme_wire::otlp::OtlpOptions;
 
 pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
     let (http, tenants, query) = (&settings.http, &settings.tenants, &settings.query);
@@ -20,6 +21,10 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         cors_origin: http.cors_origin.clone(),
         query_timeout: query.timeout.as_duration(),
         lookback_delta: query.lookback_delta.as_duration(),
+        otlp: OtlpOptions {
+            target_info_interval_ms: query.lookback_delta.as_duration().as_millis() as i64 / 2,
+            ..OtlpOptions::default()
+        },
         remote_read_samples_max: query.max_samples,
         replica_labels: query.replica_labels.clone(),
         config_text: shown(settings),

@@ -11,14 +11,20 @@
 //! | summary | `{quantile=""}`, `_sum`, `_count` |
 //! | resource | labels `job` and `instance`, and a `target_info` series with the other attributes |
 //!
+//! A point that cannot be read, or whose attributes make no labels, is refused alone and counted.
+//! JSON becomes the same bytes first ([`json`]).
+//!
 //! Deltas are refused: turning them into cumulative values needs state that a stateless receiver does not have.
 
 mod builder;
+pub mod json;
 mod labels;
 mod names;
 mod native;
 mod points;
 pub mod proto;
+mod target_info;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +43,8 @@ use points::{Family, Shape};
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// `AggregationTemporality` of deltas.
 const DELTA: u64 = 1;
+/// `AggregationTemporality` of what is stored.
+const CUMULATIVE: u64 = 2;
 
 /// How resources become labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +53,13 @@ pub struct OtlpOptions {
     pub promote_resource_attributes: Vec<String>,
     /// Whether the other attributes become a `target_info` series.
     pub target_info: bool,
+    /// How far apart samples of `target_info` may be (ms): half of the look-back of queries.
+    pub target_info_interval_ms: i64,
 }
 
 impl Default for OtlpOptions {
     fn default() -> Self {
-        Self { promote_resource_attributes: Vec::new(), target_info: true }
+        Self { promote_resource_attributes: Vec::new(), target_info: true, target_info_interval_ms: 150_000 }
     }
 }
 
@@ -77,28 +87,67 @@ fn resource_metrics(
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
     // The resource may stand behind its metrics.
-    let (mut resource, mut scopes) = (proto::Resource::default(), Vec::new());
+    let (mut resource, mut scopes) = (Some(proto::Resource::default()), Vec::new());
     while let Some((number, wire)) = c.field()? {
         match number {
-            1 => resource = message(c.typed_message(wire)?)?,
+            1 => match message(c.typed_message(wire)?) {
+                Ok(read) => resource = Some(read),
+                Err(Unreadable::Malformed) => resource = None,
+                Err(Unreadable::TooLarge(error)) => return Err(error),
+            },
             2 => scopes.push(c.typed_message(wire)?),
             _ => c.skip(number, wire)?,
         }
     }
-    let target = Target::new(&resource, options);
-    out.newest_ms = None;
-    for mut scope in scopes {
-        while let Some((number, wire)) = scope.field()? {
-            match number {
-                2 => metric(scope.typed_message(wire)?, &target, out)?,
-                _ => scope.skip(number, wire)?,
-            }
+    let target = match resource.map(|resource| Target::new(&resource, options)) {
+        Some(Ok(target)) => target,
+        Some(Err(bad)) => {
+            let points = count_in(scopes)?;
+            out.reject("invalid attribute name", points, || bad.of("a promoted attribute"));
+            return Ok(());
+        }
+        None => {
+            let points = count_in(scopes)?;
+            out.reject("malformed resource", points, || "a field is malformed or a text is not UTF-8".into());
+            return Ok(());
+        }
+    };
+
+    out.times = None;
+    for scope in scopes {
+        each_metric(scope, |c| metric(c, &target, out))?;
+    }
+    target_info::add(&target, options, out)
+}
+
+fn each_metric<'a>(
+    mut scope: Cursor<'a>,
+    mut each: impl FnMut(Cursor<'a>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    while let Some((number, wire)) = scope.field()? {
+        match number {
+            2 => each(scope.typed_message(wire)?)?,
+            _ => scope.skip(number, wire)?,
         }
     }
-    if let (Some(info), Some(t)) = (target.info, out.newest_ms) {
-        out.float(&info, "target_info", &[], (t, 0, 1.0), &[])?;
-    }
     Ok(())
+}
+
+/// How many data points scopes have.
+fn count_in(scopes: Vec<Cursor<'_>>) -> Result<u64, DecodeError> {
+    let mut points = 0;
+    for scope in scopes {
+        each_metric(scope, |mut metric| {
+            while let Some((number, wire)) = metric.field()? {
+                match number {
+                    5 | 7 | 9 | 10 | 11 => points += count_points(metric.typed_message(wire)?)?,
+                    _ => metric.skip(number, wire)?,
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(points)
 }
 
 fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(), DecodeError> {
@@ -130,14 +179,21 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         Shape::Histogram | Shape::Exponential => MetricType::Histogram,
         Shape::Summary => MetricType::Summary,
     };
-    let plain_gauge = shape == Shape::Gauge;
-    let family = Family { name: names::metric(&name, &unit, kind, plain_gauge), shape, target };
-    if temporality == DELTA {
-        out.reject("delta temporality", count_points(data)?, || {
-            format!("{name}: send cumulative values instead")
-        });
+    let accumulates = matches!(shape, Shape::Sum | Shape::Histogram | Shape::Exponential);
+    if accumulates && temporality != CUMULATIVE {
+        let reason = if temporality == DELTA { "delta temporality" } else { "unknown temporality" };
+        let points = count_points(data)?;
+        out.reject(reason, points, || format!("{name}: send cumulative values instead"));
         return Ok(());
     }
+
+    let plain_gauge = shape == Shape::Gauge;
+    let Some(family_name) = names::metric(&name, &unit, kind, plain_gauge) else {
+        let points = count_points(data)?;
+        out.reject("invalid metric name", points, || format!("nothing is left of {name:?} as a metric name"));
+        return Ok(());
+    };
+    let family = Family { name: family_name, shape, target };
     out.metadata(&family.name, kind, names::unit(&unit), help)?;
     each_point(data, |point| points::point(&family, point, out))
 }
@@ -177,11 +233,19 @@ fn count_points(c: Cursor<'_>) -> Result<u64, DecodeError> {
     Ok(n)
 }
 
-fn message<M: Message + Default>(c: Cursor<'_>) -> Result<M, DecodeError> {
+/// Why a resource or data point could not be read.
+enum Unreadable {
+    /// It is over its bound, which refuses the request.
+    TooLarge(DecodeError),
+    /// It is malformed in itself; what is around it can be read.
+    Malformed,
+}
+
+fn message<M: Message + Default>(c: Cursor<'_>) -> Result<M, Unreadable> {
     if c.rest().len() > MESSAGE_BYTES_MAX {
-        return Err(c.error("a resource or data point is larger than 1 MiB"));
+        return Err(Unreadable::TooLarge(c.error("a resource or data point is larger than 1 MiB")));
     }
-    M::decode(c.rest()).map_err(|_| c.error("a resource or data point is malformed"))
+    M::decode(c.rest()).map_err(|_| Unreadable::Malformed)
 }
 
 fn text(c: Cursor<'_>) -> String {

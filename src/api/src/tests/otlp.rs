@@ -59,6 +59,34 @@ async fn refused_points_are_a_partial_success() {
 }
 
 #[actix_web::test]
+async fn json_is_answered_in_json() {
+    let node = Node::new();
+    let metric = |data: &str| {
+        format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"x",{data}}}]}}]}}]}}"#)
+    };
+    let post = async |body: String| {
+        let request = TestRequest::post().uri("/otlp/v1/metrics");
+        let request = request.insert_header(("content-type", "application/json; charset=utf-8"));
+        let reply = node.send(request.set_payload(body)).await;
+        let answer: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
+        (reply.status, answer)
+    };
+
+    let points = r#""dataPoints":[{"timeUnixNano":"5000000","asInt":"7"}]"#;
+    let stored = post(metric(&format!(r#""gauge":{{{points}}}"#))).await;
+    assert_eq!(stored, (200, serde_json::json!({})));
+    assert_eq!(node.sink.batches.lock()[0].1.samples[0].v, 7.0);
+
+    let delta = format!(r#""sum":{{{points},"aggregationTemporality":"AGGREGATION_TEMPORALITY_DELTA"}}"#);
+    let (status, answer) = post(metric(&delta)).await;
+    assert_eq!((status, &answer["partialSuccess"]["rejectedDataPoints"]), (200, &"1".into()));
+
+    let (status, answer) = post("{".to_owned()).await;
+    assert_eq!(status, 400);
+    assert!(answer["message"].as_str().is_some_and(|text| text.contains("malformed JSON")), "{answer}");
+}
+
+#[actix_web::test]
 async fn failures_tell_the_sender_whether_to_come_again() {
     let node = Node::with(ApiSettings { inflated_bytes_max: 1_000, ..Default::default() });
     assert_eq!(post(&node, Some("zstd"), body(None)).await.status, 415);
@@ -66,8 +94,8 @@ async fn failures_tell_the_sender_whether_to_come_again() {
     let reply = post(&node, Some("gzip"), gzip(&[0; 1_001])).await;
     let status = Status::decode(reply.body.as_slice()).expect("a message");
     assert!(reply.status == 400 && status.message.contains("http.inflated_bytes_max"), "{}", status.message);
-    let json = TestRequest::post().uri("/v1/metrics").insert_header(("content-type", "application/json"));
-    assert_eq!(node.send(json).await.status, 415);
+    let text = TestRequest::post().uri("/v1/metrics").insert_header(("content-type", "text/plain"));
+    assert_eq!(node.send(text).await.status, 415);
     let unavailable = Some(RetryLater { message: "no quorum".into(), after: Duration::from_secs(3) });
     *node.sink.outcome.lock() = Some(WriteOutcome { unavailable, ..Default::default() });
     let reply = post(&node, None, body(None)).await;

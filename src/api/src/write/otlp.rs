@@ -1,14 +1,16 @@
-//! `POST /v1/metrics` and its other names: OTLP metrics over HTTP, protobuf, plain or gzip.
+//! `POST /v1/metrics` and its other names: OTLP metrics over HTTP, protobuf or JSON, plain or gzip.
 //!
-//! The answers are OTLP's: 200 with what was refused inside, 429 and 503 for "again later", anything else for good.
+//! The answers are OTLP's, in the form of the request: 200 with what was refused inside, 429 and 503 for "again later",
+//! anything else for good.
 
 use std::io::Read;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use prost::Message;
+use serde_json::json;
 use trireme_model::{Tenant, WriteOutcome};
 use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
 use trireme_wire::{DecodeError, otlp};
@@ -19,11 +21,19 @@ use crate::budget::Reserved;
 use crate::{ApiState, body, runner, tenant};
 
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
 const PROTOCOL: &str = "otlp";
-/// Memory reserved per byte of a plain body: itself, and what is decoded from it.
-const DECODED_FACTOR: usize = 3;
+/// Memory reserved per byte of a plain body: itself, and what is decoded from it. JSON becomes protobuf before.
+const DECODED_FACTOR: usize = 4;
 /// A compressed body is inflated in pieces of this, each with its memory reserved before.
 const INFLATE_STEP_BYTES: usize = 256 << 10;
+
+/// How a message is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Protobuf,
+    Json,
+}
 
 /// Why a body did not become a batch.
 enum Broken {
@@ -44,15 +54,16 @@ pub(crate) async fn handle(
     payload: web::Payload,
     state: web::Data<ApiState>,
 ) -> HttpResponse {
+    let form = form_of(&request).unwrap_or(Form::Protobuf);
     match accept(&request, payload, &state).await {
-        Ok((tenant, outcome)) => respond(&state, &tenant, &outcome),
+        Ok((tenant, outcome)) => respond(&state, &tenant, &outcome, form),
         Err(refusal) => {
             state.metrics.write_requests.with_label_values(&[PROTOCOL, refusal.status.as_str()]).inc();
             let mut response = HttpResponse::build(refusal.status);
             if let Some(after) = refusal.retry {
                 response.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
             }
-            failed(response, refusal.text)
+            failed(response, refusal.text, form)
         }
     }
 }
@@ -62,7 +73,7 @@ async fn accept(
     payload: web::Payload,
     state: &web::Data<ApiState>,
 ) -> Result<(Tenant, WriteOutcome), Refusal> {
-    let gzip = negotiate(request)?;
+    let (form, gzip) = negotiate(request)?;
     let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
     let mut reserved = state.budget.open(&tenant);
     let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
@@ -72,6 +83,10 @@ async fn accept(
         if !reserved.grow_to(body.len().saturating_mul(DECODED_FACTOR)) {
             return Err(Broken::NoRoom);
         }
+        let body = match form {
+            Form::Protobuf => body,
+            Form::Json => otlp::json::to_protobuf(&body)?.into(),
+        };
         let decoded = otlp::decode(&body, seed, &settings.decode, &settings.otlp)?;
         Ok((decoded, reserved))
     };
@@ -84,21 +99,32 @@ async fn accept(
     Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
 }
 
-/// True for gzip; 415 for what is not understood, JSON included.
-fn negotiate(request: &HttpRequest) -> Result<bool, Refusal> {
+/// The form, and whether it is gzip; 415 for what is not understood.
+fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
     let refuse =
         |text: String| Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, text, retry: None });
-    let header = |name| request.headers().get(name).map_or("", |v| v.to_str().unwrap_or("?"));
-    let content_type = header(CONTENT_TYPE);
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    if !media.eq_ignore_ascii_case(PROTOBUF) {
-        return refuse(format!("content type {content_type:?} is not supported, expected {PROTOBUF}"));
-    }
-    match header(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(false),
-        "gzip" => Ok(true),
+    let Some(form) = form_of(request) else {
+        let content_type = header(request, CONTENT_TYPE);
+        return refuse(format!(
+            "content type {content_type:?} is not supported, expected {PROTOBUF} or {JSON}"
+        ));
+    };
+
+    match header(request, CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" => Ok((form, false)),
+        "gzip" => Ok((form, true)),
         other => refuse(format!("content encoding {other:?} is not supported, only gzip is")),
     }
+}
+
+fn form_of(request: &HttpRequest) -> Option<Form> {
+    let media = header(request, CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let forms = [(PROTOBUF, Form::Protobuf), (JSON, Form::Json)];
+    forms.into_iter().find(|(name, _)| media.eq_ignore_ascii_case(name)).map(|(_, form)| form)
+}
+
+fn header(request: &HttpRequest, name: HeaderName) -> &str {
+    request.headers().get(name).map_or("", |value| value.to_str().unwrap_or("?"))
 }
 
 /// Inflates at most `limit` bytes; gzip does not say in advance how many there are, so memory is reserved on the way.
@@ -121,24 +147,41 @@ fn inflate(body: &[u8], limit: usize, reserved: &mut Reserved) -> Result<Vec<u8>
     }
 }
 
-fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome) -> HttpResponse {
+fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome, form: Form) -> HttpResponse {
     let (status, later) = decide(outcome);
     if let Some(later) = later {
         count(state, PROTOCOL, tenant, outcome, status);
         let mut response = HttpResponse::build(status);
         response.insert_header((RETRY_AFTER, retry_after_secs(later).max(1).to_string()));
-        return failed(response, describe(Some(later), outcome));
+        return failed(response, describe(Some(later), outcome), form);
     }
+
     count(state, PROTOCOL, tenant, outcome, StatusCode::OK);
     let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
         rejected_data_points: i64::try_from(outcome.rejections.total()).unwrap_or(i64::MAX),
         error_message: describe(None, outcome),
     });
-    let body = ExportResponse { partial_success }.encode_to_vec();
-    HttpResponse::Ok().content_type(PROTOBUF).body(body)
+    let mut response = HttpResponse::Ok();
+    match form {
+        Form::Protobuf => {
+            let body = ExportResponse { partial_success }.encode_to_vec();
+            response.content_type(PROTOBUF).body(body)
+        }
+        // 64-bit numbers are texts there.
+        Form::Json => response.json(match partial_success {
+            None => json!({}),
+            Some(partial) => json!({ "partialSuccess": {
+                "rejectedDataPoints": partial.rejected_data_points.to_string(),
+                "errorMessage": partial.error_message,
+            }}),
+        }),
+    }
 }
 
 /// A failure in OTLP's form; the gRPC code is not used over HTTP.
-fn failed(mut response: HttpResponseBuilder, message: String) -> HttpResponse {
-    response.content_type(PROTOBUF).body(Status { code: 0, message }.encode_to_vec())
+fn failed(mut response: HttpResponseBuilder, message: String, form: Form) -> HttpResponse {
+    match form {
+        Form::Protobuf => response.content_type(PROTOBUF).body(Status { code: 0, message }.encode_to_vec()),
+        Form::Json => response.json(json!({ "message": message })),
+    }
 }

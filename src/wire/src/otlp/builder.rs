@@ -17,8 +17,8 @@ pub(super) struct Builder<'a> {
     limits: &'a DecodeLimits,
     out: Decoded,
     families: BTreeSet<String>,
-    /// Newest sample of the present resource (ms).
-    pub(super) newest_ms: Option<i64>,
+    /// Oldest and newest point of the present resource (ms, inclusive).
+    pub(super) times: Option<(i64, i64)>,
     buckets: usize,
 }
 
@@ -28,11 +28,17 @@ pub(super) type FloatPoint = (i64, i64, f64);
 impl<'a> Builder<'a> {
     pub(super) fn new(seed: u64, limits: &'a DecodeLimits) -> Self {
         let (out, families) = (Decoded::default(), BTreeSet::new());
-        Self { seed, limits, out, families, newest_ms: None, buckets: 0 }
+        Self { seed, limits, out, families, times: None, buckets: 0 }
     }
 
     pub(super) fn reject(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
         self.out.rejections.add(reason, count, example);
+    }
+
+    /// Notes when a point of the present resource is (ms).
+    pub(super) fn note_time(&mut self, t: i64) {
+        let (oldest, newest) = self.times.unwrap_or((t, t));
+        self.times = Some((oldest.min(t), newest.max(t)));
     }
 
     pub(super) fn metadata(
@@ -58,6 +64,27 @@ impl<'a> Builder<'a> {
         exemplars: &[Exemplar],
     ) -> Result<(), DecodeError> {
         let Some(range) = self.labels(labels, name, extra)? else { return Ok(()) };
+        self.push_float(t, st, v);
+        self.series(range, 1, 0, exemplars)
+    }
+
+    /// Adds one series with the value 1 at each of `times` (ms).
+    pub(super) fn ones(
+        &mut self,
+        labels: &LabelMap,
+        name: &str,
+        times: impl Iterator<Item = i64>,
+    ) -> Result<(), DecodeError> {
+        let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
+        let mut count = 0;
+        for t in times {
+            self.push_float(t, 0, 1.0);
+            count += 1;
+        }
+        self.series(range, count, 0, &[])
+    }
+
+    fn push_float(&mut self, t: i64, st: i64, v: f64) {
         let batch = &mut self.out.batch;
         if st != 0 && batch.start_timestamps.is_empty() {
             batch.start_timestamps.resize(batch.samples.len(), 0);
@@ -66,7 +93,6 @@ impl<'a> Builder<'a> {
             batch.start_timestamps.push(st);
         }
         batch.samples.push(FloatSample { t, v });
-        self.series(range, 1, 0, exemplars, t)
     }
 
     /// Adds one native histogram sample, if it is consistent.
@@ -85,9 +111,8 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
-        let t = sample.t;
         self.out.batch.histograms.push(sample);
-        self.series(range, 0, 1, exemplars, t)
+        self.series(range, 0, 1, exemplars)
     }
 
     /// Appends canonical label bytes; `None` if they are over a bound, which is counted.
@@ -125,9 +150,7 @@ impl<'a> Builder<'a> {
         floats: u32,
         histograms: u32,
         exemplars: &[Exemplar],
-        t: i64,
     ) -> Result<(), DecodeError> {
-        self.newest_ms = Some(self.newest_ms.map_or(t, |n| n.max(t)));
         let batch = &mut self.out.batch;
         let key = SeriesKey::of(self.seed, &batch.label_bytes[labels.start as usize..labels.end as usize]);
         let first_exemplar = batch.exemplars.len() as u32;

@@ -6,136 +6,122 @@ use trireme_model::METRIC_NAME;
 
 use super::OtlpOptions;
 use super::names;
-use super::proto::any_value::Value;
-use super::proto::{AnyValue, KeyValue, Resource};
+use super::proto::{KeyValue, Resource};
+use super::value::text;
 
 /// Labels by name.
 pub(super) type LabelMap = BTreeMap<String, String>;
 
+const SERVICE_NAMESPACE: &str = "service.namespace";
+const SERVICE_NAME: &str = "service.name";
+const SERVICE_INSTANCE: &str = "service.instance.id";
 /// Attributes that become `job` and `instance`.
-const IDENTITY: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
+const IDENTITY: [&str; 3] = [SERVICE_NAMESPACE, SERVICE_NAME, SERVICE_INSTANCE];
+
+const JOB: &str = "job";
+const INSTANCE: &str = "instance";
+
+/// An attribute whose name leaves nothing for a label's name.
+pub(super) struct BadName(String);
+
+impl BadName {
+    /// Says what is wrong, and with whose attribute.
+    pub(super) fn of(&self, whose: &str) -> String {
+        format!("{whose}: nothing is left of {:?} as a label name", self.0)
+    }
+}
 
 /// What a resource gives to its series.
 pub(super) struct Target {
-    /// `job`, `instance` and promoted attributes.
-    pub(super) labels: LabelMap,
+    /// `job` and `instance`, which win over attributes of points.
+    identity: LabelMap,
+    /// Promoted attributes, which attributes of points win over.
+    promoted: LabelMap,
     /// Labels of the `target_info` series, if there is one.
-    pub(super) info: Option<LabelMap>,
+    pub(super) info: Result<Option<LabelMap>, BadName>,
 }
 
 impl Target {
-    pub(super) fn new(resource: &Resource, options: &OtlpOptions) -> Self {
-        let find =
-            |key: &str| resource.attributes.iter().find(|a| a.key == key).map(|a| text(a.value.as_ref()));
-        let mut identity = LabelMap::new();
-        match (find("service.namespace").filter(|n| !n.is_empty()), find("service.name")) {
-            (Some(namespace), Some(name)) => {
-                drop(identity.insert("job".into(), format!("{namespace}/{name}")))
-            }
-            (None, Some(name)) => drop(identity.insert("job".into(), name)),
-            _ => {}
-        }
-        if let Some(instance) = find("service.instance.id") {
-            identity.insert("instance".into(), instance);
-        }
-        identity.retain(|_, v| !v.is_empty());
-        let other = || resource.attributes.iter().filter(|a| !IDENTITY.contains(&a.key.as_str()));
-        let promoted = other().filter(|a| options.promote_resource_attributes.contains(&a.key));
-        let mut labels = attributes(promoted);
-        labels.extend(identity.clone());
-        // Without job and instance nothing could be joined with it.
-        let wanted = options.target_info && !identity.is_empty() && other().next().is_some();
-        let info = wanted.then(|| {
-            let mut info = attributes(other());
-            info.extend(identity);
-            info
-        });
-        Self { labels, info }
+    pub(super) fn new(resource: &Resource, options: &OtlpOptions) -> Result<Self, BadName> {
+        let identity = identity(resource);
+        let promoted = promoted(resource, options)?;
+        let info = if options.target_info { info(resource, &identity) } else { Ok(None) };
+        Ok(Self { identity, promoted, info })
     }
+
+    /// Labels of a point: its attributes, then what the resource gives.
+    pub(super) fn labels(&self, of: &[KeyValue]) -> Result<LabelMap, BadName> {
+        let mut labels = attributes(of.iter())?;
+        for (name, value) in &self.promoted {
+            let own = labels.entry(name.clone()).or_default();
+            if own.is_empty() {
+                own.clone_from(value);
+            }
+        }
+        labels.extend(self.identity.clone());
+        Ok(labels)
+    }
+}
+
+/// `job` and `instance` of a resource, as far as it has them.
+fn identity(resource: &Resource) -> LabelMap {
+    let find = |key: &str| {
+        let found = resource.attributes.iter().find(|a| a.key == key);
+        found.map(|a| text(a.value.as_ref()))
+    };
+    let job = find(SERVICE_NAME).map(|name| match find(SERVICE_NAMESPACE) {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name,
+    });
+
+    let named = [(JOB, job), (INSTANCE, find(SERVICE_INSTANCE))];
+    let known = named.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?)));
+    known.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn promoted(resource: &Resource, options: &OtlpOptions) -> Result<LabelMap, BadName> {
+    let mut labels = LabelMap::new();
+    for attribute in &resource.attributes {
+        if options.promote_resource_attributes.contains(&attribute.key) {
+            let name = label_name(attribute)?;
+            labels.insert(name, text(attribute.value.as_ref()));
+        }
+    }
+    Ok(labels)
+}
+
+/// Labels of `target_info`: none where it would say nothing, or nothing could be joined with it.
+fn info(resource: &Resource, identity: &LabelMap) -> Result<Option<LabelMap>, BadName> {
+    let other: Vec<&KeyValue> =
+        resource.attributes.iter().filter(|a| !IDENTITY.contains(&a.key.as_str())).collect();
+    if other.is_empty() {
+        return Ok(None);
+    }
+
+    let mut labels = attributes(other.into_iter())?;
+    labels.extend(identity.clone());
+    let can_be_joined = labels.contains_key(JOB) || labels.contains_key(INSTANCE);
+    Ok(can_be_joined.then_some(labels))
 }
 
 /// Labels of attributes; values of attributes whose names become equal are joined, in order of the original names.
-pub(super) fn attributes<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> LabelMap {
-    let mut sorted: Vec<&KeyValue> = attributes.filter(|a| !a.key.is_empty()).collect();
+fn attributes<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<LabelMap, BadName> {
+    let mut sorted: Vec<&KeyValue> = attributes.filter(|a| a.key != METRIC_NAME).collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    sorted.dedup_by(|a, b| a.key == b.key);
+
     let mut labels = LabelMap::new();
     for attribute in sorted {
         let value = text(attribute.value.as_ref());
-        let entry = labels.entry(names::label(&attribute.key));
-        entry
-            .and_modify(|joined: &mut String| {
-                joined.push(';');
-                joined.push_str(&value);
-            })
-            .or_insert(value);
+        let joined: &mut String = labels.entry(label_name(attribute)?).or_default();
+        if !joined.is_empty() {
+            joined.push(';');
+        }
+        joined.push_str(&value);
     }
-    labels.remove(METRIC_NAME);
-    labels
+    labels.retain(|name, value| name != METRIC_NAME && !value.is_empty());
+    Ok(labels)
 }
 
-/// A value as a label value; lists and maps are JSON.
-pub(super) fn text(value: Option<&AnyValue>) -> String {
-    match value.and_then(|v| v.value.as_ref()) {
-        Some(Value::String(s)) => s.clone(),
-        Some(other) => {
-            let mut out = String::new();
-            write_value(&mut out, other, 0);
-            out
-        }
-        None => String::new(),
-    }
-}
-
-/// Nested values deeper than this are left out; prost has bounded the message's own depth.
-const DEPTH_MAX: usize = 32;
-
-fn write_value(out: &mut String, value: &Value, depth: usize) {
-    let nested = |out: &mut String, v: &Option<AnyValue>| match v.as_ref().and_then(|v| v.value.as_ref()) {
-        Some(v) if depth < DEPTH_MAX => match v {
-            Value::String(s) => quote(out, s),
-            other => write_value(out, other, depth + 1),
-        },
-        _ => out.push_str("null"),
-    };
-    match value {
-        Value::String(s) => out.push_str(s),
-        Value::Bool(b) => out.push_str(&b.to_string()),
-        Value::Int(n) => out.push_str(&n.to_string()),
-        Value::Double(n) => out.push_str(&n.to_string()),
-        Value::Bytes(bytes) => bytes.iter().for_each(|b| out.push_str(&format!("{b:02x}"))),
-        Value::Array(array) => {
-            out.push('[');
-            for (i, v) in array.values.iter().enumerate() {
-                out.push_str(if i > 0 { "," } else { "" });
-                nested(out, &Some(v.clone()));
-            }
-            out.push(']');
-        }
-        Value::Map(map) => {
-            out.push('{');
-            for (i, entry) in map.values.iter().enumerate() {
-                out.push_str(if i > 0 { "," } else { "" });
-                quote(out, &entry.key);
-                out.push(':');
-                nested(out, &entry.value);
-            }
-            out.push('}');
-        }
-    }
-}
-
-fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+fn label_name(attribute: &KeyValue) -> Result<String, BadName> {
+    names::label(&attribute.key).ok_or_else(|| BadName(attribute.key.clone()))
 }

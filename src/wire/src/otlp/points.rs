@@ -5,8 +5,9 @@ use std::fmt::Write;
 use trireme_model::{Exemplar, Labels, STALE_NAN};
 
 use super::builder::Builder;
-use super::labels::{LabelMap, Target, attributes, text};
-use super::{message, native, proto};
+use super::labels::{LabelMap, Target};
+use super::value::{special, text};
+use super::{Unreadable, message, native, proto};
 use crate::prompb::DecodeError;
 use crate::prompb::cursor::Cursor;
 
@@ -14,6 +15,8 @@ use crate::prompb::cursor::Cursor;
 const NO_RECORDED_VALUE: u32 = 1;
 /// Most characters of an exemplar's labels, Prometheus's bound.
 const EXEMPLAR_CHARS_MAX: usize = 128;
+/// Longest trace or span id (bytes) that is one.
+const ID_BYTES_MAX: usize = 32;
 
 /// Which message the points are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,28 +35,74 @@ pub(super) struct Family<'a> {
     pub(super) target: &'a Target,
 }
 
-/// Reads one data point and adds its samples.
+/// Reads one data point and adds its samples. A point that cannot be read is refused alone.
 pub(super) fn point(family: &Family<'_>, c: Cursor<'_>, out: &mut Builder<'_>) -> Result<(), DecodeError> {
     match family.shape {
-        Shape::Gauge | Shape::Sum => number(family, &message(c)?, out),
-        Shape::Histogram => histogram(family, &message(c)?, out),
-        Shape::Exponential => exponential(family, &message(c)?, out),
-        Shape::Summary => summary(family, &message(c)?, out),
+        Shape::Gauge | Shape::Sum => each(family, c, out, number),
+        Shape::Histogram => each(family, c, out, histogram),
+        Shape::Exponential => each(family, c, out, exponential),
+        Shape::Summary => each(family, c, out, summary),
     }
 }
 
-impl Family<'_> {
-    /// Labels of a point: its attributes, then what the resource gives.
-    fn labels(&self, of: &[proto::KeyValue]) -> LabelMap {
-        let mut labels = attributes(of.iter());
-        labels.extend(self.target.labels.clone());
-        labels
+/// Reads a point and hands it on with its labels.
+fn each<P: Point>(
+    family: &Family<'_>,
+    c: Cursor<'_>,
+    out: &mut Builder<'_>,
+    add: impl Fn(&Family<'_>, &LabelMap, &P, &mut Builder<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let point: P = match message(c) {
+        Ok(point) => point,
+        Err(Unreadable::TooLarge(error)) => return Err(error),
+        Err(Unreadable::Malformed) => {
+            out.reject("malformed data point", 1, || {
+                format!("{}: a field is malformed or a text is not UTF-8", family.name)
+            });
+            return Ok(());
+        }
+    };
+
+    out.note_time(ms(point.time_unix_nano()));
+    match family.target.labels(point.attributes()) {
+        Ok(labels) => add(family, &labels, &point, out),
+        Err(bad) => {
+            out.reject("invalid attribute name", 1, || bad.of(&family.name));
+            Ok(())
+        }
     }
 }
+
+/// What all kinds of points have.
+trait Point: prost::Message + Default {
+    fn attributes(&self) -> &[proto::KeyValue];
+    fn time_unix_nano(&self) -> u64;
+}
+
+macro_rules! points {
+    ($($name:ident),*) => {
+        $(impl Point for proto::$name {
+            fn attributes(&self) -> &[proto::KeyValue] {
+                &self.attributes
+            }
+
+            fn time_unix_nano(&self) -> u64 {
+                self.time_unix_nano
+            }
+        })*
+    };
+}
+
+points!(NumberDataPoint, HistogramDataPoint, ExponentialHistogramDataPoint, SummaryDataPoint);
 
 /// Milliseconds of nanoseconds.
 fn ms(nanos: u64) -> i64 {
     (nanos / 1_000_000) as i64
+}
+
+/// A bound or quantile as a label value.
+fn decimal(n: f64) -> String {
+    if n.is_finite() { n.to_string() } else { special(n).to_owned() }
 }
 
 /// The value, or the stale marker if the point has none.
@@ -61,7 +110,12 @@ fn or_stale(flags: u32, v: f64) -> f64 {
     if flags & NO_RECORDED_VALUE != 0 { f64::from_bits(STALE_NAN) } else { v }
 }
 
-fn number(family: &Family<'_>, p: &proto::NumberDataPoint, out: &mut Builder<'_>) -> Result<(), DecodeError> {
+fn number(
+    family: &Family<'_>,
+    labels: &LabelMap,
+    p: &proto::NumberDataPoint,
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
     let v = match p.value {
         Some(proto::Number::Double(v)) => v,
         Some(proto::Number::Int(n)) => n as f64,
@@ -70,11 +124,12 @@ fn number(family: &Family<'_>, p: &proto::NumberDataPoint, out: &mut Builder<'_>
     // Only what accumulates has a start.
     let st = if family.shape == Shape::Sum { ms(p.start_time_unix_nano) } else { 0 };
     let sample = (ms(p.time_unix_nano), st, or_stale(p.flags, v));
-    out.float(&family.labels(&p.attributes), &family.name, &[], sample, &exemplars(&p.exemplars))
+    out.float(labels, &family.name, &[], sample, &exemplars(&p.exemplars))
 }
 
 fn histogram(
     family: &Family<'_>,
+    labels: &LabelMap,
     p: &proto::HistogramDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
@@ -85,38 +140,39 @@ fn histogram(
         });
         return Ok(());
     }
-    let labels = family.labels(&p.attributes);
     let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     if let Some(sum) = p.sum {
-        out.float(&labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
+        out.float(labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
     }
-    out.float(&labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
+    out.float(labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
     let mut waiting = exemplars(&p.exemplars);
     let name = format!("{}_bucket", family.name);
     let mut cumulative = 0u64;
     for (bound, n) in p.explicit_bounds.iter().zip(&p.bucket_counts) {
         cumulative = cumulative.saturating_add(*n);
+        // The bucket of all comes from the count, once.
+        if *bound == f64::INFINITY {
+            continue;
+        }
         // An exemplar belongs to the smallest bucket that holds its value.
         let (here, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|e| e.v <= *bound);
         waiting = later;
-        out.float(&labels, &name, &[("le", &bound.to_string())], at(cumulative as f64), &here)?;
+        out.float(labels, &name, &[("le", &decimal(*bound))], at(cumulative as f64), &here)?;
     }
-    out.float(&labels, &name, &[("le", "+Inf")], at(p.count as f64), &waiting)
+    out.float(labels, &name, &[("le", "+Inf")], at(p.count as f64), &waiting)
 }
 
 fn exponential(
     family: &Family<'_>,
+    labels: &LabelMap,
     p: &proto::ExponentialHistogramDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
     let buckets = [&p.positive, &p.negative].into_iter().flatten().map(|b| b.bucket_counts.len()).sum();
     let stale = p.flags & NO_RECORDED_VALUE != 0;
     match native::sample(p, ms(p.time_unix_nano), ms(p.start_time_unix_nano), stale) {
-        Ok(sample) => {
-            let labels = family.labels(&p.attributes);
-            out.histogram(&labels, &family.name, sample, buckets, &exemplars(&p.exemplars))
-        }
+        Ok(sample) => out.histogram(labels, &family.name, sample, buckets, &exemplars(&p.exemplars)),
         Err(why) => {
             out.reject("invalid histogram", 1, || format!("{}: {why}", family.name));
             Ok(())
@@ -126,16 +182,16 @@ fn exponential(
 
 fn summary(
     family: &Family<'_>,
+    labels: &LabelMap,
     p: &proto::SummaryDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
-    let labels = family.labels(&p.attributes);
     let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
     let at = |v: f64| (t, st, or_stale(p.flags, v));
-    out.float(&labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
-    out.float(&labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
+    out.float(labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
+    out.float(labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
     for q in &p.quantile_values {
-        out.float(&labels, &family.name, &[("quantile", &q.quantile.to_string())], at(q.value), &[])?;
+        out.float(labels, &family.name, &[("quantile", &decimal(q.quantile))], at(q.value), &[])?;
     }
     Ok(())
 }
@@ -146,28 +202,33 @@ fn exemplars(all: &[proto::Exemplar]) -> Vec<Exemplar> {
 
 /// Trace and span always stay; attributes only if everything together is short enough.
 fn exemplar(e: &proto::Exemplar) -> Exemplar {
-    let hex = |bytes: &[u8]| {
-        bytes.iter().fold(String::new(), |mut out, b| {
-            let _ = write!(out, "{b:02x}");
-            out
-        })
-    };
-    let ids = [("trace_id", hex(&e.trace_id)), ("span_id", hex(&e.span_id))];
-    let ids: Vec<(String, String)> = ids
-        .into_iter()
-        .filter(|(_, v)| !v.is_empty() && v.len() <= 64)
-        .map(|(n, v)| (n.to_owned(), v))
+    let ids = [("trace_id", &e.trace_id), ("span_id", &e.span_id)];
+    let ids = ids.into_iter().filter(|(_, id)| (1..=ID_BYTES_MAX).contains(&id.len()));
+    let mut labels: Vec<(String, String)> = ids.map(|(name, id)| (name.to_owned(), hex(id))).collect();
+
+    let attributes: Vec<(String, String)> = e
+        .filtered_attributes
+        .iter()
+        .filter(|a| !a.key.is_empty() && labels.iter().all(|(id, _)| *id != a.key))
+        .map(|a| (a.key.clone(), text(a.value.as_ref())))
         .collect();
-    let other = e.filtered_attributes.iter().map(|a| (a.key.clone(), text(a.value.as_ref())));
-    let mut all: Vec<(String, String)> = other.filter(|(n, _)| !n.is_empty()).chain(ids.clone()).collect();
-    let chars: usize = all.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
-    if chars > EXEMPLAR_CHARS_MAX {
-        all = ids;
+    let all = labels.iter().chain(&attributes);
+    let chars: usize = all.map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+    if chars <= EXEMPLAR_CHARS_MAX {
+        labels.extend(attributes);
     }
+
     let v = match e.value {
         Some(proto::ExemplarNumber::Double(v)) => v,
         Some(proto::ExemplarNumber::Int(n)) => n as f64,
         None => 0.0,
     };
-    Exemplar { labels: Labels::from_pairs(all), v, t: ms(e.time_unix_nano) }
+    Exemplar { labels: Labels::from_pairs(labels), v, t: ms(e.time_unix_nano) }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
 }

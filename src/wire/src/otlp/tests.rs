@@ -83,6 +83,82 @@ fn deltas_are_refused_and_counted() {
 }
 
 #[test]
+fn what_says_nothing_of_its_temporality_is_refused_and_counted() {
+    let point = [NumberDataPoint::default().encode_to_vec()];
+    for temporality in [&[][..], &[0x10, 0], &[0x10, 7]] {
+        let d = read(&request("x", "", 7, &point, temporality));
+        assert!(d.batch.series.is_empty());
+        let r = d.rejections.iter().next().expect("one reason");
+        assert_eq!((r.reason, r.count), ("unknown temporality", 1));
+    }
+}
+
+#[test]
+fn a_point_with_a_malformed_text_is_refused_alone() {
+    let good = NumberDataPoint { attributes: vec![attribute("k", "v")], ..Default::default() };
+    let good = good.encode_to_vec();
+    let mut bad = good.clone();
+    *bad.iter_mut().rfind(|b| **b == b'v').expect("the value") = 0xff;
+    let d = read(&request("x", "", 5, &[good.clone(), bad, good], &[]));
+    assert_eq!(shown(&d)[..2], [r#"x{job="shop", k="v"} 0@0"#; 2]);
+    let r = d.rejections.iter().next().expect("one reason");
+    assert_eq!((r.reason, r.count), ("malformed data point", 1));
+}
+
+#[test]
+fn points_of_a_malformed_resource_are_counted() {
+    let point = NumberDataPoint::default().encode_to_vec();
+    let metric = [field(1, b"x"), field(5, &[field(1, &point), field(1, &point)].concat())].concat();
+    let resource = field(1, &field(1, &field(1, b"\xff")));
+    let body = field(1, &[resource, field(2, &field(2, &metric))].concat());
+    let d = read(&body);
+    assert!(d.batch.series.is_empty());
+    let r = d.rejections.iter().next().expect("one reason");
+    assert_eq!((r.reason, r.count), ("malformed resource", 2));
+}
+
+/// Requests, and what Prometheus 3.16's own translation makes of them with its default settings.
+#[test]
+fn names_labels_and_times_are_those_of_prometheus() {
+    use std::collections::BTreeMap;
+
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/data/otlp-translation.json")).expect("a table");
+    for case in cases.as_array().expect("a list") {
+        let body = json::to_protobuf(case["request"].to_string().as_bytes()).expect("well formed");
+        let d = read(&body);
+
+        let mut have = Vec::new();
+        for series in &d.batch.series {
+            let labels = Labels::from_wire(d.batch.labels_of(series)).expect("canonical");
+            let labels: BTreeMap<_, _> = labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            for sample in d.batch.samples_of(series) {
+                have.push((labels.clone(), sample.t, sample.v.to_bits()));
+            }
+        }
+        let mut want: Vec<(BTreeMap<String, String>, i64, u64)> = Vec::new();
+        for sample in case["series"].as_array().expect("a list") {
+            let labels = serde_json::from_value(sample["labels"].clone()).expect("labels");
+            let bits = match sample["v"].as_str().expect("a value") {
+                "stale" => STALE_NAN,
+                number => number.parse::<f64>().expect("a number").to_bits(),
+            };
+            want.push((labels, sample["t"].as_i64().expect("a time"), bits));
+        }
+        have.sort();
+        want.sort();
+        assert_eq!(have, want, "{}", case["name"]);
+
+        let metadata = d.batch.metadata.iter();
+        let shown: Vec<String> =
+            metadata.map(|(name, m)| format!("{name} {} {}", m.kind.as_str(), m.unit)).collect();
+        for want in case["metadata"].as_array().into_iter().flatten().filter_map(|m| m.as_str()) {
+            assert!(shown.iter().any(|have| have == want), "{}: {want} not in {shown:?}", case["name"]);
+        }
+    }
+}
+
+#[test]
 fn a_point_without_a_value_is_stale() {
     let point = NumberDataPoint { time_unix_nano: 1_000_000, flags: 1, ..Default::default() };
     let d = read(&request("x", "", 5, &[point.encode_to_vec()], &[]));
@@ -157,7 +233,8 @@ fn summaries_become_quantiles() {
 
 #[test]
 fn attributes_are_promoted_and_collisions_joined() {
-    let options = OtlpOptions { promote_resource_attributes: vec!["host.name".into()], target_info: false };
+    let promote_resource_attributes = vec!["host.name".into()];
+    let options = OtlpOptions { promote_resource_attributes, target_info: false, ..Default::default() };
     let attributes = vec![attribute("a.b", "1"), attribute("a_b", "2"), attribute("le", "x")];
     let point = NumberDataPoint { attributes, time_unix_nano: 1, ..Default::default() };
     let body = request("x", "", 5, &[point.encode_to_vec()], &[]);

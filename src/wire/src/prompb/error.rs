@@ -19,6 +19,9 @@ pub enum DecodeError {
     /// The gzip stream is damaged.
     #[error("gzip: {0}")]
     Gzip(String),
+    /// Not JSON, or not of the announced type.
+    #[error("malformed JSON: {0}")]
+    Json(String),
     /// The inflated body is over the cap; it was not inflated.
     #[error("the inflated body has {size} bytes, the limit is {limit}")]
     TooLarge {
@@ -41,7 +44,7 @@ impl DecodeError {
     /// What the caller should do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed { .. } | Self::Snappy(_) | Self::Gzip(_) => ErrorKind::Invalid,
+            Self::Malformed { .. } | Self::Snappy(_) | Self::Gzip(_) | Self::Json(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } | Self::TooMany { .. } => ErrorKind::TooLarge,
         }
     }
