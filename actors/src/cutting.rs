@@ -218,7 +218,7 @@ impl Cutting {
             let report = self.checkpoint_of(shard)?;
             done.series += report.series;
             done.bytes += report.bytes;
-            positions.push(report.positions);
+            positions.push(report.trim_to);
         }
         done.trimmed_bytes = self.trim(&covered_by_all(positions))?;
         Ok(done)
@@ -235,7 +235,7 @@ impl Cutting {
         })
     }
 
-    /// Deletes log that the checkpoint covers: what all peers have, and beyond the retention what they have not.
+    /// Deletes log that two checkpoints cover, so that a start which cannot read the last one loses nothing: what all peers have, and beyond the retention what they have not.
     fn trim(&self, covered: &[(StreamId, u64)]) -> Result<u64, CuttingError> {
         let completeness = &self.store.parts().completeness;
         if !completeness.is_complete() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trireme_chunk::{XorAppender, XorIterator};
 use trireme_model::prefer;
 
-use crate::chunkfile::{ChunkData, ChunkFiles, ChunkPlace};
+use crate::chunkfile::{CHUNK_BYTES_MAX, ChunkData, ChunkFiles, ChunkPlace};
 use crate::starts::Starts;
 use crate::{HeadError, ShardOptions};
 
@@ -15,6 +15,8 @@ pub(crate) use merge::{Floats, Part, merge};
 
 /// Samples in an open chunk, even if the disk refuses full ones; more go to the sorted list.
 const SAMPLES_MAX: u16 = 10_000;
+/// Bytes of an open chunk before another sample: what a chunk file takes, whatever the sample needs.
+const BYTES_MAX: usize = CHUNK_BYTES_MAX - XorAppender::SAMPLE_BYTES_MAX;
 
 /// Which bucket a sample belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +59,11 @@ impl ClosedChunk {
     /// True if it may hold times of `start..=end`.
     pub fn overlaps(&self, base: i64, start: i64, end: i64) -> bool {
         base.saturating_add(i64::from(self.max)) >= start && base.saturating_add(i64::from(self.min)) <= end
+    }
+
+    /// It was moved.
+    pub fn put_at(&mut self, place: ChunkPlace) {
+        (self.file, self.offset, self.len) = (place.file, place.offset, place.len);
     }
 
     pub fn place(&self) -> ChunkPlace {
@@ -120,7 +127,7 @@ impl Bucket {
         v: f64,
         start: i64,
     ) -> Placed {
-        if t > self.max && self.open.count() < SAMPLES_MAX {
+        if t > self.max && self.open.count() < SAMPLES_MAX && self.bytes.len() <= BYTES_MAX {
             self.append(files, options, t, v);
             if start != 0 || self.starts.is_some() {
                 Arc::make_mut(self.starts.get_or_insert_default()).push(t, start);
@@ -141,7 +148,7 @@ impl Bucket {
         self.insert_out_of_order(files, options, t, v, start)
     }
 
-    fn start_at(&self, t: i64) -> i64 {
+    pub fn start_at(&self, t: i64) -> i64 {
         self.starts.as_ref().map_or(0, |starts| starts.at(t))
     }
 

@@ -7,6 +7,10 @@
 //! Chunks are written with ordinary writes and read with `pread`, so they cost no memory of this process; the page
 //! cache keeps what is used. A file is not synced by itself: the log still holds its samples until a checkpoint
 //! has synced it.
+//!
+//! A disk that refuses a file or a write costs memory and nothing else: chunks stay in the buffer until it takes them, and
+//! no checkpoint is written meanwhile. A file whose sync failed may have lost what was written to it, and the system says so
+//! once only; so no more goes to it, and its chunks are written to another before the next checkpoint.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -15,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::HeadError;
+use crate::error::READ;
 
 /// Directory of the files in a shard's.
 pub(crate) const CHUNKS_DIR: &str = "chunks";
@@ -25,6 +30,8 @@ const HEADER_BYTES: u32 = 16;
 const CRC_BYTES: u32 = 4;
 /// A file takes no more chunks when it has so many bytes.
 const FILE_BYTES_MAX: u32 = 64 << 20;
+/// Bytes of the longest chunk.
+pub(crate) const CHUNK_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes collected before a write.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -34,6 +41,14 @@ pub(crate) struct ChunkPlace {
     pub file: u32,
     pub offset: u32,
     pub len: u16,
+}
+
+impl ChunkPlace {
+    /// True if files of these lengths hold it.
+    pub fn is_within(self, files: &FileLengths) -> bool {
+        let end = u64::from(self.offset) + u64::from(CRC_BYTES) + u64::from(self.len);
+        files.get(&self.file).is_some_and(|length| end <= *length)
+    }
 }
 
 /// A chunk that was found, in memory or still to be read.
@@ -50,7 +65,7 @@ impl ChunkData {
             Self::OnDisk { file, path, offset, len } => (file, path, *offset, *len),
         };
         buffer.resize(CRC_BYTES as usize + usize::from(len), 0);
-        file.read_exact_at(buffer, u64::from(offset)).map_err(|e| HeadError::io("read", path, e))?;
+        file.read_exact_at(buffer, u64::from(offset)).map_err(|e| HeadError::io(READ, path, e))?;
         let (want, bytes) = buffer.split_first_chunk().expect("BUG: the buffer begins with the checksum");
         if crc32c::crc32c(bytes) != u32::from_le_bytes(*want) {
             return Err(HeadError::corrupt(path, format!("chunk at {offset}: checksum does not fit")));
@@ -59,26 +74,56 @@ impl ChunkData {
     }
 }
 
-/// A file to be synced, with its name for the error.
-pub(crate) type SyncFile = (Arc<File>, Arc<Path>);
+/// A file to be synced.
+pub(crate) struct SyncFile {
+    pub number: u32,
+    file: Arc<File>,
+    pub path: Arc<Path>,
+}
+
+impl SyncFile {
+    /// Makes what was written durable.
+    pub fn sync(&self) -> Result<(), HeadError> {
+        self.file.sync_data().map_err(|e| HeadError::io("sync", &self.path, e))
+    }
+}
+
+/// Length of each chunk file by its number.
+pub(crate) type FileLengths = BTreeMap<u32, u64>;
 
 struct OpenFile {
-    file: Arc<File>,
+    /// `None` until the disk has taken it.
+    file: Option<Arc<File>>,
     path: Arc<Path>,
     /// Chunks that are still needed.
     live: u32,
+    /// A sync of it failed.
+    is_suspect: bool,
+}
+
+/// The file being written.
+#[derive(Clone, Copy)]
+struct Active {
+    number: u32,
+    /// Its length with what is in the buffer.
+    end: u32,
 }
 
 /// The chunk files of a shard.
 pub(crate) struct ChunkFiles {
     dir: PathBuf,
     files: BTreeMap<u32, OpenFile>,
-    /// File being written, its length with what is in the buffer, and that buffer.
-    active: Option<(u32, u32)>,
+    active: Option<Active>,
+    /// The end of the active file that is not written yet.
     buffer: Vec<u8>,
+    /// The buffer is written out when it has so many bytes; more after the disk refused.
+    flush_at: usize,
     next: u32,
     /// The last failure of a read or write that nobody was told of; for the shard's statistics.
     pub failed: Option<HeadError>,
+    /// The next sync fails.
+    #[cfg(test)]
+    pub fail_sync: bool,
 }
 
 impl ChunkFiles {
@@ -93,59 +138,86 @@ impl ChunkFiles {
                 continue;
             };
             let file = File::open(&path).map_err(|e| HeadError::io("open", &path, e))?;
-            files.insert(number, OpenFile { file: Arc::new(file), path: Arc::from(path), live: 0 });
+            let open =
+                OpenFile { file: Some(Arc::new(file)), path: Arc::from(path), live: 0, is_suspect: false };
+            files.insert(number, open);
         }
         let next = files.keys().next_back().map_or(1, |n| n + 1);
-        Ok(Self { dir: dir.to_owned(), files, active: None, buffer: Vec::new(), next, failed: None })
+        Ok(Self {
+            dir: dir.to_owned(),
+            files,
+            active: None,
+            buffer: Vec::new(),
+            flush_at: BUFFER_BYTES,
+            next,
+            failed: None,
+            #[cfg(test)]
+            fail_sync: false,
+        })
     }
 
-    /// Appends a chunk. `None` when the disk refuses or the chunk is over 65,535 bytes; `failed` then says why.
+    /// Appends a chunk. `None` if it is over 65,535 bytes, or if the disk has refused for gigabytes; `failed` then says
+    /// why.
     pub fn append(&mut self, chunk: &[u8]) -> Option<ChunkPlace> {
-        let len = u16::try_from(chunk.len()).ok()?;
-        let (file, offset) = match self.active {
-            Some((file, end)) if end < FILE_BYTES_MAX => (file, end),
-            _ => match self.create() {
-                Ok(active) => active,
-                Err(error) => {
-                    self.failed = Some(error);
-                    return None;
-                }
-            },
+        let Ok(len) = u16::try_from(chunk.len()) else {
+            let what = format!("a chunk has {} bytes, at most {CHUNK_BYTES_MAX} can be kept", chunk.len());
+            self.failed = Some(HeadError::Settings(what));
+            return None;
         };
+        if self.active.is_none_or(|active| active.end >= FILE_BYTES_MAX)
+            && let Err(error) = self.roll()
+        {
+            self.failed = Some(error);
+        }
+        let Active { number, end: offset } = self.active?;
+        let end = offset.checked_add(CRC_BYTES + u32::from(len))?;
         self.buffer.extend_from_slice(&crc32c::crc32c(chunk).to_le_bytes());
         self.buffer.extend_from_slice(chunk);
-        self.active = Some((file, offset + CRC_BYTES + u32::from(len)));
-        self.files.get_mut(&file).expect("BUG: the active file is open").live += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
-            // If the write fails the bytes stay in the buffer and are tried again with the next chunk.
-            if let Err(error) = self.flush() {
-                self.failed = Some(error);
-            }
+        self.active = Some(Active { number, end });
+        self.files.get_mut(&number).expect("BUG: the active file is open").live += 1;
+        if self.buffer.len() >= self.flush_at
+            && let Err(error) = self.flush()
+        {
+            self.failed = Some(error);
         }
-        Some(ChunkPlace { file, offset, len })
+        Some(ChunkPlace { file: number, offset, len })
     }
 
-    fn create(&mut self) -> Result<(u32, u32), HeadError> {
+    /// Begins another file. What the disk does not take of the one before stays there, and that is gone on with.
+    fn roll(&mut self) -> Result<(), HeadError> {
         self.flush()?;
         let number = self.next;
         let path = self.dir.join(format!("{number:08}.chunks"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let file = file.map_err(|e| HeadError::io("create", &path, e))?;
         self.next += 1;
-        self.files.insert(number, OpenFile { file: Arc::new(file), path: Arc::from(path), live: 0 });
+        self.files.insert(number, OpenFile { file: None, path: Arc::from(path), live: 0, is_suspect: false });
         self.buffer.extend_from_slice(MAGIC);
         self.buffer.extend_from_slice(&VERSION.to_le_bytes());
         self.buffer.extend_from_slice(&number.to_le_bytes());
-        self.active = Some((number, HEADER_BYTES));
-        Ok((number, HEADER_BYTES))
+        self.active = Some(Active { number, end: HEADER_BYTES });
+        Ok(())
     }
 
-    /// Hands the buffer to the file.
+    /// Hands the buffer to the file, which is made if it is new. What the disk refuses stays in the buffer and is tried
+    /// again when as much again has come.
     pub fn flush(&mut self) -> Result<(), HeadError> {
-        let Some((number, end)) = self.active else { return Ok(()) };
-        let open = self.files.get(&number).expect("BUG: the active file is open");
+        let done = self.write_out();
+        self.flush_at = if done.is_ok() { BUFFER_BYTES } else { self.buffer.len() + BUFFER_BYTES };
+        done
+    }
+
+    fn write_out(&mut self) -> Result<(), HeadError> {
+        let Some(Active { number, end }) = self.active else { return Ok(()) };
+        let open = self.files.get_mut(&number).expect("BUG: the active file is open");
+        let file = match &open.file {
+            Some(file) => file,
+            None => {
+                let made = OpenOptions::new().read(true).write(true).create_new(true).open(&open.path);
+                let made = made.map_err(|e| HeadError::io("create", &open.path, e))?;
+                open.file.insert(Arc::new(made))
+            }
+        };
         let at = u64::from(end) - self.buffer.len() as u64;
-        open.file.write_all_at(&self.buffer, at).map_err(|e| HeadError::io("write", &open.path, e))?;
+        file.write_all_at(&self.buffer, at).map_err(|e| HeadError::io("write", &open.path, e))?;
         self.buffer.clear();
         Ok(())
     }
@@ -153,24 +225,79 @@ impl ChunkFiles {
     /// Flushes and answers the files to sync before a checkpoint may rely on them.
     pub fn flush_for_sync(&mut self) -> Result<Vec<SyncFile>, HeadError> {
         self.flush()?;
-        Ok(self.files.values().map(|f| (f.file.clone(), f.path.clone())).collect())
+        let trusted = self.files.iter().filter(|(_, open)| !open.is_suspect);
+        let file = |(number, open): (&u32, &OpenFile)| {
+            let file = open.file.clone()?;
+            Some(SyncFile { number: *number, file, path: open.path.clone() })
+        };
+        Ok(trusted.filter_map(file).collect())
+    }
+
+    /// A sync of a file failed: what was written to it since the last one may be lost, though it can still be read.
+    pub fn distrust(&mut self, number: u32) {
+        if let Some(open) = self.files.get_mut(&number) {
+            open.is_suspect = true;
+        }
+    }
+
+    /// Leaves a file that is distrusted, so that its chunks can be moved; true if there is any with chunks.
+    pub fn leave_suspects(&mut self) -> Result<bool, HeadError> {
+        let is_suspect = |files: &BTreeMap<u32, OpenFile>, number| {
+            files.get(&number).is_some_and(|open: &OpenFile| open.is_suspect)
+        };
+        if self.active.is_some_and(|active| is_suspect(&self.files, active.number)) {
+            self.flush()?;
+            self.active = None;
+        }
+        Ok(self.files.values().any(|open| open.is_suspect && open.live > 0))
+    }
+
+    /// Writes a chunk of a distrusted file to another one; answers its new place. `None` for any other chunk.
+    pub fn move_chunk(&mut self, place: ChunkPlace) -> Option<ChunkPlace> {
+        if !self.files.get(&place.file).is_some_and(|open| open.is_suspect) {
+            return None;
+        }
+        let moved = self.get(place).and_then(|data| Ok(data.load(&mut Vec::new())?.to_vec()));
+        match moved {
+            Ok(bytes) => {
+                let moved = self.append(&bytes)?;
+                self.release(place);
+                Some(moved)
+            }
+            Err(error) => {
+                // It stays where it is, and whoever reads it is told.
+                self.failed = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Lengths of the files as they are on disk, by number.
+    pub fn lengths(&self) -> Result<FileLengths, HeadError> {
+        let written =
+            self.files.iter().filter_map(|(number, open)| Some((number, open.file.as_ref()?, open)));
+        let length = |(number, file, open): (&u32, &Arc<File>, &OpenFile)| {
+            let meta = file.metadata().map_err(|e| HeadError::io("look at", &open.path, e))?;
+            Ok((*number, meta.len()))
+        };
+        written.map(length).collect()
     }
 
     /// Finds a chunk; what is still in the buffer is copied.
     pub fn get(&self, place: ChunkPlace) -> Result<ChunkData, HeadError> {
-        if let Some((number, end)) = self.active
-            && number == place.file
+        if let Some(active) = self.active
+            && active.number == place.file
         {
-            let flushed = end as usize - self.buffer.len();
+            let flushed = active.end as usize - self.buffer.len();
             if let Some(at) = (place.offset as usize).checked_sub(flushed) {
                 let from = at + CRC_BYTES as usize;
                 return Ok(ChunkData::Bytes(self.buffer[from..from + usize::from(place.len)].to_vec()));
             }
         }
         let open = self.files.get(&place.file);
-        let open = open
+        let found = open.and_then(|open| Some((open.file.clone()?, open.path.clone())));
+        let (file, path) = found
             .ok_or_else(|| HeadError::corrupt(&self.dir, format!("chunk file {} is missing", place.file)))?;
-        let (file, path) = (open.file.clone(), open.path.clone());
         Ok(ChunkData::OnDisk { file, path, offset: place.offset, len: place.len })
     }
 
@@ -186,22 +313,30 @@ impl ChunkFiles {
     pub fn release(&mut self, place: ChunkPlace) {
         let Some(open) = self.files.get_mut(&place.file) else { return };
         open.live = open.live.saturating_sub(1);
-        let active = self.active.is_some_and(|(number, _)| number == place.file);
-        if open.live == 0 && !active {
+        let is_active = self.active.is_some_and(|active| active.number == place.file);
+        if open.live > 0 || is_active {
+            return;
+        }
+        if open.is_suspect {
+            // The checkpoint on disk still names its chunks; the next start deletes it.
+            self.files.remove(&place.file);
+        } else {
             self.delete(place.file);
         }
     }
 
     /// Deletes files without a chunk; after loading a checkpoint.
     pub fn sweep(&mut self) {
-        let active = self.active.map(|(number, _)| number);
+        let active = self.active.map(|active| active.number);
         let empty = |(n, f): (&u32, &OpenFile)| (f.live == 0 && Some(*n) != active).then_some(*n);
         let victims: Vec<u32> = self.files.iter().filter_map(empty).collect();
         victims.into_iter().for_each(|number| self.delete(number));
     }
 
     fn delete(&mut self, number: u32) {
-        if let Some(open) = self.files.remove(&number) {
+        if let Some(open) = self.files.remove(&number)
+            && open.file.is_some()
+        {
             // A file that stays behind is swept by the next start.
             let _ = std::fs::remove_file(&open.path);
         }
@@ -209,13 +344,53 @@ impl ChunkFiles {
 
     /// Paths of the files in use, for a snapshot to a peer.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.files.values().map(|f| f.path.to_path_buf()).collect()
+        let written = self.files.values().filter(|open| open.file.is_some());
+        written.map(|open| open.path.to_path_buf()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_disk_refuses_stays_in_memory_until_it_does_not() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let home = dir.path().join("chunks");
+        let mut files = ChunkFiles::open(&home).expect("opens");
+        std::fs::remove_dir(&home).expect("empty");
+        let chunk = |n: u32| vec![n as u8; 500];
+        let places: Vec<_> = (0..1_000).map(|n| files.append(&chunk(n)).expect("kept")).collect();
+        assert!(files.failed.is_some() && files.flush_for_sync().is_err());
+        std::fs::create_dir(&home).expect("made");
+        files.flush().expect("taken now");
+        for (n, place) in places.iter().enumerate() {
+            let data = files.get(*place).expect("there");
+            assert_eq!(data.load(&mut Vec::new()).expect("readable"), chunk(n as u32));
+        }
+        assert_eq!(files.lengths().expect("there").len(), 1);
+        assert!(files.append(&vec![0; CHUNK_BYTES_MAX + 1]).is_none());
+    }
+
+    #[test]
+    fn chunks_leave_a_file_that_was_not_synced_and_the_file_stays_for_the_last_checkpoint() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut files = ChunkFiles::open(dir.path()).expect("opens");
+        let places: Vec<_> = (0..10).map(|n| files.append(&[n; 100]).expect("appended")).collect();
+        files.flush().expect("written");
+        assert!(!files.leave_suspects().expect("none") && files.move_chunk(places[0]).is_none());
+        files.distrust(places[0].file);
+        assert!(files.leave_suspects().expect("one"));
+        for (n, place) in places.iter().enumerate() {
+            let moved = files.move_chunk(*place).expect("moved");
+            assert_ne!(moved.file, place.file);
+            let data = files.get(moved).expect("there");
+            assert_eq!(data.load(&mut Vec::new()).expect("readable"), [n as u8; 100]);
+        }
+        let to_sync = files.flush_for_sync().expect("flushed");
+        assert_eq!(to_sync.iter().map(|file| file.number).collect::<Vec<_>>(), [places[0].file + 1]);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 2);
+    }
 
     #[test]
     fn reads_back_what_is_buffered_and_what_is_written_and_deletes_empty_files() {

@@ -8,6 +8,9 @@ use trireme_base::{ErrorKind, StreamId};
 use trireme_chunk::ChunkError;
 use trireme_wire::entry::EntryError;
 
+/// The action of an [`HeadError::Io`] that could not read what is there.
+pub(crate) const READ: &str = "read";
+
 /// Failure of a shard, its files or what it was given.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HeadError {
@@ -73,6 +76,12 @@ pub enum HeadError {
         /// This shard.
         shard: u16,
     },
+    /// One thing takes more bytes than a part of a checkpoint can have.
+    #[error("head: a part of the checkpoint would have {bytes} bytes, at most 4 GiB can be written")]
+    PartTooLarge {
+        /// Its length.
+        bytes: usize,
+    },
     /// The shard was made with settings that do not fit its files.
     #[error("head: {0}")]
     Settings(String),
@@ -87,11 +96,20 @@ impl HeadError {
         Self::Corrupt { path: path.to_owned(), what: what.into() }
     }
 
+    /// True if files of the head are not what was written, or cannot be read any more: another copy is needed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { action, .. } => *action == READ,
+            other => other.kind() == ErrorKind::Corrupt,
+        }
+    }
+
     /// What a caller has to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::WrongShard { .. } => ErrorKind::Internal,
             Self::Settings(_) | Self::Version { .. } => ErrorKind::Invalid,
+            Self::PartTooLarge { .. } => ErrorKind::TooLarge,
             Self::Corrupt { .. } | Self::Chunk(_) | Self::Entry { .. } | Self::UnknownReference { .. } => {
                 ErrorKind::Corrupt
             }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::HeadError;
+use crate::checkpoint::{CHECKPOINT_FILE, DAMAGED_FILE, PREVIOUS_FILE};
 
 /// Replaces `path` by `bytes`, durably and whole or not at all.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
@@ -20,6 +21,34 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
 pub(crate) fn publish(tmp: &Path, path: &Path) -> Result<(), HeadError> {
     std::fs::rename(tmp, path).map_err(|e| HeadError::io("rename", tmp, e))?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Gives a finished checkpoint its name, durably; the one that had it stays as the one before.
+pub(crate) fn publish_checkpoint(tmp: &Path, path: &Path) -> Result<(), HeadError> {
+    let previous = path.with_file_name(PREVIOUS_FILE);
+    let link = previous.with_extension("link");
+    // Left by a crash.
+    let _ = std::fs::remove_file(&link);
+    match std::fs::hard_link(path, &link) {
+        Ok(()) => {
+            std::fs::rename(&link, &previous).map_err(|e| HeadError::io("rename", &link, e))?;
+            // Two names of one file: the rename does nothing then.
+            let _ = std::fs::remove_file(&link);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(HeadError::io("link", path, error)),
+    }
+    publish(tmp, path)
+}
+
+/// The checkpoint before the newest takes its place; the newest, which cannot be read, is kept under another name.
+pub(crate) fn put_back(dir: &Path) -> Result<(), HeadError> {
+    let newest = dir.join(CHECKPOINT_FILE);
+    if newest.exists() {
+        let aside = dir.join(DAMAGED_FILE);
+        std::fs::rename(&newest, &aside).map_err(|e| HeadError::io("rename", &newest, e))?;
+    }
+    publish(&dir.join(PREVIOUS_FILE), &newest)
 }
 
 /// Makes the names of a directory durable.

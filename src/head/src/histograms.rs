@@ -89,6 +89,11 @@ impl HistogramBuckets {
         self.buckets.iter()
     }
 
+    /// All closed runs.
+    pub fn closed_mut(&mut self) -> impl Iterator<Item = &mut ClosedChunk> {
+        self.buckets.iter_mut().flat_map(|(_, bucket)| &mut bucket.closed)
+    }
+
     /// Drops buckets of cuts up to `cut`; true if nothing is left.
     pub fn drop_cut(&mut self, files: &mut ChunkFiles, cut: i64) -> bool {
         self.buckets.retain(|(id, bucket)| {

@@ -88,7 +88,7 @@ mod validate;
 mod worst;
 
 pub use apply::Applied;
-pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_all};
+pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_all, verify_checkpoint};
 pub use cut::{CutManifest, CutSource, CutWindow, cut_windows};
 pub use digest::WindowDigest;
 pub use error::HeadError;

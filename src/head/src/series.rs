@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use trireme_model::SeriesKey;
 
 use crate::ShardOptions;
-use crate::bucket::{Bucket, BucketId};
+use crate::bucket::{Bucket, BucketId, ClosedChunk};
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
 
@@ -122,6 +122,14 @@ impl Series {
         // Windows before end before this sample.
         let mut not_before = others.iter().rev().take_while(|b| b.id.window >= self.current.id.window);
         not_before.all(|bucket| bucket.max < t).then_some((t, v, start))
+    }
+
+    /// All closed chunks, of floats and histograms.
+    pub fn closed_mut(&mut self) -> impl Iterator<Item = &mut ClosedChunk> {
+        let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
+        let floats = std::iter::once(&mut self.current).chain(others).flat_map(|bucket| &mut bucket.closed);
+        let histograms = self.histograms.iter_mut().flat_map(|histograms| histograms.closed_mut());
+        floats.chain(histograms)
     }
 
     /// The bucket for `id`, if there is one.

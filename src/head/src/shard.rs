@@ -21,6 +21,8 @@ pub struct Shard {
     pub(crate) own_logged: Mutex<OwnLogged>,
     /// Held while a cut, a checkpoint or a garbage collection walks over the shard.
     pub(crate) maintenance: Mutex<()>,
+    /// What the newest checkpoint on disk covers; empty while there is none.
+    pub(crate) covered: Mutex<Vec<(StreamId, u64)>>,
 }
 
 /// Where a stream stands in a shard.
@@ -61,6 +63,7 @@ impl Shard {
             state: RwLock::new(state),
             own_logged: Mutex::new(OwnLogged::default()),
             maintenance: Mutex::new(()),
+            covered: Mutex::default(),
         })
     }
 

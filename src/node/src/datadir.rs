@@ -25,6 +25,9 @@ use crate::rebuild::{Found, Staging};
 /// File of the identity.
 const IDENTITY: &str = "identity.toml";
 
+/// Folders of what was set aside begin with it.
+const ASIDE: &str = "damaged-";
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -146,7 +149,8 @@ impl DataDir {
     /// The identity goes: peers hold this replica for one that has what it vouched for. A crash in between leaves a
     /// head that is damaged still, and the next start goes on here.
     pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
-        let aside = self.root.join(format!("damaged-{}", self.stream));
+        self.forget_copies()?;
+        let aside = self.root.join(format!("{ASIDE}{}", self.stream));
         fs::create_dir_all(&aside)?;
         Staging::of(&self.root).mark_needed(RebuildReason::Damaged)?;
         for part in [IDENTITY, "log", "head"] {
@@ -154,6 +158,24 @@ impl DataDir {
             File::open(&self.root)?.sync_all()?;
         }
         Ok(aside)
+    }
+
+    /// Deletes what was set aside before, save for the oldest, which has what this node had when it was last whole, and the
+    /// newest: a node whose head is damaged again and again must not fill its disk.
+    fn forget_copies(&self) -> io::Result<()> {
+        let mut aside = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+                aside.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        aside.sort();
+        let between = aside.len().saturating_sub(1);
+        for (_, path) in aside.iter().take(between).skip(1) {
+            fs::remove_dir_all(path)?;
+        }
+        Ok(())
     }
 
     /// A folder or file inside the directory.
@@ -249,6 +271,18 @@ mod tests {
         assert!(!dir.path().join("head/cut").exists() && dir.path().join("blocks/kept").exists());
         let found = Staging::of(dir.path()).found().expect("readable");
         assert_eq!(found, Found::Needed(RebuildReason::Damaged));
+    }
+
+    #[test]
+    fn of_what_was_set_aside_the_oldest_and_the_newest_stay() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mut made = Vec::new();
+        for _ in 0..6 {
+            let one = DataDir::open(dir.path(), 4).expect("as good as new");
+            made.push(one.set_aside().expect("moved"));
+        }
+        let is_there: Vec<bool> = made.iter().map(|path| path.exists()).collect();
+        assert_eq!(is_there, [true, false, false, false, true, true]);
     }
 
     #[test]

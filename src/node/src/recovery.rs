@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use slog::{Logger, error, info};
+use trireme_base::StreamId;
 use trireme_base::pool::CpuPool;
-use trireme_base::{ErrorKind, StreamId};
 use trireme_head::{CutManifest, HeadError, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, Recovered, ReplayPlan};
 use trireme_settings::Settings;
@@ -49,6 +49,10 @@ pub(crate) async fn open_shards(
         opened.push(shard);
         series += recovered.series;
         bytes += recovered.bytes;
+        if let Some(err) = recovered.damage {
+            error!(log, "a checkpoint is damaged; the one before it was loaded, and more of the log is replayed";
+                "err" => %err);
+        }
         positions.push(recovered.positions);
     }
     info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
@@ -57,7 +61,7 @@ pub(crate) async fn open_shards(
 
 /// True if an error of opening says that files of the head are not what was written.
 pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<HeadError>().is_some_and(|error| error.kind() == ErrorKind::Corrupt)
+    error.downcast_ref::<HeadError>().is_some_and(HeadError::is_damage)
 }
 
 /// Tells an operator what the log found.

@@ -12,8 +12,9 @@ use crate::series::Series;
 use crate::starts::Starts;
 
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
-/// What is written. Version 1 does not say how many series a tenant and a pair has, and is still read.
-pub(super) const VERSION: u32 = 2;
+/// What is written. Older ones are still read: version 1 does not say how many series a tenant and a pair has, version 2
+/// counts the buckets of a series and the bytes of an open chunk in 16 bits.
+pub(super) const VERSION: u32 = 3;
 
 /// Kinds of parts.
 pub(super) mod part {
@@ -47,10 +48,9 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
     out.put_u32_le(series.own_ref);
     out.put_u16_le(pairs.len() as u16);
     pairs.iter().for_each(|id| out.put_u32_le(*id));
-    let buckets = series.buckets().count();
-    out.put_u16_le(buckets as u16);
+    out.put_u32_le(series.buckets().count() as u32);
     series.buckets().for_each(|bucket| put_bucket(out, bucket));
-    out.put_u16_le(series.histograms.as_ref().map_or(0, |h| h.iter().len()) as u16);
+    out.put_u32_le(series.histograms.as_ref().map_or(0, |h| h.iter().len()) as u32);
     for (id, bucket) in series.histograms.iter().flat_map(|h| h.iter()) {
         out.put_i64_le(id.window);
         out.put_i64_le(id.cut);
@@ -97,7 +97,7 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
     out.put_i64_le(bucket.id.cut);
     out.put_i64_le(bucket.max);
     out.put_u8(bucket.samples_max);
-    out.put_u16_le(bucket.bytes.len() as u16);
+    out.put_u32_le(bucket.bytes.len() as u32);
     if !bucket.bytes.is_empty() {
         out.put_i64_le(bucket.open_min);
         out.put_slice(&bucket.open.to_bytes());
@@ -109,6 +109,7 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
     for (t, v) in late {
         out.put_i64_le(*t);
         out.put_u64_le(v.to_bits());
+        out.put_i64_le(bucket.start_at(*t));
     }
 }
 
@@ -116,7 +117,10 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
 const OPEN_ROOM_BYTES: usize = 2 * XorAppender::SAMPLE_BYTES_MAX;
 
 /// Reads parts; every step is checked, because a checksum does not protect against a defect of the writer.
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+    version: u32,
+}
 
 /// The bytes of a part end too early or hold a value out of range.
 pub(super) struct Malformed;
@@ -124,41 +128,51 @@ pub(super) struct Malformed;
 type Read<T> = Result<T, Malformed>;
 
 impl<'a> Reader<'a> {
+    /// Reads bytes of a file of this version.
+    pub fn new(bytes: &'a [u8], version: u32) -> Self {
+        Self { rest: bytes, version }
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
+    }
+
+    /// A count that had 16 bits before version 3.
+    pub fn wide(&mut self) -> Read<u32> {
+        if self.version >= 3 { self.u32() } else { self.u16().map(u32::from) }
     }
 
     pub fn need(&self, bytes: usize) -> Read<()> {
-        if self.0.len() < bytes { Err(Malformed) } else { Ok(()) }
+        if self.rest.len() < bytes { Err(Malformed) } else { Ok(()) }
     }
 
     pub fn u8(&mut self) -> Read<u8> {
-        self.need(1).map(|()| self.0.get_u8())
+        self.need(1).map(|()| self.rest.get_u8())
     }
 
     pub fn u16(&mut self) -> Read<u16> {
-        self.need(2).map(|()| self.0.get_u16_le())
+        self.need(2).map(|()| self.rest.get_u16_le())
     }
 
     pub fn u32(&mut self) -> Read<u32> {
-        self.need(4).map(|()| self.0.get_u32_le())
+        self.need(4).map(|()| self.rest.get_u32_le())
     }
 
     pub fn u64(&mut self) -> Read<u64> {
-        self.need(8).map(|()| self.0.get_u64_le())
+        self.need(8).map(|()| self.rest.get_u64_le())
     }
 
     pub fn i64(&mut self) -> Read<i64> {
-        self.need(8).map(|()| self.0.get_i64_le())
+        self.need(8).map(|()| self.rest.get_i64_le())
     }
 
     pub fn u128(&mut self) -> Read<u128> {
-        self.need(16).map(|()| self.0.get_u128_le())
+        self.need(16).map(|()| self.rest.get_u128_le())
     }
 
     pub fn take(&mut self, bytes: usize) -> Read<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
-        self.0 = tail;
+        let (head, tail) = self.rest.split_at_checked(bytes).ok_or(Malformed)?;
+        self.rest = tail;
         Ok(head)
     }
 
@@ -197,19 +211,26 @@ impl<'a> Reader<'a> {
         let mut bucket = Bucket::new(id, 0);
         bucket.max = self.i64()?;
         bucket.samples_max = self.u8()?;
-        let len = usize::from(self.u16()?);
+        let len = self.wide()? as usize;
         if len > 0 {
             bucket.open_min = self.i64()?;
             let state = self.take(XorAppender::STATE_BYTES)?.try_into().map_err(|_| Malformed)?;
+            self.need(len)?;
             // With some room, because most series are written to soon.
             bucket.bytes = Vec::with_capacity(len + OPEN_ROOM_BYTES);
             bucket.bytes.extend_from_slice(self.take(len)?);
             bucket.open = XorAppender::from_bytes(state, &bucket.bytes).map_err(|_| Malformed)?;
         }
         bucket.closed = self.closed()?;
-        let late = self.count(16)?;
+        let has_starts = self.version >= 3;
+        let late = self.count(if has_starts { 24 } else { 16 })?;
         if late > 0 {
-            let one = |_| Ok((self.i64()?, f64::from_bits(self.u64()?)));
+            let one = |_| {
+                let (t, v) = (self.i64()?, f64::from_bits(self.u64()?));
+                // They come again in a part of their own.
+                let _ = if has_starts { self.i64()? } else { 0 };
+                Ok((t, v))
+            };
             bucket.late = Some(Box::new((0..late).map(one).collect::<Read<_>>()?));
         }
         Ok(bucket)
@@ -241,7 +262,7 @@ impl<'a> Reader<'a> {
         let mut recent = Vec::with_capacity(n);
         for _ in 0..n {
             let t = self.i64()?;
-            let (sample, used) = decode_histogram(self.0, t).map_err(|_| Malformed)?;
+            let (sample, used) = decode_histogram(self.rest, t).map_err(|_| Malformed)?;
             self.take(used)?;
             recent.push(sample);
         }

@@ -7,18 +7,23 @@ use std::sync::Arc;
 use trireme_base::StreamId;
 use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, SeriesKey, Tenant};
 
-use super::CHECKPOINT_FILE;
 use super::codec::{Malformed, Reader, part};
 use super::parts::Parts;
+use super::seen::Seen;
+use super::{CHECKPOINT_FILE, PREVIOUS_FILE};
+use crate::bucket::{BucketId, ClosedChunk};
+use crate::chunkfile::FileLengths;
 use crate::cut::CutManifest;
 use crate::histograms::HistogramBuckets;
+use crate::index::List;
 use crate::series::Series;
 use crate::state::{LastCut, State};
-use crate::streams::{NO_SLOT, Refs, Stream};
-use crate::{HeadError, Shard, ShardOptions};
+use crate::streams::{Refs, Stream};
+use crate::tenant::TenantState;
+use crate::{HeadError, Shard, ShardOptions, files};
 
 /// What a start found for a shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// Per stream the seq up to which the shard has everything that concerns it; the log is replayed behind it.
     pub positions: Vec<(StreamId, u64)>,
@@ -26,10 +31,15 @@ pub struct Recovered {
     pub series: u64,
     /// Length of the checkpoint file; 0 when there was none.
     pub bytes: u64,
+    /// Why the newest checkpoint could not be read; the one before it was loaded in its place.
+    pub damage: Option<HeadError>,
 }
 
 impl Shard {
     /// A shard from its checkpoint, if there is one; apply the log behind [`Recovered::positions`] to it.
+    ///
+    /// Where the newest checkpoint is damaged the one before it is loaded: the log behind that is still there. The error
+    /// is that of the newest if neither can be read.
     ///
     /// `cut` is the node's cut manifest: what it says is in blocks is not loaded.
     pub fn recover(
@@ -37,66 +47,119 @@ impl Shard {
         cut: Option<&CutManifest>,
     ) -> Result<(Arc<Self>, Recovered), HeadError> {
         Self::check(&options)?;
-        let mut state = State::new(&options)?;
-        if let Some(cut) = cut {
-            let positions =
-                cut.positions.get(usize::from(options.number)).into_iter().flatten().copied().collect();
-            state.last_cut = LastCut { number: Some(cut.cut), positions };
-        }
-        let path = options.dir.join(CHECKPOINT_FILE);
-        let file = match File::open(&path) {
-            Ok(file) => Some(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(HeadError::io("open", &path, error)),
+        let newest = match load(&options, cut, CHECKPOINT_FILE) {
+            Ok(Some((state, bytes))) => return Ok(Self::recovered(options, state, bytes, None)),
+            Ok(None) => None,
+            Err(error) if error.is_damage() => Some(error),
+            Err(error) => return Err(error),
         };
-        let mut bytes = 0;
-        if let Some(file) = file {
-            let parts = Parts::open(file, &path)?;
-            bytes = parts.bytes;
-            let loader = Loader {
-                options: &options,
-                state: &mut state,
-                path: &path,
-                version: parts.version,
-                bytes,
-                room: Vec::new(),
-                refs: Vec::new(),
-            };
-            loader.load(parts)?;
+        match load(&options, cut, PREVIOUS_FILE) {
+            Ok(Some((state, bytes))) => {
+                files::put_back(&options.dir)?;
+                Ok(Self::recovered(options, state, bytes, newest))
+            }
+            Ok(None) if newest.is_none() => {
+                let state = fresh(&options, cut)?;
+                Ok(Self::recovered(options, state, 0, None))
+            }
+            Ok(None) => Err(newest.unwrap_or_else(|| HeadError::corrupt(&options.dir, "no checkpoint"))),
+            Err(error) => Err(newest.unwrap_or(error)),
         }
+    }
+
+    fn recovered(
+        options: ShardOptions,
+        mut state: State,
+        bytes: u64,
+        damage: Option<HeadError>,
+    ) -> (Arc<Self>, Recovered) {
         state.files.sweep();
-        let found = Recovered {
-            positions: state.streams.iter().map(|(id, s)| (*id, s.applied)).collect(),
-            series: state.series.len() as u64,
-            bytes,
-        };
-        Ok((Self::with_state(options, state), found))
+        let positions: Vec<_> = state.streams.iter().map(|(id, s)| (*id, s.applied)).collect();
+        let series = state.series.len() as u64;
+        let shard = Self::with_state(options, state);
+        shard.covered.lock().clone_from(&positions);
+        (shard, Recovered { positions, series, bytes, damage })
     }
 }
 
-struct Loader<'a> {
+/// An empty state that knows the last cut.
+fn fresh(options: &ShardOptions, cut: Option<&CutManifest>) -> Result<State, HeadError> {
+    let mut state = State::new(options)?;
+    if let Some(cut) = cut {
+        let positions =
+            cut.positions.get(usize::from(options.number)).into_iter().flatten().copied().collect();
+        state.last_cut = LastCut { number: Some(cut.cut), positions };
+    }
+    Ok(state)
+}
+
+/// What a file holds, and its length; `None` if it is not there.
+fn load(
+    options: &ShardOptions,
+    cut: Option<&CutManifest>,
+    name: &str,
+) -> Result<Option<(State, u64)>, HeadError> {
+    let path = options.dir.join(name);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(HeadError::io("open", &path, error)),
+    };
+    let parts = Parts::open(file, &path)?;
+    let bytes = parts.bytes;
+    let mut state = fresh(options, cut)?;
+    Loader::new(options, &path, &parts, Into::State(&mut state)).load(parts)?;
+    Ok(Some((state, bytes)))
+}
+
+/// Where what is read goes.
+pub(super) enum Into<'a> {
+    /// Into a shard.
+    State(&'a mut State),
+    /// Nowhere: it is only checked, against chunk files of these lengths.
+    Nothing(&'a FileLengths),
+}
+
+/// Reads a checkpoint part by part.
+pub(super) struct Loader<'a> {
     options: &'a ShardOptions,
-    state: &'a mut State,
     path: &'a Path,
     version: u32,
     bytes: u64,
+    seen: Seen,
+    into: Into<'a>,
     /// Series that each tenant is said to have.
     room: Vec<usize>,
     /// (reference, slot) of the stream that was the own one.
     refs: Vec<(u32, u32)>,
 }
 
-impl Loader<'_> {
-    fn bad(&self, what: impl Into<String>) -> HeadError {
+impl<'a> Loader<'a> {
+    pub fn new(options: &'a ShardOptions, path: &'a Path, parts: &Parts<'_>, into: Into<'a>) -> Self {
+        Self {
+            options,
+            path,
+            version: parts.version,
+            bytes: parts.bytes,
+            seen: Seen::default(),
+            into,
+            room: Vec::new(),
+            refs: Vec::new(),
+        }
+    }
+
+    fn bad(&self, what: impl std::convert::Into<String>) -> HeadError {
         HeadError::corrupt(self.path, what)
     }
 
-    fn load(mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
+    /// Reads everything.
+    pub fn load(mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
         let mut own = None;
         let mut other_settings = None;
         loop {
+            let version = self.version;
             let (at, kind, body) = parts.next()?;
-            let mut reader = Reader(body);
+            let mut reader = Reader::new(body, version);
             let done = match kind {
                 part::HEADER => {
                     self.header(&mut reader, &mut other_settings).map(|stream| own = Some(stream))
@@ -108,20 +171,25 @@ impl Loader<'_> {
                 part::SERIES => self.all_series(&mut reader),
                 part::EXTRAS => self.extras(&mut reader),
                 part::STARTS => self.starts(&mut reader),
-                part::END => break,
+                part::END => self.end(&mut reader),
                 _ => Err(Malformed),
             };
             if let Some(why) = other_settings.take() {
                 return Err(HeadError::Settings(why));
             }
             done.map_err(|Malformed| self.bad(format!("part of kind {kind} at {at} does not fit")))?;
+            if kind == part::END {
+                break;
+            }
         }
         let (id, mut stream) = own.ok_or_else(|| self.bad("no header"))?;
         for (reference, slot) in std::mem::take(&mut self.refs) {
             stream.refs.define(reference, slot);
         }
-        self.state.streams.insert(id, stream);
-        self.count_references();
+        if let Into::State(state) = self.into {
+            state.streams.insert(id, stream);
+            count_references(state);
+        }
         Ok(())
     }
 
@@ -155,46 +223,59 @@ impl Loader<'_> {
             let (reference, slot) = (r.u32()?, r.u32()?);
             refs.define(reference, slot).ok_or(Malformed)?;
         }
-        self.state.streams.insert(id, Stream { applied, marker, refs });
+        if let Into::State(state) = &mut self.into {
+            state.streams.insert(id, Stream { applied, marker, refs });
+        }
         Ok(())
     }
 
     fn tenant(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
-        let number = self.state.intern_tenant(&tenant) as usize;
-        self.room.resize(self.state.tenants.len(), 0);
+        let expected = self.seen.add_tenant();
+        let (mut series, mut pairs) = (0, 0);
         if self.version >= 2 {
             // No more than the file can hold, whatever it says.
             let most = (self.bytes / SERIES_BYTES_MIN) as usize;
-            let (series, pairs) = ((r.u32()? as usize).min(most), (r.u32()? as usize).min(most));
+            (series, pairs) = ((r.u32()? as usize).min(most), (r.u32()? as usize).min(most));
+        }
+        if let Into::State(state) = &mut self.into {
+            if state.intern_tenant(&tenant) != expected {
+                return Err(Malformed);
+            }
+            let number = expected as usize;
+            self.room.resize(state.tenants.len(), 0);
             self.room[number] = series;
-            self.state.keys.reserve(series);
-            self.state.tenants[number].index.reserve(series, pairs);
+            state.keys.reserve(series);
+            state.tenants[number].index.reserve(series, pairs);
         }
         Ok(())
     }
 
     fn names(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
-        let tenant = r.u32()? as usize;
-        let index = &mut self.state.tenants.get_mut(tenant).ok_or(Malformed)?.index;
+        let tenant = r.u32()?;
         while !r.is_empty() {
-            index.intern_name(r.str()?);
+            let name = r.str()?;
+            let expected = self.seen.add_name(tenant)?;
+            if let Into::State(state) = &mut self.into
+                && state.tenants[tenant as usize].index.intern_name(name) != expected
+            {
+                return Err(Malformed);
+            }
         }
         Ok(())
     }
 
     fn pairs(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
-        let tenant = r.u32()? as usize;
-        let index = &mut self.state.tenants.get_mut(tenant).ok_or(Malformed)?.index;
-        let most = self.room.get(tenant).copied().unwrap_or(0);
+        let tenant = r.u32()?;
+        let most = self.room.get(tenant as usize).copied().unwrap_or(0);
         while !r.is_empty() {
             let (id, name) = (r.u32()?, r.u32()?);
             let series = if self.version >= 2 { r.u32()? as usize } else { 0 };
             let value = r.str()?;
-            if name as usize >= index.names.len() || index.pair(id).is_some() {
-                return Err(Malformed);
+            self.seen.add_pair(tenant, id, name)?;
+            if let Into::State(state) = &mut self.into {
+                state.tenants[tenant as usize].index.load_pair(id, name, value, series.min(most));
             }
-            index.load_pair(id, name, value, series.min(most));
         }
         Ok(())
     }
@@ -209,54 +290,69 @@ impl Loader<'_> {
 
     fn one_series(&mut self, r: &mut Reader<'_>, pairs: &mut Vec<u32>) -> Result<(), Malformed> {
         let (slot, key, tenant, own_ref) = r.series_head(pairs)?;
-        let state = &mut *self.state;
-        let of_tenant = state.tenants.get_mut(tenant as usize).ok_or(Malformed)?;
-        if slot == NO_SLOT || !of_tenant.index.load_series(slot, pairs) {
-            return Err(Malformed);
-        }
-        let list = state.lists.insert(pairs).ok_or(Malformed)?;
-        let mut series = Series::new(key, tenant, list);
-        let cut = state.last_cut.number.unwrap_or(i64::MIN);
-        for _ in 0..r.u16()? {
+        self.seen.add_series(slot, tenant, pairs)?;
+        let mut series = Series::new(key, tenant, List::default());
+        for _ in 0..r.wide()? {
             let bucket = r.bucket()?;
-            if bucket.id.cut > cut {
-                for chunk in &bucket.closed {
-                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
-                }
+            if self.keep(bucket.id, &bucket.closed)? {
                 let id = bucket.id;
-                state.cuts.note(id);
                 *series.bucket(id) = bucket;
             }
         }
         let mut histograms = HistogramBuckets::default();
-        for _ in 0..r.u16()? {
+        for _ in 0..r.wide()? {
             let (id, bucket) = r.histogram_bucket()?;
-            if id.cut > cut {
-                for chunk in &bucket.closed {
-                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
-                }
-                state.cuts.note(id);
+            if self.keep(id, &bucket.closed)? {
                 *histograms.bucket(id) = bucket;
             }
         }
         if histograms.ids().next().is_some() {
             series.histograms = Some(Box::new(histograms));
         }
-        if own_ref != 0 {
-            self.refs.push((own_ref, slot));
-        }
+        let Into::State(state) = &mut self.into else { return Ok(()) };
+        series.labels = state.lists.insert(pairs).ok_or(Malformed)?;
+        let of_tenant = &mut state.tenants[tenant as usize];
+        of_tenant.index.load_series(slot, pairs);
         of_tenant.series += 1;
         state.keys.insert(key, slot);
         state.series.insert_at(slot, series);
+        if own_ref != 0 {
+            self.refs.push((own_ref, slot));
+        }
         Ok(())
+    }
+
+    /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
+    fn keep(&mut self, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
+        match &mut self.into {
+            Into::Nothing(files) => {
+                let are_there = closed.iter().all(|chunk| chunk.place().is_within(files));
+                if are_there { Ok(false) } else { Err(Malformed) }
+            }
+            Into::State(state) => {
+                if state.last_cut.number.is_some_and(|cut| id.cut <= cut) {
+                    return Ok(false);
+                }
+                for chunk in closed {
+                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
+                }
+                state.cuts.note(id);
+                Ok(true)
+            }
+        }
     }
 
     /// Buckets that are in blocks by now were not loaded.
     fn starts(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         while !r.is_empty() {
             let (slot, id, starts) = r.starts()?;
-            let series = self.state.series.get_mut(slot).ok_or(Malformed)?;
-            if let Some(bucket) = series.find_bucket(id) {
+            if !self.seen.has_slot(slot) {
+                return Err(Malformed);
+            }
+            if let Into::State(state) = &mut self.into
+                && let Some(series) = state.series.get_mut(slot)
+                && let Some(bucket) = series.find_bucket(id)
+            {
                 bucket.starts = Some(Arc::new(starts));
             }
         }
@@ -264,8 +360,17 @@ impl Loader<'_> {
     }
 
     fn extras(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
-        let tenant = r.u32()? as usize;
-        let of_tenant = self.state.tenants.get_mut(tenant).ok_or(Malformed)?;
+        let tenant = r.u32()?;
+        if !self.seen.has_tenant(tenant) {
+            // Until version 3 those of tenants that came while the file was written were in it without their names. No
+            // sample is among them, and the log behind the file has them again.
+            return if self.version < 3 { Ok(()) } else { Err(Malformed) };
+        }
+        let mut nowhere = None;
+        let of_tenant = match &mut self.into {
+            Into::State(state) => &mut state.tenants[tenant as usize],
+            Into::Nothing(_) => nowhere.insert(TenantState::new(Tenant::default())),
+        };
         of_tenant.newest = r.i64()?;
         for _ in 0..r.u32()? {
             let metric = r.str()?;
@@ -279,24 +384,27 @@ impl Loader<'_> {
             let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
             of_tenant.exemplars.push_back((key, Exemplar { labels, v, t }));
         }
-        Ok(())
+        if r.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
-    /// References to slots that are not in the file belong to series made after the positions; the log defines them
-    /// again.
-    fn count_references(&mut self) {
-        let State { streams, series, .. } = &mut *self.state;
-        for stream in streams.values_mut() {
-            let mut missing = Vec::new();
-            for (reference, slot) in stream.refs.iter() {
-                match series.get_mut(slot) {
-                    Some(series) => series.foreign_refs += 1,
-                    None => missing.push(reference),
-                }
+    fn end(&self, r: &mut Reader<'_>) -> Result<(), Malformed> {
+        if r.u64()? == self.seen.series { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// References to slots that are not in the file belong to series made after the positions; the log defines them again.
+fn count_references(state: &mut State) {
+    let State { streams, series, .. } = state;
+    for stream in streams.values_mut() {
+        let mut missing = Vec::new();
+        for (reference, slot) in stream.refs.iter() {
+            match series.get_mut(slot) {
+                Some(series) => series.foreign_refs += 1,
+                None => missing.push(reference),
             }
-            for reference in missing {
-                stream.refs.release(reference);
-            }
+        }
+        for reference in missing {
+            stream.refs.release(reference);
         }
     }
 }

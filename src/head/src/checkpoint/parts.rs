@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::codec::{self, part};
 use crate::HeadError;
+use crate::error::READ;
 
 /// Reads the parts of one file.
 pub(super) struct Parts<'a> {
@@ -46,7 +47,7 @@ impl<'a> Parts<'a> {
         if out.len() as u64 > self.bytes - self.at {
             return Err(self.bad("cut off"));
         }
-        self.file.read_exact(out).map_err(|e| HeadError::io("read", self.path, e))?;
+        self.file.read_exact(out).map_err(|e| HeadError::io(READ, self.path, e))?;
         self.at += out.len() as u64;
         Ok(())
     }

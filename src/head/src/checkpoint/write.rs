@@ -8,12 +8,17 @@ use bytes::BufMut;
 use trireme_base::StreamId;
 
 use super::codec::{self, part, put_bytes, put_stream};
-use super::{CHECKPOINT_FILE, CheckpointReport};
-use crate::chunkfile::CHUNKS_DIR;
+use super::verify::verify;
+use super::{CHECKPOINT_FILE, CheckpointReport, covered_by_all};
+use crate::chunkfile::{CHUNKS_DIR, SyncFile};
 use crate::series::Series;
 use crate::state::State;
 use crate::streams::{OwnLogged, Stream};
+use crate::tenant::TenantState;
 use crate::{HeadError, Shard, files};
+
+/// A part that may have more than one is ended when it has so many bytes.
+const PART_BYTES: usize = 1 << 20;
 
 impl Shard {
     /// Writes a checkpoint into the shard's directory and answers what it covers.
@@ -36,7 +41,9 @@ impl Shard {
         before_publish: impl FnOnce() -> Result<(), E>,
     ) -> Result<CheckpointReport, E> {
         let path = self.options.dir.join(CHECKPOINT_FILE);
-        let mut out = Output::create(&path.with_extension("tmp"))?;
+        let tmp = path.with_extension("tmp");
+        self.leave_suspects()?;
+        let mut out = Output::create(&tmp)?;
         // Before the lock: what is logged up to here is in the head already.
         let own = *self.own_logged.lock();
         let (streams, next_ref): (Vec<(StreamId, Stream)>, u32) = {
@@ -55,37 +62,91 @@ impl Shard {
         let mut series = 0;
         let pages = self.state.read().series.pages();
         for page in 0..pages {
-            let mut buffer = std::mem::take(&mut out.buffer);
-            {
-                let state = self.state.read();
-                known.put_new(&state, &mut buffer);
-                let from = begin(&mut buffer, part::SERIES);
-                for (slot, found) in state.series.page(page) {
-                    codec::put_series(&mut buffer, slot, found, state.lists.get(found.labels));
-                    series += 1;
-                }
-                end(&mut buffer, from);
-                put_starts_part(&mut buffer, state.series.page(page));
-            }
-            out.buffer = buffer;
-            out.flush_if_large()?;
+            series += self.put_page(&mut out, &mut known, page)?;
         }
-        self.put_extras(&mut out)?;
+        self.put_extras(&mut out, &mut known)?;
         let from = begin(&mut out.buffer, part::END);
         out.buffer.put_u64_le(series);
-        end(&mut out.buffer, from);
+        end(&mut out.buffer, from)?;
         // What the checkpoint refers to must be durable before it.
-        let to_sync = self.state.write().files.flush_for_sync()?;
+        let (to_sync, lengths) = {
+            let mut state = self.state.write();
+            (state.files.flush_for_sync()?, state.files.lengths()?)
+        };
         let mut paths = vec![path.clone()];
-        for (file, name) in &to_sync {
-            file.sync_data().map_err(|e| HeadError::io("sync", name, e))?;
-            paths.push(name.to_path_buf());
+        for file in &to_sync {
+            self.sync(file)?;
+            paths.push(file.path.to_path_buf());
         }
         files::sync_dir(&self.options.dir.join(CHUNKS_DIR))?;
         let bytes = out.finish()?;
+        // The last one stays until a start could read this one.
+        verify(&tmp, &self.options, &lengths)?;
         before_publish()?;
-        files::publish(&path.with_extension("tmp"), &path)?;
-        Ok(CheckpointReport { positions, series, bytes, files: paths })
+        files::publish_checkpoint(&tmp, &path)?;
+        let trim_to = std::mem::replace(&mut *self.covered.lock(), positions.clone());
+        let trim_to = covered_by_all([trim_to, positions.clone()]);
+        Ok(CheckpointReport { positions, trim_to, series, bytes, files: paths })
+    }
+
+    fn sync(&self, file: &SyncFile) -> Result<(), HeadError> {
+        let synced = file.sync();
+        #[cfg(test)]
+        let synced = match std::mem::take(&mut self.state.write().files.fail_sync) {
+            true => Err(HeadError::io("sync", &file.path, std::io::Error::other("a test"))),
+            false => synced,
+        };
+        if synced.is_err() {
+            // It would say "done" the next time, whatever was lost.
+            self.state.write().files.distrust(file.number);
+        }
+        synced
+    }
+
+    /// Moves all chunks out of files whose sync failed, page by page, while they can still be read.
+    fn leave_suspects(&self) -> Result<(), HeadError> {
+        let pages = {
+            let mut state = self.state.write();
+            if !state.files.leave_suspects()? {
+                return Ok(());
+            }
+            state.series.pages()
+        };
+        for page in 0..pages {
+            let mut guard = self.state.write();
+            let State { series, files, .. } = &mut *guard;
+            for (_, series) in series.page_mut(page) {
+                for chunk in series.closed_mut() {
+                    if let Some(place) = files.move_chunk(chunk.place()) {
+                        chunk.put_at(place);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a page of series, and before it what they refer to and is not in the file yet; answers how many there are.
+    fn put_page(&self, out: &mut Output, known: &mut Known, page: usize) -> Result<u64, HeadError> {
+        let mut series = 0;
+        {
+            let state = self.state.read();
+            let buffer = &mut out.buffer;
+            known.put_new(&state, buffer)?;
+            let mut from = begin(buffer, part::SERIES);
+            for (slot, found) in state.series.page(page) {
+                if buffer.len() - from >= PART_BYTES {
+                    end(buffer, from)?;
+                    from = begin(buffer, part::SERIES);
+                }
+                codec::put_series(buffer, slot, found, state.lists.get(found.labels));
+                series += 1;
+            }
+            end(buffer, from)?;
+            put_starts_part(buffer, state.series.page(page))?;
+        }
+        out.flush_if_large()?;
+        Ok(series)
     }
 
     fn put_header(&self, out: &mut Output, own: OwnLogged, next_ref: u32) -> Result<(), HeadError> {
@@ -100,42 +161,69 @@ impl Shard {
         buffer.put_u64_le(own.seq);
         put_marker(buffer, own.marker);
         buffer.put_u32_le(next_ref);
-        end(buffer, from);
-        Ok(())
+        end(buffer, from)
     }
 
-    /// Exemplars, metadata and newest times of all tenants.
-    fn put_extras(&self, out: &mut Output) -> Result<(), HeadError> {
-        let tenants = self.state.read().tenants.len();
-        for number in 0..tenants {
-            let mut buffer = std::mem::take(&mut out.buffer);
-            {
-                let state = self.state.read();
-                let tenant = &state.tenants[number];
-                let from = begin(&mut buffer, part::EXTRAS);
-                buffer.put_u32_le(number as u32);
-                buffer.put_i64_le(tenant.newest);
-                buffer.put_u32_le(tenant.metadata.len() as u32);
-                for (metric, metadata) in &tenant.metadata {
-                    put_bytes(&mut buffer, metric.as_bytes());
-                    buffer.put_u8(metadata.kind.number());
-                    put_bytes(&mut buffer, metadata.unit.as_bytes());
-                    put_bytes(&mut buffer, metadata.help.as_bytes());
-                }
-                buffer.put_u32_le(tenant.exemplars.len() as u32);
-                for (key, exemplar) in &tenant.exemplars {
-                    buffer.put_u128_le(key.0);
-                    buffer.put_i64_le(exemplar.t);
-                    buffer.put_u64_le(exemplar.v.to_bits());
-                    put_bytes(&mut buffer, exemplar.labels.as_bytes());
-                }
-                end(&mut buffer, from);
-            }
-            out.buffer = buffer;
+    /// Exemplars, metadata and newest times of the tenants that are in the file. One that comes from now on is not: the log
+    /// behind the positions has all of it.
+    fn put_extras(&self, out: &mut Output, known: &mut Known) -> Result<(), HeadError> {
+        // A tenant may have no series.
+        known.put_new(&self.state.read(), &mut out.buffer)?;
+        for number in 0..known.tenants.len() {
+            put_extras_of(&mut out.buffer, number, &self.state.read().tenants[number])?;
             out.flush_if_large()?;
         }
         Ok(())
     }
+}
+
+/// What a tenant has besides series, in as many parts as it takes.
+fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Result<(), HeadError> {
+    let mut metadata = tenant.metadata.iter().peekable();
+    let mut exemplars = tenant.exemplars.iter().peekable();
+    loop {
+        let from = begin(out, part::EXTRAS);
+        out.put_u32_le(number as u32);
+        out.put_i64_le(tenant.newest);
+        let count = begin_count(out);
+        let mut n = 0;
+        while out.len() - from < PART_BYTES
+            && let Some((metric, metadata)) = metadata.next()
+        {
+            put_bytes(out, metric.as_bytes());
+            out.put_u8(metadata.kind.number());
+            put_bytes(out, metadata.unit.as_bytes());
+            put_bytes(out, metadata.help.as_bytes());
+            n += 1;
+        }
+        end_count(out, count, n);
+        let count = begin_count(out);
+        let mut n = 0;
+        while out.len() - from < PART_BYTES
+            && let Some((key, exemplar)) = exemplars.next()
+        {
+            out.put_u128_le(key.0);
+            out.put_i64_le(exemplar.t);
+            out.put_u64_le(exemplar.v.to_bits());
+            put_bytes(out, exemplar.labels.as_bytes());
+            n += 1;
+        }
+        end_count(out, count, n);
+        end(out, from)?;
+        if metadata.peek().is_none() && exemplars.peek().is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Leaves room for a count that is not known yet; answers where.
+fn begin_count(out: &mut Vec<u8>) -> usize {
+    out.put_u32_le(0);
+    out.len() - 4
+}
+
+fn end_count(out: &mut [u8], at: usize, count: u32) {
+    out[at..at + 4].copy_from_slice(&count.to_le_bytes());
 }
 
 fn put_stream_part(out: &mut Output, id: StreamId, stream: &Stream) -> Result<(), HeadError> {
@@ -148,7 +236,7 @@ fn put_stream_part(out: &mut Output, id: StreamId, stream: &Stream) -> Result<()
         out.buffer.put_u32_le(reference);
         out.buffer.put_u32_le(slot);
     }
-    end(&mut out.buffer, from);
+    end(&mut out.buffer, from)?;
     out.flush_if_large()
 }
 
@@ -165,7 +253,7 @@ struct Known {
 
 impl Known {
     /// Writes what was added since the last page; series that come next may use it.
-    fn put_new(&mut self, state: &State, out: &mut Vec<u8>) {
+    fn put_new(&mut self, state: &State, out: &mut Vec<u8>) -> Result<(), HeadError> {
         for (number, tenant) in state.tenants.iter().enumerate() {
             if number == self.tenants.len() {
                 self.tenants.push((0, 0));
@@ -173,7 +261,7 @@ impl Known {
                 put_bytes(out, tenant.tenant.as_str().as_bytes());
                 out.put_u32_le(tenant.series as u32);
                 out.put_u32_le(tenant.index.pairs.len() as u32);
-                end(out, from);
+                end(out, from)?;
             }
             let (names, pairs) = &mut self.tenants[number];
             let index = &tenant.index;
@@ -181,7 +269,7 @@ impl Known {
                 let from = begin(out, part::NAMES);
                 out.put_u32_le(number as u32);
                 index.names[*names..].iter().for_each(|name| put_bytes(out, name.text.as_bytes()));
-                end(out, from);
+                end(out, from)?;
                 *names = index.names.len();
             }
             if *pairs < index.pairs.len() {
@@ -195,22 +283,32 @@ impl Known {
                         put_bytes(out, pair.value.as_bytes());
                     }
                 }
-                end(out, from);
+                end(out, from)?;
                 *pairs = index.pairs.len();
             }
         }
+        Ok(())
     }
 }
 
 /// Start timestamps of a page, if there are any.
-fn put_starts_part<'a>(out: &mut Vec<u8>, page: impl Iterator<Item = (u32, &'a Series)>) {
-    let from = begin(out, part::STARTS);
-    page.for_each(|(slot, series)| codec::put_starts(out, slot, series));
+fn put_starts_part<'a>(
+    out: &mut Vec<u8>,
+    page: impl Iterator<Item = (u32, &'a Series)>,
+) -> Result<(), HeadError> {
+    let mut from = begin(out, part::STARTS);
+    for (slot, series) in page {
+        if out.len() - from >= PART_BYTES {
+            end(out, from)?;
+            from = begin(out, part::STARTS);
+        }
+        codec::put_starts(out, slot, series);
+    }
     if out.len() == from {
         out.truncate(from - part::HEADER_BYTES);
-    } else {
-        end(out, from);
+        return Ok(());
     }
+    end(out, from)
 }
 
 /// Starts a part; answers where its body starts.
@@ -220,11 +318,14 @@ fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
     out.len()
 }
 
-fn end(out: &mut [u8], from: usize) {
-    let length = (out.len() - from) as u32;
+/// Ends a part whose body starts at `from`.
+fn end(out: &mut [u8], from: usize) -> Result<(), HeadError> {
+    let bytes = out.len() - from;
+    let length = u32::try_from(bytes).map_err(|_| HeadError::PartTooLarge { bytes })?;
     let crc = crc32c::crc32c(&out[from..]);
     out[from - 8..from - 4].copy_from_slice(&length.to_le_bytes());
     out[from - 4..from].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
 }
 
 /// A file being written through one buffer.

@@ -10,6 +10,7 @@ use std::path::Path;
 use bytes::{Buf, BufMut};
 use trireme_base::{Boot, Incarnation, StreamId};
 
+use crate::error::READ;
 use crate::{HeadError, files};
 
 const MAGIC: &[u8; 8] = b"TRIRMCUT";
@@ -50,7 +51,7 @@ impl CutManifest {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(HeadError::io("read", path, error)),
+            Err(error) => return Err(HeadError::io(READ, path, error)),
         };
         Self::decode(path, &bytes).map(Some)
     }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use trireme_actors::Store;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
+use trireme_head::{HeadError, verify_checkpoint};
 use trireme_replication::{Action, Rebuild, RebuildLimits, SourceFault};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
@@ -289,12 +290,34 @@ impl Driver {
             tokio::time::sleep(DISK_PAUSE).await;
             return Ok(Next::GoOn);
         }
+        let (staging, copied) = (self.staging.clone(), manifest.clone());
+        self.on_disk(move || staging.prune(&copied)).await?;
+        if let Err(err) = self.verify().await? {
+            // Installed, it would only be set aside by the next start.
+            self.fault(&source, SourceFault::Unfit, &err.to_string());
+            self.machine.not_installed();
+            tokio::time::sleep(DISK_PAUSE).await;
+            return Ok(Next::GoOn);
+        }
         let staging = self.staging.clone();
-        self.on_disk(move || staging.prune(&manifest).and_then(|()| staging.mark_ready())).await?;
+        self.on_disk(move || staging.mark_ready()).await?;
         info!(self.log, "everything is copied, the node starts anew to install it"; "peer" => %source);
         // A node that stops already installs it when it is started again.
         let _ = self.ask_stop.try_send(TO_INSTALL.to_owned());
         Ok(Next::Over)
+    }
+
+    /// Reads the copied checkpoints as a start would.
+    async fn verify(&self) -> io::Result<Result<(), HeadError>> {
+        for shard in &self.store.parts().shards {
+            let options = shard.options().clone();
+            let dir = self.staging.file(&format!("head/{:03}", options.number));
+            let verified = self.on_disk(move || Ok(verify_checkpoint(&dir, &options))).await?;
+            if verified.is_err() {
+                return Ok(verified);
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// A stream of which this node has more than the snapshot, without the log that leads there.

@@ -1,0 +1,124 @@
+//! A node starts from its checkpoints whatever its tenants and series did before, and from the ones before them when the
+//! newest are damaged (I2, I6).
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use prost::Message;
+use trireme_integration::{Group, GroupBuilder, SampleSet, Series, first_differences, now_ms, until};
+
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "3")]
+    metadata: Vec<Metadata>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Metadata {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(string, tag = "2")]
+    family: String,
+}
+
+fn metadata_only() -> anyhow::Result<Vec<u8>> {
+    let metadata = vec![Metadata { kind: 1, family: "up".to_owned() }];
+    Ok(snap::raw::Encoder::new().compress_vec(&WriteRequest { metadata }.encode_to_vec())?)
+}
+
+fn frequent(group: GroupBuilder) -> GroupBuilder {
+    group.set("checkpoint.interval=200ms")
+}
+
+/// Checkpoints of a node with this name.
+fn checkpoints(data_dir: &Path, name: &str) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for shard in std::fs::read_dir(data_dir.join("head"))? {
+        let path = shard?.path().join(name);
+        if path.exists() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_of_metadata_alone_is_no_reason_not_to_start() -> anyhow::Result<()> {
+    let mut group = frequent(Group::of(1)).start().await?;
+    let answer =
+        group.client(0).send(group.client(0).write_builder("/api/v1/write", metadata_only()?)).await?;
+    answer.success()?;
+    for _ in 0..2 {
+        group.node(0).stop().await?;
+        group.node(0).start()?;
+        group.node(0).ready().await?;
+    }
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Result<()> {
+    let mut group = frequent(Group::of(1).short_windows(2)).start().await?;
+    let series: Vec<Series> =
+        (0..20).map(|i| Series::new("idle", &[("i", &i.to_string())], &[(now_ms(), 1.0)])).collect();
+    group.client(0).write(&series).await?.success()?;
+    let client = group.client(0).clone();
+    until("a checkpoint has them", async || {
+        let there = client.metric("trireme_head_series").await?;
+        ensure!(there > 0.0, "none yet");
+        Ok(())
+    })
+    .await?;
+    // One goes on, in one of the shards, so that windows are cut.
+    until("the others are collected", async || {
+        client.write(&[Series::new("busy", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+        let left = client.metric("trireme_head_series").await?;
+        ensure!(left == 1.0, "{left} are left");
+        Ok(())
+    })
+    .await?;
+    for _ in 0..3 {
+        group.node(0).stop().await?;
+        group.node(0).start()?;
+        group.node(0).ready().await?;
+    }
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_all_of_whose_newest_checkpoints_are_damaged_loses_nothing() -> anyhow::Result<()> {
+    let mut group = frequent(Group::of(3)).start().await?;
+    let (mut sent, start) = (SampleSet::default(), now_ms() - 1_000);
+    for n in 0..50 {
+        let series: Vec<Series> = (0..40)
+            .map(|i| Series::new("kept", &[("i", &i.to_string())], &[(start + i64::from(n), f64::from(n))]))
+            .collect();
+        group.client(n as usize % 3).write(&series).await?.success()?;
+        series.iter().for_each(|series| series.add_to(&mut sent));
+    }
+    group.converged().await?;
+    for i in 0..3 {
+        let data_dir = group.node(i).data_dir().to_owned();
+        until("there are checkpoints and those before", async || {
+            let before = checkpoints(&data_dir, "checkpoint.previous")?.len();
+            ensure!(before == 4, "{before} of 4");
+            Ok(())
+        })
+        .await?;
+        group.node(i).stop().await?;
+    }
+    for i in 0..3 {
+        for path in checkpoints(group.node(i).data_dir(), "checkpoint")? {
+            let mut bytes = std::fs::read(&path)?;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        }
+        group.node(i).start()?;
+    }
+    for i in 0..3 {
+        group.node(i).ready().await?;
+    }
+    first_differences(("sent", &sent), ("held", &group.converged().await?))?;
+    group.stop().await
+}
