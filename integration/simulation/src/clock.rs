@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use trireme_base::Clock;
 
+use crate::race::Race;
+
 /// Wall time of all machines at the start (ms): the start of a window.
 pub const START_MS: i64 = 1_700_006_400_000;
 
@@ -14,12 +16,18 @@ pub const START_MS: i64 = 1_700_006_400_000;
 pub struct SimClock {
     world_us: Arc<AtomicU64>,
     skew_ms: Arc<AtomicI64>,
+    race: Arc<Race>,
 }
 
 impl SimClock {
     /// Another machine's clock in the same world.
     pub fn beside(&self) -> Self {
-        Self { world_us: Arc::clone(&self.world_us), skew_ms: Arc::default() }
+        Self { world_us: Arc::clone(&self.world_us), ..Self::default() }
+    }
+
+    /// Who may come in between the steps of this machine's writers.
+    pub fn race(&self) -> &Race {
+        &self.race
     }
 
     /// Moves the world's time.
@@ -41,6 +49,7 @@ impl Clock for SimClock {
     }
 
     fn monotonic(&self) -> Duration {
+        self.race.step();
         Duration::from_micros(self.world_us.load(Ordering::Relaxed))
     }
 }

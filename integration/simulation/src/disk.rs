@@ -9,18 +9,27 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use trireme_base::SeededRng;
+use trireme_log::Log;
 use trireme_log::disk::{Disk, DiskFile};
+
+use trireme_replication::PositionVector;
+
+use crate::mutation::Mutation;
 
 const SECTOR: u64 = 512;
 /// Bytes before the first batch of a segment.
 const SEGMENT_HEADER_BYTES: u64 = 40;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
+    /// The log that is written now.
+    log: Weak<Log>,
+    /// What that log had when everything that was called written was synced.
+    safe: PositionVector,
     /// Ranges written and not synced, by file.
     unsynced: BTreeMap<PathBuf, Vec<(u64, u64)>>,
     /// Ranges of writes that failed half way, by file, until that is synced: nobody calls them written.
@@ -34,18 +43,32 @@ struct State {
     lies_at_sync: bool,
     /// The known bug: a write that did not fit is called a success.
     lies_at_write: bool,
+    /// The known bug: a sync that failed is called a success.
+    hides_sync_errors: bool,
     /// Such a write has happened.
     has_torn: bool,
 }
 
+impl State {
+    /// Everything that was called written is safe.
+    fn is_safe(&self) -> bool {
+        self.unsynced.is_empty() && !self.sync_failed && !self.has_torn
+    }
+}
+
 /// The disk of one machine.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
-    /// With the bugs put in, if any.
-    pub fn new(lies_at_sync: bool, lies_at_write: bool) -> Self {
-        let state = State { lies_at_sync, lies_at_write, ..State::default() };
+    /// With the bug put in, if it is one of disks.
+    pub fn new(mutation: Option<Mutation>) -> Self {
+        let state = State {
+            lies_at_sync: mutation == Some(Mutation::AckBeforeFsync),
+            lies_at_write: mutation == Some(Mutation::AckTornWrite),
+            hides_sync_errors: mutation == Some(Mutation::IgnoreSyncError),
+            ..State::default()
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -71,15 +94,16 @@ impl SimDisk {
         state.fails_next_sync = false;
     }
 
-    /// Everything that was called written is safe.
-    pub fn is_safe(&self) -> bool {
-        let state = self.0.lock();
-        state.unsynced.is_empty() && !state.sync_failed && !state.has_torn
+    /// How far the streams were at the last sync after which everything that was called written was on the disk.
+    pub fn safe(&self) -> PositionVector {
+        self.0.lock().safe.clone()
     }
 
     /// A start has synced the segment that an earlier process was writing; it has written nothing itself yet.
-    pub fn note_start(&self) {
+    pub fn note_start(&self, log: &Arc<Log>) {
         let mut state = self.0.lock();
+        state.log = Arc::downgrade(log);
+        state.safe = log.written_positions().into_iter().collect();
         state.unsynced.clear();
         state.torn.clear();
         state.sync_failed = false;
@@ -217,11 +241,20 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.lock();
         if std::mem::take(&mut state.fails_next_sync) {
             state.sync_failed = true;
+            if state.hides_sync_errors {
+                return Ok(());
+            }
             return Err(io::Error::other("simulated EIO"));
         }
         if !state.lies_at_sync {
             state.unsynced.remove(&self.path);
             state.torn.remove(&self.path);
+        }
+        // The log may have written more by the time anybody asks.
+        if state.is_safe()
+            && let Some(log) = state.log.upgrade()
+        {
+            state.safe.merge(&log.written_positions().into_iter().collect());
         }
         Ok(())
     }

@@ -1,17 +1,19 @@
 //! What senders sent and what they were told, and what must follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use trireme_model::{FloatSample, MatchOp, Matcher, SeriesKey, Tenant, prefer, push_label};
+use trireme_model::{
+    AnyHistogram, FloatSample, Histogram, HistogramSample, MatchOp, Matcher, MetricMetadata, MetricType,
+    SeriesKey, Span, Tenant, prefer, push_label,
+};
 use trireme_wire::batch::{Batch, BatchSeries};
 
+use crate::content::Content;
 use crate::process::{Process, WINDOW_MS};
 
-/// A series and a time (ms).
+/// A series, as `TENANT/SENDER/NUMBER`, and a time (ms).
 pub type Place = (String, i64);
-/// Values by place.
-pub type Content = BTreeMap<Place, u64>;
 
 struct Sent {
     value: f64,
@@ -20,9 +22,27 @@ struct Sent {
 
 /// One request, sent until it is decided.
 pub struct SentBatch {
+    /// Whose data.
+    pub tenant: Tenant,
     /// What goes out.
     pub batch: Arc<Batch>,
     samples: Vec<(Place, f64)>,
+}
+
+/// What a request is made of.
+pub struct Wanted {
+    /// Whose data.
+    pub tenant: Tenant,
+    /// Who sends it.
+    pub sender: usize,
+    /// Series with a sample each.
+    pub series: usize,
+    /// Their time (ms).
+    pub t: i64,
+    /// Every other series has histograms.
+    pub has_histograms: bool,
+    /// Text about the metric, if any.
+    pub help: Option<String>,
 }
 
 /// Everything that was ever sent.
@@ -31,37 +51,54 @@ pub struct History {
     samples: BTreeMap<Place, Vec<Sent>>,
     /// By number.
     pub batches: Vec<SentBatch>,
+    /// Whoever has sent anything.
+    pub tenants: BTreeSet<Tenant>,
     /// Samples acknowledged.
     pub acked: u64,
 }
 
 impl History {
-    /// A new request with one sample for each series of a sender.
-    pub fn make(&mut self, sender: usize, series: usize, t: i64, value: impl Fn(usize) -> f64) -> usize {
+    /// A new request with one sample for each series of a sender. Histograms follow from their time, so that there is one
+    /// only for each time.
+    pub fn make(&mut self, wanted: &Wanted, value: impl Fn(usize) -> f64) -> usize {
+        let Wanted { tenant, sender, t, .. } = wanted;
         let mut batch = Batch::default();
-        let mut samples = Vec::with_capacity(series);
-        for n in 0..series {
+        let mut samples = Vec::with_capacity(wanted.series);
+        for n in 0..wanted.series {
             let from = batch.label_bytes.len();
             for (name, text) in
                 [("__name__", "m"), ("sender", &sender.to_string()[..]), ("series", &n.to_string()[..])]
             {
                 push_label(&mut batch.label_bytes, name.as_bytes(), text.as_bytes());
             }
-            let key = SeriesKey::of(Tenant::default().seed(), &batch.label_bytes[from..]);
-            let (first, value) = (batch.samples.len() as u32, value(n));
-            batch.samples.push(FloatSample { t, v: value });
+            let key = SeriesKey::of(tenant.seed(), &batch.label_bytes[from..]);
+            let (floats, histograms) = (batch.samples.len() as u32, batch.histograms.len() as u32);
+            let value = if wanted.has_histograms && n % 2 == 1 {
+                batch.histograms.push(histogram(*t));
+                sum_of(&batch.histograms[histograms as usize])
+            } else {
+                batch.samples.push(FloatSample { t: *t, v: value(n) });
+                value(n)
+            };
             batch.series.push(BatchSeries {
                 key,
                 labels: from as u32..batch.label_bytes.len() as u32,
-                samples: first..first + 1,
-                histograms: 0..0,
+                samples: floats..batch.samples.len() as u32,
+                histograms: histograms..batch.histograms.len() as u32,
                 exemplars: 0..0,
             });
-            let place = (format!("{sender}/{n}"), t);
+            let place = (format!("{tenant}/{sender}/{n}"), *t);
             self.samples.entry(place.clone()).or_default().push(Sent { value, is_acked: false });
             samples.push((place, value));
         }
-        self.batches.push(SentBatch { batch: Arc::new(batch), samples });
+        let about = |help: &String| MetricMetadata {
+            kind: MetricType::Gauge,
+            unit: "s".to_owned(),
+            help: help.clone(),
+        };
+        batch.metadata.extend(wanted.help.iter().map(|help| (format!("m{sender}"), about(help))));
+        self.tenants.insert(tenant.clone());
+        self.batches.push(SentBatch { tenant: tenant.clone(), batch: Arc::new(batch), samples });
         self.batches.len() - 1
     }
 
@@ -71,22 +108,26 @@ impl History {
         if !process.store.replay().is_done() || process.has_lane_work() {
             return false;
         }
-        self.batches[batch].samples.iter().any(|((series, t), _)| {
+        let SentBatch { tenant, samples, .. } = &self.batches[batch];
+        samples.iter().any(|((series, t), _)| {
             let cut = process.shards.iter().filter_map(|shard| shard.last_cut()).max();
-            let (sender, number) = series.split_once('/').unwrap_or_default();
+            let mut parts = series.rsplit('/');
+            let (number, sender) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let equal = |name, value| Matcher::new(name, MatchOp::Equal, value).ok();
             let matchers: Vec<Matcher> =
                 [equal("sender", sender), equal("series", number)].into_iter().flatten().collect();
-            let (mut times, mut values) = (Vec::new(), Vec::new());
+            let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
             for shard in &process.shards {
-                for found in shard.select(&Tenant::default(), &matchers, *t, *t) {
+                for found in shard.select(tenant, &matchers, *t, *t) {
+                    let read = found.read(*t, *t, &mut times, &mut values);
+                    let read = read.and_then(|_| found.read_histograms(*t, *t, &mut histograms));
                     // What cannot be read is not certain.
-                    if found.read(*t, *t, &mut times, &mut values).is_err() {
+                    if read.is_err() {
                         return false;
                     }
                 }
             }
-            times.is_empty() && cut.is_none_or(|cut| cut < t.div_euclid(WINDOW_MS))
+            times.is_empty() && histograms.is_empty() && cut.is_none_or(|cut| cut < t.div_euclid(WINDOW_MS))
         })
     }
 
@@ -125,52 +166,29 @@ impl History {
     }
 }
 
-fn insert(content: &mut Content, series: &str, times: &[i64], values: &[f64]) {
-    for (t, v) in times.iter().zip(values) {
-        let kept = content.entry((series.to_owned(), *t)).or_insert(v.to_bits());
-        *kept = prefer(f64::from_bits(*kept), *v).to_bits();
+/// The sum of a histogram, by which it is known.
+pub fn sum_of(sample: &HistogramSample) -> f64 {
+    match &sample.h {
+        AnyHistogram::Int(h) => h.sum,
+        AnyHistogram::Float(h) => h.sum,
     }
 }
 
-/// Everything that a node would answer from its own head and blocks.
-pub fn content(process: &Process) -> Result<Content, String> {
-    let mut content = Content::new();
-    let name = |labels: &trireme_model::Labels| -> String {
-        let of =
-            |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
-        format!("{}/{}", of("sender"), of("series"))
+/// The only histogram of a time.
+pub fn histogram(t: i64) -> HistogramSample {
+    let step = t.unsigned_abs() / 500 % 100_000;
+    let histogram = Histogram {
+        schema: 1,
+        zero_threshold: 0.001,
+        zero_count: step % 7,
+        count: step % 7 + 3 * step + 1,
+        sum: t as f64 / 8.0,
+        positive_spans: vec![Span { offset: 0, length: 1 + u32::from(step % 2 == 1) }],
+        positive_buckets: match step % 2 {
+            1 => vec![step as i64, step as i64 + 1],
+            _ => vec![3 * step as i64 + 1],
+        },
+        ..Histogram::default()
     };
-    for shard in &process.shards {
-        for series in shard.select(&Tenant::default(), &[], i64::MIN, i64::MAX) {
-            let (mut times, mut values) = (Vec::new(), Vec::new());
-            series.read(i64::MIN, i64::MAX, &mut times, &mut values).map_err(|e| e.to_string())?;
-            insert(&mut content, &name(&series.labels), &times, &values);
-        }
-    }
-    for entry in process.shelf.blocks() {
-        let block = &entry.block;
-        for series in block.select(&[], i64::MIN, i64::MAX).map_err(|e| e.to_string())? {
-            let mut samples = trireme_block::Samples::default();
-            block.read_series(&series, i64::MIN, i64::MAX, &mut samples).map_err(|e| e.to_string())?;
-            insert(&mut content, &name(&series.labels), &samples.times, &samples.values);
-        }
-    }
-    Ok(content)
-}
-
-/// Names of a node's blocks, which depend on their bytes alone, with the start of their windows.
-pub fn blocks(process: &Process) -> Vec<(i64, String)> {
-    let shelf = process.shelf.blocks();
-    let mut names: Vec<_> = shelf.iter().map(|b| (b.meta().min_time, b.meta().ulid.to_string())).collect();
-    names.sort();
-    names
-}
-
-/// The first place in which two contents differ.
-pub fn difference(a: &Content, b: &Content) -> Option<String> {
-    let places = a.keys().chain(b.keys());
-    let differs = |place: &&Place| a.get(*place) != b.get(*place);
-    let first = places.filter(differs).min()?;
-    let text = |content: &Content| content.get(first).map(|bits| f64::from_bits(*bits));
-    Some(format!("{first:?} is {:?} and {:?}", text(a), text(b)))
+    HistogramSample { t, st: 0, h: AnyHistogram::Int(Arc::new(histogram)) }
 }

@@ -10,18 +10,20 @@
 //! | `scenario`, `mutation` | what a seed decides; known bugs to put in |
 //! | `world`, `world/*` | the event loop, machines, senders, faults, the end |
 //! | `machine`, `process`, `process/*`, `request` | a computer, its process, what the shells do |
-//! | `disk`, `clock`, `network`, `sender` | what the machines stand on |
-//! | `history` | what was sent and acknowledged, and the comparison |
+//! | `disk`, `clock`, `race`, `network`, `sender` | what the machines stand on |
+//! | `history`, `content` | what was sent and acknowledged, what nodes have, and the comparison |
 //!
-//! Absent: rebuild by snapshot and changes of the ring, which need HTTP and Raft; the cluster tests have them.
+//! Absent: rebuild by snapshot, and Raft; the cluster tests have them.
 
 mod clock;
+mod content;
 mod disk;
 mod history;
 mod machine;
 mod mutation;
 mod network;
 mod process;
+mod race;
 mod request;
 mod scenario;
 mod sender;
@@ -29,7 +31,7 @@ mod trace;
 mod world;
 
 pub use mutation::Mutation;
-pub use scenario::{Kind, Scenario};
+pub use scenario::{Kind, Load, Scenario};
 pub use trace::Trace;
 pub use world::World;
 
@@ -64,6 +66,10 @@ pub struct Summary {
     pub flips: u64,
     /// Disks replaced.
     pub wipes: u64,
+    /// Changes of the ring.
+    pub ring_changes: u64,
+    /// Queries that were called complete.
+    pub queries: u64,
 }
 
 impl Summary {
@@ -83,6 +89,8 @@ impl Summary {
         self.acked += other.acked;
         self.flips += other.flips;
         self.wipes += other.wipes;
+        self.ring_changes += other.ring_changes;
+        self.queries += other.queries;
     }
 }
 
@@ -97,10 +105,19 @@ pub struct Failure {
 
 /// Runs a seed; `trace` is given back with a failure.
 pub fn run(seed: u64, mutation: Option<Mutation>, trace: Trace) -> Result<Summary, Failure> {
+    run_scenario(Scenario::of(seed), mutation, trace)
+}
+
+/// Runs what a seed decides, perhaps for another kind than its own.
+pub fn run_scenario(
+    scenario: Scenario,
+    mutation: Option<Mutation>,
+    trace: Trace,
+) -> Result<Summary, Failure> {
     let failed = |problem: String| Failure { problem, trace: Trace::default() };
     let root = tempfile::Builder::new().prefix("trireme-simulation-").tempdir_in(memory_dir());
     let root = root.map_err(|e| failed(format!("no directory for the disks: {e}")))?;
-    let world = World::new(Scenario::of(seed), mutation, root.path(), trace);
+    let world = World::new(scenario, mutation, root.path(), trace);
     let mut world = world.map_err(|e| failed(format!("{e:#}")))?;
     world.run().map_err(|problem| Failure { problem, trace: world.into_trace() })
 }

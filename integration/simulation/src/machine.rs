@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use trireme_base::{Boot, Incarnation, SeededRng, StreamId};
 use trireme_replication::PositionVector;
+use trireme_ring::Ring;
 
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
@@ -59,20 +60,26 @@ pub struct Machine {
     pub lanes_busy: bool,
     /// Where to crash next, with power cut or without.
     pub crash: Option<(CrashPoint, bool)>,
+    /// The shard whose writer dies as soon as something waits for it.
+    pub dying: Option<usize>,
     /// Highest committed seq that was checked.
     pub checked: u64,
     /// Takes no connection before (us).
     pub silent_until: u64,
+    /// The ring on its disk; `None` if rings do not change, or it is in none yet.
+    pub ring: Option<Ring>,
+    /// How far all streams were when everybody knew the ring of this epoch, as far as its process knows.
+    pub fence: Option<(u64, PositionVector)>,
+    /// Nothing happens on it before (us): its process is stopped, or it stands still as a whole.
+    pub paused_until: u64,
 }
 
 impl Machine {
     /// A computer with an empty disk.
     pub fn new(dir: PathBuf, index: usize, clock: SimClock, mutation: Option<Mutation>) -> Self {
-        let lies_at_sync = mutation == Some(Mutation::AckBeforeFsync);
-        let disk = SimDisk::new(lies_at_sync, mutation == Some(Mutation::AckTornWrite));
         Self {
             dir,
-            disk,
+            disk: SimDisk::new(mutation),
             clock,
             incarnation: Incarnation(index as u64 + 1),
             boots: 0,
@@ -84,18 +91,25 @@ impl Machine {
             log_busy: false,
             lanes_busy: false,
             crash: None,
+            dying: None,
             checked: 0,
             silent_until: 0,
+            ring: None,
+            fence: None,
+            paused_until: 0,
         }
     }
 
     /// A start is counted; answers the stream it writes.
-    pub fn count_start(&mut self) -> StreamId {
-        self.boots += 1;
+    pub fn count_start(&mut self, mutation: Option<Mutation>) -> StreamId {
+        let counts = mutation != Some(Mutation::ReuseBoot) || self.boots == 0;
+        self.boots += u32::from(counts);
         self.life += 1;
         self.log_busy = false;
         self.lanes_busy = false;
         self.checked = 0;
+        self.dying = None;
+        self.fence = None;
         StreamId { incarnation: self.incarnation, boot: Boot(self.boots) }
     }
 
@@ -114,17 +128,14 @@ impl Machine {
 
     /// Notes what is safe after a sync.
     pub fn note_safe(&mut self) {
-        let Some(process) = &self.process else { return };
-        if self.disk.is_safe() {
-            self.safe.merge(&process.log.written_positions().into_iter().collect());
-        }
+        self.safe.merge(&self.disk.safe());
     }
 
     /// A start has found this on the disk: nothing else is safe any more.
     pub fn note_found(&mut self) {
         if let Some(process) = &self.process {
-            self.disk.note_start();
-            self.safe = process.log.written_positions().into_iter().collect();
+            self.disk.note_start(&process.log);
+            self.safe = self.disk.safe();
         }
     }
 }

@@ -3,6 +3,8 @@
 //! They live in the simulation's own shell around the product's parts (its disk, its quorum, its driver), so no build of
 //! the daemon can hold one.
 
+use crate::scenario::Kind;
+
 /// A defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutation {
@@ -44,11 +46,33 @@ pub enum Mutation {
     CheckpointBeforeLog,
     /// A peer never gets room again for what was applied.
     KeepCredit,
+    /// A sync that failed is called a success.
+    IgnoreSyncError,
+    /// What waits for a shard is lost when its writer dies.
+    LoseLane,
+    /// A start does not count itself: its stream is that of the start before.
+    ReuseBoot,
+    /// The log is trimmed to what was applied, whether it is in a checkpoint or not.
+    TrimToApplied,
+    /// A writer that died inside a change is replaced, and its shard lives on.
+    KeepSuspectShard,
+    /// A change of the ring is decided without asking what members have.
+    ChangeUnmeasured,
+    /// A change of the ring is decided although a member does not know the ring that it changes.
+    IgnoreUninformed,
+    /// Writes are acknowledged by the quorum of the ring in which a process started.
+    KeepOldQuorum,
+    /// Streams of a member that leaves are sealed where the leader's own log ends.
+    SealByOwnLog,
+    /// A query asks nobody how far the group is.
+    ReadAlone,
+    /// A query counts a quorum of an older ring than those go by who answer it.
+    ReadByOldRing,
 }
 
 impl Mutation {
-    /// All of them.
-    pub const ALL: [Self; 19] = [
+    /// Those that the seeds must find.
+    pub const ALL: [Self; 24] = [
         Self::AckBeforeQuorum,
         Self::AckBeforeFsync,
         Self::PositionBeforeFsync,
@@ -68,10 +92,40 @@ impl Mutation {
         Self::ApplyBeforeReplay,
         Self::CheckpointBeforeLog,
         Self::KeepCredit,
+        Self::IgnoreSyncError,
+        Self::LoseLane,
+        Self::ReuseBoot,
+        Self::TrimToApplied,
+        Self::KeepSuspectShard,
     ];
+
+    /// Those of changing rings.
+    pub const OF_RINGS: [Self; 6] = [
+        Self::ChangeUnmeasured,
+        Self::IgnoreUninformed,
+        Self::KeepOldQuorum,
+        Self::SealByOwnLog,
+        Self::ReadAlone,
+        Self::ReadByOldRing,
+    ];
+
+    /// Kinds of runs in which it may show.
+    pub fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::TrustWiped => &[Kind::Wiped],
+            Self::KeepSuspectShard | Self::LoseLane => &[Kind::Writers],
+            Self::ChangeUnmeasured
+            | Self::IgnoreUninformed
+            | Self::KeepOldQuorum
+            | Self::SealByOwnLog
+            | Self::ReadAlone
+            | Self::ReadByOldRing => &[Kind::Rings],
+            _ => &Kind::ALL,
+        }
+    }
 
     /// The bug with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mutation| format!("{mutation:?}") == name)
+        Self::ALL.into_iter().chain(Self::OF_RINGS).find(|mutation| format!("{mutation:?}") == name)
     }
 }

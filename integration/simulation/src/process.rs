@@ -1,5 +1,6 @@
 //! A running node: the product's parts, put together as `trireme-node` does it, without actors, sockets and threads.
 
+mod ring;
 mod session;
 mod upkeep;
 
@@ -17,10 +18,10 @@ use trireme_actors::{
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
-use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions, covered_by_all};
+use trireme_head::{CutManifest, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, LogOptions, ReplayPlan};
 use trireme_replication::{CommitTracker, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
-use trireme_ring::Quorum;
+use trireme_ring::{Quorum, Ring};
 use trireme_telemetry::Metrics;
 use trireme_transport::Hub;
 use trireme_wire::entry::read_marker;
@@ -28,6 +29,7 @@ use trireme_wire::frame::Frame;
 
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
+use crate::history::SentBatch;
 use crate::mutation::Mutation;
 use crate::request::Request;
 use crate::scenario::Scenario;
@@ -75,6 +77,8 @@ pub struct Start<'a> {
     pub clock: &'a SimClock,
     /// The run.
     pub scenario: &'a Scenario,
+    /// The ring on its disk, where rings change.
+    pub ring: Option<&'a Ring>,
     /// The bug, if one is put in.
     pub mutation: Option<Mutation>,
 }
@@ -90,6 +94,7 @@ pub struct Process {
     pub(crate) store: Arc<Store>,
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) writers: Vec<ShardWriter>,
+    writer_parts: Vec<ShardWriterParts>,
     pub(crate) commits: Arc<Commits>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) gate: Arc<Gate>,
@@ -124,6 +129,11 @@ fn link_config() -> LinkConfig {
         sending_bytes: 3_000,
         ..LinkConfig::default()
     }
+}
+
+/// Bounds of all tenants.
+fn limits() -> IngestLimits {
+    IngestLimits { out_of_order_window_ms: 86_400_000, ..IngestLimits::default() }
 }
 
 impl Process {
@@ -182,6 +192,7 @@ impl Process {
             queue_bytes_max: 60_000,
             batch_bytes_max: 8_000,
             recent_bytes_max: 4_000,
+            compress: scenario.packs,
             disk: Arc::new(start.disk.clone()),
             ..LogOptions::default()
         };
@@ -215,10 +226,9 @@ impl Process {
             clock: Arc::clone(&shared),
         };
         let head_metrics = HeadMetrics::new(&metrics)?;
-        let limits = IngestLimits { out_of_order_window_ms: 86_400_000, ..IngestLimits::default() };
-        let limits = Arc::new(LimitsTable::new(limits, []));
-        let writer = |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| {
-            ShardWriter::new(ShardWriterParts {
+        let limits = Arc::new(LimitsTable::new(limits(), []));
+        let parts =
+            |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| ShardWriterParts {
                 shard: Arc::clone(shard),
                 mark: Arc::new(WriterMark::default()),
                 store: Arc::clone(&store),
@@ -229,9 +239,10 @@ impl Process {
                 clock: Arc::clone(&shared),
                 metrics: head_metrics.clone(),
                 log: quiet.clone(),
-            })
-        };
-        let mut writers: Vec<ShardWriter> = shards.iter().zip(&lanes).zip(&unlogged).map(writer).collect();
+            };
+        let writer_parts: Vec<ShardWriterParts> =
+            shards.iter().zip(&lanes).zip(&unlogged).map(parts).collect();
+        let mut writers: Vec<ShardWriter> = writer_parts.iter().cloned().map(ShardWriter::new).collect();
         let closed = last_closable(shared.now_ms(), WINDOW_MS, GRACE_MS).max(last_marker.unwrap_or(i64::MIN));
         if mutation != Some(Mutation::OpenWithoutMarker) {
             for writer in &mut writers {
@@ -241,7 +252,15 @@ impl Process {
         if mutation == Some(Mutation::ApplyBeforeReplay) {
             lanes.iter().for_each(|lane| lane.release());
         }
+        if scenario.races {
+            start.clock.race().enter(scenario.seed ^ u64::from(own.boot.0), Arc::downgrade(&log));
+        }
         gate.set(GateState::Open);
+        if let Some(place) = start.ring.and_then(|ring| ring::Place::of(ring, &identity.node)) {
+            commits.set_quorum(place.group.quorum.clone(), []);
+            hub.set_ring(place.group, now);
+            gate.set_by_ring(place.gate);
+        }
         let link = |peer: usize| (peer, PeerLink::new(identity.clone(), names[peer].clone(), link_config()));
         Ok(Self {
             links: (0..names.len()).filter(|peer| *peer != index).map(link).collect(),
@@ -260,6 +279,7 @@ impl Process {
             store,
             shards,
             writers,
+            writer_parts,
             commits,
             hub,
             gate,
@@ -287,6 +307,31 @@ impl Process {
         Ok(())
     }
 
+    /// Records of peers wait for a shard.
+    pub fn waits_for(&self, shard: usize) -> bool {
+        self.writers[shard].lane().has_work()
+    }
+
+    /// The writer of a shard dies between two changes, and another one takes its place.
+    pub fn replace_writer(&mut self, shard: usize) {
+        if self.mutation == Some(Mutation::LoseLane) {
+            drop(self.writers[shard].lane().take(usize::MAX));
+        }
+        self.writers[shard] = ShardWriter::new(self.writer_parts[shard].clone());
+    }
+
+    /// The writers of the shards die with a change that is half done: it is in the head, and nothing of it is in the log.
+    pub fn half_change(&mut self, sent: &SentBatch) {
+        let now_ms = self.clock.now_ms();
+        for shard in &self.shards {
+            let is_its =
+                |at: &u32| sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number;
+            let indexes: Vec<u32> = (0..sent.batch.series.len() as u32).filter(is_its).collect();
+            let mut lost = IngestOutput::default();
+            shard.ingest(&sent.tenant, &sent.batch, &indexes, &limits(), now_ms, &mut lost);
+        }
+    }
+
     /// Applies what peers have sent, a turn of it; true if more waits.
     pub fn drain_lanes(&mut self) -> bool {
         for writer in &mut self.writers {
@@ -308,6 +353,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.clock.race().leave();
         // Log and store hold each other.
         self.log.close();
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot::error::TryRecvError;
 use trireme_actors::{CommitReceiver, Committed, IngestBatch};
-use trireme_model::Tenant;
-use trireme_wire::batch::Batch;
 
+use crate::history::SentBatch;
 use crate::mutation::Mutation;
 use crate::process::{Process, SHARDS};
+
+/// Metrics are not sharded; this shard keeps what is known about them.
+const METADATA_SHARD: u16 = 0;
 
 /// What a sender hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub struct Request {
 
 impl Process {
     /// Takes a write; it is answered by [`Process::answers`].
-    pub fn write(&mut self, attempt: u64, batch: &Arc<Batch>) {
+    pub fn write(&mut self, attempt: u64, sent: &SentBatch) {
+        let SentBatch { tenant, batch, .. } = sent;
         let mutation = self.mutation;
         let mut request = Request { attempt, waiting: Vec::new(), later: None, refused: None, mutation };
         if !self.gate.state().takes_writes() {
@@ -46,16 +49,21 @@ impl Process {
         for (i, series) in batch.series.iter().enumerate() {
             by_shard.entry(series.key.shard(SHARDS)).or_default().push(i as u32);
         }
+        let has_metadata = !batch.metadata.is_empty();
+        if has_metadata {
+            by_shard.entry(METADATA_SHARD).or_default();
+        }
         let together = self.log.bell().ring_once_all_are_in();
         for (shard, indexes) in by_shard {
             let message = IngestBatch {
-                tenant: Tenant::default(),
+                tenant: tenant.clone(),
                 batch: Arc::clone(batch),
                 indexes,
-                with_metadata: false,
+                with_metadata: has_metadata && shard == METADATA_SHARD,
                 together: Arc::clone(&together),
             };
-            let answer = self.writers[usize::from(shard)].ingest(&message);
+            let writer = &mut self.writers[usize::from(shard)];
+            let answer = self.clock.race().during(|| writer.ingest(&message));
             let outcome = answer.outcome;
             if let Some(rejection) = outcome.rejections.iter().next() {
                 request.refused = Some(format!("{}: {}", rejection.reason, rejection.example));

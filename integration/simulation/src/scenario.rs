@@ -23,11 +23,21 @@ pub enum Kind {
     Damage,
     /// A disk that is replaced by an empty one.
     Wiped,
+    /// Disks that stand still, machines that are stopped and replays that take long, each up to a minute.
+    Stalls,
+    /// Tenants that come and go, histograms and metadata, packed logs, some crashes.
+    Tenants,
+    /// Hundreds of starts.
+    Lives,
+    /// Shards that are mended while the log writes, writers that die, full disks, some crashes.
+    Writers,
+    /// Members join, count, drain, leave and are replaced under partitions and crashes, and queries are made.
+    Rings,
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 8] = [
+    /// Kinds that seeds have.
+    pub const ALL: [Self; 12] = [
         Self::Crashes,
         Self::Network,
         Self::Disks,
@@ -36,12 +46,41 @@ impl Kind {
         Self::Away,
         Self::Damage,
         Self::Wiped,
+        Self::Stalls,
+        Self::Tenants,
+        Self::Lives,
+        Self::Writers,
     ];
 
     /// The kind of a seed.
     pub fn of(seed: u64) -> Self {
-        Self::ALL[(seed % Self::ALL.len() as u64) as usize]
+        let kinds = Self::ALL.len() as u64;
+        match Self::ALL[(seed % kinds) as usize] {
+            // These take long.
+            Self::Lives if !(seed / kinds).is_multiple_of(4) => Self::Mixed,
+            kind => kind,
+        }
     }
+
+    /// The kind with this name, as `Debug` prints it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain([Self::Rings]).find(|kind| format!("{kind:?}") == name)
+    }
+}
+
+/// What senders send.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    /// Senders move on to a tenant that nobody knows yet, and pause until their old series are let go.
+    pub moves: bool,
+    /// Nobody sends between these two times, so that all series are let go.
+    pub quiet: Option<(Duration, Duration)>,
+    /// Until then there is nothing but metadata.
+    pub only_metadata_until: Duration,
+    /// Every other series has histograms.
+    pub has_histograms: bool,
+    /// Some requests bring metadata, some nothing else.
+    pub has_metadata: bool,
 }
 
 /// A run before its first event.
@@ -55,12 +94,26 @@ pub struct Scenario {
     pub voters: usize,
     /// One member more, whose copy does not count yet.
     pub has_joining: bool,
+    /// Machines that may become members later.
+    pub spares: usize,
     /// How long faults go on.
     pub disturbed: Duration,
     /// Mean time between faults.
     pub fault_every: Duration,
+    /// Longest time of a fault that ends by itself.
+    pub fault_max: Duration,
+    /// Longest time from a start to the end of its replay.
+    pub replay_max: Duration,
+    /// Longest time between the end of a process and the next start.
+    pub down_max: Duration,
     /// Whether log that all replicas have is let go.
     pub trims: bool,
+    /// The log's thread writes between two steps of a shard's writer.
+    pub races: bool,
+    /// Records are packed on the disk.
+    pub packs: bool,
+    /// What is sent.
+    pub load: Load,
     /// How long a replica that is away holds cuts up.
     pub seal_after: Duration,
     /// Blocks must be equal byte for byte, not only their samples.
@@ -73,25 +126,79 @@ pub struct Scenario {
 impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
+        Self::with(Kind::of(seed), seed)
+    }
+
+    /// The scenario of a seed as if it were of another kind.
+    pub fn with(kind: Kind, seed: u64) -> Self {
         let mut rng = SeededRng::new(seed ^ 0x7472_6972_656d_6531);
-        let kind = Kind::of(seed);
         let lenient = matches!(kind, Kind::Away | Kind::Damage | Kind::Wiped);
         let large = matches!(kind, Kind::Network | Kind::Mixed | Kind::Crashes) && rng.chance(0.15);
-        Self {
+        let plain = Self {
             seed,
             kind,
             voters: if large { 5 } else { 3 },
             has_joining: !matches!(kind, Kind::Damage | Kind::Wiped) && rng.chance(0.15),
+            spares: 0,
             disturbed: Duration::from_secs(40 + rng.below(40)),
             fault_every: Duration::from_millis(1_500 + rng.below(4_000)),
+            fault_max: Duration::from_secs(if kind == Kind::Away { 25 } else { 9 }),
+            replay_max: Duration::from_millis(400),
+            down_max: Duration::from_secs(6),
             trims: !matches!(kind, Kind::Damage | Kind::Wiped),
+            races: false,
+            packs: false,
+            load: Load::default(),
             seal_after: Duration::from_secs(if lenient { 8 } else { 3_600 }),
             equal_blocks: !lenient,
+        };
+        match kind {
+            Kind::Stalls => Self {
+                fault_max: Duration::from_secs(60),
+                replay_max: Duration::from_secs(60),
+                fault_every: plain.fault_every * 3,
+                disturbed: plain.disturbed * 2,
+                packs: rng.chance(0.3),
+                ..plain
+            },
+            Kind::Tenants => Self {
+                packs: rng.chance(0.5),
+                load: Load { moves: true, has_histograms: true, has_metadata: true, ..Load::default() },
+                ..plain
+            },
+            Kind::Lives => Self {
+                fault_every: Duration::from_millis(100 + rng.below(400)),
+                down_max: Duration::from_millis(300),
+                replay_max: Duration::from_millis(100),
+                packs: rng.chance(0.3),
+                ..plain
+            },
+            Kind::Writers => Self {
+                races: true,
+                load: Load { moves: rng.chance(0.5), ..Load::default() },
+                packs: rng.chance(0.3),
+                ..plain
+            },
+            // Whoever joins takes everything from the logs.
+            Kind::Rings => Self {
+                spares: 3,
+                has_joining: false,
+                trims: false,
+                equal_blocks: false,
+                seal_after: Duration::from_secs(8),
+                ..plain
+            },
+            _ => plain,
         }
     }
 
     /// Members of the group.
     pub fn members(&self) -> usize {
-        self.voters + usize::from(self.has_joining)
+        self.voters + usize::from(self.has_joining) + self.spares
+    }
+
+    /// Members to which senders send.
+    pub fn targets(&self) -> usize {
+        self.voters + self.spares
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use trireme_model::Tenant;
+
 /// A client.
 pub struct Sender {
     /// Requests to be sent, oldest first; the first may be under way.
@@ -18,6 +20,8 @@ pub struct Sender {
     pub skew_ms: i64,
     /// Goes to another machine with each request.
     pub wanders: bool,
+    /// Whose samples it sends now.
+    pub tenant: Tenant,
 }
 
 const BACKOFF_MIN_US: u64 = 30_000;
@@ -27,7 +31,16 @@ impl Sender {
     /// A client without requests.
     pub fn new(home: usize, series: usize, skew_ms: i64, wanders: bool) -> Self {
         let queue = VecDeque::new();
-        Self { queue, attempt: None, home, backoff_us: BACKOFF_MIN_US, series, skew_ms, wanders }
+        Self {
+            queue,
+            attempt: None,
+            home,
+            backoff_us: BACKOFF_MIN_US,
+            series,
+            skew_ms,
+            wanders,
+            tenant: Tenant::default(),
+        }
     }
 
     /// The first request is decided.

@@ -3,13 +3,16 @@
 mod clients;
 mod faults;
 mod finish;
+mod links;
 mod nodes;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use trireme_base::{NodeName, SeededRng, StreamId};
-use trireme_ring::Quorum;
+use trireme_replication::PositionVector;
+use trireme_ring::{Quorum, Ring};
 
 use crate::clock::SimClock;
 use crate::history::History;
@@ -98,6 +101,13 @@ enum Event {
     Repair(Repair),
     /// The disk is replaced by an empty one.
     Replace(usize),
+    ChangeRing,
+    /// A node takes the ring of another one.
+    Adopt {
+        node: usize,
+        from: usize,
+    },
+    Query,
 }
 
 /// One run.
@@ -124,6 +134,10 @@ pub struct World {
     /// The machine whose disk is damaged or replaced, if any.
     victim: usize,
     was_wiped: bool,
+    /// The ring that was decided last, where rings change.
+    decided: Option<Ring>,
+    /// Up to where each stream was acknowledged.
+    acked: PositionVector,
     summary: Summary,
     trace: Trace,
 }
@@ -175,9 +189,16 @@ impl World {
             is_healing: false,
             victim,
             was_wiped: false,
+            decided: None,
+            acked: PositionVector::new(),
             summary: Summary::default(),
             trace,
         };
+        if world.scenario.spares > 0 {
+            let first = ring::first_ring(&world.names[..world.scenario.voters]);
+            (0..world.scenario.voters).for_each(|n| world.machines[n].ring = Some(first.clone()));
+            world.decided = Some(first);
+        }
         world.begin();
         Ok(world)
     }
@@ -196,6 +217,10 @@ impl World {
             self.after(wait, Event::Produce(sender));
         }
         self.after(4_000_000, Event::Fault);
+        if self.decided.is_some() {
+            self.after(3_000_000, Event::ChangeRing);
+            self.after(1_000_000, Event::Query);
+        }
     }
 
     fn after(&mut self, wait_us: u64, event: Event) {
@@ -213,12 +238,41 @@ impl World {
             }
             self.now_us = at;
             self.clock.set_us(at);
+            if let Some(until) = self.paused_until(&event).filter(|until| *until > at) {
+                // The order stays: what waits at a machine that is stopped comes to it in the order in which it came.
+                self.queue.insert((until, order), event);
+                continue;
+            }
             self.summary.events += 1;
             self.handle(event)?;
         }
         self.now_us = end;
         self.clock.set_us(end);
         Ok(())
+    }
+
+    /// When the machine that an event happens on goes on, as far as it matters to the event.
+    fn paused_until(&self, event: &Event) -> Option<u64> {
+        let node = match event {
+            Event::Tick { node, .. }
+            | Event::Look { node, .. }
+            | Event::Replay { node, .. }
+            | Event::LogWrite { node, .. }
+            | Event::LogSync { node, .. }
+            | Event::Drain { node, .. }
+            | Event::News { node, .. }
+            | Event::Read { node, .. }
+            | Event::Closed { node, .. }
+            | Event::Adopt { node, .. }
+            | Event::Arrive { node, .. } => *node,
+            Event::Deliver { conn, end } => self.network.get(*conn)?.ends[*end],
+            Event::Dial { from, to } => {
+                return Some(self.machines[*from].paused_until.max(self.machines[*to].paused_until));
+            }
+            // Whoever ends a process or starts one needs no help from it.
+            _ => return None,
+        };
+        Some(self.machines[node].paused_until)
     }
 
     fn handle(&mut self, event: Event) -> Result<(), String> {
@@ -268,6 +322,9 @@ impl World {
                 Ok(())
             }
             Event::Replace(node) => self.replace(node),
+            Event::ChangeRing => self.change_ring(),
+            Event::Adopt { node, from } => self.adopt(node, from),
+            Event::Query => self.query(),
         }
     }
 

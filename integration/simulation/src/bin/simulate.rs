@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use parking_lot::Mutex;
 use trireme_base::{Clock, SystemClock};
-use trireme_simulation::{Kind, Mutation, Summary, Trace, run};
+use trireme_simulation::{Kind, Mutation, Scenario, Summary, Trace, run_scenario};
 
 /// Seeds between two lines that say how far it is.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -25,6 +25,9 @@ struct Arguments {
     /// Only seeds of this kind.
     #[arg(long)]
     kind: Option<String>,
+    /// Runs the seeds as if they were of this kind.
+    #[arg(long = "as")]
+    as_kind: Option<String>,
     /// Puts a known bug in.
     #[arg(long)]
     mutation: Option<String>,
@@ -48,6 +51,14 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let as_kind = match &arguments.as_kind {
+        Some(name) => {
+            let known = || format!("there is no kind of that name; there are {:?}", Kind::ALL);
+            Some(Kind::named(name).with_context(known)?)
+        }
+        None => None,
+    };
+    let kind_of = |seed: u64| as_kind.unwrap_or_else(|| Kind::of(seed));
     let threads = match arguments.threads {
         Some(threads) => threads,
         None => std::thread::available_parallelism()?.get(),
@@ -70,14 +81,14 @@ fn main() -> anyhow::Result<ExitCode> {
                         let seconds = (clock.monotonic() - began).as_secs();
                         say(format_args!("{begun} of {} seeds begun in {seconds} s", arguments.seeds));
                     }
-                    if arguments.kind.as_ref().is_some_and(|kind| *kind != format!("{:?}", Kind::of(seed))) {
+                    if arguments.kind.as_ref().is_some_and(|kind| *kind != format!("{:?}", kind_of(seed))) {
                         continue;
                     }
-                    match run(seed, mutation, Trace::default()) {
+                    match run_scenario(Scenario::with(kind_of(seed), seed), mutation, Trace::default()) {
                         Ok(summary) => total.lock().add(&summary),
                         Err(failure) => {
                             // At once; the summary comes at the end.
-                            say(format_args!("seed {seed} ({:?}): {}", Kind::of(seed), failure.problem));
+                            say(format_args!("seed {seed} ({:?}): {}", kind_of(seed), failure.problem));
                             failed.lock().push((seed, failure.problem));
                             if !arguments.keep_going {
                                 next.store(end, Ordering::Relaxed);
@@ -93,7 +104,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut failed = failed.into_inner();
     failed.sort();
     if let Some((seed, _)) = failed.first()
-        && let Err(failure) = run(*seed, mutation, Trace::kept())
+        && let Err(failure) = run_scenario(Scenario::with(kind_of(*seed), *seed), mutation, Trace::kept())
     {
         let lines: Vec<&str> = failure.trace.lines().collect();
         for line in &lines[lines.len().saturating_sub(arguments.lines)..] {
@@ -101,8 +112,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     }
     for (seed, problem) in &failed {
-        writeln!(out, "seed {seed} ({:?}): {problem}", Kind::of(*seed))?;
-        writeln!(out, "  repeat: scripts/simulate --from {seed}")?;
+        let kind = kind_of(*seed);
+        let repeated = if kind == Kind::of(*seed) { String::new() } else { format!(" --as {kind:?}") };
+        writeln!(out, "seed {seed} ({kind:?}): {problem}")?;
+        writeln!(out, "  repeat: scripts/simulate --from {seed}{repeated}")?;
     }
     writeln!(out, "{} of {} seeds failed", failed.len(), arguments.seeds)?;
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -32,7 +32,7 @@ impl Process {
             let mut closed = true;
             for writer in &mut self.writers {
                 // As the real one: the first that fails ends the round, which is repeated.
-                closed = closed && writer.close_window(due).is_ok();
+                closed = closed && self.clock.race().during(|| writer.close_window(due)).is_ok();
             }
             if closed {
                 self.closed = Some(due);
@@ -75,14 +75,23 @@ impl Process {
             return restored.map(|()| true).map_err(|e| e.to_string());
         }
         for writer in &mut self.writers {
-            let _ = writer.collect_series();
+            let _ = self.clock.race().during(|| writer.collect_series());
         }
         Ok(true)
     }
 
     fn checkpoint(&mut self, interruption: Option<Interruption>) -> bool {
         let positions = self.store.applied_positions();
-        self.writers.iter_mut().for_each(|writer| writer.note_positions(&positions));
+        let race = self.clock.race();
+        self.writers.iter_mut().for_each(|writer| race.during(|| writer.note_positions(&positions)));
+        if self.mutation == Some(Mutation::TrimToApplied) {
+            let group = self.hub.group().lock();
+            let held =
+                positions.iter().map(|(stream, seq)| (*stream, group.everybody_has(*stream).min(*seq)));
+            let held: Vec<_> = held.collect();
+            drop(group);
+            let _ = self.log.trim(&held);
+        }
         let publishes_first = self.mutation == Some(Mutation::CheckpointBeforeLog);
         let checkpoint = |shard: &Shard| match publishes_first {
             true => shard.checkpoint(|| Ok::<(), CuttingError>(())),

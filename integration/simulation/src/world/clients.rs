@@ -1,8 +1,12 @@
 //! Events of senders.
 
+use std::time::Duration;
+
 use trireme_base::Clock;
+use trireme_model::Tenant;
 
 use super::{Event, World};
+use crate::history::Wanted;
 use crate::request::Answer;
 use crate::scenario::Kind;
 
@@ -17,9 +21,13 @@ impl World {
         if self.is_healing {
             return;
         }
-        let again = 700_000 + self.rng.below(1_800_000);
+        let mut again = 700_000 + self.rng.below(1_800_000);
+        if self.scenario.load.moves && self.rng.chance(0.03) {
+            // Until its series are let go, which takes some windows.
+            again += 20_000_000 + self.rng.below(40_000_000);
+        }
         self.after(again, Event::Produce(sender));
-        if self.senders[sender].queue.len() >= QUEUE_MAX {
+        if self.senders[sender].queue.len() >= QUEUE_MAX || self.is_quiet() {
             return;
         }
         let now_ms = self.clock.now_ms() + self.senders[sender].skew_ms;
@@ -31,7 +39,8 @@ impl World {
         };
         let first = self.next_value;
         self.next_value += 10;
-        let made = self.history.make(sender, series, t, |n| (first + n as u64) as f64);
+        let wanted = self.wanted(sender, series, t);
+        let made = self.history.make(&wanted, |n| (first + n as u64) as f64);
         self.senders[sender].queue.push_back(made);
         if self.rng.chance(0.05) {
             // Another sender of a pair, or one that has not heard its answer: the same again.
@@ -40,10 +49,39 @@ impl World {
         }
         if self.rng.chance(0.03) {
             let value = self.rng.below(1 << 20) + (1 << 20);
-            let other = self.history.make(sender, series, t, |n| (value + n as u64) as f64);
+            let other = self.history.make(&wanted, |n| (value + n as u64) as f64);
             self.senders[sender].queue.push_back(other);
         }
         self.send(sender);
+    }
+
+    fn is_quiet(&self) -> bool {
+        let now = Duration::from_micros(self.now_us);
+        self.scenario.load.quiet.is_some_and(|(from, to)| (from..to).contains(&now))
+    }
+
+    /// What a scrape is of: whose, and whether there is something about the metrics in it.
+    pub(super) fn wanted(&mut self, sender: usize, series: usize, t: i64) -> Wanted {
+        let load = &self.scenario.load;
+        let (moves, has_histograms, has_metadata) = (load.moves, load.has_histograms, load.has_metadata);
+        if moves && self.rng.chance(0.03) {
+            let name = format!("tenant-{}", self.history.tenants.len());
+            self.senders[sender].tenant = Tenant::new(&name).expect("letters and digits");
+        }
+        let is_early = Duration::from_micros(self.now_us) < self.scenario.load.only_metadata_until;
+        let about = match has_metadata {
+            true if is_early => 0,
+            true => self.rng.below(10),
+            false => 9,
+        };
+        let help = (about < 3).then(|| format!("help {}", self.rng.below(3)));
+        let series = if about == 0 { 0 } else { series };
+        let tenant = match about {
+            // Nothing else is ever sent for it.
+            0 if self.rng.chance(0.3) => Tenant::new(&format!("about-{sender}")).expect("letters and digits"),
+            _ => self.senders[sender].tenant.clone(),
+        };
+        Wanted { tenant, sender, series, t, has_histograms, help }
     }
 
     /// Sends what is first in the queue.
@@ -54,7 +92,7 @@ impl World {
         }
         let Some(batch) = client.queue.front().copied() else { return };
         if client.wanders {
-            client.home = self.rng.below(self.scenario.voters as u64) as usize;
+            client.home = self.rng.below(self.scenario.targets() as u64) as usize;
         }
         let (attempt, node) = (self.next_attempt, client.home);
         self.next_attempt += 1;
@@ -73,12 +111,11 @@ impl World {
         node: usize,
         batch: usize,
     ) -> Result<(), String> {
-        let batch = std::sync::Arc::clone(&self.history.batches[batch].batch);
         let Some(process) = &mut self.machines[node].process else {
             let answer = Answer::Later("connection refused".to_owned());
             return self.answered(sender, attempt, answer);
         };
-        process.write(attempt, &batch);
+        process.write(attempt, &self.history.batches[batch]);
         self.attempts.insert(attempt, sender);
         self.settle(node)
     }
@@ -103,6 +140,10 @@ impl World {
         let client = &self.senders[sender];
         let is_current = client.attempt.is_some_and(|(current, _)| current == attempt);
         let Some(batch) = client.queue.front().copied().filter(|_| is_current) else { return Ok(()) };
+        if self.decided.is_some() {
+            // Who counts changes; queries are checked instead.
+            return Ok(());
+        }
         let voters = &self.machines[..self.scenario.voters];
         // A disk that was replaced may have held it when that was confirmed.
         let kept = |n: &usize| voters[*n].before.is_none();
@@ -134,7 +175,7 @@ impl World {
                 self.summary.retried += 1;
                 let wait = self.senders[sender].failed();
                 if self.rng.chance(0.6) {
-                    self.senders[sender].home = self.rng.below(self.scenario.voters as u64) as usize;
+                    self.senders[sender].home = self.rng.below(self.scenario.targets() as u64) as usize;
                 }
                 self.after(wait, Event::Send(sender));
             }

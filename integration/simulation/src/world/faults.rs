@@ -1,8 +1,11 @@
 //! What breaks, and what mends it.
 
+use trireme_base::Clock;
+
 use super::{Event, World};
 use crate::machine::{CrashPoint, Pace};
-use crate::process::Interruption;
+use crate::mutation::Mutation;
+use crate::process::{Interruption, SHARDS};
 use crate::scenario::Kind;
 
 /// A fault.
@@ -24,6 +27,9 @@ pub enum Fault {
     Jump,
     Damage,
     Wipe,
+    Pause,
+    WriterDies,
+    HalfChange,
 }
 
 /// What ends a fault.
@@ -62,6 +68,13 @@ fn faults_of(kind: Kind) -> &'static [Fault] {
         Kind::Away => &[Isolate, Pair, Kill, PowerCut, Drop, CrashPoint, OneWay],
         Kind::Damage => &[Damage, Damage, Kill, Drop, CrashPoint, PowerCut],
         Kind::Wiped => &[Slow, Stuck, Pair, Kill, PowerCut, Wipe, Wipe],
+        Kind::Stalls => &[Stuck, Stuck, Stuck, Pause, Pause, Slow, Kill, PowerCut, PowerCutOfAll, Drop],
+        Kind::Tenants => &[Kill, Kill, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, Drop, Isolate, Full],
+        Kind::Lives => &[Kill, Kill, Kill, PowerCut, CrashPoint, Drop],
+        Kind::Rings => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Slow, Stuck, Kill, PowerCut, CrashPoint],
+        Kind::Writers => {
+            &[Full, Full, Full, WriterDies, WriterDies, HalfChange, HalfChange, Slow, Kill, PowerCut, Drop]
+        }
     }
 }
 
@@ -85,7 +98,7 @@ impl World {
     fn break_one(&mut self, fault: Fault, node: usize) {
         let members = self.machines.len();
         let peer = (node + 1 + self.rng.below(members as u64 - 1) as usize) % members;
-        let long = if self.scenario.kind == Kind::Away { 25_000_000 } else { 9_000_000 };
+        let long = self.scenario.fault_max.as_micros() as u64;
         let span = 300_000 + self.rng.below(long);
         match fault {
             Kill => self.crash(node, true),
@@ -129,7 +142,30 @@ impl World {
             }
             Damage => self.damage(),
             Wipe => self.wipe(),
+            Pause => {
+                let heal_at = 1_000_000 + self.scenario.disturbed.as_micros() as u64;
+                self.machines[node].paused_until = (self.now_us + span).min(heal_at);
+            }
+            HalfChange => self.half_change(node),
+            WriterDies => {
+                self.machines[node].dying = Some(self.rng.below(u64::from(SHARDS)) as usize);
+            }
         }
+    }
+
+    /// The writers of a node die inside a change. What they leave behind is not trusted: the process ends.
+    fn half_change(&mut self, node: usize) {
+        let sender = self.rng.below(self.senders.len() as u64) as usize;
+        let (series, t) = (self.senders[sender].series, self.clock.now_ms() / 500 * 500);
+        let wanted = self.wanted(sender, series, t);
+        let value = self.rng.below(1 << 20) as f64 + 0.5;
+        let made = self.history.make(&wanted, |n| value + n as f64);
+        let Some(process) = &mut self.machines[node].process else { return };
+        process.half_change(&self.history.batches[made]);
+        if self.mutation != Some(Mutation::KeepSuspectShard) {
+            return self.crash(node, true);
+        }
+        (0..usize::from(SHARDS)).for_each(|shard| process.replace_writer(shard));
     }
 
     fn plan_crash(&mut self, node: usize) {
@@ -215,6 +251,10 @@ impl World {
             machine.clock.set_skew_ms(0);
             machine.crash = None;
         }
+        // Whoever has left is stopped by an operator, also if it never heard of that.
+        let members = self.members();
+        let left: Vec<usize> = (0..self.machines.len()).filter(|n| !members.contains(n)).collect();
+        left.into_iter().for_each(|node| self.crash(node, true));
         self.resume();
     }
 }

@@ -9,7 +9,7 @@ use trireme_transport::ReplicaStore;
 
 use super::World;
 use crate::Summary;
-use crate::history::{self, Content};
+use crate::content::{self, Content};
 use crate::process::Process;
 
 /// The replicas must be level so soon after the last fault. A stream that a peer could not serve is asked for again after
@@ -32,7 +32,7 @@ impl World {
         self.run_for(Duration::from_secs(2))?;
         self.until(CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60)), Self::uncut)?;
         let after = self.compare("after the last cut")?;
-        if let Some(difference) = history::difference(&before, &after) {
+        if let Some(difference) = content::difference(&before, &after) {
             return Err(format!("a cut changed the content: {difference}"));
         }
         self.compare_blocks()?;
@@ -52,9 +52,13 @@ impl World {
         Ok(())
     }
 
-    fn running(&self) -> Result<Vec<&Process>, String> {
-        let running = self.machines.iter().enumerate();
-        running.map(|(n, m)| m.process.as_ref().ok_or_else(|| format!("n{n} does not run"))).collect()
+    /// The processes of all members, with the numbers of their machines.
+    fn running(&self) -> Result<Vec<(usize, &Process)>, String> {
+        let of = |n: usize| {
+            let process = self.machines[n].process.as_ref();
+            process.map(|process| (n, process)).ok_or_else(|| format!("n{n} does not run"))
+        };
+        self.members().into_iter().map(of).collect()
     }
 
     /// What keeps the replicas from being level.
@@ -66,14 +70,14 @@ impl World {
         if let Some(waiting) = self.senders.iter().position(|s| !s.queue.is_empty() || s.attempt.is_some()) {
             return Some(format!("sender {waiting} still waits for an answer"));
         }
-        let first: PositionVector = running[0].store.durable();
-        for (n, process) in running.iter().enumerate() {
+        let (one, first) = (running[0].0, running[0].1.store.durable());
+        for (n, process) in &running {
             if !process.store.replay().is_done() {
                 return Some(format!("n{n} still replays"));
             }
             let durable = process.store.durable();
             if let Some(text) = differ(&first, &durable) {
-                return Some(format!("positions differ between n0 and n{n}: {text}"));
+                return Some(format!("positions differ between n{one} and n{n}: {text}"));
             }
             let applied: PositionVector = process.store.applied_positions().into_iter().collect();
             if let Some((stream, have, want)) = applied.behind(&durable).next() {
@@ -95,8 +99,8 @@ impl World {
     fn uncut(&self) -> Option<String> {
         match self.running() {
             Ok(running) => {
-                let n = running.iter().position(|process| !process.is_cut())?;
-                Some(format!("n{n} still has windows to cut: {}", running[n].blocked_by()))
+                let (n, process) = running.iter().find(|(_, process)| !process.is_cut())?;
+                Some(format!("n{n} still has windows to cut: {}", process.blocked_by()))
             }
             Err(problem) => Some(problem),
         }
@@ -105,13 +109,14 @@ impl World {
     /// Every replica has the same content, and it is what the history asks for.
     fn compare(&self, when: &str) -> Result<Content, String> {
         let mut first: Option<Content> = None;
-        for (n, process) in self.running()?.into_iter().enumerate() {
-            let content = history::content(process).map_err(|e| format!("n{n}: {e}"))?;
+        for (n, process) in self.running()? {
+            let content =
+                content::content(process, &self.history.tenants).map_err(|e| format!("n{n}: {e}"))?;
             self.history.check(n, &content).map_err(|problem| format!("{problem}, {when}"))?;
             if let Some(first) = &first
-                && let Some(difference) = history::difference(first, &content)
+                && let Some(difference) = content::difference(first, &content)
             {
-                return Err(format!("n0 and n{n} differ, {when}: {difference}"));
+                return Err(format!("n{n} and the first differ, {when}: {difference}"));
             }
             first.get_or_insert(content);
         }
@@ -123,15 +128,15 @@ impl World {
             return Ok(());
         }
         let running = self.running()?;
-        let first = history::blocks(running[0]);
-        for (n, process) in running.iter().enumerate() {
-            let blocks = history::blocks(process);
+        let first = content::blocks(running[0].1);
+        for (n, process) in &running {
+            let blocks = content::blocks(process);
             if blocks != first {
                 let only = |a: &[(i64, String)], b: &[(i64, String)]| -> Vec<(i64, String)> {
                     a.iter().filter(|block| !b.contains(block)).cloned().collect()
                 };
                 return Err(format!(
-                    "blocks differ: n0 alone has {:?}, n{n} alone has {:?}",
+                    "blocks differ: the first alone has {:?}, n{n} alone has {:?}",
                     only(&first, &blocks),
                     only(&blocks, &first)
                 ));

@@ -1,17 +1,15 @@
-//! Events of machines and of the connections between them.
+//! Events of machines.
 
 use trireme_base::StreamId;
 
 use super::{Event, World};
 use crate::machine::{CrashPoint, Pace};
-use crate::process::{Out, Process, Start};
+use crate::process::{Process, Start};
 
 /// Time between ticks of a node (us).
 const TICK_US: u64 = 100_000;
 /// Time between looks of the block writer (us).
 const LOOK_US: u64 = 1_000_000;
-/// How long a node does not connect after its own log refused records (us).
-const STORE_FAULT_US: u64 = 5_000_000;
 
 impl World {
     pub(super) fn lives(&self, node: usize, life: u64) -> bool {
@@ -24,10 +22,12 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
-        if self.machines[node].process.is_some() {
+        let has_left = !self.members().contains(&node) && self.is_healing;
+        let is_outside = self.decided.is_some() && self.machines[node].ring.is_none();
+        if self.machines[node].process.is_some() || has_left || is_outside {
             return Ok(());
         }
-        let stream = self.machines[node].count_start();
+        let stream = self.machines[node].count_start(self.mutation);
         let machine = &self.machines[node];
         let started = Process::start(&Start {
             index: node,
@@ -37,6 +37,7 @@ impl World {
             disk: &machine.disk,
             clock: &machine.clock,
             scenario: &self.scenario,
+            ring: machine.ring.as_ref(),
             mutation: self.mutation,
         });
         let process = match started {
@@ -61,7 +62,7 @@ impl World {
         machine.process = Some(process);
         machine.note_found();
         let life = machine.life;
-        let replay = 1_000 + self.rng.below(400_000);
+        let replay = 1_000 + self.rng.below(self.scenario.replay_max.as_micros() as u64);
         self.after(replay, Event::Replay { node, life });
         let look = replay + self.rng.below(LOOK_US);
         self.after(look, Event::Look { node, life });
@@ -75,6 +76,7 @@ impl World {
         let Some(process) = machine.process.take() else { return };
         machine.crash = None;
         machine.pace = Pace::Normal;
+        machine.paused_until = 0;
         for request in &process.requests {
             if let Some(sender) = self.attempts.remove(&request.attempt).filter(|_| has_power) {
                 let answer = crate::request::Answer::Later("connection reset".to_owned());
@@ -95,139 +97,8 @@ impl World {
             self.close(conn, node, has_power);
         }
         self.note(|| format!("n{node} {}", if has_power { "is killed" } else { "loses power" }));
-        let down = 100_000 + self.rng.below(6_000_000);
+        let down = 100_000 + self.rng.below(self.scenario.down_max.as_micros() as u64);
         self.after(down, Event::Start(node));
-    }
-
-    fn close(&mut self, conn: u64, node: usize, has_power: bool) {
-        if let Some((other, at)) = self.network.close(conn, node, has_power) {
-            let latency = self.network.latency(&mut self.rng);
-            let wait = at.saturating_sub(self.now_us) + latency;
-            self.after(wait, Event::Closed { conn, node: other });
-        }
-    }
-
-    pub(super) fn closed(&mut self, conn: u64, node: usize) -> Result<(), String> {
-        let Some(found) = self.network.get(conn) else { return Ok(()) };
-        let end = usize::from(found.ends[1] == node);
-        let peer = found.ends[1 - end];
-        if self.network.is_blocked(peer, node) {
-            // Heard when the way is open again, if the node has not given up by itself.
-            self.after(500_000, Event::Closed { conn, node });
-            return Ok(());
-        }
-        if let Some(process) = &mut self.machines[node].process
-            && process.connection(peer) == Some(conn)
-        {
-            process.disconnect(peer);
-            self.note(|| format!("n{node} loses its connection to n{peer}"));
-        }
-        self.network.close(conn, node, false);
-        self.settle(node)
-    }
-
-    pub(super) fn dial(&mut self, from: usize, to: usize) -> Result<(), String> {
-        let wait = 100_000 + self.rng.below(400_000);
-        self.after(wait, Event::Dial { from, to });
-        let is_silent = |node: usize| self.machines[node].silent_until > self.now_us;
-        if self.network.is_blocked(from, to)
-            || self.network.is_blocked(to, from)
-            || is_silent(from)
-            || is_silent(to)
-        {
-            return Ok(());
-        }
-        let (Some(a), Some(b)) = (&self.machines[from].process, &self.machines[to].process) else {
-            return Ok(());
-        };
-        if a.connection(to).is_some() {
-            return Ok(());
-        }
-        let identities = [a.identity.clone(), b.identity.clone()];
-        let admitted = a.admits(&identities[1]).and_then(|()| b.admits(&identities[0]));
-        if let Err(error) = admitted {
-            self.note(|| format!("n{from} and n{to} do not connect: {error}"));
-            return Ok(());
-        }
-        let conn = self.network.connect(from, to);
-        self.note(|| format!("n{from} and n{to} connect ({conn})"));
-        for (node, peer, identity) in [(from, to, &identities[1]), (to, from, &identities[0])] {
-            let Some(process) = &mut self.machines[node].process else { continue };
-            if let Some(old) = process.connection(peer) {
-                self.network.close(old, node, true);
-            }
-            let Some(process) = &mut self.machines[node].process else { continue };
-            let out = process.connect(peer, identity.clone(), conn);
-            self.act(node, out);
-        }
-        self.settle(from)?;
-        self.settle(to)
-    }
-
-    pub(super) fn deliver(&mut self, conn: u64, end: usize) -> Result<(), String> {
-        let Some(found) = self.network.get(conn) else { return Ok(()) };
-        let (node, peer) = (found.ends[end], found.ends[1 - end]);
-        let Some(process) = &self.machines[node].process else { return Ok(()) };
-        if process.connection(peer) != Some(conn) {
-            return Ok(());
-        }
-        if process.is_parked(peer) {
-            self.after(50_000, Event::Deliver { conn, end });
-            return Ok(());
-        }
-        let Some(frame) = self.network.arrived(conn, end, self.now_us)? else { return Ok(()) };
-        let Some(process) = &mut self.machines[node].process else { return Ok(()) };
-        let out = process.receive(peer, frame);
-        self.act(node, out);
-        if self.network.is_due(conn, end, self.now_us) {
-            // What came while the way was cut has no event of its own any more.
-            self.after(200, Event::Deliver { conn, end });
-        }
-        self.settle(node)
-    }
-
-    /// What was held up by a partition goes on.
-    pub(super) fn resume(&mut self) {
-        for conn in self.network.all() {
-            for end in 0..2 {
-                if self.network.is_due(conn, end, self.now_us) {
-                    self.after(1_000, Event::Deliver { conn, end });
-                }
-            }
-        }
-    }
-
-    pub(super) fn act(&mut self, node: usize, out: Vec<Out>) {
-        let life = self.machines[node].life;
-        for one in out {
-            let Some(process) = &mut self.machines[node].process else { return };
-            match one {
-                Out::Send(peer, frame) => {
-                    let Some(conn) = process.connection(peer) else { continue };
-                    let sent = self.network.send(conn, node, &frame, self.now_us, &mut self.rng);
-                    if let Some((end, at)) = sent {
-                        self.after(at - self.now_us, Event::Deliver { conn, end });
-                    }
-                }
-                Out::Read(peer, stream, from, bytes) => {
-                    let Some(conn) = process.connection(peer) else { continue };
-                    let wait = 100 + self.rng.below(5_000);
-                    self.summary.catch_up_reads += 1;
-                    self.after(wait, Event::Read { node, life, peer, conn, stream, from, bytes });
-                }
-                Out::HangUp(peer, why, is_store) => {
-                    let Some(conn) = process.connection(peer) else { continue };
-                    process.disconnect(peer);
-                    self.summary.hang_ups += 1;
-                    self.note(|| format!("n{node} hangs up on n{peer}: {why}"));
-                    if is_store {
-                        let until = self.now_us + STORE_FAULT_US;
-                        self.machines[node].silent_until = until;
-                    }
-                    self.close(conn, node, true);
-                }
-            }
-        }
     }
 
     pub(super) fn tick(&mut self, node: usize, life: u64) -> Result<(), String> {
@@ -243,6 +114,7 @@ impl World {
             let out = process.tick_link(peer);
             self.act(node, out);
         }
+        self.hear(node);
         self.after(TICK_US, Event::Tick { node, life });
         self.settle(node)
     }
@@ -267,7 +139,7 @@ impl World {
         self.summary.blocks += (cut_now - cut) as u64;
         self.summary.trimmed += trimmed.saturating_sub(segments);
         if cut_now > cut {
-            let names = self.machines[node].process.as_ref().map(crate::history::blocks);
+            let names = self.machines[node].process.as_ref().map(crate::content::blocks);
             self.note(|| format!("n{node} cut: {:?}", names.unwrap_or_default().split_off(cut)));
         }
         self.machines[node].note_safe();
@@ -329,6 +201,12 @@ impl World {
     }
 
     pub(super) fn drain(&mut self, node: usize, life: u64) -> Result<(), String> {
+        let dying = self.machines[node].dying;
+        let Some(process) = self.process(node, life) else { return Ok(()) };
+        if let Some(shard) = dying.filter(|shard| process.waits_for(*shard)) {
+            process.replace_writer(shard);
+            self.machines[node].dying = None;
+        }
         let Some(process) = self.process(node, life) else { return Ok(()) };
         process.drain_lanes();
         self.machines[node].lanes_busy = false;
@@ -372,10 +250,15 @@ impl World {
             self.after(wait, event);
         }
         if committed > checked {
+            self.acked.advance(stream, committed);
+            let quorum = match &self.machines[node].ring {
+                Some(ring) => ring.quorum(&ring.groups[0]),
+                None => self.quorum.clone(),
+            };
             let holders =
-                (0..self.scenario.voters).filter(|n| self.seems_to_hold(node, *n, stream, committed));
+                (0..self.machines.len()).filter(|n| self.seems_to_hold(node, *n, stream, committed));
             let holders: Vec<_> = holders.map(|n| self.names[n].clone()).collect();
-            if !self.quorum.is_met_by(&holders) {
+            if !quorum.is_met_by(&holders) {
                 return Err(format!(
                     "n{node} calls {stream}#{committed} committed, but it is durable on {holders:?} only"
                 ));
