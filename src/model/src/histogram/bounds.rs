@@ -15,13 +15,55 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
         let exponent = i64::from(index) << schema.saturating_neg().min(31);
         return if exponent == 1024 { f64::MAX } else { power_of_two(exponent) };
     }
-    let per_octave = 1i64 << schema.min(31);
+    let schema = schema.min(SCHEMA_MAX);
+    let per_octave = 1i64 << schema;
     let (octave, part) = (i64::from(index).div_euclid(per_octave), i64::from(index).rem_euclid(per_octave));
     if octave == 1024 && part == 0 {
         return f64::MAX;
     }
+
+    let fraction = FRACTIONS[(part as usize) << (SCHEMA_MAX - schema)];
     // Scaled in two steps, because the fraction may carry a result into range that 2^octave alone is not in.
-    (part as f64 / per_octave as f64 - 1.0).exp2() * 2.0 * power_of_two(octave)
+    fraction * 2.0 * power_of_two(octave)
+}
+
+/// The finest schema.
+const SCHEMA_MAX: i32 = 8;
+
+/// `2^(2^-schema) / 2` for the schemas 1 to 8, as Prometheus's table has them: the last digit is not always the nearest.
+#[allow(clippy::approx_constant)]
+const FIRST_FRACTIONS: [f64; SCHEMA_MAX as usize] = [
+    0.7071067811865475,
+    0.5946035575013605,
+    0.5452538663326288,
+    0.5221368912137069,
+    0.5109485743270583,
+    0.5054446430258502,
+    0.5027149505564014,
+    0.5013556375251013,
+];
+
+/// `2^(part / 256) / 2`, the bounds of an octave at the finest schema; coarser ones take every second, fourth, ... of
+/// them. The digits are those that Prometheus and its clients have agreed on by a table.
+static FRACTIONS: [f64; 1 << SCHEMA_MAX] = fractions();
+
+/// Computes the table as its authors did: what a coarser schema has is kept, what lies between is the one before it times
+/// the factor of the schema.
+const fn fractions() -> [f64; 1 << SCHEMA_MAX] {
+    let mut out = [0.5; 1 << SCHEMA_MAX];
+    let mut schema = 1;
+    while schema <= SCHEMA_MAX as usize {
+        let stride = 1 << (SCHEMA_MAX as usize - schema);
+        let factor = FIRST_FRACTIONS[schema - 1] * 2.0;
+
+        let mut at = stride;
+        while at < out.len() {
+            out[at] = out[at - stride] * factor;
+            at += 2 * stride;
+        }
+        schema += 1;
+    }
+    out
 }
 
 /// `2^exponent`, 0 or infinity if that is not representable.
@@ -73,6 +115,17 @@ mod tests {
         assert_eq!(upper_bound(1024, 0, &[]), f64::MAX);
         assert_eq!(upper_bound(1025, 0, &[]), f64::INFINITY);
         assert_eq!(upper_bound(1 << 18, 8, &[]), f64::MAX);
+    }
+
+    #[test]
+    fn bounds_have_the_digits_of_the_common_table() {
+        assert_eq!(upper_bound(-1, 8, &[]), 0.9972960560854698);
+        assert_eq!(upper_bound(6, 8, &[]), 1.0163783149109529);
+        assert_eq!(upper_bound(3, 2, &[]), 0.8408964152537144 * 2.0);
+        for index in -256..=256 {
+            let exact = (f64::from(index) / 256.0).exp2();
+            assert!((upper_bound(index, 8, &[]) / exact - 1.0).abs() < 1e-14, "{index}");
+        }
     }
 
     #[test]

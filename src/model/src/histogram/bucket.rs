@@ -32,6 +32,19 @@ impl fmt::Display for Bucket {
     }
 }
 
+impl Bucket {
+    /// The bucket without what the zero bucket covers as well: its observations are beyond the zero threshold.
+    fn beside_zero(mut self, h: &FloatHistogram) -> Self {
+        let threshold = h.zero_threshold;
+        if self.upper < 0.0 && self.upper > -threshold {
+            self.upper = -threshold;
+        } else if self.lower > 0.0 && self.lower < threshold {
+            self.lower = threshold;
+        }
+        self
+    }
+}
+
 /// Which part of a histogram to walk over next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -41,7 +54,8 @@ enum Part {
     Done,
 }
 
-/// Walks over all buckets, those with count 0 included, in order of their bounds, upwards or downwards.
+/// Walks over all buckets, those with count 0 included, in order of their bounds, upwards or downwards. A bucket that
+/// reaches into the zero bucket is given from the zero threshold on.
 #[derive(Clone, Debug)]
 pub struct Buckets<'a> {
     histogram: &'a FloatHistogram,
@@ -114,7 +128,7 @@ impl Iterator for Buckets<'_> {
                         self.cursor.forward(spans, counts)
                     };
                     match item {
-                        Some((index, count)) => return Some(h.bucket(index, count, false)),
+                        Some((index, count)) => return Some(h.bucket(index, count, false).beside_zero(h)),
                         None if self.upwards => self.part = Part::Zero,
                         None => self.part = Part::Done,
                     }
@@ -139,7 +153,7 @@ impl Iterator for Buckets<'_> {
                         self.cursor.backward(spans, counts)
                     };
                     match item {
-                        Some((index, count)) => return Some(h.bucket(index, count, true)),
+                        Some((index, count)) => return Some(h.bucket(index, count, true).beside_zero(h)),
                         None if self.upwards => self.part = Part::Done,
                         None => self.part = Part::Zero,
                     }
@@ -247,6 +261,21 @@ mod tests {
         let mut down: Vec<_> = h.buckets_reversed().map(|b| (b.lower, b.upper, b.count)).collect();
         down.reverse();
         assert_eq!(up, down);
+    }
+
+    #[test]
+    fn buckets_begin_where_the_zero_bucket_ends() {
+        let h = FloatHistogram {
+            zero_threshold: 0.6,
+            zero_count: 2.0,
+            positive_spans: vec![Span { offset: 0, length: 1 }],
+            positive_buckets: vec![3.0],
+            negative_spans: vec![Span { offset: 0, length: 1 }],
+            negative_buckets: vec![1.0],
+            ..FloatHistogram::default()
+        };
+        let up: Vec<_> = h.buckets().map(|b| (b.lower, b.upper)).collect();
+        assert_eq!(up, [(-1.0, -0.6), (-0.6, 0.6), (0.6, 1.0)]);
     }
 
     #[test]
