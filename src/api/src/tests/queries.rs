@@ -202,7 +202,8 @@ async fn federation_shows_the_newest_sample_of_each_series() {
     let node = Node::new();
     *node.queries.samples.lock() = vec![(NOW_MS - 60_000, 1.0), (NOW_MS - 1_000, 2.0)];
     let reply = node.get("/federate?match[]=up").await;
-    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    assert_eq!(reply.header("content-type"), Some(text));
     let t = NOW_MS - 1_000;
     let want = format!(
         "# TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 2 {t}\nup{{job=\"b\",instance=\"\"}} 2 {t}\n"
