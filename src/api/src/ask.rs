@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
-use trireme_model::{Matcher, Tenant};
-use trireme_promql::{Cancel, ParserOptions, parse_selector};
+use trireme_model::{Matcher, Tenant, quote};
+use trireme_promql::{Cancel, format_duration, parse_selector};
 use trireme_query::{Asked, QueryContext, Selection};
 
 use crate::body::{self, Extracting};
 use crate::error::ApiError;
-use crate::params::Params;
+use crate::params::{self, Params};
 use crate::running::Entry;
 use crate::{ApiState, runner, tenant};
 
@@ -19,7 +19,12 @@ pub(crate) struct Ask {
     pub(crate) state: web::Data<ApiState>,
     pub(crate) params: Params,
     pub(crate) tenant: Tenant,
+    /// The header that says whether start timestamps take part, as it came.
+    start_timestamps: Option<String>,
 }
+
+/// Says for one query whether start timestamps take part.
+const START_TIMESTAMPS: &str = "X-Prometheus-Use-Start-Timestamps";
 
 impl FromRequest for Ask {
     type Error = ApiError;
@@ -29,8 +34,11 @@ impl FromRequest for Ask {
         body::extract(request, payload, async |request, payload, state| {
             let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
             let reserved = state.budget.open(&tenant);
+            let start_timestamps = request.headers().get(START_TIMESTAMPS);
+            let start_timestamps =
+                start_timestamps.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             let params = Params::read(&request, payload, state.settings.body_timeout, reserved).await?;
-            Ok(Self { state, params, tenant })
+            Ok(Self { state, params, tenant, start_timestamps })
         })
     }
 }
@@ -39,10 +47,14 @@ impl Ask {
     /// The context of a query that shows as `text`. Dropping the entry cancels the query.
     pub(crate) fn begin(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
         let longest = self.state.settings.query_timeout;
-        let timeout = self
-            .params
-            .duration("timeout")?
-            .map_or(longest, |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(longest));
+        let timeout = match self.params.duration("timeout")? {
+            None => longest,
+            Some(ms) if ms <= 0 => {
+                let got = format_duration(ms);
+                return Err(ApiError::parameter("timeout", format!("timeout must be positive, got {got}")));
+            }
+            Some(ms) => Duration::from_millis(ms.unsigned_abs()).min(longest),
+        };
         let cancel = Cancel::new(self.state.clock.clone()).with_timeout(timeout);
         let entry =
             self.state.running.enter(self.tenant.as_str(), text, self.state.clock.now_ms(), cancel.clone());
@@ -60,6 +72,19 @@ impl Ask {
                 if named.is_empty() { self.state.settings.replica_labels.clone() } else { named };
         }
         Ok((context, entry))
+    }
+
+    /// Whether start timestamps take part in this query; `None` if it does not say.
+    pub(crate) fn use_start_timestamps(&self) -> Result<Option<bool>, ApiError> {
+        let text = self.start_timestamps.as_deref().unwrap_or_default();
+        match params::parse_bool(text) {
+            _ if text.is_empty() => Ok(None),
+            Some(on) => Ok(Some(on)),
+            None => Err(ApiError::invalid(format!(
+                "error parsing {START_TIMESTAMPS} header: strconv.ParseBool: parsing {}: invalid syntax",
+                quote(text)
+            ))),
+        }
     }
 
     /// Runs `job` off the event loop.
@@ -101,8 +126,8 @@ impl Ask {
 
     /// The `match[]` parameters, which may choose everything: `{}`.
     pub(crate) fn any_matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let options = ParserOptions::default();
-        let parse = |text: &str| parse_selector(text, &options).map_err(|e| ApiError::invalid(e.to_string()));
+        let options = &self.state.settings.parser;
+        let parse = |text: &str| parse_selector(text, options).map_err(|e| ApiError::invalid(e.to_string()));
         self.params.all("match[]").map(parse).collect()
     }
 

@@ -91,12 +91,18 @@ impl Params {
 
     /// A switch, or `default` if absent.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
-        match self.get(name) {
-            None => Ok(default),
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(ApiError::parameter(name, format!("cannot parse {other:?} to a boolean"))),
-        }
+        let Some(text) = self.get(name) else { return Ok(default) };
+        parse_bool(text)
+            .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {text:?} to a boolean")))
+    }
+}
+
+/// A switch as Go reads it.
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

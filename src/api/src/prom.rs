@@ -2,9 +2,11 @@
 
 mod exemplars;
 mod expression;
+mod features;
 mod metadata;
 mod query;
 mod scraping;
+mod search;
 mod series;
 mod status;
 mod tree;
@@ -29,6 +31,9 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     both(cfg, "/api/v1/format_query", expression::format);
     both(cfg, "/api/v1/parse_query", expression::parse);
     cfg.service(web::resource("/api/v1/label/{name}/values").route(web::get().to(series::label_values)));
+    both(cfg, "/api/v1/search/metric_names", search::metric_names);
+    both(cfg, "/api/v1/search/label_names", search::label_names);
+    both(cfg, "/api/v1/search/label_values", search::label_values);
     get(cfg, "/api/v1/metadata", metadata::metadata);
     get(cfg, "/api/v1/status/buildinfo", status::build_info);
     get(cfg, "/api/v1/status/runtimeinfo", status::runtime_info);
@@ -38,7 +43,7 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/api/v1/status/walreplay", status::wal_replay);
     get(cfg, "/api/v1/status/queries", status::queries);
     cfg.service(web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)));
-    get(cfg, "/api/v1/features", status::features);
+    get(cfg, "/api/v1/features", features::features);
     get(cfg, "/api/v1/targets", scraping::targets);
     get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
     get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);

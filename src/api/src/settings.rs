@@ -2,10 +2,24 @@
 
 use std::time::Duration;
 
+use trireme_promql::ParserOptions;
 use trireme_wire::DecodeLimits;
 use trireme_wire::otlp::OtlpOptions;
 
 use crate::body::Bounds;
+
+/// Switches that `features` shows and some paths obey.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Features {
+    /// Start timestamps take part in queries that do not say otherwise.
+    pub start_timestamps: bool,
+    /// Names are removed at the end of a query.
+    pub delayed_name_removal: bool,
+    /// The label `__type__` says what is a counter.
+    pub type_and_unit_labels: bool,
+    /// The paths below `/api/v1/search`.
+    pub search_api: bool,
+}
 
 /// Settings of the API; names of keys appear in messages, so they are the ones of the configuration file.
 #[derive(Debug, Clone)]
@@ -35,6 +49,10 @@ pub struct ApiSettings {
     pub lookback_delta: Duration,
     /// Most samples a remote read may return.
     pub remote_read_samples_max: usize,
+    /// Which parts of the language are taken where expressions and selectors are read here.
+    pub parser: ParserOptions,
+    /// What is switched on beside the language.
+    pub features: Features,
     /// Labels removed for deduplication unless the request names others.
     pub replica_labels: Vec<String>,
     /// The configuration as `status/config` shows it (YAML or TOML text without secrets).
@@ -69,6 +87,8 @@ impl Default for ApiSettings {
             query_timeout: Duration::from_secs(120),
             lookback_delta: Duration::from_secs(300),
             remote_read_samples_max: 50_000_000,
+            parser: ParserOptions::default(),
+            features: Features::default(),
             replica_labels: Vec::new(),
             config_text: String::new(),
             flags: Vec::new(),

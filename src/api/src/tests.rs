@@ -1,6 +1,7 @@
 //! The paths over fake backends: what reaches a backend, and what comes back.
 
 mod fakes;
+mod following;
 mod otlp;
 mod pages;
 mod queries;

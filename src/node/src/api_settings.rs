@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use trireme_actors::LimitsTable;
-use trireme_api::ApiSettings;
+use trireme_api::{ApiSettings, Features};
 use trireme_head::IngestLimits;
 use trireme_model::Tenant;
+use trireme_promql::ParserOptions;
 use trireme_settings::{Limits, Settings};
 use trireme_wire::otlp::OtlpOptions;
 
 pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
     let (http, tenants, query) = (&settings.http, &settings.tenants, &settings.query);
+    let features = settings.features_in_force();
     ApiSettings {
         tenant_headers: [tenants.header.clone(), tenants.header_alias.clone()],
         tenant_default: tenants.default.clone(),
@@ -34,9 +36,35 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
             ("query.timeout".to_owned(), query.timeout.to_string()),
             ("query.max-concurrency".to_owned(), query.max_concurrency.to_string()),
             ("query.max-samples".to_owned(), query.max_samples.to_string()),
+            ("enable-feature".to_owned(), enabled(&features)),
         ],
+        parser: parser_options(settings),
+        features: Features {
+            start_timestamps: features.use_start_timestamps,
+            delayed_name_removal: query.delayed_name_removal,
+            type_and_unit_labels: query.type_and_unit_labels,
+            search_api: features.search_api,
+        },
         ..ApiSettings::default()
     }
+}
+
+/// Which parts of the language are taken.
+pub(crate) fn parser_options(settings: &Settings) -> ParserOptions {
+    let features = settings.features_in_force();
+    ParserOptions {
+        experimental_functions: features.promql_experimental_functions,
+        fill_modifiers: features.promql_binop_fill_modifiers,
+        unquoted_utf8_names: features.promql_unquoted_utf8_names,
+        ..ParserOptions::default()
+    }
+}
+
+/// The names of the switches that are on, as Prometheus's flag lists them.
+fn enabled(features: &trireme_settings::Features) -> String {
+    let table = toml::Table::try_from(features).unwrap_or_default();
+    let on = table.iter().filter(|(_, value)| value.as_bool() == Some(true));
+    on.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
 }
 
 /// The settings as TOML, with secrets blotted out.

@@ -8,13 +8,13 @@ use actix_web::dev::ServerHandle;
 use trireme_api::{ApiMetrics, ApiParts, ApiState, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_model::Tenant;
-use trireme_promql::{EngineOptions, ParserOptions};
+use trireme_promql::EngineOptions;
 use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
 
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
-use crate::api_settings::api_settings;
+use crate::api_settings::{api_settings, parser_options};
 use crate::bucket;
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
@@ -157,24 +157,18 @@ fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
 
 fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
     let query = &settings.query;
-    let mut parser = ParserOptions::default();
-    if !query.enable_experimental {
-        parser.experimental_functions = false;
-        parser.duration_expressions = false;
-        parser.extended_range_selectors = false;
-        parser.fill_modifiers = false;
-    }
+    let features = settings.features_in_force();
     let engine = EngineOptions {
         lookback_ms: query.lookback_delta.as_millis_i64(),
         samples_max: query.max_samples,
         timeout: query.timeout.as_duration(),
-        start_timestamps: query.start_timestamps,
+        start_timestamps: features.use_start_timestamps,
         delayed_name_removal: query.delayed_name_removal,
         type_and_unit_labels: query.type_and_unit_labels,
         threads: cores,
         ..EngineOptions::default()
     };
-    QuerierOptions { engine, parser }
+    QuerierOptions { engine, parser: parser_options(settings) }
 }
 
 fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -> NodeAdmin {

@@ -4,7 +4,7 @@
 //! computed when the query's parameters are known, so the parser keeps them and [`resolve_durations`] fills in
 //! the milliseconds before evaluation.
 
-use crate::ast::{DurationArg, DurationExpr, DurationOp, Expr};
+use crate::ast::{DurationArg, DurationExpr, DurationOp, Expr, PosRange};
 
 /// What `step()` and `range()` stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -15,9 +15,20 @@ pub struct DurationContext {
     pub range_ms: i64,
 }
 
-/// Why a duration expression has no usable value.
+/// Why a duration expression has no usable value, and which part of the query it is: `2:17: division by zero`, with bytes
+/// from 0 and the end exclusive, as Prometheus names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DurationError {
+#[error("{}:{}: {fault}", .pos.start, .pos.end)]
+pub struct DurationError {
+    /// What is wrong.
+    pub fault: DurationFault,
+    /// Where the expression stands.
+    pub pos: PosRange,
+}
+
+/// What is wrong with a duration expression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DurationFault {
     /// A range or a step must be positive.
     #[error("duration must be greater than 0")]
     NotPositive,
@@ -68,24 +79,26 @@ fn resolve_arg(
     may_be_negative: bool,
 ) -> Result<(), DurationError> {
     let Some(expr) = &arg.expr else { return Ok(()) };
+    let pos = expr.pos();
+    let failed = |fault| DurationError { fault, pos };
     let seconds = evaluate(expr, ctx)?;
     if !may_be_negative && (seconds.is_nan() || seconds <= 0.0) {
-        return Err(DurationError::NotPositive);
+        return Err(failed(DurationFault::NotPositive));
     }
-    let ms = seconds_to_ms(seconds)?;
+    let ms = seconds_to_ms(seconds).map_err(failed)?;
     // What is greater than 0 must not become 0 for want of resolution.
     arg.ms = if may_be_negative { ms } else { ms.max(1) };
     Ok(())
 }
 
 /// Milliseconds of a number of seconds, cut towards zero.
-fn seconds_to_ms(seconds: f64) -> Result<i64, DurationError> {
+fn seconds_to_ms(seconds: f64) -> Result<i64, DurationFault> {
     /// Prometheus holds durations as nanoseconds in 64 bits; queries valid there and here should be the same.
     const SECONDS_MAX: f64 = i64::MAX as f64 / 1e9;
     if seconds.is_finite() && seconds.abs() <= SECONDS_MAX {
         Ok((seconds * 1000.0) as i64)
     } else {
-        Err(DurationError::OutOfRange)
+        Err(DurationFault::OutOfRange)
     }
 }
 
@@ -103,13 +116,14 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
         }
         DurationExpr::Binary { op, lhs, rhs, .. } => {
             let (a, b) = (evaluate(lhs, ctx)?, evaluate(rhs, ctx)?);
+            let failed = |fault| Err(DurationError { fault, pos: expr.pos() });
             match op {
                 DurationOp::Add => Ok(a + b),
                 DurationOp::Sub => Ok(a - b),
                 DurationOp::Mul => Ok(a * b),
-                DurationOp::Div if b == 0.0 => Err(DurationError::DivisionByZero),
+                DurationOp::Div if b == 0.0 => failed(DurationFault::DivisionByZero),
                 DurationOp::Div => Ok(a / b),
-                DurationOp::Mod if b == 0.0 => Err(DurationError::ModuloByZero),
+                DurationOp::Mod if b == 0.0 => failed(DurationFault::ModuloByZero),
                 DurationOp::Mod => Ok(a % b),
                 DurationOp::Pow => Ok(a.powf(b)),
             }

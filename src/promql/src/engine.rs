@@ -26,9 +26,9 @@ mod selector;
 mod smoothed;
 mod steps;
 mod stream;
+mod tally;
 
 pub(crate) use eval::Evaluator;
-use histogram_stats::Stats;
 use query::Query;
 use steps::Steps;
 
@@ -82,9 +82,9 @@ impl Engine {
         let expr = resolved(expr, DurationContext::default())?;
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
-        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0), &self.given);
         let steps = Steps::single(t_ms);
-        let value = Evaluator { query: &query, steps, stats: Stats::Off }.instant_result(&expr)?;
+        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given);
+        let value = Evaluator::of_query(&query, steps).instant_result(&expr)?;
         Ok(finish(&query, value, text))
     }
 
@@ -125,9 +125,9 @@ impl Engine {
         }
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
-        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), &self.given);
         let steps = Steps { start: start_ms, step: step_ms, count };
-        let value = Evaluator { query: &query, steps, stats: Stats::Off }.range_result(&expr)?;
+        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), steps, &self.given);
+        let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
     }
 
@@ -159,9 +159,9 @@ impl Engine {
             if step_ms == 0 { DurationContext::default() } else { DurationContext { step_ms, range_ms } };
         let expr = resolved(expr, context)?;
         let cancel = cancel.with_timeout(options.timeout);
-        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), &[]);
         let steps = Steps { start: start_ms, step: step_ms.max(1), count: count + 1 };
-        let evaluator = Evaluator { query: &query, steps, stats: Stats::Off };
+        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), steps, &[]);
+        let evaluator = Evaluator::of_query(&query, steps);
         let mut wanted = Vec::with_capacity(nodes.len());
         expr.walk(&mut |node| match node {
             Expr::Aggregate(a) if nodes.contains(&a.pos) => wanted.push(a),

@@ -10,7 +10,7 @@ use crate::select::SelectError;
 /// Why a query has no result; the texts are those of Prometheus.
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
 pub enum QueryError {
-    /// The text is not PromQL.
+    /// The text is not PromQL, or a duration in it has no value for these steps.
     #[error("{0}")]
     Parse(String),
     /// The deadline passed.
@@ -97,6 +97,6 @@ impl From<SelectError> for QueryError {
 
 impl From<DurationError> for QueryError {
     fn from(e: DurationError) -> Self {
-        Self::Execution(e.to_string())
+        Self::Parse(e.to_string())
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod classic;
 pub(crate) mod extended;
+pub(crate) mod integral;
 pub(crate) mod math;
 pub(crate) mod native;
 pub(crate) mod over_time;

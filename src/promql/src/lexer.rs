@@ -4,10 +4,12 @@
 //! only durations are allowed. An impossible character ends the list with an [`Kind::Error`] token, so that the
 //! parser reports whatever is wrong first.
 
+mod name;
 mod number;
 mod string;
 mod token;
 
+pub(crate) use name::is_unquoted_name;
 pub(crate) use number::parse_number;
 pub(crate) use string::{UnquoteError, unquote};
 pub(crate) use token::{Keyword, Kind, Token};
@@ -16,9 +18,10 @@ use trireme_model::quote;
 
 use crate::ast::{AggregateOp, BinaryOp, PosRange};
 
-/// Cuts `query` into tokens; the last one is [`Kind::Eof`] or [`Kind::Error`].
-pub(crate) fn tokenize(query: &str) -> Vec<Token> {
-    let mut lexer = Lexer::new(query);
+/// Cuts `query` into tokens; the last one is [`Kind::Eof`] or [`Kind::Error`]. With `unquoted_utf8`, names may have letters
+/// of any script and dots.
+pub(crate) fn tokenize(query: &str, unquoted_utf8: bool) -> Vec<Token> {
+    let mut lexer = Lexer::new(query, unquoted_utf8);
     if let Err(message) = lexer.run() {
         let pos = PosRange::new(lexer.start, query.len());
         lexer.tokens.push(Token { kind: Kind::Error(message), pos });
@@ -28,6 +31,8 @@ pub(crate) fn tokenize(query: &str) -> Vec<Token> {
 
 struct Lexer<'a> {
     input: &'a str,
+    /// Names may have letters of any script and dots.
+    unquoted_utf8: bool,
     /// Next byte to read.
     at: usize,
     /// First byte of the token being read.
@@ -46,9 +51,10 @@ struct Lexer<'a> {
 type LexResult = Result<(), String>;
 
 impl<'a> Lexer<'a> {
-    fn new(input: &'a str) -> Self {
+    fn new(input: &'a str, unquoted_utf8: bool) -> Self {
         Self {
             input,
+            unquoted_utf8,
             at: 0,
             start: 0,
             parens: 0,
@@ -189,7 +195,7 @@ impl<'a> Lexer<'a> {
                 self.bracket_duration = false;
             }
             '@' => self.emit(Kind::At),
-            _ if is_alpha(c) || c == ':' => self.word(),
+            _ if self.starts_name(c) || c == ':' => self.word(),
             _ => return Err(format!("unexpected character: {}", char_quote(c))),
         }
         Ok(())
@@ -251,8 +257,9 @@ impl<'a> Lexer<'a> {
                 self.emit(Kind::RightBrace);
                 self.brace = false;
             }
-            _ if is_alpha(c) => {
-                self.accept_while(is_alphanumeric);
+            _ if self.starts_name(c) => {
+                let unquoted_utf8 = self.unquoted_utf8;
+                self.accept_while(|c| name::goes_on(c, unquoted_utf8));
                 self.emit(Kind::Identifier);
             }
             _ => return Err(format!("unexpected character inside braces: {}", char_quote(c))),
@@ -277,7 +284,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&mut self) {
-        self.accept_while(|c| is_alphanumeric(c) || c == ':');
+        let unquoted_utf8 = self.unquoted_utf8;
+        self.accept_while(|c| name::goes_on(c, unquoted_utf8) || c == ':');
         let word = self.text();
         let kind = if word.contains(':') { Kind::MetricIdentifier } else { self.keyword(word) };
         self.emit(kind);
@@ -307,6 +315,10 @@ impl<'a> Lexer<'a> {
             Some(keyword) => Kind::Keyword(keyword),
             None => Kind::Identifier,
         }
+    }
+
+    fn starts_name(&self, c: char) -> bool {
+        name::starts(c, self.unquoted_utf8)
     }
 
     fn paren_follows(&self) -> bool {

@@ -6,7 +6,7 @@
 //! [`QueryResult`] with its warnings and infos. Printing an expression gives its canonical text, [`prettify`] the one for
 //! people.
 //!
-//! The reference is Prometheus 3.14, experimental parts included; its own test scripts are the oracle and run
+//! The reference is the Prometheus of [`PROMETHEUS_VERSION`], experimental parts included; its own test scripts are the oracle and run
 //! through [`promqltest`]. Where a query can be answered in another way (shards, peers), that way can be held to the
 //! same scripts: see [`promqltest::Evaluate`].
 //!
@@ -51,7 +51,8 @@ mod value;
 
 pub use cancel::{Cancel, Stop};
 pub use durations::{
-    DurationContext, DurationError, DurationLiteralError, format_duration, parse_duration, resolve_durations,
+    DurationContext, DurationError, DurationFault, DurationLiteralError, format_duration, parse_duration,
+    resolve_durations,
 };
 pub use engine::Engine;
 pub use error::QueryError;
@@ -59,8 +60,11 @@ pub use options::{EngineOptions, QueryOptions};
 pub use parse_error::ParseError;
 pub use parser::{ParserOptions, parse, parse_selector};
 pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials};
-pub use printer::prettify;
+pub use printer::{Names, prettify};
 pub use select::{
     Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
 };
 pub use value::{QueryResult, QueryStats, Sample, SampleValue, Series, Value};
+
+/// The release of Prometheus whose language, query API and scripts this project follows.
+pub const PROMETHEUS_VERSION: &str = "3.16.0";

@@ -52,6 +52,8 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// See [`EngineOptions::threads`].
     pub threads: Option<usize>,
+    /// See [`EngineOptions::start_timestamps`].
+    pub start_timestamps: Option<bool>,
 }
 
 impl EngineOptions {
@@ -63,6 +65,7 @@ impl EngineOptions {
         }
         out.samples_max = query.samples_max.map_or(out.samples_max, |n| n.min(out.samples_max));
         out.timeout = query.timeout.map_or(out.timeout, |t| t.min(out.timeout));
+        out.start_timestamps = query.start_timestamps.unwrap_or(out.start_timestamps);
         out.threads = query.threads.unwrap_or(out.threads).max(1);
         out
     }

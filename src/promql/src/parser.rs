@@ -28,12 +28,10 @@ use crate::parse_error::ParseError;
 pub struct ParserOptions {
     /// Functions and aggregations that Prometheus calls experimental.
     pub experimental_functions: bool,
-    /// Arithmetic, `step()` and `range()` in durations.
-    pub duration_expressions: bool,
-    /// `anchored` and `smoothed`.
-    pub extended_range_selectors: bool,
     /// `fill`, `fill_left` and `fill_right`.
     pub fill_modifiers: bool,
+    /// Names with letters of any script and with dots need no quotes; colons are for metric names only.
+    pub unquoted_utf8_names: bool,
     /// Longest query, in bytes.
     pub query_bytes_max: usize,
     /// Highest syntax tree: evaluation recurses, so this bounds its stack. Parentheses, calls and signs may nest
@@ -45,9 +43,8 @@ impl Default for ParserOptions {
     fn default() -> Self {
         Self {
             experimental_functions: true,
-            duration_expressions: true,
-            extended_range_selectors: true,
             fill_modifiers: true,
+            unquoted_utf8_names: false,
             query_bytes_max: 1 << 20,
             depth_max: 256,
         }
@@ -107,7 +104,7 @@ impl<'a> Parser<'a> {
         Ok(Self {
             query,
             options,
-            tokens: tokenize(query),
+            tokens: tokenize(query, options.unquoted_utf8_names),
             at: 0,
             depth: 0,
             aggregations: 0,

@@ -12,35 +12,69 @@ use crate::ast::{
     NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
 };
 use crate::durations::format_duration;
+use crate::lexer::is_unquoted_name;
 
 pub use pretty::prettify;
 
+/// How names are printed that only quotes, or the switch for names of any script, make possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// In quotes, which every parser reads.
+    #[default]
+    Quoted,
+    /// Without, where the switch allows.
+    Unquoted,
+}
+
+/// An expression with a way to print it.
+pub struct Printed<'a> {
+    expr: &'a Expr,
+    names: Names,
+}
+
+impl Expr {
+    /// The expression as text, with names as told.
+    pub fn printed(&self, names: Names) -> Printed<'_> {
+        Printed { expr: self, names }
+    }
+}
+
 impl Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(n) => f.write_str(&number(n)),
-            Self::String(s) => f.write_str(&s.quoted()),
-            Self::Vector(v) => f.write_str(&vector(v)),
-            Self::Matrix(m) => f.write_str(&matrix(m)),
-            Self::Subquery(s) => write!(f, "{}{}", s.expr, subquery_suffix(s)),
-            Self::Paren(p) => write!(f, "({})", p.expr),
-            Self::Unary(u) => write!(f, "{}{}", sign(u.op), u.expr),
-            Self::Binary(b) if is_power_of_infinity(b) => write!(f, "Inf {} {}", operator(b), b.rhs),
-            Self::Binary(b) => write!(f, "{} {} {}", b.lhs, operator(b), b.rhs),
-            Self::Aggregate(a) => {
-                write!(f, "{}(", aggregate_head(a))?;
-                if let Some(param) = &a.param {
-                    write!(f, "{param}, ")?;
-                }
-                write!(f, "{})", a.expr)
+        self.printed(Names::Quoted).fmt(f)
+    }
+}
+
+impl Display for Printed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names;
+        let inner = |expr| Printed { expr, names };
+        match self.expr {
+            Expr::Number(n) => f.write_str(&number(n)),
+            Expr::String(s) => f.write_str(&s.quoted()),
+            Expr::Vector(v) => f.write_str(&names.vector(v)),
+            Expr::Matrix(m) => f.write_str(&names.matrix(m)),
+            Expr::Subquery(s) => write!(f, "{}{}", inner(&s.expr), subquery_suffix(s)),
+            Expr::Paren(p) => write!(f, "({})", inner(&p.expr)),
+            Expr::Unary(u) => write!(f, "{}{}", sign(u.op), inner(&u.expr)),
+            Expr::Binary(b) if is_power_of_infinity(b) => {
+                write!(f, "Inf {} {}", names.operator(b), inner(&b.rhs))
             }
-            Self::Call(c) => {
+            Expr::Binary(b) => write!(f, "{} {} {}", inner(&b.lhs), names.operator(b), inner(&b.rhs)),
+            Expr::Aggregate(a) => {
+                write!(f, "{}(", names.aggregate_head(a))?;
+                if let Some(param) = &a.param {
+                    write!(f, "{}, ", inner(param))?;
+                }
+                write!(f, "{})", inner(&a.expr))
+            }
+            Expr::Call(c) => {
                 write!(f, "{}(", c.func.name)?;
                 for (i, arg) in c.args.iter().enumerate() {
                     if i > 0 {
                         f.write_str(", ")?;
                     }
-                    write!(f, "{arg}")?;
+                    write!(f, "{}", inner(arg))?;
                 }
                 f.write_char(')')
             }
@@ -122,26 +156,48 @@ fn extended_suffix(v: &VectorSelector) -> &'static str {
     }
 }
 
-fn vector(v: &VectorSelector) -> String {
-    format!("{}{}{}{}", selector(v), at_suffix(v.at), extended_suffix(v), offset_suffix(&v.offset))
-}
+impl Names {
+    fn vector(self, v: &VectorSelector) -> String {
+        let selector = self.selector(v);
+        format!("{selector}{}{}{}", at_suffix(v.at), extended_suffix(v), offset_suffix(&v.offset))
+    }
 
-fn matrix(m: &MatrixSelector) -> String {
-    let v = &m.selector;
-    let (at, offset) = (at_suffix(v.at), offset_suffix(&v.offset));
-    format!("{}[{}]{}{at}{offset}", selector(v), m.range, extended_suffix(v))
-}
+    fn matrix(self, m: &MatrixSelector) -> String {
+        let v = &m.selector;
+        let (at, offset) = (at_suffix(v.at), offset_suffix(&v.offset));
+        format!("{}[{}]{}{at}{offset}", self.selector(v), m.range, extended_suffix(v))
+    }
 
-/// Name and matchers, the latter sorted.
-fn selector(v: &VectorSelector) -> String {
-    let name = v.name.as_deref().unwrap_or("");
-    let is_name = |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
-    let mut matchers: Vec<String> =
-        v.matchers.iter().filter(|m| name.is_empty() || !is_name(m)).map(ToString::to_string).collect();
-    matchers.sort_unstable();
-    match (matchers.is_empty(), name.is_empty()) {
-        (true, false) => name.to_owned(),
-        _ => format!("{name}{{{}}}", matchers.join(",")),
+    /// Name and matchers, the latter sorted.
+    fn selector(self, v: &VectorSelector) -> String {
+        // Written where names of any script need no quotes, to be read where they do: as a matcher then.
+        let bare = |name: &&str| self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"));
+        let name = v.name.as_deref().filter(bare).unwrap_or("");
+        let is_name = |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
+        let others = v.matchers.iter().filter(|m| name.is_empty() || !is_name(m));
+        let mut matchers: Vec<String> = others.map(|m| self.matcher(m)).collect();
+        matchers.sort_unstable();
+        match (matchers.is_empty(), name.is_empty()) {
+            (true, false) => name.to_owned(),
+            _ => format!("{name}{{{}}}", matchers.join(",")),
+        }
+    }
+
+    fn matcher(self, m: &Matcher) -> String {
+        format!("{}{}{}", self.label(&m.name), m.op.as_str(), quote(&m.value))
+    }
+
+    fn label(self, name: &str) -> String {
+        let bare = match self {
+            Self::Quoted => is_plain_label_name(name),
+            Self::Unquoted => is_unquoted_name(name),
+        };
+        if bare { name.to_owned() } else { quote(name) }
+    }
+
+    fn labels(self, names: &[Arc<str>]) -> String {
+        let written: Vec<String> = names.iter().map(|name| self.label(name)).collect();
+        written.join(", ")
     }
 }
 
@@ -156,19 +212,31 @@ fn is_power_of_infinity(b: &Binary) -> bool {
     b.op == BinaryOp::Pow && matches!(&*b.lhs, Expr::Number(n) if n.value == f64::INFINITY)
 }
 
-/// The operator with its modifiers.
-fn operator(b: &Binary) -> String {
-    let mut out = b.op.as_str().to_owned();
-    if b.return_bool {
-        out.push_str(" bool");
+impl Names {
+    /// The operator with its modifiers.
+    fn operator(self, b: &Binary) -> String {
+        let mut out = b.op.as_str().to_owned();
+        if b.return_bool {
+            out.push_str(" bool");
+        }
+        if let Some(matching) = &b.matching {
+            out.push_str(&matching_suffix(matching, self));
+        }
+        out
     }
-    if let Some(matching) = &b.matching {
-        out.push_str(&matching_suffix(matching));
+
+    /// `sum by (a, b) `, or `sum` without grouping.
+    fn aggregate_head(self, a: &Aggregate) -> String {
+        let (op, grouping) = (a.op.as_str(), self.labels(&a.grouping));
+        match (a.without, a.grouping.is_empty()) {
+            (true, _) => format!("{op} without ({grouping}) "),
+            (false, false) => format!("{op} by ({grouping}) "),
+            (false, true) => op.to_owned(),
+        }
     }
-    out
 }
 
-fn matching_suffix(m: &VectorMatching) -> String {
+fn matching_suffix(m: &VectorMatching, names: Names) -> String {
     let mut out = String::new();
     let grouped = match m.card {
         MatchCardinality::ManyToOne => Some("group_left"),
@@ -177,10 +245,10 @@ fn matching_suffix(m: &VectorMatching) -> String {
     };
     if !m.labels.is_empty() || m.on || grouped.is_some() {
         let word = if m.on { "on" } else { "ignoring" };
-        out.push_str(&format!(" {word} ({})", labels(&m.labels)));
+        out.push_str(&format!(" {word} ({})", names.labels(&m.labels)));
     }
     if let Some(word) = grouped {
-        out.push_str(&format!(" {word} ({})", labels(&m.include)));
+        out.push_str(&format!(" {word} ({})", names.labels(&m.include)));
     }
     match (m.fill_left, m.fill_right) {
         (Some(l), Some(r)) if l.to_bits() == r.to_bits() => {
@@ -195,20 +263,4 @@ fn matching_suffix(m: &VectorMatching) -> String {
         }
     }
     out
-}
-
-/// `sum by (a, b) `, or `sum` without grouping.
-fn aggregate_head(a: &Aggregate) -> String {
-    let op = a.op.as_str();
-    match (a.without, a.grouping.is_empty()) {
-        (true, _) => format!("{op} without ({}) ", labels(&a.grouping)),
-        (false, false) => format!("{op} by ({}) ", labels(&a.grouping)),
-        (false, true) => op.to_owned(),
-    }
-}
-
-fn labels(names: &[Arc<str>]) -> String {
-    let written: Vec<String> =
-        names.iter().map(|n| if is_plain_label_name(n) { n.to_string() } else { quote(n) }).collect();
-    written.join(", ")
 }

@@ -27,7 +27,7 @@ mod storage;
 use crate::select::Select;
 use crate::value::QueryResult;
 
-pub use engine::script_options;
+pub use engine::{script_options, script_parser_options};
 pub use storage::MemoryStorage;
 
 /// Something that evaluates queries over a storage. Errors are texts, as Prometheus words them.

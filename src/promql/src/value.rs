@@ -1,6 +1,7 @@
 //! Results of queries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trireme_model::{FloatHistogram, Labels};
 
@@ -73,14 +74,17 @@ impl Value {
 /// What a query cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryStats {
-    /// Samples that the selectors delivered over all steps; a sample in several windows counts each time.
+    /// Samples of storage that the windows of selectors consumed over all steps; a sample in several windows counts each
+    /// time. Histograms count by their size.
     pub total_samples: u64,
-    /// Samples read from storage.
+    /// Samples of storage that were read for that: each once a selector, as its windows slide.
     pub samples_read: u64,
     /// Most samples held in memory at once.
     pub peak_samples: u64,
-    /// Series that selectors chose.
+    /// Series that selectors chose, summed over selectors.
     pub series: u64,
+    /// Time that choosing them took.
+    pub prepare: Duration,
 }
 
 /// A value and what has to be said about it.

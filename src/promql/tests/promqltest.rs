@@ -1,7 +1,6 @@
-//! The engine against Prometheus's own test scripts.
+//! The engine against Prometheus's own test scripts and ours in the same language.
 //!
-//! The scripts lie beside the repository (`../shared/testdata/promqltest`). Cases that are known to come out
-//! otherwise are listed with their reasons in `promqltest/known_failures.txt`; a listed case that passes fails the test,
+//! The scripts lie in `promqltest`, with a note on source and licence. Cases that are known to come out otherwise are listed with their reasons in `promqltest/known_failures.txt`; a listed case that passes fails the test,
 //! too. Set `PROMQLTEST_FILE` to a script's name to run that script alone and see every failure.
 
 use std::collections::BTreeMap;
@@ -34,15 +33,14 @@ fn run_all(threads: usize) {
     // Written past the test harness, which hides what passing tests print.
     let mut log = std::io::stderr();
     let mut say = move |line: String| drop(writeln!(log, "{line}"));
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/testdata/promqltest");
-    let Ok(entries) = fs::read_dir(&dir) else {
-        say(format!("SKIPPED: the promqltest scripts are not there ({})", dir.display()));
-        return;
-    };
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/promqltest");
     let only = std::env::var("PROMQLTEST_FILE").ok();
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    let entries = |dir: PathBuf| fs::read_dir(dir).expect("a folder of the repository");
+    let both = entries(dir.join("prometheus")).chain(entries(dir));
+    let mut paths: Vec<PathBuf> = both.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "test"));
     paths.sort();
+    assert!(paths.len() > 15, "scripts are missing: {paths:?}");
     let engine = Engine::new(EngineOptions { threads, ..script_options() });
     let mut known = known_failures();
     let mut unexpected = Vec::new();

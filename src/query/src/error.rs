@@ -54,6 +54,7 @@ impl From<trireme_promql::QueryError> for QueryError {
     fn from(e: trireme_promql::QueryError) -> Self {
         match e {
             trireme_promql::QueryError::Execution(_) => Self::execution(e.to_string()),
+            trireme_promql::QueryError::Parse(_) => Self::parameter("query", e),
             _ => Self::new(e.kind(), e.to_string()),
         }
     }

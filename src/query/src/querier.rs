@@ -79,9 +79,9 @@ impl Querier {
 }
 
 /// The engine's options that a query sets itself. Its deadline is already in the cancel handle.
-fn query_options(lookback: Option<std::time::Duration>) -> QueryOptions {
+fn query_options(context: &QueryContext, lookback: Option<std::time::Duration>) -> QueryOptions {
     let lookback_ms = lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    QueryOptions { lookback_ms, ..Default::default() }
+    QueryOptions { lookback_ms, start_timestamps: context.start_timestamps, ..Default::default() }
 }
 
 /// Adds what was noted while reading.
@@ -100,7 +100,7 @@ impl Queries for Querier {
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (self.storage(context, &notes), query_options(query.lookback));
+        let (storage, options) = (self.storage(context, &notes), query_options(context, query.lookback));
         let result =
             self.engine.instant(&storage, &expr, &query.expr, query.time_ms, &options, &context.cancel)?;
         Ok(with_notes(result, &notes))
@@ -109,7 +109,7 @@ impl Queries for Querier {
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (self.storage(context, &notes), query_options(query.lookback));
+        let (storage, options) = (self.storage(context, &notes), query_options(context, query.lookback));
         let range = (query.start_ms, query.end_ms);
         let result = self.engine.range(
             &storage,

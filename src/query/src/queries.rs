@@ -65,6 +65,8 @@ pub struct QueryContext {
     pub local_only: bool,
     /// Coarsest downsampled data that may answer (ms); 0 means raw samples only.
     pub max_source_resolution_ms: i64,
+    /// Whether start timestamps take part; `None` is the engine's setting.
+    pub start_timestamps: Option<bool>,
 }
 
 impl QueryContext {
@@ -77,6 +79,7 @@ impl QueryContext {
             partial_response: true,
             local_only: false,
             max_source_resolution_ms: 0,
+            start_timestamps: None,
         }
     }
 }

@@ -111,9 +111,10 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn options(&self) -> QueryOptions {
+    fn options(&self, context: &QueryContext) -> QueryOptions {
         let lookback_ms = self.lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        QueryOptions { lookback_ms, ..QueryOptions::default() }
+        let start_timestamps = context.start_timestamps;
+        QueryOptions { lookback_ms, start_timestamps, ..QueryOptions::default() }
     }
 
     fn evaluate(
@@ -121,9 +122,9 @@ impl Question<'_> {
         engine: &Engine,
         storage: &dyn Select,
         expr: &Expr,
-        cancel: &Cancel,
+        context: &QueryContext,
     ) -> Result<QueryResult, trireme_promql::QueryError> {
-        let options = self.options();
+        let (options, cancel) = (self.options(context), &context.cancel);
         if self.step_ms == 0 {
             return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
         }
@@ -137,10 +138,11 @@ impl Question<'_> {
             start_ms: self.start_ms,
             end_ms: self.end_ms,
             step_ms: self.step_ms,
-            lookback_ms: self.options().lookback_ms.unwrap_or(0),
+            lookback_ms: self.options(context).lookback_ms.unwrap_or(0),
             positions: codec::positions_out(positions),
             replica_labels: context.replica_labels.clone(),
             max_source_resolution_ms: context.max_source_resolution_ms,
+            start_timestamps: codec::switch_out(context.start_timestamps),
             ..message::Query::default()
         }
     }
@@ -230,7 +232,7 @@ impl Spread {
             return Ok(None);
         }
         let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else { return Ok(None) };
-        let result = q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, &context.cancel);
+        let result = q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, context);
         // The undivided way finds the right words for an error, and may even succeed.
         Ok(result.ok())
     }
@@ -256,7 +258,7 @@ impl Spread {
         let (asked, answers) = self.ask(peers, request, SHARD_TIMEOUT);
         let local = self.local(context);
         let here = |shard: u32| {
-            let (storage, options) = (Sharded::new(&local, shard, shards), q.options());
+            let (storage, options) = (Sharded::new(&local, shard, shards), q.options(context));
             let span = (q.start_ms, q.end_ms);
             self.engine.partials(&storage, expr, span, q.step_ms, nodes, &options, &context.cancel).ok()
         };

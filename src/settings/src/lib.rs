@@ -20,7 +20,7 @@ mod validate;
 
 pub use load::{SettingsError, Sources, load};
 pub use sections::{
-    Bucket, BucketType, Checkpoint, Cluster, Durability, FloatEncoding, Http, Limits, Log, LogCompression,
-    Node, Peer, Query, Settings, SpreadSetting, Storage, Telemetry, Tenants,
+    Bucket, BucketType, Checkpoint, Cluster, Durability, Features, FloatEncoding, Http, Limits, Log,
+    LogCompression, Node, Peer, Query, Settings, SpreadSetting, Storage, Telemetry, Tenants,
 };
 pub use units::{ByteSize, Span};

@@ -28,6 +28,8 @@ pub struct Settings {
     pub bucket: Bucket,
     /// Bounds and defaults of queries.
     pub query: Query,
+    /// `[features]`
+    pub features: Features,
     /// Tenants and their limits.
     pub tenants: Tenants,
     /// Logs and self-monitoring.
@@ -420,9 +422,9 @@ pub struct Query {
     pub max_samples: usize,
     /// How far back an instant selector looks.
     pub lookback_delta: Span,
-    /// Experimental functions and syntax.
+    /// Whether anything in [`Features`] that Prometheus calls experimental may be on.
     pub enable_experimental: bool,
-    /// Start timestamps take part in `rate`, `irate`, `increase` and `resets`.
+    /// Whether [`Features::use_start_timestamps`] may be on.
     pub start_timestamps: bool,
     /// Functions keep the metric name until the query is done.
     pub delayed_name_removal: bool,
@@ -447,6 +449,49 @@ impl Default for Query {
             type_and_unit_labels: false,
             replica_labels: Vec::new(),
             spread: SpreadSetting::Auto,
+        }
+    }
+}
+
+/// `[features]`: switches under the names that Prometheus has for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Features {
+    /// Functions and aggregations that may still change.
+    pub promql_experimental_functions: bool,
+    /// `fill`, `fill_left` and `fill_right`.
+    pub promql_binop_fill_modifiers: bool,
+    /// Names with letters of any script and dots need no quotes.
+    pub promql_unquoted_utf8_names: bool,
+    /// Start timestamps take part in `rate`, `irate`, `increase` and `resets`, unless a query says otherwise.
+    pub use_start_timestamps: bool,
+    /// The paths below `/api/v1/search`.
+    pub search_api: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            promql_experimental_functions: true,
+            promql_binop_fill_modifiers: true,
+            promql_unquoted_utf8_names: false,
+            use_start_timestamps: true,
+            search_api: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The switches as they are in force.
+    pub fn features_in_force(&self) -> Features {
+        let (query, on) = (&self.query, &self.features);
+        let experimental = query.enable_experimental;
+        Features {
+            promql_experimental_functions: experimental && on.promql_experimental_functions,
+            promql_binop_fill_modifiers: experimental && on.promql_binop_fill_modifiers,
+            promql_unquoted_utf8_names: experimental && on.promql_unquoted_utf8_names,
+            use_start_timestamps: query.start_timestamps && on.use_start_timestamps,
+            search_api: experimental && on.search_api,
         }
     }
 }

@@ -208,6 +208,7 @@ pub fn promql() -> Vec<Vec<u8>> {
         "histogram_quantile(0.9, sum(rate(x_bucket[5m])) without (le)) > bool 1 and ignoring (a) b unless c or d",
         "max_over_time(deriv(rate(x[1m])[5m:10s])[10m:] @ start()) ^ 2 ^ -3 % 0x1f + 1e-3 - -Inf",
         "label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\")",
+        "sum by (k8s.pod) (http.server.requests{région=~\"e.\"}) * on (x.y) group_left (équipe) 温度.x",
         "topk(5, {__name__=~\"a.+\", \"größe\"=`x`}) # comment",
     ];
     queries.map(|query| query.as_bytes().to_vec()).to_vec()

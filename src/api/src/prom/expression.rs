@@ -1,7 +1,7 @@
 //! `format_query` and `parse_query`: the expression as text and as a tree.
 
 use trireme_promql::ast::Expr;
-use trireme_promql::{ParserOptions, parse as parse_expr, prettify};
+use trireme_promql::{Names, parse as parse_expr, prettify};
 
 use super::{Answer, tree};
 use crate::answer;
@@ -11,7 +11,9 @@ use crate::json::{push_str, put};
 
 pub(crate) async fn format(ask: Ask) -> Answer {
     let expr = read(&ask)?;
-    Ok(answer::success(&[], &[], |out| push_str(out, &prettify(&expr))))
+    let unquoted = ask.state.settings.parser.unquoted_utf8_names;
+    let names = if unquoted { Names::Unquoted } else { Names::Quoted };
+    Ok(answer::success(&[], &[], |out| push_str(out, &prettify(&expr, names))))
 }
 
 pub(crate) async fn parse(ask: Ask) -> Answer {
@@ -21,5 +23,5 @@ pub(crate) async fn parse(ask: Ask) -> Answer {
 
 fn read(ask: &Ask) -> Result<Expr, ApiError> {
     let text = ask.params.text("query");
-    parse_expr(text, &ParserOptions::default()).map_err(|e| ApiError::parameter("query", e))
+    parse_expr(text, &ask.state.settings.parser).map_err(|e| ApiError::parameter("query", e))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trireme_model::quote;
 use trireme_promql::{QueryResult, QueryStats, Value};
 use trireme_query::{Asked, InstantQuery, QueryError, RangeQuery};
 
@@ -10,6 +11,7 @@ use crate::answer;
 use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::json::{ResultPieces, put};
+use crate::params::parse_step;
 
 /// Most steps of a range query, as in Prometheus.
 const STEPS_MAX: i64 = 11_000;
@@ -21,14 +23,21 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
         lookback: lookback(&ask)?,
     };
     let limit = ask.params.count("limit")?;
-    let (context, entry) = ask.begin(&query.expr)?;
+    let start_timestamps = ask.use_start_timestamps()?;
+    let (mut context, entry) = ask.begin(&query.expr)?;
+    context.start_timestamps = start_timestamps;
     let begun = ask.state.clock.monotonic();
     let (text, start_ms) = (query.expr.as_str(), query.time_ms);
     let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0 };
     let quick = ask.is_quick(&context, &asked);
-    let result = ask.run_quick(quick, move |q| q.instant(&context, &query)).await.map_err(name_query)?;
+    let clock = ask.state.clock.clone();
+    let answered = ask.run_quick(quick, move |q| {
+        let queued = clock.monotonic().saturating_sub(begun);
+        q.instant(&context, &query).map(|result| (result, queued))
+    });
+    let (result, queued) = answered.await.map_err(name_query)?;
     drop(entry);
-    Ok(respond(&ask, result, limit, begun))
+    Ok(respond(&ask, result, limit, Timing { begun, queued }))
 }
 
 pub(crate) async fn range(ask: Ask) -> Answer {
@@ -50,13 +59,20 @@ pub(crate) async fn range(ask: Ask) -> Answer {
     let expr = ask.params.text("query").to_owned();
     let query = RangeQuery { expr, start_ms, end_ms, step_ms, lookback: lookback(&ask)? };
     let limit = ask.params.count("limit")?;
-    let (context, entry) = ask.begin(&query.expr)?;
+    let start_timestamps = ask.use_start_timestamps()?;
+    let (mut context, entry) = ask.begin(&query.expr)?;
+    context.start_timestamps = start_timestamps;
     let begun = ask.state.clock.monotonic();
     let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms };
     let quick = ask.is_quick(&context, &asked);
-    let result = ask.run_quick(quick, move |q| q.range(&context, &query)).await.map_err(name_query)?;
+    let clock = ask.state.clock.clone();
+    let answered = ask.run_quick(quick, move |q| {
+        let queued = clock.monotonic().saturating_sub(begun);
+        q.range(&context, &query).map(|result| (result, queued))
+    });
+    let (result, queued) = answered.await.map_err(name_query)?;
     drop(entry);
-    Ok(respond(&ask, result, limit, begun))
+    Ok(respond(&ask, result, limit, Timing { begun, queued }))
 }
 
 fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
@@ -67,7 +83,10 @@ fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
 }
 
 fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {
-    let Some(ms) = ask.params.duration("lookback_delta")? else {
+    let parsed = ask.params.get("lookback_delta").map(parse_step).transpose();
+    let parsed =
+        parsed.map_err(|why| ApiError::invalid(format!("error parsing lookback delta duration: {why}")))?;
+    let Some(ms) = parsed else {
         return Ok(Some(ask.state.settings.lookback_delta));
     };
     // Like Prometheus's engine, which takes its default for anything that is not positive.
@@ -86,7 +105,13 @@ pub(super) fn name_query(e: ApiError) -> ApiError {
     ApiError(error)
 }
 
-fn respond(ask: &Ask, mut result: QueryResult, limit: usize, begun: Duration) -> actix_web::HttpResponse {
+/// When a query began (monotonic), and how long it then waited for its turn.
+struct Timing {
+    begun: Duration,
+    queued: Duration,
+}
+
+fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> actix_web::HttpResponse {
     let cut = match &mut result.value {
         Value::Vector(v) if limit > 0 && v.len() > limit => {
             v.truncate(limit);
@@ -101,23 +126,35 @@ fn respond(ask: &Ask, mut result: QueryResult, limit: usize, begun: Duration) ->
     if cut {
         result.warnings.push("results truncated due to limit".to_owned());
     }
+    if let Some(other) = ask.params.get("stats").filter(|text| !matches!(*text, "true" | "all")) {
+        result.warnings.push(format!(
+            "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+             use \"true\" or \"all\"",
+            quote(other)
+        ));
+    }
     let mut stats = Vec::new();
     if ask.params.get("stats").is_some() {
-        push_stats(&mut stats, &result.stats, ask.state.clock.monotonic().saturating_sub(begun));
+        let total = ask.state.clock.monotonic().saturating_sub(timing.begun);
+        push_stats(&mut stats, &result.stats, total, timing.queued);
     }
     answer::pieces("application/json", ResultPieces::new(result, &stats))
 }
 
-/// Only the total time is measured; the phases of Prometheus's engine have no counterpart here.
-fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration) {
-    let total = total.as_secs_f64();
+/// Sorting is a part of the evaluation here.
+fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Duration) {
+    let eval = total.saturating_sub(queued);
+    let inner = eval.saturating_sub(stats.prepare).as_secs_f64();
+    let (total, eval, queued) = (total.as_secs_f64(), eval.as_secs_f64(), queued.as_secs_f64());
+    let prepare = stats.prepare.as_secs_f64();
     put(
         out,
         format_args!(
-            "{{\"timings\":{{\"evalTotalTime\":{total},\"resultSortTime\":0,\"queryPreparationTime\":0,\
-             \"innerEvalTime\":{total},\"execQueueTime\":0,\"execTotalTime\":{total}}},\
-             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
-            stats.total_samples, stats.samples_read, stats.peak_samples
+            "{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\
+             \"innerEvalTime\":{inner},\"execQueueTime\":{queued},\"execTotalTime\":{total}}},\
+             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{},\
+             \"seriesTouched\":{}}}}}",
+            stats.total_samples, stats.samples_read, stats.peak_samples, stats.series
         ),
     );
 }

@@ -1,9 +1,10 @@
-//! `status/*` and `features`.
+//! `status/*`.
 
 use actix_web::HttpResponse;
 use actix_web::web::Path;
 use serde_json::{Value, json};
 use trireme_base::ErrorKind;
+use trireme_promql::PROMETHEUS_VERSION;
 use trireme_query::{QueryError, TsdbTop};
 
 use super::Answer;
@@ -12,15 +13,12 @@ use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::json::put;
 
-/// The release of Prometheus whose API this is. Clients such as Grafana read a version from it to decide what they may
-/// ask, so it is Prometheus's, not Trireme's, which stands behind the hyphen.
-const PROMETHEUS_VERSION: &str = "3.14.0";
-
-fn value(value: &Value) -> Answer {
+pub(super) fn value(value: &Value) -> Answer {
     Ok(answer::success(&[], &[], |out| put(out, format_args!("{value}"))))
 }
 
-/// Without `features`: Grafana takes a server that lists them for Mimir and asks it for a ruler.
+/// The version is that of the Prometheus whose API this is, because clients such as Grafana decide by it what they may ask;
+/// ours stands behind the hyphen. Without `features`: Grafana takes a server that lists them for Mimir and asks it for a ruler.
 pub(crate) async fn build_info(_: Ask) -> Answer {
     let build = trireme_telemetry::build_info();
     value(&json!({
@@ -95,18 +93,6 @@ pub(crate) async fn wal_replay(ask: Ask) -> Answer {
     let replay = ask.state.health.replay();
     let state = if replay.done { "done" } else { "in progress" };
     value(&json!({ "min": replay.first, "max": replay.last, "current": replay.current, "state": state }))
-}
-
-pub(crate) async fn features(_: Ask) -> Answer {
-    value(&json!({
-        "api": { "query_stats": true, "exemplars": true, "remote_write_receiver": true, "label_values_match": true,
-                 "query_warnings": true, "time_range_labels": true, "time_range_series": true, "lifecycle": false },
-        "promql": { "at_modifier": true, "negative_offset": true, "bool": true, "by": true, "without": true,
-                    "offset": true, "on": true, "ignoring": true, "group_left": true, "group_right": true,
-                    "subqueries": true, "native_histograms": true, "per_query_lookback_delta": true },
-        "prometheus": { "stringlabels": false },
-        "tsdb": { "native_histograms": true, "exemplar_storage": true },
-    }))
 }
 
 /// The tenant's queries in progress.

@@ -4,7 +4,9 @@
 
 use serde_json::{Value, json};
 use trireme_model::Matcher;
-use trireme_promql::ast::{At, Call, Expr, MatchCardinality, VectorMatching, VectorSelector};
+use trireme_promql::ast::{
+    At, Call, DurationArg, DurationExpr, Expr, MatchCardinality, VectorMatching, VectorSelector,
+};
 
 /// A node with everything below it.
 pub(super) fn node(expr: &Expr) -> Value {
@@ -26,11 +28,14 @@ pub(super) fn node(expr: &Expr) -> Value {
         Expr::Matrix(m) => {
             let mut found = selector("matrixSelector", &m.selector);
             found["range"] = json!(m.range.ms);
+            found["rangeExpr"] = duration(&m.range);
             found
         }
         Expr::Subquery(s) => json!({
             "type": "subquery", "expr": node(&s.expr), "range": s.range.ms, "offset": s.offset.ms,
             "step": s.step.as_ref().map_or(0, |step| step.ms), "timestamp": timestamp(s.at), "startOrEnd": edge(s.at),
+            "rangeExpr": duration(&s.range), "offsetExpr": duration(&s.offset),
+            "stepExpr": s.step.as_ref().map_or(Value::Null, duration),
         }),
     }
 }
@@ -38,10 +43,38 @@ pub(super) fn node(expr: &Expr) -> Value {
 fn selector(kind: &str, v: &VectorSelector) -> Value {
     json!({
         "type": kind, "name": v.name.as_deref().unwrap_or(""), "offset": v.offset.ms,
+        "offsetExpr": duration(&v.offset),
         "matchers": v.matchers.iter().map(matcher).collect::<Vec<_>>(),
         "timestamp": timestamp(v.at), "startOrEnd": edge(v.at),
         "anchored": v.anchored, "smoothed": v.smoothed,
     })
+}
+
+/// A duration that was written as an expression, as a tree; null for a plain one.
+fn duration(arg: &DurationArg) -> Value {
+    arg.expr.as_ref().map_or(Value::Null, |expr| duration_node(expr))
+}
+
+fn duration_node(expr: &DurationExpr) -> Value {
+    let of = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped });
+    match expr {
+        DurationExpr::Literal { seconds, .. } => json!({ "type": "numberLiteral", "val": number(*seconds) }),
+        DurationExpr::Step(_) => of("step", Value::Null, Value::Null, false),
+        DurationExpr::Range(_) => of("range", Value::Null, Value::Null, false),
+        DurationExpr::Neg { expr, .. } => of("-", Value::Null, duration_node(expr), false),
+        DurationExpr::Binary { op, lhs, rhs, .. } => {
+            of(op.as_str(), duration_node(lhs), duration_node(rhs), false)
+        }
+        DurationExpr::Pick { max, lhs, rhs, .. } => {
+            let op = if *max { "max_of" } else { "min_of" };
+            of(op, duration_node(lhs), duration_node(rhs), false)
+        }
+        DurationExpr::Paren { expr, .. } => {
+            let mut inner = duration_node(expr);
+            inner["wrapped"] = json!(true);
+            inner
+        }
+    }
 }
 
 fn matcher(m: &Matcher) -> Value {
@@ -84,7 +117,7 @@ fn matching(m: &VectorMatching) -> Value {
     };
     json!({
         "card": card, "labels": texts(&m.labels), "on": m.on, "include": texts(&m.include),
-        "fillValues": { "lhs": m.fill_left.map(number), "rhs": m.fill_right.map(number) },
+        "fillValues": { "lhs": m.fill_left, "rhs": m.fill_right },
     })
 }
 
@@ -117,6 +150,7 @@ mod tests {
     fn up() -> Value {
         json!({
             "type": "vectorSelector", "name": "up", "offset": 0, "timestamp": null, "startOrEnd": null,
+            "offsetExpr": null,
             "matchers": [{ "name": "__name__", "value": "up", "type": "=" }], "anchored": false, "smoothed": false,
         })
     }
@@ -128,7 +162,7 @@ mod tests {
             r#"x{a!~"b|c"}[5m] offset -1m @ 1.5"#,
             json!({
                 "type": "matrixSelector", "name": "x", "range": 300_000, "offset": -60_000, "timestamp": 1_500,
-                "startOrEnd": null, "anchored": false, "smoothed": false,
+                "startOrEnd": null, "anchored": false, "smoothed": false, "rangeExpr": null, "offsetExpr": null,
                 "matchers": [
                     { "name": "a", "value": "b|c", "type": "!~" }, { "name": "__name__", "value": "x", "type": "=" },
                 ],
@@ -138,8 +172,14 @@ mod tests {
             "up[1h:] @ end()",
             json!({
                 "type": "subquery", "expr": up(), "range": 3_600_000, "offset": 0, "step": 0, "timestamp": null,
-                "startOrEnd": "end",
+                "startOrEnd": "end", "rangeExpr": null, "offsetExpr": null, "stepExpr": null,
             }),
+        );
+        let expr = parse("x offset (1m/2)", &ParserOptions::default()).expect("an expression");
+        let literal = |val: &str| json!({ "type": "numberLiteral", "val": val });
+        assert_eq!(
+            node(&expr)["offsetExpr"],
+            json!({ "type": "durationExpr", "op": "/", "lhs": literal("60"), "rhs": literal("2"), "wrapped": true }),
         );
     }
 
@@ -155,6 +195,8 @@ mod tests {
                 },
             }),
         );
+        let filled = parse("a + fill_left(1) b", &ParserOptions::default()).expect("an expression");
+        assert_eq!(node(&filled)["matching"]["fillValues"], json!({ "lhs": 1.0, "rhs": null }));
         check(
             "-(1e6 + Inf)",
             json!({

@@ -79,6 +79,8 @@ pub(super) struct FakeQueries {
     pub(super) error: Mutex<Option<QueryError>>,
     pub(super) warnings: Mutex<Vec<String>>,
     pub(super) samples: Mutex<Vec<(i64, f64)>>,
+    /// What the last query said of start timestamps.
+    pub(super) start_timestamps: Mutex<Option<bool>>,
 }
 
 pub(super) fn up(job: &str) -> Labels {
@@ -88,6 +90,7 @@ pub(super) fn up(job: &str) -> Labels {
 impl FakeQueries {
     fn ask(&self, context: &QueryContext, text: String) -> Result<(), QueryError> {
         self.asked.lock().push(format!("{} {text}", context.tenant));
+        *self.start_timestamps.lock() = context.start_timestamps;
         context.cancel.check().map_err(SelectError::from)?;
         self.error.lock().clone().map_or(Ok(()), Err)
     }

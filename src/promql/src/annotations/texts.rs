@@ -46,6 +46,11 @@ pub(crate) fn invalid_quantile(q: f64, pos: PosRange) -> Note {
     warning(format!("quantile value should be between 0 and 1, got {}", format_float(q)), pos)
 }
 
+pub(crate) fn invalid_strategy(strategy: f64, pos: PosRange) -> Note {
+    let strategy = format_float(strategy);
+    warning(format!("strategy should be 0, 1, or 2 (default), using 2, got {strategy}"), pos)
+}
+
 pub(crate) fn invalid_ratio(r: f64, capped: f64, pos: PosRange) -> Note {
     let (r, capped) = (format_float(r), format_float(capped));
     warning(format!("ratio value should be between -1 and 1, got {r}, capping to {capped}"), pos)

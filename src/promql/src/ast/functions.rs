@@ -98,7 +98,7 @@ pub fn function(name: &str) -> Option<&'static Function> {
 }
 
 /// All functions, sorted by name.
-pub static FUNCTIONS: [Function; 90] = [
+pub static FUNCTIONS: [Function; 91] = [
     sig("abs", &[Vector], Vector),
     sig("absent", &[Vector], Vector),
     sig("absent_over_time", &[Matrix], Vector),
@@ -141,6 +141,7 @@ pub static FUNCTIONS: [Function; 90] = [
     sig("idelta", &[Matrix], Vector),
     sig("increase", &[Matrix], Vector),
     sig("info", &[Vector, Vector], Vector).variadic(1).experimental(),
+    sig("integral", &[Matrix, Scalar], Vector).variadic(1).experimental(),
     sig("irate", &[Matrix], Vector),
     sig("label_join", &[Vector, String, String, String], Vector).variadic(-1),
     sig("label_replace", &[Vector, String, String, String, String], Vector),

@@ -4,6 +4,7 @@ use trireme_model::Labels;
 
 use super::block::Block;
 use super::eval::{Evaluator, hints, unexpected};
+use super::labels::METADATA;
 use super::row::{Cell, Meta, Row, Tag};
 use super::scalar::Scalar;
 use super::selector::Field;
@@ -13,7 +14,7 @@ use crate::ast::{Call, Expr, ValueType, VectorSelector};
 use crate::error::QueryError;
 use crate::functions::range::{ANCHORED, RangeFunction, SMOOTHED, range_function};
 use crate::functions::time::{date_part, of_float};
-use crate::functions::{math, native, sort};
+use crate::functions::{integral, math, native, sort};
 
 impl<'q> Evaluator<'q> {
     /// A function whose result is an instant vector.
@@ -206,10 +207,14 @@ impl<'q> Evaluator<'q> {
             }
         }
         let range = self.range(&call.args[at], hints(name))?;
-        let others = call.args.iter().filter(|arg| !is_range(arg));
-        let scalars = others.map(|arg| self.scalar(arg)).collect::<Result<Vec<_>, _>>()?;
+        let others = || call.args.iter().filter(|arg| !is_range(arg));
+        let mut scalars = others().map(|arg| self.scalar(arg)).collect::<Result<Vec<_>, _>>()?;
+        if name == "integral" && scalars.is_empty() {
+            scalars.push(Scalar::Constant(integral::STRATEGY_DEFAULT));
+        }
         let pos = call.args[0].pos();
-        let stream = self.range_function(range, name, function, scalars, pos)?;
+        let scalar_pos = others().next_back().map_or(pos, Expr::pos);
+        let stream = self.range_function(range, name, function, scalars, (pos, scalar_pos))?;
         if name == "absent_over_time" {
             return self.where_absent(stream, &call.args[at]);
         }
@@ -287,7 +292,7 @@ fn labels_of_absent(expr: &Expr) -> Labels {
     };
     let mut builder = trireme_model::LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in selector.matchers.iter().filter(|m| &*m.name != trireme_model::METRIC_NAME) {
+    for matcher in selector.matchers.iter().filter(|m| !METADATA.contains(&&*m.name)) {
         let is_equal = matcher.op == trireme_model::MatchOp::Equal;
         if is_equal && !seen.contains(&&*matcher.name) {
             builder.set(&matcher.name, &matcher.value);

@@ -7,6 +7,7 @@ use super::scalar::Scalar;
 use super::selector::Field;
 use super::steps::{Steps, TimeShift};
 use super::stream::Stream;
+use super::tally::Relation;
 use crate::ast::{At, Binary, Expr, Unary, UnaryOp, ValueType};
 use crate::error::QueryError;
 use crate::functions::math;
@@ -19,9 +20,16 @@ pub(crate) struct Evaluator<'q> {
     pub(crate) steps: Steps,
     /// Whether the expressions around need histogram buckets.
     pub(crate) stats: Stats,
+    /// Number of the tally in which these steps are counted.
+    pub(crate) tally: usize,
 }
 
 impl<'q> Evaluator<'q> {
+    /// For the steps of the query itself.
+    pub(crate) fn of_query(query: &'q Query<'q>, steps: Steps) -> Self {
+        Self { query, steps, stats: Stats::Off, tally: 0 }
+    }
+
     /// The time shift that `@` and `offset` ask for.
     pub(crate) fn shift(&self, at: Option<At>, offset: i64) -> TimeShift {
         let at = at.map(|at| match at {
@@ -95,9 +103,6 @@ impl<'q> Evaluator<'q> {
             return Ok(once.repeat(self.steps.count));
         }
         match expr {
-            Expr::Vector(v) if v.anchored => {
-                Err(QueryError::execution("anchored modifier can only be used with range selectors"))
-            }
             Expr::Vector(v) if v.smoothed => self.smoothed_selector(v, hints),
             Expr::Vector(v) => self.instant_selector(v, Field::Value, hints),
             Expr::Paren(p) => self.vector(&p.expr, hints),
@@ -122,7 +127,12 @@ impl<'q> Evaluator<'q> {
 
     /// This evaluator at its first step only, for what is the same at all steps.
     pub(crate) fn at_first_step(&self) -> Self {
-        Self { steps: Steps { count: 1, ..self.steps }, ..*self }
+        if self.steps.count == 1 {
+            return *self;
+        }
+        let steps = Steps { count: 1, ..self.steps };
+        let tally = self.query.new_tally(steps, Relation::Once, self.tally, self.steps.count);
+        Self { steps, tally, ..*self }
     }
 
     fn unary(&self, unary: &'q Unary, hints: SelectHints) -> Result<Stream<'q>, QueryError> {
@@ -191,8 +201,10 @@ pub(crate) fn is_step_invariant(expr: &Expr) -> bool {
         Expr::Aggregate(a) => {
             is_step_invariant(&a.expr) && a.param.as_ref().is_none_or(|p| is_step_invariant(p))
         }
-        // What info() adds is as of the time of its first argument; the second one only says which labels.
-        Expr::Call(c) if c.func.name == "info" => c.args.first().is_some_and(is_step_invariant),
+        // What info() adds is as of the time of its first argument, if that has one; the second one only says which labels.
+        Expr::Call(c) if c.func.name == "info" => {
+            c.args.first().is_some_and(|arg| is_step_invariant(arg) && super::info::is_pinned(arg))
+        }
         Expr::Call(c) => !c.func.time_dependent && c.args.iter().all(is_step_invariant),
     }
 }

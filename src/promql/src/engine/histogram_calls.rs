@@ -88,6 +88,16 @@ struct Histograms<'a, 'q> {
 }
 
 impl Histograms<'_, '_> {
+    /// Without delayed removal names are gone by the time that notes are written.
+    fn shows_names(&self) -> bool {
+        self.evaluator.query.options.delayed_name_removal
+    }
+
+    /// The name for a note.
+    fn name_of<'a>(&self, labels: &'a Labels) -> &'a str {
+        if self.shows_names() { labels.metric_name() } else { "" }
+    }
+
     fn families(&mut self) -> Vec<Family> {
         let mut families: Vec<Family> = Vec::new();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
@@ -118,7 +128,7 @@ impl Histograms<'_, '_> {
                     families[at].buckets.push((bound, series));
                 }
                 None => {
-                    let note = notes::bad_bucket_label(meta.labels.metric_name(), text, self.pos);
+                    let note = notes::bad_bucket_label(self.name_of(&meta.labels), text, self.pos);
                     self.notes.add(note);
                 }
             }
@@ -147,8 +157,8 @@ impl Histograms<'_, '_> {
                 match (native, buckets.is_empty()) {
                     (None, true) => {}
                     (Some(_), false) => {
-                        let name = family.labels.metric_name();
-                        self.notes.add(notes::mixed_classic_native(name, self.pos));
+                        let note = notes::mixed_classic_native(self.name_of(&family.labels), self.pos);
+                        self.notes.add(note);
                     }
                     (Some(series), true) => self.native(&family.labels, series, step, &mut rows)?,
                     (None, false) => self.classic(&family.labels, &mut buckets, step, &mut rows)?,
@@ -167,6 +177,8 @@ impl Histograms<'_, '_> {
         rows: &mut OutputRows<'_>,
     ) -> Result<(), QueryError> {
         let Cell::Histogram(h) = self.block.rows[series].cell(step) else { return Ok(()) };
+        let nameless = Labels::empty();
+        let labels = if self.shows_names() { labels } else { &nameless };
         let mut notice = Notice { labels, pos: self.pos, notes: &mut self.notes };
         match &self.wanted {
             Wanted::Quantile(q) => rows.set(None, step, native::quantile(q.at(step), h, &mut notice)),
@@ -192,8 +204,7 @@ impl Histograms<'_, '_> {
         rows: &mut OutputRows<'_>,
     ) -> Result<(), QueryError> {
         let evaluator = self.evaluator;
-        // Without delayed removal the name is gone by now, as the classic buckets' one is no name to show.
-        let name = if evaluator.query.options.delayed_name_removal { labels.metric_name() } else { "" };
+        let name = self.name_of(labels);
         let (pos, t) = (self.pos, evaluator.steps.time(step));
         let notes = &mut self.notes;
         let mut quantile = |q: f64, buckets: &mut Vec<ClassicBucket>| {

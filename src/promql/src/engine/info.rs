@@ -1,4 +1,6 @@
-//! `info`: adds labels of info metrics to series with the same `instance` and `job`.
+//! `info`: adds labels of info metrics to series with the same `instance` and `job`, or the one of them that a series has.
+
+mod reference;
 
 use hashbrown::HashMap;
 use trireme_model::{Labels, METRIC_NAME, MatchOp, Matcher};
@@ -6,12 +8,14 @@ use trireme_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 use super::block::Block;
 use super::call::argument;
 use super::eval::{Evaluator, hints};
+use super::labels::METADATA;
 use super::row::{Cell, Meta, Row, Tag};
 use super::selector::Field;
-use super::steps::TimeShift;
 use super::stream::Stream;
-use crate::ast::{At, Call, Expr};
+use crate::ast::{Call, Expr};
 use crate::error::QueryError;
+
+pub(super) use reference::is_pinned;
 
 /// Labels that say which target a series is about.
 const IDENTITY: [&str; 2] = ["instance", "job"];
@@ -53,26 +57,33 @@ impl InfoSelector {
         self.data.is_empty() || self.data.iter().any(|m| &*m.name == label)
     }
 
-    /// Matchers of all info series that can be of use to the base series; `None` if there are none.
+    /// Matchers of all info series that can be of use to the base series, and of some more; `None` if there are none.
     fn matchers(&self, base: &Block) -> Result<Option<Vec<Matcher>>, QueryError> {
+        let wanted = base.metas.iter().map(|meta| &meta.labels);
+        let wanted: Vec<&Labels> =
+            wanted.filter(|labels| !self.is_info(labels) && is_identified(labels)).collect();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+
         let mut matchers = self.names.clone();
-        let mut any = false;
         for name in IDENTITY {
-            let wanted = base.metas.iter().filter(|meta| !self.is_info(&meta.labels));
-            let mut values: Vec<&str> = wanted.filter_map(|meta| meta.labels.get(name)).collect();
+            // A label that a series lacks has to be lacking in its info series, too: the empty value is one of the list.
+            let mut values: Vec<&str> = wanted.iter().map(|labels| labels.get(name).unwrap_or("")).collect();
             values.sort_unstable();
             values.dedup();
-            if values.is_empty() {
-                continue;
-            }
-            any = true;
             let pattern = values.iter().map(|v| escape(v)).collect::<Vec<_>>().join("|");
             let matcher = Matcher::new(name, MatchOp::Regex, &pattern);
             matchers.push(matcher.map_err(|e| QueryError::Internal(e.to_string()))?);
         }
         matchers.extend(self.data.iter().cloned());
-        Ok(any.then_some(matchers))
+        Ok(Some(matchers))
     }
+}
+
+/// True for a series that says which target it is about.
+fn is_identified(labels: &Labels) -> bool {
+    IDENTITY.iter().any(|name| labels.get(name).is_some())
 }
 
 /// A text as a regular expression that matches just it.
@@ -102,8 +113,7 @@ impl<'q> Evaluator<'q> {
         let infos = match selector.matchers(&base)? {
             // Info series are read as of the time that the base series are read at.
             Some(matchers) => {
-                let shift = self.shift_inside(arg, TimeShift { at: None, offset: 0 });
-                let shift = shift.unwrap_or(TimeShift { at: None, offset: 0 });
+                let shift = self.info_shift(arg);
                 let stream = self.newest_samples(&matchers, shift, Field::InfoTime, hints("info"))?;
                 stream.collect(self.query)?
             }
@@ -111,23 +121,6 @@ impl<'q> Evaluator<'q> {
         };
         let out = self.enrich(&base, &infos, &selector)?;
         Ok(out.merge_equal_labels()?.into_stream())
-    }
-
-    /// The time shift of the first selector in an expression, subqueries around it included.
-    fn shift_inside(&self, expr: &Expr, outer: TimeShift) -> Option<TimeShift> {
-        let then = |at: Option<At>, offset: i64| {
-            let inner = self.shift(at, offset);
-            match inner.at {
-                Some(_) => inner,
-                None => TimeShift { at: outer.at, offset: outer.offset.saturating_add(inner.offset) },
-            }
-        };
-        match expr {
-            Expr::Vector(v) => Some(then(v.at, v.offset.ms)),
-            Expr::Matrix(m) => Some(then(m.selector.at, m.selector.offset.ms)),
-            Expr::Subquery(s) => self.shift_inside(&s.expr, then(s.at, s.offset.ms)),
-            other => other.children().into_iter().find_map(|child| self.shift_inside(child, outer)),
-        }
     }
 
     fn enrich(&self, base: &Block, infos: &Block, selector: &InfoSelector) -> Result<Block, QueryError> {
@@ -148,7 +141,8 @@ impl<'q> Evaluator<'q> {
                 out.push(meta.clone(), row.clone());
                 continue;
             }
-            let wanted: Vec<Labels> = names.iter().map(|name| signature(name, &meta.labels)).collect();
+            let identified = names.iter().filter(|_| is_identified(&meta.labels));
+            let wanted: Vec<Labels> = identified.map(|name| signature(name, &meta.labels)).collect();
             // Output row of each combination of info series.
             let mut row_of: HashMap<Vec<usize>, usize> = HashMap::new();
             for step in (0..base.steps).filter(|step| row.tag(*step) != Tag::Empty) {
@@ -209,7 +203,7 @@ fn enriched(
     let mut added: Vec<(&str, &str)> = Vec::new();
     for series in found {
         for (name, value) in infos.metas[*series].labels.iter() {
-            if name == METRIC_NAME || !selector.wants(name) {
+            if METADATA.contains(&name) || !selector.wants(name) {
                 continue;
             }
             if added.iter().any(|(n, v)| *n == name && *v != value) {

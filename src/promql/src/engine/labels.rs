@@ -5,7 +5,8 @@ use trireme_model::{Labels, METRIC_NAME, quote};
 
 use super::row::Meta;
 
-/// Labels that describe the metric rather than the series: they go when a value is no longer that metric.
+/// Labels that describe the metric rather than the series: series are matched without them, and they go when a value is
+/// no longer that metric.
 pub(crate) const METADATA: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 /// Labels without the metric's name, type and unit.

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::steps::Steps;
+use super::tally::{self, Consumed, Relation, Tally};
 use crate::annotations::{Note, Notes};
 use crate::cancel::Cancel;
 use crate::error::QueryError;
@@ -25,9 +28,12 @@ pub(crate) struct Query<'q> {
     /// Aggregations that were evaluated elsewhere, one entry a shard.
     pub(crate) given: &'q [Partials],
     notes: Mutex<Notes>,
-    total_samples: AtomicU64,
-    samples_read: AtomicU64,
+    /// The query's own first, each of the others after the one around it.
+    tallies: Mutex<Vec<Arc<Tally>>>,
+    /// What shards consumed.
+    elsewhere: Consumed,
     series: AtomicU64,
+    prepare_ns: AtomicU64,
 }
 
 impl<'q> Query<'q> {
@@ -36,9 +42,12 @@ impl<'q> Query<'q> {
         options: EngineOptions,
         cancel: Cancel,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
+        steps: Steps,
         given: &'q [Partials],
     ) -> Self {
-        let sum = |field: fn(&QueryStats) -> u64| AtomicU64::new(given.iter().map(|p| field(&p.stats)).sum());
+        let sum = |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
+        let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
+        let tally = Tally::new(steps, Relation::Query, 0, 1);
         let budget = Budget { max: options.samples_max, ..Budget::default() };
         Self {
             select,
@@ -50,9 +59,11 @@ impl<'q> Query<'q> {
             budget: Arc::new(budget),
             given,
             notes: Mutex::default(),
-            total_samples: sum(|s| s.total_samples),
-            samples_read: sum(|s| s.samples_read),
-            series: sum(|s| s.series),
+            tallies: Mutex::new(vec![Arc::new(tally)]),
+            elsewhere: Consumed { total: sum(|s| s.total_samples), read: sum(|s| s.samples_read) },
+            series: AtomicU64::new(sum(|s| s.series)),
+            // Shards choose their series at the same time.
+            prepare_ns: AtomicU64::new(given.iter().map(|p| prepare(&p.stats)).max().unwrap_or(0)),
         }
     }
 
@@ -80,18 +91,40 @@ impl<'q> Query<'q> {
         self.series.fetch_add(n as u64, Ordering::Relaxed);
     }
 
-    /// `read` samples came from storage, `total` were looked at over all steps.
-    pub(crate) fn count_samples(&self, read: u64, total: u64) {
-        self.samples_read.fetch_add(read, Ordering::Relaxed);
-        self.total_samples.fetch_add(total, Ordering::Relaxed);
+    /// `ns` nanoseconds were spent on choosing series.
+    pub(crate) fn count_prepare(&self, ns: u64) {
+        self.prepare_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
+    /// The tally of this number.
+    pub(crate) fn tally(&self, number: usize) -> Arc<Tally> {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&tallies[number])
+    }
+
+    /// A tally for other steps inside those of tally `around`, of which there are `outer_steps`; its number.
+    pub(crate) fn new_tally(
+        &self,
+        steps: Steps,
+        relation: Relation,
+        around: usize,
+        outer_steps: usize,
+    ) -> usize {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.push(Arc::new(Tally::new(steps, relation, around, outer_steps)));
+        tallies.len() - 1
+    }
+
+    /// What the query cost. To be asked once, at its end.
     pub(crate) fn stats(&self) -> QueryStats {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumed = tally::sum(&tallies);
         QueryStats {
-            total_samples: self.total_samples.load(Ordering::Relaxed),
-            samples_read: self.samples_read.load(Ordering::Relaxed),
+            total_samples: consumed.total.saturating_add(self.elsewhere.total),
+            samples_read: consumed.read.saturating_add(self.elsewhere.read),
             peak_samples: self.budget.peak.load(Ordering::Relaxed) as u64,
             series: self.series.load(Ordering::Relaxed),
+            prepare: Duration::from_nanos(self.prepare_ns.load(Ordering::Relaxed)),
         }
     }
 }

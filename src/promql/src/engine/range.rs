@@ -11,6 +11,7 @@ use super::row::{Cell, Meta, Row, Tag};
 use super::scalar::Scalar;
 use super::steps::{Steps, TimeShift};
 use super::stream::{Rows, Stream, Worker};
+use super::tally::{Relation, Tally};
 use crate::annotations as notes;
 use crate::ast::{Expr, MatrixSelector, PosRange, Subquery};
 use crate::error::QueryError;
@@ -63,7 +64,6 @@ impl<'q> Range<'q> {
             Source::Stored { series: stored, stats } => {
                 let (from, to) = self.bounds(steps, query.options.lookback_ms);
                 stored[series].read(from, to, columns)?;
-                query.count_samples(columns.len() as u64, 0);
                 stats.apply(columns);
                 drop_stale(columns);
                 if !query.options.start_timestamps {
@@ -84,6 +84,11 @@ impl<'q> Range<'q> {
             }
         }
         Ok(())
+    }
+
+    /// True for a subquery.
+    pub(crate) fn is_computed(&self) -> bool {
+        matches!(self.source, Source::Computed { .. })
     }
 
     /// First and last time of which samples are needed (ms, inclusive).
@@ -152,10 +157,19 @@ struct RangeRows<'q> {
     scalars: Vec<Scalar>,
     /// Where the first argument stands.
     pos: PosRange,
+    /// Where the last of the other arguments stands.
+    scalar_pos: PosRange,
     /// `rate` and `increase` look whether the metric looks like a counter.
     wants_counter: bool,
     /// What [`rate::plain`] has to compute, if it can stand for `function`.
     plain: Option<rate::Kind>,
+    tally: Arc<Tally>,
+}
+
+/// The samples of a series, histograms by their size.
+pub(crate) fn weight(columns: &Columns) -> u64 {
+    let histograms = columns.histograms.iter().map(|p| p.h.size_in_samples()).sum::<usize>();
+    (columns.float_t.len() + histograms) as u64
 }
 
 impl Rows for RangeRows<'_> {
@@ -164,11 +178,7 @@ impl Rows for RangeRows<'_> {
         self.range.read(self.query, &self.steps, series, worker, &mut columns)?;
         let labels = &self.range.metas[series].labels;
         let lookback = self.query.options.lookback_ms;
-        let (before, after) = match self.range.extension {
-            Extension::None => (0, 0),
-            Extension::Anchored => (lookback, 0),
-            Extension::Smoothed => (lookback, lookback),
-        };
+        let (before, after) = self.reach();
         let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         if let Some(kind) = self.plain
             && columns.histograms.is_empty()
@@ -192,7 +202,9 @@ impl Rows for RangeRows<'_> {
             eval_t: 0,
             range_ms: self.range.range_ms,
             extension: self.range.extension,
+            lookback_ms: lookback,
             scalars: [0.0; 2],
+            scalar_pos: self.scalar_pos,
             may_reset,
             notice: Notice { labels, pos: self.pos, notes: &mut worker.notes },
             scratch: &mut scratch,
@@ -230,7 +242,7 @@ impl Rows for RangeRows<'_> {
         }
         self.query.budget.check(floats_max)?;
         worker.floats = scratch;
-        self.query.count_samples(0, total);
+        self.count_consumed(&columns, total);
         worker.give_columns(columns);
         if self.wants_counter {
             self.note_if_no_counter(labels, row, worker);
@@ -271,8 +283,51 @@ impl RangeRows<'_> {
             }
         }
         self.query.budget.check(floats_max)?;
-        self.query.count_samples(0, total);
+        self.count_consumed(columns, total);
         Ok(())
+    }
+
+    /// Counts `total` samples in windows over the samples of one series. Those of a subquery were counted where they were
+    /// read.
+    fn count_consumed(&self, columns: &Columns, total: u64) {
+        if self.range.is_computed() {
+            return;
+        }
+        let (before, after) = self.reach();
+        let length = self.range.range_ms.saturating_add(before).saturating_add(after);
+        if self.tally.is_by_step() {
+            return self.count_by_step(columns, (before, after));
+        }
+        // Windows that touch or overlap read all there is between the first and the last.
+        let apart = self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
+        let read = if apart { total } else { weight(columns) };
+        self.tally.count(total, read);
+    }
+
+    fn count_by_step(&self, columns: &Columns, (before, after): (i64, i64)) {
+        let mut sliding = Sliding::default();
+        let mut unread = i64::MIN;
+        for step in 0..self.steps.count {
+            let end = self.range.shift.apply(self.steps.time(step));
+            let start = end.saturating_sub(self.range.range_ms);
+            let until = end.saturating_add(after);
+            let window = sliding.advance(columns, start.saturating_sub(before), until);
+            let new_floats = window.t.iter().filter(|t| **t > unread).count();
+            let new_histograms = window.h.iter().filter(|p| p.t > unread);
+            let read = new_floats + new_histograms.map(|p| p.h.size_in_samples()).sum::<usize>();
+            self.tally.count_at(step, window.len() as u64, read as u64);
+            unread = unread.max(until);
+        }
+    }
+
+    /// How far before and after the range samples take part (ms).
+    fn reach(&self) -> (i64, i64) {
+        let lookback = self.query.options.lookback_ms;
+        match self.range.extension {
+            Extension::None => (0, 0),
+            Extension::Anchored => (lookback, 0),
+            Extension::Smoothed => (lookback, lookback),
+        }
     }
 
     fn note_if_no_counter(&self, labels: &Labels, row: &Row, worker: &mut Worker) {
@@ -350,7 +405,9 @@ impl<'q> Evaluator<'q> {
         }
         let steps = Steps { start, step, count };
         // Resets are to be found by the buckets, of which a subquery may skip the telling sample.
-        let inner = Evaluator { query: self.query, steps, stats: Stats::Never };
+        let relation = Relation::Subquery { shift, range_ms: s.range.ms };
+        let tally = self.query.new_tally(steps, relation, self.tally, self.steps.count);
+        let inner = Evaluator { query: self.query, steps, stats: Stats::Never, tally };
         let stream = inner.vector_or_scalar(&s.expr)?;
         let (metas, rows) = stream.into_parts();
         Ok(range(metas, Source::Computed { rows, steps }))
@@ -363,7 +420,7 @@ impl<'q> Evaluator<'q> {
         name: &str,
         function: RangeFunction,
         scalars: Vec<Scalar>,
-        pos: PosRange,
+        (pos, scalar_pos): (PosRange, PosRange),
     ) -> Result<Stream<'q>, QueryError> {
         let metas = range.metas.clone();
         let plain = rate::kind(name).filter(|_| range.extension == Extension::None);
@@ -374,8 +431,10 @@ impl<'q> Evaluator<'q> {
             function,
             scalars,
             pos,
+            scalar_pos,
             wants_counter: matches!(name, "rate" | "increase"),
             plain,
+            tally: self.query.tally(self.tally),
         };
         let stream = Stream::new(metas, self.steps.count, Box::new(rows));
         // absent_over_time only looks whether there is anything, under whatever name.

@@ -94,6 +94,7 @@ impl<'q> Evaluator<'q> {
             Extension::Smoothed => (lookback, lookback),
         };
         let mut out: Vec<Series> = Vec::new();
+        let tally = self.query.tally(self.tally);
         let mut held = super::query::Held::default();
         for (series, meta) in metas.into_iter().enumerate() {
             self.query.check()?;
@@ -102,6 +103,9 @@ impl<'q> Evaluator<'q> {
             let mut sliding = Sliding::default();
             let window = sliding.advance(&columns, start.saturating_sub(before), end.saturating_add(after));
             held.hold(&self.query.budget, window.len())?;
+            if !range.is_computed() {
+                tally.count(window.len() as u64, window.len() as u64);
+            }
             let mut floats: Vec<_> = window.t.iter().copied().zip(window.v.iter().copied()).collect();
             if range.extension != Extension::None {
                 if !window.h.is_empty() {
@@ -116,7 +120,9 @@ impl<'q> Evaluator<'q> {
                     eval_t: self.steps.start,
                     range_ms: range.range_ms,
                     extension: range.extension,
+                    lookback_ms: lookback,
                     scalars: [0.0; 2],
+                    scalar_pos: range.pos,
                     may_reset: true,
                     start_timestamps: false,
                     notice: Notice { labels: &meta.labels, pos: range.pos, notes: &mut worker.notes },

@@ -1,5 +1,7 @@
 //! Instant selectors: the newest sample of each series at each step.
 
+use std::sync::Arc;
+
 use trireme_model::{Matcher, is_stale};
 
 use super::Evaluator;
@@ -8,6 +10,7 @@ use super::query::Query;
 use super::row::{Cell, Meta, Row};
 use super::steps::{Steps, TimeShift};
 use super::stream::{Rows, Stream, Worker};
+use super::tally::Tally;
 use crate::annotations::storage_warning;
 use crate::ast::VectorSelector;
 use crate::error::QueryError;
@@ -34,6 +37,7 @@ struct InstantRows<'q> {
     shift: TimeShift,
     field: Field,
     stats: Stats,
+    tally: Arc<Tally>,
 }
 
 /// A place in columns: the newest float and the newest histogram at or before a time.
@@ -82,7 +86,7 @@ impl Rows for InstantRows<'_> {
         }
         self.stats.apply(&mut columns);
         let mut newest = Newest::default();
-        let mut total = 0;
+        let (mut total, by_step) = (0, self.tally.is_by_step());
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
             let Some(pick) = newest.advance(&columns, t) else { continue };
@@ -100,7 +104,14 @@ impl Rows for InstantRows<'_> {
             if stale || sample_t <= t.saturating_sub(lookback) {
                 continue;
             }
-            total += 1;
+            let weight = match pick {
+                Pick::Float(_) => 1,
+                Pick::Histogram(i) => columns.histograms[i].h.size_in_samples() as u64,
+            };
+            total += weight;
+            if by_step {
+                self.tally.count_at(step, weight, weight);
+            }
             match self.field {
                 Field::Value => row.copy(step, pick.cell(&columns)),
                 Field::Timestamp => row.set_float(step, sample_t as f64 / 1000.0),
@@ -113,7 +124,7 @@ impl Rows for InstantRows<'_> {
                 Field::InfoTime => row.set_float(step, sample_t as f64),
             }
         }
-        self.query.count_samples(columns.len() as u64, total);
+        self.tally.count(total, total);
         self.query.budget.check(row.samples())?;
         worker.give_columns(columns);
         Ok(())
@@ -153,8 +164,16 @@ impl<'q> Evaluator<'q> {
         let from = first.saturating_sub(self.query.options.lookback_ms - 1);
         let series = self.select(matchers, from, last, hints)?;
         let metas = metas_of(&series);
-        let rows =
-            InstantRows { query: self.query, series, steps: self.steps, shift, field, stats: self.stats };
+        let tally = self.query.tally(self.tally);
+        let rows = InstantRows {
+            query: self.query,
+            series,
+            steps: self.steps,
+            shift,
+            field,
+            stats: self.stats,
+            tally,
+        };
         Ok(Stream::new(metas, self.steps.count, Box::new(rows)))
     }
 
@@ -169,7 +188,13 @@ impl<'q> Evaluator<'q> {
         self.query.check()?;
         hints.step_ms = if self.steps.count > 1 { self.steps.step } else { 0 };
         let request = SelectRequest { matchers: matchers.to_vec(), start_ms, end_ms, hints };
+        let clock = self.query.cancel.clock();
+        let begun = clock.map(|clock| clock.monotonic());
         let set = self.query.select.select(&request, &self.query.cancel)?;
+        if let (Some(clock), Some(begun)) = (clock, begun) {
+            let took = clock.monotonic().saturating_sub(begun);
+            self.query.count_prepare(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
         for text in set.warnings {
             self.query.note(storage_warning(text));
         }

@@ -11,6 +11,7 @@ use super::row::{Out, Row};
 use super::selector::metas_of;
 use super::steps::{Steps, TimeShift};
 use super::stream::{Rows, Stream, Worker};
+use super::tally::Tally;
 use crate::annotations as notes;
 use crate::ast::{PosRange, VectorSelector};
 use crate::error::QueryError;
@@ -26,6 +27,7 @@ struct SmoothedRows<'q> {
     shift: TimeShift,
     pos: PosRange,
     stats: Stats,
+    tally: Arc<Tally>,
 }
 
 impl Rows for SmoothedRows<'_> {
@@ -43,13 +45,14 @@ impl Rows for SmoothedRows<'_> {
             let t = self.shift.apply(self.steps.time(step));
             let window = sliding.advance(&columns, t.saturating_sub(lookback), t.saturating_add(lookback));
             total += window.len() as u64;
+            self.tally.count_at(step, window.len() as u64, window.len() as u64);
             self.query.budget.check(window.len())?;
             let mut notice = Notice { labels: source.labels(), pos: self.pos, notes: &mut worker.notes };
             if let Some(out) = value_at(&window, t, &mut notice) {
                 row.set(step, out);
             }
         }
-        self.query.count_samples(columns.len() as u64, total);
+        self.tally.count(total, super::range::weight(&columns));
         worker.give_columns(columns);
         Ok(())
     }
@@ -106,6 +109,7 @@ impl<'q> Evaluator<'q> {
             shift,
             pos: selector.pos,
             stats: self.stats,
+            tally: self.query.tally(self.tally),
         };
         Ok(Stream::new(metas, self.steps.count, Box::new(rows)))
     }

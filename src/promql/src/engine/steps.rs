@@ -22,6 +22,15 @@ impl Steps {
         self.start.saturating_add(self.step.saturating_mul(step as i64))
     }
 
+    /// The first step later than `t`, the number of steps if there is none.
+    pub(crate) fn first_after(&self, t: i64) -> usize {
+        if t < self.start {
+            return 0;
+        }
+        let passed = (t.saturating_sub(self.start)) / self.step;
+        usize::try_from(passed).map_or(self.count, |n| n.saturating_add(1).min(self.count))
+    }
+
     /// Time of the last step (ms).
     pub(crate) fn last(&self) -> i64 {
         self.time(self.count - 1)

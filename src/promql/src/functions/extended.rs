@@ -1,7 +1,11 @@
 //! `rate`, `increase` and `delta` over anchored and smoothed ranges: no extrapolation, the samples around the edges
 //! say what happened up to them.
 
+mod floats;
+
 use std::borrow::Cow;
+
+pub(crate) use floats::{edges_and_between, floats};
 
 use trireme_model::{FloatHistogram, ResetHint};
 
@@ -33,6 +37,10 @@ pub(crate) fn interpolate_histograms(
     if t == b.t {
         return Some(out);
     }
+    if a.h.uses_custom_buckets() != b.h.uses_custom_buckets() {
+        notice.add(notes::mixed_exponential_custom);
+        return None;
+    }
     let fraction = (t - a.t) as f64 / (b.t - a.t) as f64;
     if counter && b.h.detect_reset(&a.h) {
         out.mul(fraction);
@@ -44,74 +52,23 @@ pub(crate) fn interpolate_histograms(
     Some(out)
 }
 
-/// First and last sample that take part, by index; `None` if there is nothing in the range.
-fn bounds(call: &RangeCall<'_>, t: impl Fn(usize) -> i64, len: usize) -> Option<(usize, usize)> {
-    let smoothed = call.extension == Extension::Smoothed;
+/// First and last sample that take part, by index; there is at least one.
+fn bounds(call: &RangeCall<'_>, t: impl Fn(usize) -> i64, len: usize) -> (usize, usize) {
     let below = |limit: usize, f: &dyn Fn(i64) -> bool| (0..limit).position(|i| f(t(i))).unwrap_or(limit);
     let first = below(len - 1, &|x| x > call.start).saturating_sub(1);
-    let last = if smoothed { below(len - 1, &|x| x >= call.end) } else { len - 1 };
-    let nothing = t(last) <= call.start || (smoothed && t(first) > call.end);
-    (!nothing).then_some((first, last))
-}
-
-pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
-    let (t, v) = (call.window.t, call.window.v);
-    let (mut first, last) = bounds(call, |i| t[i], t.len())?;
-    let smoothed = call.extension == Extension::Smoothed;
-    let (left, right) = edge_values(call, first, last, kind.counter);
-    let mut result = right - left;
-    if kind.counter {
-        // Resets at the edges are already in the interpolated values.
-        if t[first] <= call.start {
-            first += 1;
-        }
-        let end = if t[last] >= call.end { last } else { last + 1 };
-        let mut prev = left;
-        for value in v.get(first..end).unwrap_or(&[]).iter().chain([&right]) {
-            if *value < prev {
-                result += prev;
-            }
-            prev = *value;
-        }
+    match call.extension {
+        Extension::Smoothed => (first, below(len - 1, &|x| x >= call.end)),
+        _ => (first, len - 1),
     }
-    debug_assert!(smoothed || call.extension == Extension::Anchored);
-    Some(if kind.per_second { result / call.range_s() } else { result })
-}
-
-/// Values at the left and right edge.
-fn edge_values(call: &RangeCall<'_>, first: usize, last: usize, counter: bool) -> (f64, f64) {
-    let (t, v) = (call.window.t, call.window.v);
-    let point = |i: usize| (t[i], v[i]);
-    let smoothed = call.extension == Extension::Smoothed;
-    let left = match t.get(first + 1) {
-        Some(_) if smoothed && t[first] < call.start => {
-            interpolate(point(first), point(first + 1), call.start, counter)
-        }
-        _ => v[first],
-    };
-    let right = if smoothed && last > 0 && t[last] > call.end {
-        interpolate(point(last - 1), point(last), call.end, counter)
-    } else {
-        v[last]
-    };
-    (left, right)
-}
-
-/// The samples of an anchored or smoothed range selector that stands alone: edge values and what is between.
-pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
-    let (t, v) = (call.window.t, call.window.v);
-    if t.is_empty() {
-        return Vec::new();
-    }
-    let Some((first, last)) = bounds(call, |i| t[i], t.len()) else { return Vec::new() };
-    let (left, right) = edge_values(call, first, last, false);
-    let inside = t.iter().zip(v).filter(|(t, _)| **t > call.start && **t < call.end).map(|(t, v)| (*t, *v));
-    std::iter::once((call.start, left)).chain(inside).chain([(call.end, right)]).collect()
 }
 
 pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
     let points = call.window.h;
-    let (first, last) = bounds(call, |i| points[i].t, points.len())?;
+    let smoothed = call.extension == Extension::Smoothed;
+    let (first, last) = bounds(call, |i| points[i].t, points.len());
+    if points[last].t <= call.start || (smoothed && points[first].t > call.end) {
+        return None;
+    }
     let custom = points[first].h.uses_custom_buckets();
     for point in &points[first..=last] {
         if point.h.uses_custom_buckets() != custom {
@@ -122,7 +79,6 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
             call.notice.add(notes::not_counter);
         }
     }
-    let smoothed = call.extension == Extension::Smoothed;
     let left = if smoothed && points[first].t < call.start && first + 1 < points.len() {
         let (a, b) = (&points[first], &points[first + 1]);
         interpolate_histograms(a, b, call.start, kind.counter, &mut call.notice)?

@@ -28,8 +28,8 @@ pub(crate) fn float_function(name: &str) -> Option<FloatFunction> {
         "asinh" => f64::asinh,
         "acosh" => f64::acosh,
         "atanh" => f64::atanh,
-        "rad" => |v| v * PI / 180.0,
-        "deg" => |v| v * 180.0 / PI,
+        "rad" => |v| v * (PI / 180.0),
+        "deg" => |v| v * (180.0 / PI),
         "sgn" => |v| {
             if v < 0.0 {
                 -1.0

@@ -151,15 +151,19 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &FloatHistogram, notice: &mut 
 fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
     let mut rank = 0.0;
     for mut bucket in h.buckets() {
-        let zero = bucket.lower <= 0.0 && bucket.upper >= 0.0;
+        let custom = h.uses_custom_buckets();
+        // Custom buckets have none around zero; their first one is taken to start there if it can.
+        let zero = !custom && bucket.lower <= 0.0 && bucket.upper >= 0.0;
         if zero {
             one_sided(h, &mut bucket);
+        } else if custom && bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
+            bucket.lower = 0.0;
         }
         if bucket.lower >= v {
             return Some(rank);
         }
         if bucket.upper > v {
-            return Some(if h.uses_custom_buckets() || zero {
+            return Some(if custom || zero {
                 // Nothing is known about the spread below the first bound: all of it counts.
                 if bucket.lower == f64::NEG_INFINITY {
                     bucket.count

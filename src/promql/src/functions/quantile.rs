@@ -26,6 +26,10 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     let lower = rank.floor();
     let upper = (lower as usize + 1).min(values.len() - 1);
     let weight = rank - lower;
+    if weight == 0.0 {
+        // The neighbour may be infinite, and 0 times that is not a number.
+        return values[lower as usize];
+    }
     values[lower as usize] * (1.0 - weight) + values[upper] * weight
 }
 
@@ -78,5 +82,8 @@ mod tests {
         assert!(quantile(0.0, &mut [3.0, f64::NAN]).is_nan());
         assert_eq!(quantile(-1.0, &mut [1.0]), f64::NEG_INFINITY);
         assert!(quantile(0.5, &mut []).is_nan());
+        assert_eq!(quantile(0.5, &mut [1.0, 2.0, f64::INFINITY]), 2.0);
+        assert_eq!(quantile(1.0, &mut [1.0, f64::INFINITY]), f64::INFINITY);
+        assert!(quantile(0.5, &mut [f64::NEG_INFINITY, f64::INFINITY]).is_nan());
     }
 }

@@ -1,7 +1,8 @@
 //! What functions over ranges get, and which there are.
 
 use super::window::Window;
-use super::{Notice, over_time, quantile, rate, regression, transitions};
+use super::{Notice, integral, over_time, quantile, rate, regression, transitions};
+use crate::ast::PosRange;
 use crate::engine::range::Extension;
 use crate::engine::row::Out;
 use crate::error::QueryError;
@@ -19,8 +20,12 @@ pub(crate) struct RangeCall<'a> {
     /// Length of the range (ms).
     pub(crate) range_ms: i64,
     pub(crate) extension: Extension,
+    /// How far from the range samples are looked for (ms); see [`Extension`].
+    pub(crate) lookback_ms: i64,
     /// The other arguments.
     pub(crate) scalars: [f64; 2],
+    /// Where the last of the other arguments stands, if there is one; else as in `notice`.
+    pub(crate) scalar_pos: PosRange,
     /// False if no float of the series is below its predecessor and no start timestamp is set.
     pub(crate) may_reset: bool,
     pub(crate) start_timestamps: bool,
@@ -83,6 +88,7 @@ pub(crate) fn range_function(name: &str) -> Option<RangeFunction> {
         "present_over_time" | "absent_over_time" => over_time::present,
         "stddev_over_time" => over_time::stddev,
         "stdvar_over_time" => over_time::stdvar,
+        "integral" => integral::integral,
         "mad_over_time" => quantile::mad_over_time,
         "quantile_over_time" => quantile::quantile_over_time,
         "ts_of_first_over_time" => over_time::ts_of_first,

@@ -46,10 +46,11 @@ pub(crate) fn kind(name: &str) -> Option<Kind> {
 
 /// True if a counter started anew between two samples, by their start timestamps (ms, 0 = unset).
 ///
-/// A start after the sample or at it is invalid or unknown. A start at the previous sample is how a stream of deltas
-/// looks, but also how the second sample of a counter with unknown start does; the previous start tells them apart.
+/// The same start as before is the same run. A start after the sample or at it is invalid or unknown. A start at the
+/// previous sample is how a stream of deltas looks, but also how the second sample of a counter with unknown start does;
+/// the previous start tells them apart.
 pub(crate) fn is_start_reset(prev_st: i64, prev_t: i64, st: i64, t: i64) -> bool {
-    if st == 0 || st >= t || st < prev_t {
+    if st == prev_st || st == 0 || st >= t || st < prev_t {
         return false;
     }
     st > prev_t || (prev_st < prev_t && prev_st != 0)
@@ -405,5 +406,6 @@ mod tests {
         assert!(!is_start_reset(100, 100, 100, 200), "unknown start");
         assert!(!is_start_reset(150, 100, 100, 200), "invalid previous start");
         assert!(!is_start_reset(50, 100, 200, 200), "start at the sample");
+        assert!(!is_start_reset(150, 100, 150, 200), "the same start, after the previous sample");
     }
 }

@@ -51,9 +51,6 @@ impl Parser<'_> {
                 let nanoseconds = (seconds * 1e9).round() as i64;
                 Ok(DurationArg::from_ms(nanoseconds / 1_000_000))
             }
-            expr if !self.options.duration_expressions => {
-                Err(self.error(expr.pos(), "experimental duration expression is not enabled"))
-            }
             expr => Ok(DurationArg { ms: 0, expr: Some(Box::new(expr)) }),
         }
     }

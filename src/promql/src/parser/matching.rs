@@ -108,7 +108,8 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("grouping opts", "label")),
         };
         self.next();
-        if name.is_empty() {
+        let has_colon = self.options.unquoted_utf8_names && token.kind == Kind::MetricIdentifier;
+        if name.is_empty() || has_colon {
             return Err(self.error(token.pos, format!("invalid label name for grouping: {}", quote(&name))));
         }
         Ok(name)

@@ -193,9 +193,6 @@ impl Parser<'_> {
         self.next();
         let word = if keyword == Keyword::Anchored { "anchored" } else { "smoothed" };
         let pos = expr.pos();
-        if !self.options.extended_range_selectors {
-            return Err(self.error(pos, format!("{word} modifier is experimental and not enabled")));
-        }
         if matches!(expr, Expr::Subquery(_)) {
             return Err(self.error(pos, format!("{word} modifier is not supported for subqueries")));
         }

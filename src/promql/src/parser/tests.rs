@@ -1,4 +1,5 @@
 use super::*;
+use crate::printer::Names;
 
 fn parsed(query: &str) -> Expr {
     parse(query, &ParserOptions::default()).unwrap_or_else(|e| panic!("{query}: {e}"))
@@ -237,25 +238,17 @@ fn every_node_knows_its_place() {
 
 #[test]
 fn experimental_parts_can_be_switched_off() {
-    let off = ParserOptions {
-        experimental_functions: false,
-        duration_expressions: false,
-        extended_range_selectors: false,
-        fill_modifiers: false,
-        ..ParserOptions::default()
-    };
-    let queries = [
-        "start()",
-        "limitk(1, foo)",
-        "foo[step()]",
-        "foo[5m+1m]",
-        "foo anchored",
-        "foo[1m] smoothed",
-        "a + fill(1) b",
-    ];
+    let off =
+        ParserOptions { experimental_functions: false, fill_modifiers: false, ..ParserOptions::default() };
+    let queries = ["start()", "limitk(1, foo)", "integral(foo[5m])", "a + fill(1) b"];
     for query in queries {
         assert!(parse(query, &off).is_err(), "{query}");
         parsed(query);
+    }
+    let error = parse("integral(a[5m])", &off).expect_err("is off").to_string();
+    assert_eq!(error, "1:1: parse error: function \"integral\" is not enabled");
+    for stable in ["foo[step()]", "foo[5m+1m]", "foo anchored", "foo[1m] smoothed"] {
+        assert!(parse(stable, &off).is_ok(), "{stable}");
     }
 }
 
@@ -286,10 +279,10 @@ fn deep_and_long_queries_are_refused_without_deep_recursion() {
 fn a_long_expression_is_split_over_lines() {
     let query = "sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"api-server\"}[5m])) / on (job) group_left () topk(5, http_requests_all)";
     let want = "  sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"api-server\"}[5m]))\n/ on (job) group_left ()\n  topk(5, http_requests_all)";
-    let pretty = crate::printer::prettify(&parsed(query));
+    let pretty = crate::printer::prettify(&parsed(query), Names::Quoted);
     assert_eq!(pretty, want);
     assert_eq!(parsed(&pretty).to_string(), query);
-    assert_eq!(crate::printer::prettify(&parsed("foo+bar")), "foo + bar");
+    assert_eq!(crate::printer::prettify(&parsed("foo+bar"), Names::Quoted), "foo + bar");
 }
 
 #[test]
@@ -303,4 +296,56 @@ fn selectors_are_parsed_alone() {
     for bad in ["up offset 5m", "up[5m]", "sum(up)", ""] {
         assert!(parse_selector(bad, &options).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn names_of_any_script_need_no_quotes_if_switched_on() {
+    let on = ParserOptions { unquoted_utf8_names: true, ..ParserOptions::default() };
+    let accepted = [
+        "a.",
+        "a..b",
+        "a.5",
+        "a:b.c",
+        "été",
+        "温度{場所=\"東京\"}",
+        "a{b.c=\"1\"}",
+        "{a.b=\"1\"}",
+        "sum by (a.b.) (a)",
+        "a * on (x.y) group_left (z.w) b",
+        "Inf.x",
+        "sum.x",
+        "by.x",
+    ];
+    for query in accepted {
+        let expr = parse(query, &on).unwrap_or_else(|e| panic!("{query}: {e}"));
+        assert_eq!(expr.printed(Names::Unquoted).to_string(), query);
+        let quoted = expr.to_string();
+        assert_eq!(parsed(&quoted).to_string(), quoted, "what is quoted reads back everywhere");
+        assert!(parse(query, &ParserOptions::default()).is_err() || query == quoted, "{query}");
+    }
+    let refused = [
+        (".a", "1:1: parse error: unexpected character: '.'"),
+        ("x_١", "1:3: parse error: unexpected character: '١'"),
+        ("o\u{308}", "1:2: parse error: unexpected character: '\u{308}'"),
+        ("😀", "1:1: parse error: unexpected character: '😀'"),
+        ("1a.b", "1:1: parse error: bad number or duration syntax: \"1\""),
+        ("5m.x", "1:3: parse error: unexpected character: '.'"),
+        ("a and.b", "1:3: parse error: unexpected identifier \"and.b\""),
+        ("foo.bar(1)", "1:1: parse error: unknown function with name \"foo.bar\""),
+        ("sum by (a:b) (a)", "1:9: parse error: invalid label name for grouping: \"a:b\""),
+    ];
+    for (query, want) in refused {
+        match parse(query, &on) {
+            Ok(expr) => panic!("{query} parsed to {expr}"),
+            Err(e) => assert_eq!(e.to_string(), want, "{query}"),
+        }
+    }
+    for query in ["a{b:c=\"1\"}", "a{.b=\"1\"}"] {
+        assert!(parse(query, &on).is_err(), "{query}");
+    }
+    let quoted = parsed("{\"http.server.requests\", \"a.b\"=\"c\"}");
+    assert_eq!(quoted.to_string(), "{\"a.b\"=\"c\",__name__=\"http.server.requests\"}");
+    let unquoted = "{__name__=\"http.server.requests\",a.b=\"c\"}";
+    assert_eq!(quoted.printed(Names::Unquoted).to_string(), unquoted);
+    parsed("sum by (a:b) (a)");
 }

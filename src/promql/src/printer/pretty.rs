@@ -1,6 +1,6 @@
 //! The printer for people: what does not fit on a line is split at its operators, arguments and parentheses.
 
-use super::{aggregate_head, is_power_of_infinity, operator, sign, subquery_suffix};
+use super::{Names, is_power_of_infinity, sign, subquery_suffix};
 use crate::ast::Expr;
 
 /// Longest expression that stays on one line, in bytes and without indentation.
@@ -8,13 +8,14 @@ const LINE_BYTES_MAX: usize = 100;
 const INDENT: &str = "  ";
 
 /// Formats an expression over as many lines as it needs.
-pub fn prettify(expr: &Expr) -> String {
-    pretty(expr, 0)
+pub fn prettify(expr: &Expr, names: Names) -> String {
+    pretty(expr, 0, names)
 }
 
-fn pretty(expr: &Expr, level: usize) -> String {
+fn pretty(expr: &Expr, level: usize, names: Names) -> String {
     let indent = INDENT.repeat(level);
-    let line = expr.to_string();
+    let pretty = |expr, level| pretty(expr, level, names);
+    let line = expr.printed(names).to_string();
     let fits = line.len() <= LINE_BYTES_MAX;
     match expr {
         Expr::Subquery(_) if fits => line,
@@ -29,11 +30,11 @@ fn pretty(expr: &Expr, level: usize) -> String {
                 false => pretty(&b.lhs, level + 1),
             };
             let rhs = pretty(&b.rhs, level + 1);
-            format!("{lhs}\n{indent}{}\n{rhs}", operator(b))
+            format!("{lhs}\n{indent}{}\n{rhs}", names.operator(b))
         }
         Expr::Aggregate(a) => {
             let param = a.param.as_ref().map(|p| format!("{},\n", pretty(p, level + 1))).unwrap_or_default();
-            format!("{indent}{}(\n{param}{}\n{indent})", aggregate_head(a), pretty(&a.expr, level + 1))
+            format!("{indent}{}(\n{param}{}\n{indent})", names.aggregate_head(a), pretty(&a.expr, level + 1))
         }
         Expr::Call(c) => {
             let args: Vec<String> = c.args.iter().map(|arg| pretty(arg, level + 1)).collect();

@@ -31,7 +31,12 @@ impl Evaluate for Engine {
 }
 
 fn parsed(query: &str) -> Result<Expr, String> {
-    parse(query, &ParserOptions::default()).map_err(|e| e.to_string())
+    parse(query, &script_parser_options()).map_err(|e| e.to_string())
+}
+
+/// How Prometheus's scripts are parsed: with all experimental parts.
+pub fn script_parser_options() -> ParserOptions {
+    ParserOptions { unquoted_utf8_names: true, ..ParserOptions::default() }
 }
 
 /// The settings that Prometheus's scripts are written for.

@@ -2,11 +2,13 @@
 
 use super::Evaluate;
 use super::compare::{check_sorted, points_of};
+use super::engine::script_parser_options;
 use super::expect::Expectations;
 use super::series::Description;
 use super::storage::MemoryStorage;
 use crate::ast::{At, Expr};
-use crate::parser::{ParserOptions, parse};
+use crate::parser::parse;
+use crate::printer::Names;
 use crate::value::{QueryResult, Sample, SampleValue, Value};
 
 /// An evaluation and what has to come out.
@@ -139,12 +141,12 @@ impl Case {
 /// The expression with `@ t` on every selector that can have it, and other times at which it has to have the same
 /// value. `None` if it depends on the evaluation time all the same, or is no expression (which may be as expected).
 fn pinned_variants(expr: &str, t: i64) -> Option<(String, Vec<i64>)> {
-    let mut tree = parse(expr, &ParserOptions::default()).ok()?;
+    let mut tree = parse(expr, &script_parser_options()).ok()?;
     if !pin(&mut tree, At::Timestamp(t)) {
         return None;
     }
     let times = if t == 0 { vec![-1000, 0, 1000] } else { vec![-10 * t, 0, t / 5, t, 10 * t] };
-    Some((tree.to_string(), times))
+    Some((tree.printed(Names::Unquoted).to_string(), times))
 }
 
 /// Pins selectors and subqueries that have no time yet; what is inside a pinned subquery keeps its own. False if a

@@ -2,10 +2,11 @@
 
 use trireme_model::{FloatHistogram, Labels, LabelsBuilder, MatchOp, STALE_NAN};
 
+use super::engine::script_parser_options;
 use super::histogram::{Literal, parse_literal};
 use crate::durations::parse_duration;
 use crate::lexer::parse_number;
-use crate::parser::{ParserOptions, parse_selector};
+use crate::parser::parse_selector;
 use crate::value::SampleValue;
 
 /// Most values that one line may stand for.
@@ -85,7 +86,7 @@ fn metric_len(line: &str) -> usize {
 }
 
 fn parse_metric(text: &str) -> Result<Labels, String> {
-    let matchers = parse_selector(text, &ParserOptions::default()).map_err(|e| format!("{e} in {text:?}"))?;
+    let matchers = parse_selector(text, &script_parser_options()).map_err(|e| format!("{e} in {text:?}"))?;
     let mut labels = LabelsBuilder::default();
     for m in &matchers {
         if m.op != MatchOp::Equal {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use trireme_promql::ast::Expr;
-use trireme_promql::{ParserOptions, parse, parse_selector, prettify};
+use trireme_promql::{Names, ParserOptions, parse, parse_selector, prettify};
 
 use crate::generate::{Features, vector};
 
@@ -18,7 +18,7 @@ proptest! {
         let printed = parsed(&query)?.to_string();
         let again = parsed(&printed)?;
         prop_assert_eq!(&again.to_string(), &printed);
-        let pretty = prettify(&again);
+        let pretty = prettify(&again, Names::Quoted);
         prop_assert_eq!(parsed(&pretty)?.to_string(), printed);
     }
 

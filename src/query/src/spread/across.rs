@@ -96,8 +96,7 @@ impl Across {
     ) -> Result<QueryResult, QueryError> {
         let spread = &self.spread;
         let expr = parse(q.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let mut result =
-            q.evaluate(&spread.engine, &self.storage(context, others), &expr, &context.cancel)?;
+        let mut result = q.evaluate(&spread.engine, &self.storage(context, others), &expr, context)?;
         result.warnings.sort();
         result.warnings.dedup();
         Ok(result)

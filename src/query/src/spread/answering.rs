@@ -96,6 +96,7 @@ impl Job {
         let context = QueryContext {
             replica_labels: query.replica_labels.clone(),
             max_source_resolution_ms: query.max_source_resolution_ms,
+            start_timestamps: codec::switch_in(query.start_timestamps),
             ..context_of(&query.tenant, cancel)?
         };
         let lookback_ms = u64::try_from(query.lookback_ms).unwrap_or(0);
@@ -127,7 +128,7 @@ impl Job {
         let local = spread.local(context);
         let storage = Sharded::new(&local, query.shard, query.shards);
         let span = (question.start_ms, question.end_ms);
-        let options = question.options();
+        let options = question.options(context);
         let partials = spread.engine.partials(
             &storage,
             &expr,

@@ -3,6 +3,7 @@
 mod find;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
@@ -50,13 +51,37 @@ pub(crate) fn pos_in(pos: u64) -> PosRange {
     PosRange { start: (pos >> 32) as u32, end: pos as u32 }
 }
 
+/// A switch that may be left as it is.
+pub(crate) fn switch_out(on: Option<bool>) -> u32 {
+    match on {
+        None => 0,
+        Some(true) => 1,
+        Some(false) => 2,
+    }
+}
+
+pub(crate) fn switch_in(on: u32) -> Option<bool> {
+    match on {
+        1 => Some(true),
+        2 => Some(false),
+        _ => None,
+    }
+}
+
 fn stats_out(s: &QueryStats) -> Vec<u64> {
-    vec![s.total_samples, s.samples_read, s.peak_samples, s.series]
+    let prepare_ns = u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
+    vec![s.total_samples, s.samples_read, s.peak_samples, s.series, prepare_ns]
 }
 
 fn stats_in(s: &[u64]) -> QueryStats {
     let at = |i: usize| s.get(i).copied().unwrap_or(0);
-    QueryStats { total_samples: at(0), samples_read: at(1), peak_samples: at(2), series: at(3) }
+    QueryStats {
+        total_samples: at(0),
+        samples_read: at(1),
+        peak_samples: at(2),
+        series: at(3),
+        prepare: Duration::from_nanos(at(4)),
+    }
 }
 
 pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {

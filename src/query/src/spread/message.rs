@@ -75,6 +75,9 @@ pub(crate) struct Query {
     pub(crate) replica_labels: Vec<String>,
     #[prost(sint64, tag = "12")]
     pub(crate) max_source_resolution_ms: i64,
+    /// Whether start timestamps take part: 1 yes, 2 no, 0 as the replica is set.
+    #[prost(uint32, tag = "13")]
+    pub(crate) start_timestamps: u32,
 }
 
 /// A look into a replica's own data, asked when no replica is complete.

@@ -4,7 +4,7 @@ use trireme_promql::ast::{Aggregate, AggregateOp, Expr, PosRange, ValueType};
 
 /// Functions whose result for a series depends on that series alone. Left out on purpose: those that look at several
 /// series (`absent`, `histogram_quantile`, `info`, sorting) and those that can make series equal (`label_replace`).
-const BY_SERIES: [&str; 76] = [
+const BY_SERIES: [&str; 77] = [
     "abs",
     "acos",
     "acosh",
@@ -40,6 +40,7 @@ const BY_SERIES: [&str; 76] = [
     "hour",
     "idelta",
     "increase",
+    "integral",
     "irate",
     "last_over_time",
     "ln",

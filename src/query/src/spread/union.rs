@@ -55,7 +55,7 @@ impl Spread {
             }
         }
         let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, &context.cancel)?)
+        Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, context)?)
     }
 
     /// The series of all replicas, those of HA pairs made one after samples were united.

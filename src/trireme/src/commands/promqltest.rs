@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use trireme_promql::promqltest::{Evaluate, run_script};
-use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, parse,
-};
+use trireme_promql::promqltest::{Evaluate, run_script, script_options, script_parser_options};
+use trireme_promql::{Cancel, Engine, ParserOptions, QueryOptions, QueryResult, Select, parse};
 
 use crate::commands::print_line;
 
@@ -77,13 +75,7 @@ struct Evaluator {
 
 impl Evaluator {
     fn new() -> Self {
-        let options = EngineOptions {
-            samples_max: 10_000,
-            delayed_name_removal: true,
-            start_timestamps: true,
-            ..EngineOptions::default()
-        };
-        Self { engine: Engine::new(options), parser: ParserOptions::default() }
+        Self { engine: Engine::new(script_options()), parser: script_parser_options() }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use trireme_model::{Labels, METRIC_NAME};
+use trireme_model::Labels;
 
 use crate::ast::Aggregate;
 use crate::engine::block::Block;
+use crate::engine::labels::METADATA;
 use crate::engine::row::{Meta, Row, Tag};
 
 /// Groups of series, numbered in order of first appearance.
@@ -28,7 +29,7 @@ impl<'a> Grouping<'a> {
     pub(super) fn new(a: &'a Aggregate, also: Option<&'a str>) -> Self {
         let mut names: Vec<&str> = a.grouping.iter().map(AsRef::as_ref).collect();
         if a.without {
-            names.push(METRIC_NAME);
+            names.extend(METADATA);
         } else {
             names.extend(also);
         }

@@ -50,14 +50,19 @@ impl PartialEq for Kept<'_> {
 
 impl Eq for Kept<'_> {}
 
-/// The part of [0, 1) that a label set falls to; the same label set always to the same.
+/// The part of [0, 1) that a label set falls to; the same label set always to the same, here and in Prometheus: names and
+/// values are hashed in the form in which its ordinary build keeps them, each after its length.
 fn hash_ratio(labels: &Labels) -> f64 {
     let mut hash = Xxh64::new(0);
     for (name, value) in labels.iter() {
-        hash.update(name.as_bytes());
-        hash.update(b"\xff");
-        hash.update(value.as_bytes());
-        hash.update(b"\xff");
+        for text in [name, value] {
+            let [low, middle, high, ..] = (text.len() as u64).to_le_bytes();
+            match text.len() {
+                0..255 => hash.update(&[low]),
+                _ => hash.update(&[255, low, middle, high]),
+            }
+            hash.update(text.as_bytes());
+        }
     }
     hash.digest() as f64 / u64::MAX as f64
 }

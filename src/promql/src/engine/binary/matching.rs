@@ -1,10 +1,11 @@
 //! Which series of two vectors belong together.
 
 use hashbrown::HashMap;
-use trireme_model::{Labels, METRIC_NAME};
+use trireme_model::Labels;
 
 use crate::ast::VectorMatching;
 use crate::engine::block::Block;
+use crate::engine::labels::METADATA;
 
 /// Series of both sides that have the same match labels, by index.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl<'a> MatchKey<'a> {
     pub(super) fn new(matching: &'a VectorMatching) -> Self {
         let mut names: Vec<&str> = matching.labels.iter().map(AsRef::as_ref).collect();
         if !matching.on {
-            names.push(METRIC_NAME);
+            names.extend(METADATA);
         }
         Self { names, on: matching.on }
     }

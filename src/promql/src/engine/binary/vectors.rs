@@ -105,8 +105,9 @@ impl<'a> Join<'a> {
     fn group(&mut self, group: &MatchGroup) -> Result<(), QueryError> {
         let (many, one) =
             if self.many_left { (&group.left, &group.right) } else { (&group.right, &group.left) };
-        // With group_right too, fill_left is for the "many" side: Prometheus swaps the operands, but not the fills.
-        let (fill_many, fill_one) = (self.matching.fill_left, self.matching.fill_right);
+        let (fill_left, fill_right) = (self.matching.fill_left, self.matching.fill_right);
+        let (fill_many, fill_one) =
+            if self.many_left { (fill_left, fill_right) } else { (fill_right, fill_left) };
         if one.is_empty() && (many.is_empty() || fill_one.is_none()) {
             return Ok(());
         }
