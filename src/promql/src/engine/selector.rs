@@ -90,24 +90,21 @@ impl Rows for InstantRows<'_> {
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
             let Some(pick) = newest.advance(&columns, t) else { continue };
-            let (sample_t, st, stale) = match pick {
+            let (sample_t, st, stale, weight) = match pick {
                 Pick::Float(i) => (
                     columns.float_t[i],
                     columns.float_st.get(i).copied().unwrap_or(0),
                     is_stale(columns.float_v[i]),
+                    1,
                 ),
                 Pick::Histogram(i) => {
                     let point = &columns.histograms[i];
-                    (point.t, point.st, is_stale(point.h.sum))
+                    (point.t, point.st, is_stale(point.h.sum), point.h.size_in_samples() as u64)
                 }
             };
             if stale || sample_t <= t.saturating_sub(lookback) {
                 continue;
             }
-            let weight = match pick {
-                Pick::Float(_) => 1,
-                Pick::Histogram(i) => columns.histograms[i].h.size_in_samples() as u64,
-            };
             total += weight;
             if by_step {
                 self.tally.count_at(step, weight, weight);
