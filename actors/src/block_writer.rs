@@ -18,7 +18,7 @@ use trireme_telemetry::{Metrics, MetricsError};
 use trireme_wire::rebuild::Manifest;
 
 use crate::canary::Canary;
-use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut};
+use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
 use crate::delivery::{Delivery, behind, crasher, crashes};
 use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
 use crate::policy::{ActorKind, policy};
@@ -92,6 +92,7 @@ pub struct BlockWriterMetrics {
     series: IntGauge,
     local_blocks: IntGauge,
     blocked: IntGauge,
+    damaged: IntCounter,
 }
 
 impl BlockWriterMetrics {
@@ -107,6 +108,10 @@ impl BlockWriterMetrics {
             series: metrics.gauge("trireme_head_series", "Series in the head.")?,
             local_blocks: metrics.gauge("trireme_block_local", "Local blocks.")?,
             blocked: metrics.gauge("trireme_block_cut_blocked", "1 while a cut waits for a replica.")?,
+            damaged: metrics.counter(
+                "trireme_block_lost_chunks_total",
+                "Chunks of the head that could not be read when their window was cut.",
+            )?,
         })
     }
 }
@@ -135,6 +140,12 @@ pub struct BlockWriterParts {
 struct Progress {
     closed: Option<i64>,
     checkpoint_at: Duration,
+    /// The chunk files that the start found were read.
+    is_checked: bool,
+    /// No cut is tried before, after one that failed.
+    cut_at: Duration,
+    /// Cuts that failed in a row.
+    failed_cuts: u32,
     /// The blocker that was logged, so that it is logged once.
     told: String,
 }
@@ -204,8 +215,11 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
             }
         }
     }
-    if let Some(closed) = progress.closed {
-        while cut_next(&parts, closed, &mut progress.told).await {}
+    if !std::mem::replace(&mut progress.is_checked, true) {
+        check_chunks(&parts).await;
+    }
+    if let Some(closed) = progress.closed.filter(|_| parts.clock.monotonic() >= progress.cut_at) {
+        while cut_next(&parts, closed, &mut progress).await {}
     }
     let now = parts.clock.monotonic();
     if now.saturating_sub(progress.checkpoint_at) >= options.checkpoint_every {
@@ -220,7 +234,8 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
 }
 
 /// Makes one cut if one may be made; true if it did.
-async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> bool {
+async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress) -> bool {
+    let told = &mut progress.told;
     let cutting = parts.cutting.clone();
     let next = parts.pool.call(move || cutting.next_cut(closed)).await;
     let k = match next {
@@ -252,14 +267,11 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> b
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     match cut {
         Ok(Ok(written)) => {
+            progress.failed_cuts = 0;
             parts.metrics.cuts.inc();
             parts.metrics.blocks.inc_by(written.len() as u64);
             parts.metrics.cut_seconds.observe(elapsed.as_secs_f64());
-            for block in &written {
-                info!(parts.log, "block written"; "tenant" => %block.tenant, "block_id" => %block.ulid,
-                    "window" => k, "start_ms" => block.start_ms, "series" => block.series, "samples" => block.samples,
-                    "elapsed_ms" => elapsed.as_millis() as u64);
-            }
+            written.iter().for_each(|block| tell_written(parts, k, block, elapsed));
             for shard in &parts.shards {
                 let collected = shard.collect.call(CollectSeries, policy(ActorKind::Ingest).deadline).await;
                 if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
@@ -268,16 +280,40 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, told: &mut String) -> b
             }
             true
         }
-        Ok(Err(err)) => {
-            parts.metrics.failures.inc();
-            error!(parts.log, "cut failed, it will be tried again"; "window" => k, "err" => %err);
-            false
-        }
-        Err(err) => {
-            parts.metrics.failures.inc();
-            error!(parts.log, "cut failed, it will be tried again"; "window" => k, "err" => %err);
-            false
-        }
+        Ok(Err(err)) => cut_failed(parts, k, &err.to_string(), progress),
+        Err(err) => cut_failed(parts, k, &err.to_string(), progress),
+    }
+}
+
+/// The next try writes all blocks of the cut again, so it waits the longer the more have failed.
+fn cut_failed(parts: &BlockWriterParts, k: i64, err: &str, progress: &mut Progress) -> bool {
+    let wait = parts.options.tick.saturating_mul(1 << progress.failed_cuts.min(6));
+    progress.failed_cuts += 1;
+    progress.cut_at = parts.clock.monotonic() + wait;
+    parts.metrics.failures.inc();
+    error!(parts.log, "cut failed, it will be tried again"; "window" => k, "err" => err,
+        "wait_ms" => wait.as_millis() as u64);
+    false
+}
+
+fn tell_written(parts: &BlockWriterParts, k: i64, block: &Written, elapsed: Duration) {
+    let meta = &block.meta;
+    info!(parts.log, "block written"; "tenant" => %block.tenant, "block_id" => %meta.ulid,
+        "window" => k, "start_ms" => block.start_ms, "series" => meta.stats.num_series,
+        "samples" => meta.stats.num_samples, "elapsed_ms" => elapsed.as_millis() as u64);
+    if block.lost_chunks > 0 {
+        parts.metrics.damaged.inc_by(block.lost_chunks);
+        error!(parts.log, "chunks of the head could not be read; the block is without their samples, which a peer's block has";
+            "tenant" => %block.tenant, "block_id" => %meta.ulid, "chunks" => block.lost_chunks);
+    }
+}
+
+/// Reads what a start found in chunk files: damage there is told now, and not when a query needs it.
+async fn check_chunks(parts: &BlockWriterParts) {
+    let cutting = parts.cutting.clone();
+    for err in parts.pool.call(move || cutting.check_chunks()).await.unwrap_or_default() {
+        error!(parts.log, "a chunk of the head cannot be read, queries go to other replicas until its window is cut";
+            "err" => %err);
     }
 }
 

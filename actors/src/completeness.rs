@@ -12,8 +12,24 @@ pub struct Completeness {
     is_complete: AtomicBool,
     has_history: AtomicBool,
     lacks_blocks: AtomicBool,
+    /// Blocks here may have less than those of peers: they are to be compared now.
+    doubts_blocks: AtomicBool,
+    unapplied: Mutex<Unapplied>,
     progress: Mutex<Progress>,
 }
+
+/// Whether there are records of which something could not be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unapplied {
+    Nothing,
+    /// Since the last cut.
+    Something,
+    /// What is missing is in blocks of peers when this cut is made.
+    UntilCut(i64),
+}
+
+/// Cuts until samples that came after one are in blocks: those of its own window and of the next.
+const CUTS_BEHIND: i64 = 2;
 
 impl Completeness {
     /// As a start finds it.
@@ -22,6 +38,8 @@ impl Completeness {
             is_complete: AtomicBool::new(is_complete),
             has_history: AtomicBool::new(false),
             lacks_blocks: AtomicBool::new(false),
+            doubts_blocks: AtomicBool::new(false),
+            unapplied: Mutex::new(Unapplied::Nothing),
             progress: Mutex::default(),
         }
     }
@@ -46,10 +64,42 @@ impl Completeness {
         self.has_history.store(true, Ordering::Release);
     }
 
-    /// True if every sample that this replica should have can be read here: nothing is being rebuilt, and no block is
-    /// missing or damaged of which a peer is known to have a good copy.
+    /// True if every sample that this replica should have can be read here: nothing is being rebuilt, no block is
+    /// missing or damaged of which a peer is known to have a good copy, and every record could be applied.
     pub fn has_everything(&self) -> bool {
-        self.is_complete() && !self.lacks_blocks.load(Ordering::Acquire)
+        self.is_complete()
+            && !self.lacks_blocks.load(Ordering::Acquire)
+            && *self.unapplied.lock() == Unapplied::Nothing
+    }
+
+    /// A record could not be applied, or not all of it. Its samples are missing until blocks of peers have them.
+    pub fn note_unapplied(&self) {
+        *self.unapplied.lock() = Unapplied::Something;
+    }
+
+    /// A cut was made.
+    pub fn note_cut(&self, k: i64) {
+        let mut unapplied = self.unapplied.lock();
+        match *unapplied {
+            Unapplied::Nothing => {}
+            Unapplied::Something => *unapplied = Unapplied::UntilCut(k.saturating_add(CUTS_BEHIND)),
+            Unapplied::UntilCut(last) if k >= last => {
+                self.doubt_blocks();
+                *unapplied = Unapplied::Nothing;
+            }
+            Unapplied::UntilCut(_) => {}
+        }
+    }
+
+    /// Blocks here may have less than those of peers; nothing here counts as whole until they were compared.
+    pub fn doubt_blocks(&self) {
+        self.set_lacks_blocks(true);
+        self.doubts_blocks.store(true, Ordering::Release);
+    }
+
+    /// True once after [`Completeness::doubt_blocks`].
+    pub fn take_doubt(&self) -> bool {
+        self.doubts_blocks.swap(false, Ordering::AcqRel)
     }
 
     /// Says whether a peer has blocks that are missing or damaged here.
@@ -72,5 +122,26 @@ impl Completeness {
         let progress = self.progress.lock();
         let total = progress.bytes_total.max(1);
         u32::try_from(progress.bytes.min(total).saturating_mul(1_000) / total).unwrap_or(1_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_applied_is_missing_until_blocks_that_have_it_were_compared() {
+        let completeness = Completeness::new(true);
+        completeness.note_cut(7);
+        assert!(completeness.has_everything());
+        completeness.note_unapplied();
+        for k in 8..11 {
+            assert!(!completeness.has_everything() && !completeness.take_doubt(), "{k}");
+            completeness.note_cut(k);
+        }
+        // Now the blocks are looked at.
+        assert!(!completeness.has_everything() && completeness.take_doubt());
+        completeness.set_lacks_blocks(false);
+        assert!(completeness.has_everything() && !completeness.take_doubt());
     }
 }

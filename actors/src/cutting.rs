@@ -3,19 +3,21 @@
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use trireme_base::{Clock, StreamId};
-use trireme_block::{BlockError, WriteOptions, write_block};
-use trireme_head::{CheckpointReport, CutManifest, CutSource, HeadError, Shard, covered_by_all, cut_windows};
+use trireme_block::{BlockError, BlockMeta, WriteOptions, write_block};
+use trireme_head::{
+    CheckpointReport, CutManifest, CutSource, CutWindow, HeadError, Shard, covered_by_all, cut_windows,
+};
 use trireme_log::LogError;
 use trireme_model::Tenant;
 use trireme_replication::{CutBlocker, cut_blockers};
-use ulid::Ulid;
 
 use crate::shelf::{Shelf, ShelfBlock};
 use crate::snapshots::Snapshots;
@@ -91,14 +93,27 @@ pub enum NextCut {
 pub struct Written {
     /// Whose.
     pub tenant: Tenant,
-    /// Its name.
-    pub ulid: Ulid,
-    /// Series in it.
-    pub series: u64,
-    /// Samples in it.
-    pub samples: u64,
+    /// Its name, and what is in it.
+    pub meta: BlockMeta,
+    /// Chunks of the head that could not be read and are not in it.
+    pub lost_chunks: u64,
     /// Start of its window (ms).
     pub start_ms: i64,
+}
+
+/// Damaged chunks that are named; more are alike.
+const DAMAGE_TOLD_MAX: usize = 8;
+
+/// Makes a directory, and its name durable: blocks in it are worth nothing without it.
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    match dir.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// The blocks of all cuts up to one.
@@ -157,7 +172,11 @@ impl Cutting {
     ///
     /// Blocks first, then the manifest, then the head: a crash in between finds either no manifest (the same blocks are
     /// written again under the same names) or a manifest whose blocks are all there. The log is made durable before the
-    /// manifest: a power cut must not leave a block with records that no log has any more and no other replica gets.
+    /// first block: a power cut must not leave a block with records that no log has any more and no other replica gets. And
+    /// nobody sees a block before the cut is certain.
+    ///
+    /// A chunk that cannot be read costs its own samples and no other: the block is written without it, and this replica
+    /// does not count as whole until it has compared its blocks with those of its peers.
     pub fn cut(&self, k: i64) -> Result<Vec<Written>, CuttingError> {
         self.whole()?;
         let _alone = self.alone.lock();
@@ -165,38 +184,68 @@ impl Cutting {
         for shard in &self.shards {
             positions.push(shard.begin_cut(k)?);
         }
+        self.store.log().flush()?;
         let mut written = Vec::new();
         for window in cut_windows(&self.shards, k) {
-            let mut labels = self.external_labels.clone();
-            labels.insert(self.tenant_label.clone(), window.tenant.to_string());
-            let options = WriteOptions {
-                external_labels: labels,
-                source: "trireme".to_owned(),
-                float_starts: self.float_starts,
-                ..WriteOptions::default()
-            };
-            let dir = self.shelf.tenant_dir(&window.tenant);
-            std::fs::create_dir_all(&dir)
-                .map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
-            let mut source = CutSource::open(&self.shards, &window.tenant, window.window, k);
-            if let Some(meta) = write_block(&dir, window.range(), &options, &mut source)? {
-                self.shelf.add(&window.tenant, &meta)?;
-                written.push(Written {
-                    tenant: window.tenant.clone(),
-                    ulid: meta.ulid,
-                    series: meta.stats.num_series,
-                    samples: meta.stats.num_samples,
-                    start_ms: window.start_ms,
-                });
-            }
+            written.extend(self.write_window(&window, k)?);
         }
-        self.store.log().flush()?;
         CutManifest { cut: k, positions }.store(&self.manifest)?;
+        for block in &written {
+            self.shelf.add(&block.tenant, &block.meta)?;
+        }
+        let completeness = &self.store.parts().completeness;
+        if written.iter().any(|block| block.lost_chunks > 0) {
+            completeness.doubt_blocks();
+        }
         for shard in &self.shards {
             shard.finish_cut(k);
         }
-        self.store.parts().completeness.note_history();
+        completeness.note_cut(k);
+        completeness.note_history();
         Ok(written)
+    }
+
+    /// Writes one block; `None` if there is nothing to write.
+    fn write_window(&self, window: &CutWindow, k: i64) -> Result<Option<Written>, CuttingError> {
+        let dir = self.shelf.tenant_dir(&window.tenant);
+        make_dir(&dir).map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
+        let options = self.write_options(&window.tenant);
+        let open = || CutSource::open(&self.shards, &window.tenant, window.window, k);
+        let mut source = open();
+        let meta = match write_block(&dir, window.range(), &options, &mut source) {
+            Err(BlockError::Input(_)) => {
+                source = open().skipping_damage();
+                write_block(&dir, window.range(), &options, &mut source)?
+            }
+            written => written?,
+        };
+        Ok(meta.map(|meta| Written {
+            tenant: window.tenant.clone(),
+            lost_chunks: source.lost(),
+            start_ms: window.start_ms,
+            meta,
+        }))
+    }
+
+    fn write_options(&self, tenant: &Tenant) -> WriteOptions {
+        let mut labels = self.external_labels.clone();
+        labels.insert(self.tenant_label.clone(), tenant.to_string());
+        WriteOptions {
+            external_labels: labels,
+            source: "trireme".to_owned(),
+            float_starts: self.float_starts,
+            ..WriteOptions::default()
+        }
+    }
+
+    /// Reads every full chunk of the head; answers what is wrong with the first few that are damaged.
+    pub fn check_chunks(&self) -> Vec<HeadError> {
+        let mut errors = Vec::new();
+        for shard in &self.shards {
+            errors.append(&mut shard.check_chunks(DAMAGE_TOLD_MAX));
+        }
+        errors.truncate(DAMAGE_TOLD_MAX);
+        errors
     }
 
     /// The blocks as they are between two cuts, for comparing them with those of other replicas; `None` while a cut, a

@@ -184,6 +184,9 @@ impl State {
 /// come before their turn.
 async fn work(parts: ScrubberParts, mut state: State) -> State {
     let is_due = |state: &State| state.compare_at.is_some_and(|at| at <= parts.clock.monotonic());
+    if parts.cutting.store.parts().completeness.take_doubt() {
+        state.compare_at = Some(parts.clock.monotonic());
+    }
     if is_due(&state) {
         mend(&parts, &mut state).await;
         return state;

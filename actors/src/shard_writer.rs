@@ -138,7 +138,7 @@ impl ShardWriter {
             }
         }
         if std::mem::take(&mut self.is_new) {
-            self.change(|shard| ((), shard.reset_own().into_iter().collect())).1?;
+            self.change(|shard| ((), shard.reset_own())).1?;
         }
         Ok(())
     }
@@ -150,6 +150,7 @@ impl ShardWriter {
                 Ok(applied) => self.parts.metrics.applied(&applied),
                 Err(err) => {
                     error!(self.parts.log, "record of a peer could not be applied in full"; "err" => %err);
+                    self.parts.store.parts().completeness.note_unapplied();
                 }
             }
             self.parts.store.applied(record.stream(), record.seq());

@@ -253,6 +253,8 @@ impl Supervisor {
                     info!(self.parts.log, "actor runs again"; "actor" => &slot.name);
                     return Ok(());
                 }
+                // Waiting cannot help, and nobody may go on with what it left.
+                Err(StartError::Fatal(reason)) => return Err(reason),
                 Err(err) => {
                     error!(self.parts.log, "actor did not start"; "actor" => &slot.name, "err" => %err)
                 }

@@ -132,10 +132,16 @@ impl Node {
 
     /// Starts the process; it is not ready yet.
     pub fn start(&mut self) -> anyhow::Result<()> {
+        self.start_with(&[])
+    }
+
+    /// As [`Node::start`], with variables in the environment of this one process.
+    pub fn start_with(&mut self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = self.command(&[])?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.envs(variables.iter().copied());
         die_with_parent(&mut command);
         self.process = Some(command.spawn().with_context(|| format!("cannot start {}", self.name))?);
         Ok(())

@@ -9,6 +9,8 @@ use crate::bucket::{BucketId, Placed};
 use crate::prefetch;
 use crate::state::State;
 use crate::streams::{Buckets, NO_SLOT, Stream};
+use crate::suspect::PanicPoint;
+use crate::tenant::TenantState;
 use crate::{HeadError, Shard};
 
 /// What applying a record did.
@@ -48,6 +50,7 @@ impl Shard {
         }
         let entry_error = |source| HeadError::Entry { stream, seq, source };
         let mut guard = self.state.write();
+        let _change = self.change_by(stream, seq);
         let state = &mut *guard;
         let mut known = state.streams.remove(&stream).unwrap_or_default();
         if seq <= known.applied {
@@ -55,6 +58,7 @@ impl Shard {
             return Ok(Applied { known: true, ..Applied::default() });
         }
         let result = match record.kind() {
+            _ if self.is_set_aside(stream, seq) => Err(HeadError::SetAside { stream, seq }),
             RecordKind::Samples => {
                 let run = Run { shard: self, stream, seq };
                 EntryReader::new(record.payload())
@@ -106,74 +110,58 @@ impl Run<'_> {
             let (reference, bytes) = definition.map_err(bad)?;
             self.define(state, known, number, reference, bytes).map_err(bad)?;
         }
-        let mut applied = Applied::default();
-        let mut unknown = 0;
-        let mut place = Place::new(self, state, known);
-        let mut newest = state.tenants[number as usize].newest;
-        let mut floats = std::mem::take(&mut state.floats);
-        floats.clear();
-        for float in entry.floats() {
-            floats.push(float.map_err(bad)?);
-        }
-        for (at, float) in floats.iter().enumerate() {
-            self.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
-            let Some(series) = known.refs.slot(float.reference).and_then(|slot| state.series.get_mut(slot))
-            else {
-                unknown += 1;
-                continue;
-            };
-            newest = newest.max(float.t);
-            let Some(id) = place.of(float.t) else {
-                applied.skipped += 1;
-                continue;
-            };
-            let FloatEntry { t, v, start, .. } = *float;
-            let placed = series.bucket(id).insert(&mut state.files, &self.shard.options, t, v, start);
-            applied.count(placed);
-        }
-        if floats.capacity() <= FLOATS_KEPT_MAX {
-            state.floats = floats;
-        }
-        for histogram in entry.histograms() {
-            let histogram = histogram.map_err(bad)?;
-            let Some(series) =
-                known.refs.slot(histogram.reference).and_then(|slot| state.series.get_mut(slot))
-            else {
-                unknown += 1;
-                continue;
-            };
-            newest = newest.max(histogram.sample.t);
-            let Some(id) = place.of(histogram.sample.t) else {
-                applied.skipped += 1;
-                continue;
-            };
-            let histograms = series.histograms.get_or_insert_default();
-            applied.count(histograms.insert(&mut state.files, &self.shard.options, id, histogram.sample));
-        }
-        state.tenants[number as usize].newest = newest;
+        let mut pass = Pass {
+            run: self,
+            place: Place::new(self, state, known),
+            tenant: number,
+            last_window: None,
+            newest: i64::MIN,
+            unknown: 0,
+            applied: Applied::default(),
+        };
+        let stored = pass.store(state, known, entry);
+        self.shard.may_panic(PanicPoint::Apply, &tenant);
+        let Pass { place, newest, mut unknown, applied, .. } = pass;
+        // Also after an error: what was stored until then must be cut.
+        state.tenants[number as usize].note_newest(newest);
         state.note_cuts(place.buckets.into_cuts());
-        for exemplar in entry.exemplars() {
-            let exemplar = exemplar.map_err(bad)?;
-            let key =
-                known.refs.slot(exemplar.reference).and_then(|slot| state.series.get(slot)).map(|s| s.key);
-            match key {
-                Some(key) => {
-                    let max = self.shard.options.exemplars_max;
-                    state.tenants[number as usize].add_exemplar(key, &exemplar.exemplar, max);
-                }
-                None => unknown += 1,
-            }
-        }
-        for metadata in entry.metadata() {
-            let metadata = metadata.map_err(bad)?;
-            let max = self.shard.options.metadata_max;
-            state.tenants[number as usize].set_metadata(metadata.metric, &metadata.metadata, max);
-        }
         state.conflicts += applied.conflicts;
+        stored.map_err(bad)?;
+        unknown += self.extras(state, known, number, entry).map_err(bad)?;
         if unknown > 0 {
             return Err(HeadError::UnknownReference { stream: self.stream, seq: self.seq, count: unknown });
         }
         Ok(applied)
+    }
+
+    /// Exemplars and metadata; answers how many exemplars are of series that are not known.
+    fn extras(
+        &self,
+        state: &mut State,
+        known: &Stream,
+        tenant: u32,
+        entry: &EntryReader<'_>,
+    ) -> Result<u64, EntryError> {
+        let options = &self.shard.options;
+        let mut unknown = 0;
+        for exemplar in entry.exemplars() {
+            let exemplar = exemplar?;
+            let slot = known.refs.slot(exemplar.reference);
+            match slot.and_then(|slot| state.series.get(slot)).map(|series| series.key) {
+                Some(key) => {
+                    let tenant = &mut state.tenants[tenant as usize];
+                    tenant.add_exemplar(key, &exemplar.exemplar, options.exemplars_max);
+                }
+                None => unknown += 1,
+            }
+        }
+        // Each origin keeps to the bound; what several let in together fits.
+        let max = options.metadata_max.saturating_mul(2);
+        for metadata in entry.metadata() {
+            let metadata = metadata?;
+            state.tenants[tenant as usize].set_metadata(metadata.metric, &metadata.metadata, max);
+        }
+        Ok(unknown)
     }
 
     fn define(
@@ -226,6 +214,77 @@ impl Run<'_> {
         {
             prefetch::read(last);
         }
+    }
+}
+
+/// Storing the samples of a record.
+struct Pass<'a> {
+    run: &'a Run<'a>,
+    place: Place,
+    tenant: u32,
+    /// The window of the sample before, which the tenant is known to have.
+    last_window: Option<i64>,
+    newest: i64,
+    /// Samples of series that are not known.
+    unknown: u64,
+    applied: Applied,
+}
+
+impl Pass<'_> {
+    fn store(
+        &mut self,
+        state: &mut State,
+        known: &Stream,
+        entry: &EntryReader<'_>,
+    ) -> Result<(), EntryError> {
+        let options = &self.run.shard.options;
+        let mut floats = std::mem::take(&mut state.floats);
+        floats.clear();
+        for float in entry.floats() {
+            floats.push(float?);
+        }
+        for (at, float) in floats.iter().enumerate() {
+            self.run.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
+            let slot = known.refs.slot(float.reference);
+            let Some(series) = slot.and_then(|slot| state.series.get_mut(slot)) else {
+                self.unknown += 1;
+                continue;
+            };
+            let FloatEntry { t, v, start, .. } = *float;
+            let Some(id) = self.bucket(&mut state.tenants, t) else { continue };
+            let placed = series.bucket(id).insert(&mut state.files, options, t, v, start);
+            self.applied.count(placed);
+        }
+        if floats.capacity() <= FLOATS_KEPT_MAX {
+            state.floats = floats;
+        }
+        for histogram in entry.histograms() {
+            let histogram = histogram?;
+            let slot = known.refs.slot(histogram.reference);
+            let Some(series) = slot.and_then(|slot| state.series.get_mut(slot)) else {
+                self.unknown += 1;
+                continue;
+            };
+            let Some(id) = self.bucket(&mut state.tenants, histogram.sample.t) else { continue };
+            let histograms = series.histograms.get_or_insert_default();
+            self.applied.count(histograms.insert(&mut state.files, options, id, histogram.sample));
+        }
+        Ok(())
+    }
+
+    /// The bucket of a sample; `None` if it is in a block.
+    #[inline]
+    fn bucket(&mut self, tenants: &mut [TenantState], t: i64) -> Option<BucketId> {
+        self.newest = self.newest.max(t);
+        let Some(id) = self.place.of(t) else {
+            self.applied.skipped += 1;
+            return None;
+        };
+        if self.last_window != Some(id.window) {
+            self.last_window = Some(id.window);
+            tenants[self.tenant as usize].windows.insert(id.window);
+        }
+        Some(id)
     }
 }
 

@@ -4,6 +4,7 @@ mod merge;
 
 use std::sync::Arc;
 
+use bytes::BufMut;
 use trireme_chunk::{XorAppender, XorIterator};
 use trireme_model::prefer;
 
@@ -11,7 +12,7 @@ use crate::chunkfile::{CHUNK_BYTES_MAX, ChunkData, ChunkFiles, ChunkPlace};
 use crate::starts::Starts;
 use crate::{HeadError, ShardOptions};
 
-pub(crate) use merge::{Floats, Part, merge};
+pub(crate) use merge::{Floats, Part, keep_readable, merge};
 
 /// Samples in an open chunk, even if the disk refuses full ones; more go to the sorted list.
 const SAMPLES_MAX: u16 = 10_000;
@@ -37,6 +38,9 @@ pub(crate) enum Placed {
     Conflict,
 }
 
+/// The bit of [`ClosedChunk::count`] that says that the chunk has out-of-order samples, with start timestamps of their own.
+const LATE: u16 = 1 << 15;
+
 /// A full chunk. Times are relative to the window's start, which fits because windows are at most 40 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClosedChunk {
@@ -45,10 +49,20 @@ pub(crate) struct ClosedChunk {
     pub min: u32,
     pub max: u32,
     pub len: u16,
+    /// Samples, and a bit that says of which kind.
     pub count: u16,
 }
 
 impl ClosedChunk {
+    /// Samples in it.
+    pub fn samples(&self) -> u16 {
+        self.count & !LATE
+    }
+
+    fn is_late(&self) -> bool {
+        self.count & LATE != 0
+    }
+
     /// `base` is the start of the window, `min` and `max` are times.
     pub fn new(place: ChunkPlace, base: i64, min: i64, max: i64, count: u16) -> Self {
         let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
@@ -71,10 +85,19 @@ impl ClosedChunk {
     }
 }
 
+/// A sample that came out of order: time, value, start timestamp (ms, 0 = unset).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LateSample {
+    pub t: i64,
+    pub v: f64,
+    pub start: i64,
+}
+
 /// Samples of one series, window and cut.
 ///
 /// Samples that come in order go to the open chunk. Others wait in a small sorted list, which becomes a closed chunk
-/// when it is long. Chunks may therefore overlap; reading merges them by the one rule.
+/// when it is long. Chunks may therefore overlap; reading merges them by the one rule. No insert reads a closed chunk: a
+/// sample that repeats one in there is kept until then.
 #[derive(Debug)]
 // A box takes 8 bytes where a vector takes 24, in a struct of which there are millions.
 #[allow(clippy::box_collection)]
@@ -85,8 +108,8 @@ pub(crate) struct Bucket {
     pub bytes: Vec<u8>,
     pub closed: Vec<ClosedChunk>,
     /// Out-of-order samples, by time, each time once.
-    pub late: Option<Box<Vec<(i64, f64)>>>,
-    /// Start timestamps; readers share them. None while no sample had one.
+    pub late: Option<Box<Vec<LateSample>>>,
+    /// Start timestamps of samples that came in order; readers share them. None while no sample had one.
     pub starts: Option<Arc<Starts>>,
     /// First time in the open chunk.
     pub open_min: i64,
@@ -134,38 +157,11 @@ impl Bucket {
             }
             return Placed::New;
         }
-        if t == self.open.last_time() && self.open.count() > 0 && self.late.is_none() {
-            let is_same = v.to_bits() == self.open.last_value().to_bits();
-            if is_same && start == self.start_at(t) {
-                return Placed::Duplicate;
-            }
-            // A closed chunk may hold a third value, and then its start is the one that counts.
-            if start == 0 && self.starts.is_none() {
-                self.keep_late(files, options, t, v);
-                return Placed::Conflict;
-            }
-        }
-        self.insert_out_of_order(files, options, t, v, start)
+        self.insert_late(files, options, LateSample { t, v, start })
     }
 
-    pub fn start_at(&self, t: i64) -> i64 {
+    fn start_at(&self, t: i64) -> i64 {
         self.starts.as_ref().map_or(0, |starts| starts.at(t))
-    }
-
-    /// Decides the start timestamp of a time that may have a sample with `old` as its value by now: the one of the value
-    /// that is read, and of equal values the greatest, so that it does not matter which came first.
-    fn resolve_start(&mut self, t: i64, old: Option<f64>, v: f64, start: i64) {
-        if start == 0 && self.starts.is_none() {
-            return;
-        }
-        let starts = Arc::make_mut(self.starts.get_or_insert_default());
-        match old {
-            Some(old) => {
-                let (_, start) = prefer_sample((old, starts.at(t)), (v, start));
-                starts.set(t, start);
-            }
-            None => starts.set(t, start),
-        }
     }
 
     #[inline]
@@ -187,95 +183,82 @@ impl Bucket {
         }
     }
 
-    /// Moves the open chunk to a file. If the disk refuses, the chunk stays open and the next sample tries again.
+    /// Moves the open chunk to a file. If the disk refuses, the chunk stays open and the next sample tries again. What the
+    /// appender knows of the last sample stays, so that its repetition is still seen.
     #[cold]
     fn close(&mut self, files: &mut ChunkFiles, options: &ShardOptions) {
         let Some(place) = files.append(&self.bytes) else { return };
-        self.push_closed(options, place, self.open_min, self.max, self.open.count());
+        let chunk = ClosedChunk::new(place, self.base(options), self.open_min, self.max, self.open.count());
+        self.push_closed(chunk);
         self.bytes = Vec::new();
         self.samples_max = options.chunk_samples_max.min(255) as u8;
-        self.open = XorAppender::EMPTY;
     }
 
-    fn push_closed(&mut self, options: &ShardOptions, place: ChunkPlace, min: i64, max: i64, count: u16) {
-        let chunk = ClosedChunk::new(place, self.base(options), min, max, count);
-        self.closed.reserve_exact(1);
+    fn push_closed(&mut self, chunk: ClosedChunk) {
+        grow(&mut self.closed);
         self.closed.push(chunk);
     }
 
-    /// Adds a sample that is not the newest: looks whether it is there already.
+    /// Adds a sample that is not the newest. It is compared with what is at hand: the list, the open chunk and the last
+    /// sample before it. What is in closed chunks is compared when it is read.
     #[cold]
-    fn insert_out_of_order(
-        &mut self,
-        files: &mut ChunkFiles,
-        options: &ShardOptions,
-        t: i64,
-        v: f64,
-        start: i64,
-    ) -> Placed {
-        // What cannot be read cannot be compared; the sample is kept and merged when it is read.
-        let (placed, old) = self.look_up(files, options, t, v).unwrap_or_else(|error| {
+    fn insert_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, new: LateSample) -> Placed {
+        let at_hand = self.at_hand(new.t).unwrap_or_else(|error| {
             files.failed = Some(error);
-            (Placed::New, None)
+            [None, None]
         });
-        self.resolve_start(t, old, v, start);
-        if placed != Placed::Duplicate {
-            self.keep_late(files, options, t, v);
+        let is_same = |old: &(f64, i64)| old.0.to_bits() == new.v.to_bits();
+        let known = at_hand.iter().flatten().copied().reduce(prefer_sample);
+        let placed = match known {
+            None => Placed::New,
+            Some(_) if at_hand.iter().flatten().any(is_same) => Placed::Duplicate,
+            Some(_) => Placed::Conflict,
+        };
+        let is_better = |(v, start): (f64, i64)| {
+            let better = prefer_sample((v, start), (new.v, new.start));
+            (better.0.to_bits(), better.1) != (v.to_bits(), start)
+        };
+        if known.is_none_or(is_better) {
+            self.keep_late(files, options, new);
         }
         placed
     }
 
-    /// What inserting a sample will be, and the value that its time has so far.
-    fn look_up(
-        &self,
-        files: &ChunkFiles,
-        options: &ShardOptions,
-        t: i64,
-        v: f64,
-    ) -> Result<(Placed, Option<f64>), HeadError> {
-        let (mut placed, mut known) = (Placed::New, None);
-        let mut see = |old: f64| {
-            known = Some(known.map_or(old, |known| prefer(known, old)));
-            if old.to_bits() == v.to_bits() {
-                placed = Placed::Duplicate;
-            } else if placed == Placed::New {
-                placed = Placed::Conflict;
-            }
+    /// The samples (value, start timestamp) of a time in the list and in the open chunk.
+    fn at_hand(&self, t: i64) -> Result<[Option<(f64, i64)>; 2], HeadError> {
+        let late = self.late.as_ref().and_then(|late| {
+            let at = late.binary_search_by_key(&t, |sample| sample.t).ok()?;
+            Some((late[at].v, late[at].start))
+        });
+        let open = if self.open.count() == 0 {
+            None
+        } else if t == self.open.last_time() {
+            Some(self.open.last_value())
+        } else if !self.bytes.is_empty() && t >= self.open_min {
+            find(&self.bytes, t)?
+        } else {
+            None
         };
-        if let Some(late) = &self.late
-            && let Ok(at) = late.binary_search_by_key(&t, |(t, _)| *t)
-        {
-            see(late[at].1);
-        }
-        if !self.bytes.is_empty() && t >= self.open_min {
-            find(&self.bytes, t)?.into_iter().for_each(&mut see);
-        }
-        let base = self.base(options);
-        for chunk in &self.closed {
-            if chunk.overlaps(base, t, t) {
-                let data = files.get(chunk.place())?;
-                find(data.load(&mut Vec::new())?, t)?.into_iter().for_each(&mut see);
-            }
-        }
-        Ok((placed, known))
+        Ok([late, open.map(|v| (v, self.start_at(t)))])
     }
 
-    fn keep_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, t: i64, v: f64) {
-        self.max = self.max.max(t);
+    fn keep_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, new: LateSample) {
+        self.max = self.max.max(new.t);
         let late = self.late.get_or_insert_default();
-        match late.binary_search_by_key(&t, |(t, _)| *t) {
-            Ok(at) => late[at].1 = prefer(late[at].1, v),
-            Err(at) => late.insert(at, (t, v)),
-        }
-        if late.len() >= usize::from(options.chunk_samples_max) {
-            let mut bytes = Vec::with_capacity(late.len() * 8);
-            let mut chunk = XorAppender::start(&mut bytes);
-            late.iter().for_each(|(t, v)| chunk.append(&mut bytes, *t, *v));
-            let (min, max) = (late[0].0, late[late.len() - 1].0);
-            if let Some(place) = files.append(&bytes) {
-                self.late = None;
-                self.push_closed(options, place, min, max, chunk.count());
+        match late.binary_search_by_key(&new.t, |sample| sample.t) {
+            Ok(at) => {
+                let old = &mut late[at];
+                (old.v, old.start) = prefer_sample((old.v, old.start), (new.v, new.start));
             }
+            Err(at) => late.insert(at, new),
+        }
+        if late.len() < usize::from(options.chunk_samples_max) {
+            return;
+        }
+        let (min, max, count) = (late[0].t, late[late.len() - 1].t, late.len() as u16);
+        if let Some(place) = files.append(&encode_late(late)) {
+            self.late = None;
+            self.push_closed(ClosedChunk::new(place, self.base(options), min, max, count | LATE));
         }
     }
 
@@ -284,7 +267,7 @@ impl Bucket {
     pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
         let (t, v) = (self.open.last_time(), self.open.last_value());
         let late = self.late.as_ref().and_then(|late| late.last());
-        let is_newest = self.open.count() > 0 && self.max == t && late.is_none_or(|(late, _)| *late < t);
+        let is_newest = self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);
         // A chunk of late samples may reach as far.
         let base = self.base(options);
         let is_alone = || self.closed.iter().all(|chunk| !chunk.overlaps(base, t, i64::MAX));
@@ -300,31 +283,36 @@ impl Bucket {
         start: i64,
         end: i64,
         out: &mut Vec<Part>,
-    ) -> Result<(), HeadError> {
+    ) {
         if self.max < start {
-            return Ok(());
+            return;
         }
         let base = self.base(options);
         let starts = || self.starts.clone();
         for chunk in &self.closed {
             if chunk.overlaps(base, start, end) {
                 let min = base.saturating_add(i64::from(chunk.min));
-                out.push(Part::chunk(min, files.get(chunk.place())?, starts()));
+                let data = files.get(chunk.place());
+                out.push(if chunk.is_late() {
+                    Part::late_chunk(min, data)
+                } else {
+                    Part::chunk(min, data, starts())
+                });
             }
         }
         if !self.bytes.is_empty() && self.open_min <= end {
             out.push(Part::chunk(self.open_min, ChunkData::Bytes(self.bytes.clone()), starts()));
         }
         if let Some(late) = &self.late {
-            out.push(Part::samples(late.to_vec(), starts()));
+            out.push(Part::samples(late.to_vec()));
         }
-        Ok(())
     }
 
     /// Samples in it; times stored twice count twice.
     pub fn count(&self) -> u64 {
-        let closed: u64 = self.closed.iter().map(|c| u64::from(c.count)).sum();
-        closed + u64::from(self.open.count()) + self.late.as_ref().map_or(0, |l| l.len() as u64)
+        let closed: u64 = self.closed.iter().map(|c| u64::from(c.samples())).sum();
+        let open = if self.bytes.is_empty() { 0 } else { u64::from(self.open.count()) };
+        closed + open + self.late.as_ref().map_or(0, |l| l.len() as u64)
     }
 
     /// Lets the files go.
@@ -336,9 +324,38 @@ impl Bucket {
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.closed.capacity() * size_of::<ClosedChunk>()
-            + self.late.as_ref().map_or(0, |l| 24 + l.capacity() * 16)
+            + self.late.as_ref().map_or(0, |l| 24 + l.capacity() * size_of::<LateSample>())
             + self.starts.as_ref().map_or(0, |s| 40 + s.heap_bytes())
     }
+}
+
+/// Makes room for another one: in small steps while there are few, because there are millions of such lists, and without
+/// copying a long one each time.
+pub(crate) fn grow<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 4).max(1));
+    }
+}
+
+/// A chunk of out-of-order samples, by time: length of the XOR chunk u16, XOR chunk, then where the start timestamp changes
+/// (from this time i64, start i64).
+fn encode_late(samples: &[LateSample]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + samples.len() * 8);
+    out.put_u16_le(0);
+    let mut bytes = Vec::with_capacity(samples.len() * 8);
+    let mut chunk = XorAppender::start(&mut bytes);
+    samples.iter().for_each(|sample| chunk.append(&mut bytes, sample.t, sample.v));
+    out[..2].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(&bytes);
+    let mut start = 0;
+    for sample in samples {
+        if sample.start != start {
+            start = sample.start;
+            out.put_i64_le(sample.t);
+            out.put_i64_le(start);
+        }
+    }
+    out
 }
 
 /// Value at a time of a chunk.

@@ -18,8 +18,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::HeadError;
 use crate::error::READ;
+use crate::{HeadError, files};
 
 /// Directory of the files in a shard's.
 pub(crate) const CHUNKS_DIR: &str = "chunks";
@@ -54,7 +54,14 @@ impl ChunkPlace {
 /// A chunk that was found, in memory or still to be read.
 pub(crate) enum ChunkData {
     Bytes(Vec<u8>),
-    OnDisk { file: Arc<File>, path: Arc<Path>, offset: u32, len: u16 },
+    OnDisk {
+        file: Arc<File>,
+        path: Arc<Path>,
+        offset: u32,
+        len: u16,
+    },
+    /// Its file is not there.
+    Missing(HeadError),
 }
 
 impl ChunkData {
@@ -62,6 +69,7 @@ impl ChunkData {
     pub fn load<'a>(&'a self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], HeadError> {
         let (file, path, offset, len) = match self {
             Self::Bytes(bytes) => return Ok(bytes),
+            Self::Missing(error) => return Err(error.clone()),
             Self::OnDisk { file, path, offset, len } => (file, path, *offset, *len),
         };
         buffer.resize(CRC_BYTES as usize + usize::from(len), 0);
@@ -129,7 +137,7 @@ pub(crate) struct ChunkFiles {
 impl ChunkFiles {
     /// Opens the files of a directory; those that no chunk is claimed in are deleted by [`ChunkFiles::sweep`].
     pub fn open(dir: &Path) -> Result<Self, HeadError> {
-        std::fs::create_dir_all(dir).map_err(|e| HeadError::io("create", dir, e))?;
+        files::make_dir(dir)?;
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(|e| HeadError::io("list", dir, e))? {
             let path = entry.map_err(|e| HeadError::io("list", dir, e))?.path();
@@ -257,7 +265,7 @@ impl ChunkFiles {
         if !self.files.get(&place.file).is_some_and(|open| open.is_suspect) {
             return None;
         }
-        let moved = self.get(place).and_then(|data| Ok(data.load(&mut Vec::new())?.to_vec()));
+        let moved = self.get(place).load(&mut Vec::new()).map(<[u8]>::to_vec);
         match moved {
             Ok(bytes) => {
                 let moved = self.append(&bytes)?;
@@ -284,21 +292,25 @@ impl ChunkFiles {
     }
 
     /// Finds a chunk; what is still in the buffer is copied.
-    pub fn get(&self, place: ChunkPlace) -> Result<ChunkData, HeadError> {
+    pub fn get(&self, place: ChunkPlace) -> ChunkData {
         if let Some(active) = self.active
             && active.number == place.file
         {
             let flushed = active.end as usize - self.buffer.len();
             if let Some(at) = (place.offset as usize).checked_sub(flushed) {
                 let from = at + CRC_BYTES as usize;
-                return Ok(ChunkData::Bytes(self.buffer[from..from + usize::from(place.len)].to_vec()));
+                return ChunkData::Bytes(self.buffer[from..from + usize::from(place.len)].to_vec());
             }
         }
         let open = self.files.get(&place.file);
         let found = open.and_then(|open| Some((open.file.clone()?, open.path.clone())));
-        let (file, path) = found
-            .ok_or_else(|| HeadError::corrupt(&self.dir, format!("chunk file {} is missing", place.file)))?;
-        Ok(ChunkData::OnDisk { file, path, offset: place.offset, len: place.len })
+        match found {
+            Some((file, path)) => ChunkData::OnDisk { file, path, offset: place.offset, len: place.len },
+            None => {
+                let what = format!("chunk file {} is missing", place.file);
+                ChunkData::Missing(HeadError::corrupt(&self.dir, what))
+            }
+        }
     }
 
     /// Counts a chunk found in a checkpoint.
@@ -365,7 +377,7 @@ mod tests {
         std::fs::create_dir(&home).expect("made");
         files.flush().expect("taken now");
         for (n, place) in places.iter().enumerate() {
-            let data = files.get(*place).expect("there");
+            let data = files.get(*place);
             assert_eq!(data.load(&mut Vec::new()).expect("readable"), chunk(n as u32));
         }
         assert_eq!(files.lengths().expect("there").len(), 1);
@@ -384,7 +396,7 @@ mod tests {
         for (n, place) in places.iter().enumerate() {
             let moved = files.move_chunk(*place).expect("moved");
             assert_ne!(moved.file, place.file);
-            let data = files.get(moved).expect("there");
+            let data = files.get(moved);
             assert_eq!(data.load(&mut Vec::new()).expect("readable"), [n as u8; 100]);
         }
         let to_sync = files.flush_for_sync().expect("flushed");
@@ -399,7 +411,7 @@ mod tests {
         let chunk = |n: u32| vec![n as u8; 300 + n as usize % 50];
         let places: Vec<_> = (0..2_000).map(|n| files.append(&chunk(n)).expect("appended")).collect();
         let read = |files: &ChunkFiles, place| {
-            let data = files.get(place).expect("there");
+            let data = files.get(place);
             data.load(&mut Vec::new()).expect("readable").to_vec()
         };
         for (n, place) in places.iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::ingest::clamp;
 use crate::state::State;
 
 /// References in one Release record.
-const RELEASE_REFS: usize = 100_000;
+pub(crate) const RELEASE_REFS: usize = 100_000;
 
 impl Shard {
     /// Releases references of series that the own stream has not written to since before the last closed window,

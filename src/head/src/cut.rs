@@ -12,6 +12,7 @@ mod source;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use trireme_base::StreamId;
 use trireme_model::Tenant;
@@ -58,6 +59,7 @@ impl Shard {
     /// Closes cut `k`: samples that come from now on go to a later one. Answers the positions for the manifest.
     /// Repeating it for the same cut changes nothing.
     pub fn begin_cut(&self, k: i64) -> Result<Vec<(StreamId, u64)>, HeadError> {
+        self.trusted()?;
         // Own records up to here were applied before they were logged, and any later one is behind marker k.
         let own = *self.own_logged.lock();
         let mut state = self.state.write();
@@ -88,8 +90,10 @@ impl Shard {
         }
         self.retire_streams(k);
         let pages = self.state.read().series.pages();
+        let mut left = BTreeSet::new();
         for page in 0..pages {
             let mut guard = self.state.write();
+            let _change = self.change();
             let state = &mut *guard;
             let files = &mut state.files;
             for (_, series) in state.series.page_mut(page) {
@@ -97,7 +101,15 @@ impl Shard {
                 if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, k)) {
                     series.histograms = None;
                 }
+                let windows = series.ids().map(|id| id.window).filter(|window| *window <= k);
+                left.extend(windows.map(|window| (series.tenant, window)));
             }
+        }
+        // What is damaged in a later window is met again.
+        self.damaged.store(false, Ordering::Release);
+        let mut state = self.state.write();
+        for (number, tenant) in (0..).zip(&mut state.tenants) {
+            tenant.windows.retain(|window| *window > k || left.contains(&(number, *window)));
         }
     }
 
@@ -138,10 +150,8 @@ impl Shard {
         for page in 0..pages {
             let state = self.state.read();
             for (_, series) in state.series.page(page) {
-                let floats = series.buckets().map(|b| b.id);
-                let histograms = series.histograms.iter().flat_map(|h| h.ids());
                 // Neighbours are alike, so this set stays small and the look-ups cheap.
-                seen.extend(floats.chain(histograms).map(|id| (series.tenant, id.window, id.cut)));
+                seen.extend(series.ids().map(|id| (series.tenant, id.window, id.cut)));
             }
         }
         seen

@@ -77,10 +77,10 @@ impl Shard {
             let state = self.state.read();
             let Some(series) = state.series.get(slot) else { return Ok(()) };
             for bucket in series.buckets() {
-                bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts)?;
+                bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts);
             }
             if let Some(found) = &series.histograms {
-                runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX)?;
+                runs = found.parts(&state.files, &self.options, |_| true, i64::MIN, i64::MAX);
             }
             series.key
         };

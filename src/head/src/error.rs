@@ -76,6 +76,24 @@ pub enum HeadError {
         /// This shard.
         shard: u16,
     },
+    /// A change of the shard panicked; the next start builds it from disk.
+    #[error(
+        "head: a change of shard {shard} panicked, what it holds is not trusted; it is built from disk by the next start"
+    )]
+    Suspect {
+        /// The shard.
+        shard: u16,
+    },
+    /// A record made the process panic each time it was applied; nothing of it is in the head here.
+    #[error(
+        "head: record {seq} of stream {stream} is set aside: the process panicked each time it was applied; report it, with the panics before"
+    )]
+    SetAside {
+        /// The stream.
+        stream: StreamId,
+        /// The record.
+        seq: u64,
+    },
     /// One thing takes more bytes than a part of a checkpoint can have.
     #[error("head: a part of the checkpoint would have {bytes} bytes, at most 4 GiB can be written")]
     PartTooLarge {
@@ -107,7 +125,9 @@ impl HeadError {
     /// What a caller has to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::WrongShard { .. } => ErrorKind::Internal,
+            Self::Io { .. } | Self::WrongShard { .. } | Self::Suspect { .. } | Self::SetAside { .. } => {
+                ErrorKind::Internal
+            }
             Self::Settings(_) | Self::Version { .. } => ErrorKind::Invalid,
             Self::PartTooLarge { .. } => ErrorKind::TooLarge,
             Self::Corrupt { .. } | Self::Chunk(_) | Self::Entry { .. } | Self::UnknownReference { .. } => {

@@ -55,3 +55,15 @@ pub(crate) fn put_back(dir: &Path) -> Result<(), HeadError> {
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), HeadError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| HeadError::io("sync", dir, e))
 }
+
+/// Makes a directory, and its name and that of its parent durable.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), HeadError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|e| HeadError::io("create", dir, e))?;
+    for above in dir.ancestors().skip(1).take(2).filter(|above| above.is_dir()) {
+        sync_dir(above)?;
+    }
+    Ok(())
+}

@@ -6,6 +6,8 @@
 
 mod resolve;
 
+use std::collections::BTreeSet;
+
 use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
@@ -16,6 +18,7 @@ use crate::prefetch;
 use crate::series::Series;
 use crate::state::State;
 use crate::streams::Buckets;
+use crate::suspect::PanicPoint;
 use crate::tenant::TenantState;
 use crate::validate::{self, TimeBounds};
 use crate::{IngestLimits, IngestOutput, Shard};
@@ -50,6 +53,7 @@ impl Shard {
         out: &mut IngestOutput,
     ) {
         let mut guard = self.state.write();
+        let _change = self.change();
         let state = &mut *guard;
         if state.tenant_number(tenant.as_str()).is_none() && state.tenants.len() >= self.options.tenants_max {
             let max = self.options.tenants_max;
@@ -59,7 +63,8 @@ impl Shard {
             return;
         }
         let number = state.intern_tenant(tenant);
-        let times = TimeBounds::new(limits, state.tenants[number as usize].newest, now_ms);
+        let newest = state.tenants[number as usize].newest_of_all.get();
+        let times = TimeBounds::new(limits, newest, now_ms);
         let request = Request { tenant: number, batch, limits, times, now_ms };
         let mut drafts = std::mem::take(&mut out.drafts);
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
@@ -71,6 +76,7 @@ impl Shard {
             items.sort_unstable();
         }
         self.store_all(state, &request, &items, &mut writer, out);
+        self.may_panic(PanicPoint::Ingest, tenant);
         writer.finish();
         out.drafts = drafts;
         state.scratch = items;
@@ -84,19 +90,40 @@ impl Shard {
         out: &mut IngestOutput,
     ) {
         let mut guard = self.state.write();
+        let _change = self.change();
+        let is_new = guard.tenant_number(tenant.as_str()).is_none();
+        if is_new && guard.tenants.len() >= self.options.tenants_max {
+            let max = self.options.tenants_max;
+            out.outcome
+                .rejections
+                .add("tenant_limit", metadata.len() as u64, || format!("{tenant}: {max} tenants"));
+            return;
+        }
         let number = guard.intern_tenant(tenant) as usize;
         let state = &mut guard.tenants[number];
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut out.drafts);
+        let mut repeated = None;
         for (metric, metadata) in metadata {
             if state.metadata.get(metric) == Some(metadata) {
+                repeated = Some((metric, metadata));
                 continue;
             }
             if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
                 out.outcome.rejections.add("metadata_too_long", 1, || metric.clone());
-            } else {
-                state.set_metadata(metric, metadata, self.options.metadata_max);
+            } else if state.set_metadata(metric, metadata, self.options.metadata_max) {
                 writer.entry().metadata(metric, metadata);
+            } else {
+                let max = self.options.metadata_max;
+                out.outcome.rejections.add(validate::METADATA_LIMIT, 1, || {
+                    format!("{metric}: the tenant has metadata of {max} metrics; known ones go on")
+                });
             }
+        }
+        // The answer to a repetition must wait until a quorum has what it repeats: one record stands behind that.
+        if let Some((metric, metadata)) = repeated
+            && writer.is_empty()
+        {
+            writer.entry().metadata(metric, metadata);
         }
         writer.finish();
     }
@@ -160,6 +187,8 @@ impl Shard {
             shard: self,
             request,
             buckets: Buckets::new(self.options.window_ms, state.own_marker, state.cut_floor()),
+            windows: std::mem::take(&mut state.tenants[tenant].windows),
+            last_window: None,
             newest: state.tenants[tenant].newest,
             conflicts: 0,
         };
@@ -181,7 +210,9 @@ impl Shard {
                 pass.exemplars(series, asked, &mut state.tenants[tenant], writer, out);
             }
         }
-        state.tenants[tenant].newest = pass.newest;
+        let of_tenant = &mut state.tenants[tenant];
+        of_tenant.note_newest(pass.newest);
+        of_tenant.windows = pass.windows;
         state.conflicts += pass.conflicts;
         out.conflicts += pass.conflicts;
         state.note_cuts(pass.buckets.into_cuts());
@@ -193,11 +224,31 @@ struct Pass<'a> {
     shard: &'a Shard,
     request: &'a Request<'a>,
     buckets: Buckets,
+    /// Windows of the tenant with samples.
+    windows: BTreeSet<i64>,
+    /// The one that was last looked for in them, and found.
+    last_window: Option<i64>,
     newest: i64,
     conflicts: u64,
 }
 
 impl Pass<'_> {
+    /// True if the tenant has the window of the bucket, or may open it.
+    #[inline]
+    fn may_open(&mut self, id: BucketId) -> bool {
+        self.last_window == Some(id.window) || self.open(id.window)
+    }
+
+    #[cold]
+    fn open(&mut self, window: i64) -> bool {
+        let has_room = self.windows.len() < self.shard.options.windows_max;
+        let is_open = self.windows.contains(&window) || (has_room && self.windows.insert(window));
+        if is_open {
+            self.last_window = Some(window);
+        }
+        is_open
+    }
+
     #[inline]
     fn floats(
         &mut self,
@@ -215,6 +266,10 @@ impl Pass<'_> {
                 continue;
             }
             let id = self.buckets.of(sample.t);
+            if !self.may_open(id) {
+                refuse_window(self.request, asked, sample.t, self.shard.options.windows_max, out);
+                continue;
+            }
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
             let placed = series.bucket(id).insert(files, &self.shard.options, sample.t, sample.v, start);
             writer.entry().float_with_start(series.own_ref, sample.t, sample.v, start);
@@ -242,6 +297,10 @@ impl Pass<'_> {
                 continue;
             }
             let id = self.buckets.of(sample.t);
+            if !self.may_open(id) {
+                refuse_window(self.request, asked, sample.t, self.shard.options.windows_max, out);
+                continue;
+            }
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
             writer.entry().histogram(series.own_ref, sample);
@@ -317,6 +376,21 @@ fn look_up(state: &State, batch: &Batch, idx: &[u32], items: &mut Vec<u64>) {
 fn refuse_time(request: &Request<'_>, series: &BatchSeries, t: i64, out: &mut IngestOutput) {
     let (reason, detail) = request.times.why(t);
     refuse(request, series, reason, &detail, out);
+}
+
+#[cold]
+fn refuse_window(
+    request: &Request<'_>,
+    series: &BatchSeries,
+    t: i64,
+    windows_max: usize,
+    out: &mut IngestOutput,
+) {
+    let detail = format!(
+        "timestamp {t} ms would open another window, and the tenant has samples in {windows_max} that are in no \
+         block yet; send it after the next cut, or raise storage.tenant_windows_max"
+    );
+    refuse(request, series, validate::TOO_MANY_WINDOWS, &detail, out);
 }
 
 #[cold]

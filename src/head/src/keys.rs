@@ -4,6 +4,11 @@
 //! entry follows from those 32 bits alone, so growing never touches a series, and a probe is one cache miss that
 //! the caller can start early for a whole batch ([`KeyTable::prefetch`]). Whether an entry is the series asked for
 //! is decided by the full key, which is kept with the series.
+//!
+//! Senders choose their labels, and with them the keys. So the 32 bits come from a key by a secret of this process: nobody can
+//! make many keys that fall to one place.
+
+use std::hash::{BuildHasher, RandomState};
 
 use trireme_model::SeriesKey;
 
@@ -16,17 +21,20 @@ pub(crate) struct KeyTable {
     entries: Vec<u64>,
     bits: u32,
     len: usize,
-}
-
-/// The part of a key that the table stores. The high half of a key chooses the shard, so the low half is used.
-#[inline]
-fn tag(key: SeriesKey) -> u32 {
-    ((key.0 as u64) >> 32) as u32
+    /// Odd.
+    secret: u64,
 }
 
 impl KeyTable {
     pub fn new() -> Self {
-        Self { entries: vec![0; 1 << BITS_MIN], bits: BITS_MIN, len: 0 }
+        let secret = RandomState::new().hash_one(0) | 1;
+        Self { entries: vec![0; 1 << BITS_MIN], bits: BITS_MIN, len: 0, secret }
+    }
+
+    /// The part of a key that the table stores. The high half of a key chooses the shard, so the low half is used.
+    #[inline]
+    fn tag(&self, key: SeriesKey) -> u32 {
+        ((key.0 as u64).wrapping_mul(self.secret) >> 32) as u32
     }
 
     #[inline]
@@ -37,13 +45,13 @@ impl KeyTable {
     /// Starts loading what a later [`KeyTable::candidate`] needs.
     #[inline]
     pub fn prefetch(&self, key: SeriesKey) {
-        crate::prefetch::read(&self.entries[self.home(tag(key))]);
+        crate::prefetch::read(&self.entries[self.home(self.tag(key))]);
     }
 
     /// Slot of the first entry that may be the key's; the full key of that slot decides.
     #[inline]
     pub fn candidate(&self, key: SeriesKey) -> Option<u32> {
-        let tag = tag(key);
+        let tag = self.tag(key);
         let mask = self.entries.len() - 1;
         let mut at = self.home(tag);
         loop {
@@ -61,7 +69,7 @@ impl KeyTable {
     /// The slot for which `is` says that it is the key's.
     #[inline]
     pub fn find(&self, key: SeriesKey, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let tag = tag(key);
+        let tag = self.tag(key);
         let mask = self.entries.len() - 1;
         let mut at = self.home(tag);
         loop {
@@ -81,7 +89,7 @@ impl KeyTable {
         if (self.len + 1) * 4 > self.entries.len() * 3 {
             self.grow();
         }
-        self.place(u64::from(tag(key)) << 32 | (u64::from(slot) + 1));
+        self.place(u64::from(self.tag(key)) << 32 | (u64::from(slot) + 1));
         self.len += 1;
     }
 
@@ -116,8 +124,8 @@ impl KeyTable {
     /// Removes a slot; does nothing if it is not there.
     pub fn remove(&mut self, key: SeriesKey, slot: u32) {
         let mask = self.entries.len() - 1;
-        let wanted = u64::from(tag(key)) << 32 | (u64::from(slot) + 1);
-        let mut hole = self.home(tag(key));
+        let wanted = u64::from(self.tag(key)) << 32 | (u64::from(slot) + 1);
+        let mut hole = self.home(self.tag(key));
         while self.entries[hole] != wanted {
             if self.entries[hole] == 0 {
                 return;

@@ -50,6 +50,8 @@
 //! | `ingest`, `validate`, `output` | batches of clients: batched look-up, checks, drafts for the log |
 //! | `apply`, `streams` | records of other streams, reference tables, which cut a sample belongs to |
 //! | `bucket`, `histograms`, `chunkfile` | samples of a series, window and cut; full chunks on disk |
+//! | `suspect`, `damage` | changes that panicked, chunks that cannot be read |
+//! | `times`, `tenant` | what is kept per tenant |
 //! | `index`, `keys`, `slab`, `state` | label pairs and postings, key table, series by slot |
 //! | `read`, `digest`, `stats`, `worst` | questions |
 //! | `cut`, `checkpoint`, `collect` | blocks, restarts, letting series go |
@@ -65,6 +67,7 @@ mod checkpoint;
 mod chunkfile;
 mod collect;
 mod cut;
+mod damage;
 mod digest;
 mod error;
 mod files;
@@ -83,7 +86,9 @@ mod starts;
 mod state;
 mod stats;
 mod streams;
+mod suspect;
 mod tenant;
+mod times;
 mod validate;
 mod worst;
 
@@ -92,9 +97,11 @@ pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_al
 pub use cut::{CutManifest, CutSource, CutWindow, cut_windows};
 pub use digest::WindowDigest;
 pub use error::HeadError;
-pub use options::{IngestLimits, ShardOptions};
+pub use options::{IngestLimits, OnSuspect, ShardOptions};
 pub use output::IngestOutput;
 pub use read::effort::Effort;
 pub use read::{Cardinality, HeadSeries};
 pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;
+pub use suspect::PanicPoint;
+pub use times::TenantTimes;

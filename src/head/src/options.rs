@@ -2,8 +2,16 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use trireme_base::StreamId;
+use trireme_model::Tenant;
+
+use crate::{PanicPoint, TenantTimes};
+
+/// Called with the shard's number, under its lock, when a change of it panicked: nobody may read it any more. A node ends
+/// its process there, and the next start builds the shard from disk.
+pub type OnSuspect = fn(u16);
 
 /// Settings of one shard; `shards` and `window_ms` are fixed for the life of a data directory.
 #[derive(Clone, Debug)]
@@ -28,6 +36,14 @@ pub struct ShardOptions {
     pub exemplars_max: usize,
     /// Metrics with metadata kept per tenant.
     pub metadata_max: usize,
+    /// Windows in which a tenant may have samples that are in no block yet; clients cannot open more.
+    pub windows_max: usize,
+    /// The newest samples of all tenants; the shards of a node share it.
+    pub times: Arc<TenantTimes>,
+    /// What to do about a shard that is half changed.
+    pub on_suspect: Option<OnSuspect>,
+    /// Has a change of this tenant's samples panic; for tests.
+    pub panic_for: Option<(PanicPoint, Tenant)>,
     /// Aliases of label sets that senders do not sort; the cache starts over when it is full.
     pub aliases_max: usize,
 }
@@ -46,6 +62,10 @@ impl ShardOptions {
             tenants_max: 10_000,
             exemplars_max: 25_000,
             metadata_max: 50_000,
+            windows_max: 1_000,
+            times: Arc::default(),
+            on_suspect: None,
+            panic_for: None,
             aliases_max: 1 << 20,
         }
     }
@@ -61,6 +81,8 @@ impl ShardOptions {
 pub struct IngestLimits {
     /// How far behind the newest sample of the tenant (at most now) a sample may be.
     pub out_of_order_window_ms: i64,
+    /// The same while history is imported; the longer of both counts.
+    pub backfill_window_ms: i64,
     /// How far ahead of now a sample may be.
     pub max_future_ms: i64,
     /// Labels of a series.
@@ -77,6 +99,7 @@ impl Default for IngestLimits {
     fn default() -> Self {
         Self {
             out_of_order_window_ms: 3_600_000,
+            backfill_window_ms: 0,
             max_future_ms: 600_000,
             label_count_max: 64,
             label_name_bytes_max: 1_024,

@@ -57,6 +57,11 @@ impl<'a> DraftWriter<'a> {
         &mut self.entry
     }
 
+    /// True if nothing was written, by this one and by those before it.
+    pub fn is_empty(&self) -> bool {
+        self.entry.is_empty() && self.drafts.is_empty()
+    }
+
     pub fn finish(self) {
         if !self.entry.is_empty() {
             self.drafts.push(self.entry.finish());

@@ -63,14 +63,15 @@ impl HeadSeries {
                 return Ok(false);
             };
             for bucket in series.buckets_of(self.shard.options.windows(start, end)) {
-                bucket.parts(&state.files, &self.shard.options, start, end, &mut parts)?;
+                bucket.parts(&state.files, &self.shard.options, start, end, &mut parts);
                 samples += bucket.count() as usize;
             }
             series.histograms.is_some()
         };
         times.reserve(samples);
         values.reserve(samples);
-        merge(parts, start, end, &mut Floats { times, values, starts })?;
+        let merged = merge(parts, start, end, &mut Floats { times, values, starts });
+        self.shard.note_damage(merged)?;
         Ok(has_histograms)
     }
 
@@ -86,9 +87,9 @@ impl HeadSeries {
             let state = self.shard.state.read();
             let series = state.series.get(self.slot).filter(|s| s.key == self.key);
             let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else { return Ok(()) };
-            histograms.parts(&state.files, &self.shard.options, |_| true, start, end)?
+            histograms.parts(&state.files, &self.shard.options, |_| true, start, end)
         };
-        merge_histograms(parts, start, end, out)
+        self.shard.note_damage(merge_histograms(parts, start, end, out))
     }
 }
 

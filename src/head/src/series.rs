@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use trireme_model::SeriesKey;
 
 use crate::ShardOptions;
-use crate::bucket::{Bucket, BucketId, ClosedChunk};
+use crate::bucket::{Bucket, BucketId, ClosedChunk, grow};
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
 
@@ -68,7 +68,7 @@ impl Series {
             Err(at) => at,
         };
         let bucket = Bucket::new(id, stagger);
-        others.reserve_exact(1);
+        grow(others);
         if id.window > self.current.id.window && id.cut == id.window {
             // The newest window is the one that is written to.
             let before = std::mem::replace(&mut self.current, bucket);
@@ -83,6 +83,12 @@ impl Series {
     /// Buckets that hold something.
     pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
         std::iter::once(&self.current).chain(self.others()).filter(|b| b.max != i64::MIN)
+    }
+
+    /// Windows and cuts of its samples of any kind.
+    pub fn ids(&self) -> impl Iterator<Item = BucketId> {
+        let histograms = self.histograms.iter().flat_map(|histograms| histograms.ids());
+        self.buckets().map(|bucket| bucket.id).chain(histograms)
     }
 
     /// Buckets of these windows that hold something.
@@ -125,6 +131,13 @@ impl Series {
     }
 
     /// All closed chunks, of floats and histograms.
+    pub fn closed(&self) -> impl Iterator<Item = &ClosedChunk> {
+        let floats = self.buckets().flat_map(|bucket| &bucket.closed);
+        let histograms = self.histograms.iter().flat_map(|histograms| histograms.iter());
+        floats.chain(histograms.flat_map(|(_, bucket)| &bucket.closed))
+    }
+
+    /// As [`Series::closed`], to move them.
     pub fn closed_mut(&mut self) -> impl Iterator<Item = &mut ClosedChunk> {
         let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
         let floats = std::iter::once(&mut self.current).chain(others).flat_map(|bucket| &mut bucket.closed);

@@ -1,14 +1,17 @@
 //! One shard and its place in the world.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 use trireme_base::StreamId;
-use trireme_wire::entry::{read_marker, write_marker};
+use trireme_wire::entry::{read_marker, write_marker, write_release};
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
 
+use crate::collect::RELEASE_REFS;
 use crate::state::State;
 use crate::streams::OwnLogged;
+use crate::suspect::{self, Panicked};
 use crate::{HeadError, ShardOptions};
 
 /// The longest window: chunk times within a window are kept in 32 bits.
@@ -21,6 +24,12 @@ pub struct Shard {
     pub(crate) own_logged: Mutex<OwnLogged>,
     /// Held while a cut, a checkpoint or a garbage collection walks over the shard.
     pub(crate) maintenance: Mutex<()>,
+    /// A chunk could not be read.
+    pub(crate) damaged: AtomicBool,
+    /// A change panicked.
+    pub(crate) suspect: AtomicBool,
+    /// Records whose change panicked in earlier processes.
+    pub(crate) panicked: Panicked,
     /// What the newest checkpoint on disk covers; empty while there is none.
     pub(crate) covered: Mutex<Vec<(StreamId, u64)>>,
 }
@@ -59,6 +68,9 @@ impl Shard {
 
     pub(crate) fn with_state(options: ShardOptions, state: State) -> Arc<Self> {
         Arc::new(Self {
+            damaged: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            panicked: suspect::load(&options.dir),
             options,
             state: RwLock::new(state),
             own_logged: Mutex::new(OwnLogged::default()),
@@ -109,14 +121,23 @@ impl Shard {
     }
 
     /// After an append of own records failed: nothing of the own stream's references and markers behind the last
-    /// written record can be relied on. Answers the marker that must be the next own record of this shard, if one
-    /// was set; series are defined again when they are next written.
-    pub fn reset_own(&self) -> Option<RecordDraft> {
+    /// written record can be relied on. Answers what must be the next own records of this shard: the marker, if one was
+    /// set, and the release of the references that are given up, of which peers may know some. Series are defined again when
+    /// they are next written.
+    pub fn reset_own(&self) -> Vec<RecordDraft> {
         let mut state = self.state.write();
+        let _change = self.change();
+        let mut given_up = Vec::new();
         for page in 0..state.series.pages() {
-            state.series.page_mut(page).for_each(|(_, series)| series.own_ref = 0);
+            for (_, series) in state.series.page_mut(page).filter(|(_, series)| series.own_ref != 0) {
+                given_up.push(std::mem::take(&mut series.own_ref));
+            }
         }
-        state.own_marker.map(|k| write_marker(self.options.number, k))
+        given_up.sort_unstable();
+        let number = self.options.number;
+        let marker = state.own_marker.map(|k| write_marker(number, k));
+        let releases = given_up.chunks(RELEASE_REFS).map(|refs| write_release(number, refs));
+        marker.into_iter().chain(releases).collect()
     }
 
     /// Where each stream stands, the own one included.

@@ -18,7 +18,7 @@ use crate::series::Series;
 use crate::slab::Slab;
 use crate::streams::{Positions, Stream};
 use crate::tenant::TenantState;
-use crate::{HeadError, ShardOptions};
+use crate::{HeadError, ShardOptions, TenantTimes};
 
 /// Where a label set in a sender's own order belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub(crate) struct LastCut {
 
 pub(crate) struct State {
     pub tenants: Vec<TenantState>,
+    times: Arc<TenantTimes>,
     tenant_ids: HashMap<Arc<str>, u32, FixedState>,
     pub series: Slab<Series>,
     pub keys: KeyTable,
@@ -71,6 +72,7 @@ impl State {
     pub fn new(options: &ShardOptions) -> Result<Self, HeadError> {
         Ok(Self {
             tenants: Vec::new(),
+            times: Arc::clone(&options.times),
             tenant_ids: HashMap::with_hasher(FixedState::default()),
             series: Slab::new(),
             keys: KeyTable::new(),
@@ -103,7 +105,8 @@ impl State {
             return number;
         }
         let number = self.tenants.len() as u32;
-        self.tenants.push(TenantState::new(tenant.clone()));
+        let newest = self.times.of(tenant.as_str());
+        self.tenants.push(TenantState::new(tenant.clone(), newest));
         self.tenant_ids.insert(Arc::from(tenant.as_str()), number);
         number
     }

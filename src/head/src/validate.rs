@@ -12,6 +12,8 @@ pub(crate) const OUT_OF_BOUNDS: &str = "out_of_bounds";
 pub(crate) const TOO_OLD: &str = "too_old";
 pub(crate) const TOO_FAR_IN_FUTURE: &str = "too_far_in_future";
 pub(crate) const SERIES_LIMIT: &str = "series_limit";
+pub(crate) const TOO_MANY_WINDOWS: &str = "too_many_windows";
+pub(crate) const METADATA_LIMIT: &str = "metadata_limit";
 
 /// Spans, buckets and bounds of one histogram. Real ones have at most some hundred; a run in a chunk file (65,535
 /// bytes) must hold any.
@@ -44,13 +46,13 @@ pub(crate) struct TimeBounds {
 }
 
 impl TimeBounds {
-    /// `newest` is the newest sample of the tenant, or `i64::MIN`. A tenant whose senders were all away for hours
-    /// catches up from where it stood, so age counts from the newest sample, at most from now.
+    /// `newest` is the newest sample of the tenant on this node, or `i64::MIN`. A tenant whose senders were all away for
+    /// hours catches up from where it stood, so age counts from the newest sample, at most from now; for a tenant without
+    /// samples, from now.
     pub fn new(limits: &IngestLimits, newest: i64, now_ms: i64) -> Self {
-        let oldest = match newest {
-            i64::MIN => 0,
-            newest => newest.min(now_ms).saturating_sub(limits.out_of_order_window_ms),
-        };
+        let window = limits.out_of_order_window_ms.max(limits.backfill_window_ms);
+        let from = if newest == i64::MIN { now_ms } else { newest.min(now_ms) };
+        let oldest = from.saturating_sub(window);
         Self {
             min: oldest.max(0),
             max: now_ms.saturating_add(limits.max_future_ms).min(TIME_MS_MAX - 1),
@@ -143,8 +145,11 @@ mod tests {
                 assert_eq!(bounds.why(t).0, want, "{t}");
             }
         }
-        // A tenant without samples may start anywhere in the past; one that lags is measured by itself.
-        assert!(TimeBounds::new(&limits, i64::MIN, now).contain(0));
+        // A tenant without samples is measured like any other; one that lags is measured by itself.
+        let new = TimeBounds::new(&limits, i64::MIN, now);
+        assert!(new.contain(now - 3_600_000) && !new.contain(now - 3_600_001) && !new.contain(0));
+        let import = IngestLimits { backfill_window_ms: 2 * now, ..limits.clone() };
+        assert!(TimeBounds::new(&import, i64::MIN, now).contain(0));
         assert!(TimeBounds::new(&limits, now - 50_000_000, now).contain(now - 53_000_000));
     }
 

@@ -62,10 +62,11 @@ fn a_shard_whose_series_were_all_collected_survives_restarts() {
 #[test]
 fn a_series_with_more_windows_than_16_bits_count_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let options = options(dir.path(), 1);
+    let mut options = options(dir.path(), 1);
+    options.windows_max = usize::MAX;
     let first = Shard::new(options.clone()).unwrap();
     let samples: Vec<(i64, f64)> = (0..70_000).map(|n| (n * WINDOW, n as f64)).collect();
-    let limits = IngestLimits { out_of_order_window_ms: i64::MAX, ..IngestLimits::default() };
+    let limits = IngestLimits { backfill_window_ms: i64::MAX, ..IngestLimits::default() };
     Maker::default().up("a", &samples).ingest_with(&first, NOW, &limits);
     checkpoint(&first);
     let (again, _) = restart(&options, 2, None);

@@ -268,7 +268,7 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
 }
 
 #[test]
-fn a_further_tenant_is_refused_and_metadata_makes_room_for_itself() {
+fn a_further_tenant_is_refused_and_so_is_metadata_without_room() {
     let dir = tempfile::tempdir().unwrap();
     let options = ShardOptions { tenants_max: 1, metadata_max: 2, ..options(dir.path(), 1) };
     let shard = Shard::new(options).unwrap();
@@ -279,12 +279,22 @@ fn a_further_tenant_is_refused_and_metadata_makes_room_for_itself() {
     shard.ingest(&other, &maker.batch, &[0], &IngestLimits::default(), NOW, &mut out);
     assert_eq!(out.outcome.rejections.iter().map(|r| r.reason).collect::<Vec<_>>(), ["tenant_limit"]);
     assert!(out.drafts.is_empty() && shard.tenants() == [tenant()]);
+    shard.ingest_metadata(&other, &[("m0".to_owned(), MetricMetadata::default())], &mut out);
+    assert_eq!(shard.tenants(), [tenant()]);
+    out.clear();
     for n in 0..4 {
         let metadata = MetricMetadata { kind: MetricType::Counter, ..MetricMetadata::default() };
         shard.ingest_metadata(&tenant(), &[(format!("m{n}"), metadata)], &mut out);
     }
     let kept: Vec<_> = shard.metadata(&tenant(), None).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(kept, ["m2", "m3"]);
+    assert_eq!(kept, ["m0", "m1"]);
+    let refused: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!(refused, [("metadata_limit", 2)]);
+    // A repetition waits for a quorum too, so it leads to a record.
+    out.clear();
+    let metadata = MetricMetadata { kind: MetricType::Counter, ..MetricMetadata::default() };
+    shard.ingest_metadata(&tenant(), &[("m0".to_owned(), metadata)], &mut out);
+    assert_eq!(out.drafts.len(), 1);
 }
 
 #[test]
@@ -300,7 +310,8 @@ fn no_batch_makes_a_record_over_its_bound() {
     maker.batch.exemplars =
         vec![Exemplar { labels: Labels::from_pairs([("a", long.as_str())]), v: 1.0, t: NOW }];
     maker.batch.series[0].exemplars = 0..1;
-    let out = maker.ingest(&shard, NOW + WINDOW);
+    let import = IngestLimits { backfill_window_ms: 2 * WINDOW, ..IngestLimits::default() };
+    let out = maker.ingest_with(&shard, NOW + WINDOW, &import);
     let reasons: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
     assert_eq!(reasons, [("histogram_too_large", 1), ("exemplar_labels_too_long", 1)]);
     assert!(out.outcome.samples == 300_000 && out.drafts.len() > 1);

@@ -93,6 +93,7 @@ fn ingest_limits(settings: &Settings, limits: &Limits) -> IngestLimits {
     let share = limits.series_max.div_ceil(u64::from(storage.shards));
     IngestLimits {
         out_of_order_window_ms: storage.out_of_order_window.as_millis_i64(),
+        backfill_window_ms: storage.backfill_window.as_millis_i64(),
         max_future_ms: storage.max_future.as_millis_i64(),
         label_count_max: limits.labels_max,
         label_name_bytes_max: limits.label_name_bytes_max,

@@ -97,6 +97,7 @@ impl DataDir {
                 source,
             })?;
         }
+        sync(root)?;
         let lock = lock(root)?;
         let path = root.join(IDENTITY);
         let (mut identity, is_new) = match fs::read_to_string(&path) {
@@ -182,6 +183,15 @@ impl DataDir {
     pub fn path(&self, part: &str) -> PathBuf {
         self.root.join(part)
     }
+}
+
+/// Makes the names of what is in the directory durable, and its own.
+fn sync(root: &Path) -> Result<(), DataDirError> {
+    for dir in root.ancestors().take(2).filter(|dir| dir.is_dir()) {
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| DataDirError::Io { action: "sync", path: dir.to_owned(), source })?;
+    }
+    Ok(())
 }
 
 fn lock(root: &Path) -> Result<File, DataDirError> {

@@ -12,6 +12,7 @@ use trireme_settings::Settings;
 use trireme_wire::entry::read_marker;
 
 use crate::datadir::DataDir;
+use crate::panics;
 
 /// The shards as their checkpoints left them, and what these cover.
 pub(crate) struct OpenShards {
@@ -34,10 +35,17 @@ pub(crate) async fn open_shards(
     let shards = settings.storage.shards;
     let window_ms = settings.storage.window.as_millis_i64();
     let manifest = Arc::new(CutManifest::load(&data_dir.path(CUT_MANIFEST))?);
+    let times = Arc::default();
     let mut opening = Vec::new();
     for number in 0..shards {
         let dir = data_dir.path(&format!("head/{number:03}"));
-        let options = ShardOptions::new(number, shards, window_ms, dir, own);
+        let options = ShardOptions {
+            windows_max: settings.storage.tenant_windows_max,
+            times: Arc::clone(&times),
+            on_suspect: Some(panics::end_process),
+            panic_for: panics::wanted_by_test(),
+            ..ShardOptions::new(number, shards, window_ms, dir, own)
+        };
         let manifest = Arc::clone(&manifest);
         opening.push(pool.run(move || Shard::recover(options, manifest.as_ref().as_ref()))?);
     }

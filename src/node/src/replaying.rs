@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use slog::{Logger, info, warn};
+use slog::{Logger, error, info};
 use tokio::sync::mpsc;
 use trireme_actors::Store;
 use trireme_base::Clock;
@@ -73,7 +73,8 @@ impl Work {
         let (watch, count) = (self.store.replay().watch(), shards.len() as u16);
         self.store.log().replay(&self.plan, count, self.threads, watch, |shard, record| {
             if let Err(err) = shards[usize::from(shard)].apply(record) {
-                warn!(self.log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);
+                error!(self.log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);
+                self.store.parts().completeness.note_unapplied();
             }
         })
     }

@@ -75,7 +75,8 @@ impl Replicas for GroupReplicas {
     }
 
     fn is_complete(&self) -> bool {
-        self.store.parts().completeness.has_everything()
+        let parts = self.store.parts();
+        parts.completeness.has_everything() && !parts.shards.iter().any(|shard| shard.is_damaged())
     }
 
     fn has_left(&self) -> bool {

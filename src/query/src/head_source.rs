@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use trireme_base::ErrorKind;
 use trireme_head::{Effort, HeadError, HeadSeries, Shard};
 use trireme_model::{HistogramSample, Labels, Matcher, Tenant};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
@@ -80,9 +79,9 @@ impl Source for HeadSource {
 struct HeadSeriesRead(HeadSeries);
 
 fn select_error(error: HeadError) -> SelectError {
-    match error.kind() {
-        ErrorKind::Corrupt => SelectError::Corrupt(error.to_string()),
-        _ => SelectError::Unavailable(error.to_string()),
+    match error.is_damage() {
+        true => SelectError::Corrupt(error.to_string()),
+        false => SelectError::Unavailable(error.to_string()),
     }
 }
 

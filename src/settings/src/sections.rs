@@ -276,8 +276,12 @@ pub struct Storage {
     pub retention: Span,
     /// Local blocks are also dropped, oldest first, over this size; 0 means no bound.
     pub retention_bytes: ByteSize,
-    /// How old a client's sample may be.
+    /// How old a client's sample may be, counted from the newest of its tenant.
     pub out_of_order_window: Span,
+    /// The same while history is imported; the longer of both counts.
+    pub backfill_window: Span,
+    /// Windows in which a tenant may have samples that are in no block yet.
+    pub tenant_windows_max: usize,
     /// How far ahead of this node's clock a client's sample may be.
     pub max_future: Span,
     /// Windows are cut without a member that has been away for this long.
@@ -301,7 +305,9 @@ impl Default for Storage {
             float_encoding: FloatEncoding::Xor,
             retention: Span::from_secs(30 * 86_400),
             retention_bytes: ByteSize(0),
-            out_of_order_window: Span::from_secs(3600),
+            out_of_order_window: Span::from_secs(86_400),
+            backfill_window: Span::from_secs(0),
+            tenant_windows_max: 1_000,
             max_future: Span::from_secs(600),
             seal_after: Span::from_secs(3600),
             tick: Span::from_secs(5),

@@ -77,6 +77,9 @@ impl Settings {
         if storage.window.as_duration().as_millis() < 1_000 {
             problems.push("storage.window: must be at least 1s".into());
         }
+        if storage.tenant_windows_max == 0 {
+            problems.push("storage.tenant_windows_max: must be at least 1".into());
+        }
         let scrub = storage.scrub_interval.as_duration();
         if !scrub.is_zero() && scrub.as_millis() < 1_000 {
             problems.push("storage.scrub_interval: must be at least 1s, or 0s for none".into());

@@ -1,10 +1,11 @@
 //! Samples of a series from chunks and lists.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use trireme_chunk::decode_into;
 
-use super::prefer_sample;
+use super::{LateSample, prefer_sample};
 use crate::HeadError;
 use crate::chunkfile::ChunkData;
 use crate::starts::Starts;
@@ -19,7 +20,8 @@ pub(crate) struct Part {
 
 enum PartData {
     Chunk(ChunkData),
-    Samples(Vec<(i64, f64)>),
+    LateChunk(ChunkData),
+    Samples(Vec<LateSample>),
 }
 
 impl Part {
@@ -28,11 +30,55 @@ impl Part {
         Self { min, data: PartData::Chunk(data), starts }
     }
 
-    /// Samples by time.
-    pub fn samples(samples: Vec<(i64, f64)>, starts: Option<Arc<Starts>>) -> Self {
-        let min = samples.first().map_or(i64::MIN, |(t, _)| *t);
-        Self { min, data: PartData::Samples(samples), starts }
+    /// A chunk of out-of-order samples whose first has time `min`.
+    pub fn late_chunk(min: i64, data: ChunkData) -> Self {
+        Self { min, data: PartData::LateChunk(data), starts: None }
     }
+
+    /// Out-of-order samples by time.
+    pub fn samples(samples: Vec<LateSample>) -> Self {
+        let min = samples.first().map_or(i64::MIN, |sample| sample.t);
+        Self { min, data: PartData::Samples(samples), starts: None }
+    }
+
+    /// Appends its samples; `buffer` is for bytes of a file.
+    fn decode(&self, buffer: &mut Vec<u8>, out: &mut Floats<'_>) -> Result<(), HeadError> {
+        let first = out.times.len();
+        match &self.data {
+            PartData::Chunk(data) => {
+                decode_into(data.load(buffer)?, out.times, out.values)?;
+                out.add_starts(first, self.starts.as_deref());
+            }
+            PartData::LateChunk(data) => {
+                let (chunk, starts) = split_late(data.load(buffer)?)?;
+                decode_into(chunk, out.times, out.values)?;
+                out.add_starts(first, starts.as_ref());
+            }
+            PartData::Samples(samples) => {
+                out.times.extend(samples.iter().map(|sample| sample.t));
+                out.values.extend(samples.iter().map(|sample| sample.v));
+                if !out.starts.is_empty() || samples.iter().any(|sample| sample.start != 0) {
+                    out.starts.resize(first, 0);
+                    out.starts.extend(samples.iter().map(|sample| sample.start));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// XOR chunk and start timestamps of a chunk of out-of-order samples.
+fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
+    let bad = || HeadError::corrupt(Path::new("chunk file"), "a chunk of late samples cannot be read");
+    let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(bad)?;
+    let (chunk, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(bad)?;
+    let (entries, []) = rest.as_chunks::<16>() else { return Err(bad()) };
+    let word = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("BUG: half of 16 bytes"));
+    let entries: Vec<_> = entries.iter().map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect();
+    if entries.is_empty() {
+        return Ok((chunk, None));
+    }
+    Starts::from_entries(entries).map(|starts| (chunk, Some(starts))).ok_or_else(bad)
 }
 
 /// Where samples are read to: times, values, and start timestamps (0 = unset), which stay empty while none is known and
@@ -41,6 +87,17 @@ pub(crate) struct Floats<'a> {
     pub times: &'a mut Vec<i64>,
     pub values: &'a mut Vec<f64>,
     pub starts: &'a mut Vec<i64>,
+}
+
+/// Drops parts that cannot be read; answers how many.
+pub(crate) fn keep_readable(parts: &mut Vec<Part>) -> u64 {
+    let (before, mut buffer) = (parts.len(), Vec::new());
+    parts.retain(|part| {
+        let (mut times, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut out = Floats { times: &mut times, values: &mut values, starts: &mut starts };
+        part.decode(&mut buffer, &mut out).is_ok()
+    });
+    (before - parts.len()) as u64
 }
 
 /// Decodes and merges parts: times ascend, each once, conflicts decided by the one rule. Only `start..=end`.
@@ -53,26 +110,11 @@ pub(crate) fn merge(
     // The newest window comes first in a series. Without late samples this order leaves nothing to merge.
     parts.sort_by_key(|part| part.min);
     let from = out.times.len();
-    let has_starts = !out.starts.is_empty() || parts.iter().any(|part| part.starts.is_some());
-    if has_starts {
-        out.starts.resize(from, 0);
-    }
     let mut buffer = Vec::new();
     for part in &parts {
-        let first = out.times.len();
-        match &part.data {
-            PartData::Chunk(data) => decode_into(data.load(&mut buffer)?, out.times, out.values)?,
-            PartData::Samples(samples) => {
-                out.times.extend(samples.iter().map(|(t, _)| *t));
-                out.values.extend(samples.iter().map(|(_, v)| *v));
-            }
-        }
-        if let Some(starts) = &part.starts {
-            starts.append_to(&out.times[first..], out.starts);
-        } else if has_starts {
-            out.starts.resize(out.times.len(), 0);
-        }
+        part.decode(&mut buffer, out)?;
     }
+    let has_starts = !out.starts.is_empty();
     if !out.times[from..].is_sorted_by(|a, b| a < b) {
         out.sort(from);
     }
@@ -87,6 +129,18 @@ pub(crate) fn merge(
 }
 
 impl Floats<'_> {
+    /// Appends the start timestamps of the times from `first` on. None is written before the first that is known.
+    fn add_starts(&mut self, first: usize, starts: Option<&Starts>) {
+        match starts {
+            Some(starts) => {
+                self.starts.resize(first, 0);
+                starts.append_to(&self.times[first..], self.starts);
+            }
+            None if !self.starts.is_empty() => self.starts.resize(self.times.len(), 0),
+            None => {}
+        }
+    }
+
     /// Puts the samples from `from` on in order, each time once.
     fn sort(&mut self, from: usize) {
         let start = |i: usize| self.starts.get(i).copied().unwrap_or(0);

@@ -6,7 +6,7 @@ use trireme_chunk::XorAppender;
 use trireme_model::SeriesKey;
 use trireme_wire::entry::{decode_histogram, encode_histogram};
 
-use crate::bucket::{Bucket, BucketId, ClosedChunk};
+use crate::bucket::{Bucket, BucketId, ClosedChunk, LateSample};
 use crate::histograms::HistogramBucket;
 use crate::series::Series;
 use crate::starts::Starts;
@@ -106,10 +106,10 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
     put_closed(out, &bucket.closed);
     let late = bucket.late.as_deref().map_or(&[][..], Vec::as_slice);
     out.put_u32_le(late.len() as u32);
-    for (t, v) in late {
-        out.put_i64_le(*t);
-        out.put_u64_le(v.to_bits());
-        out.put_i64_le(bucket.start_at(*t));
+    for sample in late {
+        out.put_i64_le(sample.t);
+        out.put_u64_le(sample.v.to_bits());
+        out.put_i64_le(sample.start);
     }
 }
 
@@ -227,9 +227,8 @@ impl<'a> Reader<'a> {
         if late > 0 {
             let one = |_| {
                 let (t, v) = (self.i64()?, f64::from_bits(self.u64()?));
-                // They come again in a part of their own.
-                let _ = if has_starts { self.i64()? } else { 0 };
-                Ok((t, v))
+                let start = if has_starts { self.i64()? } else { 0 };
+                Ok(LateSample { t, v, start })
             };
             bucket.late = Some(Box::new((0..late).map(one).collect::<Read<_>>()?));
         }

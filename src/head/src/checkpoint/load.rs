@@ -20,7 +20,7 @@ use crate::series::Series;
 use crate::state::{LastCut, State};
 use crate::streams::{Refs, Stream};
 use crate::tenant::TenantState;
-use crate::{HeadError, Shard, ShardOptions, files};
+use crate::{HeadError, Shard, ShardOptions, TenantTimes, files};
 
 /// What a start found for a shard.
 #[derive(Clone, Debug, Default)]
@@ -294,7 +294,7 @@ impl<'a> Loader<'a> {
         let mut series = Series::new(key, tenant, List::default());
         for _ in 0..r.wide()? {
             let bucket = r.bucket()?;
-            if self.keep(bucket.id, &bucket.closed)? {
+            if self.keep(tenant, bucket.id, &bucket.closed)? {
                 let id = bucket.id;
                 *series.bucket(id) = bucket;
             }
@@ -302,7 +302,7 @@ impl<'a> Loader<'a> {
         let mut histograms = HistogramBuckets::default();
         for _ in 0..r.wide()? {
             let (id, bucket) = r.histogram_bucket()?;
-            if self.keep(id, &bucket.closed)? {
+            if self.keep(tenant, id, &bucket.closed)? {
                 *histograms.bucket(id) = bucket;
             }
         }
@@ -323,7 +323,7 @@ impl<'a> Loader<'a> {
     }
 
     /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
-    fn keep(&mut self, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
+    fn keep(&mut self, tenant: u32, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
         match &mut self.into {
             Into::Nothing(files) => {
                 let are_there = closed.iter().all(|chunk| chunk.place().is_within(files));
@@ -337,6 +337,7 @@ impl<'a> Loader<'a> {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
                 state.cuts.note(id);
+                state.tenants[tenant as usize].windows.insert(id.window);
                 Ok(true)
             }
         }
@@ -353,6 +354,12 @@ impl<'a> Loader<'a> {
                 && let Some(series) = state.series.get_mut(slot)
                 && let Some(bucket) = series.find_bucket(id)
             {
+                if self.version < 3 {
+                    // It has those of out-of-order samples too.
+                    bucket.late.iter_mut().flat_map(|late| late.iter_mut()).for_each(|sample| {
+                        sample.start = starts.at(sample.t);
+                    });
+                }
                 bucket.starts = Some(Arc::new(starts));
             }
         }
@@ -369,9 +376,12 @@ impl<'a> Loader<'a> {
         let mut nowhere = None;
         let of_tenant = match &mut self.into {
             Into::State(state) => &mut state.tenants[tenant as usize],
-            Into::Nothing(_) => nowhere.insert(TenantState::new(Tenant::default())),
+            Into::Nothing(_) => {
+                let newest = TenantTimes::default().of("");
+                nowhere.insert(TenantState::new(Tenant::default(), newest))
+            }
         };
-        of_tenant.newest = r.i64()?;
+        of_tenant.note_newest(r.i64()?);
         for _ in 0..r.u32()? {
             let metric = r.str()?;
             let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;

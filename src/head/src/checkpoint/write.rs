@@ -31,6 +31,7 @@ impl Shard {
         before_publish: impl FnOnce() -> Result<(), E>,
     ) -> Result<CheckpointReport, E> {
         let _walk = self.maintenance.lock();
+        self.trusted()?;
         let result = self.write_checkpoint(before_publish);
         self.state.write().frozen = false;
         result
@@ -83,6 +84,8 @@ impl Shard {
         // The last one stays until a start could read this one.
         verify(&tmp, &self.options, &lengths)?;
         before_publish()?;
+        // What panicked meanwhile may be in it.
+        self.trusted()?;
         files::publish_checkpoint(&tmp, &path)?;
         let trim_to = std::mem::replace(&mut *self.covered.lock(), positions.clone());
         let trim_to = covered_by_all([trim_to, positions.clone()]);

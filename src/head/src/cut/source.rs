@@ -5,8 +5,8 @@ use std::sync::Arc;
 use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
-use crate::bucket::{Floats, merge};
-use crate::histograms::merge_histograms;
+use crate::bucket::{Floats, keep_readable, merge};
+use crate::histograms::{keep_readable_runs, merge_histograms};
 use crate::{HeadError, Shard};
 
 /// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
@@ -16,6 +16,8 @@ pub struct CutSource {
     window: i64,
     cut: i64,
     parts: Vec<ShardPart>,
+    skips_damage: bool,
+    lost: u64,
 }
 
 struct ShardPart {
@@ -37,10 +39,21 @@ impl CutSource {
             part.advance();
             parts.push(part);
         }
-        Self { window, cut, parts }
+        Self { window, cut, parts, skips_damage: false, lost: 0 }
     }
 
-    fn read(&self, at: usize, slot: u32, series: &mut SeriesInput) -> Result<(), HeadError> {
+    /// Leaves out chunks that cannot be read, in the place of failing.
+    pub fn skipping_damage(mut self) -> Self {
+        self.skips_damage = true;
+        self
+    }
+
+    /// Chunks that were left out so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    fn read(&mut self, at: usize, slot: u32, series: &mut SeriesInput) -> Result<(), HeadError> {
         let shard = &self.parts[at].shard;
         let mut parts = Vec::new();
         let mut runs = Vec::new();
@@ -48,12 +61,15 @@ impl CutSource {
             let state = shard.state.read();
             let Some(found) = state.series.get(slot) else { return Ok(()) };
             for bucket in found.buckets().filter(|b| b.id.window == self.window && b.id.cut <= self.cut) {
-                bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts)?;
+                bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
             if let Some(histograms) = &found.histograms {
                 let wanted = |id: crate::bucket::BucketId| id.window == self.window && id.cut <= self.cut;
-                runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX)?;
+                runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX);
             }
+        }
+        if self.skips_damage {
+            self.lost += keep_readable(&mut parts) + keep_readable_runs(&mut runs);
         }
         merge_histograms(runs, i64::MIN, i64::MAX, &mut series.histograms)?;
         let SeriesInput { times, values, starts, .. } = series;
