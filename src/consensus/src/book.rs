@@ -63,7 +63,8 @@ impl RingBook {
         if ring.epoch <= self.current().epoch {
             return Ok(false);
         }
-        file::write(&self.path, ring)?;
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.path.display()));
+        file::write(&self.path, ring).map_err(named)?;
         info!(self.log, "ring changed"; "epoch" => ring.epoch);
         self.current.send_replace(Arc::new(ring.clone()));
         Ok(true)
@@ -98,5 +99,16 @@ mod tests {
         std::fs::write(dir.path().join("ring.json"), "trireme-ring 1 nonsense").expect("writable");
         assert_eq!(open(dir.path()).current().epoch, 1, "damage is put aside");
         assert!(dir.path().join("ring.damaged").exists());
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_written_down_is_not_gone_by_and_the_error_names_the_file() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let book = open(dir.path());
+        std::fs::create_dir(dir.path().join("ring.tmp")).expect("writable");
+        std::fs::create_dir(dir.path().join("ring.json")).expect("writable");
+        let error = book.adopt(&ring(3)).expect_err("there is a directory in its place");
+        assert!(error.to_string().contains("ring.json"), "{error}");
+        assert_eq!(book.current().epoch, 1);
     }
 }

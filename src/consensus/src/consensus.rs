@@ -5,6 +5,7 @@ mod chores;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,6 +122,8 @@ pub struct Consensus {
     voice: Arc<dyn Voice>,
     disk: Disk,
     raft: Raft,
+    /// The others do not know of a ring that was founded without this node.
+    has_asked: AtomicBool,
     log: Logger,
 }
 
@@ -151,7 +154,7 @@ impl Consensus {
         let raft = Raft::new(voter_id(&me), Arc::new(config), network, store, machine).await;
         let raft = raft.map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
         raft.runtime_config().elect(!disk.look(|state| state.forgetful).await);
-        Ok(Arc::new(Self { me, book, voice, disk, raft, log }))
+        Ok(Arc::new(Self { me, book, voice, disk, raft, has_asked: AtomicBool::new(false), log }))
     }
 
     /// The ring this node goes by.
@@ -287,10 +290,10 @@ impl Consensus {
                 }
                 Reply::Append(reply)
             }
-            Request::Vote(_) if self.disk.look(|state| state.forgetful).await => {
-                Reply::No(format!("{} has lost what it voted for and asks a leader first", self.me))
-            }
-            Request::Vote(vote) => Reply::Vote(self.raft.vote(vote).await),
+            Request::Vote(vote) => match self.may_vote().await {
+                true => Reply::Vote(self.raft.vote(vote).await),
+                false => Reply::No(format!("{} has lost what it voted for and asks a leader first", self.me)),
+            },
             Request::Snapshot(snapshot) => Reply::Snapshot(self.raft.install_snapshot(snapshot).await),
             Request::Status => Reply::Status(self.status()),
             Request::Ring => Reply::Ring((*self.book.current()).clone()),
@@ -301,6 +304,37 @@ impl Consensus {
             Request::Ask(ask) => Reply::Asked(asked.answer(ask).await),
         };
         serde_json::to_vec(&reply).map(Bytes::from).map_err(|e| e.to_string())
+    }
+
+    /// Whether this node may vote: it remembers what it did before, or has never been asked.
+    ///
+    /// A node without a file cannot tell a first start from a disk that was wiped. The others can: so it asks them before
+    /// its first vote.
+    async fn may_vote(&self) -> bool {
+        let (is_blank, is_forgetful) = self.disk.look(|state| (state.is_blank(), state.forgetful)).await;
+        if is_forgetful {
+            return false;
+        }
+        if !is_blank || self.has_asked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let statuses = self.statuses().await;
+        if statuses.values().any(|status| status.founded) {
+            // Where that cannot be written down, it is asked again next time.
+            let _ = self.came_late().await;
+            return false;
+        }
+        self.has_asked.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// The ring was founded before this node came, or before its disk was wiped.
+    async fn came_late(&self) -> Result<(), String> {
+        let forgetful = self.disk.change(|state| state.forgetful = true).await;
+        forgetful.map_err(|e| e.to_string())?;
+        self.raft.runtime_config().elect(false);
+        info!(self.log, "the ring was founded before this node came, it will be told");
+        Ok(())
     }
 
     fn status(&self) -> Status {
@@ -346,3 +380,6 @@ pub enum ConsensusStartError {
     #[error("ring consensus: {0}")]
     Raft(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,13 +73,22 @@ impl Disk {
             Ok(found) => found.unwrap_or_default(),
             Err(FileError::Damaged { reason, .. }) => {
                 error!(log, "the log of ring changes is damaged, it is fetched again"; "reason" => reason);
-                let io = |source| FileError::Io { path: path.clone(), source };
-                file::set_aside(&path).map_err(io)?;
-                State { forgetful: true, ..State::default() }
+                Self::forget(&path, &log)
             }
             Err(error) => return Err(error),
         };
         Ok(Self { path: Arc::new(path), state: Arc::new(Mutex::new(state)), log })
+    }
+
+    /// The state of a node that has forgotten what it did. It is written over the damage at once: without a file the next
+    /// start would pass for one that has never voted. Where that fails, the next start meets the damage again.
+    fn forget(path: &Path, log: &Logger) -> State {
+        let state = State { forgetful: true, ..State::default() };
+        let kept = file::keep_copy(path).and_then(|()| file::write(path, &state));
+        if let Err(err) = kept {
+            error!(log, "the damaged log of ring changes stays where it is"; "path" => %path.display(), "err" => %err);
+        }
+        state
     }
 
     /// Looks at the state.
@@ -105,5 +114,23 @@ impl Disk {
                 Err(err) => return Err(err),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slog::{Discard, o};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_damage_made_it_forget_it_does_not_take_for_a_new_beginning() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(dir.path().join("raft.json"), "trireme-ring 1 nonsense").expect("writable");
+        for start in 1..=3 {
+            let disk = Disk::open(dir.path(), Logger::root(Discard, o!())).expect("opens");
+            assert!(disk.look(|state| state.forgetful).await, "start {start}");
+        }
+        assert!(dir.path().join("raft.damaged").exists());
     }
 }

@@ -98,6 +98,11 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Keeps a copy of a damaged file, for whoever wants to look at it.
+pub(crate) fn keep_copy(path: &Path) -> io::Result<()> {
+    fs::copy(path, path.with_extension("damaged")).map(drop)
+}
+
 /// Puts a damaged file aside, for whoever wants to look at it.
 pub(crate) fn set_aside(path: &Path) -> io::Result<()> {
     fs::rename(path, path.with_extension("damaged"))

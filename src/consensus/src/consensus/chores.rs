@@ -56,11 +56,7 @@ impl Consensus {
         let ring = self.book.current();
         let statuses = self.statuses().await;
         if statuses.values().any(|status| status.founded) {
-            let forgetful = self.disk.change(|state| state.forgetful = true).await;
-            forgetful.map_err(|e| e.to_string())?;
-            self.raft.runtime_config().elect(false);
-            info!(self.log, "the ring was founded before this node came, it will be told");
-            return Ok(());
+            return self.came_late().await;
         }
         let founders = voters(&ring);
         let here = founders.iter().filter(|n| **n == self.me || statuses.contains_key(*n)).count();
