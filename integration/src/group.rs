@@ -172,6 +172,12 @@ impl Group {
         self.nodes.iter().map(|node| node.client().clone()).collect()
     }
 
+    /// Where node `i`, one of the first members, listens for its peers.
+    pub fn cluster_address(&self, i: usize) -> anyhow::Result<&str> {
+        let peer = self.peers.get(i).context("no such member")?;
+        Ok(peer.split_once('=').context("a peer without an address")?.1)
+    }
+
     /// Temporary directory of the group: data, logs, bucket, and whatever a test puts there.
     pub fn dir(&self) -> &Path {
         self.root.as_ref().map_or(Path::new("."), TempDir::path)

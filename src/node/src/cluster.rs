@@ -1,6 +1,7 @@
 //! The TCP mesh and what hangs on it.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -81,15 +82,19 @@ impl Cluster {
             shards: settings.storage.shards,
             process,
         };
-        let config = MeshConfig::new(place.peers.clone());
+        let processes = Some(Path::new(&settings.node.data_dir).join("processes"));
+        let config = MeshConfig { processes, ..MeshConfig::new(place.peers.clone()) };
         let log = log.new(o!("part" => "mesh"));
         let groups = vec![Arc::clone(hub.group()), Arc::clone(neighbours.hub().group())];
         let mesh = Arc::new(Mesh::new(local, config, groups, Arc::clone(clock), log));
+        let others_max = GroupLimits::default().streams_per_peer_max as u64;
         let link = LinkConfig {
             epoch: ring.epoch,
             heartbeat_every: cluster.heartbeat_interval.as_duration(),
             peer_timeout: cluster.peer_timeout.as_duration(),
-            window_bytes: cluster.window_bytes.0,
+            // Half for what the peer is writing, the rest for all others, so that together they are what the setting says.
+            window_bytes: cluster.window_bytes.0 / 2,
+            other_window_bytes: cluster.window_bytes.0 / 2 / others_max,
             ..LinkConfig::default()
         };
         let calls = Arc::new(CallBook::new(CALLS_MAX, ANSWER_BYTES_MAX));

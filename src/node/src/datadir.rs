@@ -3,6 +3,8 @@
 //! ```text
 //! data_dir/
 //!   lock            held while a node runs
+//!   refused         why the members refused this directory, if they did; a node does not start with it
+//!   processes       which process was last seen of each peer's data directory
 //!   identity.toml   incarnation, shards, boot; minted when the directory is created
 //!   log/            write-ahead log
 //!   head/           checkpoints and full chunks, one folder a shard
@@ -24,6 +26,8 @@ use crate::rebuild::{Found, Staging};
 
 /// File of the identity.
 const IDENTITY: &str = "identity.toml";
+/// File that says why the directory must not be used any more.
+const REFUSED: &str = "refused";
 
 /// Folders of what was set aside begin with it.
 const ASIDE: &str = "damaged-";
@@ -54,6 +58,18 @@ pub enum DataDirError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The members of the cluster have shown that the directory is a copy, or was set back.
+    #[error(
+        "the members of the cluster refused data directory {root}: {reason}. What it vouched for is not in it, so that it must not \
+         take part again. Move it away and start the node with an empty directory, which is filled from the other members; if \
+         another process of this node runs elsewhere, stop one of the two. Delete {REFUSED} in it only if you know better"
+    )]
+    Refused {
+        /// The directory.
+        root: PathBuf,
+        /// What the members said.
         reason: String,
     },
     /// The directory was made for another number of shards.
@@ -99,6 +115,9 @@ impl DataDir {
         }
         sync(root)?;
         let lock = lock(root)?;
+        if let Ok(reason) = fs::read_to_string(root.join(REFUSED)) {
+            return Err(DataDirError::Refused { root: root.to_owned(), reason: reason.trim().to_owned() });
+        }
         let path = root.join(IDENTITY);
         let (mut identity, is_new) = match fs::read_to_string(&path) {
             Ok(text) => (parse(&path, &text)?, false),
@@ -142,6 +161,12 @@ impl DataDir {
     /// True if the directory was created by this start.
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Notes in a data directory why the members refused it: no later start may use it. Without that, each start would
+    /// count one boot more, until it passes for a newer one than the members know.
+    pub(crate) fn refuse(root: &Path, reason: &str) -> io::Result<()> {
+        write_atomically(&root.join(REFUSED), &format!("{reason}\n"))
     }
 
     /// Moves identity, log and head out of the way, so that the next start is that of a replica whose disk was replaced,
@@ -293,6 +318,19 @@ mod tests {
         }
         let is_there: Vec<bool> = made.iter().map(|path| path.exists()).collect();
         assert_eq!(is_there, [true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn what_was_refused_does_not_start_again_and_counts_no_boot() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        drop(DataDir::open(dir.path(), 4).expect("new directory"));
+        DataDir::refuse(dir.path(), "n1 knows boot 7").expect("writable");
+        for _ in 0..2 {
+            let error = DataDir::open(dir.path(), 4).err().expect("refused").to_string();
+            assert!(error.contains("n1 knows boot 7") && error.contains("empty directory"), "{error}");
+        }
+        fs::remove_file(dir.path().join("refused")).expect("there");
+        assert_eq!(DataDir::open(dir.path(), 4).expect("free again").stream().boot, Boot(2));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! What faces the world: the mesh, the object store's list, queries and HTTP.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use slog::{Logger, error};
+use tokio::sync::mpsc;
 use trireme_api::{ApiMetrics, ApiParts, ApiState, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
+use trireme_consensus::Consensus;
 use trireme_model::Tenant;
 use trireme_promql::EngineOptions;
 use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
+use trireme_transport::{Hub, Mesh};
 
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
@@ -18,6 +23,7 @@ use crate::api_settings::{api_settings, parser_options};
 use crate::bucket;
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
+use crate::datadir::DataDir;
 use crate::disk::DiskWatch;
 use crate::ground::Ground;
 use crate::http;
@@ -46,15 +52,35 @@ pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<Tcp
             Err(err) => drop(failed.try_send(format!("cluster.listen cannot be served: {err}"))),
         }
     });
-    let (mesh, duplicate) = (Arc::clone(&cluster.mesh), ground.ask_stop.clone());
-    ground.io.spawn(async move {
-        let refusal = mesh.duplicate().await;
-        let why = format!(
-            "a peer refused this node: {}; two nodes must not share a data directory",
-            refusal.detail
-        );
-        let _ = duplicate.try_send(why);
-    });
+    ground.io.spawn(stop_if_refused(
+        Arc::clone(&cluster.mesh),
+        Arc::clone(&cluster.hub),
+        ground.data_dir.path(""),
+        ground.ask_stop.clone(),
+        ground.log.clone(),
+    ));
+}
+
+/// Stops the node when the members have shown that its data directory is a copy of another one, or was set back: what it
+/// would acknowledge is not what it has. The directory is marked, so that no later start passes for a newer one.
+async fn stop_if_refused(
+    mesh: Arc<Mesh>,
+    hub: Arc<Hub>,
+    data_dir: PathBuf,
+    stop: mpsc::Sender<String>,
+    log: Logger,
+) {
+    let reason = tokio::select! {
+        refusal = mesh.duplicate() => refusal.detail,
+        proof = hub.second_writer() => proof.to_string(),
+    };
+    if let Err(err) = DataDir::refuse(&data_dir, &reason) {
+        error!(log, "cannot mark the data directory as refused"; "path" => %data_dir.display(), "err" => %err);
+    }
+    let why = format!(
+        "the members refused this node: {reason}; two nodes must not share a data directory, nor may one be set back"
+    );
+    let _ = stop.try_send(why);
 }
 
 /// Where clients come in.
@@ -78,7 +104,7 @@ pub(crate) fn open_doors(
     let shown = ground.metrics.clone();
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
-        queries: queries(ground, cluster, storage, bucket)?,
+        queries: queries(ground, cluster, storage, &staff.steward.consensus, bucket)?,
         admin: Arc::new(admin(ground, cluster, storage, staff)),
         health: Arc::new(StoreHealth(Arc::clone(&storage.store))),
         runner: Arc::new(QueryRunner {
@@ -129,13 +155,14 @@ fn queries(
     ground: &Ground,
     cluster: &Cluster,
     storage: &Storage,
+    consensus: &Arc<Consensus>,
     bucket: Option<&bucket::Store>,
 ) -> anyhow::Result<Arc<dyn Queries>> {
     let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let options = querier_options(&ground.settings, ground.cores);
     let querier = Querier::new(Arc::new(storage.catalog(bucket)), options.clone());
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
-    over_group(ground, cluster, storage, querier, options)
+    over_group(ground, cluster, storage, consensus, querier, options)
 }
 
 fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {

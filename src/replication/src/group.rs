@@ -60,6 +60,19 @@ pub enum AdmitError {
         /// The incarnation.
         incarnation: Incarnation,
     },
+    /// A node of this name is connected, with another data directory.
+    #[error(
+        "another {node} is running, with data directory {running}; this one has {incarnation}: stop one of the two, or give one \
+         another node.name"
+    )]
+    DuplicateName {
+        /// The name of both.
+        node: NodeName,
+        /// Incarnation of the one that is connected.
+        running: Incarnation,
+        /// Incarnation of the one that wants in.
+        incarnation: Incarnation,
+    },
     /// A newer start of the same data directory is known.
     #[error("{node} is at boot {} of {incarnation}, but boot {} is known", boot.0, known.0)]
     StaleBoot {
@@ -165,8 +178,14 @@ impl GroupView {
 
     /// Checks whether a peer may be let in, without letting it in.
     pub fn check(&self, peer: &PeerIdentity) -> Result<(), AdmitError> {
-        if !self.peers.contains_key(&peer.node) {
+        let Some(view) = self.peers.get(&peer.node) else {
             return Err(AdmitError::Stranger(peer.node.clone()));
+        };
+        // Each would take the other's place, and be counted for what only the other has.
+        let running = view.identity.as_ref().filter(|_| view.connected).map(|known| known.incarnation);
+        if let Some(running) = running.filter(|running| *running != peer.incarnation) {
+            let (node, incarnation) = (peer.node.clone(), peer.incarnation);
+            return Err(AdmitError::DuplicateName { node, running, incarnation });
         }
         self.check_incarnation(peer)?;
         match self.latest_boot(peer.incarnation) {
@@ -200,6 +219,8 @@ impl GroupView {
         view.unserved.clear();
         view.health = Health::default();
         view.is_heard = false;
+        // The ring of before may be lost with the disk.
+        view.epoch = 0;
         view.identity = Some(peer.clone());
         view.connected = true;
         view.session += 1;

@@ -1,5 +1,6 @@
 //! Settings of the mesh.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use trireme_base::NodeName;
@@ -39,8 +40,16 @@ pub struct MeshConfig {
     pub backoff_max: Duration,
     /// A connection that lasted this long was a success: the next wait is the first one again.
     pub settled_after: Duration,
-    /// Handshakes with strangers that may be under way at a time; others wait in the listen queue.
+    /// First wait before peers that dial this node are asked whether they would let it in, while nobody does.
+    pub ask_min: Duration,
+    /// Longest wait between such questions.
+    pub ask_max: Duration,
+    /// Handshakes that others began and that may be under way at a time; the oldest gives way to the next.
     pub handshakes_max: usize,
+    /// The same for those of one address.
+    pub handshakes_per_source_max: usize,
+    /// Where the mesh writes down which processes its peers are; nowhere if nothing is given.
+    pub processes: Option<PathBuf>,
 }
 
 impl MeshConfig {
@@ -53,7 +62,11 @@ impl MeshConfig {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             settled_after: Duration::from_secs(10),
+            ask_min: Duration::from_secs(1),
+            ask_max: Duration::from_secs(10),
             handshakes_max: 32,
+            handshakes_per_source_max: 12,
+            processes: None,
         }
     }
 }

@@ -45,6 +45,11 @@ pub struct LocalNode {
     pub process: u64,
 }
 
+/// Longest name of a node or a cluster that is looked at, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a refusal's words that are kept.
+const DETAIL_BYTES_MAX: usize = 1 << 10;
+
 /// A refused hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -64,6 +69,11 @@ impl Refusal {
     fn new(reason: RefuseReason, detail: String) -> Self {
         Self { reason, detail }
     }
+
+    /// True if it says that the refused process must not run: somebody else is, or was, what it says to be.
+    pub(crate) fn is_of_a_copy(&self) -> bool {
+        matches!(self.reason, RefuseReason::DuplicateIncarnation | RefuseReason::StaleBoot)
+    }
 }
 
 impl From<AdmitError> for Refusal {
@@ -72,13 +82,14 @@ impl From<AdmitError> for Refusal {
             AdmitError::Stranger(_) => RefuseReason::Node,
             AdmitError::DuplicateIncarnation { .. } => RefuseReason::DuplicateIncarnation,
             AdmitError::StaleBoot { .. } => RefuseReason::StaleBoot,
+            AdmitError::DuplicateName { .. } => RefuseReason::DuplicateName,
         };
         Self::new(reason, error.to_string())
     }
 }
 
 impl LocalNode {
-    fn hello(&self, expects: Option<&NodeName>) -> Hello {
+    pub(crate) fn hello(&self, expects: Option<&NodeName>) -> Hello {
         Hello {
             version: PROTOCOL_VERSION,
             version_min: PROTOCOL_VERSION_MIN,
@@ -99,6 +110,11 @@ impl LocalNode {
         let peer = &hello.node;
         let version = hello.version.min(PROTOCOL_VERSION);
         let me = &self.identity;
+        if peer.len().max(hello.cluster.len()) > NAME_BYTES_MAX {
+            // It is not repeated: it would be in the log.
+            let detail = format!("the name of a node or cluster has at most {NAME_BYTES_MAX} bytes");
+            return Err(Refusal::new(RefuseReason::Node, detail));
+        }
         let (reason, detail) = if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
             let detail = format!(
                 "{peer} speaks protocol versions {}-{}, {} speaks {PROTOCOL_VERSION_MIN}-{PROTOCOL_VERSION}",
@@ -147,6 +163,17 @@ impl LocalNode {
 /// What the rest of the node thinks of a peer whose hello is in order.
 pub(crate) type Admission<'a> = &'a (dyn Fn(&PeerIdentity, u64) -> Result<(), Refusal> + Sync);
 
+/// Who is at the other end of a handshake that went well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// The peer.
+    pub(crate) peer: PeerIdentity,
+    /// Which process of its data directory.
+    pub(crate) process: u64,
+    /// Protocol version of the connection.
+    pub(crate) version: u32,
+}
+
 /// Both directions of a connection during the handshake.
 pub(crate) struct Shaking<'a, R, W> {
     pub(crate) local: &'a LocalNode,
@@ -157,36 +184,37 @@ pub(crate) struct Shaking<'a, R, W> {
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
     /// The dialler's side: `expected` must answer.
-    pub(crate) async fn dial(mut self, expected: &NodeName) -> Result<PeerIdentity, TransportError> {
+    pub(crate) async fn dial(mut self, expected: &NodeName) -> Result<Met, TransportError> {
         self.send(Frame::Hello(self.local.hello(Some(expected)))).await?;
-        let (peer, version) = self.judge(Some(expected)).await?;
-        self.send(Frame::Welcome(Welcome { version })).await?;
-        self.reader.handshake_done();
-        Ok(peer)
-    }
-
-    /// The listener's side.
-    pub(crate) async fn listen(mut self) -> Result<PeerIdentity, TransportError> {
-        let (peer, version) = self.judge(None).await?;
-        self.send(Frame::Hello(self.local.hello(None))).await?;
-        match self.reader.next().await? {
-            Frame::Welcome(welcome) if welcome.version == version => {}
-            Frame::Refuse(refuse) => return Err(refused(refuse)),
-            _ => return Err(TransportError::Handshake),
-        }
-        self.reader.handshake_done();
-        Ok(peer)
-    }
-
-    async fn judge(&mut self, expected: Option<&NodeName>) -> Result<(PeerIdentity, u32), TransportError> {
         let hello = match self.reader.next().await? {
             Frame::Hello(hello) => hello,
             Frame::Refuse(refuse) => return Err(refused(refuse)),
             _ => return Err(TransportError::Handshake),
         };
+        let met = self.judge(hello, Some(expected)).await?;
+        self.send(Frame::Welcome(Welcome { version: met.version })).await?;
+        self.reader.handshake_done();
+        Ok(met)
+    }
+
+    /// The listener's side. Whoever dials says who it is first: before that nothing it says is of interest.
+    pub(crate) async fn listen(mut self) -> Result<Met, TransportError> {
+        let Frame::Hello(hello) = self.reader.next().await? else { return Err(TransportError::Handshake) };
+        let met = self.judge(hello, None).await?;
+        self.send(Frame::Hello(self.local.hello(None))).await?;
+        match self.reader.next().await? {
+            Frame::Welcome(welcome) if welcome.version == met.version => {}
+            Frame::Refuse(refuse) => return Err(refused(refuse)),
+            _ => return Err(TransportError::Handshake),
+        }
+        self.reader.handshake_done();
+        Ok(met)
+    }
+
+    async fn judge(&mut self, hello: Hello, expected: Option<&NodeName>) -> Result<Met, TransportError> {
         let judged = self.local.judge(&hello, expected).and_then(|(peer, version)| {
             (self.admission)(&peer, hello.process)?;
-            Ok((peer, version))
+            Ok(Met { peer, process: hello.process, version })
         });
         match judged {
             Ok(judged) => Ok(judged),
@@ -204,9 +232,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
     }
 }
 
-fn refused(refuse: Refuse) -> TransportError {
+/// What a peer refused; its words are cut to a length that fits into a log.
+pub(crate) fn refused(refuse: Refuse) -> TransportError {
     let reason = RefuseReason::try_from(refuse.reason).unwrap_or(RefuseReason::Unspecified);
-    TransportError::RefusedByPeer(Refusal::new(reason, refuse.detail))
+    let mut detail = refuse.detail;
+    detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+    TransportError::RefusedByPeer(Refusal::new(reason, detail))
 }
 
 #[cfg(test)]

@@ -1,23 +1,28 @@
 //! Listening, dialling and handing connections over.
 
+mod complaints;
 mod connect;
+mod dial;
+mod door;
+mod listen;
+mod processes;
+mod witnesses;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use parking_lot::{Mutex, RwLock};
-use slog::{Logger, info, warn};
-use tokio::net::{TcpListener, TcpStream};
+use parking_lot::RwLock;
+use slog::{Logger, warn};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use trireme_base::{Backoff, Clock, Incarnation, NodeName};
+use trireme_base::{Clock, NodeName};
 use trireme_replication::{AdmitError, PeerIdentity};
-use trireme_wire::frame::RefuseReason;
 
+use crate::handshake::Met;
 use crate::{LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError};
-
-/// Processes remembered to tell copies of a data directory apart.
-const PROCESSES_MAX: usize = 1024;
+use complaints::Complaints;
+use processes::Processes;
+use witnesses::Witnesses;
 
 /// The connections between this node and its peers.
 pub struct Mesh {
@@ -26,8 +31,12 @@ pub struct Mesh {
     /// Whoever one of these knows may connect.
     groups: Vec<SharedGroup>,
     peers: watch::Sender<BTreeMap<NodeName, MeshPeer>>,
-    /// Which process was seen last for each incarnation, with its boot.
-    processes: Mutex<BTreeMap<Incarnation, (u32, u64)>>,
+    /// Which process is which data directory.
+    processes: Processes,
+    /// Members that say that this process must not run.
+    witnesses: Witnesses,
+    /// Lines about connections that were not taken.
+    complaints: Complaints,
     duplicate: watch::Sender<Option<Refusal>>,
     clock: Arc<dyn Clock>,
     log: Logger,
@@ -56,12 +65,15 @@ impl Mesh {
         log: Logger,
     ) -> Self {
         let peers = config.peers.iter().cloned().map(MeshPeer::new).collect();
+        let processes = Processes::open(config.processes.clone(), &log);
         Self {
             local: RwLock::new(local),
             config,
             groups,
             peers: watch::Sender::new(peers),
-            processes: Mutex::default(),
+            processes,
+            witnesses: Witnesses::default(),
+            complaints: Complaints::default(),
             duplicate: watch::Sender::new(None),
             clock,
             log,
@@ -107,8 +119,8 @@ impl Mesh {
         self.local.read().identity.clone()
     }
 
-    /// Resolves when a peer has refused this node because its data directory is a copy of one that runs. A node that is
-    /// starting must then stop and say why.
+    /// Resolves when members agree that this process must not run, because its data directory is a copy of one that runs
+    /// or was set back. A node must then stop and say why.
     pub async fn duplicate(&self) -> Refusal {
         let mut changes = self.duplicate.subscribe();
         let found = changes.wait_for(Option::is_some).await.expect("BUG: the mesh holds the sender");
@@ -117,139 +129,25 @@ impl Mesh {
 
     /// Listens on `listener` and dials the peers with larger names, until dropped.
     pub async fn run(&self, listener: TcpListener) {
-        futures::join!(self.listen(listener), self.dial_all());
+        futures::join!(self.listen(listener), self.dial_all(), self.ask_callers());
     }
 
-    /// Keeps a connection to every peer with a larger name, whoever they are at the moment.
-    async fn dial_all(&self) {
-        let me = self.me().node;
-        let mut changes = self.peers.subscribe();
-        let mut dialled: BTreeSet<PeerAddress> = BTreeSet::new();
-        let mut dialling = FuturesUnordered::new();
-        loop {
-            let wanted: Vec<PeerAddress> =
-                changes.borrow_and_update().values().map(|peer| peer.address.clone()).collect();
-            for peer in wanted.into_iter().filter(|peer| peer.node > me) {
-                if dialled.insert(peer.clone()) {
-                    dialling.push(self.dial_while_wanted(peer));
-                }
-            }
-            tokio::select! {
-                changed = changes.changed() => changed.expect("BUG: the mesh holds the sender"),
-                Some(ended) = dialling.next() => {
-                    dialled.remove(&ended);
-                }
-            }
+    /// A member is connected and answers: it has let this process in.
+    fn is_let_in(&self) -> bool {
+        self.groups.iter().any(|group| group.lock().peers().any(|(_, peer)| peer.connected))
+    }
+
+    /// A member answered a hello that this node sent to the member's address. Refusals that say that this process must
+    /// not run are weighed; what is said on connections that others have made is not, for anybody can make one.
+    fn weigh(&self, from: &NodeName, error: &TransportError) {
+        let TransportError::RefusedByPeer(refusal) = error else { return };
+        // Whom another member has let in runs already: the copy is the one that is refused everywhere.
+        if !refusal.is_of_a_copy() || self.is_let_in() {
+            return;
         }
-    }
-
-    async fn dial_while_wanted(&self, peer: PeerAddress) -> PeerAddress {
-        let mut changes = self.peers.subscribe();
-        let unwanted = async {
-            let gone = |peers: &BTreeMap<NodeName, MeshPeer>| {
-                peers.get(&peer.node).is_none_or(|known| known.address != peer)
-            };
-            changes.wait_for(gone).await.map(drop).expect("BUG: the mesh holds the sender");
-        };
-        tokio::select! {
-            () = self.keep_connected(&peer) => {}
-            () = unwanted => {}
-        }
-        peer
-    }
-
-    async fn listen(&self, listener: TcpListener) {
-        let mut shaking = FuturesUnordered::new();
-        let process = self.local.read().process;
-        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, process);
-        loop {
-            let room = shaking.len() < self.config.handshakes_max;
-            tokio::select! {
-                accepted = listener.accept(), if room => match accepted {
-                    Ok((stream, _)) => {
-                        backoff.reset();
-                        shaking.push(self.welcome(stream));
-                    }
-                    // Too many open files, for example: it passes, but not at once.
-                    Err(error) => {
-                        warn!(self.log, "cannot accept a peer's connection"; "err" => %error);
-                        tokio::time::sleep(backoff.next_wait()).await;
-                    }
-                },
-                Some(()) = shaking.next() => {}
-            }
-        }
-    }
-
-    async fn welcome(&self, stream: TcpStream) {
-        let from = stream.peer_addr().map(|address| address.to_string()).unwrap_or_default();
-        let connected = self.accept(stream).await;
-        match connected {
-            Ok((connection, _)) => {
-                let peer = connection.peer.clone();
-                if let Some(slot) = self.slot(&peer.node) {
-                    info!(self.log, "peer connected"; "peer" => %peer.node, "address" => from);
-                    slot.set_problem(None);
-                    slot.put(connection);
-                }
-            }
-            Err(TransportError::Closed | TransportError::Io(_)) => {}
-            Err(error) => {
-                self.note_refusal(&error);
-                if let TransportError::Refused { node, .. } = &error
-                    && let Some(slot) = self.slot(&NodeName::new(node))
-                {
-                    // A peer that goes on trying would fill the log.
-                    if !slot.set_problem(Some(error.to_string())) {
-                        return;
-                    }
-                }
-                warn!(self.log, "connection not taken"; "address" => from, "err" => %error);
-            }
-        }
-    }
-
-    async fn keep_connected(&self, peer: &PeerAddress) {
-        let Some(slot) = self.slot(&peer.node) else { return };
-        let seed = {
-            let local = self.local.read();
-            local.process ^ local.identity.incarnation.0
-        };
-        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, seed);
-        loop {
-            let began = self.clock.monotonic();
-            match self.dial(peer).await {
-                Ok((connection, closed)) => {
-                    info!(self.log, "connected to peer"; "peer" => %peer.node, "address" => &peer.address);
-                    slot.set_problem(None);
-                    slot.put(connection);
-                    // Resolves when the connection is dropped, wherever it is.
-                    let _ = closed.await;
-                    if self.clock.monotonic().saturating_sub(began) >= self.config.settled_after {
-                        backoff.reset();
-                    }
-                }
-                Err(error) => {
-                    self.note_refusal(&error);
-                    if slot.set_problem(Some(error.to_string())) {
-                        warn!(self.log, "cannot connect to peer";
-                            "peer" => %peer.node, "address" => &peer.address, "err" => %error);
-                    }
-                }
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-    }
-
-    fn note_refusal(&self, error: &TransportError) {
-        // Whom another member has let in runs already: the copy is the one that refuses or is refused everywhere.
-        let is_let_in =
-            || self.groups.iter().any(|group| group.lock().peers().any(|(_, peer)| peer.connected));
-        if let TransportError::RefusedByPeer(refusal) = error
-            && refusal.reason == RefuseReason::DuplicateIncarnation
-            && !is_let_in()
-        {
-            self.duplicate.send_replace(Some(refusal.clone()));
+        let members = self.peers.borrow().len();
+        if let Some(agreed) = self.witnesses.heard(from, refusal, members) {
+            self.duplicate.send_replace(Some(agreed));
         }
     }
 
@@ -270,21 +168,25 @@ impl Mesh {
     /// What the rest of the node thinks of a peer: the ring knows it, and it is no copy of another process.
     fn admit(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
         self.check(peer)?;
-        let mut processes = self.processes.lock();
-        match processes.get(&peer.incarnation) {
-            Some((boot, known)) if *boot == peer.boot.0 && *known != process => {
-                let detail = format!(
-                    "boot {} of {} ({}) is already running as another process: one data directory is a copy",
-                    peer.boot.0, peer.incarnation, peer.node
-                );
-                return Err(Refusal { reason: RefuseReason::DuplicateIncarnation, detail });
+        self.processes.check(peer, process)
+    }
+
+    /// The handshake is over: from now on no other process may be this peer. On disk before anything of the peer is
+    /// taken, so that it holds over a restart of this node.
+    async fn enter(&self, met: &Met) -> Result<(), TransportError> {
+        let news = self.processes.enter(&met.peer, met.process);
+        let news =
+            news.map_err(|refusal| TransportError::Refused { node: met.peer.node.to_string(), refusal })?;
+        if let Some(file) = news {
+            let path = file.path().to_owned();
+            let written = tokio::task::spawn_blocking(move || file.write()).await;
+            let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            // A disk that is full must not cut this node off; until its next start memory is as good.
+            if let Err(err) = written {
+                warn!(self.log, "cannot write down which processes the peers are"; "path" => %path.display(),
+                    "err" => %err);
             }
-            _ => {}
         }
-        if processes.len() >= PROCESSES_MAX {
-            processes.pop_first();
-        }
-        processes.insert(peer.incarnation, (peer.boot.0, process));
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub type BoxedWrite = Box<dyn AsyncWrite + Send + Unpin>;
 pub struct Connection {
     /// Who is at the other end.
     pub peer: PeerIdentity,
+    /// Protocol version that both speak.
+    pub version: u32,
     /// Frames from the peer.
     pub reader: FrameReader<BoxedRead>,
     /// Frames to the peer.

@@ -154,6 +154,7 @@ fn forgets_what_a_wiped_disk_had() {
     v.admit(&identity(1, 1), seconds(0)).expect("a member");
     has(&mut v, 1, stream(0, 5), 7);
     let wiped = PeerIdentity { incarnation: Incarnation(99), ..identity(1, 1) };
+    v.disconnected(&name(1), 1, seconds(1));
     v.admit(&wiped, seconds(1)).expect("a member");
     has(&mut v, 1, stream(0, 5), 9);
     let (_, peer) = v.peers().find(|(node, _)| **node == name(1)).expect("known");
@@ -214,4 +215,28 @@ fn of_neighbours_nothing_is_taken_and_copies_are_told_apart() {
     let copy = PeerIdentity { node: name(7), incarnation: Incarnation(1), boot: Boot(3) };
     assert!(matches!(v.check(&copy), Err(AdmitError::Stranger(_))));
     assert!(matches!(v.check_incarnation(&copy), Err(AdmitError::DuplicateIncarnation { .. })));
+}
+
+#[test]
+fn another_data_directory_of_a_name_waits_until_the_one_that_runs_is_gone() {
+    let mut v = view();
+    v.admit(&identity(1, 1), seconds(0)).expect("a member");
+    let other = PeerIdentity { incarnation: Incarnation(77), ..identity(1, 1) };
+    let refused =
+        AdmitError::DuplicateName { node: name(1), running: Incarnation(1), incarnation: Incarnation(77) };
+    assert_eq!(v.check(&other), Err(refused.clone()));
+    assert_eq!(v.admit(&other, seconds(1)), Err(refused));
+    assert_eq!(v.admit(&identity(1, 2), seconds(1)), Ok(2), "a new start of the same one");
+    v.disconnected(&name(1), 2, seconds(2));
+    assert_eq!(v.admit(&other, seconds(3)), Ok(3));
+}
+
+#[test]
+fn what_ring_a_peer_goes_by_is_not_known_before_it_says_so_again() {
+    let mut v = view();
+    v.admit(&identity(1, 1), seconds(0)).expect("a member");
+    v.heard_epoch(&name(1), 7);
+    v.disconnected(&name(1), 1, seconds(1));
+    v.admit(&identity(1, 2), seconds(2)).expect("a member");
+    assert_eq!(v.peers().map(|(_, peer)| peer.epoch).max(), Some(0));
 }

@@ -16,7 +16,7 @@ fn anybody(_: &PeerIdentity, _: u64) -> Result<(), Refusal> {
     Ok(())
 }
 
-type Outcome = Result<PeerIdentity, TransportError>;
+type Outcome = Result<Met, TransportError>;
 
 async fn shake(
     dialler: &LocalNode,
@@ -45,8 +45,8 @@ async fn shake(
 async fn both_sides_learn_who_the_other_is() {
     let (n0, n1) = (local("n0"), local("n1"));
     let [dialled, listened] = shake(&n0, "n1", &n1, &anybody).await;
-    assert_eq!(dialled.expect("welcome"), n1.identity);
-    assert_eq!(listened.expect("welcome"), n0.identity);
+    assert_eq!(dialled.expect("welcome").peer, n1.identity);
+    assert_eq!(listened.expect("welcome").peer, n0.identity);
 }
 
 #[tokio::test]
@@ -111,11 +111,12 @@ async fn the_rest_of_the_node_has_a_say() {
 fn finds_the_newest_common_version() {
     let (n0, n1) = (local("n0"), local("n1"));
     let versions = |version_min, version| Hello { version, version_min, ..n1.hello(None) };
-    assert_eq!(n0.judge(&versions(1, 5), None).map(|(_, v)| v), Ok(2));
+    assert_eq!(n0.judge(&versions(1, 5), None).map(|(_, v)| v), Ok(3));
+    assert_eq!(n0.judge(&versions(1, 2), None).map(|(_, v)| v), Ok(2));
     assert_eq!(n0.judge(&versions(1, 1), None).map(|(_, v)| v), Ok(1));
-    let refused = n0.judge(&versions(3, 5), None).expect_err("no common version");
+    let refused = n0.judge(&versions(4, 5), None).expect_err("no common version");
     assert_eq!(refused.reason, RefuseReason::Version);
-    assert_eq!(refused.detail, "n1 speaks protocol versions 3-5, n0 speaks 1-2");
+    assert_eq!(refused.detail, "n1 speaks protocol versions 4-5, n0 speaks 1-3");
     assert!(n0.judge(&versions(0, 0), None).is_err());
 }
 
@@ -137,4 +138,28 @@ fn both_use_the_highest_version_that_both_speak() {
     assert_eq!(used(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 5), Err(RefuseReason::Version));
     let of_another_epoch = Hello { epoch: 2, ..hello(1, 1) };
     assert_eq!(me.judge(&of_another_epoch, None).map_err(|r| r.reason), Err(RefuseReason::Epoch));
+}
+
+#[tokio::test]
+async fn a_refusal_from_somebody_who_has_not_said_who_it_is_is_no_refusal() {
+    let n0 = local("n0");
+    let (left, right) = tokio::io::duplex(10_000);
+    let (right_read, right_write) = tokio::io::split(right);
+    let (mut reader, mut writer) = (FrameReader::new(right_read), FrameWriter::new(right_write));
+    let shaking = Shaking { local: &n0, reader: &mut reader, writer: &mut writer, admission: &anybody };
+    let mut stranger = FrameWriter::new(left);
+    let reason = RefuseReason::DuplicateIncarnation as i32;
+    stranger.queue(&Frame::Refuse(Refuse { reason, detail: "stop".to_owned() }));
+    stranger.flush().await.expect("written");
+    assert!(matches!(shaking.listen().await, Err(TransportError::Handshake)));
+}
+
+#[test]
+fn names_and_words_of_strangers_are_bounded() {
+    let long = LocalNode { cluster: "c".repeat(10_000), ..local("n1") };
+    let refused_here = local("n0").judge(&long.hello(None), None).expect_err("too long");
+    assert_eq!(refused_here.detail, "the name of a node or cluster has at most 256 bytes");
+    let refuse = Refuse { reason: 1, detail: "ü".repeat(5_000) };
+    let TransportError::RefusedByPeer(refusal) = refused(refuse) else { panic!("a refusal") };
+    assert_eq!(refusal.detail.len(), DETAIL_BYTES_MAX);
 }

@@ -7,9 +7,10 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use trireme_base::NodeName;
 use trireme_replication::PeerIdentity;
+use trireme_wire::frame::Frame;
 
 use super::Mesh;
-use crate::handshake::Shaking;
+use crate::handshake::{Shaking, refused};
 use crate::slot::{BoxedRead, BoxedWrite};
 use crate::{Connection, FrameReader, FrameWriter, PeerAddress, Refusal, TransportError};
 
@@ -25,6 +26,28 @@ impl Mesh {
 
     pub(super) async fn accept(&self, stream: TcpStream) -> Result<Connected, TransportError> {
         self.shake_tcp(stream, None).await
+    }
+
+    /// Asks a peer that dials this node whether it would let it in, and ends the conversation there. An error that is no
+    /// refusal says nothing.
+    pub(super) async fn ask(&self, peer: &PeerAddress) -> Result<(), TransportError> {
+        let connecting = TcpStream::connect(&peer.address);
+        let stream = within(self.config.connect_timeout, "connecting", connecting).await??;
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+
+        let hello = self.local.read().hello(Some(&peer.node));
+        let asking = async {
+            writer.queue(&Frame::Hello(hello));
+            writer.flush().await?;
+            match reader.next().await? {
+                Frame::Hello(_) => Ok(()),
+                Frame::Refuse(refuse) => Err(refused(refuse)),
+                _ => Err(TransportError::Handshake),
+            }
+        };
+        within(self.config.handshake_timeout, "asking", asking).await?
     }
 
     async fn shake_tcp(
@@ -58,9 +81,10 @@ impl Mesh {
                 None => shaking.listen().await,
             }
         };
-        let peer = within(self.config.handshake_timeout, "shaking hands", hellos).await??;
+        let met = within(self.config.handshake_timeout, "shaking hands", hellos).await??;
+        self.enter(&met).await?;
         let (alive, closed) = oneshot::channel();
-        Ok((Connection { peer, reader, writer, _alive: alive }, closed))
+        Ok((Connection { peer: met.peer, version: met.version, reader, writer, _alive: alive }, closed))
     }
 }
 
