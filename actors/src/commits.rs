@@ -39,13 +39,21 @@ pub struct Commits {
     next_tag: AtomicU64,
     /// Appended, not yet written: their seq is not known.
     appended: Mutex<HashMap<CompletionTag, Waiter>>,
+    /// The highest seq of the own stream that was written.
+    given_out: AtomicU64,
     tracker: Mutex<CommitTracker<oneshot::Sender<Committed>>>,
 }
 
 impl Commits {
     /// No writes yet.
     pub fn new(clock: Arc<dyn Clock>, tracker: CommitTracker<oneshot::Sender<Committed>>) -> Self {
-        Self { clock, next_tag: AtomicU64::new(1), appended: Mutex::default(), tracker: Mutex::new(tracker) }
+        Self {
+            clock,
+            next_tag: AtomicU64::new(1),
+            appended: Mutex::default(),
+            given_out: AtomicU64::new(0),
+            tracker: Mutex::new(tracker),
+        }
     }
 
     /// A tag for one append, and what resolves when that append is decided, at most `timeout` from now.
@@ -82,12 +90,33 @@ impl Commits {
         self.release(|tracker| tracker.own_durable(seq));
     }
 
-    /// The ring has changed: entries from now on need this quorum. Acknowledgements of those in `gone` count no more.
-    pub fn set_quorum<'a>(&self, quorum: trireme_ring::Quorum, gone: impl IntoIterator<Item = &'a NodeName>) {
+    /// The own stream is written up to `seq`: peers may have it from now on.
+    pub fn given_out(&self, seq: u64) {
+        self.given_out.fetch_max(seq, Ordering::Release);
+    }
+
+    /// The highest seq of the own stream that was ever written by this process.
+    pub fn highest_given_out(&self) -> u64 {
+        self.given_out.load(Ordering::Acquire)
+    }
+
+    /// The ring has changed: what is not committed yet needs this quorum. Acknowledgements of those in `gone` count no
+    /// more.
+    pub fn set_quorum<'a>(
+        &self,
+        epoch: u64,
+        quorum: trireme_ring::Quorum,
+        gone: impl IntoIterator<Item = &'a NodeName>,
+    ) {
         self.release(|tracker| {
             gone.into_iter().for_each(|peer| tracker.forget(peer));
-            tracker.set_quorum(quorum);
+            tracker.set_quorum(epoch, quorum);
         });
+    }
+
+    /// While this node knows that it goes by an old ring, it acknowledges nothing.
+    pub fn suspend(&self, suspended: bool) {
+        self.release(|tracker| tracker.suspend(suspended));
     }
 
     /// The handshake with a peer showed its incarnation.
@@ -95,10 +124,11 @@ impl Commits {
         self.tracker.lock().trust(peer, incarnation);
     }
 
-    /// A peer has the own stream durably up to `seq`.
-    pub fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, seq: u64) {
+    /// A peer has the own stream durably up to `seq`, told under the ring of `epoch`.
+    pub fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, seq: u64, epoch: u64) {
         self.release(|tracker| {
-            tracker.peer_durable(peer, incarnation, seq);
+            tracker.given_out(self.highest_given_out());
+            tracker.peer_durable(peer, incarnation, seq, epoch);
         });
     }
 
@@ -164,7 +194,7 @@ mod tests {
         assert!(answer.try_recv().is_err(), "one copy is no quorum");
         let peer = NodeName::new("n1");
         commits.trust(&peer, Incarnation(2));
-        commits.peer_durable(&peer, Incarnation(2), 1);
+        commits.peer_durable(&peer, Incarnation(2), 1, 1);
         assert_eq!(answer.await, Ok(Committed::Yes));
     }
 

@@ -1,6 +1,6 @@
 //! Whether this node takes writes at the moment; read on every request, so it is one atomic.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// State of the node's write path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,12 @@ pub enum GateState {
     Leaving = 7,
     /// The ring does not have this node any more.
     Left = 8,
+    /// Others go by a later ring, which this node cannot take: another member takes the write.
+    Uninformed = 9,
 }
 
 impl GateState {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Starting,
         Self::Open,
         Self::DiskFull,
@@ -37,12 +39,13 @@ impl GateState {
         Self::Outside,
         Self::Leaving,
         Self::Left,
+        Self::Uninformed,
     ];
 
     /// True if another member may take a write in this node's place.
     pub fn is_forwarded(self) -> bool {
         use GateState::*;
-        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left)
+        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left | Uninformed)
     }
 
     /// For people and `/-/ready`.
@@ -61,6 +64,9 @@ impl GateState {
             }
             Self::Leaving => "the ring drains this node; others take its writes",
             Self::Left => "this node has left the ring; stop it",
+            Self::Uninformed => {
+                "the other members go by a later ring, which this node cannot take; its log says why (can it write ring/?)"
+            }
         }
     }
 
@@ -77,24 +83,26 @@ impl GateState {
             Self::Draining => matches!(next, Self::LogFailed | Self::Stopping),
             Self::Starting | Self::Open | Self::DiskFull => next != self,
             // What the ring says is kept apart.
-            Self::Outside | Self::Leaving | Self::Left => false,
+            Self::Outside | Self::Leaving | Self::Left | Self::Uninformed => false,
         }
     }
 }
 
 /// The gate; starts as [`GateState::Starting`].
 ///
-/// Two things close it independently of each other: what happens on the node, and what the ring says of it.
+/// Three things close it independently of each other: what happens on the node, what the ring says of it, and that the
+/// node does not know the ring.
 #[derive(Debug)]
 pub struct Gate {
     node: AtomicU8,
     ring: AtomicU8,
+    is_uninformed: AtomicBool,
 }
 
 impl Default for Gate {
     fn default() -> Self {
         let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
-        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring) }
+        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring), is_uninformed: AtomicBool::new(false) }
     }
 }
 
@@ -108,6 +116,7 @@ impl Gate {
     pub fn state(&self) -> GateState {
         match state_in(&self.node) {
             state @ (GateState::Open | GateState::Draining) => match state_in(&self.ring) {
+                GateState::Open if self.is_uninformed.load(Ordering::Acquire) => GateState::Uninformed,
                 GateState::Open => state,
                 of_ring => of_ring,
             },
@@ -119,6 +128,11 @@ impl Gate {
     /// open otherwise.
     pub fn set_by_ring(&self, state: GateState) {
         self.ring.store(state as u8, Ordering::Release);
+    }
+
+    /// Others go by a later ring than this node. True if that is news.
+    pub fn set_uninformed(&self, is_uninformed: bool) -> bool {
+        self.is_uninformed.swap(is_uninformed, Ordering::AcqRel) != is_uninformed
     }
 
     /// True once the ring does not have this node any more, also while it stops.
@@ -154,6 +168,18 @@ mod tests {
         assert!(gate.state() == GateState::Leaving && !gate.is_open());
         gate.set_by_ring(GateState::Open);
         assert!(gate.is_open());
+    }
+
+    #[test]
+    fn a_node_that_does_not_know_the_ring_is_closed_until_it_does() {
+        let gate = Gate::default();
+        gate.set(GateState::Open);
+        assert!(gate.set_uninformed(true) && !gate.set_uninformed(true));
+        assert!(gate.state() == GateState::Uninformed && gate.state().is_forwarded());
+        gate.set_by_ring(GateState::Left);
+        assert_eq!(gate.state(), GateState::Left, "what it knows of itself says more");
+        gate.set_by_ring(GateState::Open);
+        assert!(gate.set_uninformed(false) && gate.is_open());
     }
 
     #[test]

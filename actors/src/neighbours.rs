@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use trireme_base::{Incarnation, NodeName, StreamId};
-use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
 use trireme_ring::{Group, GroupPhase, Ring};
 use trireme_transport::{AppendRefused, Hub, ReplicaStore};
 use trireme_wire::frame::Health;
@@ -115,7 +115,15 @@ impl ReplicaStore for Bystander {
 
     fn peer_up(&self, _: &PeerIdentity) {}
 
-    fn peer_durable(&self, _: &NodeName, _: Incarnation, _: &PositionVector) {}
+    fn peer_durable(
+        &self,
+        _: &NodeName,
+        _: Incarnation,
+        _: &PositionVector,
+        _: u64,
+    ) -> Result<(), DisconnectReason> {
+        Ok(())
+    }
 
     fn health(&self) -> Health {
         self.0.health()

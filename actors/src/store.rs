@@ -17,7 +17,7 @@ use trireme_base::pool::CpuPool;
 use trireme_base::{Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
 use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
-use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{AppendRefused, Hub, ReplicaStore};
 use trireme_wire::frame::Health;
@@ -193,6 +193,7 @@ impl LogObserver for Store {
         let (stream, seq) = (record.stream(), record.seq());
         match own {
             Some(place) => {
+                self.parts.commits.given_out(seq);
                 // The shard applied it before it was logged.
                 self.ledger.lock().recovered(stream, seq);
                 self.parts.shards.iter().for_each(|shard| shard.own_written(record));
@@ -295,11 +296,29 @@ impl ReplicaStore for Store {
         self.parts.commits.trust(&peer.node, peer.incarnation);
     }
 
-    fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, positions: &PositionVector) {
-        let seq = positions.get(self.parts.own);
-        if seq > 0 {
-            self.parts.commits.peer_durable(peer, incarnation, seq);
+    fn peer_durable(
+        &self,
+        peer: &NodeName,
+        incarnation: Incarnation,
+        positions: &PositionVector,
+        epoch: u64,
+    ) -> Result<(), DisconnectReason> {
+        let (stream, claimed) = (self.parts.own, positions.get(self.parts.own));
+        if claimed == 0 {
+            return Ok(());
         }
+        let commits = &self.parts.commits;
+        if claimed > commits.highest_given_out() {
+            // Peers read the log's records before its thread has told this side of them.
+            let written = vector(self.log().written_positions()).get(stream);
+            commits.given_out(written);
+            let written = commits.highest_given_out();
+            if claimed > written {
+                return Err(DisconnectReason::SecondWriter { stream, written, claimed });
+            }
+        }
+        commits.peer_durable(peer, incarnation, claimed, epoch);
+        Ok(())
     }
 
     fn health(&self) -> Health {

@@ -1,10 +1,13 @@
 //! The ring can change while writes go on, and refuses what would lose data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use trireme_integration::{Answer, Client, Group, Load, SampleSet, Series, now_ms, until};
+use trireme_integration::{Answer, Client, Group, Load, SampleSet, Series, now_ms, rounds, until, until_for};
 
 const MEMBERS: &str = "/api/v1/admin/ring/members";
 
@@ -260,5 +263,137 @@ async fn a_member_with_an_empty_disk_is_a_new_replica_whose_old_word_does_not_co
     group.node(0).start()?;
     group.node(0).ready().await?;
     all_show(&group, &[0, 1, 2], "n0=active n1=active n2=active n3=joining").await?;
+    group.stop().await
+}
+
+/// Asks for a change until it is decided: a replica that lags has to catch up first.
+async fn decided(client: &Client, path: &str) -> anyhow::Result<()> {
+    until_for(&format!("{path} is decided"), Duration::from_secs(120), async || {
+        post(client, path, Value::Null).await?.success().map(drop)
+    })
+    .await
+}
+
+/// An answer to an instant query, unless it says that it may not be whole.
+async fn whole_answer(client: &Client, query: &str) -> anyhow::Result<Option<f64>> {
+    let answer = client.send(client.get("/api/v1/query").query(&[("query", query)])).await?.success()?;
+    let json: Value = serde_json::from_str(&answer.body)?;
+    if json["warnings"].as_array().is_some_and(|warnings| !warnings.is_empty()) {
+        return Ok(None);
+    }
+    let value = json["data"]["result"][0]["value"][1].as_str();
+    Ok(Some(value.map_or(Ok(0.0), str::parse)?))
+}
+
+/// Writes ever larger values through the nodes in turn. What is acknowledged has to be in every answer that is called
+/// whole, whichever node gives it. Answers how many answers were looked at.
+async fn write_and_read(clients: Vec<Client>, is_over: Arc<AtomicBool>) -> anyhow::Result<u64> {
+    let (mut acknowledged, mut last_ms, mut looked) = (0.0, 0, 0);
+    for number in 1_usize.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        last_ms = now_ms().max(last_ms + 1);
+        let value = number as f64;
+        let series = [Series::new("fenced_total", &[], &[(last_ms, value)])];
+        let written = clients[number % clients.len()].write(&series).await?;
+        if written.is_success() {
+            acknowledged = value;
+        }
+        let reader = &clients[(number * 7 + 3) % clients.len()];
+        // One that is not in the ring at the moment, or that is busy, may say so.
+        if let Ok(Some(seen)) = whole_answer(reader, "max(fenced_total)").await {
+            ensure!(
+                seen >= acknowledged,
+                "{} answered {seen}, {acknowledged} was acknowledged",
+                reader.url()
+            );
+            looked += 1;
+        }
+    }
+    Ok(looked)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go_beside_a_follower_that_lags_and_no_answer_lacks_what_was_acknowledged()
+-> anyhow::Result<()> {
+    let mut group = Group::of(3).prepare()?;
+    let disk = group.node(2).make_faulty()?;
+    for node in 0..3 {
+        group.node(node).start()?;
+    }
+    for node in 0..3 {
+        group.node(node).ready().await?;
+    }
+    has_leader(&group, &[0, 1, 2]).await?;
+    let (new, address) = group.newcomer("n3")?;
+    group.node(new).start()?;
+    post(group.client(1), "", json!({ "node": "n3", "address": address })).await?.success()?;
+    group.node(new).ready().await?;
+
+    disk.slow_syncs(200);
+    let load = Load::start(&group.clients()[1..3]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let reading = tokio::spawn(write_and_read(group.clients(), Arc::clone(&is_over)));
+    for _ in 0..rounds(2) {
+        for change in ["/n3/activate", "/n0/drain", "/n0/activate", "/n3/drain"] {
+            decided(group.client(1), change).await?;
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let looked = reading.await??;
+    ensure!(looked > 10, "only {looked} answers were whole");
+    let sent = load.stop().await?;
+    disk.slow_syncs(0);
+
+    let held = group.converged().await?;
+    let missing = sent.acknowledged.first_missing_in(&held);
+    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_cannot_take_the_ring_takes_no_writes_and_is_not_drained_blindly() -> anyhow::Result<()>
+{
+    let mut group = Group::of(3).start().await?;
+    has_leader(&group, &[0, 1, 2]).await?;
+    let (new, address) = group.newcomer("n3")?;
+    group.node(new).start()?;
+    // n0's disk takes no ring any more: what stands in the way cannot be written over.
+    let ring_dir = group.nodes()[0].data_dir().join("ring");
+    for name in ["ring.tmp", "ring.json"] {
+        std::fs::create_dir(ring_dir.join(name))?;
+    }
+    until("n3 is let in, whoever decides", async || {
+        // A leader that cannot write the ring down stops deciding in the middle of it.
+        post(group.client(1), "", json!({ "node": "n3", "address": address })).await?;
+        let (_, states) = states(group.client(1)).await?;
+        ensure!(states.get("n3").is_some_and(|state| state == "joining"), "{states:?}");
+        Ok(())
+    })
+    .await?;
+    until("n0 says that it is not ready, and why", async || {
+        let ready = group.client(0).send(group.client(0).get("/-/ready")).await?;
+        ensure!(ready.body.contains("go by a later ring"), "{ready:?}");
+        ensure!(group.nodes()[0].log().contains("ring.json"), "the file is not named");
+        Ok(())
+    })
+    .await?;
+    group.node(new).ready().await?;
+    refused(
+        &post(group.client(1), "/n3/activate", Value::Null).await?,
+        400,
+        "n0 still has the ring of epoch 1",
+    )?;
+    // Others take its writes.
+    let answer = group.client(0).write(&[Series::new("up", &[], &[(now_ms(), 1.0)])]).await?;
+    answer.success()?;
+
+    for name in ["ring.tmp", "ring.json"] {
+        std::fs::remove_dir(ring_dir.join(name))?;
+    }
+    group.node(0).ready().await?;
+    decided(group.client(1), "/n3/activate").await?;
+    all_show(&group, &[0, 1, 2, 3], "n0=active n1=active n2=active n3=active").await?;
     group.stop().await
 }

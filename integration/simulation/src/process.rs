@@ -123,6 +123,7 @@ fn pool() -> anyhow::Result<Arc<CpuPool>> {
 fn link_config() -> LinkConfig {
     LinkConfig {
         window_bytes: 4_000,
+        other_window_bytes: 4_000,
         frame_bytes: 1_200,
         read_bytes: 2_000,
         fresh_bytes: 2_000,

@@ -12,17 +12,18 @@ use tokio::task::JoinHandle;
 use trireme_actors::{Gate, Neighbours, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
-use trireme_consensus::RingBook;
+use trireme_consensus::{Consensus, RingBook};
 use trireme_promql::Cancel;
 use trireme_query::{
-    Accepted, Across, Answer, CALL_KIND, CALL_VERSION, OtherGroup, QuerierOptions, Queries, Replicas, Spread,
-    SpreadMode,
+    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, OtherGroup, QuerierOptions, Queries,
+    Replicas, Spread, SpreadMode,
 };
 use trireme_ring::GroupPhase;
 use trireme_settings::SpreadSetting;
 use trireme_transport::{CallBook, CallError, Hub, ReplicaStore};
 
 use crate::after_replay::AfterReplay;
+use crate::answers::AnswerRoom;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::storage::Storage;
@@ -43,6 +44,7 @@ struct GroupReplicas {
     gate: Arc<Gate>,
     store: Arc<Store>,
     calls: Arc<CallBook>,
+    consensus: Arc<Consensus>,
     io: Handle,
 }
 
@@ -56,6 +58,31 @@ impl Drop for Asked {
 }
 
 impl Replicas for GroupReplicas {
+    fn epoch(&self) -> u64 {
+        self.hub.epoch()
+    }
+
+    fn latest_epoch(&self) -> u64 {
+        self.book.current().epoch.max(self.hub.epoch())
+    }
+
+    fn learn_ring(&self, peer: &NodeName, epoch: u64, wait: Duration) -> bool {
+        let (consensus, peer) = (Arc::clone(&self.consensus), peer.clone());
+        let fetching = Asked(self.io.spawn(async move {
+            // What went wrong is told where rings are listened for; here it shows by the epoch.
+            let _ = consensus.fetch(&peer).await;
+        }));
+        let (mut left, mut pause) = (wait, LOOK_AGAIN);
+        while self.hub.epoch() < epoch && !left.is_zero() {
+            pause = pause.min(left);
+            std::thread::sleep(pause);
+            left -= pause;
+            pause = (pause * 2).min(LOOK_EVERY);
+        }
+        drop(fetching);
+        self.hub.epoch() >= epoch
+    }
+
     fn members(&self) -> usize {
         // In a group that is forming nobody has acknowledged anything, so nobody has to be asked.
         let ring = self.book.current();
@@ -168,6 +195,7 @@ impl Drop for Gone {
 /// Answers a call of kind [`CALL_KIND`]. Dropping the future cancels the query.
 pub(crate) async fn answer(
     queries: Arc<OnceLock<PeerQueries>>,
+    (rooms, peer): (Arc<AnswerRoom>, NodeName),
     deadline: Duration,
     body: Bytes,
 ) -> Result<Bytes, CallError> {
@@ -177,13 +205,14 @@ pub(crate) async fn answer(
     match queries.spread.accept(body).map_err(failed)? {
         Accepted::Answer(answer) => Ok(answer),
         Accepted::Job(job) => {
+            let room = rooms.enter(&peer, ANSWER_BYTES_MAX).await;
             let cancel = Cancel::new(Arc::clone(&queries.clock)).with_timeout(deadline);
             let _gone = Gone(cancel.clone());
             let answer = queries.pool.call(move || job.run(cancel)).await;
             let answer =
                 answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map_err(failed)?;
             queries.served.inc();
-            Ok(answer)
+            Ok(room.around(answer))
         }
     }
 }
@@ -193,6 +222,7 @@ pub(crate) fn over_group(
     ground: &Ground,
     cluster: &Cluster,
     storage: &Storage,
+    consensus: &Arc<Consensus>,
     local: AfterReplay,
     options: QuerierOptions,
 ) -> anyhow::Result<Arc<dyn Queries>> {
@@ -204,6 +234,7 @@ pub(crate) fn over_group(
         gate: Arc::clone(&ground.gate),
         store: Arc::clone(&storage.store),
         calls: Arc::clone(&cluster.calls),
+        consensus: Arc::clone(consensus),
         io: ground.io.handle().clone(),
     };
     let mode = match ground.settings.query.spread {

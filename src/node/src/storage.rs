@@ -58,7 +58,8 @@ impl Storage {
         let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
-        let tracker = CommitTracker::new(own, ground.name.clone(), quorum, WAITERS_MAX);
+        let mut tracker = CommitTracker::new(own, ground.name.clone(), quorum.clone(), WAITERS_MAX);
+        tracker.set_quorum(cluster.place.group.epoch, quorum);
         let commits = Arc::new(Commits::new(Arc::clone(clock), tracker));
         let store = Arc::new(Store::new(StoreParts {
             own,

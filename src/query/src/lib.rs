@@ -50,7 +50,7 @@ pub use queries::{
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{
-    Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Replicas, Sharded, Spread,
-    SpreadMode, distributable,
+    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Replicas, Sharded,
+    Spread, SpreadMode, distributable,
 };
 pub use texts::Texts;

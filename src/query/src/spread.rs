@@ -51,7 +51,7 @@ use crate::{
     RangeQuery, Selection, TsdbStatus,
 };
 pub use across::Across;
-pub use answering::{Accepted, Job};
+pub use answering::{ANSWER_BYTES_MAX, Accepted, Job};
 use fence::Fence;
 use memory::Memory;
 use message::What;

@@ -30,7 +30,7 @@
 //! assert_eq!(commits.wait(5, Duration::from_secs(10), "write"), Ok(None));
 //! commits.own_durable(5);
 //! assert!(commits.advance().is_empty(), "one copy is no quorum");
-//! commits.peer_durable(&names[1], Incarnation(2), 5);
+//! commits.peer_durable(&names[1], Incarnation(2), 5, 1);
 //! assert_eq!(commits.advance(), ["write"]);
 //! ```
 

@@ -74,7 +74,7 @@ impl PeerLink {
     /// A link from `me` to `peer` without a session.
     pub fn new(me: PeerIdentity, peer: NodeName, config: LinkConfig) -> Self {
         Self {
-            inbound: Inbound::new(config.window_bytes),
+            inbound: Inbound::new(&config),
             outbound: Outbound::new(me.stream(), config.clone()),
             me,
             peer,
@@ -113,6 +113,11 @@ impl PeerLink {
         self.config.epoch = epoch;
     }
 
+    /// Epoch of the ring that is told now.
+    pub fn epoch(&self) -> u64 {
+        self.config.epoch
+    }
+
     /// Record bytes taken from the peer that are not applied yet; bounded by the windows.
     pub fn unapplied_bytes(&self) -> u64 {
         self.inbound.unapplied_bytes()
@@ -131,7 +136,7 @@ impl PeerLink {
                     return effects.push(Effect::Disconnect(DisconnectReason::WrongPeer));
                 }
                 self.down();
-                self.inbound.start(&tails, &applied);
+                self.inbound.start(peer.stream(), &tails, &applied);
                 self.tails = tails;
                 self.durable = durable;
                 self.up(peer, now);
@@ -169,6 +174,11 @@ impl PeerLink {
                 self.outbound.sent(bytes);
                 self.pump(effects);
             }
+            Event::Heard => {
+                if let Some(session) = self.session.as_mut() {
+                    session.last_heard = now;
+                }
+            }
             Event::Tick { wall_ms, reading } => self.tick(wall_ms, reading, now, effects),
         }
     }
@@ -202,7 +212,8 @@ impl PeerLink {
         match frame {
             Frame::Heartbeat(heartbeat) => self.heartbeat(heartbeat, effects),
             Frame::Ack(ack) => {
-                self.peer_has(PositionVector::from_iter([(ack.stream(), ack.position)]), effects)
+                let positions = PositionVector::from_iter([(ack.stream(), ack.position)]);
+                self.peer_has(positions, ack.epoch, effects);
             }
             Frame::Records(records) => match self.inbound.records(records, &mut self.stats, effects) {
                 Ok(()) => {}
@@ -234,7 +245,8 @@ impl PeerLink {
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat, effects: &mut Vec<Effect>) {
-        self.peer_has(PositionVector::from(&heartbeat.positions[..]), effects);
+        // Before the epoch: whoever hears that a peer goes by a ring has heard what it had acknowledged until then.
+        self.peer_has(PositionVector::from(&heartbeat.positions[..]), heartbeat.epoch, effects);
         effects.push(Effect::PeerHealth {
             health: heartbeat.health.unwrap_or_default(),
             wall_ms: heartbeat.wall_ms,
@@ -242,12 +254,12 @@ impl PeerLink {
         });
     }
 
-    /// The peer has these positions durably.
-    fn peer_has(&mut self, positions: PositionVector, effects: &mut Vec<Effect>) {
+    /// The peer has these positions durably, and said so under this ring.
+    fn peer_has(&mut self, positions: PositionVector, epoch: u64, effects: &mut Vec<Effect>) {
         let Some(session) = self.session.as_mut() else { return };
         session.claimed_own = session.claimed_own.max(positions.get(self.me.stream()));
         if !positions.is_empty() {
-            effects.push(Effect::PeerDurable { incarnation: session.peer.incarnation, positions });
+            effects.push(Effect::PeerDurable { incarnation: session.peer.incarnation, positions, epoch });
         }
     }
 
@@ -263,6 +275,7 @@ impl PeerLink {
                 incarnation: stream.incarnation.0,
                 boot: stream.boot.0,
                 position: seq,
+                epoch: self.config.epoch,
             })));
         }
     }

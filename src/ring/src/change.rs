@@ -10,6 +10,10 @@ use trireme_base::NodeName;
 
 use crate::{Group, GroupPhase, Member, MemberState, Refusal, Ring, Seal};
 
+/// Longest name of a member, a group or a zone, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest address of a member, in bytes: a host name has 253 at most.
+const ADDRESS_BYTES_MAX: usize = 300;
 /// Members of a group that have not left.
 const MEMBERS_MAX: usize = 16;
 /// Members that have left and are still shown, per group.
@@ -133,6 +137,21 @@ impl Change {
             | Self::Dissolve { group } => group,
             _ => self.node().map_or("", NodeName::as_str),
         }
+    }
+
+    /// Bounds what comes into the ring: it is on every disk, goes to everybody and is shown. For whoever proposes; all
+    /// nodes must apply what was decided, whatever release they are of.
+    pub(crate) fn check_lengths(&self) -> Result<(), Refusal> {
+        let (zone, address, group) = match self {
+            Self::Join { address, zone, group, .. } => (zone.as_deref(), address.as_str(), group.as_deref()),
+            Self::Describe { zone, .. } => (zone.as_deref(), "", None),
+            Self::Move { address, .. } => (None, address.as_str(), None),
+            _ => (None, "", None),
+        };
+        is_short("a name", self.node().map_or("", NodeName::as_str), NAME_BYTES_MAX)?;
+        is_short("a name", group.unwrap_or_default(), NAME_BYTES_MAX)?;
+        is_short("a zone", zone.unwrap_or_default(), NAME_BYTES_MAX)?;
+        is_short("an address", address, ADDRESS_BYTES_MAX)
     }
 
     /// A word for logs.
@@ -293,6 +312,13 @@ impl Ring {
         self.seals.drain(..surplus);
         Ok(())
     }
+}
+
+fn is_short(what: &'static str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.len() > bytes_max {
+        return Err(Refusal::TooLong { what, bytes: text.len(), bytes_max });
+    }
+    Ok(())
 }
 
 /// `host:port` with a port above 0.

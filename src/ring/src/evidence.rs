@@ -48,6 +48,9 @@ pub struct Holdings {
 /// What is known about the members of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
+    /// Epoch of the ring that everybody who is connected knew when it was measured what they have; `None` if it was not
+    /// measured.
+    pub fenced_at: Option<u64>,
     /// Each stream with the longest prefix that anybody connected holds.
     pub streams: BTreeMap<StreamId, u64>,
     /// Members by name.
@@ -59,6 +62,22 @@ pub struct Evidence {
 impl Evidence {
     fn of(&self, node: &NodeName) -> MemberEvidence {
         self.members.get(node).cloned().unwrap_or_default()
+    }
+
+    /// What members have was measured under this ring, and everybody in the group who is connected goes by it.
+    ///
+    /// Whoever does not know the ring may acknowledge by an older one, of which nothing was measured.
+    fn is_of(&self, ring: &Ring, group: &Group) -> Result<(), Refusal> {
+        for member in group.present() {
+            let known = self.of(&member.node);
+            if known.connected && known.epoch != ring.epoch {
+                return Err(Refusal::NotInformed { node: member.node.clone(), epoch: known.epoch });
+            }
+        }
+        match self.fenced_at {
+            Some(epoch) if epoch == ring.epoch => Ok(()),
+            _ => Err(Refusal::NoWord { group: group.name.clone() }),
+        }
     }
 
     /// The member is connected, knows the ring and has everything.
@@ -97,9 +116,14 @@ impl Evidence {
 
 /// Whether a change is safe as things are. `force` of the proposal overrides it.
 pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<(), Refusal> {
+    proposal.change.check_lengths()?;
     let next = ring.apply(proposal)?;
     if proposal.force.is_some() {
         return Ok(());
+    }
+    if let Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } = &proposal.change
+    {
+        evidence.is_of(ring, group_with(ring, node)?)?;
     }
     match &proposal.change {
         Change::Join { .. } | Change::Describe { .. } | Change::Move { .. } => Ok(()),
@@ -115,13 +139,8 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
         Change::Drain { node } => level_actives(ring, &next, node, evidence),
         Change::Leave { node, .. } => {
             let leaving = evidence.of(node);
-            if leaving.connected {
-                if leaving.epoch != ring.epoch {
-                    return Err(Refusal::NotInformed { node: node.clone(), epoch: leaving.epoch });
-                }
-                if leaving.writing {
-                    return Err(Refusal::Writing { node: node.clone() });
-                }
+            if leaving.connected && leaving.writing {
+                return Err(Refusal::Writing { node: node.clone() });
             }
             level_actives(ring, &next, node, evidence)
         }

@@ -33,7 +33,7 @@ mod seal;
 mod table;
 mod voters;
 
-pub use change::{Change, Proposal};
+pub use change::{Change, NAME_BYTES_MAX, Proposal};
 pub use error::RingError;
 pub use evidence::{Evidence, Holdings, MemberEvidence, goes_on, guard, next_step};
 pub use group::{Group, GroupPhase, Member, MemberState};

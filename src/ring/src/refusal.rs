@@ -24,6 +24,16 @@ pub enum Refusal {
     /// A group cannot have this name.
     #[error("{0:?} is no name of a group: use letters, digits and -_.")]
     GroupName(String),
+    /// A name, a zone or an address is too long.
+    #[error("{what} in the ring has at most {bytes_max} bytes, this one has {bytes}")]
+    TooLong {
+        /// Of what.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
     /// The ring has as many groups as it may have.
     #[error("the ring has {max} groups, which is the most")]
     TooManyGroups {
@@ -162,7 +172,10 @@ pub enum Refusal {
         node: NodeName,
     },
     /// A member does not know the present ring.
-    #[error("{node} still has the ring of epoch {epoch}: it is told within a second or two, ask again then")]
+    #[error(
+        "{node} still has the ring of epoch {epoch}: it is told within a second or two, ask again then. If that lasts, its log \
+         says why it cannot take the ring; stop it, or give the reason with --force"
+    )]
     NotInformed {
         /// The member.
         node: NodeName,

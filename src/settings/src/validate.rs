@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::sections::{BucketType, Settings};
 
+/// Longest name of a node, in bytes; the ring takes no longer one.
+const NAME_BYTES_MAX: usize = 128;
+
 impl Settings {
     /// All problems, one sentence each, naming the keys; empty if the settings are valid.
     pub fn validate(&self) -> Vec<String> {
@@ -18,7 +21,9 @@ impl Settings {
     fn check_node(&self, problems: &mut Vec<String>) {
         let name_ok =
             |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if !name_ok(&self.node.name) {
+        if self.node.name.len() > NAME_BYTES_MAX {
+            problems.push(format!("node.name: has {} bytes, at most {NAME_BYTES_MAX}", self.node.name.len()));
+        } else if !name_ok(&self.node.name) {
             problems.push(format!("node.name: {:?}: use letters, digits and -_.", self.node.name));
         }
         if self.node.data_dir.is_empty() {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 use trireme_base::{NodeName, StreamId};
-use trireme_replication::{GroupRing, GroupView};
+use trireme_replication::{DisconnectReason, GroupRing, GroupView};
 use trireme_wire::record::Record;
 
 use crate::Feed;
@@ -22,11 +23,15 @@ pub struct Hub {
     /// The stream this node writes.
     own: StreamId,
     group: SharedGroup,
+    /// Epoch of the view's ring, to be read without its lock.
+    epoch: AtomicU64,
     /// Replaced as a whole when the ring changes.
     feeds: RwLock<Arc<Feeds>>,
     feed_bytes: u64,
     /// A record of the own stream was written, and the feeds were not woken since.
     untold: AtomicBool,
+    /// What showed that somebody else writes the own stream, or wrote it.
+    second_writer: watch::Sender<Option<DisconnectReason>>,
 }
 
 type Feeds = BTreeMap<NodeName, Arc<Feed>>;
@@ -39,10 +44,12 @@ impl Hub {
         let own = group.me().stream();
         Self {
             own,
+            epoch: AtomicU64::new(group.epoch()),
             group: Arc::new(Mutex::new(group)),
             feeds: RwLock::new(Arc::new(feeds)),
             feed_bytes,
             untold: AtomicBool::new(false),
+            second_writer: watch::Sender::new(None),
         }
     }
 
@@ -51,6 +58,8 @@ impl Hub {
         let known = self.feeds();
         let mut group = self.group.lock();
         group.set_ring(ring, now);
+        // With the lock held: what this node has under the older ring is in the view by now.
+        self.epoch.store(group.epoch(), Ordering::Release);
         let feed = |node: &NodeName| match known.get(node) {
             Some(feed) => (node.clone(), Arc::clone(feed)),
             None => (node.clone(), Arc::new(Feed::new(self.feed_bytes))),
@@ -66,6 +75,24 @@ impl Hub {
     /// The view of the group.
     pub fn group(&self) -> &SharedGroup {
         &self.group
+    }
+
+    /// Epoch of the ring by which this node goes towards its peers.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// A peer has more of the own stream than this process ever wrote.
+    pub fn note_second_writer(&self, proof: &DisconnectReason) {
+        self.second_writer.send_replace(Some(proof.clone()));
+    }
+
+    /// Resolves when a peer has shown that the own stream has a second writer: this node's data directory is a copy, or was
+    /// set back to an older state. The node must then stop and say why.
+    pub async fn second_writer(&self) -> DisconnectReason {
+        let mut changes = self.second_writer.subscribe();
+        let found = changes.wait_for(Option::is_some).await.expect("BUG: the hub holds the sender");
+        found.clone().expect("BUG: waited for it")
     }
 
     /// The feed of a peer.

@@ -15,7 +15,7 @@
 //! ```
 //! use bytes::BytesMut;
 //! use trireme_wire::frame::{Ack, Decoder, Frame};
-//! let frame = Frame::Ack(Ack { incarnation: 7, boot: 1, position: 42 });
+//! let frame = Frame::Ack(Ack { incarnation: 7, boot: 1, position: 42, epoch: 1 });
 //! let mut input = BytesMut::new();
 //! frame.encode().write_to(&mut input);
 //! assert_eq!(Decoder::default().next(&mut input), Ok(Some(frame)));
@@ -41,7 +41,7 @@ pub use records::Records;
 use bytes::Bytes;
 
 /// Version of the cluster protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// Oldest version of the cluster protocol that this build still speaks.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;
 /// Bytes before the body: length, checksum and type.

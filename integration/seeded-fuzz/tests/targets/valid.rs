@@ -129,7 +129,7 @@ pub fn frame() -> Vec<Vec<u8>> {
         Frame::Hello(hello),
         Frame::Welcome(Welcome { version: 1 }),
         Frame::Heartbeat(Heartbeat::default()),
-        Frame::Ack(Ack { incarnation: 9, boot: 2, position: 77 }),
+        Frame::Ack(Ack { incarnation: 9, boot: 2, position: 77, epoch: 5 }),
         Frame::Records(Records::new(3, records()).unwrap()),
         Frame::Request(RequestHead::default(), payload().into()),
     ];

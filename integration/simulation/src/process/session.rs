@@ -211,13 +211,16 @@ impl Process {
             Effect::ReadLog { stream, from_seq, max_bytes } => {
                 out.push(Out::Read(peer, stream, from_seq, max_bytes));
             }
-            Effect::PeerDurable { incarnation, positions } => {
+            Effect::PeerDurable { incarnation, positions, epoch } => {
                 self.hub.group().lock().observed(name, incarnation, &positions);
                 let trusted = match self.mutation {
                     Some(Mutation::TrustWiped) => self.first_seen.get(&peer).copied(),
                     _ => None,
                 };
-                self.store.peer_durable(name, trusted.unwrap_or(incarnation), &positions);
+                let trusted = trusted.unwrap_or(incarnation);
+                if let Err(reason) = self.store.peer_durable(name, trusted, &positions, epoch) {
+                    out.push(Out::HangUp(peer, reason.to_string(), false));
+                }
             }
             Effect::PeerHealth { health, wall_ms, epoch } => {
                 let mut group = self.hub.group().lock();

@@ -78,7 +78,8 @@ impl Follower {
         }
         let left: Vec<&NodeName> =
             gone.iter().filter(|p| p.role == PeerRole::Replica).map(|p| &p.node).collect();
-        self.commits.set_quorum(next.group.quorum.clone(), left.iter().copied());
+        let group = &next.group;
+        self.commits.set_quorum(group.epoch, group.quorum.clone(), left.iter().copied());
         let told = now.peers.iter().map(|p| p.node.clone()).collect();
         self.tell_peers(told, !gone.is_empty()).await;
         for peer in &gone {

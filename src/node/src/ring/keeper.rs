@@ -7,8 +7,9 @@ use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
 use prometheus::IntGauge;
-use slog::{Logger, debug, info};
-use trireme_base::NodeName;
+use slog::{Logger, debug, info, warn};
+use trireme_actors::{Commits, Gate};
+use trireme_base::{Clock, NodeName};
 use trireme_consensus::{Consensus, ConsensusParts, Timing, Voice};
 use trireme_ring::{Member, MemberState};
 use trireme_transport::{CallBook, Hub};
@@ -25,6 +26,8 @@ pub(crate) const CALL_RING: u32 = 16;
 const CALL_RING_VERSION: u32 = 1;
 /// How often this node looks whether a peer is ahead.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A node that knows for so long that others go by a later ring, and does not have it, takes no writes until it does.
+const BEHIND_FOR: Duration = Duration::from_secs(1);
 /// How often this node looks whether the ring knows its zone.
 const DESCRIBE_EVERY: Duration = Duration::from_secs(2);
 /// Share of the peer timeout after which a leader's silence starts an election.
@@ -60,15 +63,21 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
 pub(crate) fn keep(ground: &Ground, cluster: &Cluster, steward: &Arc<Steward>) -> anyhow::Result<()> {
     let chores = Arc::clone(&steward.consensus);
     ground.io.spawn(async move { chores.run().await });
-    let (log, hubs) =
-        (ground.part_log("ring"), [Arc::clone(&cluster.hub), Arc::clone(cluster.neighbours.hub())]);
     let gauges = Gauges {
         epoch: ground.metrics.gauge("trireme_ring_epoch", "Epoch of the ring by which this node goes.")?,
         leads: ground
             .metrics
             .gauge("trireme_ring_leader", "1 on the node that decides about changes of the ring.")?,
     };
-    ground.io.spawn(hear(Arc::clone(&steward.consensus), hubs, gauges, log));
+    let listener = Listener {
+        consensus: Arc::clone(&steward.consensus),
+        hubs: [Arc::clone(&cluster.hub), Arc::clone(cluster.neighbours.hub())],
+        gate: Arc::clone(&ground.gate),
+        commits: Arc::clone(&steward.store.parts().commits),
+        clock: Arc::clone(&ground.clock),
+        log: ground.part_log("ring"),
+    };
+    ground.io.spawn(listener.run(gauges));
     let bringing_forward = Arc::clone(steward);
     ground.io.spawn(async move { bringing_forward.run().await });
     let zone = ground.settings.node.zone.clone();
@@ -99,19 +108,76 @@ async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
     }
 }
 
-/// Fetches the ring from peers that go by a later one.
-async fn hear(consensus: Arc<Consensus>, hubs: [Arc<Hub>; 2], gauges: Gauges, log: Logger) {
-    loop {
-        gauges.epoch.set(consensus.book().current().epoch as i64);
-        gauges.leads.set(i64::from(consensus.leads()));
-        tokio::time::sleep(LOOK_EVERY).await;
-        let ahead: Vec<NodeName> = hubs.iter().flat_map(|hub| hub.group().lock().ahead_in_epoch()).collect();
-        for peer in ahead {
-            match consensus.fetch(&peer).await {
-                Ok(true) => info!(log, "a peer told a later ring"; "peer" => %peer),
-                Ok(false) => {}
-                Err(err) => debug!(log, "a peer did not tell its ring"; "peer" => %peer, "err" => err),
+/// Hears of later rings.
+struct Listener {
+    consensus: Arc<Consensus>,
+    /// The own group's and that of the members of other groups.
+    hubs: [Arc<Hub>; 2],
+    gate: Arc<Gate>,
+    commits: Arc<Commits>,
+    clock: Arc<dyn Clock>,
+    log: Logger,
+}
+
+impl Listener {
+    /// Fetches the ring from peers that go by a later one, for as long as it is polled. While it knows of one that it
+    /// cannot have, the node neither takes writes nor acknowledges any: by its old ring it would count members whom
+    /// nobody else counts.
+    async fn run(self, gauges: Gauges) {
+        let mut behind_since = None;
+        let mut complained = String::new();
+        loop {
+            gauges.epoch.set(self.consensus.book().current().epoch as i64);
+            gauges.leads.set(i64::from(self.consensus.leads()));
+            tokio::time::sleep(LOOK_EVERY).await;
+
+            let problem = self.fetch().await;
+            if problem != complained && !problem.is_empty() {
+                warn!(self.log, "a later ring cannot be taken"; "reason" => &problem);
             }
+            complained = problem;
+
+            let now = self.clock.monotonic();
+            let since = self.is_behind().then(|| behind_since.unwrap_or(now));
+            behind_since = since;
+            self.close_or_open(since.is_some_and(|since| now.saturating_sub(since) >= BEHIND_FOR));
+        }
+    }
+
+    /// Connected peers that go by a later ring than the one this node has.
+    fn ahead(&self) -> Vec<NodeName> {
+        let epoch = self.consensus.book().current().epoch;
+        self.hubs.iter().flat_map(|hub| hub.group().lock().ahead_of(epoch)).collect()
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.ahead().is_empty()
+    }
+
+    /// Fetches from each peer that is ahead until one gives its ring. Answers what is wrong, if something is.
+    async fn fetch(&self) -> String {
+        let mut problem = String::new();
+        for peer in self.ahead() {
+            match self.consensus.fetch(&peer).await {
+                Ok(true) => {
+                    info!(self.log, "a peer told a later ring"; "peer" => %peer);
+                    return String::new();
+                }
+                Ok(false) => {}
+                Err(err) => problem = format!("{peer}: {err}"),
+            }
+        }
+        problem
+    }
+
+    fn close_or_open(&self, is_uninformed: bool) {
+        if !self.gate.set_uninformed(is_uninformed) {
+            return;
+        }
+        self.commits.suspend(is_uninformed);
+        match is_uninformed {
+            true => warn!(self.log, "others go by a later ring, this node takes no writes until it has it"),
+            false => info!(self.log, "this node has the others' ring again and takes writes"),
         }
     }
 }

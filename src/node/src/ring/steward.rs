@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use slog::{Logger, info, warn};
 use trireme_actors::{Neighbours, Store};
-use trireme_base::{NodeName, StreamId};
+use trireme_base::{Clock, NodeName, StreamId};
 use trireme_consensus::{Asked, Consensus, ConsensusError};
 use trireme_replication::PositionVector;
 use trireme_ring::{
@@ -32,15 +32,19 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 /// How long an operator's change waits for replicas to become level.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A fence counts for so long: longer than an operator's change waits, so that it does not move away from who runs after it.
+const FENCE_FOR: Duration = Duration::from_secs(15);
+
 /// How long a member of another group may take to tell what it knows.
 const WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far every stream was when everybody who is connected went by this epoch.
 ///
 /// What is acknowledged later is acknowledged under this epoch's quorum; what came before is in here. Who has all of
-/// it is level.
+/// it is level. A fence is renewed now and then, so that "level" says how things are.
 struct Fence {
     epoch: u64,
+    taken_at: Duration,
     streams: PositionVector,
 }
 
@@ -51,6 +55,7 @@ pub(crate) struct StewardParts {
     pub(crate) store: Arc<Store>,
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) stock: Stock,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) log: Logger,
 }
 
@@ -62,13 +67,14 @@ pub(crate) struct Steward {
     neighbours: Arc<Neighbours>,
     stock: Stock,
     fence: Mutex<Option<Fence>>,
+    clock: Arc<dyn Clock>,
     log: Logger,
 }
 
 impl Steward {
     pub(crate) fn new(parts: StewardParts) -> Self {
-        let StewardParts { me, consensus, store, neighbours, stock, log } = parts;
-        Self { me, consensus, store, neighbours, stock, fence: Mutex::default(), log }
+        let StewardParts { me, consensus, store, neighbours, stock, clock, log } = parts;
+        Self { me, consensus, store, neighbours, stock, fence: Mutex::default(), clock, log }
     }
 
     /// Brings replacements and new groups forward, for as long as it is polled.
@@ -80,7 +86,7 @@ impl Steward {
             }
             let ring = self.consensus.book().current();
             for group in ring.groups.iter().filter(|group| goes_on(group)) {
-                let Some(evidence) = self.evidence_of(&ring, group).await else { continue };
+                let Ok(evidence) = self.evidence_of(&ring, group).await else { continue };
                 let Some(proposal) = next_step(&ring, group, &evidence) else { continue };
                 let (step, subject) = (proposal.change.word(), proposal.change.subject().to_owned());
                 match self.consensus.propose(proposal).await {
@@ -96,7 +102,7 @@ impl Steward {
     }
 
     /// What is known of a group: by this node's own view, or by the word of a member.
-    async fn evidence_of(&self, ring: &Ring, group: &Group) -> Option<Evidence> {
+    async fn evidence_of(&self, ring: &Ring, group: &Group) -> Result<Evidence, Refusal> {
         if ring.group_of(&self.me).is_some_and(|own| own.name == group.name) {
             return self.evidence(ring);
         }
@@ -105,13 +111,13 @@ impl Steward {
         let state = |node: &NodeName| group.member(node).map_or(MemberState::Left, |m| m.state);
         members.sort_by_key(|node| state(node) != MemberState::Active);
         for member in members {
-            let asked = serde_json::to_value(Question::Evidence(ring.epoch)).ok()?;
+            let asked = serde_json::to_value(Question::Evidence(ring.epoch)).unwrap_or(Value::Null);
             let Ok(answer) = self.consensus.ask(&member, asked, WORD_TIMEOUT).await else { continue };
             if let Ok(Some(word)) = serde_json::from_value::<Option<EvidenceWord>>(answer) {
-                return Some(word.into());
+                return Ok(word.into());
             }
         }
-        None
+        Err(Refusal::NoWord { group: group.name.clone() })
     }
 
     /// What the members of a group still have; those who do not answer are left out.
@@ -127,18 +133,23 @@ impl Steward {
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// What is known of the own group now; `None` while somebody who is connected does not know the ring yet.
-    fn evidence(&self, ring: &Ring) -> Option<Evidence> {
-        let known = self.members(ring, &PositionVector::new());
-        let informed = |m: &MemberEvidence| !m.connected || m.epoch == ring.epoch;
-        let mut fence = self.fence.lock();
-        if fence.as_ref().is_none_or(|f| f.epoch != ring.epoch) {
-            if !known.values().all(informed) {
-                return None;
-            }
-            *fence = Some(Fence { epoch: ring.epoch, streams: self.longest() });
+    /// What is known of the own group now; refused while somebody who is connected does not know the ring yet.
+    fn evidence(&self, ring: &Ring) -> Result<Evidence, Refusal> {
+        let known = self.members(&PositionVector::new());
+        let uninformed = known.iter().find(|(_, m)| m.connected && m.epoch != ring.epoch);
+        if let Some((node, member)) = uninformed {
+            return Err(Refusal::NotInformed { node: node.clone(), epoch: member.epoch });
         }
-        let mut streams = fence.as_ref().map(|f| f.streams.clone()).unwrap_or_default();
+
+        let now = self.clock.monotonic();
+        let mut streams = {
+            let mut fence = self.fence.lock();
+            let is_good = |f: &Fence| f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR;
+            if !fence.as_ref().is_some_and(is_good) {
+                *fence = Some(Fence { epoch: ring.epoch, taken_at: now, streams: self.longest() });
+            }
+            fence.as_ref().map(|f| f.streams.clone()).unwrap_or_default()
+        };
         // Streams that nobody writes any more stand still: they must be whole before they are sealed.
         let longest = self.longest();
         let writes = |stream: StreamId| {
@@ -147,8 +158,15 @@ impl Steward {
             writers.filter(|m| m.state != MemberState::Draining).any(|m| of(m) == Some(stream.incarnation))
         };
         streams.merge(&longest.iter().filter(|(stream, _)| !writes(*stream)).collect());
-        let members = self.members(ring, &streams);
-        Some(Evidence { streams: longest.iter().collect(), members, ..Evidence::default() })
+        let members = self.members(&streams);
+        let (fenced_at, streams) = (Some(ring.epoch), longest.iter().collect());
+        Ok(Evidence { fenced_at, streams, members, ..Evidence::default() })
+    }
+
+    /// What is known of the own group for a change that is forced: streams to seal, and nothing that was measured.
+    fn unmeasured(&self) -> Evidence {
+        let members = self.members(&PositionVector::new());
+        Evidence { streams: self.longest().iter().collect(), members, ..Evidence::default() }
     }
 
     /// The longest prefix of each stream that anybody connected holds.
@@ -161,7 +179,7 @@ impl Steward {
         longest
     }
 
-    fn members(&self, ring: &Ring, streams: &PositionVector) -> BTreeMap<NodeName, MemberEvidence> {
+    fn members(&self, streams: &PositionVector) -> BTreeMap<NodeName, MemberEvidence> {
         let behind = |positions: &PositionVector| -> u64 {
             positions.behind(streams).map(|(_, have, others)| others - have).sum()
         };
@@ -171,7 +189,8 @@ impl Steward {
         let parts = self.store.parts();
         let mine = MemberEvidence {
             connected: true,
-            epoch: ring.epoch,
+            // Not that of the book: by that one this node may not acknowledge yet.
+            epoch: parts.hub.epoch(),
             behind_records: lacks(&self.store.durable(), !parts.completeness.is_complete()),
             writing: parts.commits.waiting() > 0,
             incarnation: Some(parts.own.incarnation),
@@ -255,16 +274,11 @@ impl Steward {
             _ => None,
         };
         let Some(group) = group else { return Ok(Evidence::default()) };
-        if let Some(evidence) = self.evidence_of(ring, group).await {
-            return Ok(evidence);
-        }
-        if group.member(&self.me).is_some() {
-            let members = self.members(ring, &PositionVector::new());
-            return Ok(Evidence { members, ..Evidence::default() });
-        }
-        match forced {
-            true => Ok(Evidence::default()),
-            false => Err(Refusal::NoWord { group: group.name.clone() }),
+        match self.evidence_of(ring, group).await {
+            Ok(evidence) => Ok(evidence),
+            Err(_) if forced && group.member(&self.me).is_some() => Ok(self.unmeasured()),
+            Err(_) if forced => Ok(Evidence::default()),
+            Err(refusal) => Err(refusal),
         }
     }
 }
@@ -275,7 +289,7 @@ impl Steward {
         let ring = self.consensus.book().current();
         let value = match question {
             Question::Evidence(epoch) if epoch == ring.epoch => {
-                serde_json::to_value(self.evidence(&ring).map(EvidenceWord::from))
+                serde_json::to_value(self.evidence(&ring).ok().map(EvidenceWord::from))
             }
             Question::Evidence(_) => Ok(Value::Null),
             Question::Holdings(_) => serde_json::to_value(self.stock.holdings(ring.epoch)),

@@ -17,6 +17,9 @@ pub(crate) enum Question {
 /// Evidence on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EvidenceWord {
+    /// Absent from a release that does not measure under a ring; then nothing is decided by its word.
+    #[serde(default)]
+    fenced_at: Option<u64>,
     streams: Vec<StreamWord>,
     members: Vec<MemberWord>,
 }
@@ -54,6 +57,7 @@ impl From<Evidence> for EvidenceWord {
             incarnation: m.incarnation.map(|incarnation| incarnation.0),
         };
         Self {
+            fenced_at: evidence.fenced_at,
             streams: evidence.streams.into_iter().map(stream).collect(),
             members: evidence.members.into_iter().map(member).collect(),
         }
@@ -75,6 +79,7 @@ impl From<EvidenceWord> for Evidence {
             (NodeName::new(&m.node), evidence)
         };
         Self {
+            fenced_at: word.fenced_at,
             streams: word.streams.into_iter().map(stream).collect(),
             members: word.members.into_iter().map(member).collect(),
             ..Self::default()
@@ -99,6 +104,7 @@ mod tests {
             incarnation: Some(Incarnation(5)),
         };
         let evidence = Evidence {
+            fenced_at: Some(7),
             streams: BTreeMap::from([(stream, 12)]),
             members: BTreeMap::from([(NodeName::new("n0"), member)]),
             ..Evidence::default()

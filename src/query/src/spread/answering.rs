@@ -16,7 +16,7 @@ use super::{APPLY_WAIT, Question, Sharded, Spread, codec, plan};
 use crate::{QueryContext, QueryError};
 
 /// Largest answer; a query with more is evaluated by who asked.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Most shards that make sense.
 const SHARDS_MAX: u32 = 64;
 
@@ -52,7 +52,8 @@ impl Spread {
             }
             Some(Asked::Positions(_)) => {
                 let positions = codec::positions_out(&self.replicas.durable());
-                let answer = message::Answer { positions, ..message::Answer::default() };
+                let epoch = self.replicas.latest_epoch();
+                let answer = message::Answer { positions, epoch, ..message::Answer::default() };
                 Ok(Accepted::Answer(answer.encode_to_vec().into()))
             }
             Some(Asked::Query(query)) if query.shards <= SHARDS_MAX && query.shard < query.shards.max(1) => {

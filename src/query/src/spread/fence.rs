@@ -20,24 +20,58 @@ pub(super) struct Fence {
     pub(super) complete: bool,
 }
 
+/// Rings that may follow each other while a fence is made.
+const RINGS_MAX: usize = 3;
+
+/// What a quorum told, by the ring that this node had.
+struct Told {
+    positions: BTreeMap<StreamId, u64>,
+    /// A quorum has told.
+    known: bool,
+    /// One of them goes by a later ring, of this epoch: the quorum may have been one that does not count any more.
+    ahead: Option<(NodeName, u64)>,
+}
+
 impl Spread {
     /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far.
+    ///
+    /// A quorum is one of a ring. If somebody of it goes by a later ring, writes may have been acknowledged by members
+    /// whom this node has not asked: it takes that ring and asks anew, or does not know how far the group is.
     pub(super) fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
-        // A replica that is being rebuilt is no witness of what was acknowledged before.
         let is_whole = self.replicas.is_complete();
+        let mut told = self.ask_quorum(context, is_whole)?;
+        for _ in 1..RINGS_MAX {
+            let Some((peer, epoch)) = &told.ahead else { break };
+            if !self.replicas.learn_ring(peer, *epoch, POSITIONS_WAIT) {
+                break;
+            }
+            told = self.ask_quorum(context, is_whole)?;
+        }
+
+        let known = told.known && told.ahead.is_none();
+        let positions: Vec<_> = told.positions.into_iter().collect();
+        let complete = known && is_whole && self.replicas.applied_within(&positions, APPLY_WAIT);
+        Ok(Fence { positions, known, complete })
+    }
+
+    fn ask_quorum(&self, context: &QueryContext, is_whole: bool) -> Result<Told, QueryError> {
+        let epoch = self.replicas.epoch();
+        // A replica that is being rebuilt is no witness of what was acknowledged before.
         let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
         let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
         let connected = || self.replicas.connected();
         let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed)?;
         let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
+
         // This node is one of the quorum: its log may have what it has not applied, and what the others have not heard of.
         let own = if is_whole { self.replicas.durable() } else { Vec::new() };
         let mut positions: BTreeMap<StreamId, u64> = own.into_iter().collect();
-        let (mut told, until) = (0, self.clock.monotonic() + POSITIONS_WAIT);
+        let (mut told, mut ahead) = (0, None);
+        let until = self.clock.monotonic() + POSITIONS_WAIT;
+
         while told < needed {
-            let Some(answer) = self.next(&answers, until, context)? else { break };
-            let Ok(answer) = answer.body.map_err(drop).and_then(|b| message::Answer::decode(b).map_err(drop))
-            else {
+            let Some(Answer { from, body }) = self.next(&answers, until, context)? else { break };
+            let Some(answer) = body.ok().and_then(|body| message::Answer::decode(body).ok()) else {
                 continue;
             };
             told += 1;
@@ -45,12 +79,12 @@ impl Spread {
                 let known = positions.entry(stream).or_default();
                 *known = (*known).max(seq);
             }
+            if answer.epoch > epoch {
+                ahead = peers.get(from).map(|peer| (peer.clone(), answer.epoch)).or(ahead);
+            }
         }
         drop(asked);
-        let positions: Vec<_> = positions.into_iter().collect();
-        let known = told >= needed;
-        let complete = known && is_whole && self.replicas.applied_within(&positions, APPLY_WAIT);
-        Ok(Fence { positions, known, complete })
+        Ok(Told { positions, known: told >= needed, ahead })
     }
 
     /// Whom one can ask now. A node that has just started looks again until they are enough: they had to wait for it, and

@@ -177,6 +177,9 @@ pub(crate) struct Answer {
     /// There is more than fits into an answer: ask for shards.
     #[prost(bool, tag = "10")]
     pub(crate) too_large: bool,
+    /// With positions: epoch of the latest ring that the replica knows; 0 from one that does not say.
+    #[prost(uint64, tag = "11")]
+    pub(crate) epoch: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -28,6 +28,22 @@ pub struct OtherGroup {
 
 /// The group around this node.
 pub trait Replicas: Send + Sync {
+    /// Epoch of the ring by which members and quorum are counted.
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    /// Epoch of the latest ring that this node knows, also if it does not count by it yet.
+    fn latest_epoch(&self) -> u64 {
+        self.epoch()
+    }
+
+    /// Has a peer tell its ring, and waits, at most `wait`, until this node counts by that of `epoch` or a later one;
+    /// true if it does. Blocks.
+    fn learn_ring(&self, _peer: &NodeName, _epoch: u64, _wait: Duration) -> bool {
+        false
+    }
+
     /// Members of the group, this node included.
     fn members(&self) -> usize;
 

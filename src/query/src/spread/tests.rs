@@ -191,6 +191,26 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
 }
 
 /// Three replicas that lack different samples of `values`: replica i those at every third step and series.
+#[test]
+fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quorum() {
+    let group = Group::of(3, storage(&some_values()));
+    let fence = |member: usize| group.spread(member).fence(&context()).expect("not cancelled");
+    assert!(fence(0).known);
+
+    group.hears(1, 3);
+    group.hears(2, 3);
+    assert!(fence(0).known && fence(0).complete);
+    assert_eq!(group.epochs(), [3, 3, 3], "it took the later ring first");
+
+    group.learns_nothing();
+    group.hears(1, 4);
+    group.hears(2, 4);
+    let by_an_old_ring = fence(0);
+    assert!(!by_an_old_ring.known && !by_an_old_ring.complete);
+    assert!(!by_an_old_ring.positions.is_empty(), "what was told is still of use");
+    assert!(fence(1).known, "who is ahead need not wait for the others");
+}
+
 fn torn(values: &[Vec<Option<i32>>]) -> Group {
     let lacks = |replica: usize| {
         let cell = |(i, row): (usize, &Vec<Option<i32>>)| {

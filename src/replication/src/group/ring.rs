@@ -48,9 +48,9 @@ impl GroupView {
         }
     }
 
-    /// Connected peers that go by a later ring than this node.
-    pub fn ahead_in_epoch(&self) -> Vec<NodeName> {
-        let ahead = self.peers.iter().filter(|(_, p)| p.connected && p.epoch > self.epoch);
+    /// Connected peers that go by a later ring than that of `epoch`.
+    pub fn ahead_of(&self, epoch: u64) -> Vec<NodeName> {
+        let ahead = self.peers.iter().filter(|(_, p)| p.connected && p.epoch > epoch);
         ahead.map(|(node, _)| node.clone()).collect()
     }
 }

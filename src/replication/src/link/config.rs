@@ -11,9 +11,11 @@ pub struct LinkConfig {
     pub heartbeat_every: Duration,
     /// A peer that was silent for this long is given up.
     pub peer_timeout: Duration,
-    /// Record bytes of one stream that may be on their way to this node or waiting to be applied. One record more may
-    /// come on top.
+    /// Record bytes of the stream that the peer is writing that may be on their way to this node or waiting to be applied.
+    /// One record more may come on top.
     pub window_bytes: u64,
+    /// The same for each other stream that is taken from the peer.
+    pub other_window_bytes: u64,
     /// A records frame is closed when it has this many bytes.
     pub frame_bytes: u64,
     /// Bytes asked for in one read of the own log.
@@ -37,6 +39,7 @@ impl Default for LinkConfig {
             heartbeat_every: Duration::from_millis(500),
             peer_timeout: Duration::from_secs(3),
             window_bytes: 8 << 20,
+            other_window_bytes: 1 << 20,
             frame_bytes: 512 << 10,
             read_bytes: 1 << 20,
             fresh_bytes: 4 << 20,

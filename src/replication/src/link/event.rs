@@ -63,6 +63,8 @@ pub enum Event {
         /// How many.
         bytes: u64,
     },
+    /// Bytes came in that are not a whole frame yet: the peer lives.
+    Heard,
     /// Time passes; at least a few times per heartbeat.
     Tick {
         /// This node's wall clock, milliseconds since the epoch.
@@ -100,6 +102,8 @@ pub enum Effect {
         incarnation: Incarnation,
         /// Positions; a part of its vector.
         positions: PositionVector,
+        /// Epoch of the ring under which it says so; 0 if it does not say.
+        epoch: u64,
     },
     /// What the peer says about itself.
     PeerHealth {

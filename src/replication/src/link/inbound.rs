@@ -6,13 +6,16 @@ use trireme_base::StreamId;
 use trireme_wire::frame::{Credit, Frame, Records, Subscribe, Unsubscribe};
 use trireme_wire::record::RECORD_BYTES_MAX;
 
-use super::{BySubscription, DisconnectReason, Effect, LinkStats};
+use super::{BySubscription, DisconnectReason, Effect, LinkConfig, LinkStats};
 use crate::PositionVector;
 
 /// The inbound half of a link.
 #[derive(Debug)]
 pub(super) struct Inbound {
     window_bytes: u64,
+    other_window_bytes: u64,
+    /// The stream that the peer is writing.
+    running: Option<StreamId>,
     next_subscription: u32,
     by_number: BySubscription<Subscription>,
     /// Record bytes handed over to be appended and not applied yet, by stream. Kept over sessions: a new connection must
@@ -59,12 +62,21 @@ impl Unapplied {
 }
 
 impl Inbound {
-    pub(super) fn new(window_bytes: u64) -> Self {
-        Self { window_bytes, next_subscription: 1, by_number: BTreeMap::new(), unapplied: BTreeMap::new() }
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        Self {
+            window_bytes: config.window_bytes,
+            other_window_bytes: config.other_window_bytes,
+            running: None,
+            next_subscription: 1,
+            by_number: BTreeMap::new(),
+            unapplied: BTreeMap::new(),
+        }
     }
 
-    /// A session begins. Batches beyond the tails never reached the log and will never be applied.
-    pub(super) fn start(&mut self, tails: &PositionVector, applied: &PositionVector) {
+    /// A session begins with a peer that writes `running`. Batches beyond the tails never reached the log and will never
+    /// be applied.
+    pub(super) fn start(&mut self, running: StreamId, tails: &PositionVector, applied: &PositionVector) {
+        self.running = Some(running);
         for (stream, unapplied) in &mut self.unapplied {
             let waiting = applied.get(*stream) + 1..=tails.get(*stream);
             unapplied.batches.retain(|(last_seq, _)| waiting.contains(last_seq));
@@ -106,11 +118,16 @@ impl Inbound {
         }
     }
 
+    /// Record bytes of a stream that may be under way. All windows together are what a peer may have under way.
+    fn window_of(&self, stream: StreamId) -> u64 {
+        if self.running == Some(stream) { self.window_bytes } else { self.other_window_bytes }
+    }
+
     fn subscribe(&mut self, stream: StreamId, from_seq: u64, effects: &mut Vec<Effect>) {
         let number = self.next_subscription;
         self.next_subscription = self.next_subscription.wrapping_add(1);
         let unapplied_bytes = self.unapplied.get(&stream).map_or(0, |u| u.bytes);
-        let credit_bytes = self.window_bytes.saturating_sub(unapplied_bytes);
+        let credit_bytes = self.window_of(stream).saturating_sub(unapplied_bytes);
         self.by_number.insert(
             number,
             Subscription {
@@ -173,11 +190,12 @@ impl Inbound {
         if !live {
             return;
         }
+        let window_bytes = self.window_of(stream);
         let Some((number, subscription)) = self.by_number.iter_mut().find(|(_, s)| s.stream == stream) else {
             return;
         };
         subscription.owed_bytes += freed;
-        if subscription.owed_bytes > 0 && (empty || subscription.owed_bytes >= self.window_bytes / 4) {
+        if subscription.owed_bytes > 0 && (empty || subscription.owed_bytes >= window_bytes / 4) {
             let bytes = std::mem::take(&mut subscription.owed_bytes);
             subscription.granted_bytes += bytes;
             effects.push(Effect::Send(Frame::Credit(Credit { subscription: *number, bytes })));

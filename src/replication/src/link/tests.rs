@@ -35,6 +35,7 @@ fn records(stream: StreamId, seqs: std::ops::RangeInclusive<u64>, bytes: usize) 
 fn config() -> LinkConfig {
     LinkConfig {
         window_bytes: 1000,
+        other_window_bytes: 1000,
         frame_bytes: 300,
         read_bytes: 500,
         fresh_bytes: 600,

@@ -69,6 +69,7 @@ impl Process {
         let link = |peer| {
             let config = LinkConfig {
                 window_bytes: WINDOW_BYTES,
+                other_window_bytes: WINDOW_BYTES,
                 frame_bytes: 600,
                 read_bytes: 900,
                 fresh_bytes: 1000,
@@ -310,12 +311,13 @@ impl Process {
                 Effect::ReadLog { stream, from_seq, max_bytes } => {
                     self.reads.push_back((peer, stream, from_seq, max_bytes));
                 }
-                Effect::PeerDurable { incarnation, positions } => {
+                Effect::PeerDurable { incarnation, positions, epoch } => {
                     self.group.observed(&name(peer), incarnation, &positions);
                     self.commits.peer_durable(
                         &name(peer),
                         incarnation,
                         positions.get(self.identity.stream()),
+                        epoch,
                     );
                 }
                 Effect::PeerHealth { .. } => {}

@@ -20,7 +20,7 @@ fn evidence(line: &str) -> Evidence {
         (NodeName::new(node), evidence)
     };
     let members = line.split_whitespace().map(member).collect();
-    Evidence { members, ..Evidence::default() }
+    Evidence { fenced_at: Some(5), members, ..Evidence::default() }
 }
 
 #[test]
@@ -47,6 +47,10 @@ fn guards_refuse_what_would_lose_data_or_quorum() {
         (draining, "leave n0", "n0~4 n1 n2 n3", "n0 still has the ring of epoch 4"),
         (draining, "leave n0", "n0 n1-9 n2 n3", "n1 lacks 9 records"),
         (draining, "leave n0!", "n0 n1-9 n2 n3", "ok"),
+        (four, "drain n0", "n0~4 n1 n2 n3", "n0 still has the ring of epoch 4"),
+        (joining, "activate n3", "n0~4 n1 n2 n3", "n0 still has the ring of epoch 4"),
+        ("g: n0 n1 n2 n3 n4*joining", "drain n0", "n0 n1 n2 n3 n4~2", "n4 still has the ring of epoch 2"),
+        ("g: n0 n1 n2 n3 n4*joining", "drain n0", "n0 n1 n2 n3 n4?", "ok"),
         ("g: n0 n1 n2", "drain n0", "n0 n1 n2", "without n0 its group has 2 active members"),
         ("g: n0 n1 n2", "join n3", "", "ok"),
     ];
@@ -55,6 +59,45 @@ fn guards_refuse_what_would_lose_data_or_quorum() {
         let got = got.map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned());
         assert!(got.starts_with(want), "{before} | {line} | {known}:\n got {got}\nwant {want}");
     }
+}
+
+#[test]
+fn names_and_addresses_of_any_length_are_refused_also_with_force() {
+    let ring = ring("g: n0 n1 n2");
+    let join = |node: &str, address: &str, zone: Option<&str>| {
+        let change = Change::Join {
+            node: NodeName::new(node),
+            address: address.to_owned(),
+            zone: zone.map(str::to_owned),
+            group: None,
+            replaces: None,
+            found: None,
+        };
+        let proposal = Proposal { epoch: 5, change, force: Some("I can".to_owned()) };
+        guard(&ring, &proposal, &Evidence::default()).map_err(|refusal| refusal.to_string())
+    };
+    let long = "n".repeat(60_000);
+    assert_eq!(
+        join(&long, "h:1", None),
+        Err("a name in the ring has at most 128 bytes, this one has 60000".to_owned())
+    );
+    assert!(join("n3", &format!("{long}:1"), None).is_err_and(|why| why.starts_with("an address in")));
+    assert!(join("n3", "h:1", Some(&long)).is_err_and(|why| why.starts_with("a zone in")));
+    assert_eq!(join(&"n".repeat(128), "h:1", None), Ok(()));
+}
+
+#[test]
+fn nothing_is_decided_on_evidence_of_nobody_or_of_another_ring() {
+    let ring = ring("g: n0 n1 n2 n3");
+    for fenced_at in [None, Some(4), Some(6)] {
+        let known = Evidence { fenced_at, ..evidence("n0 n1 n2 n3") };
+        for line in ["drain n0", "drain n3"] {
+            let refused = guard(&ring, &change(line), &known).expect_err("unmeasured");
+            assert_eq!(refused, Refusal::NoWord { group: "g".to_owned() }, "{line} {fenced_at:?}");
+        }
+        assert!(guard(&ring, &change("drain n0!"), &known).is_ok(), "an operator knows better");
+    }
+    assert!(guard(&ring, &change("drain n0"), &Evidence::default()).is_err());
 }
 
 /// Reads `n0 n1~4 n2! n3* n4+2 n5+2?`: `~4` is at epoch 4, `!` has writes waiting, `*` has open windows, `+2` has two blocks

@@ -8,13 +8,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use slog::{debug, warn};
 use tokio::time::{Interval, MissedTickBehavior};
 use trireme_base::ErrorKind;
-use trireme_replication::{Effect, Event, PeerIdentity, PeerLink};
+use trireme_replication::{DisconnectReason, Effect, Event, PeerIdentity, PeerLink};
 use trireme_wire::frame::{Frame, Records, RequestHead};
 use trireme_wire::record::Record;
 
 use super::lanes::Lanes;
+use super::requests::{Arrived, Requests};
 use super::{AppendRefused, LinkEnd, LinkParts, ReplicaStore};
-use crate::calls::answer_frames;
+use crate::calls::{answer_frames, request_frames};
 use crate::{CallError, Connection, LinkStatus, TransportError};
 
 /// Bytes encoded and not written; more stays in the lanes, where fresh acknowledgements can still overtake calls.
@@ -22,8 +23,6 @@ const WRITE_AHEAD_BYTES: usize = 256 << 10;
 /// Link frames that may wait. Records are bounded by the link's budget; acknowledgements and heartbeats pile up only if
 /// the peer has stopped reading for a very long time.
 const LINK_FRAMES_MAX: usize = 16 << 10;
-/// Calls of the peer answered at a time.
-const INBOUND_CALLS_MAX: usize = 64;
 /// Bytes of calls and answers that may wait to be written.
 const CALL_BYTES_MAX: usize = 16 << 20;
 /// Frames and news handled before what they caused is written.
@@ -44,6 +43,9 @@ pub(super) struct Session<'a, S: ReplicaStore + ?Sized> {
     parked: Option<Vec<Record>>,
     reads: FuturesUnordered<Reading>,
     answers: FuturesUnordered<Answering>,
+    requests: Requests,
+    /// Bytes that had come from the peer at the last tick.
+    received_bytes: u64,
     cancel: BTreeMap<u64, AbortHandle>,
     tick: Interval,
     /// Last, so that the group hears of the end after the connection is closed.
@@ -76,7 +78,7 @@ enum Woken {
     News(crate::FeedBatch),
     Read(Event),
     Answer(u64, Option<Result<bytes::Bytes, CallError>>),
-    Request(Frame),
+    Request(RequestHead, bytes::Bytes),
     Tick,
 }
 
@@ -106,6 +108,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             parked: None,
             reads: FuturesUnordered::new(),
             answers: FuturesUnordered::new(),
+            requests: Requests::default(),
+            received_bytes: 0,
             cancel: BTreeMap::new(),
             tick,
             _presence: presence,
@@ -157,8 +161,9 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             written = self.connection.writer.write_some(), if writing => Woken::Written(written),
             batch = news => Woken::News(batch),
             Some(event) = self.reads.next() => Woken::Read(event),
-            Some((id, answer)) = self.answers.next() => Woken::Answer(id, answer),
-            request = parts.calls.next_request(), if room_for_calls => Woken::Request(request),
+            // A peer that does not take its answers gets no more of them made.
+            Some((id, answer)) = self.answers.next(), if room_for_calls => Woken::Answer(id, answer),
+            (head, body) = parts.calls.next_request(), if room_for_calls => Woken::Request(head, body),
             _ = self.tick.tick() => Woken::Tick,
         }
     }
@@ -188,14 +193,18 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             Woken::Read(event) => return self.feed(event),
             Woken::Answer(id, answer) => {
                 self.cancel.remove(&id);
+                self.requests.forget(id);
                 let frames = answer.map(|answer| answer_frames(id, answer)).unwrap_or_default();
                 frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
             }
-            Woken::Request(frame) => self.lanes.push_call(frame),
+            Woken::Request(head, body) => {
+                let frames = request_frames(head, body, self.connection.version);
+                frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
+            }
             Woken::Tick => {
                 self.unpark()?;
                 self.link.set_health(self.parts.store.health());
-                self.link.set_epoch(self.parts.hub.group().lock().epoch());
+                self.note_signs_of_life()?;
                 let (wall_ms, reading) = (self.parts.clock.now_ms(), self.parked.is_none());
                 self.feed(Event::Tick { wall_ms, reading })?;
                 self.plan()?;
@@ -217,7 +226,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     fn frame(&mut self, frame: Frame) -> Result<(), LinkEnd> {
         match frame {
-            Frame::Request(head, body) => self.called(head, body),
+            Frame::Request(head, body) => self.called(head, body)?,
             Frame::Response(head, part) => self.parts.calls.answered(&head, part),
             frame => {
                 let news_of_group = matches!(frame, Frame::Heartbeat(_) | Frame::StreamEnded(_));
@@ -230,19 +239,29 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         Ok(())
     }
 
-    fn called(&mut self, head: RequestHead, body: bytes::Bytes) {
+    fn called(&mut self, head: RequestHead, body: bytes::Bytes) -> Result<(), LinkEnd> {
         let id = head.id;
         if head.deadline_ms == 0 {
+            self.requests.forget(id);
             if let Some(running) = self.cancel.remove(&id) {
                 running.abort();
             }
-            return;
+            return Ok(());
         }
-        if self.answers.len() >= INBOUND_CALLS_MAX || self.lanes.call_bytes() >= CALL_BYTES_MAX {
+        let has_room = head.part > 0 || self.lanes.call_bytes() < CALL_BYTES_MAX;
+        let arrived = if has_room { self.requests.arrived(head, body) } else { Arrived::NoRoom };
+        let Arrived::Whole(head, body) = arrived else {
+            if arrived == Arrived::Part {
+                return Ok(());
+            }
+            if self.lanes.call_bytes() >= 2 * CALL_BYTES_MAX {
+                // It goes on asking and does not read that it asks too much.
+                return Err(TransportError::Timeout("sending answers").into());
+            }
             let busy = CallError::new(ErrorKind::Limited, "too many calls at a time");
             answer_frames(id, Err(busy)).into_iter().for_each(|frame| self.lanes.push_call(frame));
-            return;
-        }
+            return Ok(());
+        };
         let limit = Duration::from_millis(head.deadline_ms);
         let (handle, registration) = AbortHandle::new_pair();
         let answering = Abortable::new(self.parts.handler.call(&self.peer, head, body), registration);
@@ -251,6 +270,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             // A caller that has stopped waiting needs no answer; nor does one that said so.
             (id, tokio::time::timeout(limit, answering).await.ok().and_then(Result::ok))
         }));
+        Ok(())
     }
 
     /// Decides anew what to take from whom.
@@ -263,7 +283,39 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         self.feed(Event::Assigned(assigned))
     }
 
+    /// A large frame takes its time on a slow line; its bytes show that the peer lives.
+    fn note_signs_of_life(&mut self) -> Result<(), LinkEnd> {
+        let received_bytes = self.connection.reader.received_bytes();
+        if received_bytes == self.received_bytes {
+            return Ok(());
+        }
+        self.received_bytes = received_bytes;
+        self.feed(Event::Heard)
+    }
+
     fn feed(&mut self, event: Event) -> Result<(), LinkEnd> {
+        self.follow_ring()?;
+        self.hand_over(event)
+    }
+
+    /// Tells the link by which ring this node goes, from the moment it does. Whoever hears of it has then heard of
+    /// everything that this node had acknowledged before: a change of the ring counts on that.
+    fn follow_ring(&mut self) -> Result<(), LinkEnd> {
+        if self.parts.hub.epoch() == self.link.epoch() {
+            return Ok(());
+        }
+        let (epoch, durable) = {
+            let group = self.parts.hub.group().lock();
+            (group.epoch(), group.mine().clone())
+        };
+        for (stream, seq) in durable.iter() {
+            self.hand_over(Event::Durable { stream, seq })?;
+        }
+        self.link.set_epoch(epoch);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, event: Event) -> Result<(), LinkEnd> {
         let mut effects = Vec::new();
         self.link.handle(event, self.parts.clock.monotonic(), &mut effects);
         effects.into_iter().try_for_each(|effect| self.execute(effect))
@@ -284,9 +336,11 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 self.reads
                     .push(Box::pin(async move { Event::LogRead { stream, from_seq, result: read.await } }));
             }
-            Effect::PeerDurable { incarnation, positions } => {
+            Effect::PeerDurable { incarnation, positions, epoch } => {
+                if let Err(proof) = parts.store.peer_durable(node, incarnation, &positions, epoch) {
+                    return Err(self.second_writer(proof));
+                }
                 parts.hub.group().lock().observed(node, incarnation, &positions);
-                parts.store.peer_durable(node, incarnation, &positions);
             }
             Effect::PeerHealth { health, wall_ms, epoch } => {
                 let mut group = parts.hub.group().lock();
@@ -298,9 +352,18 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                     "reason" => ?reason, "first_seq" => first_seq);
                 parts.hub.group().lock().unserved(node, stream, parts.clock.monotonic());
             }
+            Effect::Disconnect(proof @ DisconnectReason::SecondWriter { .. }) => {
+                return Err(self.second_writer(proof));
+            }
             Effect::Disconnect(reason) => return Err(reason.into()),
         }
         Ok(())
+    }
+
+    /// Somebody else writes this node's stream, or wrote it: the node has to stop.
+    fn second_writer(&self, proof: DisconnectReason) -> LinkEnd {
+        self.parts.hub.note_second_writer(&proof);
+        proof.into()
     }
 
     fn append(&mut self, records: Vec<Record>) -> Result<(), LinkEnd> {

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use trireme_base::{Incarnation, NodeName, StreamId};
-use trireme_replication::{PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
 use trireme_wire::frame::Health;
 use trireme_wire::record::Record;
 
@@ -42,8 +42,15 @@ pub trait ReplicaStore: Send + Sync + 'static {
     /// A peer has connected: for `CommitTracker::trust`.
     fn peer_up(&self, peer: &PeerIdentity);
 
-    /// A peer has these positions durably: for `CommitTracker::peer_durable`.
-    fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, positions: &PositionVector);
+    /// A peer has these positions durably, told under the ring of `epoch`: for `CommitTracker::peer_durable`. An error
+    /// if it has more of the running stream than this process ever wrote: then somebody else writes, or wrote, that stream.
+    fn peer_durable(
+        &self,
+        peer: &NodeName,
+        incarnation: Incarnation,
+        positions: &PositionVector,
+        epoch: u64,
+    ) -> Result<(), DisconnectReason>;
 
     /// What the next heartbeat says about this node.
     fn health(&self) -> Health;

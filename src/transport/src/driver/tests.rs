@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::time::Duration;
 
 use trireme_base::ErrorKind;
+use trireme_replication::DisconnectReason;
 
 use cluster::Cluster;
 
@@ -73,6 +74,22 @@ async fn the_tail_of_a_dead_origin_comes_from_whoever_has_more() {
     cluster.start(2).await;
     cluster.converged_among(&[1, 2]).await;
     assert_eq!(cluster.store(2).record_count(), 100);
+}
+
+#[tokio::test]
+async fn a_node_whose_disk_was_set_back_is_told_by_the_first_peer_it_meets() {
+    let mut cluster = Cluster::new().await;
+    cluster.start(0).await;
+    cluster.start(1).await;
+    cluster.write(0, 50, 100);
+    cluster.converged_among(&[0, 1]).await;
+    cluster.kill(0);
+    cluster.set_back(0);
+    cluster.start(0).await;
+    cluster.write(0, 3, 100);
+    let proof = cluster.second_writer(0).await;
+    assert!(matches!(proof, DisconnectReason::SecondWriter { written: 3, claimed: 50, .. }), "{proof}");
+    assert_eq!(cluster.store(0).committed(), 0, "what n1 has under these numbers is something else");
 }
 
 #[tokio::test]

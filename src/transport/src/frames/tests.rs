@@ -17,7 +17,8 @@ fn records(bytes: usize) -> Frame {
 #[tokio::test]
 async fn frames_pass_through_a_narrow_pipe_in_order() {
     let (left, right) = tokio::io::duplex(100);
-    let frames = [Frame::Ack(Ack { incarnation: 1, boot: 1, position: 7 }), records(50), records(0)];
+    let frames =
+        [Frame::Ack(Ack { incarnation: 1, boot: 1, position: 7, epoch: 0 }), records(50), records(0)];
     let mut writer = FrameWriter::new(left);
     for frame in &frames {
         writer.queue(frame);

@@ -72,6 +72,8 @@ pub enum RefuseReason {
     StaleBoot = 8,
     /// The node is stopping.
     Stopping = 9,
+    /// A node of this name with another data directory is connected.
+    DuplicateName = 10,
 }
 
 /// A refused hello.
@@ -193,6 +195,9 @@ pub struct Ack {
     /// Highest seq up to which the sender has everything durably.
     #[prost(uint64, tag = "3")]
     pub position: u64,
+    /// Epoch of the ring by which the sender goes; 0 from a sender that does not say.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
 }
 
 /// Room for more records.
@@ -249,6 +254,12 @@ pub struct RequestHead {
     /// Version of the body's format.
     #[prost(uint32, tag = "4")]
     pub version: u32,
+    /// Which part of the body this is, from 0; since version 3 of the protocol.
+    #[prost(uint32, tag = "5")]
+    pub part: u32,
+    /// More parts follow.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
 }
 
 /// The envelope of one part of an answer.

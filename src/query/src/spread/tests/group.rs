@@ -1,7 +1,7 @@
 //! A group of replicas in one process: of one storage, or of a storage each.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -118,6 +118,9 @@ struct Members {
     /// Other groups by name, and whether they have data.
     others: Mutex<Vec<(String, Arc<Members>, bool)>>,
     faults: Mutex<Vec<Option<Fault>>>,
+    /// Epochs of the rings by which the members go, and whether they can take a later one.
+    epochs: Mutex<Vec<u64>>,
+    can_learn: AtomicBool,
     /// Queries answered for others.
     served: Vec<AtomicUsize>,
 }
@@ -136,6 +139,20 @@ impl Seen {
 }
 
 impl Replicas for Seen {
+    fn epoch(&self) -> u64 {
+        self.members.upgrade().map_or(0, |members| members.epochs.lock()[self.me])
+    }
+
+    fn learn_ring(&self, peer: &NodeName, epoch: u64, _: Duration) -> bool {
+        let members = self.members.upgrade().expect("the group is there");
+        assert!(self.names.contains(peer), "{peer} is not of the group");
+        let can_learn = members.can_learn.load(Ordering::Relaxed);
+        if can_learn {
+            members.epochs.lock()[self.me] = epoch;
+        }
+        can_learn
+    }
+
     fn members(&self) -> usize {
         self.names.len()
     }
@@ -254,6 +271,8 @@ impl Group {
             spreads: OnceLock::new(),
             others: Mutex::default(),
             faults: Mutex::new(vec![None; n]),
+            epochs: Mutex::new(vec![1; n]),
+            can_learn: AtomicBool::new(true),
             served: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
         let spread = |me: usize| {
@@ -283,6 +302,21 @@ impl Group {
 
     pub(super) fn fail(&self, member: usize, fault: Fault) {
         self.members.faults.lock()[member] = Some(fault);
+    }
+
+    /// A member has heard of a later ring.
+    pub(super) fn hears(&self, member: usize, epoch: u64) {
+        self.members.epochs.lock()[member] = epoch;
+    }
+
+    /// Nobody can take a later ring any more.
+    pub(super) fn learns_nothing(&self) {
+        self.members.can_learn.store(false, Ordering::Relaxed);
+    }
+
+    /// Epochs of the rings by which the members go.
+    pub(super) fn epochs(&self) -> Vec<u64> {
+        self.members.epochs.lock().clone()
     }
 
     pub(super) fn served(&self) -> Vec<usize> {

@@ -15,7 +15,7 @@ fn subscribes_after_its_own_log_and_appends_what_comes() {
     let run = records(stream(1), 5..=6, 100);
     assert_eq!(b.frame(records_frame(1, run.clone())), [append(stream(1), run)]);
     assert_eq!(b.link.unapplied_bytes(), 200);
-    let ack = Frame::Ack(Ack { incarnation: 1, boot: 1, position: 6 });
+    let ack = Frame::Ack(Ack { incarnation: 1, boot: 1, position: 6, epoch: 1 });
     assert_eq!(b.feed(Event::Durable { stream: stream(1), seq: 6 }), [Effect::Send(ack)]);
     assert_eq!(b.feed(Event::Durable { stream: stream(1), seq: 6 }), [], "told once");
     assert_eq!(b.feed(Event::Durable { stream: stream(7), seq: 6 }), [], "of no interest to this peer");

@@ -32,10 +32,14 @@ fn passes_on_what_the_peer_says() {
     let has = |stream, seq| Effect::PeerDurable {
         incarnation: Incarnation(1),
         positions: [(stream, seq)].into_iter().collect(),
+        epoch: 1,
     };
     let health = Effect::PeerHealth { health: Health::default(), wall_ms: 5, epoch: 1 };
     assert_eq!(b.frame(heartbeat(vec![position(2, 3)])), [has(stream(2), 3), health]);
-    assert_eq!(b.frame(Frame::Ack(Ack { incarnation: 0, boot: 1, position: 4 })), [has(stream(0), 4)]);
+    assert_eq!(
+        b.frame(Frame::Ack(Ack { incarnation: 0, boot: 1, position: 4, epoch: 1 })),
+        [has(stream(0), 4)]
+    );
 }
 
 #[test]
@@ -50,6 +54,28 @@ fn gives_up_a_silent_peer_but_not_while_it_does_not_listen_itself() {
     assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
     assert_eq!(b.tick(SECOND), [Effect::Disconnect(DisconnectReason::Silent)]);
     assert_eq!(b.tick(SECOND), [], "once");
+}
+
+#[test]
+fn a_frame_that_takes_its_time_is_a_sign_of_life() {
+    let mut b = Bench::up(&[]);
+    for _ in 0..10 {
+        assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
+        b.feed(Event::Heard);
+    }
+    assert_eq!(b.tick(3 * SECOND), [Effect::Disconnect(DisconnectReason::Silent)]);
+}
+
+#[test]
+fn positions_and_acknowledgements_say_under_which_ring() {
+    let mut b = Bench::up(&[]);
+    let ack = Ack { incarnation: 0, boot: 1, position: 4, epoch: 9 };
+    assert!(matches!(b.frame(Frame::Ack(ack))[..], [Effect::PeerDurable { epoch: 9, .. }]));
+    let of_heartbeat = b.frame(heartbeat(vec![position(0, 4)]));
+    assert!(matches!(of_heartbeat[..], [Effect::PeerDurable { epoch: 1, .. }, Effect::PeerHealth { .. }]));
+    b.link.set_epoch(6);
+    let acks = b.feed(Event::Durable { stream: stream(1), seq: 3 });
+    assert!(matches!(acks[..], [Effect::Send(Frame::Ack(Ack { epoch: 6, .. }))]), "{acks:?}");
 }
 
 #[test]

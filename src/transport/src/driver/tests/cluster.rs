@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
-use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
+use trireme_replication::{DisconnectReason, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
 use trireme_ring::Quorum;
 use trireme_telemetry::discard_logger;
 use trireme_wire::frame::RequestHead;
@@ -140,6 +140,17 @@ impl Cluster {
     pub fn kill(&mut self, index: usize) {
         let running = self.machines[index].running.take().expect("running");
         running.tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    /// The disk is that of before the last start, which is forgotten with all that was written since.
+    pub fn set_back(&mut self, index: usize) {
+        self.machines[index].boot -= 1;
+        self.machines[index].store = Arc::default();
+    }
+
+    /// What shows that the node's stream has another writer.
+    pub async fn second_writer(&self, index: usize) -> DisconnectReason {
+        self.machines[index].running.as_ref().expect("running").hub.second_writer().await
     }
 
     pub fn write(&self, index: usize, count: usize, bytes: usize) {

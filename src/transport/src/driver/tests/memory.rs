@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use trireme_base::{Incarnation, NodeName, StreamId};
-use trireme_replication::{CommitTracker, PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{CommitTracker, DisconnectReason, PeerIdentity, PositionVector, ReadFault};
 use trireme_ring::Quorum;
 use trireme_wire::frame::Health;
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
@@ -152,11 +152,25 @@ impl ReplicaStore for MemoryStore {
         }
     }
 
-    fn peer_durable(&self, peer: &NodeName, incarnation: Incarnation, positions: &PositionVector) {
-        if let Some(commits) = self.inner.lock().commits.as_mut() {
-            commits.peer_durable(peer, incarnation, positions.get(commits.stream()));
+    fn peer_durable(
+        &self,
+        peer: &NodeName,
+        incarnation: Incarnation,
+        positions: &PositionVector,
+        epoch: u64,
+    ) -> Result<(), DisconnectReason> {
+        let mut inner = self.inner.lock();
+        let own = inner.commits.as_ref().map(CommitTracker::stream);
+        let written = own.and_then(|own| inner.streams.get(&own)).map_or(0, |records| records.len() as u64);
+        if let Some(commits) = inner.commits.as_mut() {
+            let (stream, claimed) = (commits.stream(), positions.get(commits.stream()));
+            if claimed > written {
+                return Err(DisconnectReason::SecondWriter { stream, written, claimed });
+            }
+            commits.peer_durable(peer, incarnation, claimed, epoch);
             commits.advance();
         }
+        Ok(())
     }
 
     fn health(&self) -> Health {

@@ -48,11 +48,11 @@ fn one_of_each() -> Vec<Frame> {
         }),
         Frame::Unsubscribe(Unsubscribe { subscription: 1 }),
         Frame::Records(Records::new(1, vec![record(4, 10), record(5, 0), record(6, 3000)]).expect("one run")),
-        Frame::Ack(Ack { incarnation: 7, boot: 1, position: 9 }),
+        Frame::Ack(Ack { incarnation: 7, boot: 1, position: 9, epoch: 3 }),
         Frame::Credit(Credit { subscription: 1, bytes: 77 }),
         Frame::StreamEnded(StreamEnded { subscription: 1, reason: EndReason::Trimmed as i32, first_seq: 12 }),
         Frame::Request(
-            RequestHead { id: 1, kind: 2, deadline_ms: 500, version: 1 },
+            RequestHead { id: 1, kind: 2, deadline_ms: 500, version: 1, part: 3, more: true },
             Bytes::from_static(b"body"),
         ),
         Frame::Response(ResponseHead { id: 1, status: 0, more: true }, Bytes::new()),
