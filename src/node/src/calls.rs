@@ -8,19 +8,28 @@ use futures::future::BoxFuture;
 use prost::Message;
 use trireme_actors::{CALL_PART, CALL_WRITE, Gate, OutcomeMessage, WritePath};
 use trireme_base::ErrorKind;
+use trireme_base::pool::CpuPool;
+use trireme_model::Tenant;
 use trireme_query::CALL_KIND as CALL_QUERY;
 use trireme_replication::PeerIdentity;
 use trireme_transport::{CallError, CallHandler, Hub};
+use trireme_wire::batch::Batch;
 use trireme_wire::blocks::CALL_BLOCKS;
 use trireme_wire::entry::decode_batch;
 use trireme_wire::frame::RequestHead;
 use trireme_wire::rebuild::CALL_REBUILD;
 
+use crate::answers::AnswerRoom;
 use crate::block_server::BlockServer;
 use crate::rebuild::SnapshotServer;
 use crate::ring::keeper::CALL_RING;
 use crate::ring::steward::Steward;
 use crate::spread::{PeerQueries, answer};
+
+/// Entries up to this size are decoded on the thread that serves the peers: that takes less than to hand them over.
+const DECODED_AT_ONCE_BYTES: usize = 32 << 10;
+/// Largest answer to a call for files of a replica: a piece and what is around it.
+const PIECE_BYTES_MAX: usize = (8 << 20) + (64 << 10);
 
 /// Dispatches calls by their kind.
 pub(crate) struct NodeCalls {
@@ -33,6 +42,10 @@ pub(crate) struct NodeCalls {
     pub(crate) steward: Arc<Steward>,
     /// Set once the node can answer queries.
     pub(crate) queries: Arc<OnceLock<PeerQueries>>,
+    /// For answers that may be large.
+    pub(crate) rooms: Arc<AnswerRoom>,
+    /// Decodes what would hold up the thread that serves the peers.
+    pub(crate) pool: Arc<CpuPool>,
     pub(crate) snapshots: SnapshotServer,
     pub(crate) blocks: BlockServer,
 }
@@ -45,11 +58,15 @@ impl CallHandler for NodeCalls {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         match head.kind {
-            CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), body)),
-            CALL_PART => Box::pin(part(Arc::clone(&self.writes), Arc::clone(&self.gate), body)),
+            CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), Arc::clone(&self.pool), body)),
+            CALL_PART => {
+                let (writes, gate, pool) = (&self.writes, &self.gate, &self.pool);
+                Box::pin(part(Arc::clone(writes), Arc::clone(gate), Arc::clone(pool), body))
+            }
             CALL_QUERY => {
                 let deadline = Duration::from_millis(head.deadline_ms);
-                Box::pin(answer(Arc::clone(&self.queries), deadline, body))
+                let room = (Arc::clone(&self.rooms), peer.node.clone());
+                Box::pin(answer(Arc::clone(&self.queries), room, deadline, body))
             }
             CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
             // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
@@ -61,9 +78,10 @@ impl CallHandler for NodeCalls {
             }
             CALL_REBUILD => {
                 let deadline = Duration::from_millis(head.deadline_ms);
-                Box::pin(self.snapshots.clone().answer(peer.incarnation, deadline, body))
+                let answering = self.snapshots.clone().answer(peer.incarnation, deadline, body);
+                self.in_room(peer, answering)
             }
-            CALL_BLOCKS => Box::pin(self.blocks.clone().answer(body)),
+            CALL_BLOCKS => self.in_room(peer, self.blocks.clone().answer(body)),
             kind => {
                 let message = format!("call {kind} is unknown to this node; it may be of an older version");
                 Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))
@@ -72,26 +90,56 @@ impl CallHandler for NodeCalls {
     }
 }
 
+impl NodeCalls {
+    /// Answers with a piece of a file once there is room for it.
+    fn in_room(
+        &self,
+        peer: &PeerIdentity,
+        answering: impl Future<Output = Result<Bytes, CallError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (rooms, peer) = (Arc::clone(&self.rooms), peer.node.clone());
+        Box::pin(async move {
+            let room = rooms.enter(&peer, PIECE_BYTES_MAX).await;
+            answering.await.map(|answer| room.around(answer))
+        })
+    }
+}
+
+/// Decodes an entry: a small one at once, others where nobody else waits for the thread.
+async fn decoded(pool: &CpuPool, entry: Bytes) -> Result<(Tenant, Batch), CallError> {
+    let is_small = entry.len() <= DECODED_AT_ONCE_BYTES;
+    let decode = move || decode_batch(&entry).map_err(|e| CallError::new(e.kind(), e.to_string()));
+    if is_small {
+        return decode();
+    }
+    pool.call(decode).await.unwrap_or_else(|e| Err(CallError::new(ErrorKind::Unavailable, e.to_string())))
+}
+
 async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
     let answer = steward.consensus.answer(&body, steward.as_ref()).await;
     answer.map_err(|why| CallError::new(ErrorKind::Invalid, why))
 }
 
-async fn write(writes: Arc<WritePath>, body: Bytes) -> Result<Bytes, CallError> {
-    let (tenant, batch) = decode_batch(&body).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
+async fn write(writes: Arc<WritePath>, pool: Arc<CpuPool>, body: Bytes) -> Result<Bytes, CallError> {
+    let (tenant, batch) = decoded(&pool, body).await?;
     let outcome = writes.take(tenant, batch).await;
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
 }
 
-async fn part(writes: Arc<WritePath>, gate: Arc<Gate>, body: Bytes) -> Result<Bytes, CallError> {
+async fn part(
+    writes: Arc<WritePath>,
+    gate: Arc<Gate>,
+    pool: Arc<CpuPool>,
+    mut body: Bytes,
+) -> Result<Bytes, CallError> {
     // An error rather than an outcome: the sender then asks another member at once.
     let state = gate.state();
     if !state.takes_writes() {
         return Err(CallError::new(ErrorKind::Unavailable, state.reason()));
     }
     let invalid = || CallError::new(ErrorKind::Invalid, "a part of a write without content");
-    let (passes, entry) = body.split_first().ok_or_else(invalid)?;
-    let (tenant, batch) = decode_batch(entry).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
-    let outcome = writes.take_part(tenant, batch, *passes).await;
+    let passes = *body.first().ok_or_else(invalid)?;
+    let (tenant, batch) = decoded(&pool, body.split_off(1)).await?;
+    let outcome = writes.take_part(tenant, batch, passes).await;
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod after_replay;
+mod answers;
 mod api_settings;
 mod block_server;
 mod bucket;

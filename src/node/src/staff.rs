@@ -15,8 +15,10 @@ use trireme_actors::{
 };
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
+use trireme_query::ANSWER_BYTES_MAX;
 use trireme_settings::BucketType;
 
+use crate::answers::AnswerRoom;
 use crate::api_settings::limits_table;
 use crate::block_server::BlockServer;
 use crate::calls::NodeCalls;
@@ -29,6 +31,9 @@ use crate::ring::steward::{Steward, StewardParts};
 use crate::ring::stock::Stock;
 use crate::scrub::add_scrubber;
 use crate::storage::Storage;
+
+/// Largest answers that a peer may be owed, at least.
+const ANSWERS_MIN: usize = 4;
 
 /// The ports by which the rest of the node reaches its actors.
 pub(crate) struct Staff {
@@ -71,6 +76,7 @@ impl Staff {
         let writes = write_path(ground, cluster, storage, &front, &ingest)?;
         let log = ground.part_log("ring");
         let steward = Arc::new(Steward::new(StewardParts {
+            clock: Arc::clone(&ground.clock),
             me: ground.name.clone(),
             consensus: Arc::clone(consensus),
             store: Arc::clone(&storage.store),
@@ -89,6 +95,8 @@ impl Staff {
             hub: Arc::clone(&cluster.hub),
             steward: Arc::clone(&steward),
             queries: Arc::clone(&cluster.queries),
+            rooms: Arc::new(AnswerRoom::new(ANSWER_BYTES_MAX * ground.cores.max(ANSWERS_MIN))),
+            pool: Arc::clone(&ground.pool),
             snapshots: SnapshotServer {
                 block_writer: block_writer.snapshot.clone(),
                 snapshots: Arc::clone(&storage.snapshots),

@@ -20,8 +20,10 @@ use trireme_wire::record::RECORD_BYTES_MAX;
 pub use book::CallBook;
 use pending::Pending;
 
-/// Bytes of an answer in one frame; fresh records may go between two.
+/// Bytes of a request or an answer in one frame; fresh records may go between two.
 const PART_BYTES: usize = 256 << 10;
+/// Protocol version since which requests go in parts.
+const REQUEST_PARTS_SINCE: u32 = 3;
 
 /// Why a call gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +83,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// At most `calls_max` calls at a time, each with an answer of at most `answer_bytes_max`.
+    /// At most `calls_max` calls at a time, with answers of at most `answer_bytes_max` together.
     pub fn new(calls_max: usize, answer_bytes_max: usize) -> Self {
         Self { calls_max, answer_bytes_max, pending: Mutex::default(), queued: Notify::new() }
     }
@@ -101,7 +103,7 @@ impl Calls {
             ));
         }
         let deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let head = RequestHead { id: 0, kind, deadline_ms, version };
+        let head = RequestHead { kind, deadline_ms, version, ..RequestHead::default() };
         let (id, answer) = self.pending.lock().begin(head, body, self.calls_max)?;
         self.queued.notify_one();
         let given_up = GivenUp { calls: self, id };
@@ -125,10 +127,10 @@ impl Calls {
     }
 
     /// The next request to send. Cancel safe.
-    pub(crate) async fn next_request(&self) -> Frame {
+    pub(crate) async fn next_request(&self) -> (RequestHead, Bytes) {
         loop {
-            if let Some((head, body)) = self.pending.lock().take_request() {
-                return Frame::Request(head, body);
+            if let Some(request) = self.pending.lock().take_request() {
+                return request;
             }
             self.queued.notified().await;
         }
@@ -156,6 +158,23 @@ impl Drop for GivenUp<'_> {
 
 fn lost() -> CallError {
     CallError::new(ErrorKind::Unavailable, "connection to the peer was lost")
+}
+
+/// The frames of a request, for a connection of this protocol version.
+pub(crate) fn request_frames(head: RequestHead, mut body: Bytes, version: u32) -> Vec<Frame> {
+    if version < REQUEST_PARTS_SINCE {
+        return vec![Frame::Request(head, body)];
+    }
+    let mut frames = Vec::with_capacity(1 + body.len() / PART_BYTES);
+    for number in 0.. {
+        let piece = body.split_to(body.len().min(PART_BYTES));
+        let more = !body.is_empty();
+        frames.push(Frame::Request(RequestHead { part: number, more, ..head.clone() }, piece));
+        if !more {
+            break;
+        }
+    }
+    frames
 }
 
 /// The frames of an answer.

@@ -5,6 +5,7 @@
 //! own log takes no records, and then the peer is stopped by TCP and by its credit.
 
 mod lanes;
+mod requests;
 mod session;
 mod store;
 

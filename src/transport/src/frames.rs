@@ -20,17 +20,23 @@ pub struct FrameReader<R> {
     stream: R,
     decoder: Decoder,
     input: BytesMut,
+    received_bytes: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader that takes nothing but handshake frames until [`FrameReader::handshake_done`].
     pub fn new(stream: R) -> Self {
-        Self { stream, decoder: Decoder::for_handshake(), input: BytesMut::new() }
+        Self { stream, decoder: Decoder::for_handshake(), input: BytesMut::new(), received_bytes: 0 }
     }
 
     /// From now on all frames are taken.
     pub fn handshake_done(&mut self) {
         self.decoder = Decoder::default();
+    }
+
+    /// Bytes that have come so far, whole frames or not.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
     /// The next frame. Cancel safe: what was read stays in the buffer.
@@ -43,9 +49,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
                 self.input.reserve(READ_BYTES);
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            let read = self.stream.read_buf(&mut self.input).await?;
+            if read == 0 {
                 return Err(TransportError::Closed);
             }
+            self.received_bytes += read as u64;
         }
     }
 }

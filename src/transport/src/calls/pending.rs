@@ -18,7 +18,12 @@ pub(super) struct Pending {
     next_id: u64,
     to_send: VecDeque<(RequestHead, Bytes)>,
     waiting: BTreeMap<u64, Waiting>,
+    /// Of the parts that wait for their rest.
+    part_bytes: usize,
 }
+
+/// What a part takes beside its bytes, roughly, so that empty ones count too.
+const PART_OVERHEAD_BYTES: usize = 64;
 
 #[derive(Debug)]
 struct Waiting {
@@ -61,7 +66,7 @@ impl Pending {
 
     /// The caller does not wait any more; true if the peer is to be told.
     pub(super) fn give_up(&mut self, id: u64) -> bool {
-        if self.waiting.remove(&id).is_none() {
+        if self.remove(id).is_none() {
             return false;
         }
         let before = self.to_send.len();
@@ -78,24 +83,37 @@ impl Pending {
         let answer = if let Some(kind) = head.error_kind() {
             Err(CallError::new(kind, String::from_utf8_lossy(&part)))
         } else {
-            waiting.bytes += part.len();
+            let bytes = part.len() + PART_OVERHEAD_BYTES;
+            waiting.bytes += bytes;
             waiting.parts.push(part);
+            self.part_bytes += bytes;
             if waiting.bytes > bytes_max {
                 Err(CallError::new(ErrorKind::TooLarge, format!("answer is over {bytes_max} bytes")))
+            } else if self.part_bytes > bytes_max {
+                let what = format!("answers of the peer are over {bytes_max} bytes together");
+                Err(CallError::new(ErrorKind::Limited, what))
             } else if head.more {
                 return;
             } else {
                 Ok(waiting.whole())
             }
         };
-        let too_large = answer.is_err() && head.more;
-        if let Some(waiting) = self.waiting.remove(&head.id) {
+        let is_broken_off = answer.is_err() && head.more;
+        if let Some(waiting) = self.remove(head.id) {
             // The caller may have gone at this moment.
             let _ = waiting.reply.send(answer);
         }
-        if too_large {
+        if is_broken_off {
             self.to_send.push_back((RequestHead { id: head.id, ..RequestHead::default() }, Bytes::new()));
         }
+    }
+}
+
+impl Pending {
+    fn remove(&mut self, id: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        self.part_bytes = self.part_bytes.saturating_sub(waiting.bytes);
+        Some(waiting)
     }
 }
 

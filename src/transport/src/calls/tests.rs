@@ -9,10 +9,7 @@ fn calls() -> Calls {
 }
 
 async fn request(calls: &Calls) -> RequestHead {
-    match calls.next_request().await {
-        Frame::Request(head, _) => head,
-        other => panic!("not a request: {other:?}"),
-    }
+    calls.next_request().await.0
 }
 
 fn answer(calls: &Calls, id: u64, answer: Result<Bytes, CallError>) -> usize {
@@ -101,4 +98,51 @@ async fn fails_at_once_without_a_connection_and_when_it_is_lost() {
 async fn gives_up_when_the_peer_does_not_answer() {
     let calls = calls();
     assert_eq!(calls.call(1, 1, Bytes::new(), SOON).await.map_err(|e| e.kind()), Err(ErrorKind::Timeout));
+}
+
+#[tokio::test]
+async fn empty_parts_and_parts_of_many_answers_count() {
+    let calls = calls();
+    let part = |id, bytes| {
+        let head = ResponseHead { id, status: 0, more: true };
+        calls.answered(&head, Bytes::from(vec![0; bytes]));
+    };
+    let (mut first, mut second) =
+        (Box::pin(calls.call(1, 1, Bytes::new(), SOON)), Box::pin(calls.call(1, 1, Bytes::new(), SOON)));
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    let ids = [request(&calls).await.id, request(&calls).await.id];
+    part(ids[0], 700 << 10);
+    part(ids[1], 700 << 10);
+    assert_eq!(second.await.map_err(|e| e.kind()), Err(ErrorKind::Limited), "together they are too large");
+    for _ in 0..(1 << 20) / 64 {
+        part(ids[0], 0);
+    }
+    assert_eq!(first.await.map_err(|e| e.kind()), Err(ErrorKind::TooLarge), "nothing is not for nothing");
+    let third = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let serve = async {
+        let head = loop {
+            let head = request(&calls).await;
+            if head.deadline_ms > 0 {
+                break head;
+            }
+        };
+        answer(&calls, head.id, Ok(Bytes::from(vec![1; 900 << 10])))
+    };
+    assert!(futures::join!(third, serve).0.is_ok(), "room again");
+}
+
+#[test]
+fn a_request_goes_in_parts_to_a_peer_that_knows_them() {
+    let head = RequestHead { id: 3, kind: 1, deadline_ms: 5, version: 2, ..RequestHead::default() };
+    let body = Bytes::from(vec![7; PART_BYTES * 2 + 1]);
+    let frames = |version| request_frames(head.clone(), body.clone(), version);
+    let shown = |frame: &Frame| match frame {
+        Frame::Request(head, body) => (head.part, head.more, body.len()),
+        _ => panic!("another frame"),
+    };
+    assert_eq!(frames(2).iter().map(shown).collect::<Vec<_>>(), [(0, false, body.len())]);
+    let want = [(0, true, PART_BYTES), (1, true, PART_BYTES), (2, false, 1)];
+    assert_eq!(frames(3).iter().map(shown).collect::<Vec<_>>(), want);
+    let empty = request_frames(head.clone(), Bytes::new(), 3);
+    assert_eq!(empty.iter().map(shown).collect::<Vec<_>>(), [(0, false, 0)]);
 }
