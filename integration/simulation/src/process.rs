@@ -258,7 +258,7 @@ impl Process {
         }
         gate.set(GateState::Open);
         if let Some(place) = start.ring.and_then(|ring| ring::Place::of(ring, &identity.node)) {
-            commits.set_quorum(place.group.quorum.clone(), []);
+            commits.set_quorum(place.group.epoch, place.group.quorum.clone(), []);
             hub.set_ring(place.group, now);
             gate.set_by_ring(place.gate);
         }

@@ -50,9 +50,11 @@ impl Process {
         if place.gate != GateState::Open {
             self.gate.set_by_ring(place.gate);
         }
-        if self.mutation != Some(Mutation::KeepOldQuorum) {
-            self.commits.set_quorum(place.group.quorum.clone(), gone.iter());
-        }
+        let quorum = match self.mutation {
+            Some(Mutation::KeepOldQuorum) => self.hub.group().lock().quorum().clone(),
+            _ => place.group.quorum.clone(),
+        };
+        self.commits.set_quorum(place.group.epoch, quorum, gone.iter());
         self.hub.set_ring(place.group, self.clock.monotonic());
         self.gate.set_by_ring(place.gate);
         (0..self.names.len()).filter(|peer| gone.contains(&self.names[*peer])).collect()
@@ -60,7 +62,10 @@ impl Process {
 
     /// Peers that go by a later ring.
     pub fn ahead(&self) -> Vec<usize> {
-        let ahead = self.hub.group().lock().ahead_in_epoch();
+        let ahead = {
+            let group = self.hub.group().lock();
+            group.ahead_of(group.epoch())
+        };
         (0..self.names.len()).filter(|peer| ahead.contains(&self.names[*peer])).collect()
     }
 

@@ -153,10 +153,9 @@ impl Process {
     pub fn tick_link(&mut self, peer: usize) -> Vec<Out> {
         let mut out = Vec::new();
         self.unpark(peer, &mut out);
-        let (health, epoch) = (self.store.health(), self.hub.group().lock().epoch());
+        let health = self.store.health();
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_health(health);
-            link.set_epoch(epoch);
         }
         let reading = !self.is_parked(peer);
         self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms(), reading }, &mut out);
@@ -181,6 +180,26 @@ impl Process {
     }
 
     fn feed(&mut self, peer: usize, event: Event, out: &mut Vec<Out>) {
+        self.follow_ring(peer, out);
+        self.hand_over(peer, event, out);
+    }
+
+    /// What a peer hears under a ring follows everything that was durable here before this node went by it.
+    fn follow_ring(&mut self, peer: usize, out: &mut Vec<Out>) {
+        let epoch = self.hub.epoch();
+        if self.links.get(&peer).is_none_or(|link| link.epoch() == epoch) {
+            return;
+        }
+        let durable = self.told_durable();
+        for (stream, seq) in durable.iter() {
+            self.hand_over(peer, Event::Durable { stream, seq }, out);
+        }
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.set_epoch(epoch);
+        }
+    }
+
+    fn hand_over(&mut self, peer: usize, event: Event, out: &mut Vec<Out>) {
         // The session may have ended with an event before this one.
         if !self.sessions.contains_key(&peer) {
             return;

@@ -160,12 +160,16 @@ impl World {
         let is_written = |stream: StreamId| writers().any(|m| of(m) == Some(stream.incarnation));
         // What nobody writes any more stands still.
         streams.merge(&longest.iter().filter(|(stream, _)| !is_written(*stream)).collect());
-        let members = self.known(leader, ring, &streams)?;
+        let mut members = self.known(leader, ring, &streams)?;
+        if self.mutation == Some(Mutation::IgnoreUninformed) {
+            members.values_mut().for_each(|member| member.epoch = ring.epoch);
+        }
         let sealed = match self.mutation {
             Some(Mutation::SealByOwnLog) => self.machines[leader].process.as_ref()?.store.durable(),
             _ => longest,
         };
-        Some(Evidence { streams: sealed.iter().collect(), members, ..Evidence::default() })
+        let (fenced_at, streams) = (Some(ring.epoch), sealed.iter().collect());
+        Some(Evidence { fenced_at, streams, members, ..Evidence::default() })
     }
 
     /// The longest prefix of each stream that a leader knows of.
