@@ -188,7 +188,7 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
         let member = members.iter().find(|member| member["node"] == "n1").context("n1")?;
         Ok(member["incarnation"].as_str().context("not seen")?.to_owned())
     };
-    let first = incarnation(&group).await?;
+    let first = until("n2 has seen n1", async || incarnation(&group).await).await?;
 
     // Its replacement is started elsewhere before it has stopped.
     let data_dir = format!("node.data_dir={}", group.dir().join("second").display());
