@@ -108,6 +108,8 @@ pub struct Process {
     checkpoint_at: Duration,
     /// The incarnation in which each peer was seen first; for one of the bugs.
     first_seen: BTreeMap<usize, Incarnation>,
+    /// The quorum of the ring at the start; for one of the bugs.
+    first_quorum: Quorum,
 }
 
 /// The pool that the store wants; simulated reads do not go through it.
@@ -151,6 +153,7 @@ impl Process {
         let identity = PeerIdentity { node: me.clone(), incarnation: own.incarnation, boot: own.boot };
         let voters = &names[..scenario.voters];
         let quorum = Quorum::new(voters.to_vec(), scenario.voters);
+        let mut first_quorum = quorum.clone();
         let now = shared.monotonic();
         let peers = names.to_vec();
         let view = GroupView::new(identity.clone(), quorum.clone(), peers, GroupLimits::default(), now);
@@ -258,6 +261,7 @@ impl Process {
         }
         gate.set(GateState::Open);
         if let Some(place) = start.ring.and_then(|ring| ring::Place::of(ring, &identity.node)) {
+            first_quorum = place.group.quorum.clone();
             commits.set_quorum(place.group.epoch, place.group.quorum.clone(), []);
             hub.set_ring(place.group, now);
             gate.set_by_ring(place.gate);
@@ -273,6 +277,7 @@ impl Process {
             closed: None,
             checkpoint_at: now,
             first_seen: BTreeMap::new(),
+            first_quorum,
             plan: Some(plan),
             identity,
             mutation,

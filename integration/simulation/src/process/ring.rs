@@ -51,7 +51,7 @@ impl Process {
             self.gate.set_by_ring(place.gate);
         }
         let quorum = match self.mutation {
-            Some(Mutation::KeepOldQuorum) => self.hub.group().lock().quorum().clone(),
+            Some(Mutation::KeepOldQuorum) => self.first_quorum.clone(),
             _ => place.group.quorum.clone(),
         };
         self.commits.set_quorum(place.group.epoch, quorum, gone.iter());
