@@ -201,18 +201,21 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_checkpoint_is_damaged_copies_it_from_a_peer() -> anyhow::Result<()> {
+async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -> anyhow::Result<()> {
     let mut group = forgetful().start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
     let load = Load::start(&[group.client(0).clone(), group.client(1).clone()]);
     group.node(2).kill()?;
     let dir = group.node(2).data_dir().to_owned();
-    let checkpoint = dir.join("head/000/checkpoint");
-    let mut bytes = std::fs::read(&checkpoint)?;
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
-    std::fs::write(&checkpoint, bytes)?;
+    // With the one before it could help itself.
+    for name in ["checkpoint", "checkpoint.previous"] {
+        let checkpoint = dir.join("head/000").join(name);
+        let mut bytes = std::fs::read(&checkpoint)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(&checkpoint, bytes)?;
+    }
 
     group.node(2).start()?;
     group.node(2).ready().await?;
