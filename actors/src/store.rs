@@ -265,7 +265,7 @@ impl ReplicaStore for Store {
         match self.log().append_foreign(records) {
             Ok(_) => Ok(()),
             // A full disk may get room again; the peer keeps the records.
-            Err(AppendError::Busy { .. } | AppendError::Full) => Err(AppendRefused::Busy),
+            Err(AppendError::Busy { .. } | AppendError::Waiting(_)) => Err(AppendRefused::Busy),
             Err(error) => Err(AppendRefused::Failed(error.to_string())),
         }
     }

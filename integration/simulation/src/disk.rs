@@ -22,7 +22,7 @@ use crate::mutation::Mutation;
 
 const SECTOR: u64 = 512;
 /// Bytes before the first batch of a segment.
-const SEGMENT_HEADER_BYTES: u64 = 40;
+const SEGMENT_HEADER_BYTES: u64 = 68;
 
 #[derive(Default)]
 struct State {
@@ -201,9 +201,14 @@ struct SimFile {
 
 impl Disk for SimDisk {
     fn create(&self, path: &Path, _: u64) -> io::Result<Box<dyn DiskFile>> {
-        if self.0.lock().free_bytes == Some(0) {
+        let mut state = self.0.lock();
+        // What an earlier file of that name held went with it.
+        state.unsynced.remove(path);
+        state.torn.remove(path);
+        if state.free_bytes == Some(0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        drop(state);
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         Ok(Box::new(SimFile { path: path.to_owned(), file, at: 0, disk: self.clone() }))
     }
@@ -261,5 +266,18 @@ impl DiskFile for SimFile {
 
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
+    }
+
+    fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)?;
+        let mut state = self.disk.0.lock();
+        if let Some(ranges) = state.unsynced.remove(from) {
+            state.unsynced.insert(to.to_owned(), ranges);
+        }
+        if let Some(ranges) = state.torn.remove(from) {
+            state.torn.insert(to.to_owned(), ranges);
+        }
+        self.path = to.to_owned();
+        Ok(())
     }
 }

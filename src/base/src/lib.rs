@@ -13,6 +13,7 @@
 
 mod backoff;
 mod clock;
+mod disk_error;
 mod error;
 mod ids;
 pub mod pool;
@@ -20,6 +21,7 @@ mod rng;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk_error::{is_starved, is_unreadable};
 pub use error::ErrorKind;
 pub use ids::{Boot, Incarnation, NodeName, StreamId};
-pub use rng::SeededRng;
+pub use rng::{SeededRng, entropy};

@@ -1,4 +1,8 @@
-//! Small seeded generator, so that a run can be repeated from its seed.
+//! Small seeded generator, so that a run can be repeated from its seed; and randomness of the system, where nobody may guess.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// SplitMix64: fast, tiny state, good enough for jitter, simulation schedules and test data; not for secrets.
 #[derive(Debug, Clone)]
@@ -34,6 +38,19 @@ impl SeededRng {
     pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p
     }
+}
+
+/// 64 bits that nobody can guess: of the kernel, or of time and process id where it has none.
+#[allow(clippy::disallowed_methods)]
+pub fn entropy() -> u64 {
+    let mut bytes = [0; 8];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if read.is_ok() {
+        return u64::from_le_bytes(bytes);
+    }
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since_epoch.map_or(0, |since| since.as_nanos() as u64);
+    SeededRng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64()
 }
 
 #[cfg(test)]

@@ -1,42 +1,74 @@
-//! Positions below which the log need not hold anything: what was trimmed, or came with a snapshot.
+//! What the log need not have, and what it must have.
+//!
+//! Positions below which it need not hold anything (what was trimmed, or came with a snapshot), and the numbers of the
+//! oldest and the newest segment, so that a file that somebody deletes is missed.
 //!
 //! ```text
-//! "TRIRMBAS", version u32, count u32, per stream: incarnation u64, boot u32, seq u64; CRC32C of all before
+//! "TRIRMBAS", version u32, first segment u64, newest segment u64, count u32,
+//! per stream: incarnation u64, boot u32, seq u64; CRC32C of all before
 //! ```
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::{Buf, BufMut};
-use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_base::{Boot, Incarnation, StreamId, is_unreadable};
 
 use crate::{LogError, disk};
 
 const MAGIC: &[u8; 8] = b"TRIRMBAS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Version without numbers of segments.
+const VERSION_PLAIN: u32 = 1;
 const ENTRY_BYTES: usize = 20;
 pub(crate) const FILE: &str = "base";
 
 pub(crate) type Positions = BTreeMap<StreamId, u64>;
 
-/// Reads the file; no file means nothing was trimmed yet.
-pub(crate) fn load(dir: &Path) -> Result<Positions, LogError> {
+/// Content of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// Below this nothing need be here.
+    pub positions: Positions,
+    /// Number of the oldest segment that is needed; 0 if none was trimmed, or if that is not known.
+    pub first: u64,
+    /// Number of the newest segment that was made; 0 if that is not known.
+    pub newest: u64,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+enum Unusable {
+    Damaged(&'static str),
+    Newer(u32),
+}
+
+/// Reads the file; no file means nothing was trimmed yet. A damaged one is answered with what is wrong: everything in it
+/// follows from the checkpoints and the segments.
+pub(crate) fn load(dir: &Path) -> Result<Result<Base, String>, LogError> {
     let path = dir.join(FILE);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Positions::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(Base::default())),
+        Err(error) if is_unreadable(&error) => return Ok(Err(error.to_string())),
         Err(error) => return Err(LogError::io("read", &path, error)),
     };
-    decode(&bytes).map_err(|what| LogError::Corrupt { path, what })
+    match decode(&bytes) {
+        Ok(base) => Ok(Ok(base)),
+        Err(Unusable::Damaged(what)) => Ok(Err(what.to_owned())),
+        Err(Unusable::Newer(version)) => Err(LogError::Newer { path, version, known: VERSION }),
+    }
 }
 
 /// Replaces the file durably.
-pub(crate) fn store(dir: &Path, positions: &Positions) -> Result<(), LogError> {
-    let mut out = Vec::with_capacity(20 + positions.len() * ENTRY_BYTES);
+pub(crate) fn store(dir: &Path, base: &Base) -> Result<(), LogError> {
+    let mut out = Vec::with_capacity(40 + base.positions.len() * ENTRY_BYTES);
     out.put_slice(MAGIC);
     out.put_u32_le(VERSION);
-    out.put_u32_le(positions.len() as u32);
-    for (stream, seq) in positions {
+    out.put_u64_le(base.first);
+    out.put_u64_le(base.newest);
+    out.put_u32_le(base.positions.len() as u32);
+    for (stream, seq) in &base.positions {
         out.put_u64_le(stream.incarnation.0);
         out.put_u32_le(stream.boot.0);
         out.put_u64_le(*seq);
@@ -47,26 +79,35 @@ pub(crate) fn store(dir: &Path, positions: &Positions) -> Result<(), LogError> {
     disk::replace(&path, &out).map_err(|e| LogError::io("replace", &path, e))
 }
 
-fn decode(bytes: &[u8]) -> Result<Positions, &'static str> {
-    let (body, mut crc) = bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or("cut off")?;
+fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
+    let damaged = Unusable::Damaged;
+    let parts = bytes.split_at_checked(bytes.len().wrapping_sub(4));
+    let (body, mut crc) = parts.ok_or(damaged("base file is cut off"))?;
     if crc.get_u32_le() != crc32c::crc32c(body) {
-        return Err("checksum does not fit");
+        return Err(damaged("base file checksum does not fit"));
     }
-    let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or("not a base file")?;
-    if rest.len() < 8 || rest.get_u32_le() != VERSION {
-        return Err("version is unknown to this version");
+    let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or(damaged("not a base file"))?;
+    let too_short = damaged("base file is cut off");
+    let mut base = Base::default();
+    match rest.try_get_u32_le() {
+        Ok(VERSION_PLAIN) => {}
+        Ok(VERSION) if rest.len() >= 16 => {
+            base.first = rest.get_u64_le();
+            base.newest = rest.get_u64_le();
+        }
+        Ok(VERSION) | Err(_) => return Err(too_short),
+        Ok(later) => return Err(Unusable::Newer(later)),
     }
-    let count = rest.get_u32_le() as usize;
+    let count = rest.try_get_u32_le().map_err(|_| too_short)? as usize;
     if rest.len() != count * ENTRY_BYTES {
-        return Err("length does not fit");
+        return Err(damaged("length of the base file does not fit"));
     }
-    let mut positions = Positions::new();
     for _ in 0..count {
         let incarnation = Incarnation(rest.get_u64_le());
         let boot = Boot(rest.get_u32_le());
-        positions.insert(StreamId { incarnation, boot }, rest.get_u64_le());
+        base.positions.insert(StreamId { incarnation, boot }, rest.get_u64_le());
     }
-    Ok(positions)
+    Ok(base)
 }
 
 #[cfg(test)]
@@ -77,10 +118,10 @@ mod tests {
     fn round_trips_and_refuses_any_flipped_byte() {
         let dir = tempfile::tempdir().expect("temp dir");
         let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
-        let positions = Positions::from([(stream, 7)]);
-        assert!(load(dir.path()).expect("no file").is_empty());
-        store(dir.path(), &positions).expect("stored");
-        assert_eq!(load(dir.path()).expect("just stored"), positions);
+        let base = Base { positions: Positions::from([(stream, 7)]), first: 3, newest: 9 };
+        assert_eq!(load(dir.path()).expect("no file"), Ok(Base::default()));
+        store(dir.path(), &base).expect("stored");
+        assert_eq!(load(dir.path()).expect("just stored"), Ok(base));
         let bytes = std::fs::read(dir.path().join(FILE)).expect("there");
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
@@ -88,5 +129,24 @@ mod tests {
             assert!(decode(&bad).is_err(), "byte {at}");
             assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn reads_version_1_and_refuses_a_later_one() {
+        let file = |version: u32| {
+            let mut out = MAGIC.to_vec();
+            out.put_u32_le(version);
+            out.put_u32_le(1);
+            out.put_u64_le(5);
+            out.put_u32_le(6);
+            out.put_u64_le(7);
+            let crc = crc32c::crc32c(&out);
+            out.put_u32_le(crc);
+            out
+        };
+        let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
+        let positions = Positions::from([(stream, 7)]);
+        assert_eq!(decode(&file(1)), Ok(Base { positions, first: 0, newest: 0 }));
+        assert_eq!(decode(&file(3)), Err(Unusable::Newer(3)));
     }
 }

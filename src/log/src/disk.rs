@@ -1,25 +1,49 @@
-//! The few file operations of the writer, behind a trait so that tests can fill the disk and fail a sync.
+//! The few file operations on segments, behind a trait so that tests can fill the disk, fail a sync and spoil sectors.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Makes files for segments.
+/// Makes and opens files of segments.
 pub trait Disk: Send + Sync + 'static {
     /// Creates a file that must not exist, with `bytes` of space set aside.
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
 }
 
 /// A segment being written, always at its end.
 pub trait DiskFile: Send {
     /// Writes all buffers at the current place.
     fn write_all(&mut self, buffers: &mut [IoSlice<'_>]) -> io::Result<()>;
+
     /// Goes to `offset`; used to forget a batch that was not written whole.
     fn rewind(&mut self, offset: u64) -> io::Result<()>;
+
     /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
+
     /// Gives back the space behind `bytes`.
     fn shrink(&mut self, bytes: u64) -> io::Result<()>;
+
+    /// Gives the file, which was created as `from`, its name, durably.
+    fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)?;
+        sync_dir(to.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// A segment being read.
+pub trait ReadFile: Send {
+    /// Its length in bytes.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` with what stands at `offset`.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
 /// The file system.
@@ -66,6 +90,16 @@ impl DiskFile for File {
 
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         self.set_len(bytes)
+    }
+}
+
+impl ReadFile for File {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
     }
 }
 

@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use trireme_base::{ErrorKind, StreamId};
+use trireme_base::{ErrorKind, StreamId, is_starved, is_unreadable};
+
+use crate::format::{Unusable, VERSION};
 
 /// Failure of the log or one of its files.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,8 +24,32 @@ pub enum LogError {
     /// The disk is full. Nothing of the refused batch is kept; the log goes on by itself when space returns.
     #[error("log: no space left for {path}", path = path.display())]
     Full {
-        /// The file that could not be made or extended.
+        /// The file that could not be made, extended or synced.
         path: PathBuf,
+    },
+    /// The process or the system is short of handles or memory, or a file of that name is in the way. As with a full disk
+    /// the log goes on by itself.
+    #[error("log: cannot {action} {path} now: {source}", path = path.display())]
+    Hindered {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// A file is of a later release. Nothing is guessed, and nothing of it is changed.
+    #[error(
+        "log: {path} has format version {version}, this release reads versions up to {known}; start the release that wrote it",
+        path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// The newest that can be read.
+        known: u32,
     },
     /// A file of the log fails its checks.
     #[error("log: {path} is damaged: {what}", path = path.display())]
@@ -60,17 +86,49 @@ pub enum LogError {
 
 impl LogError {
     pub(crate) fn io(action: &'static str, path: &std::path::Path, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
-            return Self::Full { path: path.to_owned() };
+        let kind = source.kind();
+        let path = path.to_owned();
+        if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded {
+            return Self::Full { path };
         }
-        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+        let source = Arc::new(source);
+        if is_starved(&source) || kind == io::ErrorKind::AlreadyExists {
+            return Self::Hindered { action, path, source };
+        }
+        Self::Io { action, path, source }
+    }
+
+    /// The error for a file that is no segment that can be read.
+    pub(crate) fn unusable(path: &std::path::Path, unusable: Unusable) -> Self {
+        let path = path.to_owned();
+        match unusable {
+            Unusable::Damaged(what) => Self::Corrupt { path, what },
+            Unusable::Newer(version) => Self::Newer { path, version, known: VERSION },
+        }
+    }
+
+    /// True if what was to be read is not there any more, whoever or whatever took it.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound || is_unreadable(source),
+            _ => false,
+        }
+    }
+
+    /// True if trying again later may help, and the log does that by itself.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Hindered { .. })
     }
 
     /// What a caller has to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::StreamReused(_) => ErrorKind::Internal,
-            Self::Full { .. } | Self::Superseded | Self::Stopped => ErrorKind::Unavailable,
+            Self::Full { .. } | Self::Hindered { .. } | Self::Superseded | Self::Stopped => {
+                ErrorKind::Unavailable
+            }
+            Self::Newer { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } | Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Gone { .. } => ErrorKind::NotFound,
         }
@@ -88,9 +146,9 @@ pub enum AppendError {
         /// Bytes waiting.
         bytes: usize,
     },
-    /// The disk is full; the log takes appends again when space returns.
-    #[error("log disk is full")]
-    Full,
+    /// The disk is full, or the system is short of something; the log takes appends again when that has passed.
+    #[error("log takes nothing now and tries again by itself: {0}")]
+    Waiting(String),
     /// A write or fsync failed; the log is read-only until the next start.
     #[error("log failed and is read-only: {0}")]
     Failed(String),

@@ -45,6 +45,8 @@ mod read;
 mod recent;
 mod recovery;
 mod replay;
+mod rolling;
+mod salvage;
 mod scan;
 mod segment;
 mod shared;

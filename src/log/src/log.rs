@@ -10,11 +10,12 @@ use parking_lot::{Mutex, RwLock};
 use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
-use crate::base::{self, Positions};
+use crate::base::Positions;
 use crate::bell::Bell;
 use crate::observer::LogObserver;
 use crate::recent::Recent;
 use crate::recovery::{self, Recovered};
+use crate::rolling::{Unsynced, first_seqs};
 use crate::shared::{Health, Shared, State};
 use crate::stats::{Counters, LogStats};
 use crate::writer::{Command, Turn, Writer};
@@ -66,7 +67,12 @@ impl Log {
         let (shared, commands, writer, recovered) =
             Self::prepare(dir, options, own, covered, observer, clock)?;
         // One thread for the life of the log: group commit is a loop around a blocking fsync.
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run());
+        let guard = EndGuard { shared: Arc::clone(&shared), observer: Arc::clone(&writer.observer) };
+        let run = move || {
+            let _guard = guard;
+            writer.run();
+        };
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(run);
         let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
         Ok((Self { shared, commands, worker: Worker::Thread(Mutex::new(Some(thread))) }, recovered))
     }
@@ -79,7 +85,7 @@ impl Log {
         observer: Arc<dyn LogObserver>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Shared>, Sender<Command>, Writer, Recovered), LogError> {
-        let found = recovery::rebuild(dir, covered, options.skip_holes)?;
+        let found = recovery::rebuild(dir, &options, covered)?;
         let used = |s: &crate::summary::Summary| s.streams.contains_key(&own);
         if found.positions.contains_key(&own) || found.segments.values().any(used) {
             return Err(LogError::StreamReused(own));
@@ -98,16 +104,20 @@ impl Log {
             options,
             accepted: Mutex::new(found.positions.clone()),
             state: Mutex::new(State {
-                written: found.positions.clone(),
-                durable: found.positions,
+                durable: before(&found.positions, &found.doubted),
+                written: found.positions,
                 base: found.base,
                 segments: found.segments,
+                doomed: found.doomed,
             }),
+            storing_base: Mutex::default(),
             health: Mutex::new(Health::Good),
             counters: Counters::default(),
             own_epoch: std::sync::atomic::AtomicU64::new(0),
             bell: Bell::default(),
         });
+        let mut unsynced = Unsynced::default();
+        found.doubted.into_iter().for_each(|record| unsynced.push(record));
         let mut writer = Writer {
             shared: shared.clone(),
             observer,
@@ -117,7 +127,8 @@ impl Log {
             segment: None,
             next_number: found.next_number,
             own_seq: 0,
-            unsynced: Positions::new(),
+            unsynced,
+            previous: found.previous,
         };
         writer.first_segment()?;
         Ok((shared, tx, writer, recovered))
@@ -272,8 +283,8 @@ impl Log {
         }
     }
 
-    /// True once the log was closed or its thread is gone.
-    fn has_ended(&self) -> bool {
+    /// True once the log was closed or its thread is gone, which can only be by a panic in it.
+    pub fn has_ended(&self) -> bool {
         match &self.worker {
             Worker::Thread(thread) => thread.lock().as_ref().is_none_or(JoinHandle::is_finished),
             Worker::Caller(_) => false,
@@ -299,39 +310,48 @@ impl Log {
     /// Declares everything up to these positions to be held elsewhere (a snapshot was installed): appends of those
     /// streams go on behind them. Positions never go back. Durable when it returns.
     pub fn advance_base(&self, positions: &[(StreamId, u64)]) -> Result<(), LogError> {
-        let mut accepted = self.shared.accepted.lock();
-        let mut state = self.shared.state.lock();
-        for (stream, seq) in positions {
-            let raise = |map: &mut Positions| {
-                let have = map.entry(*stream).or_default();
-                *have = (*have).max(*seq);
-            };
-            raise(&mut accepted);
-            raise(&mut state.base);
-            raise(&mut state.written);
-            raise(&mut state.durable);
+        {
+            let mut accepted = self.shared.accepted.lock();
+            let mut guard = self.shared.state.lock();
+            let state = &mut *guard;
+            for (stream, seq) in positions {
+                let maps =
+                    [&mut *accepted, &mut state.base.positions, &mut state.written, &mut state.durable];
+                for map in maps {
+                    let have = map.entry(*stream).or_default();
+                    *have = (*have).max(*seq);
+                }
+            }
         }
-        base::store(&self.shared.dir, &state.base)
+        self.shared.store_base()
     }
 
     /// Forgets streams that have ended and of which no segment holds anything; answers how many.
     pub fn forget(&self, streams: &[StreamId]) -> Result<usize, LogError> {
-        let mut accepted = self.shared.accepted.lock();
-        let mut state = self.shared.state.lock();
         let mut forgotten = 0;
-        for stream in streams {
-            let held = state.segments.values().any(|s| s.streams.contains_key(stream));
-            if !held && *stream != self.shared.own && state.base.remove(stream).is_some() {
-                accepted.remove(stream);
-                state.written.remove(stream);
-                state.durable.remove(stream);
-                forgotten += 1;
+        {
+            let mut accepted = self.shared.accepted.lock();
+            let mut state = self.shared.state.lock();
+            for stream in streams {
+                let held = state.segments.values().any(|s| s.streams.contains_key(stream));
+                if !held && *stream != self.shared.own && state.base.positions.remove(stream).is_some() {
+                    accepted.remove(stream);
+                    state.written.remove(stream);
+                    state.durable.remove(stream);
+                    forgotten += 1;
+                }
             }
         }
         if forgotten > 0 {
-            base::store(&self.shared.dir, &state.base)?;
+            self.shared.store_base()?;
         }
         Ok(forgotten)
+    }
+
+    /// Last seq of a stream that was taken, written or not. Goes back when the log refuses what it had taken; see
+    /// [`Log::own_epoch`].
+    pub fn taken(&self, stream: StreamId) -> u64 {
+        self.shared.accepted.lock().get(&stream).copied().unwrap_or(0)
     }
 
     /// Why appends are refused now, if they are.
@@ -365,4 +385,31 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Lives on the log's thread: however that ends, everybody learns that nothing is written any more.
+struct EndGuard {
+    shared: Arc<Shared>,
+    observer: Arc<dyn LogObserver>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.shared.health.lock() = Health::Failed("its thread has panicked".to_owned());
+            self.observer.failed(&LogError::Stopped);
+        }
+    }
+}
+
+/// Positions without these records, which are the last of their streams.
+fn before(positions: &Positions, records: &[Record]) -> Positions {
+    let mut before = positions.clone();
+    for (stream, first) in first_seqs(records) {
+        if let Some(seq) = before.get_mut(&stream) {
+            *seq = (*seq).min(first.saturating_sub(1));
+        }
+    }
+    before.retain(|_, seq| *seq > 0);
+    before
 }

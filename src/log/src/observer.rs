@@ -40,6 +40,9 @@ pub trait LogObserver: Send + Sync + 'static {
     fn durable(&self, positions: &[(StreamId, u64)]);
     /// An append of own records was not written (full disk); nothing of it is in the log.
     fn refused(&self, tag: CompletionTag, error: &LogError);
+    /// The log takes nothing for the time being, because the disk is full or the system is short of something. It goes on
+    /// by itself.
+    fn waits(&self, _error: &LogError) {}
     /// The log failed for good; nothing will be acknowledged any more.
     fn failed(&self, error: &LogError);
     /// Figures for metrics.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use trireme_base::entropy;
+
 use crate::disk::{Disk, RealDisk};
 
 /// When a record counts as durable.
@@ -36,6 +38,8 @@ pub struct LogOptions {
     /// What follows a damaged record: false waits until the missing records are fetched from a peer, true goes on
     /// without them, which is right for a group of one, where nobody else has them.
     pub skip_holes: bool,
+    /// Goes into the checksums of batch headers, so that no payload can pass for a batch. Nobody else may know it.
+    pub salt: u64,
     /// File operations; another one in tests.
     pub disk: Arc<dyn Disk>,
 }
@@ -52,6 +56,7 @@ impl Default for LogOptions {
             batch_bytes_max: 16 << 20,
             recent_bytes_max: 64 << 20,
             skip_holes: false,
+            salt: entropy(),
             disk: Arc::new(RealDisk),
         }
     }

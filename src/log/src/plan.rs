@@ -7,7 +7,6 @@ use trireme_base::StreamId;
 use trireme_wire::record::{Record, RecordKind};
 
 use crate::base::Positions;
-use crate::format::SEGMENT_HEADER_BYTES;
 use crate::recovery::Damage;
 use crate::scan::{Bad, Scan};
 use crate::{Log, LogError};
@@ -43,9 +42,9 @@ impl ReplayPlan {
         Some((self.segments.first()?.0, self.segments.last()?.0))
     }
 
-    /// Bytes of the segments read.
+    /// Bytes of the segments read, their headers among them.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|(_, bytes)| bytes - SEGMENT_HEADER_BYTES as u64).sum()
+        self.segments.iter().map(|(_, bytes)| bytes).sum()
     }
 }
 
@@ -80,7 +79,7 @@ impl Log {
     pub fn plan_replay(&self, covered: &[(StreamId, u64)]) -> Result<ReplayPlan, LogError> {
         let (from, segments, target) = {
             let state = self.shared.state.lock();
-            let mut from = state.base.clone();
+            let mut from = state.base.positions.clone();
             for (stream, seq) in covered {
                 let have = from.entry(*stream).or_default();
                 *have = (*have).max(*seq);
@@ -118,7 +117,15 @@ impl Log {
     ) -> Result<(), LogError> {
         let path = self.shared.segment_path(number);
         let io = |e| LogError::io("replay", &path, e);
-        let mut scan = Scan::open_at(&path, SEGMENT_HEADER_BYTES as u64, end).map_err(io)?;
+        let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, end) {
+            Ok(scan) => scan,
+            // Somebody has deleted it, or its begin cannot be read any more.
+            Err(error) if error.is_loss() => {
+                plan.damage.push(Damage { segment: path, offset: 0, what: error.to_string() });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         while let Some(batch) = scan.next_batch().map_err(io)? {
             for record in batch.records {
                 if chain.takes(&record) && record.kind() == RecordKind::WindowClosed {

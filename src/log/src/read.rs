@@ -4,6 +4,7 @@ use trireme_base::StreamId;
 use trireme_wire::record::Record;
 
 use crate::scan::Scan;
+use crate::summary::Summary;
 use crate::{Log, LogError};
 
 impl Log {
@@ -17,40 +18,57 @@ impl Log {
             return Ok(records);
         }
         let mut out = Found { stream, next: from_seq, bytes: 0, bytes_max, records: Vec::new() };
+        let mut failed = None;
         while !out.full() {
-            let place = {
-                let state = self.shared.state.lock();
-                if state.written.get(&stream).is_none_or(|last| out.next > *last) {
+            let before = out.next;
+            for (number, offset, end) in self.places(stream, out.next) {
+                // After damage the records were logged again: an older segment may claim what it cannot give.
+                match self.read_segment(number, offset, end, &mut out) {
+                    Ok(()) | Err(LogError::Gone { .. }) => {}
+                    Err(error) => failed = Some(error),
+                }
+                if out.next > before {
                     break;
                 }
-                let place = |(n, s): (&u64, &crate::summary::Summary)| {
-                    Some((*n, s.place(stream, out.next)?, s.bytes))
-                };
-                state.segments.iter().find_map(place)
-            };
-            let before = out.next;
-            if let Some((number, offset, end)) = place {
-                self.read_segment(number, offset, end, &mut out)?;
             }
             if out.next == before {
                 break;
             }
         }
+        if !out.records.is_empty() {
+            return Ok(out.records);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let written = self.shared.state.lock().written.get(&stream).copied().unwrap_or(0);
-        if out.records.is_empty() && from_seq <= written {
+        if from_seq <= written {
             return Err(LogError::Gone { stream, seq: from_seq });
         }
         Ok(out.records)
     }
 
+    /// Number of each segment that has `seq` of a stream, by what is known of it; where to begin there, and where to end.
+    fn places(&self, stream: StreamId, seq: u64) -> Vec<(u64, u64, u64)> {
+        let state = self.shared.state.lock();
+        if state.written.get(&stream).is_none_or(|last| seq > *last) {
+            return Vec::new();
+        }
+        let place =
+            |(number, summary): (&u64, &Summary)| Some((*number, summary.place(stream, seq)?, summary.bytes));
+        state.segments.iter().filter_map(place).collect()
+    }
+
     fn read_segment(&self, number: u64, offset: u64, end: u64, out: &mut Found) -> Result<(), LogError> {
         let path = self.shared.segment_path(number);
-        let io = |e: std::io::Error| match e.kind() {
+        let opened = Scan::open_at(&*self.shared.options.disk, &path, Some(offset), end);
+        let mut scan = opened.map_err(|error| match error {
             // Trimmed between the look-up and the open.
-            std::io::ErrorKind::NotFound => LogError::Gone { stream: out.stream, seq: out.next },
-            _ => LogError::io("read", &path, e),
-        };
-        let mut scan = Scan::open_at(&path, offset, end).map_err(io)?;
+            LogError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                LogError::Gone { stream: out.stream, seq: out.next }
+            }
+            error => error,
+        })?;
         while !out.full() {
             let Some(batch) = scan.next_batch().map_err(|e| LogError::io("read", &path, e))? else { break };
             batch.records.into_iter().for_each(|record| out.take(record));

@@ -1,22 +1,23 @@
 //! Opening a log directory after any kind of end.
 
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use trireme_base::StreamId;
+use trireme_base::{StreamId, is_unreadable};
+use trireme_wire::record::Record;
 
-use crate::base::{self, Positions};
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, segment_number};
-use crate::scan::{Bad, Scan};
+use crate::base::{self, Base, Positions};
+use crate::format::{SegmentHeader, Unusable, segment_name, segment_number, summary_number};
+use crate::salvage::Salvage;
+use crate::scan::{Bad, Scan, ScannedBatch, UNREADABLE, read_header};
 use crate::summary::Summary;
-use crate::{LogError, disk};
+use crate::{LogError, LogOptions, disk};
 
 /// A part of the log that was durable once and cannot be read. What it held must come from a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The segment; it is kept until it is trimmed (renamed to `.bad` if its header is bad).
+    /// The file; a segment is kept until it is trimmed (renamed to `.bad` if its header is bad).
     pub segment: PathBuf,
     /// First byte that does not fit.
     pub offset: u64,
@@ -29,7 +30,7 @@ pub struct Damage {
 pub struct TailCut {
     /// The segment.
     pub segment: PathBuf,
-    /// Its length now.
+    /// First byte that does not fit.
     pub offset: u64,
     /// What did not fit there.
     pub what: String,
@@ -47,59 +48,110 @@ pub struct Recovered {
 }
 
 /// The log's state rebuilt from its files.
+#[derive(Default)]
 pub(crate) struct Rebuilt {
-    pub base: Positions,
+    pub base: Base,
     pub positions: Positions,
     pub segments: BTreeMap<u64, Summary>,
     pub next_number: u64,
+    /// Records of the newest segment of which no sync is known to have succeeded. What is read of them may be in memory
+    /// only: a failed sync leaves such pages, and the next one calls them written. So they are logged again.
+    pub doubted: Vec<Record>,
+    /// The newest segment, and how far it is durable beyond doubt.
+    pub previous: Option<(u64, u64)>,
+    /// Segments that were trimmed and are there still.
+    pub doomed: BTreeSet<u64>,
     pub damage: Vec<Damage>,
     pub tail_cut: Option<TailCut>,
 }
 
-/// Reads the directory; mends the tail of the newest segment.
+/// Reads the directory. Nothing of it is changed but for what must not be met again: files with bad headers get another
+/// name.
 pub(crate) fn rebuild(
     dir: &Path,
+    options: &LogOptions,
     covered: &[(StreamId, u64)],
-    skip_holes: bool,
 ) -> Result<Rebuilt, LogError> {
     std::fs::create_dir_all(dir).map_err(|e| LogError::io("create", dir, e))?;
-    let mut base = base::load(dir)?;
+    let mut this = Rebuilt::default();
+    match base::load(dir)? {
+        Ok(base) => this.base = base,
+        // What was trimmed is in the checkpoints, or it would not have been trimmed.
+        Err(what) => this.damage.push(Damage { segment: dir.join(base::FILE), offset: 0, what }),
+    }
     for (stream, seq) in covered {
-        let known = base.entry(*stream).or_default();
+        let known = this.base.positions.entry(*stream).or_default();
         *known = (*known).max(*seq);
     }
-    let numbers = list(dir)?;
-    let mut this = Rebuilt {
-        positions: base.clone(),
-        base,
-        segments: BTreeMap::new(),
-        next_number: numbers.last().map_or(1, |n| n + 1),
-        damage: Vec::new(),
-        tail_cut: None,
-    };
-    let mut chain = Chain { last: Positions::new(), skip_holes };
-    for (at, number) in numbers.iter().enumerate() {
-        let path = dir.join(crate::format::segment_name(*number));
-        let newest = at + 1 == numbers.len();
-        if let Some(summary) = Summary::load(&path.with_extension("idx"))
-            && std::fs::metadata(&path).is_ok_and(|m| m.len() == summary.bytes)
-        {
-            chain.follow(&summary);
-            this.segments.insert(*number, summary);
-        } else if let Some(summary) = this.read_segment(&path, newest, &mut chain)? {
+    let numbers = this.list(dir)?;
+    if numbers.is_empty() && this.base.newest == 0 {
+        this.base.first = 1;
+    }
+    if numbers.is_empty() && this.base.newest == 0 && !covered.is_empty() {
+        // Every start makes a segment and a base, and a checkpoint says that there were records.
+        let what = "the log is empty, although checkpoints have records of it".to_owned();
+        this.damage.push(Damage { segment: dir.to_owned(), offset: 0, what });
+    }
+    this.positions = this.base.positions.clone();
+    this.next_number = numbers.last().map_or(1, |n| n + 1).max(this.base.newest + 1);
+    let ends = Ends::read(dir, options, &numbers)?;
+    this.miss_segments(dir, &numbers, &ends);
+
+    let mut chain = Chain { last: Positions::new(), skip_holes: options.skip_holes };
+    for number in &numbers {
+        let path = dir.join(segment_name(*number));
+        let is_newest = numbers.last() == Some(number);
+        let summary = this.read(&path, options, is_newest, ends.of(*number), &mut chain)?;
+        if let Some(summary) = summary {
+            if is_newest && this.previous.is_none() {
+                this.previous = Some((*number, summary.bytes));
+            }
             this.segments.insert(*number, summary);
         }
     }
+
     for summary in this.segments.values() {
         for (stream, range) in &summary.streams {
             let position = this.positions.entry(*stream).or_default();
-            if range.last > *position && (range.first <= *position + 1 || skip_holes) {
+            if range.last > *position && (range.first <= *position + 1 || options.skip_holes) {
                 *position = range.last;
             }
         }
     }
     this.positions.retain(|_, seq| *seq > 0);
     Ok(this)
+}
+
+/// How far each segment was durable when the next one was made, as that one says.
+struct Ends(BTreeMap<u64, u64>);
+
+impl Ends {
+    /// Reads the headers of all segments. A file of a later release ends the start before anything is changed.
+    fn read(dir: &Path, options: &LogOptions, numbers: &[u64]) -> Result<Self, LogError> {
+        let mut ends = BTreeMap::new();
+        for number in numbers {
+            let path = dir.join(segment_name(*number));
+            match header_of(options, &path) {
+                Ok(Ok(header)) if header.previous > 0 => {
+                    ends.insert(header.previous, header.previous_bytes);
+                }
+                Ok(Err(unusable @ Unusable::Newer(_))) => return Err(LogError::unusable(&path, unusable)),
+                Ok(_) => {}
+                Err(error) if is_unreadable(&error) => {}
+                Err(error) => return Err(LogError::io("read", &path, error)),
+            }
+        }
+        Ok(Self(ends))
+    }
+
+    fn of(&self, number: u64) -> Option<u64> {
+        self.0.get(&number).copied()
+    }
+}
+
+fn header_of(options: &LogOptions, path: &Path) -> io::Result<Result<SegmentHeader, Unusable>> {
+    let mut file = Salvage::new(options.disk.open(path)?)?;
+    Ok(read_header(&mut file)?.map(|(header, _)| header))
 }
 
 /// Follows the seqs of each stream through the log.
@@ -130,124 +182,167 @@ impl Chain {
 }
 
 impl Rebuilt {
-    /// Reads a whole segment; `None` if its header is bad.
-    fn read_segment(
+    /// Segment numbers in order. Removes temporaries of a crash, and remembers what was trimmed.
+    fn list(&mut self, dir: &Path) -> Result<Vec<u64>, LogError> {
+        let io = |e| LogError::io("list", dir, e);
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.ends_with(".tmp") {
+                std::fs::remove_file(entry.path()).map_err(|e| LogError::io("remove", &entry.path(), e))?;
+            }
+            match segment_number(name) {
+                Some(number) if number < self.base.first => drop(self.doomed.insert(number)),
+                Some(number) => numbers.push(number),
+                None => {}
+            }
+        }
+        numbers.sort_unstable();
+        disk::sync_dir(dir).map_err(io)?;
+        Ok(numbers)
+    }
+
+    /// Segments that must be there and are not: somebody deleted them, or the file system lost them.
+    fn miss_segments(&mut self, dir: &Path, numbers: &[u64], ends: &Ends) {
+        let mut named: BTreeSet<u64> = ends.0.keys().copied().collect();
+        named.insert(self.base.newest);
+        named.extend(summaries(dir));
+        for number in named {
+            let path = dir.join(segment_name(number));
+            let was_set_aside = || path.with_extension("bad").exists();
+            if number == 0 || number < self.base.first || numbers.binary_search(&number).is_ok() {
+                continue;
+            }
+            // Without a base nobody knows what was trimmed; the oldest names the one before it.
+            let may_be_trimmed = self.base.first == 0 && numbers.first().is_some_and(|first| number < *first);
+            if !may_be_trimmed && !was_set_aside() {
+                let what = "the file is missing".to_owned();
+                self.damage.push(Damage { segment: path, offset: 0, what });
+            }
+        }
+    }
+
+    /// What a segment holds; `None` if its header is bad.
+    fn read(
         &mut self,
         path: &Path,
-        newest: bool,
+        options: &LogOptions,
+        is_newest: bool,
+        durable: Option<u64>,
         chain: &mut Chain,
     ) -> Result<Option<Summary>, LogError> {
-        let io = |e| LogError::io("read", path, e);
-        if newest {
-            self.mend_tail(path)?;
+        if let Some(summary) = Summary::load(&path.with_extension("idx"))
+            && std::fs::metadata(path).is_ok_and(|m| m.len() == summary.bytes)
+        {
+            chain.follow(&summary);
+            return Ok(Some(summary));
         }
-        let mut scan = match Scan::open(path).map_err(io)? {
-            Ok(scan) => scan,
-            Err(what) => {
-                self.set_aside(path, newest, what)?;
-                return Ok(None);
-            }
+        let mut scan = match Scan::open(&*options.disk, path) {
+            Ok(Ok((scan, _))) => scan,
+            Ok(Err(Unusable::Damaged(what))) => return self.set_aside(path, what),
+            Ok(Err(unusable)) => return Err(LogError::unusable(path, unusable)),
+            Err(error) if is_unreadable(&error) => return self.set_aside(path, UNREADABLE),
+            Err(error) => return Err(LogError::io("read", path, error)),
         };
+        if is_newest {
+            return self.read_newest(path, &mut scan, chain).map(Some);
+        }
+
+        if let Some(durable) = durable {
+            scan.limit(durable);
+        }
         let mut summary = Summary::default();
-        while let Some(batch) = scan.next_batch().map_err(io)? {
-            for record in &batch.records {
-                let (stream, seq) = (record.stream(), record.seq());
-                if chain.takes(stream, seq, self.base.get(&stream).copied().unwrap_or(0)) {
-                    summary.note(stream, seq, batch.offset);
-                }
-            }
+        while let Some(batch) = scan.next_batch().map_err(|e| LogError::io("read", path, e))? {
+            self.note(&batch, chain, &mut summary);
         }
         summary.bytes = scan.position();
-        summary.damaged = !scan.bad.is_empty();
-        self.damage.extend(scan.bad.into_iter().map(|bad| damage(path, bad)));
+        let mut bad = scan.bad;
+        if bad.is_empty() && durable.is_some_and(|durable| summary.bytes < durable) {
+            let what = "ends before what was durable in it".to_owned();
+            bad.push(Bad { offset: summary.bytes, what, is_lost: false });
+        }
+        summary.damaged = !bad.is_empty();
+        self.damage.extend(bad.into_iter().map(|bad| damage(path, bad)));
         Ok(Some(summary))
     }
 
-    /// Cuts the newest segment where it was never synced and does not read, and syncs the rest.
+    /// Reads the segment that the last process was writing.
     ///
-    /// A batch says how far the segment was synced when it was written. What does not read behind that point is a
-    /// torn write; what does not read before it is damage and stays, to be reported.
-    fn mend_tail(&mut self, path: &Path) -> Result<(), LogError> {
-        let io = |e| LogError::io("mend", path, e);
-        let Ok(mut scan) = Scan::open(path).map_err(io)? else { return Ok(()) };
-        let mut batches: Vec<(BatchHeader, u64, u64)> = Vec::new();
+    /// A batch says how far the segment was synced when it was written. What does not read behind that point is a torn
+    /// write, and what reads there is doubted; what does not read before it is damage.
+    fn read_newest(&mut self, path: &Path, scan: &mut Scan, chain: &mut Chain) -> Result<Summary, LogError> {
+        let io = |e| LogError::io("read", path, e);
+        let mut summary = Summary::default();
+        let mut behind: Vec<ScannedBatch> = Vec::new();
         while let Some(batch) = scan.next_batch().map_err(io)? {
-            // Only batches behind the last known sync can hold the cut.
-            batches.retain(|(_, offset, _)| *offset >= scan.synced_to);
-            batches.push((batch.header, batch.offset, batch.good_end));
+            behind.push(batch);
+            let synced = behind.partition_point(|batch| batch.offset < scan.synced_to);
+            for batch in behind.drain(..synced) {
+                self.note(&batch, chain, &mut summary);
+            }
         }
-        let file = OpenOptions::new().write(true).open(path).map_err(io)?;
-        let torn = scan.bad.iter().find(|bad| bad.offset >= scan.synced_to);
-        let Some(torn) = torn else {
-            // Space set aside and never used, or leftovers of a write that did not finish.
-            if scan.has_leftovers().map_err(io)? {
-                let what = "batch header does not fit".to_owned();
-                self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: scan.position(), what });
+
+        let synced_to = scan.synced_to;
+        let torn = scan.bad.iter().find(|bad| bad.offset >= synced_to && !bad.is_lost).cloned();
+        let end = torn.as_ref().map_or(u64::MAX, |torn| torn.offset);
+        for batch in behind.into_iter().take_while(|batch| batch.offset < end) {
+            for record in batch.records.into_iter().take(batch.whole) {
+                if self.continues(&record, chain) {
+                    summary.note(record.stream(), record.seq(), batch.offset);
+                    self.doubted.push(record);
+                }
             }
-            file.set_len(scan.position()).and_then(|()| file.sync_all()).map_err(io)?;
-            return Ok(());
-        };
-        let hit = batches.iter().find(|(_, offset, end)| (*offset..=*end).contains(&torn.offset));
-        let end = match hit {
-            // Records before the torn one are whole: keep them, in a batch that ends there.
-            Some((header, offset, good_end)) if *good_end > offset + BATCH_HEADER_BYTES as u64 => {
-                let body_bytes = (good_end - offset - BATCH_HEADER_BYTES as u64) as u32;
-                let header = BatchHeader { body_bytes, ..*header };
-                file.write_all_at(&header.encode(), *offset).map_err(io)?;
-                *good_end
-            }
-            Some((_, offset, _)) => *offset,
-            None => torn.offset,
-        };
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(io)?;
-        self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: end, what: torn.what.clone() });
-        Ok(())
+        }
+        summary.bytes = scan.position().min(end);
+
+        if let Some(torn) = torn {
+            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: torn.offset, what: torn.what });
+        } else if scan.has_leftovers().map_err(io)? {
+            // Leftovers of a write that did not finish, and no space that was set aside and never used.
+            let what = "batch header does not fit".to_owned();
+            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: scan.position(), what });
+        }
+        let is_damage = |bad: &&Bad| bad.offset < synced_to || bad.is_lost;
+        let bad: Vec<Damage> =
+            scan.bad.iter().filter(is_damage).map(|bad| damage(path, bad.clone())).collect();
+        summary.damaged = !bad.is_empty();
+        self.damage.extend(bad);
+        let number = path.file_name().and_then(|name| segment_number(name.to_str()?));
+        self.previous = number.map(|number| (number, synced_to));
+        Ok(summary)
     }
 
-    /// Takes a file with a bad header out of the sequence.
-    fn set_aside(&mut self, path: &Path, newest: bool, what: &'static str) -> Result<(), LogError> {
-        if newest && is_unwritten(path).map_err(|e| LogError::io("read", path, e))? {
-            // A crash while it was made; its space is wanted back.
-            std::fs::remove_file(path).map_err(|e| LogError::io("remove", path, e))?;
-            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: 0, what: what.to_owned() });
-            return Ok(());
+    /// Notes the records of a batch that continue their streams.
+    fn note(&self, batch: &ScannedBatch, chain: &mut Chain, summary: &mut Summary) {
+        for record in batch.records.iter().filter(|record| self.continues(record, chain)) {
+            summary.note(record.stream(), record.seq(), batch.offset);
         }
+    }
+
+    fn continues(&self, record: &Record, chain: &mut Chain) -> bool {
+        let stream = record.stream();
+        let base = self.base.positions.get(&stream).copied().unwrap_or(0);
+        chain.takes(stream, record.seq(), base)
+    }
+
+    /// Takes a file with a bad header out of the sequence. A segment has its header before it has its name, so that is
+    /// never what a crash leaves.
+    fn set_aside(&mut self, path: &Path, what: &'static str) -> Result<Option<Summary>, LogError> {
         let bad = path.with_extension("bad");
         std::fs::rename(path, &bad).map_err(|e| LogError::io("rename", path, e))?;
         self.damage.push(Damage { segment: bad, offset: 0, what: what.to_owned() });
-        Ok(())
+        Ok(None)
     }
 }
 
-/// True if a segment's header was never written whole.
-fn is_unwritten(path: &Path) -> std::io::Result<bool> {
-    let file = std::fs::File::open(path)?;
-    let mut header = [0; SEGMENT_HEADER_BYTES];
-    match file.read_exact_at(&mut header, 0) {
-        Ok(()) => Ok(header.iter().all(|b| *b == 0)),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(true),
-        Err(error) => Err(error),
-    }
+/// Numbers of the segments that have a summary beside them.
+fn summaries(dir: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| summary_number(entry.file_name().to_str()?)).collect()
 }
 
 fn damage(path: &Path, bad: Bad) -> Damage {
     Damage { segment: path.to_owned(), offset: bad.offset, what: bad.what }
-}
-
-/// Segment numbers in order; removes temporaries of a crash.
-fn list(dir: &Path) -> Result<Vec<u64>, LogError> {
-    let io = |e| LogError::io("list", dir, e);
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if name.ends_with(".tmp") {
-            std::fs::remove_file(entry.path()).map_err(|e| LogError::io("remove", &entry.path(), e))?;
-        }
-        numbers.extend(segment_number(name));
-    }
-    numbers.sort_unstable();
-    disk::sync_dir(dir).map_err(io)?;
-    Ok(numbers)
 }

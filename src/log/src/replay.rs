@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::{Sender, bounded};
 use trireme_wire::record::{ALL_SHARDS, Record};
 
-use crate::format::SEGMENT_HEADER_BYTES;
 use crate::plan::{Chain, ReplayPlan};
 use crate::scan::Scan;
 use crate::{Log, LogError};
@@ -96,14 +95,19 @@ impl Log {
             watch.segment.store(*number, Ordering::Relaxed);
             let path = self.shared.segment_path(*number);
             let io = |e| LogError::io("replay", &path, e);
-            let mut scan = Scan::open_at(&path, SEGMENT_HEADER_BYTES as u64, *end).map_err(io)?;
+            let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, *end) {
+                Ok(scan) => scan,
+                // The plan did without it, or it went since: the end tells.
+                Err(error) if error.is_loss() => continue,
+                Err(error) => return Err(error),
+            };
             while let Some(batch) = scan.next_batch().map_err(io)? {
                 if watch.stop.load(Ordering::Acquire) {
                     return Err(LogError::Stopped);
                 }
                 report.records += queues.send(batch.records.into_iter().filter(|r| chain.takes(r)));
             }
-            report.bytes += end - SEGMENT_HEADER_BYTES as u64;
+            report.bytes += end;
         }
         if chain.last != plan.to {
             return Err(LogError::Changed { path: self.shared.dir.clone() });
@@ -126,7 +130,8 @@ impl Queues {
             count += 1;
             let to = match record.shard() {
                 ALL_SHARDS => 0..self.shards,
-                shard => shard..shard.saturating_add(1),
+                // None for a shard that does not exist.
+                shard => shard..shard.saturating_add(1).min(self.shards),
             };
             for shard in to {
                 parts[usize::from(shard) % self.queues.len()].push((shard, record.clone()));

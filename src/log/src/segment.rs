@@ -1,13 +1,15 @@
 //! The segment being written.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use trireme_wire::record::Record;
 
 use crate::compress::{self, Packer};
 use crate::disk::{self, Disk, DiskFile};
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, Layout, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
+};
 use crate::{LogError, summary::Summary};
 
 /// One open segment file. Bytes behind `bytes` are nobody's.
@@ -15,35 +17,82 @@ pub(crate) struct Segment {
     pub number: u64,
     path: PathBuf,
     file: Box<dyn DiskFile>,
+    layout: Layout,
     pub bytes: u64,
-    synced_to: u64,
+    /// Up to here a sync has said that it is durable.
+    pub synced_to: u64,
     ordinal: u64,
     packer: Option<Packer>,
 }
 
+/// What a segment is made of.
+pub(crate) struct NewSegment<'a> {
+    pub dir: &'a Path,
+    pub header: SegmentHeader,
+    /// Room set aside for it.
+    pub space_bytes: u64,
+    pub compress: bool,
+    /// Records that a failed sync, or the end of an earlier process, has left in doubt. They are in the segment, durable,
+    /// before it has its name.
+    pub again: &'a [Record],
+    pub batch_bytes_max: usize,
+}
+
 impl Segment {
-    /// Makes a segment and its name durable.
-    pub fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        header: SegmentHeader,
-        space_bytes: u64,
-    ) -> Result<Self, LogError> {
-        let path = dir.join(segment_name(header.number));
-        let packer = header.packed.then(Packer::new).transpose();
+    /// Makes a segment, with what it has to begin with, and then its name durable. Answers with it the first record and
+    /// the offset of each batch of `again`.
+    ///
+    /// After an error there is no segment, and it can be tried again: what was to be in it is still with the caller.
+    pub fn create(disk: &dyn Disk, new: &NewSegment<'_>) -> Result<(Self, Vec<(usize, u64)>), LogError> {
+        let path = new.dir.join(segment_name(new.header.number));
+        let unnamed = path.with_extension("tmp");
+        let packer = new.compress.then(Packer::new).transpose();
         let packer = packer.map_err(|e| LogError::io("set up the compression of", &path, e))?;
-        let mut file = disk.create(&path, space_bytes).map_err(|e| LogError::io("create", &path, e))?;
-        let ready = file
-            .write_all(&mut [IoSlice::new(&header.encode())])
-            .and_then(|()| file.sync())
-            .and_then(|()| disk::sync_dir(dir));
-        if let Err(error) = ready {
-            // The number will be tried again; a half-made file must not be in the way.
-            let _ = std::fs::remove_file(&path);
-            return Err(LogError::io("create", &path, error));
+        // An attempt that could not remove what it left behind.
+        let _ = std::fs::remove_file(&unnamed);
+        let file = disk.create(&unnamed, new.space_bytes).map_err(|e| LogError::io("create", &path, e))?;
+        let mut segment = Self {
+            number: new.header.number,
+            path,
+            file,
+            layout: new.header.layout(),
+            bytes: 0,
+            synced_to: SEGMENT_HEADER_BYTES as u64,
+            ordinal: 0,
+            packer,
+        };
+        let filled = segment.fill(new, &unnamed);
+        if filled.is_err() {
+            let _ = std::fs::remove_file(&unnamed);
+            // It may have got its name before that could be made durable.
+            let _ = std::fs::remove_file(&segment.path);
         }
-        let bytes = SEGMENT_HEADER_BYTES as u64;
-        Ok(Self { number: header.number, path, file, bytes, synced_to: bytes, ordinal: 0, packer })
+        filled.map(|places| (segment, places))
+    }
+
+    fn fill(&mut self, new: &NewSegment<'_>, unnamed: &Path) -> Result<Vec<(usize, u64)>, LogError> {
+        let header = self.file.write_all(&mut [IoSlice::new(&new.header.encode())]);
+        header.map_err(|e| LogError::io("write", &self.path, e))?;
+        self.bytes = SEGMENT_HEADER_BYTES as u64;
+
+        let mut places = Vec::new();
+        let mut from = 0;
+        while from < new.again.len() {
+            let mut bytes = 0;
+            let fits = |record: &&Record| {
+                bytes += record.bytes().len();
+                bytes <= new.batch_bytes_max
+            };
+            let count = new.again[from..].iter().take_while(fits).count().max(1);
+            let offset = self.write(new.again[from..from + count].iter())?;
+            places.push((from, offset));
+            from += count;
+        }
+
+        self.file.sync().map_err(|e| LogError::io("sync", &self.path, e))?;
+        self.synced_to = self.bytes;
+        self.file.publish(unnamed, &self.path).map_err(|e| LogError::io("name", &self.path, e))?;
+        Ok(places)
     }
 
     /// Bytes that a batch of these records takes, at most.
@@ -67,7 +116,7 @@ impl Segment {
             records: count as u32,
             packed: packed.is_some(),
         }
-        .encode();
+        .encode(self.layout, self.bytes);
         let mut buffers = Vec::with_capacity(count + 1);
         buffers.push(IoSlice::new(&header));
         match packed {
@@ -85,25 +134,32 @@ impl Segment {
         Ok(offset)
     }
 
-    /// Makes everything written durable. After an error the segment must not be used any more.
+    /// Makes everything written durable. After an error, of whatever kind, the segment must not be used any more: the
+    /// system may have dropped what it could not write, and call the next sync a success.
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.file.sync().map_err(|e| LogError::io("sync", &self.path, e))?;
         self.synced_to = self.bytes;
         Ok(())
     }
 
-    /// Syncs, notes so in the file, gives back unused space and leaves the summary beside it.
-    pub fn close(mut self, summary: &mut Summary) -> Result<(), LogError> {
-        if self.bytes > self.synced_to {
-            self.sync()?;
+    /// Ends a segment of which everything is synced: notes so in the file, gives back unused space and leaves the summary
+    /// beside it. Answers up to where it is durable.
+    ///
+    /// All of that is a help, not a duty, so nothing of it can fail: a start reads a segment that was not closed.
+    pub fn close(mut self, summary: &mut Summary) -> u64 {
+        let durable = self.synced_to;
+        if self.end().is_err() {
+            return durable;
         }
-        // An empty batch carries `synced_to`: what stands before it was durable, so damage to it is damage.
-        // It is a help, not a duty: a full disk must not hinder closing.
-        let _ = self.write(std::iter::empty::<&Record>());
-        self.file.shrink(self.bytes).map_err(|e| LogError::io("truncate", &self.path, e))?;
-        self.sync()?;
         summary.bytes = self.bytes;
-        let sidecar = self.path.with_extension("idx");
-        disk::replace(&sidecar, &summary.encode()).map_err(|e| LogError::io("write", &sidecar, e))
+        let _ = disk::replace(&self.path.with_extension("idx"), &summary.encode());
+        self.bytes
+    }
+
+    /// An empty batch carries `synced_to`: what stands before it was durable, so damage to it is damage.
+    fn end(&mut self) -> io::Result<()> {
+        self.write(std::iter::empty::<&Record>()).map_err(io::Error::other)?;
+        self.file.shrink(self.bytes)?;
+        self.file.sync()
     }
 }

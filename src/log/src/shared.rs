@@ -1,26 +1,26 @@
 //! What the log's thread and its callers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use trireme_base::StreamId;
 
-use crate::base::Positions;
+use crate::base::{self, Base, Positions};
 use crate::bell::Bell;
 use crate::format::segment_name;
 use crate::recent::Recent;
 use crate::stats::{Counters, LogStats};
 use crate::summary::Summary;
-use crate::{AppendError, LogOptions};
+use crate::{AppendError, LogError, LogOptions};
 
 /// Whether appends are taken.
 #[derive(Clone, Debug)]
 pub(crate) enum Health {
     Good,
-    /// The disk is full; the thread tries again from time to time.
-    Full,
+    /// The disk is full, or something else is missing that comes back; the thread tries again from time to time.
+    Waiting(LogError),
     /// Final until the next start.
     Failed(String),
     Stopped,
@@ -34,9 +34,11 @@ pub(crate) struct State {
     /// Last seq of each stream that is durable.
     pub durable: Positions,
     /// Below this nothing need be here.
-    pub base: Positions,
+    pub base: Base,
     /// Segments by number; the greatest is the one being written.
     pub segments: BTreeMap<u64, Summary>,
+    /// Segments that were trimmed and whose files could not be removed.
+    pub doomed: BTreeSet<u64>,
 }
 
 pub(crate) struct Shared {
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub own: StreamId,
     pub options: LogOptions,
     pub state: Mutex<State>,
+    /// Held while the base file is replaced.
+    pub storing_base: Mutex<()>,
     /// Last foreign seq taken into the queue; the lock also keeps the queue in order.
     pub accepted: Mutex<Positions>,
     pub recent: RwLock<Recent>,
@@ -60,11 +64,18 @@ impl Shared {
         self.dir.join(segment_name(number))
     }
 
+    /// Puts the base as it is now on disk, durably.
+    pub fn store_base(&self) -> Result<(), LogError> {
+        let _alone = self.storing_base.lock();
+        let base = self.state.lock().base.clone();
+        base::store(&self.dir, &base)
+    }
+
     /// Refuses when the log cannot take appends now.
     pub fn check_health(&self) -> Result<(), AppendError> {
         match &*self.health.lock() {
             Health::Good => Ok(()),
-            Health::Full => Err(AppendError::Full),
+            Health::Waiting(why) => Err(AppendError::Waiting(why.to_string())),
             Health::Failed(why) => Err(AppendError::Failed(why.clone())),
             Health::Stopped => Err(AppendError::Stopped),
         }

@@ -15,6 +15,8 @@ pub struct LogStats {
     pub syncs: u64,
     /// Time spent in syncs, nanoseconds.
     pub sync_ns: u64,
+    /// Syncs that failed since the start; what they were for was logged again, or the log has failed.
+    pub failed_syncs: u64,
     /// Appends refused because the disk was full.
     pub refused: u64,
     /// Records waiting for the log's thread.
@@ -34,6 +36,7 @@ pub(crate) struct Counters {
     pub batches: AtomicU64,
     pub syncs: AtomicU64,
     pub sync_ns: AtomicU64,
+    pub failed_syncs: AtomicU64,
     pub refused: AtomicU64,
     pub queued_records: AtomicU64,
     pub queued_bytes: AtomicU64,
@@ -48,6 +51,7 @@ impl Counters {
             batches: get(&self.batches),
             syncs: get(&self.syncs),
             sync_ns: get(&self.sync_ns),
+            failed_syncs: get(&self.failed_syncs),
             refused: get(&self.refused),
             queued_records: get(&self.queued_records),
             queued_bytes: get(&self.queued_bytes),

@@ -1,11 +1,12 @@
 //! Forgetting what nobody needs any more.
 
-use std::os::unix::fs::FileExt;
+use std::io;
 
 use trireme_base::StreamId;
 
-use crate::base::{self, Positions};
-use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::base::Positions;
+use crate::salvage::Salvage;
+use crate::scan::read_header;
 use crate::{Log, LogError};
 
 impl Log {
@@ -33,19 +34,17 @@ impl Log {
     }
 
     fn created_ms(&self, segment: u64) -> Option<i64> {
-        let mut header = [0; SEGMENT_HEADER_BYTES];
-        let file = std::fs::File::open(self.shared.segment_path(segment)).ok()?;
-        file.read_exact_at(&mut header, 0).ok()?;
-        SegmentHeader::decode(&header).ok().map(|header| header.created_ms)
+        let file = self.shared.options.disk.open(&self.shared.segment_path(segment)).ok()?;
+        let header = read_header(&mut Salvage::new(file).ok()?).ok()?;
+        header.ok().map(|(header, _)| header.created_ms)
     }
 
     /// `may_go` is asked with the number of the segment that follows the one in question.
     fn trim_where(&self, covered: &[(StreamId, u64)], may_go: impl Fn(u64) -> bool) -> Result<u64, LogError> {
         let covered: Positions = covered.iter().copied().collect();
-        let (base, victims) = {
+        let freed = {
             let mut state = self.shared.state.lock();
-            let mut base = state.base.clone();
-            let mut victims = Vec::new();
+            let mut freed = 0;
             let numbers: Vec<u64> = state.segments.keys().copied().collect();
             // The newest has no next one, so it stays.
             for pair in numbers.windows(2) {
@@ -54,30 +53,43 @@ impl Log {
                 if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
                     break;
                 }
+                let Some(summary) = state.segments.remove(&pair[0]) else { break };
                 for (stream, range) in &summary.streams {
-                    let seq = base.entry(*stream).or_default();
+                    let seq = state.base.positions.entry(*stream).or_default();
                     *seq = (*seq).max(range.last);
                 }
-                victims.push((pair[0], summary.bytes));
+                state.base.first = pair[1];
+                state.doomed.insert(pair[0]);
+                freed += summary.bytes;
             }
-            if victims.is_empty() {
+            if state.doomed.is_empty() {
                 return Ok(0);
             }
-            state.base.clone_from(&base);
-            for (number, _) in &victims {
-                state.segments.remove(number);
-            }
-            (base, victims)
+            freed
         };
+
         // First the note that nothing below is missing, then the deletion.
-        base::store(&self.shared.dir, &base)?;
-        let mut freed = 0;
-        for (number, bytes) in victims {
-            let path = self.shared.segment_path(number);
-            std::fs::remove_file(&path).map_err(|e| LogError::io("remove", &path, e))?;
-            let _ = std::fs::remove_file(path.with_extension("idx"));
-            freed += bytes;
-        }
+        self.shared.store_base()?;
+        self.remove_doomed()?;
         Ok(freed)
+    }
+
+    /// Removes the files of trimmed segments; one that cannot be removed is tried again with the next trim.
+    fn remove_doomed(&self) -> Result<(), LogError> {
+        let doomed: Vec<u64> = self.shared.state.lock().doomed.iter().copied().collect();
+        let mut failed = Ok(());
+        for number in doomed {
+            let path = self.shared.segment_path(number);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    failed = Err(LogError::io("remove", &path, error));
+                }
+                _ => {
+                    let _ = std::fs::remove_file(path.with_extension("idx"));
+                    self.shared.state.lock().doomed.remove(&number);
+                }
+            }
+        }
+        failed
     }
 }

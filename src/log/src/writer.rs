@@ -9,14 +9,17 @@ use trireme_base::{Clock, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
 use crate::base::Positions;
-use crate::format::SegmentHeader;
 use crate::observer::{LogObserver, OwnPlace, SyncReport};
+use crate::rolling::Unsynced;
 use crate::segment::Segment;
 use crate::shared::{Health, Shared};
 use crate::{CompletionTag, Durability, LogError};
 
 /// How often a full disk is tried again.
-const FULL_RETRY: Duration = Duration::from_millis(500);
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Batches that may wait for a sync where a record counts before its sync: it bounds what is kept in memory for the case
+/// that the sync fails.
+const UNSYNCED_BATCHES_MAX: usize = 4;
 
 /// What callers send.
 pub(crate) enum Command {
@@ -56,8 +59,10 @@ pub(crate) struct Writer {
     pub segment: Option<Segment>,
     pub next_number: u64,
     pub own_seq: u64,
-    pub unsynced: Positions,
+    pub unsynced: Unsynced,
     pub synced_at: Duration,
+    /// The last segment before the one being written, and how far that is durable.
+    pub previous: Option<(u64, u64)>,
 }
 
 impl Writer {
@@ -74,8 +79,7 @@ impl Writer {
 
     /// As a turn of [`Writer::run`], up to the sync, without waiting; `None` when there is nothing to do.
     pub fn write_queued(&mut self) -> Option<Turn> {
-        let full = matches!(*self.shared.health.lock(), Health::Full);
-        if self.commands.is_empty() && !full && self.unsynced.is_empty() {
+        if self.commands.is_empty() && !self.is_waiting() && self.unsynced.is_empty() {
             return None;
         }
         Some(self.write_turn())
@@ -96,7 +100,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => batch.stop = true,
             }
         }
-        self.retry_full();
+        self.retry();
         let written = self.write_batch(&batch);
         Turn { written, flushes: batch.flushes, queued: batch.queued, stop: batch.stop }
     }
@@ -113,21 +117,9 @@ impl Writer {
         turn.stop
     }
 
-    /// Creates the first segment of this start.
-    pub fn first_segment(&mut self) -> Result<(), LogError> {
-        match self.roll() {
-            Err(LogError::Full { .. }) => {
-                self.set_health(Health::Full);
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
     fn wait(&self) {
-        let full = matches!(*self.shared.health.lock(), Health::Full);
-        let at_most = if full {
-            Some(FULL_RETRY)
+        let at_most = if self.is_waiting() {
+            Some(RETRY_EVERY)
         } else if !self.unsynced.is_empty() {
             let since = self.clock.monotonic().saturating_sub(self.synced_at);
             Some(self.shared.options.sync_interval.saturating_sub(since))
@@ -195,15 +187,17 @@ impl Writer {
         if memory && records > 0 {
             self.publish_durable();
         }
-        let due = !self.unsynced.is_empty() && (!memory || interval || asked);
+        let many = self.unsynced.bytes >= self.shared.options.batch_bytes_max * UNSYNCED_BATCHES_MAX;
+        let due =
+            self.segment.is_some() && !self.unsynced.is_empty() && (!memory || interval || asked || many);
         let synced = if due { Some(self.sync(memory)?) } else { None };
         if records > 0 || synced.is_some() {
             self.observer.synced(&SyncReport { records, bytes, write, sync: synced });
         }
-        if let Health::Full = *self.shared.health.lock() {
-            return Err(LogError::Full { path: self.shared.dir.clone() });
+        match &*self.shared.health.lock() {
+            Health::Waiting(why) => Err(why.clone()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The records of a batch that follow what is written; a dropped one is offered again by its sender.
@@ -239,7 +233,7 @@ impl Writer {
             for (record, _) in records {
                 let (stream, seq) = (record.stream(), record.seq());
                 state.written.insert(stream, seq);
-                self.unsynced.insert(stream, seq);
+                self.unsynced.push(record.clone());
                 state.segments.entry(number).or_default().note(stream, seq, offset);
             }
             state.segments.entry(number).or_default().bytes = end;
@@ -255,55 +249,36 @@ impl Writer {
         Ok((end - offset) as usize)
     }
 
-    /// Closes the segment and makes the next one.
-    fn roll(&mut self) -> Result<(), LogError> {
-        if let Some(segment) = self.segment.take() {
-            let number = segment.number;
-            let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
-            segment.close(&mut summary)?;
-            self.shared.state.lock().segments.insert(number, summary);
-        }
-        let header = SegmentHeader {
-            number: self.next_number,
-            incarnation: self.shared.own.incarnation,
-            created_ms: self.clock.now_ms(),
-            packed: self.shared.options.compress,
-        };
-        let options = &self.shared.options;
-        let segment = Segment::create(&*options.disk, &self.shared.dir, header, options.segment_bytes)?;
-        self.shared.state.lock().segments.entry(segment.number).or_default().bytes = segment.bytes;
-        self.next_number += 1;
-        self.segment = Some(segment);
-        Ok(())
-    }
-
     fn sync(&mut self, memory: bool) -> Result<Duration, LogError> {
         let before = self.clock.monotonic();
-        if let Some(segment) = &mut self.segment
-            && let Err(error) = segment.sync()
-        {
-            // After a failed fsync the kernel may have dropped the pages and call the next one a success.
-            self.fail(&error);
-            return Err(error);
-        }
+        self.sync_segment().inspect_err(|error| self.fail(error))?;
         self.synced_at = self.clock.monotonic();
         let took = self.synced_at.saturating_sub(before);
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
         counters.sync_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if memory {
-            self.unsynced.clear();
-        } else {
+        if !memory {
             self.publish_durable();
-            self.unsynced.clear();
         }
+        self.unsynced.clear();
         Ok(took)
     }
 
-    fn publish_durable(&mut self) {
-        let positions: Vec<(StreamId, u64)> = self.unsynced.iter().map(|(s, q)| (*s, *q)).collect();
-        self.shared.state.lock().durable.extend(positions.iter().copied());
+    /// What is synced counts as durable, and everybody hears of it.
+    pub fn publish_durable(&mut self) {
+        let positions = self.note_durable();
         self.observer.durable(&positions);
+    }
+
+    pub fn note_durable(&mut self) -> Vec<(StreamId, u64)> {
+        let mut state = self.shared.state.lock();
+        // A hole that was found meanwhile has set the stream back.
+        let written = |stream: &StreamId| state.written.get(stream).copied().unwrap_or(0);
+        let reached =
+            self.unsynced.positions.iter().map(|(stream, seq)| (*stream, written(stream).min(*seq)));
+        let positions: Vec<(StreamId, u64)> = reached.collect();
+        state.durable.extend(positions.iter().copied());
+        positions
     }
 
     /// After a refused batch the streams stand where the files do.
@@ -326,39 +301,49 @@ impl Writer {
 
     /// Turns an error into the state that callers see.
     fn fail(&mut self, error: &LogError) {
-        if let LogError::Full { .. } = error {
-            self.set_health(Health::Full);
+        if error.passes() {
+            let was_waiting = self.is_waiting();
+            self.set_health(Health::Waiting(error.clone()));
+            if !was_waiting {
+                self.observer.waits(error);
+            }
         } else {
             self.set_health(Health::Failed(error.to_string()));
             self.observer.failed(error);
         }
     }
 
-    fn set_health(&self, health: Health) {
+    pub fn set_health(&self, health: Health) {
         *self.shared.health.lock() = health;
     }
 
-    /// With a full disk: looks whether a new segment can be made.
-    fn retry_full(&mut self) {
-        if !matches!(*self.shared.health.lock(), Health::Full) {
+    fn is_waiting(&self) -> bool {
+        matches!(*self.shared.health.lock(), Health::Waiting(_))
+    }
+
+    /// While the log waits: looks whether a new segment can be made.
+    fn retry(&mut self) {
+        if !self.is_waiting() {
             return;
         }
         match self.roll() {
             Ok(()) => self.set_health(Health::Good),
-            Err(LogError::Full { .. }) => {}
             Err(error) => self.fail(&error),
         }
     }
 
     fn stop(&mut self) {
+        let has_failed = matches!(*self.shared.health.lock(), Health::Failed(_));
+        if !has_failed && !self.unsynced.is_empty() && self.segment.is_some() {
+            // Without the sync durability is not claimed, and the next start finds the segment as a crash leaves it.
+            let _ = self.sync(self.shared.options.durability == Durability::Memory);
+        }
         if let Some(segment) = self.segment.take()
-            && !matches!(*self.shared.health.lock(), Health::Failed(_))
+            && !has_failed
         {
             let number = segment.number;
             let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
-            if let Err(error) = segment.close(&mut summary) {
-                self.observer.failed(&error);
-            }
+            segment.close(&mut summary);
         }
         self.set_health(Health::Stopped);
     }

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Recorder, draft, open, record, stream};
 
-use trireme_base::{ManualClock, SystemClock};
-use trireme_log::{AppendError, CompletionTag, Durability, Log, LogError, LogOptions, ReplayWatch};
+use trireme_base::{ManualClock, StreamId, SystemClock};
+use trireme_log::{
+    AppendError, CompletionTag, Durability, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch,
+};
 use trireme_wire::record::Record;
 
 #[test]
@@ -306,4 +308,35 @@ fn trims_by_age_what_is_covered_and_knows_when_it_is_whole_no_more() {
     let first = log.first_seq(stream(9)).unwrap();
     assert!(first > 20 && first <= 51, "{first}: the segment of the hour between stays");
     assert!(!log.is_whole());
+}
+
+#[test]
+fn everybody_hears_of_it_when_the_thread_panics() {
+    #[derive(Default)]
+    struct Panics(Recorder);
+
+    impl LogObserver for Panics {
+        fn written(&self, _: &Record, _: Option<OwnPlace>) {
+            panic!("an observer that dies");
+        }
+        fn durable(&self, _: &[(StreamId, u64)]) {}
+        fn refused(&self, _: CompletionTag, _: &LogError) {}
+        fn failed(&self, error: &LogError) {
+            self.0.failed(error);
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let (observer, clock) = (Arc::new(Panics::default()), Arc::new(SystemClock::new()));
+    let heard: Arc<dyn LogObserver> = observer.clone();
+    let (log, _) = Log::open(dir.path(), support::options(), stream(1), &[], heard, clock).unwrap();
+    assert!(!log.has_ended());
+    log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    while !log.has_ended() {
+        std::thread::yield_now();
+    }
+    assert!(matches!(log.check(), Err(AppendError::Failed(_))), "{:?}", log.check());
+    assert!(matches!(log.append_own(vec![draft(0, 10)], CompletionTag(2)), Err(AppendError::Failed(_))));
+    assert_eq!(observer.0.failed.lock().len(), 1);
+    assert!(log.durable_positions().is_empty());
 }

@@ -79,6 +79,14 @@ impl DiskFile for PowerFile {
         self.change(|b| b.cached.truncate(bytes as usize));
         self.file.shrink(bytes)
     }
+    fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.file.publish(from, to)?;
+        let mut files = self.disk.files.lock();
+        let bytes = files.remove(from).unwrap();
+        files.insert(to.to_owned(), bytes);
+        self.path = to.to_owned();
+        Ok(())
+    }
 }
 
 impl PowerDisk {

@@ -1,5 +1,7 @@
 //! What the log's tests share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub mod cached_disk;
 
 use std::path::Path;
 use std::sync::Arc;
