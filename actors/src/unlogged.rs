@@ -72,10 +72,11 @@ impl Unlogged {
         self.entries.lock().waiting.iter_mut().for_each(|entry| entry.is_queued = false);
     }
 
-    /// The append was written, and with it everything before it.
+    /// The append was written, and with it everything that was queued before it. What was refused has an old tag until it is
+    /// tried again: it is not in the log.
     pub(crate) fn written(&self, tag: CompletionTag) {
         let waiting = &mut self.entries.lock().waiting;
-        while waiting.front().is_some_and(|entry| entry.tag <= tag) {
+        while waiting.front().is_some_and(|entry| entry.is_queued && entry.tag <= tag) {
             waiting.pop_front();
         }
     }
@@ -124,5 +125,23 @@ mod tests {
         unlogged.written(tag(5));
         assert!(unlogged.are_written(made), "what came later does not count");
         assert!(!unlogged.are_written(unlogged.made()));
+    }
+
+    #[test]
+    fn what_was_refused_is_kept_when_what_stood_before_it_is_written_under_a_newer_tag() {
+        let (unlogged, tag) = (Unlogged::default(), |n| CompletionTag(n));
+        unlogged.push(tag(1), Vec::new());
+        unlogged.push(tag(2), Vec::new());
+        let made = unlogged.made();
+        unlogged.refused_all();
+
+        // The log may write the first again before the second is queued again.
+        assert!(unlogged.again(tag(3)).is_some());
+        unlogged.written(tag(3));
+        assert!(unlogged.has_refused() && !unlogged.are_written(made));
+
+        assert!(unlogged.again(tag(4)).is_some());
+        unlogged.written(tag(4));
+        assert!(unlogged.is_empty() && unlogged.are_written(made));
     }
 }
