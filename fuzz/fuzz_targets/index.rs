@@ -2,6 +2,7 @@
 
 #![no_main]
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,9 +52,12 @@ libfuzzer_sys::fuzz_target!(|parts: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)| {
     let _ = index.series((entry / 16) as u32);
     let _ = index.all_postings().map(|list| list.iter().count());
     for name in index.label_names().map(str::to_owned).collect::<Vec<_>>() {
-        for (value, reference) in index.values_from(&name, "").take(1_000) {
+        let mut left = 1_000;
+        let _ = index.each_value(&name, "", &mut |value, reference| {
             let _ = index.list(reference).map(|list| list.iter().count());
             let _ = index.postings(&name, value);
-        }
+            left -= 1;
+            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
     }
 });

@@ -1,6 +1,7 @@
 //! An open block.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use crate::chunks::chunk_place;
 use crate::error::{at, chunk_at};
 use crate::index::{ChunkMeta, INDEX_FILE, IndexReader};
 use crate::select::{Selection, select};
-use crate::{BlockError, BlockMeta, ChunkReader, Interval, MmapFile, Samples, Tombstones};
+use crate::{BlockError, BlockMeta, ChunkReader, Interval, LocalFile, Samples, Tombstones};
 
 /// Reading the labels of a series takes about as long as looking whether so many lists meet those that were found.
 const VALUES_PER_SERIES: usize = 8;
@@ -45,7 +46,7 @@ impl Block {
     pub fn open(dir: &Path) -> Result<Self, BlockError> {
         let meta = BlockMeta::read(dir)?;
         let path = dir.join(INDEX_FILE);
-        let index = IndexReader::open(Arc::new(MmapFile::open(&path).map_err(at(&path))?))?;
+        let index = IndexReader::open(Arc::new(LocalFile::open(&path).map_err(at(&path))?))?;
         let (chunks, tombstones) = (ChunkReader::open_dir(dir)?, Tombstones::read(dir)?);
         Ok(Self::from_parts(meta, index, chunks, tombstones))
     }
@@ -114,8 +115,9 @@ impl Block {
             return Ok(());
         }
         let selection = select(&self.index, matchers)?;
+        let mut series = self.index.reader();
         for id in &selection.ids {
-            let mut entry = self.index.series(*id)?;
+            let mut entry = series.read(*id)?;
             entry.chunks.retain(|c| c.overlaps(start, end));
             if !entry.chunks.is_empty() && selection.accepts(&entry.labels) {
                 let deleted = self.tombstones.of(*id).to_vec();
@@ -138,8 +140,13 @@ impl Block {
         end: i64,
         out: &mut Samples,
     ) -> Result<(), BlockError> {
-        for chunk in series.chunks.iter().filter(|c| c.overlaps(start, end)) {
-            let (encoding, data) = self.read_chunk(chunk)?;
+        let mut chunks = self.chunks.reader();
+        let wanted: Vec<&ChunkMeta> = series.chunks.iter().filter(|c| c.overlaps(start, end)).collect();
+        if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
+            chunks.expect(first.reference..=last.reference);
+        }
+        for chunk in wanted {
+            let (encoding, data, _) = chunks.read(chunk.reference)?;
             let (floats, histograms) = (out.times.len(), out.histograms.len());
             out.append_chunk(encoding, &data).map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;
             let whole = chunk.min_time >= start && chunk.max_time <= end;
@@ -174,18 +181,25 @@ impl Block {
         if name.is_empty() {
             return Ok(Vec::new());
         }
-        let values = self.index.values_from(name, "").filter(|(value, _)| !known(value));
         if matchers.is_empty() {
-            return Ok(values.map(|(value, _)| value.to_owned()).collect());
+            let mut values = Vec::new();
+            self.index.each_value(name, "", &mut |value, _| {
+                if !known(value) {
+                    values.push(value.to_owned());
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            return Ok(values);
         }
         let selection = select(&self.index, matchers)?;
         let mut found = BTreeSet::new();
         if selection.is_decided() && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES {
-            for (value, reference) in values {
-                if self.index.list(reference)?.meets(&selection.ids) {
+            self.index.each_value(name, "", &mut |value, reference| {
+                if !known(value) && self.index.list(reference)?.meets(&selection.ids) {
                     found.insert(value.to_owned());
                 }
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
         } else {
             self.for_each_labels(&selection, &mut |labels| {
                 if let Some(value) = labels.get(name).filter(|v| !known(v) && !found.contains(*v)) {
@@ -201,8 +215,9 @@ impl Block {
         selection: &Selection<'_>,
         each: &mut dyn FnMut(&Labels),
     ) -> Result<(), BlockError> {
+        let mut series = self.index.reader();
         for id in &selection.ids {
-            let labels = self.index.series(*id)?.labels;
+            let labels = series.read(*id)?.labels;
             if selection.accepts(&labels) {
                 each(&labels);
             }

@@ -8,7 +8,7 @@ mod reader;
 mod writer;
 
 pub use reader::ChunkReader;
-pub(crate) use reader::{Extent, chunk_place};
+pub(crate) use reader::{ChunkPass, Extent, chunk_place};
 pub(crate) use writer::ChunkWriter;
 
 /// First bytes of a chunk file.

@@ -29,11 +29,6 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// A cursor that stands at `at`, which may be behind the end.
-    pub(crate) fn from(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at: at.min(bytes.len()) }
-    }
-
     pub(crate) fn position(&self) -> usize {
         self.at
     }

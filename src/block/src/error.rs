@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use trireme_base::ErrorKind;
+use trireme_base::{ErrorKind, is_unreadable};
 use trireme_chunk::ChunkError;
 
 /// Why a block could not be written or read.
@@ -45,6 +45,8 @@ impl BlockError {
     /// The kind that callers act on.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // What the disk cannot read is as lost as what has changed.
+            Self::Io { source, .. } if is_unreadable(source) => ErrorKind::Corrupt,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => ErrorKind::Corrupt,
@@ -93,4 +95,16 @@ pub(crate) fn io_at(place: &str) -> impl FnOnce(io::Error) -> BlockError {
 pub(crate) fn chunk_at(place: impl Into<String>) -> impl FnOnce(ChunkError) -> BlockError {
     let place = place.into();
     move |error| BlockError::Corrupt { place, what: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_sector_is_damage_and_want_of_handles_is_not() {
+        let of = |code| BlockError::Io { place: "index".into(), source: io::Error::from_raw_os_error(code) };
+        assert!(of(5).is_damage() && of(117).is_damage());
+        assert!(!of(24).is_damage() && !of(12).is_damage());
+    }
 }

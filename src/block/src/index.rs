@@ -16,7 +16,7 @@ mod writer;
 
 pub use postings::Postings;
 pub(crate) use reader::Gaps;
-pub use reader::{IndexReader, header_ranges};
+pub use reader::{IndexReader, SeriesReader, header_ranges};
 pub use series::{ChunkMeta, SeriesEntry};
 pub(crate) use writer::IndexWriter;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use trireme_chunk::Encoding;
@@ -85,20 +86,22 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
     let mut values = Top::new(limit);
     for name in names {
         values.offer(name.to_owned(), index.value_count(name) as u64);
-        for (value, reference) in index.values_from(name, "") {
+        index.each_value(name, "", &mut |value, reference| {
             let series = index.list(reference)?.len() as u64;
             pairs.offer((name.to_owned(), value.to_owned()), series);
             if name == trireme_model::METRIC_NAME {
                 metrics.offer(value.to_owned(), series);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     analysis.values_of_names = values.finish();
     analysis.series_of_pairs = pairs.finish();
     analysis.series_of_metrics = metrics.finish();
+    let (mut series, mut chunks) = (index.reader(), block.chunks().reader());
     for id in index.all_postings()?.iter() {
-        for chunk in index.series(id)?.chunks {
-            let (encoding, data) = block.read_chunk(&chunk)?;
+        for chunk in series.read(id)?.chunks {
+            let (encoding, data, _) = chunks.read(chunk.reference)?;
             let stats = analysis.encodings.entry(encoding).or_default();
             stats.chunks += 1;
             stats.bytes += data.len() as u64;

@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::Mmap;
+
+use crate::handles::Handle;
 
 /// A file of fixed content that can be read at any offset, from any thread.
 pub trait RangeRead: Send + Sync {
@@ -40,36 +43,42 @@ impl RangeRead for Bytes {
     }
 }
 
-/// A memory-mapped local file; what it answers shares the map, without copies.
-#[derive(Clone, Debug)]
-pub struct MmapFile(Bytes);
+/// A local file that nobody changes any more, as those of a finished block.
+///
+/// It is read by calls and not through a map: a sector that the disk cannot read is an error of that read, where a map
+/// would end the process with SIGBUS. How many files are open at a time is bounded for all of them together.
+#[derive(Debug)]
+pub struct LocalFile {
+    path: PathBuf,
+    len: u64,
+    handle: Handle,
+}
 
-impl MmapFile {
-    /// Maps a file that nobody changes any more, as those of a finished block.
+impl LocalFile {
+    /// Opens a file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
-            return Ok(Self(Bytes::new()));
-        }
-        // SAFETY: files of finished blocks are never written or truncated by this program, only unlinked,
-        // which leaves the map valid. Another program that truncates them would end this one with SIGBUS;
-        // the data directory is ours alone (it has a lock file).
-        let map = unsafe { Mmap::map(&file)? };
-        Ok(Self(Bytes::from_owner(map)))
+        let len = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), len, handle: Handle::new(file) })
     }
 
-    /// The whole file.
-    pub fn bytes(&self) -> &Bytes {
-        &self.0
+    fn file(&self) -> io::Result<Arc<File>> {
+        self.handle.get(|| File::open(&self.path))
     }
 }
 
-impl RangeRead for MmapFile {
+impl RangeRead for LocalFile {
     fn len(&self) -> u64 {
-        RangeRead::len(&self.0)
+        self.len
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        self.0.read_at(offset, len)
+        // Before anything is reserved for a length that a damaged file may have made up.
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
+            return Err(past_end(offset, len, self.len));
+        }
+        let mut bytes = vec![0; len];
+        self.file()?.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes.into())
     }
 }

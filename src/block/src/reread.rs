@@ -1,18 +1,18 @@
 //! Reading the files of a block on disk again, to find bytes that have changed since they were written.
 //!
-//! An open block is mapped, and a map shows what memory has, not what the disk has. Here files are read as files, and
-//! their pages are dropped from memory before and after, where the system does that: the disk is asked, and what
-//! queries use is not pushed out.
+//! Reads of an open block show what memory has, not what the disk has. Here the pages of a file are dropped from memory
+//! before and after, where the system does that: the disk is asked, and what queries use is not pushed out.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
+use crate::error::at;
 use crate::write::ulid_of;
 use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Tombstones, hex, segment_name};
 
@@ -40,7 +40,7 @@ impl Reread {
     /// Errors for which [`BlockError::is_damage`] is true mean that the block is bad; a sector that the disk cannot
     /// read is damage, too. Others say nothing about it.
     pub fn begin(dir: &Path, ulid: Ulid) -> Result<Self, BlockError> {
-        let meta = BlockMeta::read(dir).map_err(unreadable)?;
+        let meta = BlockMeta::read(dir)?;
         if meta.ulid != ulid {
             return Err(BlockError::corrupt(
                 META_FILE,
@@ -50,7 +50,7 @@ impl Reread {
         if !meta.crc_matches() {
             return Err(BlockError::corrupt(META_FILE, "its checksum does not fit its content"));
         }
-        Tombstones::read(dir).map_err(unreadable)?;
+        Tombstones::read(dir)?;
         let mut files: VecDeque<PathBuf> = (0..)
             .map(|number| dir.join(CHUNKS_DIR).join(segment_name(number)))
             .take_while(|path| path.exists())
@@ -73,13 +73,13 @@ impl Reread {
         loop {
             let Some((path, file)) = &mut self.open else {
                 let Some(path) = self.files.pop_front() else { return self.judge().map(|()| None) };
-                let file = File::open(&path).map_err(read_error(&path))?;
+                let file = File::open(&path).map_err(at(&path))?;
                 forget(&file);
                 self.open = Some((path, file));
                 continue;
             };
             self.buffer.resize(PIECE_BYTES, 0);
-            let read = file.read(&mut self.buffer).map_err(read_error(path))?;
+            let read = file.read(&mut self.buffer).map_err(at(path))?;
             if read > 0 {
                 self.digest.update(&self.buffer[..read]);
                 return Ok(Some(read));
@@ -97,11 +97,11 @@ impl Reread {
             let place = self.dir.display().to_string();
             return Err(BlockError::corrupt(place, "chunk files and index do not have the block's digest"));
         }
-        Block::open(&self.dir).map(drop).map_err(unreadable)
+        Block::open(&self.dir).map(drop)
     }
 
     fn look_whole(&self) -> Result<(), BlockError> {
-        let block = Block::open(&self.dir).map_err(unreadable)?;
+        let block = Block::open(&self.dir)?;
         match block.verify().into_iter().next() {
             None => Ok(()),
             Some(fault) => Err(BlockError::corrupt(fault.place, fault.what)),
@@ -112,22 +112,4 @@ impl Reread {
 /// Drops the pages of a file from memory. It is no more than advice, so failing changes nothing.
 fn forget(file: &File) {
     let _ = fadvise(file, 0, None, Advice::DontNeed);
-}
-
-/// An error of reading a file of a block.
-fn read_error(path: &Path) -> impl FnOnce(io::Error) -> BlockError {
-    let place = path.display().to_string();
-    move |source| unreadable(BlockError::Io { place, source })
-}
-
-/// What the disk cannot read is as lost as what has changed.
-fn unreadable(error: BlockError) -> BlockError {
-    match error {
-        BlockError::Io { place, source }
-            if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
-        {
-            BlockError::corrupt(place, format!("the disk cannot read it: {source}"))
-        }
-        other => other,
-    }
 }

@@ -1,5 +1,7 @@
 //! Which series of an index satisfy matchers.
 
+use std::ops::ControlFlow;
+
 use trireme_model::{Labels, MatchOp, Matcher};
 
 use crate::{BlockError, IndexReader, Postings};
@@ -106,9 +108,17 @@ fn value_lists(index: &IndexReader, matcher: &Matcher, matching: bool) -> Result
     // For a negation the prefix says what does not match.
     let of_prefix = (matcher.op == MatchOp::Regex) == matching;
     let prefix = if of_prefix { matcher.prefix() } else { "" };
-    let values = index.values_from(&matcher.name, prefix).take_while(|(value, _)| value.starts_with(prefix));
-    let wanted = values.filter(|(value, _)| matcher.matches(value) == matching);
-    wanted.map(|(_, reference)| index.list(reference)).collect()
+    let mut lists = Vec::new();
+    index.each_value(&matcher.name, prefix, &mut |value, reference| {
+        if !value.starts_with(prefix) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if matcher.matches(value) == matching {
+            lists.push(index.list(reference)?);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(lists)
 }
 
 /// All ids of the lists, ascending.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use trireme_block::{BlockError, MmapFile, RangeRead, header_ranges};
+use trireme_block::{BlockError, LocalFile, RangeRead, header_ranges};
 use ulid::Ulid;
 
 use crate::BucketError;
@@ -21,13 +21,13 @@ use crate::BucketError;
 const MAGIC: &[u8; 8] = b"TRIHDR01";
 /// Magic, three lengths and the checksum.
 const FRONT_BYTES: usize = 36;
+/// Bytes checked at once.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// An index of which two parts are on the local disk.
 struct WithHeader {
     rest: Arc<dyn RangeRead>,
-    first: Bytes,
-    second: Bytes,
-    second_at: u64,
+    parts: Parts,
 }
 
 impl RangeRead for WithHeader {
@@ -37,12 +37,13 @@ impl RangeRead for WithHeader {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let end = offset.saturating_add(len as u64);
-        if end <= self.first.len() as u64 {
-            return Ok(self.first.slice(offset as usize..end as usize));
+        let Parts { file, first_len, second_at } = &self.parts;
+        let front = FRONT_BYTES as u64;
+        if end <= *first_len {
+            return file.read_at(front + offset, len);
         }
-        if offset >= self.second_at && end <= self.rest.len() {
-            let start = (offset - self.second_at) as usize;
-            return Ok(self.second.slice(start..start + len));
+        if offset >= *second_at && end <= self.rest.len() {
+            return file.read_at(front + first_len + (offset - second_at), len);
         }
         self.rest.read_at(offset, len)
     }
@@ -61,7 +62,7 @@ pub(crate) fn with_header(
     let ranges = header_ranges(&*index)?;
     let content = build(&*index, &ranges).map_err(|source| io_at(&path, source))?;
     save(dir, &path, &content).map_err(|source| io_at(&path, source))?;
-    // Mapped again rather than kept in memory.
+    // Read from the disk rather than kept in memory.
     match load(&path, index.len()) {
         Some(parts) => Ok(overlay(parts, index)),
         None => Ok(index),
@@ -85,31 +86,39 @@ pub(crate) fn retain(dir: &Path, keep: &dyn Fn(Ulid) -> bool) -> Result<(), Buck
     Ok(())
 }
 
+/// A copy: the first part, and behind it the second.
 struct Parts {
-    first: Bytes,
-    second: Bytes,
+    file: LocalFile,
+    first_len: u64,
+    /// Where in the index the second part begins.
     second_at: u64,
 }
 
 fn overlay(parts: Parts, rest: Arc<dyn RangeRead>) -> Arc<dyn RangeRead> {
-    Arc::new(WithHeader { rest, first: parts.first, second: parts.second, second_at: parts.second_at })
+    Arc::new(WithHeader { rest, parts })
 }
 
 /// A copy that is whole and of an index of this length.
 fn load(path: &Path, index_len: u64) -> Option<Parts> {
-    let file = MmapFile::open(path).ok()?;
-    let bytes = file.bytes();
-    let (front, parts) = bytes.split_at_checked(FRONT_BYTES)?;
+    let file = LocalFile::open(path).ok()?;
+    let front = file.read_at(0, FRONT_BYTES).ok()?;
     let number = |at: usize| front[at..at + 8].try_into().map(u64::from_be_bytes).ok();
     let (first_len, second_at) = (number(16)?, number(24)?);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&front[..32]), parts);
-    let fits = front[..8] == *MAGIC && number(8)? == index_len && front[32..] == crc.to_be_bytes();
     let second_len = index_len.checked_sub(second_at)?;
-    if !fits || first_len.checked_add(second_len)? != parts.len() as u64 {
+    let parts_len = file.len() - FRONT_BYTES as u64;
+    let fits = front[..8] == *MAGIC && number(8)? == index_len;
+    if !fits || first_len.checked_add(second_len)? != parts_len {
         return None;
     }
-    let split = FRONT_BYTES + usize::try_from(first_len).ok()?;
-    Some(Parts { first: bytes.slice(FRONT_BYTES..split), second: bytes.slice(split..), second_at })
+
+    let mut crc = crc32c::crc32c(&front[..32]);
+    let mut at = FRONT_BYTES as u64;
+    while at < file.len() {
+        let bytes = (file.len() - at).min(PIECE_BYTES);
+        crc = crc32c::crc32c_append(crc, &file.read_at(at, bytes as usize).ok()?);
+        at += bytes;
+    }
+    (front[32..] == crc.to_be_bytes()).then_some(Parts { file, first_len, second_at })
 }
 
 fn build(index: &dyn RangeRead, ranges: &[Range<u64>; 2]) -> io::Result<Vec<u8>> {
@@ -127,7 +136,7 @@ fn build(index: &dyn RangeRead, ranges: &[Range<u64>; 2]) -> io::Result<Vec<u8>>
     Ok(out)
 }
 
-/// Writes the copy under another name first: a reader may have the old one mapped.
+/// Writes the copy under another name first: a reader may have the old one open.
 fn save(dir: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let temporary = path.with_extension("tmp");

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trireme_base::{ErrorKind, StreamId};
+use trireme_base::{ErrorKind, StreamId, is_unreadable};
 use trireme_chunk::ChunkError;
 use trireme_wire::entry::EntryError;
 
@@ -107,6 +107,10 @@ pub enum HeadError {
 
 impl HeadError {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let reads = matches!(action, "read" | "open" | "look at" | "list");
+        if reads && is_unreadable(&source) {
+            return Self::corrupt(path, format!("the disk cannot read it: {source}"));
+        }
         Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 

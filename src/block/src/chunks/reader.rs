@@ -1,5 +1,6 @@
 //! Reading chunk files.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use trireme_chunk::Encoding;
 use super::{CHUNKS_DIR, HEADER, MAGIC, segment_name};
 use crate::codec::{Cursor, Malformed, checked};
 use crate::error::{at, io_at};
-use crate::{BlockError, MmapFile, RangeRead};
+use crate::pages::Window;
+use crate::{BlockError, LocalFile, RangeRead};
 
 /// The most bytes of a length before a chunk.
 const LENGTH_BYTES: usize = 5;
@@ -53,7 +55,7 @@ impl ChunkReader {
         Ok(Self { segments })
     }
 
-    /// Maps the files in the `chunks` directory of a block.
+    /// Opens the files in the `chunks` directory of a block.
     pub fn open_dir(block: &Path) -> Result<Self, BlockError> {
         let dir = block.join(CHUNKS_DIR);
         let mut count = 0;
@@ -66,7 +68,7 @@ impl ChunkReader {
         let mut segments: Vec<Arc<dyn RangeRead>> = Vec::with_capacity(count);
         for number in 0..count {
             let path = dir.join(segment_name(number));
-            segments.push(Arc::new(MmapFile::open(&path).map_err(at(&path))?));
+            segments.push(Arc::new(LocalFile::open(&path).map_err(at(&path))?));
         }
         Self::open(segments)
     }
@@ -81,30 +83,71 @@ impl ChunkReader {
         &*self.segments[number]
     }
 
-    /// Reads a chunk and checks its checksum.
+    /// Reads a chunk and checks its checksum. For many of them use [`ChunkReader::reader`].
     pub fn read(&self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
-        self.read_extent(reference).map(|(encoding, data, _)| (encoding, data))
+        self.reader().read(reference).map(|(encoding, data, _)| (encoding, data))
     }
 
-    pub(crate) fn read_extent(&self, reference: u64) -> Result<(Encoding, Bytes, Extent), BlockError> {
-        let (segment, start) = ((reference >> 32) as usize, reference & u64::from(u32::MAX));
+    /// Reads chunks one after the other.
+    pub(crate) fn reader(&self) -> ChunkPass<'_> {
+        ChunkPass { chunks: self, window: None }
+    }
+}
+
+/// One pass over chunks; cheapest in the order in which they lie.
+pub(crate) struct ChunkPass<'a> {
+    chunks: &'a ChunkReader,
+    window: Option<(usize, Window<'a>)>,
+}
+
+impl<'a> ChunkPass<'a> {
+    /// Chunks of a series lie together: all from the first to the last of them are read at once.
+    pub(crate) fn expect(&mut self, references: RangeInclusive<u64>) {
+        let (first, last) = (*references.start(), *references.end());
+        let (segment, start) = place_of(first);
+        let bytes = place_of(last).1.saturating_sub(start);
+        if place_of(last).0 == segment
+            && let Some(window) = self.window(segment)
+        {
+            window.expect(bytes);
+        }
+    }
+
+    fn window(&mut self, segment: usize) -> Option<&mut Window<'a>> {
+        if self.window.as_ref().is_none_or(|(known, _)| *known != segment) {
+            let file = self.chunks.segments.get(segment)?;
+            self.window = Some((segment, Window::new(&**file)));
+        }
+        self.window.as_mut().map(|(_, window)| window)
+    }
+
+    /// A chunk and where it lies.
+    pub(crate) fn read(&mut self, reference: u64) -> Result<(Encoding, Bytes, Extent), BlockError> {
+        let (segment, start) = place_of(reference);
         let bad = |e: Malformed| e.at(chunk_place(reference));
-        let file =
-            self.segments.get(segment).ok_or_else(|| bad(Malformed("is in a file that does not exist")))?;
-        let rest = file.len().saturating_sub(start) as usize;
         let io = |e| io_at(&chunk_place(reference))(e);
-        let head = file.read_at(start, LENGTH_BYTES.min(rest)).map_err(io)?;
+        let file_len = self.chunks.segments.get(segment).map(|file| file.len());
+        let (Some(file_len), Some(window)) = (file_len, self.window(segment)) else {
+            return Err(bad(Malformed("is in a file that does not exist")));
+        };
+        let rest = file_len.saturating_sub(start) as usize;
+        let head = window.get(start, LENGTH_BYTES.min(rest)).map_err(io)?;
         let mut c = Cursor::new(&head);
         let len = c.uvarint().map_err(bad)?;
         let len = usize::try_from(len).ok().and_then(|len| len.checked_add(5)).filter(|len| *len <= rest);
         let len = len.ok_or_else(|| bad(Malformed("is longer than its file")))?;
         let first = start + c.position() as u64;
-        let region = file.read_at(first, len).map_err(io)?;
+        let region = window.get(first, len).map_err(io)?;
         let content = checked(&region).map_err(bad)?.len();
         let encoding = Encoding::try_from(region[0])
             .map_err(|e| BlockError::Unsupported { place: chunk_place(reference), what: e.to_string() })?;
         Ok((encoding, region.slice(1..content), Extent { segment, start, end: first + len as u64 }))
     }
+}
+
+/// Number of the file and offset in it.
+fn place_of(reference: u64) -> (usize, u64) {
+    ((reference >> 32) as usize, reference & u64::from(u32::MAX))
 }
 
 /// Name of a chunk file inside its block.

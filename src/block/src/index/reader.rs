@@ -1,23 +1,26 @@
 //! Reading an index.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::postings::Postings;
-use super::series::{self, SeriesEntry};
+use super::series::{self, Scratch, SeriesEntry};
 use super::symbols::Symbols;
 use super::table::PostingsTable;
 use super::toc::Toc;
 use super::{HEADER_BYTES, INDEX_FILE, MAGIC, SERIES_ALIGN, VERSION};
 use crate::codec::{Cursor, Malformed, checked};
 use crate::error::io_at;
+use crate::pages::{Pages, Window};
 use crate::{BlockError, RangeRead};
 
 /// The most bytes of a varint that says a length.
 const LENGTH_BYTES: usize = 5;
 
-/// An open index. Symbols and the postings table stay in memory (or mapped), lists and series are read when needed.
+/// An open index. In memory are its label names and the places of some symbols and entries of the postings table; all else
+/// is read when needed.
 pub struct IndexReader {
     file: Arc<dyn RangeRead>,
     pub(super) toc: Toc,
@@ -47,10 +50,10 @@ impl IndexReader {
         }
         let toc = read(&*file, len - Toc::BYTES as u64, Toc::BYTES)?;
         let toc = Toc::parse(&toc, len).map_err(at("TOC"))?;
-        let symbols = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
-        let symbols = Symbols::parse(symbols).map_err(at("symbols"))?;
-        let table = section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
-        let table = PostingsTable::parse(table).map_err(at("postings table"))?;
+        let content = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
+        let symbols = Symbols::parse(&content, toc.symbols + 4).map_err(at("symbols"))?;
+        let content = section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
+        let table = PostingsTable::parse(&content, toc.postings_table + 4).map_err(at("postings table"))?;
         Ok(Self { file, toc, symbols, table })
     }
 
@@ -79,9 +82,19 @@ impl IndexReader {
         self.table.value_count(name)
     }
 
-    /// Values of a label from the first that is not below `from`, sorted, each with a reference for [`Self::list`].
-    pub fn values_from<'a>(&'a self, name: &str, from: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
-        self.table.values_from(name, from)
+    /// Gives the values of a label from the first that is not below `from`, sorted, each with a reference for
+    /// [`Self::list`], until `each` ends it.
+    pub fn each_value(
+        &self,
+        name: &str,
+        from: &str,
+        each: &mut dyn FnMut(&str, u64) -> Result<ControlFlow<()>, BlockError>,
+    ) -> Result<(), BlockError> {
+        self.table.each_value(name, from, &mut self.table_pages(), each)
+    }
+
+    fn table_pages(&self) -> Pages<'_> {
+        Pages::new(&*self.file, self.table.part())
     }
 
     /// All series.
@@ -91,50 +104,81 @@ impl IndexReader {
 
     /// Series that have a label pair; empty if none has.
     pub fn postings(&self, name: &str, value: &str) -> Result<Postings, BlockError> {
-        match self.table.find(name, value) {
+        match self.table.find(name, value, &mut self.table_pages())? {
             Some(reference) => self.list(reference),
             None => Ok(Postings::default()),
         }
     }
 
-    /// The list of a reference from [`Self::values_from`].
+    /// The list of a reference from [`Self::each_value`].
     pub fn list(&self, reference: u64) -> Result<Postings, BlockError> {
         let content = section(&*self.file, reference).map_err(|e| e.within("postings"))?;
         Postings::parse(content).map_err(|e| e.at(format!("{INDEX_FILE}: postings at {reference}")))
     }
 
-    /// A series.
+    /// A series. For many of them use [`IndexReader::reader`].
     pub fn series(&self, id: u32) -> Result<SeriesEntry, BlockError> {
-        self.series_numbers(id, &mut Vec::new()).map(|(entry, _)| entry)
+        self.reader().read(id)
     }
 
-    /// A series and where its entry ends; `numbers` gets the symbol numbers of its labels.
-    pub(crate) fn series_numbers(
-        &self,
-        id: u32,
-        numbers: &mut Vec<(u64, u64)>,
-    ) -> Result<(SeriesEntry, u64), BlockError> {
+    /// Reads series one after the other.
+    pub fn reader(&self) -> SeriesReader<'_> {
+        SeriesReader {
+            index: self,
+            window: Window::new(&*self.file),
+            symbols: self.symbol_pages(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn symbol_pages(&self) -> Pages<'_> {
+        Pages::new(&*self.file, self.symbols.part())
+    }
+
+    /// The text of a symbol's number.
+    pub(crate) fn symbol(&self, number: u64) -> Result<String, BlockError> {
+        self.symbols.get(number, &mut self.symbol_pages()).map(str::to_owned)
+    }
+}
+
+/// One pass over series of an index; cheapest in the order of their ids.
+pub struct SeriesReader<'a> {
+    index: &'a IndexReader,
+    window: Window<'a>,
+    symbols: Pages<'a>,
+    scratch: Scratch,
+}
+
+impl SeriesReader<'_> {
+    /// A series.
+    pub fn read(&mut self, id: u32) -> Result<SeriesEntry, BlockError> {
+        self.read_extent(id).map(|(entry, _)| entry)
+    }
+
+    /// Symbol numbers of the labels of the series that was read last.
+    pub(crate) fn numbers(&self) -> &[(u64, u64)] {
+        &self.scratch.numbers
+    }
+
+    /// A series and where its entry ends.
+    pub(crate) fn read_extent(&mut self, id: u32) -> Result<(SeriesEntry, u64), BlockError> {
         let at = |e: Malformed| e.at(format!("{INDEX_FILE}: series {id}"));
         let offset = u64::from(id) * SERIES_ALIGN;
-        if offset < self.toc.series {
+        if offset < self.index.toc.series {
             return Err(at(Malformed("stands before the series section")));
         }
-        let rest = self.file.len().saturating_sub(offset);
-        let head = read(&*self.file, offset, LENGTH_BYTES.min(rest as usize))?;
+        let rest = self.index.file.len().saturating_sub(offset);
+        let head = self.window.get(offset, LENGTH_BYTES.min(rest as usize)).map_err(io_at(INDEX_FILE))?;
         let mut c = Cursor::new(&head);
         let len = c.uvarint().map_err(at)?;
         let start = offset + c.position() as u64;
         let len = usize::try_from(len).ok().filter(|len| *len as u64 + 4 <= rest);
         let len = len.ok_or_else(|| at(Malformed("is longer than the file")))?;
-        let region = read(&*self.file, start, len + 4)?;
+        let region = self.window.get(start, len + 4).map_err(io_at(INDEX_FILE))?;
         let content = checked(&region).map_err(at)?;
-        let entry = series::parse(content, &self.symbols, numbers).map_err(at)?;
+        let entry = series::parse(content, &self.index.symbols, &mut self.symbols, &mut self.scratch);
+        let entry = entry.map_err(|e| e.within(&format!("series {id}")))?;
         Ok((entry, start + len as u64 + 4))
-    }
-
-    /// The number of a symbol's text.
-    pub(crate) fn symbol(&self, number: u64) -> Result<&str, BlockError> {
-        self.symbols.get(number).map_err(|e| e.at(INDEX_FILE))
     }
 }
 
@@ -179,10 +223,10 @@ impl Gaps {
         let toc = &index.toc;
         let plain = toc.label_indices == toc.postings && toc.label_table == toc.postings_table;
         Self {
-            series_start: toc.symbols + 8 + index.symbols.content_len(),
+            series_start: index.symbols.part().end + 4,
             series_end: plain.then_some(toc.postings),
             postings_end: toc.postings_table,
-            table_end: toc.postings_table + 8 + index.table.content_len(),
+            table_end: index.table.part().end + 4,
             toc: index.file.len() - Toc::BYTES as u64,
         }
     }

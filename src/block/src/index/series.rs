@@ -3,7 +3,10 @@
 use trireme_model::{Labels, push_label};
 
 use super::symbols::Symbols;
+use crate::BlockError;
 use crate::codec::{Cursor, Malformed, put_uvarint, put_varint};
+use crate::index::INDEX_FILE;
+use crate::pages::Pages;
 
 /// Where a chunk is and what time it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,17 +53,29 @@ pub(super) fn put_chunks(out: &mut Vec<u8>, chunks: &[ChunkMeta]) {
     }
 }
 
-/// Reads an entry without length and checksum; `numbers` gets the symbol numbers of its labels.
+/// What a pass over series keeps from one to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Symbol numbers of the labels of the last series.
+    pub(super) numbers: Vec<(u64, u64)>,
+    wire: Vec<u8>,
+    name: String,
+    last_name: String,
+}
+
+/// Reads an entry without length and checksum; `pages` are those of the symbols.
 pub(super) fn parse(
     content: &[u8],
     symbols: &Symbols,
-    numbers: &mut Vec<(u64, u64)>,
-) -> Result<SeriesEntry, Malformed> {
+    pages: &mut Pages<'_>,
+    scratch: &mut Scratch,
+) -> Result<SeriesEntry, BlockError> {
+    let at = |e: Malformed| e.at(INDEX_FILE);
     let mut c = Cursor::new(content);
-    let labels = parse_labels(&mut c, symbols, numbers)?;
-    let chunks = parse_chunks(&mut c)?;
+    let labels = parse_labels(&mut c, symbols, pages, scratch)?;
+    let chunks = parse_chunks(&mut c).map_err(at)?;
     if !c.is_empty() {
-        return Err(Malformed("has bytes behind its last chunk"));
+        return Err(at(Malformed("has bytes behind its last chunk")));
     }
     Ok(SeriesEntry { labels, chunks })
 }
@@ -68,23 +83,28 @@ pub(super) fn parse(
 fn parse_labels(
     c: &mut Cursor<'_>,
     symbols: &Symbols,
-    numbers: &mut Vec<(u64, u64)>,
-) -> Result<Labels, Malformed> {
+    pages: &mut Pages<'_>,
+    scratch: &mut Scratch,
+) -> Result<Labels, BlockError> {
+    let at = |e: Malformed| e.at(INDEX_FILE);
+    let Scratch { numbers, wire, name, last_name } = scratch;
     numbers.clear();
-    let n = c.uvarint()?;
-    let mut wire = Vec::with_capacity(256);
-    let mut last = "";
+    wire.clear();
+    last_name.clear();
+    let n = c.uvarint().map_err(at)?;
     for _ in 0..n {
-        let (name, value) = (c.uvarint()?, c.uvarint()?);
-        numbers.push((name, value));
-        let (name, value) = (symbols.get(name)?, symbols.get(value)?);
-        if name <= last || value.is_empty() {
-            return Err(Malformed("has labels out of order or empty"));
+        let (name_number, value_number) = (c.uvarint().map_err(at)?, c.uvarint().map_err(at)?);
+        numbers.push((name_number, value_number));
+        name.clear();
+        name.push_str(symbols.get(name_number, pages)?);
+        let value = symbols.get(value_number, pages)?;
+        if *name <= *last_name || value.is_empty() {
+            return Err(at(Malformed("has labels out of order or empty")));
         }
-        push_label(&mut wire, name.as_bytes(), value.as_bytes());
-        last = name;
+        push_label(wire, name.as_bytes(), value.as_bytes());
+        std::mem::swap(name, last_name);
     }
-    Ok(Labels::from_canonical_unchecked(&wire))
+    Ok(Labels::from_canonical_unchecked(wire))
 }
 
 fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {

@@ -1,23 +1,30 @@
 //! Every label name and value once, sorted by bytes; elsewhere they are meant by their number.
 
-use bytes::Bytes;
+use std::ops::Range;
 
+use crate::BlockError;
 use crate::codec::{Cursor, Malformed};
+use crate::error::io_at;
+use crate::index::INDEX_FILE;
+use crate::pages::Pages;
 
 /// Every how many symbols the offset is kept in memory.
 const STEP: usize = 8;
 
-/// The symbol section of an open index.
+/// The symbol section of an open index. The symbols themselves stay in the file.
 pub(super) struct Symbols {
-    content: Bytes,
+    /// Where the section's content is in the file.
+    part: Range<u64>,
     count: usize,
+    /// Offset in the content of every [`STEP`]th symbol.
     offsets: Vec<u32>,
 }
 
 impl Symbols {
-    /// Takes the section without length and checksum; checks order and UTF-8 of all symbols.
-    pub(super) fn parse(content: Bytes) -> Result<Self, Malformed> {
-        let mut c = Cursor::new(&content);
+    /// Takes the section without length and checksum, which stands at `start` in the file; checks order and UTF-8 of all
+    /// symbols.
+    pub(super) fn parse(content: &[u8], start: u64) -> Result<Self, Malformed> {
+        let mut c = Cursor::new(content);
         let count = c.u32()? as usize;
         if count > c.remaining() {
             return Err(Malformed("counts more symbols than it has bytes"));
@@ -38,26 +45,30 @@ impl Symbols {
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last symbol"));
         }
-        Ok(Self { content, count, offsets })
+        Ok(Self { part: start..start + content.len() as u64, count, offsets })
     }
 
-    /// Bytes of the section without length and checksum.
-    pub(super) fn content_len(&self) -> u64 {
-        self.content.len() as u64
+    /// Where the section's content is in the file.
+    pub(super) fn part(&self) -> Range<u64> {
+        self.part.clone()
     }
 
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// The symbol of a number.
-    pub(super) fn get(&self, number: u64) -> Result<&str, Malformed> {
+    /// The symbol of a number; `pages` are those of [`Symbols::part`].
+    pub(super) fn get<'p>(&self, number: u64, pages: &'p mut Pages<'_>) -> Result<&'p str, BlockError> {
+        let at = |e: Malformed| e.at(format!("{INDEX_FILE}: symbols"));
         let number = usize::try_from(number).ok().filter(|n| *n < self.count);
-        let number = number.ok_or(Malformed("names a symbol that does not exist"))?;
-        let mut c = Cursor::from(&self.content, self.offsets[number / STEP] as usize);
+        let number = number.ok_or_else(|| at(Malformed("names a symbol that does not exist")))?;
+        let step = number / STEP;
+        let end = self.offsets.get(step + 1).map_or(self.part.end - self.part.start, |end| u64::from(*end));
+        let bytes = pages.get(u64::from(self.offsets[step])..end).map_err(io_at(INDEX_FILE))?;
+        let mut c = Cursor::new(bytes);
         for _ in 0..number % STEP {
-            c.string()?;
+            c.string().map_err(at)?;
         }
-        c.text()
+        c.text().map_err(at)
     }
 }

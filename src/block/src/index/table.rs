@@ -1,15 +1,20 @@
 //! The postings table: for every label pair, where its list is.
 
-use bytes::Bytes;
+use std::ops::{ControlFlow, Range};
 
+use crate::BlockError;
 use crate::codec::{Cursor, Malformed};
+use crate::error::io_at;
+use crate::index::INDEX_FILE;
+use crate::pages::Pages;
 
 /// Every how many values of a name the offset is kept in memory.
 const STEP: usize = 16;
 
-/// The table of an open index.
+/// The table of an open index. The entries themselves stay in the file.
 pub(super) struct PostingsTable {
-    content: Bytes,
+    /// Where the section's content is in the file.
+    part: Range<u64>,
     /// Sorted by name; the first is "", whose only value "" is the list of all series.
     names: Vec<Name>,
 }
@@ -17,12 +22,21 @@ pub(super) struct PostingsTable {
 struct Name {
     name: Box<str>,
     values: usize,
-    /// Offset of every [`STEP`]th entry.
+    /// Offset in the content of every [`STEP`]th entry, and of what stands behind the last.
     offsets: Vec<u32>,
 }
 
-/// One entry: value and where its list is.
-type Entry<'a> = (&'a str, u64);
+impl Name {
+    /// Number of steps.
+    fn steps(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Bytes of a step.
+    fn step(&self, number: usize) -> Range<u64> {
+        u64::from(self.offsets[number])..u64::from(self.offsets[number + 1])
+    }
+}
 
 fn entry<'a>(c: &mut Cursor<'a>) -> Result<(&'a str, &'a str, u64), Malformed> {
     pair(c)?;
@@ -34,26 +48,28 @@ fn pair(c: &mut Cursor<'_>) -> Result<(), Malformed> {
     if c.u8()? == 2 { Ok(()) } else { Err(Malformed("has an entry that is not a pair")) }
 }
 
-/// Value and place of the next entry, whose texts were looked at when the table was opened.
-fn known_entry<'a>(c: &mut Cursor<'a>) -> Option<(&'a [u8], u64)> {
-    pair(c).and_then(|()| c.string()).ok()?;
-    Some((c.string().ok()?, c.uvarint().ok()?))
+fn at_table(e: Malformed) -> BlockError {
+    e.at(format!("{INDEX_FILE}: postings table"))
 }
 
 impl PostingsTable {
-    /// Takes the table without length and checksum; checks the order of all entries.
-    pub(super) fn parse(content: Bytes) -> Result<Self, Malformed> {
-        let mut c = Cursor::new(&content);
+    /// Takes the table without length and checksum, which stands at `start` in the file; checks the order of all entries.
+    pub(super) fn parse(content: &[u8], start: u64) -> Result<Self, Malformed> {
+        let mut c = Cursor::new(content);
         let count = c.u32()?;
+        let place = |c: &Cursor<'_>| u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"));
         let mut names: Vec<Name> = Vec::new();
         let mut last: Option<(&str, &str)> = None;
         for _ in 0..count {
-            let at = u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"))?;
+            let at = place(&c)?;
             let (name, value, _) = entry(&mut c)?;
             if last.is_some_and(|last| last >= (name, value)) {
                 return Err(Malformed("is not sorted"));
             }
             if last.is_none_or(|(last, _)| last != name) {
+                if let Some(before) = names.last_mut() {
+                    before.offsets.push(at);
+                }
                 names.push(Name { name: name.into(), values: 0, offsets: Vec::new() });
             }
             last = Some((name, value));
@@ -63,15 +79,18 @@ impl PostingsTable {
             }
             open.values += 1;
         }
+        if let Some(before) = names.last_mut() {
+            before.offsets.push(place(&c)?);
+        }
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last entry"));
         }
-        Ok(Self { content, names })
+        Ok(Self { part: start..start + content.len() as u64, names })
     }
 
-    /// Bytes of the section without length and checksum.
-    pub(super) fn content_len(&self) -> u64 {
-        self.content.len() as u64
+    /// Where the section's content is in the file.
+    pub(super) fn part(&self) -> Range<u64> {
+        self.part.clone()
     }
 
     fn name(&self, name: &str) -> Option<&Name> {
@@ -89,42 +108,57 @@ impl PostingsTable {
         self.name(name).map_or(0, |n| n.values)
     }
 
-    /// Where the list of a pair is.
-    pub(super) fn find(&self, name: &str, value: &str) -> Option<u64> {
-        let (known, value) = (self.name(name)?, value.as_bytes());
-        let start = self.step_before(known, value);
-        let mut c = Cursor::from(&self.content, known.offsets[start] as usize);
-        for _ in 0..STEP.min(known.values - start * STEP) {
-            let (found, offset) = known_entry(&mut c)?;
-            if found >= value {
-                return (found == value).then_some(offset);
+    /// Where the list of a pair is; `pages` are those of [`PostingsTable::part`].
+    pub(super) fn find(
+        &self,
+        name: &str,
+        value: &str,
+        pages: &mut Pages<'_>,
+    ) -> Result<Option<u64>, BlockError> {
+        let mut found = None;
+        self.each_value(name, value, pages, &mut |at_least, reference| {
+            found = (at_least == value).then_some(reference);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Gives the values of a name, ascending, from the first that is not below `from`, and where their lists are.
+    pub(super) fn each_value(
+        &self,
+        name: &str,
+        from: &str,
+        pages: &mut Pages<'_>,
+        each: &mut dyn FnMut(&str, u64) -> Result<ControlFlow<()>, BlockError>,
+    ) -> Result<(), BlockError> {
+        let Some(known) = self.name(name) else { return Ok(()) };
+        let first = step_before(known, from, pages)?;
+        for number in first..known.steps() {
+            let bytes = pages.get(known.step(number)).map_err(io_at(INDEX_FILE))?;
+            let mut c = Cursor::new(bytes);
+            while !c.is_empty() {
+                let (_, value, reference) = entry(&mut c).map_err(at_table)?;
+                if value >= from && each(value, reference)?.is_break() {
+                    return Ok(());
+                }
             }
         }
-        None
+        Ok(())
     }
+}
 
-    /// Values of a name, ascending, from the first that is not below `from`.
-    pub(super) fn values_from<'a>(&'a self, name: &str, from: &'a str) -> impl Iterator<Item = Entry<'a>> {
-        let known = self.name(name);
-        let (mut c, mut left) = (Cursor::new(&[]), 0);
-        if let Some(known) = known {
-            let start = self.step_before(known, from.as_bytes());
-            c = Cursor::from(&self.content, known.offsets[start] as usize);
-            left = known.values - start * STEP;
+/// The last step whose first value is not above `value`, or the first.
+fn step_before(name: &Name, value: &str, pages: &mut Pages<'_>) -> Result<usize, BlockError> {
+    let (mut low, mut high) = (0, name.steps());
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let bytes = pages.get(name.step(middle)).map_err(io_at(INDEX_FILE))?;
+        let (_, first, _) = entry(&mut Cursor::new(bytes)).map_err(at_table)?;
+        if first <= value {
+            low = middle;
+        } else {
+            high = middle;
         }
-        let all = std::iter::from_fn(move || {
-            left = left.checked_sub(1)?;
-            // Every entry was read once when the table was opened.
-            let (_, value, offset) = entry(&mut c).ok()?;
-            Some((value, offset))
-        });
-        all.skip_while(move |(value, _)| *value < from)
     }
-
-    /// The last offset in memory whose value is not above `value`, or the first.
-    fn step_before(&self, name: &Name, value: &[u8]) -> usize {
-        let value_at =
-            |at: u32| known_entry(&mut Cursor::from(&self.content, at as usize)).map(|(value, _)| value);
-        name.offsets.partition_point(|at| value_at(*at).is_some_and(|v| v <= value)).saturating_sub(1)
-    }
+    Ok(low)
 }

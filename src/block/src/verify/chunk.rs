@@ -1,7 +1,7 @@
 //! Chunks one after the other: each one whole, no byte between them.
 
 use super::{FaultList, is_zero};
-use crate::chunks::{Extent, chunk_place};
+use crate::chunks::{ChunkPass, Extent, chunk_place};
 use crate::{Block, BlockError, CHUNKS_DIR, ChunkMeta, Samples, segment_name};
 
 /// Header of a chunk file.
@@ -10,6 +10,7 @@ const HEADER_BYTES: u64 = 8;
 /// Checks chunks in the order of the index.
 pub(super) struct ChunkCheck<'a> {
     block: &'a Block,
+    chunks: ChunkPass<'a>,
     extents: Vec<Extent>,
     samples: Samples,
     pub(super) floats: u64,
@@ -18,7 +19,8 @@ pub(super) struct ChunkCheck<'a> {
 
 impl<'a> ChunkCheck<'a> {
     pub(super) fn new(block: &'a Block) -> Self {
-        Self { block, extents: Vec::new(), samples: Samples::default(), floats: 0, histograms: 0 }
+        let chunks = block.chunks().reader();
+        Self { block, chunks, extents: Vec::new(), samples: Samples::default(), floats: 0, histograms: 0 }
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -34,7 +36,7 @@ impl<'a> ChunkCheck<'a> {
 
     fn try_check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) -> Result<(), BlockError> {
         let place = || chunk_place(chunk.reference);
-        let (encoding, data, extent) = self.block.chunks().read_extent(chunk.reference)?;
+        let (encoding, data, extent) = self.chunks.read(chunk.reference)?;
         self.extents.push(extent);
         self.samples.clear();
         let decoded = self.samples.append_chunk(encoding, &data);

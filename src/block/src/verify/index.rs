@@ -1,6 +1,7 @@
 //! Series and postings: orders, references, and that both say the same.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use trireme_model::Labels;
 
@@ -47,7 +48,7 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
     let mut chunks = ChunkCheck::new(block);
     let mut pairs = HashMap::new();
     let mut ids = HashSet::with_capacity(all.len());
-    let mut numbers = Vec::new();
+    let mut series = block.index().reader();
     let mut last: Option<(u32, Labels, u64)> = None;
     let gaps = Gaps::of(block.index());
     let mut end = gaps.series_start;
@@ -56,7 +57,7 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
         if !ids.insert(id) || last.as_ref().is_some_and(|(last, ..)| *last > id) {
             faults.add(place(), "is out of order in the list of all series");
         }
-        let (entry, entry_end) = match block.index().series_numbers(id, &mut numbers) {
+        let (entry, entry_end) = match series.read_extent(id) {
             Ok(found) => found,
             Err(error) => {
                 faults.error(error);
@@ -79,7 +80,7 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
         if entry.chunks.is_empty() {
             faults.add(place(), "has no chunks");
         }
-        for pair in &numbers {
+        for pair in series.numbers() {
             pairs.entry(*pair).or_insert_with(Fingerprint::default).add(id);
         }
         last = Some((id, entry.labels, reference));
@@ -114,27 +115,28 @@ fn verify_lists(
     let mut lists = 0;
     let names: Vec<&str> = index.label_names().collect();
     for name in names {
-        for (value, reference) in index.values_from(name, "") {
+        let number = symbol_number(index, name)?;
+        index.each_value(name, "", &mut |value, reference| {
             lists += 1;
             let place = || format!("{INDEX_FILE}: postings of {name}={value:?}");
             let list = match index.list(reference) {
                 Ok(list) => list,
                 Err(error) => {
                     faults.error(error);
-                    continue;
+                    return Ok(ControlFlow::Continue(()));
                 }
             };
             extents.push((reference, reference + 12 + 4 * list.len() as u64));
             let sorted = list.iter().is_sorted_by(|a, b| a < b);
-            let numbers = (symbol_number(index, name)?, symbol_number(index, value)?);
-            let series = match numbers {
+            let series = match (number, symbol_number(index, value)?) {
                 (Some(name), Some(value)) => pairs.get(&(name, value)).copied().unwrap_or_default(),
                 _ => Fingerprint::default(),
             };
             if !sorted || series != Fingerprint::of(&list) {
                 faults.add(place(), "are not the series that have the pair");
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     if lists != pairs.len() {
         let what = format!("{lists} label pairs have postings, {} occur in series", pairs.len());
@@ -153,8 +155,12 @@ fn verify_lists(
 }
 
 fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64), BlockError> {
-    let found = index.values_from(name, value).next();
-    let (_, reference) = found.ok_or_else(|| BlockError::corrupt(INDEX_FILE, "has no list of all series"))?;
+    let mut found = None;
+    index.each_value(name, value, &mut |_, reference| {
+        found = Some(reference);
+        Ok(ControlFlow::Break(()))
+    })?;
+    let reference = found.ok_or_else(|| BlockError::corrupt(INDEX_FILE, "has no list of all series"))?;
     Ok((reference, reference + 12 + 4 * index.list(reference)?.len() as u64))
 }
 
@@ -163,7 +169,7 @@ fn symbol_number(index: &IndexReader, text: &str) -> Result<Option<u64>, BlockEr
     let (mut low, mut high) = (0, index.symbol_count() as u64);
     while low < high {
         let middle = low + (high - low) / 2;
-        if index.symbol(middle)? < text {
+        if *index.symbol(middle)? < *text {
             low = middle + 1;
         } else {
             high = middle;

@@ -23,13 +23,13 @@ pub(super) async fn put_file(
     file: &LocalFile,
 ) -> Result<(), BucketError> {
     let path = layout::object(ulid, &file.rel_path);
-    if file.map.bytes().len() > PART_BYTES {
+    if file.size() > PART_BYTES as u64 {
         if has_bytes(store, &path, file).await? {
             return Ok(());
         }
         return put_parts(store, &path, file).await;
     }
-    let payload = PutPayload::from(file.map.bytes().clone());
+    let payload = PutPayload::from(file.read(0, file.size()).map_err(at(&path))?);
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match store.put_opts(&path, payload.clone(), create).await {
         Ok(_) => Ok(()),
@@ -62,11 +62,10 @@ async fn put_parts(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Re
 }
 
 async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> object_store::Result<()> {
-    let bytes = file.map.bytes();
     let mut under_way = futures::stream::FuturesUnordered::new();
-    for start in (0..bytes.len()).step_by(PART_BYTES) {
-        let end = (start + PART_BYTES).min(bytes.len());
-        under_way.push(upload.put_part(PutPayload::from(bytes.slice(start..end))));
+    for start in (0..file.size()).step_by(PART_BYTES) {
+        let end = (start + PART_BYTES as u64).min(file.size());
+        under_way.push(upload.put_part(PutPayload::from(file.read(start, end)?)));
         if under_way.len() >= PARTS_AT_ONCE {
             under_way.try_next().await?;
         }

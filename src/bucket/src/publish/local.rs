@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use trireme_block::{
-    BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, MmapFile, RangeRead, ThanosFile, ThanosHash, ThanosMeta,
-    hex, segment_name,
+    BlockMeta, CHUNKS_DIR, INDEX_FILE, LocalFile as BlockFile, META_FILE, RangeRead, ThanosFile, ThanosHash,
+    ThanosMeta, hex, segment_name,
 };
 
 use crate::BucketError;
@@ -17,16 +18,23 @@ pub struct LocalBlock {
     files: Vec<LocalFile>,
 }
 
-/// One file, mapped.
+/// One file, open for reading.
 pub struct LocalFile {
     pub(super) rel_path: String,
-    pub(super) map: MmapFile,
+    file: BlockFile,
     pub(super) sha256: String,
 }
 
 impl LocalFile {
     pub(super) fn size(&self) -> u64 {
-        self.map.len()
+        self.file.len()
+    }
+
+    /// The bytes of `[start, end)`, as the store takes them.
+    pub(super) fn read(&self, start: u64, end: u64) -> object_store::Result<Bytes> {
+        let bytes = self.file.read_at(start, (end - start) as usize);
+        bytes
+            .map_err(|source| object_store::Error::Generic { store: "local block", source: Box::new(source) })
     }
 }
 
@@ -34,7 +42,7 @@ impl LocalFile {
 const PIECE_BYTES: usize = 1 << 20;
 
 impl LocalBlock {
-    /// Maps and hashes all files: about a second per gigabyte, so call it on a CPU thread.
+    /// Opens and hashes all files: about a second per gigabyte, so call it on a CPU thread.
     ///
     /// `external_labels` are those of the bucket's meta and must have one at least, the tenant's; `source` is the
     /// name of the writing program there.
@@ -97,11 +105,18 @@ fn list_segments(thanos: &mut ThanosMeta, count: usize) {
 }
 
 fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
-    let io =
-        |source| trireme_block::BlockError::Io { place: dir.join(&rel_path).display().to_string(), source };
-    let map = MmapFile::open(&dir.join(&rel_path)).map_err(io)?;
+    let io = |source: std::io::Error| trireme_block::BlockError::Io {
+        place: dir.join(&rel_path).display().to_string(),
+        source,
+    };
+    let file = BlockFile::open(&dir.join(&rel_path)).map_err(io)?;
     let mut digest = Sha256::new();
-    map.bytes().chunks(PIECE_BYTES).for_each(|piece| digest.update(piece));
+    let mut at = 0;
+    while at < file.len() {
+        let bytes = (file.len() - at).min(PIECE_BYTES as u64) as usize;
+        digest.update(file.read_at(at, bytes).map_err(io)?);
+        at += bytes as u64;
+    }
     let sha256 = hex(&digest.finalize());
-    Ok(LocalFile { rel_path, map, sha256 })
+    Ok(LocalFile { rel_path, file, sha256 })
 }
