@@ -6,11 +6,13 @@ use trireme_wire::entry::{EntryError, EntryReader, FloatEntry, read_marker, read
 use trireme_wire::record::{ALL_SHARDS, Record, RecordKind};
 
 use crate::bucket::{BucketId, Placed};
+use crate::cut::{Taken, sane_marker};
 use crate::prefetch;
 use crate::state::State;
 use crate::streams::{Buckets, NO_SLOT, Stream};
 use crate::suspect::PanicPoint;
 use crate::tenant::TenantState;
+use crate::validate::TIME_MS_MAX;
 use crate::{HeadError, Shard};
 
 /// What applying a record did.
@@ -65,7 +67,7 @@ impl Shard {
                     .map_err(entry_error)
                     .and_then(|e| run.samples(state, &mut known, &e))
             }
-            RecordKind::WindowClosed => read_marker(record.payload()).map_err(entry_error).map(|k| {
+            RecordKind::WindowClosed => self.marker_of(record.payload()).map_err(entry_error).map(|k| {
                 known.marker = known.marker.max(Some(k));
                 Applied { closed_window: known.marker, ..Applied::default() }
             }),
@@ -75,6 +77,13 @@ impl Shard {
         known.applied = seq;
         state.streams.insert(stream, known);
         result
+    }
+
+    /// The window that a record closes; refused if it lies beyond the times that a sample may have.
+    fn marker_of(&self, payload: &[u8]) -> Result<i64, EntryError> {
+        let k = read_marker(payload)?;
+        let starts_at = k.checked_mul(self.options.window_ms);
+        starts_at.filter(|t| *t < TIME_MS_MAX).map(|_| k).ok_or(EntryError::Range(0))
     }
 }
 
@@ -292,7 +301,7 @@ impl Pass<'_> {
 struct Place {
     buckets: Buckets,
     /// Set while replaying what stood before the last cut: samples of cuts up to this are in blocks.
-    in_blocks: Option<i64>,
+    in_blocks: Option<Taken>,
 }
 
 impl Place {
@@ -301,14 +310,17 @@ impl Place {
         let before_cut = cut.positions.get(&run.stream).is_some_and(|position| run.seq <= *position);
         let in_blocks = cut.number.filter(|_| before_cut);
         // Before the cut's position nothing was moved to a later cut because of it.
+        let window_ms = run.shard.options.window_ms;
+        let marker = sane_marker(window_ms, known.marker, state.cut_floor());
         let floor = if in_blocks.is_some() { None } else { state.cut_floor() };
-        Self { buckets: Buckets::new(run.shard.options.window_ms, known.marker, floor), in_blocks }
+        let in_blocks = in_blocks.map(|cut| Taken::by(cut, window_ms));
+        Self { buckets: Buckets::new(window_ms, marker, floor), in_blocks }
     }
 
     #[inline]
     fn of(&mut self, t: i64) -> Option<BucketId> {
         let id = self.buckets.of(t);
-        if self.in_blocks.is_some_and(|cut| id.cut <= cut) { None } else { Some(id) }
+        if self.in_blocks.is_some_and(|taken| taken.takes(id)) { None } else { Some(id) }
     }
 }
 

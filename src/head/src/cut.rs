@@ -8,6 +8,7 @@ mod manifest;
 mod open;
 mod order;
 mod source;
+mod taken;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -17,6 +18,7 @@ use std::sync::atomic::Ordering;
 use trireme_base::StreamId;
 use trireme_model::Tenant;
 
+use crate::bucket::BucketId;
 use crate::state::{LastCut, State};
 use crate::streams::Positions;
 use crate::{HeadError, Shard};
@@ -24,6 +26,7 @@ use crate::{HeadError, Shard};
 pub use manifest::CutManifest;
 pub(crate) use open::OpenCuts;
 pub use source::CutSource;
+pub(crate) use taken::{Taken, sane_marker};
 
 /// A block to be written by a cut.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +52,29 @@ impl Shard {
     /// The last cut that was finished.
     pub fn last_cut(&self) -> Option<i64> {
         self.state.read().last_cut.number
+    }
+
+    /// The cut to be made next if windows up to `closed` are closed. Samples that wait for a cut which cannot come count as
+    /// those of their windows.
+    pub fn due_cut(&self, closed: i64) -> Option<i64> {
+        self.state.read().cuts.due(closed, self.options.window_ms)
+    }
+
+    /// The greatest cut up to `k` for which there are samples.
+    pub fn waiting_cut(&self, k: i64) -> Option<i64> {
+        self.state.read().cuts.last_up_to(k)
+    }
+
+    /// The last window up to `k` that any other stream has closed.
+    pub fn closed_up_to(&self, k: i64) -> Option<i64> {
+        let state = self.state.read();
+        state.streams.values().filter_map(|stream| stream.marker).filter(|marker| *marker <= k).max()
+    }
+
+    /// The newest sample of any tenant (ms).
+    pub fn newest_ms(&self) -> Option<i64> {
+        let state = self.state.read();
+        state.tenants.iter().map(|tenant| tenant.newest).filter(|t| *t != i64::MIN).max()
     }
 
     /// The least cut for which there are samples.
@@ -79,6 +105,7 @@ impl Shard {
     /// Drops what cut `k` took; the manifest must be on disk. Locks the shard for a page of series at a time.
     pub fn finish_cut(&self, k: i64) {
         let _walk = self.maintenance.lock();
+        let taken = Taken::by(k, self.options.window_ms);
         {
             let mut state = self.state.write();
             let positions = match state.cutting.take() {
@@ -86,7 +113,7 @@ impl Shard {
                 _ => Positions::new(),
             };
             state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
-            state.cuts.close(k);
+            state.cuts.close(k, taken);
         }
         self.retire_streams(k);
         let pages = self.state.read().series.pages();
@@ -97,8 +124,8 @@ impl Shard {
             let state = &mut *guard;
             let files = &mut state.files;
             for (_, series) in state.series.page_mut(page) {
-                series.drop_cut(k, |bucket| bucket.release(files));
-                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, k)) {
+                series.drop_cut(taken, |bucket| bucket.release(files));
+                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, taken)) {
                     series.histograms = None;
                 }
                 let windows = series.ids().map(|id| id.window).filter(|window| *window <= k);
@@ -164,8 +191,9 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
     for shard in shards {
         let tenants = shard.tenants();
         let window_ms = shard.options.window_ms;
+        let taken = Taken::by(k, window_ms);
         for (tenant, window, cut) in shard.buckets_seen() {
-            if cut <= k {
+            if taken.takes(BucketId { window, cut }) {
                 let start_ms = window.saturating_mul(window_ms);
                 let end_ms = start_ms.saturating_add(window_ms);
                 let tenant = tenants[tenant as usize].clone();

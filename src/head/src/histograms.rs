@@ -12,6 +12,7 @@ use trireme_wire::entry::{decode_histogram, encode_histogram};
 
 use crate::bucket::{BucketId, ClosedChunk, Placed, grow};
 use crate::chunkfile::{ChunkData, ChunkFiles};
+use crate::cut::Taken;
 use crate::{HeadError, ShardOptions};
 
 /// Decoded samples kept per bucket.
@@ -103,9 +104,9 @@ impl HistogramBuckets {
     }
 
     /// Drops buckets of cuts up to `cut`; true if nothing is left.
-    pub fn drop_cut(&mut self, files: &mut ChunkFiles, cut: i64) -> bool {
+    pub fn drop_cut(&mut self, files: &mut ChunkFiles, taken: Taken) -> bool {
         self.buckets.retain(|(id, bucket)| {
-            let keep = id.cut > cut;
+            let keep = !taken.takes(*id);
             if !keep {
                 bucket.closed.iter().for_each(|chunk| files.release(chunk.place()));
             }

@@ -13,6 +13,7 @@ use trireme_wire::batch::{Batch, BatchSeries};
 
 use crate::bucket::{BucketId, Placed};
 use crate::chunkfile::ChunkFiles;
+use crate::cut::sane_marker;
 use crate::output::DraftWriter;
 use crate::prefetch;
 use crate::series::Series;
@@ -183,10 +184,11 @@ impl Shard {
         out: &mut IngestOutput,
     ) {
         let tenant = request.tenant as usize;
+        let (window_ms, floor) = (self.options.window_ms, state.cut_floor());
         let mut pass = Pass {
             shard: self,
             request,
-            buckets: Buckets::new(self.options.window_ms, state.own_marker, state.cut_floor()),
+            buckets: Buckets::new(window_ms, sane_marker(window_ms, state.own_marker, floor), floor),
             windows: std::mem::take(&mut state.tenants[tenant].windows),
             last_window: None,
             newest: state.tenants[tenant].newest,

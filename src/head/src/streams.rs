@@ -126,7 +126,8 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// `marker` is the last of the stream, `floor` the last cut that was made or begun here.
+    /// `marker` is the last of the stream that can be meant (see `cut::sane_marker`), `floor` the last cut that was made or
+    /// begun here.
     pub fn new(window_ms: i64, marker: Option<i64>, floor: Option<i64>) -> Self {
         let after = |k: Option<i64>| k.map_or(i64::MIN, |k| k.saturating_add(1));
         Self {

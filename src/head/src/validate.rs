@@ -5,7 +5,7 @@ use trireme_model::{AnyHistogram, HistogramSample, LabelError, Labels, METRIC_NA
 use crate::IngestLimits;
 
 /// Times a sample may have at all: what fits the 48 bits of a block's ULID, and some room for windows.
-const TIME_MS_MAX: i64 = 1 << 47;
+pub(crate) const TIME_MS_MAX: i64 = 1 << 47;
 
 /// Why a sample's time is refused; also the text of the reason.
 pub(crate) const OUT_OF_BOUNDS: &str = "out_of_bounds";

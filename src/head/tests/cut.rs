@@ -418,3 +418,74 @@ fn idle_series_are_released_and_dropped_everywhere() {
     follower.apply(origin.records.last().unwrap()).unwrap();
     assert_eq!(dump(&head), dump(&follower));
 }
+
+/// A window that no clock of these tests can have meant.
+const ASTRAY: i64 = W + 4_800;
+
+#[test]
+fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = shard(&dir.path().join("origin"), 1);
+    let follower = shard(&dir.path().join("follower"), 2);
+    let mut origin = Origin::new(1);
+    origin.log(&head, [head.close_window(ASTRAY)]);
+    origin.log(&head, Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW).drafts);
+    apply_all(&follower, &origin.records);
+
+    let both = [head.clone(), follower.clone()];
+    for replica in &both {
+        assert_eq!((replica.due_cut(W - 1), replica.due_cut(W)), (None, Some(W)));
+        assert_eq!(replica.waiting_cut(W + 1), None, "nothing asks for a later window");
+        replica.begin_cut(W).unwrap();
+    }
+    // What comes while the cut is made belongs to the next one, and is not dropped with this one.
+    let later = NOW + WINDOW;
+    let seen = origin.records.len();
+    let batch = Maker::default().up("a", &[(NOW + 5, 2.0), (later, 3.0)]);
+    origin.log(&head, batch.ingest(&head, later).drafts);
+    apply_all(&follower, &origin.records[seen..]);
+
+    for replica in &both {
+        let shards = [replica.clone()];
+        let content: Vec<_> = cut_content(&shards, W).into_iter().map(|(w, _, s)| (w, s.len())).collect();
+        assert_eq!(content, [(W, 1)]);
+        replica.finish_cut(W);
+        assert_eq!(replica.due_cut(W + 1), Some(W + 1));
+        replica.begin_cut(W + 1).unwrap();
+        let content: Vec<_> = cut_content(&shards, W + 1).into_iter().map(|(w, _, s)| (w, s.len())).collect();
+        assert_eq!(content, [(W, 1), (W + 1, 1)]);
+        replica.finish_cut(W + 1);
+        assert_eq!(replica.oldest_cut(), None);
+        assert!(dump(replica).iter().all(|(_, samples)| samples.is_empty()));
+    }
+}
+
+#[test]
+fn a_replay_finds_what_was_sent_astray_in_its_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = shard(&dir.path().join("origin"), 1);
+    let mut origin = Origin::new(1);
+    origin.log(&head, [head.close_window(ASTRAY)]);
+    let samples = [(NOW, 1.0), (NOW + WINDOW, 2.0)];
+    origin.log(&head, Maker::default().up("a", &samples).ingest(&head, NOW + WINDOW).drafts);
+    let follower = shard(&dir.path().join("follower"), 2);
+    apply_all(&follower, &origin.records);
+    let manifest = cut(&follower, W);
+    assert_eq!(dump(&follower)[0].1.len(), 1);
+
+    let (again, _) = Shard::recover(options(&dir.path().join("again"), 2), Some(&manifest)).unwrap();
+    apply_all(&again, &origin.records);
+    assert_eq!(dump(&again), dump(&follower), "what is in the block is skipped, what is not stays");
+}
+
+#[test]
+fn a_marker_beyond_all_time_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = shard(dir.path(), 2);
+    for (seq, k) in [(1, i64::MAX), (2, i64::MAX / WINDOW)] {
+        let marker = trireme_wire::entry::write_marker(0, k).seal(stream(1), seq);
+        assert!(follower.apply(&marker).is_err(), "{k}");
+    }
+    let state = follower.streams().into_iter().find(|s| s.stream == stream(1)).unwrap();
+    assert_eq!((state.applied, state.marker), (2, None));
+}

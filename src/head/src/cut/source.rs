@@ -6,6 +6,7 @@ use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
 use crate::bucket::{Floats, keep_readable, merge};
+use crate::cut::Taken;
 use crate::histograms::{keep_readable_runs, merge_histograms};
 use crate::{HeadError, Shard};
 
@@ -14,7 +15,7 @@ use crate::{HeadError, Shard};
 /// Only the order (four bytes per series) and one series at a time are in memory.
 pub struct CutSource {
     window: i64,
-    cut: i64,
+    taken: Taken,
     parts: Vec<ShardPart>,
     skips_damage: bool,
     lost: u64,
@@ -39,7 +40,8 @@ impl CutSource {
             part.advance();
             parts.push(part);
         }
-        Self { window, cut, parts, skips_damage: false, lost: 0 }
+        let window_ms = shards.first().map_or(1, |shard| shard.options.window_ms);
+        Self { window, taken: Taken::by(cut, window_ms), parts, skips_damage: false, lost: 0 }
     }
 
     /// Leaves out chunks that cannot be read, in the place of failing.
@@ -60,11 +62,11 @@ impl CutSource {
         {
             let state = shard.state.read();
             let Some(found) = state.series.get(slot) else { return Ok(()) };
-            for bucket in found.buckets().filter(|b| b.id.window == self.window && b.id.cut <= self.cut) {
+            for bucket in found.buckets().filter(|b| b.id.window == self.window && self.taken.takes(b.id)) {
                 bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
             if let Some(histograms) = &found.histograms {
-                let wanted = |id: crate::bucket::BucketId| id.window == self.window && id.cut <= self.cut;
+                let wanted = |id: crate::bucket::BucketId| id.window == self.window && self.taken.takes(id);
                 runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX);
             }
         }
