@@ -207,24 +207,28 @@ impl Log {
     pub fn append_foreign(&self, records: Vec<Record>) -> Result<Foreign, AppendError> {
         self.shared.check_health()?;
         let mut accepted = self.shared.accepted.lock();
-        let before = accepted.clone();
+        let mut before: Vec<(StreamId, Option<u64>)> = Vec::new();
         let mut outcome = Foreign::default();
         let mut gap = None;
         let mut taken = Vec::with_capacity(records.len());
         for record in records {
             let (stream, seq) = (record.stream(), record.seq());
-            let have = accepted.entry(stream).or_default();
-            if seq <= *have {
+            let known = accepted.get(&stream).copied();
+            let have = known.unwrap_or(0);
+            if seq <= have {
                 outcome.duplicates += 1;
-            } else if seq == *have + 1 {
-                *have = seq;
+            } else if seq == have + 1 {
+                // Mostly all records are of one stream.
+                if before.last().is_none_or(|(last, _)| *last != stream) {
+                    before.push((stream, known));
+                }
+                accepted.insert(stream, seq);
                 taken.push(record);
             } else {
-                gap = Some(AppendError::Gap { stream, have: *have, got: seq });
+                gap = Some(AppendError::Gap { stream, have, got: seq });
                 break;
             }
         }
-        accepted.retain(|_, seq| *seq > 0);
         outcome.taken = taken.len();
         if !taken.is_empty() {
             let (count, bytes) = (taken.len(), taken.iter().map(|r| r.bytes().len()).sum());
@@ -232,7 +236,12 @@ impl Log {
                 self.send(Command::Foreign(taken)).inspect_err(|_| self.shared.release(count, bytes))
             });
             if let Err(error) = sent {
-                *accepted = before;
+                for (stream, known) in before.into_iter().rev() {
+                    match known {
+                        Some(seq) => accepted.insert(stream, seq),
+                        None => accepted.remove(&stream),
+                    };
+                }
                 return Err(error);
             }
             self.bell().ring();
