@@ -18,6 +18,7 @@ use trireme_telemetry::{Metrics, MetricsError};
 use trireme_wire::rebuild::Manifest;
 
 use crate::canary::Canary;
+use crate::closing::Windows;
 use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
 use crate::delivery::{Delivery, behind, crasher, crashes};
 use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
@@ -65,10 +66,8 @@ pub struct BlockWriterPorts {
 /// Times and bounds.
 #[derive(Debug, Clone)]
 pub struct BlockWriterOptions {
-    /// Length of a window.
-    pub window_ms: i64,
-    /// How long after its end a window stays open.
-    pub grace_ms: i64,
+    /// How time is divided.
+    pub windows: Windows,
     /// Time between looks.
     pub tick: Duration,
     /// Time between checkpoints.
@@ -185,11 +184,6 @@ impl BlockWriter {
     }
 }
 
-/// The last window that is over, grace included, at `now_ms`.
-pub fn last_closable(now_ms: i64, window_ms: i64, grace_ms: i64) -> i64 {
-    (now_ms - grace_ms).div_euclid(window_ms) - 1
-}
-
 /// Has every shard close `window` for the own stream.
 pub async fn close_window(shards: &[IngestPorts], window: i64) -> Result<(), String> {
     let deadline = policy(ActorKind::Ingest).deadline;
@@ -202,9 +196,9 @@ pub async fn close_window(shards: &[IngestPorts], window: i64) -> Result<(), Str
 /// One look: close, cut, checkpoint, retain.
 async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
     let options = &parts.options;
-    let now_ms = parts.clock.now_ms();
-    let due = last_closable(now_ms, options.window_ms, options.grace_ms);
-    if progress.closed.is_none_or(|k| k < due) {
+    let store = &parts.cutting.store;
+    let due = store.due_window(parts.clock.as_ref(), options.windows);
+    if let Some(due) = due.filter(|due| progress.closed.is_none_or(|k| k < *due)) {
         match close_window(&parts.shards, due).await {
             Ok(()) => {
                 debug!(parts.log, "window closed"; "window" => due);
@@ -229,7 +223,7 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
             error!(parts.log, "checkpoint failed, the log is kept"; "err" => err);
         }
     }
-    retain(&parts, now_ms).await;
+    retain(&parts, store.now_ms(parts.clock.as_ref())).await;
     progress
 }
 
@@ -359,7 +353,7 @@ async fn retain(parts: &BlockWriterParts, now_ms: i64) {
     let shelf = Arc::clone(&parts.cutting.shelf);
     let options = parts.options.clone();
     let retained = parts.pool.call(move || {
-        shelf.retain(now_ms - options.retention_ms, options.retention_bytes, options.only_shipped);
+        shelf.retain(now_ms, options.retention_ms, options.retention_bytes, options.only_shipped);
         shelf.blocks().len()
     });
     if let Ok(blocks) = retained.await {
@@ -384,7 +378,7 @@ fn windows(
             }
         }
     }
-    let window_ms = parts.options.window_ms;
+    let window_ms = parts.options.windows.window_ms;
     for ((window, tenant), digest) in digests {
         let state = if closed.is_some_and(|k| window <= k) { "closed" } else { "open" };
         let start = window * window_ms;
@@ -465,19 +459,5 @@ impl Handler<Delivery<TakeSnapshot>> for BlockWriter {
             work.done(made);
         };
         ctx.spawn(answer.into_actor(self));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::last_closable;
-
-    #[test]
-    fn a_window_is_over_when_its_grace_is() {
-        let (window, grace) = (100, 15);
-        assert_eq!(last_closable(114, window, grace), -1);
-        assert_eq!(last_closable(115, window, grace), 0);
-        assert_eq!(last_closable(214, window, grace), 0);
-        assert_eq!(last_closable(215, window, grace), 1);
     }
 }

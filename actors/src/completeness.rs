@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use trireme_replication::Progress;
+use trireme_replication::{CancelError, Progress, RebuildReason, may_cancel};
 
 /// Shared by the log (which says it to peers), the block writer, queries and the admin API.
 #[derive(Debug)]
@@ -16,6 +16,17 @@ pub struct Completeness {
     doubts_blocks: AtomicBool,
     unapplied: Mutex<Unapplied>,
     progress: Mutex<Progress>,
+    rebuild: Mutex<RebuildState>,
+    cancel_asked: AtomicBool,
+}
+
+/// What is known of a rebuild beside its progress.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RebuildState {
+    /// Why one is needed, while one is.
+    pub reason: Option<RebuildReason>,
+    /// What went wrong last, for people; empty if nothing did.
+    pub problem: String,
 }
 
 /// Whether there are records of which something could not be applied.
@@ -41,6 +52,8 @@ impl Completeness {
             doubts_blocks: AtomicBool::new(false),
             unapplied: Mutex::new(Unapplied::Nothing),
             progress: Mutex::default(),
+            rebuild: Mutex::default(),
+            cancel_asked: AtomicBool::new(false),
         }
     }
 
@@ -105,6 +118,41 @@ impl Completeness {
     /// Says whether a peer has blocks that are missing or damaged here.
     pub fn set_lacks_blocks(&self, lacks_blocks: bool) {
         self.lacks_blocks.store(lacks_blocks, Ordering::Release);
+    }
+
+    /// Why a rebuild is needed, if one is, and what went wrong with it.
+    pub fn rebuild(&self) -> RebuildState {
+        self.rebuild.lock().clone()
+    }
+
+    /// True if a rebuild is needed for no other reason than that the logs of the peers are trimmed.
+    pub fn is_left_behind(&self) -> bool {
+        self.rebuild.lock().reason == Some(RebuildReason::LeftBehind)
+    }
+
+    /// Tells why a rebuild is needed, if one is. With it ends what went wrong before.
+    pub fn set_reason(&self, reason: Option<RebuildReason>) {
+        let mut rebuild = self.rebuild.lock();
+        if rebuild.reason != reason {
+            *rebuild = RebuildState { reason, problem: String::new() };
+        }
+    }
+
+    /// Tells what went wrong with a rebuild.
+    pub fn set_problem(&self, problem: String) {
+        self.rebuild.lock().problem = problem;
+    }
+
+    /// Asks to go on without a rebuild; it happens at the next step of the copy.
+    pub fn ask_cancel(&self) -> Result<(), CancelError> {
+        may_cancel(self.rebuild.lock().reason)?;
+        self.cancel_asked.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// True once after each [`Completeness::ask_cancel`].
+    pub fn take_cancel(&self) -> bool {
+        self.cancel_asked.swap(false, Ordering::AcqRel)
     }
 
     /// How far the copy from a peer is.

@@ -2,7 +2,7 @@
 
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,24 +148,37 @@ impl Cutting {
             // What a peer has cut comes with its snapshot.
             return NextCut::Nothing;
         }
-        let oldest = self.shards.iter().filter_map(|shard| shard.oldest_cut()).min();
-        let Some(k) = oldest.filter(|k| *k <= closed) else { return NextCut::Nothing };
-        let states: Vec<_> = self.shards.iter().map(|shard| shard.streams()).collect();
-        let marker = |stream: StreamId| -> Option<i64> {
-            let of_shard = |states: &Vec<trireme_head::StreamState>| {
-                states.iter().find(|s| s.stream == stream).and_then(|s| s.marker)
-            };
-            states.iter().map(of_shard).min().flatten()
-        };
-        let input = {
-            let group = self.store.parts().hub.group().lock();
-            let applied = |stream| self.store.applied_position(stream);
-            group.cut_input(self.clock.monotonic(), self.seal_after, marker, applied)
-        };
+        let oldest = self.shards.iter().filter_map(|shard| shard.due_cut(closed)).min();
+        let Some(k) = oldest else { return NextCut::Nothing };
+        let markers = self.markers();
+        let applied: BTreeMap<StreamId, u64> = self.store.applied_positions().into_iter().collect();
+        // The log's thread and the links need the view: what takes time happens on a copy.
+        let group = self.store.parts().hub.group().lock().clone();
+        let input = group.cut_input(
+            self.clock.monotonic(),
+            self.seal_after,
+            |stream| markers.get(&stream).copied(),
+            |stream| applied.get(&stream).copied().unwrap_or(0),
+        );
         match cut_blockers(k, &input).into_iter().next() {
             Some(blocker) => NextCut::Blocked(k, blocker),
             None => NextCut::Ready(k),
         }
+    }
+
+    /// For each stream that has closed windows in every shard, the last one that it has closed in all of them.
+    fn markers(&self) -> HashMap<StreamId, i64> {
+        let mut markers: HashMap<StreamId, (usize, i64)> = HashMap::new();
+        for shard in &self.shards {
+            for state in shard.streams() {
+                let Some(marker) = state.marker else { continue };
+                let (shards, least) = markers.entry(state.stream).or_insert((0, i64::MAX));
+                *shards += 1;
+                *least = marker.min(*least);
+            }
+        }
+        let of_all = markers.into_iter().filter(|(_, (shards, _))| *shards == self.shards.len());
+        of_all.map(|(stream, (_, least))| (stream, least)).collect()
     }
 
     /// Writes the blocks of cut `k`, notes on disk that it was made, and drops what is in the blocks from the head.
@@ -309,7 +322,8 @@ impl Cutting {
             freed += log.trim(&beyond)?;
         }
         let retention_ms = i64::try_from(self.log_retention.as_millis()).unwrap_or(i64::MAX);
-        freed += log.trim_older(&beyond, self.clock.now_ms().saturating_sub(retention_ms))?;
+        freed +=
+            log.trim_older(&beyond, self.store.now_ms(self.clock.as_ref()).saturating_sub(retention_ms))?;
         if log.stats().disk_bytes > self.log_retention_bytes.saturating_mul(2)
             && self.snapshots.drop_all("the log has twice its retention")
         {

@@ -24,12 +24,14 @@ pub enum GateState {
     Leaving = 7,
     /// The ring does not have this node any more.
     Left = 8,
+    /// The clock is not that of the group: a member with a right one takes the write.
+    WrongClock = 9,
     /// Others go by a later ring, which this node cannot take: another member takes the write.
-    Uninformed = 9,
+    Uninformed = 10,
 }
 
 impl GateState {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Starting,
         Self::Open,
         Self::DiskFull,
@@ -39,13 +41,14 @@ impl GateState {
         Self::Outside,
         Self::Leaving,
         Self::Left,
+        Self::WrongClock,
         Self::Uninformed,
     ];
 
     /// True if another member may take a write in this node's place.
     pub fn is_forwarded(self) -> bool {
         use GateState::*;
-        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left | Uninformed)
+        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left | WrongClock | Uninformed)
     }
 
     /// For people and `/-/ready`.
@@ -64,6 +67,7 @@ impl GateState {
             }
             Self::Leaving => "the ring drains this node; others take its writes",
             Self::Left => "this node has left the ring; stop it",
+            Self::WrongClock => "the clock of this node is not that of its peers; set it, for example by NTP",
             Self::Uninformed => {
                 "the other members go by a later ring, which this node cannot take; its log says why (can it write ring/?)"
             }
@@ -82,27 +86,33 @@ impl GateState {
             Self::LogFailed => next == Self::Stopping,
             Self::Draining => matches!(next, Self::LogFailed | Self::Stopping),
             Self::Starting | Self::Open | Self::DiskFull => next != self,
-            // What the ring says is kept apart.
-            Self::Outside | Self::Leaving | Self::Left | Self::Uninformed => false,
+            // What the ring and the clocks say is kept apart.
+            Self::Outside | Self::Leaving | Self::Left | Self::WrongClock | Self::Uninformed => false,
         }
     }
 }
 
 /// The gate; starts as [`GateState::Starting`].
 ///
-/// Three things close it independently of each other: what happens on the node, what the ring says of it, and that the
-/// node does not know the ring.
+/// Four things close it independently of each other: what happens on the node, what the ring says of it, that the node does
+/// not know the ring, and what the clocks of its peers say of its own.
 #[derive(Debug)]
 pub struct Gate {
     node: AtomicU8,
     ring: AtomicU8,
+    has_wrong_clock: AtomicBool,
     is_uninformed: AtomicBool,
 }
 
 impl Default for Gate {
     fn default() -> Self {
         let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
-        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring), is_uninformed: AtomicBool::new(false) }
+        Self {
+            node: AtomicU8::new(node),
+            ring: AtomicU8::new(ring),
+            has_wrong_clock: AtomicBool::new(false),
+            is_uninformed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -116,6 +126,7 @@ impl Gate {
     pub fn state(&self) -> GateState {
         match state_in(&self.node) {
             state @ (GateState::Open | GateState::Draining) => match state_in(&self.ring) {
+                GateState::Open if self.has_wrong_clock() => GateState::WrongClock,
                 GateState::Open if self.is_uninformed.load(Ordering::Acquire) => GateState::Uninformed,
                 GateState::Open => state,
                 of_ring => of_ring,
@@ -128,6 +139,16 @@ impl Gate {
     /// open otherwise.
     pub fn set_by_ring(&self, state: GateState) {
         self.ring.store(state as u8, Ordering::Release);
+    }
+
+    /// Says whether a majority contradicts this node's clock; the answer says whether that changed.
+    pub fn set_wrong_clock(&self, is_wrong: bool) -> bool {
+        self.has_wrong_clock.swap(is_wrong, Ordering::AcqRel) != is_wrong
+    }
+
+    /// True while a majority contradicts this node's clock.
+    pub fn has_wrong_clock(&self) -> bool {
+        self.has_wrong_clock.load(Ordering::Acquire)
     }
 
     /// Others go by a later ring than this node. True if that is news.
@@ -168,6 +189,20 @@ mod tests {
         assert!(gate.state() == GateState::Leaving && !gate.is_open());
         gate.set_by_ring(GateState::Open);
         assert!(gate.is_open());
+    }
+
+    #[test]
+    fn a_wrong_clock_closes_a_gate_that_would_be_open() {
+        let gate = Gate::default();
+        assert!(gate.set_wrong_clock(true) && !gate.set_wrong_clock(true));
+        assert_eq!(gate.state(), GateState::Starting);
+        gate.set(GateState::Open);
+        assert!(gate.state() == GateState::WrongClock && !gate.state().takes_writes());
+        assert!(gate.state().is_forwarded());
+        gate.set_by_ring(GateState::Outside);
+        assert_eq!(gate.state(), GateState::Outside);
+        gate.set_by_ring(GateState::Open);
+        assert!(gate.set_wrong_clock(false) && gate.is_open());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod block_writer;
 mod canary;
+mod clock_watch;
+mod closing;
 mod commits;
 mod completeness;
 mod cutting;
@@ -37,11 +39,13 @@ mod write_path;
 
 pub use block_writer::{
     BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts, Checkpoint,
-    GetWindows, TakeSnapshot, close_window, last_closable,
+    GetWindows, TakeSnapshot, close_window,
 };
 pub use canary::Canary;
+pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
+pub use closing::Windows;
 pub use commits::{CommitReceiver, Commits, Committed};
-pub use completeness::Completeness;
+pub use completeness::{Completeness, RebuildState};
 pub use cutting::{CheckpointDone, Cutting, CuttingError, NextCut, SettledBlocks, Written};
 pub use forward::{
     CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder, OutcomeMessage,

@@ -182,7 +182,7 @@ mod tests {
                 continue;
             }
             let health = Health { ready: node == "b0", rebuilding: node == "b0", ..Health::default() };
-            view.heard(&NodeName::new(node), health, 0, 0);
+            view.heard(&NodeName::new(node), health, 0, 0, Duration::ZERO);
         }
         assert_eq!(neighbours.takers("b"), [NodeName::new("b0")]);
         assert_eq!(neighbours.witnesses("b"), [NodeName::new("b1")]);
@@ -191,6 +191,7 @@ mod tests {
             Health { ready: true, ..Health::default() },
             0,
             0,
+            Duration::ZERO,
         );
         let firsts: std::collections::BTreeSet<_> =
             (0..2).filter_map(|_| neighbours.takers("b").into_iter().next()).collect();

@@ -207,11 +207,21 @@ impl Shelf {
         Ok(())
     }
 
-    /// Drops blocks that end before `keep_from_ms`, and the oldest while all are larger than `bytes_max` (0: no bound).
-    /// A block that was not shipped stays if `only_shipped`. Answers how many went.
-    pub fn retain(&self, keep_from_ms: i64, bytes_max: u64, only_shipped: bool) -> usize {
+    /// End of the newest block (ms, exclusive).
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.blocks.read().iter().map(|block| block.meta().max_time).max()
+    }
+
+    /// Drops blocks that are `keep_ms` older than the newest, and the oldest while all are larger than `bytes_max` (0: no
+    /// bound). A block that was not shipped stays if `only_shipped`. Answers how many went.
+    ///
+    /// Age counts from the newest block, as in Prometheus, so that a wrong clock drops nothing; and at most from `now_ms`, so
+    /// that a block from the future does not either.
+    pub fn retain(&self, now_ms: i64, keep_ms: i64, bytes_max: u64, only_shipped: bool) -> usize {
         let mut oldest_first = self.blocks();
         oldest_first.sort_by_key(|b| b.meta().max_time);
+        let newest_ms = oldest_first.last().map_or(i64::MIN, |b| b.meta().max_time);
+        let keep_from_ms = now_ms.min(newest_ms).saturating_sub(keep_ms);
         let mut bytes: u64 =
             if bytes_max == 0 { 0 } else { oldest_first.iter().map(|b| b.size_bytes()).sum() };
         let mut dropped = 0;

@@ -14,15 +14,16 @@ use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter};
 use slog::{Logger, crit, error};
 use trireme_base::pool::CpuPool;
-use trireme_base::{Incarnation, NodeName, StreamId};
+use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
 use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
-use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault, Timekeeper};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{AppendRefused, Hub, ReplicaStore};
 use trireme_wire::frame::Health;
 use trireme_wire::record::{ALL_SHARDS, Record};
 
+use crate::closing::Windows;
 use crate::commits::Commits;
 use crate::completeness::Completeness;
 use crate::gate::{Gate, GateState};
@@ -88,6 +89,7 @@ pub struct Store {
     opened: OnceLock<Arc<Log>>,
     replay: Replay,
     last_sync_us: AtomicU64,
+    time: Mutex<Timekeeper>,
 }
 
 impl Store {
@@ -99,6 +101,7 @@ impl Store {
             opened: OnceLock::new(),
             replay: Replay::default(),
             last_sync_us: AtomicU64::new(0),
+            time: Mutex::default(),
         }
     }
 
@@ -170,6 +173,29 @@ impl Store {
         if let Some(position) = moved {
             self.parts.hub.applied(stream, position);
         }
+    }
+
+    /// The time by which windows are closed and retention counts (ms since the epoch): the group's where a majority agrees,
+    /// see [`Timekeeper`].
+    pub fn now_ms(&self, clock: &dyn Clock) -> i64 {
+        let (wall_ms, now) = (clock.now_ms(), clock.monotonic());
+        let newest_ms = self.newest_ms();
+        let word = self.parts.hub.group().lock().clock_word(wall_ms, now);
+        self.time.lock().now_ms(word, wall_ms, now, newest_ms)
+    }
+
+    /// The last window that this node's stream may close now; `None` while no sample asks for it.
+    pub fn due_window(&self, clock: &dyn Clock, windows: Windows) -> Option<i64> {
+        let now_ms = self.now_ms(clock);
+        let over = windows.over(now_ms);
+        let of_shard = |shard: &Arc<Shard>| [shard.waiting_cut(over), shard.closed_up_to(over)];
+        let asked = self.parts.shards.iter().flat_map(of_shard).flatten();
+        windows.due(now_ms, self.newest_ms(), asked)
+    }
+
+    /// The newest sample in the head (ms).
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.parts.shards.iter().filter_map(|shard| shard.newest_ms()).max()
     }
 
     /// Somebody waits for what has come from peers: has the shards apply it now.
@@ -262,8 +288,15 @@ impl ReplicaStore for Store {
     }
 
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
+        let stream = records.first().map(Record::stream);
         match self.log().append_foreign(records) {
-            Ok(_) => Ok(()),
+            Ok(taken) => {
+                // What is here already is applied once only, and nobody else would give the peer room again for it.
+                if let Some(stream) = stream.filter(|_| taken.duplicates > 0) {
+                    self.parts.hub.applied(stream, self.applied_position(stream));
+                }
+                Ok(())
+            }
             // A full disk may get room again; the peer keeps the records.
             Err(AppendError::Busy { .. } | AppendError::Waiting(_)) => Err(AppendRefused::Busy),
             Err(error) => Err(AppendRefused::Failed(error.to_string())),
@@ -333,6 +366,7 @@ impl ReplicaStore for Store {
             rebuilding: !completeness.is_complete(),
             has_history: completeness.has_history(),
             rebuilt_permille: completeness.permille(),
+            left_behind: completeness.is_left_behind(),
         }
     }
 }

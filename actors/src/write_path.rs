@@ -19,9 +19,10 @@ use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::batch::{Batch, BatchSeries};
 use trireme_wire::entry::{encode_batch, encode_part};
 
+use crate::clock_watch::ClockWatch;
 use crate::commits::{CommitReceiver, Committed};
 use crate::forward::{Forwarder, PASSES_MAX};
-use crate::gate::Gate;
+use crate::gate::{Gate, GateState};
 use crate::route::{Route, Routes};
 
 /// A shard's share of a request.
@@ -64,6 +65,8 @@ pub struct WritePath {
     pub ack_timeout: Duration,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Whether this node's clock can be believed.
+    pub clock_watch: Arc<ClockWatch>,
     /// Which groups take which series.
     pub routes: Arc<Routes>,
     /// Where writes go that this node cannot take.
@@ -212,6 +215,12 @@ impl WritePath {
             };
             outcome
                 .merge(WriteOutcome { unavailable: later(problem, RETRY_AFTER), ..WriteOutcome::default() });
+        }
+        // By a clock that went wrong a moment ago a good sample may look too old or too new. Repeated, it is taken.
+        if !outcome.rejections.is_empty() && self.clock_watch.is_wrong() {
+            let reason = GateState::WrongClock.reason();
+            outcome.unavailable =
+                later(format!("this node takes no writes: {reason}"), RETRY_ELSEWHERE_AFTER);
         }
         outcome
     }

@@ -21,17 +21,23 @@ use trireme_head::{IngestLimits, Shard, ShardOptions};
 use trireme_log::disk::{Disk, DiskFile, RealDisk};
 use trireme_log::{Log, LogOptions};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
-use trireme_replication::{CommitTracker, GroupLimits, GroupView, PeerIdentity};
+use trireme_replication::{CommitTracker, Event, GroupLimits, GroupView, PeerIdentity};
 use trireme_ring::Quorum;
 use trireme_telemetry::Metrics;
-use trireme_transport::Hub;
+use trireme_transport::{Hub, ReplicaStore};
 use trireme_wire::batch::{Batch, BatchSeries};
+use trireme_wire::entry::write_marker;
 use trireme_wire::record::RecordKind;
 
 const WINDOW_MS: i64 = 7_200_000;
 const START_MS: i64 = 1_700_006_400_000;
 const WINDOW: i64 = START_MS / WINDOW_MS;
 const OWN: StreamId = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+
+/// Somebody who sends records.
+fn peer() -> NodeName {
+    NodeName::new("peer")
+}
 
 /// A disk that can be full.
 #[derive(Clone, Default)]
@@ -86,7 +92,7 @@ impl Node {
         let shard = Shard::new(ShardOptions::new(0, 1, WINDOW_MS, dir.join("head"), OWN)).unwrap();
         let identity = PeerIdentity { node: me.clone(), incarnation: OWN.incarnation, boot: OWN.boot };
         let quorum = Quorum::new([me.clone()], 1);
-        let view = GroupView::new(identity, quorum.clone(), [], GroupLimits::default(), Duration::ZERO);
+        let view = GroupView::new(identity, quorum.clone(), [peer()], GroupLimits::default(), Duration::ZERO);
         let mailboxes = MailboxMetrics::new(&metrics).unwrap();
         let lane = Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")));
         let unlogged: Arc<Unlogged> = Arc::default();
@@ -236,4 +242,23 @@ fn a_cut_makes_the_log_durable_before_it_counts() {
     assert!(node.log.durable_positions().is_empty());
     assert_eq!(node.cutting.cut(WINDOW).unwrap().len(), 1);
     assert_eq!(node.log.durable_positions(), [(OWN, 3)]);
+}
+
+#[test]
+fn a_peer_gets_room_again_for_records_that_were_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path());
+    let stream = StreamId { incarnation: Incarnation(2), boot: Boot(1) };
+    let records = || (1..=3).map(|seq| write_marker(0, WINDOW - 1).seal(stream, seq)).collect();
+    node.cutting.store.append(records()).unwrap();
+    node.turn();
+    node.writer.drain_lane(16);
+    assert_eq!(node.cutting.store.applied_position(stream), 3);
+
+    let feed = node.cutting.store.parts().hub.feed(&peer()).unwrap();
+    feed.start();
+    node.cutting.store.append(records()).unwrap();
+    let events = feed.take().events;
+    let is_told = |event: &Event| matches!(event, Event::Applied { stream: s, seq: 3 } if *s == stream);
+    assert!(events.iter().any(is_told), "{events:?}");
 }

@@ -89,3 +89,26 @@ fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
     assert_eq!(shelf.lost(), []);
     assert_eq!(open(here.path()).blocks().len(), 2);
 }
+
+#[test]
+fn age_counts_from_the_newest_block_and_never_beyond_now() {
+    let here = tempfile::tempdir().unwrap();
+    for value in [1.0, 2.0] {
+        block(here.path(), value);
+    }
+    let shelf = open(here.path());
+    let (end, days_400) = (WINDOW.end, 400 * 86_400_000);
+    assert_eq!(shelf.retain(end + days_400, 1_000, 0, false), 0, "a clock alone drops nothing");
+    assert_eq!(shelf.retain(end - days_400, 1_000, 0, false), 0);
+    assert_eq!(shelf.newest_ms(), Some(end));
+
+    let dir = here.path().join(Tenant::DEFAULT);
+    let labels = Labels::from_pairs(vec![("__name__", "up")]);
+    let series = SeriesInput { labels, times: vec![end + 7], values: vec![3.0], ..SeriesInput::default() };
+    let mut source = IterSource(std::iter::once(series));
+    let newer = end..end + 100_000;
+    let meta = write_block(&dir, newer, &WriteOptions::default(), &mut source).unwrap().unwrap();
+    shelf.add(&Tenant::default(), &meta).unwrap();
+    assert_eq!(shelf.retain(end, 1_000, 0, false), 0, "a block of the future ages nothing either");
+    assert_eq!(shelf.retain(end + days_400, 100_000, 0, false), 2, "the newer one makes the others old");
+}

@@ -14,7 +14,7 @@ use slog::{Discard, Logger, o};
 use trireme_actors::{
     ActorKind, Commits, Completeness, Cutting, Gate, GateState, HeadMetrics, Lane, LimitsTable,
     MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-    Unlogged, WriterMark, last_closable,
+    Unlogged, Windows, WriterMark,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
@@ -43,6 +43,8 @@ pub const SHARDS: u16 = 2;
 pub const WINDOW_MS: i64 = 20_000;
 /// How long a window stays open after its end (ms).
 pub const GRACE_MS: i64 = 2_000;
+/// Both.
+pub const WINDOWS: Windows = Windows { window_ms: WINDOW_MS, grace_ms: GRACE_MS };
 /// How long a write may wait for its quorum.
 const ACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Writes that may wait for their quorum.
@@ -207,7 +209,7 @@ impl Process {
         let plan = log.plan_replay(&covered)?;
         let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
         let known = shards.iter().flat_map(|shard| shard.streams()).filter_map(|stream| stream.marker);
-        let last_marker = known.chain(logged).max();
+        let markers: Vec<i64> = known.chain(logged).collect();
         store.attach(Arc::clone(&log), &plan);
         let lease = Duration::from_secs(600);
         let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&shared), quiet.clone())?;
@@ -247,7 +249,8 @@ impl Process {
         let writer_parts: Vec<ShardWriterParts> =
             shards.iter().zip(&lanes).zip(&unlogged).map(parts).collect();
         let mut writers: Vec<ShardWriter> = writer_parts.iter().cloned().map(ShardWriter::new).collect();
-        let closed = last_closable(shared.now_ms(), WINDOW_MS, GRACE_MS).max(last_marker.unwrap_or(i64::MIN));
+        let newest_ms = store.newest_ms().max(cutting.shelf.newest_ms());
+        let closed = WINDOWS.opening(shared.now_ms(), newest_ms, markers);
         if mutation != Some(Mutation::OpenWithoutMarker) {
             for writer in &mut writers {
                 writer.close_window(closed).context("cannot open the log")?;

@@ -22,6 +22,10 @@ pub trait Admin: Send + Sync {
     async fn ring(&self) -> Result<Value, AdminError>;
     /// Positions per stream.
     async fn replication(&self) -> Result<Value, AdminError>;
+    /// Whether this node is being rebuilt from a peer, why, and how far that is.
+    async fn rebuild(&self) -> Result<Value, AdminError>;
+    /// Leaves a rebuild that only trimmed logs made necessary.
+    async fn cancel_rebuild(&self) -> Result<Value, AdminError>;
     /// Windows of one tenant or of all.
     async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError>;
     /// Starts to drain this node.

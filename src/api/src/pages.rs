@@ -39,6 +39,8 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
             web::resource("/api/v1/admin/ring/groups/{group}/{action}").route(web::post().to(change_group)),
         )
         .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
+        .service(web::resource("/api/v1/admin/rebuild").route(web::get().to(rebuild)))
+        .service(web::resource("/api/v1/admin/rebuild/cancel").route(web::post().to(cancel_rebuild)))
         .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
         .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
         .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
@@ -91,6 +93,14 @@ async fn ring(state: State) -> Answer {
 
 async fn replication(state: State) -> Answer {
     answer(state.admin.replication().await)
+}
+
+async fn rebuild(state: State) -> Answer {
+    answer(state.admin.rebuild().await)
+}
+
+async fn cancel_rebuild(state: State) -> Answer {
+    answer(state.admin.cancel_rebuild().await)
 }
 
 async fn windows(state: State, request: HttpRequest) -> Answer {

@@ -16,6 +16,7 @@ use trireme_api::{Admin, AdminError};
 use trireme_base::{Clock, ErrorKind, NodeName};
 use trireme_mailbox::{Port, PortError};
 use trireme_model::Tenant;
+use trireme_replication::{ClockWord, RebuildReason, may_cancel};
 use trireme_ring::Placement;
 use trireme_transport::{Mesh, ReplicaStore};
 
@@ -106,9 +107,35 @@ impl NodeAdmin {
             return None;
         }
         let progress = completeness.progress();
-        let Some(source) = progress.source else { return Some("waits for a source".to_owned()) };
+        let Some(source) = progress.source else {
+            let problem = completeness.rebuild().problem;
+            let why = if problem.is_empty() { String::new() } else { format!(": {problem}") };
+            return Some(format!("waits for a source{why}"));
+        };
         let (percent, bytes) = (completeness.permille() / 10, progress.bytes);
         Some(format!("{percent}% from {source}, {bytes} of {} bytes", progress.bytes_total))
+    }
+
+    /// Who of the group has a wrong clock, for people.
+    fn clock_warnings(&self) -> Vec<String> {
+        let (wall_ms, now) = (self.clock.now_ms(), self.clock.monotonic());
+        let group = self.store.parts().hub.group().lock();
+        let wrong = group.wrong_clocks(wall_ms, now);
+        let is_clear = group.clock_word(wall_ms, now) != ClockWord::Unknown;
+        let warning = |(node, ahead_ms): (NodeName, i64)| {
+            let seconds = ahead_ms.unsigned_abs() / 1_000;
+            let way = if ahead_ms < 0 { "behind" } else { "ahead of" };
+            match is_clear {
+                true => format!(
+                    "the clock of {node} is {seconds} s {way} that of the majority; it takes no writes until it is set"
+                ),
+                false => format!(
+                    "the clock of {node} is {seconds} s {way} that of {}; no majority says which one is right",
+                    self.me
+                ),
+            }
+        };
+        wrong.into_iter().map(warning).collect()
     }
 
     fn member_row(&self, member: &trireme_ring::Member) -> MemberRow {
@@ -165,6 +192,8 @@ impl Admin for NodeAdmin {
                     "members": members })
             })
             .collect();
+        let mut warnings: Vec<String> = ring.warnings();
+        warnings.extend(self.clock_warnings());
         let healthy = health.values().filter(|h| h.is_some_and(|h| h.ready)).count();
         Ok(json!({
             "epoch": ring.epoch,
@@ -173,7 +202,7 @@ impl Admin for NodeAdmin {
             "healthy_peers": healthy,
             "leader": self.steward.consensus.leader().map(|node| node.to_string()),
             "voters": self.steward.consensus.voters(),
-            "warnings": ring.warnings(),
+            "warnings": warnings,
             "groups": groups,
         }))
     }
@@ -214,6 +243,28 @@ impl Admin for NodeAdmin {
             "peers": peers,
             "streams": rows,
         }))
+    }
+
+    async fn rebuild(&self) -> Result<Value, AdminError> {
+        let completeness = &self.store.parts().completeness;
+        let (state, progress) = (completeness.rebuild(), completeness.progress());
+        let is_complete = completeness.is_complete();
+        Ok(json!({
+            "node": self.me.as_str(),
+            "state": if is_complete { "complete" } else { "rebuilding" },
+            "reason": state.reason.map(RebuildReason::text),
+            "source": progress.source.map(|source| source.to_string()),
+            "copied_bytes": progress.bytes,
+            "of_bytes": progress.bytes_total,
+            "problem": Some(state.problem).filter(|problem| !problem.is_empty()),
+            "can_be_cancelled": may_cancel(state.reason).is_ok(),
+        }))
+    }
+
+    async fn cancel_rebuild(&self) -> Result<Value, AdminError> {
+        let asked = self.store.parts().completeness.ask_cancel();
+        asked.map_err(|error| AdminError { kind: error.kind(), message: error.to_string() })?;
+        Ok(json!({ "node": self.me.as_str(), "state": "cancelling" }))
     }
 
     async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {

@@ -62,7 +62,9 @@ impl Cluster {
         );
         let now = clock.monotonic();
         let (quorum, peers) = (place.group.quorum.clone(), place.group.peers.clone());
-        let mut view = GroupView::new(me.clone(), quorum, peers, GroupLimits::default(), now);
+        let clock_offset_max = settings.cluster.clock_offset_max.as_duration();
+        let limits = GroupLimits { clock_offset_max, ..GroupLimits::default() };
+        let mut view = GroupView::new(me.clone(), quorum, peers, limits, now);
         view.set_ring(place.group.clone(), now);
         let hub = Arc::new(Hub::new(view, FEED_BYTES));
         let mut others = GroupView::of_neighbours(me.clone(), place.neighbours.peers.clone(), now);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use slog::{Logger, error};
 use tokio::sync::mpsc;
+use trireme_actors::CLOCK_EVERY;
 use trireme_api::{ApiMetrics, ApiParts, ApiState, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_consensus::Consensus;
@@ -122,6 +123,10 @@ pub(crate) fn open_doors(
     actix_rt::spawn(server);
     let expiring = Arc::clone(&storage.commits);
     actix_rt::spawn(every(EXPIRE_EVERY, move || expiring.expire()));
+    let watch = Arc::clone(&storage.clock_watch);
+    actix_rt::spawn(every(CLOCK_EVERY, move || {
+        watch.is_wrong();
+    }));
     let disk = DiskWatch {
         free_min: settings.storage.disk_free_min.0,
         gate: Arc::clone(&ground.gate),

@@ -94,9 +94,9 @@ pub(crate) fn plan(open: &OpenShards, wal: &Log, log: &Logger) -> anyhow::Result
     Ok(plan)
 }
 
-/// The last window that any stream closed, as the checkpoints and the log behind them have it.
-pub(crate) fn last_marker(open: &OpenShards, plan: &ReplayPlan) -> Option<i64> {
+/// The windows that streams have closed, as the checkpoints and the log behind them have them.
+pub(crate) fn markers(open: &OpenShards, plan: &ReplayPlan) -> Vec<i64> {
     let streams = open.shards.iter().flat_map(|shard| shard.streams());
     let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
-    streams.filter_map(|stream| stream.marker).chain(logged).max()
+    streams.filter_map(|stream| stream.marker).chain(logged).collect()
 }

@@ -10,8 +10,7 @@ use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
     Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts,
     IngestPorts, Membership, QueryShard, ShardWriterParts, Supervisor, SupervisorDoor, SupervisorHandle,
-    SupervisorParts, Uploader, UploaderMetrics, UploaderParts, WritePath, WriterMark, close_window,
-    last_closable,
+    SupervisorParts, Uploader, UploaderMetrics, UploaderParts, Windows, WritePath, WriterMark, close_window,
 };
 use trireme_consensus::Consensus;
 use trireme_mailbox::Port;
@@ -141,14 +140,16 @@ impl Staff {
         storage: &Storage,
     ) -> anyhow::Result<()> {
         let settings = &ground.settings.storage;
-        let (window_ms, grace_ms) = (settings.window.as_millis_i64(), settings.window_grace.as_millis_i64());
+        let windows = Windows {
+            window_ms: settings.window.as_millis_i64(),
+            grace_ms: settings.window_grace.as_millis_i64(),
+        };
         let parts = BlockWriterParts {
             cutting: storage.cutting(ground),
             shards: self.ingest.clone(),
             pool: Arc::clone(&ground.pool),
             options: BlockWriterOptions {
-                window_ms,
-                grace_ms,
+                windows,
                 tick: settings.tick.as_duration(),
                 checkpoint_every: ground.settings.checkpoint.interval.as_duration(),
                 retention_ms: settings.retention.as_millis_i64(),
@@ -160,8 +161,8 @@ impl Staff {
             log: supervisor.logger("block-writer"),
         };
         // The first record of the new stream in every shard: which windows are closed already.
-        let known = storage.last_marker.unwrap_or(i64::MIN);
-        let closed = last_closable(ground.clock.now_ms(), window_ms, grace_ms).max(known);
+        let newest_ms = storage.store.newest_ms().max(storage.shelf.newest_ms());
+        let closed = windows.opening(ground.clock.now_ms(), newest_ms, storage.markers.iter().copied());
         close_window(&self.ingest, closed)
             .await
             .map_err(anyhow::Error::msg)
@@ -269,6 +270,7 @@ fn write_path(
         gate: Arc::clone(&ground.gate),
         ack_timeout: timeout,
         clock: Arc::clone(&ground.clock),
+        clock_watch: Arc::clone(&storage.clock_watch),
         routes: Arc::clone(&cluster.routes),
         forwarder: Forwarder {
             front: front.substitute.clone(),

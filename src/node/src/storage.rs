@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use trireme_actors::{
-    ActorKind, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-    Unlogged,
+    ActorKind, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store,
+    StoreMetrics, StoreParts, Unlogged,
 };
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
@@ -37,8 +37,10 @@ pub(crate) struct Storage {
     pub(crate) store: Arc<Store>,
     pub(crate) wal: Arc<Log>,
     pub(crate) shelf: Arc<Shelf>,
-    /// The last window known to be closed by any stream.
-    pub(crate) last_marker: Option<i64>,
+    /// Windows that streams are known to have closed.
+    pub(crate) markers: Vec<i64>,
+    /// Whether this node's clock can be believed.
+    pub(crate) clock_watch: Arc<ClockWatch>,
     /// What is held for peers that are being rebuilt.
     pub(crate) snapshots: Arc<Snapshots>,
     /// One cut, checkpoint or snapshot at a time.
@@ -75,13 +77,14 @@ impl Storage {
             log: ground.part_log("log"),
         }));
         let shelf = Arc::new(Shelf::open(&data_dir.path("blocks"), ground.part_log("blocks"))?);
-        let (options, observer) = (log_options(settings), Arc::clone(&store));
+        let is_alone = cluster.place.group.peers.is_empty();
+        let (options, observer) = (log_options(settings, is_alone), Arc::clone(&store));
         let dir = data_dir.path("log");
         let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
         let wal = Arc::new(wal);
         recovery::report(&recovered, log);
         let plan = recovery::plan(&open, &wal, log)?;
-        let last_marker = recovery::last_marker(&open, &plan);
+        let markers = recovery::markers(&open, &plan);
         store.attach(Arc::clone(&wal), &plan);
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
         if was_cut || !wal.is_whole() || !shelf.blocks().is_empty() {
@@ -96,7 +99,26 @@ impl Storage {
         let snapshots = Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
         replaying::start(ground, &store, plan)?;
         let alone = Arc::default();
-        Ok(Self { shards, lanes, unlogged, commits, store, wal, shelf, last_marker, snapshots, alone })
+        let clock_watch = Arc::new(ClockWatch {
+            hub: Arc::clone(&cluster.hub),
+            clock: Arc::clone(clock),
+            gate: Arc::clone(&ground.gate),
+            metrics: ClockMetrics::new(&ground.metrics)?,
+            log: ground.part_log("clock"),
+        });
+        Ok(Self {
+            shards,
+            lanes,
+            unlogged,
+            commits,
+            store,
+            wal,
+            shelf,
+            markers,
+            clock_watch,
+            snapshots,
+            alone,
+        })
     }
 
     /// What queries read: this node's own data and the bucket's.
@@ -125,7 +147,8 @@ impl Storage {
     }
 }
 
-fn log_options(settings: &Settings) -> LogOptions {
+/// `is_alone`: the ring has no other member of this node's group.
+fn log_options(settings: &Settings, is_alone: bool) -> LogOptions {
     LogOptions {
         segment_bytes: settings.log.segment_bytes.0,
         compress: settings.log.compression == LogCompression::Zstd,
@@ -136,7 +159,7 @@ fn log_options(settings: &Settings) -> LogOptions {
         sync_interval: settings.log.sync_interval.as_duration(),
         queue_bytes_max: settings.log.queue_bytes.0 as usize,
         // Without a peer nobody can fill a hole: what stands behind it is better than nothing.
-        skip_holes: settings.cluster.peers.len() <= 1 && !settings.cluster.join,
+        skip_holes: is_alone,
         ..LogOptions::default()
     }
 }

@@ -3,18 +3,21 @@
 //! One view per node, shared by the links to all peers. It answers rule 3 of the protocol: the origin serves its running
 //! stream; any other stream of which somebody has more than this node is taken from the peer that is furthest.
 
+mod clock;
 mod plan;
 mod ring;
 mod sources;
+mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trireme_base::{Boot, ErrorKind, Incarnation, NodeName, StreamId};
 use trireme_ring::Quorum;
 use trireme_wire::frame::Health;
 
-use crate::{CutInput, PeerIdentity, PositionVector, StreamCut};
+use crate::{CutInput, PeerIdentity, PositionVector, StreamCut, Taken};
+pub use clock::{ClockWord, Timekeeper};
 use plan::Server;
 pub use ring::GroupRing;
 
@@ -27,6 +30,8 @@ pub struct GroupLimits {
     pub ask_again_after: Duration,
     /// Positions of a peer that has been connected for so long are not older than the connection, even if its disk is slow.
     pub settled_after: Duration,
+    /// A clock that is further from those of the majority is wrong.
+    pub clock_offset_max: Duration,
     /// Streams taken from one peer at a time. The stream it is writing itself comes on top.
     pub streams_per_peer_max: usize,
 }
@@ -37,6 +42,7 @@ impl Default for GroupLimits {
             stall_after: Duration::from_secs(10),
             ask_again_after: Duration::from_secs(30),
             settled_after: Duration::from_secs(5),
+            clock_offset_max: Duration::from_secs(300),
             streams_per_peer_max: 8,
         }
     }
@@ -113,14 +119,21 @@ pub struct PeerView {
     pub is_heard: bool,
     /// Its wall clock minus this node's, in milliseconds, as of its last heartbeat; includes the way of the heartbeat.
     pub clock_offset_ms: i64,
+    /// Its wall clock as of then, and when that was.
+    wall_ms: i64,
+    wall_heard_at: Duration,
     /// Epoch of the ring by which it goes, as of its last heartbeat; 0 before the first.
     pub epoch: u64,
     /// Streams it did not serve, and when to ask again.
     unserved: BTreeMap<StreamId, Duration>,
+    /// First seq it still has of streams whose beginning it has said to be trimmed, since it connected.
+    trimmed: BTreeMap<StreamId, u64>,
+    /// What is taken from it now.
+    taking: BTreeMap<StreamId, Taken>,
 }
 
 /// The shared view of the group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct GroupView {
     me: PeerIdentity,
     epoch: u64,
@@ -131,6 +144,9 @@ pub struct GroupView {
     mine: PositionVector,
     peers: BTreeMap<NodeName, PeerView>,
     servers: BTreeMap<StreamId, Server>,
+    /// Streams of which a connected peer has told more than this node had then. Kept apart because there is a stream for
+    /// every start of every node, and nearly all of them are level.
+    ahead: BTreeSet<StreamId>,
     /// Its peers are of other groups: no stream is taken from them.
     is_foreign: bool,
 }
@@ -162,6 +178,7 @@ impl GroupView {
             mine: PositionVector::new(),
             peers,
             servers: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             is_foreign: false,
         }
     }
@@ -217,6 +234,8 @@ impl GroupView {
         let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
         view.positions = PositionVector::new();
         view.unserved.clear();
+        view.trimmed.clear();
+        view.taking.clear();
         view.health = Health::default();
         view.is_heard = false;
         // The ring of before may be lost with the disk.
@@ -233,6 +252,7 @@ impl GroupView {
         if let Some(view) = self.peers.get_mut(node).filter(|v| v.connected && v.session == session) {
             view.connected = false;
             view.changed_at = now;
+            view.taking.clear();
         }
     }
 
@@ -241,15 +261,29 @@ impl GroupView {
         let Some(view) = self.peers.get_mut(node) else { return };
         if view.identity.as_ref().is_some_and(|id| id.incarnation == incarnation) {
             view.positions.merge(positions);
+            if self.is_foreign {
+                return;
+            }
+            let ahead = positions.iter().filter(|(stream, seq)| *seq > self.mine.get(*stream));
+            self.ahead.extend(ahead.map(|(stream, _)| stream));
         }
     }
 
-    /// A peer told its health and wall clock.
-    pub fn heard(&mut self, node: &NodeName, health: Health, their_wall_ms: i64, our_wall_ms: i64) {
+    /// A peer told its health and wall clock, while this node's showed `our_wall_ms`.
+    pub fn heard(
+        &mut self,
+        node: &NodeName,
+        health: Health,
+        their_wall_ms: i64,
+        our_wall_ms: i64,
+        now: Duration,
+    ) {
         if let Some(view) = self.peers.get_mut(node) {
             view.health = health;
             view.is_heard = true;
             view.clock_offset_ms = their_wall_ms.saturating_sub(our_wall_ms);
+            view.wall_ms = their_wall_ms;
+            view.wall_heard_at = now;
         }
     }
 
@@ -302,19 +336,6 @@ impl GroupView {
     pub fn everybody_has(&self, stream: StreamId) -> u64 {
         let peers = self.peers.values().map(|p| p.positions.get(stream));
         peers.chain([self.mine.get(stream)]).min().unwrap_or(0)
-    }
-
-    /// Streams of which a connected peer has more than this node, but which no peer serves: they were trimmed or cannot be
-    /// read there. If that lasts, this node has to be rebuilt. As of the last [`GroupView::plan`].
-    pub fn stranded(&self) -> Vec<StreamId> {
-        let mut streams: Vec<StreamId> = Vec::new();
-        for peer in self.peers.values().filter(|p| p.connected) {
-            let lacking = self.mine.behind(&peer.positions).map(|(stream, ..)| stream);
-            streams.extend(lacking.filter(|s| *s != self.me.stream() && !self.servers.contains_key(s)));
-        }
-        streams.sort_unstable();
-        streams.dedup();
-        streams
     }
 
     /// Since when nobody of this incarnation is connected; `None` while it is (or is this node).

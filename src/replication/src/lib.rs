@@ -44,8 +44,11 @@ mod rebuild;
 
 pub use commit::{CommitTracker, TooManyWaiters};
 pub use cut::{CutBlocker, CutInput, StreamCut, cut_blockers};
-pub use group::{AdmitError, GroupLimits, GroupRing, GroupView, PeerView};
+pub use group::{AdmitError, ClockWord, GroupLimits, GroupRing, GroupView, PeerView, Timekeeper};
 pub use identity::PeerIdentity;
-pub use link::{DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault};
+pub use link::{DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault, Taken};
 pub use positions::PositionVector;
-pub use rebuild::{Action, Have, Look, Progress, Rebuild, RebuildLimits, RebuildReason, Source, SourceFault};
+pub use rebuild::{
+    Action, CancelError, Have, Look, Progress, Rebuild, RebuildLimits, RebuildReason, Revoked, Source,
+    SourceFault, may_cancel,
+};

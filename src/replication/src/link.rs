@@ -9,17 +9,20 @@ mod inbound;
 mod outbound;
 
 pub use config::LinkConfig;
-pub use event::{DisconnectReason, Effect, Event, ReadFault};
+pub use event::{DisconnectReason, Effect, Event, ReadFault, Taken};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trireme_base::{NodeName, StreamId};
-use trireme_wire::frame::{Ack, EndReason, Frame, Health, Heartbeat};
+use trireme_wire::frame::{Ack, EndReason, Frame, Health, Heartbeat, Position};
 
 use crate::{PeerIdentity, PositionVector};
 use inbound::Inbound;
 use outbound::Outbound;
+
+/// Positions that stand still in one heartbeat, once the peer was told all of them.
+const HEARTBEAT_REPEATED_MAX: usize = 64;
 
 /// Counts since the link was made, for metrics and the status page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +67,10 @@ struct Session {
     next_heartbeat: Duration,
     /// Where the next heartbeat's part of the position vector starts.
     sent_up_to: Option<StreamId>,
+    /// The peer was told the whole vector once.
+    has_told_all: bool,
+    /// Streams that have moved since the last heartbeat.
+    moved: BTreeSet<StreamId>,
     /// What the peer has said it has durably of the stream this node is writing now.
     claimed_own: u64,
     /// Since when it claims more of it than was ever written.
@@ -128,6 +135,12 @@ impl PeerLink {
         self.inbound.streams()
     }
 
+    /// How far these streams have come, for [`crate::GroupView::taken`]. `reading` is false while the driver does not read from
+    /// the peer.
+    pub fn taken(&self, reading: bool) -> Vec<Taken> {
+        self.inbound.taken(reading)
+    }
+
     /// Feeds one event; what has to be done is appended to `effects`, to be done in order.
     pub fn handle(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
         match event {
@@ -190,6 +203,8 @@ impl PeerLink {
             last_heard: now,
             next_heartbeat: now,
             sent_up_to: None,
+            has_told_all: false,
+            moved: BTreeSet::new(),
             claimed_own: 0,
             overclaimed_since: None,
         });
@@ -268,7 +283,8 @@ impl PeerLink {
         if !self.durable.advance(stream, seq) {
             return;
         }
-        let Some(session) = &self.session else { return };
+        let Some(session) = &mut self.session else { return };
+        session.moved.insert(stream);
         // The origin needs it to commit, a server to see that it is of use. Others learn it from the heartbeat.
         if stream == session.peer.stream() || self.inbound.has(stream) {
             effects.push(Effect::Send(Frame::Ack(Ack {
@@ -303,9 +319,7 @@ impl PeerLink {
         }
         if now >= session.next_heartbeat {
             session.next_heartbeat = now + self.config.heartbeat_every;
-            let positions = self.durable.part(session.sent_up_to, self.config.heartbeat_positions_max);
-            let full = positions.len() == self.config.heartbeat_positions_max;
-            session.sent_up_to = positions.last().filter(|_| full).map(|p| p.stream());
+            let positions = session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
             let health = Some(self.health);
             effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
                 positions,
@@ -322,6 +336,29 @@ impl PeerLink {
         if self.session.is_some() {
             self.outbound.pump(&self.tails, &mut self.stats, effects);
         }
+    }
+}
+
+impl Session {
+    /// The next part of the vector, and what has moved.
+    ///
+    /// There is a stream for every start of every node, and nearly all of them stand still for ever. Once they are told, a
+    /// small part of them comes with each heartbeat, in turn.
+    fn positions_to_tell(&mut self, durable: &PositionVector, max: usize) -> Vec<Position> {
+        let max = if self.has_told_all { max.min(HEARTBEAT_REPEATED_MAX) } else { max };
+        let mut positions = durable.part(self.sent_up_to, max);
+        let is_full = positions.len() == max;
+        self.sent_up_to = positions.last().filter(|_| is_full).map(|p| p.stream());
+        self.has_told_all |= !is_full;
+
+        let told: BTreeSet<StreamId> = positions.iter().map(|p| p.stream()).collect();
+        let moved = std::mem::take(&mut self.moved);
+        positions.extend(moved.difference(&told).map(|stream| Position {
+            incarnation: stream.incarnation.0,
+            boot: stream.boot.0,
+            seq: durable.get(*stream),
+        }));
+        positions
     }
 }
 

@@ -121,6 +121,8 @@ pub struct Cluster {
     pub heartbeat_interval: Span,
     /// Log bytes in flight to one peer before it has to acknowledge.
     pub window_bytes: ByteSize,
+    /// A clock that is further from the majority's is wrong.
+    pub clock_offset_max: Span,
     /// Bytes a second at which a replica copies from a peer, while it is rebuilt or fetches a block that it lost; 0 means
     /// no bound.
     pub rebuild_rate: ByteSize,
@@ -138,6 +140,7 @@ impl Default for Cluster {
             peer_timeout: Span::from_secs(3),
             heartbeat_interval: Span::from_millis(500),
             window_bytes: ByteSize(16 << 20),
+            clock_offset_max: Span::from_secs(300),
             rebuild_rate: ByteSize(64 << 20),
         }
     }

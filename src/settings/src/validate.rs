@@ -72,6 +72,9 @@ impl Settings {
         if self.cluster.heartbeat_interval.as_duration() * 2 > self.cluster.peer_timeout.as_duration() {
             problems.push("cluster.peer_timeout: must be at least twice cluster.heartbeat_interval".into());
         }
+        if self.cluster.clock_offset_max.as_duration() < self.cluster.peer_timeout.as_duration() {
+            problems.push("cluster.clock_offset_max: must be at least cluster.peer_timeout".into());
+        }
     }
 
     fn check_storage(&self, problems: &mut Vec<String>) {

@@ -88,7 +88,9 @@ impl Feed {
     pub fn applied(&self, stream: StreamId, seq: u64) {
         self.applied.lock().advance(stream, seq);
         self.change(false, |news| {
-            news.applied.insert(stream, seq);
+            // An older position may be told again after a newer one.
+            let at = news.applied.entry(stream).or_insert(seq);
+            *at = seq.max(*at);
         });
     }
 

@@ -7,6 +7,7 @@ pub mod check;
 pub mod dev;
 pub mod promqltest;
 pub mod query;
+pub mod rebuild;
 pub mod ring;
 pub mod run;
 pub mod when;

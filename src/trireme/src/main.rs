@@ -29,6 +29,8 @@ enum Command {
     #[command(subcommand)]
     Ring(commands::ring::Command),
     #[command(subcommand)]
+    Rebuild(commands::rebuild::Command),
+    #[command(subcommand)]
     Query(commands::query::Command),
     #[command(subcommand)]
     Block(commands::block::Command),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => commands::dev::run(&args),
         Command::Check(command) => commands::check::run(&command),
         Command::Ring(command) => commands::ring::run(&command),
+        Command::Rebuild(command) => commands::rebuild::run(&command),
         Command::Query(command) => commands::query::run(&command),
         Command::Block(command) => commands::block::run(&command),
         Command::Bucket(command) => commands::bucket::run(&command),

@@ -15,7 +15,7 @@ fn help_goes_to_standard_output_and_names_every_command() {
     let output = trireme(&["--help"]);
     assert!(output.status.success() && output.stderr.is_empty());
     let help = text(&output.stdout);
-    for command in ["run", "dev", "check", "ring", "query", "block", "bucket", "bench"] {
+    for command in ["run", "dev", "check", "ring", "rebuild", "query", "block", "bucket", "bench"] {
         let listed = help.lines().any(|line| line.split_whitespace().next() == Some(command));
         assert!(listed, "{command} is not in the help:\n{help}");
         assert!(trireme(&[command, "--help"]).status.success(), "{command} --help");

@@ -166,8 +166,11 @@ impl Process {
     /// Decides anew what to take from whom.
     fn plan(&mut self, peer: usize, out: &mut Vec<Out>) {
         let name = &self.names[peer];
+        let reading = !self.is_parked(peer);
+        let taken = self.links.get(&peer).map(|link| link.taken(reading)).unwrap_or_default();
         let (mut assigned, running) = {
             let mut group = self.hub.group().lock();
+            group.taken(name, taken);
             group.plan(self.clock.monotonic());
             let running = group.peers().find(|(node, _)| *node == name);
             let running = running.and_then(|(_, view)| view.identity.as_ref()).map(PeerIdentity::stream);
@@ -243,11 +246,12 @@ impl Process {
             }
             Effect::PeerHealth { health, wall_ms, epoch } => {
                 let mut group = self.hub.group().lock();
-                group.heard(name, health, wall_ms, self.clock.now_ms());
+                group.heard(name, health, wall_ms, self.clock.now_ms(), self.clock.monotonic());
                 group.heard_epoch(name, epoch);
             }
-            Effect::Unserved { stream, .. } => {
-                self.hub.group().lock().unserved(name, stream, self.clock.monotonic());
+            Effect::Unserved { stream, reason, first_seq } => {
+                let now = self.clock.monotonic();
+                self.hub.group().lock().refused(name, stream, reason, first_seq, now);
             }
             Effect::Disconnect(reason) => out.push(Out::HangUp(peer, reason.to_string(), false)),
         }

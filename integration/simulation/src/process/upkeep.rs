@@ -1,10 +1,10 @@
 //! What the block writer and the timers of a node do.
 
-use trireme_actors::{CuttingError, GateState, NextCut, last_closable};
+use trireme_actors::{CuttingError, GateState, NextCut};
 use trireme_base::Clock;
 use trireme_head::{HeadError, Shard, covered_by_all};
 
-use super::{GRACE_MS, Process, SHARDS, WINDOW_MS};
+use super::{Process, SHARDS, WINDOWS};
 use crate::mutation::Mutation;
 
 /// Where a crash is to interrupt the upkeep.
@@ -27,8 +27,8 @@ impl Process {
         if !self.store.replay().is_done() {
             return Ok(false);
         }
-        let due = last_closable(self.clock.now_ms(), WINDOW_MS, GRACE_MS);
-        if self.closed.is_none_or(|k| k < due) {
+        let due = self.store.due_window(&self.clock, WINDOWS);
+        if let Some(due) = due.filter(|due| self.closed.is_none_or(|k| k < *due)) {
             let mut closed = true;
             for writer in &mut self.writers {
                 // As the real one: the first that fails ends the round, which is repeated.

@@ -200,6 +200,14 @@ impl Admin for FakeAdmin {
         Ok(json!({ "streams": [] }))
     }
 
+    async fn rebuild(&self) -> Result<Value, AdminError> {
+        Ok(json!({ "state": "complete" }))
+    }
+
+    async fn cancel_rebuild(&self) -> Result<Value, AdminError> {
+        Err(AdminError { kind: ErrorKind::Invalid, message: "there is none".into() })
+    }
+
     async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {
         Ok(json!({ "tenant": tenant.map(|t| t.to_string()) }))
     }

@@ -13,7 +13,7 @@ use super::seen::Seen;
 use super::{CHECKPOINT_FILE, PREVIOUS_FILE};
 use crate::bucket::{BucketId, ClosedChunk};
 use crate::chunkfile::FileLengths;
-use crate::cut::CutManifest;
+use crate::cut::{CutManifest, Taken};
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
 use crate::series::Series;
@@ -324,13 +324,15 @@ impl<'a> Loader<'a> {
 
     /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
     fn keep(&mut self, tenant: u32, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
+        let window_ms = self.options.window_ms;
         match &mut self.into {
             Into::Nothing(files) => {
                 let are_there = closed.iter().all(|chunk| chunk.place().is_within(files));
                 if are_there { Ok(false) } else { Err(Malformed) }
             }
             Into::State(state) => {
-                if state.last_cut.number.is_some_and(|cut| id.cut <= cut) {
+                let last_cut = state.last_cut.number;
+                if last_cut.is_some_and(|cut| Taken::by(cut, window_ms).takes(id)) {
                     return Ok(false);
                 }
                 for chunk in closed {

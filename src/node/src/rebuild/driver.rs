@@ -128,12 +128,12 @@ fn machine(staging: &Staging) -> io::Result<Rebuild> {
     Ok(match staging.found()? {
         Found::Nothing => Rebuild::complete(limits),
         Found::Undecided => Rebuild::undecided(limits),
-        Found::Needed(_) => match staging.copy() {
+        Found::Needed(reason) => match staging.copy() {
             Some((source, manifest)) => {
                 let have = |path: &str, bytes: u64| staging.have(path, bytes);
-                Rebuild::resumed(limits, source, manifest, have)
+                Rebuild::resumed(limits, reason, source, manifest, have)
             }
-            None => Rebuild::needed(limits),
+            None => Rebuild::needed(limits, reason),
         },
     })
 }
@@ -145,20 +145,48 @@ impl Driver {
             let look = {
                 let group = self.store.parts().hub.group().lock();
                 // Whom a node knows that is not in the ring yet need not be of the group it will be in.
-                (group.epoch() != EPOCH_OUTSIDE).then(|| group.rebuild_look(self.clock.monotonic()))
+                let now = self.clock.monotonic();
+                (group.epoch() != EPOCH_OUTSIDE).then(|| match self.machine.is_complete() {
+                    true => group.standing_look(now),
+                    false => group.rebuild_look(now),
+                })
             };
             let Some(look) = look else {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             };
-            let action = self.machine.next(&look);
-            match self.act(action).await {
+            let done = match self.cancelled() {
+                Ok(()) => {
+                    let action = self.machine.next(&look);
+                    self.act(action).await
+                }
+                Err(err) => Err(err),
+            };
+            match done {
                 Ok(Next::Over) => return,
                 Ok(Next::GoOn) => {}
                 Err(err) => {
                     error!(self.log, "the disk refused what a rebuild needs, it is tried again"; "err" => %err);
                     tokio::time::sleep(DISK_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Leaves the rebuild if an operator has asked for it. An error is one of this node's own disk.
+    fn cancelled(&mut self) -> io::Result<()> {
+        if !self.store.parts().completeness.take_cancel() {
+            return Ok(());
+        }
+        match self.machine.cancel() {
+            Ok(()) => {
+                warn!(self.log, "the rebuild was cancelled, this replica goes on with what it has");
+                self.show();
+                self.staging.clear()
+            }
+            Err(err) => {
+                warn!(self.log, "the rebuild is not cancelled"; "reason" => %err);
+                Ok(())
             }
         }
     }
@@ -176,6 +204,12 @@ impl Driver {
             }
             Action::Complete => {
                 info!(self.log, "nothing to copy: the logs of the group reach back to its beginning");
+                self.show();
+                self.staging.clear()?;
+            }
+            Action::Revoke(why) => {
+                warn!(self.log, "no rebuild is needed after all, this replica answers queries again";
+                    "reason" => why.text());
                 self.show();
                 self.staging.clear()?;
             }
@@ -278,7 +312,7 @@ impl Driver {
     /// Hands over to the next start of this process, which finds everything in its place.
     async fn install(&mut self) -> io::Result<Next> {
         let Some((source, manifest)) = self.staging.copy() else {
-            self.machine.not_installed();
+            self.machine.not_installed(self.clock.monotonic());
             return Ok(Next::GoOn);
         };
         if let Some(stream) = self.would_lose(&manifest) {
@@ -286,8 +320,11 @@ impl Driver {
             self.metrics.faults.inc();
             error!(self.log, "this node has records that the snapshot and its own log have not; it is not installed";
                 "peer" => %source, "stream" => %stream);
-            self.machine.not_installed();
-            tokio::time::sleep(DISK_PAUSE).await;
+            let completeness = &self.store.parts().completeness;
+            completeness.set_problem(format!(
+                "the snapshot of {source} lacks records of {stream} that are here and in no log"
+            ));
+            self.machine.not_installed(self.clock.monotonic());
             return Ok(Next::GoOn);
         }
         let (staging, copied) = (self.staging.clone(), manifest.clone());
@@ -359,6 +396,7 @@ impl Driver {
     fn fault(&mut self, source: &NodeName, fault: SourceFault, reason: &str) {
         self.metrics.faults.inc();
         warn!(self.log, "source of a rebuild failed"; "peer" => %source, "fault" => ?fault, "reason" => reason);
+        self.store.parts().completeness.set_problem(format!("{source}: {reason}"));
         self.machine.failed(fault, self.clock.monotonic());
         // A source that answers at once that it cannot must not be asked in a tight loop.
         self.next_at = self.next_at.max(self.clock.monotonic() + LOOK_EVERY);
@@ -394,6 +432,7 @@ impl Driver {
         let completeness = &self.store.parts().completeness;
         let is_complete = self.machine.may_answer();
         completeness.set_complete(is_complete);
+        completeness.set_reason(self.machine.reason());
         self.metrics.incomplete.set(i64::from(!is_complete));
         let progress = self.machine.progress();
         let remaining = progress.bytes_total.saturating_sub(progress.bytes);

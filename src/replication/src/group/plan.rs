@@ -8,11 +8,16 @@ use trireme_base::{NodeName, StreamId};
 use super::{GroupView, PeerView};
 use crate::PeerIdentity;
 
+/// What was received may take so many times longer to be stored than a server may take to send.
+const UNSTORED_PATIENCE: u32 = 3;
+
 /// The peer a stream is taken from, and how far that has come.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     node: NodeName,
-    /// This node's position when it last moved.
+    /// Last seq received from it when that last moved.
+    received: u64,
+    /// This node's position then.
     position: u64,
     moved_at: Duration,
 }
@@ -26,12 +31,13 @@ impl GroupView {
         for peer in self.peers.values_mut() {
             peer.unserved.retain(|_, until| *until > now);
         }
+        self.let_go_of_level_streams();
         for stream in self.wanted_streams() {
             let position = self.mine.get(stream);
             self.note_progress(stream, position, now);
             match self.choose(stream, position) {
                 Some(node) => {
-                    let fresh = Server { node: node.clone(), position, moved_at: now };
+                    let fresh = Server { node: node.clone(), received: position, position, moved_at: now };
                     let server = self.servers.entry(stream).or_insert_with(|| fresh.clone());
                     if server.node != node {
                         *server = fresh;
@@ -58,15 +64,23 @@ impl GroupView {
         own.into_iter().chain(rest).collect()
     }
 
-    /// Every stream of which a connected peer has, or will have, something, except the one this node is writing.
+    /// Every stream of which a connected peer has more, or will have, except the one this node is writing.
     fn wanted_streams(&self) -> BTreeSet<StreamId> {
         let connected = || self.peers.values().filter(|p| p.connected);
-        let mut streams: BTreeSet<StreamId> =
-            connected().flat_map(|p| p.positions.iter().map(|(stream, _)| stream)).collect();
+        let mut streams = self.ahead.clone();
         streams.extend(connected().filter_map(|p| p.identity.as_ref()).map(PeerIdentity::stream));
         streams.extend(self.servers.keys());
         streams.remove(&self.me.stream());
         streams
+    }
+
+    /// Streams of which nobody who is connected has more are not looked at any more.
+    fn let_go_of_level_streams(&mut self) {
+        let (peers, mine) = (&self.peers, &self.mine);
+        self.ahead.retain(|stream| {
+            let have = mine.get(*stream);
+            peers.values().any(|peer| peer.connected && peer.positions.get(*stream) > have)
+        });
     }
 
     /// What a node that is no peer any more was to serve has to come from somebody else.
@@ -75,14 +89,34 @@ impl GroupView {
         self.servers.retain(|_, server| peers.contains_key(&server.node));
     }
 
-    /// Gives a server up that lets this node lag without sending anything.
+    /// Gives a server up that owes this node records and sends none, and asks anew for what was received and never stored: a
+    /// log that was full may have let go of it.
+    ///
+    /// What counts first is what comes in, not what is stored: while the own disk stands still, the log is parked or the
+    /// start replays, nobody has room to send, and the server is not to blame.
     fn note_progress(&mut self, stream: StreamId, position: u64, now: Duration) {
-        let behind = self.peers.values().filter(|p| p.connected).any(|p| p.positions.get(stream) > position);
-        let Some(server) = self.servers.get_mut(&stream) else { return };
-        if !behind || position > server.position {
-            server.position = position;
-            server.moved_at = now;
-        } else if now.saturating_sub(server.moved_at) >= self.limits.stall_after {
+        let Some(server) = self.servers.get(&stream) else { return };
+        let taken = self.peers.get(&server.node).and_then(|peer| peer.taking.get(&stream));
+        let received = taken.map_or(server.received, |taken| taken.seq);
+        let has_moved = received != server.received || position != server.position;
+
+        let is_ahead = |peer: &PeerView| peer.connected && peer.positions.get(stream) > received;
+        let has_room = taken.is_some_and(|taken| taken.has_room);
+        let is_owed = has_room && self.peers.values().any(is_ahead);
+        let is_unstored = taken.is_some() && received > position;
+        let patience = match (is_owed, is_unstored) {
+            (true, _) => Some(self.limits.stall_after),
+            (false, true) => Some(self.limits.stall_after * UNSTORED_PATIENCE),
+            (false, false) => None,
+        };
+
+        let standing = now.saturating_sub(server.moved_at);
+        if has_moved || patience.is_none() {
+            if let Some(server) = self.servers.get_mut(&stream) {
+                (server.received, server.position) = (received, position);
+                server.moved_at = now;
+            }
+        } else if patience.is_some_and(|patience| standing >= patience) {
             let node = server.node.clone();
             self.unserved(&node, stream, now);
         }

@@ -2,28 +2,55 @@
 
 use std::time::Duration;
 
-use super::GroupView;
+use trireme_base::NodeName;
+
+use super::{GroupView, PeerView};
 use crate::PositionVector;
 use crate::rebuild::{Look, Source};
 
 impl GroupView {
+    /// What a replica that has everything asks about the group, many times a minute.
+    pub fn standing_look(&self, now: Duration) -> Look {
+        Look { now, is_stranded: !self.stranded().is_empty(), ..Look::default() }
+    }
+
     /// What a rebuild asks about the group.
     pub fn rebuild_look(&self, now: Duration) -> Look {
         let told = || self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard);
         let mut furthest = PositionVector::new();
         told().for_each(|(_, peer)| furthest.merge(&peer.positions));
-        let source = |(node, peer): (&trireme_base::NodeName, &super::PeerView)| Source {
+        let source = |(node, peer): (&NodeName, &PeerView)| Source {
             node: node.clone(),
             is_rebuilding: peer.health.rebuilding,
             has_history: peer.health.has_history,
             records_behind: peer.positions.behind(&furthest).map(|(_, have, other)| other - have).sum(),
         };
         let heard = told().map(|(node, _)| node);
+        let quorum_connected = self.quorum.is_met_by(heard.chain([&self.me.node]));
         Look {
             now,
             sources: told().map(source).collect(),
-            quorum_connected: self.quorum.is_met_by(heard.chain([&self.me.node])),
+            quorum_connected,
             is_stranded: !self.stranded().is_empty(),
+            is_served: self.is_served(),
+            is_furthest: quorum_connected && self.is_furthest_of_all_left_behind(),
         }
+    }
+
+    /// True if everybody who is connected waits for a snapshot because of trimmed logs, as this node does, and nobody of them
+    /// has more records than this node. Equal ones are told apart by name.
+    fn is_furthest_of_all_left_behind(&self) -> bool {
+        let told: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard).collect();
+        if told.iter().any(|(_, peer)| !peer.health.rebuilding || !peer.health.left_behind) {
+            return false;
+        }
+        let mut furthest = self.mine.clone();
+        told.iter().for_each(|(_, peer)| furthest.merge(&peer.positions));
+        let lacks = |positions: &PositionVector| -> u64 {
+            let lacking = positions.behind(&furthest).map(|(_, have, other)| other - have);
+            lacking.fold(0, u64::saturating_add)
+        };
+        let mine = (lacks(&self.mine), &self.me.node);
+        told.iter().all(|(node, peer)| mine < (lacks(&peer.positions), node))
     }
 }

@@ -1,3 +1,5 @@
+use trireme_wire::frame::EndReason;
+
 use super::*;
 
 fn name(index: u64) -> NodeName {
@@ -86,23 +88,105 @@ fn follows_the_origin_through_a_third_node_while_it_is_cut_off() {
     assert_eq!(plan_at(&mut v, 4), [vec![stream(1, 1)], vec![stream(2, 1)]], "back to the origin");
 }
 
-#[test]
-fn asks_somebody_else_when_a_server_stalls_or_refuses() {
+/// What comes of n1's stream from a peer: received up to `seq`, with room for more or without.
+fn taken(view: &mut GroupView, node: u64, seq: u64, has_room: bool) {
+    let taken = Taken { stream: stream(1, 1), seq, has_room, has_given: seq > 0 };
+    view.taken(&name(node), vec![taken]);
+}
+
+/// n0 lacks records of n1's stream that both peers have.
+fn view_behind() -> GroupView {
     let mut v = view();
     for peer in [1, 2] {
         v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+        has(&mut v, peer, stream(1, 1), 9);
     }
-    has(&mut v, 1, stream(1, 1), 9);
-    has(&mut v, 2, stream(1, 1), 9);
+    v
+}
+
+#[test]
+fn asks_somebody_else_when_a_server_sends_nothing_that_it_owes() {
+    let mut v = view_behind();
     assert_eq!(plan_at(&mut v, 0)[0], [stream(1, 1)]);
-    v.own_durable(stream(1, 1), 2);
-    assert_eq!(plan_at(&mut v, 9)[0], [stream(1, 1)], "it moves");
-    assert_eq!(plan_at(&mut v, 19), [vec![], vec![stream(2, 1), stream(1, 1)]], "it stood for ten seconds");
-    v.unserved(&name(2), stream(1, 1), seconds(20));
-    assert_eq!(plan_at(&mut v, 20), [vec![], vec![stream(2, 1)]], "nobody left to ask");
-    assert_eq!(v.stranded(), [stream(1, 1)]);
+    taken(&mut v, 1, 2, true);
+    assert_eq!(plan_at(&mut v, 9)[0], [stream(1, 1)], "it sends");
+    assert_eq!(plan_at(&mut v, 18)[0], [stream(1, 1)], "nine seconds are not ten");
+    assert_eq!(plan_at(&mut v, 19), [vec![], vec![stream(2, 1), stream(1, 1)]], "it sent nothing for ten");
     assert_eq!(plan_at(&mut v, 49)[0], [stream(1, 1)], "asked again");
-    assert_eq!(v.stranded(), []);
+}
+
+#[test]
+fn a_disk_that_stands_still_leaves_nobody_behind() {
+    let mut v = view_behind();
+    for at_s in 0..3_600 {
+        // All of the window is received and cannot be written: nobody may send more.
+        for peer in [1, 2] {
+            taken(&mut v, peer, 5, false);
+        }
+        v.plan(seconds(at_s));
+        assert!(!v.rebuild_look(seconds(at_s)).is_stranded, "second {at_s}");
+    }
+}
+
+#[test]
+fn what_was_received_and_never_stored_is_asked_for_again() {
+    let mut v = view_behind();
+    assert_eq!(plan_at(&mut v, 0)[0], [stream(1, 1)]);
+    taken(&mut v, 1, 9, true);
+    assert_eq!(plan_at(&mut v, 1)[0], [stream(1, 1)]);
+    assert_eq!(plan_at(&mut v, 30)[0], [stream(1, 1)], "a disk may be slow");
+    assert_eq!(plan_at(&mut v, 31), [vec![], vec![stream(2, 1), stream(1, 1)]], "the log has lost it");
+
+    let mut stored = view_behind();
+    plan_at(&mut stored, 0);
+    taken(&mut stored, 1, 9, true);
+    stored.own_durable(stream(1, 1), 9);
+    assert_eq!(plan_at(&mut stored, 7_200)[0], [stream(1, 1)], "level");
+}
+
+#[test]
+fn is_stranded_only_by_the_word_of_everybody_who_has_more() {
+    let mut v = view_behind();
+    v.own_durable(stream(1, 1), 2);
+    for peer in [1, 2] {
+        v.unserved(&name(peer), stream(1, 1), seconds(1));
+    }
+    assert_eq!(plan_at(&mut v, 20), [vec![], vec![stream(2, 1)]], "nobody left to ask");
+    assert_eq!(v.stranded(), [], "but nobody said that it is gone");
+
+    v.refused(&name(1), stream(1, 1), EndReason::Trimmed, 7, seconds(20));
+    assert_eq!(v.stranded(), [], "n2 may have it");
+    v.refused(&name(2), stream(1, 1), EndReason::ReadFailed, 0, seconds(20));
+    assert_eq!(v.stranded(), [], "a disk that cannot be read now may be read later");
+    v.refused(&name(2), stream(1, 1), EndReason::Trimmed, 1, seconds(20));
+    assert_eq!(v.stranded(), [stream(1, 1)], "a hole in the middle is a gap as well");
+    assert!(!v.is_served());
+
+    taken(&mut v, 2, 3, true);
+    assert!(v.stranded().is_empty() && v.is_served(), "it comes after all");
+    v.admit(&identity(1, 2), seconds(21)).expect("a member");
+    assert_eq!(v.stranded(), [], "what it said is of another session");
+}
+
+#[test]
+fn of_those_that_were_all_left_behind_one_has_the_most() {
+    let mut v = view();
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+        let health = Health { rebuilding: true, left_behind: true, ..Health::default() };
+        v.heard(&name(peer), health, 0, 0, seconds(0));
+    }
+    has(&mut v, 1, stream(1, 1), 4);
+    v.own_durable(stream(0, 4), 5);
+    assert!(v.rebuild_look(seconds(1)).is_furthest);
+    has(&mut v, 2, stream(2, 1), 6);
+    assert!(!v.rebuild_look(seconds(1)).is_furthest, "n2 has more");
+    v.own_durable(stream(0, 4), 6);
+    assert!(v.rebuild_look(seconds(1)).is_furthest, "as much, and the first by name");
+    v.heard(&name(2), Health { rebuilding: true, ..Health::default() }, 0, 0, seconds(0));
+    assert!(!v.rebuild_look(seconds(1)).is_furthest, "a new disk is not left behind");
+    v.heard(&name(2), Health::default(), 0, 0, seconds(0));
+    assert!(!v.rebuild_look(seconds(1)).is_furthest, "n2 is whole");
 }
 
 #[test]

@@ -114,7 +114,7 @@ pub enum Effect {
         /// Epoch of the ring by which it goes.
         epoch: u64,
     },
-    /// The peer does not serve a stream: for [`crate::GroupView::unserved`].
+    /// The peer does not serve a stream: for [`crate::GroupView::refused`].
     Unserved {
         /// The stream.
         stream: StreamId,
@@ -186,4 +186,17 @@ impl ReadFault {
             Self::Failed(_) => ErrorKind::Unavailable,
         }
     }
+}
+
+/// How far one stream has come from the peer in this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The stream.
+    pub stream: StreamId,
+    /// Last seq received, or had when it was asked for.
+    pub seq: u64,
+    /// The peer may send: there is credit, and this node reads.
+    pub has_room: bool,
+    /// The peer has sent records of it in this session.
+    pub has_given: bool,
 }

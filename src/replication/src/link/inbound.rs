@@ -6,7 +6,7 @@ use trireme_base::StreamId;
 use trireme_wire::frame::{Credit, Frame, Records, Subscribe, Unsubscribe};
 use trireme_wire::record::RECORD_BYTES_MAX;
 
-use super::{BySubscription, DisconnectReason, Effect, LinkConfig, LinkStats};
+use super::{BySubscription, DisconnectReason, Effect, LinkConfig, LinkStats, Taken};
 use crate::PositionVector;
 
 /// The inbound half of a link.
@@ -92,6 +92,16 @@ impl Inbound {
 
     pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.by_number.values().map(|s| s.stream)
+    }
+
+    pub(super) fn taken(&self, reading: bool) -> Vec<Taken> {
+        let taken = |s: &Subscription| Taken {
+            stream: s.stream,
+            seq: s.next_seq - 1,
+            has_room: reading && s.received_bytes < s.granted_bytes,
+            has_given: s.received_bytes > 0,
+        };
+        self.by_number.values().map(taken).collect()
     }
 
     pub(super) fn has(&self, stream: StreamId) -> bool {

@@ -1,8 +1,5 @@
 //! Whom to copy from.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use trireme_base::NodeName;
 
 /// A connected peer that told its health.
@@ -18,8 +15,8 @@ pub struct Source {
     pub records_behind: u64,
 }
 
-/// The most complete one; equal ones by name, so that the choice does not flutter.
-pub(super) fn choose(sources: &[Source], avoided: &BTreeMap<NodeName, Duration>) -> Option<NodeName> {
-    let able = sources.iter().filter(|peer| !peer.is_rebuilding && !avoided.contains_key(&peer.node));
+/// The most complete one of those that may be asked; equal ones by name, so that the choice does not flutter.
+pub(super) fn choose(sources: &[Source], may_ask: impl Fn(&NodeName) -> bool) -> Option<NodeName> {
+    let able = sources.iter().filter(|peer| !peer.is_rebuilding && may_ask(&peer.node));
     able.min_by_key(|peer| (peer.records_behind, &peer.node)).map(|peer| peer.node.clone())
 }

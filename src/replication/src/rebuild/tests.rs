@@ -29,7 +29,7 @@ fn look(at_s: u64, sources: &[Source]) -> Look {
         now: seconds(at_s),
         sources: sources.to_vec(),
         quorum_connected: !sources.is_empty(),
-        is_stranded: false,
+        ..Look::default()
     }
 }
 
@@ -48,7 +48,7 @@ fn both() -> Vec<Source> {
 
 /// A machine that copies `files` from n1.
 fn copying(files: &[(&str, u64)]) -> Rebuild {
-    let mut rebuild = Rebuild::needed(limits());
+    let mut rebuild = Rebuild::needed(limits(), RebuildReason::NewDisk);
     assert_eq!(rebuild.next(&look(0, &both())), Action::Begin(name(1)));
     rebuild.began(manifest(7, files), nothing);
     rebuild
@@ -96,7 +96,7 @@ fn copies_from_the_most_complete_peer_that_is_whole_itself() {
         (vec![], None),
     ];
     for (sources, want) in table {
-        let mut rebuild = Rebuild::needed(limits());
+        let mut rebuild = Rebuild::needed(limits(), RebuildReason::NewDisk);
         let want = want.map_or(Action::Wait, |index| Action::Begin(name(index)));
         assert_eq!(rebuild.next(&look(0, &sources)), want, "{sources:?}");
     }
@@ -137,7 +137,7 @@ fn goes_on_where_a_crash_left_it() {
         "head/000/checkpoint" => Have::Part(200),
         _ => Have::Part(1_000),
     };
-    let mut rebuild = Rebuild::resumed(limits(), name(2), manifest(7, &files), have);
+    let mut rebuild = Rebuild::resumed(limits(), RebuildReason::NewDisk, name(2), manifest(7, &files), have);
     assert_eq!(rebuild.progress(), Progress { source: Some(name(2)), bytes: 230, bytes_total: 370 });
     let (fetches, end) = run(&mut rebuild, &look(0, &both()));
     assert_eq!(fetches, [(1, 200), (2, 0)], "what is longer than the file starts over");
@@ -169,13 +169,93 @@ fn another_peer_takes_over_from_one_that_stays_away() {
 
 #[test]
 fn a_source_that_makes_no_snapshot_is_left_for_a_while() {
-    let mut rebuild = Rebuild::needed(limits());
+    let mut rebuild = Rebuild::needed(limits(), RebuildReason::NewDisk);
     assert_eq!(rebuild.next(&look(0, &both())), Action::Begin(name(1)));
     rebuild.failed(SourceFault::NoAnswer, seconds(0));
     assert_eq!(rebuild.next(&look(1, &both())), Action::Begin(name(2)));
     rebuild.failed(SourceFault::Unfit, seconds(1));
     assert_eq!(rebuild.next(&look(2, &both())), Action::Wait);
     assert_eq!(rebuild.next(&look(10, &both())), Action::Begin(name(1)));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_installed_is_asked_for_ever_more_rarely() {
+    let mut rebuild = copying(&[("head/cut", 0)]);
+    let one = [source(1, "h", 0)];
+    let mut asked = Vec::new();
+    for at_s in 0..2_000 {
+        let now = look(at_s, &one);
+        match rebuild.next(&now) {
+            Action::Begin(_) => {
+                asked.push(at_s);
+                rebuild.began(manifest(7, &[("head/cut", 0)]), nothing);
+            }
+            Action::Install => rebuild.not_installed(now.now),
+            _ => {
+                let (_, end) = run(&mut rebuild, &now);
+                if end == Action::Install {
+                    rebuild.not_installed(now.now);
+                }
+            }
+        }
+    }
+    assert!(asked.len() <= 9, "{asked:?}");
+    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= 620), "but it goes on: {asked:?}");
+}
+
+/// A machine that was left behind, with sources to copy from or not.
+fn left_behind() -> Rebuild {
+    Rebuild::needed(limits(), RebuildReason::LeftBehind)
+}
+
+#[test]
+fn a_replica_that_is_served_again_is_not_rebuilt() {
+    let served = |at_s, sources: &[Source]| Look { is_served: true, ..look(at_s, sources) };
+    let mut waiting = left_behind();
+    let none = [source(1, "r", 0)];
+    assert_eq!(waiting.next(&served(0, &none)), Action::Wait);
+    assert_eq!(waiting.next(&look(3, &none)), Action::Wait, "it stopped");
+    assert_eq!(waiting.next(&served(4, &none)), Action::Wait);
+    assert_eq!(waiting.next(&served(9, &none)), Action::Revoke(Revoked::Served));
+    assert!(waiting.is_complete() && waiting.reason().is_none());
+
+    let mut copies = left_behind();
+    assert_eq!(copies.next(&served(0, &both())), Action::Begin(name(1)));
+    copies.began(manifest(7, &[("head/cut", 30)]), nothing);
+    assert_eq!(copies.next(&served(5, &both())), Action::Revoke(Revoked::Served), "also in the middle");
+
+    for reason in [RebuildReason::NewDisk, RebuildReason::Damaged] {
+        let mut lacks = Rebuild::needed(limits(), reason);
+        assert_eq!(lacks.next(&served(0, &none)), Action::Wait);
+        assert_eq!(lacks.next(&served(100, &none)), Action::Wait, "logs cannot give what a disk lost");
+    }
+}
+
+#[test]
+fn a_group_in_which_all_wait_for_all_goes_on_with_the_longest() {
+    let all_wait = [source(1, "rh", 5), source(2, "rh", 5)];
+    let furthest = |at_s| Look { is_furthest: true, ..look(at_s, &all_wait) };
+    let mut rebuild = left_behind();
+    assert_eq!(rebuild.next(&furthest(0)), Action::Wait);
+    assert_eq!(rebuild.next(&furthest(29)), Action::Wait);
+    assert_eq!(rebuild.next(&furthest(30)), Action::Revoke(Revoked::LastResort));
+
+    let mut shorter = left_behind();
+    assert_eq!(shorter.next(&look(0, &all_wait)), Action::Wait);
+    assert_eq!(shorter.next(&look(100, &all_wait)), Action::Wait);
+    let one_is_whole = [source(1, "h", 0), source(2, "rh", 5)];
+    assert_eq!(shorter.next(&look(101, &one_is_whole)), Action::Begin(name(1)), "it copies from that one");
+}
+
+#[test]
+fn an_operator_may_cancel_what_only_trimmed_logs_made_necessary() {
+    let mut rebuild = left_behind();
+    assert_eq!(rebuild.cancel(), Ok(()));
+    assert!(rebuild.is_complete());
+    assert_eq!(rebuild.cancel(), Err(CancelError::NotNeeded));
+    let mut new = Rebuild::needed(limits(), RebuildReason::NewDisk);
+    assert_eq!(new.cancel(), Err(CancelError::Lacks(RebuildReason::NewDisk)));
+    assert!(!new.is_complete());
 }
 
 #[test]

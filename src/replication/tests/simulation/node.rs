@@ -227,6 +227,8 @@ impl Process {
     }
 
     fn plan(&mut self, peer: usize, now: Duration, out: &mut Vec<(usize, Outcome)>) -> Result<(), String> {
+        let taken = self.links.get(&peer).map(|link| link.taken(true)).unwrap_or_default();
+        self.group.taken(&name(peer), taken);
         self.group.plan(now);
         let assigned = self.group.assigned(&name(peer));
         self.tell(peer, Event::Assigned(assigned), now, out)
@@ -321,7 +323,9 @@ impl Process {
                     );
                 }
                 Effect::PeerHealth { .. } => {}
-                Effect::Unserved { stream, .. } => self.group.unserved(&name(peer), stream, now),
+                Effect::Unserved { stream, reason, first_seq } => {
+                    self.group.refused(&name(peer), stream, reason, first_seq, now)
+                }
                 Effect::Disconnect(_) => out.push((peer, Outcome::HangUp)),
             }
         }

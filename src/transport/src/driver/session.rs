@@ -275,8 +275,10 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     /// Decides anew what to take from whom.
     fn plan(&mut self) -> Result<(), LinkEnd> {
+        let taken = self.link.taken(self.parked.is_none());
         let assigned = {
             let mut group = self.parts.hub.group().lock();
+            group.taken(&self.peer.node, taken);
             group.plan(self.parts.clock.monotonic());
             group.assigned(&self.peer.node)
         };
@@ -343,14 +345,16 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 parts.hub.group().lock().observed(node, incarnation, &positions);
             }
             Effect::PeerHealth { health, wall_ms, epoch } => {
+                let (ours, now) = (parts.clock.now_ms(), parts.clock.monotonic());
                 let mut group = parts.hub.group().lock();
-                group.heard(node, health, wall_ms, parts.clock.now_ms());
+                group.heard(node, health, wall_ms, ours, now);
                 group.heard_epoch(node, epoch);
             }
             Effect::Unserved { stream, reason, first_seq } => {
                 warn!(parts.log, "peer does not serve a stream"; "peer" => %node, "stream" => %stream,
                     "reason" => ?reason, "first_seq" => first_seq);
-                parts.hub.group().lock().unserved(node, stream, parts.clock.monotonic());
+                let now = parts.clock.monotonic();
+                parts.hub.group().lock().refused(node, stream, reason, first_seq, now);
             }
             Effect::Disconnect(proof @ DisconnectReason::SecondWriter { .. }) => {
                 return Err(self.second_writer(proof));

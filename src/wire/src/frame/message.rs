@@ -128,6 +128,9 @@ pub struct Health {
     /// How much of the copy is done, in thousandths.
     #[prost(uint32, tag = "8")]
     pub rebuilt_permille: u32,
+    /// It does not have everything because the logs of its peers do not reach back far enough, and for no other reason.
+    #[prost(bool, tag = "9")]
+    pub left_behind: bool,
 }
 
 /// Signs of life. A vector that is too long for one heartbeat continues in the next: positions only grow, so parts may
