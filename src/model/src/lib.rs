@@ -31,6 +31,6 @@ pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME, push_label};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use outcome::{Rejection, Rejections, RetryLater, WriteOutcome};
 pub use quote::{is_plain_label_name, quote};
-pub use regexp::{Regexp, RegexpError};
+pub use regexp::{PATTERNS_BYTES_MAX, Patterns, Regexp, RegexpError};
 pub use sample::{Exemplar, FloatSample, MetricMetadata, MetricType, STALE_NAN, is_stale, prefer};
 pub use tenant::{Tenant, TenantError};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Regexp, RegexpError, is_plain_label_name, quote};
+use crate::{Patterns, Regexp, RegexpError, is_plain_label_name, quote};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +47,21 @@ pub struct Matcher {
 
 impl Matcher {
     /// Builds a matcher; regular expressions have RE2's meaning and are anchored at both ends.
+    ///
+    /// What a client chooses goes through [`Matcher::within`].
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
+        Self::within(name, op, value, &mut Patterns::default())
+    }
+
+    /// Builds one of the matchers of a request, whose regular expressions are bounded together by `patterns`.
+    pub fn within(
+        name: &str,
+        op: MatchOp,
+        value: &str,
+        patterns: &mut Patterns,
+    ) -> Result<Self, MatcherError> {
         let regex = match op {
-            MatchOp::Regex | MatchOp::NotRegex => Some(Regexp::new(value)?),
+            MatchOp::Regex | MatchOp::NotRegex => Some(patterns.compile(value)?),
             MatchOp::Equal | MatchOp::NotEqual => None,
         };
         Ok(Self { name: Arc::from(name), op, value: Arc::from(value), regex })

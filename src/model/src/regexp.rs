@@ -3,19 +3,28 @@
 //! A pattern is anchored at both ends, `.` matches line ends too, `\d`, `\w`, `\s` and `\b` know ASCII only.
 //! [`translate`] rewrites it for the `regex` crate, [`shape`] finds the simple cases that need no automaton.
 
+mod patterns;
 mod shape;
 mod translate;
+mod weight;
 
 use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
 
+pub use patterns::{PATTERNS_BYTES_MAX, Patterns};
 use shape::Shape;
 
-/// Longest pattern accepted, in bytes.
+/// Longest pattern accepted, in bytes, if it has to be compiled.
 pub const PATTERN_BYTES_MAX: usize = 1 << 18;
+/// Longest list of plain alternatives, in bytes.
+const LIST_BYTES_MAX: usize = 4 << 20;
 /// Bound of a compiled pattern's program in memory, in bytes.
 const PROGRAM_BYTES_MAX: usize = 16 << 20;
+/// Most memory that the automaton builds on the way for one search at a time, beside its program, in bytes.
+const SEARCH_BYTES_MAX: usize = 1 << 20;
+/// Most classes of Unicode properties in a pattern: each takes some kilobytes before anything is compiled.
+const PROPERTIES_MAX: usize = 1_000;
 /// Each group of a pattern is at most two levels deep in its translation.
 const NEST_LIMIT: u32 = translate::DEPTH_MAX as u32 * 2 + 10;
 
@@ -33,19 +42,33 @@ struct Inner {
     shape: Shape,
     prefix: Box<str>,
     suffix: Box<str>,
+    weight: usize,
     /// Compiled at once for [`Shape::General`]. The other shapes need it for [`Regexp::expand`] only, and a long
     /// alternation takes milliseconds. `None` if it is too large, which such simple patterns cannot be.
     automaton: OnceLock<Option<Regex>>,
 }
 
 impl Regexp {
-    /// Compiles `pattern`, which is written in Go's syntax.
+    /// Compiles `pattern`, which is written in Go's syntax. Patterns that a client chooses go through [`Patterns`],
+    /// which bounds what all of a request take together.
     pub fn new(pattern: &str) -> Result<Self, RegexpError> {
+        Self::within(pattern, usize::MAX)
+    }
+
+    /// The same, refused before it is compiled if it takes more than about `bytes_max` bytes.
+    fn within(pattern: &str, bytes_max: usize) -> Result<Self, RegexpError> {
+        let fits = |weight: usize| if weight > bytes_max { Err(patterns::too_much()) } else { Ok(weight) };
+
+        let may_be_list = pattern.len() <= LIST_BYTES_MAX;
+        if let Some(analysis) = may_be_list.then(|| shape::plain_alternatives(pattern)).flatten() {
+            let weight = fits(weight::of_text(pattern))?;
+            return Ok(Self::build(pattern, analysis, weight, OnceLock::new()));
+        }
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(RegexpError(format!("expression larger than {PATTERN_BYTES_MAX} bytes")));
         }
-        if let Some(analysis) = shape::plain_alternatives(pattern) {
-            return Ok(Self::build(pattern, analysis, OnceLock::new()));
+        if weight::properties(pattern) > PROPERTIES_MAX {
+            return Err(RegexpError("expression too large".to_owned()));
         }
         let translated = translate::translate(pattern).map_err(RegexpError)?;
         let hir = regex_syntax::ParserBuilder::new()
@@ -56,16 +79,27 @@ impl Regexp {
             .parse(&translated)
             .map_err(|e| RegexpError(last_line(&e.to_string())))?;
         let analysis = shape::analyse(&hir);
+        let weight = fits(weight::of_program(&hir))?;
         let automaton = match analysis.shape {
             Shape::General => OnceLock::from(Some(compile(&translated, PROGRAM_BYTES_MAX)?)),
             _ => OnceLock::new(),
         };
-        Ok(Self::build(pattern, analysis, automaton))
+        Ok(Self::build(pattern, analysis, weight, automaton))
     }
 
-    fn build(pattern: &str, analysis: shape::Analysis, automaton: OnceLock<Option<Regex>>) -> Self {
+    fn build(
+        pattern: &str,
+        analysis: shape::Analysis,
+        weight: usize,
+        automaton: OnceLock<Option<Regex>>,
+    ) -> Self {
         let shape::Analysis { shape, prefix, suffix } = analysis;
-        Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, automaton }))
+        Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, weight, automaton }))
+    }
+
+    /// About how much memory it takes at most, in bytes.
+    pub fn weight(&self) -> usize {
+        self.0.weight
     }
 
     fn automaton(&self) -> Option<&Regex> {
@@ -139,6 +173,7 @@ impl Regexp {
 fn compile(translated: &str, program_bytes_max: usize) -> Result<Regex, RegexpError> {
     let built = RegexBuilder::new(&format!("^(?s:{translated})$"))
         .size_limit(program_bytes_max)
+        .dfa_size_limit(SEARCH_BYTES_MAX)
         .nest_limit(NEST_LIMIT + 10)
         .build();
     built.map_err(|e| match e {

@@ -4,6 +4,8 @@ use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
 /// Most strings a pattern is listed as. Dashboards join all values of a variable, which can be thousands.
 const SET_MAX: usize = 4096;
+/// Most strings of a plain list of alternatives, which is found without an automaton however long it is.
+const LIST_MAX: usize = 100_000;
 /// Most strings that come of combinations and of character classes: beyond it, trying values is cheaper.
 const PRODUCT_MAX: usize = 256;
 /// Most bytes of all these strings.
@@ -57,7 +59,7 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         let literal = match c {
-            '|' if set.len() >= SET_MAX => return None,
+            '|' if set.len() >= LIST_MAX => return None,
             '|' => {
                 set.push(String::new());
                 continue;

@@ -137,7 +137,8 @@ fn expands_groups_by_number_and_name() {
 
 #[test]
 fn oversized_patterns_are_refused() {
-    assert!(Regexp::new(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+    assert!(Regexp::new(&".a".repeat(PATTERN_BYTES_MAX / 2 + 1)).is_err());
+    assert!(Regexp::new(&"a".repeat(LIST_BYTES_MAX + 1)).is_err());
     assert!(Regexp::new(&"(".repeat(10_000)).is_err());
     assert!(Regexp::new(r"(?:[\pL\pN]{1000}){1}[\pL\pN]{1000}[\pL\pN]{1000}[\pL\pN]{1000}").is_err());
 }
@@ -177,4 +178,59 @@ proptest::proptest! {
             let _ = regexp.expand(&value, "$1${x}$");
         }
     }
+}
+
+#[test]
+fn translation_takes_time_in_proportion_to_the_pattern() {
+    // Each of these took the square of its length: some ten seconds.
+    let braces = "{".repeat(PATTERN_BYTES_MAX);
+    let classes = format!("[{}", "[:".repeat(PATTERN_BYTES_MAX / 2 - 1));
+    let begun = std::time::Instant::now();
+    assert!(translate::translate(&braces).is_ok());
+    assert!(translate::translate(&classes).is_err());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "took {:?}", begun.elapsed());
+}
+
+#[test]
+fn patterns_of_a_request_are_bounded_together_and_equal_ones_count_once() {
+    let mut patterns = Patterns::default();
+    for _ in 0..10_000 {
+        patterns.compile(r"(a|b)+x.y").expect("the same one again and again");
+    }
+
+    // About 16 MiB each: some of them fit, many do not.
+    let large = |i: usize| format!(r"\pL{{200}}{i}");
+    let fitting = (0..20).take_while(|i| patterns.compile(&large(*i)).is_ok()).count();
+    assert!((1..10).contains(&fitting), "{fitting} large patterns were compiled");
+    let refused = patterns.compile(&large(19)).expect_err("over the bound").to_string();
+    assert!(refused.contains("more than 64 MiB"), "{refused}");
+
+    // What was compiled stays usable.
+    assert!(patterns.compile(&large(0)).is_ok());
+}
+
+#[test]
+fn what_a_pattern_weighs_is_not_less_than_what_it_takes() {
+    // The crate refuses what is over its bound, so a weight that is too low shows as a pattern that it refuses.
+    let cases =
+        [r"\pL{50}", r"(?i)\pL{20}x", r"(\w+\.){30}com", r"[^a]{500}", r"(a|b|c|d){200}e", r"(?:\PL|\d){40}"];
+    for pattern in cases {
+        let regexp = regexp(pattern);
+        let translated = translate::translate(pattern).expect("valid");
+        assert!(compile(&translated, regexp.weight()).is_ok(), "{pattern} weighs {}", regexp.weight());
+    }
+}
+
+#[test]
+fn a_pattern_of_very_many_unicode_classes_is_refused_before_it_is_parsed() {
+    let many = r"\pL".repeat(PROPERTIES_MAX + 1);
+    assert!(Regexp::new(&many).is_err());
+}
+
+#[test]
+fn a_list_of_very_many_values_needs_no_automaton() {
+    let values: Vec<String> = (0..20_000).map(|i| format!("10\\.0\\.0\\.{i}:9100")).collect();
+    let regexp = regexp(&values.join("|"));
+    assert_eq!(regexp.set_matches().map(<[_]>::len), Some(20_000));
+    assert!(regexp.is_match("10.0.0.19999:9100") && !regexp.is_match("10.0.0.20000:9100"));
 }

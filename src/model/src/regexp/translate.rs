@@ -15,7 +15,9 @@ const REPEAT_MAX: u32 = 1000;
 
 /// Rewrites `pattern`. The error is Go's text without its `error parsing regexp: `.
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
-    let mut t = Translator { pattern, at: 0, out: String::with_capacity(pattern.len() * 2), depth: 0 };
+    let out = String::with_capacity(pattern.len() * 2);
+    let last_class_end = pattern.rfind(":]");
+    let mut t = Translator { pattern, at: 0, out, depth: 0, last_class_end };
     t.alternation()?;
     match t.peek() {
         None => Ok(t.out),
@@ -28,6 +30,9 @@ struct Translator<'a> {
     at: usize,
     out: String,
     depth: usize,
+    /// Where the last `:]` stands: a `[:` behind it is looked at no further, or many of them would cost the square of
+    /// their number.
+    last_class_end: Option<usize>,
 }
 
 /// The greatest product of nested repeat counts in an element, 1 without any.
@@ -178,14 +183,19 @@ impl<'a> Translator<'a> {
     /// Anything else that starts with a brace is literal.
     fn counts(&self) -> Result<Option<(u32, Option<u32>, usize)>, String> {
         let rest = self.rest();
-        let Some(end) = rest.find('}') else { return Ok(None) };
+        // Digits and commas only: a search for the brace would go through the rest of the pattern for each brace in it.
+        let inside = rest.bytes().skip(1).take_while(|byte| byte.is_ascii_digit() || *byte == b',').count();
+        let end = inside + 1;
+        if rest.as_bytes().get(end) != Some(&b'}') {
+            return Ok(None);
+        }
         let number = |text: &str| {
             let digits = !text.is_empty()
                 && text.bytes().all(|b| b.is_ascii_digit())
                 && (text.len() == 1 || !text.starts_with('0'));
             digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
         };
-        let Some(inside) = rest.get(1..end) else { return Ok(None) };
+        let inside = &rest[1..end];
         Ok(match inside.split_once(',') {
             None => number(inside).map(|n| (n, Some(n), end + 1)),
             Some((min, "")) => number(min).map(|n| (n, None, end + 1)),

@@ -82,6 +82,9 @@ impl Translator<'_> {
         if !rest.starts_with("[:") {
             return Ok(None);
         }
+        if self.last_class_end.is_none_or(|last| last < self.at + 2) {
+            return Ok(None);
+        }
         let Some(end) = rest[2..].find(":]") else { return Ok(None) };
         let (text, name) = (&rest[..end + 4], &rest[2..end + 2]);
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
