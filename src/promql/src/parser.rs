@@ -17,7 +17,7 @@ mod selector;
 
 use std::sync::Arc;
 
-use trireme_model::{Matcher, quote};
+use trireme_model::{Matcher, Patterns, quote};
 
 use crate::ast::{Expr, PosRange, VectorSelector};
 use crate::lexer::{Kind, Token, tokenize, unquote};
@@ -68,10 +68,26 @@ pub fn parse(query: &str, options: &ParserOptions) -> Result<Expr, ParseError> {
 /// Unlike in a query, matchers that all match the empty string are accepted; callers that must not read
 /// everything have to look.
 pub fn parse_selector(query: &str, options: &ParserOptions) -> Result<Vec<Matcher>, ParseError> {
-    let mut parser = Parser::new(query, options)?;
-    let selector = parser.vector_selector()?;
-    parser.end()?;
-    Ok(selector.matchers)
+    let mut sets = parse_selectors([query], options)?;
+    Ok(sets.pop().unwrap_or_default())
+}
+
+/// Parses the selectors of one request; their regular expressions are bounded together.
+pub fn parse_selectors<'a>(
+    queries: impl IntoIterator<Item = &'a str>,
+    options: &ParserOptions,
+) -> Result<Vec<Vec<Matcher>>, ParseError> {
+    let mut patterns = Patterns::default();
+    let mut sets = Vec::new();
+    for query in queries {
+        let mut parser = Parser::new(query, options)?;
+        parser.patterns = patterns;
+        let selector = parser.vector_selector()?;
+        parser.end()?;
+        sets.push(selector.matchers);
+        patterns = parser.patterns;
+    }
+    Ok(sets)
 }
 
 /// An expression and the height of its tree.
@@ -89,6 +105,8 @@ struct Parser<'a> {
     depth: usize,
     /// How many aggregations are open; errors inside them say so.
     aggregations: usize,
+    /// The regular expressions of the query, which are bounded together.
+    patterns: Patterns,
     /// What errors in a duration expression say: where it stands and what is expected there.
     duration_context: (&'static str, &'static str),
 }
@@ -108,6 +126,7 @@ impl<'a> Parser<'a> {
             at: 0,
             depth: 0,
             aggregations: 0,
+            patterns: Patterns::default(),
             duration_context: ("", ""),
         })
     }

@@ -244,3 +244,63 @@ eval instant at 3m mix + 1
 ",
     );
 }
+
+/// Evaluates at 0 over the series of `storage`; the error's text if it fails.
+fn instant(query: &str, series: &str) -> Result<(), String> {
+    let script = format!("load 1m\n{series}\n\neval instant at 0 {query}\n");
+    let options = EngineOptions { samples_max: 1_000_000, ..EngineOptions::default() };
+    let report = run_script("inline", &script, &Tested(Engine::new(options)), &mut |_, _| {});
+    match report.failures.first() {
+        Some(failure) => Err(format!("{failure:?}")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn labels_that_functions_make_count_against_the_query() {
+    let doubled = |function: &dyn Fn(&str) -> String, times: usize| {
+        (0..times).fold("up".to_owned(), |inner, _| function(&inner))
+    };
+    let join = |inner: &str| format!(r#"label_join({inner}, "x", "", "x", "x")"#);
+    let replace =
+        |inner: &str| format!(r#"label_replace({inner}, "x", "$1$1$1$1$1$1$1$1$1$1", "x", "(.*)")"#);
+    let separator = "s".repeat(400_000);
+    let parts = vec![r#""x""#; 10].join(", ");
+
+    // Each is a text of a few kilobytes that would take gigabytes.
+    for query in [
+        doubled(&join, 60),
+        doubled(&replace, 20),
+        format!(r#"label_join(up, "y", "{separator}", {parts})"#),
+        format!(r#"label_replace(up, "y", "{}$1", "x", "(.*)")"#, "$1".repeat(500_000)),
+    ] {
+        let refused = instant(&query, "up{x=\"0123456789\"} 1").expect_err("too much");
+        assert!(refused.contains("a label value would have"), "{refused}");
+    }
+
+    // Many series with long labels, each of which is allowed.
+    let many: String = (0..100).map(|i| format!("up{{i=\"{i}\"}} 1\n")).collect();
+    let long = format!(r#"label_replace(up, "y", "{}", "i", ".*")"#, "z".repeat(900_000));
+    let refused = instant(&long, &many).expect_err("90 MB of labels against 16 MB");
+    assert!(refused.contains("query.max_samples"), "{refused}");
+}
+
+#[test]
+fn patterns_of_label_replace_are_bounded_together() {
+    let large = |i: usize| format!(r#"label_replace(up, "y", "", "x", "[\\pL]{{200}}{i}")"#);
+    let query = (0..20).map(large).collect::<Vec<_>>().join(" or ");
+    assert!(instant(&query, "up 1").is_err());
+}
+
+#[test]
+fn info_joins_very_many_targets() {
+    let mut series = String::new();
+    for i in 0..12_000 {
+        series.push_str(&format!("up{{instance=\"10.0.{}.{}:9100-{i}\", job=\"x\"}} 1\n", i / 250, i % 250));
+    }
+    series.push_str("target_info{instance=\"10.0.0.0:9100-0\", job=\"x\", version=\"7\"} 1\n");
+    let script = format!(
+        "load 1m\n{series}\n\neval instant at 0 count by (version) (info(up))\n  {{version=\"7\"}} 1\n  {{}} 11999\n"
+    );
+    check(true, &script);
+}

@@ -1,7 +1,7 @@
 //! Remote read's request, taken apart and checked.
 
 use prost::Message;
-use trireme_model::{MatchOp, Matcher};
+use trireme_model::{MatchOp, Matcher, Patterns};
 
 use crate::prompb::read::{LabelMatcher, ReadRequest};
 use crate::{DecodeError, snappy};
@@ -56,18 +56,19 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
     if asked.queries.len() > QUERIES_MAX {
         return Err(ReadError::TooMany);
     }
-    let query = |q: &crate::prompb::read::Query| -> Result<Query, ReadError> {
+    let mut patterns = Patterns::default();
+    let mut query = |q: &crate::prompb::read::Query| -> Result<Query, ReadError> {
         Ok(Query {
             start_ms: q.start_timestamp_ms,
             end_ms: q.end_timestamp_ms,
-            matchers: q.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
+            matchers: q.matchers.iter().map(|m| matcher(m, &mut patterns)).collect::<Result<_, _>>()?,
         })
     };
-    let queries = asked.queries.iter().map(query).collect::<Result<_, _>>()?;
+    let queries = asked.queries.iter().map(&mut query).collect::<Result<_, _>>()?;
     Ok(Request { queries, accepted: asked.accepted_response_types })
 }
 
-fn matcher(m: &LabelMatcher) -> Result<Matcher, ReadError> {
+fn matcher(m: &LabelMatcher, patterns: &mut Patterns) -> Result<Matcher, ReadError> {
     let op = match m.r#type {
         0 => MatchOp::Equal,
         1 => MatchOp::NotEqual,
@@ -75,7 +76,7 @@ fn matcher(m: &LabelMatcher) -> Result<Matcher, ReadError> {
         3 => MatchOp::NotRegex,
         other => return Err(ReadError::Matcher(format!("matcher type {other} is unknown"))),
     };
-    Matcher::new(&m.name, op, &m.value).map_err(|e| ReadError::Matcher(e.to_string()))
+    Matcher::within(&m.name, op, &m.value, patterns).map_err(|e| ReadError::Matcher(e.to_string()))
 }
 
 #[cfg(test)]

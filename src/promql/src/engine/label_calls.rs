@@ -1,6 +1,6 @@
 //! `label_replace` and `label_join`: they look at labels only.
 
-use trireme_model::{METRIC_NAME, Regexp};
+use trireme_model::METRIC_NAME;
 
 use super::call::string;
 use super::eval::Evaluator;
@@ -26,7 +26,7 @@ impl<'q> Evaluator<'q> {
         let [to, replacement, from, pattern] = texts[..] else {
             return Err(QueryError::Internal("BUG: label_replace lacks an argument".to_owned()));
         };
-        let regexp = Regexp::new(pattern).map_err(|_| {
+        let regexp = self.query.pattern(pattern).map_err(|_| {
             QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
         })?;
         if !is_valid_name(to) {
@@ -35,9 +35,16 @@ impl<'q> Evaluator<'q> {
             )));
         }
         let mut stream = self.first_vector(call)?;
+        let references = replacement.matches('$').count();
         for meta in &mut stream.metas {
-            let value = regexp.expand(meta.labels.get(from).unwrap_or(""), replacement);
-            if let Some(value) = value {
+            let value = meta.labels.get(from).unwrap_or("");
+            if !regexp.is_match(value) {
+                continue;
+            }
+            // At most: each reference stands for the whole value.
+            let bytes = replacement.len().saturating_add(references.saturating_mul(value.len()));
+            self.query.count_label_bytes("label_replace", bytes)?;
+            if let Some(value) = regexp.expand(value, replacement) {
                 set(meta, to, &value);
             }
         }
@@ -60,6 +67,9 @@ impl<'q> Evaluator<'q> {
         let mut stream = self.first_vector(call)?;
         for meta in &mut stream.metas {
             let values: Vec<_> = from.iter().map(|name| meta.labels.get(name).unwrap_or("")).collect();
+            let between = separator.len().saturating_mul(values.len().saturating_sub(1));
+            let bytes = values.iter().map(|value| value.len()).fold(between, usize::saturating_add);
+            self.query.count_label_bytes("label_join", bytes)?;
             let value = values.join(separator);
             set(meta, to, &value);
         }

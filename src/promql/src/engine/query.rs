@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use trireme_model::{Patterns, Regexp, RegexpError};
+
 use super::steps::Steps;
 use super::tally::{self, Consumed, Relation, Tally};
 use crate::annotations::{Note, Notes};
@@ -13,6 +15,11 @@ use crate::options::EngineOptions;
 use crate::partial::Partials;
 use crate::select::Select;
 use crate::value::QueryStats;
+
+/// Longest label value that a function makes, in bytes.
+const LABEL_VALUE_BYTES_MAX: usize = 1 << 20;
+/// So many bytes of labels count as a sample in the budget.
+const BYTES_PER_SAMPLE: usize = 16;
 
 /// A running query.
 pub(crate) struct Query<'q> {
@@ -28,6 +35,7 @@ pub(crate) struct Query<'q> {
     /// Aggregations that were evaluated elsewhere, one entry a shard.
     pub(crate) given: &'q [Partials],
     notes: Mutex<Notes>,
+    patterns: Mutex<Patterns>,
     /// The query's own first, each of the others after the one around it.
     tallies: Mutex<Vec<Arc<Tally>>>,
     /// What shards consumed.
@@ -59,12 +67,38 @@ impl<'q> Query<'q> {
             budget: Arc::new(budget),
             given,
             notes: Mutex::default(),
+            patterns: Mutex::default(),
             tallies: Mutex::new(vec![Arc::new(tally)]),
             elsewhere: Consumed { total: sum(|s| s.total_samples), read: sum(|s| s.samples_read) },
             series: AtomicU64::new(sum(|s| s.series)),
             // Shards choose their series at the same time.
             prepare_ns: AtomicU64::new(given.iter().map(|p| prepare(&p.stats)).max().unwrap_or(0)),
         }
+    }
+
+    /// Compiles a regular expression of the query; all of them are bounded together, and equal ones compiled once.
+    pub(crate) fn pattern(&self, pattern: &str) -> Result<Regexp, RegexpError> {
+        self.patterns.lock().unwrap_or_else(PoisonError::into_inner).compile(pattern)
+    }
+
+    /// Counts the bytes of a label value that `function` is about to make, before they are made. They count as long as the
+    /// query runs.
+    pub(crate) fn count_label_bytes(&self, function: &str, bytes: usize) -> Result<(), QueryError> {
+        if bytes > LABEL_VALUE_BYTES_MAX {
+            return Err(QueryError::execution(format!(
+                "{function}(): a label value would have {bytes} bytes or more, the limit is {LABEL_VALUE_BYTES_MAX}"
+            )));
+        }
+        self.check()?;
+        let samples = bytes.div_ceil(BYTES_PER_SAMPLE);
+        let held = self.budget.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        if held > self.budget.max {
+            return Err(QueryError::execution(format!(
+                "{function}(): the query would hold too many bytes of labels in memory; \
+                 {BYTES_PER_SAMPLE} bytes count as a sample (query.max_samples)"
+            )));
+        }
+        Ok(())
     }
 
     /// Fails if the query has to stop.

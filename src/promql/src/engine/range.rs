@@ -400,7 +400,9 @@ impl<'q> Evaluator<'q> {
             return Ok(range(Vec::new(), nothing));
         }
         let count = usize::try_from((last - start) / step).unwrap_or(usize::MAX).saturating_add(1);
-        if count > self.query.options.samples_max {
+        // Each thread holds the samples of one series at a time.
+        let threads = self.query.options.threads.max(1);
+        if count.saturating_mul(threads) > self.query.options.samples_max {
             return Err(QueryError::TooManySamples);
         }
         let steps = Steps { start, step, count };

@@ -109,8 +109,9 @@ impl Parser<'_> {
         self.matcher(&name, op, &text, label.pos.merge(value.pos))
     }
 
-    fn matcher(&self, name: &str, op: MatchOp, value: &str, pos: PosRange) -> ParseResult<Matcher> {
-        Matcher::new(name, op, value).map_err(|e| self.error(pos, e.to_string()))
+    fn matcher(&mut self, name: &str, op: MatchOp, value: &str, pos: PosRange) -> ParseResult<Matcher> {
+        let matcher = Matcher::within(name, op, value, &mut self.patterns);
+        matcher.map_err(|e| self.error(pos, e.to_string()))
     }
 
     /// `[range]`, `[range:]` or `[range:step]` behind `tree`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricType};
+use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricType, Patterns};
 use trireme_promql::{Columns, HistogramPoint, SelectRequest};
 
 use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
@@ -48,13 +48,14 @@ pub(crate) fn items_out(
 }
 
 pub(crate) fn matchers_in(sets: &[wire::MatcherSet]) -> Result<Vec<Vec<Matcher>>, BadMessage> {
-    let matcher = |m: &wire::Matcher| {
+    let mut patterns = Patterns::default();
+    let mut matcher = |m: &wire::Matcher| {
         let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
         let op = ops.into_iter().find(|op| op.as_str() == m.op);
         let op = op.ok_or_else(|| bad(format!("{:?} is no operator of a matcher", m.op)))?;
-        Matcher::new(m.name.as_str(), op, m.value.as_str()).map_err(bad)
+        Matcher::within(m.name.as_str(), op, m.value.as_str(), &mut patterns).map_err(bad)
     };
-    sets.iter().map(|set| set.matchers.iter().map(matcher).collect()).collect()
+    sets.iter().map(|set| set.matchers.iter().map(&mut matcher).collect()).collect()
 }
 
 pub(crate) fn series_labels_out(labels: &Labels) -> wire::Row {
