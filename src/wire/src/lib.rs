@@ -13,4 +13,4 @@ pub mod rw1;
 pub mod rw2;
 pub mod snappy;
 
-pub use prompb::{DecodeError, DecodeLimits, Decoded};
+pub use prompb::{Boundless, DecodeError, DecodeLimits, Decoded, Lend};

@@ -33,7 +33,7 @@ use prost::Message;
 use trireme_model::MetricType;
 
 use crate::prompb::cursor::Cursor;
-use crate::prompb::{DecodeError, DecodeLimits, Decoded};
+use crate::prompb::{Boundless, DecodeError, DecodeLimits, Decoded, Lend};
 
 use builder::Builder;
 use labels::Target;
@@ -41,6 +41,10 @@ use points::{Family, Shape};
 
 /// Largest resource or data point that is read, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Nothing is taken for a message up to this size: it is gone before the next one is read.
+const MESSAGE_BYTES_FREE: usize = 4 << 10;
+/// Memory that a message may take, by its size.
+const MESSAGE_FACTOR: usize = 64;
 /// `AggregationTemporality` of deltas.
 const DELTA: u64 = 1;
 /// `AggregationTemporality` of what is stored.
@@ -64,13 +68,26 @@ impl Default for OtlpOptions {
 }
 
 /// Reads an inflated `ExportMetricsServiceRequest`; `seed` is [`trireme_model::Tenant::seed`].
+///
+/// Needs as much memory as the body decodes to; for bodies of strangers there is [`decode_within`].
 pub fn decode(
     body: &[u8],
     seed: u64,
     limits: &DecodeLimits,
     options: &OtlpOptions,
 ) -> Result<Decoded, DecodeError> {
-    let mut builder = Builder::new(seed, limits);
+    decode_within(body, seed, limits, options, &mut Boundless)
+}
+
+/// [`decode`] with memory that `lender` gives as it is needed, beside that of the body.
+pub fn decode_within(
+    body: &[u8],
+    seed: u64,
+    limits: &DecodeLimits,
+    options: &OtlpOptions,
+    lender: &mut dyn Lend,
+) -> Result<Decoded, DecodeError> {
+    let mut builder = Builder::new(seed, limits, lender);
     let mut c = Cursor::new(body);
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -90,12 +107,15 @@ fn resource_metrics(
     let (mut resource, mut scopes) = (Some(proto::Resource::default()), Vec::new());
     while let Some((number, wire)) = c.field()? {
         match number {
-            1 => match message(c.typed_message(wire)?) {
+            1 => match message(c.typed_message(wire)?, out) {
                 Ok(read) => resource = Some(read),
                 Err(Unreadable::Malformed) => resource = None,
-                Err(Unreadable::TooLarge(error)) => return Err(error),
+                Err(Unreadable::OverBound(error)) => return Err(error),
             },
-            2 => scopes.push(c.typed_message(wire)?),
+            2 => {
+                scopes.push(c.typed_message(wire)?);
+                out.room.bytes(2 * size_of::<Cursor<'_>>())?;
+            }
             _ => c.skip(number, wire)?,
         }
     }
@@ -236,14 +256,20 @@ fn count_points(c: Cursor<'_>) -> Result<u64, DecodeError> {
 /// Why a resource or data point could not be read.
 enum Unreadable {
     /// It is over its bound, which refuses the request.
-    TooLarge(DecodeError),
+    OverBound(DecodeError),
     /// It is malformed in itself; what is around it can be read.
     Malformed,
 }
 
-fn message<M: Message + Default>(c: Cursor<'_>) -> Result<M, Unreadable> {
-    if c.rest().len() > MESSAGE_BYTES_MAX {
-        return Err(Unreadable::TooLarge(c.error("a resource or data point is larger than 1 MiB")));
+/// Reads a message that is kept while its samples are made. Empty parts of it, of two bytes each, become structs of a
+/// hundred, so as much is taken for it.
+fn message<M: Message + Default>(c: Cursor<'_>, out: &mut Builder<'_>) -> Result<M, Unreadable> {
+    let bytes = c.rest().len();
+    if bytes > MESSAGE_BYTES_MAX {
+        return Err(Unreadable::OverBound(c.error("a resource or data point is larger than 1 MiB")));
+    }
+    if bytes > MESSAGE_BYTES_FREE {
+        out.room.bytes(bytes * MESSAGE_FACTOR).map_err(Unreadable::OverBound)?;
     }
     M::decode(c.rest()).map_err(|_| Unreadable::Malformed)
 }

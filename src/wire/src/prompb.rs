@@ -16,8 +16,8 @@ pub mod v2;
 
 pub use error::DecodeError;
 pub use histogram::check as check_histogram;
-pub use limits::DecodeLimits;
-pub(crate) use limits::{BucketBudget, EXEMPLAR_LABEL_BYTES_MAX, bound};
+pub(crate) use limits::{BadHistograms, EXEMPLAR_LABEL_BYTES_MAX, Room, bound};
+pub use limits::{Boundless, DecodeLimits, Lend};
 
 use crate::batch::Batch;
 use trireme_model::Rejections;

@@ -15,7 +15,10 @@ use trireme_model::{FloatSample, SeriesKey};
 
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
-use crate::prompb::{BucketBudget, DecodeError, DecodeLimits, Decoded, bound, check_histogram, histogram};
+use crate::prompb::{
+    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, Lend, Room, bound, check_histogram,
+    histogram,
+};
 
 use labels::LabelSpan;
 
@@ -26,7 +29,19 @@ const SERIES_BYTES_MIN: usize = 64;
 ///
 /// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
 /// stands in [`Decoded::rejections`].
+///
+/// Needs as much memory as the body decodes to; for bodies of strangers there is [`decode_within`].
 pub fn decode(body: Vec<u8>, seed: u64, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    decode_within(body, seed, limits, &mut Boundless)
+}
+
+/// [`decode`] with memory that `lender` gives as it is needed, beside that of the body.
+pub fn decode_within(
+    body: Vec<u8>,
+    seed: u64,
+    limits: &DecodeLimits,
+    lender: &mut dyn Lend,
+) -> Result<Decoded, DecodeError> {
     if body.len() > u32::MAX as usize / 2 {
         return Err(DecodeError::TooLarge { size: body.len() as u64, limit: u32::MAX as usize / 2 });
     }
@@ -35,7 +50,7 @@ pub fn decode(body: Vec<u8>, seed: u64, limits: &DecodeLimits) -> Result<Decoded
         seed,
         limits,
         moved: Vec::new(),
-        buckets_left: BucketBudget::new(limits),
+        room: Room::new(limits, lender),
         out: Decoded::default(),
     };
     reader.request()?;
@@ -51,7 +66,7 @@ struct Reader<'a> {
     limits: &'a DecodeLimits,
     /// Label bytes of series whose labels are scattered; they follow the body in the batch.
     moved: Vec<u8>,
-    buckets_left: BucketBudget,
+    room: Room<'a>,
     out: Decoded,
 }
 
@@ -63,14 +78,14 @@ impl<'a> Reader<'a> {
                 1 => {
                     let series = c.typed_message(wire)?;
                     if self.out.batch.series.is_empty() {
-                        self.make_room(c.at());
+                        self.make_room(c.at())?;
                     }
                     self.series(series)?;
                 }
                 3 => {
-                    let entry = extras::metadata(c.typed_message(wire)?)?;
-                    self.out.batch.metadata.push(entry);
-                    bound(self.out.batch.metadata.len(), self.limits.metadata_max, "metadata entries")?;
+                    let entry = c.typed_message(wire)?;
+                    self.room.metadata(entry.rest().len())?;
+                    self.out.batch.metadata.push(extras::metadata(entry)?);
                 }
                 _ => c.skip(number, wire)?,
             }
@@ -79,10 +94,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Series of a request are alike, so the first, which ends at `first`, tells how many there are.
-    fn make_room(&mut self, first: usize) {
+    fn make_room(&mut self, first: usize) -> Result<(), DecodeError> {
         let expected = self.body.len() / first.max(SERIES_BYTES_MIN);
+        self.room.bytes(expected * SERIES_BYTES_MIN)?;
         self.out.batch.series.reserve(expected);
         self.out.batch.samples.reserve(expected);
+        Ok(())
     }
 
     fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
@@ -91,7 +108,7 @@ impl<'a> Reader<'a> {
             (batch.samples.len(), batch.histograms.len(), batch.exemplars.len());
         let whole = c.range();
         let mut span = LabelSpan::default();
-        let mut bad_histograms = Vec::new();
+        let mut bad_histograms = BadHistograms::default();
         loop {
             let start = c.at();
             let Some((number, wire)) = c.field()? else { break };
@@ -102,27 +119,28 @@ impl<'a> Reader<'a> {
                 }
                 2 => {
                     let sample = sample(c.typed_message(wire)?)?;
+                    self.room.sample()?;
                     self.out.batch.samples.push(sample);
                 }
                 3 => {
-                    let exemplar = extras::exemplar(c.typed_message(wire)?)?;
-                    self.out.batch.exemplars.push(exemplar);
-                    bound(self.out.batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
+                    let exemplar = c.typed_message(wire)?;
+                    self.room.exemplar(exemplar.rest().len())?;
+                    self.out.batch.exemplars.push(extras::exemplar(exemplar)?);
                 }
                 4 => {
-                    let mut sample = histogram::read(c.typed_message(wire)?, false, &mut self.buckets_left)?;
+                    let mut sample = histogram::read(c.typed_message(wire)?, false, &mut self.room)?;
                     match check_histogram(&mut sample) {
                         Ok(()) => self.out.batch.histograms.push(sample),
-                        Err(why) => bad_histograms.push(why),
+                        Err(why) => bad_histograms.add(why),
                     }
                 }
                 _ => c.skip(number, wire)?,
             }
         }
-        let batch = &self.out.batch;
-        let have = batch.samples.len() + batch.histograms.len() + bad_histograms.len();
-        bound(have, self.limits.samples_max, "samples")?;
+        let moved = self.moved.len();
         let labels = span.settle(self.body, whole, &mut self.moved)?;
+        self.room.series(2 * (self.moved.len() - moved))?;
+        let batch = &self.out.batch;
         let series = BatchSeries {
             key: SeriesKey(0),
             labels,
@@ -134,14 +152,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Appends the series to the batch, unless it is over a bound of its own or carries nothing.
-    fn keep(&mut self, mut series: BatchSeries, labels: usize, bad: Vec<String>) -> Result<(), DecodeError> {
+    fn keep(
+        &mut self,
+        mut series: BatchSeries,
+        labels: usize,
+        bad: BadHistograms,
+    ) -> Result<(), DecodeError> {
         let batch = &mut self.out.batch;
         let raw = labels::bytes(self.body, &self.moved, &series.labels);
         let carried = series.samples.len() + series.histograms.len() + series.exemplars.len();
         let rejections = &mut self.out.rejections;
-        for why in bad {
-            rejections.add("invalid histogram", 1, || format!("{}: {why}", labels::display(raw)));
-        }
+        bad.reject(rejections, || labels::display(raw));
         if let Some((reason, detail)) = labels::over_bound(labels, raw.len(), self.limits) {
             rejections.add(reason, carried.max(1) as u64, || format!("{}: {detail}", labels::display(raw)));
             batch.samples.truncate(series.samples.start as usize);

@@ -15,8 +15,8 @@ use trireme_model::{Exemplar, FloatSample, SeriesKey};
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
-    BucketBudget, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, bound, check_histogram,
-    histogram,
+    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, Lend, Room,
+    bound, check_histogram, histogram,
 };
 use crate::rw1::labels as shown;
 
@@ -24,6 +24,8 @@ use labels::LabelBuilder;
 use metadata::MetadataSet;
 use symbols::Symbols;
 
+/// References of one series that nothing is taken for: ordinary series have fewer.
+const REFS_FREE: usize = 1_024;
 /// Most memory that is reserved for labels on the strength of the body's size.
 const RESERVE_BYTES_MAX: usize = 16 << 20;
 
@@ -31,9 +33,24 @@ const RESERVE_BYTES_MAX: usize = 16 << 20;
 ///
 /// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
 /// stands in [`Decoded::rejections`].
+///
+/// Needs as much memory as the body decodes to; for bodies of strangers there is [`decode_within`].
 pub fn decode(body: &[u8], seed: u64, limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    decode_within(body, seed, limits, &mut Boundless)
+}
+
+/// [`decode`] with memory that `lender` gives as it is needed, beside that of the body.
+pub fn decode_within(
+    body: &[u8],
+    seed: u64,
+    limits: &DecodeLimits,
+    lender: &mut dyn Lend,
+) -> Result<Decoded, DecodeError> {
+    let mut room = Room::new(limits, lender);
     // The table may stand behind the series that use it.
-    let (symbols, series) = symbols::split(body, limits)?;
+    let (symbols, series) = symbols::split(body, limits, &mut room)?;
+    let label_bytes = body.len().saturating_mul(2).min(RESERVE_BYTES_MAX);
+    room.bytes(label_bytes)?;
     let mut reader = Reader {
         symbols,
         seed,
@@ -41,7 +58,7 @@ pub fn decode(body: &[u8], seed: u64, limits: &DecodeLimits) -> Result<Decoded, 
         builder: LabelBuilder::default(),
         refs: Vec::new(),
         metadata: MetadataSet::default(),
-        buckets_left: BucketBudget::new(limits),
+        room,
         out: Decoded::default(),
     };
     let batch = &mut reader.out.batch;
@@ -49,7 +66,7 @@ pub fn decode(body: &[u8], seed: u64, limits: &DecodeLimits) -> Result<Decoded, 
     batch.samples.reserve(series.len());
     batch.start_timestamps.reserve(series.len());
     // Labels expand to about twice what the references and strings take.
-    batch.label_bytes.reserve(body.len().saturating_mul(2).min(RESERVE_BYTES_MAX));
+    batch.label_bytes.reserve(label_bytes);
     for range in series {
         reader.series(Cursor::over(body, range))?;
     }
@@ -68,7 +85,7 @@ struct Reader<'a> {
     builder: LabelBuilder<'a>,
     refs: Vec<u32>,
     metadata: MetadataSet<'a>,
-    buckets_left: BucketBudget,
+    room: Room<'a>,
     out: Decoded,
 }
 
@@ -85,21 +102,22 @@ impl<'a> Reader<'a> {
         let mark = self.mark();
         self.refs.clear();
         let mut metadata = None;
-        let mut bad_histograms = Vec::new();
+        let mut bad_histograms = BadHistograms::default();
         let mut bad_exemplars = 0u64;
         while let Some((number, wire)) = c.field()? {
             match number {
-                1 => read_refs(&mut self.refs, &mut c, wire)?,
+                1 => read_refs(&mut self.refs, &mut c, wire, &mut self.room)?,
                 2 => {
                     let (sample, st) = sample(c.typed_message(wire)?)?;
+                    self.room.sample()?;
                     self.out.batch.samples.push(sample);
                     self.out.batch.start_timestamps.push(st);
                 }
                 3 => {
-                    let mut sample = histogram::read(c.typed_message(wire)?, true, &mut self.buckets_left)?;
+                    let mut sample = histogram::read(c.typed_message(wire)?, true, &mut self.room)?;
                     match check_histogram(&mut sample) {
                         Ok(()) => self.out.batch.histograms.push(sample),
-                        Err(why) => bad_histograms.push(why),
+                        Err(why) => bad_histograms.add(why),
                     }
                 }
                 4 => match self.exemplar(c.typed_message(wire)?)? {
@@ -110,9 +128,6 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
-        let have = self.out.batch.samples.len() + self.out.batch.histograms.len() + bad_histograms.len();
-        bound(have, self.limits.samples_max, "samples")?;
-        bound(self.out.batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
         self.keep(mark, metadata, bad_histograms, bad_exemplars)
     }
 
@@ -121,11 +136,11 @@ impl<'a> Reader<'a> {
         &mut self,
         mark: Mark,
         metadata: Option<metadata::Refs>,
-        bad: Vec<String>,
+        bad: BadHistograms,
         bad_exemplars: u64,
     ) -> Result<(), DecodeError> {
         let floats = self.out.batch.samples.len() - mark.samples;
-        let histograms = self.out.batch.histograms.len() - mark.histograms + bad.len();
+        let histograms = self.out.batch.histograms.len() - mark.histograms + bad.count as usize;
         let start = self.out.batch.label_bytes.len();
         let (labels_max, bytes_max) =
             (self.limits.labels_per_series_max, self.limits.label_bytes_per_series_max);
@@ -136,9 +151,7 @@ impl<'a> Reader<'a> {
             Err(e) => Some((e.reason(), e.to_string())),
             Ok(()) => {
                 let raw = &self.out.batch.label_bytes[start..];
-                for why in bad {
-                    rejections.add("invalid histogram", 1, || format!("{}: {why}", shown::display(raw)));
-                }
+                bad.reject(rejections, || shown::display(raw));
                 if bad_exemplars > 0 {
                     rejections.add("bad symbol reference", bad_exemplars, || {
                         format!("{}: labels of an exemplar", shown::display(raw))
@@ -164,6 +177,7 @@ impl<'a> Reader<'a> {
         }
         let batch = &mut self.out.batch;
         bound(batch.label_bytes.len(), self.limits.label_bytes_max, "bytes of labels")?;
+        self.room.series(2 * (batch.label_bytes.len() - start))?;
         let raw = &batch.label_bytes[start..];
         let series = BatchSeries {
             key: SeriesKey::of(self.seed, raw),
@@ -174,7 +188,7 @@ impl<'a> Reader<'a> {
         };
         batch.series.push(series);
         if let (Some(refs), Some(name)) = (metadata, self.builder.metric_name()) {
-            self.metadata.add(name, refs, &self.symbols, self.limits);
+            self.metadata.add(name, refs, &self.symbols, self.limits, &mut self.room)?;
         }
         bound(batch.series.len(), self.limits.series_max, "series")
     }
@@ -202,7 +216,7 @@ impl<'a> Reader<'a> {
         let (mut refs, mut v, mut t) = (Vec::new(), 0.0, 0);
         while let Some((number, wire)) = c.field()? {
             match number {
-                1 => read_refs(&mut refs, &mut c, wire)?,
+                1 => read_refs(&mut refs, &mut c, wire, &mut self.room)?,
                 2 => v = c.typed_double(wire)?,
                 3 => t = c.typed_varint(wire)? as i64,
                 _ => c.skip(number, wire)?,
@@ -216,13 +230,23 @@ impl<'a> Reader<'a> {
             self.limits.labels_per_series_max,
             EXEMPLAR_LABEL_BYTES_MAX,
         );
+        self.room.exemplar(2 * raw.len())?;
         let labels = built.ok().and_then(|()| trireme_model::Labels::from_wire(&raw).ok());
         Ok(labels.map(|labels| Exemplar { labels, v, t }))
     }
 }
 
-fn read_refs(refs: &mut Vec<u32>, c: &mut Cursor<'_>, wire: u8) -> Result<(), DecodeError> {
+/// Reads references to symbols. They are gone with the series, but until then they are as many as the body has bytes.
+fn read_refs(
+    refs: &mut Vec<u32>,
+    c: &mut Cursor<'_>,
+    wire: u8,
+    room: &mut Room<'_>,
+) -> Result<(), DecodeError> {
     c.repeated(wire, VARINT, |n| {
+        if refs.len() >= REFS_FREE {
+            room.bytes(2 * size_of::<u32>())?;
+        }
         refs.push(n as u32);
         Ok(())
     })

@@ -8,7 +8,7 @@ use trireme_model::{
 
 use super::labels::LabelMap;
 use crate::batch::BatchSeries;
-use crate::prompb::{DecodeError, DecodeLimits, Decoded, bound, check_histogram};
+use crate::prompb::{DecodeError, DecodeLimits, Decoded, Lend, Room, bound, check_histogram};
 use crate::rw1::labels::{display, over_bound};
 
 /// The batch that is being built, and its bounds.
@@ -19,16 +19,18 @@ pub(super) struct Builder<'a> {
     families: BTreeSet<String>,
     /// Oldest and newest point of the present resource (ms, inclusive).
     pub(super) times: Option<(i64, i64)>,
-    buckets: usize,
+    /// What the request may still hold.
+    pub(super) room: Room<'a>,
 }
 
 /// Time, start timestamp (both ms, start 0 if unset) and value.
 pub(super) type FloatPoint = (i64, i64, f64);
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(seed: u64, limits: &'a DecodeLimits) -> Self {
+    pub(super) fn new(seed: u64, limits: &'a DecodeLimits, lender: &'a mut dyn Lend) -> Self {
         let (out, families) = (Decoded::default(), BTreeSet::new());
-        Self { seed, limits, out, families, times: None, buckets: 0 }
+        let room = Room::new(limits, lender);
+        Self { seed, limits, out, families, times: None, room }
     }
 
     pub(super) fn reject(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
@@ -49,6 +51,7 @@ impl<'a> Builder<'a> {
         help: String,
     ) -> Result<(), DecodeError> {
         if self.families.insert(family.to_owned()) {
+            self.room.metadata(2 * family.len() + unit.len() + help.len())?;
             self.out.batch.metadata.push((family.to_owned(), MetricMetadata { kind, unit, help }));
         }
         bound(self.families.len(), self.limits.metadata_max, "metric families")
@@ -64,7 +67,7 @@ impl<'a> Builder<'a> {
         exemplars: &[Exemplar],
     ) -> Result<(), DecodeError> {
         let Some(range) = self.labels(labels, name, extra)? else { return Ok(()) };
-        self.push_float(t, st, v);
+        self.push_float(t, st, v)?;
         self.series(range, 1, 0, exemplars)
     }
 
@@ -78,13 +81,14 @@ impl<'a> Builder<'a> {
         let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
         let mut count = 0;
         for t in times {
-            self.push_float(t, 0, 1.0);
+            self.push_float(t, 0, 1.0)?;
             count += 1;
         }
         self.series(range, count, 0, &[])
     }
 
-    fn push_float(&mut self, t: i64, st: i64, v: f64) {
+    fn push_float(&mut self, t: i64, st: i64, v: f64) -> Result<(), DecodeError> {
+        self.room.sample()?;
         let batch = &mut self.out.batch;
         if st != 0 && batch.start_timestamps.is_empty() {
             batch.start_timestamps.resize(batch.samples.len(), 0);
@@ -93,6 +97,7 @@ impl<'a> Builder<'a> {
             batch.start_timestamps.push(st);
         }
         batch.samples.push(FloatSample { t, v });
+        Ok(())
     }
 
     /// Adds one native histogram sample, if it is consistent.
@@ -104,8 +109,10 @@ impl<'a> Builder<'a> {
         buckets: usize,
         exemplars: &[Exemplar],
     ) -> Result<(), DecodeError> {
-        self.buckets += buckets;
-        bound(self.buckets, self.limits.buckets_max, "histogram buckets")?;
+        self.room.histogram()?;
+        for _ in 0..buckets {
+            self.room.bucket()?;
+        }
         if let Err(why) = check_histogram(&mut sample) {
             self.reject("invalid histogram", 1, || format!("{name}: {why}"));
             return Ok(());
@@ -141,6 +148,7 @@ impl<'a> Builder<'a> {
         }
         let end = bytes.len();
         bound(end, self.limits.label_bytes_max, "bytes of labels")?;
+        self.room.series(2 * (end - start))?;
         Ok(Some(start as u32..end as u32))
     }
 
@@ -154,8 +162,10 @@ impl<'a> Builder<'a> {
         let batch = &mut self.out.batch;
         let key = SeriesKey::of(self.seed, &batch.label_bytes[labels.start as usize..labels.end as usize]);
         let first_exemplar = batch.exemplars.len() as u32;
+        for exemplar in exemplars {
+            self.room.exemplar(exemplar.labels.as_bytes().len())?;
+        }
         batch.exemplars.extend_from_slice(exemplars);
-        bound(batch.exemplars.len(), self.limits.exemplars_max, "exemplars")?;
         let (samples, all_histograms) = (batch.samples.len() as u32, batch.histograms.len() as u32);
         batch.series.push(BatchSeries {
             key,
@@ -164,8 +174,7 @@ impl<'a> Builder<'a> {
             histograms: all_histograms - histograms..all_histograms,
             exemplars: first_exemplar..batch.exemplars.len() as u32,
         });
-        bound(batch.series.len(), self.limits.series_max, "series")?;
-        bound(batch.samples.len() + batch.histograms.len(), self.limits.samples_max, "samples")
+        bound(batch.series.len(), self.limits.series_max, "series")
     }
 
     pub(super) fn finish(self) -> Decoded {

@@ -52,9 +52,9 @@ fn each<P: Point>(
     out: &mut Builder<'_>,
     add: impl Fn(&Family<'_>, &LabelMap, &P, &mut Builder<'_>) -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
-    let point: P = match message(c) {
+    let point: P = match message(c, out) {
         Ok(point) => point,
-        Err(Unreadable::TooLarge(error)) => return Err(error),
+        Err(Unreadable::OverBound(error)) => return Err(error),
         Err(Unreadable::Malformed) => {
             out.reject("malformed data point", 1, || {
                 format!("{}: a field is malformed or a text is not UTF-8", family.name)

@@ -38,6 +38,12 @@ pub enum DecodeError {
         /// The bound.
         limit: usize,
     },
+    /// There is no memory now for what the body decodes to.
+    #[error("there is no memory for {bytes} bytes of decoded data now, try again")]
+    NoRoom {
+        /// What was needed so far.
+        bytes: usize,
+    },
 }
 
 impl DecodeError {
@@ -46,6 +52,7 @@ impl DecodeError {
         match self {
             Self::Malformed { .. } | Self::Snappy(_) | Self::Gzip(_) | Self::Json(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } | Self::TooMany { .. } => ErrorKind::TooLarge,
+            Self::NoRoom { .. } => ErrorKind::Unavailable,
         }
     }
 }

@@ -8,7 +8,7 @@ use trireme_model::{AnyHistogram, FloatHistogram, Histogram, HistogramSample, Re
 
 use crate::prompb::DecodeError;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT, zigzag, zigzag32};
-use crate::prompb::limits::BucketBudget;
+use crate::prompb::limits::Room;
 
 pub use check::check;
 
@@ -22,12 +22,13 @@ struct Fields {
     st: i64,
 }
 
-/// Reads a `Histogram` message. `buckets_left` is what the request may still hold; `with_start`: field 17 has a meaning.
+/// Reads a `Histogram` message. `room` is what the request may still hold; `with_start`: field 17 has a meaning.
 pub(crate) fn read(
     mut c: Cursor<'_>,
     with_start: bool,
-    buckets_left: &mut BucketBudget,
+    room: &mut Room<'_>,
 ) -> Result<HistogramSample, DecodeError> {
+    room.histogram()?;
     let mut x = Fields::default();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -38,15 +39,15 @@ pub(crate) fn read(
             5 => x.h.zero_threshold = c.typed_double(wire)?,
             6 => (x.h.zero_count, x.f.zero_count) = (c.typed_varint(wire)?, 0.0),
             7 => (x.h.zero_count, x.f.zero_count) = (0, c.typed_double(wire)?),
-            8 => push_span(&mut x.h.negative_spans, c.typed_message(wire)?, buckets_left)?,
-            9 => push_deltas(&mut x.h.negative_buckets, &mut c, wire, buckets_left)?,
-            10 => push_counts(&mut x.f.negative_buckets, &mut c, wire, buckets_left)?,
-            11 => push_span(&mut x.h.positive_spans, c.typed_message(wire)?, buckets_left)?,
-            12 => push_deltas(&mut x.h.positive_buckets, &mut c, wire, buckets_left)?,
-            13 => push_counts(&mut x.f.positive_buckets, &mut c, wire, buckets_left)?,
+            8 => push_span(&mut x.h.negative_spans, c.typed_message(wire)?, room)?,
+            9 => push_deltas(&mut x.h.negative_buckets, &mut c, wire, room)?,
+            10 => push_counts(&mut x.f.negative_buckets, &mut c, wire, room)?,
+            11 => push_span(&mut x.h.positive_spans, c.typed_message(wire)?, room)?,
+            12 => push_deltas(&mut x.h.positive_buckets, &mut c, wire, room)?,
+            13 => push_counts(&mut x.f.positive_buckets, &mut c, wire, room)?,
             14 => x.h.reset_hint = hint(c.typed_varint(wire)? as i32),
             15 => x.t = c.typed_varint(wire)? as i64,
-            16 => push_counts(&mut x.h.custom_values, &mut c, wire, buckets_left)?,
+            16 => push_counts(&mut x.h.custom_values, &mut c, wire, room)?,
             17 if with_start => x.st = c.typed_varint(wire)? as i64,
             _ => c.skip(number, wire)?,
         }
@@ -85,8 +86,8 @@ fn hint(n: i32) -> ResetHint {
     }
 }
 
-fn push_span(spans: &mut Vec<Span>, mut c: Cursor<'_>, left: &mut BucketBudget) -> Result<(), DecodeError> {
-    left.take()?;
+fn push_span(spans: &mut Vec<Span>, mut c: Cursor<'_>, room: &mut Room<'_>) -> Result<(), DecodeError> {
+    room.bucket()?;
     let mut span = Span::default();
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -103,10 +104,10 @@ fn push_deltas(
     out: &mut Vec<i64>,
     c: &mut Cursor<'_>,
     wire: u8,
-    left: &mut BucketBudget,
+    room: &mut Room<'_>,
 ) -> Result<(), DecodeError> {
     c.repeated(wire, VARINT, |n| {
-        left.take()?;
+        room.bucket()?;
         out.push(zigzag(n));
         Ok(())
     })
@@ -116,10 +117,10 @@ fn push_counts(
     out: &mut Vec<f64>,
     c: &mut Cursor<'_>,
     wire: u8,
-    left: &mut BucketBudget,
+    room: &mut Room<'_>,
 ) -> Result<(), DecodeError> {
     c.repeated(wire, FIXED64, |n| {
-        left.take()?;
+        room.bucket()?;
         out.push(f64::from_bits(n));
         Ok(())
     })

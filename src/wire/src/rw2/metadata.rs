@@ -6,7 +6,7 @@ use trireme_model::{MetricMetadata, MetricType};
 
 use super::symbols::Symbols;
 use crate::prompb::cursor::Cursor;
-use crate::prompb::{DecodeError, DecodeLimits};
+use crate::prompb::{DecodeError, DecodeLimits, Room};
 use crate::rw1::extras::metric_type;
 
 /// Longest help text that is kept.
@@ -43,7 +43,14 @@ pub(crate) struct MetadataSet<'a> {
 
 impl<'a> MetadataSet<'a> {
     /// Adds what a series of metric `name` says. References outside the table count as "", metadata never fails a series.
-    pub(crate) fn add(&mut self, name: &'a [u8], refs: Refs, symbols: &Symbols<'a>, limits: &DecodeLimits) {
+    pub(crate) fn add(
+        &mut self,
+        name: &'a [u8],
+        refs: Refs,
+        symbols: &Symbols<'a>,
+        limits: &DecodeLimits,
+        room: &mut Room<'_>,
+    ) -> Result<(), DecodeError> {
         let kind = metric_type(refs.kind);
         let family = family(name, kind);
         let empty = kind == MetricType::Unknown && refs.help == 0 && refs.unit == 0;
@@ -51,19 +58,22 @@ impl<'a> MetadataSet<'a> {
             || (self.last == family && !self.entries.is_empty())
             || self.entries.len() >= limits.metadata_max
         {
-            return;
+            return Ok(());
         }
         self.last = family;
         let next = self.entries.len();
         if *self.seen.entry(family).or_insert(next) != next {
-            return;
+            return Ok(());
         }
         let text = |r: u32| {
             let bytes = symbols.get(r).unwrap_or_default();
             String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
         };
         let metadata = MetricMetadata { kind, unit: text(refs.unit), help: text(refs.help) };
+        // Bytes that are not UTF-8 become longer, by which this counts them already.
+        room.metadata(family.len() + metadata.unit.len() + metadata.help.len())?;
         self.entries.push((String::from_utf8_lossy(family).into_owned(), metadata));
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Vec<(String, MetricMetadata)> {

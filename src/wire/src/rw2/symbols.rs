@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::prompb::cursor::Cursor;
-use crate::prompb::{DecodeError, DecodeLimits, bound};
+use crate::prompb::{DecodeError, DecodeLimits, Room, bound};
 
 /// Strings by reference. They are not checked for UTF-8 here; a bad one concerns only the series that use it.
 pub(crate) struct Symbols<'a>(Vec<&'a [u8]>);
@@ -20,6 +20,7 @@ impl<'a> Symbols<'a> {
 pub(crate) fn split<'a>(
     body: &'a [u8],
     limits: &DecodeLimits,
+    room: &mut Room<'_>,
 ) -> Result<(Symbols<'a>, Vec<Range<usize>>), DecodeError> {
     let (mut symbols, mut series) = (Vec::new(), Vec::new());
     let mut c = Cursor::new(body);
@@ -28,10 +29,12 @@ pub(crate) fn split<'a>(
             4 => {
                 symbols.push(c.typed_message(wire)?.rest());
                 bound(symbols.len(), limits.symbols_max, "symbols")?;
+                room.bytes(2 * size_of::<&[u8]>())?;
             }
             5 => {
                 series.push(c.typed_message(wire)?.range());
                 bound(series.len(), limits.series_max, "series")?;
+                room.bytes(2 * size_of::<Range<usize>>())?;
             }
             // Reserved so that version 1 bytes under a version 2 content type are noticed instead of read as nothing.
             1..=3 => return Err(c.error("a field of remote write 1.0 in a 2.0 request")),

@@ -33,6 +33,10 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
                 return Err(format!("{all} observations found in buckets, but the count field is {count}"));
             }
             if let Some(shift) = shift(h.schema) {
+                // Merged buckets hold the observations of several: together they must still be a number.
+                if all > i64::MAX as u128 {
+                    return Err(format!("{all} observations are too many to merge their buckets"));
+                }
                 let h = Arc::make_mut(h);
                 h.schema = SCHEMA_MAX;
                 let (s, b) = merge(&h.positive_spans, &positive, shift, |a, b| a + b)?;
@@ -54,8 +58,8 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
             custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
             let counts =
                 h.positive_buckets.iter().chain(&h.negative_buckets).chain([&h.zero_count, &h.count]);
-            if let Some(bad) = counts.copied().find(|c| *c < 0.0) {
-                return Err(format!("a bucket or count is negative: {bad}"));
+            if let Some(bad) = counts.copied().find(|c| c.is_nan() || *c < 0.0) {
+                return Err(format!("a bucket or count is negative, or not a number: {bad}"));
             }
             if let Some(shift) = shift(h.schema) {
                 let h = Arc::make_mut(h);
@@ -82,6 +86,10 @@ fn layout(
     has_zero: bool,
     negative: usize,
 ) -> Result<(), String> {
+    // One that is not a number differs from itself, so that every sample would begin a chunk of its own.
+    if !(threshold.is_finite() && threshold >= 0.0) {
+        return Err(format!("the zero threshold is {threshold}; it must be a number from 0 on"));
+    }
     if schema != CUSTOM_BUCKETS_SCHEMA {
         if !(SCHEMA_MIN..=SCHEMA_WIRE_MAX).contains(&schema) {
             return Err(format!("histogram schema {schema} is unknown"));
@@ -213,6 +221,13 @@ mod tests {
             (|h| h.positive_buckets = vec![i64::MAX, 1], "negative count"),
             (|h| h.positive_spans[0].length = 3, "announce 3 buckets"),
             (|h| h.positive_spans.push(Span { offset: -1, length: 0 }), "negative offset"),
+            (|h| h.zero_threshold = f64::NAN, "zero threshold"),
+            (|h| h.zero_threshold = -1.0, "zero threshold"),
+            (|h| h.zero_threshold = f64::INFINITY, "zero threshold"),
+            (
+                |h| (h.schema, h.positive_buckets, h.count) = (9, vec![i64::MAX, 0], u64::MAX - 1),
+                "too many to merge",
+            ),
             (|h| h.schema = 53, "schema 53 is unknown"),
             (|h| h.custom_values = vec![1.0], "no custom bounds"),
             (|h| (h.schema, h.custom_values) = (-53, vec![1.0, 2.0]), ""),
