@@ -4,7 +4,7 @@
 //! ranking uploads at once, the next ones wait their turn and look first. All of them compare the bucket's digests with
 //! their own before they count the block as shipped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName};
 use trireme_bucket::{BucketError, CopyState, LocalBlock, Published, compare, publish, rank};
+use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
 use ulid::Ulid;
@@ -86,10 +87,13 @@ struct Shipment {
     hashed: Option<Arc<LocalBlock>>,
 }
 
+/// Blocks on their way. A name alone says whose a block is only since tenants are part of it.
+type Shipments = HashMap<(Tenant, Ulid), Shipment>;
+
 /// The actor.
 pub struct Uploader {
     parts: UploaderParts,
-    shipments: HashMap<Ulid, Shipment>,
+    shipments: Shipments,
     busy: bool,
     _canary: Canary,
 }
@@ -108,7 +112,8 @@ impl Uploader {
         let waiting: Vec<Arc<ShelfBlock>> =
             self.parts.shelf.blocks().into_iter().filter(|b| !b.is_shipped() && !b.is_damaged()).collect();
         self.parts.metrics.unshipped.set(waiting.len() as i64);
-        self.shipments.retain(|ulid, _| waiting.iter().any(|b| b.meta().ulid == *ulid));
+        let still: HashSet<_> = waiting.iter().map(|block| key_of(block)).collect();
+        self.shipments.retain(|key, _| still.contains(key));
         if self.busy || waiting.is_empty() {
             return;
         }
@@ -134,17 +139,21 @@ impl Actor for Uploader {
     }
 }
 
+fn key_of(block: &ShelfBlock) -> (Tenant, Ulid) {
+    (block.tenant.clone(), block.meta().ulid)
+}
+
 /// One look at every block that is not shipped, oldest first.
 async fn round(
     parts: UploaderParts,
     mut waiting: Vec<Arc<ShelfBlock>>,
-    mut shipments: HashMap<Ulid, Shipment>,
+    mut shipments: Shipments,
     now: Duration,
-) -> HashMap<Ulid, Shipment> {
+) -> Shipments {
     waiting.sort_by_key(|b| b.meta().max_time);
     for block in waiting {
         let shipment =
-            shipments.entry(block.meta().ulid).or_insert_with(|| Shipment { first_seen: now, hashed: None });
+            shipments.entry(key_of(&block)).or_insert_with(|| Shipment { first_seen: now, hashed: None });
         match ship(&parts, &block, shipment, now).await {
             Ok(()) => {}
             Err(err) => {

@@ -16,6 +16,7 @@ mod incoming;
 mod index;
 mod inspect;
 mod meta;
+mod name;
 mod pages;
 mod range;
 mod reread;

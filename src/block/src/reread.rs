@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::error::at;
-use crate::write::ulid_of;
+use crate::name::is_named_by;
 use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Tombstones, hex, segment_name};
 
 /// Bytes of one step.
@@ -93,7 +93,7 @@ impl Reread {
     fn judge(&mut self) -> Result<(), BlockError> {
         let digest: [u8; 32] = std::mem::take(&mut self.digest).finalize().into();
         let said = self.meta.trireme.as_ref().map(|own| own.digest.as_str());
-        if said != Some(&hex(&digest)) || self.meta.ulid != ulid_of(self.meta.max_time, &digest) {
+        if said != Some(&hex(&digest)) || !is_named_by(&self.meta, &digest) {
             let place = self.dir.display().to_string();
             return Err(BlockError::corrupt(place, "chunk files and index do not have the block's digest"));
         }

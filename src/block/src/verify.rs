@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::error::io_at;
-use crate::write::ulid_of;
+use crate::name::is_named_by;
 use crate::{Block, BlockError, INDEX_FILE, META_FILE, RangeRead, TOMBSTONES_FILE, hex};
 use index::Found;
 
@@ -127,7 +127,7 @@ impl Block {
         if hex(&digest) != own.digest {
             faults.add(META_FILE, "the digest in it is not that of the chunk files and the index");
         }
-        if self.meta().ulid != ulid_of(self.meta().max_time, &digest) {
+        if !is_named_by(self.meta(), &digest) {
             faults.add(META_FILE, "the ULID does not follow from maxTime and the content");
         }
         Ok(())

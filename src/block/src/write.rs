@@ -14,6 +14,7 @@ use crate::encode::SeriesEncoder;
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
+use crate::name::name_of;
 use crate::scan::set_aside;
 use crate::{
     Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
@@ -67,8 +68,8 @@ impl Default for WriteOptions {
 
 /// Writes the block of `window` (ms, end exclusive) under `dir/<ULID>`; none if the source has no samples.
 ///
-/// The bytes of chunks and index, and with them the ULID, depend on the series, the window's end, and bounds and
-/// encoding in `options` alone. Everything is fsynced before the directory gets its name, so after a crash there is the whole
+/// The bytes of chunks and index depend on the series, the window's end, and bounds and encoding in `options` alone; the
+/// ULID on these bytes and the external labels. Everything is fsynced before the directory gets its name, so after a crash there is the whole
 /// block or a `tmp-` directory. A block of that name that is there already stays and its meta is the answer; if it
 /// cannot be opened, it is set aside as by [`crate::scan_blocks`] and replaced.
 pub fn write_block(
@@ -137,7 +138,7 @@ fn meta_of(
     index_stats: ThanosIndexStats,
     digest: [u8; 32],
 ) -> BlockMeta {
-    let ulid = ulid_of(window.end, &digest);
+    let ulid = name_of(window.end, &digest, &options.external_labels);
     let thanos = (!options.external_labels.is_empty()).then(|| ThanosMeta {
         labels: options.external_labels.clone(),
         source: options.source.clone(),
@@ -162,13 +163,6 @@ fn meta_of(
         trireme: Some(TriremeMeta { digest: hex(&digest), crc: 0 }),
         other: serde_json::Map::new(),
     }
-}
-
-/// The ULID of a block that ends at `end_ms` and has this digest. Times before the epoch count as 0.
-pub(crate) fn ulid_of(end_ms: i64, digest: &[u8; 32]) -> Ulid {
-    let mut random = [0; 16];
-    random[6..].copy_from_slice(&digest[..10]);
-    Ulid::from_parts(u64::try_from(end_ms).unwrap_or(0), u128::from_be_bytes(random))
 }
 
 /// Lower-case hex.
