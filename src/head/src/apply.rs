@@ -152,7 +152,7 @@ impl Run<'_> {
         entry: &EntryReader<'_>,
     ) -> Result<u64, EntryError> {
         let options = &self.shard.options;
-        let mut unknown = 0;
+        let (mut unknown, mut has_extras) = (0, false);
         for exemplar in entry.exemplars() {
             let exemplar = exemplar?;
             let slot = known.refs.slot(exemplar.reference);
@@ -160,6 +160,7 @@ impl Run<'_> {
                 Some(key) => {
                     let tenant = &mut state.tenants[tenant as usize];
                     tenant.add_exemplar(key, &exemplar.exemplar, options.exemplars_max);
+                    has_extras = true;
                 }
                 None => unknown += 1,
             }
@@ -169,6 +170,10 @@ impl Run<'_> {
         for metadata in entry.metadata() {
             let metadata = metadata?;
             state.tenants[tenant as usize].set_metadata(metadata.metric, &metadata.metadata, max);
+            has_extras = true;
+        }
+        if has_extras {
+            state.relieve(options);
         }
         Ok(unknown)
     }
@@ -182,7 +187,7 @@ impl Run<'_> {
         bytes: &[u8],
     ) -> Result<(), EntryError> {
         let key = SeriesKey::of(state.tenants[tenant as usize].seed, bytes);
-        let slot = match state.find(key) {
+        let slot = match state.find(tenant, key) {
             Some(slot) => slot,
             None => {
                 // Whatever a peer sends must not be able to corrupt the index.

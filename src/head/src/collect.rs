@@ -27,7 +27,12 @@ impl Shard {
             let gone = |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
             dead.extend(state.series.page(page).filter(|(_, s)| gone(s)).map(|(slot, _)| slot));
         }
-        let dropped = if dead.is_empty() { 0 } else { drop_series(&mut self.state.write(), &dead) };
+        let dropped = {
+            let mut state = self.state.write();
+            let dropped = if dead.is_empty() { 0 } else { drop_series(&mut state, &dead) };
+            state.note_idle_tenants();
+            dropped
+        };
         let drafts =
             released.chunks(RELEASE_REFS).map(|refs| write_release(self.options.number, refs)).collect();
         (dropped, drafts)

@@ -56,8 +56,8 @@ impl Shard {
         let mut guard = self.state.write();
         let _change = self.change();
         let state = &mut *guard;
-        if state.tenant_number(tenant.as_str()).is_none() && state.tenants.len() >= self.options.tenants_max {
-            let max = self.options.tenants_max;
+        let max = self.options.tenants_max;
+        if state.tenant_number(tenant.as_str()).is_none() && !state.has_place_for_tenant(max) {
             out.outcome
                 .rejections
                 .add("tenant_limit", idx.len() as u64, || format!("{tenant}: {max} tenants"));
@@ -81,6 +81,9 @@ impl Shard {
         writer.finish();
         out.drafts = drafts;
         state.scratch = items;
+        if !batch.exemplars.is_empty() {
+            state.relieve(&self.options);
+        }
     }
 
     /// Stores metadata; by convention of shard 0 only, since metrics are not sharded.
@@ -92,12 +95,10 @@ impl Shard {
     ) {
         let mut guard = self.state.write();
         let _change = self.change();
-        let is_new = guard.tenant_number(tenant.as_str()).is_none();
-        if is_new && guard.tenants.len() >= self.options.tenants_max {
-            let max = self.options.tenants_max;
-            out.outcome
-                .rejections
-                .add("tenant_limit", metadata.len() as u64, || format!("{tenant}: {max} tenants"));
+        let max = self.options.tenants_max;
+        if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
+            let reason = || format!("{tenant}: {max} tenants");
+            out.outcome.rejections.add("tenant_limit", metadata.len() as u64, reason);
             return;
         }
         let number = guard.intern_tenant(tenant) as usize;
@@ -127,6 +128,7 @@ impl Shard {
             writer.entry().metadata(metric, metadata);
         }
         writer.finish();
+        guard.relieve(&self.options);
     }
 
     /// Turns looked-up candidates into slots; drops what is refused or redirected.
@@ -142,8 +144,9 @@ impl Shard {
         for at in 0..items.len() {
             let (candidate, index) = ((items[at] >> 32) as u32, items[at] as u32);
             let series = &request.batch.series[index as usize];
-            let known = state.series.get(candidate).is_some_and(|s| s.key == series.key);
-            let slot = if known { Some(candidate) } else { state.find(series.key) };
+            let is_it = |s: &Series| s.key == series.key && s.tenant == request.tenant;
+            let known = state.series.get(candidate).is_some_and(is_it);
+            let slot = if known { Some(candidate) } else { state.find(request.tenant, series.key) };
             let slot = match slot {
                 Some(slot) => slot,
                 None => match self.resolve(state, request, series, out) {

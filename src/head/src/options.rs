@@ -44,6 +44,10 @@ pub struct ShardOptions {
     pub on_suspect: Option<OnSuspect>,
     /// Has a change of this tenant's samples panic; for tests.
     pub panic_for: Option<(PanicPoint, Tenant)>,
+    /// Memory of the exemplars of all tenants in this shard (bytes).
+    pub exemplar_bytes_max: usize,
+    /// Memory of the metadata of all tenants in this shard (bytes).
+    pub metadata_bytes_max: usize,
     /// Aliases of label sets that senders do not sort; the cache starts over when it is full.
     pub aliases_max: usize,
 }
@@ -66,6 +70,8 @@ impl ShardOptions {
             times: Arc::default(),
             on_suspect: None,
             panic_for: None,
+            exemplar_bytes_max: 64 << 20,
+            metadata_bytes_max: 64 << 20,
             aliases_max: 1 << 20,
         }
     }

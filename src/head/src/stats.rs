@@ -1,5 +1,7 @@
 //! Figures of a shard.
 
+use trireme_model::Tenant;
+
 use crate::series::Series;
 use crate::{HeadError, Shard};
 
@@ -48,6 +50,13 @@ impl Shard {
             }
         }
         stats
+    }
+
+    /// Tenants that have series here.
+    pub fn tenants_with_data(&self) -> Vec<Tenant> {
+        let state = self.state.read();
+        let with_data = state.tenants.iter().filter(|tenant| tenant.series > 0);
+        with_data.map(|tenant| tenant.tenant.clone()).collect()
     }
 
     /// Series of all tenants, at once.

@@ -27,6 +27,12 @@ pub(crate) struct TenantState {
     pub metadata: BTreeMap<String, MetricMetadata>,
     /// What a refused series is told.
     pub worst: Worst,
+    /// Memory of the exemplars (bytes).
+    pub exemplar_bytes: usize,
+    /// Memory of the metadata (bytes).
+    pub metadata_bytes: usize,
+    /// How often series were collected since something last came for the tenant.
+    pub idle_collections: u32,
 }
 
 impl TenantState {
@@ -42,6 +48,9 @@ impl TenantState {
             exemplars: VecDeque::new(),
             metadata: BTreeMap::new(),
             worst: Worst::default(),
+            exemplar_bytes: 0,
+            metadata_bytes: 0,
+            idle_collections: 0,
         }
     }
 
@@ -64,24 +73,70 @@ impl TenantState {
             return false;
         }
         while self.exemplars.len() >= max.max(1) {
-            self.exemplars.pop_front();
+            self.drop_oldest_exemplar();
         }
-        self.exemplars.push_back((key, exemplar.clone()));
+        self.push_exemplar(key, exemplar.clone());
         true
+    }
+
+    /// Keeps an exemplar whatever there is.
+    pub fn push_exemplar(&mut self, key: SeriesKey, exemplar: Exemplar) {
+        self.exemplar_bytes += exemplar_bytes(&exemplar);
+        self.exemplars.push_back((key, exemplar));
+    }
+
+    fn drop_oldest_exemplar(&mut self) {
+        if let Some((_, exemplar)) = self.exemplars.pop_front() {
+            self.exemplar_bytes -= exemplar_bytes(&exemplar);
+        }
     }
 
     /// Keeps what a metric was declared as; the newest declaration wins. False without room for another metric.
     pub fn set_metadata(&mut self, metric: &str, metadata: &MetricMetadata, max: usize) -> bool {
         if let Some(known) = self.metadata.get_mut(metric) {
+            self.metadata_bytes -= metadata_bytes(metric, known);
+            self.metadata_bytes += metadata_bytes(metric, metadata);
             known.clone_from(metadata);
             return true;
         }
         if self.metadata.len() >= max.max(1) {
             return false;
         }
+        self.metadata_bytes += metadata_bytes(metric, metadata);
         self.metadata.insert(metric.to_owned(), metadata.clone());
         true
     }
+
+    /// Drops the older half of the exemplars.
+    pub fn halve_exemplars(&mut self) {
+        for _ in 0..self.exemplars.len().div_ceil(2) {
+            self.drop_oldest_exemplar();
+        }
+        self.exemplars.shrink_to_fit();
+    }
+
+    /// Drops every second metric's metadata.
+    pub fn halve_metadata(&mut self) {
+        let mut bytes = 0;
+        let mut number = 0;
+        self.metadata.retain(|metric, metadata| {
+            number += 1;
+            let stays = number % 2 == 0;
+            bytes += if stays { metadata_bytes(metric, metadata) } else { 0 };
+            stays
+        });
+        self.metadata_bytes = bytes;
+    }
+}
+
+/// Memory of an exemplar (bytes).
+fn exemplar_bytes(exemplar: &Exemplar) -> usize {
+    exemplar.labels.as_bytes().len() + 96
+}
+
+/// Memory of a metric's metadata (bytes).
+fn metadata_bytes(metric: &str, metadata: &MetricMetadata) -> usize {
+    metric.len() + metadata.help.len() + metadata.unit.len() + 128
 }
 
 #[cfg(test)]

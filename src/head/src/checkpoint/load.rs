@@ -394,7 +394,7 @@ impl<'a> Loader<'a> {
             let key = SeriesKey(r.u128()?);
             let (t, v) = (r.i64()?, f64::from_bits(r.u64()?));
             let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
-            of_tenant.exemplars.push_back((key, Exemplar { labels, v, t }));
+            of_tenant.push_exemplar(key, Exemplar { labels, v, t });
         }
         if r.is_empty() { Ok(()) } else { Err(Malformed) }
     }

@@ -31,7 +31,7 @@ impl Shard {
         match state.aliases.get(&series.key.0).copied() {
             Some(Alias::Shard(shard)) => return Resolved::Shard(shard),
             Some(Alias::Here(key)) => {
-                if let Some(slot) = state.find(key) {
+                if let Some(slot) = state.find(request.tenant, key) {
                     return Resolved::Slot(slot);
                 }
                 state.aliases.remove(&series.key.0);
@@ -59,7 +59,7 @@ impl Shard {
         if shard != self.options.number {
             return Resolved::Shard(shard);
         }
-        if let Some(slot) = state.find(key) {
+        if let Some(slot) = state.find(request.tenant, key) {
             return Resolved::Slot(slot);
         }
         let max = request.limits.shard_series_max;
