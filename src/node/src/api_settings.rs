@@ -22,6 +22,12 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         body_timeout: http.body_timeout.as_duration(),
         cors_origin: http.cors_origin.clone(),
         query_timeout: query.timeout.as_duration(),
+        query_places: query.max_concurrency,
+        stream_places: query.max_streams,
+        queued_max: query.max_queued,
+        metric_tenants_max: settings.telemetry.metric_tenants_max,
+        answer_bytes_max: query.answer_bytes_max.0 as usize,
+        write_idle_timeout: http.write_idle_timeout.as_duration(),
         lookback_delta: query.lookback_delta.as_duration(),
         otlp: OtlpOptions {
             target_info_interval_ms: query.lookback_delta.as_duration().as_millis() as i64 / 2,
@@ -82,7 +88,8 @@ pub(crate) fn limits_table(settings: &Settings) -> anyhow::Result<Arc<LimitsTabl
     let mut overrides = Vec::new();
     for (name, limits) in &settings.tenants.overrides {
         let tenant = Tenant::new(name).with_context(|| format!("tenants.overrides.{name}"))?;
-        overrides.push((tenant, ingest_limits(settings, limits)));
+        let limits = limits.over(&settings.tenants.limits);
+        overrides.push((tenant, ingest_limits(settings, &limits)));
     }
     Ok(Arc::new(LimitsTable::new(ingest_limits(settings, &settings.tenants.limits), overrides)))
 }

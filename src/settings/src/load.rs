@@ -76,7 +76,9 @@ fn list_or_text(key: &str, value: &str) -> config::Value {
 }
 
 /// Keys whose names users choose.
-const OPEN_TABLES: [&str; 2] = ["bucket.external_labels.", "tenants.overrides."];
+const OPEN_TABLES: [&str; 1] = ["bucket.external_labels."];
+/// Tables by tenant, whose keys are those of the limits.
+const OVERRIDES: &str = "tenants.overrides.";
 
 fn unknown_keys(typed: &Config) -> Vec<String> {
     let known = default_keys();
@@ -84,14 +86,27 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
     if let Ok(table) = typed.clone().try_deserialize::<toml::Table>() {
         flatten("", &table, &mut given);
     }
-    given
-        .iter()
-        .filter(|key| !known.contains(*key) && !OPEN_TABLES.iter().any(|open| key.starts_with(open)))
-        .map(|key| match nearest(key, known.iter().map(String::as_str)) {
-            Some(meant) => format!("{key}: unknown key; did you mean {meant}?"),
-            None => format!("{key}: unknown key; configs/trireme.toml lists all keys"),
-        })
-        .collect()
+    let limits: Vec<&str> = known.iter().filter_map(|key| key.strip_prefix("tenants.limits.")).collect();
+    let unknown = |key: &String, meant: Option<String>| match meant {
+        Some(meant) => format!("{key}: unknown key; did you mean {meant}?"),
+        None => format!("{key}: unknown key; configs/trireme.toml lists all keys"),
+    };
+
+    let mut problems = Vec::new();
+    for key in given.iter().filter(|key| !known.contains(*key)) {
+        if OPEN_TABLES.iter().any(|open| key.starts_with(open)) {
+            continue;
+        }
+        if let Some((tenant, limit)) = key.strip_prefix(OVERRIDES).and_then(|rest| rest.rsplit_once('.')) {
+            if !limits.contains(&limit) {
+                let meant = nearest(limit, limits.iter().copied());
+                problems.push(unknown(key, meant.map(|meant| format!("{OVERRIDES}{tenant}.{meant}"))));
+            }
+            continue;
+        }
+        problems.push(unknown(key, nearest(key, known.iter().map(String::as_str)).map(str::to_owned)));
+    }
+    problems
 }
 
 /// Every key of the defaults, as `section.key`.

@@ -74,6 +74,8 @@ pub struct Http {
     pub request_timeout: Span,
     /// Time a client has to send the body of a write after its head.
     pub body_timeout: Span,
+    /// A client that takes nothing of its answer for this long gets no more of it.
+    pub write_idle_timeout: Span,
     /// How long the node goes on for its clients after a stop was asked for, not ready and closing their connections.
     pub drain_timeout: Span,
     /// Time requests in flight have to finish when the node stops.
@@ -91,6 +93,7 @@ impl Default for Http {
             cors_origin: "*".into(),
             request_timeout: Span::from_secs(10),
             body_timeout: Span::from_secs(30),
+            write_idle_timeout: Span::from_secs(30),
             drain_timeout: Span::from_secs(15),
             stop_timeout: Span::from_secs(20),
         }
@@ -427,6 +430,12 @@ pub struct Query {
     pub timeout: Span,
     /// Queries evaluated at once.
     pub max_concurrency: usize,
+    /// Exports, remote reads and other streams at once.
+    pub max_streams: usize,
+    /// Queries, and streams, of one tenant that wait for a place; more are answered 503.
+    pub max_queued: usize,
+    /// Memory of answers that clients have not taken yet; a tenant may take half.
+    pub answer_bytes_max: ByteSize,
     /// Samples a query may hold in memory.
     pub max_samples: usize,
     /// How far back an instant selector looks.
@@ -450,6 +459,9 @@ impl Default for Query {
         Self {
             timeout: Span::from_secs(120),
             max_concurrency: 20,
+            max_streams: 10,
+            max_queued: 100,
+            answer_bytes_max: ByteSize(512 << 20),
             max_samples: 50_000_000,
             lookback_delta: Span::from_secs(300),
             enable_experimental: true,
@@ -519,8 +531,22 @@ pub struct Tenants {
     pub label: String,
     /// Limits of tenants without an override.
     pub limits: Limits,
-    /// Limits by tenant; a key left out is taken from `limits`' built-in default.
-    pub overrides: BTreeMap<String, Limits>,
+    /// Limits by tenant; what is left out is taken from `limits`.
+    pub overrides: BTreeMap<String, LimitsOverride>,
+    /// Which tenants may write.
+    pub create: TenantCreation,
+    /// Tenants with data on a node at the same time; a further one is told to come again later. 0 means no bound.
+    pub max: usize,
+}
+
+/// How tenants come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TenantCreation {
+    /// By writing, up to `tenants.max`.
+    Any,
+    /// Only those that stand in `tenants.overrides`, and the default one.
+    Listed,
 }
 
 impl Default for Tenants {
@@ -532,6 +558,8 @@ impl Default for Tenants {
             label: "tenant_id".into(),
             limits: Limits::default(),
             overrides: BTreeMap::new(),
+            create: TenantCreation::Any,
+            max: 10_000,
         }
     }
 }
@@ -561,6 +589,36 @@ impl Default for Limits {
     }
 }
 
+/// What is different for one tenant.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsOverride {
+    /// See [`Limits::series_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series_max: Option<u64>,
+    /// See [`Limits::labels_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels_max: Option<usize>,
+    /// See [`Limits::label_name_bytes_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_name_bytes_max: Option<usize>,
+    /// See [`Limits::label_value_bytes_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_value_bytes_max: Option<usize>,
+}
+
+impl LimitsOverride {
+    /// The tenant's limits: what is set here, and the rest of `base`.
+    pub fn over(&self, base: &Limits) -> Limits {
+        Limits {
+            series_max: self.series_max.unwrap_or(base.series_max),
+            labels_max: self.labels_max.unwrap_or(base.labels_max),
+            label_name_bytes_max: self.label_name_bytes_max.unwrap_or(base.label_name_bytes_max),
+            label_value_bytes_max: self.label_value_bytes_max.unwrap_or(base.label_value_bytes_max),
+        }
+    }
+}
+
 /// `[telemetry]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -573,6 +631,8 @@ pub struct Telemetry {
     pub self_monitoring: bool,
     /// Time between these writes.
     pub self_monitoring_interval: Span,
+    /// Tenants that have lines of their own in the node's metrics; the others are counted together as `other`.
+    pub metric_tenants_max: usize,
     /// Lets `POST /api/v1/admin/crash?actor=NAME` make an actor panic, for tests and game days.
     pub fault_injection: bool,
 }
@@ -584,6 +644,7 @@ impl Default for Telemetry {
             log_level: "info".into(),
             self_monitoring: false,
             self_monitoring_interval: Span::from_secs(15),
+            metric_tenants_max: 1_000,
             fault_injection: false,
         }
     }

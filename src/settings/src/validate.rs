@@ -1,5 +1,7 @@
 //! What settings must satisfy together.
 
+mod ranges;
+
 use std::collections::BTreeSet;
 
 use crate::sections::{BucketType, Settings};
@@ -15,6 +17,8 @@ impl Settings {
         self.check_cluster(&mut problems);
         self.check_storage(&mut problems);
         self.check_bucket(&mut problems);
+        self.check_ranges(&mut problems);
+        self.check_tenants(&mut problems);
         problems
     }
 
@@ -82,9 +86,6 @@ impl Settings {
         if !(1..=1024).contains(&storage.shards) {
             problems.push(format!("storage.shards: is {}; 1 to 1024 are possible", storage.shards));
         }
-        if storage.window.as_duration().as_millis() < 1_000 {
-            problems.push("storage.window: must be at least 1s".into());
-        }
         if storage.tenant_windows_max == 0 {
             problems.push("storage.tenant_windows_max: must be at least 1".into());
         }
@@ -94,9 +95,6 @@ impl Settings {
         }
         if self.log.segment_bytes.0 < 1 << 20 {
             problems.push("log.segment_bytes: must be at least 1MiB".into());
-        }
-        if self.query.max_concurrency == 0 {
-            problems.push("query.max_concurrency: must be at least 1".into());
         }
     }
 
@@ -122,6 +120,59 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         assert_eq!(Settings::default().validate(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_node_cannot_start_with_is_refused() {
+        let cases = [
+            "storage.window=41d",
+            "storage.window=0s",
+            "storage.tick=0s",
+            "bucket.upload_interval=0s",
+            "bucket.sync_interval=0s",
+            "checkpoint.interval=0s",
+            "cluster.heartbeat_interval=0s",
+            "log.sync_interval=0s",
+            "telemetry.self_monitoring_interval=0s",
+            "log.queue_bytes=0",
+            "http.body_bytes_max=0",
+            "http.workers=100000",
+            "http.connections_max=0",
+            "http.write_idle_timeout=0s",
+            "query.max_concurrency=0",
+            "query.max_concurrency=1000000000",
+            "query.max_streams=0",
+            "query.max_queued=0",
+            "query.max_samples=0",
+            "query.timeout=0s",
+            "query.lookback_delta=0s",
+            "telemetry.log_level=inof",
+            "telemetry.log_format=xml",
+            "tenants.default=a/b",
+            "tenants.header=",
+            "tenants.header=a b",
+            "tenants.label=",
+            "tenants.limits.labels_max=0",
+            "tenants.overrides.team-a.series_mx=10",
+            "http.cors_origin=a\nb",
+        ];
+        for case in cases {
+            let sources = Sources { set: vec![case.to_owned()], ..Sources::default() };
+            let key = case.split('=').next().expect("a key");
+            let problems = load(&sources).map_or_else(|e| e.problems, |_| Vec::new());
+            let told = problems.iter().any(|problem| problem.starts_with(key));
+            assert!(told, "{case}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn an_override_leaves_the_other_limits_as_they_are_configured() {
+        let set = ["tenants.limits.labels_max=7", "tenants.overrides.team-a.series_max=10"];
+        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let tenants = load(&sources).expect("valid").tenants;
+        let limits = tenants.overrides["team-a"].over(&tenants.limits);
+        assert_eq!((limits.series_max, limits.labels_max), (10, 7));
+        assert_eq!(limits.label_value_bytes_max, tenants.limits.label_value_bytes_max);
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! Values that no node could start or work with.
+
+use std::time::Duration;
+
+use trireme_model::Tenant;
+
+use crate::sections::Settings;
+
+/// Most threads of a kind: beyond it they take more memory than they give speed.
+const THREADS_MAX: usize = 1_024;
+/// Longest window, in days: the head counts its windows for the time it holds.
+const WINDOW_DAYS_MAX: u64 = 40;
+
+impl Settings {
+    /// Numbers, lengths of time and sizes.
+    pub(super) fn check_ranges(&self, problems: &mut Vec<String>) {
+        let (http, query, storage) = (&self.http, &self.query, &self.storage);
+
+        let second = Duration::from_secs(1);
+        let longest = Duration::from_secs(WINDOW_DAYS_MAX * 86_400);
+        if !(second..=longest).contains(&storage.window.as_duration()) {
+            problems.push(format!(
+                "storage.window: is {}; 1s to {WINDOW_DAYS_MAX}d are possible",
+                storage.window
+            ));
+        }
+
+        // With nothing between two rounds there would be nothing else: a core would do only this.
+        let intervals = [
+            ("storage.tick", storage.tick),
+            ("bucket.upload_interval", self.bucket.upload_interval),
+            ("bucket.sync_interval", self.bucket.sync_interval),
+            ("checkpoint.interval", self.checkpoint.interval),
+            ("cluster.heartbeat_interval", self.cluster.heartbeat_interval),
+            ("log.sync_interval", self.log.sync_interval),
+            ("telemetry.self_monitoring_interval", self.telemetry.self_monitoring_interval),
+        ];
+        let least = Duration::from_millis(10);
+        for (key, interval) in intervals.iter().filter(|(_, interval)| interval.as_duration() < least) {
+            problems.push(format!("{key}: is {interval}; must be at least 10ms"));
+        }
+
+        // Whatever has no time at all never succeeds.
+        let timeouts = [
+            ("http.request_timeout", http.request_timeout),
+            ("http.body_timeout", http.body_timeout),
+            ("http.write_idle_timeout", http.write_idle_timeout),
+            ("query.timeout", query.timeout),
+            ("query.lookback_delta", query.lookback_delta),
+        ];
+        for (key, _) in timeouts.iter().filter(|(_, timeout)| timeout.as_duration().is_zero()) {
+            problems.push(format!("{key}: must be more than 0s"));
+        }
+
+        let sizes = [
+            ("http.body_bytes_max", http.body_bytes_max),
+            ("log.queue_bytes", self.log.queue_bytes),
+            ("cluster.window_bytes", self.cluster.window_bytes),
+            ("query.answer_bytes_max", query.answer_bytes_max),
+        ];
+        for (key, _) in sizes.iter().filter(|(_, size)| size.0 < 1 << 10) {
+            problems.push(format!("{key}: must be at least 1KiB"));
+        }
+
+        let counts = [
+            ("http.workers", http.workers, 0, THREADS_MAX),
+            ("http.connections_max", http.connections_max, 1, usize::MAX),
+            ("query.max_concurrency", query.max_concurrency, 1, THREADS_MAX),
+            ("query.max_streams", query.max_streams, 1, THREADS_MAX),
+            ("query.max_queued", query.max_queued, 1, 1_000_000),
+            ("query.max_samples", query.max_samples, 1, usize::MAX),
+            ("tenants.limits.labels_max", self.tenants.limits.labels_max, 1, usize::MAX),
+        ];
+        for (key, count, least, most) in counts {
+            if count < least {
+                problems.push(format!("{key}: is {count}; must be at least {least}"));
+            } else if count > most {
+                problems.push(format!("{key}: is {count}; must be at most {most}"));
+            }
+        }
+    }
+
+    /// Names: of tenants, headers, labels, and words of a fixed list.
+    pub(super) fn check_tenants(&self, problems: &mut Vec<String>) {
+        let tenants = &self.tenants;
+        if let Err(error) = Tenant::new(&tenants.default) {
+            problems.push(format!("tenants.default: {error}"));
+        }
+        for name in tenants.overrides.keys() {
+            if let Err(error) = Tenant::new(name) {
+                problems.push(format!("tenants.overrides.{name}: {error}"));
+            }
+        }
+        if tenants.label.is_empty() {
+            problems.push("tenants.label: must not be empty".into());
+        }
+
+        let is_header = |name: &str| {
+            let ok = |b: u8| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b);
+            !name.is_empty() && name.bytes().all(ok)
+        };
+        if !is_header(&tenants.header) {
+            problems.push(format!("tenants.header: {:?} is no name of an HTTP header", tenants.header));
+        }
+        if !tenants.header_alias.is_empty() && !is_header(&tenants.header_alias) {
+            let alias = &tenants.header_alias;
+            problems.push(format!("tenants.header_alias: {alias:?} is no name of an HTTP header"));
+        }
+        if !self.http.cors_origin.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+            problems.push("http.cors_origin: must be plain text: *, an origin, or nothing".into());
+        }
+
+        let words: [(&str, &str, &[&str]); 2] = [
+            ("telemetry.log_format", &self.telemetry.log_format, &["auto", "terminal", "json"]),
+            ("telemetry.log_level", &self.telemetry.log_level, &["error", "warn", "info", "debug", "trace"]),
+        ];
+        for (key, word, known) in words {
+            if !known.contains(&word) {
+                problems.push(format!("{key}: {word:?} is unknown; use one of {}", known.join(", ")));
+            }
+        }
+    }
+}
