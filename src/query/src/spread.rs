@@ -117,6 +117,16 @@ impl Question<'_> {
         QueryOptions { lookback_ms, start_timestamps, ..QueryOptions::default() }
     }
 
+    /// As the memory of costs knows it.
+    fn asked<'q>(&'q self, context: &'q QueryContext) -> memory::Asked<'q> {
+        memory::Asked {
+            tenant: &context.tenant,
+            text: self.text,
+            step_ms: self.step_ms,
+            span_ms: self.end_ms.saturating_sub(self.start_ms),
+        }
+    }
+
     fn evaluate(
         &self,
         engine: &Engine,
@@ -205,7 +215,7 @@ impl Spread {
             Some(result) => result,
             None => self.undivided(context, q)?,
         };
-        self.memory.note(q.text, q.step_ms, result.stats.samples_read);
+        self.memory.note(q.asked(context), result.stats.samples_read);
         Ok(result)
     }
 
@@ -222,7 +232,7 @@ impl Spread {
         q: &Question<'_>,
         fence: &Fence,
     ) -> Result<Option<QueryResult>, QueryError> {
-        if self.mode == SpreadMode::Auto && self.memory.is_cheap(q.text, q.step_ms) {
+        if self.mode == SpreadMode::Auto && self.memory.is_cheap(q.asked(context)) {
             return Ok(None);
         }
         let Ok(expr) = parse(q.text, &self.parser) else { return Ok(None) };
