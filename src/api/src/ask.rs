@@ -5,14 +5,18 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use trireme_model::{Matcher, Tenant, quote};
-use trireme_promql::{Cancel, format_duration, parse_selector};
-use trireme_query::{Asked, QueryContext, Selection};
+use trireme_promql::{Cancel, format_duration, parse_selectors};
+use trireme_query::{Asked, Queries, QueryContext, QueryError, Selection, is_light};
 
 use crate::body::{self, Extracting};
 use crate::error::ApiError;
 use crate::params::{self, Params};
 use crate::running::Entry;
+use crate::selected::Stream;
 use crate::{ApiState, runner, tenant};
+
+/// Most labels that tell HA replicas apart: each series is looked at for each of them.
+const REPLICA_LABELS_MAX: usize = 16;
 
 /// What a handler works on.
 pub(crate) struct Ask {
@@ -46,18 +50,32 @@ impl FromRequest for Ask {
 impl Ask {
     /// The context of a query that shows as `text`. Dropping the entry cancels the query.
     pub(crate) fn begin(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
-        let longest = self.state.settings.query_timeout;
-        let timeout = match self.params.duration("timeout")? {
-            None => longest,
-            Some(ms) if ms <= 0 => {
-                let got = format_duration(ms);
-                return Err(ApiError::parameter("timeout", format!("timeout must be positive, got {got}")));
-            }
-            Some(ms) => Duration::from_millis(ms.unsigned_abs()).min(longest),
-        };
-        let cancel = Cancel::new(self.state.clock.clone()).with_timeout(timeout);
+        let cancel = Cancel::new(self.state.clock.clone()).with_timeout(self.timeout()?);
         let entry =
             self.state.running.enter(self.tenant.as_str(), text, self.state.clock.now_ms(), cancel.clone());
+        Ok((self.context(cancel)?, entry))
+    }
+
+    /// The same for a stream, once it has a place. It may take longer than a query.
+    pub(crate) async fn stream(&self, text: &str) -> Result<(QueryContext, Stream), ApiError> {
+        let stream = Stream::open(&self.state, &self.tenant, text).await?;
+        Ok((self.context(stream.cancel.clone())?, stream))
+    }
+
+    /// How long the query may take, waiting included.
+    fn timeout(&self) -> Result<Duration, ApiError> {
+        let longest = self.state.settings.query_timeout;
+        match self.params.duration("timeout")? {
+            None => Ok(longest),
+            Some(ms) if ms <= 0 => {
+                let got = format_duration(ms);
+                Err(ApiError::parameter("timeout", format!("timeout must be positive, got {got}")))
+            }
+            Some(ms) => Ok(Duration::from_millis(ms.unsigned_abs()).min(longest)),
+        }
+    }
+
+    fn context(&self, cancel: Cancel) -> Result<QueryContext, ApiError> {
         let mut context = QueryContext::new(self.tenant.clone(), cancel);
         context.partial_response = self.params.flag("partial_response", true)?;
         context.local_only = self.params.flag("local", false)?;
@@ -68,10 +86,14 @@ impl Ask {
         };
         if self.params.flag("dedup", true)? {
             let named: Vec<_> = self.params.all("replicaLabels[]").map(str::to_owned).collect();
+            if named.len() > REPLICA_LABELS_MAX {
+                let why = format!("{} labels; at most {REPLICA_LABELS_MAX} are possible", named.len());
+                return Err(ApiError::parameter("replicaLabels[]", why));
+            }
             context.replica_labels =
                 if named.is_empty() { self.state.settings.replica_labels.clone() } else { named };
         }
-        Ok((context, entry))
+        Ok(context)
     }
 
     /// Whether start timestamps take part in this query; `None` if it does not say.
@@ -87,36 +109,48 @@ impl Ask {
         }
     }
 
-    /// Runs `job` off the event loop.
+    /// Runs `job` off the event loop, once the tenant has a place.
     pub(crate) async fn run<T, F>(&self, job: F) -> Result<T, ApiError>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn trireme_query::Queries) -> Result<T, trireme_query::QueryError> + Send + 'static,
+        F: FnOnce(&dyn Queries) -> Result<T, QueryError> + Send + 'static,
     {
+        let place = self.state.admission.enter(&self.tenant, self.timeout()?).await?;
         let queries = self.state.queries.clone();
-        Ok(runner::run(self.state.runner.as_ref(), move || job(queries.as_ref())).await??)
+        let held = move || {
+            let _place = place;
+            job(queries.as_ref())
+        };
+        Ok(runner::run(self.state.runner.as_ref(), held).await??)
     }
 
-    /// True if the answer takes so little that [`Ask::run_quick`] may give it at once.
-    pub(crate) fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        self.state.queries.is_quick(context, asked)
-    }
-
-    /// Runs `job` at once if it is `quick`, else off the event loop.
-    pub(crate) async fn run_quick<T, F>(&self, quick: bool, job: F) -> Result<T, ApiError>
+    /// Runs `job` at once, from memory alone, if that takes an instant; else off the event loop.
+    pub(crate) async fn run_quick<T, F>(
+        &self,
+        context: QueryContext,
+        asked: &Asked<'_>,
+        job: F,
+    ) -> Result<T, ApiError>
     where
         T: Send + 'static,
-        F: FnOnce(&dyn trireme_query::Queries) -> Result<T, trireme_query::QueryError> + Send + 'static,
+        F: FnOnce(&dyn Queries, &QueryContext) -> Result<T, QueryError> + Clone + Send + 'static,
     {
-        if quick {
-            return Ok(runner::run_here(|| job(self.state.queries.as_ref()))??);
+        let queries = self.state.queries.as_ref();
+        if queries.is_quick(&context, asked) {
+            let quick = QueryContext { head_only: true, ..context.clone() };
+            let job = job.clone();
+            let done = runner::run_here(|| job(queries, &quick));
+            // A block may have come in between, and whatever else went wrong has its words on the pool.
+            if let Ok(Ok(found)) = done {
+                return Ok(found);
+            }
         }
-        self.run(job).await
+        self.run(move |queries| job(queries, &context)).await
     }
 
     /// The `match[]` parameters, each of which must have a matcher that does not match the empty string.
-    pub(crate) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let sets = self.any_matchers().map_err(|e| ApiError::parameter("match[]", e))?;
+    pub(crate) async fn matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let sets = self.any_matchers().await.map_err(|e| ApiError::parameter("match[]", e))?;
         if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
             let why = "match[] must contain at least one non-empty matcher";
             return Err(ApiError::parameter("match[]", why));
@@ -125,19 +159,37 @@ impl Ask {
     }
 
     /// The `match[]` parameters, which may choose everything: `{}`.
-    pub(crate) fn any_matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let options = &self.state.settings.parser;
-        let parse = |text: &str| parse_selector(text, options).map_err(|e| ApiError::invalid(e.to_string()));
-        self.params.all("match[]").map(parse).collect()
+    pub(crate) async fn any_matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
+        let texts: Vec<String> = self.params.all("match[]").map(str::to_owned).collect();
+        let is_light = is_light(texts.iter().map(String::as_str));
+        let options = self.state.settings.parser.clone();
+        let parse = move || {
+            let sets = parse_selectors(texts.iter().map(String::as_str), &options);
+            sets.map_err(|e| QueryError::invalid(e.to_string()))
+        };
+        self.parse(is_light, parse).await
+    }
+
+    /// Parses at once what is light, and the rest off the event loop: a regular expression may take a second to compile.
+    pub(crate) async fn parse<T: Send + 'static>(
+        &self,
+        is_light: bool,
+        parse: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        match is_light {
+            true => Ok(parse()?),
+            false => self.run(move |_| parse()).await,
+        }
     }
 
     /// `match[]`, `start`, `end` and `limit`; without times everything.
-    pub(crate) fn selection(&self) -> Result<Selection, ApiError> {
+    pub(crate) async fn selection(&self) -> Result<Selection, ApiError> {
         let start_ms = self.params.time("start", i64::MIN)?;
         let end_ms = self.params.time("end", i64::MAX)?;
         if end_ms < start_ms {
             return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
         }
-        Ok(Selection { matchers: self.matchers()?, start_ms, end_ms, limit: self.params.count("limit")? })
+        let limit = self.params.count("limit")?;
+        Ok(Selection { matchers: self.matchers().await?, start_ms, end_ms, limit })
     }
 }

@@ -1,6 +1,7 @@
 //! Failures of the query and admin API, and how they look in a response.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 use trireme_base::ErrorKind;
 use trireme_promql::SelectError;
@@ -70,6 +71,10 @@ impl ResponseError for ApiError {
         body.extend_from_slice(b",\"error\":");
         json::push_str(&mut body, &self.0.to_string());
         body.push(b'}');
-        HttpResponse::build(status).content_type("application/json").body(body)
+        let mut response = HttpResponse::build(status);
+        if self.0.kind() == ErrorKind::Unavailable {
+            response.insert_header((RETRY_AFTER, "1"));
+        }
+        response.content_type("application/json").body(body)
     }
 }

@@ -5,6 +5,8 @@
 //! `Infinity`, `-Infinity` and `StaleNaN`. Native histograms stand in `"histograms"` beside their own
 //! `"histogram_timestamps"`.
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use trireme_model::is_stale;
@@ -26,13 +28,14 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
 }
 
 async fn export(ask: Ask) -> Answer {
-    let selection = ask.selection()?;
+    let selection = ask.selection().await?;
     if selection.matchers.is_empty() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
-    let (context, entry) = ask.begin("export")?;
-    let producer = ask
-        .run(move |queries| {
+    let (context, stream) = ask.stream("export").await?;
+    let queries = Arc::clone(&ask.state.queries);
+    let producer = stream
+        .step(&ask.state, move || {
             let mut sets = Vec::with_capacity(selection.matchers.len());
             for matchers in selection.matchers {
                 let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
@@ -58,7 +61,7 @@ async fn export(ask: Ask) -> Answer {
         let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
         response.insert_header(("X-Trireme-Warning", text));
     }
-    Ok(respond(response, &ask.state, lines, entry).await?)
+    Ok(respond(response, &ask.state, lines, stream).await?)
 }
 
 /// Writes series as lines.

@@ -64,7 +64,7 @@ async fn federate(request: HttpRequest, ask: Ask) -> HttpResponse {
 
 /// The newest samples of all series that match, sorted by name, then by labels.
 async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
-    let matchers = ask.any_matchers()?;
+    let matchers = ask.any_matchers().await?;
     let end_ms = ask.state.clock.now_ms();
     let lookback = i64::try_from(ask.state.settings.lookback_delta.as_millis()).unwrap_or(i64::MAX);
     let start_ms = end_ms.saturating_sub(lookback);

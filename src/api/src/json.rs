@@ -52,15 +52,8 @@ pub(crate) fn push_time(out: &mut Vec<u8>, t: i64) {
     let rest = t % 1_000;
     if rest != 0 {
         let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| b'0' + digit as u8);
-        let used = if rest.is_multiple_of(100) {
-            1
-        } else if rest.is_multiple_of(10) {
-            2
-        } else {
-            3
-        };
         out.push(b'.');
-        out.extend_from_slice(&digits[..used]);
+        out.extend_from_slice(&digits);
     }
 }
 
@@ -181,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn times_are_seconds_without_idle_digits() {
+    fn times_are_seconds_with_three_digits_or_none() {
         let cases = [
             (0, "0"),
             (1_435_781_451_781, "1435781451.781"),
-            (1_500, "1.5"),
-            (1_050, "1.05"),
+            (1_500, "1.500"),
+            (1_050, "1.050"),
             (1_005, "1.005"),
             (9_223_372_036_854_775_807, "9223372036854775.807"),
             (-1, "-0.001"),

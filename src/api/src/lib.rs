@@ -15,10 +15,12 @@
 //! what they got 4xx for.
 
 mod admin;
+mod admission;
 mod answer;
 mod ask;
 mod body;
 mod budget;
+mod delivery;
 mod error;
 mod export;
 mod federate;

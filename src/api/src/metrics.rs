@@ -1,7 +1,14 @@
 //! The API's own metrics.
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
+
+use crate::admission::AdmissionMetrics;
 
 /// Counters and histograms of the HTTP layer.
 #[derive(Clone)]
@@ -10,8 +17,18 @@ pub struct ApiMetrics {
     pub(crate) write_items: IntCounterVec,
     pub(crate) write_rejected: IntCounterVec,
     pub(crate) write_in_flight: IntGauge,
+    pub(crate) answers_in_flight: IntGauge,
     pub(crate) requests: HistogramVec,
+    waiting: IntGaugeVec,
+    places_taken: IntGaugeVec,
+    waits: HistogramVec,
+    refused: IntCounterVec,
+    /// Tenants that have lines of their own.
+    tenants: Arc<Mutex<HashSet<Tenant>>>,
 }
+
+/// What all other tenants are called together.
+const OTHER_TENANTS: &str = "other";
 
 impl ApiMetrics {
     /// Registers them.
@@ -36,11 +53,59 @@ impl ApiMetrics {
                 "trireme_api_write_in_flight_bytes",
                 "Bytes of requests that are read, are decoded or wait for their quorum.",
             )?,
+            answers_in_flight: metrics.gauge(
+                "trireme_api_answers_in_flight_bytes",
+                "Memory of answers that clients have not taken yet.",
+            )?,
+            waiting: metrics.gauges(
+                "trireme_api_queue_depth",
+                "Queries, or streams, that wait for a place.",
+                &["kind"],
+            )?,
+            places_taken: metrics.gauges(
+                "trireme_api_places_taken",
+                "Queries, or streams, that have a place.",
+                &["kind"],
+            )?,
+            waits: metrics.seconds_by(
+                "trireme_api_queue_wait_seconds",
+                "Time from coming in to having a place.",
+                &["kind"],
+            )?,
+            refused: metrics.counters(
+                "trireme_api_queue_rejected_total",
+                "Queries, or streams, that were refused because too many were waiting.",
+                &["kind"],
+            )?,
+            tenants: Arc::default(),
             requests: metrics.seconds_by(
                 "trireme_api_request_seconds",
                 "Duration of requests until the response starts.",
                 &["handler", "code"],
             )?,
         })
+    }
+
+    /// The tenant's name as a label: the first `tenants_max` have their own, the rest share one, since each name is several
+    /// lines for ever.
+    pub(crate) fn name_of<'t>(&self, tenant: &'t Tenant, tenants_max: usize) -> &'t str {
+        let mut named = self.tenants.lock();
+        if !named.contains(tenant) {
+            if named.len() >= tenants_max {
+                return OTHER_TENANTS;
+            }
+            named.insert(tenant.clone());
+        }
+        tenant.as_str()
+    }
+
+    /// Those of one kind of place.
+    pub(crate) fn admission(&self, kind: &str) -> AdmissionMetrics {
+        AdmissionMetrics {
+            waiting: self.waiting.with_label_values(&[kind]),
+            taken: self.places_taken.with_label_values(&[kind]),
+            wait: self.waits.with_label_values(&[kind]),
+            refused: self.refused.with_label_values(&[kind]),
+        }
     }
 }

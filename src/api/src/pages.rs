@@ -28,6 +28,7 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
         .service(web::resource("/metrics").route(web::get().to(metrics)))
         .service(web::resource("/version").route(web::get().to(version)))
         .service(web::resource("/").route(web::get().to(page)))
+        .service(web::resource("/api/v1/admin/config").route(web::get().to(config)))
         .service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
         .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
         .service(web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)))
@@ -72,6 +73,11 @@ async fn ready(state: State) -> HttpResponse {
 
 async fn metrics(state: State) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.render_metrics)())
+}
+
+/// The node's settings as they are in effect.
+async fn config(state: State) -> HttpResponse {
+    text(&mut HttpResponse::Ok(), state.settings.settings_text.clone())
 }
 
 async fn version() -> HttpResponse {

@@ -3,10 +3,12 @@
 mod chunks;
 mod samples;
 
+use std::sync::Arc;
+
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use prost::Message;
-use trireme_promql::{Cancel, SelectHints, SelectRequest, SeriesSet};
+use trireme_promql::{SelectHints, SelectRequest, SeriesSet};
 use trireme_query::{Queries, QueryContext, QueryError};
 use trireme_wire::prompb::read::{SAMPLES, STREAMED_XOR_CHUNKS};
 use trireme_wire::prompb::v1::Label;
@@ -16,7 +18,8 @@ use trireme_wire::snappy;
 use crate::body::{self, Bounds};
 use crate::error::ApiError;
 use crate::prom::Answer;
-use crate::{ApiState, runner, selected, tenant};
+use crate::selected::Stream;
+use crate::{ApiState, answer, selected, tenant};
 use chunks::Frames;
 
 /// Adds the path.
@@ -32,35 +35,28 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         timeout: state.settings.body_timeout,
     };
     let body = body::read(&request, payload, &bounds, &mut state.budget.open(&tenant)).await?;
-    let asked = decode(&body).map_err(|e| ApiError::invalid(e.to_string()))?;
-    let streamed = choose(&asked.accepted)?;
-    let cancel = Cancel::new(state.clock.clone()).with_timeout(state.settings.query_timeout);
-    let entry = state.running.enter(tenant.as_str(), "remote read", state.clock.now_ms(), cancel.clone());
-    let context = QueryContext::new(tenant, cancel);
-    let requests = asked.queries.into_iter().map(select_request).collect();
-    if streamed {
-        let queries = state.queries.clone();
-        let stop = context.cancel.clone();
-        let sets =
-            runner::run(state.runner.as_ref(), move || select_all(queries.as_ref(), &context, requests))
-                .await??;
+    // Parsing compiles regular expressions, and one message takes as long as its samples: all of it has a stream's place.
+    let stream = Stream::open(&state, &tenant, "remote read").await?;
+    let decode = move || decode(&body).map_err(|e| QueryError::invalid(e.to_string()));
+    let asked = stream.step(&state, decode).await?;
+    let is_streamed = choose(&asked.accepted)?;
+    let context = QueryContext::new(tenant.clone(), stream.cancel.clone());
+    let sets = Sets::new(Arc::clone(&state.queries), context, asked.queries);
+    if is_streamed {
         let mut response = HttpResponse::Ok();
         response.content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
-        let frames = Frames::new(sets, stop);
-        return Ok(selected::respond(response, &state, frames, entry).await?);
+        let frames = Frames::new(sets, stream.cancel.clone());
+        return Ok(selected::respond(response, &state, frames, stream).await?);
     }
-    let (queries, limit) = (state.queries.clone(), state.settings.remote_read_samples_max);
+    let (stop, limit) = (stream.cancel.clone(), state.settings.remote_read_samples_max);
     let job = move || {
-        let sets = select_all(queries.as_ref(), &context, requests)?;
-        let message = samples::response(sets, &context.cancel, limit)?;
+        let message = samples::response(sets, &stop, limit)?;
         snappy::deflate(&message.encode_to_vec()).map_err(|e| QueryError::new(e.kind(), e.to_string()))
     };
-    let body = runner::run(state.runner.as_ref(), job).await??;
-    drop(entry);
-    Ok(HttpResponse::Ok()
-        .content_type("application/x-protobuf")
-        .insert_header(("content-encoding", "snappy"))
-        .body(body))
+    let body = stream.step(&state, job).await?;
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/x-protobuf").insert_header(("content-encoding", "snappy"));
+    Ok(answer::bytes(response, &state, &tenant, body)?)
 }
 
 /// True for a stream of chunks. The client's order decides; an empty list is an old client that knows samples only.
@@ -74,29 +70,37 @@ fn choose(accepted: &[i32]) -> Result<bool, ApiError> {
     }
 }
 
-fn select_request(query: Query) -> SelectRequest {
-    let Query { start_ms, end_ms, matchers } = query;
-    SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() }
-}
-
-/// A query's number, range and series. The protocol has no room for warnings, so a part that is missing is an error.
+/// A query's range and series.
 struct Chosen {
     start_ms: i64,
     end_ms: i64,
     set: SeriesSet,
 }
 
-fn select_all(
-    queries: &dyn Queries,
-    context: &QueryContext,
-    requests: Vec<SelectRequest>,
-) -> Result<Vec<Chosen>, QueryError> {
-    let whole = QueryContext { partial_response: false, ..context.clone() };
-    let one = |request: SelectRequest| {
-        let set = queries.select(&whole, &request)?;
-        Ok(Chosen { start_ms: request.start_ms, end_ms: request.end_ms, set })
-    };
-    requests.into_iter().map(one).collect()
+/// The queries of a request. Each is selected when the one before is done: a thousand of them hold no more than one.
+struct Sets {
+    queries: Arc<dyn Queries>,
+    context: QueryContext,
+    asked: std::vec::IntoIter<Query>,
+}
+
+impl Sets {
+    /// The protocol has no room for warnings, so a part that is missing is an error.
+    fn new(queries: Arc<dyn Queries>, context: QueryContext, asked: Vec<Query>) -> Self {
+        let context = QueryContext { partial_response: false, ..context };
+        Self { queries, context, asked: asked.into_iter() }
+    }
+}
+
+impl Iterator for Sets {
+    type Item = Result<Chosen, QueryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Query { start_ms, end_ms, matchers } = self.asked.next()?;
+        let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
+        let set = self.queries.select(&self.context, &request);
+        Some(set.map(|set| Chosen { start_ms, end_ms, set }))
+    }
 }
 
 fn labels_of(labels: &trireme_model::Labels) -> Vec<Label> {

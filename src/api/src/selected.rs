@@ -1,18 +1,22 @@
 //! Raw series, read piece by piece on the pool.
 //!
 //! A series of a year may not fit into memory, and a client may read slowly. So a body is a stream that asks the pool for
-//! the next piece only when the last one was taken; no thread waits for a client.
+//! the next piece only when the last one was taken; no thread waits for a client. A stream holds one place from its
+//! beginning to its end, so that it is not refused half way.
 
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
 use actix_web::web::Bytes;
-use futures::stream;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use futures::{StreamExt, stream};
 use slog::warn;
+use trireme_model::Tenant;
+use trireme_promql::{Cancel, SelectError, Stop};
 use trireme_query::QueryError;
 
+use crate::admission::Place;
 use crate::running::Entry;
-use crate::{ApiState, Runner, runner};
+use crate::{ApiState, delivery, runner};
 
 /// A piece is sent when it has this many bytes.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -23,35 +27,80 @@ pub(crate) trait Produce: Send + 'static {
     fn produce(&mut self, out: &mut Vec<u8>) -> Result<bool, QueryError>;
 }
 
+/// What a stream holds: its line in the table of queries, which ends its work when it is dropped, and its place.
+pub(crate) struct Stream {
+    pub(crate) entry: Entry,
+    /// Shared with the job on the pool, which may outlive the client.
+    pub(crate) place: Arc<Place>,
+    /// Has no deadline: a stream may take as long as it goes on.
+    pub(crate) cancel: Cancel,
+}
+
+impl Stream {
+    /// Lists a stream that shows as `text` and waits for a place.
+    pub(crate) async fn open(state: &ApiState, tenant: &Tenant, text: &str) -> Result<Self, QueryError> {
+        let cancel = Cancel::new(state.clock.clone());
+        let entry = state.running.enter(tenant.as_str(), text, state.clock.now_ms(), cancel.clone());
+        let place = state.streams.enter(tenant, state.settings.query_timeout).await?;
+        Ok(Self { entry, place: Arc::new(place), cancel })
+    }
+
+    /// Runs one step of the stream on the pool; it may take as long as a query.
+    pub(crate) async fn step<T: Send + 'static>(
+        &self,
+        state: &ApiState,
+        job: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let place = Arc::clone(&self.place);
+        let held = move || {
+            let _place = place;
+            job()
+        };
+        let done = runner::run(state.runner.as_ref(), held);
+        match tokio::time::timeout(state.settings.query_timeout, done).await {
+            Ok(done) => done?,
+            Err(_) => {
+                self.cancel.cancel();
+                Err(SelectError::from(Stop::TimedOut).into())
+            }
+        }
+    }
+}
+
 /// A response whose body `producer` makes. An error in the first piece becomes an error response; a later one can only
 /// break the connection off, so that the client does not take the part for the whole, and be logged.
 pub(crate) async fn respond<P: Produce>(
-    mut response: actix_web::HttpResponseBuilder,
+    mut response: HttpResponseBuilder,
     state: &ApiState,
     producer: P,
-    entry: Entry,
+    stream: Stream,
 ) -> Result<HttpResponse, QueryError> {
-    let (runner, log) = (Arc::clone(&state.runner), state.log.clone());
-    let (first, rest) = piece(runner.as_ref(), producer).await?;
+    let (first, rest) = piece(state, &stream, producer).await?;
     let Some(producer) = rest else { return Ok(response.body(first)) };
-    let more = stream::unfold(Some((producer, runner, log, entry)), |state| async move {
-        let (producer, runner, log, entry) = state?;
-        match piece(runner.as_ref(), producer).await {
-            Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, runner, log, entry)))),
+
+    let more = stream::unfold(Some((producer, state.clone(), stream)), |held| async move {
+        let (producer, state, stream) = held?;
+        match piece(&state, &stream, producer).await {
+            Ok((bytes, rest)) => Some((Ok(Bytes::from(bytes)), rest.map(|p| (p, state, stream)))),
             Err(err) => {
-                warn!(log, "a response was broken off half way"; "to" => entry.text(), "err" => %err);
+                warn!(state.log, "a response was broken off half way";
+                    "to" => stream.entry.text(), "err" => %err);
                 Some((Err(actix_web::error::ErrorInternalServerError(err.to_string())), None))
             }
         }
     });
     let head = stream::iter([Ok::<_, actix_web::Error>(Bytes::from(first))]);
-    Ok(response.streaming(futures::StreamExt::chain(head, more)))
+    Ok(delivery::respond(response, state, StreamExt::chain(head, more)))
 }
 
-async fn piece<P: Produce>(runner: &dyn Runner, mut producer: P) -> Result<(Vec<u8>, Option<P>), QueryError> {
+async fn piece<P: Produce>(
+    state: &ApiState,
+    stream: &Stream,
+    mut producer: P,
+) -> Result<(Vec<u8>, Option<P>), QueryError> {
     let job = move || {
         let mut out = Vec::with_capacity(PIECE_BYTES + 4_096);
         producer.produce(&mut out).map(|more| (out, more.then_some(producer)))
     };
-    runner::run(runner, job).await?
+    stream.step(state, job).await
 }

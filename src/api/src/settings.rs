@@ -45,6 +45,18 @@ pub struct ApiSettings {
     pub cors_origin: String,
     /// Longest run of a query; a request may ask for less.
     pub query_timeout: Duration,
+    /// Queries at the same time (`query.max_concurrency`).
+    pub query_places: usize,
+    /// Exports, remote reads and the like at the same time (`query.max_streams`).
+    pub stream_places: usize,
+    /// Queries, and streams, of one tenant that wait for a place (`query.max_queued`).
+    pub queued_max: usize,
+    /// Memory of answers that clients have not taken yet; a tenant may take half (`query.answer_bytes_max`).
+    pub answer_bytes_max: usize,
+    /// Tenants with lines of their own in the node's metrics (`telemetry.metric_tenants_max`).
+    pub metric_tenants_max: usize,
+    /// A client that takes nothing of its answer for this long gets no more (`http.write_idle_timeout`).
+    pub write_idle_timeout: Duration,
     /// How far back an instant selector looks unless the request says otherwise.
     pub lookback_delta: Duration,
     /// Most samples a remote read may return.
@@ -55,8 +67,10 @@ pub struct ApiSettings {
     pub features: Features,
     /// Labels removed for deduplication unless the request names others.
     pub replica_labels: Vec<String>,
-    /// The configuration as `status/config` shows it (YAML or TOML text without secrets).
-    pub config_text: String,
+    /// What `status/config` shows: Prometheus's configuration, as far as there is one, in YAML.
+    pub config_yaml: String,
+    /// The node's own settings as the admin API shows them, without secrets.
+    pub settings_text: String,
     /// Flags as `status/flags` shows them.
     pub flags: Vec<(String, String)>,
 }
@@ -85,12 +99,19 @@ impl Default for ApiSettings {
             otlp: OtlpOptions::default(),
             cors_origin: "*".to_owned(),
             query_timeout: Duration::from_secs(120),
+            query_places: 20,
+            stream_places: 10,
+            queued_max: 100,
+            answer_bytes_max: 512 << 20,
+            metric_tenants_max: 1_000,
+            write_idle_timeout: Duration::from_secs(30),
             lookback_delta: Duration::from_secs(300),
             remote_read_samples_max: 50_000_000,
             parser: ParserOptions::default(),
             features: Features::default(),
             replica_labels: Vec::new(),
-            config_text: String::new(),
+            config_yaml: String::new(),
+            settings_text: String::new(),
             flags: Vec::new(),
         }
     }

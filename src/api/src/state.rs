@@ -5,8 +5,9 @@ use std::sync::Arc;
 use actix_web::web;
 use slog::Logger;
 use trireme_base::Clock;
-use trireme_query::Queries;
+use trireme_query::{Queries, TurnLimits};
 
+use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::running::Running;
 use crate::{
@@ -27,8 +28,10 @@ pub struct ApiParts {
     pub admin: Arc<dyn Admin>,
     /// Liveness and readiness.
     pub health: Arc<dyn Health>,
-    /// Where queries and large decodes run.
+    /// Where queries run; it must have a thread for each place (`query_places` and `stream_places`).
     pub runner: Arc<dyn Runner>,
+    /// Where large bodies of writes are decoded, apart from queries so that neither waits for the other.
+    pub decoder: Arc<dyn Runner>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counts the requests of clients.
@@ -51,6 +54,7 @@ pub struct ApiState {
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) decoder: Arc<dyn Runner>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) traffic: Traffic,
     pub(crate) settings: Arc<ApiSettings>,
@@ -60,6 +64,12 @@ pub struct ApiState {
     pub(crate) budget: Budget,
     /// Of its own, so that an operator is heard by a node that senders have filled.
     pub(crate) admin_budget: Budget,
+    /// Answers that clients have not taken yet.
+    pub(crate) answers: Budget,
+    /// Places of queries.
+    pub(crate) admission: Admission,
+    /// Places of exports, remote reads and the like.
+    pub(crate) streams: Admission,
     pub(crate) running: Running,
     pub(crate) started_ms: i64,
 }
@@ -67,10 +77,17 @@ pub struct ApiState {
 impl ApiState {
     /// Takes the node's parts; "now" is the start time that `status/runtimeinfo` shows.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { sink, queries, admin, health, runner, clock, .. } = parts;
+        let ApiParts { sink, queries, admin, health, runner, decoder, clock, .. } = parts;
         let ApiParts { traffic, settings, metrics, render_metrics, log, .. } = parts;
         let budget = Budget::new(settings.in_flight_bytes_max, metrics.write_in_flight.clone());
         let admin_budget = Budget::new(ADMIN_IN_FLIGHT_BYTES, metrics.write_in_flight.clone());
+        let answers = Budget::new(settings.answer_bytes_max, metrics.answers_in_flight.clone());
+        let places = |places, what: &'static str, key| {
+            let limits = TurnLimits { places, waiting_max: settings.queued_max };
+            Admission::new(limits, Arc::clone(&clock), metrics.admission(what), (what, key))
+        };
+        let admission = places(settings.query_places, "queries", "query.max_queued");
+        let streams = places(settings.stream_places, "streams", "query.max_queued");
         let started_ms = clock.now_ms();
         Self {
             sink,
@@ -78,6 +95,10 @@ impl ApiState {
             admin,
             health,
             runner,
+            decoder,
+            answers,
+            admission,
+            streams,
             clock,
             traffic,
             settings: Arc::new(settings),

@@ -1,6 +1,6 @@
 //! The paths over fake backends: what reaches a backend, and what comes back.
 
-mod fakes;
+pub(crate) mod fakes;
 mod following;
 mod otlp;
 mod pages;

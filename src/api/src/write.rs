@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use trireme_base::ErrorKind;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::batch::Batch;
-use trireme_wire::{DecodeError, Decoded, rw1, rw2, snappy};
+use trireme_wire::{DecodeError, Decoded, Lend, rw1, rw2, snappy};
 
 use crate::budget::Reserved;
 use crate::{ApiState, body, runner, tenant};
@@ -56,18 +56,18 @@ async fn accept(
     let mut reserved = state.budget.open(&tenant);
     let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
     reserve(state, &body, &mut reserved)?;
-    let decoded = decode(state, &tenant, protocol, body).await?;
+    let (decoded, reserved) = decode(state, &tenant, protocol, body, reserved).await?;
     Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
 }
 
-/// Reserves memory for the request: the body, its inflated form and about as much again for what is decoded from it.
+/// Reserves memory for the body and its inflated form; what is decoded from it is reserved on the way.
 fn reserve(state: &ApiState, body: &[u8], reserved: &mut Reserved) -> Result<(), Refusal> {
     let inflated = snappy::inflated_len(body).map_err(|e| refuse(state, &e))?;
     let limit = state.settings.inflated_bytes_max;
     if inflated > limit {
         return Err(refuse(state, &DecodeError::TooLarge { size: inflated as u64, limit }));
     }
-    let is_room = reserved.grow_to(body.len() + 2 * inflated);
+    let is_room = reserved.grow_to(body.len() + inflated);
     if is_room { Ok(()) } else { Err(Refusal::busy()) }
 }
 
@@ -77,24 +77,40 @@ async fn decode(
     tenant: &Tenant,
     protocol: Protocol,
     body: Vec<u8>,
-) -> Result<Decoded, Refusal> {
+    mut reserved: Reserved,
+) -> Result<(Decoded, Reserved), Refusal> {
     let settings = Arc::clone(&state.settings);
     let seed = tenant.seed();
     let large = snappy::inflated_len(&body).is_ok_and(|n| n > DECODE_INLINE_BYTES_MAX);
-    let job = move || -> Result<Decoded, DecodeError> {
+    let job = move || -> Result<(Decoded, Reserved), DecodeError> {
         let mut inflated = Vec::new();
         snappy::inflate(&body, settings.inflated_bytes_max, &mut inflated)?;
-        match protocol {
-            Protocol::V1 => rw1::decode(inflated, seed, &settings.decode),
-            Protocol::V2 => rw2::decode(&inflated, seed, &settings.decode),
-        }
+        let mut beside = Beside { bytes: body.len() + inflated.len(), reserved: &mut reserved };
+        let decoded = match protocol {
+            Protocol::V1 => rw1::decode_within(inflated, seed, &settings.decode, &mut beside)?,
+            Protocol::V2 => rw2::decode_within(&inflated, seed, &settings.decode, &mut beside)?,
+        };
+        Ok((decoded, reserved))
     };
     let decoded = if large {
-        runner::run(state.runner.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?
+        runner::run(state.decoder.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?
     } else {
         job()
     };
     decoded.map_err(|e| refuse(state, &e))
+}
+
+/// Memory for what is decoded, beside that of the body.
+pub(super) struct Beside<'a> {
+    /// Of the body, as it came and inflated.
+    pub(super) bytes: usize,
+    pub(super) reserved: &'a mut Reserved,
+}
+
+impl Lend for Beside<'_> {
+    fn grow_to(&mut self, bytes: usize) -> bool {
+        self.reserved.grow_to(self.bytes.saturating_add(bytes))
+    }
 }
 
 /// Hands the batch over in a task of its own, so that a client that goes away does not cancel a write half done.

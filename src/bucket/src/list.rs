@@ -75,6 +75,14 @@ pub struct BucketBlock {
     pub no_compact: Option<NoCompactMark>,
 }
 
+impl BucketBlock {
+    /// True if it has this external label and may have samples in `[start, end]` (ms, inclusive).
+    fn fits(&self, (name, value): (&str, &str), start: i64, end: i64) -> bool {
+        let labels = self.meta.external_labels();
+        self.meta.overlaps(start, end) && labels.and_then(|l| l.get(name)).is_some_and(|v| v == value)
+    }
+}
+
 /// What a refresh found.
 #[derive(Debug, Default)]
 pub struct Refreshed {
@@ -146,12 +154,13 @@ impl MetaCache {
 
     /// Blocks that have this external label and may have samples in `[start, end]` (ms, inclusive), by ULID.
     pub fn select(&self, label: (&str, &str), start: i64, end: i64) -> Vec<Arc<BucketBlock>> {
-        let (name, value) = label;
-        let fits = |b: &&Arc<BucketBlock>| {
-            let labels = b.meta.external_labels();
-            b.meta.overlaps(start, end) && labels.and_then(|l| l.get(name)).is_some_and(|v| v == value)
-        };
-        self.blocks.read().values().filter(fits).cloned().collect()
+        let blocks = self.blocks.read();
+        blocks.values().filter(|block| block.fits(label, start, end)).cloned().collect()
+    }
+
+    /// True if there are such blocks.
+    pub fn has(&self, label: (&str, &str), start: i64, end: i64) -> bool {
+        self.blocks.read().values().any(|block| block.fits(label, start, end))
     }
 
     /// One block.

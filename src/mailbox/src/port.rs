@@ -19,8 +19,8 @@ pub enum PortError {
     /// The actor is being restarted or the node stops.
     #[error("{0} is not running")]
     Down(&'static str),
-    /// The actor ended before it answered; the work may or may not have been done.
-    #[error("{0} was restarted before it answered")]
+    /// The actor ended, or could not take the work, before it answered; the work may or may not have been done.
+    #[error("{0} ended or dropped the work before it answered")]
     Lost(&'static str),
     /// No answer within the deadline; the work may still be done.
     #[error("{0} did not answer in time")]

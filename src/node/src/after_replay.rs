@@ -32,6 +32,9 @@ impl AfterReplay {
 
     fn wait(&self, context: &QueryContext) -> Result<&dyn Queries, QueryError> {
         let replay = self.store.replay();
+        if context.head_only && !replay.wait(Duration::ZERO) {
+            return Err(QueryError::new(ErrorKind::Unavailable, "the log is being replayed"));
+        }
         while !replay.wait(LOOK_EVERY) {
             context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
             if !replay.is_running() {

@@ -35,7 +35,8 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         },
         remote_read_samples_max: query.max_samples,
         replica_labels: query.replica_labels.clone(),
-        config_text: shown(settings),
+        config_yaml: as_prometheus(settings),
+        settings_text: shown(settings),
         flags: vec![
             ("storage.tsdb.retention.time".to_owned(), settings.storage.retention.to_string()),
             ("query.lookback-delta".to_owned(), query.lookback_delta.to_string()),
@@ -71,6 +72,22 @@ fn enabled(features: &trireme_settings::Features) -> String {
     let table = toml::Table::try_from(features).unwrap_or_default();
     let on = table.iter().filter(|(_, value)| value.as_bool() == Some(true));
     on.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// What there is of Prometheus's own configuration. Its clients read the external labels: of a block, and so of the
+/// samples, they are those of the bucket. A sidecar of Thanos wants at least one.
+fn as_prometheus(settings: &Settings) -> String {
+    // A text in JSON's form is one in YAML.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out =
+        "global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n".to_owned();
+    if !settings.bucket.external_labels.is_empty() {
+        out.push_str("  external_labels:\n");
+    }
+    for (name, value) in &settings.bucket.external_labels {
+        out.push_str(&format!("    {}: {}\n", quoted(name), quoted(value)));
+    }
+    out
 }
 
 /// The settings as TOML, with secrets blotted out.
@@ -117,6 +134,17 @@ mod tests {
     fn secrets_are_not_shown() {
         let mut settings = Settings::default();
         settings.bucket.secret_key = "hunter2".into();
-        assert!(!api_settings(&settings).config_text.contains("hunter2"));
+        let shown = api_settings(&settings);
+        assert!(!shown.settings_text.contains("hunter2") && shown.settings_text.contains("secret_key"));
+        assert!(!shown.config_yaml.contains("secret"));
+    }
+
+    #[test]
+    fn prometheus_clients_read_the_external_labels() {
+        let mut settings = Settings::default();
+        settings.bucket.external_labels.insert("cluster".into(), "a \"b\": c".into());
+        let yaml = api_settings(&settings).config_yaml;
+        assert!(yaml.starts_with("global:\n") && yaml.contains("evaluation_interval: 1m"), "{yaml}");
+        assert!(yaml.contains("  external_labels:\n    \"cluster\": \"a \\\"b\\\": c\"\n"), "{yaml}");
     }
 }

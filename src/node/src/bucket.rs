@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use slog::{Logger, warn};
+use trireme_base::Clock;
 use trireme_bucket::{BucketConfig, BucketKind, MetaCache};
 use trireme_settings::{BucketType, Settings};
+use ulid::Ulid;
 
 /// A client of the object store.
 pub type Store = Arc<dyn object_store::ObjectStore>;
@@ -37,17 +40,101 @@ pub fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option
     config.open().context("cannot open the bucket")
 }
 
+/// After so many intervals without a list, queries say that theirs is old.
+const OLD_AFTER_INTERVALS: u32 = 10;
+/// No list younger than this is called old, however short the interval.
+const OLD_AFTER_MIN: Duration = Duration::from_secs(300);
+
+/// What is said before the first list.
+const NEVER_READ: &str =
+    "the list of blocks in the bucket was not read yet: what is only there is missing from this answer";
+
+/// How good the list of the bucket's blocks is.
+pub(crate) struct Freshness {
+    clock: Arc<dyn Clock>,
+    every: Duration,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Monotonic time of the last list; `None` before the first.
+    listed_at: Option<Duration>,
+    /// Blocks whose metas could not be read and are not known from before.
+    unreadable: Vec<Ulid>,
+}
+
+impl Freshness {
+    pub(crate) fn new(clock: Arc<dyn Clock>, every: Duration) -> Self {
+        Self { clock, every, seen: Mutex::default() }
+    }
+
+    fn listed(&self, unreadable: Vec<Ulid>) {
+        *self.seen.lock() = Seen { listed_at: Some(self.clock.monotonic()), unreadable };
+    }
+
+    /// What may be missing from an answer about times from `start_ms` on.
+    pub(crate) fn complaint(&self, start_ms: i64) -> Option<String> {
+        let seen = self.seen.lock();
+        let Some(listed_at) = seen.listed_at else {
+            return Some(NEVER_READ.to_owned());
+        };
+        let age = self.clock.monotonic().saturating_sub(listed_at);
+        if age > (self.every * OLD_AFTER_INTERVALS).max(OLD_AFTER_MIN) {
+            return Some(format!(
+                "the list of blocks in the bucket is {} minutes old: newer ones are missing from this answer",
+                age.as_secs() / 60
+            ));
+        }
+        // A name has the time at which the block ends, or was made: all samples are before it.
+        let first_ms = u64::try_from(start_ms).unwrap_or(0);
+        let concerned = |ulid: &&Ulid| ulid.timestamp_ms() >= first_ms;
+        let unreadable = seen.unreadable.iter().filter(concerned).count();
+        let example = seen.unreadable.iter().find(concerned)?;
+        Some(format!(
+            "the meta of {unreadable} blocks in the bucket cannot be read, for example of {example}: \
+             what they hold may be missing from this answer"
+        ))
+    }
+}
+
 /// Reads the list of blocks again and again, until the future is dropped.
-pub(crate) async fn keep_fresh(store: Store, metas: Arc<MetaCache>, every: Duration, log: Logger) {
+pub(crate) async fn keep_fresh(store: Store, metas: Arc<MetaCache>, freshness: Arc<Freshness>, log: Logger) {
     loop {
         match metas.refresh(store.as_ref()).await {
             Ok(refreshed) => {
-                for (ulid, err) in refreshed.failed {
+                for (ulid, err) in &refreshed.failed {
                     warn!(log, "meta of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
                 }
+                let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
+                freshness.listed(failed.filter(|ulid| metas.get(*ulid).is_none()).collect());
             }
             Err(err) => warn!(log, "bucket cannot be listed, queries use the last list"; "err" => %err),
         }
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(freshness.every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trireme_base::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_missing_old_or_not_whole_is_said() {
+        let clock = Arc::new(ManualClock::at(0));
+        let freshness = Freshness::new(clock.clone(), Duration::from_secs(60));
+        let complaint = |start_ms| freshness.complaint(start_ms).unwrap_or_default();
+        assert!(complaint(0).contains("was not read yet"));
+
+        freshness.listed(Vec::new());
+        assert_eq!(complaint(0), "");
+        clock.advance_ms(660_000);
+        assert!(complaint(0).contains("11 minutes old"), "{}", complaint(0));
+
+        freshness.listed(vec![Ulid::from_parts(7_200_000, 1)]);
+        assert!(complaint(7_000_000).contains("the meta of 1 blocks"));
+        assert_eq!(complaint(7_200_001), "", "it ended before");
     }
 }

@@ -13,10 +13,13 @@ use trireme_query::{
     TsdbStatus, TsdbTop, choose_blocks,
 };
 
+use crate::bucket::Freshness;
+
 /// The bucket as queries read it.
 pub(crate) struct BucketView {
     pub(crate) reader: BucketReader,
     pub(crate) metas: Arc<MetaCache>,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) tenant_label: String,
 }
 
@@ -27,9 +30,36 @@ pub(crate) struct NodeCatalog {
     pub(crate) bucket: Option<BucketView>,
 }
 
+impl NodeCatalog {
+    /// The shards of the head.
+    fn heads(&self, tenant: &Tenant) -> Vec<Arc<dyn Source>> {
+        let source = |shard: &Arc<Shard>| {
+            Arc::new(HeadSource::new(Arc::clone(shard), tenant.clone())) as Arc<dyn Source>
+        };
+        self.shards.iter().map(source).collect()
+    }
+}
+
 impl Catalog for NodeCatalog {
     fn generation(&self) -> u64 {
         self.shelf.generation()
+    }
+
+    fn head_sources(&self, scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
+        let blocks = self.shelf.blocks();
+        let mut of_tenant = blocks.iter().filter(|b| b.tenant == scope.tenant);
+        if of_tenant.any(|b| b.meta().overlaps(scope.start_ms, scope.end_ms)) {
+            return None;
+        }
+        let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
+        let has_remote = bucket.is_some_and(|b| {
+            b.freshness.complaint(scope.start_ms).is_some()
+                || b.metas.has((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
+        });
+        if has_remote {
+            return None;
+        }
+        Some(self.heads(&scope.tenant))
     }
 
     fn sources(&self, scope: &Scope) -> SourceList {
@@ -40,6 +70,7 @@ impl Catalog for NodeCatalog {
         let remote = bucket.map_or_else(Vec::new, |b| {
             b.metas.select((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
         });
+        list.warnings.extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
         let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.meta).collect();
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
@@ -55,10 +86,7 @@ impl Catalog for NodeCatalog {
                 (Located::Bucket(_), None) => {}
             }
         }
-        for shard in &self.shards {
-            let source: Arc<dyn Source> = Arc::new(HeadSource::new(Arc::clone(shard), scope.tenant.clone()));
-            list.sources.push(source);
-        }
+        list.sources.extend(self.heads(&scope.tenant));
         list
     }
 

@@ -18,6 +18,8 @@ use crate::membership;
 
 /// Jobs that may wait for the CPU pool beside queries.
 const POOL_QUEUE_JOBS: usize = 1_024;
+/// Bodies that may wait to be decoded; their memory is bounded for itself.
+const DECODE_QUEUE_JOBS: usize = 1_024;
 /// Threads for sockets and the object store.
 const IO_THREADS: usize = 2;
 
@@ -36,8 +38,10 @@ pub(crate) struct Ground {
     pub(crate) io: IoThreads,
     /// Cuts, checkpoints, log reads.
     pub(crate) pool: Arc<CpuPool>,
-    /// Queries, apart from the rest so that neither starves the other.
+    /// Queries, apart from the rest so that neither starves the other. A thread for each place.
     pub(crate) query_pool: Arc<CpuPool>,
+    /// Large bodies of writes, apart from queries so that writes never wait for them.
+    pub(crate) decode_pool: Arc<CpuPool>,
     pub(crate) cores: usize,
     pub(crate) gate: Arc<Gate>,
     /// Asks the node to stop, with the reason.
@@ -61,9 +65,10 @@ impl Ground {
         build_info_metric(&metrics)?;
         let io = IoThreads::start(IO_THREADS).context("cannot start the I/O runtime")?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let concurrency = settings.query.max_concurrency;
+        let places = settings.query.max_concurrency + settings.query.max_streams;
         let pool = CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;
-        let query_pool = CpuPool::new("query", concurrency.min(cores * 2), concurrency);
+        let query_pool = CpuPool::new("query", places, places * 2).context("cannot start the query pool")?;
+        let decode_pool = CpuPool::new("decode", cores, DECODE_QUEUE_JOBS);
         Ok(Self {
             name: NodeName::new(&settings.node.name),
             settings: settings.clone(),
@@ -75,7 +80,8 @@ impl Ground {
             data_dir,
             io,
             pool: Arc::new(pool),
-            query_pool: Arc::new(query_pool.context("cannot start the query pool")?),
+            query_pool: Arc::new(query_pool),
+            decode_pool: Arc::new(decode_pool.context("cannot start the threads that decode")?),
             cores,
             gate: Arc::default(),
             ask_stop,

@@ -51,6 +51,9 @@ pub(crate) fn serve(
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(http.request_timeout.as_duration())
     .shutdown_timeout(http.stop_timeout.as_duration().as_secs())
+    // A client that closes its side has gone: its query ends. By default it would be waited for like one that only has
+    // nothing more to send.
+    .h1_allow_half_closed(false)
     .disable_signals()
     .listen(listener)
     .context("cannot serve on http.listen")?

@@ -32,6 +32,7 @@ mod spread;
 mod staff;
 mod stop;
 mod storage;
+mod tenants;
 
 pub use bucket::{Store, open as open_bucket};
 pub use datadir::{DataDir, DataDirError};

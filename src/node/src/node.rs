@@ -161,6 +161,7 @@ fn stop_list(
             let _ = arbiter.join();
         }
         ground.query_pool.stop();
+        ground.decode_pool.stop();
         ground.pool.stop();
         drop(ground.io);
         // The lock goes last.

@@ -9,7 +9,7 @@ use actix_web::dev::ServerHandle;
 use slog::{Logger, error};
 use tokio::sync::mpsc;
 use trireme_actors::CLOCK_EVERY;
-use trireme_api::{ApiMetrics, ApiParts, ApiState, Traffic};
+use trireme_api::{ApiMetrics, ApiParts, ApiState, Runner, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_consensus::Consensus;
 use trireme_model::Tenant;
@@ -21,7 +21,7 @@ use trireme_transport::{Hub, Mesh};
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
 use crate::api_settings::{api_settings, parser_options};
-use crate::bucket;
+use crate::bucket::{self, Freshness};
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
 use crate::datadir::DataDir;
@@ -33,9 +33,12 @@ use crate::sink::{QueryRunner, Sink, StoreHealth};
 use crate::spread::over_group;
 use crate::staff::Staff;
 use crate::storage::Storage;
+use crate::tenants::TenantGate;
 
 /// How often writes that wait too long are looked for; a fraction of any sensible `cluster.ack_timeout`.
 const EXPIRE_EVERY: Duration = Duration::from_millis(50);
+/// How often tenants without data are forgotten.
+const TENANTS_EVERY: Duration = Duration::from_secs(60);
 /// How often the free disk space is looked at.
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// A query is told by its own deadline first.
@@ -101,7 +104,8 @@ pub(crate) fn open_doors(
     doors: Doors,
 ) -> anyhow::Result<ServerHandle> {
     let settings = &ground.settings;
-    let sink = Arc::new(Sink(Arc::clone(&staff.writes)));
+    let tenants = Arc::new(TenantGate::new(settings)?);
+    let sink = Arc::new(Sink { writes: Arc::clone(&staff.writes), tenants: Arc::clone(&tenants) });
     let shown = ground.metrics.clone();
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
@@ -112,6 +116,7 @@ pub(crate) fn open_doors(
             port: staff.evaluate.clone(),
             deadline: settings.query.timeout.as_duration() + QUERY_GRACE,
         }),
+        decoder: Arc::clone(&ground.decode_pool) as Arc<dyn Runner>,
         clock: Arc::clone(&ground.clock),
         traffic: doors.traffic,
         settings: api_settings(settings),
@@ -127,6 +132,8 @@ pub(crate) fn open_doors(
     actix_rt::spawn(every(CLOCK_EVERY, move || {
         watch.is_wrong();
     }));
+    let shards = storage.shards.clone();
+    actix_rt::spawn(every(TENANTS_EVERY, move || tenants.look(&shards)));
     let disk = DiskWatch {
         free_min: settings.storage.disk_free_min.0,
         gate: Arc::clone(&ground.gate),
@@ -173,8 +180,10 @@ fn queries(
 fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
     let settings = &ground.settings.bucket;
     let metas = Arc::new(MetaCache::default());
-    let (store, interval) = (Arc::clone(bucket), settings.sync_interval.as_duration());
-    ground.io.spawn(bucket::keep_fresh(store, Arc::clone(&metas), interval, ground.part_log("bucket")));
+    let (clock, every) = (Arc::clone(&ground.clock), settings.sync_interval.as_duration());
+    let freshness = Arc::new(Freshness::new(clock, every));
+    let (store, log) = (Arc::clone(bucket), ground.part_log("bucket"));
+    ground.io.spawn(bucket::keep_fresh(store, Arc::clone(&metas), Arc::clone(&freshness), log));
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,
         header_dir: Some(ground.data_dir.path("index-headers")),
@@ -183,6 +192,7 @@ fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
     BucketView {
         reader: BucketReader::new(Arc::clone(bucket), ground.io.handle().clone(), options),
         metas,
+        freshness,
         tenant_label: ground.settings.tenants.label.clone(),
     }
 }

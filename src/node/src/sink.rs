@@ -11,13 +11,22 @@ use trireme_model::{Tenant, WriteOutcome};
 use trireme_query::QueryError;
 use trireme_wire::batch::Batch;
 
+use crate::tenants::TenantGate;
+
 /// Writes go to the node's write path.
-pub(crate) struct Sink(pub(crate) Arc<WritePath>);
+pub(crate) struct Sink {
+    pub(crate) writes: Arc<WritePath>,
+    pub(crate) tenants: Arc<TenantGate>,
+}
 
 #[async_trait]
 impl WriteSink for Sink {
     async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
-        self.0.write(tenant, batch).await
+        let items = batch.samples.len() + batch.histograms.len() + batch.exemplars.len();
+        if let Some(refused) = self.tenants.refuse(&tenant, items as u64) {
+            return refused;
+        }
+        self.writes.write(tenant, batch).await
     }
 }
 

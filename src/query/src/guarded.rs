@@ -16,6 +16,11 @@ use crate::{Merged, Notes, QueryContext, QueryError};
 /// How often a series is looked up again before the query fails.
 const ATTEMPTS_MAX: usize = 5;
 
+/// Why a query fails whose data moves again and again.
+const TOO_FAST: &str = "blocks are appearing faster than this query can read them";
+/// Why a question that was to be answered from memory alone was not.
+const BLOCKS_NEEDED: &str = "blocks have to be read for this answer";
+
 /// The node's sources as one storage, listed anew for each selection.
 #[derive(Clone)]
 pub(crate) struct Guarded {
@@ -32,13 +37,19 @@ impl Guarded {
     /// The sources of a time range. What the catalog misses is noted, or an error if the answer must be whole.
     pub(crate) fn sources(&self, start_ms: i64, end_ms: i64) -> Result<Merged, QueryError> {
         let context = &self.context;
-        let list = self.catalog.sources(&Scope {
+        let scope = Scope {
             tenant: context.tenant.clone(),
             start_ms,
             end_ms,
             local_only: context.local_only,
             max_source_resolution_ms: context.max_source_resolution_ms,
-        });
+        };
+        if context.head_only {
+            let sources = self.catalog.head_sources(&scope);
+            let sources = sources.ok_or_else(|| QueryError::new(ErrorKind::Unavailable, BLOCKS_NEEDED))?;
+            return Ok(Merged::new(sources, context.partial_response, self.notes.clone()));
+        }
+        let list = self.catalog.sources(&scope);
         for warning in list.warnings {
             if !context.partial_response {
                 return Err(QueryError::new(ErrorKind::Unavailable, warning));
@@ -57,9 +68,44 @@ impl Guarded {
     }
 }
 
+impl Guarded {
+    /// Selects until nothing has moved meanwhile: a series that has samples only in a window that went from the head to a
+    /// block, between the look at the blocks and the look at the head, is in neither of them.
+    fn select_unmoved(
+        &self,
+        request: &SelectRequest,
+        cancel: &Cancel,
+    ) -> Result<(u64, SeriesSet), SelectError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (generation, set) = self.select_now(request, cancel)?;
+            if self.catalog.generation() == generation {
+                return Ok((generation, set));
+            }
+        }
+        Err(SelectError::Unavailable(TOO_FAST.to_owned()))
+    }
+
+    /// Runs `job` over the sources of a time range until none has moved meanwhile; what it collects must be a set.
+    pub(crate) fn over_sources(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        mut job: impl FnMut(&Merged) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let generation = self.catalog.generation();
+            job(&self.sources(start_ms, end_ms)?)?;
+            if self.catalog.generation() == generation {
+                return Ok(());
+            }
+        }
+        Err(QueryError::new(ErrorKind::Unavailable, TOO_FAST))
+    }
+}
+
 impl Select for Guarded {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
-        let (generation, set) = self.select_now(request, cancel)?;
+        let (generation, set) = self.select_unmoved(request, cancel)?;
         let shared =
             Arc::new(Shared { guarded: self.clone(), request: request.clone(), cancel: cancel.clone() });
         let guard = |inner| {
@@ -132,6 +178,6 @@ impl GuardedSeries {
                 return Ok(());
             }
         }
-        Err(SelectError::Unavailable("blocks are appearing faster than this query can read them".to_owned()))
+        Err(SelectError::Unavailable(TOO_FAST.to_owned()))
     }
 }

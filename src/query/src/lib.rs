@@ -34,6 +34,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod turns;
 
 pub use block_source::BlockSource;
 pub use columns::merge_columns;
@@ -43,7 +44,7 @@ pub use head_source::HeadSource;
 pub use merged::Merged;
 pub use notes::Notes;
 pub use plan::{Located, choose_blocks};
-pub use querier::{Querier, QuerierOptions};
+pub use querier::{Querier, QuerierOptions, is_light};
 pub use queries::{
     Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus,
     TsdbTop,
@@ -54,3 +55,4 @@ pub use spread::{
     Spread, SpreadMode, distributable,
 };
 pub use texts::Texts;
+pub use turns::{Turn, TurnLimits, Turns};

@@ -2,6 +2,8 @@
 
 mod quick;
 
+pub use quick::is_light;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,18 +65,21 @@ impl Querier {
         notes: &Notes,
         mut job: impl FnMut(&dyn crate::Source, &[Matcher]) -> Result<(), SourceError>,
     ) -> Result<(), QueryError> {
-        let merged = self.guarded(context, notes).sources(selection.start_ms, selection.end_ms)?;
-        for source in merged.overlapping(selection.start_ms, selection.end_ms) {
-            let sets = if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
-            for set in sets {
-                context.cancel.check().map_err(SourceError::from)?;
-                if let Err(e) = job(source.as_ref(), set) {
-                    merged.forgive(source.as_ref(), e)?;
-                    break;
+        let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+        self.guarded(context, notes).over_sources(start_ms, end_ms, |merged| {
+            for source in merged.overlapping(start_ms, end_ms) {
+                let sets =
+                    if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
+                for set in sets {
+                    context.cancel.check().map_err(SourceError::from)?;
+                    if let Err(e) = job(source.as_ref(), set) {
+                        merged.forgive(source.as_ref(), e)?;
+                        break;
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

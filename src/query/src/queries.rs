@@ -9,8 +9,8 @@ use crate::QueryError;
 
 /// Everything that can be asked of stored data. Calls block and compute: they belong on the CPU pool.
 pub trait Queries: Send + Sync {
-    /// True if answering takes well under a millisecond and waits for nobody, so that it may be done on an event loop.
-    /// False if in doubt.
+    /// True if answering takes well under a millisecond and waits for nobody, so that it may be tried on an event loop,
+    /// with [`QueryContext::head_only`]. False if in doubt. Opens and reads nothing itself.
     fn is_quick(&self, _context: &QueryContext, _asked: &Asked<'_>) -> bool {
         false
     }
@@ -67,6 +67,8 @@ pub struct QueryContext {
     pub max_source_resolution_ms: i64,
     /// Whether start timestamps take part; `None` is the engine's setting.
     pub start_timestamps: Option<bool>,
+    /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
+    pub head_only: bool,
 }
 
 impl QueryContext {
@@ -80,6 +82,7 @@ impl QueryContext {
             local_only: false,
             max_source_resolution_ms: 0,
             start_timestamps: None,
+            head_only: false,
         }
     }
 }
@@ -123,6 +126,8 @@ pub enum Asked<'a> {
         end_ms: i64,
         /// Distance of evaluation times (ms); 0 for a single one.
         step_ms: i64,
+        /// How far back instant selectors look; `None` is the engine's default.
+        lookback: Option<Duration>,
     },
     /// Label sets.
     Series(&'a Selection),

@@ -141,7 +141,13 @@ pub trait Catalog: Send + Sync {
         0
     }
 
-    /// The sources to ask.
+    /// The sources in memory, if they are all that there is of the scope; `None` if a block may have samples of it. Opens
+    /// and reads nothing.
+    fn head_sources(&self, _scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
+        None
+    }
+
+    /// The sources to ask. May open blocks and wait for the bucket: not for event loops.
     fn sources(&self, scope: &Scope) -> SourceList;
 
     /// Exemplars with timestamps in `[start_ms, end_ms]` of series that satisfy all matchers of at least one set.

@@ -162,6 +162,76 @@ fn a_window_that_moves_while_it_is_read_is_not_missed() {
     assert_eq!(matrix(result.value)[0].1[0], (10_000, 7.0));
 }
 
+/// A series whose only window goes from the head to a block between the look at the blocks and the look at the head.
+struct Slipping {
+    moved: Arc<AtomicBool>,
+}
+
+impl Slipping {
+    /// False for the look that comes too late at the head and too early at the blocks.
+    fn is_found(&self) -> bool {
+        self.moved.swap(true, Ordering::SeqCst)
+    }
+}
+
+impl Source for Slipping {
+    fn name(&self) -> String {
+        "slipping".into()
+    }
+
+    fn time_range(&self) -> (i64, i64) {
+        (i64::MIN, i64::MAX)
+    }
+
+    fn select(
+        &self,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        _: &Cancel,
+    ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
+        let series = FakeRead(up(&[("job", "a")]), vec![(10_000, 7.0)], Fault::None);
+        Ok(if self.is_found() { vec![Box::new(series)] } else { Vec::new() })
+    }
+
+    fn label_names(&self, _: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
+        if self.is_found() {
+            out.add("job");
+        }
+        Ok(())
+    }
+
+    fn label_values(
+        &self,
+        _: &str,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
+        if self.is_found() {
+            out.add("a");
+        }
+        Ok(())
+    }
+}
+
+fn slipping() -> Querier {
+    let moved = Arc::new(AtomicBool::new(false));
+    let source: Arc<dyn Source> = Arc::new(Slipping { moved: moved.clone() });
+    let catalog = FakeCatalog { sources: vec![source], generation: moved, ..Default::default() };
+    Querier::new(Arc::new(catalog), QuerierOptions::default())
+}
+
+#[test]
+fn a_series_whose_only_window_moves_while_it_is_looked_for_is_not_missed() {
+    let result = slipping().range(&context(), &range("up")).expect("works");
+    assert_eq!(matrix(result.value).len(), 1);
+    let all = Selection { start_ms: 0, end_ms: 20_000, ..Selection::default() };
+    assert_eq!(slipping().label_names(&context(), &all).expect("works").items, ["job"]);
+    assert_eq!(slipping().label_values(&context(), "job", &all).expect("works").items, ["a"]);
+}
+
 #[derive(Default)]
 struct FakeCatalog {
     generation: Arc<AtomicBool>,

@@ -210,7 +210,7 @@ mod tests {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "n")]);
         let empty = Arc::new(FloatHistogram::default());
         let cases = [
-            (Value::Scalar { t: 1_500, v: 2.0 }, r#""scalar","result":[1.5,"2"]"#),
+            (Value::Scalar { t: 1_500, v: 2.0 }, r#""scalar","result":[1.500,"2"]"#),
             (Value::String { t: 0, v: "a\"".into() }, r#""string","result":[0,"a\""]"#),
             (Value::Vector(vec![]), r#""vector","result":[]"#),
             (

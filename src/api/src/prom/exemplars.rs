@@ -18,7 +18,7 @@ pub(crate) async fn query(ask: Ask) -> Answer {
     let job = ask.run(move |q| q.exemplars(&context, &expr, start_ms, end_ms));
     let found = job.await.map_err(name_query)?;
     drop(entry);
-    Ok(answer::success(&found.warnings, &[], |out| {
+    let answer = answer::counted(&ask, &found.warnings, |out| {
         push_array(out, &found.items, |out, series| {
             out.extend_from_slice(b"{\"seriesLabels\":");
             push_labels(out, &series.labels);
@@ -34,5 +34,6 @@ pub(crate) async fn query(ask: Ask) -> Answer {
             });
             out.push(b'}');
         });
-    }))
+    });
+    Ok(answer?)
 }

@@ -25,7 +25,7 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
     let (context, entry) = ask.begin("metadata")?;
     let found = ask.run(move |q| q.metadata(&context, metric.as_deref())).await?;
     drop(entry);
-    Ok(answer::success(&[], &[], |out| {
+    let answer = answer::counted(&ask, &[], |out| {
         out.push(b'{');
         for (i, (name, entries)) in found.iter().take(limit).enumerate() {
             if i > 0 {
@@ -36,7 +36,8 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
             push_array(out, entries.iter().take(per_metric), push_entry);
         }
         out.push(b'}');
-    }))
+    });
+    Ok(answer?)
 }
 
 fn push_entry(out: &mut Vec<u8>, entry: &MetricMetadata) {

@@ -10,7 +10,7 @@ use super::Answer;
 use crate::answer;
 use crate::ask::Ask;
 use crate::error::ApiError;
-use crate::json::{ResultPieces, put};
+use crate::json::put;
 use crate::params::parse_step;
 
 /// Most steps of a range query, as in Prometheus.
@@ -28,16 +28,15 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
     context.start_timestamps = start_timestamps;
     let begun = ask.state.clock.monotonic();
     let (text, start_ms) = (query.expr.as_str(), query.time_ms);
-    let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0 };
-    let quick = ask.is_quick(&context, &asked);
-    let clock = ask.state.clock.clone();
-    let answered = ask.run_quick(quick, move |q| {
+    let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0, lookback: query.lookback };
+    let (job, clock) = (query.clone(), ask.state.clock.clone());
+    let answered = ask.run_quick(context, &asked, move |q, context| {
         let queued = clock.monotonic().saturating_sub(begun);
-        q.instant(&context, &query).map(|result| (result, queued))
+        q.instant(context, &job).map(|result| (result, queued))
     });
     let (result, queued) = answered.await.map_err(name_query)?;
     drop(entry);
-    Ok(respond(&ask, result, limit, Timing { begun, queued }))
+    respond(&ask, result, limit, Timing { begun, queued })
 }
 
 pub(crate) async fn range(ask: Ask) -> Answer {
@@ -63,16 +62,15 @@ pub(crate) async fn range(ask: Ask) -> Answer {
     let (mut context, entry) = ask.begin(&query.expr)?;
     context.start_timestamps = start_timestamps;
     let begun = ask.state.clock.monotonic();
-    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms };
-    let quick = ask.is_quick(&context, &asked);
-    let clock = ask.state.clock.clone();
-    let answered = ask.run_quick(quick, move |q| {
+    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms, lookback: query.lookback };
+    let (job, clock) = (query.clone(), ask.state.clock.clone());
+    let answered = ask.run_quick(context, &asked, move |q, context| {
         let queued = clock.monotonic().saturating_sub(begun);
-        q.range(&context, &query).map(|result| (result, queued))
+        q.range(context, &job).map(|result| (result, queued))
     });
     let (result, queued) = answered.await.map_err(name_query)?;
     drop(entry);
-    Ok(respond(&ask, result, limit, Timing { begun, queued }))
+    respond(&ask, result, limit, Timing { begun, queued })
 }
 
 fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
@@ -111,7 +109,7 @@ struct Timing {
     queued: Duration,
 }
 
-fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> actix_web::HttpResponse {
+fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> Answer {
     let cut = match &mut result.value {
         Value::Vector(v) if limit > 0 && v.len() > limit => {
             v.truncate(limit);
@@ -138,7 +136,7 @@ fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> 
         let total = ask.state.clock.monotonic().saturating_sub(timing.begun);
         push_stats(&mut stats, &result.stats, total, timing.queued);
     }
-    answer::pieces("application/json", ResultPieces::new(result, &stats))
+    Ok(answer::result(ask, result, &stats)?)
 }
 
 /// Sorting is a part of the evaluation here.

@@ -42,7 +42,7 @@ async fn search(ask: Ask, what: What) -> Answer {
         let body = json!({ "status": "error", "errorType": "unavailable", "error": "search API disabled" });
         return Ok(HttpResponse::build(StatusCode::INTERNAL_SERVER_ERROR).json(body));
     }
-    let request = Request::read(&ask, what)?;
+    let request = Request::read(&ask, what).await?;
     let (context, entry) = ask.begin(what.as_str())?;
     let asked = request.clone();
     let answered = ask.run(move |queries| {
@@ -52,7 +52,10 @@ async fn search(ask: Ask, what: What) -> Answer {
     });
     let (found, metadata) = answered.await?;
     drop(entry);
-    Ok(respond(&request, found, metadata))
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/x-ndjson; charset=utf-8");
+    let lines = lines(&request, found, metadata);
+    Ok(answer::bytes(response, &ask.state, &ask.tenant, lines)?)
 }
 
 fn texts(
@@ -92,17 +95,14 @@ fn choose(request: &Request, texts: Vec<String>) -> (Vec<Hit>, bool) {
     (hits, more)
 }
 
-fn respond(
-    request: &Request,
-    found: Found<String>,
-    metadata: Vec<(String, Vec<MetricMetadata>)>,
-) -> HttpResponse {
+/// The whole answer.
+fn lines(request: &Request, found: Found<String>, metadata: Vec<(String, Vec<MetricMetadata>)>) -> Vec<u8> {
     let (hits, more) = choose(request, found.items);
     let families = Families::new(&metadata);
     let records: Vec<Value> = hits.iter().map(|hit| record(request, hit, &families)).collect();
 
-    let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut push = |line: Value| lines.push(format!("{line}\n").into_bytes());
+    let mut lines: Vec<u8> = Vec::new();
+    let mut push = |line: Value| lines.extend_from_slice(format!("{line}\n").as_bytes());
     let mut warnings = Some(found.warnings).filter(|w| !w.is_empty());
     let batches: Vec<&[Value]> = match records.is_empty() {
         true => vec![&[]],
@@ -115,7 +115,7 @@ fn respond(
         }
     }
     push(json!({ "status": "success", "has_more": more }));
-    answer::pieces("application/x-ndjson; charset=utf-8", lines.into_iter())
+    lines
 }
 
 fn record(request: &Request, hit: &Hit, families: &Families<'_>) -> Value {

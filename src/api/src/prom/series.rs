@@ -10,27 +10,27 @@ use crate::error::ApiError;
 use crate::json::{push_array, push_labels, push_str};
 
 pub(crate) async fn series(ask: Ask) -> Answer {
-    let selection = ask.selection()?;
+    let selection = ask.selection().await?;
     if selection.matchers.is_empty() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
     let limit = selection.limit;
     let (context, entry) = ask.begin("series")?;
-    let quick = ask.is_quick(&context, &Asked::Series(&selection));
-    let mut found = ask.run_quick(quick, move |q| q.series(&context, &selection)).await?;
+    let (asked, job) = (Asked::Series(&selection), selection.clone());
+    let mut found = ask.run_quick(context, &asked, move |q, context| q.series(context, &job)).await?;
     drop(entry);
     found.truncate(limit);
-    Ok(answer::success(&found.warnings, &[], |o| push_array(o, &found.items, push_labels)))
+    Ok(answer::counted(&ask, &found.warnings, |o| push_array(o, &found.items, push_labels))?)
 }
 
 pub(crate) async fn label_names(ask: Ask) -> Answer {
-    let selection = ask.selection()?;
+    let selection = ask.selection().await?;
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels")?;
-    let quick = ask.is_quick(&context, &Asked::LabelNames(&selection));
-    let found = ask.run_quick(quick, move |q| q.label_names(&context, &selection)).await?;
+    let (asked, job) = (Asked::LabelNames(&selection), selection.clone());
+    let found = ask.run_quick(context, &asked, move |q, context| q.label_names(context, &job)).await?;
     drop(entry);
-    Ok(strings(found, limit))
+    strings(&ask, found, limit)
 }
 
 pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
@@ -39,18 +39,20 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     if name.is_empty() {
         return Err(ApiError::invalid("invalid label name: \"\""));
     }
-    let selection = ask.selection()?;
+    let selection = ask.selection().await?;
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values")?;
-    let quick = ask.is_quick(&context, &Asked::LabelValues(&name, &selection));
-    let found = ask.run_quick(quick, move |q| q.label_values(&context, &name, &selection)).await?;
+    let (asked, job) = (Asked::LabelValues(&name, &selection), (name.clone(), selection.clone()));
+    let found = ask.run_quick(context, &asked, move |q, context| q.label_values(context, &job.0, &job.1));
+    let found = found.await?;
     drop(entry);
-    Ok(strings(found, limit))
+    strings(&ask, found, limit)
 }
 
-fn strings(mut found: Found<String>, limit: usize) -> actix_web::HttpResponse {
+fn strings(ask: &Ask, mut found: Found<String>, limit: usize) -> Answer {
     found.truncate(limit);
-    answer::success(&found.warnings, &[], |o| push_array(o, &found.items, |o, s| push_str(o, s)))
+    let write = |o: &mut Vec<u8>| push_array(o, &found.items, |o, s| push_str(o, s));
+    Ok(answer::counted(ask, &found.warnings, write)?)
 }
 
 /// Undoes the escaping of label names in paths: `U__` in front, `__` for `_`, `_<hex>_` for any other character.

@@ -55,7 +55,7 @@ pub(crate) async fn runtime_info(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn config(ask: Ask) -> Answer {
-    value(&json!({ "yaml": ask.state.settings.config_text }))
+    value(&json!({ "yaml": ask.state.settings.config_yaml }))
 }
 
 pub(crate) async fn flags(ask: Ask) -> Answer {

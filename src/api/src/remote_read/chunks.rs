@@ -12,7 +12,7 @@ use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError, SeriesRead};
 use trireme_query::QueryError;
 use trireme_wire::prompb::read::{Chunk, ChunkedReadResponse, ChunkedSeries};
 
-use super::{Chosen, labels_of};
+use super::{Chosen, Sets, labels_of};
 use crate::selected::{PIECE_BYTES, Produce};
 
 /// Samples of one chunk, as in blocks.
@@ -22,7 +22,7 @@ const FRAME_BYTES: usize = 256 << 10;
 
 /// Writes the frames of all queries.
 pub(super) struct Frames {
-    sets: std::iter::Enumerate<std::vec::IntoIter<Chosen>>,
+    sets: std::iter::Enumerate<Sets>,
     cancel: Cancel,
     open: Option<Open>,
     columns: Columns,
@@ -37,17 +37,17 @@ struct Open {
 }
 
 impl Frames {
-    pub(super) fn new(sets: Vec<Chosen>, cancel: Cancel) -> Self {
-        Self { sets: sets.into_iter().enumerate(), cancel, open: None, columns: Columns::default() }
+    pub(super) fn new(sets: Sets, cancel: Cancel) -> Self {
+        Self { sets: sets.enumerate(), cancel, open: None, columns: Columns::default() }
     }
 
     /// Appends the frames of the next series; false when there is none.
     fn series(&mut self, out: &mut Vec<u8>) -> Result<bool, QueryError> {
         loop {
             let Some(open) = &mut self.open else {
-                let Some((index, Chosen { start_ms, end_ms, set })) = self.sets.next() else {
-                    return Ok(false);
-                };
+                self.cancel.check().map_err(SelectError::from)?;
+                let Some((index, chosen)) = self.sets.next() else { return Ok(false) };
+                let Chosen { start_ms, end_ms, set } = chosen?;
                 self.open = Some(Open { index, start_ms, end_ms, series: set.series.into_iter() });
                 continue;
             };

@@ -7,34 +7,41 @@ use trireme_query::QueryError;
 use trireme_wire::prompb::read::{QueryResult, ReadResponse};
 use trireme_wire::prompb::v1::{BucketSpan, Count, Histogram, Sample, TimeSeries, ZeroCount};
 
-use super::{Chosen, labels_of};
+use super::{Chosen, Sets, labels_of};
 
-/// Reads all series; over `limit` samples the request is refused, as the message must be whole in memory.
-pub(super) fn response(sets: Vec<Chosen>, cancel: &Cancel, limit: usize) -> Result<ReadResponse, QueryError> {
-    let mut results = Vec::with_capacity(sets.len());
+/// Labels of a series weigh as much as one sample for each of these bytes.
+const LABEL_BYTES_PER_SAMPLE: usize = 16;
+
+/// Reads all series; over `limit` samples the request is refused, as the message must be whole in memory. Labels count as
+/// samples: series without many samples take memory too.
+pub(super) fn response(sets: Sets, cancel: &Cancel, limit: usize) -> Result<ReadResponse, QueryError> {
+    let mut results = Vec::new();
     let mut columns = Columns::default();
     let mut left = limit;
-    for Chosen { start_ms, end_ms, set } in sets {
-        let mut timeseries = Vec::with_capacity(set.series.len());
+    for chosen in sets {
+        let Chosen { start_ms, end_ms, set } = chosen?;
+        let mut timeseries = Vec::new();
         for series in set.series {
             cancel.check().map_err(SelectError::from)?;
             columns.clear();
             series.read(start_ms, end_ms, &mut columns)?;
-            left = left.checked_sub(columns.len()).ok_or_else(|| {
+            if columns.is_empty() {
+                continue;
+            }
+            let weight = columns.len() + series.labels().as_bytes().len() / LABEL_BYTES_PER_SAMPLE;
+            left = left.checked_sub(weight).ok_or_else(|| {
                 let text = format!(
                     "exceeded sample limit ({limit}) of remote read; ask for streamed chunks instead"
                 );
                 QueryError::new(ErrorKind::Invalid, text)
             })?;
-            if !columns.is_empty() {
-                let samples = columns.float_t.iter().zip(&columns.float_v);
-                timeseries.push(TimeSeries {
-                    labels: labels_of(series.labels()),
-                    samples: samples.map(|(t, v)| Sample { value: *v, timestamp: *t }).collect(),
-                    exemplars: Vec::new(),
-                    histograms: columns.histograms.iter().map(histogram).collect(),
-                });
-            }
+            let samples = columns.float_t.iter().zip(&columns.float_v);
+            timeseries.push(TimeSeries {
+                labels: labels_of(series.labels()),
+                samples: samples.map(|(t, v)| Sample { value: *v, timestamp: *t }).collect(),
+                exemplars: Vec::new(),
+                histograms: columns.histograms.iter().map(histogram).collect(),
+            });
         }
         results.push(QueryResult { timeseries });
     }

@@ -26,21 +26,21 @@ use crate::{
     WriteSink, configure,
 };
 
-pub(super) const NOW_MS: i64 = 1_700_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
 #[derive(Default)]
-pub(super) struct FakeSink {
-    pub(super) batches: Mutex<Vec<(Tenant, Batch)>>,
-    pub(super) outcome: Mutex<Option<WriteOutcome>>,
+pub(crate) struct FakeSink {
+    pub(crate) batches: Mutex<Vec<(Tenant, Batch)>>,
+    pub(crate) outcome: Mutex<Option<WriteOutcome>>,
     /// If set, a write says that it began, waits for the word to go on, and says that it is done.
-    pub(super) steps: Option<Steps>,
+    pub(crate) steps: Option<Steps>,
 }
 
 #[derive(Default)]
-pub(super) struct Steps {
-    pub(super) begun: Notify,
-    pub(super) go_on: Notify,
-    pub(super) done: Notify,
+pub(crate) struct Steps {
+    pub(crate) begun: Notify,
+    pub(crate) go_on: Notify,
+    pub(crate) done: Notify,
 }
 
 #[async_trait]
@@ -57,7 +57,7 @@ impl WriteSink for FakeSink {
     }
 }
 
-pub(super) struct FakeSeries(pub(super) Labels, pub(super) Vec<(i64, f64)>);
+pub(crate) struct FakeSeries(pub(crate) Labels, pub(crate) Vec<(i64, f64)>);
 
 impl SeriesRead for FakeSeries {
     fn labels(&self) -> &Labels {
@@ -74,16 +74,16 @@ impl SeriesRead for FakeSeries {
 
 /// Answers every question with two fixed series `up{job="a"}` and `up{job="b"}`.
 #[derive(Default)]
-pub(super) struct FakeQueries {
-    pub(super) asked: Mutex<Vec<String>>,
-    pub(super) error: Mutex<Option<QueryError>>,
-    pub(super) warnings: Mutex<Vec<String>>,
-    pub(super) samples: Mutex<Vec<(i64, f64)>>,
+pub(crate) struct FakeQueries {
+    pub(crate) asked: Mutex<Vec<String>>,
+    pub(crate) error: Mutex<Option<QueryError>>,
+    pub(crate) warnings: Mutex<Vec<String>>,
+    pub(crate) samples: Mutex<Vec<(i64, f64)>>,
     /// What the last query said of start timestamps.
-    pub(super) start_timestamps: Mutex<Option<bool>>,
+    pub(crate) start_timestamps: Mutex<Option<bool>>,
 }
 
-pub(super) fn up(job: &str) -> Labels {
+pub(crate) fn up(job: &str) -> Labels {
     Labels::from_pairs([("__name__", "up"), ("job", job)])
 }
 
@@ -188,7 +188,7 @@ impl Queries for FakeQueries {
     }
 }
 
-pub(super) struct FakeAdmin;
+pub(crate) struct FakeAdmin;
 
 #[async_trait]
 impl Admin for FakeAdmin {
@@ -243,7 +243,7 @@ impl Admin for FakeAdmin {
 
 const REPLAYED: ReplayStatus = ReplayStatus { first: 1, last: 1, current: 1, done: true };
 
-pub(super) struct FakeHealth(pub(super) Mutex<Readiness>, pub(super) Mutex<ReplayStatus>);
+pub(crate) struct FakeHealth(pub(crate) Mutex<Readiness>, pub(crate) Mutex<ReplayStatus>);
 
 impl Health for FakeHealth {
     fn healthy(&self) -> bool {
@@ -264,25 +264,25 @@ impl Health for FakeHealth {
 }
 
 /// All fakes of one test, and the state made of them.
-pub(super) struct Node {
-    pub(super) sink: Arc<FakeSink>,
-    pub(super) queries: Arc<FakeQueries>,
-    pub(super) health: Arc<FakeHealth>,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) metrics: Metrics,
-    pub(super) state: ApiState,
+pub(crate) struct Node {
+    pub(crate) sink: Arc<FakeSink>,
+    pub(crate) queries: Arc<FakeQueries>,
+    pub(crate) health: Arc<FakeHealth>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) state: ApiState,
 }
 
 impl Node {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(ApiSettings::default())
     }
 
-    pub(super) fn with(settings: ApiSettings) -> Self {
+    pub(crate) fn with(settings: ApiSettings) -> Self {
         Self::over(FakeSink::default(), settings)
     }
 
-    pub(super) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
+    pub(crate) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
         let (sink, queries) = (Arc::new(sink), Arc::new(FakeQueries::default()));
         let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready), Mutex::new(REPLAYED)));
         let clock = Arc::new(ManualClock::at(NOW_MS));
@@ -294,6 +294,7 @@ impl Node {
             admin: Arc::new(FakeAdmin),
             health: health.clone(),
             runner: Arc::new(CpuPool::new("test", 1, 8).expect("a thread starts")),
+            decoder: Arc::new(CpuPool::new("decode", 1, 8).expect("a thread starts")),
             clock: clock.clone(),
             traffic: Traffic::default(),
             settings,
@@ -305,7 +306,7 @@ impl Node {
     }
 
     /// Sends one request through the application.
-    pub(super) async fn send(&self, request: test::TestRequest) -> Reply {
+    pub(crate) async fn send(&self, request: test::TestRequest) -> Reply {
         let state = self.state.clone();
         let app = App::new()
             .wrap(actix_web::middleware::from_fn(crate::layers::measure))
@@ -315,12 +316,12 @@ impl Node {
         Reply::of(app.call(request.to_request()).await.expect("no handler fails without a response")).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(test::TestRequest::get().uri(path)).await
     }
 
     /// Posts a form.
-    pub(super) async fn form(&self, path: &str, form: &str) -> Reply {
+    pub(crate) async fn form(&self, path: &str, form: &str) -> Reply {
         let request = test::TestRequest::post()
             .uri(path)
             .insert_header(("content-type", "application/x-www-form-urlencoded"))
@@ -328,16 +329,16 @@ impl Node {
         self.send(request).await
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.queries.asked.lock())
     }
 }
 
 /// A response, read to its end.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: actix_web::http::header::HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: actix_web::http::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
@@ -346,15 +347,15 @@ impl Reply {
         Self { status, headers, body: test::read_body(response).await.to_vec() }
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("text")
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 }

@@ -182,3 +182,16 @@ async fn a_client_that_goes_away_does_not_stop_its_write_half_way() {
     actix_web::rt::task::yield_now().await;
     assert_eq!(node.sink.batches.lock().len(), 1);
 }
+
+#[actix_web::test]
+async fn metrics_name_so_many_tenants_and_count_the_others_together() {
+    let node = Node::with(ApiSettings { metric_tenants_max: 2, ..Default::default() });
+    for tenant in ["a", "b", "c", "d", "a"] {
+        assert_eq!(post(&node, &[("thanos-tenant", tenant)], v1_body(1)).await.status, 204);
+    }
+    let shown = node.metrics.render();
+    for name in ["a", "b", "other"] {
+        assert!(shown.contains(&format!("tenant=\"{name}\"")), "{name} in {shown}");
+    }
+    assert!(!shown.contains("tenant=\"c\""), "{shown}");
+}

@@ -16,15 +16,13 @@ use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
 use trireme_wire::{DecodeError, otlp};
 
 use super::respond::{Refusal, count, decide, describe};
-use super::{refuse, retry_after_secs, store};
+use super::{Beside, refuse, retry_after_secs, store};
 use crate::budget::Reserved;
 use crate::{ApiState, body, runner, tenant};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 const PROTOCOL: &str = "otlp";
-/// Memory reserved per byte of a plain body: itself, and what is decoded from it. JSON becomes protobuf before.
-const DECODED_FACTOR: usize = 4;
 /// A compressed body is inflated in pieces of this, each with its memory reserved before.
 const INFLATE_STEP_BYTES: usize = 256 << 10;
 
@@ -79,19 +77,27 @@ async fn accept(
     let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
     let (settings, seed) = (Arc::clone(&state.settings), tenant.seed());
     let job = move || {
+        let sent = body.len();
         let body = if gzip { inflate(&body, settings.inflated_bytes_max, &mut reserved)? } else { body };
-        if !reserved.grow_to(body.len().saturating_mul(DECODED_FACTOR)) {
-            return Err(Broken::NoRoom);
-        }
+        // JSON becomes protobuf before, of at most the same length.
+        let mut bytes = sent + body.len();
         let body = match form {
             Form::Protobuf => body,
-            Form::Json => otlp::json::to_protobuf(&body)?.into(),
+            Form::Json => {
+                bytes += body.len();
+                if !reserved.grow_to(bytes) {
+                    return Err(Broken::NoRoom);
+                }
+                otlp::json::to_protobuf(&body)?.into()
+            }
         };
-        let decoded = otlp::decode(&body, seed, &settings.decode, &settings.otlp)?;
+        let mut beside = Beside { bytes, reserved: &mut reserved };
+        let (limits, options) = (&settings.decode, &settings.otlp);
+        let decoded = otlp::decode_within(&body, seed, limits, options, &mut beside)?;
         Ok((decoded, reserved))
     };
     let done =
-        runner::run(state.runner.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
+        runner::run(state.decoder.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
     let (decoded, reserved) = done.map_err(|broken| match broken {
         Broken::Body(error) => refuse(state, &error),
         Broken::NoRoom => Refusal::busy(),

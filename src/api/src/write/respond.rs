@@ -126,13 +126,14 @@ pub(super) fn count(
 ) {
     let m = &state.metrics;
     m.write_requests.with_label_values(&[protocol, status.as_str()]).inc();
+    let tenant = m.name_of(tenant, state.settings.metric_tenants_max);
     let items =
         [("sample", outcome.samples), ("histogram", outcome.histograms), ("exemplar", outcome.exemplars)];
     for (kind, n) in items.into_iter().filter(|(_, n)| *n > 0) {
-        m.write_items.with_label_values(&[tenant.as_str(), kind]).inc_by(n);
+        m.write_items.with_label_values(&[tenant, kind]).inc_by(n);
     }
     for r in outcome.rejections.iter() {
-        m.write_rejected.with_label_values(&[tenant.as_str(), r.reason]).inc_by(r.count);
+        m.write_rejected.with_label_values(&[tenant, r.reason]).inc_by(r.count);
     }
 }
 

@@ -332,7 +332,7 @@ impl Driver {
         if let Err(err) = self.verify().await? {
             // Installed, it would only be set aside by the next start.
             self.fault(&source, SourceFault::Unfit, &err.to_string());
-            self.machine.not_installed();
+            self.machine.not_installed(self.clock.monotonic());
             tokio::time::sleep(DISK_PAUSE).await;
             return Ok(Next::GoOn);
         }

@@ -1,12 +1,13 @@
 //! Whether a question takes so little that handing it to another thread would be most of the work.
 //!
 //! The answer comes from the lengths of lists, without looking at a series. It is a guess on the safe side: whatever is
-//! not known at once is not quick.
+//! not known at once is not quick. Two things must never be done to find out, because they can take as long as they like:
+//! compiling a regular expression, and opening a block.
 
 use std::cell::Cell;
 
 use trireme_model::Matcher;
-use trireme_promql::ast::{DurationArg, Expr, Subquery, VectorSelector};
+use trireme_promql::ast::{AggregateOp, DurationArg, Expr, Subquery, VectorSelector};
 use trireme_promql::parse;
 
 use super::Querier;
@@ -22,6 +23,13 @@ const SERIES_UNITS: u64 = 300;
 const SAMPLE_UNITS: u64 = 2;
 /// Evaluating a series at a step.
 const STEP_UNITS: u64 = 8;
+/// A series at a step in any part of an expression, a step in a part without series, and a sample of a subquery.
+const PART_UNITS: u64 = 2;
+/// Longest text that is parsed to find out.
+const TEXT_BYTES_MAX: usize = 4_096;
+/// Functions whose effort the number of series and samples does not tell: they make labels, sort, or read series that
+/// the expression does not show.
+const NEVER_QUICK: [&str; 5] = ["info", "label_join", "label_replace", "mad_over_time", "quantile_over_time"];
 /// Looking at one label of a series, or at one value of a label.
 const LABEL_UNITS: u64 = 20;
 
@@ -33,19 +41,35 @@ struct Times {
     steps: u64,
 }
 
+/// True if expressions and selectors of these texts are parsed in an instant: they are short, and have no regular
+/// expression that would have to be compiled.
+pub fn is_light<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut bytes_left = TEXT_BYTES_MAX;
+    texts.into_iter().all(|text| {
+        let left = bytes_left.checked_sub(text.len());
+        bytes_left = left.unwrap_or(0);
+        left.is_some() && !text.contains("=~") && !text.contains("!~")
+    })
+}
+
 /// A guess in the making.
 struct Guess<'a> {
     querier: &'a Querier,
     context: &'a QueryContext,
+    lookback_ms: i64,
     units: u64,
 }
 
 impl Querier {
     /// See [`Queries::is_quick`](crate::Queries::is_quick).
     pub(super) fn guess_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        let mut guess = Guess { querier: self, context, units: 0 };
+        let lookback_ms = self.engine.options().lookback_ms;
+        let mut guess = Guess { querier: self, context, lookback_ms, units: 0 };
         let known = match asked {
-            Asked::Expr { text, start_ms, end_ms, step_ms } => {
+            Asked::Expr { text, .. } if !is_light([*text]) => false,
+            Asked::Expr { text, start_ms, end_ms, step_ms, lookback } => {
+                guess.lookback_ms =
+                    lookback.map_or(guess.lookback_ms, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
                 let (start_ms, end_ms) = (*start_ms, *end_ms);
                 let steps = end_ms.saturating_sub(start_ms).checked_div(*step_ms).unwrap_or(0);
                 let times = Times { start_ms, end_ms, steps: units_of(steps).saturating_add(1) };
@@ -67,7 +91,7 @@ impl Guess<'_> {
         (self.units <= QUICK_UNITS).then_some(())
     }
 
-    /// The sum of what the sources say of themselves, if all know.
+    /// The sum of what the sources say of themselves, if all are in memory and know.
     fn total(
         &self,
         start_ms: i64,
@@ -75,18 +99,18 @@ impl Guess<'_> {
         of_source: impl Fn(&dyn Source) -> Option<usize>,
     ) -> Option<u64> {
         let context = self.context;
-        let list = self.querier.catalog.sources(&Scope {
+        let sources = self.querier.catalog.head_sources(&Scope {
             tenant: context.tenant.clone(),
             start_ms,
             end_ms,
             local_only: context.local_only,
             max_source_resolution_ms: context.max_source_resolution_ms,
-        });
+        })?;
         let mut total = 0u64;
-        for source in &list.sources {
+        for source in &sources {
             total = total.saturating_add(of_source(source.as_ref())? as u64);
         }
-        list.warnings.is_empty().then_some(total)
+        Some(total)
     }
 
     /// Series that match at most; `None` if that is not known at once or already too much.
@@ -137,17 +161,19 @@ impl Guess<'_> {
 
     /// Adds what an expression takes, and answers how many series it has at most.
     fn expr(&mut self, expr: &Expr, times: Times) -> Option<u64> {
+        self.add(times.steps.saturating_mul(PART_UNITS))?;
         match expr {
-            Expr::Vector(v) => self.selector(v, self.querier.engine.options().lookback_ms, times, false),
+            Expr::Vector(v) => self.selector(v, self.lookback_ms, times, false),
             Expr::Matrix(m) => self.selector(&m.selector, plain(&m.range)?, times, true),
             Expr::Subquery(s) => self.subquery(s, times),
-            // It reads series that the expression does not show.
-            Expr::Call(c) if c.func.name == "info" => None,
+            Expr::Call(c) if NEVER_QUICK.contains(&c.func.name) => None,
+            Expr::Aggregate(a) if a.op == AggregateOp::CountValues => None,
             _ => {
                 let mut series = 0u64;
                 for child in expr.children() {
                     series = series.saturating_add(self.expr(child, times)?);
                 }
+                self.add(series.saturating_mul(times.steps).saturating_mul(PART_UNITS))?;
                 Some(series)
             }
         }
@@ -191,7 +217,9 @@ impl Guess<'_> {
         let steps = units_of(end_ms.saturating_sub(start_ms) / step_ms).saturating_add(1);
         let series = self.expr(&s.expr, Times { start_ms, end_ms, steps })?;
         let window = units_of(range_ms / step_ms).saturating_add(1);
-        self.add(series.saturating_mul(times.steps).saturating_mul(window))?;
+        // What has no series still has a sample at each of its steps.
+        let samples = series.max(1).saturating_mul(times.steps).saturating_mul(window);
+        self.add(samples.saturating_mul(PART_UNITS))?;
         Some(series)
     }
 }

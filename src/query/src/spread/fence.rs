@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use trireme_base::{NodeName, StreamId};
+use trireme_base::{ErrorKind, NodeName, StreamId};
 
 use super::{APPLY_WAIT, Answer, LOOK_EVERY, POSITIONS_WAIT, Spread, codec, message};
 use crate::{QueryContext, QueryError};
@@ -38,6 +38,7 @@ impl Spread {
     /// A quorum is one of a ring. If somebody of it goes by a later ring, writes may have been acknowledged by members
     /// whom this node has not asked: it takes that ring and asks anew, or does not know how far the group is.
     pub(super) fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
+        must_not_wait(context)?;
         let is_whole = self.replicas.is_complete();
         let mut told = self.ask_quorum(context, is_whole)?;
         for _ in 1..RINGS_MAX {
@@ -137,6 +138,14 @@ impl Spread {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
+    }
+}
+
+/// An error on an event loop: who has to ask others first must not wait there.
+pub(super) fn must_not_wait(context: &QueryContext) -> Result<(), QueryError> {
+    match context.head_only {
+        false => Ok(()),
+        true => Err(QueryError::new(ErrorKind::Unavailable, "others have to be asked for this answer")),
     }
 }
 

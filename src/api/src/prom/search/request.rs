@@ -66,7 +66,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn read(ask: &Ask, what: What) -> Result<Self, ApiError> {
+    pub(super) async fn read(ask: &Ask, what: What) -> Result<Self, ApiError> {
         let params = &ask.params;
         let label = params.text("label").to_owned();
         if what == What::LabelValues && label.is_empty() {
@@ -79,7 +79,7 @@ impl Request {
         if end_ms < start_ms {
             return Err(invalid("end timestamp must not be before start timestamp"));
         }
-        let selection = Selection { matchers: ask.matchers()?, start_ms, end_ms, limit: 0 };
+        let selection = Selection { matchers: ask.matchers().await?, start_ms, end_ms, limit: 0 };
 
         let case_sensitive = params.flag("case_sensitive", true)?;
         let given: Vec<&str> = params.all("search[]").collect();

@@ -51,9 +51,14 @@ impl Source for Counted {
 struct Sources(Vec<Option<usize>>);
 
 impl Catalog for Sources {
-    fn sources(&self, _: &Scope) -> SourceList {
+    fn head_sources(&self, _: &Scope) -> Option<Vec<Arc<dyn Source>>> {
         let source = |known: &Option<usize>| Arc::new(Counted(*known)) as Arc<dyn Source>;
-        SourceList { sources: self.0.iter().map(source).collect(), warnings: Vec::new() }
+        Some(self.0.iter().map(source).collect())
+    }
+
+    /// Listing blocks opens those of the bucket, which waits for the bucket.
+    fn sources(&self, _: &Scope) -> SourceList {
+        panic!("blocks were opened to find out whether a question is quick")
     }
 
     fn exemplars(
@@ -82,7 +87,7 @@ fn is_quick(sources: &[Option<usize>], asked: Asked<'_>) -> bool {
 
 fn expr(text: &str, hours: i64) -> Asked<'_> {
     let step_ms = if hours == 0 { 0 } else { 60_000 };
-    Asked::Expr { text, start_ms: 0, end_ms: hours * 3_600_000, step_ms }
+    Asked::Expr { text, start_ms: 0, end_ms: hours * 3_600_000, step_ms, lookback: None }
 }
 
 #[test]
@@ -104,6 +109,42 @@ fn small_questions_are_quick_and_large_ones_are_not() {
     for (text, hours, series, quick) in cases {
         assert_eq!(is_quick(&[Some(series)], expr(text, hours)), quick, "{text} over {hours} h of {series}");
     }
+}
+
+#[test]
+fn work_without_series_counts_as_well() {
+    let cases = [
+        ("quantile_over_time(0.5, sin(vector(time()))[2d:10s])", 6),
+        ("sum_over_time(vector(time())[2d:10s])", 6),
+        ("max_over_time(vector(1)[1y:1s])", 0),
+        ("count_values(\"a\", up)", 0),
+        ("label_replace(up, \"a\", \"$1$1\", \"a\", \"(.*)\")", 0),
+        ("label_join(up, \"a\", \"\", \"a\", \"a\")", 0),
+    ];
+    for (text, hours) in cases {
+        assert!(!is_quick(&[Some(1)], expr(text, hours)), "{text} over {hours} h");
+    }
+
+    let many = vec!["1"; 1_000].join("+");
+    assert!(!is_quick(&[Some(1)], expr(&many, 6)), "a thousand parts at 361 steps");
+}
+
+#[test]
+fn what_takes_long_to_parse_is_not_parsed_to_find_out() {
+    assert!(!is_quick(&[Some(1)], expr(r#"up{a=~"b"}"#, 0)));
+    assert!(!is_quick(&[Some(1)], expr(r#"up{a!~"b"}"#, 0)));
+    let long = format!("up # {}", "a".repeat(5_000));
+    assert!(!is_quick(&[Some(1)], expr(&long, 0)));
+    assert!(is_light(["up", r#"{a="b"}"#]));
+    assert!(!is_light(std::iter::repeat_n(r#"{a="b"}"#, 1_000)), "short texts, but many");
+}
+
+#[test]
+fn the_lookback_of_the_request_counts() {
+    let day = Some(std::time::Duration::from_secs(86_400));
+    let asked = |lookback| Asked::Expr { text: "up", start_ms: 0, end_ms: 60_000, step_ms: 60_000, lookback };
+    assert!(is_quick(&[Some(10)], asked(None)));
+    assert!(!is_quick(&[Some(10)], asked(day)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use trireme_base::ErrorKind;
 
+use crate::spread::fence::must_not_wait;
 use crate::spread::message;
 use crate::spread::{Answer, OtherGroup, SHARD_TIMEOUT, Spread, forgive};
 use crate::{QueryContext, QueryError};
@@ -131,6 +132,7 @@ impl<'a> Gather<'a> {
         others: &[OtherGroup],
         find: message::Find,
     ) -> Result<Self, QueryError> {
+        must_not_wait(context)?;
         let groups = spread.met(
             context,
             others.to_vec(),

@@ -1,0 +1,279 @@
+//! A query, a body or a tenant costs itself, never the node.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde_json::Value as Json;
+use trireme_integration::{Answer, Client, Group, Series, blocks_in, now_ms, until};
+
+/// A query that takes many seconds of computing and reads nothing.
+fn heavy() -> String {
+    "sum_over_time(quantile_over_time(0.5, sin(vector(time()))[6h:10s])[7d:10s])".to_owned()
+}
+
+/// Parameters as the body of a form.
+fn form(parameters: &[(&str, &str)]) -> String {
+    let encode = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let pairs: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
+}
+
+/// Posts a form.
+async fn post(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    let request = client.post(path).header("content-type", "application/x-www-form-urlencoded");
+    client.send(request.body(form(parameters))).await
+}
+
+/// Asks as a tenant, through a socket of its own that stays open until it is dropped.
+fn ask_raw(client: &Client, tenant: &str, query: &str) -> anyhow::Result<TcpStream> {
+    let address = client.url().trim_start_matches("http://").trim_end_matches('/');
+    let mut socket = TcpStream::connect(address)?;
+    let body = form(&[("query", query)]);
+    write!(
+        socket,
+        "POST /api/v1/query HTTP/1.1\r\nHost: x\r\nTHANOS-TENANT: {tenant}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    Ok(socket)
+}
+
+/// Queries of a tenant that are under way.
+async fn running(client: &Client, tenant: &str) -> anyhow::Result<usize> {
+    let request = client.get("/api/v1/status/queries").header("THANOS-TENANT", tenant);
+    let answer: Json = serde_json::from_str(&client.send(request).await?.success()?.body)?;
+    let queries = answer["data"].as_array().or_else(|| answer["data"]["queries"].as_array());
+    Ok(queries.with_context(|| format!("no list of queries in {answer}"))?.len())
+}
+
+fn sample() -> Series {
+    Series::new("up", &[("job", "innocent")], &[(now_ms(), 1.0)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow::Result<()> {
+    let mut group = Group::of(1).short_windows(5).start().await?;
+    let written = now_ms();
+    let series = Series::new("old_metric", &[("job", "a")], &[(written, 7.0)]);
+    group.client(0).write(&[series]).await?.success()?;
+    let bucket = group.bucket_dir();
+    until("the window is in the bucket", async || {
+        ensure!(!blocks_in(&bucket)?.is_empty(), "no block is there");
+        Ok(())
+    })
+    .await?;
+
+    // As after `storage.retention`.
+    ensure!(group.node(0).terminate().await?.success(), "the node does not stop in order");
+    let data = group.node(0).data_dir().to_owned();
+    for gone in ["blocks", "index-headers"] {
+        if data.join(gone).exists() {
+            std::fs::remove_dir_all(data.join(gone))?;
+        }
+    }
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+
+    let client = group.client(0).clone();
+    let at = format!("{}", (written + 1_000) as f64 / 1_000.0);
+    let since = format!("{}", (written - 10_000) as f64 / 1_000.0);
+    until("the list of the bucket was read", async || {
+        let answer =
+            client.send(client.get("/api/v1/query").query(&[("query", "old_metric"), ("time", &at)]));
+        let body = answer.await?.success()?.body;
+        ensure!(body.contains("\"7\"") && !body.contains("\"warnings\""), "{body}");
+        Ok(())
+    })
+    .await?;
+
+    let lookback = [("query", "old_metric"), ("lookback_delta", "2000d")];
+    let span = [("start", since.as_str()), ("end", at.as_str())];
+    let asked: [(&str, Vec<(&str, &str)>, &str); 7] = [
+        ("/api/v1/query", lookback.to_vec(), "\"7\""),
+        (
+            "/api/v1/query_range",
+            [vec![("query", "old_metric"), ("step", "1")], span.to_vec()].concat(),
+            "\"7\"",
+        ),
+        ("/api/v1/series", vec![("match[]", "old_metric")], "old_metric"),
+        ("/api/v1/labels", vec![], "job"),
+        ("/api/v1/labels", vec![("match[]", "old_metric")], "job"),
+        ("/api/v1/label/job/values", span.to_vec(), "\"a\""),
+        ("/api/v1/export", vec![("match[]", "old_metric")], "[7]"),
+    ];
+    for (path, parameters, expected) in asked {
+        let body = client.send(client.get(path).query(&parameters)).await?.success()?.body;
+        ensure!(body.contains(expected), "{path} {parameters:?}: {body}");
+    }
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result<()> {
+    let group = Group::of(1).set("query.timeout=20s").start().await?;
+    let client = group.client(0).clone();
+    client.write(&[sample()]).await?.success()?;
+
+    // More than there are places, each of them heavy; and patterns that take a second each to compile.
+    let mut sockets = Vec::new();
+    for _ in 0..40 {
+        sockets.push(ask_raw(&client, "heavy", &heavy())?);
+    }
+    for i in 0..20 {
+        let patterns: Vec<String> = (0..100).map(|n| format!(r#"a=~"\\pL{{200}}{i}{n}""#)).collect();
+        sockets.push(ask_raw(&client, "patterns", &format!("{{{}}}", patterns.join(",")))?);
+    }
+    until("the heavy queries are under way", async || {
+        ensure!(running(&client, "heavy").await? >= 20, "not yet");
+        Ok(())
+    })
+    .await?;
+
+    // Another tenant's probes, writes and queries go on. The bounds are wide: the machine is busy with the heavy ones.
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        for path in ["/-/healthy", "/api/v1/query?query=up"] {
+            let begun = Instant::now();
+            client.send(client.get(path)).await?.success().with_context(|| path.to_owned())?;
+            slowest = slowest.max(begun.elapsed());
+        }
+        let begun = Instant::now();
+        client.write(&[sample()]).await?.success()?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!("slowest request of the innocent tenant: {slowest:?}");
+    ensure!(slowest < Duration::from_secs(3), "a request of the innocent tenant took {slowest:?}");
+
+    // Clients that hang up, with FIN only, take their queries with them.
+    for socket in &sockets {
+        socket.shutdown(std::net::Shutdown::Write)?;
+    }
+    let begun = Instant::now();
+    until("the queries end with their clients", async || {
+        let left = running(&client, "heavy").await? + running(&client, "patterns").await?;
+        ensure!(left == 0, "{left} are still under way");
+        Ok(())
+    })
+    .await?;
+    println!("queries ended {:?} after their clients had gone", begun.elapsed());
+    ensure!(begun.elapsed() < Duration::from_secs(5), "they took {:?} to end", begun.elapsed());
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
+    let group = Group::of(1).start().await?;
+    let client = group.client(0).clone();
+    let series: Vec<Series> = (0..2_000)
+        .map(|i| Series::new("bomb", &[("i", &i.to_string()), ("x", "0123456789")], &[(now_ms(), 1.0)]))
+        .collect();
+    client.write(&series).await?.success()?;
+
+    let joined = (0..20).fold("bomb".to_owned(), |inner, _| format!(r#"label_join({inner},"x","","x","x")"#));
+    let answer = post(&client, "/api/v1/query", &[("query", &joined)]).await?;
+    ensure!(answer.status == 422, "{} {}", answer.status, answer.body);
+    ensure!(answer.body.contains("label_join()"), "{}", answer.body);
+
+    let patterns: Vec<String> = (0..1_000).map(|n| format!(r#"a=~"\\pL{{200}}{n}""#)).collect();
+    let text = format!("{{{}}}", patterns.join(","));
+    for (path, key) in [
+        ("/api/v1/query", "query"),
+        ("/api/v1/series", "match[]"),
+        ("/api/v1/labels", "match[]"),
+        ("/api/v1/format_query", "query"),
+        ("/api/v1/parse_query", "query"),
+    ] {
+        let answer = post(&client, path, &[(key, &text)]).await?;
+        ensure!(
+            answer.status == 400 && answer.body.contains("64 MiB"),
+            "{path}: {} {}",
+            answer.status,
+            answer.body
+        );
+    }
+
+    // One series of three million empty histograms: some kilobytes on the wire.
+    let label = [vec![0x0a, 14, 0x0a, 8], b"__name__".to_vec(), vec![0x12, 2], b"up".to_vec()].concat();
+    let content = [label, [0x22, 0].repeat(3_000_000)].concat();
+    let mut message = vec![0x0a];
+    let mut length = content.len();
+    while length >= 0x80 {
+        message.push((length as u8) | 0x80);
+        length >>= 7;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(&content);
+    let body = snap::raw::Encoder::new().compress_vec(&message)?;
+    let answer = client.send(client.write_builder("/api/v1/write", body)).await?;
+    ensure!(answer.status == 400 || answer.status == 503, "{} {}", answer.status, answer.body);
+
+    client.write(&[sample()]).await?.success()?;
+    ensure!(client.instant("count(bomb)").await? == Some(2_000.0), "the data is still there");
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_does_not_read_is_given_up() -> anyhow::Result<()> {
+    let group = Group::of(1).set("http.write_idle_timeout=1s").set("query.max_streams=4").start().await?;
+    let client = group.client(0).clone();
+    let now = now_ms();
+    for part in 0..20 {
+        let series: Vec<Series> = (0..1_000)
+            .map(|i| {
+                let name = format!("{part}-{i}");
+                let samples: Vec<(i64, f64)> =
+                    (0..50).map(|n| (now - n * 1_000, (n * i) as f64 / 3.0)).collect();
+                Series::new("slow", &[("i", &name)], &samples)
+            })
+            .collect();
+        client.write(&series).await?.success()?;
+    }
+
+    let address = client.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut sockets = Vec::new();
+    for _ in 0..12 {
+        let mut socket = TcpStream::connect(&address)?;
+        write!(socket, "GET /api/v1/export?match[]=slow HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        sockets.push(socket);
+    }
+    // All of them begin, although there are places for a few at a time, and none stays.
+    for socket in &mut sockets {
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut head = [0; 12];
+        socket.read_exact(&mut head)?;
+        ensure!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+    }
+    until("the streams have ended", async || {
+        let left = running(&client, "default-tenant").await?;
+        ensure!(left == 0, "{left} are still held");
+        Ok(())
+    })
+    .await?;
+    drop(sockets);
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_tenants_are_asked_to_wait_when_there_are_as_many_as_may_be() -> anyhow::Result<()> {
+    let group = Group::of(1).set("tenants.max=3").start().await?;
+    let client = group.client(0).clone();
+    for tenant in ["a", "b", "c"] {
+        client.write_as(tenant, &[sample()]).await?.success()?;
+    }
+    let refused = client.write_as("d", &[sample()]).await?;
+    ensure!(
+        refused.status == 429 && refused.body.contains("tenants.max"),
+        "{} {}",
+        refused.status,
+        refused.body
+    );
+    client.write_as("a", &[sample()]).await?.success()?;
+
+    let two = client.get("/api/v1/query?query=up").header("THANOS-TENANT", "a").header("X-Scope-OrgID", "b");
+    let refused = client.send(two).await?;
+    ensure!(refused.status == 400 && refused.body.contains("two tenants"), "{}", refused.body);
+    group.stop().await
+}
