@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
+use tokio::time::Instant;
 use trireme_integration::{Answer, Client, Group, Series, blocks_in, now_ms, until};
 
 /// A query that takes many seconds of computing and reads nothing.

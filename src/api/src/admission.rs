@@ -108,7 +108,7 @@ impl Inner {
     /// Gives free places to those who wait.
     fn let_in(self: &Arc<Self>) {
         loop {
-            let Some((tenant, waker)) = self.turns.lock().next() else { break };
+            let Some((tenant, waker)) = self.turns.lock().admit() else { break };
             // Who has just gone gives the place back by dropping it, which comes here again.
             let _ = waker.send(self.place(tenant));
         }

@@ -168,7 +168,8 @@ impl State {
             if tenant.idle_collections >= needed {
                 let name = tenant.tenant.clone();
                 let idle_collections = tenant.idle_collections;
-                *tenant = TenantState { idle_collections, ..TenantState::new(name) };
+                let newest = Arc::clone(&tenant.newest_of_all);
+                *tenant = TenantState { idle_collections, ..TenantState::new(name, newest) };
                 self.vacant.push(number as u32);
             }
         }

@@ -265,7 +265,7 @@ fn labels_that_functions_make_count_against_the_query() {
     let replace =
         |inner: &str| format!(r#"label_replace({inner}, "x", "$1$1$1$1$1$1$1$1$1$1", "x", "(.*)")"#);
     let separator = "s".repeat(400_000);
-    let parts = vec![r#""x""#; 10].join(", ");
+    let parts = [r#""x""#; 10].join(", ");
 
     // Each is a text of a few kilobytes that would take gigabytes.
     for query in [

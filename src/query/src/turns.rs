@@ -135,7 +135,7 @@ impl<W> Turns<W> {
     }
 
     /// Whoever has the next turn; its place is taken. Ask again until there is nobody.
-    pub fn next(&mut self) -> Option<(Tenant, W)> {
+    pub fn admit(&mut self) -> Option<(Tenant, W)> {
         if self.taken >= self.limits.places {
             return None;
         }
@@ -180,7 +180,7 @@ mod tests {
         let got: Vec<Turn> = (0..5).map(|_| turns.enter(&heavy, || "heavy")).collect();
         assert_eq!(got, [Turn::Now, Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
         assert_eq!(turns.enter(&light, || "light"), Turn::Now);
-        assert_eq!(turns.next(), None, "the light one has the last place");
+        assert_eq!(turns.admit(), None, "the light one has the last place");
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
 
         let mut order = Vec::new();
         turns.leave(&heavy, Duration::from_secs(10));
-        while let Some((tenant, waker)) = turns.next() {
+        while let Some((tenant, waker)) = turns.admit() {
             order.push(waker);
             let spent = if waker.starts_with("heavy") { 10 } else { 1 };
             turns.leave(&tenant, Duration::from_secs(spent));
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(turns.enter(&one, || "d"), Turn::Full);
         assert!(turns.give_up(&one, 0) && !turns.give_up(&one, 0));
         turns.leave(&one, Duration::ZERO);
-        assert_eq!(turns.next(), Some((one.clone(), "c")));
+        assert_eq!(turns.admit(), Some((one.clone(), "c")));
         assert!(!turns.give_up(&one, 1), "its turn has come");
     }
 

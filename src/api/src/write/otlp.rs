@@ -88,7 +88,7 @@ async fn accept(
                 if !reserved.grow_to(bytes) {
                     return Err(Broken::NoRoom);
                 }
-                otlp::json::to_protobuf(&body)?.into()
+                otlp::json::to_protobuf(&body)?
             }
         };
         let mut beside = Beside { bytes, reserved: &mut reserved };
