@@ -81,7 +81,7 @@ fn tenants_that_come_while_a_checkpoint_is_written_do_not_spoil_it() {
     let writing = Arc::clone(&first);
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let writer = std::thread::spawn(move || {
+    let writer = std::thread::Builder::new().spawn(move || {
         for n in 0.. {
             if stopped.load(std::sync::atomic::Ordering::Relaxed) {
                 break;
@@ -93,6 +93,7 @@ fn tenants_that_come_while_a_checkpoint_is_written_do_not_spoil_it() {
             metadata(&writing, &tenant, "up");
         }
     });
+    let writer = writer.unwrap();
     for boot in 2..10 {
         checkpoint(&first);
         restart(&options, boot, None);

@@ -1,6 +1,5 @@
 //! Reading an index.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use bytes::Bytes;
 use super::postings::Postings;
 use super::series::{self, Scratch, SeriesEntry};
 use super::symbols::Symbols;
-use super::table::PostingsTable;
+use super::table::{EachValue, PostingsTable};
 use super::toc::Toc;
 use super::{HEADER_BYTES, INDEX_FILE, MAGIC, SERIES_ALIGN, VERSION};
 use crate::codec::{Cursor, Malformed, checked};
@@ -84,12 +83,7 @@ impl IndexReader {
 
     /// Gives the values of a label from the first that is not below `from`, sorted, each with a reference for
     /// [`Self::list`], until `each` ends it.
-    pub fn each_value(
-        &self,
-        name: &str,
-        from: &str,
-        each: &mut dyn FnMut(&str, u64) -> Result<ControlFlow<()>, BlockError>,
-    ) -> Result<(), BlockError> {
+    pub fn each_value(&self, name: &str, from: &str, each: &mut EachValue<'_>) -> Result<(), BlockError> {
         self.table.each_value(name, from, &mut self.table_pages(), each)
     }
 

@@ -8,6 +8,9 @@ use crate::error::io_at;
 use crate::index::INDEX_FILE;
 use crate::pages::Pages;
 
+/// Takes a value and a reference to its list, and says whether there shall be more.
+pub(crate) type EachValue<'a> = dyn FnMut(&str, u64) -> Result<ControlFlow<()>, BlockError> + 'a;
+
 /// Every how many values of a name the offset is kept in memory.
 const STEP: usize = 16;
 
@@ -129,7 +132,7 @@ impl PostingsTable {
         name: &str,
         from: &str,
         pages: &mut Pages<'_>,
-        each: &mut dyn FnMut(&str, u64) -> Result<ControlFlow<()>, BlockError>,
+        each: &mut EachValue<'_>,
     ) -> Result<(), BlockError> {
         let Some(known) = self.name(name) else { return Ok(()) };
         let first = step_before(known, from, pages)?;
