@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn closes_what_is_over_and_asked_for() {
-        let table: [(i64, Option<i64>, &[i64], Option<i64>); 8] = [
+        type Row = (i64, Option<i64>, &'static [i64], Option<i64>);
+        let table: [Row; 8] = [
             (NOON, None, &[], None),
             (NOON, Some(NOON), &[], Some(W - 1)),
             // Senders stopped long ago: their last window is closed, and no later one.
@@ -107,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_new_stream_begins_behind_every_marker_that_can_be_meant() {
-        let table: [(i64, Option<i64>, &[i64], i64); 8] = [
+        type Row = (i64, Option<i64>, &'static [i64], i64);
+        let table: [Row; 8] = [
             (NOON, None, &[], W - 1),
             (NOON, Some(NOON), &[W - 2, W - 1], W - 1),
             (NOON, Some(NOON - 30 * 86_400_000), &[], W - 360),

@@ -41,7 +41,11 @@ async fn one_frame_of_a_stranger_stops_no_node() -> anyhow::Result<()> {
     for node in 0..3 {
         group.node(node).start()?;
         let address = group.cluster_address(node)?.to_owned();
-        until("it listens", async || Ok(drop(TcpStream::connect(&address)?))).await?;
+        until("it listens", async || {
+            TcpStream::connect(&address)?;
+            Ok(())
+        })
+        .await?;
         refuse_often(&address, 20).await?;
     }
     for node in 0..3 {

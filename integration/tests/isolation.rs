@@ -92,7 +92,8 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
 
     let lookback = [("query", "old_metric"), ("lookback_delta", "2000d")];
     let span = [("start", since.as_str()), ("end", at.as_str())];
-    let asked: [(&str, Vec<(&str, &str)>, &str); 7] = [
+    type Asked<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+    let asked: [Asked<'_>; 7] = [
         ("/api/v1/query", lookback.to_vec(), "\"7\""),
         (
             "/api/v1/query_range",

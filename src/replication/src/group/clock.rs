@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn a_majority_says_whose_clock_is_wrong() {
         let wrong = |offset_ms| ClockWord::Wrong { offset_ms };
-        let table: [(u64, &[(u64, i64)], ClockWord); 10] = [
+        type Row = (u64, &'static [(u64, i64)], ClockWord);
+        let table: [Row; 10] = [
             (1, &[], ClockWord::Unknown),
             (2, &[(1, 0)], ClockWord::Agreed),
             (2, &[(1, YEAR)], ClockWord::Unknown),
