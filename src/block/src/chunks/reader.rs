@@ -83,7 +83,7 @@ impl ChunkReader {
         &*self.segments[number]
     }
 
-    /// Reads a chunk and checks its checksum. For many of them use [`ChunkReader::reader`].
+    /// Reads a chunk and checks its checksum. For many of them use `ChunkReader::reader`.
     pub fn read(&self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
         self.reader().read(reference).map(|(encoding, data, _)| (encoding, data))
     }
