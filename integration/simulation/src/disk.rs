@@ -23,6 +23,8 @@ use crate::mutation::Mutation;
 const SECTOR: u64 = 512;
 /// Bytes before the first batch of a segment.
 const SEGMENT_HEADER_BYTES: u64 = 68;
+/// A batch without records, as the end of a segment has it. Nothing is lost with it.
+const EMPTY_BATCH_BYTES: u64 = 32;
 
 #[derive(Default)]
 struct State {
@@ -39,6 +41,8 @@ struct State {
     fails_next_sync: bool,
     /// A sync has failed: what it was for may be gone although the process lives on.
     sync_failed: bool,
+    /// There were records among what it was for.
+    has_lost_records: bool,
     /// The known bug: a sync that does nothing.
     lies_at_sync: bool,
     /// The known bug: a write that did not fit is called a success.
@@ -52,8 +56,12 @@ struct State {
 impl State {
     /// Everything that was called written is safe.
     fn is_safe(&self) -> bool {
-        self.unsynced.is_empty() && !self.sync_failed && !self.has_torn
+        !self.unsynced.values().any(|ranges| have_records(ranges)) && !self.has_lost_records && !self.has_torn
     }
+}
+
+fn have_records(ranges: &[(u64, u64)]) -> bool {
+    ranges.iter().any(|(_, bytes)| *bytes > EMPTY_BATCH_BYTES)
 }
 
 /// The disk of one machine.
@@ -107,6 +115,7 @@ impl SimDisk {
         state.unsynced.clear();
         state.torn.clear();
         state.sync_failed = false;
+        state.has_lost_records = false;
         state.has_torn = false;
     }
 
@@ -119,6 +128,7 @@ impl SimDisk {
         }
         state.fails_next_sync = false;
         state.sync_failed = false;
+        state.has_lost_records = false;
         state.has_torn = false;
         drop(state);
         for (path, ranges) in unsynced {
@@ -246,6 +256,8 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.lock();
         if std::mem::take(&mut state.fails_next_sync) {
             state.sync_failed = true;
+            state.has_lost_records |=
+                state.unsynced.get(&self.path).is_some_and(|ranges| have_records(ranges));
             if state.hides_sync_errors {
                 return Ok(());
             }
