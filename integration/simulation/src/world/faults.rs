@@ -209,9 +209,12 @@ impl World {
         let (victim, voters) = (self.victim, self.scenario.voters);
         let origin = (victim + 1) % voters;
         self.machines[origin].pace = Pace::Stuck;
-        self.after(2_500_000, Event::Repair(Repair::Disk(origin)));
+        // About when it meets the victim with its new disk: it takes nobody else for the victim while it believes that the
+        // old one is connected.
+        let repaired = 4_500_000 + self.rng.below(3_000_000);
+        self.after(repaired, Event::Repair(Repair::Disk(origin)));
         for other in (0..voters).filter(|other| ![victim, origin].contains(other)) {
-            self.cut(&[(origin, other), (other, origin)], 6_000_000);
+            self.cut(&[(origin, other), (other, origin)], 9_000_000);
         }
         self.after(1_500_000, Event::Replace(victim));
     }
@@ -221,6 +224,9 @@ impl World {
         let wiped = self.machines[node].wipe(&mut self.rng, self.mutation);
         self.note(|| format!("n{node} has an empty disk"));
         self.summary.wipes += 1;
+        // A new disk is busy at first, so that others can count on what it does not have yet.
+        self.machines[node].pace = Pace::Slow;
+        self.after(7_000_000, Event::Repair(Repair::Disk(node)));
         self.after(200_000, Event::Start(node));
         wiped.map_err(|e| format!("cannot wipe the disk of n{node}: {e}"))
     }
