@@ -234,6 +234,11 @@ impl Consensus {
         }
     }
 
+    /// Whether this node leads itself or has a connection to who does.
+    pub fn reaches(&self, leader: &NodeName) -> bool {
+        *leader == self.me || self.voice.reaches(leader)
+    }
+
     /// Looks for a leader among members that may know one.
     pub async fn find_leader(&self) -> Option<NodeName> {
         if let Some(leader) = self.leader() {

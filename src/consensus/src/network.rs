@@ -25,6 +25,9 @@ use crate::types::RingRaft;
 pub trait Voice: Send + Sync + 'static {
     /// Sends `body` to a member, where [`crate::Consensus::answer`] takes it, and waits for the answer.
     async fn call(&self, to: &NodeName, body: Bytes, timeout: Duration) -> Result<Bytes, String>;
+
+    /// Whether there is a connection to that member now.
+    fn reaches(&self, member: &NodeName) -> bool;
 }
 
 /// What members say to each other about the ring.

@@ -116,6 +116,11 @@ impl Calls {
         }
     }
 
+    /// Whether a call would be sent now.
+    pub fn is_connected(&self) -> bool {
+        self.pending.lock().is_connected()
+    }
+
     /// A connection is there.
     pub(crate) fn start(&self) {
         *self.pending.lock() = Pending::connected();

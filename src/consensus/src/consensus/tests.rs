@@ -18,6 +18,10 @@ impl Voice for Others {
         let status = Status { founded: self.founded, leader: None, epoch: 1 };
         serde_json::to_vec(&Reply::Status(status)).map(Bytes::from).map_err(|e| e.to_string())
     }
+
+    fn reaches(&self, _: &NodeName) -> bool {
+        true
+    }
 }
 
 struct Nobody;

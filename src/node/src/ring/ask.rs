@@ -14,8 +14,9 @@ use super::steward::Steward;
 
 /// The leader waits for replicas; this is a little longer.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often, and after which pauses, it is looked whether a change came about whose answer was lost.
-const LOOKS: usize = 10;
+/// How often, and after which pauses, it is looked whether a leader can be reached, or whether a change came about whose
+/// answer was lost.
+const LOOKS: u32 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What is to be done.
@@ -284,9 +285,24 @@ pub(crate) async fn ask(
     }
 }
 
+/// A leader, if possible one that can be reached.
+///
+/// After a restart a node knows from its disk who leads before it has a connection to anybody.
+async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
+    let until = tokio::time::Instant::now() + LOOK_EVERY * LOOKS;
+    loop {
+        let leader = consensus.find_leader().await;
+        let is_in_reach = leader.as_ref().is_some_and(|leader| consensus.reaches(leader));
+        if is_in_reach || tokio::time::Instant::now() >= until {
+            return leader;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 async fn at_leader(consensus: &Consensus, steward: &Arc<Steward>, ask: &Ask) -> Result<Outcome, AdminError> {
     let asked = serde_json::to_value(ask).unwrap_or(Value::Null);
-    let answer = match consensus.find_leader().await {
+    let answer = match leader_in_reach(consensus).await {
         None => {
             let error = consensus.no_leader();
             return Err(AdminError { kind: error.kind(), message: error.to_string() });

@@ -42,6 +42,10 @@ impl Voice for MeshVoice {
         let calls = self.0.get(to).ok_or_else(|| format!("{to} is not a peer"))?;
         calls.call(CALL_RING, CALL_RING_VERSION, body, timeout).await.map_err(|e| e.to_string())
     }
+
+    fn reaches(&self, member: &NodeName) -> bool {
+        self.0.get(member).is_some_and(|calls| calls.is_connected())
+    }
 }
 
 /// Starts consensus; its chores begin with [`keep`].

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use trireme_base::ErrorKind;
 use trireme_wire::frame::{RequestHead, ResponseHead};
 
-use super::{CallError, lost};
+use super::CallError;
 
 type Answer = Result<Bytes, CallError>;
 
@@ -37,6 +37,10 @@ impl Pending {
         Self { connected: true, next_id: 1, ..Self::default() }
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     pub(super) fn begin(
         &mut self,
         mut head: RequestHead,
@@ -44,7 +48,7 @@ impl Pending {
         calls_max: usize,
     ) -> Result<(u64, oneshot::Receiver<Answer>), CallError> {
         if !self.connected {
-            return Err(lost());
+            return Err(CallError::new(ErrorKind::Unavailable, "there is no connection to the peer"));
         }
         if self.waiting.len() >= calls_max {
             return Err(CallError::new(
