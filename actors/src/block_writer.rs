@@ -184,13 +184,15 @@ impl BlockWriter {
     }
 }
 
-/// Has every shard close `window` for the own stream.
+/// Has every shard close `window` for the own stream; answers why the first could not that failed.
 pub async fn close_window(shards: &[IngestPorts], window: i64) -> Result<(), String> {
     let deadline = policy(ActorKind::Ingest).deadline;
+    let mut closed = Ok(());
     for shard in shards {
-        shard.close.call(CloseWindow { window }, deadline).await.map_err(|e| e.to_string())??;
+        let answer = shard.close.call(CloseWindow { window }, deadline).await;
+        closed = closed.and(answer.map_err(|e| e.to_string()).and_then(|answer| answer));
     }
-    Ok(())
+    closed
 }
 
 /// One look: close, cut, checkpoint, retain.

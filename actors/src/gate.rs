@@ -58,7 +58,7 @@ impl GateState {
             Self::Open => "ready",
             Self::DiskFull => "the disk is full or below storage.disk_free_min",
             Self::LogFailed => {
-                "the log failed (an fsync error is final); look at the disk and restart the node"
+                "the log failed and takes nothing more (the node's log says why); look at the disk and restart the node"
             }
             Self::Draining => "draining: the node is about to stop",
             Self::Stopping => "stopping",

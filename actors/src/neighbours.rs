@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use trireme_base::{Incarnation, NodeName, StreamId};
 use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
 use trireme_ring::{Group, GroupPhase, Ring};
-use trireme_transport::{AppendRefused, Hub, ReplicaStore};
+use trireme_transport::{AppendRefused, Hub, Intake, ReplicaStore};
 use trireme_wire::frame::Health;
 use trireme_wire::record::Record;
 
@@ -102,6 +102,14 @@ impl ReplicaStore for Bystander {
 
     fn durable(&self) -> PositionVector {
         PositionVector::new()
+    }
+
+    fn taken(&self) -> PositionVector {
+        PositionVector::new()
+    }
+
+    fn intake(&self) -> Intake {
+        Intake::default()
     }
 
     fn append(&self, _: Vec<Record>) -> Result<(), AppendRefused> {

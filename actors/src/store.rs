@@ -16,10 +16,10 @@ use slog::{Logger, crit, error};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
-use trireme_log::{AppendError, CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
+use trireme_log::{CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
 use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault, Timekeeper};
 use trireme_telemetry::{Metrics, MetricsError};
-use trireme_transport::{AppendRefused, Hub, ReplicaStore};
+use trireme_transport::{AppendRefused, Hub, Intake, ReplicaStore};
 use trireme_wire::frame::Health;
 use trireme_wire::record::{ALL_SHARDS, Record};
 
@@ -287,6 +287,14 @@ impl ReplicaStore for Store {
         vector(self.log().durable_positions())
     }
 
+    fn taken(&self) -> PositionVector {
+        vector(self.log().taken_positions())
+    }
+
+    fn intake(&self) -> Intake {
+        Intake { is_open: self.log().admit().is_ok(), refusals: self.log().own_epoch() }
+    }
+
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
         let stream = records.first().map(Record::stream);
         match self.log().append_foreign(records) {
@@ -297,9 +305,8 @@ impl ReplicaStore for Store {
                 }
                 Ok(())
             }
-            // A full disk may get room again; the peer keeps the records.
-            Err(AppendError::Busy { .. } | AppendError::Waiting(_)) => Err(AppendRefused::Busy),
-            Err(error) => Err(AppendRefused::Failed(error.to_string())),
+            // The peer keeps the records.
+            Err(_) => Err(AppendRefused::Busy),
         }
     }
 

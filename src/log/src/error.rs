@@ -70,6 +70,12 @@ pub enum LogError {
         /// The first seq that is missing.
         seq: u64,
     },
+    /// The directory is not there any more, or another one is: what is written goes into files that no start will find.
+    #[error("log: {path} was deleted or replaced while it was in use; what is written now is in no file that a start finds", path = path.display())]
+    Unlinked {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Own records were made before an earlier append was refused, and may build on what it held.
     #[error("log: records build on ones that were refused")]
     Superseded,
@@ -125,9 +131,11 @@ impl LogError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::StreamReused(_) => ErrorKind::Internal,
-            Self::Full { .. } | Self::Hindered { .. } | Self::Superseded | Self::Stopped => {
-                ErrorKind::Unavailable
-            }
+            Self::Full { .. }
+            | Self::Hindered { .. }
+            | Self::Unlinked { .. }
+            | Self::Superseded
+            | Self::Stopped => ErrorKind::Unavailable,
             Self::Newer { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } | Self::Changed { .. } => ErrorKind::Corrupt,
             Self::Gone { .. } => ErrorKind::NotFound,

@@ -1,7 +1,7 @@
 //! The handle to a log.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Log {
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: Sender<Command>,
     pub(crate) worker: Worker,
+    /// Whoever hears of the log may hold it.
+    pub(crate) observer: Weak<dyn LogObserver>,
 }
 
 /// Who writes what is queued.
@@ -68,13 +70,15 @@ impl Log {
             Self::prepare(dir, options, own, covered, observer, clock)?;
         // One thread for the life of the log: group commit is a loop around a blocking fsync.
         let guard = EndGuard { shared: Arc::clone(&shared), observer: Arc::clone(&writer.observer) };
+        let observer = Arc::downgrade(&writer.observer);
         let run = move || {
             let _guard = guard;
             writer.run();
         };
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(run);
         let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
-        Ok((Self { shared, commands, worker: Worker::Thread(Mutex::new(Some(thread))) }, recovered))
+        let worker = Worker::Thread(Mutex::new(Some(thread)));
+        Ok((Self { shared, commands, worker, observer }, recovered))
     }
 
     pub(crate) fn prepare(
@@ -153,7 +157,7 @@ impl Log {
         &self.shared.bell
     }
 
-    /// How often own records were refused after they had been queued (the disk was full).
+    /// How often records, own or of peers, were refused after they had been queued (the disk was full).
     ///
     /// Drafts build on each other: a reference is defined in one and used in the next. So after a refusal everything
     /// that was made before the caller knew of it must be refused too. A caller that keeps such state reads the
@@ -357,6 +361,11 @@ impl Log {
         Ok(forgotten)
     }
 
+    /// Last seq of each stream that was taken, written or not, as [`Log::taken`].
+    pub fn taken_positions(&self) -> Vec<(StreamId, u64)> {
+        self.shared.accepted.lock().iter().map(|(s, q)| (*s, *q)).collect()
+    }
+
     /// Last seq of a stream that was taken, written or not. Goes back when the log refuses what it had taken; see
     /// [`Log::own_epoch`].
     pub fn taken(&self, stream: StreamId) -> u64 {
@@ -366,6 +375,15 @@ impl Log {
     /// Why appends are refused now, if they are.
     pub fn check(&self) -> Result<(), AppendError> {
         self.shared.check_health()
+    }
+
+    /// Takes nothing more and calls nothing more durable until the next start, because of what was found elsewhere.
+    pub fn give_up(&self, why: &LogError) {
+        if self.shared.fail(why)
+            && let Some(observer) = self.observer.upgrade()
+        {
+            observer.failed(why);
+        }
     }
 
     /// Figures for metrics.

@@ -81,6 +81,16 @@ impl Shared {
         }
     }
 
+    /// Ends appends until the next start; true if nothing had ended them before.
+    pub fn fail(&self, why: &LogError) -> bool {
+        let mut health = self.health.lock();
+        let is_first = matches!(*health, Health::Good | Health::Waiting(_));
+        if is_first {
+            *health = Health::Failed(why.to_string());
+        }
+        is_first
+    }
+
     /// Takes room in the queue or refuses. One append may exceed an empty queue's bytes, else it could never pass.
     ///
     /// Own records are in the head already when they come, so they may fill twice the bounds.

@@ -26,8 +26,9 @@ impl Log {
     ) -> Result<(Self, Recovered), LogError> {
         let (shared, commands, writer, recovered) =
             Self::prepare(dir, options, own, covered, observer, clock)?;
+        let observer = Arc::downgrade(&writer.observer);
         let worker = Worker::Caller(Box::new(Mutex::new(Some((writer, None)))));
-        Ok((Self { shared, commands, worker }, recovered))
+        Ok((Self { shared, commands, worker, observer }, recovered))
     }
 
     /// Writes what is queued to the file and tells the observer; true if there was anything to do, and then

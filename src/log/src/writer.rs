@@ -266,6 +266,9 @@ impl Writer {
 
     /// What is synced counts as durable, and everybody hears of it.
     pub fn publish_durable(&mut self) {
+        if matches!(*self.shared.health.lock(), Health::Failed(_)) {
+            return;
+        }
         let positions = self.note_durable();
         self.observer.durable(&positions);
     }
@@ -307,14 +310,17 @@ impl Writer {
             if !was_waiting {
                 self.observer.waits(error);
             }
-        } else {
-            self.set_health(Health::Failed(error.to_string()));
+        } else if self.shared.fail(error) {
             self.observer.failed(error);
         }
     }
 
-    pub fn set_health(&self, health: Health) {
-        *self.shared.health.lock() = health;
+    /// Changes whether appends are taken; a log that failed stays so until it is closed.
+    pub fn set_health(&self, next: Health) {
+        let mut health = self.shared.health.lock();
+        if !matches!(*health, Health::Failed(_)) || matches!(next, Health::Stopped) {
+            *health = next;
+        }
     }
 
     fn is_waiting(&self) -> bool {

@@ -340,3 +340,21 @@ fn everybody_hears_of_it_when_the_thread_panics() {
     assert_eq!(observer.0.failed.lock().len(), 1);
     assert!(log.durable_positions().is_empty());
 }
+
+#[test]
+fn a_log_that_was_given_up_takes_nothing_and_calls_nothing_durable_but_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let (log, _) = open(dir.path(), 1, recorder.clone());
+    log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
+    log.flush().unwrap();
+    let why = LogError::Unlinked { path: dir.path().to_owned() };
+    log.give_up(&why);
+    log.give_up(&why);
+    assert_eq!(recorder.failed.lock().len(), 1, "said once");
+    assert!(matches!(log.append_own(vec![draft(0, 10)], CompletionTag(2)), Err(AppendError::Failed(_))));
+    assert!(matches!(log.append_foreign(vec![record(stream(9), 1, 10)]), Err(AppendError::Failed(_))));
+    assert!(log.flush().is_err());
+    assert_eq!(log.durable_positions(), [(stream(1), 1)]);
+    assert_eq!(log.read(stream(1), 1, 1 << 20).unwrap().len(), 1);
+}

@@ -1,11 +1,11 @@
-//! The data directory: its layout, its identity, and the lock that keeps a second process out.
+//! The data directory: its layout, its identity, and the lock on it that keeps a second process out.
 //!
 //! ```text
 //! data_dir/
-//!   lock            held while a node runs
 //!   refused         why the members refused this directory, if they did; a node does not start with it
 //!   processes       which process was last seen of each peer's data directory
 //!   identity.toml   incarnation, shards, boot; minted when the directory is created
+//!   identity.spare  room for the next identity, so that a node starts on a full disk
 //!   log/            write-ahead log
 //!   head/           checkpoints and full chunks, one folder a shard
 //!   blocks/         local blocks, one folder a tenant
@@ -14,8 +14,10 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,10 @@ use crate::rebuild::{Found, Staging};
 
 /// File of the identity.
 const IDENTITY: &str = "identity.toml";
+/// File that becomes the next identity.
+const SPARE: &str = "identity.spare";
+/// Room of that file (bytes).
+const SPARE_BYTES: u64 = 4096;
 /// File that says why the directory must not be used any more.
 const REFUSED: &str = "refused";
 
@@ -98,8 +104,43 @@ pub struct DataDir {
     root: PathBuf,
     stream: StreamId,
     is_new: bool,
-    // Held for its lock; the system releases it when the process ends, however it ends.
-    _lock: File,
+    held: Held,
+}
+
+/// A data directory in use: locked until the process ends, however it ends.
+#[derive(Clone)]
+pub(crate) struct Held {
+    root: PathBuf,
+    /// Of the directory itself: a file in it could be deleted, and another process would lock the next one of that name.
+    lock: Arc<File>,
+}
+
+impl Held {
+    fn take(root: &Path) -> Result<Self, DataDirError> {
+        let fail = |source| DataDirError::Io { action: "lock", path: root.to_owned(), source };
+        let lock = File::open(root).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), lock: Arc::new(lock) }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(root.to_owned())),
+            Err(TryLockError::Error(e)) => Err(fail(e)),
+        }
+    }
+
+    /// Where it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// False once the directory, or the identity in it, was deleted or replaced. An error to look is no evidence of that.
+    pub(crate) fn is_there(&self) -> bool {
+        let is_gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+        let is_same = match (self.lock.metadata(), fs::metadata(&self.root)) {
+            (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+            (_, Err(e)) => !is_gone(&e),
+            (Err(_), _) => true,
+        };
+        is_same && !fs::metadata(self.root.join(IDENTITY)).is_err_and(|e| is_gone(&e))
+    }
 }
 
 impl DataDir {
@@ -114,7 +155,7 @@ impl DataDir {
             })?;
         }
         sync(root)?;
-        let lock = lock(root)?;
+        let held = Held::take(root)?;
         if let Ok(reason) = fs::read_to_string(root.join(REFUSED)) {
             return Err(DataDirError::Refused { root: root.to_owned(), reason: reason.trim().to_owned() });
         }
@@ -142,7 +183,7 @@ impl DataDir {
         }
         identity.boot += 1;
         // The boot is on disk before it is used: a stream id must never occur twice.
-        write_atomically(&path, &toml_text(&identity)).map_err(|source| DataDirError::Io {
+        write_identity(root, &toml_text(&identity)).map_err(|source| DataDirError::Io {
             action: "write",
             path: path.clone(),
             source,
@@ -150,12 +191,17 @@ impl DataDir {
         let incarnation = u64::from_str_radix(&identity.incarnation, 16)
             .map_err(|e| DataDirError::Identity { path, reason: format!("incarnation: {e}") })?;
         let stream = StreamId { incarnation: Incarnation(incarnation), boot: Boot(identity.boot) };
-        Ok(Self { root: root.to_owned(), stream, is_new, _lock: lock })
+        Ok(Self { root: root.to_owned(), stream, is_new, held })
     }
 
     /// The stream this process appends to.
     pub fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    /// The directory as it is held by this process.
+    pub(crate) fn held(&self) -> Held {
+        self.held.clone()
     }
 
     /// True if the directory was created by this start.
@@ -219,17 +265,6 @@ fn sync(root: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-fn lock(root: &Path) -> Result<File, DataDirError> {
-    let path = root.join("lock");
-    let fail = |source| DataDirError::Io { action: "lock", path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(root.to_owned())),
-        Err(TryLockError::Error(e)) => Err(fail(e)),
-    }
-}
-
 fn parse(path: &Path, text: &str) -> Result<Identity, DataDirError> {
     let damaged = |reason: String| DataDirError::Identity { path: path.to_owned(), reason };
     let identity: Identity = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
@@ -260,6 +295,26 @@ fn toml_text(identity: &Identity) -> String {
     format!(
         "# Identity of this data directory. Never copy it to another node: two nodes must not share an incarnation.\n{text}"
     )
+}
+
+/// Writes the identity into the room that was set aside for it, and sets new room aside.
+fn write_identity(root: &Path, text: &str) -> io::Result<()> {
+    let spare = root.join(SPARE);
+    let mut file = File::options().create(true).truncate(false).write(true).open(&spare)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()?;
+    fs::rename(&spare, root.join(IDENTITY))?;
+    File::open(root)?.sync_all()?;
+    // Where there is no room any more the next start needs some.
+    let made = File::create(&spare).and_then(|mut file| {
+        io::copy(&mut io::repeat(b' ').take(SPARE_BYTES), &mut file)?;
+        file.sync_all()
+    });
+    if made.is_err() {
+        let _ = fs::remove_file(&spare);
+    }
+    Ok(())
 }
 
 fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
@@ -331,6 +386,25 @@ mod tests {
         }
         fs::remove_file(dir.path().join("refused")).expect("there");
         assert_eq!(DataDir::open(dir.path(), 4).expect("free again").stream().boot, Boot(2));
+    }
+
+    #[test]
+    fn notices_that_it_was_deleted_or_replaced() {
+        let above = tempfile::tempdir().expect("temporary directory");
+        let (root, moved) = (above.path().join("data"), above.path().join("moved"));
+        let dir = DataDir::open(&root, 4).expect("new directory");
+        let held = dir.held();
+        assert!(held.is_there());
+        fs::rename(&root, &moved).expect("renamed");
+        assert!(!held.is_there(), "moved away");
+        let other = DataDir::open(&root, 4).expect("another one of that name");
+        assert!(!held.is_there() && other.held().is_there());
+        drop(other);
+        fs::remove_dir_all(&root).expect("removed");
+        fs::rename(&moved, &root).expect("renamed");
+        assert!(held.is_there(), "back again");
+        fs::remove_file(root.join(IDENTITY)).expect("removed");
+        assert!(!held.is_there(), "emptied");
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use prometheus::IntGauge;
 use slog::{Logger, info, warn};
 use trireme_actors::{Gate, GateState};
+use trireme_log::{Log, LogError};
+
+use crate::datadir::Held;
 
 /// Bytes that may be written under `data_dir` by work that can wait: writes of clients need the last of the room above
 /// `free_min` themselves.
@@ -19,8 +22,11 @@ fn free(dir: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Closes the write gate while there is less than `free_min` bytes of room, and opens it again.
+/// Closes the write gate while there is less than `free_min` bytes of room, and opens it again; ends the log of a data
+/// directory that was taken away.
 pub(crate) struct DiskWatch {
+    pub(crate) dir: Held,
+    pub(crate) wal: Arc<Log>,
     pub(crate) free_min: u64,
     pub(crate) gate: Arc<Gate>,
     pub(crate) free: IntGauge,
@@ -29,7 +35,13 @@ pub(crate) struct DiskWatch {
 
 impl DiskWatch {
     /// Looks once. Some room beyond the bound is asked for before the gate opens again, so that it does not flap.
-    pub(crate) fn look(&self, data_dir: &Path) {
+    pub(crate) fn look(&self) {
+        let data_dir = self.dir.path();
+        if !self.dir.is_there() {
+            // Told once: the log stays as it is.
+            self.wal.give_up(&LogError::Unlinked { path: data_dir.to_owned() });
+            return;
+        }
         let Some(free) = free(data_dir) else { return };
         self.free.set(i64::try_from(free).unwrap_or(i64::MAX));
         match self.gate.state() {

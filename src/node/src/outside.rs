@@ -135,13 +135,14 @@ pub(crate) fn open_doors(
     let shards = storage.shards.clone();
     actix_rt::spawn(every(TENANTS_EVERY, move || tenants.look(&shards)));
     let disk = DiskWatch {
+        dir: ground.data_dir.held(),
+        wal: Arc::clone(&storage.wal),
         free_min: settings.storage.disk_free_min.0,
         gate: Arc::clone(&ground.gate),
         free: ground.metrics.gauge("trireme_node_disk_free_bytes", "Free space under the data directory.")?,
         log: ground.log.clone(),
     };
-    let watched = ground.data_dir.path("");
-    actix_rt::spawn(every(DISK_EVERY, move || disk.look(&watched)));
+    actix_rt::spawn(every(DISK_EVERY, move || disk.look()));
     if settings.telemetry.self_monitoring {
         actix_rt::spawn(write_own_metrics(
             ground.metrics.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_rt::Arbiter;
 use anyhow::Context;
 use object_store::ObjectStore;
-use slog::o;
+use slog::{o, warn};
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
     Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts,
@@ -13,6 +13,7 @@ use trireme_actors::{
     SupervisorParts, Uploader, UploaderMetrics, UploaderParts, Windows, WritePath, WriterMark, close_window,
 };
 use trireme_consensus::Consensus;
+use trireme_log::AppendError;
 use trireme_mailbox::Port;
 use trireme_query::ANSWER_BYTES_MAX;
 use trireme_settings::BucketType;
@@ -163,10 +164,15 @@ impl Staff {
         // The first record of the new stream in every shard: which windows are closed already.
         let newest_ms = storage.store.newest_ms().max(storage.shelf.newest_ms());
         let closed = windows.opening(ground.clock.now_ms(), newest_ms, storage.markers.iter().copied());
-        close_window(&self.ingest, closed)
-            .await
-            .map_err(anyhow::Error::msg)
-            .context("cannot open the log")?;
+        if let Err(err) = close_window(&self.ingest, closed).await {
+            match storage.wal.check() {
+                // The shards keep it, and write it before anything else once there is room.
+                Err(AppendError::Waiting(why)) => {
+                    warn!(ground.log, "starting without room for the log: queries are answered, writes are refused until there is some"; "err" => why);
+                }
+                _ => return Err(anyhow::Error::msg(err).context("cannot open the log")),
+            }
+        }
         let starter = BlockWriter::starter(parts, self.block_writer.clone());
         Ok(supervisor.add(ActorKind::BlockWriter, "block-writer", starter).await?)
     }

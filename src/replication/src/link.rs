@@ -135,10 +135,9 @@ impl PeerLink {
         self.inbound.streams()
     }
 
-    /// How far these streams have come, for [`crate::GroupView::taken`]. `reading` is false while the driver does not read from
-    /// the peer.
-    pub fn taken(&self, reading: bool) -> Vec<Taken> {
-        self.inbound.taken(reading)
+    /// How far these streams have come, for [`crate::GroupView::taken`].
+    pub fn taken(&self) -> Vec<Taken> {
+        self.inbound.taken()
     }
 
     /// Feeds one event; what has to be done is appended to `effects`, to be done in order.
@@ -192,7 +191,11 @@ impl PeerLink {
                     session.last_heard = now;
                 }
             }
-            Event::Tick { wall_ms, reading } => self.tick(wall_ms, reading, now, effects),
+            Event::Tick { wall_ms } => self.tick(wall_ms, now, effects),
+            Event::SetBack { taken } => {
+                self.inbound.assign(&[], &self.tails, effects);
+                self.inbound.let_go(&taken);
+            }
         }
     }
 
@@ -296,13 +299,9 @@ impl PeerLink {
         }
     }
 
-    fn tick(&mut self, wall_ms: i64, reading: bool, now: Duration, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, wall_ms: i64, now: Duration, effects: &mut Vec<Effect>) {
         let written = self.tails.get(self.me.stream());
         let Some(session) = self.session.as_mut() else { return };
-        if !reading {
-            // Nothing is read from the peer because this node is busy: its silence says nothing about it.
-            session.last_heard = now;
-        }
         if now.saturating_sub(session.last_heard) >= self.config.peer_timeout {
             return self.disconnect(DisconnectReason::Silent, effects);
         }

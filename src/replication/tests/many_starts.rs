@@ -125,7 +125,7 @@ fn positions_told(starts: u32) -> usize {
             Duration::from_millis(at_ms),
             &mut effects,
         );
-        link.handle(Event::Tick { wall_ms: 0, reading: true }, Duration::from_millis(at_ms), &mut effects);
+        link.handle(Event::Tick { wall_ms: 0 }, Duration::from_millis(at_ms), &mut effects);
     }
     let sent = effects.iter().filter_map(|effect| match effect {
         Effect::Send(Frame::Heartbeat(heartbeat)) => Some(heartbeat.positions.len()),

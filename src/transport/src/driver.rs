@@ -9,7 +9,7 @@ mod requests;
 mod session;
 mod store;
 
-pub use store::{AppendRefused, ReplicaStore};
+pub use store::{AppendRefused, Intake, ReplicaStore};
 
 use std::fmt;
 use std::sync::Arc;

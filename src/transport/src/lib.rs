@@ -36,7 +36,7 @@ mod slot;
 
 pub use calls::{CallBook, CallError, CallHandler, Calls, NoCalls};
 pub use config::{MeshConfig, PeerAddress, PeerRole};
-pub use driver::{AppendRefused, LinkEnd, LinkParts, ReplicaStore, run_link};
+pub use driver::{AppendRefused, Intake, LinkEnd, LinkParts, ReplicaStore, run_link};
 pub use error::TransportError;
 pub use feed::{Feed, FeedBatch};
 pub use frames::{FrameReader, FrameWriter};

@@ -16,8 +16,10 @@ pub(super) struct Session {
     pub conn: u64,
     /// Its number in the group view.
     number: u64,
-    /// Records that the log had no room for. Nothing is read from the peer until it has.
-    parked: Option<Vec<Record>>,
+    /// The log takes no records now.
+    is_paused: bool,
+    /// How often the log had let go of what it had taken.
+    refusals: u64,
     /// A look at the news is planned.
     is_told: bool,
 }
@@ -46,11 +48,6 @@ impl Process {
         self.sessions.keys().copied().collect()
     }
 
-    /// Nothing is read from this peer now.
-    pub fn is_parked(&self, peer: usize) -> bool {
-        self.sessions.get(&peer).is_some_and(|session| session.parked.is_some())
-    }
-
     /// Whether a handshake with this peer would succeed here.
     pub fn admits(&self, identity: &PeerIdentity) -> Result<(), String> {
         self.hub.group().lock().check(identity).map_err(|e| e.to_string())
@@ -75,7 +72,8 @@ impl Process {
         if let Some(feed) = &feed {
             feed.start();
         }
-        self.sessions.insert(peer, Session { conn, number, parked: None, is_told: false });
+        let refusals = self.store.intake().refusals;
+        self.sessions.insert(peer, Session { conn, number, is_paused: false, refusals, is_told: false });
         let (tails, durable) = (self.store.written(), self.told_durable());
         let applied = feed.map(|feed| feed.applied_positions()).unwrap_or_default();
         let mut out = Vec::new();
@@ -131,7 +129,6 @@ impl Process {
                 _ => self.feed(peer, event, &mut out),
             }
         }
-        self.unpark(peer, &mut out);
         out
     }
 
@@ -152,13 +149,12 @@ impl Process {
     /// Time passes for the link to a peer.
     pub fn tick_link(&mut self, peer: usize) -> Vec<Out> {
         let mut out = Vec::new();
-        self.unpark(peer, &mut out);
+        self.look_at_intake(peer, &mut out);
         let health = self.store.health();
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_health(health);
         }
-        let reading = !self.is_parked(peer);
-        self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms(), reading }, &mut out);
+        self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms() }, &mut out);
         self.plan(peer, &mut out);
         out
     }
@@ -166,8 +162,7 @@ impl Process {
     /// Decides anew what to take from whom.
     fn plan(&mut self, peer: usize, out: &mut Vec<Out>) {
         let name = &self.names[peer];
-        let reading = !self.is_parked(peer);
-        let taken = self.links.get(&peer).map(|link| link.taken(reading)).unwrap_or_default();
+        let taken = self.links.get(&peer).map(|link| link.taken()).unwrap_or_default();
         let (mut assigned, running) = {
             let mut group = self.hub.group().lock();
             group.taken(name, taken);
@@ -178,6 +173,9 @@ impl Process {
         };
         if self.mutation == Some(Mutation::SkipStreams) {
             assigned.retain(|stream| Some(*stream) == running);
+        }
+        if self.sessions.get(&peer).is_some_and(|session| session.is_paused) {
+            assigned.clear();
         }
         self.feed(peer, Event::Assigned(assigned), out);
     }
@@ -262,17 +260,25 @@ impl Process {
             Ok(()) => {}
             Err(AppendRefused::Busy) => {
                 if let Some(session) = self.sessions.get_mut(&peer) {
-                    session.parked = Some(records);
+                    session.is_paused = true;
                 }
+                self.set_back(peer, out);
             }
             Err(AppendRefused::Failed(reason)) => out.push(Out::HangUp(peer, reason, true)),
         }
     }
 
-    fn unpark(&mut self, peer: usize, out: &mut Vec<Out>) {
-        let parked = self.sessions.get_mut(&peer).and_then(|session| session.parked.take());
-        if let Some(records) = parked {
-            self.append(peer, records, out);
+    fn look_at_intake(&mut self, peer: usize, out: &mut Vec<Out>) {
+        let intake = self.store.intake();
+        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        session.is_paused &= !intake.is_open;
+        if std::mem::replace(&mut session.refusals, intake.refusals) != intake.refusals {
+            self.set_back(peer, out);
         }
+    }
+
+    fn set_back(&mut self, peer: usize, out: &mut Vec<Out>) {
+        let taken = self.store.taken();
+        self.feed(peer, Event::SetBack { taken }, out);
     }
 }

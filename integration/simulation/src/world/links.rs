@@ -79,10 +79,6 @@ impl World {
         if process.connection(peer) != Some(conn) {
             return Ok(());
         }
-        if process.is_parked(peer) {
-            self.after(50_000, Event::Deliver { conn, end });
-            return Ok(());
-        }
         let Some(frame) = self.network.arrived(conn, end, self.now_us)? else { return Ok(()) };
         let Some(process) = &mut self.machines[node].process else { return Ok(()) };
         let out = process.receive(peer, frame);

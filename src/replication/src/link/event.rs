@@ -69,8 +69,12 @@ pub enum Event {
     Tick {
         /// This node's wall clock, milliseconds since the epoch.
         wall_ms: i64,
-        /// False while the driver does not read from the peer because this node's log is busy.
-        reading: bool,
+    },
+    /// The log has not taken all that was handed over with [`Effect::Append`]: every stream is given up, and goes on from
+    /// the log's tail when it is assigned again.
+    SetBack {
+        /// Highest seq of each stream that the log has taken.
+        taken: PositionVector,
     },
 }
 

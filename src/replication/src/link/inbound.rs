@@ -77,12 +77,21 @@ impl Inbound {
     /// be applied.
     pub(super) fn start(&mut self, running: StreamId, tails: &PositionVector, applied: &PositionVector) {
         self.running = Some(running);
+        self.keep(|stream, last_seq| (applied.get(stream) + 1..=tails.get(stream)).contains(&last_seq));
+    }
+
+    /// Keeps those batches that wait to be applied, by their stream and last seq.
+    fn keep(&mut self, is_waiting: impl Fn(StreamId, u64) -> bool) {
         for (stream, unapplied) in &mut self.unapplied {
-            let waiting = applied.get(*stream) + 1..=tails.get(*stream);
-            unapplied.batches.retain(|(last_seq, _)| waiting.contains(last_seq));
+            unapplied.batches.retain(|(last_seq, _)| is_waiting(*stream, *last_seq));
             unapplied.bytes = unapplied.batches.iter().map(|(_, bytes)| bytes).sum();
         }
         self.unapplied.retain(|_, unapplied| unapplied.bytes > 0);
+    }
+
+    /// What the log has not taken will never be applied.
+    pub(super) fn let_go(&mut self, taken: &PositionVector) {
+        self.keep(|stream, last_seq| last_seq <= taken.get(stream));
     }
 
     pub(super) fn stop(&mut self) {
@@ -94,11 +103,11 @@ impl Inbound {
         self.by_number.values().map(|s| s.stream)
     }
 
-    pub(super) fn taken(&self, reading: bool) -> Vec<Taken> {
+    pub(super) fn taken(&self) -> Vec<Taken> {
         let taken = |s: &Subscription| Taken {
             stream: s.stream,
             seq: s.next_seq - 1,
-            has_room: reading && s.received_bytes < s.granted_bytes,
+            has_room: s.received_bytes < s.granted_bytes,
             has_given: s.received_bytes > 0,
         };
         self.by_number.values().map(taken).collect()

@@ -73,7 +73,7 @@ impl Bench {
 
     fn tick(&mut self, after: Duration) -> Vec<Effect> {
         self.now += after;
-        self.feed(Event::Tick { wall_ms: 0, reading: true })
+        self.feed(Event::Tick { wall_ms: 0 })
     }
 
     /// The peer subscribes with number 1.

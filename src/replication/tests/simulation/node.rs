@@ -221,13 +221,13 @@ impl Process {
 
     pub fn tick(&mut self, peer: usize, now: Duration) -> Result<Vec<(usize, Outcome)>, String> {
         let mut out = Vec::new();
-        self.tell(peer, Event::Tick { wall_ms: 0, reading: true }, now, &mut out)?;
+        self.tell(peer, Event::Tick { wall_ms: 0 }, now, &mut out)?;
         self.plan(peer, now, &mut out)?;
         Ok(out)
     }
 
     fn plan(&mut self, peer: usize, now: Duration, out: &mut Vec<(usize, Outcome)>) -> Result<(), String> {
-        let taken = self.links.get(&peer).map(|link| link.taken(true)).unwrap_or_default();
+        let taken = self.links.get(&peer).map(|link| link.taken()).unwrap_or_default();
         self.group.taken(&name(peer), taken);
         self.group.plan(now);
         let assigned = self.group.assigned(&name(peer));

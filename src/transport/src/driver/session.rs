@@ -39,8 +39,11 @@ pub(super) struct Session<'a, S: ReplicaStore + ?Sized> {
     peer: PeerIdentity,
     connection: Connection,
     lanes: Lanes,
-    /// Records that the log had no room for. Nothing is read from the peer until it has.
-    parked: Option<Vec<Record>>,
+    /// The log takes no records now: none are asked for. Everything else goes on, or a node with a full disk would hear
+    /// neither acknowledgements nor answers, and nobody would take its writes.
+    is_paused: bool,
+    /// [`Intake::refusals`](super::Intake::refusals) that the subscriptions know of.
+    refusals: u64,
     reads: FuturesUnordered<Reading>,
     answers: FuturesUnordered<Answering>,
     requests: Requests,
@@ -105,7 +108,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             peer: peer.clone(),
             connection,
             lanes: Lanes::default(),
-            parked: None,
+            is_paused: false,
+            refusals: parts.store.intake().refusals,
             reads: FuturesUnordered::new(),
             answers: FuturesUnordered::new(),
             requests: Requests::default(),
@@ -157,7 +161,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         tokio::select! {
             () = parts.slot.superseded() => Woken::Superseded,
             () = parts.slot.closed() => Woken::Removed,
-            frame = self.connection.reader.next(), if self.parked.is_none() => Woken::Frame(frame),
+            frame = self.connection.reader.next() => Woken::Frame(frame),
             written = self.connection.writer.write_some(), if writing => Woken::Written(written),
             batch = news => Woken::News(batch),
             Some(event) = self.reads.next() => Woken::Read(event),
@@ -172,7 +176,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
     async fn arrived(&mut self) -> Woken {
         let Some(feed) = self.parts.hub.feed(&self.peer.node) else { return std::future::pending().await };
         tokio::select! {
-            frame = self.connection.reader.next(), if self.parked.is_none() => Woken::Frame(frame),
+            frame = self.connection.reader.next() => Woken::Frame(frame),
             batch = feed.next() => Woken::News(batch),
         }
     }
@@ -187,8 +191,6 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 for event in batch.events {
                     self.feed(event)?;
                 }
-                // The log has moved on, so it may have room.
-                return self.unpark();
             }
             Woken::Read(event) => return self.feed(event),
             Woken::Answer(id, answer) => {
@@ -202,11 +204,10 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
             }
             Woken::Tick => {
-                self.unpark()?;
+                self.look_at_intake()?;
                 self.link.set_health(self.parts.store.health());
                 self.note_signs_of_life()?;
-                let (wall_ms, reading) = (self.parts.clock.now_ms(), self.parked.is_none());
-                self.feed(Event::Tick { wall_ms, reading })?;
+                self.feed(Event::Tick { wall_ms: self.parts.clock.now_ms() })?;
                 self.plan()?;
                 self.report();
             }
@@ -219,7 +220,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             stats: self.link.stats(),
             unapplied_bytes: self.link.unapplied_bytes(),
             waiting_frames: self.lanes.link_frames(),
-            paused: self.parked.is_some(),
+            paused: self.is_paused,
             subscribed: self.link.subscribed().collect(),
         });
     }
@@ -275,14 +276,14 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     /// Decides anew what to take from whom.
     fn plan(&mut self) -> Result<(), LinkEnd> {
-        let taken = self.link.taken(self.parked.is_none());
+        let taken = self.link.taken();
         let assigned = {
             let mut group = self.parts.hub.group().lock();
             group.taken(&self.peer.node, taken);
             group.plan(self.parts.clock.monotonic());
             group.assigned(&self.peer.node)
         };
-        self.feed(Event::Assigned(assigned))
+        self.feed(Event::Assigned(if self.is_paused { Vec::new() } else { assigned }))
     }
 
     /// A large frame takes its time on a slow line; its bytes show that the peer lives.
@@ -371,23 +372,30 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
     }
 
     fn append(&mut self, records: Vec<Record>) -> Result<(), LinkEnd> {
-        // Clones share the bytes; they are needed again if the log is busy.
-        match self.parts.store.append(records.clone()) {
+        match self.parts.store.append(records) {
             Ok(()) => Ok(()),
             Err(AppendRefused::Busy) => {
-                debug!(self.parts.log, "log is busy, reading from the peer stops"; "peer" => %self.peer.node);
-                self.parked = Some(records);
-                Ok(())
+                debug!(self.parts.log, "the log takes no records, the peer's streams are given up for now"; "peer" => %self.peer.node);
+                self.is_paused = true;
+                self.set_back()
             }
             Err(AppendRefused::Failed(reason)) => Err(LinkEnd::Store(reason)),
         }
     }
 
-    fn unpark(&mut self) -> Result<(), LinkEnd> {
-        match self.parked.take() {
-            Some(records) => self.append(records),
-            None => Ok(()),
+    /// Notices that the log has room again, or has let go of what it had taken.
+    fn look_at_intake(&mut self) -> Result<(), LinkEnd> {
+        let intake = self.parts.store.intake();
+        self.is_paused &= !intake.is_open;
+        if std::mem::replace(&mut self.refusals, intake.refusals) == intake.refusals {
+            return Ok(());
         }
+        self.set_back()
+    }
+
+    /// Streams go on from where the log stands, with the next plan.
+    fn set_back(&mut self) -> Result<(), LinkEnd> {
+        self.feed(Event::SetBack { taken: self.parts.store.taken() })
     }
 
     /// Moves frames from the lanes to the writer, as long as it is not ahead.

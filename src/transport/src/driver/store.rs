@@ -9,12 +9,22 @@ use trireme_wire::record::Record;
 /// Why records were not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendRefused {
-    /// Its queue is full; none of the records was taken. The driver stops reading from the peer and tries again.
-    #[error("log queue is full")]
+    /// Not all of the records were taken: the queue or the disk is full, the log has failed, or something before them is
+    /// missing. The driver lets go of the peer's streams, and takes them again from where the log stands once it is open.
+    #[error("the log takes no records now")]
     Busy,
-    /// It takes no records any more, or not these.
+    /// These records must not come from this peer.
     #[error("{0}")]
     Failed(String),
+}
+
+/// Whether the log takes records of peers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// It has room to spare now.
+    pub is_open: bool,
+    /// How often it has let go of records that it had taken, as when the disk got full.
+    pub refusals: u64,
 }
 
 /// The node's log and head, as replication sees them. No method may block, except inside the future of `read`.
@@ -26,6 +36,12 @@ pub trait ReplicaStore: Send + Sync + 'static {
 
     /// Highest seq of each stream fsynced in the log.
     fn durable(&self) -> PositionVector;
+
+    /// Highest seq of each stream that was taken, written or still queued.
+    fn taken(&self) -> PositionVector;
+
+    /// Whether records are taken now.
+    fn intake(&self) -> Intake;
 
     /// Appends records of one stream, a run without gaps. Those at or below the stream's tail must be skipped.
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused>;

@@ -82,6 +82,23 @@ fn gives_up_streams_that_are_not_assigned_and_ignores_their_late_frames() {
 }
 
 #[test]
+fn what_the_log_has_not_taken_is_asked_for_again_from_where_it_stands() {
+    let mut b = Bench::up(&[]);
+    b.feed(Event::Assigned(vec![stream(1)]));
+    b.frame(records_frame(1, records(stream(1), 1..=4, 100)));
+    b.frame(records_frame(1, records(stream(1), 5..=6, 100)));
+    b.feed(Event::TailMoved { stream: stream(1), seq: 4 });
+    // Five and six were refused.
+    let effects = b.feed(Event::SetBack { taken: [(stream(1), 4)].into_iter().collect() });
+    assert_eq!(effects, [Effect::Send(Frame::Unsubscribe(Unsubscribe { subscription: 1 }))]);
+    assert_eq!(b.link.unapplied_bytes(), 400, "what was refused holds no room");
+    let late = b.frame(records_frame(1, records(stream(1), 7..=7, 100)));
+    assert_eq!(late, [], "a frame that was under way is passed over");
+    let effects = b.feed(Event::Assigned(vec![stream(1)]));
+    assert_eq!(effects, [Effect::Send(Frame::Subscribe(subscribe(2, stream(1), 5, 600)))]);
+}
+
+#[test]
 fn reports_a_stream_that_the_peer_does_not_serve() {
     let mut b = Bench::up(&[]);
     b.feed(Event::Assigned(vec![stream(2)]));

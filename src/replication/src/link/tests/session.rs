@@ -43,14 +43,10 @@ fn passes_on_what_the_peer_says() {
 }
 
 #[test]
-fn gives_up_a_silent_peer_but_not_while_it_does_not_listen_itself() {
+fn gives_up_a_silent_peer() {
     let mut b = Bench::up(&[]);
     b.tick(2 * SECOND);
     b.frame(heartbeat(vec![]));
-    assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
-    b.now += 20 * SECOND;
-    let busy = b.feed(Event::Tick { wall_ms: 0, reading: false });
-    assert!(!busy.contains(&Effect::Disconnect(DisconnectReason::Silent)));
     assert!(!b.tick(2 * SECOND).contains(&Effect::Disconnect(DisconnectReason::Silent)));
     assert_eq!(b.tick(SECOND), [Effect::Disconnect(DisconnectReason::Silent)]);
     assert_eq!(b.tick(SECOND), [], "once");
@@ -132,7 +128,7 @@ fn does_nothing_without_a_session() {
         Event::Frame(heartbeat(vec![])),
         Event::Appended(records(stream(0), 1..=2, 40)),
         Event::Durable { stream: stream(0), seq: 2 },
-        Event::Tick { wall_ms: 0, reading: true },
+        Event::Tick { wall_ms: 0 },
         Event::Down,
     ] {
         link.handle(event, SECOND, &mut effects);

@@ -11,7 +11,7 @@ use trireme_ring::Quorum;
 use trireme_wire::frame::Health;
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
 
-use crate::{AppendRefused, Hub, ReplicaStore};
+use crate::{AppendRefused, Hub, Intake, ReplicaStore};
 
 #[derive(Default)]
 pub struct MemoryStore {
@@ -116,6 +116,14 @@ impl ReplicaStore for MemoryStore {
 
     fn durable(&self) -> PositionVector {
         self.written()
+    }
+
+    fn taken(&self) -> PositionVector {
+        self.written()
+    }
+
+    fn intake(&self) -> Intake {
+        Intake { is_open: true, refusals: 0 }
     }
 
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
