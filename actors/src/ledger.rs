@@ -23,6 +23,18 @@ struct Pending {
     shards_left: VecDeque<u16>,
 }
 
+impl Pending {
+    /// Moves behind records that no shard works on any more; true if there were some.
+    fn move_on(&mut self) -> bool {
+        let before = self.applied;
+        while self.shards_left.front() == Some(&0) {
+            self.shards_left.pop_front();
+            self.applied += 1;
+        }
+        self.applied > before
+    }
+}
+
 impl ApplyLedger {
     /// The stream is applied up to `seq`, as a recovery found it.
     pub fn recovered(&mut self, stream: StreamId, seq: u64) {
@@ -46,7 +58,8 @@ impl ApplyLedger {
     }
 
     /// The record `seq` is to be handed to `shards` shards; false if it need not be, because it was applied before: the log
-    /// had lost it to damage and has got it again. Seqs of a stream come in order.
+    /// had lost it to damage and has got it again. Seqs of a stream come in order. One for no shard at all counts as applied
+    /// in its turn.
     pub fn dispatched(&mut self, stream: StreamId, seq: u64, shards: u16) -> bool {
         let pending = self.streams.entry(stream).or_default();
         if seq <= pending.applied {
@@ -57,6 +70,7 @@ impl ApplyLedger {
             pending.applied = pending.applied.max(seq - 1);
         }
         pending.shards_left.push_back(shards);
+        pending.move_on();
         true
     }
 
@@ -66,12 +80,7 @@ impl ApplyLedger {
         let at = usize::try_from(seq.checked_sub(pending.applied + 1)?).ok()?;
         let left = pending.shards_left.get_mut(at)?;
         *left = left.saturating_sub(1);
-        let before = pending.applied;
-        while pending.shards_left.front() == Some(&0) {
-            pending.shards_left.pop_front();
-            pending.applied += 1;
-        }
-        (pending.applied > before).then_some(pending.applied)
+        pending.move_on().then_some(pending.applied)
     }
 
     /// How far a stream is applied.
@@ -108,6 +117,15 @@ mod tests {
         assert_eq!(ledger.applied(stream, 6), Some(7));
         assert_eq!(ledger.applied(stream, 6), None, "a repetition is no news");
         assert_eq!(ledger.position(stream), 7);
+
+        // Eight is for a shard that does not exist; what comes after it is counted at its own place.
+        assert!(ledger.dispatched(stream, 8, 0));
+        assert_eq!(ledger.position(stream), 8);
+        for (seq, shards) in [(9, 1), (10, 0), (11, 1)] {
+            ledger.dispatched(stream, seq, shards);
+        }
+        assert_eq!(ledger.applied(stream, 11), None);
+        assert_eq!(ledger.applied(stream, 9), Some(11));
     }
 
     #[test]

@@ -154,16 +154,18 @@ impl Store {
                 None => {
                     error!(self.parts.log, "record for a shard that does not exist";
                         "stream" => %stream, "seq" => seq, "shard" => shard);
-                    return;
+                    self.parts.completeness.note_unapplied();
+                    &[]
                 }
             },
         };
         let is_new = self.ledger.lock().dispatched(stream, seq, to.len() as u16);
         if is_new {
             to.iter().for_each(|lane| lane.push(record.clone()));
-        } else {
+        }
+        if !is_new || to.is_empty() {
             // Nobody else would give the peer room again for what it has sent.
-            self.parts.hub.applied(stream, seq);
+            self.parts.hub.applied(stream, self.applied_position(stream).min(seq));
         }
     }
 

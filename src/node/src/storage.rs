@@ -78,6 +78,10 @@ impl Storage {
         }));
         let shelf = Arc::new(Shelf::open(&data_dir.path("blocks"), ground.part_log("blocks"))?);
         let is_alone = cluster.place.group.peers.is_empty();
+        if !is_alone && !shelf.lost().is_empty() {
+            // Until blocks were compared, peers may have what was set aside here.
+            completeness.set_lacks_blocks(true);
+        }
         let (options, observer) = (log_options(settings, is_alone), Arc::clone(&store));
         let dir = data_dir.path("log");
         let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
