@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use trireme_base::{Clock, StreamId};
-use trireme_block::{BlockError, BlockMeta, WriteOptions, write_block};
+use trireme_block::{BlockError, BlockMeta, ChunkEncodings, WriteOptions, write_block};
 use trireme_head::{
     CheckpointReport, CutManifest, CutSource, CutWindow, HeadError, Shard, covered_by_all, cut_windows,
 };
@@ -38,8 +38,8 @@ pub struct Cutting {
     pub external_labels: BTreeMap<String, String>,
     /// Label that holds the tenant.
     pub tenant_label: String,
-    /// Blocks keep the start timestamps of floats.
-    pub float_starts: bool,
+    /// Encodings of chunks in blocks; all replicas need the same.
+    pub encodings: ChunkEncodings,
     /// An origin that is away for longer is not waited for.
     pub seal_after: Duration,
     /// Log kept for replicas that are away (bytes).
@@ -246,7 +246,7 @@ impl Cutting {
         WriteOptions {
             external_labels: labels,
             source: "trireme".to_owned(),
-            float_starts: self.float_starts,
+            encodings: self.encodings,
             ..WriteOptions::default()
         }
     }

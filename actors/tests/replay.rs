@@ -99,7 +99,7 @@ impl Small {
             shelf: Arc::new(Shelf::open(&dir.join("blocks"), log).unwrap()),
             manifest: dir.join("cut"),
             external_labels: BTreeMap::new(),
-            float_starts: false,
+            encodings: trireme_block::ChunkEncodings::Classic,
             tenant_label: "tenant_id".to_owned(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,

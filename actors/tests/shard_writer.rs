@@ -126,7 +126,7 @@ impl Node {
             shelf: Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone()).unwrap()),
             manifest: dir.join("cut"),
             external_labels: BTreeMap::new(),
-            float_starts: false,
+            encodings: trireme_block::ChunkEncodings::Classic,
             tenant_label: "tenant_id".to_owned(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,

@@ -1,4 +1,7 @@
-//! Start timestamps of floats: sent by remote write 2.0, known on every node, kept over a kill and into blocks.
+//! Start timestamps of floats and histograms: sent by remote write 2.0, known on every node, kept over a kill and into
+//! blocks, carried by remote read; and known to nobody with the switch off.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use prost::Message;
@@ -20,6 +23,23 @@ struct TimeSeries {
     labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    histograms: Vec<Histogram>,
+}
+
+/// A histogram whose observations are all in the zero bucket.
+#[derive(Clone, PartialEq, Message)]
+struct Histogram {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    #[prost(double, tag = "3")]
+    sum: f64,
+    #[prost(uint64, tag = "6")]
+    zero_count: u64,
+    #[prost(int64, tag = "15")]
+    timestamp: i64,
+    #[prost(int64, tag = "17")]
+    start_timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -32,12 +52,47 @@ struct Sample {
     start_timestamp: i64,
 }
 
-/// Writes (time, value, start) samples of `requests_total`.
+/// What is read of a streamed answer of remote read.
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    chunked_series: Vec<ChunkedSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChunkedSeries {
+    #[prost(message, repeated, tag = "2")]
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Chunk {
+    #[prost(int32, tag = "3")]
+    encoding: i32,
+}
+
+/// Names of the series: of floats, and of histograms with the same numbers as counts.
+const NAMES: [&str; 2] = ["requests_total", "latency"];
+
+/// Writes (time, value, start) samples of both series.
 async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<()> {
     let sample = |&(timestamp, value, start_timestamp)| Sample { value, timestamp, start_timestamp };
-    let series = TimeSeries { labels_refs: vec![1, 2], samples: samples.iter().map(sample).collect() };
-    let symbols = ["", "__name__", "requests_total"].map(str::to_owned).to_vec();
-    let body = Request { symbols, timeseries: vec![series] }.encode_to_vec();
+    let histogram = |&(timestamp, value, start_timestamp): &(i64, f64, i64)| {
+        let count = value.ceil() as u64;
+        Histogram { count, sum: value, zero_count: count, timestamp, start_timestamp }
+    };
+    let floats = TimeSeries {
+        labels_refs: vec![1, 2],
+        samples: samples.iter().map(sample).collect(),
+        histograms: vec![],
+    };
+    let histograms = TimeSeries {
+        labels_refs: vec![1, 3],
+        samples: vec![],
+        histograms: samples.iter().map(histogram).collect(),
+    };
+    let symbols = ["", "__name__", NAMES[0], NAMES[1]].map(str::to_owned).to_vec();
+    let body = Request { symbols, timeseries: vec![floats, histograms] }.encode_to_vec();
     let request = client
         .post("/api/v1/write")
         .header("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
@@ -48,26 +103,74 @@ async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<(
     Ok(())
 }
 
+/// What a node answers to a query at a time (ms), with a header for start timestamps or none.
+async fn ask(client: &Client, query: &str, t: i64, header: Option<&str>) -> anyhow::Result<Json> {
+    let time = format!("{:.3}", t as f64 / 1e3);
+    let mut request = client.get("/api/v1/query").query(&[("query", query), ("time", time.as_str())]);
+    if let Some(header) = header {
+        request = request.header("X-Prometheus-Use-Start-Timestamps", header);
+    }
+    let answer: Json = serde_json::from_str(&client.send(request).await?.success()?.body)?;
+    Ok(answer["data"]["result"].clone())
+}
+
 /// Asks each node for the start of each sample.
 async fn known_everywhere(group: &Group, samples: &[(i64, f64, i64)]) -> anyhow::Result<()> {
-    for node in group.nodes() {
+    for (node, name) in group.nodes().iter().flat_map(|node| NAMES.map(|name| (node, name))) {
         for (t, _, start) in samples {
-            let time = format!("{:.3}", *t as f64 / 1e3);
-            let parameters = [("query", "start_timestamp(requests_total)"), ("time", time.as_str())];
-            let data: Json = node.client().api("/api/v1/query", &parameters).await?;
-            let value = data["result"][0]["value"][1].as_str().with_context(|| format!("{data}"))?;
+            let found = ask(node.client(), &format!("start_timestamp({name})"), *t, None).await?;
+            let value = found[0]["value"][1].as_str().with_context(|| format!("{found}"))?;
             let found = (value.parse::<f64>()? * 1e3).round() as i64;
-            ensure!(found == *start, "{} says that {t} starts at {found}, not at {start}", node.name());
+            ensure!(
+                found == *start,
+                "{} says that {name} at {t} starts at {found}, not at {start}",
+                node.name()
+            );
         }
     }
     Ok(())
+}
+
+/// What functions make of the samples, with and without start timestamps.
+async fn answers(client: &Client, t: i64) -> anyhow::Result<Vec<Json>> {
+    let mut answers = Vec::new();
+    for name in NAMES {
+        for query in
+            [format!("increase({name}[2s])"), format!("resets({name}[2s])"), format!("rate({name}[1m])")]
+        {
+            for header in [None, Some("false")] {
+                answers.push(ask(client, &query, t, header).await?);
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// The encodings of the chunks that a node streams for `start..=end` (ms).
+async fn streamed_encodings(client: &Client, start: i64, end: i64) -> anyhow::Result<BTreeSet<i32>> {
+    const STREAMED: [u8; 2] = [0x10, 1];
+    let plain = snap::raw::Decoder::new().decompress_vec(&trireme_integration::read_request(start, end)?)?;
+    let body = snap::raw::Encoder::new().compress_vec(&[plain.as_slice(), &STREAMED].concat())?;
+    let request = client.post("/api/v1/read").header("Content-Encoding", "snappy").body(body);
+    let body = request.send().await?.error_for_status()?.bytes().await?;
+    let mut rest = body.as_ref();
+    let mut encodings = BTreeSet::new();
+    while !rest.is_empty() {
+        let length = prost::encoding::decode_varint(&mut rest)? as usize;
+        let (frame, behind) = rest.split_at_checked(4 + length).context("a frame is cut off")?;
+        let message = ChunkedReadResponse::decode(&frame[4..])?;
+        let chunks = message.chunked_series.into_iter().flat_map(|series| series.chunks);
+        encodings.extend(chunks.map(|chunk| chunk.encoding));
+        rest = behind;
+    }
+    Ok(encodings)
 }
 
 #[tokio::test]
 async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> anyhow::Result<()> {
     const WINDOW_SECONDS: u64 = 20;
     let group = Group::of(3).short_windows(WINDOW_SECONDS);
-    let group = group.set("storage.float_encoding=xor2").set("log.compression=zstd");
+    let group = group.set("features.use-start-timestamps=true").set("log.compression=zstd");
     let mut group = group.set("checkpoint.interval=1s").set("bucket.type=none").start().await?;
     let window_ms = WINDOW_SECONDS as i64 * 1_000;
     // Room for all samples in the middle of one window.
@@ -87,6 +190,9 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
     all.sort_by_key(|sample| sample.0);
     until("all nodes know all starts", async || known_everywhere(&group, &all).await).await?;
 
+    let of_head = answers(group.client(0), now).await?;
+    ensure!(of_head[0] != of_head[1], "start timestamps make no difference: {}", of_head[0]);
+
     group.node(2).kill()?;
     group.node(2).start()?;
     group.node(2).ready().await?;
@@ -102,5 +208,31 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
     })
     .await?;
     until("they are known from blocks", async || known_everywhere(&group, &all).await).await?;
+    for node in group.nodes() {
+        let of_blocks = answers(node.client(), now).await?;
+        ensure!(
+            of_blocks == of_head,
+            "{} from blocks: {of_blocks:?}, from the head: {of_head:?}",
+            node.name()
+        );
+    }
+    let encodings = streamed_encodings(group.client(1), now - 10_000, now).await?;
+    ensure!(encodings.iter().all(|encoding| *encoding >= 4), "streamed in encodings {encodings:?}");
+    group.stop().await
+}
+
+#[tokio::test]
+async fn start_timestamps_are_nowhere_with_the_switch_off() -> anyhow::Result<()> {
+    let group = Group::of(1).set("bucket.type=none").start().await?;
+    let now = now_ms();
+    let samples = [(now - 2_000, 5.0, now - 3_000), (now - 1_000, 9.0, now - 1_500)];
+    write(group.client(0), &samples).await?;
+    for name in NAMES {
+        let query = format!("start_timestamp({name})");
+        let of = async |header| ask(group.client(0), &query, now, header).await;
+        ensure!(of(None).await? == serde_json::json!([]), "{name} without the header");
+        ensure!(of(Some("true")).await?[0]["value"][1] == "0", "{name}, where the header asks for them");
+    }
+    ensure!(streamed_encodings(group.client(0), now - 10_000, now).await? == BTreeSet::from([1, 3]));
     group.stop().await
 }

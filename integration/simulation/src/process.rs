@@ -219,7 +219,7 @@ impl Process {
             shelf: Arc::clone(&shelf),
             manifest: dir.join(MANIFEST),
             external_labels: BTreeMap::new(),
-            float_starts: false,
+            encodings: trireme_block::ChunkEncodings::Classic,
             tenant_label: "tenant_id".to_owned(),
             seal_after: match mutation {
                 Some(Mutation::SealAtOnce) => Duration::ZERO,

@@ -7,6 +7,38 @@ use trireme_model::{HistogramSample, ResetHint};
 
 use crate::{BlockError, SeriesInput};
 
+/// The count of chunks with start timestamps has 14 bits.
+const CHUNK_SAMPLES_BOUND: usize = 0x3fff;
+
+/// Which encodings chunks may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChunkEncodings {
+    /// 1 to 3, which Prometheus reads since 2.40: start timestamps are dropped.
+    #[default]
+    Classic,
+    /// A chunk with start timestamps keeps them in encoding 4 to 6, which Prometheus reads since 3.14; others are as in
+    /// `Classic`.
+    Starts,
+    /// As `Starts`, and all floats are in encoding 4.
+    Xor2,
+}
+
+impl ChunkEncodings {
+    /// True if start timestamps are written.
+    pub fn keep_starts(self) -> bool {
+        self != Self::Classic
+    }
+
+    /// True if a chunk of floats with these starts is written in encoding 4.
+    fn xor2(self, starts: &[i64]) -> bool {
+        match self {
+            Self::Classic => false,
+            Self::Starts => starts.iter().any(|start| *start != 0),
+            Self::Xor2 => true,
+        }
+    }
+}
+
 /// An encoded chunk and the times of its first and last sample (ms).
 pub(crate) struct EncodedChunk<'a> {
     pub(crate) encoding: Encoding,
@@ -29,16 +61,15 @@ pub(crate) struct SampleCounts {
 pub(crate) struct SeriesEncoder {
     window: Range<i64>,
     samples_max: usize,
-    with_starts: bool,
+    encodings: ChunkEncodings,
     buffer: Vec<u8>,
 }
 
 impl SeriesEncoder {
-    /// For samples inside `window` (ms), at most `samples_max` a chunk. Floats are written in encoding 4 if their starts are
-    /// to be kept, else in encoding 1.
-    pub(crate) fn new(window: Range<i64>, samples_max: usize, with_starts: bool) -> Self {
-        let samples_max = samples_max.clamp(1, usize::from(u16::MAX));
-        Self { window, samples_max, with_starts, buffer: Vec::with_capacity(4096) }
+    /// For samples inside `window` (ms), at most `samples_max` a chunk.
+    pub(crate) fn new(window: Range<i64>, samples_max: usize, encodings: ChunkEncodings) -> Self {
+        let samples_max = samples_max.clamp(1, CHUNK_SAMPLES_BOUND);
+        Self { window, samples_max, encodings, buffer: Vec::with_capacity(4096) }
     }
 
     /// Encodes all samples; runs of floats and of histograms alternate by time.
@@ -105,7 +136,8 @@ impl SeriesEncoder {
         for from in run.clone().step_by(each) {
             let chunk = from..(from + each).min(run.end);
             let (min_time, max_time) = (floats.times[chunk.start], floats.times[chunk.end - 1]);
-            if self.with_starts {
+            let starts = floats.starts.get(chunk.clone()).unwrap_or_default();
+            if self.encodings.xor2(starts) {
                 let mut appender = Xor2Appender::default();
                 for i in chunk {
                     let start = floats.starts.get(i).copied().unwrap_or(0);
@@ -126,6 +158,7 @@ impl SeriesEncoder {
 
     fn encode_histograms(&mut self, samples: &[HistogramSample], sink: Sink<'_>) -> Result<(), BlockError> {
         let bad = |e: trireme_chunk::ChunkError| BlockError::Input(e.to_string());
+        let with_starts = self.encodings.keep_starts() && samples.iter().any(|s| s.st != 0);
         let mut open: Option<(HistogramAppender, i64)> = None;
         for sample in samples {
             let hint = match &mut open {
@@ -138,7 +171,11 @@ impl SeriesEncoder {
                     Appended::Done | Appended::Recoded => continue,
                 },
             };
-            let new = HistogramAppender::start(sample, hint).map_err(bad)?;
+            let new = match with_starts {
+                true => HistogramAppender::start_with_starts(sample, hint),
+                false => HistogramAppender::start(sample, hint),
+            };
+            let new = new.map_err(bad)?;
             if let Some((full, min_time)) = open.replace((new, sample.t)) {
                 finish_histograms(&full, min_time, sink)?;
             }

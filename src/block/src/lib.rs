@@ -31,6 +31,7 @@ mod write;
 
 pub use block::{Block, BlockSeries};
 pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
+pub use encode::ChunkEncodings;
 pub use error::BlockError;
 pub use incoming::{Incoming, block_files, is_block_file};
 pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry, SeriesReader, header_ranges};

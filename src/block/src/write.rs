@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::chunks::{CHUNKS_DIR, ChunkWriter, SEGMENT_BYTES_MAX};
-use crate::encode::SeriesEncoder;
+use crate::encode::{ChunkEncodings, SeriesEncoder};
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
@@ -45,8 +45,8 @@ pub struct WriteOptions {
     pub segment_bytes_max: u64,
     /// The most samples of a chunk.
     pub chunk_samples_max: usize,
-    /// Floats are written with their start timestamps, in encoding 4 (XOR2), which Prometheus reads since 3.11.
-    pub float_starts: bool,
+    /// Encodings of chunks; they decide whether start timestamps are kept.
+    pub encodings: ChunkEncodings,
 }
 
 impl Default for WriteOptions {
@@ -61,7 +61,7 @@ impl Default for WriteOptions {
             hints: Vec::new(),
             segment_bytes_max: SEGMENT_BYTES_MAX,
             chunk_samples_max: CHUNK_SAMPLES_MAX,
-            float_starts: false,
+            encodings: ChunkEncodings::Classic,
         }
     }
 }
@@ -87,7 +87,7 @@ pub fn write_block(
     let path = temporary.path().to_owned();
     let mut index = IndexWriter::create(path.join("series.spill"))?;
     let mut chunks = ChunkWriter::create(path.join(CHUNKS_DIR), options.segment_bytes_max)?;
-    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max, options.float_starts);
+    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max, options.encodings);
     let mut series = SeriesInput::default();
     let mut metas: Vec<ChunkMeta> = Vec::new();
     while source.next(&mut series)? {

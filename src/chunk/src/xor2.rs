@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A stale marker is not what later values are coded against. Blocks are written with encoding 1, which every
-//! Prometheus reads; this one keeps start timestamps in memory and reads blocks of newer Prometheus versions.
+//! Prometheus reads, unless start timestamps are to be kept.
 
 use trireme_model::{STALE_NAN, is_stale};
 

@@ -35,6 +35,38 @@ pub struct Span {
     pub length: u32,
 }
 
+impl Span {
+    /// Says which of `spans` has a bucket whose index is not in -2^31 + 1 to 2^31 - 1, as Prometheus bounds it.
+    pub fn check_reach(spans: &[Self]) -> Result<(), SpanOutOfRange> {
+        let mut end = 0i64;
+        for (at, span) in spans.iter().enumerate() {
+            let begin = end + i64::from(span.offset);
+            end = begin + i64::from(span.length);
+            if begin <= i64::from(i32::MIN) {
+                return Err(SpanOutOfRange { number: at + 1, verb: "starts", index: begin });
+            }
+            if end - 1 > i64::from(i32::MAX) {
+                return Err(SpanOutOfRange { number: at + 1, verb: "ends", index: end - 1 });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A span with a bucket whose index does not fit 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "span number {number} {verb} at bucket index {index}: histogram has a span whose bucket index is out of range"
+)]
+pub struct SpanOutOfRange {
+    /// Number of the span, from 1.
+    pub number: usize,
+    /// Which end of it: `starts` or `ends`.
+    verb: &'static str,
+    /// Index of that bucket.
+    pub index: i64,
+}
+
 /// What is known about a counter reset before a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum ResetHint {

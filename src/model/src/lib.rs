@@ -23,8 +23,8 @@ mod tenant;
 
 pub use histogram::{
     AddOutcome, AnyHistogram, Bucket, Buckets, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram,
-    HistogramError, HistogramInvalid, HistogramSample, HistogramSum, ResetHint, Span, format_float,
-    kahan_add,
+    HistogramError, HistogramInvalid, HistogramSample, HistogramSum, ResetHint, Span, SpanOutOfRange,
+    format_float, kahan_add,
 };
 pub use key::SeriesKey;
 pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME, push_label};

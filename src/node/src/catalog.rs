@@ -28,13 +28,16 @@ pub(crate) struct NodeCatalog {
     pub(crate) shards: Vec<Arc<Shard>>,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) bucket: Option<BucketView>,
+    /// Start timestamps are given to readers: those of the head just as those of blocks.
+    pub(crate) with_starts: bool,
 }
 
 impl NodeCatalog {
     /// The shards of the head.
     fn heads(&self, tenant: &Tenant) -> Vec<Arc<dyn Source>> {
         let source = |shard: &Arc<Shard>| {
-            Arc::new(HeadSource::new(Arc::clone(shard), tenant.clone())) as Arc<dyn Source>
+            let source = HeadSource::new(Arc::clone(shard), tenant.clone());
+            Arc::new(source.with_starts(self.with_starts)) as Arc<dyn Source>
         };
         self.shards.iter().map(source).collect()
     }
@@ -75,10 +78,14 @@ impl Catalog for NodeCatalog {
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
                 (Located::Local(i), _) => {
-                    list.sources.push(Arc::new(BlockSource::new(Arc::clone(&local[i].block), "local")));
+                    let source = BlockSource::new(Arc::clone(&local[i].block), "local");
+                    list.sources.push(Arc::new(source.with_starts(self.with_starts)));
                 }
                 (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(remote_metas[i]) {
-                    Ok(block) => list.sources.push(Arc::new(BlockSource::new(block, "bucket"))),
+                    Ok(block) => {
+                        let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
+                        list.sources.push(Arc::new(source));
+                    }
                     Err(error) => {
                         list.warnings.push(format!("bucket block {}: {error}", remote_metas[i].ulid));
                     }

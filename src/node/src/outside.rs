@@ -173,7 +173,7 @@ fn queries(
 ) -> anyhow::Result<Arc<dyn Queries>> {
     let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let options = querier_options(&ground.settings, ground.cores);
-    let querier = Querier::new(Arc::new(storage.catalog(bucket)), options.clone());
+    let querier = Querier::new(Arc::new(storage.catalog(&ground.settings, bucket)), options.clone());
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
     over_group(ground, cluster, storage, consensus, querier, options)
 }

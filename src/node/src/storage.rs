@@ -9,6 +9,7 @@ use trireme_actors::{
     ActorKind, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store,
     StoreMetrics, StoreParts, Unlogged,
 };
+use trireme_block::ChunkEncodings;
 use trireme_head::Shard;
 use trireme_log::{Durability, Log, LogOptions};
 use trireme_replication::CommitTracker;
@@ -126,8 +127,9 @@ impl Storage {
     }
 
     /// What queries read: this node's own data and the bucket's.
-    pub(crate) fn catalog(&self, bucket: Option<BucketView>) -> NodeCatalog {
-        NodeCatalog { shards: self.shards.clone(), shelf: Arc::clone(&self.shelf), bucket }
+    pub(crate) fn catalog(&self, settings: &Settings, bucket: Option<BucketView>) -> NodeCatalog {
+        let with_starts = settings.keeps_start_timestamps();
+        NodeCatalog { shards: self.shards.clone(), shelf: Arc::clone(&self.shelf), bucket, with_starts }
     }
 
     /// The work of cutting windows into blocks.
@@ -140,7 +142,7 @@ impl Storage {
             manifest: ground.data_dir.path(CUT_MANIFEST),
             external_labels: settings.bucket.external_labels.clone(),
             tenant_label: settings.tenants.label.clone(),
-            float_starts: settings.storage.float_encoding == FloatEncoding::Xor2,
+            encodings: encodings(settings),
             seal_after: settings.storage.seal_after.as_duration(),
             log_retention_bytes: settings.log.retention_bytes.0,
             log_retention: settings.log.retention.as_duration(),
@@ -148,6 +150,15 @@ impl Storage {
             alone: Arc::clone(&self.alone),
             clock: Arc::clone(&ground.clock),
         }
+    }
+}
+
+/// What new blocks are written in.
+fn encodings(settings: &Settings) -> ChunkEncodings {
+    match (settings.storage.float_encoding, settings.keeps_start_timestamps()) {
+        (FloatEncoding::Xor2, _) => ChunkEncodings::Xor2,
+        (FloatEncoding::Xor, true) => ChunkEncodings::Starts,
+        (FloatEncoding::Xor, false) => ChunkEncodings::Classic,
     }
 }
 

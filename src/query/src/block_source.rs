@@ -16,12 +16,18 @@ const SERIES_PER_CHECK: usize = 1_024;
 pub struct BlockSource {
     block: Arc<Block>,
     place: &'static str,
+    with_starts: bool,
 }
 
 impl BlockSource {
     /// `place` says in warnings where the block lies, for example `local` or `bucket`.
     pub fn new(block: Arc<Block>, place: &'static str) -> Self {
-        Self { block, place }
+        Self { block, place, with_starts: true }
+    }
+
+    /// Whether start timestamps are given to readers; without them the block answers as one of encodings 1 to 3.
+    pub fn with_starts(self, with_starts: bool) -> Self {
+        Self { with_starts, ..self }
     }
 
     fn failed(&self, e: &BlockError) -> SourceError {
@@ -57,7 +63,11 @@ impl Source for BlockSource {
                 stopped = Some(stop);
                 return Err(BlockError::Input(stop.to_string()));
             }
-            found.push(Box::new(BlockSeriesRead { block: Arc::clone(&self.block), series }));
+            found.push(Box::new(BlockSeriesRead {
+                block: Arc::clone(&self.block),
+                series,
+                with_starts: self.with_starts,
+            }));
             Ok(())
         });
         match (stopped, walk) {
@@ -90,6 +100,7 @@ impl Source for BlockSource {
 struct BlockSeriesRead {
     block: Arc<Block>,
     series: BlockSeries,
+    with_starts: bool,
 }
 
 impl SeriesRead for BlockSeriesRead {
@@ -114,8 +125,12 @@ impl SeriesRead for BlockSeriesRead {
                 _ => SelectError::Unavailable(e.to_string()),
             }
         })?;
+        if !self.with_starts {
+            out.float_st.clear();
+        }
         for sample in samples.histograms {
-            out.push_histogram(sample.t, sample.st, sample.h.to_float());
+            let start = if self.with_starts { sample.st } else { 0 };
+            out.push_histogram(sample.t, start, sample.h.to_float());
         }
         Ok(())
     }

@@ -12,12 +12,18 @@ use crate::{Source, SourceError, Texts};
 pub struct HeadSource {
     shard: Arc<Shard>,
     tenant: Tenant,
+    with_starts: bool,
 }
 
 impl HeadSource {
     /// The tenant's part of `shard`.
     pub fn new(shard: Arc<Shard>, tenant: Tenant) -> Self {
-        Self { shard, tenant }
+        Self { shard, tenant, with_starts: true }
+    }
+
+    /// Whether start timestamps are given to readers; see [`BlockSource::with_starts`](crate::BlockSource::with_starts).
+    pub fn with_starts(self, with_starts: bool) -> Self {
+        Self { with_starts, ..self }
     }
 }
 
@@ -49,7 +55,9 @@ impl Source for HeadSource {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         cancel.check()?;
         let found = self.shard.select(&self.tenant, matchers, start_ms, end_ms);
-        Ok(found.into_iter().map(|series| Box::new(HeadSeriesRead(series)) as Box<dyn SeriesRead>).collect())
+        let with_starts = self.with_starts;
+        let read = |series| Box::new(HeadSeriesRead { series, with_starts }) as Box<dyn SeriesRead>;
+        Ok(found.into_iter().map(read).collect())
     }
 
     fn label_names(
@@ -76,7 +84,10 @@ impl Source for HeadSource {
     }
 }
 
-struct HeadSeriesRead(HeadSeries);
+struct HeadSeriesRead {
+    series: HeadSeries,
+    with_starts: bool,
+}
 
 fn select_error(error: HeadError) -> SelectError {
     match error.is_damage() {
@@ -87,35 +98,48 @@ fn select_error(error: HeadError) -> SelectError {
 
 impl SeriesRead for HeadSeriesRead {
     fn labels(&self) -> &Labels {
-        &self.0.labels
+        &self.series.labels
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         let Columns { float_t, float_v, float_st, .. } = out;
-        let floats = self.0.read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
-        if floats.map_err(select_error)? {
-            self.read_histograms(start_ms, end_ms, out)?;
-        }
-        Ok(())
+        let floats = self.series.read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
+        self.finish(floats, start_ms, end_ms, out)
     }
 
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         let Columns { float_t, float_v, float_st, .. } = out;
-        let floats = self.0.read_newest(start_ms, end_ms, float_t, float_v, float_st);
-        if floats.map_err(select_error)? {
-            self.read_histograms(start_ms, end_ms, out)?;
-        }
-        Ok(())
+        let floats = self.series.read_newest(start_ms, end_ms, float_t, float_v, float_st);
+        self.finish(floats, start_ms, end_ms, out)
     }
 }
 
 impl HeadSeriesRead {
+    /// Completes what was read of the floats; `floats` says whether there may be histograms too.
+    fn finish(
+        &self,
+        floats: Result<bool, HeadError>,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        let has_histograms = floats.map_err(select_error)?;
+        if !self.with_starts {
+            out.float_st.clear();
+        }
+        match has_histograms {
+            true => self.read_histograms(start_ms, end_ms, out),
+            false => Ok(()),
+        }
+    }
+
     /// Adds the histograms to the floats.
     fn read_histograms(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         let mut histograms: Vec<HistogramSample> = Vec::new();
-        self.0.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
+        self.series.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
         for sample in histograms {
-            out.push_histogram(sample.t, sample.st, sample.h.to_float());
+            let start = if self.with_starts { sample.st } else { 0 };
+            out.push_histogram(sample.t, start, sample.h.to_float());
         }
         crate::columns::drop_floats_beside_histograms(out);
         Ok(())

@@ -260,9 +260,9 @@ impl Default for Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FloatEncoding {
-    /// Every Prometheus reads it; start timestamps end with the head.
+    /// Every Prometheus reads it. Chunks with start timestamps to keep are written in the other one all the same.
     Xor,
-    /// With start timestamps; Prometheus reads it since 3.11.
+    /// Prometheus reads it since 3.11. Start timestamps are kept and used, as with [`Features::use_start_timestamps`].
     Xor2,
 }
 
@@ -442,7 +442,7 @@ pub struct Query {
     pub lookback_delta: Span,
     /// Whether anything in [`Features`] that Prometheus calls experimental may be on.
     pub enable_experimental: bool,
-    /// Whether [`Features::use_start_timestamps`] may be on.
+    /// Whether queries use the start timestamps that are kept, unless they say otherwise.
     pub start_timestamps: bool,
     /// Functions keep the metric name until the query is done.
     pub delayed_name_removal: bool,
@@ -484,7 +484,8 @@ pub struct Features {
     pub promql_binop_fill_modifiers: bool,
     /// Names with letters of any script and dots need no quotes.
     pub promql_unquoted_utf8_names: bool,
-    /// Start timestamps take part in `rate`, `irate`, `increase` and `resets`, unless a query says otherwise.
+    /// Start timestamps are kept in blocks and given to readers, and take part in `rate`, `irate`, `increase` and
+    /// `resets`, unless a query says otherwise. Off, they are nowhere; equal on all nodes of a group.
     pub use_start_timestamps: bool,
     /// The paths below `/api/v1/search`.
     pub search_api: bool,
@@ -496,13 +497,18 @@ impl Default for Features {
             promql_experimental_functions: true,
             promql_binop_fill_modifiers: true,
             promql_unquoted_utf8_names: false,
-            use_start_timestamps: true,
+            use_start_timestamps: false,
             search_api: false,
         }
     }
 }
 
 impl Settings {
+    /// True if start timestamps are kept in blocks and given to readers, from blocks and from the head.
+    pub fn keeps_start_timestamps(&self) -> bool {
+        self.features.use_start_timestamps || self.storage.float_encoding == FloatEncoding::Xor2
+    }
+
     /// The switches as they are in force.
     pub fn features_in_force(&self) -> Features {
         let (query, on) = (&self.query, &self.features);
@@ -511,7 +517,7 @@ impl Settings {
             promql_experimental_functions: experimental && on.promql_experimental_functions,
             promql_binop_fill_modifiers: experimental && on.promql_binop_fill_modifiers,
             promql_unquoted_utf8_names: experimental && on.promql_unquoted_utf8_names,
-            use_start_timestamps: query.start_timestamps && on.use_start_timestamps,
+            use_start_timestamps: query.start_timestamps && self.keeps_start_timestamps(),
             search_api: experimental && on.search_api,
         }
     }

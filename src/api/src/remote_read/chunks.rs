@@ -4,9 +4,11 @@
 //! frame: length of the message (varint) | CRC32C of the message, big endian | ChunkedReadResponse
 //! ```
 
+use std::ops::Range;
+
 use prost::Message;
 use trireme_base::ErrorKind;
-use trireme_chunk::{Appended, ChunkError, HistogramAppender, XorAppender};
+use trireme_chunk::{Appended, ChunkError, Encoding, HistogramAppender, Xor2Appender, XorAppender};
 use trireme_model::{AnyHistogram, HistogramSample, ResetHint};
 use trireme_promql::{Cancel, Columns, HistogramPoint, SelectError, SeriesRead};
 use trireme_query::QueryError;
@@ -96,20 +98,19 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
     }
 }
 
-/// Chunks in time order; floats and histograms never share one.
+/// Chunks in time order; floats and histograms never share one. Those with start timestamps carry them.
 fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
     let mut chunks = Vec::new();
-    let floats = columns.float_t.chunks(CHUNK_SAMPLES_MAX).zip(columns.float_v.chunks(CHUNK_SAMPLES_MAX));
-    for (times, values) in floats {
+    let times = &columns.float_t;
+    let mut from = 0;
+    while from < times.len() {
         // A chunk must not reach over a histogram: chunks of a series do not overlap.
-        let mut from = 0;
-        while from < times.len() {
-            let next = columns.histograms.partition_point(|h| h.t < times[from]);
-            let bound = columns.histograms.get(next).map_or(i64::MAX, |h| h.t);
-            let to = from + times[from..].partition_point(|t| *t < bound).max(1);
-            chunks.push(floats_chunk(&times[from..to], &values[from..to]));
-            from = to;
-        }
+        let next = columns.histograms.partition_point(|h| h.t < times[from]);
+        let bound = columns.histograms.get(next).map_or(i64::MAX, |h| h.t);
+        let full = times.len().min(from + CHUNK_SAMPLES_MAX);
+        let to = from + times[from..full].partition_point(|t| *t < bound).max(1);
+        chunks.push(floats_chunk(columns, from..to)?);
+        from = to;
     }
     let mut run: Vec<HistogramSample> = Vec::new();
     for point in &columns.histograms {
@@ -128,19 +129,26 @@ fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
     Ok(chunks)
 }
 
-fn floats_chunk(times: &[i64], values: &[f64]) -> Chunk {
-    let mut data = Vec::with_capacity(times.len() * 4);
-    let mut appender = XorAppender::start(&mut data);
-    for (t, v) in times.iter().zip(values) {
-        appender.append(&mut data, *t, *v);
-    }
+fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError> {
+    let (times, values) = (&columns.float_t[at.clone()], &columns.float_v[at.clone()]);
+    let starts = columns.float_st.get(at).unwrap_or_default();
+    let (encoding, data) = if starts.iter().any(|start| *start != 0) {
+        let mut appender = Xor2Appender::default();
+        for ((t, v), start) in times.iter().zip(values).zip(starts) {
+            appender.append(*start, *t, *v)?;
+        }
+        (Encoding::Xor2, appender.bytes().to_vec())
+    } else {
+        let mut data = Vec::with_capacity(times.len() * 4);
+        let mut appender = XorAppender::start(&mut data);
+        for (t, v) in times.iter().zip(values) {
+            appender.append(&mut data, *t, *v);
+        }
+        (Encoding::Xor, data)
+    };
     let (first, last) = (times.first().copied().unwrap_or(0), times.last().copied().unwrap_or(0));
-    Chunk {
-        min_time_ms: first,
-        max_time_ms: last,
-        r#type: i32::from(trireme_chunk::Encoding::Xor.as_u8()),
-        data,
-    }
+    let r#type = i32::from(encoding.as_u8());
+    Ok(Chunk { min_time_ms: first, max_time_ms: last, r#type, data })
 }
 
 fn sample(point: &HistogramPoint) -> HistogramSample {
@@ -148,6 +156,7 @@ fn sample(point: &HistogramPoint) -> HistogramSample {
 }
 
 fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result<(), ChunkError> {
+    let with_starts = samples.iter().any(|s| s.st != 0);
     let mut open: Option<(i64, HistogramAppender)> = None;
     for sample in samples {
         let hint = match &mut open {
@@ -161,7 +170,11 @@ fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result
             },
         };
         close(open.take(), out);
-        open = Some((sample.t, HistogramAppender::start(sample, hint)?));
+        let new = match with_starts {
+            true => HistogramAppender::start_with_starts(sample, hint)?,
+            false => HistogramAppender::start(sample, hint)?,
+        };
+        open = Some((sample.t, new));
     }
     close(open, out);
     Ok(())
@@ -182,10 +195,48 @@ fn close(open: Option<(i64, HistogramAppender)>, out: &mut Vec<Chunk>) {
 mod tests {
     use std::sync::Arc;
 
-    use trireme_chunk::{Encoding, decode_histograms, decode_into};
+    use trireme_chunk::{Encoding, decode_histograms, decode_into, decode_xor2_into};
     use trireme_model::FloatHistogram;
 
     use super::*;
+
+    #[test]
+    fn chunks_carry_start_timestamps_where_there_are_any() {
+        let mut columns = Columns::default();
+        for t in 1..300 {
+            match t {
+                200.. => {
+                    let h = FloatHistogram { count: t as f64, ..Default::default() };
+                    columns.push_histogram(t, if t < 250 { 0 } else { t - 1 }, Arc::new(h));
+                }
+                _ => columns.push_float_st(t, if t <= 120 { 0 } else { t - 1 }, t as f64),
+            }
+        }
+        let chunks = encode(&columns).expect("good");
+        let mut seen = Vec::new();
+        for chunk in &chunks {
+            let (mut times, mut starts) = (Vec::new(), Vec::new());
+            match Encoding::try_from(chunk.r#type as u8).expect("known") {
+                Encoding::Xor => {
+                    decode_into(&chunk.data, &mut times, &mut Vec::new()).expect("just written");
+                    starts.resize(times.len(), 0);
+                }
+                Encoding::Xor2 => {
+                    decode_xor2_into(&chunk.data, &mut times, &mut Vec::new(), Some(&mut starts))
+                        .expect("just written");
+                }
+                encoding => {
+                    let samples = decode_histograms(encoding, &chunk.data).expect("just written");
+                    times.extend(samples.iter().map(|s| s.t));
+                    starts.extend(samples.iter().map(|s| s.st));
+                }
+            }
+            seen.extend(times.into_iter().zip(starts));
+        }
+        let want = |t: i64| if t <= 120 || (200..250).contains(&t) { 0 } else { t - 1 };
+        assert_eq!(seen, (1..300).map(|t| (t, want(t))).collect::<Vec<_>>());
+        assert_eq!(chunks.iter().map(|c| c.r#type).collect::<Vec<_>>(), [1, 4, 6]);
+    }
 
     #[test]
     fn chunks_hold_all_samples_in_order_and_do_not_overlap() {

@@ -9,7 +9,11 @@ use super::layout::{Layout, indexes, spread, union};
 use super::parts::{Assemble, Parts};
 use super::{HEADER_BYTES, flags_of};
 use crate::bits::{BitWriter, is_padding_zero};
+use crate::start::StartState;
 use crate::{ChunkError, Encoding};
+
+/// The count of a chunk with start timestamps has 14 bits.
+const COUNT_WITH_STARTS_MAX: u16 = 0x3fff;
 
 /// What became of an appended sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,26 +41,44 @@ impl HistogramAppender {
     ///
     /// A sample that says itself that it is a gauge or follows a reset overrules `hint`.
     pub fn start(first: &HistogramSample, hint: ResetHint) -> Result<Self, ChunkError> {
+        Self::open(first, hint, None)
+    }
+
+    /// As [`HistogramAppender::start`], for a chunk that keeps start timestamps.
+    pub fn start_with_starts(first: &HistogramSample, hint: ResetHint) -> Result<Self, ChunkError> {
+        Self::open(first, hint, Some(StartState::default()))
+    }
+
+    fn open(
+        first: &HistogramSample,
+        hint: ResetHint,
+        starts: Option<StartState>,
+    ) -> Result<Self, ChunkError> {
+        let at = (first.t, first.st);
         Ok(Self(match &first.h {
-            AnyHistogram::Int(h) => Kind::Int(Open::start(first.t, Parts::of_int(h)?, hint)),
-            AnyHistogram::Float(h) => Kind::Float(Open::start(first.t, Parts::of_float(h)?, hint)),
+            AnyHistogram::Int(h) => Kind::Int(Open::start(at, Parts::of_int(h)?, hint, starts)),
+            AnyHistogram::Float(h) => Kind::Float(Open::start(at, Parts::of_float(h)?, hint, starts)),
         }))
     }
 
-    /// Opens an existing chunk (encoding 2 or 3, not empty) to append behind its last sample.
+    /// Opens an existing chunk (not empty) to append behind its last sample.
     pub fn resume(encoding: Encoding, chunk: &[u8]) -> Result<Self, ChunkError> {
         Ok(Self(match encoding {
-            Encoding::Histogram => Kind::Int(Open::resume(encoding, chunk)?),
-            Encoding::FloatHistogram => Kind::Float(Open::resume(encoding, chunk)?),
+            Encoding::Histogram | Encoding::HistogramSt => Kind::Int(Open::resume(encoding, chunk)?),
+            Encoding::FloatHistogram | Encoding::FloatHistogramSt => {
+                Kind::Float(Open::resume(encoding, chunk)?)
+            }
             other => return Err(ChunkError::WrongEncoding(other.as_u8())),
         }))
     }
 
-    /// Appends a sample, whose time must be after [`HistogramAppender::last_time`]; start timestamps are not kept.
+    /// Appends a sample, whose time must be after [`HistogramAppender::last_time`]. Its start timestamp is kept in
+    /// encodings 5 and 6.
     pub fn append(&mut self, sample: &HistogramSample) -> Result<Appended, ChunkError> {
+        let at = (sample.t, sample.st);
         match (&mut self.0, &sample.h) {
-            (Kind::Int(open), AnyHistogram::Int(h)) => open.append(sample.t, Parts::of_int(h)?),
-            (Kind::Float(open), AnyHistogram::Float(h)) => open.append(sample.t, Parts::of_float(h)?),
+            (Kind::Int(open), AnyHistogram::Int(h)) => open.append(at, Parts::of_int(h)?),
+            (Kind::Float(open), AnyHistogram::Float(h)) => open.append(at, Parts::of_float(h)?),
             _ => Ok(Appended::NeedsNewChunk(ResetHint::Unknown)),
         }
     }
@@ -74,11 +96,13 @@ impl HistogramAppender {
         })
     }
 
-    /// Encoding 2 or 3.
+    /// Encoding 2 or 3, with start timestamps 5 or 6.
     pub fn encoding(&self) -> Encoding {
-        match self.0 {
-            Kind::Int(_) => Encoding::Histogram,
-            Kind::Float(_) => Encoding::FloatHistogram,
+        match &self.0 {
+            Kind::Int(Open { starts: None, .. }) => Encoding::Histogram,
+            Kind::Int(_) => Encoding::HistogramSt,
+            Kind::Float(Open { starts: None, .. }) => Encoding::FloatHistogram,
+            Kind::Float(_) => Encoding::FloatHistogramSt,
         }
     }
 
@@ -125,10 +149,15 @@ struct Open<F: Form> {
     layout: Layout,
     fields: Fields<F>,
     last: Parts<F>,
+    /// Of a chunk that keeps start timestamps.
+    starts: Option<StartState>,
 }
 
+/// Time and start timestamp (both ms, start 0 for none) of a sample.
+type At = (i64, i64);
+
 impl<F: Assemble> Open<F> {
-    fn start(t: i64, first: Parts<F>, hint: ResetHint) -> Self {
+    fn start((t, st): At, first: Parts<F>, hint: ResetHint, mut starts: Option<StartState>) -> Self {
         let header = match first.hint {
             own @ (ResetHint::Gauge | ResetHint::Reset) => own,
             _ => hint,
@@ -136,7 +165,11 @@ impl<F: Assemble> Open<F> {
         let mut w = BitWriter::with_header(&[0; HEADER_BYTES]);
         first.layout.put(&mut w);
         let fields = Fields::put_first(&mut w, t, &first);
-        let mut open = Self { w, count: 1, header, layout: first.layout.clone(), fields, last: first };
+        if let Some(starts) = &mut starts {
+            starts.put(&mut w, 0, t, 0, st);
+        }
+        let mut open =
+            Self { w, count: 1, header, layout: first.layout.clone(), fields, last: first, starts };
         open.write_header();
         open
     }
@@ -157,16 +190,23 @@ impl<F: Assemble> Open<F> {
             return Err(at("no samples to continue"));
         };
         let w = BitWriter::resume(chunk, len);
-        Ok(Self { w, count: reader.count, header: reader.header, layout: reader.layout, fields, last })
+        let ChunkReader { count, header, layout, start: starts, .. } = reader;
+        Ok(Self { w, count, header, layout, fields, last, starts })
     }
 
+    /// With start timestamps the flags lie above the count, and their byte holds the header of those.
     fn write_header(&mut self) {
         let [high, low] = self.count.to_be_bytes();
-        *self.w.header() = [high, low, flags_of(self.header)];
+        let flags = flags_of(self.header);
+        *self.w.header() = match &self.starts {
+            None => [high, low, flags],
+            Some(starts) => [flags | high, low, starts.header()],
+        };
     }
 
-    fn append(&mut self, t: i64, mut sample: Parts<F>) -> Result<Appended, ChunkError> {
-        if self.count == u16::MAX {
+    fn append(&mut self, (t, st): At, mut sample: Parts<F>) -> Result<Appended, ChunkError> {
+        let count_max = if self.starts.is_some() { COUNT_WITH_STARTS_MAX } else { u16::MAX };
+        if self.count >= count_max {
             return Err(ChunkError::Full(self.count));
         }
         let mut appended = Appended::Done;
@@ -181,31 +221,44 @@ impl<F: Assemble> Open<F> {
                 }
             }
         }
-        self.fields.put_next(&mut self.w, t, &sample);
-        self.count += 1;
+        self.put_next((t, st), &sample);
         self.write_header();
         self.last = sample;
         Ok(appended)
     }
 
+    /// Writes a sample that fits behind the others; the header is left as it is.
+    fn put_next(&mut self, (t, st): At, sample: &Parts<F>) {
+        let before = self.fields.t;
+        self.fields.put_next(&mut self.w, t, sample);
+        if let Some(starts) = &mut self.starts {
+            starts.put(&mut self.w, self.count, t, before, st);
+        }
+        self.count += 1;
+    }
+
     /// Encodes all samples again with more buckets.
     fn recode(&mut self, positive: &[Span], negative: &[Span]) -> Result<(), ChunkError> {
         let bytes = self.w.bytes().to_vec();
-        // Both encodings have the same header.
-        let mut reader = ChunkReader::<F>::new(Encoding::Histogram, &bytes)?;
+        // Whether counts are integers makes no difference to the header.
+        let encoding = if self.starts.is_some() { Encoding::HistogramSt } else { Encoding::Histogram };
+        let mut reader = ChunkReader::<F>::new(encoding, &bytes)?;
         let mut wider: Option<Self> = None;
-        while let Some((t, _, parts)) = reader.next()? {
+        while let Some((t, st, parts)) = reader.next()? {
             let parts = if parts.is_stale() { parts } else { parts.widened(positive, negative) };
             match &mut wider {
-                None => wider = Some(Self::start(t, parts, self.header)),
+                None => {
+                    let starts = self.starts.is_some().then(StartState::default);
+                    wider = Some(Self::start((t, st), parts, self.header, starts));
+                }
                 Some(open) => {
-                    open.fields.put_next(&mut open.w, t, &parts);
+                    open.put_next((t, st), &parts);
                     open.last = parts;
                 }
             }
         }
         let mut wider = wider.expect("BUG: an open chunk has a sample");
-        (wider.count, wider.header) = (self.count, self.header);
+        wider.header = self.header;
         wider.write_header();
         *self = wider;
         Ok(())

@@ -38,7 +38,7 @@ pub(super) struct ChunkReader<'a, F: Assemble> {
     pub(super) header: ResetHint,
     pub(super) layout: Layout,
     pub(super) fields: Option<Fields<F>>,
-    start: Option<StartState>,
+    pub(super) start: Option<StartState>,
     pub(super) count: u16,
     read: u16,
     budget: usize,

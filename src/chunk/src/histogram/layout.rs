@@ -27,16 +27,10 @@ impl Layout {
             return Err("unknown histogram schema");
         }
         for spans in [&self.positive, &self.negative] {
-            let mut end = 0i64;
-            for (i, span) in spans.iter().enumerate() {
-                if i > 0 && span.offset < 0 {
-                    return Err("spans overlap");
-                }
-                end += i64::from(span.offset) + i64::from(span.length);
-                if i32::try_from(end).is_err() {
-                    return Err("bucket index over 32 bits");
-                }
+            if spans.iter().skip(1).any(|span| span.offset < 0) {
+                return Err("spans overlap");
             }
+            Span::check_reach(spans).map_err(|_| "bucket index over 32 bits")?;
         }
         Ok(())
     }
@@ -165,7 +159,12 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let mut end = 0i64;
     for index in all {
-        let offset = i64::from(index) - end;
+        let mut offset = i64::from(index) - end;
+        // A gap may be wider than an offset can say.
+        while offset > i64::from(i32::MAX) {
+            spans.push(Span { offset: i32::MAX, length: 0 });
+            offset -= i64::from(i32::MAX);
+        }
         match spans.last_mut() {
             Some(last) if offset == 0 => last.length += 1,
             _ => spans.push(Span { offset: offset as i32, length: 1 }),
@@ -225,5 +224,8 @@ mod tests {
         let both = union(&a, &b);
         assert_eq!(both, [span(-1, 4), span(1, 1)]);
         assert_eq!(spread(&[7, 8, 9], &a, &both), [7, 8, 0, 0, 9]);
+        let far = union(&[span(i32::MIN + 1, 1)], &[span(i32::MAX, 1)]);
+        assert_eq!(indexes(&far).collect::<Vec<_>>(), [i32::MIN + 1, i32::MAX]);
+        assert_eq!(Layout { positive: far, ..Layout::default() }.check(), Ok(()));
     }
 }

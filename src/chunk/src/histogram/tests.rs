@@ -71,8 +71,18 @@ fn meaning(h: &AnyHistogram) -> (u64, u64, Vec<(i32, u64)>) {
     (f.count.to_bits(), f.sum.to_bits(), full.collect())
 }
 
-/// Encodes into as many chunks as the rules ask for.
+/// Opens a chunk with start timestamps if `with_starts`.
+fn start(first: &HistogramSample, hint: ResetHint, with_starts: bool) -> HistogramAppender {
+    let opened = match with_starts {
+        true => HistogramAppender::start_with_starts(first, hint),
+        false => HistogramAppender::start(first, hint),
+    };
+    opened.expect("valid")
+}
+
+/// Encodes into as many chunks as the rules ask for; with start timestamps if a sample has one.
 fn encode(samples: &[HistogramSample]) -> Vec<(Encoding, Vec<u8>)> {
+    let with_starts = samples.iter().any(|s| s.st != 0);
     let mut chunks = Vec::new();
     let mut open: Option<HistogramAppender> = None;
     for s in samples {
@@ -83,7 +93,7 @@ fn encode(samples: &[HistogramSample]) -> Vec<(Encoding, Vec<u8>)> {
                 _ => continue,
             },
         };
-        let new = HistogramAppender::start(s, hint).expect("valid");
+        let new = start(s, hint, with_starts);
         chunks.extend(open.replace(new).map(|o| (o.encoding(), o.bytes().to_vec())));
     }
     chunks.extend(open.map(|o| (o.encoding(), o.bytes().to_vec())));
@@ -98,10 +108,12 @@ fn decode_all(chunks: &[(Encoding, Vec<u8>)]) -> Vec<HistogramSample> {
 fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
     let bucket = (-20i32..20, 0u64..1 << 40);
     let step = (prop::collection::btree_map(-20i32..20, 0u64..50, 0..6), 0u8..20, any::<bool>());
-    (prop::collection::vec(step, 1..60), prop::collection::vec(bucket, 0..4), any::<i32>()).prop_map(
-        |(steps, first, start)| {
+    let first = prop::collection::vec(bucket, 0..4);
+    (prop::collection::vec(step, 1..60), first, any::<i32>(), any::<bool>()).prop_map(
+        |(steps, first, start, with_starts)| {
             let mut buckets = std::collections::BTreeMap::from_iter(first);
             let mut t = i64::from(start);
+            let mut st = 0;
             let mut all = Vec::new();
             for (add, event, float) in steps {
                 t += 15_000;
@@ -112,6 +124,7 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
                     0 => Histogram { sum: f64::from_bits(STALE_NAN), ..Histogram::default() },
                     1 => {
                         buckets.clear();
+                        st = if with_starts { t - 7_000 } else { 0 };
                         counter(&[])
                     }
                     _ => counter(&buckets.iter().map(|(i, n)| (*i, *n)).collect::<Vec<_>>()),
@@ -122,12 +135,15 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
                 if event == 3 {
                     h.schema = 2;
                 }
+                if event == 4 {
+                    st = 0;
+                }
                 let h = if float && event > 10 {
                     AnyHistogram::Float(Arc::new(float_of(&h)))
                 } else {
                     AnyHistogram::Int(Arc::new(h))
                 };
-                all.push(HistogramSample { t, st: 0, h });
+                all.push(HistogramSample { t, st, h });
             }
             all
         },
@@ -141,7 +157,7 @@ proptest! {
         let read = decode_all(&encode(&samples));
         prop_assert_eq!(read.len(), samples.len());
         for (a, b) in samples.iter().zip(&read) {
-            prop_assert_eq!(a.t, b.t);
+            prop_assert_eq!((a.t, a.st), (b.t, b.st));
             prop_assert_eq!(meaning(&a.h), meaning(&b.h));
         }
     }
@@ -174,14 +190,15 @@ proptest! {
 
     #[test]
     fn a_resumed_chunk_continues_with_the_same_bytes(samples in series()) {
-        let mut open = HistogramAppender::start(&samples[0], ResetHint::Unknown).expect("valid");
+        let with_starts = samples.iter().any(|s| s.st != 0);
+        let mut open = start(&samples[0], ResetHint::Unknown, with_starts);
         for s in &samples[1..] {
             let mut resumed = HistogramAppender::resume(open.encoding(), open.bytes()).expect("own chunk");
             let appended = open.append(s).expect("valid");
             prop_assert_eq!(resumed.append(s).expect("valid"), appended);
             prop_assert_eq!(resumed.bytes(), open.bytes());
             if let Appended::NeedsNewChunk(hint) = appended {
-                open = HistogramAppender::start(s, hint).expect("valid");
+                open = start(s, hint, with_starts);
             }
         }
     }
@@ -243,6 +260,79 @@ fn refuses_histograms_whose_spans_and_buckets_disagree() {
     h.positive_buckets.push(1);
     let err = HistogramAppender::start(&sample(1, h), ResetHint::Unknown).expect_err("bad");
     assert!(matches!(err, ChunkError::BadHistogram(_)));
+}
+
+/// The bytes that Prometheus 3.16 makes of the same samples, as hex.
+const OF_PROMETHEUS: [(Encoding, &str); 2] = [
+    (
+        Encoding::HistogramSt,
+        "000783ff3f50624dd2f1a9fc8c65278fa2913ff00000000000008c6c027e0ea624d9a5555555555555c43099ffe44d9a55\
+         555555555559f0f2316255555555555553ed314626b0f9f0752e36e75555555555554fbc75c0",
+    ),
+    (
+        Encoding::FloatHistogramSt,
+        "000783ff3f50624dd2f1a9fc8c65278fa10040000000000000ffc0000000000000ffc0000000000000ffc000000000000100\
+         00000000000002c027e0ea636036cd2aaaaaaaaaaaaf097fff6036a0fb099fffb01eb0b8ed06d9a5555555555555eb0bda0f\
+         e1e462db02d2aaaaaaaaaaaaed07b02fed314632d61fd8173f0752ed61f6dceaaaaaaaaaaaacea13fef1d700",
+    ),
+];
+
+#[test]
+fn chunks_with_starts_have_the_bytes_of_prometheus() {
+    let times = [1_000, 16_000, 31_000, 46_001, 61_000, 76_000, 91_000];
+    let starts = [400, 400, 400, 0, 61_000, 61_000, 90_500];
+    for (encoding, hex) in OF_PROMETHEUS {
+        let samples = (0u64..).zip(times.iter().zip(starts)).map(|(i, (t, st))| {
+            let n = 3 + 2 * i;
+            let h = Histogram {
+                schema: 1,
+                zero_threshold: 0.001,
+                zero_count: 1,
+                count: n + 1,
+                sum: n as f64 / 3.0,
+                positive_spans: vec![span(2, 2)],
+                positive_buckets: vec![1 + i as i64, 1],
+                ..Histogram::default()
+            };
+            let h = match encoding {
+                Encoding::HistogramSt => AnyHistogram::Int(Arc::new(h)),
+                _ => AnyHistogram::Float(Arc::new(float_of(&h))),
+            };
+            HistogramSample { t: *t, st, h }
+        });
+        let chunks = encode(&samples.collect::<Vec<_>>());
+        let written: String = chunks[0].1.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((chunks.len(), chunks[0].0, written.as_str()), (1, encoding, hex));
+    }
+}
+
+#[test]
+fn starts_are_kept_when_buckets_are_added_and_behind_the_reach_of_the_header() {
+    let mut open: Option<HistogramAppender> = None;
+    let st = |i: i64| if i < 150 { 0 } else { 77 + i / 180 };
+    for i in 0..200 {
+        let buckets = [(0, 1 + i as u64), (3, 1)];
+        let at = HistogramSample { st: st(i), ..sample(i * 10, counter(&buckets[..1 + (i > 160) as usize])) };
+        match &mut open {
+            Some(open) => assert_ne!(open.append(&at), Ok(Appended::NeedsNewChunk(ResetHint::Reset)), "{i}"),
+            None => open = Some(start(&at, ResetHint::Unknown, true)),
+        }
+    }
+    let open = open.expect("just opened");
+    assert_eq!((open.encoding(), open.count()), (Encoding::HistogramSt, 200));
+    let read = decode_histograms(open.encoding(), open.bytes()).expect("own chunk");
+    assert!(read.iter().zip(0..).all(|(s, i)| (s.t, s.st) == (i * 10, st(i))));
+}
+
+#[test]
+fn a_chunk_with_starts_is_full_when_its_count_has_no_more_bits() {
+    let first = HistogramSample { st: 1, ..sample(2, counter(&[])) };
+    let mut open = start(&first, ResetHint::Unknown, true);
+    for t in 3..2 + 0x3fff {
+        assert_eq!(open.append(&HistogramSample { t, ..first.clone() }), Ok(Appended::Done));
+    }
+    assert_eq!(open.append(&HistogramSample { t: 1 << 20, ..first }), Err(ChunkError::Full(0x3fff)));
+    assert_eq!(decode_histograms(open.encoding(), open.bytes()).expect("own chunk").len(), 0x3fff);
 }
 
 #[test]

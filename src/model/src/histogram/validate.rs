@@ -1,6 +1,6 @@
 //! Checks of histograms that come from outside.
 
-use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, Span};
+use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, Span, SpanOutOfRange};
 
 /// What is wrong with a histogram.
 #[derive(Debug, thiserror::Error, Clone, PartialEq)]
@@ -8,6 +8,9 @@ pub enum HistogramInvalid {
     /// Not -4..=8 and not the custom schema.
     #[error("histogram has an invalid schema {0}")]
     Schema(i32),
+    /// A bucket index over 32 bits.
+    #[error(transparent)]
+    SpanRange(#[from] SpanOutOfRange),
     /// Spans that overlap.
     #[error("span number {0} has a negative offset")]
     SpanOffset(usize),
@@ -112,6 +115,7 @@ fn check_spans(spans: &[Span], buckets: usize) -> Result<(), HistogramInvalid> {
     if let Some(at) = spans.iter().skip(1).position(|s| s.offset < 0) {
         return Err(HistogramInvalid::SpanOffset(at + 2));
     }
+    Span::check_reach(spans)?;
     let wanted: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
     if wanted == buckets as u64 {
         Ok(())
@@ -142,6 +146,26 @@ fn check_int_buckets(spans: &[Span], deltas: &[i64]) -> Result<u64, HistogramInv
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bucket_indexes_reach_from_one_above_the_least_to_the_greatest_of_32_bits() {
+        let check = |spans: &[(i32, u32)]| {
+            let spans: Vec<Span> =
+                spans.iter().map(|(offset, length)| Span { offset: *offset, length: *length }).collect();
+            Span::check_reach(&spans).map_err(|e| e.to_string())
+        };
+        let why = ": histogram has a span whose bucket index is out of range";
+        let at_end = |n: u32, verb: &str, index: i64| {
+            Err(format!("span number {n} {verb} at bucket index {index}{why}"))
+        };
+        assert_eq!(check(&[(i32::MAX, 1)]), Ok(()));
+        assert_eq!(check(&[(i32::MAX - 1, 2)]), Ok(()));
+        assert_eq!(check(&[(i32::MIN + 1, 1)]), Ok(()));
+        assert_eq!(check(&[(i32::MIN, 1)]), at_end(1, "starts", -2_147_483_648));
+        assert_eq!(check(&[(i32::MAX, 2)]), at_end(1, "ends", 2_147_483_648));
+        assert_eq!(check(&[(i32::MAX, 1), (0, 1)]), at_end(2, "ends", 2_147_483_648));
+        assert_eq!(check(&[(i32::MAX - 1, 1), (1, 1)]), at_end(2, "ends", 2_147_483_648));
+    }
 
     #[test]
     fn refuses_parts_that_do_not_fit() {

@@ -116,17 +116,13 @@ fn layout(
 
 fn spans(spans: &[Span], buckets: usize, side: &str) -> Result<(), String> {
     let mut total = 0u64;
-    let mut index = 0i64;
     for (i, span) in spans.iter().enumerate() {
         if i > 0 && span.offset < 0 {
             return Err(format!("{side} span {i} has the negative offset {}", span.offset));
         }
         total += u64::from(span.length);
-        index += i64::from(span.offset) + i64::from(span.length);
-        if index > i64::from(i32::MAX) {
-            return Err(format!("{side} span {i} ends beyond the last bucket there is"));
-        }
     }
+    Span::check_reach(spans).map_err(|e| e.to_string())?;
     if total != buckets as u64 {
         return Err(format!("{side} spans announce {total} buckets, {buckets} were sent"));
     }
