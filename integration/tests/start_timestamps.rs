@@ -146,6 +146,22 @@ async fn answers(client: &Client, t: i64) -> anyhow::Result<Vec<Json>> {
     Ok(answers)
 }
 
+/// A node knows what reading all samples costs, and reads no more than a query may.
+async fn cost_is_known(client: &Client, t: i64, samples: usize) -> anyhow::Result<()> {
+    let time = format!("{:.3}", t as f64 / 1e3);
+    let parameters = [("query", "sum_over_time(requests_total[10s])"), ("time", time.as_str())];
+    let data: Json = client.api("/api/v1/query_cost", &parameters).await?;
+    let want = serde_json::json!({ "seriesTouched": 1, "samplesRead": samples });
+    ensure!(data["estimate"] == want, "estimated {data}");
+    for (limit, status) in [(samples, 200), (samples - 1, 422)] {
+        let request = client.get("/api/v1/query").query(&parameters).query(&[("max_samples_read", limit)]);
+        let answer = client.send(request).await?;
+        let is_limit = answer.body.contains("\"errorType\":\"cost_limit\"");
+        ensure!(answer.status == status && is_limit == (status == 422), "with {limit}: {answer:?}");
+    }
+    Ok(())
+}
+
 /// The encodings of the chunks that a node streams for `start..=end` (ms).
 async fn streamed_encodings(client: &Client, start: i64, end: i64) -> anyhow::Result<BTreeSet<i32>> {
     const STREAMED: [u8; 2] = [0x10, 1];
@@ -170,7 +186,10 @@ async fn streamed_encodings(client: &Client, start: i64, end: i64) -> anyhow::Re
 async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> anyhow::Result<()> {
     const WINDOW_SECONDS: u64 = 20;
     let group = Group::of(3).short_windows(WINDOW_SECONDS);
-    let group = group.set("features.use-start-timestamps=true").set("log.compression=zstd");
+    let group = group
+        .set("features.use-start-timestamps=true")
+        .set("features.query-cost=true")
+        .set("log.compression=zstd");
     let mut group = group.set("checkpoint.interval=1s").set("bucket.type=none").start().await?;
     let window_ms = WINDOW_SECONDS as i64 * 1_000;
     // Room for all samples in the middle of one window.
@@ -191,6 +210,7 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
     until("all nodes know all starts", async || known_everywhere(&group, &all).await).await?;
 
     let of_head = answers(group.client(0), now).await?;
+    cost_is_known(group.client(1), now, all.len()).await?;
     ensure!(of_head[0] != of_head[1], "start timestamps make no difference: {}", of_head[0]);
 
     group.node(2).kill()?;
@@ -209,6 +229,7 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
     .await?;
     until("they are known from blocks", async || known_everywhere(&group, &all).await).await?;
     for node in group.nodes() {
+        cost_is_known(node.client(), now, all.len()).await?;
         let of_blocks = answers(node.client(), now).await?;
         ensure!(
             of_blocks == of_head,

@@ -122,11 +122,11 @@ fn notes(out: &mut Vec<u8>, name: &str, texts: &[String]) {
 }
 
 /// The answer of a query, made piece by piece, so that a large one is never whole in memory twice. An answer of one piece
-/// gets a length.
-pub(crate) fn result(ask: &Ask, result: QueryResult, stats: &[u8]) -> Result<HttpResponse, QueryError> {
+/// gets a length. See [`ResultPieces::new`] for `more`.
+pub(crate) fn result(ask: &Ask, result: QueryResult, more: &[u8]) -> Result<HttpResponse, QueryError> {
     let weight = weight_of(&result.value);
     let mut response = ok(&result.warnings);
-    let mut pieces = ResultPieces::new(result, stats);
+    let mut pieces = ResultPieces::new(result, more);
     let first = pieces.next().unwrap_or_default();
     let Some(second) = pieces.next() else { return Ok(response.body(first)) };
 

@@ -25,7 +25,11 @@ impl ApiError {
     }
 
     fn status_and_type(&self) -> (StatusCode, &'static str) {
-        if self.0.is_execution() { status::of_execution() } else { status::of_query(self.0.kind()) }
+        match &self.0 {
+            error if error.is_execution() => status::of_execution(),
+            error if error.is_cost_limit() => status::of_cost_limit(),
+            error => status::of_query(error.kind()),
+        }
     }
 }
 

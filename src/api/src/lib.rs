@@ -48,7 +48,7 @@ pub use admin::{Admin, AdminError};
 pub use health::{Health, Readiness, ReplayStatus};
 pub use metrics::ApiMetrics;
 pub use runner::Runner;
-pub use settings::{ApiSettings, Features};
+pub use settings::{ApiSettings, CostCeilings, Features};
 pub use state::{ApiParts, ApiState, configure};
 pub use traffic::Traffic;
 pub use write::WriteSink;

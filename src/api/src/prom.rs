@@ -1,5 +1,6 @@
 //! Prometheus's query API under `/api/v1`.
 
+mod cost;
 mod exemplars;
 mod expression;
 mod features;
@@ -25,6 +26,8 @@ pub(crate) type Answer = Result<actix_web::HttpResponse, ApiError>;
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
     both(cfg, "/api/v1/query", query::instant);
     both(cfg, "/api/v1/query_range", query::range);
+    both(cfg, "/api/v1/query_cost", cost::instant);
+    both(cfg, "/api/v1/query_range_cost", cost::range);
     both(cfg, "/api/v1/query_exemplars", exemplars::query);
     both(cfg, "/api/v1/series", series::series);
     both(cfg, "/api/v1/labels", series::label_names);

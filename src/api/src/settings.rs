@@ -19,6 +19,19 @@ pub struct Features {
     pub type_and_unit_labels: bool,
     /// The paths below `/api/v1/search`.
     pub search_api: bool,
+    /// Estimates and limits of what a query costs; `None` if they are off.
+    pub query_cost: Option<CostCeilings>,
+}
+
+/// The most that a query may cost, whatever it asks for; 0 means no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CostCeilings {
+    /// Series that selectors choose (`query.max_series`).
+    pub series: u64,
+    /// Samples of storage that are read (`query.max_samples_read`).
+    pub samples_read: u64,
+    /// How long it takes (`query.max_duration`).
+    pub duration: Duration,
 }
 
 /// Settings of the API; names of keys appear in messages, so they are the ones of the configuration file.

@@ -36,6 +36,11 @@ pub fn of_execution() -> (StatusCode, &'static str) {
     (StatusCode::UNPROCESSABLE_ENTITY, "execution")
 }
 
+/// A query that costs more than it may.
+pub fn of_cost_limit() -> (StatusCode, &'static str) {
+    (StatusCode::UNPROCESSABLE_ENTITY, "cost_limit")
+}
+
 /// nginx's 499, which Prometheus answers for a canceled query.
 fn client_closed_request() -> StatusCode {
     StatusCode::from_u16(499).expect("499 is a three digit number")

@@ -8,8 +8,8 @@ use std::fs;
 
 use support::{END, START, series, write};
 use trireme_block::{
-    Block, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks, verify_block,
-    write_block,
+    Block, ChunkEncodings, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks,
+    verify_block, write_block,
 };
 use trireme_model::{AnyHistogram, MatchOp, Matcher};
 
@@ -74,6 +74,42 @@ fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
     let mut other = series;
     other[0].values[0] += 1.0;
     assert_ne!(write(a.path(), &other, &WriteOptions::default()).0.ulid, meta_a.ulid);
+}
+
+/// The same series with start timestamps that change now and then; those of every third have none.
+fn started(mut all: Vec<SeriesInput>) -> Vec<SeriesInput> {
+    for (i, series) in all.iter_mut().enumerate().filter(|(i, _)| i % 3 > 0) {
+        let start = |t: i64| (t - START) / 900_000 * 900_000 + i as i64;
+        series.starts = series.times.iter().map(|t| start(*t)).collect();
+        series.histograms.iter_mut().for_each(|h| h.st = start(h.t));
+    }
+    all
+}
+
+#[test]
+fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic() {
+    let series = started(series(60, 3));
+    let encodings_of = |encodings: ChunkEncodings| {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, path) = write(dir.path(), &series, &WriteOptions { encodings, ..WriteOptions::default() });
+        let block = Block::open(&path).unwrap();
+        assert_eq!(block.verify(), []);
+        let read = read_all(&block);
+        assert_eq!(essence(&read), essence(&series));
+        for (a, b) in series.iter().zip(&read) {
+            let kept = encodings != ChunkEncodings::Classic;
+            let want: Vec<i64> = if kept { a.starts.clone() } else { vec![0; a.times.len()] };
+            let got = |at: usize| b.starts.get(at).copied().unwrap_or(0);
+            assert!(want.iter().enumerate().all(|(at, start)| got(at) == *start), "{}", a.labels);
+            let pairs = a.histograms.iter().zip(&b.histograms);
+            assert!(pairs.into_iter().all(|(a, b)| b.st == if kept { a.st } else { 0 }), "{}", a.labels);
+        }
+        let found = trireme_block::analyze(&block, 0).unwrap();
+        found.encodings.keys().map(|encoding| encoding.as_u8()).collect::<BTreeSet<u8>>()
+    };
+    assert_eq!(encodings_of(ChunkEncodings::Classic), BTreeSet::from([1, 2, 3]));
+    assert_eq!(encodings_of(ChunkEncodings::Starts), BTreeSet::from([1, 2, 3, 4, 5, 6]));
+    assert!(!encodings_of(ChunkEncodings::Xor2).contains(&1));
 }
 
 #[test]

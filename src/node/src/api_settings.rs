@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use trireme_actors::LimitsTable;
-use trireme_api::{ApiSettings, Features};
+use trireme_api::{ApiSettings, CostCeilings, Features};
 use trireme_head::IngestLimits;
 use trireme_model::Tenant;
 use trireme_promql::ParserOptions;
@@ -51,6 +51,11 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
             delayed_name_removal: query.delayed_name_removal,
             type_and_unit_labels: query.type_and_unit_labels,
             search_api: features.search_api,
+            query_cost: features.query_cost.then(|| CostCeilings {
+                series: query.max_series,
+                samples_read: query.max_samples_read,
+                duration: query.max_duration.as_duration(),
+            }),
         },
         ..ApiSettings::default()
     }
@@ -81,6 +86,16 @@ fn as_prometheus(settings: &Settings) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out =
         "global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n".to_owned();
+    let query = &settings.query;
+    if query.max_series > 0 {
+        out.push_str(&format!("  query_max_series: {}\n", query.max_series));
+    }
+    if query.max_samples_read > 0 {
+        out.push_str(&format!("  query_max_samples_read: {}\n", query.max_samples_read));
+    }
+    if !query.max_duration.as_duration().is_zero() {
+        out.push_str(&format!("  query_max_duration: {}\n", query.max_duration));
+    }
     if !settings.bucket.external_labels.is_empty() {
         out.push_str("  external_labels:\n");
     }

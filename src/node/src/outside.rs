@@ -208,6 +208,7 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
         start_timestamps: features.use_start_timestamps,
         delayed_name_removal: query.delayed_name_removal,
         type_and_unit_labels: query.type_and_unit_labels,
+        query_cost: features.query_cost,
         threads: cores,
         ..EngineOptions::default()
     };

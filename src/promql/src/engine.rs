@@ -11,6 +11,7 @@ mod aggregate;
 mod binary;
 mod block;
 mod call;
+mod estimate;
 mod eval;
 mod histogram_calls;
 mod histogram_stats;
@@ -28,6 +29,7 @@ mod steps;
 mod stream;
 mod tally;
 
+pub use estimate::CostEstimate;
 pub(crate) use eval::Evaluator;
 use query::Query;
 use steps::Steps;
@@ -84,6 +86,7 @@ impl Engine {
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps::single(t_ms);
         let query = Query::new(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given);
+        query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).instant_result(&expr)?;
         Ok(finish(&query, value, text))
     }
@@ -110,13 +113,7 @@ impl Engine {
         if end_ms < start_ms {
             return Err(QueryError::execution("end timestamp must not be before start time"));
         }
-        let kind = expr.value_type();
-        if !matches!(kind, ValueType::Vector | ValueType::Scalar) {
-            return Err(QueryError::execution(format!(
-                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
-                kind.document_name()
-            )));
-        }
+        check_range_type(expr)?;
         let range_ms = end_ms.saturating_sub(start_ms);
         let count = usize::try_from(range_ms / step_ms).unwrap_or(usize::MAX).saturating_add(1);
         let options = self.options.with(options);
@@ -127,6 +124,7 @@ impl Engine {
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps { start: start_ms, step: step_ms, count };
         let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), steps, &self.given);
+        query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
     }
@@ -170,6 +168,18 @@ impl Engine {
         let nodes = wanted.into_iter().map(|a| evaluator.partial(a)).collect::<Result<_, _>>()?;
         Ok(Partials { nodes, stats: query.stats() })
     }
+}
+
+/// Only vectors and scalars have a value at each step.
+fn check_range_type(expr: &Expr) -> Result<(), QueryError> {
+    let kind = expr.value_type();
+    if matches!(kind, ValueType::Vector | ValueType::Scalar) {
+        return Ok(());
+    }
+    Err(QueryError::execution(format!(
+        "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+        kind.document_name()
+    )))
 }
 
 /// The expression with all durations computed.

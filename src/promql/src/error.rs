@@ -22,6 +22,12 @@ pub enum QueryError {
     /// More samples than the limit would be in memory at once.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More series than the limit were chosen.
+    #[error("query would load too many series into memory in query execution")]
+    TooManySeries,
+    /// More samples than the limit were read.
+    #[error("query would read too many samples in query execution")]
+    TooManySamplesRead,
     /// More steps than the limit.
     #[error(
         "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
@@ -46,7 +52,7 @@ impl QueryError {
             Self::Parse(_) | Self::TooManySteps(_) | Self::Execution(_) => ErrorKind::Invalid,
             Self::Timeout => ErrorKind::Timeout,
             Self::Canceled => ErrorKind::Cancelled,
-            Self::TooManySamples => ErrorKind::TooLarge,
+            Self::TooManySamples | Self::TooManySeries | Self::TooManySamplesRead => ErrorKind::TooLarge,
             Self::Storage(e) => e.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }

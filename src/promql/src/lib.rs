@@ -54,7 +54,7 @@ pub use durations::{
     DurationContext, DurationError, DurationFault, DurationLiteralError, format_duration, parse_duration,
     resolve_durations,
 };
-pub use engine::Engine;
+pub use engine::{CostEstimate, Engine};
 pub use error::QueryError;
 pub use options::{EngineOptions, QueryOptions};
 pub use parse_error::ParseError;

@@ -21,6 +21,13 @@ pub struct EngineOptions {
     pub start_timestamps: bool,
     /// `rate` and `increase` look at the label `__type__` instead of the metric name's suffix.
     pub type_and_unit_labels: bool,
+    /// Limits of what a query costs are kept, and all samples that are read are counted, those of steps of a subquery that
+    /// no window holds too.
+    pub query_cost: bool,
+    /// Most series that selectors may choose, summed over selectors; 0 means no bound. Needs `query_cost`.
+    pub series_max: u64,
+    /// Most samples of storage that may be read, histograms by their size; 0 means no bound. Needs `query_cost`.
+    pub samples_read_max: u64,
     /// Threads that one query may use.
     pub threads: usize,
 }
@@ -36,6 +43,9 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             start_timestamps: false,
             type_and_unit_labels: false,
+            query_cost: false,
+            series_max: 0,
+            samples_read_max: 0,
             threads: 1,
         }
     }
@@ -54,6 +64,10 @@ pub struct QueryOptions {
     pub threads: Option<usize>,
     /// See [`EngineOptions::start_timestamps`].
     pub start_timestamps: Option<bool>,
+    /// See [`EngineOptions::series_max`].
+    pub series_max: Option<u64>,
+    /// See [`EngineOptions::samples_read_max`].
+    pub samples_read_max: Option<u64>,
 }
 
 impl EngineOptions {
@@ -66,6 +80,8 @@ impl EngineOptions {
         out.samples_max = query.samples_max.map_or(out.samples_max, |n| n.min(out.samples_max));
         out.timeout = query.timeout.map_or(out.timeout, |t| t.min(out.timeout));
         out.start_timestamps = query.start_timestamps.unwrap_or(out.start_timestamps);
+        out.series_max = query.series_max.unwrap_or(out.series_max);
+        out.samples_read_max = query.samples_read_max.unwrap_or(out.samples_read_max);
         out.threads = query.threads.unwrap_or(out.threads).max(1);
         out
     }

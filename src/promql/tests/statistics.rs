@@ -1,8 +1,13 @@
 //! What queries say they cost, held to what Prometheus 3.16 answers over the same data: two series, a sample every 15 s.
 
-use trireme_model::Labels;
+use std::sync::Arc;
+
+use trireme_model::{FloatHistogram, Labels, Span};
 use trireme_promql::promqltest::MemoryStorage;
-use trireme_promql::{Cancel, Engine, ParserOptions, QueryOptions, QueryStats, parse};
+use trireme_promql::{
+    Cancel, CostEstimate, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, QueryResult,
+    QueryStats, parse,
+};
 
 const MINUTE_MS: i64 = 60_000;
 /// A time with an hour of samples before it and some after it.
@@ -23,15 +28,46 @@ fn storage() -> MemoryStorage {
 
 /// Statistics of a query over `length_ms` from [`T_MS`] on; of an instant query if `step_ms` is 0.
 fn stats(query: &str, length_ms: i64, step_ms: i64) -> QueryStats {
+    run(&Engine::default(), query, length_ms, step_ms, &QueryOptions::default()).expect("a result").stats
+}
+
+fn run(
+    engine: &Engine,
+    query: &str,
+    length_ms: i64,
+    step_ms: i64,
+    options: &QueryOptions,
+) -> Result<QueryResult, QueryError> {
     let expr = parse(query, &ParserOptions::default()).expect("an expression");
-    let (engine, storage, options, never) =
-        (Engine::default(), storage(), QueryOptions::default(), Cancel::never());
-    let result = if step_ms == 0 {
-        engine.instant(&storage, &expr, query, T_MS, &options, &never)
-    } else {
-        engine.range(&storage, &expr, query, (T_MS, T_MS + length_ms), step_ms, &options, &never)
+    let (storage, never) = (storage(), Cancel::never());
+    if step_ms == 0 {
+        return engine.instant(&storage, &expr, query, T_MS, options, &never);
+    }
+    engine.range(&storage, &expr, query, (T_MS, T_MS + length_ms), step_ms, options, &never)
+}
+
+/// What a query is expected to cost over half an hour of samples and two histograms.
+fn estimate(query: &str, (start_ms, end_ms): (i64, i64), step_ms: i64) -> CostEstimate {
+    let mut storage = MemoryStorage::default();
+    for name in ["g", "c"] {
+        for instance in ["a", "b"] {
+            let labels = Labels::from_pairs([("__name__", name), ("instance", instance)]);
+            (0..=120).for_each(|n| storage.append_float(&labels, n * 15_000, n as f64));
+        }
+    }
+    let h = FloatHistogram {
+        count: 6.0,
+        sum: 3.0,
+        positive_spans: vec![Span { offset: 0, length: 3 }],
+        positive_buckets: vec![1.0, 2.0, 3.0],
+        ..FloatHistogram::default()
     };
-    result.expect("a result").stats
+    storage.append_histogram(&Labels::from_pairs([("__name__", "h")]), 30 * MINUTE_MS, Arc::new(h));
+    let expr = parse(query, &ParserOptions::default()).expect("an expression");
+    let (options, never) = (QueryOptions::default(), Cancel::never());
+    Engine::default()
+        .estimate(&storage, &expr, (start_ms, end_ms), step_ms, &options, &never)
+        .expect("an estimate")
 }
 
 #[test]
@@ -57,4 +93,54 @@ fn samples_and_series_are_counted_as_prometheus_does() {
         let got = (got.total_samples, got.samples_read, got.series);
         assert_eq!(got, (total, read, series), "{query} over {length_ms} by {step_ms}");
     }
+}
+
+#[test]
+fn costs_are_estimated_as_prometheus_does() {
+    const END: i64 = 30 * MINUTE_MS;
+    let instant = (END, END);
+    let cases = [
+        ("g", instant, 0, (2, 2)),
+        ("sum_over_time(g[1m])", instant, 0, (2, 8)),
+        ("g[5m]", instant, 0, (2, 40)),
+        ("rate(c[5m])", (0, END), MINUTE_MS, (2, 242)),
+        ("sum_over_time(g[1m:15s])", (END - 20 * MINUTE_MS, END), 5 * MINUTE_MS, (2, 168)),
+        ("g", (END - 10 * MINUTE_MS, END), MINUTE_MS, (2, 22)),
+        ("g @ 1800", (END - 10 * MINUTE_MS, END), MINUTE_MS, (2, 2)),
+        ("g + g offset 5m", instant, 0, (4, 4)),
+        ("nosuch", instant, 0, (0, 0)),
+        ("1 + time()", instant, 0, (0, 0)),
+        ("h", instant, 0, (1, 13)),
+        ("histogram_count(h)", instant, 0, (1, 11)),
+    ];
+    for (query, span, step_ms, want) in cases {
+        let got = estimate(query, span, step_ms);
+        assert_eq!((got.series, got.samples_read), want, "{query} over {span:?} by {step_ms}");
+        assert!(got.warnings.is_empty(), "{query}: {:?}", got.warnings);
+    }
+    let info = estimate("info(g, {a=\"b\"})", instant, 0);
+    assert_eq!((info.series, info.samples_read), (2, 2));
+    assert!(info.warnings[0].contains("info() selects additional series at runtime"), "{info:?}");
+}
+
+#[test]
+fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
+    let subquery = "sum_over_time(g[1m:15s])";
+    let limited = |query: &str, length_ms, step_ms, query_cost, series_max, samples_read_max| {
+        let engine = Engine::new(EngineOptions { query_cost, ..EngineOptions::default() });
+        let options = QueryOptions { series_max, samples_read_max, ..QueryOptions::default() };
+        run(&engine, query, length_ms, step_ms, &options).map(|result| result.stats.samples_read)
+    };
+    // Steps of a subquery that no window holds are read too.
+    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, None), Ok(168));
+    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, Some(168)), Ok(168));
+    let too_many = Err(QueryError::TooManySamplesRead);
+    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, Some(167)), too_many);
+    assert_eq!(limited("max_over_time(rate(c[5m])[5m:1m])", 0, 0, true, None, Some(20)), too_many);
+    assert_eq!(limited("g[5m]", 0, 0, true, None, Some(39)), too_many);
+    assert_eq!(limited("g smoothed", 0, 0, true, None, Some(39)), too_many);
+    assert_eq!(limited("g + g", 0, 0, true, Some(4), Some(4)), Ok(4));
+    assert_eq!(limited("g + g", 0, 0, true, Some(3), None), Err(QueryError::TooManySeries));
+    assert_eq!(limited("g + g", 0, 0, true, Some(0), Some(0)), Ok(4), "0 is no bound");
+    assert_eq!(limited("g + g", 0, 0, false, Some(3), Some(3)), Ok(4));
 }

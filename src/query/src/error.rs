@@ -9,13 +9,21 @@ use trireme_promql::SelectError;
 pub struct QueryError {
     kind: ErrorKind,
     message: String,
-    execution: bool,
+    cause: Cause,
+}
+
+/// What went wrong, where the kind does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Other,
+    Execution,
+    CostLimit,
 }
 
 impl QueryError {
     /// An error of any kind with a text for the user.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), execution: false }
+        Self { kind, message: message.into(), cause: Cause::Other }
     }
 
     /// A parameter cannot be used, in Prometheus's words.
@@ -30,12 +38,22 @@ impl QueryError {
 
     /// The expression is good, but cannot be evaluated over this data.
     pub fn execution(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Invalid, message: message.into(), execution: true }
+        Self { kind: ErrorKind::Invalid, message: message.into(), cause: Cause::Execution }
+    }
+
+    /// The query costs more than it may.
+    pub fn cost_limit(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::TooLarge, message: message.into(), cause: Cause::CostLimit }
     }
 
     /// True for failures while an expression is evaluated, which Prometheus answers 422.
     pub fn is_execution(&self) -> bool {
-        self.execution
+        self.cause == Cause::Execution
+    }
+
+    /// True if a limit of the query's cost was reached.
+    pub fn is_cost_limit(&self) -> bool {
+        self.cause == Cause::CostLimit
     }
 
     /// What the caller should do about it.
@@ -54,6 +72,9 @@ impl From<trireme_promql::QueryError> for QueryError {
     fn from(e: trireme_promql::QueryError) -> Self {
         match e {
             trireme_promql::QueryError::Execution(_) => Self::execution(e.to_string()),
+            trireme_promql::QueryError::TooManySeries | trireme_promql::QueryError::TooManySamplesRead => {
+                Self::cost_limit(e.to_string())
+            }
             trireme_promql::QueryError::Parse(_) => Self::parameter("query", e),
             _ => Self::new(e.kind(), e.to_string()),
         }

@@ -20,6 +20,7 @@
 
 mod block_source;
 mod columns;
+mod cost;
 mod dedup;
 mod error;
 mod guarded;
@@ -38,6 +39,7 @@ mod turns;
 
 pub use block_source::BlockSource;
 pub use columns::merge_columns;
+pub use cost::{Costed, estimate_cost};
 pub use dedup::Dedup;
 pub use error::QueryError;
 pub use head_source::HeadSource;
@@ -46,8 +48,8 @@ pub use notes::Notes;
 pub use plan::{Located, choose_blocks};
 pub use querier::{Querier, QuerierOptions, is_light};
 pub use queries::{
-    Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection, TsdbStatus,
-    TsdbTop,
+    Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection,
+    TsdbStatus, TsdbTop,
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{

@@ -84,9 +84,14 @@ impl Querier {
 }
 
 /// The engine's options that a query sets itself. Its deadline is already in the cancel handle.
-fn query_options(context: &QueryContext, lookback: Option<std::time::Duration>) -> QueryOptions {
-    let lookback_ms = lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-    QueryOptions { lookback_ms, start_timestamps: context.start_timestamps, ..Default::default() }
+pub(crate) fn query_options(context: &QueryContext, lookback: Option<std::time::Duration>) -> QueryOptions {
+    QueryOptions {
+        lookback_ms: lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        start_timestamps: context.start_timestamps,
+        series_max: Some(context.cost_limits.series_max),
+        samples_read_max: Some(context.cost_limits.samples_read_max),
+        ..QueryOptions::default()
+    }
 }
 
 /// Adds what was noted while reading.

@@ -67,6 +67,8 @@ pub struct QueryContext {
     pub max_source_resolution_ms: i64,
     /// Whether start timestamps take part; `None` is the engine's setting.
     pub start_timestamps: Option<bool>,
+    /// What the query may cost at most.
+    pub cost_limits: CostLimits,
     /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
     pub head_only: bool,
 }
@@ -82,9 +84,19 @@ impl QueryContext {
             local_only: false,
             max_source_resolution_ms: 0,
             start_timestamps: None,
+            cost_limits: CostLimits::default(),
             head_only: false,
         }
     }
+}
+
+/// Limits of what a query costs; 0 means no bound. Without the engine's `query_cost` there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CostLimits {
+    /// Series that selectors may choose, summed over selectors.
+    pub series_max: u64,
+    /// Samples of storage that may be read, histograms by their size.
+    pub samples_read_max: u64,
 }
 
 /// An expression at one time.

@@ -59,6 +59,7 @@ pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
 pub use replicas::{Answer, OtherGroup, Replicas};
 pub use sharded::Sharded;
+pub(crate) use union::select_error;
 
 /// A quorum has this long to tell its positions.
 const POSITIONS_WAIT: Duration = Duration::from_secs(1);
@@ -112,9 +113,7 @@ struct Question<'a> {
 
 impl Question<'_> {
     fn options(&self, context: &QueryContext) -> QueryOptions {
-        let lookback_ms = self.lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
-        let start_timestamps = context.start_timestamps;
-        QueryOptions { lookback_ms, start_timestamps, ..QueryOptions::default() }
+        crate::querier::query_options(context, self.lookback)
     }
 
     /// As the memory of costs knows it.
@@ -153,6 +152,8 @@ impl Question<'_> {
             replica_labels: context.replica_labels.clone(),
             max_source_resolution_ms: context.max_source_resolution_ms,
             start_timestamps: codec::switch_out(context.start_timestamps),
+            series_max: context.cost_limits.series_max,
+            samples_read_max: context.cost_limits.samples_read_max,
             ..message::Query::default()
         }
     }

@@ -438,6 +438,12 @@ pub struct Query {
     pub answer_bytes_max: ByteSize,
     /// Samples a query may hold in memory.
     pub max_samples: usize,
+    /// Most series that the selectors of a query may choose together, with `features.query-cost`; 0 means no bound.
+    pub max_series: u64,
+    /// Most samples of storage that a query may read, histograms by their size, with `features.query-cost`; 0 means no bound.
+    pub max_samples_read: u64,
+    /// Longest run of a query with `features.query-cost`; 0 means `timeout`.
+    pub max_duration: Span,
     /// How far back an instant selector looks.
     pub lookback_delta: Span,
     /// Whether anything in [`Features`] that Prometheus calls experimental may be on.
@@ -463,6 +469,9 @@ impl Default for Query {
             max_queued: 100,
             answer_bytes_max: ByteSize(512 << 20),
             max_samples: 50_000_000,
+            max_series: 0,
+            max_samples_read: 0,
+            max_duration: Span::from_secs(0),
             lookback_delta: Span::from_secs(300),
             enable_experimental: true,
             start_timestamps: true,
@@ -489,6 +498,8 @@ pub struct Features {
     pub use_start_timestamps: bool,
     /// The paths below `/api/v1/search`.
     pub search_api: bool,
+    /// What a query costs is estimated on demand, and limited.
+    pub query_cost: bool,
 }
 
 impl Default for Features {
@@ -499,6 +510,7 @@ impl Default for Features {
             promql_unquoted_utf8_names: false,
             use_start_timestamps: false,
             search_api: false,
+            query_cost: false,
         }
     }
 }
@@ -519,6 +531,7 @@ impl Settings {
             promql_unquoted_utf8_names: experimental && on.promql_unquoted_utf8_names,
             use_start_timestamps: query.start_timestamps && self.keeps_start_timestamps(),
             search_api: experimental && on.search_api,
+            query_cost: experimental && on.query_cost,
         }
     }
 }

@@ -41,8 +41,8 @@ enum Array {
 }
 
 impl ResultPieces {
-    /// The answer of a query; `stats` is JSON that is written behind the result if not empty.
-    pub(crate) fn new(result: QueryResult, stats: &[u8]) -> Self {
+    /// The answer of a query; `more` are members of its object that follow the result, each after its comma.
+    pub(crate) fn new(result: QueryResult, more: &[u8]) -> Self {
         let mut out = Vec::with_capacity(PIECE_BYTES + 1_024);
         out.extend_from_slice(answer::HEAD);
         put(&mut out, format_args!("{{\"resultType\":\"{}\",\"result\":[", result.value.type_name()));
@@ -63,10 +63,7 @@ impl ResultPieces {
             }
         };
         let mut tail = b"]".to_vec();
-        if !stats.is_empty() {
-            tail.extend_from_slice(b",\"stats\":");
-            tail.extend_from_slice(stats);
-        }
+        tail.extend_from_slice(more);
         tail.push(b'}');
         answer::tail(&mut tail, &result.warnings, &result.infos);
         Self { out, rest, first: true, tail: Some(tail) }

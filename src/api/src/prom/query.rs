@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use trireme_model::quote;
-use trireme_promql::{QueryResult, QueryStats, Value};
-use trireme_query::{Asked, InstantQuery, QueryError, RangeQuery};
+use trireme_promql::{CostEstimate, QueryResult, QueryStats, Value};
+use trireme_query::{Asked, Costed, InstantQuery, Queries, QueryContext, QueryError, RangeQuery};
 
 use super::Answer;
+use super::cost::{self, Cost};
 use crate::answer;
 use crate::ask::Ask;
 use crate::error::ApiError;
@@ -17,30 +18,71 @@ use crate::params::parse_step;
 const STEPS_MAX: i64 = 11_000;
 
 pub(crate) async fn instant(ask: Ask) -> Answer {
-    let query = InstantQuery {
-        expr: ask.params.text("query").to_owned(),
-        time_ms: ask.params.time("time", ask.state.clock.now_ms())?,
-        lookback: lookback(&ask)?,
-    };
+    let query = instant_query(&ask)?;
     let limit = ask.params.count("limit")?;
     let start_timestamps = ask.use_start_timestamps()?;
+    let cost = Cost::of(&ask, || Costed::from(&query))?;
     let (mut context, entry) = ask.begin(&query.expr)?;
     context.start_timestamps = start_timestamps;
+    cost.bound(&mut context);
     let begun = ask.state.clock.monotonic();
     let (text, start_ms) = (query.expr.as_str(), query.time_ms);
     let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0, lookback: query.lookback };
     let (job, clock) = (query.clone(), ask.state.clock.clone());
-    let answered = ask.run_quick(context, &asked, move |q, context| {
+    let is_compared = cost.is_compared();
+    let job = move |q: &dyn Queries, context: &QueryContext| {
         let queued = clock.monotonic().saturating_sub(begun);
-        q.instant(context, &job).map(|result| (result, queued))
-    });
-    let (result, queued) = answered.await.map_err(name_query)?;
+        let estimate = cost.estimate(q, context);
+        q.instant(context, &job).map(|result| Done { result, queued, estimate })
+    };
+    let done = match is_compared {
+        true => ask.run(move |q| job(q, &context)).await,
+        false => ask.run_quick(context, &asked, job).await,
+    };
+    let done = done.map_err(name_query)?;
     drop(entry);
-    respond(&ask, result, limit, Timing { begun, queued })
+    respond(&ask, done, limit, begun)
+}
+
+/// The parameters of an instant query.
+pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
+    Ok(InstantQuery {
+        expr: ask.params.text("query").to_owned(),
+        time_ms: ask.params.time("time", ask.state.clock.now_ms())?,
+        lookback: lookback(ask)?,
+    })
 }
 
 pub(crate) async fn range(ask: Ask) -> Answer {
-    let (start_ms, end_ms) = (required_time(&ask, "start")?, required_time(&ask, "end")?);
+    let query = range_query(&ask)?;
+    let limit = ask.params.count("limit")?;
+    let start_timestamps = ask.use_start_timestamps()?;
+    let cost = Cost::of(&ask, || Costed::from(&query))?;
+    let (mut context, entry) = ask.begin(&query.expr)?;
+    context.start_timestamps = start_timestamps;
+    cost.bound(&mut context);
+    let begun = ask.state.clock.monotonic();
+    let RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
+    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms, lookback };
+    let (job, clock) = (query.clone(), ask.state.clock.clone());
+    let is_compared = cost.is_compared();
+    let job = move |q: &dyn Queries, context: &QueryContext| {
+        let queued = clock.monotonic().saturating_sub(begun);
+        let estimate = cost.estimate(q, context);
+        q.range(context, &job).map(|result| Done { result, queued, estimate })
+    };
+    let done = match is_compared {
+        true => ask.run(move |q| job(q, &context)).await,
+        false => ask.run_quick(context, &asked, job).await,
+    };
+    let done = done.map_err(name_query)?;
+    drop(entry);
+    respond(&ask, done, limit, begun)
+}
+
+/// The parameters of a range query.
+pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
+    let (start_ms, end_ms) = (required_time(ask, "start")?, required_time(ask, "end")?);
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
@@ -56,21 +98,7 @@ pub(crate) async fn range(ask: Ask) -> Answer {
         ));
     }
     let expr = ask.params.text("query").to_owned();
-    let query = RangeQuery { expr, start_ms, end_ms, step_ms, lookback: lookback(&ask)? };
-    let limit = ask.params.count("limit")?;
-    let start_timestamps = ask.use_start_timestamps()?;
-    let (mut context, entry) = ask.begin(&query.expr)?;
-    context.start_timestamps = start_timestamps;
-    let begun = ask.state.clock.monotonic();
-    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms, lookback: query.lookback };
-    let (job, clock) = (query.clone(), ask.state.clock.clone());
-    let answered = ask.run_quick(context, &asked, move |q, context| {
-        let queued = clock.monotonic().saturating_sub(begun);
-        q.range(context, &job).map(|result| (result, queued))
-    });
-    let (result, queued) = answered.await.map_err(name_query)?;
-    drop(entry);
-    respond(&ask, result, limit, Timing { begun, queued })
+    Ok(RangeQuery { expr, start_ms, end_ms, step_ms, lookback: lookback(ask)? })
 }
 
 fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
@@ -103,13 +131,28 @@ pub(super) fn name_query(e: ApiError) -> ApiError {
     ApiError(error)
 }
 
-/// When a query began (monotonic), and how long it then waited for its turn.
-struct Timing {
-    begun: Duration,
+/// What became of a query.
+struct Done {
+    result: QueryResult,
+    /// How long it waited for its turn.
     queued: Duration,
+    /// What it was expected to cost, if that was asked for.
+    estimate: Option<Result<CostEstimate, QueryError>>,
 }
 
-fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> Answer {
+/// What is said about the parameter `stats`.
+pub(super) fn stats_warning(ask: &Ask) -> Option<String> {
+    let other = ask.params.get("stats").filter(|text| !matches!(*text, "true" | "all"))?;
+    Some(format!(
+        "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+         use \"true\" or \"all\"",
+        quote(other)
+    ))
+}
+
+/// `begun` is when the query came in (monotonic).
+fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
+    let Done { mut result, queued, estimate } = done;
     let cut = match &mut result.value {
         Value::Vector(v) if limit > 0 && v.len() > limit => {
             v.truncate(limit);
@@ -124,19 +167,21 @@ fn respond(ask: &Ask, mut result: QueryResult, limit: usize, timing: Timing) -> 
     if cut {
         result.warnings.push("results truncated due to limit".to_owned());
     }
-    if let Some(other) = ask.params.get("stats").filter(|text| !matches!(*text, "true" | "all")) {
-        result.warnings.push(format!(
-            "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
-             use \"true\" or \"all\"",
-            quote(other)
-        ));
-    }
-    let mut stats = Vec::new();
+    result.warnings.extend(stats_warning(ask));
+    let mut more = Vec::new();
     if ask.params.get("stats").is_some() {
-        let total = ask.state.clock.monotonic().saturating_sub(timing.begun);
-        push_stats(&mut stats, &result.stats, total, timing.queued);
+        let total = ask.state.clock.monotonic().saturating_sub(begun);
+        push_stats(&mut more, &result.stats, total, queued);
     }
-    Ok(answer::result(ask, result, &stats)?)
+    match estimate {
+        None => {}
+        Some(Ok(estimate)) => {
+            cost::push_comparison(&mut more, &estimate, &result.stats);
+            result.warnings.extend(estimate.warnings);
+        }
+        Some(Err(e)) => result.warnings.push(format!("cost estimation failed: {e}")),
+    }
+    Ok(answer::result(ask, result, &more)?)
 }
 
 /// Sorting is a part of the evaluation here.
@@ -148,7 +193,7 @@ fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Du
     put(
         out,
         format_args!(
-            "{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\
+            ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\
              \"innerEvalTime\":{inner},\"execQueueTime\":{queued},\"execTotalTime\":{total}}},\
              \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{},\
              \"seriesTouched\":{}}}}}",

@@ -81,6 +81,8 @@ pub(crate) struct FakeQueries {
     pub(crate) samples: Mutex<Vec<(i64, f64)>>,
     /// What the last query said of start timestamps.
     pub(crate) start_timestamps: Mutex<Option<bool>>,
+    /// What the last query might cost.
+    pub(crate) cost_limits: Mutex<trireme_query::CostLimits>,
 }
 
 pub(crate) fn up(job: &str) -> Labels {
@@ -91,6 +93,7 @@ impl FakeQueries {
     fn ask(&self, context: &QueryContext, text: String) -> Result<(), QueryError> {
         self.asked.lock().push(format!("{} {text}", context.tenant));
         *self.start_timestamps.lock() = context.start_timestamps;
+        *self.cost_limits.lock() = context.cost_limits;
         context.cancel.check().map_err(SelectError::from)?;
         self.error.lock().clone().map_or(Ok(()), Err)
     }

@@ -230,3 +230,67 @@ async fn statistics_are_given_on_request() {
     assert!(json["data"]["stats"]["timings"]["evalTotalTime"].is_number());
     assert!(node.get("/api/v1/query?query=up").await.json()["data"].get("stats").is_none());
 }
+
+/// A node that limits what queries cost.
+fn thrifty() -> Node {
+    let ceilings = crate::CostCeilings {
+        series: 100,
+        samples_read: 1_000,
+        duration: std::time::Duration::from_secs(30),
+    };
+    let features = crate::Features { query_cost: Some(ceilings), ..Default::default() };
+    Node::with(ApiSettings { features, ..Default::default() })
+}
+
+#[actix_web::test]
+async fn what_a_query_costs_is_estimated_with_the_switch_only() {
+    for path in ["/api/v1/query_cost?query=up", "/api/v1/query_range_cost?query=up&start=0&end=60&step=15"] {
+        assert_eq!(Node::new().get(path).await.status, 404, "{path}");
+        let node = thrifty();
+        *node.queries.samples.lock() = vec![(0, 1.0), (NOW_MS, 1.0)];
+        let json = node.get(path).await.json();
+        assert_eq!(json["data"]["estimate"]["seriesTouched"], 2, "{json}");
+        assert_eq!(
+            node.form(&path[..path.find('?').unwrap()], &path[path.find('?').unwrap() + 1..]).await.json(),
+            json
+        );
+    }
+    let node = thrifty();
+    let json = node.get("/api/v1/query?query=up&cost=true").await.json();
+    assert_eq!(json["data"]["cost"]["estimated"], json!({ "seriesTouched": 2, "samplesRead": 2 }));
+    assert_eq!(
+        json["data"]["cost"]["actual"],
+        json!({ "seriesTouched": 0, "samplesRead": 0, "peakSamples": 0 })
+    );
+    assert!(node.get("/api/v1/query?query=up&cost=0").await.json()["data"].get("cost").is_none());
+    assert!(Node::new().get("/api/v1/query?query=up&cost=x").await.json()["data"].get("cost").is_none());
+}
+
+#[actix_web::test]
+async fn a_request_may_only_lower_what_a_query_may_cost() {
+    let node = thrifty();
+    let cases = [
+        ("max_series=101", "requested max_series of 101 exceeds the server limit of 100"),
+        ("max_samples_read=1001", "requested max_samples_read of 1001 exceeds the server limit of 1000"),
+        ("max_query_duration=31", "requested max_query_duration of 31s exceeds the server limit of 30s"),
+        ("max_series=-1", "error parsing max_series: strconv.ParseUint: parsing \"-1\": invalid syntax"),
+        ("max_query_duration=-1", "error parsing max_query_duration: must not be negative, got -1s"),
+        ("cost=maybe", "invalid parameter \"cost\": must be a boolean"),
+    ];
+    for (parameter, text) in cases {
+        let reply = node.get(&format!("/api/v1/query?query=up&{parameter}")).await;
+        assert_eq!((reply.status, reply.json()["error"].as_str()), (400, Some(text)), "{parameter}");
+        // Without the switch nobody looks.
+        assert_eq!(Node::new().get(&format!("/api/v1/query?query=up&{parameter}")).await.status, 200);
+    }
+    for (parameters, series_max, samples_read_max) in
+        [("", 100, 1_000), ("&max_series=7&max_samples_read=100", 7, 100), ("&max_series=0", 100, 1_000)]
+    {
+        node.get(&format!("/api/v1/query?query=up{parameters}")).await;
+        let limits = trireme_query::CostLimits { series_max, samples_read_max };
+        assert_eq!(*node.queries.cost_limits.lock(), limits, "{parameters}");
+    }
+    *node.queries.error.lock() = Some(QueryError::cost_limit("query would read too many samples"));
+    let reply = node.get("/api/v1/query?query=up").await;
+    assert_eq!((reply.status, &reply.json()["errorType"]), (422, &json!("cost_limit")));
+}

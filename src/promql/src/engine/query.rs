@@ -41,6 +41,8 @@ pub(crate) struct Query<'q> {
     /// What shards consumed.
     elsewhere: Consumed,
     series: AtomicU64,
+    /// Samples read, of all steps; only with [`EngineOptions::query_cost`].
+    read: AtomicU64,
     prepare_ns: AtomicU64,
 }
 
@@ -71,6 +73,7 @@ impl<'q> Query<'q> {
             tallies: Mutex::new(vec![Arc::new(tally)]),
             elsewhere: Consumed { total: sum(|s| s.total_samples), read: sum(|s| s.samples_read) },
             series: AtomicU64::new(sum(|s| s.series)),
+            read: AtomicU64::new(sum(|s| s.samples_read)),
             // Shards choose their series at the same time.
             prepare_ns: AtomicU64::new(given.iter().map(|p| prepare(&p.stats)).max().unwrap_or(0)),
         }
@@ -121,8 +124,33 @@ impl<'q> Query<'q> {
         std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn count_series(&self, n: usize) {
+    pub(crate) fn count_series(&self, n: usize) -> Result<(), QueryError> {
         self.series.fetch_add(n as u64, Ordering::Relaxed);
+        self.check_cost()
+    }
+
+    /// Counts samples read against the limit of the query's cost.
+    pub(crate) fn count_read(&self, n: u64) -> Result<(), QueryError> {
+        if !self.options.query_cost {
+            return Ok(());
+        }
+        self.read.fetch_add(n, Ordering::Relaxed);
+        self.check_cost()
+    }
+
+    /// Fails if the query has cost more than it may.
+    pub(crate) fn check_cost(&self) -> Result<(), QueryError> {
+        let is_over = |count: &AtomicU64, max: u64| max > 0 && count.load(Ordering::Relaxed) > max;
+        if !self.options.query_cost {
+            return Ok(());
+        }
+        if is_over(&self.series, self.options.series_max) {
+            return Err(QueryError::TooManySeries);
+        }
+        if is_over(&self.read, self.options.samples_read_max) {
+            return Err(QueryError::TooManySamplesRead);
+        }
+        Ok(())
     }
 
     /// `ns` nanoseconds were spent on choosing series.
@@ -153,9 +181,13 @@ impl<'q> Query<'q> {
     pub(crate) fn stats(&self) -> QueryStats {
         let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let consumed = tally::sum(&tallies);
+        let read = match self.options.query_cost {
+            true => self.read.load(Ordering::Relaxed),
+            false => consumed.read.saturating_add(self.elsewhere.read),
+        };
         QueryStats {
             total_samples: consumed.total.saturating_add(self.elsewhere.total),
-            samples_read: consumed.read.saturating_add(self.elsewhere.read),
+            samples_read: read,
             peak_samples: self.budget.peak.load(Ordering::Relaxed) as u64,
             series: self.series.load(Ordering::Relaxed),
             prepare: Duration::from_nanos(self.prepare_ns.load(Ordering::Relaxed)),

@@ -97,7 +97,7 @@ impl<'q> Range<'q> {
     }
 }
 
-fn range_bounds(
+pub(crate) fn range_bounds(
     shift: &TimeShift,
     steps: &Steps,
     range_ms: i64,
@@ -111,6 +111,20 @@ fn range_bounds(
         Extension::Anchored => (from.saturating_sub(lookback), last),
         Extension::Smoothed => (from.saturating_sub(lookback), last.saturating_add(lookback)),
     }
+}
+
+/// The steps inside a subquery around which there are `steps`; `None` if no window holds one. They are multiples of the
+/// resolution: the first after the left edge, the last not after the right one.
+pub(crate) fn inner_steps(s: &Subquery, shift: TimeShift, steps: &Steps, default_ms: i64) -> Option<Steps> {
+    let step = s.step.as_ref().map_or(default_ms, |step| step.ms).max(1);
+    let (first, last) = shift.bounds(steps);
+    let after = first.saturating_sub(s.range.ms);
+    let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
+    if start > last {
+        return None;
+    }
+    let count = usize::try_from((last - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+    Some(Steps { start, step, count })
 }
 
 /// Removes stale markers.
@@ -242,7 +256,7 @@ impl Rows for RangeRows<'_> {
         }
         self.query.budget.check(floats_max)?;
         worker.floats = scratch;
-        self.count_consumed(&columns, total);
+        self.count_consumed(&columns, total)?;
         worker.give_columns(columns);
         if self.wants_counter {
             self.note_if_no_counter(labels, row, worker);
@@ -283,30 +297,33 @@ impl RangeRows<'_> {
             }
         }
         self.query.budget.check(floats_max)?;
-        self.count_consumed(columns, total);
+        self.count_consumed(columns, total)?;
         Ok(())
     }
 
     /// Counts `total` samples in windows over the samples of one series. Those of a subquery were counted where they were
     /// read.
-    fn count_consumed(&self, columns: &Columns, total: u64) {
+    fn count_consumed(&self, columns: &Columns, total: u64) -> Result<(), QueryError> {
         if self.range.is_computed() {
-            return;
+            return Ok(());
         }
         let (before, after) = self.reach();
         let length = self.range.range_ms.saturating_add(before).saturating_add(after);
         if self.tally.is_by_step() {
-            return self.count_by_step(columns, (before, after));
+            let read = self.count_by_step(columns, (before, after));
+            return self.query.count_read(read);
         }
         // Windows that touch or overlap read all there is between the first and the last.
         let apart = self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
         let read = if apart { total } else { weight(columns) };
         self.tally.count(total, read);
+        self.query.count_read(read)
     }
 
-    fn count_by_step(&self, columns: &Columns, (before, after): (i64, i64)) {
+    /// Counts step by step; answers how many samples were read.
+    fn count_by_step(&self, columns: &Columns, (before, after): (i64, i64)) -> u64 {
         let mut sliding = Sliding::default();
-        let mut unread = i64::MIN;
+        let (mut unread, mut all) = (i64::MIN, 0);
         for step in 0..self.steps.count {
             let end = self.range.shift.apply(self.steps.time(step));
             let start = end.saturating_sub(self.range.range_ms);
@@ -316,8 +333,10 @@ impl RangeRows<'_> {
             let new_histograms = window.h.iter().filter(|p| p.t > unread);
             let read = new_floats + new_histograms.map(|p| p.h.size_in_samples()).sum::<usize>();
             self.tally.count_at(step, window.len() as u64, read as u64);
+            all += read as u64;
             unread = unread.max(until);
         }
+        all
     }
 
     /// How far before and after the range samples take part (ms).
@@ -382,11 +401,6 @@ impl<'q> Evaluator<'q> {
 
     fn computed_range(&self, s: &'q Subquery) -> Result<Range<'q>, QueryError> {
         let shift = self.shift(s.at, s.offset.ms);
-        let step = s.step.as_ref().map_or(self.query.options.subquery_step_ms, |step| step.ms).max(1);
-        let (first, last) = shift.bounds(&self.steps);
-        // Steps are multiples of the resolution: the first after the left edge, the last not after the right one.
-        let after = first.saturating_sub(s.range.ms);
-        let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
         let range = |metas, source| Range {
             metas,
             source,
@@ -395,17 +409,15 @@ impl<'q> Evaluator<'q> {
             extension: Extension::None,
             pos: s.pos,
         };
-        if start > last {
+        let Some(steps) = inner_steps(s, shift, &self.steps, self.query.options.subquery_step_ms) else {
             let nothing = Source::Stored { series: Vec::new(), stats: Stats::Off };
             return Ok(range(Vec::new(), nothing));
-        }
-        let count = usize::try_from((last - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+        };
         // Each thread holds the samples of one series at a time.
         let threads = self.query.options.threads.max(1);
-        if count.saturating_mul(threads) > self.query.options.samples_max {
+        if steps.count.saturating_mul(threads) > self.query.options.samples_max {
             return Err(QueryError::TooManySamples);
         }
-        let steps = Steps { start, step, count };
         // Resets are to be found by the buckets, of which a subquery may skip the telling sample.
         let relation = Relation::Subquery { shift, range_ms: s.range.ms };
         let tally = self.query.new_tally(steps, relation, self.tally, self.steps.count);

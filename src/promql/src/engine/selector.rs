@@ -122,6 +122,7 @@ impl Rows for InstantRows<'_> {
             }
         }
         self.tally.count(total, total);
+        self.query.count_read(total)?;
         self.query.budget.check(row.samples())?;
         worker.give_columns(columns);
         Ok(())
@@ -195,7 +196,7 @@ impl<'q> Evaluator<'q> {
         for text in set.warnings {
             self.query.note(storage_warning(text));
         }
-        self.query.count_series(set.series.len());
+        self.query.count_series(set.series.len())?;
         Ok(set.series)
     }
 }

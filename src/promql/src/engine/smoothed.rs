@@ -52,7 +52,9 @@ impl Rows for SmoothedRows<'_> {
                 row.set(step, out);
             }
         }
-        self.tally.count(total, super::range::weight(&columns));
+        let read = super::range::weight(&columns);
+        self.tally.count(total, read);
+        self.query.count_read(read)?;
         worker.give_columns(columns);
         Ok(())
     }

@@ -30,6 +30,11 @@ impl MemoryStorage {
         self.append(labels, Stored { t, st: 0, value: SampleValue::Float(v) });
     }
 
+    /// Adds a histogram sample; a later one at the same time replaces it.
+    pub fn append_histogram(&mut self, labels: &Labels, t: i64, h: Arc<FloatHistogram>) {
+        self.append(labels, Stored { t, st: 0, value: SampleValue::Histogram(h) });
+    }
+
     /// Adds a sample; a later one at the same time replaces it.
     pub(super) fn append(&mut self, labels: &Labels, sample: Stored) {
         let samples = Arc::make_mut(self.series.entry(labels.clone()).or_default());

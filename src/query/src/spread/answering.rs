@@ -13,7 +13,7 @@ use trireme_promql::{Cancel, parse};
 
 use super::message::{self, Question as Asked};
 use super::{APPLY_WAIT, Question, Sharded, Spread, codec, plan};
-use crate::{QueryContext, QueryError};
+use crate::{CostLimits, QueryContext, QueryError};
 
 /// Largest answer; a query with more is evaluated by who asked.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -98,6 +98,10 @@ impl Job {
             replica_labels: query.replica_labels.clone(),
             max_source_resolution_ms: query.max_source_resolution_ms,
             start_timestamps: codec::switch_in(query.start_timestamps),
+            cost_limits: CostLimits {
+                series_max: query.series_max,
+                samples_read_max: query.samples_read_max,
+            },
             ..context_of(&query.tenant, cancel)?
         };
         let lookback_ms = u64::try_from(query.lookback_ms).unwrap_or(0);

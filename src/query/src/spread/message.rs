@@ -78,6 +78,11 @@ pub(crate) struct Query {
     /// Whether start timestamps take part: 1 yes, 2 no, 0 as the replica is set.
     #[prost(uint32, tag = "13")]
     pub(crate) start_timestamps: u32,
+    /// What the query may cost at most; 0 for no bound. A shard may cost as much as the whole.
+    #[prost(uint64, tag = "14")]
+    pub(crate) series_max: u64,
+    #[prost(uint64, tag = "15")]
+    pub(crate) samples_read_max: u64,
 }
 
 /// A look into a replica's own data, asked when no replica is complete.

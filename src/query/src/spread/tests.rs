@@ -116,6 +116,42 @@ fn every_replica_evaluates_a_shard() {
 }
 
 #[test]
+fn limits_of_cost_hold_for_all_shards_together() {
+    let group = Group::of(3, storage(&some_values()));
+    let limited = |series_max, samples_read_max| {
+        let cost_limits = crate::CostLimits { series_max, samples_read_max };
+        let limited = QueryContext { cost_limits, ..context() };
+        group.spread(0).range(&limited, &range("sum(m)"))
+    };
+    let stats = limited(0, 0).expect("no limit").stats;
+    assert_eq!(stats.series, 12);
+    assert_eq!(limited(12, stats.samples_read).expect("just enough").stats.samples_read, stats.samples_read);
+    for refused in [limited(11, 0), limited(0, stats.samples_read - 1)] {
+        let error = refused.expect_err("too much");
+        assert!(error.is_cost_limit(), "{error}");
+    }
+    // Another replica evaluates it all.
+    group.fail(0, Fault::Lagging);
+    assert!(limited(11, 0).expect_err("too much").is_cost_limit());
+    limited(12, 0).expect("just enough");
+}
+
+#[test]
+fn costs_are_estimated_over_the_series_of_all_replicas() {
+    let group = Group::of(3, storage(&some_values()));
+    let RangeQuery { expr, start_ms, end_ms, step_ms, lookback } = range("sum(m) + on () max(m)");
+    let costed = crate::Costed { expr, start_ms, end_ms, step_ms, lookback };
+    let of = |member: usize| {
+        let spread = group.spread(member).as_ref();
+        crate::estimate_cost(spread, &context(), &ParserOptions::default(), &costed).expect("works")
+    };
+    let complete = of(0);
+    assert_eq!((complete.series, complete.samples_read), (24, 24 * 11));
+    group.fail(1, Fault::Lagging);
+    assert_eq!((of(1).series, of(1).samples_read), (24, 24 * 11));
+}
+
+#[test]
 fn a_cheap_query_is_divided_once_and_remembered() {
     let group = Group::with_mode(3, storage(&some_values()), SpreadMode::Auto);
     for _ in 0..3 {

@@ -188,7 +188,7 @@ pub(super) fn unite(
 }
 
 /// An error of a selection, as the engine takes it.
-pub(super) fn select_error(e: QueryError) -> SelectError {
+pub(crate) fn select_error(e: QueryError) -> SelectError {
     match e.kind() {
         ErrorKind::Cancelled => SelectError::Stopped(Stop::Canceled),
         ErrorKind::Timeout => SelectError::Stopped(Stop::TimedOut),

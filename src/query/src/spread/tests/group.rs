@@ -12,8 +12,8 @@ use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
 use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectHints,
-    SelectRequest, SeriesSet, parse,
+    Cancel, Engine, EngineOptions, ParserOptions, QueryResult, Select, SelectHints, SelectRequest, SeriesSet,
+    parse,
 };
 
 use crate::spread::{Accepted, Answer, OtherGroup, Replicas, Spread, SpreadMode};
@@ -39,6 +39,10 @@ pub(super) fn context() -> QueryContext {
     QueryContext::new(Tenant::default(), Cancel::never())
 }
 
+fn engine_options() -> EngineOptions {
+    EngineOptions { query_cost: true, ..EngineOptions::default() }
+}
+
 /// What stands for a node's querier.
 struct Plain(Engine, Arc<MemoryStorage>);
 
@@ -46,14 +50,15 @@ impl Queries for Plain {
     fn instant(&self, context: &QueryContext, q: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr =
             parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let options = QueryOptions::default();
+        let options = crate::querier::query_options(context, q.lookback);
         Ok(self.0.instant(self.1.as_ref(), &expr, &q.expr, q.time_ms, &options, &context.cancel)?)
     }
 
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr =
             parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let (options, span) = (QueryOptions::default(), (q.start_ms, q.end_ms));
+        let options = crate::querier::query_options(context, q.lookback);
+        let span = (q.start_ms, q.end_ms);
         Ok(self.0.range(self.1.as_ref(), &expr, &q.expr, span, q.step_ms, &options, &context.cancel)?)
     }
 
@@ -262,8 +267,10 @@ impl Group {
 
     fn of_shared(prefix: &str, storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
         let n = storages.len();
-        let plains: Vec<_> =
-            storages.into_iter().map(|storage| Arc::new(Plain(Engine::default(), storage))).collect();
+        let plains: Vec<_> = storages
+            .into_iter()
+            .map(|storage| Arc::new(Plain(Engine::new(engine_options()), storage)))
+            .collect();
         let plain = Arc::clone(&plains[0]);
         let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("{prefix}{i}"))).collect();
         let members = Arc::new(Members {
@@ -277,8 +284,7 @@ impl Group {
         });
         let spread = |me: usize| {
             let seen = Seen { me, members: Arc::downgrade(&members), names: names.clone() };
-            let options =
-                QuerierOptions { engine: EngineOptions::default(), parser: ParserOptions::default() };
+            let options = QuerierOptions { engine: engine_options(), parser: ParserOptions::default() };
             let clock = Arc::new(SystemClock::new());
             Arc::new(Spread::new(
                 Arc::clone(&plains[me]) as Arc<dyn Queries>,
