@@ -19,6 +19,8 @@ pub struct Features {
     pub type_and_unit_labels: bool,
     /// The paths below `/api/v1/search`.
     pub search_api: bool,
+    /// `stats=all` lists samples by step.
+    pub per_step_stats: bool,
     /// Estimates and limits of what a query costs; `None` if they are off.
     pub query_cost: Option<CostCeilings>,
 }

@@ -51,6 +51,7 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
             delayed_name_removal: query.delayed_name_removal,
             type_and_unit_labels: query.type_and_unit_labels,
             search_api: features.search_api,
+            per_step_stats: features.promql_per_step_stats,
             query_cost: features.query_cost.then(|| CostCeilings {
                 series: query.max_series,
                 samples_read: query.max_samples_read,

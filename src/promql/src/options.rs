@@ -28,6 +28,8 @@ pub struct EngineOptions {
     pub series_max: u64,
     /// Most samples of storage that may be read, histograms by their size; 0 means no bound. Needs `query_cost`.
     pub samples_read_max: u64,
+    /// Statistics tell the steps apart.
+    pub per_step_stats: bool,
     /// Threads that one query may use.
     pub threads: usize,
 }
@@ -46,6 +48,7 @@ impl Default for EngineOptions {
             query_cost: false,
             series_max: 0,
             samples_read_max: 0,
+            per_step_stats: false,
             threads: 1,
         }
     }
@@ -68,6 +71,8 @@ pub struct QueryOptions {
     pub series_max: Option<u64>,
     /// See [`EngineOptions::samples_read_max`].
     pub samples_read_max: Option<u64>,
+    /// See [`EngineOptions::per_step_stats`].
+    pub per_step_stats: bool,
 }
 
 impl EngineOptions {
@@ -82,6 +87,7 @@ impl EngineOptions {
         out.start_timestamps = query.start_timestamps.unwrap_or(out.start_timestamps);
         out.series_max = query.series_max.unwrap_or(out.series_max);
         out.samples_read_max = query.samples_read_max.unwrap_or(out.samples_read_max);
+        out.per_step_stats |= query.per_step_stats;
         out.threads = query.threads.unwrap_or(out.threads).max(1);
         out
     }

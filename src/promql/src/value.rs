@@ -72,7 +72,7 @@ impl Value {
 }
 
 /// What a query cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryStats {
     /// Samples of storage that the windows of selectors consumed over all steps; a sample in several windows counts each
     /// time. Histograms count by their size.
@@ -85,6 +85,8 @@ pub struct QueryStats {
     pub series: u64,
     /// Time that choosing them took.
     pub prepare: Duration,
+    /// Time of each step (ms), with its total and read samples; empty unless asked for.
+    pub by_step: Vec<(i64, u64, u64)>,
 }
 
 /// A value and what has to be said about it.

@@ -144,3 +144,28 @@ fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
     assert_eq!(limited("g + g", 0, 0, true, Some(0), Some(0)), Ok(4), "0 is no bound");
     assert_eq!(limited("g + g", 0, 0, false, Some(3), Some(3)), Ok(4));
 }
+
+#[test]
+fn steps_are_told_apart_on_request() {
+    // Total and read of each step, as Prometheus 3.16 answers.
+    type Steps<'a> = &'a [(u64, u64)];
+    let cases: [(&str, i64, Steps<'_>); 4] = [
+        ("sum_over_time(g[1m:15s])", 5 * MINUTE_MS, &[(8, 8); 5]),
+        ("rate(c[5m])", MINUTE_MS, &[(40, 40), (40, 8), (40, 8), (40, 8), (40, 8)]),
+        ("g @ 3600 + g", MINUTE_MS, &[(4, 4), (4, 2), (4, 2), (4, 2), (4, 2)]),
+        ("sum(g)", MINUTE_MS, &[(2, 2); 5]),
+    ];
+    for (query, step_ms, want) in cases {
+        let options = QueryOptions { per_step_stats: true, ..QueryOptions::default() };
+        let got = run(&Engine::default(), query, 4 * step_ms, step_ms, &options).expect("a result").stats;
+        let steps: Vec<_> = got.by_step.iter().map(|(_, total, read)| (*total, *read)).collect();
+        assert_eq!(steps, want, "{query}");
+        assert!(got.by_step.iter().zip(0..).all(|((t, ..), n)| *t == T_MS + n * step_ms));
+        // The sums are those of a query that is not asked for steps.
+        let plain = stats(query, 4 * step_ms, step_ms);
+        assert_eq!((got.total_samples, got.samples_read), (plain.total_samples, plain.samples_read));
+        assert!(plain.by_step.is_empty());
+        let sums = want.iter().fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+        assert_eq!(sums, (got.total_samples, got.samples_read), "{query}");
+    }
+}

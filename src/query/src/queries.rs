@@ -69,6 +69,8 @@ pub struct QueryContext {
     pub start_timestamps: Option<bool>,
     /// What the query may cost at most.
     pub cost_limits: CostLimits,
+    /// Statistics are to tell steps apart.
+    pub per_step_stats: bool,
     /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
     pub head_only: bool,
 }
@@ -85,6 +87,7 @@ impl QueryContext {
             max_source_resolution_ms: 0,
             start_timestamps: None,
             cost_limits: CostLimits::default(),
+            per_step_stats: false,
             head_only: false,
         }
     }

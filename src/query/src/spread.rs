@@ -154,6 +154,7 @@ impl Question<'_> {
             start_timestamps: codec::switch_out(context.start_timestamps),
             series_max: context.cost_limits.series_max,
             samples_read_max: context.cost_limits.samples_read_max,
+            per_step_stats: context.per_step_stats,
             ..message::Query::default()
         }
     }

@@ -500,6 +500,8 @@ pub struct Features {
     pub search_api: bool,
     /// What a query costs is estimated on demand, and limited.
     pub query_cost: bool,
+    /// `stats=all` lists samples by step.
+    pub promql_per_step_stats: bool,
 }
 
 impl Default for Features {
@@ -511,6 +513,7 @@ impl Default for Features {
             use_start_timestamps: false,
             search_api: false,
             query_cost: false,
+            promql_per_step_stats: false,
         }
     }
 }
@@ -532,6 +535,7 @@ impl Settings {
             use_start_timestamps: query.start_timestamps && self.keeps_start_timestamps(),
             search_api: experimental && on.search_api,
             query_cost: experimental && on.query_cost,
+            promql_per_step_stats: experimental && on.promql_per_step_stats,
         }
     }
 }

@@ -82,7 +82,7 @@ fn promql(settings: &ApiSettings) -> Map<String, Value> {
         ("delayed_name_removal", features.delayed_name_removal),
         ("negative_offset", true),
         ("per_query_lookback_delta", true),
-        ("per_step_stats", false),
+        ("per_step_stats", features.per_step_stats),
         ("subqueries", true),
         ("type_and_unit_labels", features.type_and_unit_labels),
         ("unquoted_utf8_names", parser.unquoted_utf8_names),

@@ -11,7 +11,7 @@ use super::cost::{self, Cost};
 use crate::answer;
 use crate::ask::Ask;
 use crate::error::ApiError;
-use crate::json::put;
+use crate::json::{self, put};
 use crate::params::parse_step;
 
 /// Most steps of a range query, as in Prometheus.
@@ -25,6 +25,7 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
     let (mut context, entry) = ask.begin(&query.expr)?;
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
+    context.per_step_stats = wants_steps(&ask);
     let begun = ask.state.clock.monotonic();
     let (text, start_ms) = (query.expr.as_str(), query.time_ms);
     let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0, lookback: query.lookback };
@@ -44,6 +45,11 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
     respond(&ask, done, limit, begun)
 }
 
+/// True if statistics are to tell steps apart.
+fn wants_steps(ask: &Ask) -> bool {
+    ask.state.settings.features.per_step_stats && ask.params.get("stats") == Some("all")
+}
+
 /// The parameters of an instant query.
 pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
     Ok(InstantQuery {
@@ -61,6 +67,7 @@ pub(crate) async fn range(ask: Ask) -> Answer {
     let (mut context, entry) = ask.begin(&query.expr)?;
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
+    context.per_step_stats = wants_steps(&ask);
     let begun = ask.state.clock.monotonic();
     let RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
     let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms, lookback };
@@ -195,9 +202,26 @@ fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Du
         format_args!(
             ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\
              \"innerEvalTime\":{inner},\"execQueueTime\":{queued},\"execTotalTime\":{total}}},\
-             \"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{},\
-             \"seriesTouched\":{}}}}}",
+             \"samples\":{{"
+        ),
+    );
+    push_steps(out, "totalQueryableSamplesPerStep", stats.by_step.iter().map(|(t, total, _)| (*t, *total)));
+    push_steps(out, "samplesReadPerStep", stats.by_step.iter().map(|(t, _, read)| (*t, *read)));
+    put(
+        out,
+        format_args!(
+            "\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{},\"seriesTouched\":{}}}}}",
             stats.total_samples, stats.samples_read, stats.peak_samples, stats.series
         ),
     );
+}
+
+/// A list of time (s) and number by step, if there is one.
+fn push_steps(out: &mut Vec<u8>, name: &str, steps: impl ExactSizeIterator<Item = (i64, u64)>) {
+    if steps.len() == 0 {
+        return;
+    }
+    put(out, format_args!("\"{name}\":"));
+    json::push_array(out, steps, |out, (t, n)| put(out, format_args!("[{},{n}]", t as f64 / 1e3)));
+    out.push(b',');
 }

@@ -83,6 +83,8 @@ pub(crate) struct FakeQueries {
     pub(crate) start_timestamps: Mutex<Option<bool>>,
     /// What the last query might cost.
     pub(crate) cost_limits: Mutex<trireme_query::CostLimits>,
+    /// Statistics by step, for who asks for them.
+    pub(crate) steps: Mutex<Vec<(i64, u64, u64)>>,
 }
 
 pub(crate) fn up(job: &str) -> Labels {
@@ -119,7 +121,11 @@ impl FakeQueries {
 impl Queries for FakeQueries {
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
         self.ask(context, format!("instant {} {}", query.expr, query.time_ms))?;
-        Ok(self.result())
+        let mut result = self.result();
+        if context.per_step_stats {
+            result.stats.by_step = self.steps.lock().clone();
+        }
+        Ok(result)
     }
 
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {

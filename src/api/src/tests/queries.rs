@@ -223,6 +223,21 @@ async fn the_timeout_of_a_request_cannot_be_longer_than_the_servers() {
 }
 
 #[actix_web::test]
+async fn statistics_list_steps_where_the_switch_allows_it() {
+    let features = crate::Features { per_step_stats: true, ..Default::default() };
+    let node = Node::with(ApiSettings { features, ..Default::default() });
+    node.queries.steps.lock().extend([(1_500, 8, 4), (3_000, 6, 2)]);
+    for (path, listed) in [("&stats=all", true), ("&stats=true", false)] {
+        let json = node.get(&format!("/api/v1/query?query=up{path}")).await.json();
+        let samples = &json["data"]["stats"]["samples"];
+        let want = |list| if listed { list } else { serde_json::Value::Null };
+        assert_eq!(samples["totalQueryableSamplesPerStep"], want(json!([[1.5, 8], [3, 6]])));
+        assert_eq!(samples["samplesReadPerStep"], want(json!([[1.5, 4], [3, 2]])));
+        assert_eq!(samples["seriesTouched"], 0);
+    }
+}
+
+#[actix_web::test]
 async fn statistics_are_given_on_request() {
     let node = Node::new();
     let json = node.get("/api/v1/query?query=up&stats=all").await.json();

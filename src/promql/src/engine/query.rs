@@ -57,7 +57,7 @@ impl<'q> Query<'q> {
     ) -> Self {
         let sum = |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
         let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
-        let tally = Tally::new(steps, Relation::Query, 0, 1);
+        let tally = Tally::of_query(steps, options.per_step_stats);
         let budget = Budget { max: options.samples_max, ..Budget::default() };
         Self {
             select,
@@ -177,6 +177,18 @@ impl<'q> Query<'q> {
         tallies.len() - 1
     }
 
+    /// What each step consumed, here and elsewhere.
+    fn by_step(&self, tally: &Tally) -> Vec<(i64, u64, u64)> {
+        let mut steps = tally.steps();
+        for (step, more) in self.given.iter().flat_map(|p| steps_of(&p.stats)) {
+            if let Some((_, total, read)) = steps.get_mut(step) {
+                *total = total.saturating_add(more.0);
+                *read = read.saturating_add(more.1);
+            }
+        }
+        steps
+    }
+
     /// What the query cost. To be asked once, at its end.
     pub(crate) fn stats(&self) -> QueryStats {
         let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,8 +203,14 @@ impl<'q> Query<'q> {
             peak_samples: self.budget.peak.load(Ordering::Relaxed) as u64,
             series: self.series.load(Ordering::Relaxed),
             prepare: Duration::from_nanos(self.prepare_ns.load(Ordering::Relaxed)),
+            by_step: tallies.first().map(|query| self.by_step(query)).unwrap_or_default(),
         }
     }
+}
+
+/// Number of each step, with its total and read samples.
+fn steps_of(stats: &QueryStats) -> impl Iterator<Item = (usize, (u64, u64))> {
+    stats.by_step.iter().map(|(_, total, read)| (*total, *read)).enumerate()
 }
 
 /// Samples in memory against the limit.

@@ -113,6 +113,26 @@ pub(crate) fn range_bounds(
     }
 }
 
+/// Counts what each step's window, from (exclusive) and to (inclusive, ms), consumes, and what of that none before it read.
+pub(crate) fn count_by_step(
+    tally: &Tally,
+    columns: &Columns,
+    steps: &Steps,
+    window: impl Fn(i64) -> (i64, i64),
+) {
+    let mut sliding = Sliding::default();
+    let mut unread = i64::MIN;
+    for step in 0..steps.count {
+        let (from, to) = window(steps.time(step));
+        let window = sliding.advance(columns, from, to);
+        let new_floats = window.t.iter().filter(|t| **t > unread).count();
+        let new_histograms = window.h.iter().filter(|p| p.t > unread);
+        let read = new_floats + new_histograms.map(|p| p.h.size_in_samples()).sum::<usize>();
+        tally.count_at(step, window.len() as u64, read as u64);
+        unread = unread.max(to);
+    }
+}
+
 /// The steps inside a subquery around which there are `steps`; `None` if no window holds one. They are multiples of the
 /// resolution: the first after the left edge, the last not after the right one.
 pub(crate) fn inner_steps(s: &Subquery, shift: TimeShift, steps: &Steps, default_ms: i64) -> Option<Steps> {
@@ -309,34 +329,18 @@ impl RangeRows<'_> {
         }
         let (before, after) = self.reach();
         let length = self.range.range_ms.saturating_add(before).saturating_add(after);
-        if self.tally.is_by_step() {
-            let read = self.count_by_step(columns, (before, after));
-            return self.query.count_read(read);
-        }
         // Windows that touch or overlap read all there is between the first and the last.
         let apart = self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
         let read = if apart { total } else { weight(columns) };
         self.tally.count(total, read);
-        self.query.count_read(read)
-    }
-
-    /// Counts step by step; answers how many samples were read.
-    fn count_by_step(&self, columns: &Columns, (before, after): (i64, i64)) -> u64 {
-        let mut sliding = Sliding::default();
-        let (mut unread, mut all) = (i64::MIN, 0);
-        for step in 0..self.steps.count {
-            let end = self.range.shift.apply(self.steps.time(step));
-            let start = end.saturating_sub(self.range.range_ms);
-            let until = end.saturating_add(after);
-            let window = sliding.advance(columns, start.saturating_sub(before), until);
-            let new_floats = window.t.iter().filter(|t| **t > unread).count();
-            let new_histograms = window.h.iter().filter(|p| p.t > unread);
-            let read = new_floats + new_histograms.map(|p| p.h.size_in_samples()).sum::<usize>();
-            self.tally.count_at(step, window.len() as u64, read as u64);
-            all += read as u64;
-            unread = unread.max(until);
+        if self.tally.is_by_step() {
+            count_by_step(&self.tally, columns, &self.steps, |t| {
+                let end = self.range.shift.apply(t);
+                let start = end.saturating_sub(self.range.range_ms);
+                (start.saturating_sub(before), end.saturating_add(after))
+            });
         }
-        all
+        self.query.count_read(read)
     }
 
     /// How far before and after the range samples take part (ms).

@@ -105,6 +105,7 @@ impl<'q> Evaluator<'q> {
             held.hold(&self.query.budget, window.len())?;
             if !range.is_computed() {
                 tally.count(window.len() as u64, window.len() as u64);
+                tally.count_at(0, window.len() as u64, window.len() as u64);
                 self.query.count_read(window.len() as u64)?;
             }
             let mut floats: Vec<_> = window.t.iter().copied().zip(window.v.iter().copied()).collect();

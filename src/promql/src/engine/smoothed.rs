@@ -45,7 +45,6 @@ impl Rows for SmoothedRows<'_> {
             let t = self.shift.apply(self.steps.time(step));
             let window = sliding.advance(&columns, t.saturating_sub(lookback), t.saturating_add(lookback));
             total += window.len() as u64;
-            self.tally.count_at(step, window.len() as u64, window.len() as u64);
             self.query.budget.check(window.len())?;
             let mut notice = Notice { labels: source.labels(), pos: self.pos, notes: &mut worker.notes };
             if let Some(out) = value_at(&window, t, &mut notice) {
@@ -54,6 +53,12 @@ impl Rows for SmoothedRows<'_> {
         }
         let read = super::range::weight(&columns);
         self.tally.count(total, read);
+        if self.tally.is_by_step() {
+            super::range::count_by_step(&self.tally, &columns, &self.steps, |t| {
+                let t = self.shift.apply(t);
+                (t.saturating_sub(lookback), t.saturating_add(lookback))
+            });
+        }
         self.query.count_read(read)?;
         worker.give_columns(columns);
         Ok(())

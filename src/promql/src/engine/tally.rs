@@ -47,9 +47,18 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// `wanted`: the query's own steps are to be told apart, for its answer.
+    pub(crate) fn of_query(steps: Steps, wanted: bool) -> Self {
+        Self::with_steps(steps, Relation::Query, 0, wanted)
+    }
+
     pub(crate) fn new(steps: Steps, relation: Relation, around: usize, outer_steps: usize) -> Self {
         // With one step around, all that is inside belongs to it.
         let apart = matches!(relation, Relation::Subquery { .. }) && outer_steps > 1;
+        Self::with_steps(steps, relation, around, apart)
+    }
+
+    fn with_steps(steps: Steps, relation: Relation, around: usize, apart: bool) -> Self {
         let mut by_step = Vec::new();
         by_step.resize_with(if apart { steps.count } else { 0 }, Default::default);
         Self { steps, relation, around, total: AtomicU64::new(0), read: AtomicU64::new(0), by_step }
@@ -72,6 +81,12 @@ impl Tally {
             t.fetch_add(total, Ordering::Relaxed);
             r.fetch_add(read, Ordering::Relaxed);
         }
+    }
+
+    /// Total and read of each step (ms), where steps are told apart.
+    pub(crate) fn steps(&self) -> Vec<(i64, u64, u64)> {
+        let steps = (0..self.by_step.len()).map(|step| (step, self.at(step)));
+        steps.map(|(step, sum)| (self.steps.time(step), sum.total, sum.read)).collect()
     }
 
     fn at(&self, step: usize) -> Consumed {

@@ -98,6 +98,7 @@ impl Job {
             replica_labels: query.replica_labels.clone(),
             max_source_resolution_ms: query.max_source_resolution_ms,
             start_timestamps: codec::switch_in(query.start_timestamps),
+            per_step_stats: query.per_step_stats,
             cost_limits: CostLimits {
                 series_max: query.series_max,
                 samples_read_max: query.samples_read_max,

@@ -68,19 +68,26 @@ pub(crate) fn switch_in(on: u32) -> Option<bool> {
     }
 }
 
+/// Numbers of [`stats_out`] before those of the steps.
+const STATS: usize = 5;
+
 fn stats_out(s: &QueryStats) -> Vec<u64> {
     let prepare_ns = u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
-    vec![s.total_samples, s.samples_read, s.peak_samples, s.series, prepare_ns]
+    let mut out = vec![s.total_samples, s.samples_read, s.peak_samples, s.series, prepare_ns];
+    out.extend(s.by_step.iter().flat_map(|(t, total, read)| [*t as u64, *total, *read]));
+    out
 }
 
 fn stats_in(s: &[u64]) -> QueryStats {
     let at = |i: usize| s.get(i).copied().unwrap_or(0);
+    let steps = s.get(STATS..).unwrap_or_default().chunks_exact(3);
     QueryStats {
         total_samples: at(0),
         samples_read: at(1),
         peak_samples: at(2),
         series: at(3),
         prepare: Duration::from_nanos(at(4)),
+        by_step: steps.map(|step| (step[0] as i64, step[1], step[2])).collect(),
     }
 }
 

@@ -83,6 +83,9 @@ pub(crate) struct Query {
     pub(crate) series_max: u64,
     #[prost(uint64, tag = "15")]
     pub(crate) samples_read_max: u64,
+    /// Statistics are to tell steps apart.
+    #[prost(bool, tag = "16")]
+    pub(crate) per_step_stats: bool,
 }
 
 /// A look into a replica's own data, asked when no replica is complete.

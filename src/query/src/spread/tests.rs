@@ -137,6 +137,20 @@ fn limits_of_cost_hold_for_all_shards_together() {
 }
 
 #[test]
+fn steps_are_told_apart_over_all_shards() {
+    let group = Group::of(3, storage(&some_values()));
+    let by_step = QueryContext { per_step_stats: true, ..context() };
+    let stats = |member: usize| {
+        group.spread(member).range(&by_step, &range("sum(rate(m[2m]))")).expect("works").stats.by_step
+    };
+    let want = group.undivided().range(&by_step, &range("sum(rate(m[2m]))")).expect("works").stats.by_step;
+    assert_eq!((want.len(), stats(0)), (11, want.clone()));
+    assert_eq!(group.served(), [0, 1, 1]);
+    group.fail(1, Fault::Lagging);
+    assert_eq!(stats(1), want, "another replica's");
+}
+
+#[test]
 fn costs_are_estimated_over_the_series_of_all_replicas() {
     let group = Group::of(3, storage(&some_values()));
     let RangeQuery { expr, start_ms, end_ms, step_ms, lookback } = range("sum(m) + on () max(m)");
