@@ -14,6 +14,8 @@ mod targets {
     pub mod chunk_xor2;
     #[path = "../../../../fuzz/fuzz_targets/entry.rs"]
     pub mod entry;
+    #[path = "../../../../fuzz/fuzz_targets/federate.rs"]
+    pub mod federate;
     #[path = "../../../../fuzz/fuzz_targets/frame.rs"]
     pub mod frame;
     #[path = "../../../../fuzz/fuzz_targets/index.rs"]
@@ -34,6 +36,8 @@ mod targets {
     pub mod rw1;
     #[path = "../../../../fuzz/fuzz_targets/rw2.rs"]
     pub mod rw2;
+    #[path = "../../../../fuzz/fuzz_targets/search.rs"]
+    pub mod search;
     #[path = "../../../../fuzz/fuzz_targets/snappy.rs"]
     pub mod snappy;
 }
@@ -69,6 +73,6 @@ macro_rules! tests {
 }
 
 tests! {
-    block_files chunk_histogram chunk_xor chunk_xor2 entry frame index labels log otlp promql record remote_read
-    rw1 rw2 snappy
+    block_files chunk_histogram chunk_xor chunk_xor2 entry federate frame index labels log otlp promql record
+    remote_read rw1 rw2 search snappy
 }

@@ -5,22 +5,26 @@
 //! | `negotiate` | which format, and how names are escaped, by `Accept` |
 //! | `escape` | names in a form that the scraper can read |
 //! | `text` | the text format 0.0.4, floats only |
-//! | `protobuf` | delimited protobuf, native histograms too |
+//! | `protobuf` | protobuf, native histograms too, in bytes or as text |
+//! | `prototext` | the text form of protobuf |
 
 mod escape;
 mod negotiate;
 mod protobuf;
+mod prototext;
 mod text;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actix_web::http::header::ACCEPT;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use trireme_model::{FloatHistogram, Labels, is_stale};
+use trireme_model::{FloatHistogram, Labels, METRIC_NAME, is_stale};
 use trireme_promql::{Columns, SelectHints, SelectRequest};
 
 use crate::ask::Ask;
+use escape::Escaping;
 use negotiate::{Format, negotiate};
 
 /// The newest sample of a series.
@@ -49,10 +53,7 @@ async fn federate(request: HttpRequest, ask: Ask) -> HttpResponse {
     let (format, escaping) = negotiate(accept);
     match newest(&ask).await {
         Ok(found) => {
-            let body = match format {
-                Format::Text => text::expose(&found, escaping),
-                Format::Protobuf => protobuf::expose(&found, escaping),
-            };
+            let body = expose(&found, format, escaping);
             HttpResponse::Ok().content_type(format.content_type(escaping)).body(body)
         }
         Err(e) => {
@@ -87,12 +88,52 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
         })
         .await?;
     drop(entry);
+    sort(&mut found);
+    Ok(found)
+}
+
+/// Sorts by name, then by labels, and leaves each series once.
+fn sort(found: &mut Vec<Newest>) {
     found.sort_by(|a, b| {
         let by_name = a.labels.metric_name().cmp(b.labels.metric_name());
         by_name.then_with(|| a.labels.cmp(&b.labels))
     });
     found.dedup_by(|a, b| a.labels == b.labels);
-    Ok(found)
+}
+
+fn expose(found: &[Newest], format: Format, escaping: Escaping) -> Vec<u8> {
+    match format {
+        Format::Text => text::expose(found, escaping),
+        Format::Protobuf(form) => protobuf::expose(found, escaping, form),
+    }
+}
+
+/// See [`crate::fuzzing::federate`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\0');
+    let (format, escaping) = negotiate(parts.next().unwrap_or_default());
+    let mut found = Vec::new();
+    while let (Some(metric), Some(name), Some(value)) = (parts.next(), parts.next(), parts.next()) {
+        if metric.is_empty() || name.is_empty() || value.is_empty() || name == METRIC_NAME {
+            continue;
+        }
+        let labels = Labels::from_pairs([(METRIC_NAME, metric), (name, value)]);
+        let (n, t) = (found.len() as f64, found.len() as i64);
+        let h = FloatHistogram { count: n, ..FloatHistogram::default() };
+        let value = if t % 3 == 2 { Value::Histogram(Arc::new(h)) } else { Value::Float(n) };
+        found.push(Newest { labels, t, value });
+    }
+    sort(&mut found);
+
+    let body = expose(&found, format, escaping);
+    if format == Format::Text {
+        // Whatever is in a name or value, each series has one line, and each name one before it.
+        let floats = || found.iter().filter(|newest| matches!(newest.value, Value::Float(_)));
+        let names: BTreeSet<_> = floats().map(|newest| newest.labels.metric_name()).collect();
+        let body = String::from_utf8(body).expect("the text format is text");
+        assert_eq!(body.split_terminator('\n').count(), floats().count() + names.len(), "{body}");
+    }
 }
 
 /// The newest sample, unless it is a stale marker.

@@ -24,6 +24,8 @@ mod delivery;
 mod error;
 mod export;
 mod federate;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod json;
 pub mod layers;

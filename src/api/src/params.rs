@@ -38,8 +38,13 @@ impl Params {
 
     /// The query string alone.
     pub(crate) fn of_query(request: &HttpRequest) -> Result<Self, ApiError> {
+        Self::of_encoded(request.query_string().as_bytes())
+    }
+
+    /// Parameters in the form of a query string.
+    pub(crate) fn of_encoded(encoded: &[u8]) -> Result<Self, ApiError> {
         let mut params = Self::default();
-        params.add(request.query_string().as_bytes())?;
+        params.add(encoded)?;
         Ok(params)
     }
 

@@ -19,6 +19,8 @@ use actix_web::{Handler, Responder, guard};
 use crate::ask::Ask;
 use crate::error::ApiError;
 
+pub(crate) use search::fuzz as fuzz_search;
+
 /// Answer of a handler.
 pub(crate) type Answer = Result<actix_web::HttpResponse, ApiError>;
 

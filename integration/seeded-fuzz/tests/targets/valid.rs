@@ -55,6 +55,27 @@ pub fn rw1() -> Vec<Vec<u8>> {
     vec![v1_request().encode_to_vec(), Vec::new()]
 }
 
+pub fn search() -> Vec<Vec<u8>> {
+    [
+        "search[]=total&search[]=Req&case_sensitive=false&sort_by=score&include_score=1&limit=7\nhttp_requests_total",
+        "label=job&search%5B%5D=gr%C3%B6&fuzz_alg=jarowinkler&fuzz_threshold=40&start=0&end=60\ngröße",
+        "batch_size=2000&sort_by=alpha&sort_dir=dsc&include_metadata=true\nup",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+pub fn federate() -> Vec<Vec<u8>> {
+    let series = "up\0job\0api\0http.requests\0größe\0a\"b\\\n\0up\0le\0+Inf\0a b\0x-y\0_";
+    let accepts = [
+        "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        "text/plain;escaping=allow-utf-8",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;escaping=values",
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text;escaping=dots",
+    ];
+    accepts.map(|accept| format!("{accept}\0{series}").into_bytes()).to_vec()
+}
+
 pub fn rw2() -> Vec<Vec<u8>> {
     let symbols = ["", "__name__", "up", "job", "api", "help", "trace_id", "abc"].map(str::to_owned).to_vec();
     let series = |n: i64| v2::TimeSeries {

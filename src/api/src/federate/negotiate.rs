@@ -1,14 +1,15 @@
 //! Which format a scraper gets, by its `Accept`.
 
 use super::escape::Escaping;
+use super::protobuf::Form;
 
 /// A format of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// The text format 0.0.4, which has no native histograms.
     Text,
-    /// Messages `MetricFamily`, each after its length.
-    Protobuf,
+    /// Messages `MetricFamily`.
+    Protobuf(Form),
 }
 
 /// Most media types of a header that are looked at.
@@ -20,10 +21,17 @@ impl Format {
         let escaping = escaping.as_str();
         match self {
             Self::Text => format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"),
-            Self::Protobuf => format!(
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
-                 encoding=delimited; escaping={escaping}"
-            ),
+            Self::Protobuf(form) => {
+                let encoding = match form {
+                    Form::Delimited => "delimited",
+                    Form::Text => "text",
+                    Form::Compact => "compact-text",
+                };
+                format!(
+                    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                     encoding={encoding}; escaping={escaping}"
+                )
+            }
         }
     }
 }
@@ -52,8 +60,14 @@ impl<'a> Accepted<'a> {
     fn format(&self) -> Option<Format> {
         let is_family = self.get("proto") == "io.prometheus.client.MetricFamily";
         match self.media {
-            "application/vnd.google.protobuf" if is_family && self.get("encoding") == "delimited" => {
-                Some(Format::Protobuf)
+            "application/vnd.google.protobuf" if is_family => {
+                let form = match self.get("encoding") {
+                    "delimited" => Form::Delimited,
+                    "text" => Form::Text,
+                    "compact-text" => Form::Compact,
+                    _ => return None,
+                };
+                Some(Format::Protobuf(form))
             }
             "text/plain" if matches!(self.get("version"), "0.0.4" | "") => Some(Format::Text),
             _ => None,
@@ -87,11 +101,14 @@ mod tests {
                           text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         let protobuf = "text/plain;version=0.0.4;q=0.3,application/vnd.google.protobuf;\
                         proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6";
+        let compact = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                       encoding=compact-text;escaping=dots";
         let cases = [
             ("", Format::Text, Escaping::Underscores),
             ("*/*", Format::Text, Escaping::Underscores),
             (prometheus, Format::Text, Escaping::AllowUtf8),
-            (protobuf, Format::Protobuf, Escaping::Underscores),
+            (protobuf, Format::Protobuf(Form::Delimited), Escaping::Underscores),
+            (compact, Format::Protobuf(Form::Compact), Escaping::Dots),
             ("text/plain;escaping=values", Format::Text, Escaping::Values),
             ("text/plain;escaping=rot13;q=x,,;;=", Format::Text, Escaping::Underscores),
         ];

@@ -1,9 +1,10 @@
-//! The protobuf exposition format: `MetricFamily` messages of `io.prometheus.client`, each after its length.
+//! The protobuf exposition formats: `MetricFamily` messages of `io.prometheus.client`, each after its length or as text.
 
 use prost::Message;
 use trireme_model::{FloatHistogram, METRIC_NAME, ResetHint};
 
 use super::escape::Escaping;
+use super::prototext::Writer;
 use super::{Newest, Value};
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,6 +73,17 @@ struct Span {
     length: Option<u32>,
 }
 
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// In bytes, after its length.
+    Delimited,
+    /// As text, a field a line.
+    Text,
+    /// As text, a message a line.
+    Compact,
+}
+
 /// Numbers of `MetricType`.
 const UNTYPED: i32 = 3;
 const HISTOGRAM: i32 = 4;
@@ -79,7 +91,7 @@ const GAUGE_HISTOGRAM: i32 = 5;
 
 /// Families of all series, which must be sorted by name: one for each name and kind of sample in a row. Histograms with
 /// custom buckets are left out, as this format has no place for their bounds.
-pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
+pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8> {
     let mut out = Vec::new();
     let mut family: Option<(&str, Family)> = None;
     for newest in found {
@@ -95,19 +107,64 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
         if !goes_on {
             let written = Some(escaping.name(name).into_owned());
             let next = Family { name: written, kind: Some(kind), metrics: Vec::new() };
-            push(&mut out, family.replace((name, next)));
+            push(&mut out, family.replace((name, next)), form);
         }
         if let Some((_, family)) = &mut family {
             family.metrics.push(metric(newest, escaping));
         }
     }
-    push(&mut out, family);
+    push(&mut out, family, form);
     out
 }
 
-fn push(out: &mut Vec<u8>, family: Option<(&str, Family)>) {
-    if let Some((_, family)) = family {
-        out.extend_from_slice(&family.encode_length_delimited_to_vec());
+fn push(out: &mut Vec<u8>, family: Option<(&str, Family)>, form: Form) {
+    let Some((_, family)) = family else { return };
+    match form {
+        Form::Delimited => out.extend_from_slice(&family.encode_length_delimited_to_vec()),
+        Form::Text => family.write(&mut Writer::lines(out)),
+        Form::Compact => family.write(&mut Writer::one_line(out)),
+    }
+    if form != Form::Delimited {
+        out.push(b'\n');
+    }
+}
+
+impl Family {
+    fn write(&self, w: &mut Writer<'_>) {
+        w.text("name", self.name.as_deref());
+        let kind = match self.kind {
+            Some(HISTOGRAM) => "HISTOGRAM",
+            Some(GAUGE_HISTOGRAM) => "GAUGE_HISTOGRAM",
+            _ => "UNTYPED",
+        };
+        w.word("type", Some(kind));
+        w.messages("metric", &self.metrics, |w, metric| {
+            w.messages("label", &metric.labels, |w, pair| {
+                w.text("name", pair.name.as_deref());
+                w.text("value", pair.value.as_deref());
+            });
+            w.messages("untyped", &metric.untyped, |w, untyped| w.float("value", untyped.value));
+            w.word("timestamp_ms", metric.timestamp_ms);
+            w.messages("histogram", &metric.histogram, |w, histogram| histogram.write(w));
+        });
+    }
+}
+
+impl Histogram {
+    fn write(&self, w: &mut Writer<'_>) {
+        let span = |w: &mut Writer<'_>, span: &Span| {
+            w.word("offset", span.offset);
+            w.word("length", span.length);
+        };
+        w.float("sample_count_float", self.count);
+        w.float("sample_sum", self.sum);
+        w.word("schema", self.schema);
+        w.float("zero_threshold", self.zero_threshold);
+        w.float("zero_count_float", self.zero_count);
+        w.messages("negative_span", &self.negative_spans, span);
+        self.negative_counts.iter().for_each(|n| w.float("negative_count", Some(*n)));
+        w.messages("positive_span", &self.positive_spans, span);
+        self.positive_counts.iter().for_each(|n| w.float("positive_count", Some(*n)));
     }
 }
 
@@ -168,7 +225,7 @@ mod tests {
             newest("3", Value::Float(1.0)),
         ];
 
-        let bytes = expose(&found, Escaping::Underscores);
+        let bytes = expose(&found, Escaping::Underscores, Form::Delimited);
         let mut rest = bytes.as_slice();
         let mut families = Vec::new();
         while !rest.is_empty() {
@@ -182,5 +239,35 @@ mod tests {
         assert_eq!((families[0].name.as_deref(), families[0].kind), (Some("h_x"), Some(HISTOGRAM)));
         assert_eq!(counts(&families[0]), [Some(10.0), Some(20.0)]);
         assert_eq!((families[1].kind, families[1].metrics.len()), (Some(UNTYPED), 1));
+    }
+    #[test]
+    fn the_text_forms_say_the_same() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a\"b\n")]);
+        let h = FloatHistogram {
+            count: 2.5,
+            sum: f64::NAN,
+            negative_spans: vec![trireme_model::Span { offset: -1, length: 1 }],
+            negative_buckets: vec![f64::INFINITY],
+            ..FloatHistogram::default()
+        };
+        let found = [
+            Newest { labels: labels.clone(), t: 7, value: Value::Float(1e-9) },
+            Newest { labels, t: 7, value: Value::Histogram(Arc::new(h)) },
+        ];
+        let text = |form| String::from_utf8(expose(&found, Escaping::AllowUtf8, form)).expect("text");
+        let label = r#"label:{name:"job" value:"a\"b\n"} label:{name:"instance" value:""}"#;
+        let compact = format!(
+            "name:\"up\" type:UNTYPED metric:{{{label} untyped:{{value:1e-9}} timestamp_ms:7}}\n\
+             name:\"up\" type:HISTOGRAM metric:{{{label} timestamp_ms:7 histogram:{{sample_count_float:2.5 \
+             sample_sum:nan schema:0 zero_threshold:0 zero_count_float:0 negative_span:{{offset:-1 length:1}} \
+             negative_count:inf}}}}\n"
+        );
+        assert_eq!(text(Form::Compact), compact);
+        let lines = text(Form::Text);
+        let begin = "name: \"up\"\ntype: UNTYPED\nmetric: {\n  label: {\n    name: \"job\"\n";
+        assert!(lines.starts_with(begin), "{lines}");
+        // But for white space it is the same text.
+        let bare = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(bare(&lines), bare(&compact));
     }
 }

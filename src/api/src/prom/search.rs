@@ -22,6 +22,7 @@ use super::Answer;
 use crate::answer;
 use crate::ask::Ask;
 use crate::error::ApiError;
+use crate::params::Params;
 use family::Families;
 use request::{Request, Sort, What};
 
@@ -35,6 +36,20 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
 
 pub(crate) async fn label_values(ask: Ask) -> Answer {
     search(ask, What::LabelValues).await
+}
+
+/// See [`crate::fuzzing::search`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let (encoded, text) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+    let text = String::from_utf8_lossy(text);
+    let Ok(params) = Params::of_encoded(encoded) else { return };
+    for what in [What::MetricNames, What::LabelNames, What::LabelValues] {
+        let Ok(request) = Request::of(&params, what, 1_700_000_000_000) else { continue };
+        assert!((1..=request.limit).contains(&request.batch), "{request:?}");
+        if let Some(score) = request.score(&text) {
+            assert!(score > 0.0 && score <= 1.0, "{score} for {text:?} by {request:?}");
+        }
+    }
 }
 
 async fn search(ask: Ask, what: What) -> Answer {

@@ -6,6 +6,7 @@ use super::invalid;
 use super::score::Algorithm;
 use crate::ask::Ask;
 use crate::error::ApiError;
+use crate::params::Params;
 
 /// Most terms of a search.
 const TERMS_MAX: usize = 32;
@@ -67,19 +68,24 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) async fn read(ask: &Ask, what: What) -> Result<Self, ApiError> {
-        let params = &ask.params;
+        let mut request = Self::of(&ask.params, what, ask.state.clock.now_ms())?;
+        request.selection.matchers = ask.matchers().await?;
+        Ok(request)
+    }
+
+    /// Everything but the matchers.
+    pub(super) fn of(params: &Params, what: What, now_ms: i64) -> Result<Self, ApiError> {
         let label = params.text("label").to_owned();
         if what == What::LabelValues && label.is_empty() {
             return Err(invalid("missing required parameter \"label\""));
         }
 
-        let now = ask.state.clock.now_ms();
-        let start_ms = params.time("start", now.saturating_sub(RANGE_DEFAULT_MS))?;
-        let end_ms = params.time("end", now)?;
+        let start_ms = params.time("start", now_ms.saturating_sub(RANGE_DEFAULT_MS))?;
+        let end_ms = params.time("end", now_ms)?;
         if end_ms < start_ms {
             return Err(invalid("end timestamp must not be before start timestamp"));
         }
-        let selection = Selection { matchers: ask.matchers().await?, start_ms, end_ms, limit: 0 };
+        let selection = Selection { matchers: Vec::new(), start_ms, end_ms, limit: 0 };
 
         let case_sensitive = params.flag("case_sensitive", true)?;
         let given: Vec<&str> = params.all("search[]").collect();
@@ -93,7 +99,7 @@ impl Request {
         let terms = terms.map(|term| if case_sensitive { term.to_owned() } else { term.to_lowercase() });
         let terms: Vec<String> = terms.collect();
 
-        let limit = positive(ask, "limit")?;
+        let limit = positive(params, "limit")?;
         if limit > LIMIT_MAX {
             return Err(invalid(format!(
                 "limit {limit} exceeds the configured maximum ({LIMIT_MAX}, see --web.search.max-limit)"
@@ -105,13 +111,13 @@ impl Request {
             label,
             selection,
             limit,
-            batch: positive(ask, "batch_size")?.min(BATCH_MAX).min(limit),
-            sort: sort(ask, what, !terms.is_empty())?,
+            batch: positive(params, "batch_size")?.min(BATCH_MAX).min(limit),
+            sort: sort(params, what, !terms.is_empty())?,
             show_score,
             metadata: what == What::MetricNames && params.flag("include_metadata", false)?,
             terms,
-            algorithm: algorithm(ask)?,
-            threshold: threshold(ask)?,
+            algorithm: algorithm(params)?,
+            threshold: threshold(params)?,
             case_sensitive,
         })
     }
@@ -133,14 +139,14 @@ impl Request {
     }
 }
 
-fn positive(ask: &Ask, name: &str) -> Result<usize, ApiError> {
-    let Some(text) = ask.params.get(name) else { return Ok(DEFAULT) };
+fn positive(params: &Params, name: &str) -> Result<usize, ApiError> {
+    let Some(text) = params.get(name) else { return Ok(DEFAULT) };
     let number = text.parse::<usize>().ok().filter(|n| *n > 0);
     number.ok_or_else(|| invalid(format!("invalid {name} {text:?}: must be a positive integer")))
 }
 
-fn algorithm(ask: &Ask) -> Result<Algorithm, ApiError> {
-    match ask.params.text("fuzz_alg") {
+fn algorithm(params: &Params) -> Result<Algorithm, ApiError> {
+    match params.text("fuzz_alg") {
         "" | "subsequence" => Ok(Algorithm::Subsequence),
         "jarowinkler" => Ok(Algorithm::JaroWinkler),
         other => {
@@ -149,17 +155,17 @@ fn algorithm(ask: &Ask) -> Result<Algorithm, ApiError> {
     }
 }
 
-fn threshold(ask: &Ask) -> Result<f64, ApiError> {
-    let Some(text) = ask.params.get("fuzz_threshold") else { return Ok(0.0) };
+fn threshold(params: &Params) -> Result<f64, ApiError> {
+    let Some(text) = params.get("fuzz_threshold") else { return Ok(0.0) };
     let percent = text.parse::<u8>().ok().filter(|percent| *percent <= 100);
     let percent = percent
         .ok_or_else(|| invalid(format!("invalid fuzz_threshold {text:?}: must be between 0 and 100")))?;
     Ok(f64::from(percent) / 100.0)
 }
 
-fn sort(ask: &Ask, what: What, has_terms: bool) -> Result<Sort, ApiError> {
-    let direction = ask.params.text("sort_dir");
-    match (ask.params.text("sort_by"), direction) {
+fn sort(params: &Params, what: What, has_terms: bool) -> Result<Sort, ApiError> {
+    let direction = params.text("sort_dir");
+    match (params.text("sort_by"), direction) {
         ("", "") => Ok(Sort::Rising),
         ("", _) => Err(invalid("sort_dir is only valid when sort_by is set")),
         ("score", _) if !has_terms => Err(invalid("sort_by=score requires search[] to be set")),
