@@ -93,6 +93,8 @@ impl<'q> Evaluator<'q> {
     ) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
         if !self.check_k(param)? {
+            // What is wrong with the elements is said all the same.
+            stream.for_each(self.query, |_, _| Ok(()))?;
             return Ok(Stream::empty(steps));
         }
         let top = a.op == AggregateOp::Topk;
@@ -150,6 +152,8 @@ impl<'q> Evaluator<'q> {
     ) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
         if !self.check_k(param)? {
+            // What is wrong with the elements is said all the same.
+            stream.for_each(self.query, |_, _| Ok(()))?;
             return Ok(Stream::empty(steps));
         }
         let groups = Groups::new(a, &stream.metas);

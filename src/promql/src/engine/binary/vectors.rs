@@ -240,7 +240,7 @@ impl<'a> Join<'a> {
             }
             labels = builder.finish();
         }
-        let dropped = many_meta.is_some_and(|m| m.drop_name) && !changes_meaning(self.b.op);
-        Meta { labels, drop_name: self.b.return_bool || dropped }
+        // As in Prometheus, a comparison takes back that a name was to be removed at the end of the query.
+        Meta { labels, drop_name: self.b.return_bool }
     }
 }
