@@ -4,15 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+use slog::Logger;
 
-use crate::BucketError;
+use crate::conditional::Conditional;
+use crate::{BucketError, ConditionalPut, StoreCheck, check};
+
+type StoreParts = (Arc<dyn ObjectStore>, Option<Arc<Conditional<AmazonS3>>>);
 
 /// Kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -41,7 +46,7 @@ pub struct BucketConfig {
     pub path: PathBuf,
     /// Bucket or container.
     pub name: String,
-    /// Folder inside the bucket.
+    /// Folder inside the bucket; any text that makes a key, spaces and letters of all scripts included.
     pub prefix: String,
     /// Address of an S3-compatible server.
     pub endpoint: String,
@@ -54,6 +59,8 @@ pub struct BucketConfig {
     pub secret_key: String,
     /// Allows an endpoint without TLS.
     pub allow_http: bool,
+    /// Whether an S3 server is asked to create objects under a condition.
+    pub conditional_put: ConditionalPut,
     /// PEM file with certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -75,18 +82,40 @@ pub fn install_crypto_provider() {
 
 impl BucketConfig {
     /// Builds the client; none for [`BucketKind::None`]. Nothing is asked of the store yet.
-    pub fn open(&self) -> Result<Option<Arc<dyn ObjectStore>>, BucketError> {
+    ///
+    /// `log` is told once if the store turns out to lack something.
+    pub fn open(&self, log: &Logger) -> Result<Option<Arc<dyn ObjectStore>>, BucketError> {
+        Ok(self.parts(log)?.map(|(store, _)| store))
+    }
+
+    /// Writes, reads, lists and deletes a small object at the root of the bucket, and says what the store can do.
+    ///
+    /// `name` is the object's; what has it is overwritten.
+    pub async fn check(&self, log: &Logger, name: &str) -> Result<StoreCheck, BucketError> {
+        let Some((store, s3)) = self.parts(log)? else {
+            return Err(BucketError::Config("bucket.type is none".into()));
+        };
+        check::write_and_read(store.as_ref(), &Path::from(name)).await?;
+        Ok(StoreCheck { creates_conditionally: s3.is_none_or(|s3| s3.keeps_condition().unwrap_or(true)) })
+    }
+
+    /// The store, and the client in it that knows what an S3 server can do.
+    fn parts(&self, log: &Logger) -> Result<Option<StoreParts>, BucketError> {
         install_crypto_provider();
+        let mut s3 = None;
         let store: Arc<dyn ObjectStore> = match self.kind {
             BucketKind::None => return Ok(None),
             BucketKind::Memory => Arc::new(InMemory::new()),
             BucketKind::File => Arc::new(self.file()?),
-            BucketKind::S3 => Arc::new(self.s3()?),
+            BucketKind::S3 => s3.insert(Arc::new(self.s3(log)?)).clone(),
             BucketKind::Gcs => Arc::new(self.gcs()?),
             BucketKind::Azure => Arc::new(self.azure()?),
         };
-        let prefix = self.prefix.trim_matches('/');
-        Ok(Some(if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) }))
+        // Parsed, not made from parts: that would write letters other than ASCII and some signs as %XX.
+        let prefix = Path::parse(self.prefix.trim_matches('/'));
+        let prefix = prefix.map_err(|e| BucketError::Config(format!("bucket.prefix: {e}")))?;
+        let store = if prefix.is_root() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+        Ok(Some((store, s3)))
     }
 
     fn file(&self) -> Result<LocalFileSystem, BucketError> {
@@ -96,13 +125,19 @@ impl BucketConfig {
         Ok(store.with_fsync(true).with_automatic_cleanup(true))
     }
 
-    fn s3(&self) -> Result<impl ObjectStore, BucketError> {
+    fn s3(&self, log: &Logger) -> Result<Conditional<AmazonS3>, BucketError> {
+        let once = RetryConfig { max_retries: 0, ..retry() };
+        let (store, once) = (self.s3_client(retry())?, self.s3_client(once)?);
+        Ok(Conditional::new(store, once, self.conditional_put, log.clone()))
+    }
+
+    fn s3_client(&self, retry: RetryConfig) -> Result<AmazonS3, BucketError> {
         // The environment first (AWS_ACCESS_KEY_ID, web identity, ...), then what the settings say.
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(&self.name)
             .with_client_options(self.client()?)
             .with_allow_http(self.allow_http)
-            .with_retry(retry());
+            .with_retry(retry);
         if !self.endpoint.is_empty() {
             builder = builder.with_endpoint(&self.endpoint);
         }
@@ -174,6 +209,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_store_can_be_built_without_asking_it() {
+        let log = Logger::root(slog::Discard, slog::o!());
         let dir = tempfile::tempdir().expect("temporary directory");
         let base = BucketConfig {
             name: "b".into(),
@@ -187,11 +223,15 @@ mod tests {
             ..BucketConfig::default()
         };
         for kind in [BucketKind::File, BucketKind::S3, BucketKind::Azure, BucketKind::Memory] {
-            let store = BucketConfig { kind, ..base.clone() }.open();
+            let store = BucketConfig { kind, ..base.clone() }.open(&log);
             assert!(store.is_ok_and(|s| s.is_some()), "{kind:?}");
         }
-        assert!(BucketConfig::default().open().is_ok_and(|s| s.is_none()));
-        let no_file = BucketConfig { kind: BucketKind::Gcs, ..base };
-        assert!(matches!(no_file.open(), Err(BucketError::Config(_))));
+        assert!(BucketConfig::default().open(&log).is_ok_and(|s| s.is_none()));
+        let no_file = BucketConfig { kind: BucketKind::Gcs, ..base.clone() };
+        assert!(matches!(no_file.open(&log), Err(BucketError::Config(_))));
+        for prefix in ["a//b", "..", "a/./b", "a\nb"] {
+            let no_key = BucketConfig { kind: BucketKind::File, prefix: prefix.into(), ..base.clone() };
+            assert!(matches!(no_key.open(&log), Err(BucketError::Config(_))), "{prefix:?}");
+        }
     }
 }

@@ -9,6 +9,8 @@
 //! Store clients are those of the `object_store` crate; [`BucketConfig::open`] builds one.
 
 mod cache;
+mod check;
+mod conditional;
 mod config;
 mod delete;
 mod error;
@@ -22,6 +24,8 @@ mod reader;
 mod turn;
 
 pub use cache::{CacheStats, PageCache};
+pub use check::StoreCheck;
+pub use conditional::ConditionalPut;
 pub use config::{BucketConfig, BucketKind, install_crypto_provider};
 pub use delete::{delete_block, mark_for_deletion, mark_no_compact};
 pub use error::BucketError;

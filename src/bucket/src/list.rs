@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use trireme_base::ErrorKind;
 use trireme_block::{BlockError, BlockMeta, DeletionMark, NoCompactMark};
 use ulid::Ulid;
 
@@ -94,6 +95,8 @@ pub struct Refreshed {
     pub partial: Vec<Ulid>,
     /// Blocks whose meta could not be read, with the reason; they are tried again next time.
     pub failed: Vec<(Ulid, BucketError)>,
+    /// Blocks with a mark that could not be read, with the reason; the block is there nevertheless.
+    pub bad_marks: Vec<(Ulid, BucketError)>,
 }
 
 /// The blocks of the bucket as of the last refresh.
@@ -125,7 +128,8 @@ impl MetaCache {
         let mut loaded = futures::stream::iter(work).buffer_unordered(Self::REQUESTS_AT_ONCE);
         while let Some((ulid, result)) = loaded.next().await {
             match result {
-                Ok(Some(block)) => {
+                Ok(Some((block, bad_marks))) => {
+                    refreshed.bad_marks.extend(bad_marks.into_iter().map(|error| (ulid, error)));
                     if !known.contains_key(&ulid) {
                         refreshed.added.push(ulid);
                     }
@@ -193,26 +197,62 @@ async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>
     Ok(blocks)
 }
 
+/// The block, and why marks of it could not be read: that must not hide what the block holds.
+type Loaded = (Arc<BucketBlock>, Vec<BucketError>);
+
 async fn load(
     store: &dyn ObjectStore,
     ulid: Ulid,
     seen: Seen,
     old: Option<Arc<BucketBlock>>,
-) -> Result<Option<Arc<BucketBlock>>, BucketError> {
+) -> Result<Option<Loaded>, BucketError> {
     if !seen.meta {
         return Ok(None);
     }
     let same =
         |b: &BucketBlock| b.deletion.is_some() == seen.deletion && b.no_compact.is_some() == seen.no_compact;
     if let Some(old) = old.as_ref().filter(|old| same(old)) {
-        return Ok(Some(old.clone()));
+        return Ok(Some((old.clone(), Vec::new())));
     }
     let meta = match old {
         Some(old) => Some(old.meta.clone()),
         None => fetch_meta(store, ulid).await?,
     };
     let Some(meta) = meta else { return Ok(None) };
-    let deletion = if seen.deletion { get_mark(store, ulid, DELETION_MARK).await? } else { None };
-    let no_compact = if seen.no_compact { get_mark(store, ulid, NO_COMPACT_MARK).await? } else { None };
-    Ok(Some(Arc::new(BucketBlock { meta, deletion, no_compact })))
+
+    let mut bad = Vec::new();
+    let mut no_compact = seen_mark(store, ulid, (NO_COMPACT_MARK, seen.no_compact), &mut bad).await;
+    // Somebody meant to say so: what cannot be read still keeps compaction away. A deletion that cannot be read
+    // deletes nothing.
+    if no_compact.is_none() && bad.iter().any(|error| error.kind() == ErrorKind::Corrupt) {
+        no_compact = Some(unreadable_mark(ulid));
+    }
+    let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion), &mut bad).await;
+    Ok(Some((Arc::new(BucketBlock { meta, deletion, no_compact }), bad)))
+}
+
+/// Reads a mark that the listing shows; why it cannot be read goes to `bad`.
+async fn seen_mark<T: DeserializeOwned>(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+    (name, is_there): (&str, bool),
+    bad: &mut Vec<BucketError>,
+) -> Option<T> {
+    if !is_there {
+        return None;
+    }
+    get_mark(store, ulid, name).await.unwrap_or_else(|error| {
+        bad.push(error);
+        None
+    })
+}
+
+fn unreadable_mark(ulid: Ulid) -> NoCompactMark {
+    NoCompactMark {
+        id: ulid,
+        version: 1,
+        details: "the mark in the bucket cannot be read".into(),
+        no_compact_time: 0,
+        reason: "manual".into(),
+    }
 }

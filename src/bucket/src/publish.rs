@@ -5,7 +5,7 @@ mod local;
 
 pub use local::LocalBlock;
 
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use trireme_block::{BlockMeta, META_FILE};
 
 use crate::error::at;
@@ -46,10 +46,10 @@ pub async fn compare(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Copy
 
 /// Uploads a block: chunk files, index, and `meta.json` last, which makes the block exist.
 ///
-/// Every object is read back and its SHA-256 compared before `meta.json` is written. Calling it again after any
-/// failure goes on where it stopped: objects whose bytes are right already are not sent again. Two nodes may do it at
-/// once, because they send the same bytes. Dropping the future leaves objects without a `meta.json`, which nobody
-/// takes for a block.
+/// Every object is read back and its SHA-256 compared before `meta.json` is written, which is read back too. Calling
+/// it again after any failure goes on where it stopped: objects whose bytes are right already are not sent again. Two
+/// nodes may do it at once, because they send the same bytes. Dropping the future leaves objects without a
+/// `meta.json`, which nobody takes for a block.
 pub async fn publish(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
     let ulid = block.meta().ulid;
     match compare(store, block).await? {
@@ -75,8 +75,13 @@ async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publish
     let path = layout::meta(block.meta().ulid);
     let payload = PutPayload::from(block.meta().to_json());
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    match store.put_opts(&path, payload.clone(), create).await {
-        Ok(_) => Ok(Published::Uploaded),
+    match store.put_opts(&path, payload, create).await {
+        // A store that knows no conditions may have taken it over another one: what counts is what is there now.
+        Ok(_) => match compare(store, block).await? {
+            CopyState::Same => Ok(Published::Uploaded),
+            CopyState::Different(what) => Err(differs(block, what)),
+            CopyState::Absent => Err(differs(block, "it was put and is not there".to_owned())),
+        },
         // Another node was faster; or a retry inside the client met its own first try.
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
             match compare(store, block).await? {
@@ -87,10 +92,6 @@ async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publish
                     Err(differs(block, what))
                 }
             }
-        }
-        Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-            store.put(&path, payload).await.map_err(at(&path))?;
-            Ok(Published::Uploaded)
         }
         Err(error) => Err(at(&path)(error)),
     }

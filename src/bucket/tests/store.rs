@@ -47,9 +47,13 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
+fn log() -> slog::Logger {
+    slog::Logger::root(slog::Discard, slog::o!())
+}
+
 /// A name for each store that this machine has, and the store; the guards keep their directories.
 fn stores(dir: &Path) -> Vec<(&'static str, Arc<dyn ObjectStore>)> {
-    let open = |config: BucketConfig| config.open().unwrap().unwrap();
+    let open = |config: BucketConfig| config.open(&log()).unwrap().unwrap();
     let memory = open(BucketConfig { kind: BucketKind::Memory, ..BucketConfig::default() });
     let prefix = "some/folder".to_owned();
     let file = open(BucketConfig {
@@ -85,7 +89,7 @@ fn s3(endpoint: &str, dir: &Path) -> Arc<dyn ObjectStore> {
         allow_http: true,
         ..BucketConfig::default()
     };
-    config.open().unwrap().unwrap()
+    config.open(&log()).unwrap().unwrap()
 }
 
 fn for_each_store(test: impl Fn(&str, Arc<dyn ObjectStore>, &Path, &Runtime)) {
@@ -269,6 +273,35 @@ fn a_meta_that_cannot_be_read_is_named_and_the_rest_goes_on() {
         let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
         assert_eq!(seen.failed.iter().map(|f| f.0).collect::<Vec<_>>(), [bad.ulid], "{name}");
         assert_eq!(seen.added, [good.ulid], "{name}");
+    });
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
+    for_each_store(|name, store, dir, runtime| {
+        let mut blocks = Vec::new();
+        for (i, mark) in ["deletion-mark.json", "no-compact-mark.json"].into_iter().enumerate() {
+            for (j, bytes) in ["", "{", "null", r#"{"id":"x"}"#].into_iter().enumerate() {
+                let (meta, path) = block(dir, 2, (10 * i + j) as f64);
+                runtime.block_on(publish(&*store, &local(&path))).unwrap();
+                let object = Object::from(format!("{}/{mark}", meta.ulid));
+                runtime.block_on(store.put(&object, PutPayload::from(bytes))).unwrap();
+                blocks.push((meta.ulid, mark));
+            }
+        }
+        let cache = MetaCache::default();
+        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        assert_eq!((seen.added.len(), seen.bad_marks.len(), seen.failed.len()), (8, 8, 0), "{name}");
+        for (ulid, mark) in blocks {
+            let block = cache.get(ulid).unwrap();
+            assert!(block.deletion.is_none(), "{name}: nothing is deleted for a mark that nobody can read");
+            assert_eq!(
+                block.no_compact.is_some(),
+                mark == "no-compact-mark.json",
+                "{name}: it keeps compaction away"
+            );
+        }
+        assert_eq!(cache.select(("tenant_id", "a"), 0, 1).len(), 8, "{name}");
     });
 }
 

@@ -8,15 +8,31 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use slog::{Logger, warn};
 use trireme_base::Clock;
-use trireme_bucket::{BucketConfig, BucketKind, MetaCache};
-use trireme_settings::{BucketType, Settings};
+use trireme_bucket::{BucketConfig, BucketKind, ConditionalPut, MetaCache, StoreCheck};
+use trireme_settings::{BucketType, ConditionalPutSetting, Settings};
 use ulid::Ulid;
 
 /// A client of the object store.
 pub type Store = Arc<dyn object_store::ObjectStore>;
 
 /// Opens the bucket; `None` if the settings say so. A file bucket without a path of its own lies at `default_path`.
-pub fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option<Store>> {
+///
+/// `log` hears once if the store turns out to lack something.
+pub fn open(settings: &Settings, default_path: PathBuf, log: &Logger) -> anyhow::Result<Option<Store>> {
+    config(settings, default_path).open(log).context("cannot open the bucket")
+}
+
+/// Writes a small object of this name, reads, lists and deletes it.
+pub async fn check(
+    settings: &Settings,
+    default_path: PathBuf,
+    log: &Logger,
+    name: &str,
+) -> anyhow::Result<StoreCheck> {
+    config(settings, default_path).check(log, name).await.context("the bucket cannot be used")
+}
+
+fn config(settings: &Settings, default_path: PathBuf) -> BucketConfig {
     let bucket = &settings.bucket;
     let kind = match bucket.kind {
         BucketType::File => BucketKind::File,
@@ -25,7 +41,7 @@ pub fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option
         BucketType::Azure => BucketKind::Azure,
         BucketType::None => BucketKind::None,
     };
-    let config = BucketConfig {
+    BucketConfig {
         kind,
         path: if bucket.path.is_empty() { default_path } else { PathBuf::from(&bucket.path) },
         name: bucket.name.clone(),
@@ -35,9 +51,12 @@ pub fn open(settings: &Settings, default_path: PathBuf) -> anyhow::Result<Option
         access_key: bucket.access_key.clone(),
         secret_key: bucket.secret_key.clone(),
         allow_http: bucket.allow_http,
+        conditional_put: match bucket.conditional_put {
+            ConditionalPutSetting::Auto => ConditionalPut::Auto,
+            ConditionalPutSetting::Off => ConditionalPut::Off,
+        },
         ca_file: None,
-    };
-    config.open().context("cannot open the bucket")
+    }
 }
 
 /// After so many intervals without a list, queries say that theirs is old.
@@ -105,6 +124,10 @@ pub(crate) async fn keep_fresh(store: Store, metas: Arc<MetaCache>, freshness: A
             Ok(refreshed) => {
                 for (ulid, err) in &refreshed.failed {
                     warn!(log, "meta of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
+                }
+                for (ulid, err) in &refreshed.bad_marks {
+                    warn!(log, "mark of a bucket block cannot be read, the block is used"; "block_id" => %ulid,
+                        "err" => %err);
                 }
                 let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
                 freshness.listed(failed.filter(|ulid| metas.get(*ulid).is_none()).collect());

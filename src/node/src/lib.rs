@@ -34,6 +34,6 @@ mod stop;
 mod storage;
 mod tenants;
 
-pub use bucket::{Store, open as open_bucket};
+pub use bucket::{Store, check as check_bucket, open as open_bucket};
 pub use datadir::{DataDir, DataDirError};
 pub use node::{End, run};

@@ -88,7 +88,7 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         }
         opened => opened?,
     };
-    let bucket = bucket::open(settings, ground.data_dir.path("bucket"))?;
+    let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;
     let consensus = ring::keeper::start(&ground, &cluster).await?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
     outside::join_mesh(&ground, &cluster, mesh_listener);

@@ -354,6 +354,16 @@ pub enum BucketType {
     None,
 }
 
+/// Whether objects are created in an S3 bucket under the condition that none has their key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConditionalPutSetting {
+    /// Unless the server turns out not to know the condition.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// `[bucket]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -377,6 +387,8 @@ pub struct Bucket {
     pub secret_key: String,
     /// Allows an endpoint without TLS.
     pub allow_http: bool,
+    /// Whether an S3 server is asked to create objects under a condition (`If-None-Match: *`).
+    pub conditional_put: ConditionalPutSetting,
     /// Labels of every block beside the tenant's, for example `group`.
     pub external_labels: BTreeMap<String, String>,
     /// How long the replica next in line waits before it uploads a window itself.
@@ -401,6 +413,7 @@ impl Default for Bucket {
             access_key: String::new(),
             secret_key: String::new(),
             allow_http: false,
+            conditional_put: ConditionalPutSetting::Auto,
             external_labels: BTreeMap::new(),
             upload_turn: Span::from_secs(300),
             upload_interval: Span::from_secs(5),

@@ -39,3 +39,20 @@ fn a_setting_that_does_not_exist_is_named_and_nothing_starts() {
     assert!(text(&output.stderr).contains("windwo"), "{}", text(&output.stderr));
     assert!(!dir.path().join("data").exists());
 }
+
+#[test]
+fn a_bucket_is_checked_by_writing_to_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = format!("bucket.path={}", dir.path().join("bucket").display());
+    let check = |prefix: &str| {
+        trireme(&["check", "bucket", "--set", &path, "--set", &format!("bucket.prefix={prefix}")])
+    };
+    let good = check("some folder");
+    assert!(good.status.success(), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).contains("created only if they are not there"), "{}", text(&good.stdout));
+    let left = std::fs::read_dir(dir.path().join("bucket/some folder")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "a check leaves nothing");
+    let bad = check("..");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("bucket.prefix"), "{}", text(&bad.stderr));
+}

@@ -33,12 +33,7 @@ pub(super) async fn put_file(
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match store.put_opts(&path, payload.clone(), create).await {
         Ok(_) => Ok(()),
-        Err(
-            object_store::Error::AlreadyExists { .. }
-            | object_store::Error::Precondition { .. }
-            | object_store::Error::NotImplemented { .. }
-            | object_store::Error::NotSupported { .. },
-        ) => {
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
             // Without a meta.json the object is a leftover; other bytes are of no use to anybody.
             if !has_bytes(store, &path, file).await? {
                 store.put(&path, payload).await.map_err(at(&path))?;

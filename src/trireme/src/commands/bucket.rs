@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::json;
+use slog::{Logger, o};
 use trireme_block::Fault;
 use trireme_bucket::{BucketBlock, BucketReader, MetaCache, ReaderOptions, Refreshed};
 
@@ -66,7 +67,8 @@ impl Opened {
     fn new(args: &SettingsArgs) -> anyhow::Result<Self> {
         let settings = args.load()?;
         let default_path = Path::new(&settings.node.data_dir).join("bucket");
-        let store = trireme_node::open_bucket(&settings, default_path)?
+        let log = Logger::root(slog::Discard, o!());
+        let store = trireme_node::open_bucket(&settings, default_path, &log)?
             .context("the settings name no bucket (bucket.type)")?;
         // Two workers: opening a block waits for requests that the runtime drives.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -80,6 +82,9 @@ impl Opened {
     fn tell_problems(&self) -> usize {
         for ulid in &self.refreshed.partial {
             note(&format!("{ulid}: has no meta.json: an upload under way or broken off"));
+        }
+        for (ulid, error) in &self.refreshed.bad_marks {
+            note(&format!("{ulid}: {error}; the block is used"));
         }
         for (ulid, error) in &self.refreshed.failed {
             note(&format!("{ulid}: {error}"));
