@@ -203,6 +203,8 @@ pub struct OutcomeMessage {
     unavailable: Option<LaterMessage>,
     #[prost(message, optional, tag = "7")]
     limited: Option<LaterMessage>,
+    #[prost(message, repeated, tag = "8")]
+    dropped: Vec<RejectionMessage>,
 }
 
 /// Items refused for one reason.
@@ -241,6 +243,7 @@ impl From<WriteOutcome> for OutcomeMessage {
             rejections: outcome.rejections.iter().map(rejection).collect(),
             unavailable: outcome.unavailable.map(later),
             limited: outcome.limited.map(later),
+            dropped: outcome.dropped.iter().map(rejection).collect(),
         }
     }
 }
@@ -262,6 +265,10 @@ impl OutcomeMessage {
             // Reasons are constants of the member's version; here they are text for the sender.
             let example = format!("{}: {}", rejected.reason, rejected.example);
             outcome.rejections.add("refused by the member that took the write", rejected.count, || example);
+        }
+        for dropped in self.dropped {
+            let example = format!("{}: {}", dropped.reason, dropped.example);
+            outcome.dropped.add("exemplar_dropped_by_the_member", dropped.count, || example);
         }
         outcome
     }

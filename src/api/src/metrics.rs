@@ -16,6 +16,7 @@ pub struct ApiMetrics {
     pub(crate) write_requests: IntCounterVec,
     pub(crate) write_items: IntCounterVec,
     pub(crate) write_rejected: IntCounterVec,
+    pub(crate) write_dropped: IntCounterVec,
     pub(crate) write_in_flight: IntGauge,
     pub(crate) answers_in_flight: IntGauge,
     pub(crate) requests: HistogramVec,
@@ -46,7 +47,12 @@ impl ApiMetrics {
             )?,
             write_rejected: metrics.counters(
                 "trireme_api_rejected_items_total",
-                "Samples, histograms and exemplars refused for good.",
+                "Samples, histograms and series refused for good.",
+                &["tenant", "reason"],
+            )?,
+            write_dropped: metrics.counters(
+                "trireme_api_dropped_items_total",
+                "Exemplars and metadata left out of requests, which succeed without them.",
                 &["tenant", "reason"],
             )?,
             write_in_flight: metrics.gauge(

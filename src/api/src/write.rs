@@ -120,8 +120,8 @@ async fn store(
     decoded: Decoded,
     reserved: Reserved,
 ) -> Result<WriteOutcome, Refusal> {
-    let Decoded { batch, rejections } = decoded;
-    let early = WriteOutcome { rejections, ..Default::default() };
+    let Decoded { batch, rejections, dropped } = decoded;
+    let early = WriteOutcome { rejections, dropped, ..Default::default() };
     if batch.series.is_empty() && batch.metadata.is_empty() {
         return Ok(early);
     }
@@ -134,7 +134,7 @@ async fn store(
     let stored = task.await;
     let mut outcome =
         stored.map_err(|_| Refusal::new(ErrorKind::Internal, "the write failed unexpectedly"))?;
-    outcome.rejections.merge(early.rejections);
+    outcome.merge(early);
     Ok(outcome)
 }
 

@@ -169,7 +169,7 @@ impl Run<'_> {
         let max = options.metadata_max.saturating_mul(2);
         for metadata in entry.metadata() {
             let metadata = metadata?;
-            state.tenants[tenant as usize].set_metadata(metadata.metric, &metadata.metadata, max);
+            state.tenants[tenant as usize].add_metadata(metadata.metric, &metadata.metadata, max);
             has_extras = true;
         }
         if has_extras {

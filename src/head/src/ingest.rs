@@ -8,7 +8,7 @@ mod resolve;
 
 use std::collections::BTreeSet;
 
-use trireme_model::{Labels, MetricMetadata, Tenant};
+use trireme_model::{EXEMPLAR_LABELS_TOO_LONG, Labels, MetricMetadata, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
 use crate::bucket::{BucketId, Placed};
@@ -20,7 +20,7 @@ use crate::series::Series;
 use crate::state::State;
 use crate::streams::Buckets;
 use crate::suspect::PanicPoint;
-use crate::tenant::TenantState;
+use crate::tenant::{AddedMetadata, METADATA_ENTRIES_MAX, TenantState};
 use crate::validate::{self, TimeBounds};
 use crate::{IngestLimits, IngestOutput, Shard};
 use resolve::Resolved;
@@ -71,6 +71,10 @@ impl Shard {
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
         let mut items = std::mem::take(&mut state.scratch);
         look_up(state, batch, idx, &mut items);
+        if !batch.exemplars.is_empty() {
+            // Exemplars without samples come last, so that those of this request have made their series.
+            items.sort_by_key(|item| is_without_samples(&batch.series[*item as u32 as usize]));
+        }
         self.resolve_all(state, &request, &mut items, &mut writer, out);
         // Senders repeat their order, so this is mostly sorted already.
         if !items.is_sorted() {
@@ -106,19 +110,24 @@ impl Shard {
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut out.drafts);
         let mut repeated = None;
         for (metric, metadata) in metadata {
-            if state.metadata.get(metric) == Some(metadata) {
+            if state.has_metadata(metric, metadata) {
                 repeated = Some((metric, metadata));
                 continue;
             }
+            let max = self.options.metadata_max;
+            let dropped = &mut out.outcome.dropped;
             if metric.len() + metadata.help.len() + metadata.unit.len() > METADATA_BYTES_MAX {
-                out.outcome.rejections.add("metadata_too_long", 1, || metric.clone());
-            } else if state.set_metadata(metric, metadata, self.options.metadata_max) {
-                writer.entry().metadata(metric, metadata);
-            } else {
-                let max = self.options.metadata_max;
-                out.outcome.rejections.add(validate::METADATA_LIMIT, 1, || {
+                dropped.add("metadata_too_long", 1, || metric.clone());
+                continue;
+            }
+            match state.add_metadata(metric, metadata, max) {
+                AddedMetadata::Kept => writer.entry().metadata(metric, metadata),
+                AddedMetadata::Lesser => dropped.add("metadata_entries_limit", 1, || {
+                    format!("{metric}: it has {METADATA_ENTRIES_MAX} entries")
+                }),
+                AddedMetadata::NoRoom => dropped.add(validate::METADATA_LIMIT, 1, || {
                     format!("{metric}: the tenant has metadata of {max} metrics; known ones go on")
-                });
+                }),
             }
         }
         // The answer to a repetition must wait until a quorum has what it repeats: one record stands behind that.
@@ -325,17 +334,13 @@ impl Pass<'_> {
         let range = asked.exemplars.start as usize..asked.exemplars.end as usize;
         for exemplar in self.request.batch.exemplars.get(range).unwrap_or_default() {
             if !self.request.times.contain(exemplar.t) {
-                refuse_time(self.request, asked, exemplar.t, out);
+                let (reason, detail) = self.request.times.why(exemplar.t);
+                drop_exemplar(self.request, asked, validate::exemplar_reason(reason), &detail, out);
                 continue;
             }
-            if exemplar.labels.as_bytes().len() > validate::EXEMPLAR_BYTES_MAX {
-                refuse(
-                    self.request,
-                    asked,
-                    "exemplar_labels_too_long",
-                    "labels of an exemplar are too long",
-                    out,
-                );
+            if !validate::exemplar_fits(&exemplar.labels) {
+                let detail = "labels of an exemplar have over 128 characters";
+                drop_exemplar(self.request, asked, EXEMPLAR_LABELS_TOO_LONG, detail, out);
                 continue;
             }
             let new = tenant.add_exemplar(series.key, exemplar, self.shard.options.exemplars_max);
@@ -377,6 +382,22 @@ fn look_up(state: &State, batch: &Batch, idx: &[u32], items: &mut Vec<u64>) {
     }
 }
 
+fn is_without_samples(series: &BatchSeries) -> bool {
+    series.samples.is_empty() && series.histograms.is_empty()
+}
+
+/// Counts an exemplar that the request succeeds without.
+#[cold]
+fn drop_exemplar(
+    request: &Request<'_>,
+    series: &BatchSeries,
+    reason: &'static str,
+    detail: &str,
+    out: &mut IngestOutput,
+) {
+    out.outcome.dropped.add(reason, 1, || named(request, series, detail));
+}
+
 #[cold]
 fn refuse_time(request: &Request<'_>, series: &BatchSeries, t: i64, out: &mut IngestOutput) {
     let (reason, detail) = request.times.why(t);
@@ -406,8 +427,13 @@ fn refuse(
     detail: &str,
     out: &mut IngestOutput,
 ) {
-    out.outcome.rejections.add(reason, 1, || match Labels::from_wire(request.batch.labels_of(series)) {
+    out.outcome.rejections.add(reason, 1, || named(request, series, detail));
+}
+
+/// The detail behind the series' labels.
+fn named(request: &Request<'_>, series: &BatchSeries, detail: &str) -> String {
+    match Labels::from_wire(request.batch.labels_of(series)) {
         Ok(labels) => format!("{labels}: {detail}"),
         Err(_) => detail.to_owned(),
-    });
+    }
 }

@@ -246,7 +246,7 @@ impl Shard {
         let mut found = Vec::new();
         for series in series {
             if let Some(mut exemplars) = by_key.remove(&series.key) {
-                exemplars.sort_by_key(|e| e.t);
+                exemplars.sort_unstable();
                 found.push((state_of.index.labels(state.lists.get(series.labels), &mut scratch), exemplars));
             }
         }
@@ -259,7 +259,8 @@ impl Shard {
         let Some(tenant) = state.tenant(tenant) else { return Vec::new() };
         let all = tenant.metadata.iter();
         let wanted = all.filter(|(name, _)| metric.is_none_or(|m| m == name.as_str()));
-        wanted.map(|(name, metadata)| (name.clone(), metadata.clone())).collect()
+        let entries = wanted.flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
+        entries.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
     /// Where a tenant's series come from; `pairs_max` bounds the list of pairs.

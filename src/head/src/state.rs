@@ -321,16 +321,16 @@ mod tests {
         (options.exemplar_bytes_max, options.metadata_bytes_max) = (100_000, 100_000);
         let mut state = state(&options);
         let small = state.intern_tenant(&tenant("small")) as usize;
-        state.tenants[small].set_metadata("up", &MetricMetadata::default(), 10);
+        state.tenants[small].add_metadata("up", &MetricMetadata::default(), 10);
 
         for i in 0..20 {
             let number = state.intern_tenant(&tenant(&format!("large-{i}"))) as usize;
             for n in 0..100 {
                 let help = "h".repeat(1_000);
                 let metadata = MetricMetadata { help, ..MetricMetadata::default() };
-                state.tenants[number].set_metadata(&format!("m{n}"), &metadata, 1_000);
+                state.tenants[number].add_metadata(&format!("m{n}"), &metadata, 1_000);
                 let labels = Labels::from_pairs([("trace_id", "x".repeat(500))]);
-                state.tenants[number].push_exemplar(SeriesKey(n), Exemplar { labels, v: 1.0, t: 1 });
+                state.tenants[number].add_exemplar(SeriesKey(n), &Exemplar { labels, v: 1.0, t: 1 }, 1_000);
             }
             state.relieve(&options);
             assert!(state.tenants.iter().map(|t| t.metadata_bytes).sum::<usize>() <= 100_000);

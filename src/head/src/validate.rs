@@ -14,12 +14,34 @@ pub(crate) const TOO_FAR_IN_FUTURE: &str = "too_far_in_future";
 pub(crate) const SERIES_LIMIT: &str = "series_limit";
 pub(crate) const TOO_MANY_WINDOWS: &str = "too_many_windows";
 pub(crate) const METADATA_LIMIT: &str = "metadata_limit";
+pub(crate) const EXEMPLAR_OF_UNKNOWN_SERIES: &str = "exemplar_of_unknown_series";
+
+/// Timestamps below this are from before March 1973 in milliseconds: what sends them now sends seconds.
+const SECONDS_MS_MAX: i64 = 100_000_000_000;
+/// The end of what is taken for microseconds; what is above are nanoseconds.
+const MICROSECONDS_MS_MAX: i64 = 100_000_000_000_000_000;
 
 /// Spans, buckets and bounds of one histogram. Real ones have at most some hundred; a run in a chunk file (65,535
 /// bytes) must hold any.
 pub(crate) const HISTOGRAM_ENTRIES_MAX: usize = 6_000;
-/// Label bytes of an exemplar; OpenMetrics allows 128 characters.
-pub(crate) const EXEMPLAR_BYTES_MAX: usize = 4_096;
+/// Characters of an exemplar's label names and values together, as in OpenMetrics and Prometheus.
+const EXEMPLAR_CHARS_MAX: usize = 128;
+
+/// True if the labels of an exemplar are short enough.
+pub(crate) fn exemplar_fits(labels: &Labels) -> bool {
+    let chars =
+        || labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum::<usize>();
+    labels.as_bytes().len() <= EXEMPLAR_CHARS_MAX || chars() <= EXEMPLAR_CHARS_MAX
+}
+
+/// Why an exemplar is left out whose sample's time would be refused for `reason`.
+pub(crate) fn exemplar_reason(reason: &'static str) -> &'static str {
+    match reason {
+        TOO_OLD => "exemplar_too_old",
+        TOO_FAR_IN_FUTURE => "exemplar_too_far_in_future",
+        _ => "exemplar_out_of_bounds",
+    }
+}
 
 /// Spans, buckets and bounds of a histogram.
 pub(crate) fn histogram_entries(sample: &HistogramSample) -> usize {
@@ -67,16 +89,30 @@ impl TimeBounds {
 
     /// Why a time outside is refused, with the detail.
     pub fn why(&self, t: i64) -> (&'static str, String) {
+        let unit = unit_mistake(t);
         if !(0..TIME_MS_MAX).contains(&t) {
-            return (OUT_OF_BOUNDS, format!("timestamp {t} ms is not in 0 to 2^47"));
+            return (OUT_OF_BOUNDS, format!("timestamp {t} ms is not in 0 to 2^47{unit}"));
         }
         if t < self.min {
-            return (TOO_OLD, format!("timestamp {t} ms is before {} ms, the oldest accepted now", self.min));
+            let min = self.min;
+            return (TOO_OLD, format!("timestamp {t} ms is before {min} ms, the oldest accepted now{unit}"));
         }
         (
             TOO_FAR_IN_FUTURE,
             format!("timestamp {t} ms is ahead of now, {} ms, by more than allowed", self.now_ms),
         )
+    }
+}
+
+/// Says which unit is expected if the time is in another one, by its size.
+fn unit_mistake(t: i64) -> &'static str {
+    match t {
+        0..SECONDS_MS_MAX => "; expected milliseconds since 1970, this looks like seconds or no time at all",
+        TIME_MS_MAX..MICROSECONDS_MS_MAX => {
+            "; expected milliseconds since 1970, this looks like microseconds"
+        }
+        MICROSECONDS_MS_MAX.. => "; expected milliseconds since 1970, this looks like nanoseconds",
+        _ => "",
     }
 }
 
@@ -151,6 +187,31 @@ mod tests {
         let import = IngestLimits { backfill_window_ms: 2 * now, ..limits.clone() };
         assert!(TimeBounds::new(&import, i64::MIN, now).contain(0));
         assert!(TimeBounds::new(&limits, now - 50_000_000, now).contain(now - 53_000_000));
+    }
+
+    #[test]
+    fn a_time_in_another_unit_is_told_which_one_is_expected() {
+        let now = 1_700_000_000_000;
+        let bounds = TimeBounds::new(&IngestLimits::default(), i64::MIN, now);
+        for (t, looks_like) in [
+            (0, "no time at all"),
+            (now / 1_000, "seconds"),
+            (10_000_000_000, "seconds"),
+            (now * 1_000, "microseconds"),
+            (1_000_000_000_000_000, "microseconds"),
+            (now * 1_000_000, "nanoseconds"),
+            (i64::MAX, "nanoseconds"),
+        ] {
+            let (_, detail) = bounds.why(t);
+            assert!(detail.contains("expected milliseconds since 1970"), "{t}: {detail}");
+            assert!(
+                detail.ends_with(looks_like) || detail.contains(&format!("{looks_like} or")),
+                "{t}: {detail}"
+            );
+        }
+        for t in [-1, now - 86_400_000, now + 86_400_000] {
+            assert!(!bounds.why(t).1.contains("expected"), "{t}");
+        }
     }
 
     #[test]

@@ -254,6 +254,62 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
 }
 
 #[test]
+fn exemplars_that_cannot_be_kept_cost_no_sample_and_those_alone_need_a_known_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = shard(dir.path(), 1);
+    let exemplar = |t, trace: &str| Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), v: 1.0, t };
+    // Of the first series, before its sample; of a series without any; of one with a sample.
+    let mut maker = Maker::default().up("a", &[]).up("stranger", &[]).up("a", &[(NOW, 1.0)]);
+    let umlauts = "ü".repeat(120);
+    maker.batch.exemplars = vec![
+        exemplar(NOW, "alone"),
+        exemplar(NOW, "lost"),
+        exemplar(NOW - 3 * 3_600_000, "old"),
+        exemplar(0, "zero"),
+        exemplar(NOW, &"x".repeat(121)),
+        exemplar(NOW, &umlauts),
+    ];
+    for (series, range) in [0..1, 1..2, 2..6].into_iter().enumerate() {
+        maker.batch.series[series].exemplars = range;
+    }
+    for _ in 0..2 {
+        let mut out = IngestOutput::default();
+        shard.ingest(&tenant(), &maker.batch, &maker.idx(), &IngestLimits::default(), NOW, &mut out);
+        assert!(out.outcome.rejections.is_empty(), "{:?}", out.outcome);
+        assert_eq!((out.outcome.samples, out.outcome.exemplars), (1, 2));
+        let mut dropped: Vec<_> = out.outcome.dropped.iter().map(|r| (r.reason, r.count)).collect();
+        dropped.sort_unstable();
+        let want =
+            [("exemplar_labels_too_long", 1), ("exemplar_of_unknown_series", 1), ("exemplar_too_old", 2)];
+        assert_eq!(dropped, want);
+    }
+    let kept = shard.exemplars(&tenant(), &[], 0, i64::MAX);
+    assert_eq!((kept.len(), kept[0].1.len()), (1, 2), "the second time brings nothing new: {kept:?}");
+}
+
+#[test]
+fn replicas_have_the_same_metadata_whoever_heard_it_first() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let shards = [shard(dirs[0].path(), 1), shard(dirs[1].path(), 2)];
+    let help = |text: &str| {
+        vec![("up".to_owned(), MetricMetadata { help: text.to_owned(), ..MetricMetadata::default() })]
+    };
+    let mut logs = [Origin::new(1), Origin::new(2)];
+    for ((shard, log), text) in shards.iter().zip(&mut logs).zip(["said here", "said there"]) {
+        let mut out = IngestOutput::default();
+        shard.ingest_metadata(&tenant(), &help(text), &mut out);
+        log.log(shard, out.drafts);
+    }
+    for (shard, other) in [(0, 1), (1, 0)] {
+        for record in &logs[other].records {
+            shards[shard].apply(record).unwrap();
+        }
+    }
+    let all = |shard: &Shard| shard.metadata(&tenant(), None);
+    assert_eq!((all(&shards[0]).len(), all(&shards[0])), (2, all(&shards[1])));
+}
+
+#[test]
 fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
@@ -268,7 +324,7 @@ fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
 }
 
 #[test]
-fn a_further_tenant_is_refused_and_so_is_metadata_without_room() {
+fn a_further_tenant_is_refused_and_metadata_without_room_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let options = ShardOptions { tenants_max: 1, metadata_max: 2, ..options(dir.path(), 1) };
     let shard = Shard::new(options).unwrap();
@@ -288,8 +344,8 @@ fn a_further_tenant_is_refused_and_so_is_metadata_without_room() {
     }
     let kept: Vec<_> = shard.metadata(&tenant(), None).into_iter().map(|(name, _)| name).collect();
     assert_eq!(kept, ["m0", "m1"]);
-    let refused: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
-    assert_eq!(refused, [("metadata_limit", 2)]);
+    let dropped: Vec<_> = out.outcome.dropped.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!((dropped, out.outcome.rejections.is_empty()), (vec![("metadata_limit", 2)], true));
     // A repetition waits for a quorum too, so it leads to a record.
     out.clear();
     let metadata = MetricMetadata { kind: MetricType::Counter, ..MetricMetadata::default() };
@@ -313,7 +369,9 @@ fn no_batch_makes_a_record_over_its_bound() {
     let import = IngestLimits { backfill_window_ms: 2 * WINDOW, ..IngestLimits::default() };
     let out = maker.ingest_with(&shard, NOW + WINDOW, &import);
     let reasons: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
-    assert_eq!(reasons, [("histogram_too_large", 1), ("exemplar_labels_too_long", 1)]);
+    assert_eq!(reasons, [("histogram_too_large", 1)]);
+    let dropped: Vec<_> = out.outcome.dropped.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!(dropped, [("exemplar_labels_too_long", 1)]);
     assert!(out.outcome.samples == 300_000 && out.drafts.len() > 1);
     assert!(out.drafts.iter().all(|d| d.len() < 3 << 20));
     let follower = support::shard(&dir.path().join("follower"), 2);

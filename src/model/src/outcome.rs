@@ -7,6 +7,9 @@ const REASONS_MAX: usize = 32;
 /// Most bytes of an example; longer ones are cut at a character boundary.
 const EXAMPLE_BYTES_MAX: usize = 512;
 
+/// Why an exemplar is left out whose labels have more characters than OpenMetrics allows.
+pub const EXEMPLAR_LABELS_TOO_LONG: &str = "exemplar_labels_too_long";
+
 /// Items refused for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -95,6 +98,8 @@ pub struct WriteOutcome {
     pub duplicates: u64,
     /// What was refused for good.
     pub rejections: Rejections,
+    /// Exemplars that were left out. They are hints, not data: the request succeeds without them.
+    pub dropped: Rejections,
     /// Set when a part did not reach a quorum in time; the sender must repeat the request.
     pub unavailable: Option<RetryLater>,
     /// Set when the tenant is over its rate; nothing of the request was stored.
@@ -109,6 +114,7 @@ impl WriteOutcome {
         self.exemplars += other.exemplars;
         self.duplicates += other.duplicates;
         self.rejections.merge(other.rejections);
+        self.dropped.merge(other.dropped);
         merge_later(&mut self.unavailable, other.unavailable);
         merge_later(&mut self.limited, other.limited);
     }

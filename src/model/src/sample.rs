@@ -43,8 +43,8 @@ pub fn prefer(a: f64, b: f64) -> f64 {
     }
 }
 
-/// A sample's link to a trace.
-#[derive(Clone, Debug, PartialEq)]
+/// A sample's link to a trace. Its order is by time, then value, then labels; a NaN is equal to the same NaN.
+#[derive(Clone, Debug)]
 pub struct Exemplar {
     /// The exemplar's own labels, for example `trace_id`.
     pub labels: Labels,
@@ -54,8 +54,29 @@ pub struct Exemplar {
     pub t: i64,
 }
 
+impl Ord for Exemplar {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let by_value = || self.v.total_cmp(&other.v).then_with(|| self.labels.cmp(&other.labels));
+        self.t.cmp(&other.t).then_with(by_value)
+    }
+}
+
+impl PartialOrd for Exemplar {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Exemplar {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Exemplar {}
+
 /// Kind of a metric as its exposer declared it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum MetricType {
     /// Not declared.
     #[default]
@@ -114,8 +135,8 @@ impl MetricType {
     }
 }
 
-/// Type, unit and help of a metric.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+/// Type, unit and help of a metric. In their order a declared type comes behind an undeclared one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MetricMetadata {
     /// Declared type.
     pub kind: MetricType,

@@ -210,6 +210,8 @@ impl Queries for Querier {
             false => self.catalog.exemplars(&context.tenant, &sets, start_ms, end_ms)?,
         };
         items.sort_by(|a, b| a.labels.cmp(&b.labels));
+        // Two selectors may choose one series.
+        items.dedup_by(|later, kept| later.labels == kept.labels);
         Ok(Found { items, warnings: Vec::new() })
     }
 
@@ -225,6 +227,8 @@ impl Queries for Querier {
                 entries.push(entry);
             }
         }
+        // The greatest first: a declared type before none, and the same order at every node.
+        by_metric.values_mut().for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
         Ok(by_metric.into_iter().collect())
     }
 

@@ -29,4 +29,6 @@ pub struct Decoded {
     pub batch: Batch,
     /// Series and samples that the protocol itself forbids.
     pub rejections: Rejections,
+    /// Exemplars that are left out, which the request succeeds without.
+    pub dropped: Rejections,
 }

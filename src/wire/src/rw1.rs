@@ -25,6 +25,10 @@ use labels::LabelSpan;
 /// Room is made for no more series than if each had so many bytes, which is about what one takes in memory.
 const SERIES_BYTES_MIN: usize = 64;
 
+/// What is said of a body in which nothing is known.
+const NOT_VERSION_1: &str = "no field is of remote write 1.0; a 2.0 request needs the content type \
+    application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
 /// Reads an inflated `prometheus.WriteRequest`; `seed` is [`trireme_model::Tenant::seed`].
 ///
 /// A malformed message or one over a bound of the request is an error; what is wrong with one series or histogram only
@@ -73,7 +77,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Result<(), DecodeError> {
         let mut c = Cursor::new(self.body);
+        let (mut known, mut unknown) = (false, false);
         while let Some((number, wire)) = c.field()? {
+            known |= number == 1 || number == 3;
+            unknown |= number != 1 && number != 3;
             match number {
                 1 => {
                     let series = c.typed_message(wire)?;
@@ -90,7 +97,8 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
-        Ok(())
+        // Version 2 has no field in common with version 1. To take its bytes for an empty request would lose them.
+        if unknown && !known { Err(DecodeError::Malformed { at: 0, what: NOT_VERSION_1 }) } else { Ok(()) }
     }
 
     /// Series of a request are alike, so the first, which ends at `first`, tells how many there are.

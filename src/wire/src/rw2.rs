@@ -10,7 +10,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use trireme_model::{Exemplar, FloatSample, SeriesKey};
+use trireme_model::{EXEMPLAR_LABELS_TOO_LONG, Exemplar, FloatSample, Rejections, SeriesKey};
 
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
@@ -20,7 +20,7 @@ use crate::prompb::{
 };
 use crate::rw1::labels as shown;
 
-use labels::LabelBuilder;
+use labels::{LabelBuilder, RefsError};
 use metadata::MetadataSet;
 use symbols::Symbols;
 
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         self.refs.clear();
         let mut metadata = None;
         let mut bad_histograms = BadHistograms::default();
-        let mut bad_exemplars = 0u64;
+        let mut bad_exemplars = BadExemplars::default();
         while let Some((number, wire)) = c.field()? {
             match number {
                 1 => read_refs(&mut self.refs, &mut c, wire, &mut self.room)?,
@@ -121,8 +121,8 @@ impl<'a> Reader<'a> {
                     }
                 }
                 4 => match self.exemplar(c.typed_message(wire)?)? {
-                    Some(exemplar) => self.out.batch.exemplars.push(exemplar),
-                    None => bad_exemplars += 1,
+                    Ok(exemplar) => self.out.batch.exemplars.push(exemplar),
+                    Err(why) => bad_exemplars.add(why),
                 },
                 5 => metadata::read(c.typed_message(wire)?, metadata.get_or_insert_default())?,
                 _ => c.skip(number, wire)?,
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         mark: Mark,
         metadata: Option<metadata::Refs>,
         bad: BadHistograms,
-        bad_exemplars: u64,
+        bad_exemplars: BadExemplars,
     ) -> Result<(), DecodeError> {
         let floats = self.out.batch.samples.len() - mark.samples;
         let histograms = self.out.batch.histograms.len() - mark.histograms + bad.count as usize;
@@ -152,12 +152,11 @@ impl<'a> Reader<'a> {
             Ok(()) => {
                 let raw = &self.out.batch.label_bytes[start..];
                 bad.reject(rejections, || shown::display(raw));
-                if bad_exemplars > 0 {
-                    rejections.add("bad symbol reference", bad_exemplars, || {
-                        format!("{}: labels of an exemplar", shown::display(raw))
-                    });
-                }
+                bad_exemplars.report(rejections, &mut self.out.dropped, raw);
+                // A series with exemplars alone belongs to samples elsewhere: senders put each into one of its own.
+                let exemplars = self.out.batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
                 match (floats, histograms) {
+                    (0, 0) if exemplars > 0 => None,
                     (0, 0) => Some(("no samples", format!("{} has no sample", shown::display(raw)))),
                     (0, _) | (_, 0) => None,
                     _ => Some((
@@ -186,10 +185,21 @@ impl<'a> Reader<'a> {
             histograms: mark.histograms as u32..batch.histograms.len() as u32,
             exemplars: mark.exemplars as u32..batch.exemplars.len() as u32,
         };
+        let is_native = !series.histograms.is_empty();
         batch.series.push(series);
-        if let (Some(refs), Some(name)) = (metadata, self.builder.metric_name()) {
-            self.metadata.add(name, refs, &self.symbols, self.limits, &mut self.room)?;
+        if let Some(refs) = metadata {
+            if let Some(name) = self.builder.metric_name() {
+                let series = metadata::Of { name, part: self.builder.part(is_native) };
+                self.metadata.add(series, refs, &self.symbols, self.limits, &mut self.room)?;
+            }
+            if !refs.are_in(&self.symbols) {
+                let raw = &self.out.batch.label_bytes[start..];
+                self.out
+                    .rejections
+                    .add("bad symbol reference", 1, || format!("{}: its metadata", shown::display(raw)));
+            }
         }
+        let batch = &self.out.batch;
         bound(batch.series.len(), self.limits.series_max, "series")
     }
 
@@ -211,8 +221,8 @@ impl<'a> Reader<'a> {
         batch.label_bytes.truncate(label_bytes);
     }
 
-    /// Reads an `Exemplar`; `None` if its labels are not a label set.
-    fn exemplar(&mut self, mut c: Cursor<'a>) -> Result<Option<Exemplar>, DecodeError> {
+    /// Reads an `Exemplar`; the inner error is why its labels are not a label set.
+    fn exemplar(&mut self, mut c: Cursor<'a>) -> Result<Result<Exemplar, RefsError>, DecodeError> {
         let (mut refs, mut v, mut t) = (Vec::new(), 0.0, 0);
         while let Some((number, wire)) = c.field()? {
             match number {
@@ -231,8 +241,44 @@ impl<'a> Reader<'a> {
             EXEMPLAR_LABEL_BYTES_MAX,
         );
         self.room.exemplar(2 * raw.len())?;
-        let labels = built.ok().and_then(|()| trireme_model::Labels::from_wire(&raw).ok());
+        let labels = built.and_then(|()| {
+            // All that the builder has not looked at is whether the texts are UTF-8.
+            trireme_model::Labels::from_wire(&raw).map_err(|_| RefsError::NotText)
+        });
         Ok(labels.map(|labels| Exemplar { labels, v, t }))
+    }
+}
+
+/// Exemplars of a series that cannot be kept.
+#[derive(Default)]
+struct BadExemplars {
+    /// With labels over the bound.
+    long: u64,
+    /// With labels that are none.
+    wrong: u64,
+}
+
+impl BadExemplars {
+    fn add(&mut self, why: RefsError) {
+        match why {
+            RefsError::TooMany(..) | RefsError::TooLong(_) => self.long += 1,
+            _ => self.wrong += 1,
+        }
+    }
+
+    fn count(&self) -> usize {
+        (self.long + self.wrong) as usize
+    }
+
+    /// Wrong labels are the sender's fault and told; long ones cost only the exemplar.
+    fn report(&self, rejections: &mut Rejections, dropped: &mut Rejections, series: &[u8]) {
+        let example = || format!("{}: labels of an exemplar", shown::display(series));
+        if self.wrong > 0 {
+            rejections.add("bad symbol reference", self.wrong, example);
+        }
+        if self.long > 0 {
+            dropped.add(EXEMPLAR_LABELS_TOO_LONG, self.long, example);
+        }
     }
 }
 

@@ -135,6 +135,9 @@ pub(super) fn count(
     for r in outcome.rejections.iter() {
         m.write_rejected.with_label_values(&[tenant, r.reason]).inc_by(r.count);
     }
+    for r in outcome.dropped.iter() {
+        m.write_dropped.with_label_values(&[tenant, r.reason]).inc_by(r.count);
+    }
 }
 
 fn text(mut response: HttpResponseBuilder, body: String) -> HttpResponse {

@@ -388,13 +388,13 @@ impl<'a> Loader<'a> {
             let metric = r.str()?;
             let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;
             let metadata = MetricMetadata { kind, unit: r.str()?.to_owned(), help: r.str()?.to_owned() };
-            of_tenant.set_metadata(metric, &metadata, usize::MAX);
+            of_tenant.add_metadata(metric, &metadata, usize::MAX);
         }
         for _ in 0..r.u32()? {
             let key = SeriesKey(r.u128()?);
             let (t, v) = (r.i64()?, f64::from_bits(r.u64()?));
             let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
-            of_tenant.push_exemplar(key, Exemplar { labels, v, t });
+            of_tenant.add_exemplar(key, &Exemplar { labels, v, t }, usize::MAX);
         }
         if r.is_empty() { Ok(()) } else { Err(Malformed) }
     }

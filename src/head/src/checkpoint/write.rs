@@ -182,7 +182,8 @@ impl Shard {
 
 /// What a tenant has besides series, in as many parts as it takes.
 fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Result<(), HeadError> {
-    let mut metadata = tenant.metadata.iter().peekable();
+    let entries = tenant.metadata.iter().flat_map(|(metric, all)| all.iter().map(move |one| (metric, one)));
+    let mut metadata = entries.peekable();
     let mut exemplars = tenant.exemplars.iter().peekable();
     loop {
         let from = begin(out, part::EXTRAS);

@@ -6,7 +6,7 @@ use trireme_wire::batch::BatchSeries;
 use super::Request;
 use crate::state::{Alias, State};
 use crate::tenant::TenantState;
-use crate::validate::{self, SERIES_LIMIT};
+use crate::validate::{self, EXEMPLAR_OF_UNKNOWN_SERIES, SERIES_LIMIT};
 use crate::{IngestOutput, Shard};
 
 /// Where an unknown key leads.
@@ -62,6 +62,14 @@ impl Shard {
         if let Some(slot) = state.find(request.tenant, key) {
             return Resolved::Slot(slot);
         }
+        // Exemplars are hints about samples: they make no series.
+        if series.samples.is_empty() && series.histograms.is_empty() {
+            let count = series.exemplars.len() as u64;
+            if count > 0 {
+                out.outcome.dropped.add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
+            }
+            return Resolved::Refused;
+        }
         let max = request.limits.shard_series_max;
         let tenant = &mut state.tenants[request.tenant as usize];
         if max > 0 && tenant.series >= max {
@@ -77,9 +85,12 @@ impl Shard {
             let whole = request.batch;
             let times = whole.samples_of(series).iter().map(|s| s.t);
             let histograms = whole.histograms.get(range(&series.histograms)).unwrap_or_default();
-            let exemplars = whole.exemplars.get(range(&series.exemplars)).unwrap_or_default();
-            let times = times.chain(histograms.iter().map(|h| h.t)).chain(exemplars.iter().map(|e| e.t));
+            let times = times.chain(histograms.iter().map(|h| h.t));
             times.for_each(|t| super::refuse_time(request, series, t, out));
+            if !series.exemplars.is_empty() {
+                let count = series.exemplars.len() as u64;
+                out.outcome.dropped.add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
+            }
             return Resolved::Refused;
         }
         match state.create(request.tenant, key, &labels) {
@@ -104,5 +115,4 @@ fn has_storable_item(request: &Request<'_>, series: &BatchSeries) -> bool {
     let fits = |t: i64| request.times.contain(t);
     batch.samples_of(series).iter().any(|s| fits(s.t))
         || batch.histograms.get(range(&series.histograms)).unwrap_or_default().iter().any(|h| fits(h.t))
-        || batch.exemplars.get(range(&series.exemplars)).unwrap_or_default().iter().any(|e| fits(e.t))
 }

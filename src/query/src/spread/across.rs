@@ -154,12 +154,9 @@ impl Across {
 
 /// Exemplars of both, each once, by time.
 fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
-    for exemplar in more {
-        if !into.contains(&exemplar) {
-            into.push(exemplar);
-        }
-    }
-    into.sort_by_key(|e| e.t);
+    into.extend(more);
+    into.sort_unstable();
+    into.dedup();
 }
 
 impl Queries for Across {
@@ -268,6 +265,7 @@ impl Queries for Across {
                 entries.push(entry);
             }
         }
+        by_metric.values_mut().for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
         Ok(by_metric.into_iter().collect())
     }
 

@@ -19,6 +19,8 @@ pub(crate) enum RefsError {
     TooMany(usize, usize),
     #[error("over {0} bytes of labels")]
     TooLong(usize),
+    #[error("a label is not UTF-8")]
+    NotText,
 }
 
 impl RefsError {
@@ -29,8 +31,20 @@ impl RefsError {
             Self::Duplicate(_) => "duplicate label",
             Self::TooMany(..) => "too many labels",
             Self::TooLong(_) => "labels too long",
+            Self::NotText => "labels not UTF-8",
         }
     }
+}
+
+/// What a series may be in the family of a histogram or summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its name is the family's: a quantile, or a native histogram.
+    Whole,
+    /// It has a label `le`.
+    Bucket,
+    /// Neither: the name tells.
+    SumOrCount,
 }
 
 /// Scratch space that is used again for each series.
@@ -82,6 +96,16 @@ impl<'a> LabelBuilder<'a> {
             push_label(out, name, value);
         }
         Ok(())
+    }
+
+    /// What the series of the set that was built last is in its family; `is_native` if it has native histograms.
+    pub(crate) fn part(&self, is_native: bool) -> Part {
+        let has = |wanted: &str| self.pairs.iter().any(|(name, _)| *name == wanted.as_bytes());
+        match () {
+            () if is_native || has("quantile") => Part::Whole,
+            () if has("le") => Part::Bucket,
+            () => Part::SumOrCount,
+        }
     }
 
     /// Metric name of the set that was built last.

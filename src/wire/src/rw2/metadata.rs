@@ -1,9 +1,10 @@
-//! Metadata travels with every series in 2.0; a batch keeps it once per metric family.
+//! Metadata travels with every series in 2.0; a batch keeps what is said of a metric family once.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use trireme_model::{MetricMetadata, MetricType};
 
+use super::labels::Part;
 use super::symbols::Symbols;
 use crate::prompb::cursor::Cursor;
 use crate::prompb::{DecodeError, DecodeLimits, Room};
@@ -13,11 +14,25 @@ use crate::rw1::extras::metric_type;
 const HELP_BYTES_MAX: usize = 4 << 10;
 
 /// A `Metadata` message as sent.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Refs {
     kind: u64,
     help: u32,
     unit: u32,
+}
+
+impl Refs {
+    /// False if a reference is outside the table.
+    pub(crate) fn are_in(&self, symbols: &Symbols<'_>) -> bool {
+        symbols.get(self.help).is_some() && symbols.get(self.unit).is_some()
+    }
+}
+
+/// The series that says something.
+#[derive(Clone, Copy)]
+pub(crate) struct Of<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) part: Part,
 }
 
 /// Reads the message into `refs`; a field that occurs again replaces the former.
@@ -33,36 +48,32 @@ pub(crate) fn read(mut c: Cursor<'_>, refs: &mut Refs) -> Result<(), DecodeError
     Ok(())
 }
 
-/// Metadata by family; the first of a request wins.
+/// What a request says of metric families, each statement once. Series of a family may disagree.
 #[derive(Default)]
 pub(crate) struct MetadataSet<'a> {
-    seen: HashMap<&'a [u8], usize>,
-    last: &'a [u8],
+    seen: HashSet<(&'a [u8], Refs)>,
+    last: Option<(&'a [u8], Refs)>,
     entries: Vec<(String, MetricMetadata)>,
 }
 
 impl<'a> MetadataSet<'a> {
-    /// Adds what a series of metric `name` says. References outside the table count as "", metadata never fails a series.
+    /// Adds what a series says. References outside the table count as "", metadata never fails a series.
     pub(crate) fn add(
         &mut self,
-        name: &'a [u8],
+        series: Of<'a>,
         refs: Refs,
         symbols: &Symbols<'a>,
         limits: &DecodeLimits,
         room: &mut Room<'_>,
     ) -> Result<(), DecodeError> {
         let kind = metric_type(refs.kind);
-        let family = family(name, kind);
-        let empty = kind == MetricType::Unknown && refs.help == 0 && refs.unit == 0;
-        if empty
-            || (self.last == family && !self.entries.is_empty())
-            || self.entries.len() >= limits.metadata_max
-        {
+        let said = (family(series, kind), refs);
+        let is_empty = kind == MetricType::Unknown && refs.help == 0 && refs.unit == 0;
+        if is_empty || self.last == Some(said) || self.entries.len() >= limits.metadata_max {
             return Ok(());
         }
-        self.last = family;
-        let next = self.entries.len();
-        if *self.seen.entry(family).or_insert(next) != next {
+        self.last = Some(said);
+        if !self.seen.insert(said) {
             return Ok(());
         }
         let text = |r: u32| {
@@ -70,6 +81,7 @@ impl<'a> MetadataSet<'a> {
             String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
         };
         let metadata = MetricMetadata { kind, unit: text(refs.unit), help: text(refs.help) };
+        let (family, _) = said;
         // Bytes that are not UTF-8 become longer, by which this counts them already.
         room.metadata(family.len() + metadata.unit.len() + metadata.help.len())?;
         self.entries.push((String::from_utf8_lossy(family).into_owned(), metadata));
@@ -81,12 +93,16 @@ impl<'a> MetadataSet<'a> {
     }
 }
 
-/// The family of a classic histogram's or summary's component series.
-fn family(name: &[u8], kind: MetricType) -> &[u8] {
-    let suffixes: &[&[u8]] = match kind {
-        MetricType::Histogram | MetricType::GaugeHistogram => &[b"_bucket", b"_count", b"_sum"],
-        MetricType::Summary => &[b"_count", b"_sum"],
+/// The family of a classic histogram's or summary's component series. A summary may be called `col_sum`: its quantiles
+/// are of that name and no sums of a family `col`.
+fn family(series: Of<'_>, kind: MetricType) -> &[u8] {
+    let suffixes: &[&[u8]] = match (kind, series.part) {
+        (MetricType::Histogram | MetricType::GaugeHistogram, Part::Bucket) => &[b"_bucket"],
+        (MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary, Part::SumOrCount) => {
+            &[b"_count", b"_sum"]
+        }
         _ => &[],
     };
+    let name = series.name;
     suffixes.iter().find_map(|s| name.strip_suffix(*s)).filter(|n| !n.is_empty()).unwrap_or(name)
 }

@@ -29,7 +29,12 @@ fn compare(decoded: &Decoded, want: &Request) {
     let mut refused = 0;
     for ts in &want.timeseries {
         let labels = label_set(&want.symbols, &ts.labels_refs);
-        let one_kind = ts.samples.is_empty() != ts.histograms.is_empty();
+        // Exemplars may come alone.
+        let one_kind = match (ts.samples.is_empty(), ts.histograms.is_empty()) {
+            (true, true) => !ts.exemplars.is_empty(),
+            (false, false) => false,
+            _ => true,
+        };
         let (Some(labels), true) = (labels, one_kind) else {
             refused += 1;
             continue;
@@ -148,4 +153,73 @@ fn references_cannot_expand_without_bound() {
     let limits = DecodeLimits { label_bytes_max: 1_000_000, ..Default::default() };
     let e = decode(&body, SEED, &limits).expect_err("10 MB of labels");
     assert_eq!(e, DecodeError::TooMany { what: "bytes of labels", limit: 1_000_000 });
+}
+
+fn exemplar(labels_refs: &[u32]) -> crate::prompb::v2::Exemplar {
+    crate::prompb::v2::Exemplar { labels_refs: labels_refs.to_vec(), value: 1.0, timestamp: 5 }
+}
+
+#[test]
+fn exemplars_may_come_alone_and_long_labels_cost_only_the_exemplar() {
+    let mut alone = request(&[1, 2], 0);
+    alone.symbols.extend(["trace_id".to_owned(), "t".repeat(600)]);
+    alone.timeseries[0].exemplars = vec![exemplar(&[6, 2]), exemplar(&[6, 7])];
+    let decoded = decode(&alone.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
+    assert_eq!((decoded.batch.series.len(), decoded.batch.exemplars.len()), (1, 1));
+    assert!(decoded.rejections.is_empty());
+    let dropped: Vec<_> = decoded.dropped.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!(dropped, [("exemplar_labels_too_long", 1)]);
+
+    let mut wrong = request(&[1, 2], 1);
+    wrong.timeseries[0].exemplars = vec![exemplar(&[99, 2])];
+    let decoded = decode(&wrong.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
+    assert_eq!(decoded.rejections.iter().map(|r| r.reason).collect::<Vec<_>>(), ["bad symbol reference"]);
+}
+
+/// Family, type and help of what series of these labels say.
+fn families(series: &[(&[&str], u32, i32)]) -> Vec<(String, String)> {
+    let mut request = Request { symbols: vec![String::new()], timeseries: Vec::new() };
+    request.symbols.extend(["help 1".to_owned(), "help 2".to_owned()]);
+    for (labels, help_ref, r#type) in series {
+        let from = request.symbols.len() as u32;
+        request.symbols.extend(labels.iter().map(|text| (*text).to_owned()));
+        request.timeseries.push(TimeSeries {
+            labels_refs: (from..from + labels.len() as u32).collect(),
+            samples: vec![Sample { value: 1.0, timestamp: 5, start_timestamp: 0 }],
+            metadata: Some(Metadata { r#type: *r#type, help_ref: *help_ref, unit_ref: 0 }),
+            ..Default::default()
+        });
+    }
+    let decoded = decode(&request.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
+    decoded.batch.metadata.into_iter().map(|(family, m)| (family, m.help)).collect()
+}
+
+#[test]
+fn the_family_of_a_series_is_told_by_its_labels_and_all_that_is_said_of_it_is_kept() {
+    let (counter, histogram, summary) = (1, 3, 5);
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["__name__", "col_sum", "quantile", "0.5"], summary, "col_sum"),
+        (&["__name__", "col_sum_sum"], summary, "col_sum"),
+        (&["__name__", "col_count"], summary, "col"),
+        (&["__name__", "col_count"], counter, "col_count"),
+        (&["__name__", "h_bucket", "le", "1"], histogram, "h"),
+        (&["__name__", "h_sum"], histogram, "h"),
+        (&["__name__", "h_sum_bucket", "le", "1"], histogram, "h_sum"),
+        (&["__name__", "h_bucket"], histogram, "h_bucket"),
+        (&["__name__", "_sum"], summary, "_sum"),
+    ];
+    for (labels, r#type, want) in cases {
+        assert_eq!(families(&[(labels, 1, *r#type)]), [((*want).to_owned(), "help 1".to_owned())]);
+    }
+    let up: &[&str] = &["__name__", "up"];
+    let said = families(&[(up, 1, counter), (up, 2, counter), (up, 1, counter), (up, 2, counter)]);
+    assert_eq!(said.iter().map(|s| s.1.as_str()).collect::<Vec<_>>(), ["help 1", "help 2"]);
+}
+
+#[test]
+fn metadata_outside_the_table_is_told_and_costs_no_sample() {
+    let mut bad = request(&[1, 2], 1);
+    bad.timeseries[0].metadata = Some(Metadata { r#type: 1, help_ref: 99, unit_ref: 0 });
+    let decoded = decode(&bad.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
+    assert_eq!((decoded.batch.series.len(), decoded.rejections.total()), (1, 1));
 }
