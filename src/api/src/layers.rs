@@ -6,40 +6,63 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
+use regex::Regex;
+use serde_json::json;
 
 use crate::ApiState;
 
-/// Answers `OPTIONS` on any path and lets pages of other origins read the answers, as far as the settings allow.
+/// Answers `OPTIONS` on any path and lets pages of other origins read the answers, as far as the settings allow. Such pages
+/// change nothing: browsers send some requests without asking first.
 pub async fn cors(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let allowed = request.app_data::<web::Data<ApiState>>().and_then(|s| {
-        let origin = s.settings.cors_origin.as_str();
-        HeaderValue::from_str(origin).ok().filter(|_| !origin.is_empty())
-    });
-    let asks = request.headers().contains_key(header::ORIGIN);
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish()).map_into_right_body()
+    } else if origin.as_ref().is_some_and(|origin| is_foreign_change(&request, origin)) {
+        let message =
+            "pages of other hosts must not use the admin API; call it from elsewhere than a browser";
+        let error = json!({ "status": "error", "errorType": "forbidden", "error": message });
+        request.into_response(HttpResponse::Forbidden().json(error)).map_into_right_body()
     } else {
         next.call(request).await?.map_into_left_body()
     };
-    if let Some(origin) = allowed.filter(|_| asks) {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let fixed = [
-            (
-                header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "Accept, Authorization, Content-Type, Origin, THANOS-TENANT, X-Scope-OrgID",
-            ),
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
-            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
-        ];
-        for (name, value) in fixed {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+    if let Some(origin) = origin {
+        let state = response.request().app_data::<web::Data<ApiState>>().cloned();
+        allow(&mut response, origin, state.as_ref().and_then(|state| state.settings.cors_origins.as_ref()));
     }
     Ok(response)
+}
+
+/// Says whether pages of `origin` may read the response: if it matches.
+fn allow(response: &mut ServiceResponse<impl MessageBody>, origin: HeaderValue, allowed: Option<&Regex>) {
+    let headers = response.headers_mut();
+    // Caches must not give one origin's answer to another.
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if !allowed.zip(origin.to_str().ok()).is_some_and(|(allowed, origin)| allowed.is_match(origin)) {
+        return;
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let fixed = [
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Accept, Authorization, Content-Type, Origin, THANOS-TENANT, X-Scope-OrgID",
+        ),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// True if a page of another host than this one wants to change something.
+fn is_foreign_change(request: &ServiceRequest, origin: &HeaderValue) -> bool {
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_own = |scheme: &str| origin.as_bytes().strip_prefix(scheme.as_bytes()) == Some(host);
+    let is_change = !request.method().is_safe() && request.path().starts_with("/api/v1/admin/");
+    is_change && !is_own("http://") && !is_own("https://")
 }
 
 /// Counts the request, and once the node wants to leave, ends the client's connection with the answer: its next one

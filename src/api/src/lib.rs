@@ -32,6 +32,7 @@ pub mod layers;
 mod metrics;
 mod pages;
 mod params;
+pub mod prefix;
 mod prom;
 mod remote_read;
 mod runner;

@@ -56,8 +56,10 @@ pub struct ApiSettings {
     pub decode: DecodeLimits,
     /// How OTLP resources become labels.
     pub otlp: OtlpOptions,
-    /// `Access-Control-Allow-Origin`; empty sends no CORS headers.
-    pub cors_origin: String,
+    /// Path that is taken off requests (`http.route_prefix`).
+    pub route_prefix: String,
+    /// Origins whose pages may read answers (`http.cors_origin`).
+    pub cors_origins: Option<regex::Regex>,
     /// Longest run of a query; a request may ask for less.
     pub query_timeout: Duration,
     /// Queries at the same time (`query.max_concurrency`).
@@ -112,7 +114,8 @@ impl Default for ApiSettings {
             in_flight_bytes_max: 512 << 20,
             decode: DecodeLimits::default(),
             otlp: OtlpOptions::default(),
-            cors_origin: "*".to_owned(),
+            route_prefix: String::new(),
+            cors_origins: None,
             query_timeout: Duration::from_secs(120),
             query_places: 20,
             stream_places: 10,

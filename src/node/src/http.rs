@@ -42,6 +42,8 @@ pub(crate) fn serve(
             .wrap(from_fn(trireme_api::layers::cors))
             .wrap(from_fn(trireme_api::layers::see_off))
             .wrap(Compress::default())
+            // Outermost: all others see the path without it.
+            .wrap(from_fn(trireme_api::prefix::strip_prefix))
             .configure(move |cfg| trireme_api::configure(cfg, state))
     })
     .workers(workers)

@@ -14,6 +14,7 @@
 
 mod load;
 mod nearest;
+mod origins;
 mod sections;
 mod units;
 mod validate;

@@ -68,8 +68,10 @@ pub struct Http {
     pub inflated_bytes_max: ByteSize,
     /// Connections a worker accepts at once.
     pub connections_max: usize,
-    /// `Access-Control-Allow-Origin` of the query API; empty sends no CORS headers.
+    /// Origins whose pages may read answers, as an anchored regular expression; `*` is any. Empty sends no CORS headers.
     pub cors_origin: String,
+    /// Path below which a proxy passes requests on, as `/metrics/eu`; everything is found without it too.
+    pub route_prefix: String,
     /// Time a client has to send the head of its request; ends slow-loris senders.
     pub request_timeout: Span,
     /// Time a client has to send the body of a write after its head.
@@ -90,7 +92,8 @@ impl Default for Http {
             body_bytes_max: ByteSize(32 << 20),
             inflated_bytes_max: ByteSize(128 << 20),
             connections_max: 10_000,
-            cors_origin: "*".into(),
+            cors_origin: String::new(),
+            route_prefix: String::new(),
             request_timeout: Span::from_secs(10),
             body_timeout: Span::from_secs(30),
             write_idle_timeout: Span::from_secs(30),

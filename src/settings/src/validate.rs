@@ -154,7 +154,8 @@ mod tests {
             "tenants.label=",
             "tenants.limits.labels_max=0",
             "tenants.overrides.team-a.series_mx=10",
-            "http.cors_origin=a\nb",
+            "http.cors_origin=(a",
+            "http.route_prefix=eu/",
         ];
         for case in cases {
             let sources = Sources { set: vec![case.to_owned()], ..Sources::default() };

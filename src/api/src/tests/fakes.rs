@@ -320,6 +320,7 @@ impl Node {
         let app = App::new()
             .wrap(actix_web::middleware::from_fn(crate::layers::measure))
             .wrap(actix_web::middleware::from_fn(crate::layers::cors))
+            .wrap(actix_web::middleware::from_fn(crate::prefix::strip_prefix))
             .configure(|cfg| configure(cfg, state));
         let app = test::init_service(app).await;
         Reply::of(app.call(request.to_request()).await.expect("no handler fails without a response")).await

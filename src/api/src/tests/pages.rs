@@ -115,15 +115,49 @@ async fn queries_in_progress_are_listed_and_canceled_for_their_tenant_only() {
 }
 
 #[actix_web::test]
-async fn pages_of_other_origins_may_ask() {
-    let node = Node::new();
-    let options = TestRequest::with_uri("/any/path").method(actix_web::http::Method::OPTIONS);
-    let reply = node.send(options.insert_header(("origin", "http://x"))).await;
-    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("*")));
-    let reply =
-        node.send(TestRequest::get().uri("/api/v1/labels").insert_header(("origin", "http://x"))).await;
-    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, Some("*")));
+async fn pages_of_the_origins_that_are_allowed_may_ask() {
+    let cors_origins = Some(regex::Regex::new("^https://(grafana|ops)[.]example$").expect("valid"));
+    let node = Node::with(ApiSettings { cors_origins, ..ApiSettings::default() });
+    for (origin, allowed) in
+        [("https://ops.example", Some("https://ops.example")), ("https://x.example", None)]
+    {
+        let of =
+            |request: TestRequest| node.send(request.uri("/api/v1/labels").insert_header(("origin", origin)));
+        for (method, status) in [(actix_web::http::Method::OPTIONS, 204), (actix_web::http::Method::GET, 200)]
+        {
+            let reply = of(TestRequest::default().method(method)).await;
+            assert_eq!((reply.status, reply.header("access-control-allow-origin")), (status, allowed));
+            assert_eq!(reply.header("vary"), Some("Origin"));
+        }
+    }
     assert_eq!(node.get("/api/v1/labels").await.header("access-control-allow-origin"), None);
+    let default = Node::new();
+    let asked = TestRequest::get().uri("/api/v1/labels").insert_header(("origin", "https://ops.example"));
+    assert_eq!(default.send(asked).await.header("access-control-allow-origin"), None, "nobody by default");
+}
+
+#[actix_web::test]
+async fn pages_of_other_hosts_change_nothing() {
+    let node = Node::new();
+    let post = |origin: &'static str| {
+        let request = TestRequest::post().uri("/api/v1/admin/checkpoint");
+        node.send(request.insert_header(("host", "n0.example:9090")).insert_header(("origin", origin)))
+    };
+    let reply = post("https://evil.example").await;
+    assert_eq!((reply.status, &reply.json()["errorType"]), (403, &json!("forbidden")));
+    assert_ne!(post("http://n0.example:9090").await.status, 403, "its own page may");
+    let read = TestRequest::get().uri("/api/v1/admin/ring").insert_header(("origin", "https://evil.example"));
+    assert_eq!(node.send(read).await.status, 200);
+}
+
+#[actix_web::test]
+async fn paths_below_a_prefix_are_found() {
+    let node = Node::with(ApiSettings { route_prefix: "/metrics/eu".to_owned(), ..ApiSettings::default() });
+    for prefix in ["", "/metrics/eu", "/prometheus"] {
+        let reply = node.get(&format!("{prefix}/api/v1/format_query?query=1")).await;
+        assert_eq!((reply.status, &reply.json()["data"]), (200, &json!("1")), "{prefix}");
+    }
+    assert_eq!(node.get("/metrics/asia/api/v1/format_query?query=1").await.status, 404);
 }
 
 #[actix_web::test]

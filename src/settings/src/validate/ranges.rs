@@ -106,8 +106,18 @@ impl Settings {
             let alias = &tenants.header_alias;
             problems.push(format!("tenants.header_alias: {alias:?} is no name of an HTTP header"));
         }
-        if !self.http.cors_origin.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-            problems.push("http.cors_origin: must be plain text: *, an origin, or nothing".into());
+        let prefix = &self.http.route_prefix;
+        let is_path =
+            prefix.starts_with('/') && !prefix.ends_with('/') && prefix.bytes().all(|b| b.is_ascii_graphic());
+        if !prefix.is_empty() && !is_path {
+            problems.push(format!(
+                "http.route_prefix: is {prefix:?}; must be a path like /metrics/eu, or nothing"
+            ));
+        }
+        if let Err(error) = self.http.cors_origins() {
+            problems.push(format!(
+                "http.cors_origin: must be a regular expression of origins, *, or nothing: {error}"
+            ));
         }
 
         let words: [(&str, &str, &[&str]); 2] = [
