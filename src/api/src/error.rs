@@ -27,7 +27,7 @@ impl ApiError {
     fn status_and_type(&self) -> (StatusCode, &'static str) {
         match &self.0 {
             error if error.is_execution() => status::of_execution(),
-            error if error.is_cost_limit() => status::of_cost_limit(),
+            error if error.reached_limit().is_some() => status::of_cost_limit(),
             error => status::of_query(error.kind()),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
 
@@ -20,12 +20,23 @@ pub struct ApiMetrics {
     pub(crate) write_in_flight: IntGauge,
     pub(crate) answers_in_flight: IntGauge,
     pub(crate) requests: HistogramVec,
+    pub(crate) without_metadata: IntCounter,
+    /// Only where the cost of queries is counted.
+    pub(crate) query_cost: Option<CostMetrics>,
     waiting: IntGaugeVec,
     places_taken: IntGaugeVec,
     waits: HistogramVec,
     refused: IntCounterVec,
     /// Tenants that have lines of their own.
     tenants: Arc<Mutex<HashSet<Tenant>>>,
+}
+
+/// What queries cost, under Prometheus's names.
+#[derive(Clone)]
+pub(crate) struct CostMetrics {
+    pub(crate) rejected: IntCounterVec,
+    pub(crate) series: Histogram,
+    pub(crate) read: Histogram,
 }
 
 /// What all other tenants are called together.
@@ -83,6 +94,11 @@ impl ApiMetrics {
                 "Queries, or streams, that were refused because too many were waiting.",
                 &["kind"],
             )?,
+            without_metadata: metrics.counter(
+                "prometheus_api_remote_write_without_metadata_appended_samples_total",
+                "Samples and histograms of remote write 2.0 in series that came without metadata.",
+            )?,
+            query_cost: None,
             tenants: Arc::default(),
             requests: metrics.seconds_by(
                 "trireme_api_request_seconds",
@@ -90,6 +106,29 @@ impl ApiMetrics {
                 &["handler", "code"],
             )?,
         })
+    }
+
+    /// The same with metrics of what queries cost.
+    pub fn with_query_cost(self, metrics: &Metrics) -> Result<Self, MetricsError> {
+        let quadrupled = |first: f64| (0..12).map(|n| first * 4f64.powi(n)).collect();
+        let query_cost = CostMetrics {
+            rejected: metrics.counters(
+                "prometheus_engine_query_rejected_total",
+                "Queries that were ended because they reached a limit of their cost.",
+                &["reason"],
+            )?,
+            series: metrics.counts(
+                "prometheus_engine_query_series_touched",
+                "Series that the selectors of a query chose.",
+                quadrupled(1.0),
+            )?,
+            read: metrics.counts(
+                "prometheus_engine_query_samples_read",
+                "Samples of storage that a query read, histograms by their size.",
+                quadrupled(100.0),
+            )?,
+        };
+        Ok(Self { query_cost: Some(query_cost), ..self })
     }
 
     /// The tenant's name as a label: the first `tenants_max` have their own, the rest share one, since each name is several

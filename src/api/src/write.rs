@@ -120,7 +120,7 @@ async fn store(
     decoded: Decoded,
     reserved: Reserved,
 ) -> Result<WriteOutcome, Refusal> {
-    let Decoded { batch, rejections, dropped } = decoded;
+    let Decoded { batch, rejections, dropped, without_metadata } = decoded;
     let early = WriteOutcome { rejections, dropped, ..Default::default() };
     if batch.series.is_empty() && batch.metadata.is_empty() {
         return Ok(early);
@@ -134,6 +134,9 @@ async fn store(
     let stored = task.await;
     let mut outcome =
         stored.map_err(|_| Refusal::new(ErrorKind::Internal, "the write failed unexpectedly"))?;
+    if outcome.unavailable.is_none() && outcome.limited.is_none() {
+        state.metrics.without_metadata.inc_by(without_metadata);
+    }
     outcome.merge(early);
     Ok(outcome)
 }

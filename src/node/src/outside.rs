@@ -120,7 +120,7 @@ pub(crate) fn open_doors(
         clock: Arc::clone(&ground.clock),
         traffic: doors.traffic,
         settings: api_settings(settings),
-        metrics: ApiMetrics::new(&ground.metrics)?,
+        metrics: api_metrics(ground)?,
         render_metrics: Arc::new(move || shown.render()),
         log: ground.part_log("http"),
     });
@@ -196,6 +196,14 @@ fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
         freshness,
         tenant_label: ground.settings.tenants.label.clone(),
     }
+}
+
+fn api_metrics(ground: &Ground) -> anyhow::Result<ApiMetrics> {
+    let metrics = ApiMetrics::new(&ground.metrics)?;
+    Ok(match ground.settings.features_in_force().query_cost {
+        true => metrics.with_query_cost(&ground.metrics)?,
+        false => metrics,
+    })
 }
 
 fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {

@@ -17,7 +17,8 @@ pub struct QueryError {
 enum Cause {
     Other,
     Execution,
-    CostLimit,
+    /// The limit's name in requests.
+    CostLimit(&'static str),
 }
 
 impl QueryError {
@@ -41,9 +42,9 @@ impl QueryError {
         Self { kind: ErrorKind::Invalid, message: message.into(), cause: Cause::Execution }
     }
 
-    /// The query costs more than it may.
-    pub fn cost_limit(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::TooLarge, message: message.into(), cause: Cause::CostLimit }
+    /// The query costs more than it may; `limit` is the name of what it reached, as requests have it.
+    pub fn cost_limit(limit: &'static str, message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::TooLarge, message: message.into(), cause: Cause::CostLimit(limit) }
     }
 
     /// True for failures while an expression is evaluated, which Prometheus answers 422.
@@ -51,9 +52,12 @@ impl QueryError {
         self.cause == Cause::Execution
     }
 
-    /// True if a limit of the query's cost was reached.
-    pub fn is_cost_limit(&self) -> bool {
-        self.cause == Cause::CostLimit
+    /// The limit of the query's cost that was reached, if one was.
+    pub fn reached_limit(&self) -> Option<&'static str> {
+        match self.cause {
+            Cause::CostLimit(limit) => Some(limit),
+            _ => None,
+        }
     }
 
     /// What the caller should do about it.
@@ -72,8 +76,9 @@ impl From<trireme_promql::QueryError> for QueryError {
     fn from(e: trireme_promql::QueryError) -> Self {
         match e {
             trireme_promql::QueryError::Execution(_) => Self::execution(e.to_string()),
-            trireme_promql::QueryError::TooManySeries | trireme_promql::QueryError::TooManySamplesRead => {
-                Self::cost_limit(e.to_string())
+            trireme_promql::QueryError::TooManySeries => Self::cost_limit("max_series", e.to_string()),
+            trireme_promql::QueryError::TooManySamplesRead => {
+                Self::cost_limit("max_samples_read", e.to_string())
             }
             trireme_promql::QueryError::Parse(_) => Self::parameter("query", e),
             _ => Self::new(e.kind(), e.to_string()),

@@ -79,6 +79,11 @@ impl Metrics {
         self.add(name, HistogramVec::new(HistogramOpts::new(name, help).buckets(second_buckets()), labels))
     }
 
+    /// A histogram of counts, of whatever unit, with these upper bounds.
+    pub fn counts(&self, name: &str, help: &str, bounds: Vec<f64>) -> Result<Histogram, MetricsError> {
+        self.add(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds)))
+    }
+
     /// Everything in the text exposition format 0.0.4.
     pub fn render(&self) -> String {
         let mut out = Vec::with_capacity(16 << 10);

@@ -31,4 +31,6 @@ pub struct Decoded {
     pub rejections: Rejections,
     /// Exemplars that are left out, which the request succeeds without.
     pub dropped: Rejections,
+    /// Samples and histograms of the batch in series of version 2 that came without metadata.
+    pub without_metadata: u64,
 }

@@ -186,6 +186,9 @@ impl<'a> Reader<'a> {
             exemplars: mark.exemplars as u32..batch.exemplars.len() as u32,
         };
         let is_native = !series.histograms.is_empty();
+        if metadata.is_none_or(|refs| refs.is_empty()) {
+            self.out.without_metadata += (series.samples.len() + series.histograms.len()) as u64;
+        }
         batch.series.push(series);
         if let Some(refs) = metadata {
             if let Some(name) = self.builder.metric_name() {

@@ -186,3 +186,20 @@ pub(super) fn push_comparison(out: &mut Vec<u8>, estimate: &CostEstimate, stats:
         ),
     );
 }
+
+/// Counts what a query cost, or which limit it reached.
+pub(super) fn observe(ask: &Ask, outcome: Result<&QueryStats, &ApiError>) {
+    let Some(metrics) = &ask.state.metrics.query_cost else { return };
+    match outcome {
+        Ok(stats) => {
+            metrics.series.observe(stats.series as f64);
+            metrics.read.observe(stats.samples_read as f64);
+        }
+        Err(ApiError(e)) => {
+            let is_late = e.kind() == ErrorKind::Timeout;
+            if let Some(reason) = e.reached_limit().or(is_late.then_some("max_duration")) {
+                metrics.rejected.with_label_values(&[reason]).inc();
+            }
+        }
+    }
+}

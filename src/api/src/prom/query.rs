@@ -40,6 +40,7 @@ pub(crate) async fn instant(ask: Ask) -> Answer {
         true => ask.run(move |q| job(q, &context)).await,
         false => ask.run_quick(context, &asked, job).await,
     };
+    cost::observe(&ask, done.as_ref().map(|done| &done.result.stats));
     let done = done.map_err(name_query)?;
     drop(entry);
     respond(&ask, done, limit, begun)
@@ -82,6 +83,7 @@ pub(crate) async fn range(ask: Ask) -> Answer {
         true => ask.run(move |q| job(q, &context)).await,
         false => ask.run_quick(context, &asked, job).await,
     };
+    cost::observe(&ask, done.as_ref().map(|done| &done.result.stats));
     let done = done.map_err(name_query)?;
     drop(entry);
     respond(&ask, done, limit, begun)

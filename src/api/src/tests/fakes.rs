@@ -297,6 +297,11 @@ impl Node {
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let metrics = Metrics::default();
         let rendered = metrics.clone();
+        let own = ApiMetrics::new(&metrics).expect("fresh registry");
+        let own = match settings.features.query_cost {
+            Some(_) => own.with_query_cost(&metrics).expect("fresh registry"),
+            None => own,
+        };
         let state = ApiState::new(ApiParts {
             sink: sink.clone(),
             queries: queries.clone(),
@@ -307,7 +312,7 @@ impl Node {
             clock: clock.clone(),
             traffic: Traffic::default(),
             settings,
-            metrics: ApiMetrics::new(&metrics).expect("fresh registry"),
+            metrics: own,
             render_metrics: Arc::new(move || rendered.render()),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         });

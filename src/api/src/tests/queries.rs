@@ -305,7 +305,17 @@ async fn a_request_may_only_lower_what_a_query_may_cost() {
         let limits = trireme_query::CostLimits { series_max, samples_read_max };
         assert_eq!(*node.queries.cost_limits.lock(), limits, "{parameters}");
     }
-    *node.queries.error.lock() = Some(QueryError::cost_limit("query would read too many samples"));
+    let too_many = QueryError::cost_limit("max_samples_read", "query would read too many samples");
+    *node.queries.error.lock() = Some(too_many);
     let reply = node.get("/api/v1/query?query=up").await;
     assert_eq!((reply.status, &reply.json()["errorType"]), (422, &json!("cost_limit")));
+    let shown = node.metrics.render();
+    for line in [
+        "prometheus_engine_query_rejected_total{reason=\"max_samples_read\"} 1\n",
+        "prometheus_engine_query_series_touched_count 3\n",
+        "prometheus_engine_query_samples_read_bucket{le=\"100\"} 3\n",
+    ] {
+        assert!(shown.contains(line), "{line}");
+    }
+    assert!(!Node::new().metrics.render().contains("prometheus_engine_query"));
 }

@@ -64,6 +64,9 @@ async fn version_two_is_chosen_by_content_type_and_gets_counts() {
     let reply = post(&node, &headers, v2_body()).await;
     assert_eq!((reply.status, written(&reply)), (204, Some(("1", "0", "0"))));
     assert_eq!(node.sink.batches.lock()[0].0.as_str(), "team-a");
+    post(&node, &[], v1_body(1)).await;
+    let counted = "prometheus_api_remote_write_without_metadata_appended_samples_total 1\n";
+    assert!(node.metrics.render().contains(counted), "of version 2 alone");
 }
 
 #[actix_web::test]

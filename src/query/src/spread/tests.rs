@@ -126,13 +126,13 @@ fn limits_of_cost_hold_for_all_shards_together() {
     let stats = limited(0, 0).expect("no limit").stats;
     assert_eq!(stats.series, 12);
     assert_eq!(limited(12, stats.samples_read).expect("just enough").stats.samples_read, stats.samples_read);
-    for refused in [limited(11, 0), limited(0, stats.samples_read - 1)] {
-        let error = refused.expect_err("too much");
-        assert!(error.is_cost_limit(), "{error}");
-    }
+    let too_many_series = || limited(11, 0).expect_err("too much").reached_limit();
+    assert_eq!(too_many_series(), Some("max_series"));
+    let too_much = limited(0, stats.samples_read - 1).expect_err("too much");
+    assert_eq!(too_much.reached_limit(), Some("max_samples_read"));
     // Another replica evaluates it all.
     group.fail(0, Fault::Lagging);
-    assert!(limited(11, 0).expect_err("too much").is_cost_limit());
+    assert_eq!(too_many_series(), Some("max_series"));
     limited(12, 0).expect("just enough");
 }
 

@@ -26,6 +26,11 @@ impl Refs {
     pub(crate) fn are_in(&self, symbols: &Symbols<'_>) -> bool {
         symbols.get(self.help).is_some() && symbols.get(self.unit).is_some()
     }
+
+    /// True if it says nothing.
+    pub(crate) fn is_empty(self) -> bool {
+        (self.kind, self.help, self.unit) == (0, 0, 0)
+    }
 }
 
 /// The series that says something.
