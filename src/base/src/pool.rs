@@ -10,6 +10,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+/// Stack of a thread unless something else is asked for, as the standard library has it.
+const STACK_BYTES: usize = 2 << 20;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Why a job gave no result.
@@ -35,13 +38,24 @@ pub struct CpuPool {
 
 impl CpuPool {
     /// Starts `threads` threads called `name-N` behind a queue of `queue_jobs` jobs.
-    #[allow(clippy::disallowed_methods)]
     pub fn new(name: &str, threads: usize, queue_jobs: usize) -> std::io::Result<Self> {
+        Self::with_stack(name, threads, queue_jobs, STACK_BYTES)
+    }
+
+    /// The same with stacks of `stack_bytes`; what a thread does not touch takes no memory.
+    #[allow(clippy::disallowed_methods)]
+    pub fn with_stack(
+        name: &str,
+        threads: usize,
+        queue_jobs: usize,
+        stack_bytes: usize,
+    ) -> std::io::Result<Self> {
         let (tx, rx) = bounded::<Job>(queue_jobs);
         let mut handles = Vec::with_capacity(threads);
         for i in 0..threads {
             let rx: Receiver<Job> = rx.clone();
-            let handle = std::thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
+            let builder = std::thread::Builder::new().name(format!("{name}-{i}")).stack_size(stack_bytes);
+            let handle = builder.spawn(move || {
                 for job in rx {
                     // The caller sees the panic as a dropped reply; the panic hook has logged it.
                     let _ = catch_unwind(AssertUnwindSafe(job));

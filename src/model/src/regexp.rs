@@ -3,6 +3,7 @@
 //! A pattern is anchored at both ends, `.` matches line ends too, `\d`, `\w`, `\s` and `\b` know ASCII only.
 //! [`translate`] rewrites it for the `regex` crate, [`shape`] finds the simple cases that need no automaton.
 
+mod expand;
 mod patterns;
 mod shape;
 mod translate;
@@ -164,7 +165,7 @@ impl Regexp {
     pub fn expand(&self, value: &str, template: &str) -> Option<String> {
         let captures = self.automaton()?.captures(value.as_bytes())?;
         let mut out = Vec::with_capacity(template.len() + value.len());
-        captures.expand(template.as_bytes(), &mut out);
+        expand::expand(&captures, template, &mut out);
         // Groups end between characters, because the pattern consumes whole characters only.
         Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }

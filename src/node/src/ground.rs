@@ -9,6 +9,7 @@ use trireme_actors::{Gate, MailboxMetrics};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName, SystemClock};
 use trireme_consensus::RingBook;
+use trireme_promql::STACK_BYTES;
 use trireme_settings::Settings;
 use trireme_telemetry::Metrics;
 
@@ -67,7 +68,8 @@ impl Ground {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let places = settings.query.max_concurrency + settings.query.max_streams;
         let pool = CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;
-        let query_pool = CpuPool::new("query", places, places * 2).context("cannot start the query pool")?;
+        let query_pool = CpuPool::with_stack("query", places, places * 2, STACK_BYTES);
+        let query_pool = query_pool.context("cannot start the query pool")?;
         let decode_pool = CpuPool::new("decode", cores, DECODE_QUEUE_JOBS);
         Ok(Self {
             name: NodeName::new(&settings.node.name),

@@ -245,7 +245,7 @@ pub(crate) fn over_group(
     let clock = Arc::clone(&ground.clock);
     let spread =
         Arc::new(Spread::new(Arc::new(local), options, Arc::new(replicas), Arc::clone(&clock), mode));
-    let pool = CpuPool::new("spread", ground.cores, JOBS_MAX)
+    let pool = CpuPool::with_stack("spread", ground.cores, JOBS_MAX, trireme_promql::STACK_BYTES)
         .context("cannot start threads for queries of peers")?;
     let served = ground.metrics.counter(
         "trireme_query_peer_shards_total",

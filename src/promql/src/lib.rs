@@ -58,7 +58,7 @@ pub use engine::{CostEstimate, Engine};
 pub use error::QueryError;
 pub use options::{EngineOptions, QueryOptions};
 pub use parse_error::ParseError;
-pub use parser::{ParserOptions, parse, parse_selector, parse_selectors};
+pub use parser::{ParserOptions, STACK_BYTES, parse, parse_selector, parse_selectors};
 pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials};
 pub use printer::{Names, prettify};
 pub use select::{

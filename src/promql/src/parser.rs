@@ -34,10 +34,16 @@ pub struct ParserOptions {
     pub unquoted_utf8_names: bool,
     /// Longest query, in bytes.
     pub query_bytes_max: usize,
-    /// Highest syntax tree: evaluation recurses, so this bounds its stack. Parentheses, calls and signs may nest
-    /// half as deep, because each of them costs the parser several stack frames.
+    /// Deepest nesting. Parentheses, calls, signs and chains of `^`, which is done from the right, may nest half as
+    /// deep, because each of them costs the parser several stack frames.
     pub depth_max: usize,
+    /// Highest syntax tree: `a + b + c` is a chain and no nesting, but its tree is as high as it is long, and whatever
+    /// walks over trees recurses. What evaluates needs a stack of [`STACK_BYTES`].
+    pub height_max: usize,
 }
+
+/// Stack (bytes) that suffices for parsing and evaluating the highest tree of [`ParserOptions::default`].
+pub const STACK_BYTES: usize = 32 << 20;
 
 impl Default for ParserOptions {
     fn default() -> Self {
@@ -47,6 +53,7 @@ impl Default for ParserOptions {
             unquoted_utf8_names: false,
             query_bytes_max: 1 << 20,
             depth_max: 256,
+            height_max: 2_000,
         }
     }
 }
@@ -90,10 +97,33 @@ pub fn parse_selectors<'a>(
     Ok(sets)
 }
 
-/// An expression and the height of its tree.
+/// An expression and the size of its tree.
 struct Tree {
     expr: Expr,
+    size: Size,
+}
+
+/// How large a tree is.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    /// Levels of nesting; a chain of operators is one.
+    depth: usize,
+    /// Nodes above each other.
     height: usize,
+}
+
+impl Size {
+    const LEAF: Self = Self { depth: 1, height: 1 };
+
+    /// Of a node above this.
+    fn above(self) -> Self {
+        Self { depth: self.depth + 1, height: self.height + 1 }
+    }
+
+    /// Of what holds both beside each other.
+    fn beside(self, other: Self) -> Self {
+        Self { depth: self.depth.max(other.depth), height: self.height.max(other.height) }
+    }
 }
 
 struct Parser<'a> {
@@ -197,12 +227,17 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Checks the height of a tree under construction.
-    fn tree(&self, expr: Expr, height: usize) -> ParseResult<Tree> {
-        if height > self.options.depth_max {
+    /// Checks the size of a tree under construction.
+    fn tree(&self, expr: Expr, size: Size) -> ParseResult<Tree> {
+        if size.depth > self.options.depth_max {
             return Err(self.too_deep(expr.pos()));
         }
-        Ok(Tree { expr, height })
+        if size.height > self.options.height_max {
+            let message =
+                format!("expression has more than {} operators above each other", self.options.height_max);
+            return Err(self.error(expr.pos(), message));
+        }
+        Ok(Tree { expr, size })
     }
 
     fn too_deep(&self, pos: PosRange) -> ParseError {

@@ -304,3 +304,44 @@ fn info_joins_very_many_targets() {
     );
     check(true, &script);
 }
+
+/// Runs `script` with `threads` and the stack of a node's query threads; the failures.
+fn failures_on_query_stack(script: String, threads: usize) -> String {
+    let job = move || {
+        let options = EngineOptions { threads, ..EngineOptions::default() };
+        let report = run_script("inline", &script, &Tested(Engine::new(options)), &mut |_, _| {});
+        report.failures.iter().map(|failure| format!("{failure:.400?}")).collect::<String>()
+    };
+    let thread = std::thread::Builder::new().stack_size(trireme_promql::STACK_BYTES);
+    thread.spawn(job).expect("a thread starts").join().expect("no overflow and no panic")
+}
+
+#[test]
+fn chains_of_thousands_of_terms_are_evaluated() {
+    let chain = |first: &str, op: &str, term: &str, terms: usize| {
+        format!("{first}{}", format!(" {op} {term}").repeat(terms - 1))
+    };
+    let load = "load 1m\n  a 1 2 3 4\n  b 1 2 3 4\n\n";
+    for terms in [300, 1_900] {
+        let ones = chain("1", "+", "1", terms);
+        let scripts = [
+            format!("eval instant at 1m {ones}\n  {terms}\n"),
+            format!("{load}eval instant at 1m {}\n  a 2\n", chain("a", "or", "a", terms)),
+            format!("{load}eval instant at 1m {}\n  {{}} {}\n", chain("a", "+", "1", terms), terms + 1),
+            format!(
+                "{load}eval instant at 1m {}\n  {{}} {}\n",
+                chain("a", "+ ignoring (__name__)", "b", terms),
+                2 * terms
+            ),
+            format!("{load}eval instant at 1m sum({})\n  {{}} {}\n", chain("a", "+", "1", terms), terms + 1),
+        ];
+        for script in scripts {
+            assert_eq!(failures_on_query_stack(script.clone(), 1), "", "{terms}: {:.60}", script);
+        }
+    }
+    // Rows that other threads compute.
+    let mut many = "load 1m\n".to_owned();
+    (0..3_000).for_each(|i| many.push_str(&format!("  c{{i=\"{i}\"}} 1\n")));
+    let query = format!("\neval instant at 0 sum({})\n  {{}} {}\n", chain("c", "+", "1", 500), 3_000 * 500);
+    assert_eq!(failures_on_query_stack(many + &query, 3), "");
+}

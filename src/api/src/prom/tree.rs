@@ -9,20 +9,31 @@ use trireme_promql::ast::{
 };
 
 /// A node with everything below it.
+///
+/// What is below is put into its place afterwards: `json!` copies what it is given, so that a high tree would be copied at
+/// each of its levels.
 pub(super) fn node(expr: &Expr) -> Value {
     match expr {
         Expr::Number(n) => json!({ "type": "numberLiteral", "val": number(n.value) }),
         Expr::String(s) => json!({ "type": "stringLiteral", "val": &*s.value }),
-        Expr::Paren(p) => json!({ "type": "parenExpr", "expr": node(&p.expr) }),
-        Expr::Unary(u) => json!({ "type": "unaryExpr", "op": u.op.as_str(), "expr": node(&u.expr) }),
-        Expr::Binary(b) => json!({
-            "type": "binaryExpr", "op": b.op.as_str(), "lhs": node(&b.lhs), "rhs": node(&b.rhs),
-            "matching": b.matching.as_ref().map(matching), "bool": b.return_bool,
-        }),
-        Expr::Aggregate(a) => json!({
-            "type": "aggregation", "op": a.op.as_str(), "expr": node(&a.expr),
-            "param": a.param.as_ref().map(|p| node(p)), "grouping": texts(&a.grouping), "without": a.without,
-        }),
+        Expr::Paren(p) => with(json!({ "type": "parenExpr" }), [("expr", node(&p.expr))]),
+        Expr::Unary(u) => {
+            with(json!({ "type": "unaryExpr", "op": u.op.as_str() }), [("expr", node(&u.expr))])
+        }
+        Expr::Binary(b) => {
+            let found = json!({
+                "type": "binaryExpr", "op": b.op.as_str(), "matching": b.matching.as_ref().map(matching),
+                "bool": b.return_bool,
+            });
+            with(found, [("lhs", node(&b.lhs)), ("rhs", node(&b.rhs))])
+        }
+        Expr::Aggregate(a) => {
+            let found = json!({
+                "type": "aggregation", "op": a.op.as_str(), "grouping": texts(&a.grouping), "without": a.without,
+            });
+            let param = a.param.as_ref().map_or(Value::Null, |param| node(param));
+            with(found, [("expr", node(&a.expr)), ("param", param)])
+        }
         Expr::Call(c) => call(c),
         Expr::Vector(v) => selector("vectorSelector", v),
         Expr::Matrix(m) => {
@@ -31,13 +42,24 @@ pub(super) fn node(expr: &Expr) -> Value {
             found["rangeExpr"] = duration(&m.range);
             found
         }
-        Expr::Subquery(s) => json!({
-            "type": "subquery", "expr": node(&s.expr), "range": s.range.ms, "offset": s.offset.ms,
+        Expr::Subquery(s) => {
+            let found = json!({
+            "type": "subquery", "range": s.range.ms, "offset": s.offset.ms,
             "step": s.step.as_ref().map_or(0, |step| step.ms), "timestamp": timestamp(s.at), "startOrEnd": edge(s.at),
             "rangeExpr": duration(&s.range), "offsetExpr": duration(&s.offset),
             "stepExpr": s.step.as_ref().map_or(Value::Null, duration),
-        }),
+            });
+            with(found, [("expr", node(&s.expr))])
+        }
     }
+}
+
+/// The node with the nodes below it.
+fn with<const N: usize>(mut node: Value, below: [(&str, Value); N]) -> Value {
+    for (name, value) in below {
+        node[name] = value;
+    }
+    node
 }
 
 fn selector(kind: &str, v: &VectorSelector) -> Value {
@@ -98,14 +120,14 @@ fn edge(at: Option<At>) -> Option<&'static str> {
 
 fn call(c: &Call) -> Value {
     let types: Vec<_> = c.func.arg_types.iter().map(|t| t.as_str()).collect();
-    json!({
+    let found = json!({
         "type": "call",
         "func": {
             "name": c.func.name, "argTypes": types, "variadic": c.func.variadic,
             "returnType": c.func.return_type.as_str(),
         },
-        "args": c.args.iter().map(node).collect::<Vec<_>>(),
-    })
+    });
+    with(found, [("args", Value::Array(c.args.iter().map(node).collect()))])
 }
 
 fn matching(m: &VectorMatching) -> Value {

@@ -44,6 +44,7 @@ fn patterns_mean_what_they_mean_in_go() {
         ("(?i)ab[c]", &["ABC"], &["abd"]),
         ("(?i:a)b", &["Ab"], &["AB"]),
         ("(?P<x>a)(?<y>b)", &["ab"], &[]),
+        ("(?P<1x>a)(?P<2>b)", &["ab"], &[]),
         ("a|b", &["a", "b"], &["ab", ""]),
         ("a||b", &["a", ""], &["c"]),
         ("^a$", &["a"], &["ba"]),
@@ -237,4 +238,20 @@ fn a_list_of_very_many_values_needs_no_automaton() {
     let regexp = regexp(&values.join("|"));
     assert_eq!(regexp.set_matches().map(<[_]>::len), Some(20_000));
     assert!(regexp.is_match("10.0.0.19999:9100") && !regexp.is_match("10.0.0.20000:9100"));
+}
+
+#[test]
+fn templates_are_read_as_go_reads_them() {
+    let r = regexp("(?P<1x>a)(?P<name>b)(c)?");
+    for (template, want) in [
+        ("$1x-${1x}", "a-a"),
+        ("$1-$2-$3-$4", "a-b--"),
+        ("${1}x", "ax"),
+        ("$namex|${name}x", "|bx"),
+        ("$$1 $ ${ ${a.b} $", "$1 $ ${ ${a.b} $"),
+        ("$01$0", "ab"),
+        ("$é.", "."),
+    ] {
+        assert_eq!(r.expand("ab", template).as_deref(), Some(want), "{template}");
+    }
 }

@@ -8,6 +8,8 @@ mod class;
 
 use std::fmt::Write;
 
+use super::expand::group_name;
+
 /// Deepest nesting of groups; Go allows 1000, the `regex` crate's parser is recursive.
 pub(super) const DEPTH_MAX: usize = 200;
 /// Greatest count in `{n,m}`, also when nested.
@@ -239,8 +241,7 @@ impl<'a> Translator<'a> {
         if !valid {
             return Err(format!("invalid named capture: `{}`", &self.pattern[start..self.at]));
         }
-        // The crate wants names to start with a letter; Go does not.
-        let written = write!(self.out, "(?P<{name}>");
+        let written = write!(self.out, "(?P<{}>", group_name(name));
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
         Ok(())
     }

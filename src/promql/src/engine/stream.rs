@@ -169,7 +169,12 @@ impl<'q> Stream<'q> {
                 results.push(from_worker);
                 used.push(give_back);
                 let batches = (0..self.metas.len()).step_by(size).skip(lane).step_by(threads);
-                handles.push(scope.spawn(move || self.produce(query, batches, size, &to_main, &spare)));
+                // Rows of a long chain of operators are computed by recursion as deep as the chain.
+                let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
+                let work = move || self.produce(query, batches, size, &to_main, &spare);
+                let started = thread.spawn_scoped(scope, work);
+                let failed = |e| QueryError::Internal(format!("a query thread cannot be started: {e}"));
+                handles.push(started.map_err(failed)?);
             }
             let mut run = || {
                 for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {

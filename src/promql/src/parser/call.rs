@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use trireme_model::quote;
 
-use super::{ParseResult, Parser, Tree};
+use super::{ParseResult, Parser, Size, Tree};
 use crate::ast::{Aggregate, AggregateOp, Call, Expr, PosRange, function};
 use crate::lexer::{Keyword, Kind};
 
 /// Arguments in parentheses.
 struct Arguments {
     list: Vec<Expr>,
-    /// Height of the highest.
-    height: usize,
+    /// Of the largest.
+    size: Size,
 }
 
 impl Parser<'_> {
@@ -34,20 +34,20 @@ impl Parser<'_> {
             return Err(self.error(name.pos, message));
         }
         let pos = PosRange::new(name.pos.start as usize, self.last_end());
-        self.tree(Expr::Call(Call { func, args: arguments.list, pos }), arguments.height + 1)
+        self.tree(Expr::Call(Call { func, args: arguments.list, pos }), arguments.size.above())
     }
 
     fn arguments(&mut self) -> ParseResult<Arguments> {
         if self.accept(&Kind::LeftParen).is_none() {
             return Err(self.unexpected_here());
         }
-        let mut arguments = Arguments { list: Vec::new(), height: 0 };
+        let mut arguments = Arguments { list: Vec::new(), size: Size::default() };
         if self.accept(&Kind::RightParen).is_some() {
             return Ok(arguments);
         }
         loop {
             let argument = self.expression(0)?;
-            arguments.height = arguments.height.max(argument.height);
+            arguments.size = arguments.size.beside(argument.size);
             arguments.list.push(argument.expr);
             if self.accept(&Kind::RightParen).is_some() {
                 return Ok(arguments);
@@ -96,7 +96,7 @@ impl Parser<'_> {
             return Err(self.error(pos, message));
         };
         let aggregate = Aggregate { op, expr: Box::new(expr), param, grouping, without, pos };
-        self.tree(Expr::Aggregate(aggregate), arguments.height + 1)
+        self.tree(Expr::Aggregate(aggregate), arguments.size.above())
     }
 
     /// `by (...)` or `without (...)`: whether it is the latter, and the labels.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ParseResult, Parser, Tree};
+use super::{ParseResult, Parser, Size, Tree};
 use crate::ast::{Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp};
 use crate::durations::parse_duration;
 use crate::lexer::{Keyword, Kind, UnquoteError, parse_number, unquote};
@@ -34,7 +34,11 @@ impl Parser<'_> {
         {
             return Err(self.error(pos, "binop fill modifiers are experimental and not enabled"));
         }
-        let height = lhs.height.max(rhs.height) + 1;
+        // Another operator on the left makes a chain with this one.
+        let chains = matches!(lhs.expr, Expr::Binary(_));
+        let height = lhs.size.height.max(rhs.size.height) + 1;
+        let left = if chains { lhs.size.depth } else { lhs.size.depth + 1 };
+        let size = Size { depth: left.max(rhs.size.depth + 1), height };
         let binary = Binary {
             op,
             op_pos,
@@ -44,7 +48,7 @@ impl Parser<'_> {
             matching: Some(modifiers.matching),
             pos,
         };
-        self.tree(Expr::Binary(binary), height)
+        self.tree(Expr::Binary(binary), size)
     }
 
     /// An operand with its sign. A sign binds less than `^` and more than `*`.
@@ -63,11 +67,11 @@ impl Parser<'_> {
                     number.value = -number.value;
                 }
                 number.pos = pos;
-                self.tree(Expr::Number(number), operand.height)
+                self.tree(Expr::Number(number), operand.size)
             }
             expr => {
                 let unary = Unary { op, expr: Box::new(expr), pos };
-                self.tree(Expr::Unary(unary), operand.height + 1)
+                self.tree(Expr::Unary(unary), operand.size.above())
             }
         }
     }
@@ -94,7 +98,7 @@ impl Parser<'_> {
         match &token.kind {
             Kind::Number | Kind::Duration => {
                 let number = self.number_literal()?;
-                self.tree(Expr::Number(number), 1)
+                self.tree(Expr::Number(number), Size::LEAF)
             }
             Kind::String => {
                 self.next();
@@ -105,7 +109,7 @@ impl Parser<'_> {
                     }
                     _ => (self.unquote(&token)?, None),
                 };
-                self.tree(Expr::String(StringLiteral { value, bytes, pos: token.pos }), 1)
+                self.tree(Expr::String(StringLiteral { value, bytes, pos: token.pos }), Size::LEAF)
             }
             Kind::LeftParen => self.parenthesised(),
             Kind::Aggregate(op) if self.aggregate_follows() => self.aggregate(*op),
@@ -113,7 +117,7 @@ impl Parser<'_> {
             Kind::Keyword(k) if k.is_function() && *self.peek_second() == Kind::LeftParen => self.call(),
             _ => {
                 let selector = self.vector_selector()?;
-                self.tree(Expr::Vector(selector), 1)
+                self.tree(Expr::Vector(selector), Size::LEAF)
             }
         }
     }
@@ -125,7 +129,7 @@ impl Parser<'_> {
             return Err(self.unexpected_here());
         };
         let paren = Paren { expr: Box::new(inner.expr), pos: open.merge(close.pos) };
-        self.tree(Expr::Paren(paren), inner.height + 1)
+        self.tree(Expr::Paren(paren), inner.size.above())
     }
 
     /// A number or a duration; the caller has seen that there is one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trireme_model::{METRIC_NAME, MatchOp, Matcher};
 
-use super::{ParseResult, Parser, Tree, selector_of};
+use super::{ParseResult, Parser, Size, Tree, selector_of};
 use crate::ast::{At, BinaryOp, DurationArg, Expr, MatrixSelector, PosRange, Subquery, VectorSelector};
 use crate::lexer::{Keyword, Kind};
 
@@ -138,7 +138,7 @@ impl Parser<'_> {
         let pos = PosRange::new(tree.expr.pos().start as usize, self.last_end());
         let expr = Box::new(tree.expr);
         let subquery = Subquery { expr, range, step, offset: DurationArg::default(), at: None, pos };
-        self.tree(Expr::Subquery(subquery), tree.height + 1)
+        self.tree(Expr::Subquery(subquery), tree.size.above())
     }
 
     fn matrix_selector(&self, tree: Tree, range: DurationArg, brackets: PosRange) -> ParseResult<Tree> {
@@ -153,7 +153,7 @@ impl Parser<'_> {
             return Err(self.error(brackets, "no @ modifiers allowed before range"));
         }
         let pos = PosRange::new(selector.pos.start as usize, self.last_end());
-        self.tree(Expr::Matrix(MatrixSelector { selector, range, pos }), 1)
+        self.tree(Expr::Matrix(MatrixSelector { selector, range, pos }), Size::LEAF)
     }
 
     pub(super) fn offset(&mut self, expr: &mut Expr) -> ParseResult<()> {

@@ -269,10 +269,45 @@ fn deep_and_long_queries_are_refused_without_deep_recursion() {
     ];
     for query in queries {
         let error = parse(&query, &options).expect_err("too deep").to_string();
-        assert!(error.contains("nests deeper") || error.contains("unclosed"), "{error}");
+        let refused = ["nests deeper", "unclosed", "operators above each other"];
+        assert!(refused.iter().any(|text| error.contains(text)), "{error}");
     }
     assert!(parse(&" ".repeat(options.query_bytes_max + 1), &options).is_err());
     assert!(parse(&("a+".repeat(200) + "a"), &options).is_ok());
+}
+
+/// Runs `job` with the stack that a node's query threads have.
+fn on_query_stack(job: impl FnOnce() + Send + 'static) {
+    let builder = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
+    builder.spawn(job).expect("a thread starts").join().expect("it does not fail");
+}
+
+#[test]
+fn chains_are_no_nesting() {
+    on_query_stack(|| {
+        let options = ParserOptions::default();
+        let chain = |term: &str, op: &str, terms: usize| vec![term; terms].join(op);
+        let most = options.height_max;
+        for (term, op) in
+            [("a", " or "), ("1", " + "), ("a * b", " - "), ("(a + a)", " / "), ("sum(a)", " == ")]
+        {
+            let query = chain(term, op, most - 3);
+            let expr = parse(&query, &options).unwrap_or_else(|e| panic!("{op}: {e}"));
+            // Whatever walks over a tree has the stack for it.
+            assert_eq!(expr.to_string(), query);
+            assert_eq!(expr.clone(), expr);
+            let mut nodes = 0;
+            expr.walk(&mut |_| nodes += 1);
+            assert!(nodes >= 2 * (most - 3) - 1);
+        }
+        let error = parse(&chain("a", "+", most + 1), &options).expect_err("too long").to_string();
+        assert!(error.contains("more than 2000 operators above each other"), "{error}");
+        // Chains in chains count together: it is the whole tree that is walked.
+        let nested = format!("{} + ({})", chain("a", "+", most / 2), chain("a", "+", most - 5));
+        assert!(parse(&nested, &options).is_ok());
+        let nested = format!("({}) + {}", chain("a", "+", most / 2), chain("a", "+", most - 5));
+        assert!(parse(&nested, &options).is_err());
+    });
 }
 
 #[test]

@@ -41,15 +41,26 @@ struct Times {
     steps: u64,
 }
 
-/// True if expressions and selectors of these texts are parsed in an instant: they are short, and have no regular
-/// expression that would have to be compiled.
+/// Operators in a text that is parsed to find out: their tree is not too high for any thread's stack.
+const OPERATORS_MAX: usize = 200;
+
+/// True if expressions and selectors of these texts are parsed in an instant on any thread: they are short, with few
+/// operators, and have no regular expression that would have to be compiled.
 pub fn is_light<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
     let mut bytes_left = TEXT_BYTES_MAX;
     texts.into_iter().all(|text| {
         let left = bytes_left.checked_sub(text.len());
         bytes_left = left.unwrap_or(0);
-        left.is_some() && !text.contains("=~") && !text.contains("!~")
+        left.is_some() && !text.contains("=~") && !text.contains("!~") && operators(text) <= OPERATORS_MAX
     })
+}
+
+/// At least as many as the text has operators.
+fn operators(text: &str) -> usize {
+    let signs = text.bytes().filter(|b| b"+-*/%^=<>".contains(b)).count();
+    let words = ["or", "and", "unless", "atan2"];
+    let lower = text.to_ascii_lowercase();
+    signs + words.iter().map(|word| lower.matches(word).count()).sum::<usize>()
 }
 
 /// A guess in the making.
