@@ -182,14 +182,13 @@ impl Ask {
         }
     }
 
-    /// `match[]`, `start`, `end` and `limit`; without times everything.
-    pub(crate) async fn selection(&self) -> Result<Selection, ApiError> {
+    /// `match[]`, `start`, `end` and `limit`; without times everything. `None` if the end is before the start, so that
+    /// there is nothing to find.
+    pub(crate) async fn selection(&self) -> Result<Option<Selection>, ApiError> {
         let start_ms = self.params.time("start", i64::MIN)?;
         let end_ms = self.params.time("end", i64::MAX)?;
-        if end_ms < start_ms {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
-        }
         let limit = self.params.count("limit")?;
-        Ok(Selection { matchers: self.matchers().await?, start_ms, end_ms, limit })
+        let matchers = self.matchers().await?;
+        Ok((start_ms <= end_ms).then_some(Selection { matchers, start_ms, end_ms, limit }))
     }
 }

@@ -3,7 +3,7 @@
 //! One line per series, `{"metric":{},"values":[],"timestamps":[]}`; a series with very many samples continues on further
 //! lines of the same labels. Timestamps are milliseconds. Values are JSON numbers in shortest form, or the texts `NaN`,
 //! `Infinity`, `-Infinity` and `StaleNaN`. Native histograms stand in `"histograms"` beside their own
-//! `"histogram_timestamps"`.
+//! `"histogram_timestamps"`; the sum of a stale one is `StaleNaN`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use trireme_query::{QueryContext, QueryError};
 
 use crate::ask::Ask;
 use crate::error::ApiError;
-use crate::json::{push_array, push_histogram, push_labels, put};
+use crate::json::{push_array, push_labels, push_raw_histogram, put};
 use crate::prom::Answer;
 use crate::selected::{PIECE_BYTES, Produce, respond};
 
@@ -28,7 +28,10 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
 }
 
 async fn export(ask: Ask) -> Answer {
-    let selection = ask.selection().await?;
+    let selection = ask
+        .selection()
+        .await?
+        .ok_or_else(|| ApiError::parameter("end", "end timestamp must not be before start timestamp"))?;
     if selection.matchers.is_empty() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
@@ -92,7 +95,7 @@ impl Lines {
         push_array(out, &self.columns.float_t[at..end], |o, t| put(o, format_args!("{t}")));
         if at == 0 && !self.columns.histograms.is_empty() {
             out.extend_from_slice(b",\"histograms\":");
-            push_array(out, &self.columns.histograms, |o, p| push_histogram(o, &p.h));
+            push_array(out, &self.columns.histograms, |o, p| push_raw_histogram(o, &p.h));
             out.extend_from_slice(b",\"histogram_timestamps\":");
             push_array(out, &self.columns.histograms, |o, p| put(o, format_args!("{}", p.t)));
         }

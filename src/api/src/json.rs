@@ -7,7 +7,7 @@ use std::io::Write;
 
 use trireme_model::Labels;
 
-pub(crate) use histogram::push_histogram;
+pub(crate) use histogram::{push_histogram, push_raw_histogram};
 pub(crate) use result::ResultPieces;
 
 /// Appends a quoted string.

@@ -1,9 +1,10 @@
-//! What happens around every handler: CORS headers, the duration metric, and the way out of a node that stops.
+//! What happens around every handler: CORS headers, the duration metric, words for what is missing, clients of
+//! HTTP/1.0, and the way out of a node that stops.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::http::{ConnectionType, Method};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use regex::Regex;
@@ -79,6 +80,41 @@ pub async fn see_off(
     if state.is_some_and(|state| state.health.stopping()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    Ok(response)
+}
+
+/// Lets a client of HTTP/1.0 read an answer that comes in pieces: it knows no chunks, so the answer ends with the
+/// connection.
+pub async fn before_chunks(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let knows_chunks = request.version() >= Version::HTTP_11;
+    let mut response = next.call(request).await?;
+    if !knows_chunks {
+        let head = response.response_mut().head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// Says in words what a path or a method that is not there is answered with, as Go's servers do.
+pub async fn say_what_is_missing(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let response = next.call(request).await?;
+    let is_empty = matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0));
+    let text = match response.status() {
+        StatusCode::NOT_FOUND if is_empty => "404 page not found\n",
+        StatusCode::METHOD_NOT_ALLOWED if is_empty => "Method Not Allowed\n",
+        _ => return Ok(response.map_into_left_body()),
+    };
+    let mut response = response.map_body(|_, _| text.to_owned()).map_into_right_body();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     Ok(response)
 }
 

@@ -1,5 +1,7 @@
 //! Parameters of a request: the form in its body first, then the query string.
 
+mod multipart;
+
 use std::time::Duration;
 
 use actix_web::http::header::CONTENT_TYPE;
@@ -27,10 +29,16 @@ impl Params {
     ) -> Result<Self, ApiError> {
         let mut params = Self::default();
         let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-        let is_form = content_type.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded");
-        if is_form && request.method() == actix_web::http::Method::POST {
+        let begins = |form: &[u8]| content_type.to_ascii_lowercase().starts_with(form);
+        let (is_form, is_multipart) =
+            (begins(b"application/x-www-form-urlencoded"), begins(b"multipart/form-data"));
+        if (is_form || is_multipart) && request.method() == actix_web::http::Method::POST {
             let bounds = Bounds { bytes_max: FORM_BYTES_MAX, bytes_key: "forms", timeout };
-            params.add(&body::read(request, payload, &bounds, &mut reserved).await?)?;
+            let body = body::read(request, payload, &bounds, &mut reserved).await?;
+            match is_form {
+                true => params.add(&body)?,
+                false => params.0 = multipart::fields(&String::from_utf8_lossy(content_type), &body)?,
+            }
         }
         params.add(request.query_string().as_bytes())?;
         Ok(params)

@@ -45,12 +45,21 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/api/v1/status/config", status::config);
     get(cfg, "/api/v1/status/flags", status::flags);
     get(cfg, "/api/v1/status/tsdb", status::tsdb);
+    get(cfg, "/api/v1/status/tsdb/blocks", scraping::blocks);
+    get(cfg, "/api/v1/status/self_metrics", scraping::empty_list);
+    get(cfg, "/api/v1/notifications", scraping::empty_list);
+    for action in ["delete_series", "clean_tombstones", "snapshot"] {
+        let post_or_put = guard::Any(guard::Post()).or(guard::Put());
+        let route = web::route().guard(post_or_put).to(scraping::administration);
+        cfg.service(web::resource(format!("/api/v1/admin/tsdb/{action}")).route(route));
+    }
     get(cfg, "/api/v1/status/walreplay", status::wal_replay);
     get(cfg, "/api/v1/status/queries", status::queries);
     cfg.service(web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)));
     get(cfg, "/api/v1/features", features::features);
     get(cfg, "/api/v1/targets", scraping::targets);
     get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
+    get(cfg, "/api/v1/targets/relabel_steps", scraping::relabel_steps);
     get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);
     get(cfg, "/api/v1/rules", scraping::rules);
     get(cfg, "/api/v1/alerts", scraping::alerts);

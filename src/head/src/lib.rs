@@ -100,7 +100,7 @@ pub use error::HeadError;
 pub use options::{IngestLimits, OnSuspect, ShardOptions};
 pub use output::IngestOutput;
 pub use read::effort::Effort;
-pub use read::{Cardinality, HeadSeries};
+pub use read::{Counts, HeadSeries};
 pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;
 pub use suspect::PanicPoint;

@@ -99,21 +99,17 @@ impl fmt::Debug for HeadSeries {
     }
 }
 
-/// The greatest counts of a tenant in one shard; see [`Shard::cardinality`].
+/// How much a tenant has in a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cardinality {
+pub struct Counts {
     /// Series.
     pub series: u64,
-    /// Label pairs.
-    pub pairs: u64,
-    /// Series by metric name, all of them, so that shards can be added up.
-    pub by_metric: BTreeMap<Arc<str>, u64>,
-    /// Distinct values by label name in this shard.
-    pub values_by_label: BTreeMap<Arc<str>, u64>,
-    /// Bytes of values by label name in this shard.
-    pub value_bytes_by_label: BTreeMap<Arc<str>, u64>,
-    /// Series by the most frequent label pairs (name, value), greatest first, bounded.
-    pub by_pair: Vec<(Arc<str>, Arc<str>, u64)>,
+    /// Chunks of floats, and buckets of histograms, that are in no block yet.
+    pub chunks: u64,
+    /// Start (ms) of the oldest window with samples.
+    pub oldest_window_ms: Option<i64>,
+    /// Names of labels.
+    pub label_names: Vec<Arc<str>>,
 }
 
 impl Shard {
@@ -212,17 +208,6 @@ impl Shard {
         self.state.read().tenant(tenant).map(|tenant| tenant.newest).filter(|t| *t != i64::MIN)
     }
 
-    /// Start (ms) of the oldest window in which a tenant has samples in this shard. Looks at every series.
-    pub fn oldest_window(&self, tenant: &Tenant) -> Option<i64> {
-        let mut oldest: Option<i64> = None;
-        self.each_matching(tenant, &[], i64::MIN, i64::MAX, |_, series, _, _| {
-            let histograms = series.histograms.iter().flat_map(|h| h.ids().map(|id| id.window));
-            let windows = series.buckets().map(|b| b.id.window).chain(histograms);
-            oldest = windows.chain(oldest).min();
-        });
-        oldest.map(|window| window.saturating_mul(self.options.window_ms))
-    }
-
     /// Exemplars of the series that match, in `start..=end`, by series.
     pub fn exemplars(
         &self,
@@ -263,34 +248,34 @@ impl Shard {
         entries.map(|(name, entry)| (name.clone(), entry.clone())).collect()
     }
 
-    /// Where a tenant's series come from; `pairs_max` bounds the list of pairs.
-    pub fn cardinality(&self, tenant: &Tenant, pairs_max: usize) -> Cardinality {
+    /// How much a tenant has here. Looks at every series.
+    pub fn counts(&self, tenant: &Tenant) -> Counts {
+        let mut out = Counts::default();
+        let mut oldest: Option<i64> = None;
+        self.each_matching(tenant, &[], i64::MIN, i64::MAX, |_, series, _, _| {
+            out.chunks += series.chunks();
+            oldest = series.ids().map(|id| id.window).chain(oldest).min();
+        });
+        out.oldest_window_ms = oldest.map(|window| window.saturating_mul(self.options.window_ms));
         let state = self.state.read();
-        let Some(tenant) = state.tenant(tenant) else { return Cardinality::default() };
-        let mut out = Cardinality { series: tenant.series as u64, ..Cardinality::default() };
-        for (number, name) in tenant.index.names.iter().enumerate() {
-            for pair in tenant.index.pairs_of(number as u32) {
-                let series = pair.postings.len() as u64;
-                out.pairs += 1;
-                *out.values_by_label.entry(name.text.clone()).or_default() += 1;
-                *out.value_bytes_by_label.entry(name.text.clone()).or_default() += pair.value.len() as u64;
-                if &*name.text == trireme_model::METRIC_NAME {
-                    out.by_metric.insert(pair.value.clone(), series);
-                }
-                out.by_pair.push((name.text.clone(), pair.value.clone(), series));
-                if out.by_pair.len() > pairs_max * 4 + 1_024 {
-                    keep_greatest(&mut out.by_pair, pairs_max);
-                }
-            }
+        if let Some(tenant) = state.tenant(tenant) {
+            out.series = tenant.series as u64;
+            let names = tenant.index.names.iter().enumerate();
+            let used = names.filter(|(number, _)| tenant.index.pairs_of(*number as u32).next().is_some());
+            out.label_names = used.map(|(_, name)| name.text.clone()).collect();
         }
-        keep_greatest(&mut out.by_pair, pairs_max);
         out
     }
-}
 
-fn keep_greatest(pairs: &mut Vec<(Arc<str>, Arc<str>, u64)>, max: usize) {
-    pairs.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| (&a.0, &a.1).cmp(&(&b.0, &b.1))));
-    pairs.truncate(max);
+    /// Calls `each` with the values of a label and how many series have them.
+    pub fn each_value(&self, tenant: &Tenant, name: &str, mut each: impl FnMut(&Arc<str>, u64)) {
+        let state = self.state.read();
+        let Some(tenant) = state.tenant(tenant) else { return };
+        let Some(number) = tenant.index.names.iter().position(|n| &*n.text == name) else { return };
+        for pair in tenant.index.pairs_of(number as u32) {
+            each(&pair.value, pair.postings.len() as u64);
+        }
+    }
 }
 
 impl State {

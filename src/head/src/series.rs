@@ -86,6 +86,13 @@ impl Series {
         std::iter::once(&self.current).chain(self.others()).filter(|b| b.max != i64::MIN)
     }
 
+    /// Chunks of floats, the open ones too, and buckets of histograms.
+    pub fn chunks(&self) -> u64 {
+        let floats = self.buckets().map(|bucket| bucket.closed.len() + usize::from(!bucket.bytes.is_empty()));
+        let histograms = self.histograms.iter().map(|histograms| histograms.ids().count());
+        floats.chain(histograms).sum::<usize>() as u64
+    }
+
     /// Windows and cuts of its samples of any kind.
     pub fn ids(&self) -> impl Iterator<Item = BucketId> {
         let histograms = self.histograms.iter().flat_map(|histograms| histograms.ids());

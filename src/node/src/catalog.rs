@@ -1,6 +1,8 @@
 //! What this node holds, for queries: head, local blocks, bucket.
 
-use std::collections::{BTreeMap, HashMap};
+mod cardinality;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trireme_actors::Shelf;
@@ -10,7 +12,7 @@ use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
     BlockSource, Catalog, ExemplarSeries, HeadSource, Located, Scope, Source, SourceError, SourceList,
-    TsdbStatus, TsdbTop, choose_blocks,
+    TsdbStatus, choose_blocks,
 };
 
 use crate::bucket::Freshness;
@@ -122,44 +124,6 @@ impl Catalog for NodeCatalog {
     }
 
     fn tsdb_status(&self, tenant: &Tenant, limit: usize) -> Result<TsdbStatus, SourceError> {
-        let mut status = TsdbStatus { min_time_ms: i64::MAX, max_time_ms: i64::MIN, ..TsdbStatus::default() };
-        let mut by_metric: HashMap<String, u64> = HashMap::new();
-        let mut values: HashMap<String, u64> = HashMap::new();
-        let mut bytes: HashMap<String, u64> = HashMap::new();
-        let mut pairs: HashMap<String, u64> = HashMap::new();
-        for shard in &self.shards {
-            let counts = shard.cardinality(tenant, limit.max(1) * 4);
-            status.series += counts.series;
-            status.label_pairs = status.label_pairs.max(counts.pairs);
-            status.min_time_ms = status.min_time_ms.min(shard.oldest_window(tenant).unwrap_or(i64::MAX));
-            status.max_time_ms = status.max_time_ms.max(shard.newest(tenant).unwrap_or(i64::MIN));
-            for (name, n) in counts.by_metric {
-                *by_metric.entry(name.to_string()).or_default() += n;
-            }
-            // Every shard sees most values of a label: the greatest count is near the truth, a sum is far off.
-            for (name, n) in counts.values_by_label {
-                let count = values.entry(name.to_string()).or_default();
-                *count = (*count).max(n);
-            }
-            for (name, n) in counts.value_bytes_by_label {
-                let count = bytes.entry(name.to_string()).or_default();
-                *count = (*count).max(n);
-            }
-            for (name, value, n) in counts.by_pair {
-                *pairs.entry(format!("{name}={value}")).or_default() += n;
-            }
-        }
-        status.series_by_metric = top(by_metric, limit);
-        status.values_by_label = top(values, limit);
-        status.memory_by_label = top(bytes, limit);
-        status.series_by_pair = top(pairs, limit);
-        Ok(status)
+        Ok(cardinality::status(&self.shards, tenant, limit))
     }
-}
-
-fn top(counts: HashMap<String, u64>, limit: usize) -> Vec<TsdbTop> {
-    let mut rows: Vec<TsdbTop> = counts.into_iter().map(|(name, value)| TsdbTop { name, value }).collect();
-    rows.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.name.cmp(&b.name)));
-    rows.truncate(limit);
-    rows
 }

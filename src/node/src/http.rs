@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::middleware::{Compress, NormalizePath, from_fn};
 use actix_web::{App, HttpServer};
 use anyhow::Context;
 use trireme_api::ApiState;
@@ -39,11 +39,15 @@ pub(crate) fn serve(
         let state = state.clone();
         App::new()
             .wrap(from_fn(trireme_api::layers::measure))
+            .wrap(from_fn(trireme_api::layers::say_what_is_missing))
             .wrap(from_fn(trireme_api::layers::cors))
             .wrap(from_fn(trireme_api::layers::see_off))
             .wrap(Compress::default())
-            // Outermost: all others see the path without it.
+            .wrap(from_fn(trireme_api::layers::before_chunks))
+            // All before this see the path without the prefix.
             .wrap(from_fn(trireme_api::prefix::strip_prefix))
+            // Outermost: `//api/v1/query/` is the path that it means, as clients join addresses with one slash too many.
+            .wrap(NormalizePath::trim())
             .configure(move |cfg| trireme_api::configure(cfg, state))
     })
     .workers(workers)

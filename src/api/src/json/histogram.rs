@@ -1,15 +1,27 @@
 //! Native histograms as the query API shows them.
 
-use trireme_model::FloatHistogram;
+use trireme_model::{FloatHistogram, is_stale};
 
 use super::{push_quoted_float, put};
 
 /// Appends `{"count":"","sum":"","buckets":[[rule,"low","high","count"],...]}`; empty buckets are left out.
 pub(crate) fn push_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
+    push_with_sum(out, h, |out| push_quoted_float(out, h.sum));
+}
+
+/// The same for raw data, where a stale marker is told from other NaNs.
+pub(crate) fn push_raw_histogram(out: &mut Vec<u8>, h: &FloatHistogram) {
+    push_with_sum(out, h, |out| match is_stale(h.sum) {
+        true => out.extend_from_slice(b"\"StaleNaN\""),
+        false => push_quoted_float(out, h.sum),
+    });
+}
+
+fn push_with_sum(out: &mut Vec<u8>, h: &FloatHistogram, push_sum: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(b"{\"count\":");
     push_quoted_float(out, h.count);
     out.extend_from_slice(b",\"sum\":");
-    push_quoted_float(out, h.sum);
+    push_sum(out);
     let mut separator: &[u8] = b",\"buckets\":[";
     for bucket in h.buckets().filter(|b| b.count != 0.0) {
         out.extend_from_slice(separator);
@@ -57,5 +69,16 @@ mod tests {
         push_histogram(&mut out, &h);
         let want = r#"{"count":"7","sum":"1.5","buckets":[[1,"-1","-0.5","2"],[3,"-0.001","0.001","2"],[0,"0.5","1","3"]]}"#;
         assert_eq!(String::from_utf8(out).expect("text"), want);
+    }
+
+    #[test]
+    fn raw_histograms_tell_stale_from_other_nans() {
+        let text = |sum: f64| {
+            let mut out = Vec::new();
+            push_raw_histogram(&mut out, &FloatHistogram { sum, ..Default::default() });
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(text(f64::from_bits(trireme_model::STALE_NAN)), r#"{"count":"0","sum":"StaleNaN"}"#);
+        assert_eq!(text(f64::NAN), r#"{"count":"0","sum":"NaN"}"#);
     }
 }

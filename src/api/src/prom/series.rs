@@ -11,9 +11,10 @@ use crate::json::{push_array, push_labels, push_str};
 
 pub(crate) async fn series(ask: Ask) -> Answer {
     let selection = ask.selection().await?;
-    if selection.matchers.is_empty() {
+    if ask.params.all("match[]").next().is_none() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
+    let Some(selection) = selection else { return nothing() };
     let limit = selection.limit;
     let (context, entry) = ask.begin("series")?;
     let (asked, job) = (Asked::Series(&selection), selection.clone());
@@ -24,7 +25,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn label_names(ask: Ask) -> Answer {
-    let selection = ask.selection().await?;
+    let Some(selection) = ask.selection().await? else { return nothing() };
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels")?;
     let (asked, job) = (Asked::LabelNames(&selection), selection.clone());
@@ -34,12 +35,12 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
-    let name = unescape(&path)
-        .ok_or_else(|| ApiError::invalid(format!("invalid label name: {:?}", path.as_str())))?;
-    if name.is_empty() {
-        return Err(ApiError::invalid("invalid label name: \"\""));
+    // A name that is not escaped well is itself, as in Prometheus.
+    let name = unescape(&path).unwrap_or_else(|| path.to_string());
+    if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(ApiError::invalid(format!("invalid label name: {:?}", path.as_str())));
     }
-    let selection = ask.selection().await?;
+    let Some(selection) = ask.selection().await? else { return nothing() };
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values")?;
     let (asked, job) = (Asked::LabelValues(&name, &selection), (name.clone(), selection.clone()));
@@ -47,6 +48,11 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     let found = found.await?;
     drop(entry);
     strings(&ask, found, limit)
+}
+
+/// The answer to a range that ends before it starts.
+fn nothing() -> Answer {
+    Ok(answer::success(&[], &[], |out| out.extend_from_slice(b"[]")))
 }
 
 fn strings(ask: &Ask, mut found: Found<String>, limit: usize) -> Answer {

@@ -13,6 +13,11 @@ use crate::ask::Ask;
 use crate::error::ApiError;
 use crate::json::put;
 
+/// Lines of a ranking in `status/tsdb` unless the client says.
+const TSDB_LINES: usize = 10;
+/// Lines at most, as in Prometheus.
+const TSDB_LINES_MAX: usize = 10_000;
+
 pub(super) fn value(value: &Value) -> Answer {
     Ok(answer::success(&[], &[], |out| put(out, format_args!("{value}"))))
 }
@@ -64,10 +69,16 @@ pub(crate) async fn flags(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn tsdb(ask: Ask) -> Answer {
-    let limit = match ask.params.count("limit")? {
-        0 => 10,
-        n => n.min(10_000),
+    let limit = match ask.params.get("limit") {
+        None => TSDB_LINES,
+        Some(_) => ask.params.count("limit")?,
     };
+    if limit > TSDB_LINES_MAX {
+        return Err(ApiError::invalid(format!("limit must not exceed {TSDB_LINES_MAX}")));
+    }
+    if limit == 0 {
+        return Err(ApiError::invalid("limit must be a positive number"));
+    }
     let (context, entry) = ask.begin("status/tsdb")?;
     let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
     drop(entry);

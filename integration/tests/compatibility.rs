@@ -1,0 +1,424 @@
+//! What senders and clients of others do, which is not always what the manuals say.
+
+#[path = "compatibility/messages.rs"]
+mod messages;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, ensure};
+use messages::{
+    Exemplar1, Exemplar2, Histogram, Metadata1, Metadata2, SUMMARY, Sample, Series1, Series2, Write1, Write2,
+    body, labels,
+};
+use reqwest::RequestBuilder;
+use serde_json::Value as Json;
+use trireme_integration::{Client, Group, Series, now_ms, until};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn write1(client: &Client, request: &Write1) -> RequestBuilder {
+    client.write_builder("/api/v1/write", body(request))
+}
+
+fn write2(client: &Client, request: &Write2) -> RequestBuilder {
+    client
+        .post("/api/v1/write")
+        .header("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
+        .header("Content-Encoding", "snappy")
+        .header("X-Prometheus-Remote-Write-Version", "2.0.0")
+        .body(body(request))
+}
+
+/// A query in a form.
+fn form(client: &Client, path: &str, query: &str) -> RequestBuilder {
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    let body = format!("query={}", query.bytes().map(escaped).collect::<String>());
+    client.post(path).header("Content-Type", "application/x-www-form-urlencoded").body(body)
+}
+
+/// Sends; demands the status; gives the body.
+async fn expect(request: RequestBuilder, status: u16, what: &str) -> anyhow::Result<String> {
+    let answer = request.send().await?;
+    let (got, text) = (answer.status().as_u16(), answer.text().await?);
+    ensure!(got == status, "{what}: answered {got} and not {status}: {text:.1000}");
+    Ok(text)
+}
+
+/// Sends a request of version 2; demands 204 and these counts of samples and exemplars.
+async fn expect_written(request: RequestBuilder, samples: u64, exemplars: u64) -> anyhow::Result<()> {
+    let answer = request.send().await?;
+    let count = |kind: &str| {
+        let value = answer.headers().get(format!("X-Prometheus-Remote-Write-{kind}-Written"));
+        value.and_then(|v| v.to_str().ok()?.parse::<u64>().ok())
+    };
+    let got = (answer.status().as_u16(), count("Samples"), count("Exemplars"));
+    ensure!(got == (204, Some(samples), Some(exemplars)), "{got:?}: {}", answer.text().await?);
+    Ok(())
+}
+
+/// Exemplars of a metric as (trace, value, seconds).
+async fn exemplars(client: &Client, metric: &str) -> anyhow::Result<Vec<(String, String, f64)>> {
+    let data = client.api("/api/v1/query_exemplars", &[("query", metric)]).await?;
+    let all = data.as_array().context("a list")?.iter().flat_map(|series| series["exemplars"].as_array());
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let one = |e: &Json| {
+        (text(&e["labels"]["trace_id"]), text(&e["value"]), e["timestamp"].as_f64().unwrap_or(0.0))
+    };
+    Ok(all.flatten().map(one).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Result<()> {
+    let group = Group::of(3).start().await?;
+    exemplars_of_version_1(&group).await?;
+    exemplars_of_version_2(&group).await?;
+    metadata(&group).await?;
+    group.stop().await
+}
+
+async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
+    let now = now_ms();
+    let exemplar = |trace: &str, value: f64, timestamp: i64| Exemplar1 {
+        labels: labels(&[("trace_id", trace)]),
+        value,
+        timestamp,
+    };
+    let request = Write1 {
+        timeseries: vec![Series1 {
+            labels: labels(&[("__name__", "requests_total"), ("job", "one")]),
+            samples: vec![Sample { value: 1.0, timestamp: now }],
+            exemplars: vec![
+                exemplar("good", 1.0, now),
+                exemplar("no number", f64::NAN, now),
+                exemplar("old", 1.0, now - 72 * HOUR_MS),
+                exemplar("no time", 1.0, 0),
+                exemplar(&"x".repeat(200), 1.0, now),
+            ],
+            histograms: Vec::new(),
+        }],
+        metadata: Vec::new(),
+    };
+    // As a sender does that got no answer, through every node.
+    for client in group.clients() {
+        expect(write1(&client, &request), 204, "exemplars that cannot be kept").await?;
+    }
+    until("each exemplar is once at every node", async || {
+        for client in group.clients() {
+            let found = exemplars(&client, "requests_total").await?;
+            let traces: Vec<_> = found.iter().map(|e| (e.0.as_str(), e.1.as_str())).collect();
+            ensure!(traces == [("good", "1"), ("no number", "NaN")], "{traces:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    let dropped = group.client(0).metric_with("trireme_api_dropped_items_total", "exemplar_too_old").await?;
+    ensure!(dropped == 2.0, "{dropped} exemplars are counted as too old");
+    Ok(())
+}
+
+async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
+    let (client, now) = (group.client(0), now_ms());
+    let mut request = Write2::default();
+    let (series, stranger) =
+        (request.refs(&["__name__", "calls_total"]), request.refs(&["__name__", "never_seen_total"]));
+    let trace = request.refs(&["trace_id", "t"]);
+    let exemplar = |timestamp| Exemplar2 { labels: trace.clone(), value: 1.0, timestamp };
+    let alone = |labels: &[u32]| Series2 {
+        labels: labels.to_vec(),
+        exemplars: vec![exemplar(now)],
+        ..Series2::default()
+    };
+    // The exemplar apart, before its series' first sample; one of a series without any; one that is too old.
+    request.timeseries = vec![
+        alone(&series),
+        alone(&stranger),
+        Series2 {
+            labels: series.clone(),
+            samples: vec![Sample { value: 1.0, timestamp: now }],
+            exemplars: vec![exemplar(now - 72 * HOUR_MS)],
+            metadata: None,
+        },
+    ];
+    expect_written(write2(client, &request), 1, 1).await?;
+    // Later, when the series is known.
+    request.timeseries = vec![alone(&series), alone(&stranger)];
+    until("another node knows the series", async || {
+        expect_written(write2(group.client(1), &request), 0, 1).await
+    })
+    .await?;
+    until("the exemplar is once at every node", async || {
+        for client in group.clients() {
+            ensure!(exemplars(&client, "calls_total").await?.len() == 1);
+            ensure!(client.instant("count(never_seen_total)").await?.is_none(), "exemplars make no series");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn metadata(group: &Group) -> anyhow::Result<()> {
+    let says = |help: &[&str]| Write1 {
+        timeseries: Vec::new(),
+        metadata: help
+            .iter()
+            .map(|help| Metadata1 {
+                kind: 1,
+                family: "requests_total".into(),
+                help: (*help).to_owned(),
+                unit: String::new(),
+            })
+            .collect(),
+    };
+    expect(write1(group.client(0), &says(&["said to n0", "said to both"])), 204, "metadata").await?;
+    expect(write1(group.client(1), &says(&["said to both", "said to n1"])), 204, "metadata").await?;
+    let mut summary = Write2::default();
+    let help = summary.refs(&["a summary"])[0];
+    let labels = summary.refs(&["__name__", "col_sum", "quantile", "0.5"]);
+    let samples = vec![Sample { value: 1.0, timestamp: now_ms() }];
+    let metadata = Some(Metadata2 { kind: SUMMARY, help });
+    summary.timeseries = vec![Series2 { labels, samples, metadata, ..Series2::default() }];
+    expect_written(write2(group.client(2), &summary), 1, 0).await?;
+
+    until("every node shows all that was said", async || {
+        for client in group.clients() {
+            let all = client.api("/api/v1/metadata", &[]).await?;
+            let entries = all["requests_total"].as_array().context("no entries")?;
+            let help: Vec<_> = entries.iter().filter_map(|entry| entry["help"].as_str()).collect();
+            ensure!(help == ["said to n1", "said to n0", "said to both"], "{help:?}");
+            ensure!(all["col_sum"].is_array() && all["col"].is_null(), "{all}");
+            let one = client.api("/api/v1/metadata", &[("limit_per_metric", "1")]).await?;
+            ensure!(one["requests_total"].as_array().is_some_and(|entries| entries.len() == 1), "{one}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_others_are_understood() -> anyhow::Result<()> {
+    let group = Group::of(1).start().await?;
+    let client = group.client(0);
+    let now = now_ms();
+    let many: Vec<Series> = (0..2_000)
+        .map(|i| {
+            Series::new("many", &[("i", &format!("{i:04}")), ("text", "longer than short")], &[(now, 1.0)])
+        })
+        .collect();
+    client.write(&many).await?.success()?;
+
+    wrong_bodies_and_units(client).await?;
+    long_chains(client).await?;
+    paths_and_forms(client).await?;
+    old_http(client)?;
+    stale_histograms(client).await?;
+    small_print(client).await?;
+    reports_of_strangers(client).await?;
+    group.stop().await
+}
+
+async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
+    let mut request = Write2::default();
+    let labels = request.refs(&["__name__", "lost"]);
+    let samples = vec![Sample { value: 1.0, timestamp: now_ms() }];
+    request.timeseries = vec![Series2 { labels, samples, ..Series2::default() }];
+    let as_version_1 = client.write_builder("/api/v1/write", body(&request));
+    let said = expect(as_version_1, 400, "a 2.0 body under the type of 1.0").await?;
+    ensure!(said.contains("io.prometheus.write.v2.Request"), "{said}");
+
+    let now = now_ms();
+    let units = [
+        (0, "seconds"),
+        (now / 1_000, "seconds"),
+        (10_000_000_000, "seconds"),
+        (now * 1_000, "microseconds"),
+    ];
+    for (i, (timestamp, unit)) in units.into_iter().enumerate() {
+        let answer =
+            client.write_as(&format!("new-{i}"), &[Series::new("m", &[], &[(timestamp, 1.0)])]).await?;
+        ensure!(answer.status == 400, "{timestamp}: {}", answer.status);
+        let expected = "expected milliseconds since 1970, this looks like";
+        ensure!(answer.body.contains(&format!("{expected} {unit}")), "{timestamp}: {}", answer.body);
+    }
+    Ok(())
+}
+
+async fn long_chains(client: &Client) -> anyhow::Result<()> {
+    let chain = |term: &str, op: &str, terms: usize| vec![term; terms].join(op);
+    for terms in [300, 1_900] {
+        for (query, value) in [
+            (chain("1", "+", terms), terms as f64),
+            (format!("count({})", chain(r#"many{i=~"000."}"#, " or ", terms)), 10.0),
+            (format!(r#"sum(many{{i="0001"}} + {})"#, chain("1", "+", terms)), terms as f64 + 1.0),
+        ] {
+            let asked = form(client, "/api/v1/query", &query);
+            let answer: Json = serde_json::from_str(&expect(asked, 200, "a chain").await?)?;
+            let result = &answer["data"]["result"];
+            let got = result[0]["value"][1].as_str().or(result[1].as_str()).context("no value")?;
+            ensure!(got.parse() == Ok(value), "{terms} terms of {query:.20}: {got}");
+            let asked = form(client, "/api/v1/format_query", &query);
+            expect(asked, if terms < 1_000 { 200 } else { 400 }, "a chain in format_query").await?;
+            let asked = form(client, "/api/v1/parse_query", &query);
+            expect(asked, 200, "a chain in parse_query").await?;
+        }
+    }
+    let too_long = chain("1", "+", 10_000);
+    let said = expect(form(client, "/api/v1/query", &too_long), 400, "a chain too long").await?;
+    ensure!(said.contains("2000 operators"), "{said}");
+    let replaced = r#"label_replace(vector(1), "dst", "$1x-${1x}", "", "(?P<1x>)")"#;
+    ensure!(client.instant(replaced).await? == Some(1.0));
+    Ok(())
+}
+
+async fn paths_and_forms(client: &Client) -> anyhow::Result<()> {
+    for path in ["/api/v1/query/", "//api/v1/query", "/api/v1//query"] {
+        let answer = expect(client.get(path).query(&[("query", "1 + 1")]), 200, path).await?;
+        ensure!(answer.contains(r#""2""#), "{path}: {answer}");
+    }
+    let form = "--x\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\n1 + 2\r\n--x--\r\n";
+    let multipart =
+        client.post("/api/v1/query").header("Content-Type", "multipart/form-data; boundary=x").body(form);
+    let answer = expect(multipart, 200, "a multipart form").await?;
+    ensure!(answer.contains(r#""3""#), "{answer}");
+    Ok(())
+}
+
+/// Clients of HTTP/1.0 know no chunks.
+fn old_http(client: &Client) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(client.url().trim_start_matches("http://"))?;
+    stream.write_all(b"GET /api/v1/series?match[]=many HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8(answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+    ensure!(body.len() > 100 << 10, "the answer has only {} bytes", body.len());
+    ensure!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+    let json: Json = serde_json::from_str(body).context("the body is not plain")?;
+    ensure!(json["data"].as_array().is_some_and(|series| series.len() == 2_000));
+    Ok(())
+}
+
+async fn stale_histograms(client: &Client) -> anyhow::Result<()> {
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    let request = Write1 {
+        timeseries: vec![Series1 {
+            labels: labels(&[("__name__", "gone")]),
+            histograms: vec![Histogram { sum: stale, timestamp: now_ms() }],
+            ..Series1::default()
+        }],
+        metadata: Vec::new(),
+    };
+    expect(write1(client, &request), 204, "a stale histogram").await?;
+    let export = expect(client.get("/api/v1/export").query(&[("match[]", "gone")]), 200, "export").await?;
+    ensure!(export.contains(r#""sum":"StaleNaN""#), "{export}");
+    Ok(())
+}
+
+async fn small_print(client: &Client) -> anyhow::Result<()> {
+    let backwards = [("match[]", "many"), ("start", "2000000000"), ("end", "1000000000")];
+    let nothing = r#"{"status":"success","data":[]}"#;
+    for (path, status, part) in [
+        ("/api/v1/series", 200, nothing),
+        ("/api/v1/labels", 200, nothing),
+        ("/api/v1/label/i/values", 200, nothing),
+    ] {
+        let answer = expect(client.get(path).query(&backwards), status, path).await?;
+        ensure!(answer.trim() == part, "{path}: {answer}");
+    }
+    for (path, status, part) in [
+        ("/api/v1/label/%FF/values", 400, "invalid label name"),
+        ("/api/v1/label/U__bad_zz_/values", 200, nothing),
+        ("/api/v1/rules?type=x", 400, "not supported value"),
+        ("/api/v1/status/tsdb?limit=0", 400, "limit must be a positive number"),
+        ("/api/v1/status/tsdb?limit=10001", 400, "limit must not exceed 10000"),
+        ("/api/v1/status/tsdb/blocks", 200, r#"{"blocks":[]}"#),
+        ("/api/v1/status/self_metrics", 200, nothing),
+        ("/api/v1/notifications", 200, nothing),
+        ("/api/v1/targets/relabel_steps", 400, "no scrapePool parameter provided"),
+        ("/api/v1/nowhere", 404, "404 page not found"),
+    ] {
+        let answer = expect(client.get(path), status, path).await?;
+        ensure!(answer.contains(part), "{path}: {answer}");
+    }
+    let said = expect(client.delete("/api/v1/query"), 405, "DELETE").await?;
+    ensure!(said.contains("Method Not Allowed"), "{said}");
+    let said = expect(client.post("/api/v1/admin/tsdb/snapshot"), 503, "an administration of blocks").await?;
+    ensure!(said.contains("admin APIs disabled"), "{said}");
+
+    // Values that several shards have count once.
+    let status = client.api("/api/v1/status/tsdb", &[]).await?;
+    let of = |list: &str, name: &str| {
+        let rows = status[list].as_array().into_iter().flatten();
+        rows.clone().find(|row| row["name"] == name).and_then(|row| row["value"].as_u64())
+    };
+    ensure!(of("labelValueCountByLabelName", "i") == Some(2_000), "{status}");
+    ensure!(of("labelValueCountByLabelName", "text") == Some(1), "{status}");
+    ensure!(of("memoryInBytesByLabelName", "i") == Some(8_000), "{status}");
+    ensure!(of("seriesCountByMetricName", "many") == Some(2_000), "{status}");
+    ensure!(of("seriesCountByLabelValuePair", "text=longer than short") == Some(2_000), "{status}");
+    ensure!(status["headStats"]["chunkCount"].as_u64() >= Some(2_000), "{status}");
+    Ok(())
+}
+
+/// Public bug reports about others, tried here; docs/compatibility.md lists them.
+async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
+    let now = now_ms();
+    let series = |pairs: &[(&str, &str)], value: f64| Series {
+        labels: pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        samples: vec![(now, value)],
+    };
+    // prometheus/prometheus#19665 and #9214: a label twice is told, and costs the rest of the request nothing.
+    let twice = series(&[("__name__", "dup_demo"), ("zone", "a"), ("zone", "b")], 1.0);
+    let beside = series(&[("__name__", "beside")], 1.0);
+    ensure!(client.write(&[twice, beside]).await?.status == 400);
+    ensure!(
+        client.instant("count(dup_demo)").await?.is_none() && client.instant("beside").await? == Some(1.0)
+    );
+    // vectordotdev/vector#20799: an empty value is no label.
+    client.write(&[series(&[("__name__", "hollow"), ("empty", "")], 1.0)]).await?.success()?;
+    ensure!(client.instant(r#"count(hollow{empty=""})"#).await? == Some(1.0));
+    // prometheus/prometheus#11505: unsorted labels are the same series.
+    client.write(&[series(&[("z", "1"), ("__name__", "order"), ("a", "1")], 1.0)]).await?.success()?;
+    client.write(&[series(&[("__name__", "order"), ("a", "1"), ("z", "1")], 1.0)]).await?.success()?;
+    ensure!(client.instant("count(order)").await? == Some(1.0));
+    // thanos-io/thanos#4077 and #6309: old samples and other values of the same time make no 409.
+    for (timestamp, value) in [(now, 1.0), (now - 60_000, 2.0), (now, 3.0), (now, 2.0)] {
+        client.write(&[Series::new("late", &[], &[(timestamp, value)])]).await?.success()?;
+    }
+    ensure!(client.instant("late").await? == Some(3.0));
+
+    // GreptimeTeam/greptimedb#5769 and openobserve/openobserve#14635: matchers for the name, ranges, no matchers.
+    let named = [("match[]", r#"{__name__="many"}"#)];
+    let values = client.api("/api/v1/label/text/values", &named).await?;
+    ensure!(values == serde_json::json!(["longer than short"]), "{values}");
+    let seconds = |ms: i64| format!("{}", ms / 1_000);
+    let (from, to) = (seconds(now - 60_000), seconds(now + 60_000));
+    let range = [("start", from.as_str()), ("end", to.as_str())];
+    for path in ["/api/v1/labels", "/api/v1/label/__name__/values", "/api/v1/label/text/values"] {
+        let found = client.api(path, &range).await?;
+        ensure!(found.as_array().is_some_and(|list| !list.is_empty()), "{path}: {found}");
+    }
+    // grafana/grafana#56479 and #38875: POST without a body; `match` for `match[]`.
+    let labels = expect(client.post("/api/v1/labels"), 200, "POST without a body").await?;
+    ensure!(labels.contains("__name__"), "{labels}");
+    expect(client.get("/api/v1/series").query(&[("match", "many")]), 400, "match for match[]").await?;
+    // ClickHouse/ClickHouse#115679, openobserve/openobserve#14764, cortexproject/cortex#1668.
+    let range = |query: &str, start: &str, end: &str, step: &str| {
+        let parameters = [("query", query), ("start", start), ("end", end), ("step", step)];
+        client.get("/api/v1/query_range").query(&parameters)
+    };
+    expect(range("vector(1)", "10", "10", "0"), 400, "no step").await?;
+    let one = expect(range("vector(1)", "10", "10", "1"), 200, "one point").await?;
+    ensure!(one.contains(r#"[[10,"1"]]"#), "{one}");
+    let unaligned =
+        expect(range("vector(1)", "1790078349.759", "1790079249.759", "5m"), 200, "unaligned").await?;
+    ensure!(unaligned.matches(r#""1""#).count() == 4, "{unaligned}");
+    for (query, value) in [("vector(0/0)", "NaN"), ("vector(1/0)", "+Inf"), ("vector(-1/0)", "-Inf")] {
+        let answer = expect(range(query, "10", "20", "10"), 200, query).await?;
+        ensure!(answer.contains(&format!(r#"[[10,"{value}"],[20,"{value}"]]"#)), "{answer}");
+    }
+    Ok(())
+}
