@@ -16,7 +16,7 @@ use trireme_consensus::{Consensus, RingBook};
 use trireme_promql::Cancel;
 use trireme_query::{
     ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, OtherGroup, QuerierOptions, Queries,
-    Replicas, Spread, SpreadMode,
+    QueryError, Refusal, Replicas, Spread, SpreadMode,
 };
 use trireme_ring::GroupPhase;
 use trireme_settings::SpreadSetting;
@@ -164,9 +164,10 @@ impl Replicas for GroupReplicas {
         let task = self.io.spawn(async move {
             let body = match calls {
                 Some(calls) => {
-                    calls.call(CALL_KIND, CALL_VERSION, body, timeout).await.map_err(|e| e.to_string())
+                    let answer = calls.call(CALL_KIND, CALL_VERSION, body, timeout).await;
+                    answer.map_err(|e| Refusal::heard(e.kind(), e.to_string()))
                 }
-                None => Err("no such member".to_owned()),
+                None => Err(Refusal::Other("no such member".to_owned())),
             };
             // Who asked may have gone.
             let _ = done.send(Answer { from, body });
@@ -201,7 +202,10 @@ pub(crate) async fn answer(
 ) -> Result<Bytes, CallError> {
     let starting = || CallError::new(ErrorKind::Unavailable, "this node is still starting");
     let queries = queries.get().ok_or_else(starting)?;
-    let failed = |e: trireme_query::QueryError| CallError::new(e.kind(), e.to_string());
+    let failed = |e: QueryError| {
+        let (kind, text) = Refusal::told(&e);
+        CallError::new(kind, text)
+    };
     match queries.spread.accept(body).map_err(failed)? {
         Accepted::Answer(answer) => Ok(answer),
         Accepted::Job(job) => {

@@ -6,11 +6,14 @@ mod generate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use generate::{Memory, expression, memory};
 use trireme_base::{Clock, ManualClock, SeededRng};
+use trireme_model::Labels;
 use trireme_promql::ast::{Expr, ValueType};
+use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
     Cancel, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, SampleValue, Value, parse,
 };
@@ -191,6 +194,44 @@ fn canceled_and_late_queries_stop() {
     assert_eq!(run(&cancel, &late), Err(QueryError::Timeout));
     cancel.cancel();
     assert_eq!(run(&cancel, &QueryOptions::default()), Err(QueryError::Canceled));
+}
+
+/// Counts how often it is looked at.
+#[derive(Default)]
+struct Looks(AtomicU64);
+
+impl Clock for Looks {
+    fn now_ms(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn operators_between_vectors_look_whether_they_have_to_stop() {
+    // One group of 200 series at 2,000 steps: 400,000 cells and more.
+    let mut memory = MemoryStorage::default();
+    for i in 0..200 {
+        let labels = Labels::from_pairs([("__name__", "many"), ("i", &i.to_string())]);
+        memory.append_float(&labels, 0, f64::from(i));
+    }
+    memory.append_float(&Labels::from_pairs([("__name__", "one")]), 0, 1.0);
+    let looks = |text: &str| {
+        let expr = parse(text, &ParserOptions::default()).expect("valid");
+        let clock = Arc::new(Looks::default());
+        let cancel = Cancel::new(clock.clone() as Arc<dyn Clock>).with_timeout(Duration::from_secs(1));
+        let (options, times) = (QueryOptions::default(), (0, 199_900));
+        engine(true).range(&memory, &expr, text, times, 100, &options, &cancel).expect("works");
+        clock.0.load(Ordering::Relaxed)
+    };
+    let sides = looks("many") + looks("one");
+    for text in ["many * on() group_left() one", "many and on() one", "one or on() many", "many unless on() one"] {
+        let more = looks(text).saturating_sub(sides);
+        assert!(more >= 10, "{text}: {more} looks");
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use queries::{
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{
-    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Replicas, Sharded,
+    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Refusal, Replicas, Sharded,
     Spread, SpreadMode, distributable,
 };
 pub use texts::Texts;

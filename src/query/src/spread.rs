@@ -35,6 +35,7 @@ mod tests;
 mod union;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use prost::Message;
@@ -57,7 +58,7 @@ use memory::Memory;
 use message::What;
 pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
-pub use replicas::{Answer, OtherGroup, Replicas};
+pub use replicas::{Answer, OtherGroup, Refusal, Replicas};
 pub use sharded::Sharded;
 pub(crate) use union::select_error;
 
@@ -99,6 +100,8 @@ pub struct Spread {
     memory: Memory,
     /// Samples of other groups that a query may hold.
     samples_max: usize,
+    /// Counts the queries that others answered whole.
+    turn: AtomicUsize,
 }
 
 /// An instant or range query.
@@ -185,7 +188,7 @@ impl Spread {
         let engine = Engine::new(options.engine);
         let (parser, memory) = (options.parser, Memory::default());
         let alone_until = clock.monotonic() + MEETING;
-        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory, samples_max }
+        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory, samples_max, turn: AtomicUsize::new(0) }
     }
 
     fn local<'a>(&'a self, context: &QueryContext) -> Local<'a> {

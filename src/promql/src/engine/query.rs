@@ -21,6 +21,30 @@ const LABEL_VALUE_BYTES_MAX: usize = 1 << 20;
 /// So many bytes of labels count as a sample in the budget.
 const BYTES_PER_SAMPLE: usize = 16;
 
+/// Cells of vectors between two looks whether a query has to stop: some tens of microseconds.
+const CELLS_BETWEEN_LOOKS: usize = 1 << 14;
+
+/// Looks once in a while whether a query has to stop, for loops of which one pass is too short for a look at the clock.
+pub(crate) struct Pace<'q> {
+    query: &'q Query<'q>,
+    cells_left: usize,
+}
+
+impl Pace<'_> {
+    /// So many cells are worked on next. Fails if the query has to stop.
+    #[inline]
+    pub(crate) fn work(&mut self, cells: usize) -> Result<(), QueryError> {
+        match self.cells_left.checked_sub(cells) {
+            Some(left) => self.cells_left = left,
+            None => {
+                self.query.check()?;
+                self.cells_left = CELLS_BETWEEN_LOOKS;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A running query.
 pub(crate) struct Query<'q> {
     pub(crate) select: &'q dyn Select,
@@ -102,6 +126,11 @@ impl<'q> Query<'q> {
             )));
         }
         Ok(())
+    }
+
+    /// For a loop that must not outlive the query.
+    pub(crate) fn pace(&'q self) -> Pace<'q> {
+        Pace { query: self, cells_left: 0 }
     }
 
     /// Fails if the query has to stop.

@@ -4,7 +4,9 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
-use trireme_base::{NodeName, StreamId};
+use trireme_base::{ErrorKind, NodeName, StreamId};
+
+use crate::QueryError;
 
 /// What a replica answered.
 #[derive(Debug)]
@@ -12,7 +14,35 @@ pub struct Answer {
     /// The number given with the question.
     pub from: usize,
     /// The answer, or why there is none.
-    pub body: Result<Bytes, String>,
+    pub body: Result<Bytes, Refusal>,
+}
+
+/// Why a replica gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has evaluated the query and found that it cannot be evaluated over this data, for this reason. Nobody else who has
+    /// the same data can.
+    Execution(String),
+    /// It could not be reached, or could not answer; another one may.
+    Other(String),
+}
+
+impl Refusal {
+    /// The word of a replica that failed, to be put on the wire as a kind of error and a text.
+    pub fn told(error: &QueryError) -> (ErrorKind, String) {
+        let kind = match error.kind() {
+            ErrorKind::Invalid if error.is_execution() => ErrorKind::Invalid,
+            // The question, not the data: another release may know it.
+            ErrorKind::Invalid => ErrorKind::NotFound,
+            kind => kind,
+        };
+        (kind, error.to_string())
+    }
+
+    /// Understands what [`Refusal::told`] gave.
+    pub fn heard(kind: ErrorKind, text: String) -> Self {
+        if kind == ErrorKind::Invalid { Self::Execution(text) } else { Self::Other(text) }
+    }
 }
 
 /// A group that this node is not in.

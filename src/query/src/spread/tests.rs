@@ -201,6 +201,22 @@ fn a_replica_that_lags_lets_another_one_answer() {
 }
 
 #[test]
+fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
+    let group = Group::of(3, storage(&some_values()));
+    group.fail(0, Fault::Lagging);
+    let many = "m + on() group_left m";
+    let want = group.undivided().instant(&context(), &instant(many)).expect_err("many on both sides");
+    assert!(want.is_execution(), "{want:?}");
+    let got = group.spread(0).instant(&context(), &instant(many)).expect_err("many on both sides");
+    assert_eq!((got.to_string(), got.is_execution()), (want.to_string(), true));
+    assert_eq!(group.served().iter().sum::<usize>(), 1, "by one replica, and not over the union of all");
+    for _ in 0..3 {
+        group.spread(0).instant(&context(), &instant("m")).expect("works");
+    }
+    assert_eq!(group.served()[1..], [2, 2]);
+}
+
+#[test]
 fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Unapplied);

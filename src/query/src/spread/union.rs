@@ -5,6 +5,7 @@
 //! wants all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use prost::Message;
 use trireme_base::ErrorKind;
@@ -15,7 +16,7 @@ use trireme_promql::{
 
 use super::codec::{self, BadMessage};
 use super::message::{self, What};
-use super::{Fence, Question, SHARD_TIMEOUT, Spread, incomplete};
+use super::{Fence, Question, Refusal, SHARD_TIMEOUT, Spread, incomplete};
 use crate::{Dedup, Found, QueryContext, QueryError, Selection, merge_columns};
 
 /// What peers found, and whether one of them has everything.
@@ -40,7 +41,11 @@ impl Spread {
         q: &Question<'_>,
         fence: &Fence,
     ) -> Result<QueryResult, QueryError> {
-        let peers = if fence.known { self.replicas.connected() } else { Vec::new() };
+        let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let mut peers = if fence.known { self.replicas.connected() } else { Vec::new() };
+        // By turns, or one peer would evaluate everything that this replica cannot.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % peers.len().max(1);
+        peers.rotate_left(first);
         for peer in peers {
             let request = message::Request {
                 question: Some(message::Question::Query(q.message(context, &fence.positions))),
@@ -49,12 +54,17 @@ impl Spread {
             let Some(answer) = self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)? else {
                 continue;
             };
-            let answer = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
+            let body = match answer.body {
+                Ok(body) => body,
+                // The data says no, and would say it of the union of all replicas too, at the highest price of all.
+                Err(Refusal::Execution(why)) => return Err(QueryError::execution(why)),
+                Err(Refusal::Other(_)) => continue,
+            };
+            let answer = message::Answer::decode(body).ok();
             if let Some(result) = answer.and_then(|a| codec::whole_in(a).ok()) {
                 return Ok(result);
             }
         }
-        let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
         Ok(q.evaluate(&self.engine, &self.union(context, fence), &expr, context)?)
     }
 

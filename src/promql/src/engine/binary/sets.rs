@@ -3,6 +3,7 @@
 use super::matching::groups;
 use crate::ast::{BinaryOp, VectorMatching};
 use crate::engine::block::Block;
+use crate::engine::query::Pace;
 use crate::engine::row::Tag;
 use crate::error::QueryError;
 
@@ -12,10 +13,12 @@ pub(super) fn set_operation(
     mut lhs: Block,
     mut rhs: Block,
     matching: &VectorMatching,
+    mut pace: Pace<'_>,
 ) -> Result<Block, QueryError> {
     let steps = lhs.steps;
     for group in groups(&lhs, &rhs, matching) {
         for step in 0..steps {
+            pace.work(group.left.len() + group.right.len())?;
             match op {
                 BinaryOp::Or => {
                     if group.left.iter().any(|i| lhs.rows[*i].tag(step) != Tag::Empty) {

@@ -13,6 +13,7 @@ use crate::ast::{Binary, MatchCardinality, VectorMatching};
 use crate::engine::block::Block;
 use crate::engine::eval::Evaluator;
 use crate::engine::labels::{display, without_metadata};
+use crate::engine::query::Pace;
 use crate::engine::row::{Cell, Meta, Out, Row, Tag};
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
@@ -26,13 +27,13 @@ impl<'q> Evaluator<'q> {
         let default = VectorMatching::default();
         let matching = b.matching.as_ref().unwrap_or(&default);
         if b.op.is_set() {
-            return Ok(set_operation(b.op, lhs, rhs, matching)?.into_stream());
+            return Ok(set_operation(b.op, lhs, rhs, matching, self.query.pace())?.into_stream());
         }
         let drop_now = b.return_bool && !self.query.options.delayed_name_removal;
         let mut join = Join::new(b, matching, lhs, rhs, drop_now);
+        let mut pace = self.query.pace();
         for group in groups(&join.lhs, &join.rhs, matching) {
-            self.query.check()?;
-            join.group(&group)?;
+            join.group(&group, &mut pace)?;
         }
         for (_, note) in std::mem::take(&mut join.notes).into_values() {
             self.query.note(note);
@@ -102,7 +103,7 @@ impl<'a> Join<'a> {
     }
 
     /// Computes all steps of the series that belong together.
-    fn group(&mut self, group: &MatchGroup) -> Result<(), QueryError> {
+    fn group(&mut self, group: &MatchGroup, pace: &mut Pace<'_>) -> Result<(), QueryError> {
         let (many, one) =
             if self.many_left { (&group.left, &group.right) } else { (&group.right, &group.left) };
         let (fill_left, fill_right) = (self.matching.fill_left, self.matching.fill_right);
@@ -117,6 +118,7 @@ impl<'a> Join<'a> {
             if !self.live[step] {
                 continue;
             }
+            pace.work(many.len() + one.len())?;
             let partner = self.only_one(one, step)?;
             let mut matches = 0;
             matched.clear();

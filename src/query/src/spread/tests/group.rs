@@ -16,7 +16,7 @@ use trireme_promql::{
     parse,
 };
 
-use crate::spread::{Accepted, Answer, OtherGroup, Replicas, Spread, SpreadMode};
+use crate::spread::{Accepted, Answer, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
 use crate::{
     ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
     Selection, TsdbStatus,
@@ -33,6 +33,11 @@ pub(super) enum Fault {
     Silent,
     /// Its log has a record that it has not applied, and that nobody else has.
     Unapplied,
+}
+
+fn refused(error: QueryError) -> Refusal {
+    let (kind, text) = Refusal::told(&error);
+    Refusal::heard(kind, text)
 }
 
 pub(super) fn context() -> QueryContext {
@@ -215,15 +220,15 @@ impl Replicas for Seen {
         let fault = members.faults.lock()[member];
         let answer = match fault {
             Some(Fault::Silent) => return Box::new(done),
-            Some(Fault::Broken) => Err("connection lost".to_owned()),
+            Some(Fault::Broken) => Err(Refusal::Other("connection lost".to_owned())),
             Some(Fault::Nonsense) => Ok(Bytes::from_static(b"\x12\x05\x1a\x03\x0a\x01\x00")),
             _ => match members.spreads.get().expect("built")[member].accept(body) {
                 Ok(Accepted::Answer(bytes)) => Ok(bytes),
                 Ok(Accepted::Job(job)) => {
                     members.served[member].fetch_add(1, Ordering::Relaxed);
-                    job.run(Cancel::never()).map_err(|e| e.to_string())
+                    job.run(Cancel::never()).map_err(refused)
                 }
-                Err(e) => Err(e.to_string()),
+                Err(e) => Err(refused(e)),
             },
         };
         let _ = done.send(Answer { from, body: answer });
