@@ -228,7 +228,9 @@ fn operators_between_vectors_look_whether_they_have_to_stop() {
         clock.0.load(Ordering::Relaxed)
     };
     let sides = looks("many") + looks("one");
-    for text in ["many * on() group_left() one", "many and on() one", "one or on() many", "many unless on() one"] {
+    for text in
+        ["many * on() group_left() one", "many and on() one", "one or on() many", "many unless on() one"]
+    {
         let more = looks(text).saturating_sub(sides);
         assert!(more >= 10, "{text}: {more} looks");
     }

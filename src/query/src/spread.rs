@@ -188,7 +188,18 @@ impl Spread {
         let engine = Engine::new(options.engine);
         let (parser, memory) = (options.parser, Memory::default());
         let alone_until = clock.monotonic() + MEETING;
-        Self { inner, engine, parser, replicas, clock, alone_until, mode, memory, samples_max, turn: AtomicUsize::new(0) }
+        Self {
+            inner,
+            engine,
+            parser,
+            replicas,
+            clock,
+            alone_until,
+            mode,
+            memory,
+            samples_max,
+            turn: AtomicUsize::new(0),
+        }
     }
 
     fn local<'a>(&'a self, context: &QueryContext) -> Local<'a> {

@@ -9,7 +9,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, Str
     let boundary = boundary.ok_or_else(|| wrong("no boundary in the content type"))?;
     let delimiter = format!("\r\n--{boundary}");
     // The first boundary may stand at the very beginning.
-    let mut rest = match body.strip_prefix(delimiter[2..].as_bytes()) {
+    let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
         Some(rest) => rest,
         None => cut(body, delimiter.as_bytes()).ok_or_else(|| wrong("the boundary does not occur"))?.1,
     };

@@ -44,16 +44,20 @@ struct Request {
     body: Vec<u8>,
 }
 
+fn in_thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap();
+}
+
 impl Server {
     pub fn start(condition: Condition) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
+        in_thread("listener", move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let state = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, condition, &state));
+                in_thread("connection", move || serve(stream, condition, &state));
             }
         });
         Self { address, state }

@@ -160,7 +160,8 @@ impl<'a> Room<'a> {
 
     #[cold]
     fn borrow_more(&mut self) -> Result<(), DecodeError> {
-        let wanted = self.taken_bytes + (self.taken_bytes / 2).clamp(*LOAN_STEP_BYTES.start(), *LOAN_STEP_BYTES.end());
+        let wanted =
+            self.taken_bytes + (self.taken_bytes / 2).clamp(*LOAN_STEP_BYTES.start(), *LOAN_STEP_BYTES.end());
         let limit = self.limits.decoded_bytes_max;
         // Said apart from a lack of memory, which passes: this request will never fit.
         if self.taken_bytes > limit {
