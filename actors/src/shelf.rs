@@ -28,6 +28,8 @@ pub struct ShelfBlock {
     pub block: Arc<Block>,
     shipped: AtomicBool,
     damaged: AtomicBool,
+    /// The shelf's generation since it is there; 0 if a start found it.
+    added: u64,
 }
 
 impl ShelfBlock {
@@ -134,6 +136,7 @@ impl Shelf {
             block: Arc::new(block),
             shipped: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
+            added: 0,
         };
         entry.shipped.store(entry.shipped_file().exists(), Ordering::Release);
         entry
@@ -162,6 +165,14 @@ impl Shelf {
     /// Rises with each block that is added; the head lets go of a block's samples only after that.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
+    }
+
+    /// As [`Shelf::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
+    /// added.
+    pub fn generation_of(&self, tenant: &Tenant, start_ms: i64, end_ms: i64) -> u64 {
+        let blocks = self.blocks.read();
+        let concerned = blocks.iter().filter(|b| b.tenant == *tenant && b.meta().overlaps(start_ms, end_ms));
+        concerned.map(|block| block.added).max().unwrap_or(0)
     }
 
     /// Adds a block that was written to the tenant's directory; nothing happens if it is there.
@@ -196,14 +207,16 @@ impl Shelf {
     /// Opens a block that is in its place, and answers queries from it. Called with `placing` held.
     fn enter(&self, tenant: &Tenant, ulid: Ulid) -> Result<(), BlockError> {
         let block = Block::open(&self.tenant_dir(tenant).join(ulid.to_string()))?;
-        let entry = Arc::new(self.entry(tenant, block));
+        // One block at a time, since `placing` is held.
+        let added = self.generation() + 1;
+        let entry = Arc::new(ShelfBlock { added, ..self.entry(tenant, block) });
         {
             let mut blocks = self.blocks.write();
             blocks.retain(|b| b.meta().ulid != ulid || b.tenant != *tenant);
             blocks.push(entry);
         }
         self.lost.lock().remove(&(tenant.clone(), ulid));
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.generation.store(added, Ordering::SeqCst);
         Ok(())
     }
 

@@ -50,6 +50,10 @@ impl Catalog for NodeCatalog {
         self.shelf.generation()
     }
 
+    fn generation_of(&self, scope: &Scope) -> u64 {
+        self.shelf.generation_of(&scope.tenant, scope.start_ms, scope.end_ms)
+    }
+
     fn head_sources(&self, scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
         let blocks = self.shelf.blocks();
         let mut of_tenant = blocks.iter().filter(|b| b.tenant == scope.tenant);

@@ -2,12 +2,15 @@
 //!
 //! A window that is cut moves from the head to a block: first the block appears, then the head lets go. A query that
 //! listed its sources before the block appeared and reads the head after it let go would miss the window. So each series
-//! looks at the catalog's generation after it was read, and if that changed, it is looked up again and read anew.
+//! looks at the catalog's generation after it was read, and if that changed for its tenant and times, all series of the
+//! selection are looked up again, once, and it is read anew.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use trireme_base::ErrorKind;
-use trireme_model::{Labels, MatchOp, Matcher};
+use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
 use crate::source::{Catalog, Scope};
@@ -34,16 +37,31 @@ impl Guarded {
         Self { catalog, context, notes }
     }
 
-    /// The sources of a time range. What the catalog misses is noted, or an error if the answer must be whole.
-    pub(crate) fn sources(&self, start_ms: i64, end_ms: i64) -> Result<Merged, QueryError> {
-        let context = &self.context;
-        let scope = Scope {
-            tenant: context.tenant.clone(),
+    fn scope(&self, start_ms: i64, end_ms: i64) -> Scope {
+        Scope {
+            tenant: self.context.tenant.clone(),
             start_ms,
             end_ms,
-            local_only: context.local_only,
-            max_source_resolution_ms: context.max_source_resolution_ms,
-        };
+            local_only: self.context.local_only,
+            max_source_resolution_ms: self.context.max_source_resolution_ms,
+        }
+    }
+
+    /// How the sources of a scope stand.
+    fn standing(&self, scope: &Scope) -> Standing {
+        // The other way round a source could appear in between and pass unnoticed.
+        let of_all = self.catalog.generation();
+        Standing { of_all, of_scope: self.catalog.generation_of(scope) }
+    }
+
+    /// True if a source of the scope has appeared since.
+    fn has_moved(&self, scope: &Scope, since: Standing) -> bool {
+        self.catalog.generation() != since.of_all && self.catalog.generation_of(scope) != since.of_scope
+    }
+
+    /// The sources of a time range. What the catalog misses is noted, or an error if the answer must be whole.
+    pub(crate) fn sources(&self, start_ms: i64, end_ms: i64) -> Result<Merged, QueryError> {
+        let (context, scope) = (&self.context, self.scope(start_ms, end_ms));
         if context.head_only {
             let sources = self.catalog.head_sources(&scope);
             let sources = sources.ok_or_else(|| QueryError::new(ErrorKind::Unavailable, BLOCKS_NEEDED))?;
@@ -59,13 +77,24 @@ impl Guarded {
         Ok(Merged::new(list.sources, context.partial_response, self.notes.clone()))
     }
 
-    /// Selects without guarding, with the generation that the selection is good for.
-    fn select_now(&self, request: &SelectRequest, cancel: &Cancel) -> Result<(u64, SeriesSet), SelectError> {
-        let generation = self.catalog.generation();
+    /// Selects without guarding, with the standing that the selection is good for.
+    fn select_now(
+        &self,
+        request: &SelectRequest,
+        cancel: &Cancel,
+    ) -> Result<(Standing, SeriesSet), SelectError> {
+        let standing = self.standing(&self.scope(request.start_ms, request.end_ms));
         let merged = self.sources(request.start_ms, request.end_ms);
         let merged = merged.map_err(|e| SelectError::Unavailable(e.to_string()))?;
-        Ok((generation, merged.select(request, cancel)?))
+        Ok((standing, merged.select(request, cancel)?))
     }
+}
+
+/// Generations of the catalog, of everything and of one scope.
+#[derive(Clone, Copy)]
+struct Standing {
+    of_all: u64,
+    of_scope: u64,
 }
 
 impl Guarded {
@@ -75,11 +104,12 @@ impl Guarded {
         &self,
         request: &SelectRequest,
         cancel: &Cancel,
-    ) -> Result<(u64, SeriesSet), SelectError> {
+    ) -> Result<(Standing, SeriesSet), SelectError> {
+        let scope = self.scope(request.start_ms, request.end_ms);
         for _ in 0..ATTEMPTS_MAX {
-            let (generation, set) = self.select_now(request, cancel)?;
-            if self.catalog.generation() == generation {
-                return Ok((generation, set));
+            let (standing, set) = self.select_now(request, cancel)?;
+            if !self.has_moved(&scope, standing) {
+                return Ok((standing, set));
             }
         }
         Err(SelectError::Unavailable(TOO_FAST.to_owned()))
@@ -92,10 +122,11 @@ impl Guarded {
         end_ms: i64,
         mut job: impl FnMut(&Merged) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
+        let scope = self.scope(start_ms, end_ms);
         for _ in 0..ATTEMPTS_MAX {
-            let generation = self.catalog.generation();
+            let standing = self.standing(&scope);
             job(&self.sources(start_ms, end_ms)?)?;
-            if self.catalog.generation() == generation {
+            if !self.has_moved(&scope, standing) {
                 return Ok(());
             }
         }
@@ -105,11 +136,16 @@ impl Guarded {
 
 impl Select for Guarded {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
-        let (generation, set) = self.select_unmoved(request, cancel)?;
-        let shared =
-            Arc::new(Shared { guarded: self.clone(), request: request.clone(), cancel: cancel.clone() });
+        let (standing, set) = self.select_unmoved(request, cancel)?;
+        let shared = Arc::new(Shared {
+            scope: self.scope(request.start_ms, request.end_ms),
+            guarded: self.clone(),
+            request: request.clone(),
+            cancel: cancel.clone(),
+            again: Mutex::new(None),
+        });
         let guard = |inner| {
-            Box::new(GuardedSeries { inner, generation, shared: Arc::clone(&shared) }) as Box<dyn SeriesRead>
+            Box::new(GuardedSeries { inner, standing, shared: Arc::clone(&shared) }) as Box<dyn SeriesRead>
         };
         Ok(SeriesSet { series: set.series.into_iter().map(guard).collect(), warnings: set.warnings })
     }
@@ -118,29 +154,43 @@ impl Select for Guarded {
 /// What all series of a selection share.
 struct Shared {
     guarded: Guarded,
+    scope: Scope,
     request: SelectRequest,
     cancel: Cancel,
+    /// The selection as it was found when a series noticed that something had moved.
+    again: Mutex<Option<Again>>,
+}
+
+struct Again {
+    standing: Standing,
+    series: HashMap<Labels, Arc<dyn SeriesRead>>,
 }
 
 impl Shared {
-    /// The series with exactly these labels, as it stands now.
-    fn again(&self, labels: &Labels) -> Result<(u64, Option<Box<dyn SeriesRead>>), SelectError> {
-        let equal = |(name, value): (&str, &str)| {
-            Matcher::new(name, MatchOp::Equal, value).map_err(|e| SelectError::Internal(e.to_string()))
+    fn has_moved(&self, since: Standing) -> bool {
+        self.guarded.has_moved(&self.scope, since)
+    }
+
+    /// The series with exactly these labels, as it stands now. Whoever comes first looks all of them up; others wait.
+    fn again(&self, labels: &Labels) -> Result<(Standing, Option<Arc<dyn SeriesRead>>), SelectError> {
+        let mut again = self.again.lock();
+        let found = match again.take() {
+            Some(found) if !self.has_moved(found.standing) => found,
+            _ => {
+                let (standing, set) = self.guarded.select_now(&self.request, &self.cancel)?;
+                let by_labels = |series: Box<dyn SeriesRead>| (series.labels().clone(), Arc::from(series));
+                Again { standing, series: set.series.into_iter().map(by_labels).collect() }
+            }
         };
-        let mut matchers = labels.iter().map(equal).collect::<Result<Vec<_>, _>>()?;
-        if matchers.is_empty() {
-            matchers.clone_from(&self.request.matchers);
-        }
-        let request = SelectRequest { matchers, ..self.request.clone() };
-        let (generation, set) = self.guarded.select_now(&request, &self.cancel)?;
-        Ok((generation, set.series.into_iter().find(|s| s.labels() == labels)))
+        let answer = (found.standing, found.series.get(labels).cloned());
+        *again = Some(found);
+        Ok(answer)
     }
 }
 
 struct GuardedSeries {
     inner: Box<dyn SeriesRead>,
-    generation: u64,
+    standing: Standing,
     shared: Arc<Shared>,
 }
 
@@ -163,18 +213,17 @@ impl SeriesRead for GuardedSeries {
 impl GuardedSeries {
     /// Leaves what was read as it is, or reads everything anew if it has moved meanwhile.
     fn unless_moved(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let catalog = &self.shared.guarded.catalog;
-        if catalog.generation() == self.generation {
+        if !self.shared.has_moved(self.standing) {
             return Ok(());
         }
         for _ in 0..ATTEMPTS_MAX {
             self.shared.cancel.check()?;
-            let (generation, series) = self.shared.again(self.labels())?;
+            let (standing, series) = self.shared.again(self.labels())?;
             out.clear();
             if let Some(series) = series {
                 series.read(start_ms, end_ms, out)?;
             }
-            if catalog.generation() == generation {
+            if !self.shared.has_moved(standing) {
                 return Ok(());
             }
         }

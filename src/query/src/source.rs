@@ -141,6 +141,11 @@ pub trait Catalog: Send + Sync {
         0
     }
 
+    /// As [`Catalog::generation`], but it changes for sources of this scope only. Asked when that one has changed.
+    fn generation_of(&self, _scope: &Scope) -> u64 {
+        self.generation()
+    }
+
     /// The sources in memory, if they are all that there is of the scope; `None` if a block may have samples of it. Opens
     /// and reads nothing.
     fn head_sources(&self, _scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {

@@ -105,6 +105,7 @@ impl Source for Fake {
 
 /// A window that moves while it is read: the first look at the head lets it go, after the block appeared.
 struct Moving {
+    jobs: &'static [&'static str],
     samples: Vec<(i64, f64)>,
     moved: Arc<AtomicBool>,
 }
@@ -140,7 +141,10 @@ impl Source for Moving {
         _: i64,
         _: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-        Ok(vec![Box::new(MovingRead(up(&[("job", "a")]), self.samples.clone(), self.moved.clone()))])
+        let read = |job: &&str| {
+            Box::new(MovingRead(up(&[("job", job)]), self.samples.clone(), self.moved.clone())) as _
+        };
+        Ok(self.jobs.iter().map(read).collect())
     }
 
     fn label_names(&self, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
@@ -155,11 +159,29 @@ impl Source for Moving {
 #[test]
 fn a_window_that_moves_while_it_is_read_is_not_missed() {
     let moved = Arc::new(AtomicBool::new(false));
-    let head: Arc<dyn Source> = Arc::new(Moving { samples: vec![(10_000, 7.0)], moved: moved.clone() });
+    let head: Arc<dyn Source> =
+        Arc::new(Moving { jobs: &["a"], samples: vec![(10_000, 7.0)], moved: moved.clone() });
     let catalog = FakeCatalog { sources: vec![head], generation: moved, ..Default::default() };
     let querier = Querier::new(Arc::new(catalog), QuerierOptions::default());
     let result = querier.range(&context(), &range("up")).expect("works");
     assert_eq!(matrix(result.value)[0].1[0], (10_000, 7.0));
+}
+
+#[test]
+fn what_moves_is_looked_up_once_and_what_moves_elsewhere_not_at_all() {
+    for (is_elsewhere, looks) in [(false, 2), (true, 1)] {
+        let moved = Arc::new(AtomicBool::new(false));
+        let jobs = &["a", "b", "c", "d"];
+        let head: Arc<dyn Source> =
+            Arc::new(Moving { jobs, samples: vec![(10_000, 7.0)], moved: moved.clone() });
+        let (sources, generation) = (vec![head], moved);
+        let catalog = Arc::new(FakeCatalog { sources, generation, is_elsewhere, ..Default::default() });
+        let querier = Querier::new(catalog.clone(), QuerierOptions::default());
+        let result = querier.range(&context(), &range("up")).expect("works");
+        // The first one that was read had let go of its samples; the block is not this tenant's where it is elsewhere.
+        assert_eq!(matrix(result.value).len(), jobs.len() - usize::from(is_elsewhere));
+        assert_eq!(catalog.asked.lock().len(), looks);
+    }
 }
 
 /// A series whose only window goes from the head to a block between the look at the blocks and the look at the head.
@@ -238,11 +260,17 @@ struct FakeCatalog {
     sources: Vec<Arc<dyn Source>>,
     warnings: Vec<String>,
     asked: Mutex<Vec<Scope>>,
+    /// What moves is none of anybody's who asks.
+    is_elsewhere: bool,
 }
 
 impl Catalog for FakeCatalog {
     fn generation(&self) -> u64 {
         u64::from(self.generation.load(Ordering::SeqCst))
+    }
+
+    fn generation_of(&self, _: &Scope) -> u64 {
+        if self.is_elsewhere { 0 } else { self.generation() }
     }
 
     fn sources(&self, scope: &Scope) -> SourceList {

@@ -66,9 +66,8 @@ impl Lend for Boundless {
     }
 }
 
-/// Memory is borrowed in steps of half of what was taken so far, of this at least and at most (bytes): a usual request takes
-/// a few, and a small one does not hold much that others could use.
-const LOAN_STEP_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
+/// Memory is borrowed in steps of half of what was taken so far, and of this at most (bytes).
+const LOAN_STEP_BYTES: usize = 256 << 10;
 
 /// What one request may still hold, in numbers and in memory. Whatever is kept of a body is taken from here *before* it is
 /// kept: some two bytes of a body can become hundreds.
@@ -161,7 +160,7 @@ impl<'a> Room<'a> {
     #[cold]
     fn borrow_more(&mut self) -> Result<(), DecodeError> {
         let wanted =
-            self.taken_bytes + (self.taken_bytes / 2).clamp(*LOAN_STEP_BYTES.start(), *LOAN_STEP_BYTES.end());
+            self.taken_bytes + (self.taken_bytes / 2).min(LOAN_STEP_BYTES);
         let limit = self.limits.decoded_bytes_max;
         // Said apart from a lack of memory, which passes: this request will never fit.
         if self.taken_bytes > limit {
