@@ -19,31 +19,46 @@ const STEPS_MAX: i64 = 11_000;
 
 pub(crate) async fn instant(ask: Ask) -> Answer {
     let query = instant_query(&ask)?;
+    evaluate(&ask, Costed::from(&query), move |q, context| q.instant(context, &query)).await
+}
+
+pub(crate) async fn range(ask: Ask) -> Answer {
+    let query = range_query(&ask)?;
+    evaluate(&ask, Costed::from(&query), move |q, context| q.range(context, &query)).await
+}
+
+/// Evaluates what is asked, as a query in progress that may be canceled, and answers it.
+async fn evaluate<F>(ask: &Ask, asked: Costed, evaluate: F) -> Answer
+where
+    F: FnOnce(&dyn Queries, &QueryContext) -> Result<QueryResult, QueryError> + Clone + Send + 'static,
+{
     let limit = ask.params.count("limit")?;
     let start_timestamps = ask.use_start_timestamps()?;
-    let cost = Cost::of(&ask, || Costed::from(&query))?;
-    let (mut context, entry) = ask.begin(&query.expr)?;
+    let cost = Cost::of(ask, || asked.clone())?;
+    let (mut context, entry) = ask.begin(&asked.expr)?;
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
-    context.per_step_stats = wants_steps(&ask);
-    let begun = ask.state.clock.monotonic();
-    let (text, start_ms) = (query.expr.as_str(), query.time_ms);
-    let asked = Asked::Expr { text, start_ms, end_ms: start_ms, step_ms: 0, lookback: query.lookback };
-    let (job, clock) = (query.clone(), ask.state.clock.clone());
-    let is_compared = cost.is_compared();
+    context.per_step_stats = wants_steps(ask);
+
+    let (clock, is_compared) = (ask.state.clock.clone(), cost.is_compared());
+    let begun = clock.monotonic();
     let job = move |q: &dyn Queries, context: &QueryContext| {
         let queued = clock.monotonic().saturating_sub(begun);
         let estimate = cost.estimate(q, context);
-        q.instant(context, &job).map(|result| Done { result, queued, estimate })
+        evaluate(q, context).map(|result| Done { result, queued, estimate })
     };
+    let Costed { ref expr, start_ms, end_ms, step_ms, lookback } = asked;
     let done = match is_compared {
         true => ask.run(move |q| job(q, &context)).await,
-        false => ask.run_quick(context, &asked, job).await,
+        false => {
+            let asked = Asked::Expr { text: expr, start_ms, end_ms, step_ms, lookback };
+            ask.run_quick(context, &asked, job).await
+        }
     };
-    cost::observe(&ask, done.as_ref().map(|done| &done.result.stats));
+    cost::observe(ask, done.as_ref().map(|done| &done.result.stats));
     let done = done.map_err(name_query)?;
     drop(entry);
-    respond(&ask, done, limit, begun)
+    respond(ask, done, limit, begun)
 }
 
 /// True if statistics are to tell steps apart.
@@ -58,35 +73,6 @@ pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
         time_ms: ask.params.time("time", ask.state.clock.now_ms())?,
         lookback: lookback(ask)?,
     })
-}
-
-pub(crate) async fn range(ask: Ask) -> Answer {
-    let query = range_query(&ask)?;
-    let limit = ask.params.count("limit")?;
-    let start_timestamps = ask.use_start_timestamps()?;
-    let cost = Cost::of(&ask, || Costed::from(&query))?;
-    let (mut context, entry) = ask.begin(&query.expr)?;
-    context.start_timestamps = start_timestamps;
-    cost.bound(&mut context);
-    context.per_step_stats = wants_steps(&ask);
-    let begun = ask.state.clock.monotonic();
-    let RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
-    let asked = Asked::Expr { text: &query.expr, start_ms, end_ms, step_ms, lookback };
-    let (job, clock) = (query.clone(), ask.state.clock.clone());
-    let is_compared = cost.is_compared();
-    let job = move |q: &dyn Queries, context: &QueryContext| {
-        let queued = clock.monotonic().saturating_sub(begun);
-        let estimate = cost.estimate(q, context);
-        q.range(context, &job).map(|result| Done { result, queued, estimate })
-    };
-    let done = match is_compared {
-        true => ask.run(move |q| job(q, &context)).await,
-        false => ask.run_quick(context, &asked, job).await,
-    };
-    cost::observe(&ask, done.as_ref().map(|done| &done.result.stats));
-    let done = done.map_err(name_query)?;
-    drop(entry);
-    respond(&ask, done, limit, begun)
 }
 
 /// The parameters of a range query.

@@ -159,8 +159,7 @@ impl<'a> Room<'a> {
 
     #[cold]
     fn borrow_more(&mut self) -> Result<(), DecodeError> {
-        let wanted =
-            self.taken_bytes + (self.taken_bytes / 2).min(LOAN_STEP_BYTES);
+        let wanted = self.taken_bytes + (self.taken_bytes / 2).min(LOAN_STEP_BYTES);
         let limit = self.limits.decoded_bytes_max;
         // Said apart from a lack of memory, which passes: this request will never fit.
         if self.taken_bytes > limit {
