@@ -21,6 +21,8 @@ pub struct ApiMetrics {
     pub(crate) answers_in_flight: IntGauge,
     pub(crate) requests: HistogramVec,
     pub(crate) without_metadata: IntCounter,
+    pub(crate) otlp_warnings: IntCounterVec,
+    pub(crate) otlp_late_exemplars: IntCounter,
     /// Only where the cost of queries is counted.
     pub(crate) query_cost: Option<CostMetrics>,
     waiting: IntGaugeVec,
@@ -97,6 +99,15 @@ impl ApiMetrics {
             without_metadata: metrics.counter(
                 "prometheus_api_remote_write_without_metadata_appended_samples_total",
                 "Samples and histograms of remote write 2.0 in series that came without metadata.",
+            )?,
+            otlp_warnings: metrics.counters(
+                "prometheus_api_otlp_translation_warnings_total",
+                "What was odd about OTLP requests that were stored nevertheless, each kind once a request.",
+                &["category"],
+            )?,
+            otlp_late_exemplars: metrics.counter(
+                "prometheus_api_otlp_out_of_order_exemplars_total",
+                "Exemplars of OTLP left out as they were older than samples may be.",
             )?,
             query_cost: None,
             tenants: Arc::default(),

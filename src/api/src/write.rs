@@ -120,7 +120,7 @@ async fn store(
     decoded: Decoded,
     reserved: Reserved,
 ) -> Result<WriteOutcome, Refusal> {
-    let Decoded { batch, rejections, dropped, without_metadata } = decoded;
+    let Decoded { batch, rejections, dropped, without_metadata, .. } = decoded;
     let early = WriteOutcome { rejections, dropped, ..Default::default() };
     if batch.series.is_empty() && batch.metadata.is_empty() {
         return Ok(early);

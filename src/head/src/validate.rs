@@ -37,7 +37,7 @@ pub(crate) fn exemplar_fits(labels: &Labels) -> bool {
 /// Why an exemplar is left out whose sample's time would be refused for `reason`.
 pub(crate) fn exemplar_reason(reason: &'static str) -> &'static str {
     match reason {
-        TOO_OLD => "exemplar_too_old",
+        TOO_OLD => trireme_model::EXEMPLAR_TOO_OLD,
         TOO_FAR_IN_FUTURE => "exemplar_too_far_in_future",
         _ => "exemplar_out_of_bounds",
     }

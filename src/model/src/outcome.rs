@@ -9,6 +9,8 @@ const EXAMPLE_BYTES_MAX: usize = 512;
 
 /// Why an exemplar is left out whose labels have more characters than OpenMetrics allows.
 pub const EXEMPLAR_LABELS_TOO_LONG: &str = "exemplar_labels_too_long";
+/// Why an exemplar is left out that is older than a sample may be.
+pub const EXEMPLAR_TOO_OLD: &str = "exemplar_too_old";
 
 /// Items refused for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod points;
 pub mod proto;
 mod target_info;
 mod value;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -119,7 +120,7 @@ fn resource_metrics(
             _ => c.skip(number, wire)?,
         }
     }
-    let target = match resource.map(|resource| Target::new(&resource, options)) {
+    let target = match resource.map(|resource| Target::new(&resource, options, &mut out.warnings)) {
         Some(Ok(target)) => target,
         Some(Err(bad)) => {
             let points = count_in(scopes)?;
@@ -215,7 +216,15 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
     };
     let family = Family { name: family_name, shape, target };
     out.metadata(&family.name, kind, names::unit(&unit), help)?;
-    each_point(data, |point| points::point(&family, point, out))
+    let mut is_empty = true;
+    each_point(data, |point| {
+        is_empty = false;
+        points::point(&family, point, out)
+    })?;
+    if is_empty {
+        out.warnings.add(warnings::EMPTY_DATA_POINTS, &name);
+    }
+    Ok(())
 }
 
 /// `aggregation_temporality` and `is_monotonic`, which stand at the same place in all three messages that have them.

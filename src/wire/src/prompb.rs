@@ -33,4 +33,6 @@ pub struct Decoded {
     pub dropped: Rejections,
     /// Samples and histograms of the batch in series of version 2 that came without metadata.
     pub without_metadata: u64,
+    /// What was odd about an OTLP request that is stored nevertheless: how often, by Prometheus's categories.
+    pub otlp_warnings: Vec<(&'static str, u64)>,
 }

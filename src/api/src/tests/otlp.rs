@@ -59,6 +59,64 @@ async fn refused_points_are_a_partial_success() {
 }
 
 #[actix_web::test]
+async fn oddities_of_stored_requests_are_counted_under_prometheus_names() {
+    let node = Node::new();
+    let histogram = |count: u64, more: &str| {
+        let point = format!(r#""timeUnixNano":"5000000","count":"{count}",{more}"#);
+        format!(
+            r#"{{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[{{{point}}},{{{point}}}]}}}}"#
+        )
+    };
+    let metrics = [
+        r#"{"name":"none","gauge":{"dataPoints":[]}}"#.to_owned(),
+        r#"{"name":"none","summary":{"dataPoints":[]}}"#.to_owned(),
+        r#"{"name":"neither","sum":{"aggregationTemporality":2}}"#.to_owned(),
+        r#"{"name":"x","gauge":{"dataPoints":[{"timeUnixNano":"5000000","asInt":"7","attributes":[
+            {"key":"a.b","value":{"stringValue":"1"}},{"key":"a_b","value":{"stringValue":"2"}}]}]}}"#
+            .to_owned(),
+        histogram(0, r#""sum":2.5"#),
+        histogram(0, r#""sum":0"#),
+        histogram(6, r#""sum":9,"explicitBounds":[1,"Infinity"],"bucketCounts":["1","2","3"]"#),
+    ];
+    let body =
+        format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{}]}}]}}]}}"#, metrics.join(","));
+    let post = async || {
+        let request =
+            TestRequest::post().uri("/v1/metrics").insert_header(("content-type", "application/json"));
+        node.send(request.set_payload(body.clone())).await.status
+    };
+    assert_eq!(post().await, 200);
+    let counted = |want: &[(&str, u64)]| {
+        let rendered = node.metrics.render();
+        for (category, n) in want {
+            let line =
+                format!("prometheus_api_otlp_translation_warnings_total{{category=\"{category}\"}} {n}\n");
+            assert!(rendered.contains(&line), "{line}{rendered}");
+        }
+    };
+    let once = [
+        ("empty_data_points", 2),
+        ("histogram_plus_inf_bound", 1),
+        ("histogram_zero_count_non_zero_sum", 1),
+        ("label_name_collision", 1),
+    ];
+    counted(&once);
+
+    let mut outcome = WriteOutcome::default();
+    outcome.dropped.add("exemplar_too_old", 3, String::new);
+    outcome.dropped.add("exemplar_too_far_in_future", 1, String::new);
+    *node.sink.outcome.lock() = Some(outcome);
+    assert_eq!(post().await, 200);
+    counted(&once.map(|(category, n)| (category, 2 * n)));
+    assert!(node.metrics.render().contains("prometheus_api_otlp_out_of_order_exemplars_total 3\n"));
+
+    let later = RetryLater { message: "later".into(), after: Duration::from_secs(1) };
+    *node.sink.outcome.lock() = Some(WriteOutcome { unavailable: Some(later), ..Default::default() });
+    assert_eq!(post().await, 503);
+    counted(&once.map(|(category, n)| (category, 2 * n)));
+}
+
+#[actix_web::test]
 async fn json_is_answered_in_json() {
     let node = Node::new();
     let metric = |data: &str| {

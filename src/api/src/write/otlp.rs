@@ -11,7 +11,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use prost::Message;
 use serde_json::json;
-use trireme_model::{Tenant, WriteOutcome};
+use trireme_model::{EXEMPLAR_TOO_OLD, Tenant, WriteOutcome};
 use trireme_wire::otlp::proto::{ExportResponse, PartialSuccess, Status};
 use trireme_wire::{DecodeError, otlp};
 
@@ -102,7 +102,23 @@ async fn accept(
         Broken::Body(error) => refuse(state, &error),
         Broken::NoRoom => Refusal::busy(),
     })?;
-    Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
+    let warnings = decoded.otlp_warnings.clone();
+    let outcome = store(state, tenant.clone(), decoded, reserved).await?;
+    count_oddities(state, &warnings, &outcome);
+    Ok((tenant, outcome))
+}
+
+/// Counts under Prometheus's names what an answer does not say. A request that comes again is counted then.
+fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &WriteOutcome) {
+    if decide(outcome).1.is_some() {
+        return;
+    }
+    for (category, n) in warnings {
+        state.metrics.otlp_warnings.with_label_values(&[*category]).inc_by(*n);
+    }
+    // An exemplar may be older than others of its series here, as a sample may; only beyond that it is late.
+    let late = outcome.dropped.iter().filter(|d| d.reason == EXEMPLAR_TOO_OLD).map(|d| d.count).sum();
+    state.metrics.otlp_late_exemplars.inc_by(late);
 }
 
 /// The form, and whether it is gzip; 415 for what is not understood.

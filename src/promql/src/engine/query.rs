@@ -64,6 +64,8 @@ pub(crate) struct Query<'q> {
     tallies: Mutex<Vec<Arc<Tally>>>,
     /// What shards consumed.
     elsewhere: Consumed,
+    /// The most that shards held, together: they are done at about the same time, and before this goes on.
+    peak_elsewhere: u64,
     series: AtomicU64,
     /// Samples read, of all steps; only with [`EngineOptions::query_cost`].
     read: AtomicU64,
@@ -96,6 +98,7 @@ impl<'q> Query<'q> {
             patterns: Mutex::default(),
             tallies: Mutex::new(vec![Arc::new(tally)]),
             elsewhere: Consumed { total: sum(|s| s.total_samples), read: sum(|s| s.samples_read) },
+            peak_elsewhere: sum(|s| s.peak_samples),
             series: AtomicU64::new(sum(|s| s.series)),
             read: AtomicU64::new(sum(|s| s.samples_read)),
             // Shards choose their series at the same time.
@@ -229,7 +232,7 @@ impl<'q> Query<'q> {
         QueryStats {
             total_samples: consumed.total.saturating_add(self.elsewhere.total),
             samples_read: read,
-            peak_samples: self.budget.peak.load(Ordering::Relaxed) as u64,
+            peak_samples: (self.budget.peak.load(Ordering::Relaxed) as u64).max(self.peak_elsewhere),
             series: self.series.load(Ordering::Relaxed),
             prepare: Duration::from_nanos(self.prepare_ns.load(Ordering::Relaxed)),
             by_step: tallies.first().map(|query| self.by_step(query)).unwrap_or_default(),

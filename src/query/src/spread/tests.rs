@@ -125,6 +125,8 @@ fn limits_of_cost_hold_for_all_shards_together() {
     };
     let stats = limited(0, 0).expect("no limit").stats;
     assert_eq!(stats.series, 12);
+    let undivided = group.undivided().range(&context(), &range("sum(m)")).expect("works").stats;
+    assert!(stats.peak_samples > undivided.peak_samples, "{stats:?} in shards, {undivided:?} in one");
     assert_eq!(limited(12, stats.samples_read).expect("just enough").stats.samples_read, stats.samples_read);
     let too_many_series = || limited(11, 0).expect_err("too much").reached_limit();
     assert_eq!(too_many_series(), Some("max_series"));

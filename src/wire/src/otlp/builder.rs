@@ -7,6 +7,7 @@ use trireme_model::{
 };
 
 use super::labels::LabelMap;
+use super::warnings::Warnings;
 use crate::batch::BatchSeries;
 use crate::prompb::{DecodeError, DecodeLimits, Decoded, Lend, Room, bound, check_histogram};
 use crate::rw1::labels::{display, over_bound};
@@ -19,6 +20,7 @@ pub(super) struct Builder<'a> {
     families: BTreeSet<String>,
     /// Oldest and newest point of the present resource (ms, inclusive).
     pub(super) times: Option<(i64, i64)>,
+    pub(super) warnings: Warnings,
     /// What the request may still hold.
     pub(super) room: Room<'a>,
 }
@@ -30,7 +32,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(seed: u64, limits: &'a DecodeLimits, lender: &'a mut dyn Lend) -> Self {
         let (out, families) = (Decoded::default(), BTreeSet::new());
         let room = Room::new(limits, lender);
-        Self { seed, limits, out, families, times: None, room }
+        Self { seed, limits, out, families, times: None, warnings: Warnings::default(), room }
     }
 
     pub(super) fn reject(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
@@ -177,7 +179,8 @@ impl<'a> Builder<'a> {
         bound(batch.series.len(), self.limits.series_max, "series")
     }
 
-    pub(super) fn finish(self) -> Decoded {
+    pub(super) fn finish(mut self) -> Decoded {
+        self.out.otlp_warnings = self.warnings.counts();
         self.out
     }
 }

@@ -8,6 +8,7 @@ use super::OtlpOptions;
 use super::names;
 use super::proto::{KeyValue, Resource};
 use super::value::text;
+use super::warnings::{LABEL_NAME_COLLISION, Warnings};
 
 /// Labels by name.
 pub(super) type LabelMap = BTreeMap<String, String>;
@@ -42,16 +43,20 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(resource: &Resource, options: &OtlpOptions) -> Result<Self, BadName> {
+    pub(super) fn new(
+        resource: &Resource,
+        options: &OtlpOptions,
+        warnings: &mut Warnings,
+    ) -> Result<Self, BadName> {
         let identity = identity(resource);
         let promoted = promoted(resource, options)?;
-        let info = if options.target_info { info(resource, &identity) } else { Ok(None) };
+        let info = if options.target_info { info(resource, &identity, warnings) } else { Ok(None) };
         Ok(Self { identity, promoted, info })
     }
 
     /// Labels of a point: its attributes, then what the resource gives.
-    pub(super) fn labels(&self, of: &[KeyValue]) -> Result<LabelMap, BadName> {
-        let mut labels = attributes(of.iter())?;
+    pub(super) fn labels(&self, of: &[KeyValue], warnings: &mut Warnings) -> Result<LabelMap, BadName> {
+        let mut labels = attributes(of.iter(), warnings)?;
         for (name, value) in &self.promoted {
             let own = labels.entry(name.clone()).or_default();
             if own.is_empty() {
@@ -91,28 +96,39 @@ fn promoted(resource: &Resource, options: &OtlpOptions) -> Result<LabelMap, BadN
 }
 
 /// Labels of `target_info`: none where it would say nothing, or nothing could be joined with it.
-fn info(resource: &Resource, identity: &LabelMap) -> Result<Option<LabelMap>, BadName> {
+fn info(
+    resource: &Resource,
+    identity: &LabelMap,
+    warnings: &mut Warnings,
+) -> Result<Option<LabelMap>, BadName> {
     let other: Vec<&KeyValue> =
         resource.attributes.iter().filter(|a| !IDENTITY.contains(&a.key.as_str())).collect();
     if other.is_empty() {
         return Ok(None);
     }
 
-    let mut labels = attributes(other.into_iter())?;
+    let mut labels = attributes(other.into_iter(), warnings)?;
     labels.extend(identity.clone());
     let can_be_joined = labels.contains_key(JOB) || labels.contains_key(INSTANCE);
     Ok(can_be_joined.then_some(labels))
 }
 
 /// Labels of attributes; values of attributes whose names become equal are joined, in order of the original names.
-fn attributes<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<LabelMap, BadName> {
+fn attributes<'a>(
+    attributes: impl Iterator<Item = &'a KeyValue>,
+    warnings: &mut Warnings,
+) -> Result<LabelMap, BadName> {
     let mut sorted: Vec<&KeyValue> = attributes.filter(|a| a.key != METRIC_NAME).collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
 
     let mut labels = LabelMap::new();
     for attribute in sorted {
         let value = text(attribute.value.as_ref());
-        let joined: &mut String = labels.entry(label_name(attribute)?).or_default();
+        let name = label_name(attribute)?;
+        if labels.get(&name).is_some_and(|before| !before.is_empty()) {
+            warnings.add(LABEL_NAME_COLLISION, &name);
+        }
+        let joined: &mut String = labels.entry(name).or_default();
         if !joined.is_empty() {
             joined.push(';');
         }

@@ -7,6 +7,7 @@ use trireme_model::{Exemplar, Labels, STALE_NAN};
 use super::builder::Builder;
 use super::labels::{LabelMap, Target};
 use super::value::{special, text};
+use super::warnings::{PLUS_INF_BOUND, ZERO_COUNT_NON_ZERO_SUM};
 use super::{Unreadable, message, native, proto};
 use crate::prompb::DecodeError;
 use crate::prompb::cursor::Cursor;
@@ -64,7 +65,7 @@ fn each<P: Point>(
     };
 
     out.note_time(ms(point.time_unix_nano()));
-    match family.target.labels(point.attributes()) {
+    match family.target.labels(point.attributes(), &mut out.warnings) {
         Ok(labels) => add(family, &labels, &point, out),
         Err(bad) => {
             out.reject("invalid attribute name", 1, || bad.of(&family.name));
@@ -140,6 +141,7 @@ fn histogram(
         });
         return Ok(());
     }
+    check_sum("", p.flags, p.count, p.sum, out);
     let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     if let Some(sum) = p.sum {
@@ -153,6 +155,7 @@ fn histogram(
         cumulative = cumulative.saturating_add(*n);
         // The bucket of all comes from the count, once.
         if *bound == f64::INFINITY {
+            out.warnings.add(PLUS_INF_BOUND, "");
             continue;
         }
         // An exemplar belongs to the smallest bucket that holds its value.
@@ -171,12 +174,21 @@ fn exponential(
 ) -> Result<(), DecodeError> {
     let buckets = [&p.positive, &p.negative].into_iter().flatten().map(|b| b.bucket_counts.len()).sum();
     let stale = p.flags & NO_RECORDED_VALUE != 0;
+    check_sum("exponential ", p.flags, p.count, p.sum, out);
     match native::sample(p, ms(p.time_unix_nano), ms(p.start_time_unix_nano), stale) {
         Ok(sample) => out.histogram(labels, &family.name, sample, buckets, &exemplars(&p.exemplars)),
         Err(why) => {
             out.reject("invalid histogram", 1, || format!("{}: {why}", family.name));
             Ok(())
         }
+    }
+}
+
+/// Warns of a histogram that counts nothing and has a sum nevertheless.
+fn check_sum(kind: &str, flags: u32, count: u64, sum: Option<f64>, out: &mut Builder<'_>) {
+    let Some(sum) = sum.filter(|sum| *sum != 0.0) else { return };
+    if count == 0 && flags & NO_RECORDED_VALUE == 0 {
+        out.warnings.add(ZERO_COUNT_NON_ZERO_SUM, &format!("{kind}{sum:.6}"));
     }
 }
 

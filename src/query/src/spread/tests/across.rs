@@ -47,6 +47,21 @@ proptest! {
 }
 
 #[test]
+fn costs_are_estimated_over_all_groups() {
+    let values = some_values();
+    let whole = Group::of(1, storage(&values));
+    let (_g0, _g1, across) = moved(&values);
+    let RangeQuery { expr, start_ms, end_ms, step_ms, lookback } = range("sum(m)");
+    let costed = crate::Costed { expr, start_ms, end_ms, step_ms, lookback };
+    let of = |queries: &dyn Queries| {
+        crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed).expect("works")
+    };
+    let (together, alone) = (of(&across), of(whole.undivided()));
+    assert_eq!((together.series, together.samples_read), (alone.series, alone.samples_read));
+    assert_eq!((together.series, together.samples_read), (12, 12 * 11));
+}
+
+#[test]
 fn lists_are_those_of_all_groups() {
     let values = some_values();
     let whole = Group::of(1, storage(&values));
