@@ -59,6 +59,15 @@ impl Labels {
 
     /// Reads the wire form as any sender may write it: sorts, drops empty values, refuses what no rule can mend.
     pub fn from_wire(bytes: &[u8]) -> Result<Self, LabelError> {
+        Self::read(bytes, false)
+    }
+
+    /// [`Labels::from_wire`] by the rule for exemplars: empty values go first, so that `t="1", t=""` is one label.
+    pub fn of_exemplar(bytes: &[u8]) -> Result<Self, LabelError> {
+        Self::read(bytes, true)
+    }
+
+    fn read(bytes: &[u8], empty_values_go_first: bool) -> Result<Self, LabelError> {
         let mut pairs = Vec::with_capacity(16);
         let mut canonical = true;
         let mut reader = WireReader { bytes, at: 0 };
@@ -68,6 +77,9 @@ impl Labels {
             let value = std::str::from_utf8(value).map_err(|_| text(value))?;
             if name.is_empty() {
                 return Err(LabelError::EmptyName(value.to_owned()));
+            }
+            if empty_values_go_first && value.is_empty() {
+                continue;
             }
             canonical &= !value.is_empty() && pairs.last().is_none_or(|(last, _)| *last < name);
             pairs.push((name, value));
@@ -385,6 +397,14 @@ mod tests {
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         push_label(&mut wire, b"a", b"3");
         assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("a".into())));
+        assert_eq!(Labels::of_exemplar(&wire), Err(LabelError::Duplicate("a".into())));
+
+        let mut wire = Vec::new();
+        for (n, v) in [("t", "1"), ("t", ""), ("a", "")] {
+            push_label(&mut wire, n.as_bytes(), v.as_bytes());
+        }
+        assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("t".into())));
+        assert_eq!(Labels::of_exemplar(&wire), Ok(Labels::from_pairs([("t", "1")])));
     }
 
     #[test]

@@ -9,6 +9,8 @@ const EXAMPLE_BYTES_MAX: usize = 512;
 
 /// Why an exemplar is left out whose labels have more characters than OpenMetrics allows.
 pub const EXEMPLAR_LABELS_TOO_LONG: &str = "exemplar_labels_too_long";
+/// Why an exemplar is left out whose labels are no label set: a name twice, an empty name, a text that is not UTF-8.
+pub const EXEMPLAR_LABELS_INVALID: &str = "exemplar_labels_invalid";
 /// Why an exemplar is left out that is older than a sample may be.
 pub const EXEMPLAR_TOO_OLD: &str = "exemplar_too_old";
 

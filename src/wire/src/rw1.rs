@@ -11,7 +11,7 @@ pub(crate) mod labels;
 #[cfg(test)]
 mod tests;
 
-use trireme_model::{FloatSample, SeriesKey};
+use trireme_model::{EXEMPLAR_LABELS_INVALID, FloatSample, SeriesKey};
 
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
@@ -133,7 +133,12 @@ impl<'a> Reader<'a> {
                 3 => {
                     let exemplar = c.typed_message(wire)?;
                     self.room.exemplar(exemplar.rest().len())?;
-                    self.out.batch.exemplars.push(extras::exemplar(exemplar)?);
+                    match extras::exemplar(exemplar)? {
+                        Ok(exemplar) => self.out.batch.exemplars.push(exemplar),
+                        Err(why) => {
+                            self.out.dropped.add(EXEMPLAR_LABELS_INVALID, 1, || why.to_string());
+                        }
+                    }
                 }
                 4 => {
                     let mut sample = histogram::read(c.typed_message(wire)?, false, &mut self.room)?;

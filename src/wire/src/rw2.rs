@@ -10,7 +10,9 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use trireme_model::{EXEMPLAR_LABELS_TOO_LONG, Exemplar, FloatSample, Rejections, SeriesKey};
+use trireme_model::{
+    EXEMPLAR_LABELS_INVALID, EXEMPLAR_LABELS_TOO_LONG, Exemplar, FloatSample, Rejections, SeriesKey,
+};
 
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
@@ -235,6 +237,12 @@ impl<'a> Reader<'a> {
                 _ => c.skip(number, wire)?,
             }
         }
+        // As in Prometheus, a name is there twice only if both have a value.
+        let is_empty = |r: u32| self.symbols.get(r).is_some_and(<[u8]>::is_empty);
+        let (pairs, rest) = refs.as_chunks::<2>();
+        if rest.is_empty() && pairs.iter().any(|[_, value]| is_empty(*value)) {
+            refs = pairs.iter().filter(|[_, value]| !is_empty(*value)).flatten().copied().collect();
+        }
         let mut raw = Vec::new();
         let built = self.builder.build(
             &self.symbols,
@@ -257,6 +265,8 @@ impl<'a> Reader<'a> {
 struct BadExemplars {
     /// With labels over the bound.
     long: u64,
+    /// With a name twice.
+    twice: u64,
     /// With labels that are none.
     wrong: u64,
 }
@@ -265,19 +275,23 @@ impl BadExemplars {
     fn add(&mut self, why: RefsError) {
         match why {
             RefsError::TooMany(..) | RefsError::TooLong(_) => self.long += 1,
+            RefsError::Duplicate(_) => self.twice += 1,
             _ => self.wrong += 1,
         }
     }
 
     fn count(&self) -> usize {
-        (self.long + self.wrong) as usize
+        (self.long + self.twice + self.wrong) as usize
     }
 
-    /// Wrong labels are the sender's fault and told; long ones cost only the exemplar.
+    /// Wrong references are the sender's fault and told; long labels, or a name twice, cost only the exemplar.
     fn report(&self, rejections: &mut Rejections, dropped: &mut Rejections, series: &[u8]) {
         let example = || format!("{}: labels of an exemplar", shown::display(series));
         if self.wrong > 0 {
             rejections.add("bad symbol reference", self.wrong, example);
+        }
+        if self.twice > 0 {
+            dropped.add(EXEMPLAR_LABELS_INVALID, self.twice, example);
         }
         if self.long > 0 {
             dropped.add(EXEMPLAR_LABELS_TOO_LONG, self.long, example);

@@ -1,13 +1,13 @@
 //! Exemplars and metadata: rare next to samples, so they are read into owned form.
 
-use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType};
+use trireme_model::{Exemplar, LabelError, Labels, MetricMetadata, MetricType};
 
 use super::labels::LabelSpan;
 use crate::prompb::DecodeError;
 use crate::prompb::cursor::Cursor;
 
-/// Reads an `Exemplar`. Labels that are not a label set are dropped; exemplars never fail a request.
-pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Exemplar, DecodeError> {
+/// Reads an `Exemplar`; the inner error is why its labels are not a label set, which costs the exemplar alone.
+pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>, DecodeError> {
     let (whole, body) = (c.range(), c.buffer());
     let mut span = LabelSpan::default();
     let (mut v, mut t) = (0.0, 0);
@@ -27,7 +27,7 @@ pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Exemplar, DecodeError> {
     let mut moved = Vec::new();
     let range = span.settle(body, whole, &mut moved)?;
     let raw = super::labels::bytes(body, &moved, &range);
-    Ok(Exemplar { labels: Labels::from_wire(raw).unwrap_or_else(|_| Labels::empty()), v, t })
+    Ok(Labels::of_exemplar(raw).map(|labels| Exemplar { labels, v, t }))
 }
 
 /// Reads a `MetricMetadata` as family name and content. Text that is not UTF-8 has its bad bytes replaced.

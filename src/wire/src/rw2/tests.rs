@@ -23,6 +23,16 @@ fn label_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
     (!bad).then(|| Labels::from_pairs(pairs.unwrap_or_default()))
 }
 
+/// The same for an exemplar, where empty values go first.
+fn exemplar_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
+    let is_kept = |pair: &&[u32]| pair.get(1).and_then(|r| symbols.get(*r as usize)) != Some(&String::new());
+    let kept: Vec<u32> = match refs.len() % 2 {
+        0 => refs.chunks(2).filter(is_kept).flatten().copied().collect(),
+        _ => refs.to_vec(),
+    };
+    label_set(symbols, &kept)
+}
+
 fn compare(decoded: &Decoded, want: &Request) {
     let batch = &decoded.batch;
     let mut series = batch.series.iter();
@@ -57,7 +67,7 @@ fn compare(decoded: &Decoded, want: &Request) {
         let wanted: Vec<_> = ts
             .exemplars
             .iter()
-            .filter_map(|e| Some((e.timestamp, label_set(&want.symbols, &e.labels_refs)?)))
+            .filter_map(|e| Some((e.timestamp, exemplar_set(&want.symbols, &e.labels_refs)?)))
             .collect();
         assert_eq!(exemplars, wanted);
     }
@@ -163,12 +173,15 @@ fn exemplar(labels_refs: &[u32]) -> crate::prompb::v2::Exemplar {
 fn exemplars_may_come_alone_and_long_labels_cost_only_the_exemplar() {
     let mut alone = request(&[1, 2], 0);
     alone.symbols.extend(["trace_id".to_owned(), "t".repeat(600)]);
-    alone.timeseries[0].exemplars = vec![exemplar(&[6, 2]), exemplar(&[6, 7])];
+    let (twice, once) = (exemplar(&[6, 2, 6, 1]), exemplar(&[6, 2, 6, 0]));
+    alone.timeseries[0].exemplars = vec![exemplar(&[6, 2]), exemplar(&[6, 7]), twice, once];
     let decoded = decode(&alone.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
-    assert_eq!((decoded.batch.series.len(), decoded.batch.exemplars.len()), (1, 1));
+    assert_eq!((decoded.batch.series.len(), decoded.batch.exemplars.len()), (1, 2));
+    let labels: Vec<_> = decoded.batch.exemplars.iter().map(|e| &e.labels).collect();
+    assert_eq!(labels[0], labels[1], "an empty value beside another of its name is no label");
     assert!(decoded.rejections.is_empty());
     let dropped: Vec<_> = decoded.dropped.iter().map(|r| (r.reason, r.count)).collect();
-    assert_eq!(dropped, [("exemplar_labels_too_long", 1)]);
+    assert_eq!(dropped, [("exemplar_labels_invalid", 1), ("exemplar_labels_too_long", 1)]);
 
     let mut wrong = request(&[1, 2], 1);
     wrong.timeseries[0].exemplars = vec![exemplar(&[99, 2])];
