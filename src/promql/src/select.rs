@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
-use trireme_model::{FloatHistogram, Labels, Matcher};
+use trireme_model::{AnyHistogram, FloatHistogram, Labels, Matcher};
 
 use crate::cancel::{Cancel, Stop};
 
@@ -92,6 +92,8 @@ pub struct HistogramPoint {
     pub st: i64,
     /// The histogram.
     pub h: Arc<FloatHistogram>,
+    /// True if it was sent with integer counts. Expressions do not care, readers of raw samples do.
+    pub is_integer: bool,
 }
 
 impl Columns {
@@ -131,10 +133,17 @@ impl Columns {
         }
     }
 
-    /// Appends a histogram.
+    /// Appends a histogram with float counts.
     #[inline]
     pub fn push_histogram(&mut self, t: i64, st: i64, h: Arc<FloatHistogram>) {
-        self.histograms.push(HistogramPoint { t, st, h });
+        self.histograms.push(HistogramPoint { t, st, h, is_integer: false });
+    }
+
+    /// Appends a histogram as it is stored.
+    #[inline]
+    pub fn push_stored_histogram(&mut self, t: i64, st: i64, h: &AnyHistogram) {
+        let is_integer = matches!(h, AnyHistogram::Int(_));
+        self.histograms.push(HistogramPoint { t, st, h: h.to_float(), is_integer });
     }
 
     /// Number of samples of both kinds.

@@ -130,7 +130,7 @@ impl SeriesRead for BlockSeriesRead {
         }
         for sample in samples.histograms {
             let start = if self.with_starts { sample.st } else { 0 };
-            out.push_histogram(sample.t, start, sample.h.to_float());
+            out.push_stored_histogram(sample.t, start, &sample.h);
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl HeadSeriesRead {
         self.series.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
         for sample in histograms {
             let start = if self.with_starts { sample.st } else { 0 };
-            out.push_histogram(sample.t, start, sample.h.to_float());
+            out.push_stored_histogram(sample.t, start, &sample.h);
         }
         crate::columns::drop_floats_beside_histograms(out);
         Ok(())

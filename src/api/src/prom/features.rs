@@ -63,6 +63,7 @@ fn listed(settings: &ApiSettings) -> Value {
         "tsdb": {
             "delayed_compaction": false,
             "exemplar_storage": true,
+            "histograms_st_encoding": features.start_timestamps,
             "isolation": false,
             "native_histograms": true,
             "st_storage": features.start_timestamps,

@@ -80,7 +80,9 @@ fn duration(arg: &DurationArg) -> Value {
 fn duration_node(expr: &DurationExpr) -> Value {
     let of = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped });
     match expr {
-        DurationExpr::Literal { seconds, .. } => json!({ "type": "numberLiteral", "val": number(*seconds) }),
+        DurationExpr::Literal { seconds, duration, .. } => {
+            json!({ "type": "numberLiteral", "val": number(*seconds), "duration": duration })
+        }
         DurationExpr::Step(_) => of("step", Value::Null, Value::Null, false),
         DurationExpr::Range(_) => of("range", Value::Null, Value::Null, false),
         DurationExpr::Neg { expr, .. } => of("-", Value::Null, duration_node(expr), false),
@@ -90,6 +92,10 @@ fn duration_node(expr: &DurationExpr) -> Value {
         DurationExpr::Pick { max, lhs, rhs, .. } => {
             let op = if *max { "max_of" } else { "min_of" };
             of(op, duration_node(lhs), duration_node(rhs), false)
+        }
+        // A number alone in parentheses is a sum of one.
+        DurationExpr::Paren { expr, .. } if matches!(&**expr, DurationExpr::Literal { .. }) => {
+            of("+", Value::Null, duration_node(expr), true)
         }
         DurationExpr::Paren { expr, .. } => {
             let mut inner = duration_node(expr);
@@ -197,12 +203,20 @@ mod tests {
                 "startOrEnd": "end", "rangeExpr": null, "offsetExpr": null, "stepExpr": null,
             }),
         );
-        let expr = parse("x offset (1m/2)", &ParserOptions::default()).expect("an expression");
-        let literal = |val: &str| json!({ "type": "numberLiteral", "val": val });
-        assert_eq!(
-            node(&expr)["offsetExpr"],
-            json!({ "type": "durationExpr", "op": "/", "lhs": literal("60"), "rhs": literal("2"), "wrapped": true }),
-        );
+        let literal =
+            |val: &str, duration: bool| json!({ "type": "numberLiteral", "val": val, "duration": duration });
+        for (text, op, lhs, rhs) in [
+            ("x offset (1m/2)", "/", literal("60", true), literal("2", false)),
+            ("x offset (-1m)", "+", Value::Null, literal("-60", true)),
+            ("x offset ((60))", "+", Value::Null, literal("60", false)),
+        ] {
+            let expr = parse(text, &ParserOptions::default()).expect("an expression");
+            assert_eq!(
+                node(&expr)["offsetExpr"],
+                json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": true }),
+                "{text}",
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ```
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use prost::Message;
 use trireme_base::ErrorKind;
@@ -152,7 +153,9 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
 }
 
 fn sample(point: &HistogramPoint) -> HistogramSample {
-    HistogramSample { t: point.t, st: point.st, h: AnyHistogram::Float(point.h.clone()) }
+    let integer = if point.is_integer { point.h.to_integer() } else { None };
+    let h = integer.map_or_else(|| AnyHistogram::Float(point.h.clone()), |h| AnyHistogram::Int(Arc::new(h)));
+    HistogramSample { t: point.t, st: point.st, h }
 }
 
 fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result<(), ChunkError> {
@@ -193,10 +196,8 @@ fn close(open: Option<(i64, HistogramAppender)>, out: &mut Vec<Chunk>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use trireme_chunk::{Encoding, decode_histograms, decode_into, decode_xor2_into};
-    use trireme_model::FloatHistogram;
+    use trireme_model::{FloatHistogram, Histogram};
 
     use super::*;
 
@@ -236,6 +237,31 @@ mod tests {
         let want = |t: i64| if t <= 120 || (200..250).contains(&t) { 0 } else { t - 1 };
         assert_eq!(seen, (1..300).map(|t| (t, want(t))).collect::<Vec<_>>());
         assert_eq!(chunks.iter().map(|c| c.r#type).collect::<Vec<_>>(), [1, 4, 6]);
+    }
+
+    #[test]
+    fn integer_histograms_stay_integer() {
+        let mut columns = Columns::default();
+        let integer = |count| AnyHistogram::Int(Arc::new(Histogram { count, ..Histogram::default() }));
+        columns.push_stored_histogram(1, 0, &integer(1));
+        columns.push_stored_histogram(2, 0, &integer(2));
+        columns.push_histogram(3, 0, Arc::new(FloatHistogram { count: 3.0, ..Default::default() }));
+        columns.push_stored_histogram(4, 3, &integer(4));
+        let kinds = |starts: bool| {
+            let mut columns = columns.clone();
+            columns.histograms.iter_mut().for_each(|h| h.st = if starts { h.st } else { 0 });
+            let chunks = encode(&columns).expect("good");
+            let kinds: Vec<i32> = chunks.iter().map(|c| c.r#type).collect();
+            let of = |chunk: &Chunk| {
+                let encoding = Encoding::try_from(chunk.r#type as u8).expect("known");
+                decode_histograms(encoding, &chunk.data).expect("just written")
+            };
+            let kept = chunks.iter().flat_map(of).map(|s| matches!(s.h, AnyHistogram::Int(_)));
+            assert_eq!(kept.collect::<Vec<_>>(), [true, true, false, true]);
+            kinds
+        };
+        assert_eq!(kinds(false), [2, 3, 2]);
+        assert_eq!(kinds(true), [5, 6, 5]);
     }
 
     #[test]

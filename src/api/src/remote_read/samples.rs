@@ -51,18 +51,12 @@ pub(super) fn response(sets: Sets, cancel: &Cancel, limit: usize) -> Result<Read
 fn histogram(point: &HistogramPoint) -> Histogram {
     let h: &FloatHistogram = &point.h;
     let spans = |s: &[Span]| s.iter().map(|s| BucketSpan { offset: s.offset, length: s.length }).collect();
-    Histogram {
-        count: Some(Count::Float(h.count)),
+    let mut found = Histogram {
         sum: h.sum,
         schema: h.schema,
         zero_threshold: h.zero_threshold,
-        zero_count: Some(ZeroCount::Float(h.zero_count)),
         negative_spans: spans(&h.negative_spans),
-        negative_deltas: Vec::new(),
-        negative_counts: h.negative_buckets.clone(),
         positive_spans: spans(&h.positive_spans),
-        positive_deltas: Vec::new(),
-        positive_counts: h.positive_buckets.clone(),
         reset_hint: match h.reset_hint {
             ResetHint::Unknown => 0,
             ResetHint::Reset => 1,
@@ -71,6 +65,51 @@ fn histogram(point: &HistogramPoint) -> Histogram {
         },
         timestamp: point.t,
         custom_values: h.custom_values.clone(),
-        start_timestamp: 0,
+        ..Histogram::default()
+    };
+
+    let integer = if point.is_integer { h.to_integer() } else { None };
+    if let Some(integer) = integer {
+        found.count = Some(Count::Int(integer.count));
+        found.zero_count = Some(ZeroCount::Int(integer.zero_count));
+        found.negative_deltas = integer.negative_buckets;
+        found.positive_deltas = integer.positive_buckets;
+    } else {
+        found.count = Some(Count::Float(h.count));
+        found.zero_count = Some(ZeroCount::Float(h.zero_count));
+        found.negative_counts.clone_from(&h.negative_buckets);
+        found.positive_counts.clone_from(&h.positive_buckets);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trireme_model::{AnyHistogram, Histogram as Stored};
+
+    use super::*;
+
+    #[test]
+    fn integer_histograms_stay_integer() {
+        let stored = Stored {
+            count: 9,
+            zero_count: 2,
+            positive_spans: vec![Span { offset: 1, length: 2 }],
+            positive_buckets: vec![3, 1],
+            ..Stored::default()
+        };
+        let mut columns = Columns::default();
+        columns.push_stored_histogram(1, 0, &AnyHistogram::Int(Arc::new(stored.clone())));
+        columns.push_stored_histogram(2, 0, &AnyHistogram::Float(Arc::new(stored.to_float())));
+        let found: Vec<_> = columns.histograms.iter().map(histogram).collect();
+        assert_eq!((found[0].count, found[0].zero_count), (Some(Count::Int(9)), Some(ZeroCount::Int(2))));
+        assert_eq!((&*found[0].positive_deltas, &*found[0].positive_counts), (&[3, 1][..], &[][..]));
+        assert_eq!(
+            (found[1].count, found[1].zero_count),
+            (Some(Count::Float(9.0)), Some(ZeroCount::Float(2.0)))
+        );
+        assert_eq!((&*found[1].positive_deltas, &*found[1].positive_counts), (&[][..], &[3.0, 4.0][..]));
     }
 }

@@ -1,4 +1,4 @@
-//! From integer to float counts.
+//! From integer to float counts and back.
 
 use std::sync::Arc;
 
@@ -33,6 +33,38 @@ impl Histogram {
     }
 }
 
+/// The first whole number that has no neighbour among doubles.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+impl FloatHistogram {
+    /// The same histogram with integer counts; `None` if a count is no whole number below 2^53, where every
+    /// integer has a double of its own.
+    pub fn to_integer(&self) -> Option<Histogram> {
+        let whole = |v: f64| ((0.0..WHOLE_MAX).contains(&v) && v.fract() == 0.0).then_some(v as i64);
+        let deltas = |counts: &[f64]| {
+            let mut before = 0;
+            let delta = |count: &f64| {
+                let count = whole(*count)?;
+                Some(count - std::mem::replace(&mut before, count))
+            };
+            counts.iter().map(delta).collect::<Option<Vec<i64>>>()
+        };
+        Some(Histogram {
+            reset_hint: self.reset_hint,
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            zero_count: whole(self.zero_count)?.cast_unsigned(),
+            count: whole(self.count)?.cast_unsigned(),
+            sum: self.sum,
+            positive_spans: self.positive_spans.clone(),
+            positive_buckets: deltas(&self.positive_buckets)?,
+            negative_spans: self.negative_spans.clone(),
+            negative_buckets: deltas(&self.negative_buckets)?,
+            custom_values: self.custom_values.clone(),
+        })
+    }
+}
+
 impl AnyHistogram {
     /// The float form; shared if it is one already.
     pub fn to_float(&self) -> Arc<FloatHistogram> {
@@ -57,5 +89,16 @@ mod tests {
             ..Histogram::default()
         };
         assert_eq!(h.to_float().positive_buckets, [2.0, 3.0, 2.0]);
+        assert_eq!(h.to_float().to_integer(), Some(h));
+    }
+
+    #[test]
+    fn counts_that_are_no_integers_stay_floats() {
+        for count in [0.5, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            let h = FloatHistogram { count, ..FloatHistogram::default() };
+            assert_eq!(h.to_integer(), None, "{count}");
+            let h = FloatHistogram { negative_buckets: vec![count], ..FloatHistogram::default() };
+            assert_eq!(h.to_integer(), None, "{count}");
+        }
     }
 }

@@ -111,6 +111,7 @@ pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
         negative_spans: spans(&h.negative_spans),
         negative_buckets: h.negative_buckets.clone(),
         custom_values: h.custom_values.clone(),
+        is_integer: false,
     }
 }
 

@@ -343,4 +343,7 @@ pub(crate) struct Histogram {
     pub(crate) negative_buckets: Vec<f64>,
     #[prost(double, repeated, tag = "11")]
     pub(crate) custom_values: Vec<f64>,
+    /// True if the counts were sent as integers.
+    #[prost(bool, tag = "12")]
+    pub(crate) is_integer: bool,
 }

@@ -73,10 +73,14 @@ pub(crate) fn columns_out(labels: &Labels, columns: &Columns) -> wire::Row {
         values: columns.float_v.clone(),
         starts: columns.float_st.clone(),
         histograms_at: columns.histograms.iter().map(|p| p.t).collect(),
-        histograms: columns.histograms.iter().map(|p| histogram_out(&p.h)).collect(),
+        histograms: columns.histograms.iter().map(point_out).collect(),
         histogram_starts: starts.collect(),
         ..series_labels_out(labels)
     }
+}
+
+fn point_out(point: &HistogramPoint) -> wire::Histogram {
+    wire::Histogram { is_integer: point.is_integer, ..histogram_out(&point.h) }
 }
 
 pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage> {
@@ -92,7 +96,7 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
     }
     let times = row.histograms_at.into_iter().zip(row.histogram_starts);
     let point = |((t, st), h): ((i64, i64), wire::Histogram)| {
-        Ok(HistogramPoint { t, st, h: Arc::new(histogram_in(h)?) })
+        Ok(HistogramPoint { t, st, is_integer: h.is_integer, h: Arc::new(histogram_in(h)?) })
     };
     let histograms = times.zip(row.histograms).map(point).collect::<Result<_, BadMessage>>()?;
     Ok((labels, Columns { float_t: row.at, float_v: row.values, float_st: row.starts, histograms }))
