@@ -1,17 +1,18 @@
 //! Windows become blocks: the same bytes everywhere, once in the bucket, and what Prometheus's own tools say about them.
 
-mod blocks {
-    pub mod workload;
-}
+#[path = "blocks/doors.rs"]
+mod doors;
+#[path = "blocks/workload.rs"]
+mod workload;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use blocks::workload::{TENANTS, Written, write_through_windows};
 use serde_json::Value as Json;
 use trireme_integration::peers::{Moto, Prometheus, Promtool, installed};
 use trireme_integration::{BlockCopy, Client, Group, blocks_in, first_differences, read_block, until};
+use workload::{TENANTS, Written, write_through_windows};
 
 const WINDOW_SECONDS: u64 = 10;
 const WINDOWS: i64 = 2;
@@ -278,5 +279,7 @@ async fn old_windows_are_answered_from_the_bucket_after_local_blocks_are_gone() 
     })
     .await?;
     until("every node has seen the bucket", async || all_nodes_answer(&group, &written).await).await?;
+    let bucket = group.bucket_dir();
+    doors::answer_from_the_bucket_alone(&bucket, &written).await?;
     group.stop().await
 }

@@ -1,5 +1,7 @@
 //! What senders and clients of others do, which is not always what the manuals say.
 
+#[path = "compatibility/hints.rs"]
+mod hints;
 #[path = "compatibility/messages.rs"]
 mod messages;
 
@@ -7,13 +9,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, ensure};
-use messages::{
-    Exemplar1, Exemplar2, Histogram, Metadata1, Metadata2, SUMMARY, Sample, Series1, Series2, Write1, Write2,
-    body, labels,
-};
+use messages::{Histogram, Sample, Series1, Series2, Write1, Write2, body, labels};
 use reqwest::RequestBuilder;
 use serde_json::Value as Json;
-use trireme_integration::{Client, Group, Series, now_ms, until};
+use trireme_integration::{Client, Group, Series, now_ms};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -48,156 +47,6 @@ async fn expect(request: RequestBuilder, status: u16, what: &str) -> anyhow::Res
     Ok(text)
 }
 
-/// Sends a request of version 2; demands 204 and these counts of samples and exemplars.
-async fn expect_written(request: RequestBuilder, samples: u64, exemplars: u64) -> anyhow::Result<()> {
-    let answer = request.send().await?;
-    let count = |kind: &str| {
-        let value = answer.headers().get(format!("X-Prometheus-Remote-Write-{kind}-Written"));
-        value.and_then(|v| v.to_str().ok()?.parse::<u64>().ok())
-    };
-    let got = (answer.status().as_u16(), count("Samples"), count("Exemplars"));
-    ensure!(got == (204, Some(samples), Some(exemplars)), "{got:?}: {}", answer.text().await?);
-    Ok(())
-}
-
-/// Exemplars of a metric as (trace, value, seconds).
-async fn exemplars(client: &Client, metric: &str) -> anyhow::Result<Vec<(String, String, f64)>> {
-    let data = client.api("/api/v1/query_exemplars", &[("query", metric)]).await?;
-    let all = data.as_array().context("a list")?.iter().flat_map(|series| series["exemplars"].as_array());
-    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    let one = |e: &Json| {
-        (text(&e["labels"]["trace_id"]), text(&e["value"]), e["timestamp"].as_f64().unwrap_or(0.0))
-    };
-    Ok(all.flatten().map(one).collect())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Result<()> {
-    let group = Group::of(3).start().await?;
-    exemplars_of_version_1(&group).await?;
-    exemplars_of_version_2(&group).await?;
-    metadata(&group).await?;
-    group.stop().await
-}
-
-async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
-    let now = now_ms();
-    let exemplar = |trace: &str, value: f64, timestamp: i64| Exemplar1 {
-        labels: labels(&[("trace_id", trace)]),
-        value,
-        timestamp,
-    };
-    let request = Write1 {
-        timeseries: vec![Series1 {
-            labels: labels(&[("__name__", "requests_total"), ("job", "one")]),
-            samples: vec![Sample { value: 1.0, timestamp: now }],
-            exemplars: vec![
-                exemplar("good", 1.0, now),
-                exemplar("no number", f64::NAN, now),
-                exemplar("old", 1.0, now - 72 * HOUR_MS),
-                exemplar("no time", 1.0, 0),
-                exemplar(&"x".repeat(200), 1.0, now),
-            ],
-            histograms: Vec::new(),
-        }],
-        metadata: Vec::new(),
-    };
-    // As a sender does that got no answer, through every node.
-    for client in group.clients() {
-        expect(write1(&client, &request), 204, "exemplars that cannot be kept").await?;
-    }
-    until("each exemplar is once at every node", async || {
-        for client in group.clients() {
-            let found = exemplars(&client, "requests_total").await?;
-            let traces: Vec<_> = found.iter().map(|e| (e.0.as_str(), e.1.as_str())).collect();
-            ensure!(traces == [("good", "1"), ("no number", "NaN")], "{traces:?}");
-        }
-        Ok(())
-    })
-    .await?;
-    let dropped = group.client(0).metric_with("trireme_api_dropped_items_total", "exemplar_too_old").await?;
-    ensure!(dropped == 2.0, "{dropped} exemplars are counted as too old");
-    Ok(())
-}
-
-async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
-    let (client, now) = (group.client(0), now_ms());
-    let mut request = Write2::default();
-    let (series, stranger) =
-        (request.refs(&["__name__", "calls_total"]), request.refs(&["__name__", "never_seen_total"]));
-    let trace = request.refs(&["trace_id", "t"]);
-    let exemplar = |timestamp| Exemplar2 { labels: trace.clone(), value: 1.0, timestamp };
-    let alone = |labels: &[u32]| Series2 {
-        labels: labels.to_vec(),
-        exemplars: vec![exemplar(now)],
-        ..Series2::default()
-    };
-    // The exemplar apart, before its series' first sample; one of a series without any; one that is too old.
-    request.timeseries = vec![
-        alone(&series),
-        alone(&stranger),
-        Series2 {
-            labels: series.clone(),
-            samples: vec![Sample { value: 1.0, timestamp: now }],
-            exemplars: vec![exemplar(now - 72 * HOUR_MS)],
-            metadata: None,
-        },
-    ];
-    expect_written(write2(client, &request), 1, 1).await?;
-    // Later, when the series is known.
-    request.timeseries = vec![alone(&series), alone(&stranger)];
-    until("another node knows the series", async || {
-        expect_written(write2(group.client(1), &request), 0, 1).await
-    })
-    .await?;
-    until("the exemplar is once at every node", async || {
-        for client in group.clients() {
-            ensure!(exemplars(&client, "calls_total").await?.len() == 1);
-            ensure!(client.instant("count(never_seen_total)").await?.is_none(), "exemplars make no series");
-        }
-        Ok(())
-    })
-    .await
-}
-
-async fn metadata(group: &Group) -> anyhow::Result<()> {
-    let says = |help: &[&str]| Write1 {
-        timeseries: Vec::new(),
-        metadata: help
-            .iter()
-            .map(|help| Metadata1 {
-                kind: 1,
-                family: "requests_total".into(),
-                help: (*help).to_owned(),
-                unit: String::new(),
-            })
-            .collect(),
-    };
-    expect(write1(group.client(0), &says(&["said to n0", "said to both"])), 204, "metadata").await?;
-    expect(write1(group.client(1), &says(&["said to both", "said to n1"])), 204, "metadata").await?;
-    let mut summary = Write2::default();
-    let help = summary.refs(&["a summary"])[0];
-    let labels = summary.refs(&["__name__", "col_sum", "quantile", "0.5"]);
-    let samples = vec![Sample { value: 1.0, timestamp: now_ms() }];
-    let metadata = Some(Metadata2 { kind: SUMMARY, help });
-    summary.timeseries = vec![Series2 { labels, samples, metadata, ..Series2::default() }];
-    expect_written(write2(group.client(2), &summary), 1, 0).await?;
-
-    until("every node shows all that was said", async || {
-        for client in group.clients() {
-            let all = client.api("/api/v1/metadata", &[]).await?;
-            let entries = all["requests_total"].as_array().context("no entries")?;
-            let help: Vec<_> = entries.iter().filter_map(|entry| entry["help"].as_str()).collect();
-            ensure!(help == ["said to n1", "said to n0", "said to both"], "{help:?}");
-            ensure!(all["col_sum"].is_array() && all["col"].is_null(), "{all}");
-            let one = client.api("/api/v1/metadata", &[("limit_per_metric", "1")]).await?;
-            ensure!(one["requests_total"].as_array().is_some_and(|entries| entries.len() == 1), "{one}");
-        }
-        Ok(())
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_others_are_understood() -> anyhow::Result<()> {
     let group = Group::of(1).start().await?;
@@ -211,6 +60,7 @@ async fn clients_of_others_are_understood() -> anyhow::Result<()> {
     client.write(&many).await?.success()?;
 
     wrong_bodies_and_units(client).await?;
+    one_age_for_all_series(client).await?;
     long_chains(client).await?;
     paths_and_forms(client).await?;
     old_http(client)?;
@@ -242,6 +92,20 @@ async fn wrong_bodies_and_units(client: &Client) -> anyhow::Result<()> {
         ensure!(answer.status == 400, "{timestamp}: {}", answer.status);
         let expected = "expected milliseconds since 1970, this looks like";
         ensure!(answer.body.contains(&format!("{expected} {unit}")), "{timestamp}: {}", answer.body);
+    }
+    Ok(())
+}
+
+/// The newest sample of a tenant counts for all its series, in whatever shard they are.
+async fn one_age_for_all_series(client: &Client) -> anyhow::Result<()> {
+    let now = now_ms();
+    client.write_as("young", &[Series::new("first", &[], &[(now, 1.0)])]).await?.success()?;
+    for (age, status) in [(25 * HOUR_MS, 400), (23 * HOUR_MS, 204)] {
+        for i in 0..40 {
+            let series = Series::new("m", &[("i", &i.to_string())], &[(now - age, 1.0)]);
+            let answer = client.write_as("young", &[series]).await?;
+            ensure!(answer.status == status, "series {i}, {age} ms old: {} {}", answer.status, answer.body);
+        }
     }
     Ok(())
 }
@@ -347,6 +211,17 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
     ensure!(said.contains("Method Not Allowed"), "{said}");
     let said = expect(client.post("/api/v1/admin/tsdb/snapshot"), 503, "an administration of blocks").await?;
     ensure!(said.contains("admin APIs disabled"), "{said}");
+
+    // No histogram: said once, without a name; `anchored` changes nothing at an instant.
+    let query = [("query", "histogram_quantile(0.9, many)")];
+    let said = expect(client.get("/api/v1/query").query(&query), 200, "no histogram").await?;
+    let said: Json = serde_json::from_str(&said)?;
+    let warnings = said["warnings"].as_array().context("no warning")?;
+    ensure!(warnings.len() == 1 && !said.to_string().contains("for metric name"), "{said}");
+    ensure!(client.instant(r#"many{i="0001"} anchored"#).await? == Some(1.0));
+    // What Prometheus's hash of these labels chooses.
+    ensure!(client.instant("count(limit_ratio(0.5, many))").await? == Some(989.0));
+    ensure!(client.instant(r#"count(limit_ratio(-0.5, many{i=~"000.|001[01]"}))"#).await? == Some(3.0));
 
     // Values that several shards have count once.
     let status = client.api("/api/v1/status/tsdb", &[]).await?;
