@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
 use trireme_model::{Labels, Matcher, MetricMetadata, MetricType, Tenant};
-use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Value};
+use trireme_promql::{Cancel, Columns, ParserOptions, SelectError, SeriesRead, Value};
 
 use crate::{
     Catalog, ExemplarSeries, InstantQuery, Querier, QuerierOptions, Queries, QueryContext, QueryError,
@@ -154,6 +154,27 @@ impl Source for Moving {
     fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
         Ok(())
     }
+}
+
+#[test]
+fn the_cost_of_a_series_in_head_and_bucket_is_that_of_one() {
+    let part = |name, first: i64, last: i64| -> Arc<dyn Source> {
+        let samples = (first..=last).map(|n| (n * 10_000, n as f64)).collect();
+        let series = vec![(up(&[("job", "a")]), samples)];
+        Arc::new(Fake { name, range: (first * 10_000, last * 10_000), series, fault: Fault::None })
+    };
+    // Both have the sample in the middle.
+    let sources = vec![part("bucket", 0, 10), part("head", 10, 20)];
+    let catalog = FakeCatalog { sources, ..Default::default() };
+    let querier = Querier::new(Arc::new(catalog), QuerierOptions::default());
+    let at = |t_ms: i64| {
+        let expr = "sum_over_time(up[2m])".to_owned();
+        let costed = crate::Costed { expr, start_ms: t_ms, end_ms: t_ms, step_ms: 0, lookback: None };
+        let found = crate::estimate_cost(&querier, &context(), &ParserOptions::default(), &costed);
+        found.map(|cost| (cost.series, cost.samples_read)).expect("works")
+    };
+    assert_eq!(at(200_000), (1, 12), "over both");
+    assert_eq!(at(90_000), (1, 10), "in the bucket alone");
 }
 
 #[test]
