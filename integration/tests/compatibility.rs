@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use anyhow::{Context, ensure};
 use messages::{Histogram, Sample, Series1, Series2, Write1, Write2, body, labels};
 use reqwest::RequestBuilder;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use trireme_integration::{Client, Group, Series, now_ms};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -65,6 +65,7 @@ async fn clients_of_others_are_understood() -> anyhow::Result<()> {
     paths_and_forms(client).await?;
     old_http(client)?;
     stale_histograms(client).await?;
+    histograms_of_otlp(client).await?;
     small_print(client).await?;
     reports_of_strangers(client).await?;
     group.stop().await
@@ -178,6 +179,47 @@ async fn stale_histograms(client: &Client) -> anyhow::Result<()> {
     expect(write1(client, &request), 204, "a stale histogram").await?;
     let export = expect(client.get("/api/v1/export").query(&[("match[]", "gone")]), 200, "export").await?;
     ensure!(export.contains(r#""sum":"StaleNaN""#), "{export}");
+    Ok(())
+}
+
+/// Bounds that are infinite, and buckets that overlap the zero bucket: those are cut at its edge when they are looked at.
+async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
+    let time = format!("{}000000", now_ms());
+    let explicit = json!({
+        "timeUnixNano": time, "count": "3", "sum": 4.0,
+        "explicitBounds": ["-Infinity", 1.0, "Infinity"], "bucketCounts": ["0", "1", "2", "0"],
+    });
+    // (0.5, 1] with 3 observations and (1, 2] with one; whatever is below 0.6 counts as zero.
+    let exponential = json!({
+        "timeUnixNano": time, "count": "4", "sum": 5.0, "scale": 0, "zeroCount": "0", "zeroThreshold": 0.6,
+        "positive": { "offset": -1, "bucketCounts": ["3", "1"] },
+    });
+    let cumulative = 2;
+    let metrics = json!([
+        { "name": "bounded", "histogram": { "aggregationTemporality": cumulative, "dataPoints": [explicit] } },
+        { "name": "overlapping",
+          "exponentialHistogram": { "aggregationTemporality": cumulative, "dataPoints": [exponential] } },
+    ]);
+    let request = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": metrics }] }] });
+    let send = client.post("/otlp/v1/metrics").header("Content-Type", "application/json");
+    expect(send.body(request.to_string()), 200, "histograms of OTLP").await?;
+
+    let data = client.api("/api/v1/query", &[("query", "sort_by_label(bounded_bucket, \"le\")")]).await?;
+    let bucket = |series: &Json| (series["metric"]["le"].clone(), series["value"][1].clone());
+    let buckets: Vec<(Json, Json)> = data["result"].as_array().into_iter().flatten().map(bucket).collect();
+    let wanted = [("+Inf", "3"), ("-Inf", "0"), ("1", "1")].map(|(le, count)| (json!(le), json!(count)));
+    ensure!(buckets == wanted, "{buckets:?}");
+
+    let data = client.api("/api/v1/query", &[("query", "overlapping")]).await?;
+    let lowest = &data["result"][0]["histogram"][1]["buckets"][0];
+    ensure!(*lowest == json!([0, "0.6", "1", "3"]), "{data}");
+    for (query, wanted) in [
+        ("histogram_quantile(0.1, overlapping)", 0.642),
+        ("histogram_fraction(0.5, 0.7, overlapping)", 0.226),
+    ] {
+        let got = client.instant(query).await?.context("no answer")?;
+        ensure!((got - wanted).abs() < 0.0005, "{query} is {got}");
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::{Value as Json, json};
 use trireme_integration::{
-    Client, Group, SampleSet, first_differences, read_block, read_request, read_response, until,
+    BlockCopy, Client, Group, SampleSet, first_differences, read_block, read_request, read_response, until,
 };
 
 use super::WINDOW_SECONDS;
@@ -13,6 +13,9 @@ use super::workload::{TENANTS, Written};
 
 /// The tenant that asks.
 const TENANT: &str = TENANTS[0];
+
+/// Name of a block that cannot be opened.
+const DAMAGED: &str = "01H00000000000000000000009";
 
 /// Series of `block_test` that the tenant has.
 const SERIES: usize = 20;
@@ -37,9 +40,49 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
             group.node(0).start()?;
             group.node(0).ready().await?;
             until("the bucket was seen", async || every_door(group.client(0), written).await).await?;
+            damage_is_said(&group, written).await?;
         }
         group.stop().await?;
     }
+    Ok(())
+}
+
+/// A block of the times asked that cannot be opened: everything else is answered, with a warning, or nothing at all to
+/// whoever wants all or nothing. Remote read, which knows no warnings, fails.
+async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> {
+    let client = group.client(0);
+    let within = |block: &BlockCopy| {
+        let (from, to) = block.range();
+        block.external_label("tenant_id") == Some(TENANT) && from < written.end && to > written.start
+    };
+    let blocks = trireme_integration::blocks_in(&group.bucket_dir())?;
+    let mut blocks = blocks.iter().filter_map(|path| read_block(path).ok());
+    let good = blocks.find(within).context("no block of the times asked")?;
+    let (mut meta, mut files) = (good.meta.clone(), good.files.clone());
+    meta["ulid"] = json!(DAMAGED);
+    files.insert("index".to_owned(), b"no index".to_vec());
+    write_block(&group.bucket_dir().join(DAMAGED), &meta, &files)?;
+
+    let time = format!("{}.999", written.end / 1_000 - 1);
+    let over = format!("sum(count_over_time(block_test[{}ms]))", written.end - written.start);
+    let expected =
+        samples_of(&written.of(TENANT).between(written.start, written.end), "block_test").to_string();
+    let query = |partial: &'static str| {
+        let asked = [("query", over.as_str()), ("time", time.as_str()), ("partial_response", partial)];
+        client.send(client.get("/api/v1/query").header("THANOS-TENANT", TENANT).query(&asked))
+    };
+    until("the damage is said", async || {
+        let answer = query("true").await?.success()?;
+        let answer: Json = serde_json::from_str(&answer.body)?;
+        ensure!(answer["warnings"].to_string().contains(DAMAGED), "{answer}");
+        ensure!(answer["data"]["result"][0]["value"][1] == expected.as_str(), "not {expected}: {answer}");
+        Ok(())
+    })
+    .await?;
+    let refused = query("false").await?;
+    ensure!(refused.status == 503 && refused.body.contains(DAMAGED), "{refused:?}");
+    let read = remote_read(client, written.start, written.end).await;
+    ensure!(read.is_err(), "remote read leaves out a block and does not say so");
     Ok(())
 }
 
