@@ -57,6 +57,7 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/api/v1/status/queries", status::queries);
     cfg.service(web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)));
     get(cfg, "/api/v1/features", features::features);
+    cfg.service(web::resource("/api/v1/openapi.yaml").route(web::get().to(status::open_api)));
     get(cfg, "/api/v1/targets", scraping::targets);
     get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
     get(cfg, "/api/v1/targets/relabel_steps", scraping::relabel_steps);

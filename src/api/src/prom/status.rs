@@ -122,3 +122,8 @@ pub(crate) async fn cancel_query(ask: Ask, id: Path<u64>) -> Answer {
     }
     Err(ApiError(QueryError::new(ErrorKind::NotFound, format!("there is no query {id} in progress"))))
 }
+
+/// What can be asked here, for programs that make clients of it.
+pub(crate) async fn open_api() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/yaml; charset=utf-8").body(include_str!("openapi.yaml"))
+}

@@ -151,6 +151,20 @@ async fn pages_of_other_hosts_change_nothing() {
 }
 
 #[actix_web::test]
+async fn what_the_description_of_the_api_lists_is_there() {
+    let node = Node::new();
+    let reply = node.get("/api/v1/openapi.yaml").await;
+    assert_eq!(reply.header("content-type"), Some("application/yaml; charset=utf-8"));
+    let text = reply.text();
+    let paths: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("  /")?.strip_suffix(':')).collect();
+    assert!(paths.len() >= 20, "{paths:?}");
+    for path in paths {
+        let status = node.get(&format!("/api/v1/{}", path.replace("{name}", "job"))).await.status;
+        assert!(status != 404 && status != 405, "{path}: {status}");
+    }
+}
+
+#[actix_web::test]
 async fn paths_below_a_prefix_are_found() {
     let node = Node::with(ApiSettings { route_prefix: "/metrics/eu".to_owned(), ..ApiSettings::default() });
     for prefix in ["", "/metrics/eu", "/prometheus"] {
