@@ -1,6 +1,6 @@
 //! Whether this node takes writes at the moment; read on every request, so it is one atomic.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// State of the node's write path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,27 +92,25 @@ impl GateState {
     }
 }
 
+/// What closes a gate that would be open, for as long as it holds; of several the first one is shown.
+const CONDITIONS: [GateState; 2] = [GateState::WrongClock, GateState::Uninformed];
+
 /// The gate; starts as [`GateState::Starting`].
 ///
-/// Four things close it independently of each other: what happens on the node, what the ring says of it, that the node does
-/// not know the ring, and what the clocks of its peers say of its own.
+/// Three things close it independently of each other: what happens on the node, what the ring says of it, and conditions
+/// that others see in it.
 #[derive(Debug)]
 pub struct Gate {
     node: AtomicU8,
     ring: AtomicU8,
-    has_wrong_clock: AtomicBool,
-    is_uninformed: AtomicBool,
+    /// A bit for each of [`CONDITIONS`] that holds.
+    conditions: AtomicU16,
 }
 
 impl Default for Gate {
     fn default() -> Self {
         let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
-        Self {
-            node: AtomicU8::new(node),
-            ring: AtomicU8::new(ring),
-            has_wrong_clock: AtomicBool::new(false),
-            is_uninformed: AtomicBool::new(false),
-        }
+        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring), conditions: AtomicU16::new(0) }
     }
 }
 
@@ -126,9 +124,7 @@ impl Gate {
     pub fn state(&self) -> GateState {
         match state_in(&self.node) {
             state @ (GateState::Open | GateState::Draining) => match state_in(&self.ring) {
-                GateState::Open if self.has_wrong_clock() => GateState::WrongClock,
-                GateState::Open if self.is_uninformed.load(Ordering::Acquire) => GateState::Uninformed,
-                GateState::Open => state,
+                GateState::Open => CONDITIONS.into_iter().find(|c| self.holds(*c)).unwrap_or(state),
                 of_ring => of_ring,
             },
             state => state,
@@ -143,17 +139,30 @@ impl Gate {
 
     /// Says whether a majority contradicts this node's clock; the answer says whether that changed.
     pub fn set_wrong_clock(&self, is_wrong: bool) -> bool {
-        self.has_wrong_clock.swap(is_wrong, Ordering::AcqRel) != is_wrong
+        self.set_condition(GateState::WrongClock, is_wrong)
     }
 
     /// True while a majority contradicts this node's clock.
     pub fn has_wrong_clock(&self) -> bool {
-        self.has_wrong_clock.load(Ordering::Acquire)
+        self.holds(GateState::WrongClock)
     }
 
     /// Others go by a later ring than this node. True if that is news.
     pub fn set_uninformed(&self, is_uninformed: bool) -> bool {
-        self.is_uninformed.swap(is_uninformed, Ordering::AcqRel) != is_uninformed
+        self.set_condition(GateState::Uninformed, is_uninformed)
+    }
+
+    fn set_condition(&self, condition: GateState, holds: bool) -> bool {
+        let bit = 1 << condition as u8;
+        let before = match holds {
+            true => self.conditions.fetch_or(bit, Ordering::AcqRel),
+            false => self.conditions.fetch_and(!bit, Ordering::AcqRel),
+        };
+        (before & bit != 0) != holds
+    }
+
+    fn holds(&self, condition: GateState) -> bool {
+        self.conditions.load(Ordering::Acquire) & (1 << condition as u8) != 0
     }
 
     /// True once the ring does not have this node any more, also while it stops.
