@@ -300,12 +300,7 @@ fn toml_text(identity: &Identity) -> String {
 /// Writes the identity into the room that was set aside for it, and sets new room aside.
 fn write_identity(root: &Path, text: &str) -> io::Result<()> {
     let spare = root.join(SPARE);
-    let mut file = File::options().create(true).truncate(false).write(true).open(&spare)?;
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)?;
-    file.sync_all()?;
-    fs::rename(&spare, root.join(IDENTITY))?;
-    File::open(root)?.sync_all()?;
+    replace(&root.join(IDENTITY), &spare, text)?;
     // Where there is no room any more the next start needs some.
     let made = File::create(&spare).and_then(|mut file| {
         io::copy(&mut io::repeat(b' ').take(SPARE_BYTES), &mut file)?;
@@ -318,11 +313,16 @@ fn write_identity(root: &Path, text: &str) -> io::Result<()> {
 }
 
 fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
+    replace(path, &path.with_extension("tmp"), text)
+}
+
+/// Puts `text` in place of a file, durably and as a whole, by way of another one, whose room is used if it is there.
+fn replace(path: &Path, by: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().create(true).truncate(false).write(true).open(by)?;
     file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    fs::rename(by, path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
