@@ -43,6 +43,7 @@ impl ApplyLedger {
         let known = usize::try_from(seq.saturating_sub(pending.applied)).unwrap_or(usize::MAX);
         pending.shards_left.drain(..known.min(pending.shards_left.len()));
         pending.applied = pending.applied.max(seq);
+        pending.move_on();
     }
 
     /// A replay begins that reads these streams behind these seqs: until [`ApplyLedger::replayed`] they count as applied
@@ -126,6 +127,13 @@ mod tests {
         }
         assert_eq!(ledger.applied(stream, 11), None);
         assert_eq!(ledger.applied(stream, 9), Some(11));
+
+        // Also where a recovery says how far it is.
+        for (seq, shards) in [(12, 1), (13, 0)] {
+            ledger.dispatched(stream, seq, shards);
+        }
+        ledger.recovered(stream, 12);
+        assert_eq!(ledger.position(stream), 13);
     }
 
     #[test]

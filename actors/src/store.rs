@@ -165,7 +165,7 @@ impl Store {
         }
         if !is_new || to.is_empty() {
             // Nobody else would give the peer room again for what it has sent.
-            self.parts.hub.applied(stream, self.applied_position(stream).min(seq));
+            self.parts.hub.applied(stream, self.applied_position(stream));
         }
     }
 
