@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::ensure;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Client};
 use crate::protocol::Series;
 use crate::samples::SampleSet;
-use crate::wait::now_ms;
+use crate::wait::{now_ms, until};
 
 /// Series of each request.
 const SERIES: usize = 50;
@@ -57,6 +58,16 @@ impl Load {
     /// Looks at what was sent so far.
     pub async fn look<T>(&self, look: impl FnOnce(&Sent) -> T) -> T {
         look(&*self.sent.lock().await)
+    }
+
+    /// Waits until so many writes were acknowledged.
+    pub async fn reaches(&self, wanted: u64) -> anyhow::Result<()> {
+        until("more writes are acknowledged", async || {
+            let successes = self.look(|sent| sent.successes).await;
+            ensure!(successes >= wanted, "{successes} of {wanted}");
+            Ok(())
+        })
+        .await
     }
 
     /// Forgets refusals and broken requests so far.

@@ -28,12 +28,7 @@ async fn a_panic_in_any_actor_loses_nothing_acknowledged() -> anyhow::Result<()>
     let load = Load::start(&group.clients());
     for name in &names {
         let so_far = load.look(|sent| sent.successes).await;
-        until("writes are acknowledged before the panic", async || {
-            let successes = load.look(|sent| sent.successes).await;
-            ensure!(successes >= so_far + 10, "{successes}");
-            Ok(())
-        })
-        .await?;
+        load.reaches(so_far + 10).await.with_context(|| format!("before the panic of {name}"))?;
         let part = format!("actor=\"{name}\"");
         let restarts = victim.metric_with("trireme_actor_restarts_total", &part).await?;
         let crash = victim.post("/api/v1/admin/crash").query(&[("actor", name)]);
@@ -84,12 +79,7 @@ async fn starts_that_are_killed_soon_after_they_took_writes_add_up_to_everything
     for round in 0..rounds(6) {
         let load = Load::start(&group.clients());
         let wanted = 1 + random.below(if round % 2 == 0 { 100 } else { 3 });
-        until("writes are acknowledged", async || {
-            let successes = load.look(|sent| sent.successes).await;
-            ensure!(successes >= wanted, "{successes} of {wanted}");
-            Ok(())
-        })
-        .await?;
+        load.reaches(wanted).await?;
         group.node(0).kill()?;
         acknowledged.merge(&load.stop().await?.acknowledged);
         group.node(0).start()?;

@@ -75,12 +75,7 @@ async fn second_group(group: &mut Group) -> anyhow::Result<Vec<usize>> {
 
 async fn goes_on(load: &Load, more: u64) -> anyhow::Result<()> {
     let wanted = load.look(|sent| sent.successes).await + more;
-    until("more writes are acknowledged", async || {
-        let successes = load.look(|sent| sent.successes).await;
-        ensure!(successes >= wanted, "{successes} of {wanted}");
-        Ok(())
-    })
-    .await
+    load.reaches(wanted).await
 }
 
 fn unharmed(sent: &Sent) -> anyhow::Result<()> {

@@ -104,15 +104,6 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn successes_reach(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("more writes are acknowledged", async || {
-        let successes = load.look(|sent| sent.successes).await;
-        ensure!(successes >= wanted, "{successes} of {wanted}");
-        Ok(())
-    })
-    .await
-}
-
 /// Writes through `nodes` until some are acknowledged; gives what was.
 async fn some_writes(
     group: &Group,
@@ -121,7 +112,7 @@ async fn some_writes(
 ) -> anyhow::Result<trireme_integration::SampleSet> {
     let clients: Vec<_> = nodes.iter().map(|node| group.client(*node).clone()).collect();
     let load = Load::start_from(first, &clients);
-    successes_reach(&load, 40).await?;
+    load.reaches(40).await?;
     Ok(load.stop().await?.acknowledged)
 }
 
@@ -213,7 +204,7 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
     })
     .await?;
     let so_far = load.look(|sent| sent.successes).await;
-    successes_reach(&load, so_far + 40).await?;
+    load.reaches(so_far + 40).await?;
     let sent = load.stop().await?;
     ensure!(sent.refusals.is_empty() && sent.broken == 0, "{:?}, {} broken", sent.refusals, sent.broken);
     ensure!(incarnation(&group).await? == first, "it took the place of the first one");

@@ -9,15 +9,6 @@ fn seed() -> u64 {
     std::env::var("TRIREME_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now_ms() as u64)
 }
 
-async fn successes_reach(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("more writes are acknowledged", async || {
-        let successes = load.look(|sent| sent.successes).await;
-        ensure!(successes >= wanted, "{successes} of {wanted}");
-        Ok(())
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow::Result<()> {
     let seed = seed();
@@ -28,12 +19,12 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
     for round in 0..rounds(3) {
         println!("round {round}");
         let load = Load::start(&group.clients());
-        successes_reach(&load, 10 + random.below(100)).await?;
+        load.reaches(10 + random.below(100)).await?;
 
         let first = random.below(3) as usize;
         group.node(first).kill()?;
         let so_far = load.look(|sent| sent.successes).await;
-        successes_reach(&load, so_far + 20 + random.below(100)).await?;
+        load.reaches(so_far + 20 + random.below(100)).await?;
         let refused = load.look(|sent| sent.refusals.first().cloned()).await;
         ensure!(refused.is_none(), "a write was refused with one of three nodes down: {refused:?}");
 
@@ -68,7 +59,7 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
             group.node(node).ready().await?;
         }
         let so_far = load.look(|sent| sent.successes).await;
-        successes_reach(&load, so_far + 10).await?;
+        load.reaches(so_far + 10).await?;
         acknowledged.merge(&load.stop().await?.acknowledged);
         let held = group.converged().await?;
         let missing = acknowledged.first_missing_in(&held);
@@ -82,9 +73,9 @@ async fn a_stopped_process_holds_nobody_up_and_catches_up() -> anyhow::Result<()
     let mut group = Group::of(3).start().await?;
     let living: Vec<_> = group.clients().into_iter().take(2).collect();
     let load = Load::start(&living);
-    successes_reach(&load, 20).await?;
+    load.reaches(20).await?;
     group.node(2).signal(libc::SIGSTOP)?;
-    successes_reach(&load, 120).await?;
+    load.reaches(120).await?;
     group.node(2).signal(libc::SIGCONT)?;
     let sent = load.stop().await?;
     ensure!(sent.refusals.is_empty(), "refused with one of three nodes stopped: {:?}", sent.refusals.first());
@@ -98,7 +89,7 @@ async fn a_stopped_process_holds_nobody_up_and_catches_up() -> anyhow::Result<()
 async fn a_group_killed_at_once_comes_back_with_everything_acknowledged() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
     let load = Load::start(&group.clients());
-    successes_reach(&load, 60).await?;
+    load.reaches(60).await?;
     for node in 0..3 {
         group.node(node).kill()?;
     }
@@ -121,7 +112,7 @@ async fn a_node_that_missed_writes_catches_up_after_its_start() -> anyhow::Resul
     group.node(1).kill()?;
     let living = [group.client(0).clone(), group.client(2).clone()];
     let load = Load::start(&living);
-    successes_reach(&load, 50).await?;
+    load.reaches(50).await?;
     let sent = load.stop().await?;
     // The origin of half of the samples is gone before the third node returns: any replica serves any stream.
     group.node(0).kill()?;
@@ -137,11 +128,11 @@ async fn a_node_that_missed_writes_catches_up_after_its_start() -> anyhow::Resul
 async fn a_node_with_an_empty_disk_fetches_what_the_logs_still_hold() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
     let load = Load::start(&group.clients());
-    successes_reach(&load, 60).await?;
+    load.reaches(60).await?;
     group.node(2).kill()?;
     std::fs::remove_dir_all(group.node(2).data_dir())?;
     let so_far = load.look(|sent| sent.successes).await;
-    successes_reach(&load, so_far + 20).await?;
+    load.reaches(so_far + 20).await?;
     group.node(2).start()?;
     group.node(2).ready().await?;
     let sent = load.stop().await?;

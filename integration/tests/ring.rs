@@ -63,15 +63,6 @@ fn refused(answer: &Answer, status: u16, says: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn successes_reach(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("more writes are acknowledged", async || {
-        let successes = load.look(|sent| sent.successes).await;
-        ensure!(successes >= wanted, "{successes} of {wanted}");
-        Ok(())
-    })
-    .await
-}
-
 /// Writes as a front would let a sender write: as long as the node says that it is ready. Every write must succeed.
 async fn write_while_ready(client: Client) -> anyhow::Result<SampleSet> {
     let mut acknowledged = SampleSet::default();
@@ -121,7 +112,7 @@ async fn a_receiver_is_replaced_under_load_without_a_failed_write_or_a_missing_s
     has_leader(&group, &[0, 1, 2]).await?;
     let stayers = Load::start(&[group.client(1).clone(), group.client(2).clone()]);
     let leaver = tokio::spawn(write_while_ready(group.client(0).clone()));
-    successes_reach(&stayers, 50).await?;
+    stayers.reaches(50).await?;
 
     let (new, address) = group.newcomer("n3")?;
     group.node(new).start()?;
@@ -131,13 +122,13 @@ async fn a_receiver_is_replaced_under_load_without_a_failed_write_or_a_missing_s
     all_show(&group, &[1, 2, 3], "n0=left n1=active n2=active n3=active").await?;
     group.node(new).ready().await?;
     let so_far = stayers.look(|sent| sent.successes).await;
-    successes_reach(&stayers, so_far + 50).await?;
+    stayers.reaches(so_far + 50).await?;
     group.node(0).stop().await?;
     let of_new = Load::start_from(2, &[group.client(new).clone()]);
-    successes_reach(&of_new, 20).await?;
+    of_new.reaches(20).await?;
     // Two of the three that are left make a quorum: the old one is not missed.
     group.node(1).kill()?;
-    successes_reach(&of_new, 40).await?;
+    of_new.reaches(40).await?;
     let of_new = of_new.stop().await?;
     group.node(1).start()?;
     group.node(1).ready().await?;
@@ -233,7 +224,7 @@ async fn a_member_with_an_empty_disk_is_a_new_replica_whose_old_word_does_not_co
         Ok(wiped["incarnation"].as_str().context("not seen")?.to_owned())
     };
     let load = Load::start(&group.clients()[..2]);
-    successes_reach(&load, 40).await?;
+    load.reaches(40).await?;
     let before = incarnation(group.client(0)).await?;
     group.node(2).kill()?;
     std::fs::remove_dir_all(group.nodes()[2].data_dir())?;
@@ -245,7 +236,7 @@ async fn a_member_with_an_empty_disk_is_a_new_replica_whose_old_word_does_not_co
     })
     .await?;
     let so_far = load.look(|sent| sent.successes).await;
-    successes_reach(&load, so_far + 40).await?;
+    load.reaches(so_far + 40).await?;
     let sent = load.stop().await?;
     ensure!(sent.refusals.is_empty(), "{:?}", sent.refusals);
     // It learns the ring again, and takes part in deciding: with it, one of the others may be away.

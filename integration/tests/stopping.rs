@@ -3,15 +3,6 @@
 use anyhow::ensure;
 use trireme_integration::{Group, Load, Plan, Senders, Sent, Series, now_ms, until};
 
-async fn is_busy(load: &Load, wanted: u64) -> anyhow::Result<()> {
-    until("writes are acknowledged", async || {
-        let successes = load.look(|sent| sent.successes).await;
-        ensure!(successes >= wanted, "{successes} of {wanted}");
-        Ok(())
-    })
-    .await
-}
-
 /// No answer during a stop may make a sender drop data.
 fn only_retryable(sent: &Sent) -> anyhow::Result<()> {
     let wrong = sent.refusals.iter().find(|answer| answer.status != 503 || answer.retry_after.is_none());
@@ -24,10 +15,10 @@ async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged(
     let mut group = Group::of(3).start().await?;
     for i in 0..3 {
         let load = Load::start(&group.clients());
-        is_busy(&load, 50).await?;
+        load.reaches(50).await?;
         group.node(i).stop().await?;
         let so_far = load.look(|sent| sent.successes).await;
-        is_busy(&load, so_far + 20).await?;
+        load.reaches(so_far + 20).await?;
         group.node(i).start()?;
         group.node(i).ready().await?;
         let sent = load.stop().await?;
@@ -43,7 +34,7 @@ async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged(
 async fn a_single_node_stops_and_starts_with_everything() -> anyhow::Result<()> {
     let mut group = Group::of(1).start().await?;
     let load = Load::start(&group.clients());
-    is_busy(&load, 50).await?;
+    load.reaches(50).await?;
     group.node(0).stop().await?;
     let sent = load.stop().await?;
     only_retryable(&sent)?;

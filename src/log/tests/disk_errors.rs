@@ -140,19 +140,24 @@ fn several_syncs_without_space_lose_nothing() {
     assert_survives_power_cut(&disk, &dir.path().join("after"), &[(stream(1), 20)]);
 }
 
-#[test]
-fn a_start_after_a_failed_sync_does_not_trust_what_is_in_memory_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let home = dir.path().join("home");
+/// The disk of a process whose log has one record of a peer durably, and another one whose sync failed for good.
+fn with_a_failed_sync(home: &Path) -> CachedDisk {
     let disk = CachedDisk::default();
-    let (log, _) = open_on(&disk, &home, 1, Arc::default());
+    let (log, _) = open_on(&disk, home, 1, Arc::default());
     log.append_foreign(vec![record(stream(9), 1, 50)]).unwrap();
     log.flush().unwrap();
     disk.fail_sync(EIO);
     log.append_foreign(vec![record(stream(9), 2, 50)]).unwrap();
     assert!(log.flush().is_err());
     assert!(matches!(log.check(), Err(AppendError::Failed(_))));
-    drop(log);
+    disk
+}
+
+#[test]
+fn a_start_after_a_failed_sync_does_not_trust_what_is_in_memory_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let disk = with_a_failed_sync(&home);
 
     // The new process reads the record, and the system would call it synced. It is not on the disk.
     let (log, found) = open_on(&disk, &home, 2, Arc::default());
@@ -166,14 +171,7 @@ fn a_start_after_a_failed_sync_does_not_trust_what_is_in_memory_only() {
 fn a_log_opens_on_a_full_disk_and_calls_nothing_durable_that_is_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
-    let disk = CachedDisk::default();
-    let (log, _) = open_on(&disk, &home, 1, Arc::default());
-    log.append_foreign(vec![record(stream(9), 1, 50)]).unwrap();
-    log.flush().unwrap();
-    disk.fail_sync(EIO);
-    log.append_foreign(vec![record(stream(9), 2, 50)]).unwrap();
-    assert!(log.flush().is_err());
-    drop(log);
+    let disk = with_a_failed_sync(&home);
 
     // It may be that the thread looks once more before the test does.
     disk.fail_creations(ENOSPC, 1_000);
