@@ -37,6 +37,7 @@ install_peers() {
     fi
     install_s3_server
     install_api_client
+    install_otel_sdk
 }
 
 # install_from_pypi NAME PACKAGE==VERSION WHAT: into a virtual environment of its own under $peers.
@@ -56,6 +57,12 @@ install_s3_server() {
 install_api_client() {
     export TRIREME_API_CLIENT=${TRIREME_API_CLIENT:-$peers/api-client/bin/python}
     [ -x "$TRIREME_API_CLIENT" ] || install_from_pypi api-client 'prometheus-api-client==0.7.2' "a client of the query API"
+}
+
+install_otel_sdk() {
+    export TRIREME_OTEL_SDK=${TRIREME_OTEL_SDK:-$peers/otel-sdk/bin/python}
+    [ -x "$TRIREME_OTEL_SDK" ] ||
+        install_from_pypi otel-sdk 'opentelemetry-exporter-otlp-proto-http==1.45.2' "OpenTelemetry's SDK"
 }
 
 # Fails in CI if a test was left out, and says which anywhere.

@@ -1,21 +1,21 @@
 //! The real programs a node has to get along with. One that is not installed is said plainly, never skipped silently.
 
-mod api_client;
 mod moto;
 mod node_exporter;
 mod process;
 mod prometheus;
 mod promtool;
+mod python;
 mod vmagent;
 mod vmalert;
 
 use std::path::PathBuf;
 
-pub use api_client::ApiClient;
 pub use moto::Moto;
 pub use node_exporter::NodeExporter;
 pub use prometheus::{Prometheus, PrometheusBuilder};
 pub use promtool::Promtool;
+pub use python::{API_CLIENT, OTEL_SDK, Python};
 pub use vmagent::VmAgent;
 pub use vmalert::VmAlert;
 

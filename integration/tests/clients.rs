@@ -1,7 +1,7 @@
 //! Programs of others that read from a node: what they get, a Prometheus with the same data gives them too.
 
 use anyhow::{Context, ensure};
-use trireme_integration::peers::{ApiClient, Prometheus, Promtool, VmAlert, installed};
+use trireme_integration::peers::{API_CLIENT, Prometheus, Promtool, Python, VmAlert, installed};
 use trireme_integration::{
     Client, Group, Matrix, SCRAPE_INTERVAL_MS, SampleSet, Series, demo_series, first_differences, now_ms,
     requests_of, until,
@@ -171,7 +171,7 @@ async fn prometheus_that_federates_stores_the_newest_samples() -> anyhow::Result
 async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyhow::Result<()> {
     let test = "a_python_client_gets_the_same_from_a_node_as_from_prometheus";
     let Some([prometheus]) = installed(test, ["prometheus"]) else { return Ok(()) };
-    let Some(python) = ApiClient::installed(test) else { return Ok(()) };
+    let Some(python) = Python::with(API_CLIENT, test) else { return Ok(()) };
     let group = Group::of(1).start().await?;
     let twin = Prometheus::in_dir(&prometheus, &group.dir().join("twin")).out_of_order("1h").start().await?;
     let span = write_to(&[group.client(0), twin.client()]).await?;

@@ -4,6 +4,8 @@
 mod hints;
 #[path = "compatibility/messages.rs"]
 mod messages;
+#[path = "compatibility/otlp.rs"]
+mod otlp;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -194,11 +196,18 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
         "timeUnixNano": time, "count": "4", "sum": 5.0, "scale": 0, "zeroCount": "0", "zeroThreshold": 0.6,
         "positive": { "offset": -1, "bucketCounts": ["3", "1"] },
     });
+    // The same on both sides: two of five lie below -0.6.
+    let two_sided = json!({
+        "timeUnixNano": time, "count": "5", "sum": 1.0, "scale": 0, "zeroCount": "0", "zeroThreshold": 0.6,
+        "positive": { "offset": -1, "bucketCounts": ["3"] }, "negative": { "offset": -1, "bucketCounts": ["2"] },
+    });
     let cumulative = 2;
     let metrics = json!([
         { "name": "bounded", "histogram": { "aggregationTemporality": cumulative, "dataPoints": [explicit] } },
         { "name": "overlapping",
           "exponentialHistogram": { "aggregationTemporality": cumulative, "dataPoints": [exponential] } },
+        { "name": "two_sided",
+          "exponentialHistogram": { "aggregationTemporality": cumulative, "dataPoints": [two_sided] } },
     ]);
     let request = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": metrics }] }] });
     let send = client.post("/otlp/v1/metrics").header("Content-Type", "application/json");
@@ -216,6 +225,9 @@ async fn histograms_of_otlp(client: &Client) -> anyhow::Result<()> {
     for (query, wanted) in [
         ("histogram_quantile(0.1, overlapping)", 0.642),
         ("histogram_fraction(0.5, 0.7, overlapping)", 0.226),
+        ("histogram_stddev(overlapping)", 0.4198),
+        ("histogram_quantile(0.5, overlapping </ 0.7)", 0.7746),
+        ("histogram_quantile(0.4, two_sided)", -0.6),
     ] {
         let got = client.instant(query).await?.context("no answer")?;
         ensure!((got - wanted).abs() < 0.0005, "{query} is {got}");

@@ -1,5 +1,8 @@
 //! Real senders: what they stored, every replica holds, bit by bit.
 
+#[path = "real_sender/exemplars.rs"]
+mod exemplars;
+
 use std::time::Duration;
 
 use anyhow::ensure;

@@ -23,6 +23,7 @@ pub struct PrometheusBuilder {
     remote_read: Option<String>,
     federation: Option<(u16, String)>,
     out_of_order: Option<String>,
+    keeps_exemplars: bool,
 }
 
 impl PrometheusBuilder {
@@ -62,6 +63,12 @@ impl PrometheusBuilder {
         self
     }
 
+    /// Keeps the exemplars that it scrapes, and sends them on.
+    pub fn exemplars(mut self) -> Self {
+        self.keeps_exemplars = true;
+        self
+    }
+
     /// Uses an existing data directory.
     pub fn data(mut self, dir: &Path) -> Self {
         self.data = dir.to_owned();
@@ -82,6 +89,9 @@ impl PrometheusBuilder {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-remote-write-receiver")
             .current_dir(&self.dir);
+        if self.keeps_exemplars {
+            command.arg("--enable-feature=exemplar-storage");
+        }
         let mut process = Process::start("prometheus", &self.dir, command)?;
         let client = Client::new(port)?;
         until("Prometheus is ready", async || {
@@ -113,7 +123,9 @@ impl PrometheusBuilder {
         }
         text += "remote_write:\n";
         for url in &self.remote_writes {
-            text += &format!("- url: {url}\n  queue_config:\n    batch_send_deadline: 1s\n");
+            let exemplars = self.keeps_exemplars;
+            text += &format!("- url: {url}\n  send_exemplars: {exemplars}\n");
+            text += "  queue_config:\n    batch_send_deadline: 1s\n";
         }
         text
     }
@@ -139,6 +151,7 @@ impl Prometheus {
             remote_read: None,
             federation: None,
             out_of_order: None,
+            keeps_exemplars: false,
         }
     }
 

@@ -83,7 +83,7 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
             exemplars: vec![
                 exemplar("good", 1.0, now),
                 exemplar("no number", f64::NAN, now),
-                exemplar("old", 1.0, now - 72 * HOUR_MS),
+                exemplar("old", 1.0, now - 3 * HOUR_MS),
                 exemplar("no time", 1.0, 0),
                 exemplar(&"x".repeat(200), 1.0, now),
             ],
@@ -130,7 +130,7 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
         Series2 {
             labels: series.clone(),
             samples: vec![Sample { value: 1.0, timestamp: now }],
-            exemplars: vec![exemplar(now - 72 * HOUR_MS)],
+            exemplars: vec![exemplar(now - 3 * HOUR_MS)],
             metadata: None,
         },
     ];

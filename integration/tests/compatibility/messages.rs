@@ -133,3 +133,59 @@ impl Write2 {
 pub fn body(message: &impl Message) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).expect("it is small")
 }
+
+/// A field that is a message, for the outer ones that have no structs.
+pub fn message(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    prost::encoding::bytes::encode(number, &content.to_vec(), &mut out);
+    out
+}
+
+/// A point of an OTLP gauge, whose texts may be anything.
+#[derive(Clone, PartialEq, Message)]
+pub struct NumberPoint {
+    #[prost(message, repeated, tag = "7")]
+    attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "3")]
+    time_unix_nano: u64,
+    #[prost(double, tag = "4")]
+    value: f64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct KeyValue {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AnyValue {
+    #[prost(bytes = "vec", tag = "1")]
+    text: Vec<u8>,
+}
+
+impl NumberPoint {
+    /// A point with one attribute.
+    pub fn with(key: &str, text: &[u8], time_unix_nano: u64, value: f64) -> Self {
+        let value_of = Some(AnyValue { text: text.to_vec() });
+        Self { attributes: vec![KeyValue { key: key.into(), value: value_of }], time_unix_nano, value }
+    }
+}
+
+/// What OTLP answers to metrics.
+#[derive(Clone, PartialEq, Message)]
+pub struct MetricsAnswer {
+    #[prost(message, optional, tag = "1")]
+    pub partial_success: Option<PartialSuccess>,
+}
+
+/// What was refused, and why.
+#[derive(Clone, PartialEq, Message)]
+pub struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    pub rejected: i64,
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
