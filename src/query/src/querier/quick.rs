@@ -44,15 +44,52 @@ struct Times {
 /// Operators in a text that is parsed to find out: their tree is not too high for any thread's stack.
 const OPERATORS_MAX: usize = 200;
 
+/// Most bytes of patterns that are compiled to find out, and how many of their characters may stand for any other: each of
+/// those takes about 10 us to compile, all together less than the thread change that they save.
+const PATTERN_BYTES_MAX: usize = 256;
+const WILDCARDS_MAX: usize = 4;
+
 /// True if expressions and selectors of these texts are parsed in an instant on any thread: they are short, with few
-/// operators, and have no regular expression that would have to be compiled.
+/// operators, and have no regular expression whose compilation takes long.
 pub fn is_light<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
     let mut bytes_left = TEXT_BYTES_MAX;
+    let mut patterns = PlainPatterns { bytes: 0, wildcards: 0 };
     texts.into_iter().all(|text| {
         let left = bytes_left.checked_sub(text.len());
         bytes_left = left.unwrap_or(0);
-        left.is_some() && !text.contains("=~") && !text.contains("!~") && operators(text) <= OPERATORS_MAX
+        left.is_some() && operators(text) <= OPERATORS_MAX && patterns.take_all(text)
     })
+}
+
+/// The patterns of some texts, as long as they are short and made of letters, alternatives and a few wildcards: `a.*`,
+/// `a|b`, `.+`. Classes, counts and escapes are left to the pool.
+struct PlainPatterns {
+    bytes: usize,
+    wildcards: usize,
+}
+
+impl PlainPatterns {
+    /// True if all patterns of `text` are plain. What only looks like one, inside of a string, may make it false.
+    fn take_all(&mut self, text: &str) -> bool {
+        let mut rest = text;
+        while let Some(at) = rest.find("=~").into_iter().chain(rest.find("!~")).min() {
+            rest = &rest[at + 2..];
+            if !self.take(rest.trim_start()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// True if the string literal that `text` begins with is a plain pattern.
+    fn take(&mut self, text: &str) -> bool {
+        let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) else { return false };
+        let Some((pattern, _)) = text[1..].split_once(quote) else { return false };
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-:/|.*+() ".contains(&b);
+        self.bytes += pattern.len();
+        self.wildcards += pattern.bytes().filter(|b| *b == b'.').count();
+        self.bytes <= PATTERN_BYTES_MAX && self.wildcards <= WILDCARDS_MAX && pattern.bytes().all(is_plain)
+    }
 }
 
 /// At least as many as the text has operators.

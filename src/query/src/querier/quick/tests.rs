@@ -131,12 +131,28 @@ fn work_without_series_counts_as_well() {
 
 #[test]
 fn what_takes_long_to_parse_is_not_parsed_to_find_out() {
-    assert!(!is_quick(&[Some(1)], expr(r#"up{a=~"b"}"#, 0)));
-    assert!(!is_quick(&[Some(1)], expr(r#"up{a!~"b"}"#, 0)));
+    let heavy = r"\pL|(a?){500}|[a-z]+|a{2}|.*.*.*.*.*|a?";
+    for pattern in heavy.split('|').chain([&*"ab".repeat(200)]) {
+        for op in ["=~", "!~ "] {
+            let text = format!("up{{a{op}'{pattern}'}}");
+            assert!(!is_quick(&[Some(1)], expr(&text, 0)), "{text}");
+        }
+    }
     let long = format!("up # {}", "a".repeat(5_000));
     assert!(!is_quick(&[Some(1)], expr(&long, 0)));
     assert!(is_light(["up", r#"{a="b"}"#]));
     assert!(!is_light(std::iter::repeat_n(r#"{a="b"}"#, 1_000)), "short texts, but many");
+}
+
+#[test]
+fn patterns_of_letters_and_few_wildcards_are_looked_at_at_once() {
+    for pattern in ["b", "a|b|c", "(node-1:9100|node-2:9100)", ".+", "kube.*", ".*-web-.*"] {
+        assert!(is_quick(&[Some(1)], expr(&format!("up{{a=~\"{pattern}\", b!~`x`}}"), 0)), "{pattern}");
+    }
+    let one = r#"{a=~"a.*"}"#;
+    assert!(is_light([one; 4]));
+    assert!(!is_light([one; 5]), "wildcards of all texts count");
+    assert!(!is_light([r#"{a=~"unfinished"#, "{a=~", "{a=~b}"]));
 }
 
 #[test]
