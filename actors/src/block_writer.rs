@@ -19,7 +19,7 @@ use trireme_wire::rebuild::Manifest;
 
 use crate::canary::Canary;
 use crate::closing::Windows;
-use crate::cutting::{CheckpointDone, Cutting, CuttingError, NextCut, Written};
+use crate::cutting::{CheckpointDone, CutDone, Cutting, CuttingError, NextCut, Written};
 use crate::delivery::{Delivery, behind, crasher, crashes};
 use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
 use crate::policy::{ActorKind, policy};
@@ -91,6 +91,7 @@ pub struct BlockWriterMetrics {
     series: IntGauge,
     local_blocks: IntGauge,
     blocked: IntGauge,
+    left: IntGauge,
     damaged: IntCounter,
 }
 
@@ -107,6 +108,10 @@ impl BlockWriterMetrics {
             series: metrics.gauge("trireme_head_series", "Series in the head.")?,
             local_blocks: metrics.gauge("trireme_block_local", "Local blocks.")?,
             blocked: metrics.gauge("trireme_block_cut_blocked", "1 while a cut waits for a replica.")?,
+            left: metrics.gauge(
+                "trireme_block_windows_left",
+                "Windows of tenants that are cut and whose blocks could not be written; their samples stay in memory.",
+            )?,
             damaged: metrics.counter(
                 "trireme_block_lost_chunks_total",
                 "Chunks of the head that could not be read when their window was cut.",
@@ -145,6 +150,10 @@ struct Progress {
     cut_at: Duration,
     /// Cuts that failed in a row.
     failed_cuts: u32,
+    /// Blocks that could not be written are not tried before.
+    left_at: Duration,
+    /// Attempts that failed in a row.
+    failed_left: u32,
     /// The blocker that was logged, so that it is logged once.
     told: String,
 }
@@ -217,6 +226,9 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
     if let Some(closed) = progress.closed.filter(|_| parts.clock.monotonic() >= progress.cut_at) {
         while cut_next(&parts, closed, &mut progress).await {}
     }
+    if parts.clock.monotonic() >= progress.left_at && parts.cutting.left_count() > 0 {
+        write_left(&parts, &mut progress).await;
+    }
     let now = parts.clock.monotonic();
     if now.saturating_sub(progress.checkpoint_at) >= options.checkpoint_every {
         progress.checkpoint_at = now;
@@ -262,12 +274,14 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
     let cut = parts.pool.call(move || cutting.cut(k)).await;
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     match cut {
-        Ok(Ok(written)) => {
+        Ok(Ok(done)) => {
             progress.failed_cuts = 0;
             parts.metrics.cuts.inc();
-            parts.metrics.blocks.inc_by(written.len() as u64);
             parts.metrics.cut_seconds.observe(elapsed.as_secs_f64());
-            written.iter().for_each(|block| tell_written(parts, k, block, elapsed));
+            tell_done(parts, &done, elapsed);
+            if !done.left.is_empty() {
+                wait_with_left(parts, progress);
+            }
             for shard in &parts.shards {
                 let collected = shard.collect.call(CollectSeries, policy(ActorKind::Ingest).deadline).await;
                 if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
@@ -281,9 +295,42 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
     }
 }
 
+/// Tries again to write what cuts have left.
+async fn write_left(parts: &BlockWriterParts, progress: &mut Progress) {
+    let began = parts.clock.monotonic();
+    let cutting = parts.cutting.clone();
+    let result = parts.pool.call(move || cutting.write_left()).await;
+    let elapsed = parts.clock.monotonic().saturating_sub(began);
+    match result {
+        Ok(Ok(done)) => {
+            tell_done(parts, &done, elapsed);
+            if done.left.is_empty() {
+                progress.failed_left = 0;
+                return;
+            }
+        }
+        Ok(Err(err)) => {
+            parts.metrics.failures.inc();
+            error!(parts.log, "blocks of windows that were left could not be written"; "err" => %err);
+        }
+        Err(_) => {}
+    }
+    wait_with_left(parts, progress);
+}
+
+fn wait_with_left(parts: &BlockWriterParts, progress: &mut Progress) {
+    progress.left_at = parts.clock.monotonic() + wait_after(parts, progress.failed_left);
+    progress.failed_left += 1;
+}
+
+/// How long an attempt waits after so many that have failed.
+fn wait_after(parts: &BlockWriterParts, failed: u32) -> Duration {
+    parts.options.tick.saturating_mul(1 << failed.min(6))
+}
+
 /// The next try writes all blocks of the cut again, so it waits the longer the more have failed.
 fn cut_failed(parts: &BlockWriterParts, k: i64, err: &str, progress: &mut Progress) -> bool {
-    let wait = parts.options.tick.saturating_mul(1 << progress.failed_cuts.min(6));
+    let wait = wait_after(parts, progress.failed_cuts);
     progress.failed_cuts += 1;
     progress.cut_at = parts.clock.monotonic() + wait;
     parts.metrics.failures.inc();
@@ -292,10 +339,22 @@ fn cut_failed(parts: &BlockWriterParts, k: i64, err: &str, progress: &mut Progre
     false
 }
 
-fn tell_written(parts: &BlockWriterParts, k: i64, block: &Written, elapsed: Duration) {
+fn tell_done(parts: &BlockWriterParts, done: &CutDone, elapsed: Duration) {
+    parts.metrics.blocks.inc_by(done.written.len() as u64);
+    parts.metrics.left.set(parts.cutting.left_count() as i64);
+    done.written.iter().for_each(|block| tell_written(parts, block, elapsed));
+    for (window, err) in &done.left {
+        parts.metrics.failures.inc();
+        error!(parts.log, "a block could not be written; its samples stay in memory, and it is tried again";
+            "tenant" => %window.tenant, "window" => window.window, "start_ms" => window.start_ms,
+            "cut" => window.cut, "err" => %err);
+    }
+}
+
+fn tell_written(parts: &BlockWriterParts, block: &Written, elapsed: Duration) {
     let meta = &block.meta;
     info!(parts.log, "block written"; "tenant" => %block.tenant, "block_id" => %meta.ulid,
-        "window" => k, "start_ms" => block.start_ms, "series" => meta.stats.num_series,
+        "window" => block.cut, "start_ms" => block.start_ms, "series" => meta.stats.num_series,
         "samples" => meta.stats.num_samples, "elapsed_ms" => elapsed.as_millis() as u64);
     if block.lost_chunks > 0 {
         parts.metrics.damaged.inc_by(block.lost_chunks);

@@ -1,5 +1,6 @@
 //! The work of the block writer: cuts, checkpoints, trimming. Synchronous; it runs on the CPU pool.
 
+mod left;
 mod snapshot;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use trireme_base::{Clock, StreamId};
 use trireme_block::{BlockError, BlockMeta, ChunkEncodings, WriteOptions, write_block};
 use trireme_head::{
     CheckpointReport, CutManifest, CutSource, CutWindow, HeadError, Shard, covered_by_all, cut_windows,
+    left_windows,
 };
 use trireme_log::LogError;
 use trireme_model::Tenant;
@@ -97,8 +99,20 @@ pub struct Written {
     pub meta: BlockMeta,
     /// Chunks of the head that could not be read and are not in it.
     pub lost_chunks: u64,
+    /// The cut that it is of.
+    pub cut: i64,
     /// Start of its window (ms).
     pub start_ms: i64,
+}
+
+/// What a cut did.
+#[derive(Debug, Default)]
+pub struct CutDone {
+    /// The blocks.
+    pub written: Vec<Written>,
+    /// Windows whose blocks could not be written, and why. Their samples stay in the head and are tried again by
+    /// [`Cutting::write_left`].
+    pub left: Vec<(CutWindow, BlockError)>,
 }
 
 /// Damaged chunks that are named; more are alike.
@@ -122,6 +136,8 @@ pub struct SettledBlocks {
     pub cut: Option<i64>,
     /// The blocks, in no order.
     pub blocks: Vec<Arc<ShelfBlock>>,
+    /// Tenants and starts (ms) of windows that this node could not write yet.
+    pub left: Vec<(Tenant, i64)>,
 }
 
 /// What a checkpoint covered.
@@ -189,8 +205,9 @@ impl Cutting {
     /// nobody sees a block before the cut is certain.
     ///
     /// A chunk that cannot be read costs its own samples and no other: the block is written without it, and this replica
-    /// does not count as whole until it has compared its blocks with those of its peers.
-    pub fn cut(&self, k: i64) -> Result<Vec<Written>, CuttingError> {
+    /// does not count as whole until it has compared its blocks with those of its peers. A block that cannot be written holds
+    /// up no other either: its samples stay in the head.
+    pub fn cut(&self, k: i64) -> Result<CutDone, CuttingError> {
         self.whole()?;
         let _alone = self.alone.lock();
         let mut positions = Vec::with_capacity(self.shards.len());
@@ -198,32 +215,26 @@ impl Cutting {
             positions.push(shard.begin_cut(k)?);
         }
         self.store.log().flush()?;
-        let mut written = Vec::new();
-        for window in cut_windows(&self.shards, k) {
-            written.extend(self.write_window(&window, k)?);
-        }
-        CutManifest { cut: k, positions }.store(&self.manifest)?;
-        for block in &written {
-            self.shelf.add(&block.tenant, &block.meta)?;
-        }
+        let mut left: Vec<_> = left_windows(&self.shards).iter().map(CutWindow::left).collect();
+        let done = self.write_each(cut_windows(&self.shards, k))?;
+        left.extend(done.left.iter().map(|(window, _)| window.left()));
+        CutManifest { cut: k, positions, left: left.clone() }.store(&self.manifest)?;
+        self.show(&done.written)?;
         let completeness = &self.store.parts().completeness;
-        if written.iter().any(|block| block.lost_chunks > 0) {
-            completeness.doubt_blocks();
-        }
         for shard in &self.shards {
-            shard.finish_cut(k);
+            shard.finish_cut_leaving(k, left.clone());
         }
         completeness.note_cut(k);
         completeness.note_history();
-        Ok(written)
+        Ok(done)
     }
 
     /// Writes one block; `None` if there is nothing to write.
-    fn write_window(&self, window: &CutWindow, k: i64) -> Result<Option<Written>, CuttingError> {
+    fn write_window(&self, window: &CutWindow) -> Result<Option<Written>, BlockError> {
         let dir = self.shelf.tenant_dir(&window.tenant);
         make_dir(&dir).map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
         let options = self.write_options(&window.tenant);
-        let open = || CutSource::open(&self.shards, &window.tenant, window.window, k);
+        let open = || CutSource::open(&self.shards, &window.tenant, window.window, window.cut);
         let mut source = open();
         let meta = match write_block(&dir, window.range(), &options, &mut source) {
             Err(BlockError::Input(_)) => {
@@ -235,6 +246,7 @@ impl Cutting {
         Ok(meta.map(|meta| Written {
             tenant: window.tenant.clone(),
             lost_chunks: source.lost(),
+            cut: window.cut,
             start_ms: window.start_ms,
             meta,
         }))
@@ -267,7 +279,8 @@ impl Cutting {
         self.whole().ok()?;
         let _alone = self.alone.try_lock()?;
         let cut = self.shards.iter().map(|shard| shard.last_cut()).min().flatten();
-        Some(SettledBlocks { cut, blocks: self.shelf.blocks() })
+        let left = left_windows(&self.shards).into_iter().map(|left| (left.tenant, left.start_ms));
+        Some(SettledBlocks { cut, blocks: self.shelf.blocks(), left: left.collect() })
     }
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.

@@ -12,12 +12,12 @@ use std::time::Duration;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
     ActorKind, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
-    MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-    Unlogged, WriterMark,
+    MailboxMetrics, NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics,
+    StoreParts, Unlogged, WriterMark,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, ManualClock, NodeName, StreamId};
-use trireme_head::{IngestLimits, Shard, ShardOptions};
+use trireme_head::{CutManifest, IngestLimits, Shard, ShardOptions};
 use trireme_log::disk::{Disk, DiskFile, RealDisk};
 use trireme_log::{Log, LogOptions};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
@@ -152,19 +152,23 @@ impl Node {
 
     /// True if the write was taken; it may still be refused by the log.
     fn write(&mut self, job: &str, t: i64) -> bool {
+        self.write_as(&Tenant::default(), job, t)
+    }
+
+    fn write_as(&mut self, tenant: &Tenant, job: &str, t: i64) -> bool {
         let mut batch = Batch::default();
         push_label(&mut batch.label_bytes, b"__name__", b"up");
         push_label(&mut batch.label_bytes, b"job", job.as_bytes());
         batch.samples.push(FloatSample { t, v: 1.0 });
         batch.series.push(BatchSeries {
-            key: SeriesKey::of(Tenant::default().seed(), &batch.label_bytes),
+            key: SeriesKey::of(tenant.seed(), &batch.label_bytes),
             labels: 0..batch.label_bytes.len() as u32,
             samples: 0..1,
             histograms: 0..0,
             exemplars: 0..0,
         });
         let message = IngestBatch {
-            tenant: Tenant::default(),
+            tenant: tenant.clone(),
             batch: Arc::new(batch),
             indexes: vec![0],
             with_metadata: false,
@@ -240,8 +244,78 @@ fn a_cut_makes_the_log_durable_before_it_counts() {
     node.writer.close_window(WINDOW).unwrap();
     assert!(node.log.write_queued());
     assert!(node.log.durable_positions().is_empty());
-    assert_eq!(node.cutting.cut(WINDOW).unwrap().len(), 1);
+    assert_eq!(node.cutting.cut(WINDOW).unwrap().written.len(), 1);
     assert_eq!(node.log.durable_positions(), [(OWN, 3)]);
+}
+
+/// Times of all samples that a shard holds of a tenant.
+fn times(shard: &Arc<Shard>, tenant: &Tenant) -> Vec<i64> {
+    let mut out = Vec::new();
+    for series in shard.select(tenant, &[], i64::MIN, i64::MAX) {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        series.read(i64::MIN, i64::MAX, &mut times, &mut values).unwrap();
+        out.append(&mut times);
+    }
+    out
+}
+
+#[test]
+fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path());
+    let (good, bad) = (Tenant::new("good").unwrap(), Tenant::new("bad").unwrap());
+    // Its place on the disk is taken by something else.
+    let place = dir.path().join("blocks/bad");
+    std::fs::write(&place, "no directory").unwrap();
+    node.writer.close_window(WINDOW - 1).unwrap();
+    for (n, tenant) in [(0, &good), (1, &bad)] {
+        assert!(node.write_as(tenant, "a", START_MS + n));
+    }
+    node.writer.close_window(WINDOW).unwrap();
+    node.turn();
+
+    let done = node.cutting.cut(WINDOW).unwrap();
+    assert_eq!(done.written.iter().map(|block| block.tenant.as_str()).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(done.left.len(), 1);
+    assert!(done.left[0].1.to_string().contains("blocks/bad"), "{}", done.left[0].1);
+    let shard = Arc::clone(&node.cutting.shards[0]);
+    assert_eq!((times(&shard, &good), times(&shard, &bad)), (vec![], vec![START_MS + 1]));
+    assert_eq!(node.cutting.next_cut(WINDOW + 5), NextCut::Nothing, "nothing waits for it");
+
+    // Later cuts are made meanwhile, and what comes late of the window is in those.
+    assert!(node.write_as(&bad, "b", START_MS + 2));
+    assert!(node.write_as(&good, "b", START_MS + 3));
+    node.writer.close_window(WINDOW + 1).unwrap();
+    node.turn();
+    let done = node.cutting.cut(WINDOW + 1).unwrap();
+    assert_eq!((done.written.len(), done.left.len(), node.cutting.left_count()), (1, 1, 2));
+
+    // A start finds it in the checkpoint, or in the log, and knows that it is in no block.
+    let manifest = CutManifest::load(&dir.path().join("cut")).unwrap().unwrap();
+    let mine = |shard: &Arc<Shard>| times(shard, &bad);
+    node.cutting.checkpoint().unwrap();
+    let options = || ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("head"), OWN);
+    let own = StreamId { incarnation: Incarnation(1), boot: Boot(2) };
+    let (again, _) = Shard::recover(ShardOptions { own, ..options() }, Some(&manifest)).unwrap();
+    assert_eq!(mine(&again), [START_MS + 1, START_MS + 2]);
+    let replayed = ShardOptions { own, dir: dir.path().join("other"), ..options() };
+    let (replayed, _) = Shard::recover(replayed, Some(&manifest)).unwrap();
+    for record in node.log.read(OWN, 1, usize::MAX).unwrap() {
+        replayed.apply(&record).unwrap();
+    }
+    assert_eq!(mine(&replayed), [START_MS + 1, START_MS + 2]);
+    assert!(times(&replayed, &good).is_empty());
+
+    // Once it can be written, each cut has its own block.
+    assert_eq!(node.cutting.write_left().unwrap().left.len(), 2);
+    std::fs::remove_file(&place).unwrap();
+    let done = node.cutting.write_left().unwrap();
+    let samples: Vec<_> =
+        done.written.iter().map(|block| (block.cut, block.meta.stats.num_samples)).collect();
+    assert_eq!(samples, [(WINDOW, 1), (WINDOW + 1, 1)]);
+    assert_eq!((done.left.len(), node.cutting.left_count()), (0, 0));
+    assert_eq!((mine(&shard), shard.oldest_cut()), (vec![], None));
+    assert_eq!(CutManifest::load(&dir.path().join("cut")).unwrap().unwrap().left, []);
 }
 
 #[test]

@@ -126,8 +126,9 @@ fn listed(block: &ListedBlock) -> Option<Listed> {
 async fn own(parts: &ScrubberParts) -> Option<Own> {
     let cutting = parts.cutting.clone();
     let look = move || {
-        let SettledBlocks { cut, blocks } = cutting.settled_blocks()?;
-        let mut own = Own { cut, lost: cutting.shelf.lost(), ..Own::default() };
+        let SettledBlocks { cut, blocks, left } = cutting.settled_blocks()?;
+        let left = left.into_iter().collect();
+        let mut own = Own { cut, lost: cutting.shelf.lost(), left, ..Own::default() };
         for block in blocks {
             let meta = block.meta();
             let listed = Listed {

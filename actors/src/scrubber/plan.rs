@@ -77,6 +77,8 @@ pub(super) struct Own {
     pub(super) lost: Vec<Key>,
     /// The last cut.
     pub(super) cut: Option<i64>,
+    /// Tenants and starts (ms) of windows that this node has in its head still, because it could not write them.
+    pub(super) left: BTreeSet<(Tenant, i64)>,
 }
 
 /// What this node keeps.
@@ -168,7 +170,8 @@ impl<'a> Here<'a> {
         let has_room = keep.bytes_max == 0
             || self.bytes.saturating_add(block.bytes) <= keep.bytes_max
             || block.end_ms > self.oldest_end_ms;
-        block.end_ms > keep.from_ms && self.own.cut.is_some_and(is_cut) && has_room
+        let is_left = self.own.left.contains(&(block.tenant.clone(), block.start_ms));
+        block.end_ms > keep.from_ms && self.own.cut.is_some_and(is_cut) && has_room && !is_left
     }
 
     fn lack_of(&self, block: &Listed) -> Option<Lack> {

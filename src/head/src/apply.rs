@@ -121,7 +121,7 @@ impl Run<'_> {
         }
         let mut pass = Pass {
             run: self,
-            place: Place::new(self, state, known),
+            place: Place::new(self, state, known, &tenant),
             tenant: number,
             last_window: None,
             newest: i64::MIN,
@@ -307,10 +307,12 @@ struct Place {
     buckets: Buckets,
     /// Set while replaying what stood before the last cut: samples of cuts up to this are in blocks.
     in_blocks: Option<Taken>,
+    /// Save for these, which are of windows that cuts left, all of the record's tenant.
+    left: Vec<(i64, Taken)>,
 }
 
 impl Place {
-    fn new(run: &Run<'_>, state: &State, known: &Stream) -> Self {
+    fn new(run: &Run<'_>, state: &State, known: &Stream, tenant: &Tenant) -> Self {
         let cut = &state.last_cut;
         let before_cut = cut.positions.get(&run.stream).is_some_and(|position| run.seq <= *position);
         let in_blocks = cut.number.filter(|_| before_cut);
@@ -319,13 +321,20 @@ impl Place {
         let marker = sane_marker(window_ms, known.marker, state.cut_floor());
         let floor = if in_blocks.is_some() { None } else { state.cut_floor() };
         let in_blocks = in_blocks.map(|cut| Taken::by(cut, window_ms));
-        Self { buckets: Buckets::new(window_ms, marker, floor), in_blocks }
+        let of_tenant = cut.left.iter().filter(|left| in_blocks.is_some() && left.tenant == *tenant);
+        let left = of_tenant.map(|left| (left.window, Taken::by(left.cut, window_ms))).collect();
+        Self { buckets: Buckets::new(window_ms, marker, floor), in_blocks, left }
     }
 
     #[inline]
     fn of(&mut self, t: i64) -> Option<BucketId> {
         let id = self.buckets.of(t);
-        if self.in_blocks.is_some_and(|taken| taken.takes(id)) { None } else { Some(id) }
+        let is_taken = self.in_blocks.is_some_and(|taken| taken.takes(id));
+        if is_taken && !self.is_left(id) { None } else { Some(id) }
+    }
+
+    fn is_left(&self, id: BucketId) -> bool {
+        self.left.iter().any(|(window, taken)| *window == id.window && taken.takes(id))
     }
 }
 

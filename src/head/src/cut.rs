@@ -3,7 +3,11 @@
 //! Steps, each safe to repeat after a crash: [`Shard::begin_cut`] on every shard, one block for each of
 //! [`cut_windows`] from a [`CutSource`], [`CutManifest::store`], opening the new blocks for queries, and only then
 //! [`Shard::finish_cut`] on every shard.
+//!
+//! A block that cannot be written holds up its own samples only: they are a [`LeftWindow`], which stays in the head
+//! ([`Shard::finish_cut_leaving`]) and is written later ([`Shard::finish_left`]).
 
+mod left;
 mod manifest;
 mod open;
 mod order;
@@ -23,6 +27,8 @@ use crate::state::{LastCut, State};
 use crate::streams::Positions;
 use crate::{HeadError, Shard};
 
+pub use left::LeftWindow;
+pub(crate) use left::Portion;
 pub use manifest::CutManifest;
 pub(crate) use open::OpenCuts;
 pub use source::CutSource;
@@ -35,6 +41,8 @@ pub struct CutWindow {
     pub tenant: Tenant,
     /// Number of the window.
     pub window: i64,
+    /// The cut that took it.
+    pub cut: i64,
     /// Its times (ms), end exclusive.
     pub start_ms: i64,
     /// End of its times (ms), exclusive.
@@ -45,6 +53,17 @@ impl CutWindow {
     /// The window as a range of times (ms).
     pub fn range(&self) -> Range<i64> {
         self.start_ms..self.end_ms
+    }
+
+    /// The same as something that is left in the head.
+    pub fn left(&self) -> LeftWindow {
+        LeftWindow { cut: self.cut, tenant: self.tenant.clone(), window: self.window }
+    }
+
+    fn of(part: LeftWindow, window_ms: i64) -> Self {
+        let LeftWindow { cut, tenant, window } = part;
+        let start_ms = window.saturating_mul(window_ms);
+        Self { tenant, window, cut, start_ms, end_ms: start_ms.saturating_add(window_ms) }
     }
 }
 
@@ -79,7 +98,13 @@ impl Shard {
 
     /// The least cut for which there are samples.
     pub fn oldest_cut(&self) -> Option<i64> {
-        self.state.read().cuts.first()
+        let state = self.state.read();
+        state.cuts.first().into_iter().chain(state.last_cut.left.iter().map(|left| left.cut)).min()
+    }
+
+    /// What cuts left here, the earliest first.
+    pub fn left(&self) -> Vec<LeftWindow> {
+        self.state.read().last_cut.left.clone()
     }
 
     /// Closes cut `k`: samples that come from now on go to a later one. Answers the positions for the manifest.
@@ -102,38 +127,67 @@ impl Shard {
         Ok(positions.unwrap_or_default())
     }
 
-    /// Drops what cut `k` took; the manifest must be on disk. Locks the shard for a page of series at a time.
+    /// Drops what cut `k` took; the manifest must be on disk. What earlier cuts left stays. Locks the shard for a page of
+    /// series at a time.
     pub fn finish_cut(&self, k: i64) {
+        self.finish_cut_leaving(k, self.left());
+    }
+
+    /// As [`Shard::finish_cut`], but what is `left`, by this cut and by earlier ones, stays in the head; the manifest says so.
+    pub fn finish_cut_leaving(&self, k: i64, mut left: Vec<LeftWindow>) {
         let _walk = self.maintenance.lock();
+        left.sort();
         let taken = Taken::by(k, self.options.window_ms);
-        {
+        let last_cut = {
             let mut state = self.state.write();
             let positions = match state.cutting.take() {
                 Some((begun, positions)) if begun == k => positions,
                 _ => Positions::new(),
             };
-            state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions };
+            state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions, left };
             state.cuts.close(k, taken);
-        }
+            LastCut { positions: Positions::new(), ..state.last_cut.clone() }
+        };
         self.retire_streams(k);
+        let window_ms = self.options.window_ms;
+        self.drop_buckets(k, |tenant, id| taken.takes(id) && !last_cut.has_left(window_ms, tenant, id));
+        // What is damaged in a later window is met again.
+        self.damaged.store(false, Ordering::Release);
+    }
+
+    /// Drops what a cut left, once it is in a block and the manifest on disk does not name it any more.
+    pub fn finish_left(&self, part: &LeftWindow) {
+        let _walk = self.maintenance.lock();
+        let portion = {
+            let mut state = self.state.write();
+            let portion = Portion::of(&state.last_cut, self.options.window_ms, part);
+            state.last_cut.left.retain(|left| left != part);
+            portion
+        };
+        self.drop_buckets(part.cut.max(part.window), |tenant, id| {
+            *tenant == part.tenant && portion.takes(id)
+        });
+    }
+
+    /// Drops the buckets that are taken, which are of windows up to `k`.
+    fn drop_buckets(&self, k: i64, takes: impl Fn(&Tenant, BucketId) -> bool) {
         let pages = self.state.read().series.pages();
         let mut left = BTreeSet::new();
         for page in 0..pages {
             let mut guard = self.state.write();
             let _change = self.change();
-            let state = &mut *guard;
-            let files = &mut state.files;
-            for (_, series) in state.series.page_mut(page) {
-                series.drop_cut(taken, |bucket| bucket.release(files));
-                if series.histograms.as_mut().is_some_and(|h| h.drop_cut(files, taken)) {
+            let State { series, files, tenants, .. } = &mut *guard;
+            for (_, series) in series.page_mut(page) {
+                let tenant = &tenants[series.tenant as usize].tenant;
+                let takes = |id| takes(tenant, id);
+                series.drop_buckets(takes, |bucket| bucket.release(files));
+                if series.histograms.as_mut().is_some_and(|h| h.drop_buckets(files, takes)) {
                     series.histograms = None;
                 }
                 let windows = series.ids().map(|id| id.window).filter(|window| *window <= k);
                 left.extend(windows.map(|window| (series.tenant, window)));
             }
         }
-        // What is damaged in a later window is met again.
-        self.damaged.store(false, Ordering::Release);
         let mut state = self.state.write();
         for (number, tenant) in (0..).zip(&mut state.tenants) {
             tenant.windows.retain(|window| *window > k || left.contains(&(number, *window)));
@@ -185,21 +239,28 @@ impl Shard {
     }
 }
 
-/// The blocks that cut `k` writes: one per tenant and window with samples of cuts up to `k`, in order.
+/// The blocks that cut `k` writes: one per tenant and window with samples of cuts up to `k` that no earlier cut left, in
+/// order.
 pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
     let mut windows = BTreeSet::new();
     for shard in shards {
         let tenants = shard.tenants();
         let window_ms = shard.options.window_ms;
         let taken = Taken::by(k, window_ms);
+        let last = LastCut { left: shard.left(), ..LastCut::default() };
         for (tenant, window, cut) in shard.buckets_seen() {
-            if taken.takes(BucketId { window, cut }) {
-                let start_ms = window.saturating_mul(window_ms);
-                let end_ms = start_ms.saturating_add(window_ms);
-                let tenant = tenants[tenant as usize].clone();
-                windows.insert(CutWindow { tenant, window, start_ms, end_ms });
+            let (tenant, id) = (&tenants[tenant as usize], BucketId { window, cut });
+            if taken.takes(id) && !last.has_left(window_ms, tenant, id) {
+                let part = LeftWindow { cut: k, tenant: tenant.clone(), window };
+                windows.insert(CutWindow::of(part, window_ms));
             }
         }
     }
     windows.into_iter().collect()
+}
+
+/// What earlier cuts left, the earliest first.
+pub fn left_windows(shards: &[Arc<Shard>]) -> Vec<CutWindow> {
+    let Some(shard) = shards.first() else { return Vec::new() };
+    shard.left().into_iter().map(|part| CutWindow::of(part, shard.options.window_ms)).collect()
 }

@@ -12,7 +12,6 @@ use trireme_wire::entry::{decode_histogram, encode_histogram};
 
 use crate::bucket::{BucketId, ClosedChunk, Placed, grow};
 use crate::chunkfile::{ChunkData, ChunkFiles};
-use crate::cut::Taken;
 use crate::{HeadError, ShardOptions};
 
 /// Decoded samples kept per bucket.
@@ -104,9 +103,9 @@ impl HistogramBuckets {
     }
 
     /// Drops buckets of cuts up to `cut`; true if nothing is left.
-    pub fn drop_cut(&mut self, files: &mut ChunkFiles, taken: Taken) -> bool {
+    pub fn drop_buckets(&mut self, files: &mut ChunkFiles, takes: impl Fn(BucketId) -> bool) -> bool {
         self.buckets.retain(|(id, bucket)| {
-            let keep = !taken.takes(*id);
+            let keep = !takes(*id);
             if !keep {
                 bucket.closed.iter().for_each(|chunk| files.release(chunk.place()));
             }

@@ -94,7 +94,7 @@ mod worst;
 
 pub use apply::Applied;
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_all, verify_checkpoint};
-pub use cut::{CutManifest, CutSource, CutWindow, cut_windows};
+pub use cut::{CutManifest, CutSource, CutWindow, LeftWindow, cut_windows, left_windows};
 pub use digest::WindowDigest;
 pub use error::HeadError;
 pub use options::{IngestLimits, OnSuspect, ShardOptions};

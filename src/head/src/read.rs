@@ -157,8 +157,7 @@ impl Shard {
     fn are_all_in(&self, state: &State, tenant: &TenantState, start: i64, end: i64) -> bool {
         let windows = self.options.windows(start, end);
         let newest = tenant.newest.div_euclid(self.options.window_ms);
-        windows.contains(&newest)
-            && state.cuts.oldest_window().is_some_and(|oldest| *windows.start() <= oldest)
+        windows.contains(&newest) && state.oldest_window().is_some_and(|oldest| *windows.start() <= oldest)
     }
 
     /// Calls `each` with every series that matches and may have samples in `start..=end`. Answers how many series had been

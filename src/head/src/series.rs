@@ -6,7 +6,6 @@ use trireme_model::SeriesKey;
 
 use crate::ShardOptions;
 use crate::bucket::{Bucket, BucketId, ClosedChunk, grow};
-use crate::cut::Taken;
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
 
@@ -160,10 +159,10 @@ impl Series {
     }
 
     /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.
-    pub fn drop_cut(&mut self, taken: Taken, mut dropped: impl FnMut(&Bucket)) {
+    pub fn drop_buckets(&mut self, takes: impl Fn(BucketId) -> bool, mut dropped: impl FnMut(&Bucket)) {
         if let Some(others) = &mut self.others {
             others.retain(|b| {
-                let keep = !taken.takes(b.id);
+                let keep = !takes(b.id);
                 if !keep {
                     dropped(b);
                 }
@@ -173,7 +172,7 @@ impl Series {
                 self.others = None;
             }
         }
-        if self.current.max != i64::MIN && taken.takes(self.current.id) {
+        if self.current.max != i64::MIN && takes(self.current.id) {
             dropped(&self.current);
             let next = self.others.as_mut().and_then(|o| o.pop());
             if self.others.as_ref().is_some_and(|o| o.is_empty()) {

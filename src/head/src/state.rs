@@ -11,7 +11,7 @@ use trireme_wire::entry::FloatEntry;
 
 use crate::bucket::BucketId;
 use crate::chunkfile::{CHUNKS_DIR, ChunkFiles};
-use crate::cut::OpenCuts;
+use crate::cut::{LeftWindow, OpenCuts};
 use crate::index::{Index, Lists};
 use crate::keys::KeyTable;
 use crate::series::Series;
@@ -39,8 +39,10 @@ pub(crate) enum Alias {
 pub(crate) struct LastCut {
     /// Its number; `None` before the first.
     pub number: Option<i64>,
-    /// Per stream the seq up to which its samples of cuts up to `number` are in blocks.
+    /// Per stream the seq up to which its samples of cuts up to `number` are in blocks, save for what is left.
     pub positions: Positions,
+    /// What it and earlier cuts could not write, the earliest first.
+    pub left: Vec<LeftWindow>,
 }
 
 pub(crate) struct State {
@@ -193,6 +195,12 @@ impl State {
     /// The last cut, made or begun, below which nothing new may go.
     pub fn cut_floor(&self) -> Option<i64> {
         self.cutting.as_ref().map(|(k, _)| *k).max(self.last_cut.number)
+    }
+
+    /// No sample lies in a window before this.
+    pub fn oldest_window(&self) -> Option<i64> {
+        let left = self.last_cut.left.iter().map(|left| left.window);
+        self.cuts.oldest_window().into_iter().chain(left).min()
     }
 
     /// Notes cuts that samples went to.

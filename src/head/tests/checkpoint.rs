@@ -48,7 +48,7 @@ fn a_shard_whose_series_were_all_collected_survives_restarts() {
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&first, NOW);
     let k = NOW / WINDOW;
     first.close_window(k + 1);
-    let manifest = CutManifest { cut: k, positions: vec![first.begin_cut(k).unwrap()] };
+    let manifest = CutManifest { cut: k, positions: vec![first.begin_cut(k).unwrap()], left: vec![] };
     first.finish_cut(k);
     assert_eq!(first.collect_series().0, 1);
     checkpoint(&first);

@@ -91,6 +91,7 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
     let manifest = CutManifest {
         cut: first + 5,
         positions: vec![head.streams().iter().map(|s| (s.stream, s.applied)).collect()],
+        left: vec![],
     };
     let (again, _) = Shard::recover(options(&home, 3), Some(&manifest)).unwrap();
     for record in &log.records {

@@ -54,7 +54,7 @@ fn apply_all(shard: &Shard, records: &[Record]) {
 /// Cuts `k` on one shard the way a node does.
 fn cut(shard: &Arc<Shard>, k: i64) -> CutManifest {
     let positions = shard.begin_cut(k).unwrap();
-    let manifest = CutManifest { cut: k, positions: vec![positions] };
+    let manifest = CutManifest { cut: k, positions: vec![positions], left: vec![] };
     shard.finish_cut(k);
     manifest
 }
@@ -196,7 +196,7 @@ proptest! {
                     if rng.chance(0.3) {
                         break;
                     }
-                    CutManifest { cut: k, positions: vec![positions] }.store(&manifest_file).unwrap();
+                    CutManifest { cut: k, positions: vec![positions], left: vec![] }.store(&manifest_file).unwrap();
                     got.push((k, content));
                     if rng.chance(0.3) {
                         break;

@@ -62,7 +62,7 @@ impl BlockServer {
         if !self.cutting.store.parts().completeness.is_complete() {
             return unavailable("this replica is being rebuilt itself");
         }
-        let Some(SettledBlocks { cut, blocks }) = self.cutting.settled_blocks() else {
+        let Some(SettledBlocks { cut, blocks, .. }) = self.cutting.settled_blocks() else {
             return unavailable("blocks are being written, or the log is being replayed");
         };
         Ok(page(blocks, list.after.as_ref(), cut))

@@ -13,7 +13,7 @@ use super::seen::Seen;
 use super::{CHECKPOINT_FILE, PREVIOUS_FILE};
 use crate::bucket::{BucketId, ClosedChunk};
 use crate::chunkfile::FileLengths;
-use crate::cut::{CutManifest, Taken};
+use crate::cut::CutManifest;
 use crate::histograms::HistogramBuckets;
 use crate::index::List;
 use crate::series::Series;
@@ -88,7 +88,7 @@ fn fresh(options: &ShardOptions, cut: Option<&CutManifest>) -> Result<State, Hea
     if let Some(cut) = cut {
         let positions =
             cut.positions.get(usize::from(options.number)).into_iter().flatten().copied().collect();
-        state.last_cut = LastCut { number: Some(cut.cut), positions };
+        state.last_cut = LastCut { number: Some(cut.cut), positions, left: cut.left.clone() };
     }
     Ok(state)
 }
@@ -331,14 +331,17 @@ impl<'a> Loader<'a> {
                 if are_there { Ok(false) } else { Err(Malformed) }
             }
             Into::State(state) => {
-                let last_cut = state.last_cut.number;
-                if last_cut.is_some_and(|cut| Taken::by(cut, window_ms).takes(id)) {
+                let name = &state.tenants[tenant as usize].tenant;
+                if state.last_cut.has(window_ms, name, id) {
                     return Ok(false);
                 }
+                let is_left = state.last_cut.has_left(window_ms, name, id);
                 for chunk in closed {
                     state.files.claim(chunk.place()).map_err(|_| Malformed)?;
                 }
-                state.cuts.note(id);
+                if !is_left {
+                    state.cuts.note(id);
+                }
                 state.tenants[tenant as usize].windows.insert(id.window);
                 Ok(true)
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! "TRIRMCUT", version u32, cut i64, shards u32, per shard: streams u32, per stream: incarnation u64, boot u32, seq u64
+//! version 2: count u32, per window that was left: cut i64, window i64, length of the tenant u16, tenant
 //! CRC32C of all before
 //! ```
 
@@ -9,12 +10,16 @@ use std::path::Path;
 
 use bytes::{Buf, BufMut};
 use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_model::Tenant;
 
+use crate::cut::LeftWindow;
 use crate::error::READ;
 use crate::{HeadError, files};
 
 const MAGIC: &[u8; 8] = b"TRIRMCUT";
-const VERSION: u32 = 1;
+/// Without anything left.
+const VERSION_PLAIN: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The last cut of a node: its number, and how far each shard had applied each stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub struct CutManifest {
     pub cut: i64,
     /// Per shard what [`crate::Shard::begin_cut`] answered.
     pub positions: Vec<Vec<(StreamId, u64)>>,
+    /// What it and earlier cuts took and could not write.
+    pub left: Vec<LeftWindow>,
 }
 
 impl CutManifest {
@@ -30,7 +37,8 @@ impl CutManifest {
     pub fn store(&self, path: &Path) -> Result<(), HeadError> {
         let mut out = Vec::new();
         out.put_slice(MAGIC);
-        out.put_u32_le(VERSION);
+        // An earlier release can read what has nothing new in it.
+        out.put_u32_le(if self.left.is_empty() { VERSION_PLAIN } else { VERSION });
         out.put_i64_le(self.cut);
         out.put_u32_le(self.positions.len() as u32);
         for shard in &self.positions {
@@ -39,6 +47,15 @@ impl CutManifest {
                 out.put_u64_le(stream.incarnation.0);
                 out.put_u32_le(stream.boot.0);
                 out.put_u64_le(*seq);
+            }
+        }
+        if !self.left.is_empty() {
+            out.put_u32_le(self.left.len() as u32);
+            for LeftWindow { cut, tenant, window } in &self.left {
+                out.put_i64_le(*cut);
+                out.put_i64_le(*window);
+                out.put_u16_le(tenant.as_str().len() as u16);
+                out.put_slice(tenant.as_str().as_bytes());
             }
         }
         let crc = crc32c::crc32c(&out);
@@ -67,10 +84,11 @@ impl CutManifest {
         if rest.len() < 16 {
             return Err(bad("cut off"));
         }
-        if rest.get_u32_le() != VERSION {
+        let version = rest.get_u32_le();
+        if !(VERSION_PLAIN..=VERSION).contains(&version) {
             return Err(HeadError::Version { path: path.to_owned() });
         }
-        let mut this = Self { cut: rest.get_i64_le(), positions: Vec::new() };
+        let mut this = Self { cut: rest.get_i64_le(), ..Self::default() };
         for _ in 0..rest.get_u32_le() {
             let count = if rest.len() < 4 { return Err(bad("cut off")) } else { rest.get_u32_le() as usize };
             if rest.len() < count.saturating_mul(20) {
@@ -83,8 +101,24 @@ impl CutManifest {
             };
             this.positions.push((0..count).map(one).collect());
         }
+        if version == VERSION {
+            this.left = left(&mut rest).ok_or_else(|| bad("cut off"))?;
+        }
         Ok(this)
     }
+}
+
+fn left(rest: &mut &[u8]) -> Option<Vec<LeftWindow>> {
+    let mut all = Vec::new();
+    for _ in 0..rest.try_get_u32_le().ok()? {
+        let (cut, window) = (rest.try_get_i64_le().ok()?, rest.try_get_i64_le().ok()?);
+        let length = usize::from(rest.try_get_u16_le().ok()?);
+        let (name, behind) = rest.split_at_checked(length)?;
+        *rest = behind;
+        let tenant = Tenant::new(std::str::from_utf8(name).ok()?).ok()?;
+        all.push(LeftWindow { cut, tenant, window });
+    }
+    Some(all)
 }
 
 #[cfg(test)]
@@ -97,9 +131,13 @@ mod tests {
         let path = dir.path().join("cut");
         assert_eq!(CutManifest::load(&path).expect("no file"), None);
         let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
-        let manifest = CutManifest { cut: -3, positions: vec![vec![(stream, 7)], vec![]] };
-        manifest.store(&path).expect("stored");
-        assert_eq!(CutManifest::load(&path).expect("stored"), Some(manifest));
+        let plain = CutManifest { cut: -3, positions: vec![vec![(stream, 7)], vec![]], left: vec![] };
+        let tenant = Tenant::new("t").expect("a name");
+        let left = vec![LeftWindow { cut: -4, tenant, window: 9 }];
+        for manifest in [plain.clone(), CutManifest { left, ..plain }] {
+            manifest.store(&path).expect("stored");
+            assert_eq!(CutManifest::load(&path).expect("stored"), Some(manifest));
+        }
         let bytes = std::fs::read(&path).expect("there");
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();

@@ -4,19 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::Shard;
-use crate::cut::Taken;
+use crate::cut::Portion;
 use crate::slab::PAGE_SLOTS;
 
 /// Pairs looked at under one lock.
 const PAIRS_AT_ONCE: usize = 4_096;
 
 impl Shard {
-    /// Slots of a tenant's series with samples of `window` that cut `k` takes, in label order.
+    /// Slots of a tenant's series with samples that the portion takes, in label order.
     ///
     /// Every label pair gets its rank among all pairs; comparing two series is then comparing two lists of ranks.
     /// Takes about 60 bytes per series while it runs, and locks the shard for a page of them at a time.
-    pub(super) fn cut_order(&self, tenant: u32, window: i64, k: i64) -> Vec<u32> {
-        let taken = Taken::by(k, self.options.window_ms);
+    pub(super) fn cut_order(&self, tenant: u32, portion: &Portion) -> Vec<u32> {
         let mut slots: Vec<(u32, u32, u16)> = Vec::new();
         let mut lists: Vec<u32> = Vec::new();
         let all = self.state.read().tenants[tenant as usize].index.all.ascending().into_owned();
@@ -26,7 +25,7 @@ impl Shard {
                 let Some(series) = state.series.get(*slot).filter(|s| s.tenant == tenant) else { continue };
                 let mut floats = series.buckets().map(|b| b.id);
                 let mut histograms = series.histograms.iter().flat_map(|h| h.ids());
-                let wanted = |id: crate::bucket::BucketId| id.window == window && taken.takes(id);
+                let wanted = |id: crate::bucket::BucketId| portion.takes(id);
                 if floats.any(wanted) || histograms.any(wanted) {
                     let pairs = state.lists.get(series.labels);
                     slots.push((*slot, lists.len() as u32, pairs.len() as u16));

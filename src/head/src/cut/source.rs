@@ -6,16 +6,16 @@ use trireme_block::{BlockError, SeriesInput, SeriesSource};
 use trireme_model::{Labels, Tenant};
 
 use crate::bucket::{Floats, keep_readable, merge};
-use crate::cut::Taken;
+use crate::cut::{LeftWindow, Portion};
 use crate::histograms::{keep_readable_runs, merge_histograms};
+use crate::state::LastCut;
 use crate::{HeadError, Shard};
 
 /// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
 ///
 /// Only the order (four bytes per series) and one series at a time are in memory.
 pub struct CutSource {
-    window: i64,
-    taken: Taken,
+    portion: Portion,
     parts: Vec<ShardPart>,
     skips_damage: bool,
     lost: u64,
@@ -29,19 +29,23 @@ struct ShardPart {
 }
 
 impl CutSource {
-    /// Sorts the series; call [`Shard::begin_cut`] on all shards before.
+    /// Sorts the series; call [`Shard::begin_cut`] on all shards before. What earlier cuts left of the window is not among
+    /// them.
     pub fn open(shards: &[Arc<Shard>], tenant: &Tenant, window: i64, cut: i64) -> Self {
         let mut parts = Vec::with_capacity(shards.len());
+        let window_ms = shards.first().map_or(1, |shard| shard.options.window_ms);
+        let left = shards.first().map(|shard| shard.left()).unwrap_or_default();
+        let part = LeftWindow { cut, tenant: tenant.clone(), window };
+        let portion = Portion::of(&LastCut { left, ..LastCut::default() }, window_ms, &part);
         for shard in shards {
             let number = shard.state.read().tenant_number(tenant.as_str());
             let Some(number) = number else { continue };
-            let slots = shard.cut_order(number, window, cut).into_iter();
+            let slots = shard.cut_order(number, &portion).into_iter();
             let mut part = ShardPart { shard: shard.clone(), slots, next: None };
             part.advance();
             parts.push(part);
         }
-        let window_ms = shards.first().map_or(1, |shard| shard.options.window_ms);
-        Self { window, taken: Taken::by(cut, window_ms), parts, skips_damage: false, lost: 0 }
+        Self { portion, parts, skips_damage: false, lost: 0 }
     }
 
     /// Leaves out chunks that cannot be read, in the place of failing.
@@ -62,11 +66,11 @@ impl CutSource {
         {
             let state = shard.state.read();
             let Some(found) = state.series.get(slot) else { return Ok(()) };
-            for bucket in found.buckets().filter(|b| b.id.window == self.window && self.taken.takes(b.id)) {
+            for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
                 bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
             if let Some(histograms) = &found.histograms {
-                let wanted = |id: crate::bucket::BucketId| id.window == self.window && self.taken.takes(id);
+                let wanted = |id: crate::bucket::BucketId| self.portion.takes(id);
                 runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX);
             }
         }
