@@ -1,10 +1,17 @@
 //! Whether this replica has everything that its log and those of its peers can complete, how far a copy is, and whether
 //! blocks are missing that a peer can give.
+//!
+//! That something is missing is kept on disk until it is repaired: a restart repairs nothing.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use trireme_replication::{CancelError, Progress, RebuildReason, may_cancel};
+
+mod missing;
+
+use missing::{Kept, Missing};
 
 /// Shared by the log (which says it to peers), the block writer, queries and the admin API.
 #[derive(Debug)]
@@ -14,7 +21,7 @@ pub struct Completeness {
     lacks_blocks: AtomicBool,
     /// Blocks here may have less than those of peers: they are to be compared now.
     doubts_blocks: AtomicBool,
-    unapplied: Mutex<Unapplied>,
+    missing: Mutex<Kept>,
     progress: Mutex<Progress>,
     rebuild: Mutex<RebuildState>,
     cancel_asked: AtomicBool,
@@ -29,28 +36,32 @@ pub struct RebuildState {
     pub problem: String,
 }
 
-/// Whether there are records of which something could not be applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unapplied {
-    Nothing,
-    /// Since the last cut.
-    Something,
-    /// What is missing is in blocks of peers when this cut is made.
-    UntilCut(i64),
-}
-
 /// Cuts until samples that came after one are in blocks: those of its own window and of the next.
 const CUTS_BEHIND: i64 = 2;
 
 impl Completeness {
-    /// As a start finds it.
+    /// As a start finds it, with nothing missing, and without a file.
     pub fn new(is_complete: bool) -> Self {
+        Self::with(is_complete, Kept::default())
+    }
+
+    /// As a start finds it. What is missing, and was missing before, is kept in the file at `note`.
+    pub fn kept_at(note: &Path, is_complete: bool) -> std::io::Result<Self> {
+        let kept = Kept::load(note)?;
+        let this = Self::with(is_complete, kept);
+        if this.missing.lock().what() == Missing::Blocks {
+            this.doubts_blocks.store(true, Ordering::Release);
+        }
+        Ok(this)
+    }
+
+    fn with(is_complete: bool, missing: Kept) -> Self {
         Self {
             is_complete: AtomicBool::new(is_complete),
             has_history: AtomicBool::new(false),
             lacks_blocks: AtomicBool::new(false),
             doubts_blocks: AtomicBool::new(false),
-            unapplied: Mutex::new(Unapplied::Nothing),
+            missing: Mutex::new(missing),
             progress: Mutex::default(),
             rebuild: Mutex::default(),
             cancel_asked: AtomicBool::new(false),
@@ -82,37 +93,62 @@ impl Completeness {
     pub fn has_everything(&self) -> bool {
         self.is_complete()
             && !self.lacks_blocks.load(Ordering::Acquire)
-            && *self.unapplied.lock() == Unapplied::Nothing
+            && self.missing.lock().what() == Missing::Nothing
     }
 
     /// A record could not be applied, or not all of it. Its samples are missing until blocks of peers have them.
     pub fn note_unapplied(&self) {
-        *self.unapplied.lock() = Unapplied::Something;
+        self.missing.lock().set(Missing::Records);
     }
 
     /// A cut was made.
     pub fn note_cut(&self, k: i64) {
-        let mut unapplied = self.unapplied.lock();
-        match *unapplied {
-            Unapplied::Nothing => {}
-            Unapplied::Something => *unapplied = Unapplied::UntilCut(k.saturating_add(CUTS_BEHIND)),
-            Unapplied::UntilCut(last) if k >= last => {
-                self.doubt_blocks();
-                *unapplied = Unapplied::Nothing;
+        let mut missing = self.missing.lock();
+        match missing.what() {
+            Missing::Records => missing.set(Missing::UntilCut(k.saturating_add(CUTS_BEHIND))),
+            Missing::UntilCut(last) if k >= last => {
+                missing.set(Missing::Blocks);
+                self.doubts_blocks.store(true, Ordering::Release);
             }
-            Unapplied::UntilCut(_) => {}
+            Missing::Nothing | Missing::UntilCut(_) | Missing::Blocks => {}
         }
     }
 
     /// Blocks here may have less than those of peers; nothing here counts as whole until they were compared.
     pub fn doubt_blocks(&self) {
-        self.set_lacks_blocks(true);
+        let mut missing = self.missing.lock();
+        if missing.what() == Missing::Nothing {
+            missing.set(Missing::Blocks);
+        }
         self.doubts_blocks.store(true, Ordering::Release);
     }
 
-    /// True once after [`Completeness::doubt_blocks`].
+    /// True once after [`Completeness::doubt_blocks`], and once after a start that found that blocks were not compared.
     pub fn take_doubt(&self) -> bool {
         self.doubts_blocks.swap(false, Ordering::AcqRel)
+    }
+
+    /// Blocks were compared with those of all peers since [`Completeness::take_doubt`], and nothing that a peer has is
+    /// missing.
+    pub fn compared(&self) {
+        let mut missing = self.missing.lock();
+        if missing.what() == Missing::Blocks && !self.doubts_blocks.load(Ordering::Acquire) {
+            missing.set(Missing::Nothing);
+        }
+    }
+
+    /// What is known to be missing, as the file that keeps it says; empty if nothing is.
+    pub fn lacks_text(&self) -> String {
+        let kept = self.missing.lock().what();
+        let lacks_blocks = self.lacks_blocks.load(Ordering::Acquire);
+        let what = if kept == Missing::Nothing && lacks_blocks { Missing::Blocks } else { kept };
+        what.text().unwrap_or_default()
+    }
+
+    /// Makes what is known to be missing durable, if it is not: a checkpoint that covers a record which could not be applied
+    /// must not outlive the knowledge of that.
+    pub fn save(&self) -> std::io::Result<()> {
+        self.missing.lock().save()
     }
 
     /// Says whether a peer has blocks that are missing or damaged here.
@@ -188,8 +224,47 @@ mod tests {
             completeness.note_cut(k);
         }
         // Now the blocks are looked at.
-        assert!(!completeness.has_everything() && completeness.take_doubt());
-        completeness.set_lacks_blocks(false);
+        completeness.compared();
+        assert!(!completeness.has_everything(), "that began before");
+        assert!(completeness.take_doubt());
+        completeness.compared();
         assert!(completeness.has_everything() && !completeness.take_doubt());
+    }
+
+    #[test]
+    fn a_restart_repairs_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let note = dir.path().join("incomplete");
+        let start = || Completeness::kept_at(&note, true).expect("readable");
+        let completeness = start();
+        assert!(completeness.has_everything());
+        completeness.note_unapplied();
+        for k in 8..11 {
+            assert!(!start().has_everything() && !start().take_doubt(), "{k}");
+            start().note_cut(k);
+        }
+        assert!(!start().has_everything());
+        let completeness = start();
+        assert!(completeness.take_doubt(), "blocks were not compared before the restart");
+        completeness.compared();
+        assert!(completeness.has_everything() && start().has_everything() && !note.exists());
+
+        completeness.doubt_blocks();
+        assert!(!start().has_everything() && start().take_doubt());
+        std::fs::write(&note, "of a later version").expect("writable");
+        assert!(!start().has_everything());
+    }
+
+    #[test]
+    fn what_cannot_be_noted_now_is_noted_before_a_checkpoint() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let below = dir.path().join("not there yet");
+        let note = below.join("incomplete");
+        let completeness = Completeness::kept_at(&note, true).expect("readable");
+        completeness.note_unapplied();
+        assert!(!completeness.has_everything() && completeness.save().is_err());
+        std::fs::create_dir(&below).expect("writable");
+        completeness.save().expect("now it can be written");
+        assert!(!Completeness::kept_at(&note, true).expect("readable").has_everything());
     }
 }

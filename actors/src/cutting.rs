@@ -287,6 +287,7 @@ impl Cutting {
     pub fn checkpoint(&self) -> Result<CheckpointDone, CuttingError> {
         self.whole()?;
         let _alone = self.alone.lock();
+        self.store.parts().completeness.save()?;
         let mut done = CheckpointDone::default();
         let mut positions = Vec::new();
         for shard in &self.shards {

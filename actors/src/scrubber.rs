@@ -308,6 +308,9 @@ async fn mend(parts: &ScrubberParts, state: &mut State) {
         }
     }
     completeness.set_lacks_blocks(peer_has);
+    if !found.is_partial && !peer_has {
+        completeness.compared();
+    }
     if left > 0 || found.is_partial {
         state.compare_at = Some(parts.clock.monotonic() + state.again.next_wait());
     } else {

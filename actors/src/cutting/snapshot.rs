@@ -47,6 +47,7 @@ impl Cutting {
             boot: stream.boot.0,
             seq,
         };
+        manifest.lacks = self.store.parts().completeness.lacks_text();
         manifest.positions = covered_by_all(positions).into_iter().map(position).collect();
         Ok(manifest)
     }

@@ -4,6 +4,7 @@
 //! data_dir/
 //!   refused         why the members refused this directory, if they did; a node does not start with it
 //!   processes       which process was last seen of each peer's data directory
+//!   incomplete      what is known to be missing here until blocks of peers have it
 //!   identity.toml   incarnation, shards, boot; minted when the directory is created
 //!   identity.spare  room for the next identity, so that a node starts on a full disk
 //!   log/            write-ahead log
@@ -34,6 +35,9 @@ const SPARE: &str = "identity.spare";
 const SPARE_BYTES: u64 = 4096;
 /// File that says why the directory must not be used any more.
 const REFUSED: &str = "refused";
+
+/// File that says what is known to be missing, until blocks of peers have it.
+pub(crate) const INCOMPLETE: &str = "incomplete";
 
 /// Folders of what was set aside begin with it.
 const ASIDE: &str = "damaged-";

@@ -17,6 +17,7 @@ use trireme_settings::{Durability as DurabilitySetting, FloatEncoding, LogCompre
 
 use crate::catalog::{BucketView, NodeCatalog};
 use crate::cluster::Cluster;
+use crate::datadir::INCOMPLETE;
 use crate::ground::Ground;
 use crate::rebuild::Staging;
 use crate::recovery::{self, CUT_MANIFEST};
@@ -53,7 +54,10 @@ impl Storage {
     pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
         let Ground { settings, clock, log, pool, data_dir, .. } = ground;
         let own = data_dir.stream();
-        let completeness = Arc::new(Completeness::new(Staging::of(&data_dir.path("")).is_complete()?));
+        let is_complete = Staging::of(&data_dir.path("")).is_complete()?;
+        let completeness = Completeness::kept_at(&data_dir.path(INCOMPLETE), is_complete)
+            .with_context(|| format!("cannot read {INCOMPLETE} in the data directory"))?;
+        let completeness = Arc::new(completeness);
         let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
         let shards = open.shards.clone();
         let lane =

@@ -102,6 +102,9 @@ pub struct Manifest {
     /// Per stream the seq up to which everything is in it.
     #[prost(message, repeated, tag = "5")]
     pub positions: Vec<Position>,
+    /// What is known to be missing at the source, as its own note of that says; empty if nothing is.
+    #[prost(string, tag = "6")]
+    pub lacks: String,
 }
 
 /// Bytes of a file.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use slog::{Logger, info};
 
-use super::staging::{Staging, sync_dir};
+use super::staging::{Staging, remove_if_there, replace, sync_dir};
+use crate::datadir::INCOMPLETE;
 
 /// Installs a finished copy, if there is one. Each step may be repeated: a crash in between leaves the rest to the next
 /// start. The log stays; what it has behind the positions of the new checkpoints is replayed.
@@ -32,12 +33,23 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
         fs::rename(&new, &head)?;
         sync_dir(data_dir)?;
     }
+    // What the head of before lacked is in the copy; what the source lacks is not.
+    let lacks = staging.copy().map(|(_, manifest)| manifest.lacks).unwrap_or_default();
+    note_what_is_missing(data_dir, &lacks)?;
     staging.clear()?;
     if replaced.exists() {
         fs::remove_dir_all(&replaced)?;
     }
     info!(log, "what was copied from a peer is installed"; "blocks" => blocks);
     Ok(true)
+}
+
+fn note_what_is_missing(data_dir: &Path, lacks: &str) -> io::Result<()> {
+    let note = data_dir.join(INCOMPLETE);
+    if !lacks.is_empty() {
+        return replace(&note, format!("{lacks}\n").as_bytes());
+    }
+    remove_if_there(&note)
 }
 
 fn install_blocks(from: &Path, to: &Path) -> io::Result<u64> {
@@ -84,7 +96,9 @@ mod tests {
         put(&dir.path().join("blocks/t/A/index"), "a");
         let staging = Staging::of(dir.path());
         staging.mark_needed(RebuildReason::LeftBehind).expect("marked");
-        staging.begin(&NodeName::new("n1"), &Manifest::default()).expect("begun");
+        put(&dir.path().join(INCOMPLETE), "records");
+        let manifest = Manifest { lacks: "blocks".to_owned(), ..Manifest::default() };
+        staging.begin(&NodeName::new("n1"), &manifest).expect("begun");
         put(&staging.file("head/000/checkpoint"), "new");
         put(&staging.file("head/cut"), "cut");
         put(&staging.file("blocks/t/A/index"), "a");
@@ -98,6 +112,7 @@ mod tests {
             && read("head/cut") == "cut"
             && read("blocks/u/B/index") == "b"
             && read("blocks/t/A/index") == "a"
+            && read(INCOMPLETE) == "blocks\n"
             && !dir.join("rebuild").exists()
             && !dir.join("head.replaced").exists()
     }

@@ -231,7 +231,8 @@ fn prune(dir: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<bool> {
     Ok(is_left)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file durably.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
