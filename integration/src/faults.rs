@@ -1,5 +1,7 @@
 //! Orders to the library that is preloaded into a node (`integration/faults`).
 
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -26,6 +28,13 @@ impl Faults {
 
     /// The next `count` syncs fail with EIO.
     pub fn fail_syncs(&self, count: u64) {
+        self.0.sync_errno.store(0, Ordering::SeqCst);
+        self.0.sync_errors.store(count, Ordering::SeqCst);
+    }
+
+    /// The next `count` syncs fail with ENOSPC, as on a thin volume or a network file system that is full.
+    pub fn fill_at_syncs(&self, count: u64) {
+        self.0.sync_errno.store(libc::ENOSPC as u64, Ordering::SeqCst);
         self.0.sync_errors.store(count, Ordering::SeqCst);
     }
 
@@ -34,6 +43,23 @@ impl Faults {
         self.0.write_errors.store(0, Ordering::SeqCst);
         self.0.write_skip.store(skip, Ordering::SeqCst);
         self.0.write_errors.store(count, Ordering::SeqCst);
+    }
+
+    /// These bytes of a file cannot be read from now on, under whatever name: EIO.
+    pub fn spoil(&self, path: &Path, range: Range<u64>) -> anyhow::Result<()> {
+        let inode = path.metadata().with_context(|| format!("cannot spoil {}", path.display()))?.ino();
+        let used = self.0.bad_ranges.load(Ordering::SeqCst);
+        let bad = self.0.bad.get(used as usize).context("too many bad ranges")?;
+        bad.from.store(range.start, Ordering::SeqCst);
+        bad.to.store(range.end, Ordering::SeqCst);
+        bad.inode.store(inode, Ordering::SeqCst);
+        self.0.bad_ranges.store(used + 1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Everything can be read again.
+    pub fn heal_reads(&self) {
+        self.0.bad_ranges.store(0, Ordering::SeqCst);
     }
 
     /// The wall clock is ahead by this much, or behind.

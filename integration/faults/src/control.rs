@@ -7,6 +7,22 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+/// Ranges that can be bad at a time.
+pub const BAD_RANGES: usize = 16;
+
+/// A part of a file that cannot be read. It is known by its inode, as a disk knows sectors and no names: a file that takes
+/// the place of this one can be read.
+#[repr(C)]
+#[derive(Debug)]
+pub struct BadRange {
+    /// The file; 0 while the entry is not used. Set last.
+    pub inode: AtomicU64,
+    /// First bad byte.
+    pub from: AtomicU64,
+    /// First good byte behind it.
+    pub to: AtomicU64,
+}
+
 /// The shared page of orders.
 #[repr(C)]
 #[derive(Debug)]
@@ -15,6 +31,8 @@ pub struct Control {
     pub sync_delay_ms: AtomicU64,
     /// Syncs that are still to fail.
     pub sync_errors: AtomicU64,
+    /// What they fail with; 0 is EIO.
+    pub sync_errno: AtomicU64,
     /// Writes that still succeed before the first failure.
     pub write_skip: AtomicU64,
     /// Writes that are still to fail.
@@ -23,6 +41,10 @@ pub struct Control {
     pub clock_offset_ms: AtomicI64,
     /// Failures given out so far.
     pub hits: AtomicU64,
+    /// Entries of `bad` that are looked at.
+    pub bad_ranges: AtomicU64,
+    /// What cannot be read.
+    pub bad: [BadRange; BAD_RANGES],
 }
 
 impl Control {

@@ -7,8 +7,9 @@
 //! | order | what happens |
 //! |---|---|
 //! | `sync_delay_ms` | every fsync and fdatasync takes this much longer |
-//! | `sync_errors` | so many syncs fail with EIO, though nothing was lost |
+//! | `sync_errors`, `sync_errno` | so many syncs fail, though nothing was lost |
 //! | `write_skip`, `write_errors` | after so many more writes to files, so many fail with ENOSPC |
+//! | `bad` | parts of files cannot be read: EIO, after what stands before them |
 //! | `clock_offset_ms` | the wall clock is wrong by this much; monotonic time is not |
 //!
 //! `hits` counts the failures that were given out, so that a test knows that its fault happened.
@@ -68,6 +69,8 @@ type Sync = extern "C" fn(c_int) -> c_int;
 type Write = extern "C" fn(c_int, *const c_void, usize) -> isize;
 type WriteAt = extern "C" fn(c_int, *const c_void, usize, i64) -> isize;
 type WriteMany = extern "C" fn(c_int, *const libc::iovec, c_int) -> isize;
+type Read = extern "C" fn(c_int, *mut c_void, usize) -> isize;
+type ReadAt = extern "C" fn(c_int, *mut c_void, usize, i64) -> isize;
 type GetTime = extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
 
 fn sync(fd: c_int, real: Sync) -> c_int {
@@ -76,7 +79,11 @@ fn sync(fd: c_int, real: Sync) -> c_int {
     if delay_ms > 0 {
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
     }
-    if take(&control.sync_errors) { fail(control, libc::EIO) } else { real(fd) }
+    if !take(&control.sync_errors) {
+        return real(fd);
+    }
+    let error = control.sync_errno.load(Ordering::SeqCst) as c_int;
+    fail(control, if error == 0 { libc::EIO } else { error })
 }
 
 /// True if this write is one that has to fail. Logs on standard error are no data.
@@ -93,11 +100,46 @@ fn write_fails(fd: c_int) -> bool {
 }
 
 fn is_file(fd: c_int) -> bool {
+    inode(fd).is_some()
+}
+
+/// The inode of a regular file.
+fn inode(fd: c_int) -> Option<u64> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: fills the structure; zeroes are a valid one.
-    unsafe {
-        libc::fstat(fd, stat.as_mut_ptr()) == 0 && stat.assume_init().st_mode & libc::S_IFMT == libc::S_IFREG
+    let stat = unsafe {
+        if libc::fstat(fd, stat.as_mut_ptr()) != 0 {
+            return None;
+        }
+        stat.assume_init()
+    };
+    (stat.st_mode & libc::S_IFMT == libc::S_IFREG).then_some(stat.st_ino)
+}
+
+/// How many of `bytes` can be read at `at`, which `None` asks the file for. Bytes before a bad range are read, as from a disk;
+/// `None` if the first one is bad.
+fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
+    let Some(control) = control() else { return Some(bytes) };
+    let count = control.bad_ranges.load(Ordering::SeqCst) as usize;
+    if count == 0 || bytes == 0 {
+        return Some(bytes);
     }
+    let Some(inode) = inode(fd) else { return Some(bytes) };
+    // SAFETY: asks where the file stands, and moves nothing.
+    let at = at.unwrap_or_else(|| unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) });
+    let Ok(at) = u64::try_from(at) else { return Some(bytes) };
+    let mut end = at.saturating_add(bytes as u64);
+    for bad in control.bad.iter().take(count).filter(|bad| bad.inode.load(Ordering::SeqCst) == inode) {
+        let (from, to) = (bad.from.load(Ordering::SeqCst), bad.to.load(Ordering::SeqCst));
+        if to > at && from < end {
+            end = from.max(at);
+        }
+    }
+    if end == at {
+        fail(control, libc::EIO);
+        return None;
+    }
+    Some((end - at) as usize)
 }
 
 /// As in `fsync(2)`.
@@ -133,6 +175,20 @@ pub extern "C" fn pwrite64(fd: c_int, data: *const c_void, bytes: usize, at: i64
 #[unsafe(no_mangle)]
 pub extern "C" fn writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> isize {
     if write_fails(fd) { -1 } else { before!(writev, WriteMany)(fd, parts, count) }
+}
+
+/// As in `read(2)`.
+// SAFETY: takes the C library's name on purpose, with its signature.
+#[unsafe(no_mangle)]
+pub extern "C" fn read(fd: c_int, data: *mut c_void, bytes: usize) -> isize {
+    readable(fd, None, bytes).map_or(-1, |bytes| before!(read, Read)(fd, data, bytes))
+}
+
+/// As in `pread(2)`.
+// SAFETY: takes the C library's name on purpose, with its signature.
+#[unsafe(no_mangle)]
+pub extern "C" fn pread64(fd: c_int, data: *mut c_void, bytes: usize, at: i64) -> isize {
+    readable(fd, Some(at), bytes).map_or(-1, |bytes| before!(pread64, ReadAt)(fd, data, bytes, at))
 }
 
 /// As in `clock_gettime(2)`.
