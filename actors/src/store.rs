@@ -13,6 +13,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::{Histogram, IntCounter};
 use slog::{Logger, crit, error};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
@@ -86,6 +88,8 @@ pub struct StoreParts {
 pub struct Store {
     parts: StoreParts,
     ledger: Mutex<ApplyLedger>,
+    /// Rings when a peer's stream has moved.
+    moved: Notify,
     opened: OnceLock<Arc<Log>>,
     replay: Replay,
     last_sync_us: AtomicU64,
@@ -98,6 +102,7 @@ impl Store {
         Self {
             parts,
             ledger: Mutex::default(),
+            moved: Notify::new(),
             opened: OnceLock::new(),
             replay: Replay::default(),
             last_sync_us: AtomicU64::new(0),
@@ -174,6 +179,7 @@ impl Store {
         let moved = self.ledger.lock().applied(stream, seq);
         if let Some(position) = moved {
             self.parts.hub.applied(stream, position);
+            self.moved.notify_waiters();
         }
     }
 
@@ -198,6 +204,11 @@ impl Store {
     /// The newest sample in the head (ms).
     pub fn newest_ms(&self) -> Option<i64> {
         self.parts.shards.iter().filter_map(|shard| shard.newest_ms()).max()
+    }
+
+    /// Ends when more of a peer's stream has been applied since the call.
+    pub fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 
     /// Somebody waits for what has come from peers: has the shards apply it now.

@@ -48,8 +48,16 @@ impl FromRequest for Ask {
 }
 
 impl Ask {
-    /// The context of a query that shows as `text`. Dropping the entry cancels the query.
-    pub(crate) fn begin(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
+    /// The context of a query that shows as `text`, once others have said how far they are. Dropping the entry cancels the
+    /// query.
+    pub(crate) async fn begin(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
+        let (context, entry) = self.enter(text)?;
+        self.state.queries.prepare(&context).await?;
+        Ok((context, entry))
+    }
+
+    /// The same for what others need not be asked for.
+    pub(crate) fn enter(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
         let cancel = Cancel::new(self.state.clock.clone()).with_timeout(self.timeout()?);
         let entry =
             self.state.running.enter(self.tenant.as_str(), text, self.state.clock.now_ms(), cancel.clone());
@@ -59,7 +67,9 @@ impl Ask {
     /// The same for a stream, once it has a place. It may take longer than a query.
     pub(crate) async fn stream(&self, text: &str) -> Result<(QueryContext, Stream), ApiError> {
         let stream = Stream::open(&self.state, &self.tenant, text).await?;
-        Ok((self.context(stream.cancel.clone())?, stream))
+        let context = self.context(stream.cancel.clone())?;
+        self.state.queries.prepare(&context).await?;
+        Ok((context, stream))
     }
 
     /// How long the query may take, waiting included.

@@ -69,7 +69,7 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
     let end_ms = ask.state.clock.now_ms();
     let lookback = i64::try_from(ask.state.settings.lookback_delta.as_millis()).unwrap_or(i64::MAX);
     let start_ms = end_ms.saturating_sub(lookback);
-    let (context, entry) = ask.begin("federate")?;
+    let (context, entry) = ask.begin("federate").await?;
     let mut found = ask
         .run(move |queries| {
             let mut found: Vec<Newest> = Vec::new();

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, ready};
 use trireme_actors::Store;
 use trireme_base::ErrorKind;
 use trireme_model::{Labels, MetricMetadata};
@@ -31,24 +32,43 @@ impl AfterReplay {
     }
 
     fn wait(&self, context: &QueryContext) -> Result<&dyn Queries, QueryError> {
-        let replay = self.store.replay();
-        if context.head_only && !replay.wait(Duration::ZERO) {
+        if context.head_only && !self.store.replay().wait(Duration::ZERO) {
             return Err(QueryError::new(ErrorKind::Unavailable, "the log is being replayed"));
         }
-        while !replay.wait(LOOK_EVERY) {
-            context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
-            if !replay.is_running() {
-                let why = "this node could not replay its log and is about to stop";
-                return Err(QueryError::new(ErrorKind::Unavailable, why));
-            }
-        }
+        while !self.is_replayed(context, LOOK_EVERY)? {}
         Ok(self.inner.as_ref())
+    }
+
+    /// Waits for the end of the replay, at most `wait`; an error if there will be none that the query sees.
+    fn is_replayed(&self, context: &QueryContext, wait: Duration) -> Result<bool, QueryError> {
+        let replay = self.store.replay();
+        if replay.wait(wait) {
+            return Ok(true);
+        }
+        context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+        if !replay.is_running() {
+            let why = "this node could not replay its log and is about to stop";
+            return Err(QueryError::new(ErrorKind::Unavailable, why));
+        }
+        Ok(false)
     }
 }
 
 impl Queries for AfterReplay {
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
         self.store.replay().wait(Duration::ZERO) && self.inner.is_quick(context, asked)
+    }
+
+    fn prepare<'a>(&'a self, context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
+        if self.store.replay().wait(Duration::ZERO) {
+            return Box::pin(ready(Ok(())));
+        }
+        Box::pin(async move {
+            while !self.is_replayed(context, Duration::ZERO)? {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Ok(())
+        })
     }
 
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {

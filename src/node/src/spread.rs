@@ -1,11 +1,11 @@
 //! Queries over the group and over other groups: how this node reaches the other members, and how it answers them.
 
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::{Consensus, RingBook};
 use trireme_promql::Cancel;
 use trireme_query::{
-    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, OtherGroup, QuerierOptions, Queries,
+    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, OtherGroup, QuerierOptions, Queries,
     QueryError, Refusal, Replicas, Spread, SpreadMode,
 };
 use trireme_ring::GroupPhase;
@@ -30,9 +30,7 @@ use crate::storage::Storage;
 
 /// Queries of peers that may wait for a thread; who asks evaluates them itself when there is no room.
 const JOBS_MAX: usize = 64;
-/// How soon a query that waits for records first looks again whether they have been applied; the pauses double.
-const LOOK_AGAIN: Duration = Duration::from_micros(100);
-/// The longest of these pauses.
+/// How often a query that waits for a ring, or for records to be applied, looks whether they have come unheard.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The group as this node's queries see it.
@@ -66,21 +64,22 @@ impl Replicas for GroupReplicas {
         self.book.current().epoch.max(self.hub.epoch())
     }
 
-    fn learn_ring(&self, peer: &NodeName, epoch: u64, wait: Duration) -> bool {
+    fn learn_ring(&self, peer: &NodeName, epoch: u64, wait: Duration) -> BoxFuture<'_, bool> {
         let (consensus, peer) = (Arc::clone(&self.consensus), peer.clone());
         let fetching = Asked(self.io.spawn(async move {
             // What went wrong is told where rings are listened for; here it shows by the epoch.
             let _ = consensus.fetch(&peer).await;
         }));
-        let (mut left, mut pause) = (wait, LOOK_AGAIN);
-        while self.hub.epoch() < epoch && !left.is_zero() {
-            pause = pause.min(left);
-            std::thread::sleep(pause);
-            left -= pause;
-            pause = (pause * 2).min(LOOK_EVERY);
-        }
-        drop(fetching);
-        self.hub.epoch() >= epoch
+        Box::pin(async move {
+            let mut left = wait;
+            while self.hub.epoch() < epoch && !left.is_zero() {
+                let pause = LOOK_EVERY.min(left);
+                self.pause(pause).await;
+                left -= pause;
+            }
+            drop(fetching);
+            self.hub.epoch() >= epoch
+        })
     }
 
     fn members(&self) -> usize {
@@ -133,33 +132,28 @@ impl Replicas for GroupReplicas {
         ReplicaStore::durable(self.store.as_ref()).iter().collect()
     }
 
-    fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool {
-        let applied = || positions.iter().all(|(stream, seq)| self.store.applied_position(*stream) >= *seq);
-        if applied() {
-            return true;
-        }
-        self.store.hurry();
-        let (mut left, mut pause) = (wait, LOOK_AGAIN);
-        while !left.is_zero() {
-            pause = pause.min(left);
-            std::thread::sleep(pause);
-            if applied() {
-                return true;
-            }
-            left -= pause;
-            pause = (pause * 2).min(LOOK_EVERY);
-        }
-        false
+    fn has_applied(&self, positions: &[(StreamId, u64)]) -> bool {
+        positions.iter().all(|(stream, seq)| self.store.applied_position(*stream) >= *seq)
     }
 
-    fn ask(
-        &self,
-        peer: &NodeName,
-        from: usize,
-        body: Bytes,
-        timeout: Duration,
-        done: Sender<Answer>,
-    ) -> Box<dyn Send> {
+    fn hurry(&self) {
+        self.store.hurry();
+    }
+
+    fn progress(&self) -> BoxFuture<'_, ()> {
+        let (moved, pause) = (self.store.moved(), self.pause(LOOK_EVERY));
+        Box::pin(async move {
+            futures::future::select(Box::pin(moved), pause).await;
+        })
+    }
+
+    fn pause(&self, length: Duration) -> BoxFuture<'static, ()> {
+        // The timer belongs to the runtime, whoever waits for it.
+        let _runtime = self.io.enter();
+        Box::pin(tokio::time::sleep(length))
+    }
+
+    fn ask(&self, peer: &NodeName, body: Bytes, timeout: Duration, done: Done) -> Box<dyn Send> {
         let calls = self.calls.get(peer);
         let task = self.io.spawn(async move {
             let body = match calls {
@@ -169,8 +163,7 @@ impl Replicas for GroupReplicas {
                 }
                 None => Err(Refusal::Other("no such member".to_owned())),
             };
-            // Who asked may have gone.
-            let _ = done.send(Answer { from, body });
+            done(body);
         });
         Box::new(Asked(task))
     }

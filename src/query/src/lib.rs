@@ -53,8 +53,8 @@ pub use queries::{
 };
 pub use source::{Catalog, Scope, Source, SourceError, SourceList};
 pub use spread::{
-    ANSWER_BYTES_MAX, Accepted, Across, Answer, CALL_KIND, CALL_VERSION, Job, OtherGroup, Refusal, Replicas,
-    Sharded, Spread, SpreadMode, distributable,
+    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,
+    Replicas, Sharded, Spread, SpreadMode, distributable,
 };
 pub use texts::Texts;
 pub use turns::{Turn, TurnLimits, Turns};

@@ -1,11 +1,14 @@
 //! The questions that can be asked, as data.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, ready};
 use trireme_model::{Exemplar, Labels, Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, QueryResult, SelectRequest, SeriesSet};
 
 use crate::QueryError;
+use crate::spread::Fence;
 
 /// Everything that can be asked of stored data. Calls block and compute: they belong on the CPU pool.
 pub trait Queries: Send + Sync {
@@ -13,6 +16,11 @@ pub trait Queries: Send + Sync {
     /// with [`QueryContext::head_only`]. False if in doubt. Opens and reads nothing itself.
     fn is_quick(&self, _context: &QueryContext, _asked: &Asked<'_>) -> bool {
         false
+    }
+    /// Waits for all that a query has to wait for before it can be worked on: the end of a replay, and what other replicas
+    /// say of how far they are, which the context keeps. Who does not call it waits in the query, on its thread.
+    fn prepare<'a>(&'a self, _context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
+        Box::pin(ready(Ok(())))
     }
     /// Evaluates an expression at one time.
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError>;
@@ -73,6 +81,8 @@ pub struct QueryContext {
     pub per_step_stats: bool,
     /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
     pub head_only: bool,
+    /// How far the group was when the query began, once that is known; all clones share it.
+    pub fence: Arc<OnceLock<Arc<Fence>>>,
 }
 
 impl QueryContext {
@@ -89,6 +99,7 @@ impl QueryContext {
             cost_limits: CostLimits::default(),
             per_step_stats: false,
             head_only: false,
+            fence: Arc::default(),
         }
     }
 }

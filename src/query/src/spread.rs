@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use prost::Message;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_model::{Labels, MetricMetadata};
@@ -53,12 +54,12 @@ use crate::{
 };
 pub use across::Across;
 pub use answering::{ANSWER_BYTES_MAX, Accepted, Job};
-use fence::Fence;
+pub use fence::Fence;
 use memory::Memory;
 use message::What;
 pub use message::{CALL_KIND, CALL_VERSION};
 pub use plan::distributable;
-pub use replicas::{Answer, OtherGroup, Refusal, Replicas};
+pub use replicas::{Done, OtherGroup, Refusal, Replicas};
 pub use sharded::Sharded;
 pub(crate) use union::select_error;
 
@@ -102,6 +103,8 @@ pub struct Spread {
     samples_max: usize,
     /// Counts the queries that others answered whole.
     turn: AtomicUsize,
+    /// Which peer was the last to tell its positions.
+    witness: AtomicUsize,
 }
 
 /// An instant or range query.
@@ -199,6 +202,7 @@ impl Spread {
             memory,
             samples_max,
             turn: AtomicUsize::new(0),
+            witness: AtomicUsize::new(0),
         }
     }
 
@@ -227,7 +231,9 @@ impl Spread {
         if !fence.complete {
             return self.elsewhere(context, q, &fence);
         }
-        let result = match self.divided(context, q, &fence)? {
+        // Whatever is looked at without a thread of its own is small.
+        let divided = if context.head_only { None } else { self.divided(context, q, &fence)? };
+        let result = match divided {
             Some(result) => result,
             None => self.undivided(context, q)?,
         };
@@ -330,7 +336,21 @@ fn forgive(context: &QueryContext, text: String) -> Result<String, QueryError> {
 impl Queries for Spread {
     /// Whoever has to ask others first is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        self.is_alone(context) && self.inner.is_quick(context, asked)
+        let is_complete = || context.fence.get().is_some_and(|fence| fence.complete);
+        (self.is_alone(context) || is_complete()) && self.inner.is_quick(context, asked)
+    }
+
+    fn prepare<'a>(&'a self, context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
+        if self.is_alone(context) {
+            return self.inner.prepare(context);
+        }
+        Box::pin(async move {
+            match self.take_fence(context).await?.complete {
+                true => self.inner.prepare(context).await,
+                // Others answer.
+                false => Ok(()),
+            }
+        })
     }
 
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {

@@ -147,7 +147,7 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
     ask.params.count("limit")?;
     let start_timestamps = ask.use_start_timestamps()?;
     let cost = Cost::of(&ask, || costed.clone())?;
-    let (mut context, entry) = ask.begin(&costed.expr)?;
+    let (mut context, entry) = ask.begin(&costed.expr).await?;
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
     let parser = ask.state.settings.parser.clone();

@@ -14,7 +14,7 @@ pub(crate) async fn query(ask: Ask) -> Answer {
         return Err(ApiError::invalid("end timestamp must not be before start timestamp"));
     }
     let expr = ask.params.text("query").to_owned();
-    let (context, entry) = ask.begin(&expr)?;
+    let (context, entry) = ask.begin(&expr).await?;
     let job = ask.run(move |q| q.exemplars(&context, &expr, start_ms, end_ms));
     let found = job.await.map_err(name_query)?;
     drop(entry);

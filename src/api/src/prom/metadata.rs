@@ -22,7 +22,7 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
         0 => usize::MAX,
         n => n,
     };
-    let (context, entry) = ask.begin("metadata")?;
+    let (context, entry) = ask.enter("metadata")?;
     let found = ask.run(move |q| q.metadata(&context, metric.as_deref())).await?;
     drop(entry);
     let answer = answer::counted(&ask, &[], |out| {

@@ -35,7 +35,7 @@ where
     let limit = ask.params.count("limit")?;
     let start_timestamps = ask.use_start_timestamps()?;
     let cost = Cost::of(ask, || asked.clone())?;
-    let (mut context, entry) = ask.begin(&asked.expr)?;
+    let (mut context, entry) = ask.begin(&asked.expr).await?;
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
     context.per_step_stats = wants_steps(ask);

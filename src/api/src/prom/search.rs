@@ -58,7 +58,7 @@ async fn search(ask: Ask, what: What) -> Answer {
         return Ok(HttpResponse::build(StatusCode::INTERNAL_SERVER_ERROR).json(body));
     }
     let request = Request::read(&ask, what).await?;
-    let (context, entry) = ask.begin(what.as_str())?;
+    let (context, entry) = ask.begin(what.as_str()).await?;
     let asked = request.clone();
     let answered = ask.run(move |queries| {
         let texts = texts(queries, &context, &asked)?;

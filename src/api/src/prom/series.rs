@@ -16,7 +16,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     }
     let Some(selection) = selection else { return nothing() };
     let limit = selection.limit;
-    let (context, entry) = ask.begin("series")?;
+    let (context, entry) = ask.begin("series").await?;
     let (asked, job) = (Asked::Series(&selection), selection.clone());
     let mut found = ask.run_quick(context, &asked, move |q, context| q.series(context, &job)).await?;
     drop(entry);
@@ -27,7 +27,7 @@ pub(crate) async fn series(ask: Ask) -> Answer {
 pub(crate) async fn label_names(ask: Ask) -> Answer {
     let Some(selection) = ask.selection().await? else { return nothing() };
     let limit = selection.limit;
-    let (context, entry) = ask.begin("labels")?;
+    let (context, entry) = ask.begin("labels").await?;
     let (asked, job) = (Asked::LabelNames(&selection), selection.clone());
     let found = ask.run_quick(context, &asked, move |q, context| q.label_names(context, &job)).await?;
     drop(entry);
@@ -42,7 +42,7 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     }
     let Some(selection) = ask.selection().await? else { return nothing() };
     let limit = selection.limit;
-    let (context, entry) = ask.begin("label values")?;
+    let (context, entry) = ask.begin("label values").await?;
     let (asked, job) = (Asked::LabelValues(&name, &selection), (name.clone(), selection.clone()));
     let found = ask.run_quick(context, &asked, move |q, context| q.label_values(context, &job.0, &job.1));
     let found = found.await?;

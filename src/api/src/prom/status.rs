@@ -79,7 +79,7 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
     if limit == 0 {
         return Err(ApiError::invalid("limit must be a positive number"));
     }
-    let (context, entry) = ask.begin("status/tsdb")?;
+    let (context, entry) = ask.enter("status/tsdb")?;
     let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
     drop(entry);
     let list =

@@ -12,6 +12,7 @@ mod gather;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use trireme_base::ErrorKind;
 use trireme_model::{Exemplar, Labels, MetricMetadata};
 use trireme_promql::{Cancel, QueryResult, Select, SelectError, SelectRequest, SeriesSet, parse};
@@ -163,6 +164,10 @@ impl Queries for Across {
     /// Whoever has to ask other groups is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
         self.others(context).is_ok_and(|others| others.is_empty()) && self.spread.is_quick(context, asked)
+    }
+
+    fn prepare<'a>(&'a self, context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
+        self.spread.prepare(context)
     }
 
     fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::executor::block_on;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_model::Tenant;
@@ -91,7 +92,7 @@ impl Job {
     fn evaluate(&self, query: &message::Query, cancel: Cancel) -> Result<message::Answer, QueryError> {
         let spread = &self.spread;
         let positions = codec::positions_in(&query.positions);
-        if !spread.replicas.applied_within(&positions, APPLY_WAIT) {
+        if !block_on(spread.applied_within(&positions, APPLY_WAIT)) {
             return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind"));
         }
         let context = QueryContext {

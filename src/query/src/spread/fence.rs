@@ -1,18 +1,25 @@
 //! How far the group is when a query begins, and how its members are asked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::executor::block_on;
+use futures::future::{Either, select};
 use prost::Message;
 use trireme_base::{ErrorKind, NodeName, StreamId};
 
-use super::{APPLY_WAIT, Answer, LOOK_EVERY, POSITIONS_WAIT, Spread, codec, message};
+use super::{APPLY_WAIT, LOOK_EVERY, POSITIONS_WAIT, Refusal, Spread, codec, message};
 use crate::{QueryContext, QueryError};
 
-/// What the group had when the query began.
-pub(super) struct Fence {
+/// What the group had when a query began. A query takes it once, however many selectors it has.
+#[derive(Debug)]
+pub struct Fence {
     pub(super) positions: Vec<(StreamId, u64)>,
     /// A quorum has told, so that `positions` cover every acknowledged write.
     pub(super) known: bool,
@@ -22,75 +29,191 @@ pub(super) struct Fence {
 
 /// Rings that may follow each other while a fence is made.
 const RINGS_MAX: usize = 3;
+/// As many members are asked as have to answer. If they have not by then, the others are asked as well.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What a peer answered.
+pub(super) struct Answer {
+    /// Which of those that were asked.
+    pub(super) from: usize,
+    pub(super) body: Result<Bytes, Refusal>,
+}
 
 /// What a quorum told, by the ring that this node had.
 struct Told {
     positions: BTreeMap<StreamId, u64>,
+    /// Peers that have told.
+    peers: usize,
     /// A quorum has told.
     known: bool,
     /// One of them goes by a later ring, of this epoch: the quorum may have been one that does not count any more.
     ahead: Option<(NodeName, u64)>,
 }
 
+/// Peers that are asked for their positions.
+struct Asking<'a> {
+    spread: &'a Spread,
+    peers: Vec<NodeName>,
+    /// The peer to begin with: the last one that told in time.
+    first: usize,
+    /// Questions that were sent; dropping one tells the peer to stop.
+    sent: Vec<Box<dyn Send>>,
+    done: UnboundedSender<Answer>,
+    answers: UnboundedReceiver<Answer>,
+    /// Questions without an answer yet.
+    open: usize,
+}
+
+impl<'a> Asking<'a> {
+    fn new(spread: &'a Spread, peers: Vec<NodeName>) -> Self {
+        let (done, answers) = unbounded();
+        let first = spread.witness.load(Ordering::Relaxed) % peers.len().max(1);
+        Self { spread, peers, first, sent: Vec::new(), done, answers, open: 0 }
+    }
+
+    fn has_more(&self) -> bool {
+        self.sent.len() < self.peers.len()
+    }
+
+    /// Asks until `wanted` have been asked, or all.
+    fn ask(&mut self, wanted: usize) {
+        while self.sent.len() < wanted.min(self.peers.len()) {
+            let from = (self.first + self.sent.len()) % self.peers.len();
+            let done = self.done.clone();
+            let request =
+                message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
+            let body = Bytes::from(request.encode_to_vec());
+            // Who asked may have gone.
+            let done = Box::new(move |body| drop(done.unbounded_send(Answer { from, body })));
+            self.sent.push(self.spread.replicas.ask(&self.peers[from], body, POSITIONS_WAIT, done));
+            self.open += 1;
+        }
+    }
+
+    /// The next answer; `None` if none comes within `wait`.
+    async fn next(&mut self, wait: Duration) -> Option<Answer> {
+        match select(self.answers.next(), self.spread.replicas.pause(wait)).await {
+            Either::Left((answer, _)) => {
+                self.open -= 1;
+                answer
+            }
+            Either::Right(_) => None,
+        }
+    }
+}
+
 impl Spread {
-    /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far.
+    /// The query's fence: the one that was taken when it began, or else one that is taken now. Blocks for that.
+    pub(super) fn fence(&self, context: &QueryContext) -> Result<Arc<Fence>, QueryError> {
+        let taken = context.fence.get();
+        // A replica that is being rebuilt meanwhile is not complete any more.
+        if let Some(fence) = taken.filter(|fence| !fence.complete || self.replicas.is_complete()) {
+            return Ok(Arc::clone(fence));
+        }
+        must_not_wait(context)?;
+        block_on(self.take_fence(context))
+    }
+
+    /// Asks how far the others are, until a quorum has answered, and waits until this replica is that far. The context
+    /// keeps what comes out.
     ///
     /// A quorum is one of a ring. If somebody of it goes by a later ring, writes may have been acknowledged by members
     /// whom this node has not asked: it takes that ring and asks anew, or does not know how far the group is.
-    pub(super) fn fence(&self, context: &QueryContext) -> Result<Fence, QueryError> {
-        must_not_wait(context)?;
+    pub(super) async fn take_fence(&self, context: &QueryContext) -> Result<Arc<Fence>, QueryError> {
         let is_whole = self.replicas.is_complete();
-        let mut told = self.ask_quorum(context, is_whole)?;
+        let mut told = self.ask_quorum(context, is_whole).await?;
         for _ in 1..RINGS_MAX {
             let Some((peer, epoch)) = &told.ahead else { break };
-            if !self.replicas.learn_ring(peer, *epoch, POSITIONS_WAIT) {
+            if !self.replicas.learn_ring(peer, *epoch, POSITIONS_WAIT).await {
                 break;
             }
-            told = self.ask_quorum(context, is_whole)?;
+            told = self.ask_quorum(context, is_whole).await?;
         }
 
         let known = told.known && told.ahead.is_none();
         let positions: Vec<_> = told.positions.into_iter().collect();
-        let complete = known && is_whole && self.replicas.applied_within(&positions, APPLY_WAIT);
-        Ok(Fence { positions, known, complete })
+        let complete = known && is_whole && self.applied_within(&positions, APPLY_WAIT).await;
+        let fence = Arc::new(Fence { positions, known, complete });
+        // One that is there already was taken before this one, and is not complete any more.
+        let _ = context.fence.set(Arc::clone(&fence));
+        Ok(fence)
     }
 
-    fn ask_quorum(&self, context: &QueryContext, is_whole: bool) -> Result<Told, QueryError> {
+    async fn ask_quorum(&self, context: &QueryContext, is_whole: bool) -> Result<Told, QueryError> {
         let epoch = self.replicas.epoch();
         // A replica that is being rebuilt is no witness of what was acknowledged before.
         let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
-        let request = message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
         let connected = || self.replicas.connected();
-        let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed)?;
-        let (asked, answers) = self.ask(&peers, |_| request.clone(), POSITIONS_WAIT);
+        let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed).await?;
 
         // This node is one of the quorum: its log may have what it has not applied, and what the others have not heard of.
         let own = if is_whole { self.replicas.durable() } else { Vec::new() };
-        let mut positions: BTreeMap<StreamId, u64> = own.into_iter().collect();
-        let (mut told, mut ahead) = (0, None);
-        let until = self.clock.monotonic() + POSITIONS_WAIT;
+        let positions = own.into_iter().collect();
+        let mut told = Told { positions, peers: 0, known: false, ahead: None };
+        let mut asking = Asking::new(self, peers);
+        let (begun, mut failed) = (self.clock.monotonic(), 0);
 
-        while told < needed {
-            let Some(Answer { from, body }) = self.next(&answers, until, context)? else { break };
-            let Some(answer) = body.ok().and_then(|body| message::Answer::decode(body).ok()) else {
-                continue;
-            };
-            told += 1;
-            for (stream, seq) in codec::positions_in(&answer.positions) {
-                let known = positions.entry(stream).or_default();
-                *known = (*known).max(seq);
+        while told.peers < needed {
+            asking.ask(needed + failed);
+            let waited = self.clock.monotonic().saturating_sub(begun);
+            if asking.open == 0 || waited >= POSITIONS_WAIT {
+                break;
             }
-            if answer.epoch > epoch {
-                ahead = peers.get(from).map(|peer| (peer.clone(), answer.epoch)).or(ahead);
+            check(context)?;
+            let wait = if asking.has_more() { PATIENCE } else { LOOK_EVERY };
+            match asking.next(wait.min(POSITIONS_WAIT - waited)).await {
+                Some(answer) => failed += usize::from(!self.heard(&asking, answer, epoch, &mut told)),
+                None if self.clock.monotonic().saturating_sub(begun) >= PATIENCE => {
+                    failed = asking.peers.len()
+                }
+                None => {}
             }
         }
-        drop(asked);
-        Ok(Told { positions, known: told >= needed, ahead })
+        told.known = told.peers >= needed;
+        Ok(told)
+    }
+
+    /// Takes in what a peer tells; false if that is nothing.
+    fn heard(&self, asking: &Asking<'_>, answer: Answer, epoch: u64, told: &mut Told) -> bool {
+        let from = answer.from;
+        let Some(answer) = answer.body.ok().and_then(|body| message::Answer::decode(body).ok()) else {
+            return false;
+        };
+        self.witness.store(from, Ordering::Relaxed);
+        told.peers += 1;
+        for (stream, seq) in codec::positions_in(&answer.positions) {
+            let known = told.positions.entry(stream).or_default();
+            *known = (*known).max(seq);
+        }
+        if answer.epoch > epoch {
+            told.ahead = Some((asking.peers[from].clone(), answer.epoch));
+        }
+        true
+    }
+
+    /// Waits, at most `wait`, until everything up to `positions` is applied here; true if it is.
+    pub(super) async fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool {
+        if self.replicas.has_applied(positions) {
+            return true;
+        }
+        self.replicas.hurry();
+        let until = self.clock.monotonic() + wait;
+        loop {
+            // Before the look, or what happens in between would be missed.
+            let progress = self.replicas.progress();
+            if self.replicas.has_applied(positions) {
+                return true;
+            }
+            if self.clock.monotonic() >= until {
+                return false;
+            }
+            progress.await;
+        }
     }
 
     /// Whom one can ask now. A node that has just started looks again until they are enough: they had to wait for it, and
     /// look for it less and less often.
-    pub(super) fn met<T>(
+    pub(super) async fn met<T>(
         &self,
         context: &QueryContext,
         first: T,
@@ -100,7 +223,7 @@ impl Spread {
         let mut found = first;
         while !are_enough(&found) && self.clock.monotonic() < self.alone_until {
             check(context)?;
-            std::thread::sleep(LOOK_EVERY);
+            self.replicas.pause(LOOK_EVERY).await;
             found = look();
         }
         Ok(found)
@@ -114,9 +237,11 @@ impl Spread {
         timeout: Duration,
     ) -> (Vec<Box<dyn Send>>, Receiver<Answer>) {
         let (done, answers) = channel();
-        let send = |(i, peer): (usize, &NodeName)| {
-            let body = Bytes::from(request(i).encode_to_vec());
-            self.replicas.ask(peer, i, body, timeout, done.clone())
+        let send = |(from, peer): (usize, &NodeName)| {
+            let (done, body) = (done.clone(), Bytes::from(request(from).encode_to_vec()));
+            // Who asked may have gone.
+            let done = Box::new(move |body| drop(done.send(Answer { from, body })));
+            self.replicas.ask(peer, body, timeout, done)
         };
         (peers.iter().enumerate().map(send).collect(), answers)
     }

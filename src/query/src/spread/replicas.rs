@@ -1,21 +1,15 @@
 //! The other replicas of the group, and other groups, as queries need them.
 
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
 use trireme_base::{ErrorKind, NodeName, StreamId};
 
 use crate::QueryError;
 
-/// What a replica answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// The number given with the question.
-    pub from: usize,
-    /// The answer, or why there is none.
-    pub body: Result<Bytes, Refusal>,
-}
+/// Takes what a replica answered, or why it did not.
+pub type Done = Box<dyn FnOnce(Result<Bytes, Refusal>) + Send>;
 
 /// Why a replica gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +63,9 @@ pub trait Replicas: Send + Sync {
     }
 
     /// Has a peer tell its ring, and waits, at most `wait`, until this node counts by that of `epoch` or a later one;
-    /// true if it does. Blocks.
-    fn learn_ring(&self, _peer: &NodeName, _epoch: u64, _wait: Duration) -> bool {
-        false
+    /// true if it does.
+    fn learn_ring(&self, _peer: &NodeName, _epoch: u64, _wait: Duration) -> BoxFuture<'_, bool> {
+        Box::pin(ready(false))
     }
 
     /// Members of the group, this node included.
@@ -99,17 +93,21 @@ pub trait Replicas: Send + Sync {
     /// How far this node has each stream durably.
     fn durable(&self) -> Vec<(StreamId, u64)>;
 
-    /// Waits, at most `wait`, until everything up to `positions` is applied here; true if it is. Blocks.
-    fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool;
+    /// True if everything up to `positions` is applied here.
+    fn has_applied(&self, positions: &[(StreamId, u64)]) -> bool;
 
-    /// Asks a peer; the answer, or the lack of one, goes to `done` with the number `from`. Does not block. Dropping the
-    /// returned value tells the peer to stop.
-    fn ask(
-        &self,
-        peer: &NodeName,
-        from: usize,
-        body: Bytes,
-        timeout: Duration,
-        done: Sender<Answer>,
-    ) -> Box<dyn Send>;
+    /// Somebody waits for what has come from peers: it is to be applied now.
+    fn hurry(&self) {}
+
+    /// Ends when more has been applied since the call, and after a few milliseconds at the latest.
+    fn progress(&self) -> BoxFuture<'_, ()> {
+        self.pause(Duration::from_millis(1))
+    }
+
+    /// Ends after `length`, whoever waits for it.
+    fn pause(&self, length: Duration) -> BoxFuture<'static, ()>;
+
+    /// Asks a peer; the answer, or the lack of one, goes to `done`. Does not block. Dropping the returned value tells the
+    /// peer to stop.
+    fn ask(&self, peer: &NodeName, body: Bytes, timeout: Duration, done: Done) -> Box<dyn Send>;
 }

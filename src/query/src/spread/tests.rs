@@ -4,6 +4,7 @@ mod across;
 mod group;
 mod scripts;
 
+use futures::executor::block_on;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -290,6 +291,40 @@ fn torn(values: &[Vec<Option<i32>>]) -> Group {
 }
 
 #[test]
+fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
+    let group = Group::of(3, storage(&some_values()));
+    let (spread, asking) = (group.spread(0), context());
+    block_on(spread.prepare(&asking)).expect("not cancelled");
+    for query in ["m", "sum(m)", "m + m offset 1m"] {
+        spread.range(&asking, &range(query)).expect("works");
+    }
+    assert_eq!(group.told().iter().sum::<usize>(), 1);
+
+    // Whoever does not answer is not asked first again.
+    let told_first = group.told().iter().position(|n| *n == 1).expect("one");
+    group.fail(told_first, Fault::Silent);
+    for queries in 1..=3 {
+        let asking = context();
+        block_on(spread.prepare(&asking)).expect("not cancelled");
+        let fence = asking.fence.get().expect("taken");
+        assert!(fence.known && fence.complete);
+        assert_eq!(group.told()[3 - told_first], queries);
+    }
+}
+
+#[test]
+fn what_is_small_is_looked_at_at_once_when_others_have_told() {
+    let group = Group::of(3, storage(&some_values()));
+    let (spread, asking) = (group.spread(0), QueryContext { head_only: true, ..context() });
+    let error = spread.range(&asking, &range("sum(m)")).expect_err("nobody was asked");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+
+    block_on(spread.prepare(&asking)).expect("not cancelled");
+    spread.range(&asking, &range("sum(m)")).expect("works");
+    assert_eq!(group.served(), [0, 0, 0], "an event loop divides nothing");
+}
+
+#[test]
 fn without_a_complete_replica_the_answer_is_the_union_of_all() {
     let whole = Group::of(1, storage(&some_values()));
     let group = torn(&some_values());
@@ -310,19 +345,19 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
     let group = torn(&[vec![Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]]);
     let matchers = trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
     let selection = Selection { matchers: vec![matchers], start_ms: 0, end_ms: 0, limit: 0 };
-    let (spread, context) = (group.spread(0), context());
-    let own = spread.series(&context, &selection).expect("works").items.len();
+    let spread = group.spread(0);
+    let own = spread.series(&context(), &selection).expect("works").items.len();
     assert_eq!((own, group.served()), (2, vec![0, 0, 0]));
     group.fail(0, Fault::Lagging);
-    let found = spread.series(&context, &selection).expect("works");
+    let found = spread.series(&context(), &selection).expect("works");
     // Those asked have applied everything, so that nothing can be missing.
     assert_eq!((found.items.len(), found.warnings), (4, vec![]));
-    assert_eq!(spread.label_names(&context, &selection).expect("works").items, ["__name__", "a", "b"]);
-    let values = spread.label_values(&context, "b", &selection).expect("works");
+    assert_eq!(spread.label_names(&context(), &selection).expect("works").items, ["__name__", "a", "b"]);
+    let values = spread.label_values(&context(), "b", &selection).expect("works");
     assert_eq!(values.items, ["b0", "b1", "b2", "b3"]);
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Lagging);
-    let found = spread.label_values(&context, "b", &selection).expect("works");
+    let found = spread.label_values(&context(), "b", &selection).expect("works");
     assert_eq!((found.items.len(), found.warnings), (4, vec![INCOMPLETE.to_owned()]));
 }
 

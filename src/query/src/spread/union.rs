@@ -5,6 +5,7 @@
 //! wants all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prost::Message;
@@ -75,7 +76,7 @@ impl Spread {
     }
 
     /// For questions that are not divided: what the group has, if this replica does not have all of it.
-    pub(super) fn lacking(&self, context: &QueryContext) -> Result<Option<Fence>, QueryError> {
+    pub(super) fn lacking(&self, context: &QueryContext) -> Result<Option<Arc<Fence>>, QueryError> {
         if self.is_alone(context) {
             return Ok(None);
         }

@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::executor::block_on;
 use prost::Message;
 use trireme_base::ErrorKind;
 
-use crate::spread::fence::must_not_wait;
+use crate::spread::fence::{Answer, must_not_wait};
 use crate::spread::message;
-use crate::spread::{Answer, OtherGroup, SHARD_TIMEOUT, Spread, forgive};
+use crate::spread::{OtherGroup, SHARD_TIMEOUT, Spread, forgive};
 use crate::{QueryContext, QueryError};
 
 /// Shards that take the place of one that is too large.
@@ -133,12 +134,12 @@ impl<'a> Gather<'a> {
         find: message::Find,
     ) -> Result<Self, QueryError> {
         must_not_wait(context)?;
-        let groups = spread.met(
+        let groups = block_on(spread.met(
             context,
             others.to_vec(),
             || spread.replicas.other_groups(),
             |groups| !groups.iter().any(|group| group.has_data && group.members.is_empty()),
-        )?;
+        ))?;
         let (done, answers) = channel();
         let until = spread.clock.monotonic() + SHARD_TIMEOUT;
         let find = message::Find { tenant: context.tenant.as_str().to_owned(), ..find };
@@ -182,7 +183,10 @@ impl<'a> Gather<'a> {
         let request = message::Request { question: Some(message::Question::OfGroup(of)) };
         let body = Bytes::from(request.encode_to_vec());
         let left = self.until.saturating_sub(self.spread.clock.monotonic());
-        let asked = self.spread.replicas.ask(member, number, body, left, self.done.clone());
+        let done = self.done.clone();
+        // Who asked may have gone.
+        let done = Box::new(move |body| drop(done.send(Answer { from: number, body })));
+        let asked = self.spread.replicas.ask(member, body, left, done);
         asking.under_way = Some(asked);
     }
 

@@ -1,5 +1,6 @@
 //! What this replica has itself, for one that asks all, and what its group has, for a member of another one.
 
+use futures::executor::block_on;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_promql::{Cancel, Columns, SelectHints, SelectRequest};
@@ -47,7 +48,7 @@ impl Spread {
         context: QueryContext,
         shard: Option<Shard>,
     ) -> Result<message::Answer, QueryError> {
-        let complete = self.replicas.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT);
+        let complete = block_on(self.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT));
         // The bucket is everyone's; who asks reads it itself.
         let context =
             QueryContext { replica_labels: find.replica_labels.clone(), local_only: true, ..context };

@@ -1,14 +1,14 @@
 //! A group of replicas in one process: of one storage, or of a storage each.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
+use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
 use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
@@ -16,7 +16,7 @@ use trireme_promql::{
     parse,
 };
 
-use crate::spread::{Accepted, Answer, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
+use crate::spread::{Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
 use crate::{
     ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
     Selection, TsdbStatus,
@@ -133,11 +133,30 @@ struct Members {
     can_learn: AtomicBool,
     /// Queries answered for others.
     served: Vec<AtomicUsize>,
+    /// How often each has told its positions.
+    told: Vec<AtomicUsize>,
+}
+
+/// A clock for which pauses take no time.
+struct Hasty {
+    clock: SystemClock,
+    skipped_ns: AtomicU64,
+}
+
+impl Clock for Hasty {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() + Duration::from_nanos(self.skipped_ns.load(Ordering::Relaxed))
+    }
 }
 
 /// The group as one member sees it.
 struct Seen {
     me: usize,
+    clock: Arc<Hasty>,
     members: Weak<Members>,
     names: Vec<NodeName>,
 }
@@ -153,14 +172,14 @@ impl Replicas for Seen {
         self.members.upgrade().map_or(0, |members| members.epochs.lock()[self.me])
     }
 
-    fn learn_ring(&self, peer: &NodeName, epoch: u64, _: Duration) -> bool {
+    fn learn_ring(&self, peer: &NodeName, epoch: u64, _: Duration) -> BoxFuture<'_, bool> {
         let members = self.members.upgrade().expect("the group is there");
         assert!(self.names.contains(peer), "{peer} is not of the group");
         let can_learn = members.can_learn.load(Ordering::Relaxed);
         if can_learn {
             members.epochs.lock()[self.me] = epoch;
         }
-        can_learn
+        Box::pin(ready(can_learn))
     }
 
     fn members(&self) -> usize {
@@ -195,7 +214,14 @@ impl Replicas for Seen {
         vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, seq)]
     }
 
-    fn applied_within(&self, positions: &[(StreamId, u64)], _: Duration) -> bool {
+    fn pause(&self, length: Duration) -> BoxFuture<'static, ()> {
+        let clock = Arc::clone(&self.clock);
+        Box::pin(async move {
+            clock.skipped_ns.fetch_add(length.as_nanos() as u64, Ordering::Relaxed);
+        })
+    }
+
+    fn has_applied(&self, positions: &[(StreamId, u64)]) -> bool {
         match self.fault(self.me) {
             Some(Fault::Lagging) => positions.is_empty(),
             Some(Fault::Unapplied) => positions.iter().all(|(_, seq)| *seq <= 7),
@@ -203,14 +229,7 @@ impl Replicas for Seen {
         }
     }
 
-    fn ask(
-        &self,
-        peer: &NodeName,
-        from: usize,
-        body: Bytes,
-        _: Duration,
-        done: Sender<Answer>,
-    ) -> Box<dyn Send> {
+    fn ask(&self, peer: &NodeName, body: Bytes, _: Duration, done: Done) -> Box<dyn Send> {
         let own = self.members.upgrade().expect("the group is there");
         let at = |members: &Members| members.names.iter().position(|name| name == peer);
         let others = own.others.lock().clone();
@@ -223,7 +242,10 @@ impl Replicas for Seen {
             Some(Fault::Broken) => Err(Refusal::Other("connection lost".to_owned())),
             Some(Fault::Nonsense) => Ok(Bytes::from_static(b"\x12\x05\x1a\x03\x0a\x01\x00")),
             _ => match members.spreads.get().expect("built")[member].accept(body) {
-                Ok(Accepted::Answer(bytes)) => Ok(bytes),
+                Ok(Accepted::Answer(bytes)) => {
+                    members.told[member].fetch_add(1, Ordering::Relaxed);
+                    Ok(bytes)
+                }
                 Ok(Accepted::Job(job)) => {
                     members.served[member].fetch_add(1, Ordering::Relaxed);
                     job.run(Cancel::never()).map_err(refused)
@@ -231,7 +253,7 @@ impl Replicas for Seen {
                 Err(e) => Err(refused(e)),
             },
         };
-        let _ = done.send(Answer { from, body: answer });
+        done(answer);
         Box::new(())
     }
 }
@@ -286,11 +308,13 @@ impl Group {
             epochs: Mutex::new(vec![1; n]),
             can_learn: AtomicBool::new(true),
             served: (0..n).map(|_| AtomicUsize::new(0)).collect(),
+            told: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
         let spread = |me: usize| {
-            let seen = Seen { me, members: Arc::downgrade(&members), names: names.clone() };
+            let clock = Arc::new(Hasty { clock: SystemClock::new(), skipped_ns: AtomicU64::new(0) });
+            let (members, names) = (Arc::downgrade(&members), names.clone());
+            let seen = Seen { me, clock: Arc::clone(&clock), members, names };
             let options = QuerierOptions { engine: engine_options(), parser: ParserOptions::default() };
-            let clock = Arc::new(SystemClock::new());
             Arc::new(Spread::new(
                 Arc::clone(&plains[me]) as Arc<dyn Queries>,
                 options,
@@ -328,6 +352,10 @@ impl Group {
     /// Epochs of the rings by which the members go.
     pub(super) fn epochs(&self) -> Vec<u64> {
         self.members.epochs.lock().clone()
+    }
+
+    pub(super) fn told(&self) -> Vec<usize> {
+        self.members.told.iter().map(|n| n.load(Ordering::Relaxed)).collect()
     }
 
     pub(super) fn served(&self) -> Vec<usize> {
