@@ -69,7 +69,9 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
     let end_ms = ask.state.clock.now_ms();
     let lookback = i64::try_from(ask.state.settings.lookback_delta.as_millis()).unwrap_or(i64::MAX);
     let start_ms = end_ms.saturating_sub(lookback);
-    let (context, entry) = ask.begin("federate").await?;
+    let (mut context, entry) = ask.begin("federate").await?;
+    // There is no room for a warning, and what is missing would be taken for gone.
+    context.partial_response = ask.params.flag("partial_response", false)?;
     let mut found = ask
         .run(move |queries| {
             let mut found: Vec<Newest> = Vec::new();

@@ -78,6 +78,8 @@ pub(crate) struct FakeQueries {
     pub(crate) asked: Mutex<Vec<String>>,
     pub(crate) error: Mutex<Option<QueryError>>,
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// Something cannot be read.
+    pub(crate) lacks: Mutex<bool>,
     pub(crate) samples: Mutex<Vec<(i64, f64)>>,
     /// What the last query said of start timestamps.
     pub(crate) start_timestamps: Mutex<Option<bool>>,
@@ -135,6 +137,9 @@ impl Queries for FakeQueries {
 
     fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
         self.ask(context, format!("select {:?}", request.matchers))?;
+        if *self.lacks.lock() && !context.partial_response {
+            return Err(QueryError::new(trireme_base::ErrorKind::Unavailable, "a block cannot be read"));
+        }
         let samples = self.samples.lock().clone();
         let series = |job| Box::new(FakeSeries(up(job), samples.clone())) as Box<dyn SeriesRead>;
         Ok(SeriesSet { series: vec![series("a"), series("b")], warnings: self.warnings.lock().clone() })

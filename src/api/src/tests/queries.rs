@@ -211,6 +211,11 @@ async fn federation_shows_the_newest_sample_of_each_series() {
     assert_eq!(reply.text(), want);
     let refused = node.get("/federate?match[]=up%7B").await;
     assert_eq!((refused.status, &refused.text()[..16]), (400, "1:4: parse error"));
+    *node.queries.lacks.lock() = true;
+    let refused = node.get("/federate?match[]=up").await;
+    assert_eq!(refused.status, 503, "a hole would be taken for series that are gone");
+    assert_eq!(node.get("/federate?match[]=up&partial_response=true").await.status, 200);
+    *node.queries.lacks.lock() = false;
     // Here a selector may choose everything.
     assert_eq!(node.get("/federate?match[]=%7B%7D").await.status, 200);
 }
