@@ -149,7 +149,8 @@ impl Queries for Querier {
             let hints = SelectHints { func: "series".to_owned(), ..Default::default() };
             let request = SelectRequest { matchers: matchers.clone(), start_ms, end_ms, hints };
             let set = self.select(context, &request)?;
-            items.extend(set.series.iter().map(|s| s.labels().clone()));
+            // They are sorted, so the first of all are among the first of each.
+            items.extend(set.series.iter().take(selection.items_max()).map(|s| s.labels().clone()));
             warnings.extend(set.warnings);
         }
         warnings.sort();
@@ -174,6 +175,7 @@ impl Queries for Querier {
         })?;
         let mut items = names.into_sorted();
         items.retain(|n| !context.replica_labels.contains(n));
+        items.truncate(selection.items_max());
         Ok(Found { items, warnings: notes.take() })
     }
 
@@ -188,7 +190,9 @@ impl Queries for Querier {
         self.each_source(context, selection, &notes, |source, matchers| {
             source.label_values(name, matchers, start, end, &mut values)
         })?;
-        Ok(Found { items: values.into_sorted(), warnings: notes.take() })
+        let mut items = values.into_sorted();
+        items.truncate(selection.items_max());
+        Ok(Found { items, warnings: notes.take() })
     }
 
     fn exemplars(

@@ -172,8 +172,15 @@ pub struct Selection {
     pub start_ms: i64,
     /// Inclusive end (ms).
     pub end_ms: i64,
-    /// Most items of the answer; 0 means no bound.
+    /// Most items of the answer; 0 means no bound. One more may be found, which shows that there are more.
     pub limit: usize,
+}
+
+impl Selection {
+    /// How many of the first items are worth finding.
+    pub(crate) fn items_max(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit.saturating_add(1) }
+    }
 }
 
 /// Items of an answer, and what has to be said about it.

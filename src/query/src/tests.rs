@@ -437,6 +437,19 @@ fn kinds_of_failures_are_kept() {
 }
 
 #[test]
+fn no_more_is_found_than_shows_that_the_answer_was_cut() {
+    let jobs = ["a", "b", "c", "d"].map(|job| (up(&[("job", job)]), vec![(10_000, 1.0)]));
+    let (querier, _) = querier(vec![source("head", (0, i64::MAX), &jobs, Fault::None)]);
+    let every = trireme_promql::parse_selector("up", &Default::default()).expect("good");
+    let asked = |limit| Selection { matchers: vec![every.clone()], start_ms: 0, end_ms: 20_000, limit };
+    for (limit, found) in [(0, 4), (1, 2), (2, 3), (3, 4), (9, 4)] {
+        assert_eq!(querier.series(&context(), &asked(limit)).expect("works").items.len(), found);
+        let values = querier.label_values(&context(), "job", &asked(limit)).expect("works").items;
+        assert_eq!(values, ["a", "b", "c", "d"][..found]);
+    }
+}
+
+#[test]
 fn labels_of_all_sources_are_united_and_sorted() {
     let (querier, _) = querier(halves(Fault::None));
     let all = Selection { start_ms: 0, end_ms: 100_000, ..Default::default() };

@@ -110,6 +110,9 @@ pub(crate) struct Find {
     pub(crate) positions: Vec<Position>,
     #[prost(string, repeated, tag = "8")]
     pub(crate) replica_labels: Vec<String>,
+    /// Most items, and one more that shows that there are more; 0 means all.
+    #[prost(uint64, tag = "9")]
+    pub(crate) limit: u64,
 }
 
 /// A look into what a group has, asked by a member of another one. Blocks in the bucket are left out: who asks reads them.

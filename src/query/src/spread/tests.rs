@@ -355,6 +355,12 @@ fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
     assert_eq!(spread.label_names(&context(), &selection).expect("works").items, ["__name__", "a", "b"]);
     let values = spread.label_values(&context(), "b", &selection).expect("works");
     assert_eq!(values.items, ["b0", "b1", "b2", "b3"]);
+    let few = Selection { limit: 2, ..selection.clone() };
+    let values = spread.label_values(&context(), "b", &few).expect("works").items;
+    assert!(
+        values.len() > 2 && values[..2] == ["b0", "b1"],
+        "the first of all, and a sign of more: {values:?}"
+    );
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Lagging);
     let found = spread.label_values(&context(), "b", &selection).expect("works");

@@ -53,7 +53,8 @@ impl Spread {
         let context =
             QueryContext { replica_labels: find.replica_labels.clone(), local_only: true, ..context };
         let matchers = codec::matchers_in(&find.sets).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let selection = Selection { matchers, start_ms: find.start_ms, end_ms: find.end_ms, limit: 0 };
+        let limit = usize::try_from(find.limit).unwrap_or(usize::MAX);
+        let selection = Selection { matchers, start_ms: find.start_ms, end_ms: find.end_ms, limit };
         let mut answer = message::Answer { complete, ..message::Answer::default() };
         match What::try_from(find.what) {
             Ok(What::Samples) => answer.rows = self.samples(&context, selection, shard)?,

@@ -43,6 +43,7 @@ pub(crate) fn items_out(
         start_ms: selection.start_ms,
         end_ms: selection.end_ms,
         replica_labels: context.replica_labels.clone(),
+        limit: selection.limit as u64,
         ..wire::Find::default()
     }
 }
