@@ -13,7 +13,7 @@ use trireme_api::{ApiMetrics, ApiParts, ApiState, Runner, Traffic};
 use trireme_bucket::{BucketReader, MetaCache, ReaderOptions};
 use trireme_consensus::Consensus;
 use trireme_model::Tenant;
-use trireme_promql::EngineOptions;
+use trireme_promql::{EngineOptions, Room};
 use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
 use trireme_transport::{Hub, Mesh};
@@ -220,7 +220,8 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
         threads: cores,
         ..EngineOptions::default()
     };
-    QuerierOptions { engine, parser: parser_options(settings) }
+    let room = Arc::new(Room::new(query.max_samples_node));
+    QuerierOptions { engine, parser: parser_options(settings), room }
 }
 
 fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -> NodeAdmin {

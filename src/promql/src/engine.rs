@@ -42,6 +42,7 @@ use crate::durations::{DurationContext, resolve_durations};
 use crate::error::QueryError;
 use crate::options::{EngineOptions, QueryOptions};
 use crate::partial::Partials;
+use crate::room::Room;
 use crate::select::Select;
 use crate::value::{QueryResult, Value};
 
@@ -50,18 +51,25 @@ use crate::value::{QueryResult, Value};
 pub struct Engine {
     options: EngineOptions,
     given: Arc<Vec<Partials>>,
+    room: Arc<Room>,
 }
 
 impl Engine {
     /// An engine with these settings.
     pub fn new(options: EngineOptions) -> Self {
-        Self { options, given: Arc::default() }
+        Self::within(options, Arc::default())
+    }
+
+    /// An engine whose queries share `room` with those of other engines.
+    pub fn within(options: EngineOptions, room: Arc<Room>) -> Self {
+        Self { options, given: Arc::default(), room }
     }
 
     /// The same engine for one query, of which shards have evaluated aggregations (see [`Engine::partials`]): they are
     /// merged instead of evaluated again. Each shard must have all of them, with the parameters of that query.
     pub fn merging(&self, given: Vec<Partials>) -> Self {
-        Self { options: self.options.clone(), given: Arc::new(given) }
+        let (options, room) = (self.options.clone(), Arc::clone(&self.room));
+        Self { options, given: Arc::new(given), room }
     }
 
     /// The settings.
@@ -85,7 +93,8 @@ impl Engine {
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps::single(t_ms);
-        let query = Query::new(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given);
+        let query =
+            Query::new(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given, Arc::clone(&self.room));
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).instant_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -123,7 +132,15 @@ impl Engine {
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps { start: start_ms, step: step_ms, count };
-        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), steps, &self.given);
+        let query = Query::new(
+            select,
+            options,
+            cancel,
+            (start_ms, end_ms, step_ms),
+            steps,
+            &self.given,
+            Arc::clone(&self.room),
+        );
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -158,7 +175,15 @@ impl Engine {
         let expr = resolved(expr, context)?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps { start: start_ms, step: step_ms.max(1), count: count + 1 };
-        let query = Query::new(select, options, cancel, (start_ms, end_ms, step_ms), steps, &[]);
+        let query = Query::new(
+            select,
+            options,
+            cancel,
+            (start_ms, end_ms, step_ms),
+            steps,
+            &[],
+            Arc::clone(&self.room),
+        );
         let evaluator = Evaluator::of_query(&query, steps);
         let mut wanted = Vec::with_capacity(nodes.len());
         expr.walk(&mut |node| match node {

@@ -28,6 +28,11 @@ pub enum QueryError {
     /// More samples than the limit were read.
     #[error("query would read too many samples in query execution")]
     TooManySamplesRead,
+    /// All queries of the node hold as many samples as they may together.
+    #[error(
+        "the queries of this node hold as many samples in memory as they may together (query.max_samples_node), try again later"
+    )]
+    NodeFull,
     /// More steps than the limit.
     #[error(
         "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
@@ -53,6 +58,7 @@ impl QueryError {
             Self::Timeout => ErrorKind::Timeout,
             Self::Canceled => ErrorKind::Cancelled,
             Self::TooManySamples | Self::TooManySeries | Self::TooManySamplesRead => ErrorKind::TooLarge,
+            Self::NodeFull => ErrorKind::Unavailable,
             Self::Storage(e) => e.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }

@@ -46,6 +46,7 @@ mod parser;
 mod partial;
 mod printer;
 pub mod promqltest;
+mod room;
 mod select;
 mod value;
 
@@ -61,6 +62,7 @@ pub use parse_error::ParseError;
 pub use parser::{ParserOptions, STACK_BYTES, parse, parse_selector, parse_selectors};
 pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials};
 pub use printer::{Names, prettify};
+pub use room::Room;
 pub use select::{
     Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
 };

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use trireme_model::{Labels, Matcher, MetricMetadata};
 use trireme_promql::ast::Expr;
 use trireme_promql::{
-    Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, SelectHints, SelectRequest,
-    SeriesSet, parse,
+    Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Room, Select, SelectHints,
+    SelectRequest, SeriesSet, parse,
 };
 
 use crate::guarded::Guarded;
@@ -28,6 +28,8 @@ pub struct QuerierOptions {
     pub engine: EngineOptions,
     /// The parser's.
     pub parser: ParserOptions,
+    /// What all queries of the node may hold together.
+    pub room: Arc<Room>,
 }
 
 /// Answers from the sources of a [`Catalog`].
@@ -40,7 +42,8 @@ pub struct Querier {
 impl Querier {
     /// A querier over what `catalog` lists.
     pub fn new(catalog: Arc<dyn Catalog>, options: QuerierOptions) -> Self {
-        Self { engine: Engine::new(options.engine), parser: options.parser, catalog }
+        let engine = Engine::within(options.engine, options.room);
+        Self { engine, parser: options.parser, catalog }
     }
 
     /// The sources as one storage. `notes` collects what goes wrong.

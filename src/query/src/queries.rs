@@ -1,5 +1,6 @@
 //! The questions that can be asked, as data.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct QueryContext {
     pub head_only: bool,
     /// How far the group was when the query began, once that is known; all clones share it.
     pub fence: Arc<OnceLock<Arc<Fence>>>,
+    /// Samples of other groups that the query holds, of all its selectors; all clones share it.
+    pub foreign_samples: Arc<AtomicUsize>,
 }
 
 impl QueryContext {
@@ -100,6 +103,7 @@ impl QueryContext {
             per_step_stats: false,
             head_only: false,
             fence: Arc::default(),
+            foreign_samples: Arc::default(),
         }
     }
 }

@@ -99,7 +99,7 @@ pub struct Spread {
     alone_until: Duration,
     mode: SpreadMode,
     memory: Memory,
-    /// Samples of other groups that a query may hold.
+    /// Samples of other groups that a query may hold, of all its selectors together.
     samples_max: usize,
     /// Counts the queries that others answered whole.
     turn: AtomicUsize,
@@ -188,7 +188,7 @@ impl Spread {
         mode: SpreadMode,
     ) -> Self {
         let samples_max = options.engine.samples_max;
-        let engine = Engine::new(options.engine);
+        let engine = Engine::within(options.engine, options.room);
         let (parser, memory) = (options.parser, Memory::default());
         let alone_until = clock.monotonic() + MEETING;
         Self {

@@ -454,6 +454,8 @@ pub struct Query {
     pub answer_bytes_max: ByteSize,
     /// Samples a query may hold in memory.
     pub max_samples: usize,
+    /// Samples that all queries may hold in memory together, 16 bytes each; 0 means no bound.
+    pub max_samples_node: usize,
     /// Most series that the selectors of a query may choose together, with `features.query-cost`; 0 means no bound.
     pub max_series: u64,
     /// Most samples of storage that a query may read, histograms by their size, with `features.query-cost`; 0 means no bound.
@@ -485,6 +487,7 @@ impl Default for Query {
             max_queued: 100,
             answer_bytes_max: ByteSize(512 << 20),
             max_samples: 50_000_000,
+            max_samples_node: 200_000_000,
             max_series: 0,
             max_samples_read: 0,
             max_duration: Span::from_secs(0),

@@ -13,11 +13,16 @@ use crate::cancel::Cancel;
 use crate::error::QueryError;
 use crate::options::EngineOptions;
 use crate::partial::Partials;
+use crate::room::Room;
 use crate::select::Select;
 use crate::value::QueryStats;
 
 /// Longest label value that a function makes, in bytes.
 const LABEL_VALUE_BYTES_MAX: usize = 1 << 20;
+/// Samples that a query may hold without taking room of the node, so that small queries work beside large ones: 1 MiB.
+const FREE_SAMPLES: usize = 1 << 16;
+/// Room is taken in steps of so many samples, or queries would all count at one place.
+const ROOM_STEP: usize = 1 << 16;
 /// So many bytes of labels count as a sample in the budget.
 const BYTES_PER_SAMPLE: usize = 16;
 
@@ -80,11 +85,12 @@ impl<'q> Query<'q> {
         (start_ms, end_ms, step_ms): (i64, i64, i64),
         steps: Steps,
         given: &'q [Partials],
+        room: Arc<Room>,
     ) -> Self {
         let sum = |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
         let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
         let tally = Tally::of_query(steps, options.per_step_stats);
-        let budget = Budget { max: options.samples_max, ..Budget::default() };
+        let budget = Budget::new(options.samples_max, room);
         Self {
             select,
             options,
@@ -122,13 +128,13 @@ impl<'q> Query<'q> {
         self.check()?;
         let samples = bytes.div_ceil(BYTES_PER_SAMPLE);
         let held = self.budget.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
-        if held > self.budget.max {
-            return Err(QueryError::execution(format!(
+        match self.budget.cover(held) {
+            Err(QueryError::TooManySamples) => Err(QueryError::execution(format!(
                 "{function}(): the query would hold too many bytes of labels in memory; \
                  {BYTES_PER_SAMPLE} bytes count as a sample (query.max_samples)"
-            )));
+            ))),
+            other => other,
         }
-        Ok(())
     }
 
     /// For a loop that must not outlive the query.
@@ -246,11 +252,14 @@ fn steps_of(stats: &QueryStats) -> impl Iterator<Item = (usize, (u64, u64))> {
 }
 
 /// Samples in memory against the limit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
     held: AtomicUsize,
     peak: AtomicUsize,
     max: usize,
+    /// How many samples may be held before more room is needed.
+    covered: AtomicUsize,
+    room: Arc<Room>,
 }
 
 /// A part of the budget, given back when dropped.
@@ -267,7 +276,7 @@ impl Held {
         let held = budget.held.fetch_add(n, Ordering::Relaxed).saturating_add(n);
         self.budget.get_or_insert_with(|| Arc::clone(budget));
         budget.peak.fetch_max(held, Ordering::Relaxed);
-        if held > budget.max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        budget.cover(held)
     }
 }
 
@@ -290,6 +299,33 @@ impl Drop for Held {
 }
 
 impl Budget {
+    fn new(max: usize, room: Arc<Room>) -> Self {
+        let (held, peak, covered) =
+            (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(FREE_SAMPLES));
+        Self { held, peak, max, covered, room }
+    }
+
+    /// Checks that `held` samples are within the query's limit and the node's.
+    #[inline]
+    fn cover(&self, held: usize) -> Result<(), QueryError> {
+        if held > self.max {
+            return Err(QueryError::TooManySamples);
+        }
+        if held > self.covered.load(Ordering::Relaxed) { self.take_room(held) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn take_room(&self, held: usize) -> Result<(), QueryError> {
+        // Threads of the query that come here at once may take a step each; it is given back with the rest.
+        while self.covered.load(Ordering::Relaxed) < held {
+            if !self.room.take(ROOM_STEP) {
+                return Err(QueryError::NodeFull);
+            }
+            self.covered.fetch_add(ROOM_STEP, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Checks that `n` samples more fit for a moment.
     #[inline]
     pub(crate) fn check(&self, n: usize) -> Result<(), QueryError> {
@@ -297,6 +333,12 @@ impl Budget {
         if held > self.peak.load(Ordering::Relaxed) {
             self.peak.fetch_max(held, Ordering::Relaxed);
         }
-        if held > self.max { Err(QueryError::TooManySamples) } else { Ok(()) }
+        self.cover(held)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.room.give_back(*self.covered.get_mut() - FREE_SAMPLES);
     }
 }

@@ -4,6 +4,7 @@
 //! of them are asked for what they have as it is: the union of that is right where one of them has the sample, and the
 //! answer says that something may be missing. An answer that is too large comes in shards.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -35,8 +36,6 @@ pub(super) struct Gather<'a> {
     context: &'a QueryContext,
     find: message::Find,
     groups: Vec<Asking>,
-    /// Samples that were received.
-    samples: usize,
     done: Sender<Answer>,
     answers: Receiver<Answer>,
     /// Monotonic time after which nothing is waited for.
@@ -144,7 +143,7 @@ impl<'a> Gather<'a> {
         let until = spread.clock.monotonic() + SHARD_TIMEOUT;
         let find = message::Find { tenant: context.tenant.as_str().to_owned(), ..find };
         let groups = groups.into_iter().map(Asking::new).collect();
-        let mut gather = Self { spread, context, find, groups, samples: 0, done, answers, until };
+        let mut gather = Self { spread, context, find, groups, done, answers, until };
         for group in 0..gather.groups.len() {
             gather.ask(group);
         }
@@ -211,8 +210,10 @@ impl<'a> Gather<'a> {
             }
             Some(answer) => {
                 let rows = answer.rows.iter().map(|row| row.at.len() + row.histograms_at.len());
-                self.samples += rows.sum::<usize>();
-                if self.samples > self.spread.samples_max {
+                let rows = rows.sum::<usize>();
+                // They stay until the query ends.
+                let held = self.context.foreign_samples.fetch_add(rows, Ordering::Relaxed) + rows;
+                if held > self.spread.samples_max {
                     let why = "query processing would load too many samples of other groups into memory";
                     return Err(QueryError::new(ErrorKind::Limited, why));
                 }

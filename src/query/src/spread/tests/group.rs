@@ -314,7 +314,7 @@ impl Group {
             let clock = Arc::new(Hasty { clock: SystemClock::new(), skipped_ns: AtomicU64::new(0) });
             let (members, names) = (Arc::downgrade(&members), names.clone());
             let seen = Seen { me, clock: Arc::clone(&clock), members, names };
-            let options = QuerierOptions { engine: engine_options(), parser: ParserOptions::default() };
+            let options = QuerierOptions { engine: engine_options(), ..QuerierOptions::default() };
             Arc::new(Spread::new(
                 Arc::clone(&plains[me]) as Arc<dyn Queries>,
                 options,
