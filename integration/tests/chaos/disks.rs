@@ -190,3 +190,38 @@ async fn t9_a_failed_sync_is_never_acknowledged_and_mended_by_the_peers() -> any
     run.figure("requests_unknown", unknown);
     run.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t41_no_room_at_syncs_and_a_power_cut_after_it_lose_nothing_acknowledged() -> anyhow::Result<()> {
+    if let Some(reason) = DiskImage::missing() {
+        left_out("chaos T41", &reason);
+        return Ok(());
+    }
+    let what = "syncs of two nodes fail with ENOSPC, as on a full thin volume, then work again; then the power of all three is cut";
+    let Some(mut run) = Scenario::prepare("T41", what, |group| group)? else { return Ok(()) };
+    let images = disks(&mut run)?;
+    let full = [run.group.node(0).make_faulty()?, run.group.node(1).make_faulty()?];
+    run.start_all().await?;
+    let senders = run.load(&plan(Route::Front)).await?;
+    let rounds: u64 = either(2, 10);
+    for round in 0..rounds {
+        progress(&senders, 30).await?;
+        let before: u64 = full.iter().map(|disk| disk.hits()).sum();
+        full.iter().for_each(|disk| disk.fill_at_syncs(1 + round % 3));
+        until("the syncs have failed", async || {
+            let hits: u64 = full.iter().map(|disk| disk.hits()).sum();
+            ensure!(hits >= before + 2 * (1 + round % 3), "{} of them", hits - before);
+            Ok(())
+        })
+        .await?;
+        // What is acknowledged from here on stands on the word of the syncs that follow.
+        progress(&senders, 10).await?;
+        cut_power(&mut run, &images)?;
+        run.start_all().await?;
+        progress(&senders, 1).await?;
+    }
+    run.figure("rounds", rounds);
+    run.figure("faults", full.iter().map(|disk| disk.hits()).sum::<u64>());
+    run.settle(senders).await?;
+    run.finish().await
+}

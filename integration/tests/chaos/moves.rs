@@ -182,3 +182,59 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
     run.must("the series are those that were sent", found == sent);
     run.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> anyhow::Result<()> {
+    let what = "four members, of whom one is always drained and the next activated, again and again, while the disk of another is slow";
+    let settings = |group: trireme_integration::GroupBuilder| {
+        group.set("cluster.ack_timeout=10s").set("cluster.peer_timeout=3s")
+    };
+    let mut run = Scenario::on_loopback("T42", what, settings)?;
+    let disk = run.group.node(2).make_faulty()?;
+    run.start_all().await?;
+    let address = format!("n3={}", run.group.newcomer("n3")?.1);
+    run.group.node(3).start()?;
+    let admin = run.group.client(2).clone();
+    ring(&admin, &["join", &address]).await?;
+    run.group.node(3).ready().await?;
+
+    let (senders, series, every_ms) = either((6, 50, 200), (20, 1_000, 2_000));
+    let plan = Plan {
+        senders,
+        series,
+        every: Duration::from_millis(every_ms),
+        route: Route::Front,
+        attempt_timeout: Duration::from_secs(15),
+        ..Plan::default()
+    };
+    let senders = Senders::start(&run.group.clients(), &plan);
+    progress(&senders, plan.senders as u64).await?;
+    let reader = Reader::start(run.group.clients());
+    disk.slow_syncs(300);
+
+    // The one that lags stays in the quorum.
+    let turns = ["n0", "n1", "n3"];
+    let mut away = "n3";
+    let rounds: usize = either(6, 100);
+    let begun = Instant::now();
+    for round in 0..rounds {
+        let next = turns[round % turns.len()];
+        ring(&admin, &["activate", away]).await?;
+        ring(&admin, &["drain", next]).await?;
+        away = next;
+        progress(&senders, 2).await?;
+    }
+    run.figure("rounds", rounds);
+    run.figure("ms_a_round", begun.elapsed().as_millis() as u64 / rounds as u64);
+    let read = reader.stop().await;
+    run.figure("own_writes_read", *read.as_ref().unwrap_or(&0));
+    if let Err(error) = &read {
+        run.figure("own_write_missed", format!("{error:#}"));
+    }
+    run.must("a query sees every acknowledged write before it", read.is_ok_and(|seen| seen > 0));
+    let totals = senders.totals().await;
+    run.must("no request failed at a front", totals.failed_rounds == 0);
+    disk.slow_syncs(0);
+    run.settle(senders).await?;
+    run.finish().await
+}
