@@ -48,6 +48,9 @@ fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
+/// Ending of a file, which of them counted from the newest, from where it is bad, and whether the log has to name it.
+type BadFile = (&'static str, usize, u64, bool);
+
 /// What the log has to name if a file cannot be read: the block it is of, or the file, which may get another ending.
 fn name_of(path: &Path) -> String {
     let block = path.iter().filter_map(|part| part.to_str()).find(|part| part.len() == 26);
@@ -73,8 +76,7 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
     let mut written = SampleSet::default();
     let dir = group.nodes()[2].data_dir().to_owned();
 
-    // Endings of files, which of them counted from the newest, from where they are bad, and whether the log has to name them.
-    let rounds: [(usize, &[(&str, usize, u64, bool)]); 5] = [
+    let rounds: [(usize, &[BadFile]); 5] = [
         (3, &[(".log", 0, 4_096, true), ("/index", 0, 0, true), ("/processes", 0, 0, false)]),
         (
             2,
