@@ -97,7 +97,8 @@ pub(crate) fn rebuild(
     let ends = Ends::read(dir, options, &numbers)?;
     this.miss_segments(dir, &numbers, &ends);
 
-    let mut chain = Chain { last: Positions::new(), skip_holes: options.skip_holes };
+    let mut chain =
+        Chain { last: Positions::new(), reach: this.base.positions.clone(), skip_holes: options.skip_holes };
     for number in &numbers {
         let path = dir.join(segment_name(*number));
         let is_newest = numbers.last() == Some(number);
@@ -157,26 +158,41 @@ fn header_of(options: &LogOptions, path: &Path) -> io::Result<Result<SegmentHead
 /// Follows the seqs of each stream through the log.
 struct Chain {
     last: Positions,
+    /// Up to where a stream has no hole.
+    reach: Positions,
     skip_holes: bool,
 }
 
 impl Chain {
-    /// True if a record belongs to the unbroken sequence of its stream; a stream may start anywhere.
+    /// True if a record belongs to the unbroken sequence of its stream; a stream may start anywhere. What was lost to damage
+    /// is logged again in a later segment, from the hole on, although what stood behind the hole can be read in an older one.
     fn takes(&mut self, stream: StreamId, seq: u64, base: u64) -> bool {
         let last = self.last.get(&stream).copied();
+        let reach = self.reach.entry(stream).or_insert(base);
+        let is_next = seq == *reach + 1;
         // What is missing at or below the base is missed by nobody.
-        let fits =
-            last.is_none_or(|last| seq == last + 1 || (seq > last && (self.skip_holes || seq <= base + 1)));
+        let fits = is_next
+            || last
+                .is_none_or(|last| seq == last + 1 || (seq > last && (self.skip_holes || seq <= base + 1)));
         if fits {
             self.last.insert(stream, seq);
+        }
+        if is_next {
+            *reach = seq;
         }
         fits
     }
 
     fn follow(&mut self, summary: &Summary) {
         for (stream, range) in &summary.streams {
+            let reach = self.reach.entry(*stream).or_default();
             let last = self.last.entry(*stream).or_insert(range.last);
-            *last = (*last).max(range.last);
+            if range.first <= *reach + 1 {
+                *reach = (*reach).max(range.last);
+                *last = range.last;
+            } else {
+                *last = (*last).max(range.last);
+            }
         }
     }
 }

@@ -206,6 +206,34 @@ fn damage_before_the_tail_is_reported_with_name_and_offset() {
     assert_eq!(position(&found), reached + 1);
 }
 
+#[test]
+fn what_was_fetched_again_after_damage_stays_over_the_next_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(dir.path(), 1, Arc::default());
+        for seq in 1..=200 {
+            log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
+            log.flush().unwrap();
+        }
+    }
+    let victim = segments(dir.path())[1].clone();
+    let mut bytes = std::fs::read(&victim).unwrap();
+    bytes[4_000] ^= 1;
+    std::fs::write(&victim, bytes).unwrap();
+    let (log, found) = reopen(dir.path());
+    let reached = position(&found);
+    assert!(reached < 200);
+    log.append_foreign((reached + 1..=reached + 2).map(|seq| record(stream(9), seq, 200)).collect()).unwrap();
+    drop(log);
+    // What stands behind the hole in the old segments can still be read.
+    for own in 3..5 {
+        segments(dir.path()).iter().for_each(|path| drop(std::fs::remove_file(path.with_extension("idx"))));
+        let (log, found) = open(dir.path(), own, Arc::default());
+        assert_eq!(position(&found), reached + 2);
+        assert_eq!(replay(&log, |_| {}).to(), [(stream(9), reached + 2)]);
+    }
+}
+
 /// A disk with a budget of bytes whose syncs can be made to fail.
 #[derive(Clone)]
 struct Faulty {
