@@ -80,4 +80,13 @@ impl ClockWatch {
         }
         is_wrong
     }
+
+    /// Whether a sample may be refused for its time by this clock. Not while nobody has said that it is right: a node that
+    /// has just started may have heard of no peer yet, and senders drop what is refused. Without a peer there is nobody to ask.
+    pub fn may_refuse(&self) -> bool {
+        let (wall_ms, now) = (self.clock.now_ms(), self.clock.monotonic());
+        let group = self.hub.group().lock();
+        let is_alone = group.peers().next().is_none();
+        is_alone || group.clock_word(wall_ms, now) == ClockWord::Agreed
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use trireme_base::Clock;
+use trireme_head::is_refused_by_clock;
 use trireme_log::{Bell, LastRings};
 use trireme_mailbox::{Call, Port, PortError};
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
@@ -216,9 +217,16 @@ impl WritePath {
             outcome
                 .merge(WriteOutcome { unavailable: later(problem, RETRY_AFTER), ..WriteOutcome::default() });
         }
-        // By a clock that went wrong a moment ago a good sample may look too old or too new. Repeated, it is taken.
-        if !outcome.rejections.is_empty() && self.clock_watch.is_wrong() {
-            let reason = GateState::WrongClock.reason();
+        // By a clock that is wrong, or that nobody has confirmed yet, a good sample may look too old or too new. Repeated, it
+        // is taken.
+        let by_clock = outcome.rejections.iter().any(|rejection| is_refused_by_clock(rejection.reason));
+        if by_clock && !self.clock_watch.may_refuse() {
+            let reason = match self.clock_watch.is_wrong() {
+                true => GateState::WrongClock.reason(),
+                false => {
+                    "the other members have not confirmed its clock yet, by which samples look too old or too new"
+                }
+            };
             outcome.unavailable =
                 later(format!("this node takes no writes: {reason}"), RETRY_ELSEWHERE_AFTER);
         }

@@ -105,3 +105,4 @@ pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;
 pub use suspect::PanicPoint;
 pub use times::TenantTimes;
+pub use validate::is_refused_by_clock;

@@ -34,6 +34,11 @@ pub(crate) fn exemplar_fits(labels: &Labels) -> bool {
     labels.as_bytes().len() <= EXEMPLAR_CHARS_MAX || chars() <= EXEMPLAR_CHARS_MAX
 }
 
+/// True for reasons that a clock has a say in: by a wrong one, good samples are refused.
+pub fn is_refused_by_clock(reason: &str) -> bool {
+    reason == TOO_OLD || reason == TOO_FAR_IN_FUTURE
+}
+
 /// Why an exemplar is left out whose sample's time would be refused for `reason`.
 pub(crate) fn exemplar_reason(reason: &'static str) -> &'static str {
     match reason {
