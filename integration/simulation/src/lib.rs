@@ -10,10 +10,10 @@
 //! | `scenario`, `mutation` | what a seed decides; known bugs to put in |
 //! | `world`, `world/*` | the event loop, machines, senders, faults, the end |
 //! | `machine`, `process`, `process/*`, `request` | a computer, its process, what the shells do |
-//! | `disk`, `clock`, `race`, `network`, `sender` | what the machines stand on |
+//! | `disk`, `disk/*`, `staging`, `clock`, `race`, `network`, `sender` | what the machines stand on |
 //! | `history`, `content` | what was sent and acknowledged, what nodes have, and the comparison |
 //!
-//! Absent: rebuild by snapshot, and Raft; the cluster tests have them.
+//! Absent: the rebuild of a new or damaged disk, and Raft; the cluster tests have them.
 
 mod clock;
 mod content;
@@ -27,6 +27,7 @@ mod race;
 mod request;
 mod scenario;
 mod sender;
+mod staging;
 mod trace;
 mod world;
 
@@ -70,6 +71,16 @@ pub struct Summary {
     pub ring_changes: u64,
     /// Queries that were called complete.
     pub queries: u64,
+    /// Nodes that needed a copy of a peer.
+    pub rebuilds: u64,
+    /// Copies that were installed.
+    pub copies: u64,
+    /// Sectors lost.
+    pub bad_sectors: u64,
+    /// Data directories set back to an older state.
+    pub set_back: u64,
+    /// Processes that were refused by the other members.
+    pub refused: u64,
 }
 
 impl Summary {
@@ -91,6 +102,11 @@ impl Summary {
         self.wipes += other.wipes;
         self.ring_changes += other.ring_changes;
         self.queries += other.queries;
+        self.rebuilds += other.rebuilds;
+        self.copies += other.copies;
+        self.bad_sectors += other.bad_sectors;
+        self.set_back += other.set_back;
+        self.refused += other.refused;
     }
 }
 

@@ -1,15 +1,16 @@
 //! A computer: what outlives its process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use trireme_base::{Boot, Incarnation, SeededRng, StreamId};
 use trireme_replication::PositionVector;
 use trireme_ring::Ring;
 
 use crate::clock::SimClock;
-use crate::disk::SimDisk;
+use crate::disk::{Place, SimDisk};
 use crate::mutation::Mutation;
 use crate::process::{Interruption, Process};
+use crate::staging::Staging;
 
 /// How its log's disk does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,28 @@ pub struct Machine {
     pub fence: Option<(u64, PositionVector)>,
     /// Nothing happens on it before (us): its process is stopped, or it stands still as a whole.
     pub paused_until: u64,
+    /// Nobody starts a process on it before (us).
+    pub absent_until: u64,
+    /// Nobody starts a process on it at all.
+    pub is_idle: bool,
+    /// It was set back, and the members have not refused it yet. One that ends before that counts a start more, and passes
+    /// for a newer one than they know.
+    pub is_on_trial: bool,
+    /// Members have shown that its directory must not be used again.
+    pub is_refused: bool,
+    /// A rebuild, over restarts.
+    pub staging: Staging,
+    /// The next power cut takes the sectors in which synced ranges end.
+    pub loses_ends: bool,
+    backup: Option<Backup>,
+}
+
+/// A copy of a data directory as it was once.
+#[derive(Debug, Clone)]
+struct Backup {
+    dir: PathBuf,
+    incarnation: Incarnation,
+    boots: u32,
 }
 
 impl Machine {
@@ -97,6 +120,13 @@ impl Machine {
             ring: None,
             fence: None,
             paused_until: 0,
+            absent_until: 0,
+            is_idle: false,
+            is_on_trial: false,
+            is_refused: false,
+            staging: Staging::default(),
+            loses_ends: false,
+            backup: None,
         }
     }
 
@@ -118,6 +148,9 @@ impl Machine {
         self.disk.cut_power(rng);
         std::fs::remove_dir_all(&self.dir)?;
         std::fs::create_dir_all(&self.dir)?;
+        self.disk.note_replaced();
+        self.staging = Staging::default();
+        self.is_refused = false;
         self.before = Some((self.incarnation, std::mem::take(&mut self.safe)));
         self.boots = 0;
         if mutation != Some(Mutation::ReuseSequence) {
@@ -126,16 +159,71 @@ impl Machine {
         Ok(())
     }
 
+    /// While no process runs: copies the data directory.
+    pub fn back_up(&mut self) -> std::io::Result<()> {
+        let dir = self.dir.with_extension("backup");
+        copy_tree(&self.dir, &dir)?;
+        self.backup = Some(Backup { dir, incarnation: self.incarnation, boots: self.boots });
+        Ok(())
+    }
+
+    /// A process has run since the directory was copied, so that an older state can take its place.
+    pub fn has_older_state(&self) -> bool {
+        let is_older = |b: &Backup| b.incarnation == self.incarnation && b.boots < self.boots;
+        self.backup.as_ref().is_some_and(is_older)
+    }
+
+    /// While no process runs: puts the copy back.
+    pub fn set_back(&mut self) -> std::io::Result<()> {
+        let Some(backup) = self.backup.clone() else { return Ok(()) };
+        copy_tree(&backup.dir, &self.dir)?;
+        self.disk.note_replaced();
+        self.before = Some((self.incarnation, self.safe.clone()));
+        self.boots = backup.boots;
+        self.is_on_trial = true;
+        Ok(())
+    }
+
+    /// What its log has safely may be gone from now on, and nobody else knows.
+    pub fn note_damage(&mut self) {
+        self.before = Some((self.incarnation, self.safe.clone()));
+    }
+
     /// Notes what is safe after a sync.
     pub fn note_safe(&mut self) {
         self.safe.merge(&self.disk.safe());
     }
 
-    /// A start has found this on the disk: nothing else is safe any more.
-    pub fn note_found(&mut self) {
-        if let Some(process) = &self.process {
-            self.disk.note_start(&process.log);
-            self.safe = self.disk.safe();
+    /// A start has found this on the disk: nothing else is safe any more. It must not call more durable than that.
+    pub fn note_found(&mut self) -> Result<(), String> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let place =
+            Place { dir: self.dir.join("log"), covered: process.covered.clone(), clock: self.clock.clone() };
+        let found = self.disk.note_start(&process.log, place);
+        self.safe = found.map_err(|e| format!("cannot look what is on the disk: {e}"))?;
+        let durable: PositionVector = process.log.durable_positions().into_iter().collect();
+        match self.safe.behind(&durable).next() {
+            Some((stream, have, told)) => Err(format!(
+                "{stream} is on the disk up to {have}, and the log calls it durable up to {told}"
+            )),
+            None => Ok(()),
         }
     }
+}
+
+/// Replaces a directory by a copy of another one.
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        let place = to.join(entry.file_name().unwrap_or_default());
+        match kind.is_dir() {
+            true => copy_tree(&entry, &place)?,
+            false => drop(std::fs::copy(&entry, &place)?),
+        }
+    }
+    Ok(())
 }

@@ -68,11 +68,39 @@ pub enum Mutation {
     ReadAlone,
     /// A query counts a quorum of an older ring than those go by who answer it.
     ReadByOldRing,
+    /// A sync that finds no room is called a success.
+    IgnoreFullSync,
+    /// A segment gets its name before it is synced, and what a start logs again is in it.
+    NameBeforeSync,
+    /// A sector that cannot be read ends the start.
+    StopAtBadSector,
+    /// Windows are closed by the node's own wall clock, whatever the others say.
+    TrustOwnClock,
+    /// Which process a data directory was is forgotten with a restart.
+    ForgetProcesses,
+    /// Samples are refused by a clock that is wrong, or that nobody has confirmed.
+    IgnoreWrongClock,
+    /// What does not come for ten seconds is taken to be trimmed everywhere.
+    TakeStallForLoss,
+    /// A stream that a full log has let go of is not asked for again in the session.
+    StayPaused,
+    /// A shard whose writer died inside a change is saved before the process ends.
+    SaveSuspectShard,
+    /// The log is trimmed to the last checkpoint, not to the one before it.
+    TrimToNewest,
+    /// Positions count whatever the ring they were told under.
+    CountUnderAnyRing,
+    /// Of a copy of a peer, blocks are not installed.
+    InstallHeadAlone,
+    /// A data directory that was set back is let in.
+    TrustSetBack,
+    /// Another machine of the same name takes the place of one that is connected.
+    LetTwinsIn,
 }
 
 impl Mutation {
-    /// Those that the seeds must find.
-    pub const ALL: [Self; 24] = [
+    /// All of them; the seeds must find each.
+    pub const ALL: [Self; 38] = [
         Self::AckBeforeQuorum,
         Self::AckBeforeFsync,
         Self::PositionBeforeFsync,
@@ -97,35 +125,60 @@ impl Mutation {
         Self::ReuseBoot,
         Self::TrimToApplied,
         Self::KeepSuspectShard,
+        Self::KeepOldQuorum,
+        Self::ReadAlone,
+        Self::IgnoreFullSync,
+        Self::NameBeforeSync,
+        Self::StopAtBadSector,
+        Self::TrustOwnClock,
+        Self::ForgetProcesses,
+        Self::IgnoreWrongClock,
+        Self::TakeStallForLoss,
+        Self::StayPaused,
+        Self::SaveSuspectShard,
+        Self::InstallHeadAlone,
+        Self::TrustSetBack,
+        Self::LetTwinsIn,
     ];
 
-    /// Those of changing rings.
-    pub const OF_RINGS: [Self; 6] = [
+    /// Those that take more seeds to find than a test has time for, and one of a kind that has to be asked for.
+    pub const FURTHER: [Self; 6] = [
         Self::ChangeUnmeasured,
         Self::IgnoreUninformed,
-        Self::KeepOldQuorum,
         Self::SealByOwnLog,
-        Self::ReadAlone,
         Self::ReadByOldRing,
+        Self::CountUnderAnyRing,
+        Self::TrimToNewest,
     ];
 
     /// Kinds of runs in which it may show.
     pub fn kinds(self) -> &'static [Kind] {
         match self {
             Self::TrustWiped => &[Kind::Wiped],
-            Self::KeepSuspectShard | Self::LoseLane => &[Kind::Writers],
+            Self::SealAtOnce => &[Kind::Network],
+            Self::KeepSuspectShard | Self::LoseLane | Self::SaveSuspectShard => &[Kind::Writers],
+            Self::IgnoreFullSync => &[Kind::Disks],
+            Self::NameBeforeSync => &[Kind::Disks, Kind::Crashes],
+            Self::StopAtBadSector => &[Kind::Damage],
+            Self::TrustOwnClock | Self::IgnoreWrongClock => &[Kind::Clocks],
+            Self::TakeStallForLoss => &[Kind::Stalls],
+            Self::StayPaused => &[Kind::Writers, Kind::Disks],
+            Self::TrimToNewest => &[Kind::Checkpoints],
+            Self::InstallHeadAlone => &[Kind::Behind],
+            Self::TrustSetBack | Self::LetTwinsIn | Self::ForgetProcesses => &[Kind::Copies],
             Self::ChangeUnmeasured
             | Self::IgnoreUninformed
             | Self::KeepOldQuorum
             | Self::SealByOwnLog
             | Self::ReadAlone
-            | Self::ReadByOldRing => &[Kind::Rings],
+            | Self::ReadByOldRing
+            | Self::CountUnderAnyRing => &[Kind::Rings],
             _ => &Kind::ALL,
         }
     }
 
     /// The bug with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain(Self::OF_RINGS).find(|mutation| format!("{mutation:?}") == name)
+        Self::ALL.into_iter().chain(Self::FURTHER).find(|mutation| format!("{mutation:?}") == name)
     }
 }

@@ -1,29 +1,32 @@
 //! A running node: the product's parts, put together as `trireme-node` does it, without actors, sockets and threads.
 
+mod rebuild;
 mod ring;
 mod session;
+mod settings;
 mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, Commits, Completeness, Cutting, Gate, GateState, HeadMetrics, Lane, LimitsTable,
-    MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
-    Unlogged, Windows, WriterMark,
+    ActorKind, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Gate, GateState, HeadMetrics, Lane,
+    LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics,
+    StoreParts, Unlogged, WriterMark,
 };
-use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
-use trireme_head::{CutManifest, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
-use trireme_log::{Log, LogOptions, ReplayPlan};
-use trireme_replication::{CommitTracker, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
+use trireme_head::{CutManifest, HeadError, IngestOutput, Shard, ShardOptions, covered_by_all};
+use trireme_log::{Log, ReplayPlan};
+use trireme_replication::{
+    CommitTracker, GroupLimits, GroupView, PeerIdentity, PeerLink, PositionVector, Rebuild, RebuildLimits,
+};
 use trireme_ring::{Quorum, Ring};
 use trireme_telemetry::Metrics;
-use trireme_transport::Hub;
+use trireme_transport::{Hub, Processes, Witnesses};
 use trireme_wire::entry::read_marker;
 use trireme_wire::frame::Frame;
 
@@ -33,24 +36,12 @@ use crate::history::SentBatch;
 use crate::mutation::Mutation;
 use crate::request::Request;
 use crate::scenario::Scenario;
+use crate::staging::{self, Staging};
 use session::Session;
+use settings::{ACK_TIMEOUT, MANIFEST, WAITERS_MAX, limits, link_config, log_options, make_folders, pool};
 
+pub use settings::{SHARDS, WINDOW_MS, WINDOWS};
 pub use upkeep::Interruption;
-
-/// Shards of every node.
-pub const SHARDS: u16 = 2;
-/// Length of a window (ms).
-pub const WINDOW_MS: i64 = 20_000;
-/// How long a window stays open after its end (ms).
-pub const GRACE_MS: i64 = 2_000;
-/// Both.
-pub const WINDOWS: Windows = Windows { window_ms: WINDOW_MS, grace_ms: GRACE_MS };
-/// How long a write may wait for its quorum.
-const ACK_TIMEOUT: Duration = Duration::from_secs(4);
-/// Writes that may wait for their quorum.
-const WAITERS_MAX: usize = 1_000;
-/// File of the cut manifest.
-const MANIFEST: &str = "head/cut";
 
 /// What the world has to do for a node.
 #[derive(Debug)]
@@ -61,6 +52,8 @@ pub enum Out {
     Read(usize, StreamId, u64, u64),
     /// The node gives the connection to a peer up. True if the own log is the reason.
     HangUp(usize, String, bool),
+    /// The node must not run: its data directory was set back, or is a copy of one that runs.
+    Refused(String),
 }
 
 /// What a process is started with.
@@ -73,6 +66,8 @@ pub struct Start<'a> {
     pub dir: &'a Path,
     /// Identity of that directory, and which start of it this is.
     pub stream: StreamId,
+    /// Drawn at random when the process starts.
+    pub number: u64,
     /// The disk under the log.
     pub disk: &'a SimDisk,
     /// Its clocks.
@@ -81,6 +76,8 @@ pub struct Start<'a> {
     pub scenario: &'a Scenario,
     /// The ring on its disk, where rings change.
     pub ring: Option<&'a Ring>,
+    /// The rebuild that an earlier process left.
+    pub staging: &'a Staging,
     /// The bug, if one is put in.
     pub mutation: Option<Mutation>,
 }
@@ -88,6 +85,9 @@ pub struct Start<'a> {
 /// The process of one machine.
 pub struct Process {
     pub(crate) identity: PeerIdentity,
+    pub(crate) number: u64,
+    processes: Processes,
+    witnesses: Witnesses,
     pub(crate) names: Vec<NodeName>,
     pub(crate) clock: SimClock,
     pub(crate) mutation: Option<Mutation>,
@@ -102,7 +102,13 @@ pub struct Process {
     pub(crate) gate: Arc<Gate>,
     pub(crate) shelf: Arc<Shelf>,
     cutting: Cutting,
+    /// What its checkpoints covered when it started.
+    pub(crate) covered: Vec<(StreamId, u64)>,
     plan: Option<ReplayPlan>,
+    clock_watch: ClockWatch,
+    rebuild: Rebuild,
+    /// What it had when it last got something, and since when; for one of the bugs.
+    moved: (PositionVector, Duration),
     links: BTreeMap<usize, PeerLink>,
     sessions: BTreeMap<usize, Session>,
     pub(crate) requests: Vec<Request>,
@@ -114,40 +120,11 @@ pub struct Process {
     first_quorum: Quorum,
 }
 
-/// The pool that the store wants; simulated reads do not go through it.
-fn pool() -> anyhow::Result<Arc<CpuPool>> {
-    static POOL: OnceLock<Arc<CpuPool>> = OnceLock::new();
-    if let Some(pool) = POOL.get() {
-        return Ok(Arc::clone(pool));
-    }
-    let made = Arc::new(CpuPool::new("simulation", 1, 1)?);
-    Ok(Arc::clone(POOL.get_or_init(|| made)))
-}
-
-fn link_config() -> LinkConfig {
-    LinkConfig {
-        window_bytes: 4_000,
-        other_window_bytes: 4_000,
-        frame_bytes: 1_200,
-        read_bytes: 2_000,
-        fresh_bytes: 2_000,
-        sending_bytes: 3_000,
-        ..LinkConfig::default()
-    }
-}
-
-/// Bounds of all tenants.
-fn limits() -> IngestLimits {
-    IngestLimits { out_of_order_window_ms: 86_400_000, ..IngestLimits::default() }
-}
-
 impl Process {
     /// Starts on whatever is on the disk.
     pub fn start(start: &Start<'_>) -> anyhow::Result<Self> {
         let Start { index, names, dir, stream: own, scenario, mutation, .. } = *start;
-        for part in ["log", "head", "blocks"] {
-            std::fs::create_dir_all(dir.join(part))?;
-        }
+        make_folders(dir)?;
         let shared: Arc<dyn Clock> = Arc::new(start.clock.clone());
         let quiet = Logger::root(Discard, o!());
         let (shards, covered) = open_shards(start)?;
@@ -185,32 +162,32 @@ impl Process {
             shards: shards.clone(),
             lanes: lanes.clone(),
             unlogged: unlogged.clone(),
-            completeness: Arc::new(Completeness::new(true)),
+            completeness: Arc::new(Completeness::new(start.staging.reason.is_none())),
             gate: Arc::clone(&gate),
             pool: pool()?,
             metrics: StoreMetrics::new(&metrics)?,
             log: quiet.clone(),
         }));
         let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
-        let options = LogOptions {
-            segment_bytes: 12_000,
-            queue_records_max: 200,
-            queue_bytes_max: 60_000,
-            batch_bytes_max: 8_000,
-            recent_bytes_max: 4_000,
-            compress: scenario.packs,
-            disk: Arc::new(start.disk.clone()),
-            ..LogOptions::default()
-        };
         let (path, observer) = (dir.join("log"), Arc::clone(&store));
-        let (log, _) =
-            Log::open_without_thread(&path, options, own, &covered, observer, Arc::clone(&shared))?;
+        let (log, _) = Log::open_without_thread(
+            &path,
+            log_options(start),
+            own,
+            &covered,
+            observer,
+            Arc::clone(&shared),
+        )?;
         let log = Arc::new(log);
         let plan = log.plan_replay(&covered)?;
         let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
         let known = shards.iter().flat_map(|shard| shard.streams()).filter_map(|stream| stream.marker);
         let markers: Vec<i64> = known.chain(logged).collect();
         store.attach(Arc::clone(&log), &plan);
+        let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
+        if was_cut || !log.is_whole() || !shelf.blocks().is_empty() {
+            store.parts().completeness.note_history();
+        }
         let lease = Duration::from_secs(600);
         let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&shared), quiet.clone())?;
         let cutting = Cutting {
@@ -225,7 +202,7 @@ impl Process {
                 Some(Mutation::SealAtOnce) => Duration::ZERO,
                 _ => scenario.seal_after,
             },
-            log_retention_bytes: 1 << 40,
+            log_retention_bytes: scenario.log_retention_bytes,
             log_retention: Duration::from_secs(86_400 * 365),
             snapshots: Arc::new(snapshots),
             alone: Arc::default(),
@@ -269,9 +246,23 @@ impl Process {
             hub.set_ring(place.group, now);
             gate.set_by_ring(place.gate);
         }
+        let clock_watch = ClockWatch {
+            hub: Arc::clone(&hub),
+            clock: Arc::clone(&shared),
+            gate: Arc::clone(&gate),
+            metrics: ClockMetrics::new(&metrics)?,
+            log: quiet.clone(),
+        };
         let link = |peer: usize| (peer, PeerLink::new(identity.clone(), names[peer].clone(), link_config()));
-        Ok(Self {
-            links: (0..names.len()).filter(|peer| *peer != index).map(link).collect(),
+        let process = Self {
+            number: start.number,
+            processes: Processes::open(
+                (mutation != Some(Mutation::ForgetProcesses)).then(|| dir.join("processes")),
+                &quiet,
+            ),
+            witnesses: Witnesses::default(),
+            // Another machine of this name is a stranger that says to be this one.
+            links: (0..names.len()).filter(|peer| names[*peer] != names[index]).map(link).collect(),
             sessions: BTreeMap::new(),
             names: names.to_vec(),
             clock: start.clock.clone(),
@@ -281,7 +272,11 @@ impl Process {
             checkpoint_at: now,
             first_seen: BTreeMap::new(),
             first_quorum,
+            covered,
             plan: Some(plan),
+            clock_watch,
+            rebuild: rebuild_of(start),
+            moved: (PositionVector::new(), now),
             identity,
             mutation,
             log,
@@ -294,7 +289,9 @@ impl Process {
             gate,
             shelf,
             cutting,
-        })
+        };
+        process.show_rebuild();
+        Ok(process)
     }
 
     /// Applies what is in the log behind the checkpoints.
@@ -338,6 +335,13 @@ impl Process {
             let indexes: Vec<u32> = (0..sent.batch.series.len() as u32).filter(is_its).collect();
             let mut lost = IngestOutput::default();
             shard.ingest(&sent.tenant, &sent.batch, &indexes, &limits(), now_ms, &mut lost);
+        }
+    }
+
+    /// The known bug: shards that cannot be trusted are saved.
+    pub fn save_shards(&self) {
+        for shard in &self.shards {
+            let _ = shard.checkpoint(|| Ok::<(), HeadError>(()));
         }
     }
 
@@ -386,4 +390,17 @@ fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
         positions.push(found.positions);
     }
     Ok((shards, covered_by_all(positions)))
+}
+
+/// The rebuild as the last process left it.
+fn rebuild_of(start: &Start<'_>) -> Rebuild {
+    let limits = RebuildLimits::default();
+    match (start.staging.reason, &start.staging.copy) {
+        (None, _) => Rebuild::complete(limits),
+        (Some(reason), None) => Rebuild::needed(limits, reason),
+        (Some(reason), Some((source, manifest))) => {
+            let have = |path: &str, bytes: u64| staging::have(start.dir, path, bytes);
+            Rebuild::resumed(limits, reason, source.clone(), manifest.clone(), have)
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot::error::TryRecvError;
 use trireme_actors::{CommitReceiver, Committed, IngestBatch};
+use trireme_head::is_refused_by_clock;
 
 use crate::history::SentBatch;
 use crate::mutation::Mutation;
@@ -31,6 +32,8 @@ pub struct Request {
     waiting: Vec<CommitReceiver>,
     later: Option<String>,
     refused: Option<String>,
+    /// By a clock that may be wrong.
+    is_by_clock: bool,
     mutation: Option<Mutation>,
 }
 
@@ -39,7 +42,14 @@ impl Process {
     pub fn write(&mut self, attempt: u64, sent: &SentBatch) {
         let SentBatch { tenant, batch, .. } = sent;
         let mutation = self.mutation;
-        let mut request = Request { attempt, waiting: Vec::new(), later: None, refused: None, mutation };
+        let mut request = Request {
+            attempt,
+            waiting: Vec::new(),
+            later: None,
+            refused: None,
+            is_by_clock: false,
+            mutation,
+        };
         if !self.gate.state().takes_writes() {
             request.later = Some(self.gate.state().reason().to_owned());
             self.requests.push(request);
@@ -68,6 +78,7 @@ impl Process {
             if let Some(rejection) = outcome.rejections.iter().next() {
                 request.refused = Some(format!("{}: {}", rejection.reason, rejection.example));
             }
+            request.is_by_clock |= outcome.rejections.iter().any(|r| is_refused_by_clock(r.reason));
             request.later = outcome.unavailable.map(|later| later.message).or(request.later);
             let only_repeats = outcome.duplicates > 0 && outcome.duplicates == outcome.samples;
             if !(only_repeats && mutation == Some(Mutation::AckDuplicateAtOnce)) {
@@ -80,7 +91,12 @@ impl Process {
     /// Takes out the writes that are decided.
     pub fn answers(&mut self) -> Vec<(u64, Answer)> {
         let mut answers = Vec::new();
+        let may_refuse = self.may_refuse();
         self.requests.retain_mut(|request| match request.poll() {
+            Some(Answer::Refused(why)) if request.is_by_clock && !may_refuse => {
+                answers.push((request.attempt, Answer::Later(why)));
+                false
+            }
             Some(answer) => {
                 answers.push((request.attempt, answer));
                 false

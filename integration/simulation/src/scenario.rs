@@ -13,13 +13,13 @@ pub enum Kind {
     Network,
     /// Slow, stuck, failing and full disks, some crashes.
     Disks,
-    /// Wall clocks that jump, some killed processes.
+    /// Wall clocks that jump, one of them by up to a year, some killed processes.
     Clocks,
     /// All of the above.
     Mixed,
     /// A replica that is away for longer than the others wait for it.
     Away,
-    /// Bits that flip in the synced log of one replica while it is down.
+    /// Bits that flip in the synced log of one replica while it is down, and sectors that it cannot read any more.
     Damage,
     /// A disk that is replaced by an empty one.
     Wiped,
@@ -33,11 +33,17 @@ pub enum Kind {
     Writers,
     /// Members join, count, drain, leave and are replaced under partitions and crashes, and queries are made.
     Rings,
+    /// A replica that is away for longer than the others keep their logs, and copies what it lacks from one of them.
+    Behind,
+    /// A data directory that is set back to an older state, and a second machine that says to be somebody else.
+    Copies,
+    /// Checkpoints that cannot be read any more, under crashes inside checkpoints and cuts.
+    Checkpoints,
 }
 
 impl Kind {
     /// Kinds that seeds have.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Crashes,
         Self::Network,
         Self::Disks,
@@ -50,7 +56,13 @@ impl Kind {
         Self::Tenants,
         Self::Lives,
         Self::Writers,
+        Self::Rings,
+        Self::Behind,
+        Self::Copies,
     ];
+
+    /// Kinds that have to be asked for.
+    pub const FURTHER: [Self; 1] = [Self::Checkpoints];
 
     /// The kind of a seed.
     pub fn of(seed: u64) -> Self {
@@ -64,7 +76,7 @@ impl Kind {
 
     /// The kind with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain([Self::Rings]).find(|kind| format!("{kind:?}") == name)
+        Self::ALL.into_iter().chain(Self::FURTHER).find(|kind| format!("{kind:?}") == name)
     }
 }
 
@@ -96,6 +108,8 @@ pub struct Scenario {
     pub has_joining: bool,
     /// Machines that may become members later.
     pub spares: usize,
+    /// One machine more, which says to be one of the others.
+    pub has_twin: bool,
     /// How long faults go on.
     pub disturbed: Duration,
     /// Mean time between faults.
@@ -106,8 +120,16 @@ pub struct Scenario {
     pub replay_max: Duration,
     /// Longest time between the end of a process and the next start.
     pub down_max: Duration,
+    /// A wall clock may be off by up to a year.
+    pub has_years: bool,
     /// Whether log that all replicas have is let go.
     pub trims: bool,
+    /// Length of a segment of the log.
+    pub segment_bytes: u64,
+    /// Log kept for replicas that are away.
+    pub log_retention_bytes: u64,
+    /// Whether a replica may have to copy what no log has any more.
+    pub may_rebuild: bool,
     /// The log's thread writes between two steps of a shard's writer.
     pub races: bool,
     /// Records are packed on the disk.
@@ -119,7 +141,8 @@ pub struct Scenario {
     /// Blocks must be equal byte for byte, not only their samples.
     ///
     /// Not so where a replica was given up, because what it brings back later goes to a later cut of the others; nor where
-    /// a part of its log was destroyed after it was cut.
+    /// a part of its log was destroyed after it was cut; nor where markers a year ahead are worked around, because how far
+    /// ahead one is goes by what a replica has cut.
     pub equal_blocks: bool,
 }
 
@@ -132,25 +155,32 @@ impl Scenario {
     /// The scenario of a seed as if it were of another kind.
     pub fn with(kind: Kind, seed: u64) -> Self {
         let mut rng = SeededRng::new(seed ^ 0x7472_6972_656d_6531);
-        let lenient = matches!(kind, Kind::Away | Kind::Damage | Kind::Wiped);
+        let lenient = matches!(kind, Kind::Away | Kind::Damage | Kind::Wiped | Kind::Behind | Kind::Copies);
+        let is_spoiled = matches!(kind, Kind::Damage | Kind::Wiped | Kind::Copies);
         let large = matches!(kind, Kind::Network | Kind::Mixed | Kind::Crashes) && rng.chance(0.15);
+        let has_years = kind == Kind::Clocks && rng.chance(0.7);
         let plain = Self {
             seed,
             kind,
             voters: if large { 5 } else { 3 },
-            has_joining: !matches!(kind, Kind::Damage | Kind::Wiped) && rng.chance(0.15),
+            has_joining: !is_spoiled && rng.chance(0.15),
             spares: 0,
+            has_twin: false,
+            has_years,
             disturbed: Duration::from_secs(40 + rng.below(40)),
             fault_every: Duration::from_millis(1_500 + rng.below(4_000)),
             fault_max: Duration::from_secs(if kind == Kind::Away { 25 } else { 9 }),
             replay_max: Duration::from_millis(400),
             down_max: Duration::from_secs(6),
-            trims: !matches!(kind, Kind::Damage | Kind::Wiped),
+            trims: !is_spoiled,
+            segment_bytes: 12_000,
+            log_retention_bytes: 1 << 40,
+            may_rebuild: false,
             races: false,
             packs: false,
             load: Load::default(),
             seal_after: Duration::from_secs(if lenient { 8 } else { 3_600 }),
-            equal_blocks: !lenient,
+            equal_blocks: !lenient && !has_years,
         };
         match kind {
             Kind::Stalls => Self {
@@ -188,11 +218,28 @@ impl Scenario {
                 seal_after: Duration::from_secs(8),
                 ..plain
             },
+            // One at a time: where two have let go of what the other lacks, no copy of one of them helps.
+            Kind::Behind => Self {
+                disturbed: plain.disturbed * 2,
+                fault_every: plain.fault_every * 2,
+                has_joining: false,
+                segment_bytes: 2_000,
+                log_retention_bytes: 6_000,
+                may_rebuild: true,
+                ..plain
+            },
+            Kind::Copies => Self { has_twin: rng.chance(0.5), ..plain },
+            Kind::Checkpoints => Self {
+                disturbed: plain.disturbed * 2,
+                segment_bytes: 2_000,
+                load: Load { moves: true, has_metadata: true, ..Load::default() },
+                ..plain
+            },
             _ => plain,
         }
     }
 
-    /// Members of the group.
+    /// Machines that are members of the group, or may be.
     pub fn members(&self) -> usize {
         self.voters + usize::from(self.has_joining) + self.spares
     }

@@ -5,6 +5,7 @@ mod faults;
 mod finish;
 mod links;
 mod nodes;
+mod rebuild;
 mod ring;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,8 @@ enum Event {
     Repair(Repair),
     /// The disk is replaced by an empty one.
     Replace(usize),
+    /// The data directory is replaced by an older state of itself.
+    SetBack(usize),
     ChangeRing,
     /// A node takes the ring of another one.
     Adopt {
@@ -153,7 +156,12 @@ impl World {
         let mut rng = SeededRng::new(scenario.seed);
         let clock = SimClock::default();
         clock.set_us(1_000_000);
-        let names: Vec<NodeName> = (0..scenario.members()).map(|n| NodeName::new(&format!("n{n}"))).collect();
+        let mut names: Vec<NodeName> =
+            (0..scenario.members()).map(|n| NodeName::new(&format!("n{n}"))).collect();
+        let victim = rng.below(scenario.voters as u64) as usize;
+        if scenario.has_twin {
+            names.push(names[victim].clone());
+        }
         let mut machines = Vec::new();
         for index in 0..names.len() {
             let dir = root.join(format!("n{index}"));
@@ -167,7 +175,6 @@ impl World {
                 Sender::new(n % scenario.voters, 2 + rng.below(3) as usize, skew_ms, rng.chance(0.2))
             })
             .collect();
-        let victim = rng.below(scenario.voters as u64) as usize;
         let quorum = Quorum::new(names[..scenario.voters].to_vec(), scenario.voters);
         let mut world = Self {
             scenario,
@@ -199,8 +206,19 @@ impl World {
             (0..world.scenario.voters).for_each(|n| world.machines[n].ring = Some(first.clone()));
             world.decided = Some(first);
         }
+        if let Some(twin) = world.twin() {
+            world.machines[twin].is_idle = true;
+        }
+        if world.scenario.has_years && world.rng.chance(0.3) {
+            world.year(world.victim);
+        }
         world.begin();
         Ok(world)
+    }
+
+    /// The machine that says to be the victim, if there is one.
+    fn twin(&self) -> Option<usize> {
+        self.scenario.has_twin.then(|| self.scenario.members())
     }
 
     fn begin(&mut self) {
@@ -297,7 +315,7 @@ impl World {
                     return Ok(());
                 }
                 let out = process.read(peer, stream, from, bytes);
-                self.act(node, out);
+                self.act(node, out)?;
                 self.settle(node)
             }
             Event::Dial { from, to } => self.dial(from, to),
@@ -322,6 +340,7 @@ impl World {
                 Ok(())
             }
             Event::Replace(node) => self.replace(node),
+            Event::SetBack(node) => self.set_back(node),
             Event::ChangeRing => self.change_ring(),
             Event::Adopt { node, from } => self.adopt(node, from),
             Event::Query => self.query(),

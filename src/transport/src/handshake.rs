@@ -71,7 +71,7 @@ impl Refusal {
     }
 
     /// True if it says that the refused process must not run: somebody else is, or was, what it says to be.
-    pub(crate) fn is_of_a_copy(&self) -> bool {
+    pub fn is_of_a_copy(&self) -> bool {
         matches!(self.reason, RefuseReason::DuplicateIncarnation | RefuseReason::StaleBoot)
     }
 }

@@ -21,8 +21,8 @@ use trireme_replication::{AdmitError, PeerIdentity};
 use crate::handshake::Met;
 use crate::{LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError};
 use complaints::Complaints;
-use processes::Processes;
-use witnesses::Witnesses;
+pub use processes::{NewFile, Processes};
+pub use witnesses::Witnesses;
 
 /// The connections between this node and its peers.
 pub struct Mesh {

@@ -1,14 +1,22 @@
 //! What `trireme-transport`'s driver does for one peer, step by step.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use trireme_base::{Clock, StreamId};
 use trireme_log::LogError;
-use trireme_replication::{Effect, Event, PeerIdentity, PositionVector, ReadFault};
-use trireme_transport::{AppendRefused, ReplicaStore};
-use trireme_wire::frame::{Frame, Records};
+use trireme_replication::{
+    AdmitError, DisconnectReason, Effect, Event, PeerIdentity, PositionVector, ReadFault,
+};
+use trireme_transport::{AppendRefused, Refusal, ReplicaStore};
+use trireme_wire::frame::{EndReason, Frame, Records};
 use trireme_wire::record::Record;
 
 use super::{Out, Process};
 use crate::mutation::Mutation;
+
+/// How long one of the bugs waits for what peers have more.
+const BLAMED_AFTER: Duration = Duration::from_secs(10);
 
 /// A session with a peer.
 pub(super) struct Session {
@@ -49,13 +57,39 @@ impl Process {
     }
 
     /// Whether a handshake with this peer would succeed here.
-    pub fn admits(&self, identity: &PeerIdentity) -> Result<(), String> {
-        self.hub.group().lock().check(identity).map_err(|e| e.to_string())
+    pub fn admits(&self, peer: &PeerIdentity, number: u64) -> Result<(), Refusal> {
+        match self.hub.group().lock().check(peer) {
+            Err(AdmitError::DuplicateName { .. }) if self.mutation == Some(Mutation::LetTwinsIn) => {}
+            checked => checked?,
+        }
+        if self.mutation == Some(Mutation::TrustSetBack) {
+            return Ok(());
+        }
+        self.processes.check(peer, number)
+    }
+
+    /// A peer has refused this process. Answers why it must not run, once enough say so.
+    pub fn refused_by(&mut self, peer: usize, refusal: &Refusal) -> Option<String> {
+        let members = {
+            let group = self.hub.group().lock();
+            let is_let_in = group.peers().any(|(_, view)| view.connected);
+            if !refusal.is_of_a_copy() || is_let_in {
+                return None;
+            }
+            group.peers().count()
+        };
+        let agreed = self.witnesses.heard(&self.names[peer], refusal, members);
+        agreed.map(|agreed| agreed.detail)
     }
 
     /// A connection has passed the handshake; an older one to the peer is over.
-    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, conn: u64) -> Vec<Out> {
+    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, number: u64, conn: u64) -> Vec<Out> {
         self.disconnect(peer);
+        self.witnesses.forget_all();
+        if let Ok(Some(news)) = self.processes.enter(&identity, number) {
+            // Until the next start memory is as good as a file that cannot be written.
+            let _ = news.write();
+        }
         let now = self.clock.monotonic();
         let admitted = self.hub.group().lock().admit(&identity, now);
         let number = match admitted {
@@ -171,6 +205,9 @@ impl Process {
             let running = running.and_then(|(_, view)| view.identity.as_ref()).map(PeerIdentity::stream);
             (group.assigned(name), running)
         };
+        if self.mutation == Some(Mutation::TakeStallForLoss) {
+            self.blame_peers();
+        }
         if self.mutation == Some(Mutation::SkipStreams) {
             assigned.retain(|stream| Some(*stream) == running);
         }
@@ -178,6 +215,27 @@ impl Process {
             assigned.clear();
         }
         self.feed(peer, Event::Assigned(assigned), out);
+    }
+
+    /// The known bug: what does not come is taken to be trimmed.
+    fn blame_peers(&mut self) {
+        let now = self.clock.monotonic();
+        let group = Arc::clone(self.hub.group());
+        let mut group = group.lock();
+        let mut lacking = Vec::new();
+        for (name, view) in group.peers().filter(|(_, view)| view.connected) {
+            let behind = group.mine().behind(&view.positions);
+            lacking.extend(behind.map(|(stream, _, _)| (name.clone(), stream)));
+        }
+        if lacking.is_empty() || *group.mine() != self.moved.0 {
+            self.moved = (group.mine().clone(), now);
+        }
+        if now.saturating_sub(self.moved.1) < BLAMED_AFTER {
+            return;
+        }
+        for (name, stream) in lacking {
+            group.refused(&name, stream, EndReason::Trimmed, u64::MAX, now);
+        }
     }
 
     fn feed(&mut self, peer: usize, event: Event, out: &mut Vec<Out>) {
@@ -232,15 +290,16 @@ impl Process {
                 out.push(Out::Read(peer, stream, from_seq, max_bytes));
             }
             Effect::PeerDurable { incarnation, positions, epoch } => {
-                self.hub.group().lock().observed(name, incarnation, &positions);
                 let trusted = match self.mutation {
                     Some(Mutation::TrustWiped) => self.first_seen.get(&peer).copied(),
                     _ => None,
                 };
                 let trusted = trusted.unwrap_or(incarnation);
-                if let Err(reason) = self.store.peer_durable(name, trusted, &positions, epoch) {
-                    out.push(Out::HangUp(peer, reason.to_string(), false));
+                let epoch = if self.mutation == Some(Mutation::CountUnderAnyRing) { 0 } else { epoch };
+                if let Err(proof) = self.store.peer_durable(name, trusted, &positions, epoch) {
+                    return self.second_writer(peer, proof.to_string(), out);
                 }
+                self.hub.group().lock().observed(name, incarnation, &positions);
             }
             Effect::PeerHealth { health, wall_ms, epoch } => {
                 let mut group = self.hub.group().lock();
@@ -251,8 +310,19 @@ impl Process {
                 let now = self.clock.monotonic();
                 self.hub.group().lock().refused(name, stream, reason, first_seq, now);
             }
+            Effect::Disconnect(proof @ DisconnectReason::SecondWriter { .. }) => {
+                self.second_writer(peer, proof.to_string(), out);
+            }
             Effect::Disconnect(reason) => out.push(Out::HangUp(peer, reason.to_string(), false)),
         }
+    }
+
+    /// Somebody else writes this node's stream, or wrote it: the node has to stop.
+    fn second_writer(&self, peer: usize, proof: String, out: &mut Vec<Out>) {
+        out.push(match self.mutation {
+            Some(Mutation::TrustSetBack) => Out::HangUp(peer, proof, false),
+            _ => Out::Refused(proof),
+        });
     }
 
     fn append(&mut self, peer: usize, records: Vec<Record>, out: &mut Vec<Out>) {
@@ -270,8 +340,9 @@ impl Process {
 
     fn look_at_intake(&mut self, peer: usize, out: &mut Vec<Out>) {
         let intake = self.store.intake();
+        let stays = self.mutation == Some(Mutation::StayPaused);
         let Some(session) = self.sessions.get_mut(&peer) else { return };
-        session.is_paused &= !intake.is_open;
+        session.is_paused &= stays || !intake.is_open;
         if std::mem::replace(&mut session.refusals, intake.refusals) != intake.refusals {
             self.set_back(peer, out);
         }

@@ -27,7 +27,10 @@ impl Process {
         if !self.store.replay().is_done() {
             return Ok(false);
         }
-        let due = self.store.due_window(&self.clock, WINDOWS);
+        let due = match self.mutation {
+            Some(Mutation::TrustOwnClock) => Some(WINDOWS.over(self.clock.now_ms())),
+            _ => self.store.due_window(&self.clock, WINDOWS),
+        };
         if let Some(due) = due.filter(|due| self.closed.is_none_or(|k| k < *due)) {
             let mut closed = true;
             for writer in &mut self.writers {
@@ -109,7 +112,8 @@ impl Process {
             }
             _ => {}
         }
-        if self.trims && !publishes_first && self.mutation != Some(Mutation::TrimTooEarly) {
+        let trims_otherwise = matches!(self.mutation, Some(Mutation::TrimTooEarly | Mutation::TrimToNewest));
+        if self.trims && !publishes_first && !trims_otherwise {
             // A failed one is repeated; a failed log is noticed elsewhere.
             let _ = self.cutting.checkpoint();
             return false;
@@ -119,8 +123,17 @@ impl Process {
             let Ok(report) = checkpoint(shard) else { return false };
             positions.push(report.positions);
         }
-        if self.mutation == Some(Mutation::TrimTooEarly) {
-            let _ = self.log.trim(&covered_by_all(positions));
+        let covered = covered_by_all(positions);
+        match self.mutation {
+            Some(Mutation::TrimTooEarly) => drop(self.log.trim(&covered)),
+            Some(Mutation::TrimToNewest) => {
+                let group = self.hub.group().lock();
+                let held = covered.into_iter().map(|(s, seq)| (s, group.everybody_has(s).min(seq)));
+                let held: Vec<_> = held.collect();
+                drop(group);
+                let _ = self.log.trim(&held);
+            }
+            _ => {}
         }
         false
     }
@@ -128,9 +141,17 @@ impl Process {
     /// Answers writes whose time is over, and opens the gate of a node whose disk has room again.
     pub fn tick(&mut self) {
         self.commits.expire();
+        if self.mutation != Some(Mutation::IgnoreWrongClock) {
+            self.clock_watch.is_wrong();
+        }
         if self.gate.state() == GateState::DiskFull && self.log.check().is_ok() {
             self.gate.set(GateState::Open);
         }
+    }
+
+    /// A sample may be refused for its time.
+    pub fn may_refuse(&self) -> bool {
+        self.mutation == Some(Mutation::IgnoreWrongClock) || self.clock_watch.may_refuse()
     }
 
     /// The log takes nothing until the next start.

@@ -145,8 +145,9 @@ impl World {
             return Ok(());
         }
         let voters = &self.machines[..self.scenario.voters];
-        // A disk that was replaced may have held it when that was confirmed.
-        let kept = |n: &usize| voters[*n].before.is_none();
+        // A disk that was replaced, or a machine that stood in for another one, may have held it when that was confirmed.
+        let has_stand_in = |n: usize| self.scenario.has_twin && n == self.victim;
+        let kept = |n: &usize| voters[*n].before.is_none() && !has_stand_in(*n);
         let lacks = |n: &usize| voters[*n].process.as_ref().is_some_and(|p| self.history.lacks(batch, p));
         let lacking: Vec<usize> = (0..voters.len()).filter(kept).filter(lacks).collect();
         if voters.len() - lacking.len() < self.quorum.needed() {

@@ -1,8 +1,11 @@
 //! What breaks, and what mends it.
 
+mod lasting;
+
 use trireme_base::Clock;
 
 use super::{Event, World};
+use crate::disk::SyncFault;
 use crate::machine::{CrashPoint, Pace};
 use crate::mutation::Mutation;
 use crate::process::{Interruption, SHARDS};
@@ -23,9 +26,17 @@ pub enum Fault {
     Slow,
     Stuck,
     Eio,
+    FullSync,
     Full,
     Jump,
+    Year,
     Damage,
+    BadSector,
+    LoseEnds,
+    SpoilCheckpoint,
+    Absent,
+    SetBack,
+    Twin,
     Wipe,
     Pause,
     WriterDies,
@@ -39,6 +50,8 @@ pub enum Repair {
     Way(usize, usize),
     /// The disk of a machine.
     Disk(usize),
+    /// A machine that is nobody's is stopped, and emptied.
+    Twin(usize),
 }
 
 use Fault::*;
@@ -47,8 +60,10 @@ fn faults_of(kind: Kind) -> &'static [Fault] {
     match kind {
         Kind::Crashes => &[Kill, Kill, PowerCut, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, CrashPoint],
         Kind::Network => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Drop, Swizzle, Kill, CrashPoint],
-        Kind::Disks => &[Slow, Slow, Stuck, Eio, Full, Full, Kill, PowerCut, CrashPoint],
-        Kind::Clocks => &[Jump, Jump, Jump, Kill, Drop],
+        Kind::Disks => &[
+            Slow, Slow, Stuck, Eio, Eio, FullSync, FullSync, Full, Full, Kill, PowerCut, PowerCut, CrashPoint,
+        ],
+        Kind::Clocks => &[Jump, Jump, Year, Year, Kill, Drop],
         Kind::Mixed => &[
             Kill,
             PowerCut,
@@ -63,15 +78,23 @@ fn faults_of(kind: Kind) -> &'static [Fault] {
             Slow,
             Stuck,
             Eio,
+            FullSync,
             Full,
         ],
         Kind::Away => &[Isolate, Pair, Kill, PowerCut, Drop, CrashPoint, OneWay],
-        Kind::Damage => &[Damage, Damage, Kill, Drop, CrashPoint, PowerCut],
+        Kind::Damage => {
+            &[Damage, Damage, BadSector, BadSector, LoseEnds, LoseEnds, Kill, Drop, CrashPoint, PowerCut]
+        }
         Kind::Wiped => &[Slow, Stuck, Pair, Kill, PowerCut, Wipe, Wipe],
         Kind::Stalls => &[Stuck, Stuck, Stuck, Pause, Pause, Slow, Kill, PowerCut, PowerCutOfAll, Drop],
         Kind::Tenants => &[Kill, Kill, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, Drop, Isolate, Full],
         Kind::Lives => &[Kill, Kill, Kill, PowerCut, CrashPoint, Drop],
         Kind::Rings => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Slow, Stuck, Kill, PowerCut, CrashPoint],
+        Kind::Behind => &[Absent, Absent, Kill, PowerCut, CrashPoint, Drop],
+        Kind::Copies => &[SetBack, SetBack, Twin, Kill, PowerCut, PowerCutOfAll, Slow, CrashPoint, Drop],
+        Kind::Checkpoints => {
+            &[SpoilCheckpoint, SpoilCheckpoint, Kill, PowerCut, CrashPoint, CrashPoint, Drop]
+        }
         Kind::Writers => {
             &[Full, Full, Full, WriterDies, WriterDies, HalfChange, HalfChange, Slow, Kill, PowerCut, Drop]
         }
@@ -89,14 +112,14 @@ impl World {
         self.after(wait, Event::Fault);
         let faults = faults_of(self.scenario.kind);
         let fault = faults[self.rng.below(faults.len() as u64) as usize];
-        let node = self.rng.below(self.machines.len() as u64) as usize;
+        let node = self.rng.below(self.scenario.members() as u64) as usize;
         self.summary.faults += 1;
         self.note(|| format!("fault {fault:?} n{node}"));
         self.break_one(fault, node);
     }
 
     fn break_one(&mut self, fault: Fault, node: usize) {
-        let members = self.machines.len();
+        let members = self.scenario.members();
         let peer = (node + 1 + self.rng.below(members as u64 - 1) as usize) % members;
         let long = self.scenario.fault_max.as_micros() as u64;
         let span = 300_000 + self.rng.below(long);
@@ -129,7 +152,8 @@ impl World {
                 self.machines[node].pace = if fault == Slow { Pace::Slow } else { Pace::Stuck };
                 self.after(span, Event::Repair(Repair::Disk(node)));
             }
-            Eio => self.machines[node].disk.fail_next_sync(),
+            Eio => self.machines[node].disk.fail_next_sync(SyncFault::Io),
+            FullSync => self.machines[node].disk.fail_next_sync(SyncFault::Full),
             Full => {
                 let room = self.rng.below(6_000);
                 self.machines[node].disk.set_free_bytes(Some(room));
@@ -140,7 +164,13 @@ impl World {
                 let by = if self.rng.chance(0.3) { 0 } else { by };
                 self.machines[node].clock.set_skew_ms(by);
             }
-            Damage => self.damage(),
+            Year => self.year(self.victim),
+            Damage | BadSector => self.damage(fault == BadSector),
+            LoseEnds => self.lose_ends(),
+            SpoilCheckpoint => self.spoil_checkpoint(),
+            Absent => self.leave(self.victim),
+            SetBack => self.plan_set_back(),
+            Twin => self.begin_twin(span),
             Wipe => self.wipe(),
             Pause => {
                 let heal_at = 1_000_000 + self.scenario.disturbed.as_micros() as u64;
@@ -162,6 +192,9 @@ impl World {
         let made = self.history.make(&wanted, |n| value + n as f64);
         let Some(process) = &mut self.machines[node].process else { return };
         process.half_change(&self.history.batches[made]);
+        if self.mutation == Some(Mutation::SaveSuspectShard) {
+            process.save_shards();
+        }
         if self.mutation != Some(Mutation::KeepSuspectShard) {
             return self.crash(node, true);
         }
@@ -184,19 +217,6 @@ impl World {
         for (from, to) in ways {
             self.network.set_blocked(*from, *to, true);
             self.after(span, Event::Repair(Repair::Way(*from, *to)));
-        }
-    }
-
-    /// Bits flip in the log of the victim while it is down.
-    fn damage(&mut self) {
-        let victim = self.victim;
-        self.crash(victim, true);
-        for _ in 0..=self.rng.below(3) {
-            let dir = self.machines[victim].dir.join("log");
-            let flipped = self.machines[victim].disk.flip_bit(&dir, &mut self.rng);
-            if matches!(flipped, Ok(true)) {
-                self.summary.flips += 1;
-            }
         }
     }
 
@@ -242,6 +262,7 @@ impl World {
                 self.machines[node].pace = Pace::Normal;
                 self.machines[node].disk.set_free_bytes(None);
             }
+            Repair::Twin(node) => self.end_twin(node),
         }
         self.note(|| format!("repair {repair:?}"));
     }
@@ -256,10 +277,14 @@ impl World {
             machine.disk.mend();
             machine.clock.set_skew_ms(0);
             machine.crash = None;
+            machine.loses_ends = false;
+        }
+        if let Some(twin) = self.twin() {
+            self.end_twin(twin);
         }
         // Whoever has left is stopped by an operator, also if it never heard of that.
         let members = self.members();
-        let left: Vec<usize> = (0..self.machines.len()).filter(|n| !members.contains(n)).collect();
+        let left: Vec<usize> = (0..self.scenario.members()).filter(|n| !members.contains(n)).collect();
         left.into_iter().for_each(|node| self.crash(node, true));
         self.resume();
     }

@@ -75,6 +75,9 @@ impl World {
             if !process.store.replay().is_done() {
                 return Some(format!("n{n} still replays"));
             }
+            if process.is_rebuilding() {
+                return Some(format!("n{n} is still being rebuilt"));
+            }
             let durable = process.store.durable();
             if let Some(text) = differ(&first, &durable) {
                 return Some(format!("positions differ between n{one} and n{n}: {text}"));

@@ -1,5 +1,7 @@
 //! Events of the connections between machines.
 
+use trireme_transport::Refusal;
+
 use super::{Event, World};
 use crate::process::Out;
 
@@ -38,7 +40,8 @@ impl World {
         let wait = 100_000 + self.rng.below(400_000);
         self.after(wait, Event::Dial { from, to });
         let is_silent = |node: usize| self.machines[node].silent_until > self.now_us;
-        if self.network.is_blocked(from, to)
+        if self.names[from] == self.names[to]
+            || self.network.is_blocked(from, to)
             || self.network.is_blocked(to, from)
             || is_silent(from)
             || is_silent(to)
@@ -51,25 +54,63 @@ impl World {
         if a.connection(to).is_some() {
             return Ok(());
         }
-        let identities = [a.identity.clone(), b.identity.clone()];
-        let admitted = a.admits(&identities[1]).and_then(|()| b.admits(&identities[0]));
-        if let Err(error) = admitted {
-            self.note(|| format!("n{from} and n{to} do not connect: {error}"));
-            return Ok(());
+        let [(one, its), (other, of_other)] = [a, b].map(|p| (p.identity.clone(), p.number));
+        if let Err(refusal) = a.admits(&other, of_other) {
+            return self.turned_away(to, from, &refusal);
         }
+        if let Err(refusal) = b.admits(&one, its) {
+            return self.turned_away(from, to, &refusal);
+        }
+        self.check_twins(from, to)?;
+        self.check_twins(to, from)?;
         let conn = self.network.connect(from, to);
         self.note(|| format!("n{from} and n{to} connect ({conn})"));
-        for (node, peer, identity) in [(from, to, &identities[1]), (to, from, &identities[0])] {
+        for (node, peer, identity, number) in [(from, to, other, of_other), (to, from, one, its)] {
             let Some(process) = &mut self.machines[node].process else { continue };
             if let Some(old) = process.connection(peer) {
                 self.network.close(old, node, true);
             }
             let Some(process) = &mut self.machines[node].process else { continue };
-            let out = process.connect(peer, identity.clone(), conn);
-            self.act(node, out);
+            let out = process.connect(peer, identity, number, conn);
+            self.act(node, out)?;
         }
         self.settle(from)?;
         self.settle(to)
+    }
+
+    /// A node was refused by a peer. If enough say that it must not run, it does not any more.
+    fn turned_away(&mut self, node: usize, by: usize, refusal: &Refusal) -> Result<(), String> {
+        self.note(|| format!("n{by} refuses n{node}: {refusal}"));
+        let Some(process) = &mut self.machines[node].process else { return Ok(()) };
+        match process.refused_by(by, refusal) {
+            Some(why) => self.refuse(node, &why),
+            None => Ok(()),
+        }
+    }
+
+    /// The members have shown that a process must not run: it ends, and its directory is not used again.
+    fn refuse(&mut self, node: usize, why: &str) -> Result<(), String> {
+        if self.summary.set_back == 0 || node != self.victim {
+            return Err(format!("n{node} is said to be a copy of another one: {why}"));
+        }
+        self.summary.refused += 1;
+        self.machines[node].is_on_trial = false;
+        self.note(|| format!("n{node} must not run: {why}"));
+        self.crash(node, true);
+        self.machines[node].is_refused = true;
+        // An operator gives it an empty disk.
+        self.after(2_000_000, Event::Replace(node));
+        Ok(())
+    }
+
+    /// Two machines of one name are never connected to a node at a time.
+    fn check_twins(&self, node: usize, peer: usize) -> Result<(), String> {
+        let Some(process) = &self.machines[node].process else { return Ok(()) };
+        let is_twin = |other: &usize| *other != peer && self.names[*other] == self.names[peer];
+        match process.connected().into_iter().find(is_twin) {
+            Some(_) => Err(format!("n{node} is connected to two that say to be {}", self.names[peer])),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn deliver(&mut self, conn: u64, end: usize) -> Result<(), String> {
@@ -82,7 +123,7 @@ impl World {
         let Some(frame) = self.network.arrived(conn, end, self.now_us)? else { return Ok(()) };
         let Some(process) = &mut self.machines[node].process else { return Ok(()) };
         let out = process.receive(peer, frame);
-        self.act(node, out);
+        self.act(node, out)?;
         if self.network.is_due(conn, end, self.now_us) {
             // What came while the way was cut has no event of its own any more.
             self.after(200, Event::Deliver { conn, end });
@@ -101,10 +142,10 @@ impl World {
         }
     }
 
-    pub(super) fn act(&mut self, node: usize, out: Vec<Out>) {
+    pub(super) fn act(&mut self, node: usize, out: Vec<Out>) -> Result<(), String> {
         let life = self.machines[node].life;
         for one in out {
-            let Some(process) = &mut self.machines[node].process else { return };
+            let Some(process) = &mut self.machines[node].process else { return Ok(()) };
             match one {
                 Out::Send(peer, frame) => {
                     let Some(conn) = process.connection(peer) else { continue };
@@ -130,7 +171,9 @@ impl World {
                     }
                     self.close(conn, node, true);
                 }
+                Out::Refused(why) => self.refuse(node, &why)?,
             }
         }
+        Ok(())
     }
 }

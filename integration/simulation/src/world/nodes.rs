@@ -24,9 +24,18 @@ impl World {
     pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
         let has_left = !self.members().contains(&node) && self.is_healing;
         let is_outside = self.decided.is_some() && self.machines[node].ring.is_none();
-        if self.machines[node].process.is_some() || has_left || is_outside {
+        let machine = &self.machines[node];
+        if machine.process.is_some() || machine.is_idle || machine.is_refused || has_left || is_outside {
             return Ok(());
         }
+        if machine.absent_until > self.now_us && !self.is_healing {
+            let wait = machine.absent_until - self.now_us;
+            self.after(wait, Event::Start(node));
+            return Ok(());
+        }
+        let number = self.rng.next_u64();
+        let mutation = self.mutation;
+        self.with_staging(node, |staging, dir| staging.install(dir, mutation))?;
         let stream = self.machines[node].count_start(self.mutation);
         let machine = &self.machines[node];
         let started = Process::start(&Start {
@@ -34,10 +43,12 @@ impl World {
             names: &self.names,
             dir: &machine.dir,
             stream,
+            number,
             disk: &machine.disk,
             clock: &machine.clock,
             scenario: &self.scenario,
             ring: machine.ring.as_ref(),
+            staging: &machine.staging,
             mutation: self.mutation,
         });
         let process = match started {
@@ -60,7 +71,7 @@ impl World {
         });
         let machine = &mut self.machines[node];
         machine.process = Some(process);
-        machine.note_found();
+        machine.note_found().map_err(|problem| format!("n{node}: {problem}"))?;
         let life = machine.life;
         let replay = 1_000 + self.rng.below(self.scenario.replay_max.as_micros() as u64);
         self.after(replay, Event::Replay { node, life });
@@ -73,6 +84,9 @@ impl World {
     /// The process ends at once; without power, so does the page cache.
     pub(super) fn crash(&mut self, node: usize, has_power: bool) {
         let machine = &mut self.machines[node];
+        if machine.is_on_trial {
+            return;
+        }
         let Some(process) = machine.process.take() else { return };
         machine.crash = None;
         machine.pace = Pace::Normal;
@@ -90,6 +104,9 @@ impl World {
             self.machines[node].disk.kill(&mut self.rng);
             self.summary.kills += 1;
         } else {
+            if std::mem::take(&mut self.machines[node].loses_ends) {
+                self.summary.bad_sectors += self.machines[node].disk.lose_ends(&mut self.rng);
+            }
             self.machines[node].disk.cut_power(&mut self.rng);
             self.summary.power_cuts += 1;
         }
@@ -108,11 +125,12 @@ impl World {
             let wait = 300_000 + self.rng.below(3_000_000);
             self.after(wait, Event::Crash { node, life, has_power: true });
         }
+        self.rebuild(node)?;
         let Some(process) = self.process(node, life) else { return Ok(()) };
         for peer in process.connected() {
             let Some(process) = self.process(node, life) else { return Ok(()) };
             let out = process.tick_link(peer);
-            self.act(node, out);
+            self.act(node, out)?;
         }
         self.hear(node);
         self.after(TICK_US, Event::Tick { node, life });
@@ -217,7 +235,7 @@ impl World {
         let Some(process) = self.process(node, life) else { return Ok(()) };
         process.set_told(peer, false);
         let out = process.news(peer);
-        self.act(node, out);
+        self.act(node, out)?;
         self.settle(node)
     }
 
@@ -225,6 +243,7 @@ impl World {
     /// committed.
     pub(super) fn settle(&mut self, node: usize) -> Result<(), String> {
         let machine = &mut self.machines[node];
+        machine.note_safe();
         let life = machine.life;
         let Some(process) = &mut machine.process else { return Ok(()) };
         let mut planned = Vec::new();

@@ -37,11 +37,11 @@ impl World {
             let of = |group: &Group| group.present().any(|member| member.node == self.names[*n]);
             self.decided_group().is_none_or(of)
         };
-        (0..self.machines.len()).filter(is_member).collect()
+        (0..self.scenario.members()).filter(is_member).collect()
     }
 
     /// Nothing is between two machines, and both run.
-    fn reaches(&self, a: usize, b: usize) -> bool {
+    pub(super) fn reaches(&self, a: usize, b: usize) -> bool {
         let runs = |n: usize| self.machines[n].process.is_some();
         runs(a) && runs(b) && !self.network.is_blocked(a, b) && !self.network.is_blocked(b, a)
     }
@@ -99,10 +99,11 @@ impl World {
         }
         self.decided = Some(next);
         self.adopt(leader, leader)?;
-        // The others are told, unless the leader dies before it comes to that.
+        // Most are told, unless the leader dies before it comes to that; one that goes itself waits for it.
+        let goes = !self.members().contains(&leader);
         for peer in self.members() {
             let way = self.network.latency(&mut self.rng);
-            if peer != leader && self.reaches(leader, peer) && self.rng.chance(0.7) {
+            if peer != leader && self.reaches(leader, peer) && (goes || self.rng.chance(0.7)) {
                 self.after(way, Event::Adopt { node: peer, from: leader });
             }
         }

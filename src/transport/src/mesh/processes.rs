@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 
 /// The last process of each data directory that has shaken hands with this node.
 #[derive(Debug)]
-pub(super) struct Processes(Arc<Shared>);
+pub struct Processes(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -48,14 +48,14 @@ struct Known {
 
 /// The file is to be written anew.
 #[derive(Debug)]
-pub(super) struct NewFile {
+pub struct NewFile {
     path: PathBuf,
     shared: Arc<Shared>,
 }
 
 impl Processes {
     /// Reads the file. What cannot be read is put aside: peers are then known when they come again.
-    pub(super) fn open(path: Option<PathBuf>, log: &Logger) -> Self {
+    pub fn open(path: Option<PathBuf>, log: &Logger) -> Self {
         let known = match path.as_deref().map(read) {
             None | Some(Ok(None)) => VecDeque::new(),
             Some(Ok(Some(known))) => known,
@@ -71,7 +71,7 @@ impl Processes {
     }
 
     /// Whether a peer may be this process of its data directory.
-    pub(super) fn check(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
+    pub fn check(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
         let known = self.0.known.lock();
         match known.iter().find(|known| known.incarnation == peer.incarnation) {
             Some(known) => known.check(peer, process),
@@ -80,7 +80,7 @@ impl Processes {
     }
 
     /// A peer has shaken hands. Gives the file to write if that is news.
-    pub(super) fn enter(&self, peer: &PeerIdentity, process: u64) -> Result<Option<NewFile>, Refusal> {
+    pub fn enter(&self, peer: &PeerIdentity, process: u64) -> Result<Option<NewFile>, Refusal> {
         let now = Known { incarnation: peer.incarnation, boot: peer.boot, process };
         let mut known = self.0.known.lock();
         let at = known.iter().position(|known| known.incarnation == peer.incarnation);
@@ -123,12 +123,12 @@ impl Known {
 
 impl NewFile {
     /// Where it goes.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Writes what is known by now in the place of the old one. Blocks.
-    pub(super) fn write(&self) -> io::Result<()> {
+    pub fn write(&self) -> io::Result<()> {
         let _one_at_a_time = self.shared.writing.lock();
         let text = text(&self.shared.known.lock());
         let temporary = self.path.with_extension("tmp");

@@ -15,11 +15,11 @@ const NEEDED: usize = 2;
 /// One member may be wrong: it may know a process that never came to be, or it may be somebody else at a member's
 /// address. A process that one member refuses while the others cannot be asked is in nobody's quorum, and waits.
 #[derive(Debug, Default)]
-pub(super) struct Witnesses(Mutex<BTreeMap<NodeName, Refusal>>);
+pub struct Witnesses(Mutex<BTreeMap<NodeName, Refusal>>);
 
 impl Witnesses {
     /// One of `members` members refused this process. Gives what they say once enough say so.
-    pub(super) fn heard(&self, from: &NodeName, refusal: &Refusal, members: usize) -> Option<Refusal> {
+    pub fn heard(&self, from: &NodeName, refusal: &Refusal, members: usize) -> Option<Refusal> {
         let mut known = self.0.lock();
         known.insert(from.clone(), refusal.clone());
         if known.len() < NEEDED.min(members.max(1)) {
@@ -31,7 +31,7 @@ impl Witnesses {
     }
 
     /// A member let this process in.
-    pub(super) fn forget_all(&self) {
+    pub fn forget_all(&self) {
         self.0.lock().clear();
     }
 }
