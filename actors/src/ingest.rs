@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler};
 use actix_rt::ArbiterHandle;
-use trireme_base::StreamId;
+use trireme_base::{StreamId, memory};
 use trireme_mailbox::{Call, Port};
 
 use crate::canary::Canary;
@@ -121,6 +121,8 @@ impl Actor for Ingest {
         ctx.run_interval(LANE_EVERY, |actor, _| {
             if actor.writer.lane().has_work() {
                 actor.drain_lane();
+            } else {
+                memory::give_back_if_asked();
             }
         });
     }

@@ -16,6 +16,7 @@ mod clock;
 mod disk_error;
 mod error;
 mod ids;
+pub mod memory;
 pub mod pool;
 mod rng;
 

@@ -5,13 +5,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::memory;
+
 /// Stack of a thread unless something else is asked for, as the standard library has it.
 const STACK_BYTES: usize = 2 << 20;
+
+/// A thread without work for so long looks whether memory is wanted back.
+const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -56,9 +62,13 @@ impl CpuPool {
             let rx: Receiver<Job> = rx.clone();
             let builder = std::thread::Builder::new().name(format!("{name}-{i}")).stack_size(stack_bytes);
             let handle = builder.spawn(move || {
-                for job in rx {
-                    // The caller sees the panic as a dropped reply; the panic hook has logged it.
-                    let _ = catch_unwind(AssertUnwindSafe(job));
+                loop {
+                    match rx.recv_timeout(IDLE) {
+                        // The caller sees the panic as a dropped reply; the panic hook has logged it.
+                        Ok(job) => drop(catch_unwind(AssertUnwindSafe(job))),
+                        Err(RecvTimeoutError::Timeout) => memory::give_back_if_asked(),
+                        Err(RecvTimeoutError::Disconnected) => break,
+                    }
                 }
             })?;
             handles.push(handle);

@@ -73,6 +73,11 @@ impl Block {
         self.in_doubt.load(Ordering::Acquire) && self.in_doubt.swap(false, Ordering::AcqRel)
     }
 
+    /// Memory of what is kept of its index (bytes).
+    pub fn memory_bytes(&self) -> usize {
+        self.index.memory_bytes()
+    }
+
     /// Its meta.
     pub fn meta(&self) -> &BlockMeta {
         &self.meta

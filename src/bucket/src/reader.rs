@@ -93,7 +93,7 @@ impl BucketReader {
     }
 
     /// Counters of the page cache.
-    pub fn cache(&self) -> &PageCache {
+    pub fn cache(&self) -> &Arc<PageCache> {
         &self.cache
     }
 

@@ -38,8 +38,9 @@ pub(crate) enum Placed {
     Conflict,
 }
 
-/// The bit of [`ClosedChunk::count`] that says that the chunk has out-of-order samples, with start timestamps of their own.
-const LATE: u16 = 1 << 15;
+/// The bit of [`ClosedChunk::count`] that says which of two forms a chunk has. Of floats: out-of-order samples, with start
+/// timestamps of their own. Of histograms: a run of differences, and not of whole samples as earlier versions wrote.
+const MARK: u16 = 1 << 15;
 
 /// A full chunk. Times are relative to the window's start, which fits because windows are at most 40 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,17 @@ pub(crate) struct ClosedChunk {
 impl ClosedChunk {
     /// Samples in it.
     pub fn samples(&self) -> u16 {
-        self.count & !LATE
+        self.count & !MARK
     }
 
-    fn is_late(&self) -> bool {
-        self.count & LATE != 0
+    /// True if it has the form that is marked.
+    pub fn is_marked(&self) -> bool {
+        self.count & MARK != 0
+    }
+
+    /// The same with the mark.
+    pub fn marked(self) -> Self {
+        Self { count: self.count | MARK, ..self }
     }
 
     /// `base` is the start of the window, `min` and `max` are times.
@@ -258,7 +265,7 @@ impl Bucket {
         let (min, max, count) = (late[0].t, late[late.len() - 1].t, late.len() as u16);
         if let Some(place) = files.append(&encode_late(late)) {
             self.late = None;
-            self.push_closed(ClosedChunk::new(place, self.base(options), min, max, count | LATE));
+            self.push_closed(ClosedChunk::new(place, self.base(options), min, max, count).marked());
         }
     }
 
@@ -293,7 +300,7 @@ impl Bucket {
             if chunk.overlaps(base, start, end) {
                 let min = base.saturating_add(i64::from(chunk.min));
                 let data = files.get(chunk.place());
-                out.push(if chunk.is_late() {
+                out.push(if chunk.is_marked() {
                     Part::late_chunk(min, data)
                 } else {
                     Part::chunk(min, data, starts())

@@ -31,6 +31,9 @@ impl Shard {
             let mut state = self.state.write();
             let dropped = if dead.is_empty() { 0 } else { drop_series(&mut state, &dead) };
             state.note_idle_tenants();
+            if dropped > 0 {
+                state.shrink();
+            }
             dropped
         };
         let drafts =

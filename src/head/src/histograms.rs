@@ -1,28 +1,35 @@
 //! Native histogram samples of one series.
 //!
-//! A few samples of a bucket are kept decoded; the rest goes to the chunk files in runs, each sample whole. No insert reads
-//! a run: a sample that repeats one in there is kept until it is read.
+//! The samples that came last are a run of bytes in memory, most of them as differences to one before
+//! (`trireme_wire::entry::push_to_run`); full runs go to the chunk files. A run has its samples in the order in which they
+//! came. No insert reads a run of a file: a sample that repeats one in there is kept until it is read.
+//!
 //! The block encoding is not used here: it forgets start timestamps and widens layouts, so a repeated sample could
 //! not be told from a conflicting one.
 
 use std::cmp::Ordering;
 
 use trireme_model::{AnyHistogram, HistogramSample};
-use trireme_wire::entry::{decode_histogram, encode_histogram};
+use trireme_wire::entry::{EntryError, decode_histogram, encode_histogram, push_to_run, read_run, run_times};
 
 use crate::bucket::{BucketId, ClosedChunk, Placed, grow};
 use crate::chunkfile::{ChunkData, ChunkFiles};
 use crate::{HeadError, ShardOptions};
 
-/// Decoded samples kept per bucket.
-const RECENT_MAX: usize = 16;
+/// Samples of a run in memory.
+const OPEN_SAMPLES_MAX: usize = 32;
+/// Bytes of a run in memory that has no fewer samples than the next.
+const OPEN_BYTES_MAX: usize = 2_048;
+/// Samples that a run may have whatever they take: its first one takes the most.
+const OPEN_SAMPLES_MIN: usize = 8;
 /// Bytes of one run in a chunk file; a larger one is split.
 const RUN_BYTES_MAX: usize = 60_000;
 
 /// Histogram samples of one window and cut.
 #[derive(Debug, Default)]
 pub(crate) struct HistogramBucket {
-    pub recent: Vec<HistogramSample>,
+    /// The run that is being written, each time once.
+    pub open: Vec<u8>,
     pub closed: Vec<ClosedChunk>,
 }
 
@@ -33,10 +40,11 @@ pub(crate) struct HistogramBuckets {
     buckets: Vec<(BucketId, HistogramBucket)>,
 }
 
-/// A piece on its way to a reader.
-pub(crate) enum HistogramPart {
-    Run(ChunkData),
-    Samples(Vec<HistogramSample>),
+/// A run on its way to a reader.
+pub(crate) struct HistogramPart {
+    data: ChunkData,
+    /// Each sample stands whole, as in files of earlier versions.
+    is_whole: bool,
 }
 
 impl HistogramBuckets {
@@ -80,9 +88,9 @@ impl HistogramBuckets {
         for (id, bucket) in self.buckets.iter().filter(|(id, _)| wanted(*id)) {
             let base = id.window.saturating_mul(options.window_ms);
             for chunk in bucket.closed.iter().filter(|c| c.overlaps(base, start, end)) {
-                out.push(HistogramPart::Run(files.get(chunk.place())));
+                out.push(HistogramPart { data: files.get(chunk.place()), is_whole: !chunk.is_marked() });
             }
-            out.push(HistogramPart::Samples(bucket.recent.clone()));
+            out.push(HistogramPart { data: ChunkData::Bytes(bucket.open.clone()), is_whole: false });
         }
         out
     }
@@ -114,76 +122,131 @@ impl HistogramBuckets {
         self.buckets.is_empty()
     }
 
-    /// Rough bytes on the heap.
+    /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let sample = |s: &HistogramSample| match &s.h {
-            AnyHistogram::Int(h) => 240 + 8 * (h.positive_buckets.len() + h.negative_buckets.len()),
-            AnyHistogram::Float(h) => 240 + 8 * (h.positive_buckets.len() + h.negative_buckets.len()),
-        };
-        let bucket =
-            |b: &HistogramBucket| b.recent.iter().map(sample).sum::<usize>() + b.closed.capacity() * 20;
-        self.buckets.iter().map(|(_, b)| 80 + bucket(b)).sum()
+        let bucket = |b: &HistogramBucket| b.open.capacity() + b.closed.capacity() * size_of::<ClosedChunk>();
+        self.buckets.capacity() * size_of::<(BucketId, HistogramBucket)>()
+            + self.buckets.iter().map(|(_, b)| bucket(b)).sum::<usize>()
     }
 }
 
 impl HistogramBucket {
     fn insert(&mut self, files: &mut ChunkFiles, base: i64, sample: HistogramSample) -> Placed {
-        let placed = match self.recent.binary_search_by_key(&sample.t, |s| s.t) {
-            Ok(at) => {
-                let placed = compare(&self.recent[at], &sample);
-                if order(&self.recent[at], &sample) == Ordering::Less {
-                    self.recent[at] = sample;
-                }
-                placed
-            }
-            Err(at) => {
-                self.recent.insert(at, sample);
-                Placed::New
-            }
-        };
-        if self.recent.len() >= RECENT_MAX {
-            self.spill(files, base);
+        let placed = self.place(sample).unwrap_or_else(|error| {
+            files.failed = Some(unreadable(&error));
+            Placed::New
+        });
+        if self.is_full()
+            && let Err(error) = self.spill(files, base)
+        {
+            files.failed = Some(unreadable(&error));
         }
         placed
     }
 
-    /// Moves the recent samples to the files, save for the newest, which is the likeliest to be repeated; what the disk
-    /// refuses stays.
-    fn spill(&mut self, files: &mut ChunkFiles, base: i64) {
-        let mut run = Vec::new();
+    fn place(&mut self, sample: HistogramSample) -> Result<Placed, EntryError> {
+        let mut known = None;
+        for (at, entry) in run_times(&self.open).enumerate() {
+            if entry?.0 == sample.t {
+                known = Some(at);
+            }
+        }
+        let Some(at) = known else {
+            push_to_run(&mut self.open, &sample)?;
+            return Ok(Placed::New);
+        };
+        let mut samples = read_run(&self.open).collect::<Result<Vec<_>, _>>()?;
+        let old = &mut samples[at];
+        let placed = compare(old, &sample);
+        if order(old, &sample) == Ordering::Less {
+            *old = sample;
+            self.open = run_of(&samples)?;
+        }
+        Ok(placed)
+    }
+
+    fn is_full(&self) -> bool {
+        let samples = run_times(&self.open).count();
+        let is_long = self.open.len() >= OPEN_BYTES_MAX && samples >= OPEN_SAMPLES_MIN;
+        is_long || samples >= OPEN_SAMPLES_MAX
+    }
+
+    /// Moves the run to the files, save for its newest sample, which is the likeliest to be repeated; what the disk refuses
+    /// stays.
+    fn spill(&mut self, files: &mut ChunkFiles, base: i64) -> Result<(), EntryError> {
+        let times = run_times(&self.open).collect::<Result<Vec<_>, _>>()?;
+        let Some(((_, _), before)) = times.split_last() else { return Ok(()) };
+        let Some((_, end)) = before.last().filter(|(_, end)| *end <= RUN_BYTES_MAX) else {
+            return self.spill_in_pieces(files, base);
+        };
+        if !times.is_sorted() {
+            return self.spill_in_pieces(files, base);
+        }
+        // As a rule it can go as it is.
+        let (first, last) = (before[0].0, before[before.len() - 1].0);
+        let newest = read_run(&self.open).last().transpose()?;
+        if self.close(files, base, &self.open[..*end].to_vec(), (first, last), before.len()) {
+            self.open = run_of(newest.as_slice())?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn spill_in_pieces(&mut self, files: &mut ChunkFiles, base: i64) -> Result<(), EntryError> {
+        let mut samples = read_run(&self.open).collect::<Result<Vec<_>, _>>()?;
+        samples.sort_by_key(|sample| sample.t);
+        let end = samples.len().saturating_sub(1);
         let mut from = 0;
-        let end = self.recent.len().saturating_sub(1);
         while from < end {
-            run.clear();
-            let mut to = from;
-            while to < end && (to == from || run.len() < RUN_BYTES_MAX / 2) {
+            let (mut run, mut to) = (Vec::new(), from);
+            while to < end {
                 let before = run.len();
-                encode_sample(&mut run, &self.recent[to]);
+                push_to_run(&mut run, &samples[to])?;
                 if run.len() > RUN_BYTES_MAX && to > from {
                     run.truncate(before);
                     break;
                 }
                 to += 1;
             }
-            let Some(place) = files.append(&run) else { break };
-            let (min, max) = (self.recent[from].t, self.recent[to - 1].t);
-            grow(&mut self.closed);
-            self.closed.push(ClosedChunk::new(place, base, min, max, (to - from) as u16));
+            if !self.close(files, base, &run, (samples[from].t, samples[to - 1].t), to - from) {
+                break;
+            }
             from = to;
         }
-        self.recent.drain(..from);
+        self.open = run_of(&samples[from..])?;
+        Ok(())
     }
+
+    /// Puts a run with times from the first to the last into a file; false if the disk refuses.
+    fn close(
+        &mut self,
+        files: &mut ChunkFiles,
+        base: i64,
+        run: &[u8],
+        (first, last): (i64, i64),
+        samples: usize,
+    ) -> bool {
+        let Some(place) = files.append(run) else { return false };
+        grow(&mut self.closed);
+        self.closed.push(ClosedChunk::new(place, base, first, last, samples as u16).marked());
+        true
+    }
+}
+
+fn run_of(samples: &[HistogramSample]) -> Result<Vec<u8>, EntryError> {
+    let mut run = Vec::new();
+    samples.iter().try_for_each(|sample| push_to_run(&mut run, sample))?;
+    Ok(run)
+}
+
+fn unreadable(_: &EntryError) -> HeadError {
+    HeadError::corrupt(std::path::Path::new("chunk file"), "a run of histograms cannot be read")
 }
 
 /// Drops runs that cannot be read; answers how many.
 pub(crate) fn keep_readable_runs(parts: &mut Vec<HistogramPart>) -> u64 {
-    let (before, mut buffer) = (parts.len(), Vec::new());
-    parts.retain(|part| match part {
-        HistogramPart::Run(data) => {
-            data.load(&mut buffer).is_ok_and(|bytes| decode_run(bytes, &mut Vec::new()).is_ok())
-        }
-        HistogramPart::Samples(_) => true,
-    });
+    let before = parts.len();
+    parts.retain(|part| part.read(&mut Vec::new(), &mut Vec::new()).is_ok());
     (before - parts.len()) as u64
 }
 
@@ -196,10 +259,7 @@ pub(crate) fn merge_histograms(
 ) -> Result<(), HeadError> {
     let (mut found, mut buffer) = (Vec::new(), Vec::new());
     for part in parts {
-        match part {
-            HistogramPart::Run(data) => decode_run(data.load(&mut buffer)?, &mut found)?,
-            HistogramPart::Samples(mut samples) => found.append(&mut samples),
-        }
+        part.read(&mut buffer, &mut found)?;
     }
     found.retain(|s| (start..=end).contains(&s.t));
     found.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
@@ -208,20 +268,31 @@ pub(crate) fn merge_histograms(
     Ok(())
 }
 
-/// One sample of a run: t i64, then as in an entry.
-fn encode_sample(out: &mut Vec<u8>, sample: &HistogramSample) {
-    out.extend_from_slice(&sample.t.to_le_bytes());
-    encode_histogram(out, sample);
+impl HistogramPart {
+    /// Appends its samples.
+    fn read(&self, buffer: &mut Vec<u8>, out: &mut Vec<HistogramSample>) -> Result<(), HeadError> {
+        let bytes = self.data.load(buffer)?;
+        let read = if self.is_whole { read_whole(bytes, out) } else { read_differences(bytes, out) };
+        read.map_err(|error| unreadable(&error))
+    }
 }
 
-fn decode_run(mut bytes: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), HeadError> {
-    let bad = || HeadError::corrupt(std::path::Path::new("chunk file"), "a run of histograms cannot be read");
-    while let Some((t, rest)) = bytes.split_first_chunk::<8>() {
-        let (sample, used) = decode_histogram(rest, i64::from_le_bytes(*t)).map_err(|_| bad())?;
-        out.push(sample);
-        bytes = &rest[used..];
+fn read_differences(run: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), EntryError> {
+    for sample in read_run(run) {
+        out.push(sample?);
     }
-    if bytes.is_empty() { Ok(()) } else { Err(bad()) }
+    Ok(())
+}
+
+/// A run of an earlier version: per sample t i64, then as in an entry.
+fn read_whole(mut run: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), EntryError> {
+    while !run.is_empty() {
+        let (t, rest) = run.split_first_chunk::<8>().ok_or(EntryError::Truncated(0))?;
+        let (sample, used) = decode_histogram(rest, i64::from_le_bytes(*t))?;
+        out.push(sample);
+        run = &rest[used..];
+    }
+    Ok(())
 }
 
 fn compare(old: &HistogramSample, new: &HistogramSample) -> Placed {
@@ -295,7 +366,7 @@ mod tests {
             let want: Vec<_> = model.range(start..=start + len)
                 .map(|(t, all)| (*t, t - 1, *all.iter().max().expect("some"))).collect();
             prop_assert_eq!(got, want);
-            prop_assert!(buckets.buckets[0].1.recent.len() < RECENT_MAX);
+            prop_assert!(!buckets.buckets[0].1.is_full());
         }
     }
 }

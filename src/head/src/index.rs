@@ -18,7 +18,9 @@ use trireme_model::{Labels, push_label};
 pub(crate) use lists::{List, Lists};
 pub(crate) use postings::Postings;
 
-/// A label name of a tenant.
+use crate::slab::give_back;
+
+/// A label name of a tenant. The text is empty where no series has it any more.
 pub(crate) struct Name {
     pub text: Arc<str>,
     /// Pairs of this name, in no order; freed ones are removed.
@@ -44,6 +46,7 @@ impl Pair {
 pub(crate) struct Index {
     pub names: Vec<Name>,
     name_ids: HashMap<Arc<str>, u32, FixedState>,
+    free_names: Vec<u32>,
     pub pairs: Vec<Option<Pair>>,
     pair_ids: HashTable<u32>,
     free: Vec<u32>,
@@ -57,6 +60,7 @@ impl Index {
         Self {
             names: Vec::new(),
             name_ids: HashMap::with_hasher(FixedState::default()),
+            free_names: Vec::new(),
             pairs: Vec::new(),
             pair_ids: HashTable::new(),
             free: Vec::new(),
@@ -84,9 +88,9 @@ impl Index {
         self.pairs.get(id as usize)?.as_ref()
     }
 
-    /// Id of a pair, made when new; `reuse` allows a freed id.
+    /// Id of a pair, made when new; `reuse` allows freed ids and numbers.
     pub fn intern(&mut self, name: &str, value: &str, reuse: bool) -> u32 {
-        let name = self.intern_name(name);
+        let name = self.intern_name(name, reuse);
         if let Some(id) = self.pair_id(name, value) {
             return id;
         }
@@ -106,15 +110,40 @@ impl Index {
         id
     }
 
-    pub fn intern_name(&mut self, name: &str) -> u32 {
+    fn intern_name(&mut self, name: &str, reuse: bool) -> u32 {
         if let Some(id) = self.name_ids.get(name) {
             return *id;
         }
-        let text: Arc<str> = Arc::from(name);
-        self.names.push(Name { text: text.clone(), pairs: Vec::new() });
-        let id = (self.names.len() - 1) as u32;
-        self.name_ids.insert(text, id);
+        let free = if reuse { self.free_names.pop() } else { None };
+        let id = free.unwrap_or(self.names.len() as u32);
+        self.put_name(id, name);
         id
+    }
+
+    /// The next name, for loading; an empty one is a free number. False if it is there.
+    pub fn load_name(&mut self, name: &str) -> bool {
+        let id = self.names.len() as u32;
+        if name.is_empty() {
+            self.names.push(Name { text: Arc::default(), pairs: Vec::new() });
+            self.free_names.push(id);
+            return true;
+        }
+        if self.name_ids.contains_key(name) {
+            return false;
+        }
+        self.put_name(id, name);
+        true
+    }
+
+    /// Puts a name at a number that is free or the next.
+    fn put_name(&mut self, id: u32, name: &str) {
+        let text: Arc<str> = Arc::from(name);
+        let new = Name { text: text.clone(), pairs: Vec::new() };
+        match self.names.get_mut(id as usize) {
+            Some(free) => *free = new,
+            None => self.names.push(new),
+        }
+        self.name_ids.insert(text, id);
     }
 
     /// Makes room for so many series and pairs; for loading.
@@ -200,7 +229,39 @@ impl Index {
         {
             moved.at = pair.at;
         }
+        let is_unused = of_name.is_empty();
         self.free.push(id);
+        if is_unused {
+            let name = &mut self.names[pair.name as usize];
+            self.name_ids.remove(&name.text);
+            name.text = Arc::default();
+            self.free_names.push(pair.name);
+        }
+    }
+
+    /// Gives back what far more pairs and names took, and has the first free numbers used first from now on. Nobody may go
+    /// by numbers meanwhile.
+    pub fn shrink(&mut self) {
+        let used = self.pairs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.pairs.truncate(used);
+        give_back(&mut self.pairs);
+        self.free.retain(|id| (*id as usize) < used);
+        self.free.sort_by(|a, b| b.cmp(a));
+        give_back(&mut self.free);
+        if self.pair_ids.capacity() > 4 * self.pair_ids.len() + 64 {
+            let (pairs, hasher) = (&self.pairs, &self.hasher);
+            self.pair_ids.shrink_to(2 * self.pair_ids.len(), |id| pair_hash(pairs, hasher, *id));
+        }
+
+        let used = self.names.iter().rposition(|name| !name.text.is_empty()).map_or(0, |last| last + 1);
+        self.names.truncate(used);
+        give_back(&mut self.names);
+        self.names.iter_mut().for_each(|name| give_back(&mut name.pairs));
+        self.free_names.retain(|id| (*id as usize) < used);
+        give_back(&mut self.free_names);
+        if self.name_ids.capacity() > 4 * self.name_ids.len() + 64 {
+            self.name_ids.shrink_to(2 * self.name_ids.len());
+        }
     }
 
     /// Builds the label set of a series from its pair ids.
@@ -222,11 +283,15 @@ impl Index {
     /// Rough bytes in memory.
     pub fn bytes(&self) -> usize {
         let pair = |p: &Pair| 16 + p.value.len() + p.postings.bytes();
+        let name = |n: &Name| 16 + n.text.len() + n.pairs.capacity() * 4;
         self.pairs.capacity() * size_of::<Option<Pair>>()
             + self.pairs.iter().flatten().map(pair).sum::<usize>()
             + self.pair_ids.capacity() * 5
             + self.all.bytes()
-            + self.names.iter().map(|n| n.pairs.capacity() * 4 + 64).sum::<usize>()
+            + self.names.capacity() * size_of::<Name>()
+            + self.names.iter().map(name).sum::<usize>()
+            + self.name_ids.capacity() * 25
+            + (self.free.capacity() + self.free_names.capacity()) * 4
     }
 }
 
@@ -234,4 +299,53 @@ impl Index {
 fn pair_hash(pairs: &[Option<Pair>], hasher: &FixedState, id: u32) -> u64 {
     let pair = pairs[id as usize].as_ref().expect("BUG: linked pairs exist");
     Index::hash(hasher, pair.name, &pair.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn numbers_of_what_is_gone_are_used_again_and_memory_is_given_back(
+            steps in proptest::collection::vec((0u8..4, 0u32..400, 0u32..9), 1..30),
+        ) {
+            let (mut index, mut model) = (Index::new(), std::collections::BTreeMap::new());
+            let mut next = 0;
+            for (step, count, seed) in steps {
+                match step {
+                    0 | 1 => for n in 0..count {
+                        let labels = [("job".to_owned(), format!("{}", n % 5)), (format!("l{}", n % (40 + seed)), format!("{n}"))];
+                        let pairs: Vec<u32> =
+                            labels.iter().map(|(name, value)| index.intern(name, value, step == 0)).collect();
+                        index.add_series(next, &pairs);
+                        model.insert(next, (pairs, labels));
+                        next += 1;
+                    },
+                    2 => {
+                        let dead: Vec<u32> = model.keys().copied().filter(|slot| slot % 10 > seed).collect();
+                        let pairs = dead.iter().flat_map(|slot| model[slot].0.clone()).collect();
+                        index.remove_series(&dead, pairs);
+                        dead.iter().for_each(|slot| drop(model.remove(slot)));
+                    }
+                    _ => index.shrink(),
+                }
+                for (slot, (pairs, labels)) in &model {
+                    let want: Vec<_> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                    let found = index.labels(pairs, &mut Vec::new());
+                    prop_assert_eq!(found.iter().collect::<Vec<_>>(), want.clone());
+                    for (name, value) in want {
+                        let id = index.name_id(name).and_then(|name| index.pair_id(name, value));
+                        prop_assert!(id.is_some_and(|id| index.pair(id).is_some_and(|p| p.postings.iter().any(|s| s == *slot))));
+                    }
+                }
+                let names: std::collections::BTreeSet<_> = model.values().flat_map(|(_, l)| l.iter().map(|(n, _)| n.as_str())).collect();
+                let known: std::collections::BTreeSet<_> = index.names.iter().map(|n| &*n.text).filter(|n| !n.is_empty()).collect();
+                prop_assert_eq!(known, names);
+            }
+        }
+    }
 }

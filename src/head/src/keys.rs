@@ -87,7 +87,7 @@ impl KeyTable {
     /// Adds a slot under a key that is not there yet.
     pub fn insert(&mut self, key: SeriesKey, slot: u32) {
         if (self.len + 1) * 4 > self.entries.len() * 3 {
-            self.grow();
+            self.resize_to(self.bits + 1);
         }
         self.place(u64::from(self.tag(key)) << 32 | (u64::from(slot) + 1));
         self.len += 1;
@@ -98,7 +98,7 @@ impl KeyTable {
         let needed = (self.len + more).saturating_mul(4).div_ceil(3) + 1;
         let bits = needed.next_power_of_two().trailing_zeros();
         if bits > self.bits && bits < 32 {
-            self.grow_to(bits);
+            self.resize_to(bits);
         }
     }
 
@@ -111,11 +111,15 @@ impl KeyTable {
         self.entries[at] = entry;
     }
 
-    fn grow(&mut self) {
-        self.grow_to(self.bits + 1);
+    /// Gives back most of the room where far more keys have been; what is left takes as many again without growing.
+    pub fn shrink(&mut self) {
+        let bits = (self.len * 4 + 1).next_power_of_two().trailing_zeros().max(BITS_MIN);
+        if bits < self.bits {
+            self.resize_to(bits);
+        }
     }
 
-    fn grow_to(&mut self, bits: u32) {
+    fn resize_to(&mut self, bits: u32) {
         self.bits = bits;
         let old = std::mem::replace(&mut self.entries, vec![0; 1 << self.bits]);
         old.into_iter().filter(|e| *e != 0).for_each(|entry| self.place(entry));
@@ -190,8 +194,19 @@ mod tests {
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }
-        (0..20_000u32).for_each(|n| table.insert(SeriesKey(u128::from(n) << 32), 1_000_000 + n));
+        let more = |n: u32| (SeriesKey(u128::from(n) << 32), 1_000_000 + n);
+        (0..20_000).map(more).for_each(|(key, slot)| table.insert(key, slot));
         assert_eq!(table.bits, bits, "there is room for what was announced");
+        for (slot, key) in &model {
+            assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
+        }
+        (0..20_000).map(more).for_each(|(key, slot)| table.remove(key, slot));
+        let full = table.bytes();
+        table.shrink();
+        assert!(table.bytes() < full, "room for far more keys than there are");
+        let fitting = table.bytes();
+        table.shrink();
+        assert_eq!(table.bytes(), fitting);
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }

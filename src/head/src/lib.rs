@@ -75,6 +75,7 @@ mod histograms;
 mod index;
 mod ingest;
 mod keys;
+mod memory;
 mod options;
 mod output;
 mod prefetch;
@@ -97,6 +98,7 @@ pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_al
 pub use cut::{CutManifest, CutSource, CutWindow, LeftWindow, cut_windows, left_windows};
 pub use digest::WindowDigest;
 pub use error::HeadError;
+pub use memory::HeadMemory;
 pub use options::{IngestLimits, OnSuspect, ShardOptions};
 pub use output::IngestOutput;
 pub use read::effort::Effort;

@@ -270,8 +270,8 @@ impl Shard {
     pub fn each_value(&self, tenant: &Tenant, name: &str, mut each: impl FnMut(&Arc<str>, u64)) {
         let state = self.state.read();
         let Some(tenant) = state.tenant(tenant) else { return };
-        let Some(number) = tenant.index.names.iter().position(|n| &*n.text == name) else { return };
-        for pair in tenant.index.pairs_of(number as u32) {
+        let Some(number) = tenant.index.name_id(name) else { return };
+        for pair in tenant.index.pairs_of(number) {
             each(&pair.value, pair.postings.len() as u64);
         }
     }

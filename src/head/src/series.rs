@@ -188,11 +188,11 @@ impl Series {
         self.current.max == i64::MIN && self.others.is_none() && self.histograms.is_none()
     }
 
-    /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
+    /// Bytes on the heap, of floats and of histograms.
+    pub fn heap_bytes(&self) -> (usize, usize) {
         let others = self.others.as_ref().map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
         let histograms = self.histograms.as_ref().map_or(0, |h| 24 + h.heap_bytes());
-        others + histograms + self.buckets().map(Bucket::heap_bytes).sum::<usize>()
+        (others + self.buckets().map(Bucket::heap_bytes).sum::<usize>(), histograms)
     }
 }
 

@@ -177,6 +177,22 @@ impl State {
         }
     }
 
+    /// Gives back what the tables took for series that are gone. Called when series were collected, with nobody walking over
+    /// them.
+    pub fn shrink(&mut self) {
+        self.series.shrink();
+        self.keys.shrink();
+        self.lists.shrink();
+        for tenant in &mut self.tenants {
+            tenant.shrink();
+        }
+        (self.scratch, self.floats, self.label_scratch, self.pair_scratch) = Default::default();
+        // Most stand for series that are gone; that of one that is not costs a look at its labels to find again.
+        if self.aliases.len() > 2 * self.series.len() {
+            self.aliases = HashMap::with_hasher(FixedState::default());
+        }
+    }
+
     /// Brings the exemplars and metadata of all tenants below their bounds, at the cost of who has the most.
     pub fn relieve(&mut self, options: &ShardOptions) {
         let sum =

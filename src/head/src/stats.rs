@@ -2,7 +2,6 @@
 
 use trireme_model::Tenant;
 
-use crate::series::Series;
 use crate::{HeadError, Shard};
 
 /// A moment's figures.
@@ -25,18 +24,14 @@ pub struct ShardStats {
 impl Shard {
     /// Counts; walks over all series, page by page.
     pub fn stats(&self) -> ShardStats {
+        let memory_bytes = self.memory().total();
         let mut stats = {
             let state = self.state.read();
-            let index: usize = state.tenants.iter().map(|t| t.index.bytes()).sum();
-            let memory = index
-                + state.keys.bytes()
-                + state.lists.bytes()
-                + state.series.slots() * size_of::<Option<Series>>();
             ShardStats {
                 series: state.series.len() as u64,
                 tenants: state.tenants.len() as u64,
                 conflicts: state.conflicts,
-                memory_bytes: memory as u64,
+                memory_bytes,
                 chunk_files: state.files.paths().len() as u64,
                 samples: 0,
             }
@@ -46,7 +41,6 @@ impl Shard {
             let state = self.state.read();
             for (_, series) in state.series.page(page) {
                 stats.samples += series.buckets().map(|b| b.count()).sum::<u64>();
-                stats.memory_bytes += series.heap_bytes() as u64;
             }
         }
         stats

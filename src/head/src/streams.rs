@@ -98,6 +98,12 @@ impl Refs {
         (reference as usize >> PAGE_BITS) + 1
     }
 
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.pages.capacity() * size_of::<Option<Box<Page>>>()
+            + self.pages.iter().flatten().count() * size_of::<Page>()
+    }
+
     /// An empty table of this extent.
     pub fn with_extent(extent: usize) -> Self {
         Self { pages: vec![None; extent] }

@@ -119,6 +119,15 @@ impl TenantState {
         AddedMetadata::Kept
     }
 
+    /// Gives back what its index took for series that are gone.
+    pub fn shrink(&mut self) {
+        if self.series == 0 {
+            self.index = Index::new();
+        } else {
+            self.index.shrink();
+        }
+    }
+
     /// Drops the older half of the exemplars.
     pub fn halve_exemplars(&mut self) {
         for _ in 0..self.exemplars.len().div_ceil(2) {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use trireme_api::ApiState;
 use trireme_settings::Settings;
 
-use crate::open_files;
+use crate::{memory, open_files};
 
 /// Idle connections stay for this long: longer than the pools of usual clients and balancers keep theirs, so that it
 /// is not this side that hangs up while a request is on its way.
@@ -37,6 +37,8 @@ pub(crate) fn serve(
     };
     let server = HttpServer::new(move || {
         let state = state.clone();
+        // Runs once on each worker.
+        actix_rt::spawn(memory::give_back_now_and_then());
         App::new()
             .wrap(from_fn(trireme_api::layers::measure))
             .wrap(from_fn(trireme_api::layers::say_what_is_missing))

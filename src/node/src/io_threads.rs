@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
+use trireme_base::memory;
 
 /// A runtime of its own that can be dropped anywhere, also by a start that fails half-way: a plain one must not be
 /// dropped on a thread that drives another.
@@ -12,9 +13,10 @@ pub(crate) struct IoThreads(Option<Runtime>);
 impl IoThreads {
     /// Starts the threads.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(threads).thread_name("io").enable_all().build()?;
-        Ok(Self(Some(runtime)))
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("io").enable_all();
+        builder.on_thread_park(memory::give_back_if_asked);
+        Ok(Self(Some(builder.build()?)))
     }
 }
 

@@ -16,6 +16,7 @@ mod ground;
 mod http;
 mod io_threads;
 mod membership;
+mod memory;
 mod node;
 mod open_files;
 mod outside;

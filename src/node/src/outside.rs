@@ -28,6 +28,7 @@ use crate::datadir::DataDir;
 use crate::disk::DiskWatch;
 use crate::ground::Ground;
 use crate::http;
+use crate::memory::MemoryWatch;
 use crate::self_monitoring::write_own_metrics;
 use crate::sink::{QueryRunner, Sink, StoreHealth};
 use crate::spread::over_group;
@@ -107,6 +108,8 @@ pub(crate) fn open_doors(
     let tenants = Arc::new(TenantGate::new(settings)?);
     let sink = Arc::new(Sink { writes: Arc::clone(&staff.writes), tenants: Arc::clone(&tenants) });
     let shown = ground.metrics.clone();
+    let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
+    let bucket_cache = bucket.as_ref().map(|bucket| Arc::clone(bucket.reader.cache()));
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
         queries: queries(ground, cluster, storage, &staff.steward.consensus, bucket)?,
@@ -143,6 +146,8 @@ pub(crate) fn open_doors(
         log: ground.log.clone(),
     };
     actix_rt::spawn(every(DISK_EVERY, move || disk.look()));
+    let memory = MemoryWatch::new(&ground.metrics, storage, bucket_cache)?;
+    actix_rt::spawn(memory.run(Arc::clone(&ground.pool)));
     if settings.telemetry.self_monitoring {
         actix_rt::spawn(write_own_metrics(
             ground.metrics.clone(),
@@ -169,9 +174,8 @@ fn queries(
     cluster: &Cluster,
     storage: &Storage,
     consensus: &Arc<Consensus>,
-    bucket: Option<&bucket::Store>,
+    bucket: Option<BucketView>,
 ) -> anyhow::Result<Arc<dyn Queries>> {
-    let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let options = querier_options(&ground.settings, ground.cores);
     let querier = Querier::new(Arc::new(storage.catalog(&ground.settings, bucket)), options.clone());
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));

@@ -2,6 +2,7 @@
 //!
 //! Each command lives in its own file under `commands/`; this one only says what there is.
 
+mod allocator;
 mod commands;
 
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counted = allocator::Counted;
 
 /// A metrics cluster for Prometheus: receives, replicates, stores, queries.
 #[derive(Parser)]
@@ -45,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     // Answers a shell that asks for completions, and ends; see `commands/query/complete.rs`.
     CompleteEnv::with_factory(Cli::command).complete();
+    allocator::install();
     trireme_bucket::install_crypto_provider();
     let done = match Cli::parse().command {
         Command::Run(args) => commands::run::run(&args),

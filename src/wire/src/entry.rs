@@ -33,6 +33,7 @@ mod error;
 mod histogram;
 mod reader;
 mod refs;
+mod run;
 mod value;
 mod varint;
 mod writer;
@@ -43,6 +44,7 @@ pub use error::EntryError;
 pub use histogram::{decode_histogram, encode_histogram};
 pub use reader::{EntryReader, ExemplarEntry, FloatEntry, HistogramEntry, MetadataEntry};
 pub use refs::{read_marker, read_release, write_marker, write_release};
+pub use run::{push_to_run, read_run, run_times};
 pub use writer::EntryWriter;
 
 /// Section kinds.

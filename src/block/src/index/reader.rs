@@ -61,6 +61,11 @@ impl IndexReader {
         self.file.len()
     }
 
+    /// Memory of the places that are kept (bytes).
+    pub fn memory_bytes(&self) -> usize {
+        self.symbols.memory_bytes() + self.table.memory_bytes()
+    }
+
     /// The file.
     pub(crate) fn file(&self) -> &dyn RangeRead {
         &*self.file

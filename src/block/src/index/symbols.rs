@@ -53,6 +53,11 @@ impl Symbols {
         self.part.clone()
     }
 
+    /// Memory of the places that are kept (bytes).
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.offsets.capacity() * 4
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }

@@ -56,6 +56,12 @@ fn at_table(e: Malformed) -> BlockError {
 }
 
 impl PostingsTable {
+    /// Memory of the names and places that are kept (bytes).
+    pub(super) fn memory_bytes(&self) -> usize {
+        let name = |name: &Name| size_of::<Name>() + name.name.len() + name.offsets.capacity() * 4;
+        self.names.iter().map(name).sum()
+    }
+
     /// Takes the table without length and checksum, which stands at `start` in the file; checks the order of all entries.
     pub(super) fn parse(content: &[u8], start: u64) -> Result<Self, Malformed> {
         let mut c = Cursor::new(content);

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut};
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_chunk::XorAppender;
 use trireme_model::SeriesKey;
-use trireme_wire::entry::{decode_histogram, encode_histogram};
+use trireme_wire::entry::{decode_histogram, push_to_run, read_run};
 
 use crate::bucket::{Bucket, BucketId, ClosedChunk, LateSample};
 use crate::histograms::HistogramBucket;
@@ -13,8 +13,9 @@ use crate::starts::Starts;
 
 pub(super) const MAGIC: &[u8; 8] = b"TRIRMCKP";
 /// What is written. Older ones are still read: version 1 does not say how many series a tenant and a pair has, version 2
-/// counts the buckets of a series and the bytes of an open chunk in 16 bits.
-pub(super) const VERSION: u32 = 3;
+/// counts the buckets of a series and the bytes of an open chunk in 16 bits, version 3 has histograms of an open run whole and
+/// a text for every name.
+pub(super) const VERSION: u32 = 4;
 
 /// Kinds of parts.
 pub(super) mod part {
@@ -55,11 +56,7 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
         out.put_i64_le(id.window);
         out.put_i64_le(id.cut);
         put_closed(out, &bucket.closed);
-        out.put_u32_le(bucket.recent.len() as u32);
-        for sample in &bucket.recent {
-            out.put_i64_le(sample.t);
-            encode_histogram(out, sample);
-        }
+        put_bytes(out, &bucket.open);
     }
 }
 
@@ -257,14 +254,27 @@ impl<'a> Reader<'a> {
     pub fn histogram_bucket(&mut self) -> Read<(BucketId, HistogramBucket)> {
         let id = BucketId { window: self.i64()?, cut: self.i64()? };
         let closed = self.closed()?;
-        let n = self.count(8)?;
-        let mut recent = Vec::with_capacity(n);
-        for _ in 0..n {
+        let open = if self.version >= 4 {
+            let run = self.bytes()?;
+            if read_run(run).any(|sample| sample.is_err()) {
+                return Err(Malformed);
+            }
+            run.to_vec()
+        } else {
+            self.whole_histograms()?
+        };
+        Ok((id, HistogramBucket { open, closed }))
+    }
+
+    /// Samples of an open run as they were stored before version 4, each whole.
+    fn whole_histograms(&mut self) -> Read<Vec<u8>> {
+        let mut run = Vec::new();
+        for _ in 0..self.count(8)? {
             let t = self.i64()?;
             let (sample, used) = decode_histogram(self.rest, t).map_err(|_| Malformed)?;
             self.take(used)?;
-            recent.push(sample);
+            push_to_run(&mut run, &sample).map_err(|_| Malformed)?;
         }
-        Ok((id, HistogramBucket { recent, closed }))
+        Ok(run)
     }
 }

@@ -255,9 +255,9 @@ impl<'a> Loader<'a> {
         let tenant = r.u32()?;
         while !r.is_empty() {
             let name = r.str()?;
-            let expected = self.seen.add_name(tenant)?;
+            self.seen.add_name(tenant, name)?;
             if let Into::State(state) = &mut self.into
-                && state.tenants[tenant as usize].index.intern_name(name) != expected
+                && !state.tenants[tenant as usize].index.load_name(name)
             {
                 return Err(Malformed);
             }

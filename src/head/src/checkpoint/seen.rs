@@ -26,7 +26,10 @@ impl Bits {
 
 #[derive(Default)]
 struct SeenTenant {
-    names: u32,
+    /// Numbers there are.
+    numbers: u32,
+    /// Those with a name.
+    names: Bits,
     pairs: Bits,
 }
 
@@ -54,17 +57,20 @@ impl Seen {
         self.tenants.get_mut(tenant as usize).ok_or(Malformed)
     }
 
-    /// The next name of a tenant; answers its number.
-    pub fn add_name(&mut self, tenant: u32) -> Result<u32, Malformed> {
+    /// The next name of a tenant; an empty one is a number without a name.
+    pub fn add_name(&mut self, tenant: u32, name: &str) -> Result<(), Malformed> {
         let of_tenant = self.tenant(tenant)?;
-        of_tenant.names += 1;
-        Ok(of_tenant.names - 1)
+        if !name.is_empty() {
+            of_tenant.names.insert(of_tenant.numbers);
+        }
+        of_tenant.numbers = of_tenant.numbers.checked_add(1).ok_or(Malformed)?;
+        Ok(())
     }
 
     /// A pair whose name is known, once.
     pub fn add_pair(&mut self, tenant: u32, id: u32, name: u32) -> Result<(), Malformed> {
         let of_tenant = self.tenant(tenant)?;
-        let is_fit = name < of_tenant.names && of_tenant.pairs.insert(id);
+        let is_fit = of_tenant.names.contains(name) && of_tenant.pairs.insert(id);
         if is_fit { Ok(()) } else { Err(Malformed) }
     }
 

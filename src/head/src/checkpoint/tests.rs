@@ -142,7 +142,7 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
         assert_eq!(again.window_digests(&Tenant::default()).expect("readable"), want);
     }
     let mut newer = bytes.clone();
-    newer[8] = 4;
+    newer[8] = VERSION as u8 + 1;
     std::fs::write(&path, newer).expect("writable");
     let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
     assert!(matches!(error, HeadError::Version { .. }), "{error}");

@@ -95,15 +95,17 @@ impl Shard {
         end: i64,
         mut each: impl FnMut(&str),
     ) {
-        let (name, ids) = {
+        let ids = {
             let state = self.state.read();
             let Some(index) = state.index(tenant) else { return };
             let Some(name) = index.name_id(name) else { return };
-            (name, index.names[name as usize].pairs.clone())
+            index.names[name as usize].pairs.clone()
         };
         for some in ids.chunks(PAGE_SLOTS) {
             let state = self.state.read();
             let Some(tenant) = state.tenant(tenant) else { return };
+            // Series may be dropped meanwhile, and their numbers go to others.
+            let Some(name) = tenant.index.name_id(name) else { return };
             let all = self.are_all_in(&state, tenant, start, end);
             // One series in range decides for a value, so most values cost one look.
             let live =

@@ -1,0 +1,116 @@
+//! What the node's memory is taken by, and that what is free goes back to the system.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{IntGauge, IntGaugeVec};
+use trireme_actors::Shelf;
+use trireme_base::memory;
+use trireme_base::pool::CpuPool;
+use trireme_bucket::PageCache;
+use trireme_head::{HeadMemory, Shard};
+use trireme_log::Log;
+use trireme_telemetry::Metrics;
+
+use crate::storage::Storage;
+
+/// How often the allocator is asked, and threads that live for long look whether memory is wanted back.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Parts are counted once in so many looks: that walks over all series.
+const LOOKS_PER_COUNT: usize = 6;
+/// The allocator may keep so many bytes that are not in use, and a quarter of those that are.
+const SPARE_BYTES: u64 = 16 << 20;
+
+/// Counts the memory of a node.
+pub(crate) struct MemoryWatch {
+    allocated: IntGauge,
+    held: IntGauge,
+    parts: IntGaugeVec,
+    shards: Vec<Arc<Shard>>,
+    shelf: Arc<Shelf>,
+    wal: Arc<Log>,
+    bucket_cache: Option<Arc<PageCache>>,
+}
+
+impl MemoryWatch {
+    pub(crate) fn new(
+        metrics: &Metrics,
+        storage: &Storage,
+        bucket_cache: Option<Arc<PageCache>>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            allocated: metrics.gauge(
+                "trireme_memory_allocated_bytes",
+                "Memory that is in use, as it was asked for; all parts together.",
+            )?,
+            held: metrics.gauge(
+                "trireme_memory_held_bytes",
+                "Memory that the process has from the system without that of files, with what the allocator keeps for later.",
+            )?,
+            parts: metrics.gauges(
+                "trireme_memory_part_bytes",
+                "Memory in use by what it is for, counted once a minute; the rest is of requests, threads and connections.",
+                &["part"],
+            )?,
+            shards: storage.shards.clone(),
+            shelf: Arc::clone(&storage.shelf),
+            wal: Arc::clone(&storage.wal),
+            bucket_cache,
+        })
+    }
+
+    /// Looks for as long as the node runs.
+    pub(crate) async fn run(self, pool: Arc<CpuPool>) {
+        let watch = Arc::new(self);
+        loop {
+            let counting = Arc::clone(&watch);
+            // A full pool leaves the figures as they are.
+            let _ = pool.call(move || counting.count()).await;
+            for _ in 0..LOOKS_PER_COUNT {
+                watch.look();
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    fn look(&self) {
+        let Some(allocator) = memory::allocator() else { return };
+        let (allocated, held) = ((allocator.allocated)(), (allocator.held)());
+        self.allocated.set(allocated as i64);
+        self.held.set(held as i64);
+        if held > allocated + allocated / 4 + SPARE_BYTES {
+            memory::ask_threads();
+        }
+        memory::give_back_if_asked();
+    }
+
+    fn count(&self) {
+        let mut head = HeadMemory::default();
+        self.shards.iter().for_each(|shard| head.merge(&shard.memory()));
+        let blocks = self.shelf.blocks().iter().map(|entry| entry.block.memory_bytes()).sum::<usize>();
+        let cache = self.bucket_cache.as_ref().map_or(0, |cache| cache.stats().bytes);
+        let parts = [
+            ("head_series", head.series),
+            ("head_samples", head.samples),
+            ("head_histograms", head.histograms),
+            ("head_index", head.index),
+            ("head_references", head.references),
+            ("head_exemplars", head.exemplars),
+            ("head_metadata", head.metadata),
+            ("block_indexes", blocks as u64),
+            ("bucket_cache", cache as u64),
+            ("log_queue", self.wal.stats().queued_bytes),
+        ];
+        for (part, bytes) in parts {
+            self.parts.with_label_values(&[part]).set(bytes as i64);
+        }
+    }
+}
+
+/// For a thread that runs tasks: gives back what it has free when that is asked for.
+pub(crate) async fn give_back_now_and_then() {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        memory::give_back_if_asked();
+    }
+}
