@@ -185,9 +185,10 @@ impl HistogramBucket {
         // As a rule it can go as it is.
         let (first, last) = (before[0].0, before[before.len() - 1].0);
         let newest = read_run(&self.open).last().transpose()?;
-        if self.close(files, base, &self.open[..*end].to_vec(), (first, last), before.len()) {
-            self.open = run_of(newest.as_slice())?;
-        }
+        let left = run_of(newest.as_slice())?;
+        let open = std::mem::take(&mut self.open);
+        let is_closed = self.close(files, base, &open[..*end], (first, last), before.len());
+        self.open = if is_closed { left } else { open };
         Ok(())
     }
 

@@ -116,7 +116,8 @@ mod tests {
         // Other tests run beside.
         assert!((69 << 20..72 << 20).contains(&during), "{during}");
         assert!(held() > 1 << 20, "{}", held());
-        std::thread::spawn(move || drop(list)).join().expect("it frees");
+        let other = std::thread::Builder::new().name("frees".to_owned());
+        other.spawn(move || drop(list)).expect("starts").join().expect("it frees");
         give_back();
         assert!(allocated() < before + (2 << 20), "{} {before}", allocated());
     }

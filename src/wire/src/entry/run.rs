@@ -273,7 +273,7 @@ mod tests {
     fn int(t: i64, positive: Vec<i64>, negative: Vec<i64>, seed: u64) -> HistogramSample {
         let spans = |buckets: &[i64]| vec![Span { offset: 3, length: buckets.len() as u32 }];
         let h = Histogram {
-            reset_hint: if seed % 7 == 0 { ResetHint::Gauge } else { ResetHint::Unknown },
+            reset_hint: if seed.is_multiple_of(7) { ResetHint::Gauge } else { ResetHint::Unknown },
             schema: 3,
             zero_threshold: 1e-128,
             zero_count: seed,
@@ -283,7 +283,7 @@ mod tests {
             negative_spans: spans(&negative),
             positive_buckets: positive,
             negative_buckets: negative,
-            custom_values: if seed % 5 == 0 { vec![1.0, f64::NAN] } else { Vec::new() },
+            custom_values: if seed.is_multiple_of(5) { vec![1.0, f64::NAN] } else { Vec::new() },
         };
         HistogramSample { t, st: seed as i64 % 3, h: AnyHistogram::Int(Arc::new(h)) }
     }
