@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context;
+use futures::FutureExt;
 use slog::{Logger, error, info, warn};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -189,6 +190,9 @@ impl Node {
         self.supervisor.expect_end();
         let clock = Arc::clone(&self.clock);
         stop.run(&self.log, move || -> Duration { clock.monotonic() }).await;
+        // Whoever wants the node to end may have said so while it was about to start anew.
+        let is_told = terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
+        let end = if is_told { End::Stopped } else { end };
         match fault {
             Some(reason) => Err(anyhow::anyhow!("stopped because of a fault: {reason}")),
             None => Ok(end),
