@@ -11,6 +11,7 @@ use trireme_replication::{CancelError, Progress, RebuildReason, may_cancel};
 
 mod missing;
 
+pub use missing::note_missing;
 use missing::{Kept, Missing};
 
 /// Shared by the log (which says it to peers), the block writer, queries and the admin API.
@@ -142,7 +143,7 @@ impl Completeness {
         let kept = self.missing.lock().what();
         let lacks_blocks = self.lacks_blocks.load(Ordering::Acquire);
         let what = if kept == Missing::Nothing && lacks_blocks { Missing::Blocks } else { kept };
-        what.text().unwrap_or_default()
+        what.text()
     }
 
     /// Makes what is known to be missing durable, if it is not: a checkpoint that covers a record which could not be applied

@@ -45,7 +45,7 @@ pub use canary::Canary;
 pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
 pub use closing::Windows;
 pub use commits::{CommitReceiver, Commits, Committed};
-pub use completeness::{Completeness, RebuildState};
+pub use completeness::{Completeness, RebuildState, note_missing};
 pub use cutting::{CheckpointDone, CutDone, Cutting, CuttingError, NextCut, SettledBlocks, Written};
 pub use forward::{
     CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder, OutcomeMessage,

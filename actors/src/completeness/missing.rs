@@ -4,9 +4,11 @@
 //! incomplete      one line: "records", "until cut K" or "blocks"; absent when nothing is missing
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use trireme_base::durable;
 
 /// What is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,12 +28,13 @@ const UNTIL_CUT: &str = "until cut ";
 const BLOCKS: &str = "blocks";
 
 impl Missing {
-    pub(super) fn text(self) -> Option<String> {
+    /// Empty for nothing.
+    pub(super) fn text(self) -> String {
         match self {
-            Self::Nothing => None,
-            Self::Records => Some(RECORDS.to_owned()),
-            Self::UntilCut(k) => Some(format!("{UNTIL_CUT}{k}")),
-            Self::Blocks => Some(BLOCKS.to_owned()),
+            Self::Nothing => String::new(),
+            Self::Records => RECORDS.to_owned(),
+            Self::UntilCut(k) => format!("{UNTIL_CUT}{k}"),
+            Self::Blocks => BLOCKS.to_owned(),
         }
     }
 
@@ -80,27 +83,19 @@ impl Kept {
 
     pub(super) fn save(&mut self) -> io::Result<()> {
         if let Some(note) = self.note.as_ref().filter(|_| !self.is_saved) {
-            store(note, self.what.text())?;
+            note_missing(note, &self.what.text())?;
             self.is_saved = true;
         }
         Ok(())
     }
 }
 
-/// Replaces the file durably, or removes it.
-fn store(note: &Path, text: Option<String>) -> io::Result<()> {
-    match text {
-        Some(text) => {
-            let tmp = note.with_extension("tmp");
-            let mut file = File::create(&tmp)?;
-            writeln!(file, "{text}")?;
-            file.sync_all()?;
-            fs::rename(&tmp, note)?;
-        }
-        None => match fs::remove_file(note) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        },
+/// Has the file at `note` say that `what` is missing, as [`Completeness::lacks_text`](super::Completeness::lacks_text) does;
+/// durably. Without a text nothing is.
+pub fn note_missing(note: &Path, what: &str) -> io::Result<()> {
+    if !what.is_empty() {
+        return durable::replace(note, format!("{what}\n").as_bytes());
     }
-    File::open(note.parent().unwrap_or(Path::new(".")))?.sync_all()
+    durable::remove_if_there(note)?;
+    durable::sync_dir(note.parent().unwrap_or(Path::new(".")))
 }

@@ -1,4 +1,4 @@
-//! Foundations every other crate stands on: ids, time, randomness, error kinds, backoff and the CPU pool.
+//! Foundations every other crate stands on: ids, time, randomness, error kinds, backoff, durable files and the CPU pool.
 //!
 //! Nothing here knows about metrics. Two rules live in this crate because everything depends on them:
 //! time is read through [`Clock`] (so that tests run years in seconds), and CPU-bound work leaves the
@@ -14,6 +14,7 @@
 mod backoff;
 mod clock;
 mod disk_error;
+pub mod durable;
 mod error;
 mod ids;
 pub mod memory;

@@ -8,12 +8,13 @@
 //! The ring and the log of its changes are a few kilobytes, so every change writes the file anew: to a second file, fsync,
 //! rename, fsync of the directory. A crash in between leaves the old version; a damaged file shows by its checksum.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use trireme_base::durable;
 
 const MAGIC: &str = "trireme-ring";
 const VERSION: u32 = 1;
@@ -88,14 +89,7 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let body = serde_json::to_vec(value)?;
     let header = format!("{MAGIC} {VERSION} crc32c={:08x} bytes={}\n", crc32c::crc32c(&body), body.len());
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(header.as_bytes())?;
-    file.write_all(&body)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    durable::replace(path, &[header.as_bytes(), &body].concat())
 }
 
 /// Keeps a copy of a damaged file, for whoever wants to look at it.

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::{Buf, BufMut};
-use trireme_base::{Boot, Incarnation, StreamId, is_unreadable};
+use trireme_base::{Boot, Incarnation, StreamId, durable, is_unreadable};
 
-use crate::{LogError, disk};
+use crate::LogError;
 
 const MAGIC: &[u8; 8] = b"TRIRMBAS";
 const VERSION: u32 = 2;
@@ -76,7 +76,7 @@ pub(crate) fn store(dir: &Path, base: &Base) -> Result<(), LogError> {
     let crc = crc32c::crc32c(&out);
     out.put_u32_le(crc);
     let path = dir.join(FILE);
-    disk::replace(&path, &out).map_err(|e| LogError::io("replace", &path, e))
+    durable::replace(&path, &out).map_err(|e| LogError::io("replace", &path, e))
 }
 
 fn decode(bytes: &[u8]) -> Result<Base, Unusable> {

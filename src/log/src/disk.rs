@@ -5,6 +5,8 @@ use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use trireme_base::durable;
+
 /// Makes and opens files of segments.
 pub trait Disk: Send + Sync + 'static {
     /// Creates a file that must not exist, with `bytes` of space set aside.
@@ -33,7 +35,7 @@ pub trait DiskFile: Send {
     /// Gives the file, which was created as `from`, its name, durably.
     fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)?;
-        sync_dir(to.parent().unwrap_or(Path::new(".")))
+        durable::sync_dir(to.parent().unwrap_or(Path::new(".")))
     }
 }
 
@@ -101,19 +103,4 @@ impl ReadFile for File {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, buffer, offset)
     }
-}
-
-/// Makes a file's name durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Replaces `path` by `bytes`, durably and whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let tmp = path.with_extension("tmp");
-    let mut file = File::create(&tmp)?;
-    Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&tmp, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use trireme_base::{StreamId, is_unreadable};
+use trireme_base::{StreamId, durable, is_unreadable};
 use trireme_wire::record::Record;
 
 use crate::base::{self, Base, Positions};
@@ -12,7 +12,7 @@ use crate::format::{SegmentHeader, Unusable, segment_name, segment_number, summa
 use crate::salvage::Salvage;
 use crate::scan::{Bad, Scan, ScannedBatch, UNREADABLE, read_header};
 use crate::summary::Summary;
-use crate::{LogError, LogOptions, disk};
+use crate::{LogError, LogOptions};
 
 /// A part of the log that was durable once and cannot be read. What it held must come from a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Rebuilt {
             }
         }
         numbers.sort_unstable();
-        disk::sync_dir(dir).map_err(io)?;
+        durable::sync_dir(dir).map_err(io)?;
         Ok(numbers)
     }
 

@@ -3,10 +3,11 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
+use trireme_base::durable;
 use trireme_wire::record::Record;
 
 use crate::compress::{self, Packer};
-use crate::disk::{self, Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::format::{
     BATCH_HEADER_BYTES, BatchHeader, Layout, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
@@ -152,7 +153,7 @@ impl Segment {
             return durable;
         }
         summary.bytes = self.bytes;
-        let _ = disk::replace(&self.path.with_extension("idx"), &summary.encode());
+        let _ = durable::replace(&self.path.with_extension("idx"), &summary.encode());
         self.bytes
     }
 

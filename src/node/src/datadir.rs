@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use trireme_base::{Boot, Incarnation, StreamId};
+use trireme_base::{Boot, Incarnation, StreamId, durable};
 use trireme_replication::RebuildReason;
 
 use crate::rebuild::{Found, Staging};
@@ -216,7 +216,7 @@ impl DataDir {
     /// Notes in a data directory why the members refused it: no later start may use it. Without that, each start would
     /// count one boot more, until it passes for a newer one than the members know.
     pub(crate) fn refuse(root: &Path, reason: &str) -> io::Result<()> {
-        write_atomically(&root.join(REFUSED), &format!("{reason}\n"))
+        durable::replace(&root.join(REFUSED), format!("{reason}\n").as_bytes())
     }
 
     /// Moves identity, log and head out of the way, so that the next start is that of a replica whose disk was replaced,
@@ -316,11 +316,7 @@ fn write_identity(root: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn write_atomically(path: &Path, text: &str) -> io::Result<()> {
-    replace(path, &path.with_extension("tmp"), text)
-}
-
-/// Puts `text` in place of a file, durably and as a whole, by way of another one, whose room is used if it is there.
+/// As [`durable::replace`], but by way of a file that is there, whose room is used.
 fn replace(path: &Path, by: &Path, text: &str) -> io::Result<()> {
     let mut file = File::options().create(true).truncate(false).write(true).open(by)?;
     file.write_all(text.as_bytes())?;

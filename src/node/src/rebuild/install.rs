@@ -6,7 +6,10 @@ use std::path::Path;
 
 use slog::{Logger, info};
 
-use super::staging::{Staging, remove_if_there, replace, sync_dir};
+use trireme_actors::note_missing;
+use trireme_base::durable::sync_dir;
+
+use super::staging::Staging;
 use crate::datadir::INCOMPLETE;
 
 /// Installs a finished copy, if there is one. Each step may be repeated: a crash in between leaves the rest to the next
@@ -35,21 +38,13 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
     }
     // What the head of before lacked is in the copy; what the source lacks is not.
     let lacks = staging.copy().map(|(_, manifest)| manifest.lacks).unwrap_or_default();
-    note_what_is_missing(data_dir, &lacks)?;
+    note_missing(&data_dir.join(INCOMPLETE), &lacks)?;
     staging.clear()?;
     if replaced.exists() {
         fs::remove_dir_all(&replaced)?;
     }
     info!(log, "what was copied from a peer is installed"; "blocks" => blocks);
     Ok(true)
-}
-
-fn note_what_is_missing(data_dir: &Path, lacks: &str) -> io::Result<()> {
-    let note = data_dir.join(INCOMPLETE);
-    if !lacks.is_empty() {
-        return replace(&note, format!("{lacks}\n").as_bytes());
-    }
-    remove_if_there(&note)
 }
 
 fn install_blocks(from: &Path, to: &Path) -> io::Result<u64> {

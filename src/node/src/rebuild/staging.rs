@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use trireme_base::NodeName;
+use trireme_base::durable::{remove_if_there, replace, sync_dir};
 use trireme_replication::{Have, RebuildReason};
 use trireme_wire::rebuild::Manifest;
 
@@ -229,27 +230,6 @@ fn prune(dir: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<bool> {
         }
     }
     Ok(is_left)
-}
-
-/// Replaces a file durably.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn sync_tree(dir: &Path) -> io::Result<()> {

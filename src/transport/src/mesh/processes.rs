@@ -6,14 +6,14 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use slog::{Logger, warn};
-use trireme_base::{Boot, Incarnation};
+use trireme_base::{Boot, Incarnation, durable};
 use trireme_replication::PeerIdentity;
 use trireme_wire::frame::RefuseReason;
 
@@ -131,12 +131,7 @@ impl NewFile {
     pub fn write(&self) -> io::Result<()> {
         let _one_at_a_time = self.shared.writing.lock();
         let text = text(&self.shared.known.lock());
-        let temporary = self.path.with_extension("tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        durable::replace(&self.path, text.as_bytes())
     }
 }
 
