@@ -28,7 +28,7 @@ use crate::streams::Positions;
 use crate::{HeadError, Shard};
 
 pub use left::LeftWindow;
-pub(crate) use left::Portion;
+pub(crate) use left::{Portion, is_left};
 pub use manifest::CutManifest;
 pub(crate) use open::OpenCuts;
 pub use source::CutSource;
@@ -138,7 +138,7 @@ impl Shard {
         let _walk = self.maintenance.lock();
         left.sort();
         let taken = Taken::by(k, self.options.window_ms);
-        let last_cut = {
+        let left = {
             let mut state = self.state.write();
             let positions = match state.cutting.take() {
                 Some((begun, positions)) if begun == k => positions,
@@ -146,11 +146,11 @@ impl Shard {
             };
             state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions, left };
             state.cuts.close(k, taken);
-            LastCut { positions: Positions::new(), ..state.last_cut.clone() }
+            state.last_cut.left.clone()
         };
         self.retire_streams(k);
         let window_ms = self.options.window_ms;
-        self.drop_buckets(k, |tenant, id| taken.takes(id) && !last_cut.has_left(window_ms, tenant, id));
+        self.drop_buckets(k, |tenant, id| taken.takes(id) && !is_left(&left, window_ms, tenant, id));
         // What is damaged in a later window is met again.
         self.damaged.store(false, Ordering::Release);
     }
@@ -160,7 +160,7 @@ impl Shard {
         let _walk = self.maintenance.lock();
         let portion = {
             let mut state = self.state.write();
-            let portion = Portion::of(&state.last_cut, self.options.window_ms, part);
+            let portion = Portion::of(&state.last_cut.left, self.options.window_ms, part);
             state.last_cut.left.retain(|left| left != part);
             portion
         };
@@ -247,10 +247,10 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
         let tenants = shard.tenants();
         let window_ms = shard.options.window_ms;
         let taken = Taken::by(k, window_ms);
-        let last = LastCut { left: shard.left(), ..LastCut::default() };
+        let left = shard.left();
         for (tenant, window, cut) in shard.buckets_seen() {
             let (tenant, id) = (&tenants[tenant as usize], BucketId { window, cut });
-            if taken.takes(id) && !last.has_left(window_ms, tenant, id) {
+            if taken.takes(id) && !is_left(&left, window_ms, tenant, id) {
                 let part = LeftWindow { cut: k, tenant: tenant.clone(), window };
                 windows.insert(CutWindow::of(part, window_ms));
             }

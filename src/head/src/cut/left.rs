@@ -34,9 +34,15 @@ impl LastCut {
     /// True if a cut took this bucket and left it.
     #[inline]
     pub fn has_left(&self, window_ms: i64, tenant: &Tenant, id: BucketId) -> bool {
-        // Mostly there is none.
-        !self.left.is_empty() && self.left.iter().any(|left| left.takes(window_ms, tenant, id))
+        is_left(&self.left, window_ms, tenant, id)
     }
+}
+
+/// True if a bucket is of one of the windows that were left.
+#[inline]
+pub(crate) fn is_left(left: &[LeftWindow], window_ms: i64, tenant: &Tenant, id: BucketId) -> bool {
+    // Mostly there is none.
+    !left.is_empty() && left.iter().any(|left| left.takes(window_ms, tenant, id))
 }
 
 /// What one block holds of a window: what its cut takes, save for what earlier cuts took and left.
@@ -48,11 +54,12 @@ pub(crate) struct Portion {
 }
 
 impl Portion {
-    pub fn of(last: &LastCut, window_ms: i64, part: &LeftWindow) -> Self {
+    /// The portion of `part`, where `left` is all that was left.
+    pub fn of(left: &[LeftWindow], window_ms: i64, part: &LeftWindow) -> Self {
         let is_before = |left: &&LeftWindow| {
             left.window == part.window && left.tenant == part.tenant && left.cut < part.cut
         };
-        let before = last.left.iter().filter(is_before).map(|left| Taken::by(left.cut, window_ms));
+        let before = left.iter().filter(is_before).map(|left| Taken::by(left.cut, window_ms));
         Self { window: part.window, taken: Taken::by(part.cut, window_ms), before: before.collect() }
     }
 

@@ -8,7 +8,6 @@ use trireme_model::{Labels, Tenant};
 use crate::bucket::{Floats, keep_readable, merge};
 use crate::cut::{LeftWindow, Portion};
 use crate::histograms::{keep_readable_runs, merge_histograms};
-use crate::state::LastCut;
 use crate::{HeadError, Shard};
 
 /// Gives the series of one tenant, window and cut in label order, for [`trireme_block::write_block`].
@@ -36,7 +35,7 @@ impl CutSource {
         let window_ms = shards.first().map_or(1, |shard| shard.options.window_ms);
         let left = shards.first().map(|shard| shard.left()).unwrap_or_default();
         let part = LeftWindow { cut, tenant: tenant.clone(), window };
-        let portion = Portion::of(&LastCut { left, ..LastCut::default() }, window_ms, &part);
+        let portion = Portion::of(&left, window_ms, &part);
         for shard in shards {
             let number = shard.state.read().tenant_number(tenant.as_str());
             let Some(number) = number else { continue };
