@@ -77,6 +77,19 @@ impl Engine {
         &self.options
     }
 
+    /// A query that begins, with the node's room.
+    fn query<'q>(
+        &self,
+        select: &'q dyn Select,
+        options: EngineOptions,
+        cancel: Cancel,
+        times: (i64, i64, i64),
+        steps: Steps,
+        given: &'q [Partials],
+    ) -> Query<'q> {
+        Query::new(select, options, cancel, times, steps, given, Arc::clone(&self.room))
+    }
+
     /// Evaluates `expr` at `t_ms` (milliseconds since the epoch).
     ///
     /// `text` is what `expr` was parsed from; notes in the result name lines and columns of it.
@@ -93,8 +106,7 @@ impl Engine {
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps::single(t_ms);
-        let query =
-            Query::new(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given, Arc::clone(&self.room));
+        let query = self.query(select, options, cancel, (t_ms, t_ms, 0), steps, &self.given);
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).instant_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -132,15 +144,7 @@ impl Engine {
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps { start: start_ms, step: step_ms, count };
-        let query = Query::new(
-            select,
-            options,
-            cancel,
-            (start_ms, end_ms, step_ms),
-            steps,
-            &self.given,
-            Arc::clone(&self.room),
-        );
+        let query = self.query(select, options, cancel, (start_ms, end_ms, step_ms), steps, &self.given);
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -175,15 +179,7 @@ impl Engine {
         let expr = resolved(expr, context)?;
         let cancel = cancel.with_timeout(options.timeout);
         let steps = Steps { start: start_ms, step: step_ms.max(1), count: count + 1 };
-        let query = Query::new(
-            select,
-            options,
-            cancel,
-            (start_ms, end_ms, step_ms),
-            steps,
-            &[],
-            Arc::clone(&self.room),
-        );
+        let query = self.query(select, options, cancel, (start_ms, end_ms, step_ms), steps, &[]);
         let evaluator = Evaluator::of_query(&query, steps);
         let mut wanted = Vec::with_capacity(nodes.len());
         expr.walk(&mut |node| match node {

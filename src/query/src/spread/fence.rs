@@ -42,8 +42,6 @@ pub(super) struct Answer {
 /// What a quorum told, by the ring that this node had.
 struct Told {
     positions: BTreeMap<StreamId, u64>,
-    /// Peers that have told.
-    peers: usize,
     /// A quorum has told.
     known: bool,
     /// One of them goes by a later ring, of this epoch: the quorum may have been one that does not count any more.
@@ -149,11 +147,11 @@ impl Spread {
         // This node is one of the quorum: its log may have what it has not applied, and what the others have not heard of.
         let own = if is_whole { self.replicas.durable() } else { Vec::new() };
         let positions = own.into_iter().collect();
-        let mut told = Told { positions, peers: 0, known: false, ahead: None };
+        let mut told = Told { positions, known: false, ahead: None };
         let mut asking = Asking::new(self, peers);
-        let (begun, mut failed) = (self.clock.monotonic(), 0);
+        let (begun, mut heard, mut failed) = (self.clock.monotonic(), 0, 0);
 
-        while told.peers < needed {
+        while heard < needed {
             asking.ask(needed + failed);
             let waited = self.clock.monotonic().saturating_sub(begun);
             if asking.open == 0 || waited >= POSITIONS_WAIT {
@@ -162,25 +160,27 @@ impl Spread {
             check(context)?;
             let wait = if asking.has_more() { PATIENCE } else { LOOK_EVERY };
             match asking.next(wait.min(POSITIONS_WAIT - waited)).await {
-                Some(answer) => failed += usize::from(!self.heard(&asking, answer, epoch, &mut told)),
+                Some(answer) => match self.hear(&asking, answer, epoch, &mut told) {
+                    true => heard += 1,
+                    false => failed += 1,
+                },
                 None if self.clock.monotonic().saturating_sub(begun) >= PATIENCE => {
                     failed = asking.peers.len()
                 }
                 None => {}
             }
         }
-        told.known = told.peers >= needed;
+        told.known = heard >= needed;
         Ok(told)
     }
 
     /// Takes in what a peer tells; false if that is nothing.
-    fn heard(&self, asking: &Asking<'_>, answer: Answer, epoch: u64, told: &mut Told) -> bool {
+    fn hear(&self, asking: &Asking<'_>, answer: Answer, epoch: u64, told: &mut Told) -> bool {
         let from = answer.from;
         let Some(answer) = answer.body.ok().and_then(|body| message::Answer::decode(body).ok()) else {
             return false;
         };
         self.witness.store(from, Ordering::Relaxed);
-        told.peers += 1;
         for (stream, seq) in codec::positions_in(&answer.positions) {
             let known = told.positions.entry(stream).or_default();
             *known = (*known).max(seq);

@@ -131,7 +131,9 @@ impl<'a> Iterator for Raws<'a> {
 }
 
 fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
-    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let have_same_bits = |values: &[f64], others: &[f64]| {
+        values.iter().map(|v| v.to_bits()).eq(others.iter().map(|v| v.to_bits()))
+    };
     macro_rules! are_alike {
         ($a:expr, $b:expr) => {
             $a.reset_hint == $b.reset_hint
@@ -141,7 +143,7 @@ fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
                 && $a.negative_spans == $b.negative_spans
                 && $a.positive_buckets.len() == $b.positive_buckets.len()
                 && $a.negative_buckets.len() == $b.negative_buckets.len()
-                && bits(&$a.custom_values) == bits(&$b.custom_values)
+                && have_same_bits(&$a.custom_values, &$b.custom_values)
         };
     }
     match (a, b) {
