@@ -35,9 +35,9 @@ install_peers() {
             say "not installed, and this user may not install Debian packages: $missing"
         fi
     fi
-    install_s3_server
-    install_api_client
-    install_otel_sdk
+    use_from_pypi TRIREME_MOTO moto moto_server 'moto[server]==5.2.5' "an S3 server"
+    use_from_pypi TRIREME_API_CLIENT api-client python 'prometheus-api-client==0.7.2' "a client of the query API"
+    use_from_pypi TRIREME_OTEL_SDK otel-sdk python 'opentelemetry-exporter-otlp-proto-http==1.45.2' "OpenTelemetry's SDK"
 }
 
 # install_from_pypi NAME PACKAGE==VERSION WHAT: into a virtual environment of its own under $peers.
@@ -49,20 +49,11 @@ install_from_pypi() {
         { rm -rf "${peers:?}/$1"; say "$2 could not be installed"; }
 }
 
-install_s3_server() {
-    export TRIREME_MOTO=${TRIREME_MOTO:-$peers/moto/bin/moto_server}
-    [ -x "$TRIREME_MOTO" ] || install_from_pypi moto 'moto[server]==5.2.5' "an S3 server"
-}
-
-install_api_client() {
-    export TRIREME_API_CLIENT=${TRIREME_API_CLIENT:-$peers/api-client/bin/python}
-    [ -x "$TRIREME_API_CLIENT" ] || install_from_pypi api-client 'prometheus-api-client==0.7.2' "a client of the query API"
-}
-
-install_otel_sdk() {
-    export TRIREME_OTEL_SDK=${TRIREME_OTEL_SDK:-$peers/otel-sdk/bin/python}
-    [ -x "$TRIREME_OTEL_SDK" ] ||
-        install_from_pypi otel-sdk 'opentelemetry-exporter-otlp-proto-http==1.45.2' "OpenTelemetry's SDK"
+# use_from_pypi VARIABLE NAME PROGRAM PACKAGE==VERSION WHAT: has VARIABLE name the program, which is installed unless it is
+# there.
+use_from_pypi() {
+    export "$1=${!1:-$peers/$2/bin/$3}"
+    [ -x "${!1}" ] || install_from_pypi "$2" "$4" "$5"
 }
 
 # Fails in CI if a test was left out, and says which anywhere.

@@ -103,6 +103,22 @@ async fn read_own_writes(
     Ok(())
 }
 
+/// Starts many senders behind a front, and who reads what they wrote; returns once each has written.
+async fn many_senders(run: &Scenario) -> anyhow::Result<(Senders, Reader)> {
+    let (senders, series, every_ms) = either((6, 50, 200), (20, 1_000, 2_000));
+    let plan = Plan {
+        senders,
+        series,
+        every: Duration::from_millis(every_ms),
+        route: Route::Front,
+        attempt_timeout: Duration::from_secs(15),
+        ..Plan::default()
+    };
+    let senders = Senders::start(&run.group.clients(), &plan);
+    progress(&senders, plan.senders as u64).await?;
+    Ok((senders, Reader::start(run.group.clients())))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_removed() -> anyhow::Result<()> {
     let what = "a receiver is replaced by a new one, a second group of three is added, the first one is removed, all under load";
@@ -118,18 +134,7 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
         addresses.push(format!("{name}={}", run.group.newcomer(name)?.1));
     }
     // A front knows all names from the beginning; those that do not listen yet are passed over.
-    let (senders, series, every_ms) = either((6, 50, 200), (20, 1_000, 2_000));
-    let plan = Plan {
-        senders,
-        series,
-        every: Duration::from_millis(every_ms),
-        route: Route::Front,
-        attempt_timeout: Duration::from_secs(15),
-        ..Plan::default()
-    };
-    let senders = Senders::start(&run.group.clients(), &plan);
-    progress(&senders, plan.senders as u64).await?;
-    let reader = Reader::start(run.group.clients());
+    let (senders, reader) = many_senders(&run).await?;
     pass(1_000, 20_000).await;
 
     run.group.node(3).start()?;
@@ -198,18 +203,7 @@ async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> any
     ring(&admin, &["join", &address]).await?;
     run.group.node(3).ready().await?;
 
-    let (senders, series, every_ms) = either((6, 50, 200), (20, 1_000, 2_000));
-    let plan = Plan {
-        senders,
-        series,
-        every: Duration::from_millis(every_ms),
-        route: Route::Front,
-        attempt_timeout: Duration::from_secs(15),
-        ..Plan::default()
-    };
-    let senders = Senders::start(&run.group.clients(), &plan);
-    progress(&senders, plan.senders as u64).await?;
-    let reader = Reader::start(run.group.clients());
+    let (senders, reader) = many_senders(&run).await?;
     disk.slow_syncs(300);
 
     // The one that lags stays in the quorum.

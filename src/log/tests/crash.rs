@@ -172,20 +172,26 @@ fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
     assert_eq!(seen.into_inner(), 160);
 }
 
-#[test]
-fn damage_before_the_tail_is_reported_with_name_and_offset() {
-    let dir = tempfile::tempdir().unwrap();
+/// A log of 200 records, with a bit flipped in its second segment, which is answered.
+fn damaged(dir: &Path) -> PathBuf {
     {
-        let (log, _) = open(dir.path(), 1, Arc::default());
+        let (log, _) = open(dir, 1, Arc::default());
         for seq in 1..=200 {
             log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
             log.flush().unwrap();
         }
     }
-    let victim = segments(dir.path())[1].clone();
+    let victim = segments(dir)[1].clone();
     let mut bytes = std::fs::read(&victim).unwrap();
     bytes[4_000] ^= 1;
     std::fs::write(&victim, bytes).unwrap();
+    victim
+}
+
+#[test]
+fn damage_before_the_tail_is_reported_with_name_and_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let victim = damaged(dir.path());
     // The sidecar vouches for the segment, so it is the look before the replay that meets the damage.
     let (log, found) = open(dir.path(), 2, Arc::default());
     assert_eq!((position(&found), found.damage.len()), (200, 0));
@@ -209,17 +215,7 @@ fn damage_before_the_tail_is_reported_with_name_and_offset() {
 #[test]
 fn what_was_fetched_again_after_damage_stays_over_the_next_crash() {
     let dir = tempfile::tempdir().unwrap();
-    {
-        let (log, _) = open(dir.path(), 1, Arc::default());
-        for seq in 1..=200 {
-            log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
-            log.flush().unwrap();
-        }
-    }
-    let victim = segments(dir.path())[1].clone();
-    let mut bytes = std::fs::read(&victim).unwrap();
-    bytes[4_000] ^= 1;
-    std::fs::write(&victim, bytes).unwrap();
+    damaged(dir.path());
     let (log, found) = reopen(dir.path());
     let reached = position(&found);
     assert!(reached < 200);
