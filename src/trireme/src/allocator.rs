@@ -18,7 +18,8 @@ const PAGE_BYTES: u64 = 4_096;
 #[repr(align(64))]
 struct Lane(AtomicI64);
 
-static COUNTS: [Lane; LANES] = [const { Lane(AtomicI64::new(0)) }; LANES];
+#[global_allocator]
+static ALLOCATOR: Counted = Counted::new();
 static NEXT_LANE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -27,16 +28,30 @@ thread_local! {
 }
 
 /// mimalloc, counted.
-pub struct Counted;
+struct Counted {
+    counts: [Lane; LANES],
+}
 
-fn count(bytes: i64) {
-    let lane = LANE.with(|lane| {
-        if lane.get() == usize::MAX {
-            lane.set(NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES);
-        }
-        lane.get()
-    });
-    COUNTS[lane].0.fetch_add(bytes, Ordering::Relaxed);
+impl Counted {
+    const fn new() -> Counted {
+        Counted { counts: [const { Lane(AtomicI64::new(0)) }; LANES] }
+    }
+
+    fn count(&self, bytes: i64) {
+        let lane = LANE.with(|lane| {
+            if lane.get() == usize::MAX {
+                lane.set(NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES);
+            }
+            lane.get()
+        });
+        self.counts[lane].0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn allocated(&self) -> u64 {
+        // What one thread takes another may free, so that a lane alone may be below nothing.
+        let sum: i64 = self.counts.iter().map(|lane| lane.0.load(Ordering::Relaxed)).sum();
+        sum.max(0) as u64
+    }
 }
 
 // SAFETY: everything is passed on to an allocator that keeps the contract.
@@ -45,7 +60,7 @@ unsafe impl GlobalAlloc for Counted {
         // SAFETY: the caller keeps the contract.
         let memory = unsafe { MiMalloc.alloc(layout) };
         if !memory.is_null() {
-            count(layout.size() as i64);
+            self.count(layout.size() as i64);
         }
         memory
     }
@@ -54,13 +69,13 @@ unsafe impl GlobalAlloc for Counted {
         // SAFETY: the caller keeps the contract.
         let memory = unsafe { MiMalloc.alloc_zeroed(layout) };
         if !memory.is_null() {
-            count(layout.size() as i64);
+            self.count(layout.size() as i64);
         }
         memory
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
+        self.count(-(layout.size() as i64));
         // SAFETY: the caller keeps the contract.
         unsafe { MiMalloc.dealloc(memory, layout) }
     }
@@ -69,7 +84,7 @@ unsafe impl GlobalAlloc for Counted {
         // SAFETY: the caller keeps the contract.
         let moved = unsafe { MiMalloc.realloc(memory, layout, size) };
         if !moved.is_null() {
-            count(size as i64 - layout.size() as i64);
+            self.count(size as i64 - layout.size() as i64);
         }
         moved
     }
@@ -81,9 +96,7 @@ pub fn install() {
 }
 
 fn allocated() -> u64 {
-    // What one thread takes another may free, so that a lane alone may be below nothing.
-    let sum: i64 = COUNTS.iter().map(|lane| lane.0.load(Ordering::Relaxed)).sum();
-    sum.max(0) as u64
+    ALLOCATOR.allocated()
 }
 
 /// What the process has in memory that is not of files. The allocator's own figure counts what it may use, not what it does.
@@ -106,19 +119,63 @@ fn give_back() {
 mod tests {
     use super::*;
 
+    /// Memory of one's own allocator, which other tests that run beside do not touch.
+    struct Memory {
+        from: &'static Counted,
+        at: *mut u8,
+        layout: Layout,
+    }
+
+    // SAFETY: memory belongs to whoever holds this.
+    unsafe impl Send for Memory {}
+
+    impl Memory {
+        fn new(from: &'static Counted, layout: Layout) -> Memory {
+            // SAFETY: no layout of these tests is empty.
+            let at = unsafe { from.alloc(layout) };
+            assert!(!at.is_null());
+            Memory { from, at, layout }
+        }
+
+        fn resize(&mut self, size: usize) {
+            // SAFETY: came from this allocator with this layout.
+            self.at = unsafe { self.from.realloc(self.at, self.layout, size) };
+            assert!(!self.at.is_null());
+            self.layout = Layout::from_size_align(size, self.layout.align()).expect("a layout");
+        }
+    }
+
+    impl Drop for Memory {
+        fn drop(&mut self) {
+            // SAFETY: came from this allocator with this layout.
+            unsafe { self.from.dealloc(self.at, self.layout) }
+        }
+    }
+
     #[test]
     fn counts_what_is_in_use_whichever_thread_frees_it() {
-        let before = allocated();
-        let mut list = vec![0u8; 50 << 20];
-        list.reserve_exact(30 << 20);
-        list.shrink_to(70 << 20);
-        let during = allocated() - before;
-        // Other tests run beside.
-        assert!((69 << 20..72 << 20).contains(&during), "{during}");
-        assert!(held() > 1 << 20, "{}", held());
-        let other = std::thread::Builder::new().name("frees".to_owned());
-        other.spawn(move || drop(list)).expect("starts").join().expect("it frees");
+        static OWN: Counted = Counted::new();
+        let mut memory = Memory::new(&OWN, Layout::new::<[u64; 1_000]>());
+        assert_eq!(OWN.allocated(), 8_000);
+        memory.resize(20_000);
+        assert_eq!(OWN.allocated(), 20_000);
+        memory.resize(70);
+        let second = Memory::new(&OWN, Layout::new::<[u8; 5]>());
+        assert_eq!(OWN.allocated(), 75);
+
+        std::thread::spawn(move || drop(memory)).join().expect("it frees");
+        assert_eq!(OWN.allocated(), 5);
+        drop(second);
+        assert_eq!(OWN.allocated(), 0);
+    }
+
+    #[test]
+    fn the_process_uses_it() {
+        let list = vec![1u8; 50 << 20];
+        // Lanes are read one after the other while other tests run, so that the sum may be a little off.
+        assert!(allocated() >= 40 << 20, "{}", allocated());
+        assert!(held() >= 50 << 20, "{}", held());
+        drop(list);
         give_back();
-        assert!(allocated() < before + (2 << 20), "{} {before}", allocated());
     }
 }

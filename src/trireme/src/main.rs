@@ -10,9 +10,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
-#[global_allocator]
-static ALLOCATOR: allocator::Counted = allocator::Counted;
-
 /// A metrics cluster for Prometheus: receives, replicates, stores, queries.
 #[derive(Parser)]
 #[command(name = "trireme", version = commands::version(), about, max_term_width = 110, disable_help_subcommand = true)]
