@@ -8,6 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::units::{ByteSize, Span};
 
+mod tenants;
+
+pub use tenants::{Limits, LimitsOverride, TenantCreation, Tenants};
+
 /// All settings of a node.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -555,108 +559,6 @@ impl Settings {
             search_api: experimental && on.search_api,
             query_cost: experimental && on.query_cost,
             promql_per_step_stats: experimental && on.promql_per_step_stats,
-        }
-    }
-}
-
-/// `[tenants]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Tenants {
-    /// Header that names the tenant.
-    pub header: String,
-    /// Second header that is understood when the first is absent.
-    pub header_alias: String,
-    /// Tenant of requests without a header.
-    pub default: String,
-    /// External label of blocks that holds the tenant.
-    pub label: String,
-    /// Limits of tenants without an override.
-    pub limits: Limits,
-    /// Limits by tenant; what is left out is taken from `limits`.
-    pub overrides: BTreeMap<String, LimitsOverride>,
-    /// Which tenants may write.
-    pub create: TenantCreation,
-    /// Tenants with data on a node at the same time; a further one is told to come again later. 0 means no bound.
-    pub max: usize,
-}
-
-/// How tenants come to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TenantCreation {
-    /// By writing, up to `tenants.max`.
-    Any,
-    /// Only those that stand in `tenants.overrides`, and the default one.
-    Listed,
-}
-
-impl Default for Tenants {
-    fn default() -> Self {
-        Self {
-            header: "THANOS-TENANT".into(),
-            header_alias: "X-Scope-OrgID".into(),
-            default: "default-tenant".into(),
-            label: "tenant_id".into(),
-            limits: Limits::default(),
-            overrides: BTreeMap::new(),
-            create: TenantCreation::Any,
-            max: 10_000,
-        }
-    }
-}
-
-/// Limits of one tenant on one node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// Active series; known ones keep flowing at the limit, new ones are refused. 0 means no bound.
-    pub series_max: u64,
-    /// Labels of a series.
-    pub labels_max: usize,
-    /// Bytes of a label name.
-    pub label_name_bytes_max: usize,
-    /// Bytes of a label value.
-    pub label_value_bytes_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            series_max: 5_000_000,
-            labels_max: 64,
-            label_name_bytes_max: 1_024,
-            label_value_bytes_max: 4_096,
-        }
-    }
-}
-
-/// What is different for one tenant.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsOverride {
-    /// See [`Limits::series_max`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub series_max: Option<u64>,
-    /// See [`Limits::labels_max`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels_max: Option<usize>,
-    /// See [`Limits::label_name_bytes_max`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label_name_bytes_max: Option<usize>,
-    /// See [`Limits::label_value_bytes_max`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label_value_bytes_max: Option<usize>,
-}
-
-impl LimitsOverride {
-    /// The tenant's limits: what is set here, and the rest of `base`.
-    pub fn over(&self, base: &Limits) -> Limits {
-        Limits {
-            series_max: self.series_max.unwrap_or(base.series_max),
-            labels_max: self.labels_max.unwrap_or(base.labels_max),
-            label_name_bytes_max: self.label_name_bytes_max.unwrap_or(base.label_name_bytes_max),
-            label_value_bytes_max: self.label_value_bytes_max.unwrap_or(base.label_value_bytes_max),
         }
     }
 }
