@@ -163,7 +163,8 @@ mod tests {
         let second = Memory::new(&OWN, Layout::new::<[u8; 5]>());
         assert_eq!(OWN.allocated(), 75);
 
-        std::thread::spawn(move || drop(memory)).join().expect("it frees");
+        let other = std::thread::Builder::new().name("frees".to_owned());
+        other.spawn(move || drop(memory)).expect("starts").join().expect("it frees");
         assert_eq!(OWN.allocated(), 5);
         drop(second);
         assert_eq!(OWN.allocated(), 0);
