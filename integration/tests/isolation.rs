@@ -259,6 +259,24 @@ async fn a_reader_that_does_not_read_is_given_up() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_over_its_rate_waits_and_the_others_do_not() -> anyhow::Result<()> {
+    let group = Group::of(1).set("tenants.overrides.a.samples_per_second=1").start().await?;
+    let client = group.client(0).clone();
+    let several = vec![sample(); 30];
+    client.write_as("a", &several).await?.success()?;
+    let refused = client.write_as("a", &[sample()]).await?;
+    ensure!(
+        refused.status == 429 && refused.body.contains("a writes more than samples_per_second=1"),
+        "{} {}",
+        refused.status,
+        refused.body
+    );
+    ensure!(refused.retry_after.is_some(), "a sender is told when to come again");
+    client.write_as("b", &several).await?.success()?;
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_tenants_are_asked_to_wait_when_there_are_as_many_as_may_be() -> anyhow::Result<()> {
     let group = Group::of(1).set("tenants.max=3").start().await?;
     let client = group.client(0).clone();

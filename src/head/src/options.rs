@@ -99,6 +99,8 @@ pub struct IngestLimits {
     pub label_value_bytes_max: usize,
     /// Active series of the tenant in one shard; 0 means no bound.
     pub shard_series_max: usize,
+    /// Active series of all tenants in one shard; 0 means no bound.
+    pub shard_series_of_all_max: usize,
 }
 
 impl Default for IngestLimits {
@@ -111,6 +113,7 @@ impl Default for IngestLimits {
             label_name_bytes_max: 1_024,
             label_value_bytes_max: 4_096,
             shard_series_max: 0,
+            shard_series_of_all_max: 0,
         }
     }
 }

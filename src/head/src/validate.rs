@@ -12,6 +12,8 @@ pub(crate) const OUT_OF_BOUNDS: &str = "out_of_bounds";
 pub(crate) const TOO_OLD: &str = "too_old";
 pub(crate) const TOO_FAR_IN_FUTURE: &str = "too_far_in_future";
 pub(crate) const SERIES_LIMIT: &str = "series_limit";
+/// A new series while the node has as many as it may.
+pub(crate) const NODE_SERIES_LIMIT: &str = "node_series_limit";
 pub(crate) const TOO_MANY_WINDOWS: &str = "too_many_windows";
 pub(crate) const METADATA_LIMIT: &str = "metadata_limit";
 pub(crate) const EXEMPLAR_OF_UNKNOWN_SERIES: &str = "exemplar_of_unknown_series";

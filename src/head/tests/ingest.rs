@@ -90,6 +90,19 @@ fn refuses_with_reasons_and_stores_the_rest() {
 }
 
 #[test]
+fn the_node_bounds_the_series_of_all_tenants() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = shard(dir.path(), 1);
+    let limits = IngestLimits { shard_series_of_all_max: 1, ..IngestLimits::default() };
+    Maker::default().up("a", &[(NOW, 1.0)]).ingest_with(&shard, NOW, &limits);
+    let out =
+        Maker::default().up("a", &[(NOW + 1, 1.0)]).up("b", &[(NOW, 1.0)]).ingest_with(&shard, NOW, &limits);
+    assert_eq!(out.outcome.samples, 1, "known series go on");
+    let refused: Vec<_> = out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect();
+    assert_eq!(refused, [("node_series_limit", 1)]);
+}
+
+#[test]
 fn a_series_of_another_shard_is_redirected_and_found_there_by_its_raw_key() {
     let dir = tempfile::tempdir().unwrap();
     let make =

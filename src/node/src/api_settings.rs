@@ -11,6 +11,11 @@ use trireme_promql::ParserOptions;
 use trireme_settings::{Limits, Settings};
 use trireme_wire::otlp::OtlpOptions;
 
+use crate::machine;
+
+/// What an active series takes at most in the usual case, its samples of a window included.
+const SERIES_BYTES: u64 = 1 << 10;
+
 pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
     let (http, tenants, query) = (&settings.http, &settings.tenants, &settings.query);
     let features = settings.features_in_force();
@@ -119,19 +124,28 @@ fn shown(settings: &Settings) -> String {
 }
 
 pub(crate) fn limits_table(settings: &Settings) -> anyhow::Result<Arc<LimitsTable>> {
+    let of_all = match settings.storage.series_max {
+        0 => machine::memory_bytes() / 2 / SERIES_BYTES,
+        series => series,
+    };
     let mut overrides = Vec::new();
     for (name, limits) in &settings.tenants.overrides {
         let tenant = Tenant::new(name).with_context(|| format!("tenants.overrides.{name}"))?;
         let limits = limits.over(&settings.tenants.limits);
-        overrides.push((tenant, ingest_limits(settings, &limits)));
+        overrides.push((tenant, ingest_limits(settings, &limits, of_all)));
     }
-    Ok(Arc::new(LimitsTable::new(ingest_limits(settings, &settings.tenants.limits), overrides)))
+    let of_others = ingest_limits(settings, &settings.tenants.limits, of_all);
+    Ok(Arc::new(LimitsTable::new(of_others, overrides)))
 }
 
-fn ingest_limits(settings: &Settings, limits: &Limits) -> IngestLimits {
+/// `of_all` is how many series all tenants may have together.
+fn ingest_limits(settings: &Settings, limits: &Limits, of_all: u64) -> IngestLimits {
     let storage = &settings.storage;
     // Series spread evenly by hash: a shard's share and a tenth for the spread.
-    let share = limits.series_max.div_ceil(u64::from(storage.shards));
+    let share = |series: u64| {
+        let share = series.div_ceil(u64::from(storage.shards));
+        (share + share / 10).max(1) as usize
+    };
     IngestLimits {
         out_of_order_window_ms: storage.out_of_order_window.as_millis_i64(),
         backfill_window_ms: storage.backfill_window.as_millis_i64(),
@@ -139,7 +153,8 @@ fn ingest_limits(settings: &Settings, limits: &Limits) -> IngestLimits {
         label_count_max: limits.labels_max,
         label_name_bytes_max: limits.label_name_bytes_max,
         label_value_bytes_max: limits.label_value_bytes_max,
-        shard_series_max: if limits.series_max == 0 { 0 } else { (share + share / 10).max(1) as usize },
+        shard_series_max: if limits.series_max == 0 { 0 } else { share(limits.series_max) },
+        shard_series_of_all_max: share(of_all),
     }
 }
 

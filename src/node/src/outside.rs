@@ -106,7 +106,11 @@ pub(crate) fn open_doors(
 ) -> anyhow::Result<ServerHandle> {
     let settings = &ground.settings;
     let tenants = Arc::new(TenantGate::new(settings)?);
-    let sink = Arc::new(Sink { writes: Arc::clone(&staff.writes), tenants: Arc::clone(&tenants) });
+    let sink = Arc::new(Sink {
+        writes: Arc::clone(&staff.writes),
+        tenants: Arc::clone(&tenants),
+        clock: Arc::clone(&ground.clock),
+    });
     let shown = ground.metrics.clone();
     let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let bucket_cache = bucket.as_ref().map(|bucket| Arc::clone(bucket.reader.cache()));
@@ -136,7 +140,8 @@ pub(crate) fn open_doors(
         watch.is_wrong();
     }));
     let shards = storage.shards.clone();
-    actix_rt::spawn(every(TENANTS_EVERY, move || tenants.look(&shards)));
+    let clock = Arc::clone(&ground.clock);
+    actix_rt::spawn(every(TENANTS_EVERY, move || tenants.look(&shards, clock.monotonic())));
     let disk = DiskWatch {
         dir: ground.data_dir.held(),
         wal: Arc::clone(&storage.wal),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use trireme_actors::{Evaluate, GateState, ReplayProgress, Store, WritePath, evaluate};
 use trireme_api::{Health, Readiness, ReplayStatus, Runner, WriteSink};
+use trireme_base::Clock;
 use trireme_mailbox::Port;
 use trireme_model::{Tenant, WriteOutcome};
 use trireme_query::QueryError;
@@ -17,13 +18,14 @@ use crate::tenants::TenantGate;
 pub(crate) struct Sink {
     pub(crate) writes: Arc<WritePath>,
     pub(crate) tenants: Arc<TenantGate>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
 impl WriteSink for Sink {
     async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         let items = batch.samples.len() + batch.histograms.len() + batch.exemplars.len();
-        if let Some(refused) = self.tenants.refuse(&tenant, items as u64) {
+        if let Some(refused) = self.tenants.refuse(&tenant, items as u64, self.clock.monotonic()) {
             return refused;
         }
         self.writes.write(tenant, batch).await

@@ -12,6 +12,8 @@ use trireme_head::Shard;
 use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_settings::{Settings, TenantCreation};
 
+use crate::rates::Rates;
+
 /// A tenant that finds no room is asked to come again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -22,6 +24,8 @@ pub(crate) struct TenantGate {
     /// 0: no bound.
     tenants_max: usize,
     known: Mutex<Known>,
+    /// `None`: no tenant has a rate.
+    rates: Option<Mutex<Rates>>,
 }
 
 #[derive(Default)]
@@ -40,11 +44,20 @@ impl TenantGate {
             TenantCreation::Any => None,
             TenantCreation::Listed => Some(names.map(|name| Tenant::new(name)).collect::<Result<_, _>>()?),
         };
-        Ok(Self { listed, tenants_max: tenants.max, known: Mutex::default() })
+        let rates = Rates::new(tenants)?;
+        let rates = rates.are_any().then(|| Mutex::new(rates));
+        Ok(Self { listed, tenants_max: tenants.max, known: Mutex::default(), rates })
     }
 
-    /// The answer to a write of a tenant that may not; nothing of it was stored.
-    pub(crate) fn refuse(&self, tenant: &Tenant, items: u64) -> Option<WriteOutcome> {
+    /// The answer to a write of a tenant that may not, or not now (monotonic); nothing of it was stored.
+    pub(crate) fn refuse(&self, tenant: &Tenant, items: u64, now: Duration) -> Option<WriteOutcome> {
+        self.refuse_newcomer(tenant, items).or_else(|| {
+            let limited = Some(self.rates.as_ref()?.lock().take(tenant, items, now)?);
+            Some(WriteOutcome { limited, ..WriteOutcome::default() })
+        })
+    }
+
+    fn refuse_newcomer(&self, tenant: &Tenant, items: u64) -> Option<WriteOutcome> {
         if self.listed.as_ref().is_some_and(|listed| !listed.contains(tenant)) {
             let mut outcome = WriteOutcome::default();
             outcome.rejections.add("tenant_not_listed", items.max(1), || {
@@ -71,7 +84,11 @@ impl TenantGate {
     }
 
     /// Forgets tenants without data. Those that came since the last look stay until the next one.
-    pub(crate) fn look(&self, shards: &[Arc<Shard>]) {
+    pub(crate) fn look(&self, shards: &[Arc<Shard>], now: Duration) {
+        if let Some(rates) = &self.rates {
+            rates.lock().look(now);
+        }
+
         let mut with_data: HashSet<Tenant> = HashSet::new();
         for shard in shards {
             with_data.extend(shard.tenants_with_data());
@@ -96,16 +113,19 @@ mod tests {
         let mut settings = Settings::default();
         settings.tenants.max = 2;
         let gate = TenantGate::new(&settings).expect("valid");
-        assert!(gate.refuse(&tenant("a"), 1).is_none() && gate.refuse(&tenant("b"), 1).is_none());
-        let refused = gate.refuse(&tenant("c"), 1).expect("no room");
+        assert!(
+            gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none()
+                && gate.refuse(&tenant("b"), 1, Duration::ZERO).is_none()
+        );
+        let refused = gate.refuse(&tenant("c"), 1, Duration::ZERO).expect("no room");
         assert!(refused.limited.is_some_and(|later| later.message.contains("tenants.max")));
-        assert!(gate.refuse(&tenant("a"), 1).is_none(), "who is known goes on");
+        assert!(gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none(), "who is known goes on");
 
         // Neither has data: the first look leaves them time to get some, the next one makes room.
-        gate.look(&[]);
-        assert!(gate.refuse(&tenant("c"), 1).is_some());
-        gate.look(&[]);
-        assert!(gate.refuse(&tenant("c"), 1).is_none());
+        gate.look(&[], Duration::ZERO);
+        assert!(gate.refuse(&tenant("c"), 1, Duration::ZERO).is_some());
+        gate.look(&[], Duration::ZERO);
+        assert!(gate.refuse(&tenant("c"), 1, Duration::ZERO).is_none());
     }
 
     #[test]
@@ -114,9 +134,9 @@ mod tests {
         settings.tenants.create = TenantCreation::Listed;
         settings.tenants.overrides.insert("team-a".to_owned(), Default::default());
         let gate = TenantGate::new(&settings).expect("valid");
-        assert!(gate.refuse(&tenant("team-a"), 1).is_none());
-        assert!(gate.refuse(&tenant("default-tenant"), 1).is_none());
-        let refused = gate.refuse(&tenant("typo"), 3).expect("not listed");
+        assert!(gate.refuse(&tenant("team-a"), 1, Duration::ZERO).is_none());
+        assert!(gate.refuse(&tenant("default-tenant"), 1, Duration::ZERO).is_none());
+        let refused = gate.refuse(&tenant("typo"), 3, Duration::ZERO).expect("not listed");
         assert_eq!(refused.rejections.total(), 3);
     }
 }

@@ -293,6 +293,9 @@ pub struct Storage {
     pub out_of_order_window: Span,
     /// The same while history is imported; the longer of both counts.
     pub backfill_window: Span,
+    /// Active series on this node, of all tenants; known ones keep flowing at the bound, new ones are refused. 0 means as
+    /// many as fit into half of the machine's memory.
+    pub series_max: u64,
     /// Windows in which a tenant may have samples that are in no block yet.
     pub tenant_windows_max: usize,
     /// How far ahead of this node's clock a client's sample may be.
@@ -320,6 +323,7 @@ impl Default for Storage {
             retention_bytes: ByteSize(0),
             out_of_order_window: Span::from_secs(86_400),
             backfill_window: Span::from_secs(0),
+            series_max: 0,
             tenant_windows_max: 1_000,
             max_future: Span::from_secs(600),
             seal_after: Span::from_secs(3600),

@@ -6,7 +6,7 @@ use trireme_wire::batch::BatchSeries;
 use super::Request;
 use crate::state::{Alias, State};
 use crate::tenant::TenantState;
-use crate::validate::{self, EXEMPLAR_OF_UNKNOWN_SERIES, SERIES_LIMIT};
+use crate::validate::{self, EXEMPLAR_OF_UNKNOWN_SERIES, NODE_SERIES_LIMIT, SERIES_LIMIT};
 use crate::{IngestOutput, Shard};
 
 /// Where an unknown key leads.
@@ -77,6 +77,13 @@ impl Shard {
             out.outcome.rejections.add(SERIES_LIMIT, items.max(1), || {
                 let worst = worst.text(index, request.now_ms);
                 format!("{max} active series per shard, known ones go on; {worst}; refused: {labels}")
+            });
+            return Resolved::Refused;
+        }
+        let of_all_max = request.limits.shard_series_of_all_max;
+        if of_all_max > 0 && state.series.len() >= of_all_max {
+            out.outcome.rejections.add(NODE_SERIES_LIMIT, items.max(1), || {
+                format!("{of_all_max} active series of all tenants per shard (storage.series_max), known ones go on; refused: {labels}")
             });
             return Resolved::Refused;
         }

@@ -57,6 +57,10 @@ impl Default for Tenants {
 pub struct Limits {
     /// Active series; known ones keep flowing at the limit, new ones are refused. 0 means no bound.
     pub series_max: u64,
+    /// Samples a second, over time; more is answered 429. 0 means no bound.
+    pub samples_per_second: u64,
+    /// Samples at once, after a pause; at least those of a second.
+    pub samples_burst: u64,
     /// Labels of a series.
     pub labels_max: usize,
     /// Bytes of a label name.
@@ -69,6 +73,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             series_max: 5_000_000,
+            samples_per_second: 0,
+            samples_burst: 0,
             labels_max: 64,
             label_name_bytes_max: 1_024,
             label_value_bytes_max: 4_096,
@@ -83,6 +89,12 @@ pub struct LimitsOverride {
     /// See [`Limits::series_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub series_max: Option<u64>,
+    /// See [`Limits::samples_per_second`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples_per_second: Option<u64>,
+    /// See [`Limits::samples_burst`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples_burst: Option<u64>,
     /// See [`Limits::labels_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels_max: Option<usize>,
@@ -99,6 +111,8 @@ impl LimitsOverride {
     pub fn over(&self, base: &Limits) -> Limits {
         Limits {
             series_max: self.series_max.unwrap_or(base.series_max),
+            samples_per_second: self.samples_per_second.unwrap_or(base.samples_per_second),
+            samples_burst: self.samples_burst.unwrap_or(base.samples_burst),
             labels_max: self.labels_max.unwrap_or(base.labels_max),
             label_name_bytes_max: self.label_name_bytes_max.unwrap_or(base.label_name_bytes_max),
             label_value_bytes_max: self.label_value_bytes_max.unwrap_or(base.label_value_bytes_max),
