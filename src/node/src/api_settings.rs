@@ -25,7 +25,7 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         body_bytes_max: http.body_bytes_max.0 as usize,
         inflated_bytes_max: http.inflated_bytes_max.0 as usize,
         body_timeout: http.body_timeout.as_duration(),
-        route_prefix: http.route_prefix.clone(),
+        route_prefix: http.prefix().to_owned(),
         cors_origins: http.cors_origins().expect("BUG: settings were checked"),
         query_timeout: query.timeout.as_duration(),
         query_places: query.max_concurrency,
@@ -50,6 +50,9 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
             ("query.max-concurrency".to_owned(), query.max_concurrency.to_string()),
             ("query.max-samples".to_owned(), query.max_samples.to_string()),
             ("enable-feature".to_owned(), enabled(&features)),
+            ("web.external-url".to_owned(), http.external_url.clone()),
+            ("web.route-prefix".to_owned(), http.prefix().to_owned()),
+            ("web.max-connections".to_owned(), http.connections_max.to_string()),
         ],
         parser: parser_options(settings),
         features: Features {

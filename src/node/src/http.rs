@@ -1,7 +1,6 @@
 //! The HTTP server.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Compress, NormalizePath, from_fn};
@@ -11,10 +10,6 @@ use trireme_api::ApiState;
 use trireme_settings::Settings;
 
 use crate::{memory, open_files};
-
-/// Idle connections stay for this long: longer than the pools of usual clients and balancers keep theirs, so that it
-/// is not this side that hangs up while a request is on its way.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
 /// Binds the listener; done first, so that a port in use is told before anything else is touched.
 pub(crate) fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
@@ -56,7 +51,7 @@ pub(crate) fn serve(
     .max_connections(open_files::connections(http.connections_max, workers))
     // An answer in pieces would wait for the acknowledgement of the piece before, which clients put off for 40 ms.
     .tcp_nodelay(true)
-    .keep_alive(KEEP_ALIVE)
+    .keep_alive(http.keep_alive.as_duration())
     .client_request_timeout(http.request_timeout.as_duration())
     .shutdown_timeout(http.stop_timeout.as_duration().as_secs())
     // A client that closes its side has gone: its query ends. By default it would be waited for like one that only has

@@ -28,14 +28,15 @@ pub(crate) fn raise(log: &Logger) {
     }
 }
 
-/// Connections that each of `workers` may accept: what the settings say, as far as there are open files for them.
+/// Connections that each of `workers` may have: its share of what the settings say, as far as there are open files for
+/// them.
 pub(crate) fn connections(wanted: usize, workers: usize) -> usize {
     share(wanted, workers, getrlimit(Resource::Nofile).current.unwrap_or(WANTED))
 }
 
 fn share(wanted: usize, workers: usize, files: u64) -> usize {
-    let room = files.saturating_sub(KEPT).max(CONNECTIONS_MIN) / workers.max(1) as u64;
-    wanted.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
+    let room = files.saturating_sub(KEPT).max(CONNECTIONS_MIN);
+    wanted.min(usize::try_from(room).unwrap_or(usize::MAX)).div_ceil(workers.max(1))
 }
 
 #[cfg(test)]
@@ -44,8 +45,9 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_the_data() {
-        assert_eq!(share(10_000, 4, 1 << 20), 10_000);
+        assert_eq!(share(10_000, 4, 1 << 20), 2_500);
         assert_eq!(share(10_000, 4, 4_096), (4_096 - 1_024) / 4);
         assert_eq!(share(10_000, 2, 256), 32);
+        assert_eq!(share(1, 4, 1 << 20), 1);
     }
 }

@@ -70,11 +70,18 @@ pub struct Http {
     pub body_bytes_max: ByteSize,
     /// Largest request body after decompression.
     pub inflated_bytes_max: ByteSize,
-    /// Connections a worker accepts at once.
+    /// Connections at once.
     pub connections_max: usize,
+    /// How long a connection stays on which nothing is asked. Longer than the pools of usual clients and balancers keep
+    /// theirs, so that it is not this side that hangs up while a request is on its way.
+    pub keep_alive: Span,
     /// Origins whose pages may read answers, as an anchored regular expression; `*` is any. Empty sends no CORS headers.
     pub cors_origin: String,
-    /// Path below which a proxy passes requests on, as `/metrics/eu`; everything is found without it too.
+    /// Address under which users reach the node through a proxy, as `https://metrics.example.org/eu`; empty if there is
+    /// none.
+    pub external_url: String,
+    /// Path below which a proxy passes requests on, as `/metrics/eu`; everything is found without it too. Empty means the path of
+    /// `external_url`.
     pub route_prefix: String,
     /// Time a client has to send the head of its request; ends slow-loris senders.
     pub request_timeout: Span,
@@ -95,8 +102,10 @@ impl Default for Http {
             workers: 0,
             body_bytes_max: ByteSize(32 << 20),
             inflated_bytes_max: ByteSize(128 << 20),
-            connections_max: 10_000,
+            connections_max: 20_000,
+            keep_alive: Span::from_secs(120),
             cors_origin: String::new(),
+            external_url: String::new(),
             route_prefix: String::new(),
             request_timeout: Span::from_secs(10),
             body_timeout: Span::from_secs(30),

@@ -156,6 +156,7 @@ mod tests {
             "tenants.overrides.team-a.series_mx=10",
             "http.cors_origin=(a",
             "http.route_prefix=eu/",
+            "http.external_url=metrics.example.org",
         ];
         for case in cases {
             let sources = Sources { set: vec![case.to_owned()], ..Sources::default() };

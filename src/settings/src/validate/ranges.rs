@@ -106,6 +106,12 @@ impl Settings {
             let alias = &tenants.header_alias;
             problems.push(format!("tenants.header_alias: {alias:?} is no name of an HTTP header"));
         }
+        if !self.http.is_external_url_valid() {
+            problems.push(format!(
+                "http.external_url: is {:?}; must be an address like https://metrics.example.org/eu, or nothing",
+                self.http.external_url
+            ));
+        }
         let prefix = &self.http.route_prefix;
         let is_path =
             prefix.starts_with('/') && !prefix.ends_with('/') && prefix.bytes().all(|b| b.is_ascii_graphic());
