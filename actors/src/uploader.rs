@@ -1,7 +1,7 @@
 //! `Uploader`: one copy of every block in the bucket.
 //!
 //! Every replica has the same block, so uploading is a matter of turn: the first of the live replicas in the block's own
-//! ranking uploads at once, the next ones wait their turn and look first. All of them compare the bucket's digests with
+//! ranking uploads once the bucket was listed anew, the next ones wait their turn and look first. All of them compare the bucket's digests with
 //! their own before they count the block as shipped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,7 +16,9 @@ use slog::{Logger, error, info, warn};
 use tokio::runtime::Handle;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName};
-use trireme_bucket::{BucketError, CopyState, LocalBlock, Published, compare, publish, rank};
+use trireme_bucket::{
+    BucketError, CopyState, LocalBlock, MetaCache, Published, check_holder, compare, publish, rank,
+};
 use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::Hub;
@@ -38,7 +40,7 @@ pub struct UploaderMetrics {
 impl UploaderMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
-        let outcomes = "Blocks shipped, by whether this node uploaded them or found them there.";
+        let outcomes = "Blocks shipped: uploaded by this node, found there, or found in a compacted block.";
         Ok(Self {
             uploads: metrics.counters("trireme_bucket_blocks_shipped_total", outcomes, &["by"])?,
             failures: metrics.counters(
@@ -57,6 +59,8 @@ impl UploaderMetrics {
 pub struct UploaderParts {
     /// The bucket.
     pub bucket: Arc<dyn ObjectStore>,
+    /// Which blocks it has; somebody refreshes it.
+    pub listed: Arc<MetaCache>,
     /// Local blocks.
     pub shelf: Arc<Shelf>,
     /// Says who is alive.
@@ -84,6 +88,8 @@ pub struct UploaderParts {
 /// A block on its way to the bucket.
 struct Shipment {
     first_seen: Duration,
+    /// How often the bucket had been listed then.
+    listings: u64,
     hashed: Option<Arc<LocalBlock>>,
 }
 
@@ -152,8 +158,9 @@ async fn round(
 ) -> Shipments {
     waiting.sort_by_key(|b| b.meta().max_time);
     for block in waiting {
-        let shipment =
-            shipments.entry(key_of(&block)).or_insert_with(|| Shipment { first_seen: now, hashed: None });
+        let listings = parts.listed.generation();
+        let begin = || Shipment { first_seen: now, listings, hashed: None };
+        let shipment = shipments.entry(key_of(&block)).or_insert_with(begin);
         match ship(&parts, &block, shipment, now).await {
             Ok(()) => {}
             Err(err) => {
@@ -190,12 +197,20 @@ async fn ship(
     };
     let waited = now.saturating_sub(shipment.first_seen);
     let my_turn = waited >= parts.turn * turn_of(parts, block);
+    // A replica that was away may have a block that was uploaded, compacted and deleted meanwhile, which only a list that
+    // is newer than the question tells.
+    let is_listed = parts.listed.generation() > shipment.listings;
+    let holder = parts.listed.holder_of(local.meta()).filter(|_| is_listed);
     let (store, runtime) = (Arc::clone(&parts.bucket), &parts.runtime);
     // On the runtime for I/O: the actor's thread only waits.
     let shipped = runtime.spawn(async move {
         match compare(store.as_ref(), &local).await? {
             CopyState::Same => Ok(Some(Published::AlreadyThere)),
-            CopyState::Absent if my_turn => publish(store.as_ref(), &local).await.map(Some),
+            CopyState::Absent if let Some(holder) = holder => {
+                check_holder(store.as_ref(), &holder.meta).await?;
+                Ok(Some(Published::Compacted))
+            }
+            CopyState::Absent if my_turn && is_listed => publish(store.as_ref(), &local).await.map(Some),
             CopyState::Absent => Ok(None),
             CopyState::Different(what) => {
                 Err(BucketError::Differs { place: local.meta().ulid.to_string(), what })
@@ -210,14 +225,14 @@ async fn ship(
     if let Err(err) = block.set_shipped() {
         error!(parts.log, "cannot note that a block is shipped"; "block_id" => %block.meta().ulid, "err" => %err);
     }
-    let by = if how == Published::Uploaded { "this node" } else { "another node" };
-    parts
-        .metrics
-        .uploads
-        .with_label_values(&[if how == Published::Uploaded { "self" } else { "peer" }])
-        .inc();
+    let by = match how {
+        Published::Uploaded => "self",
+        Published::AlreadyThere => "peer",
+        Published::Compacted => "compaction",
+    };
+    parts.metrics.uploads.with_label_values(&[by]).inc();
     info!(parts.log, "block is in the bucket and verified"; "tenant" => %block.tenant,
-        "block_id" => %block.meta().ulid, "uploaded_by" => by);
+        "block_id" => %block.meta().ulid, "by" => by);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod layout;
 mod list;
 mod publish;
 mod reader;
+mod reading;
 mod turn;
 
 pub use cache::{CacheStats, PageCache};
@@ -32,6 +33,7 @@ pub use error::BucketError;
 pub use fetch::{block_files, read_part};
 pub use file::BucketFile;
 pub use list::{BucketBlock, MetaCache, Refreshed, fetch_meta, list_blocks};
-pub use publish::{CopyState, LocalBlock, Published, compare, publish};
+pub use publish::{CopyState, LocalBlock, Published, check_holder, compare, publish};
 pub use reader::{BucketReader, ReaderOptions};
+pub use reading::{LeftOut, ReadBlock, ReadRules};
 pub use turn::{rank, ranking};

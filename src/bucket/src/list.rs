@@ -13,9 +13,10 @@ use trireme_base::ErrorKind;
 use trireme_block::{BlockError, BlockMeta, DeletionMark, NoCompactMark};
 use ulid::Ulid;
 
-use crate::BucketError;
 use crate::error::at;
 use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK};
+use crate::reading::{Reading, covers};
+use crate::{BucketError, LeftOut, ReadBlock, ReadRules};
 
 /// The most bytes of a meta or mark that are read.
 const SMALL_OBJECT_BYTES_MAX: u64 = 64 << 20;
@@ -76,14 +77,6 @@ pub struct BucketBlock {
     pub no_compact: Option<NoCompactMark>,
 }
 
-impl BucketBlock {
-    /// True if it has this external label and may have samples in `[start, end]` (ms, inclusive).
-    fn fits(&self, (name, value): (&str, &str), start: i64, end: i64) -> bool {
-        let labels = self.meta.external_labels();
-        self.meta.overlaps(start, end) && labels.and_then(|l| l.get(name)).is_some_and(|v| v == value)
-    }
-}
-
 /// What a refresh found.
 #[derive(Debug, Default)]
 pub struct Refreshed {
@@ -102,10 +95,23 @@ pub struct Refreshed {
 /// The blocks of the bucket as of the last refresh.
 #[derive(Default)]
 pub struct MetaCache {
-    blocks: RwLock<BTreeMap<Ulid, Arc<BucketBlock>>>,
+    rules: ReadRules,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    blocks: BTreeMap<Ulid, Arc<BucketBlock>>,
+    reading: Reading,
+    generation: u64,
 }
 
 impl MetaCache {
+    /// Knows no block yet; `rules` say how blocks are read.
+    pub fn new(rules: ReadRules) -> Self {
+        Self { rules, known: RwLock::default() }
+    }
+
     /// Metas and marks under way at once.
     const REQUESTS_AT_ONCE: usize = 16;
 
@@ -115,7 +121,7 @@ impl MetaCache {
     /// of the listing leaves the cache as it was.
     pub async fn refresh(&self, store: &dyn ObjectStore) -> Result<Refreshed, BucketError> {
         let listed = list_with_marks(store).await?;
-        let known = self.blocks.read().clone();
+        let known = self.known.read().blocks.clone();
         let mut refreshed = Refreshed {
             removed: known.keys().filter(|ulid| !listed.contains_key(ulid)).copied().collect(),
             ..Refreshed::default()
@@ -147,29 +153,66 @@ impl MetaCache {
         }
         refreshed.added.sort_unstable();
         refreshed.partial.sort_unstable();
-        *self.blocks.write() = blocks;
+        let reading = Reading::of(&blocks, &self.rules);
+        let mut known = self.known.write();
+        let generation = known.generation + 1;
+        *known = Known { blocks, reading, generation };
+        drop(known);
         Ok(refreshed)
     }
 
     /// All blocks by ULID.
     pub fn blocks(&self) -> Vec<Arc<BucketBlock>> {
-        self.blocks.read().values().cloned().collect()
+        self.known.read().blocks.values().cloned().collect()
     }
 
-    /// Blocks that have this external label and may have samples in `[start, end]` (ms, inclusive), by ULID.
-    pub fn select(&self, label: (&str, &str), start: i64, end: i64) -> Vec<Arc<BucketBlock>> {
-        let blocks = self.blocks.read();
-        blocks.values().filter(|block| block.fits(label, start, end)).cloned().collect()
+    /// Blocks of a tenant to read for samples in `[start, end]` (ms, inclusive), by ULID.
+    pub fn select(&self, tenant: &str, start: i64, end: i64) -> Vec<Arc<ReadBlock>> {
+        let known = self.known.read();
+        let raw = known.reading.by_tenant.get(tenant).into_iter().flat_map(|of| &of.raw);
+        raw.filter(|read| read.block.meta.overlaps(start, end)).cloned().collect()
     }
 
-    /// True if there are such blocks.
-    pub fn has(&self, label: (&str, &str), start: i64, end: i64) -> bool {
-        self.blocks.read().values().any(|block| block.fits(label, start, end))
+    /// Downsampled blocks of a tenant that may have samples in `[start, end]` (ms, inclusive), by ULID.
+    pub fn downsampled(&self, tenant: &str, start: i64, end: i64) -> Vec<Arc<ReadBlock>> {
+        let known = self.known.read();
+        let downsampled = known.reading.by_tenant.get(tenant).into_iter().flat_map(|of| &of.downsampled);
+        downsampled.filter(|read| read.block.meta.overlaps(start, end)).cloned().collect()
+    }
+
+    /// True if a tenant has blocks with samples in `[start, end]` (ms, inclusive).
+    pub fn has(&self, tenant: &str, start: i64, end: i64) -> bool {
+        let known = self.known.read();
+        known.reading.by_tenant.get(tenant).is_some_and(|of| {
+            of.raw.iter().chain(&of.downsampled).any(|read| read.block.meta.overlaps(start, end))
+        })
+    }
+
+    /// Blocks that queries do not read, and why.
+    pub fn left_out(&self) -> BTreeMap<Ulid, LeftOut> {
+        self.known.read().reading.left_out.clone()
+    }
+
+    /// How often the bucket was listed.
+    pub fn generation(&self) -> u64 {
+        self.known.read().generation
+    }
+
+    /// A block that was compacted from this one, directly or not, and stands for it.
+    pub fn holder_of(&self, meta: &BlockMeta) -> Option<Arc<BucketBlock>> {
+        let known = self.known.read();
+        let mut blocks = known.blocks.values().filter(|block| block.deletion.is_none());
+        blocks.find(|block| covers(&block.meta, meta)).cloned()
+    }
+
+    /// How blocks are read.
+    pub fn rules(&self) -> &ReadRules {
+        &self.rules
     }
 
     /// One block.
     pub fn get(&self, ulid: Ulid) -> Option<Arc<BucketBlock>> {
-        self.blocks.read().get(&ulid).cloned()
+        self.known.read().blocks.get(&ulid).cloned()
     }
 }
 

@@ -9,6 +9,7 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use trireme_block::{BlockMeta, META_FILE};
 
 use crate::error::at;
+use crate::fetch::block_files;
 use crate::list::fetch_meta;
 use crate::{BucketError, layout};
 use copy::{digest_of, put_file};
@@ -20,6 +21,8 @@ pub enum Published {
     Uploaded,
     /// The same block was there.
     AlreadyThere,
+    /// A block that was compacted from it was there.
+    Compacted,
 }
 
 /// How the bucket's copy of a block compares with ours.
@@ -69,6 +72,20 @@ pub async fn publish(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publ
         }
     }
     put_meta(store, block).await
+}
+
+/// Checks that a block which stands for one of ours is whole: its files are there, as long as its meta says.
+pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result<(), BucketError> {
+    let there = block_files(store, holder.ulid).await?.unwrap_or_default();
+    let listed = holder.thanos.iter().flat_map(|thanos| &thanos.files);
+    let mut sizes = listed.filter_map(|file| Some((&file.rel_path, file.size_bytes?)));
+    let lacking = sizes.find(|(path, size)| !there.iter().any(|(name, len)| name == *path && len == size));
+    let what = match lacking {
+        Some((path, _)) => format!("{path} is missing or has another length"),
+        None if there.is_empty() => "it is not whole".to_owned(),
+        None => return Ok(()),
+    };
+    Err(BucketError::Differs { place: holder.ulid.to_string(), what })
 }
 
 async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {

@@ -11,8 +11,8 @@ use tokio::runtime::Runtime;
 use trireme_block::{Block, BlockMeta, IterSource, Samples, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{
     BucketConfig, BucketError, BucketKind, BucketReader, CopyState, LocalBlock, MetaCache, Published,
-    ReaderOptions, compare, delete_block, fetch_meta, list_blocks, mark_for_deletion, mark_no_compact,
-    publish,
+    ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks, mark_for_deletion,
+    mark_no_compact, publish,
 };
 use trireme_model::{Labels, MatchOp, Matcher};
 
@@ -242,7 +242,7 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         for path in [path_a, path_b] {
             runtime.block_on(publish(&*store, &local(&path))).unwrap();
         }
-        let cache = MetaCache::default();
+        let cache = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
         runtime.block_on(cache.refresh(&*store)).unwrap();
         runtime.block_on(mark_for_deletion(&*store, a.ulid, "test", 77)).unwrap();
         // The first mark counts.
@@ -252,9 +252,9 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         assert!(seen.added.is_empty() && seen.removed.is_empty(), "{name}: {seen:?}");
         assert_eq!(cache.get(a.ulid).unwrap().deletion.as_ref().unwrap().deletion_time, 77, "{name}");
         assert_eq!(cache.get(b.ulid).unwrap().no_compact.as_ref().unwrap().reason, "manual", "{name}");
-        assert_eq!(cache.select(("tenant_id", "a"), 0, 1).len(), 2, "{name}");
-        assert_eq!(cache.select(("tenant_id", "b"), 0, 1).len(), 0, "{name}");
-        assert_eq!(cache.select(("tenant_id", "a"), END, END).len(), 0, "{name}");
+        assert_eq!(cache.select("a", 0, 1).len(), 2, "{name}");
+        assert_eq!(cache.select("b", 0, 1).len(), 0, "{name}");
+        assert_eq!(cache.select("a", END, END).len(), 0, "{name}");
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
         let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
@@ -289,7 +289,7 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
                 blocks.push((meta.ulid, mark));
             }
         }
-        let cache = MetaCache::default();
+        let cache = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
         let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
         assert_eq!((seen.added.len(), seen.bad_marks.len(), seen.failed.len()), (8, 8, 0), "{name}");
         for (ulid, mark) in blocks {
@@ -301,7 +301,7 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
                 "{name}: it keeps compaction away"
             );
         }
-        assert_eq!(cache.select(("tenant_id", "a"), 0, 1).len(), 8, "{name}");
+        assert_eq!(cache.select("a", 0, 1).len(), 8, "{name}");
     });
 }
 

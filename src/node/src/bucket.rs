@@ -1,15 +1,20 @@
 //! The object store as the settings name it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use slog::{Logger, warn};
+use prometheus::{IntGauge, IntGaugeVec};
+use slog::{Logger, info, warn};
 use trireme_base::Clock;
-use trireme_bucket::{BucketConfig, BucketKind, ConditionalPut, MetaCache, StoreCheck};
+use trireme_bucket::{
+    BucketConfig, BucketKind, ConditionalPut, LeftOut, MetaCache, ReadRules, Refreshed, StoreCheck,
+};
 use trireme_settings::{BucketType, ConditionalPutSetting, Settings};
+use trireme_telemetry::{Metrics, MetricsError};
 use ulid::Ulid;
 
 /// A client of the object store.
@@ -56,6 +61,17 @@ fn config(settings: &Settings, default_path: PathBuf) -> BucketConfig {
             ConditionalPutSetting::Off => ConditionalPut::Off,
         },
         ca_file: None,
+    }
+}
+
+/// How blocks of the bucket become series, as the settings say.
+pub fn read_rules(settings: &Settings) -> ReadRules {
+    let bucket = &settings.bucket;
+    ReadRules {
+        tenant_label: settings.tenants.label.clone(),
+        default_tenant: Some(bucket.default_tenant.clone()).filter(|tenant| !tenant.is_empty()),
+        replica_labels: bucket.replica_labels.clone(),
+        own_labels: bucket.external_labels.clone(),
     }
 }
 
@@ -117,24 +133,83 @@ impl Freshness {
     }
 }
 
-/// Reads the list of blocks again and again, until the future is dropped.
-pub(crate) async fn keep_fresh(store: Store, metas: Arc<MetaCache>, freshness: Arc<Freshness>, log: Logger) {
-    loop {
-        match metas.refresh(store.as_ref()).await {
-            Ok(refreshed) => {
-                for (ulid, err) in &refreshed.failed {
-                    warn!(log, "meta of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
+/// What the list of blocks shows.
+pub(crate) struct ListMetrics {
+    blocks: IntGauge,
+    left_out: IntGaugeVec,
+}
+
+impl ListMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            blocks: metrics.gauge("trireme_bucket_blocks", "Blocks in the bucket, as of the last list.")?,
+            left_out: metrics.gauges(
+                "trireme_bucket_blocks_left_out",
+                "Blocks in the bucket that queries do not read, by reason.",
+                &["reason"],
+            )?,
+        })
+    }
+}
+
+/// Reads the list of blocks again and again.
+pub(crate) struct ListKeeper {
+    pub(crate) store: Store,
+    pub(crate) metas: Arc<MetaCache>,
+    pub(crate) freshness: Arc<Freshness>,
+    pub(crate) metrics: ListMetrics,
+    pub(crate) log: Logger,
+}
+
+impl ListKeeper {
+    /// Until the future is dropped.
+    pub(crate) async fn keep_fresh(self) {
+        let mut before = BTreeMap::new();
+        loop {
+            match self.metas.refresh(self.store.as_ref()).await {
+                Ok(refreshed) => {
+                    before = self.tell_left_out(&before);
+                    self.note(refreshed);
                 }
-                for (ulid, err) in &refreshed.bad_marks {
-                    warn!(log, "mark of a bucket block cannot be read, the block is used"; "block_id" => %ulid,
-                        "err" => %err);
+                Err(err) => {
+                    warn!(self.log, "bucket cannot be listed, queries use the last list"; "err" => %err);
                 }
-                let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
-                freshness.listed(failed.filter(|ulid| metas.get(*ulid).is_none()).collect());
             }
-            Err(err) => warn!(log, "bucket cannot be listed, queries use the last list"; "err" => %err),
+            tokio::time::sleep(self.freshness.every).await;
         }
-        tokio::time::sleep(freshness.every).await;
+    }
+
+    fn note(&self, refreshed: Refreshed) {
+        let log = &self.log;
+        for (ulid, err) in &refreshed.failed {
+            warn!(log, "meta of a bucket block cannot be read"; "block_id" => %ulid, "err" => %err);
+        }
+        for (ulid, err) in &refreshed.bad_marks {
+            warn!(log, "mark of a bucket block cannot be read, the block is used"; "block_id" => %ulid,
+                "err" => %err);
+        }
+        let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
+        self.freshness.listed(failed.filter(|ulid| self.metas.get(*ulid).is_none()).collect());
+    }
+
+    /// Counts the blocks that queries leave out, and logs how many when that changes. Gives the counts by reason.
+    fn tell_left_out(&self, before: &BTreeMap<&'static str, i64>) -> BTreeMap<&'static str, i64> {
+        let mut counts: BTreeMap<&str, i64> = LeftOut::REASONS.iter().map(|reason| (*reason, 0)).collect();
+        let mut examples = BTreeMap::new();
+        for (ulid, why) in self.metas.left_out() {
+            *counts.entry(why.reason()).or_default() += 1;
+            examples.insert(why.reason(), ulid);
+        }
+        self.metrics.blocks.set(self.metas.blocks().len() as i64);
+        for (reason, count) in &counts {
+            self.metrics.left_out.with_label_values(&[*reason]).set(*count);
+            if *count > 0 && before.get(reason) != Some(count) {
+                let example = examples.get(reason).map(Ulid::to_string).unwrap_or_default();
+                info!(self.log, "blocks in the bucket are not read"; "reason" => *reason, "blocks" => *count,
+                    "example" => example);
+            }
+        }
+        counts
     }
 }
 

@@ -3,26 +3,61 @@
 mod cardinality;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use trireme_actors::Shelf;
 use trireme_block::BlockMeta;
-use trireme_bucket::{BucketReader, MetaCache};
+use trireme_bucket::{BucketReader, MetaCache, ReadBlock};
 use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
-    BlockSource, Catalog, ExemplarSeries, HeadSource, Located, Scope, Source, SourceError, SourceList,
-    TsdbStatus, choose_blocks,
+    BlockSource, Catalog, ExemplarSeries, HeadSource, Labelled, Located, Scope, Source, SourceError,
+    SourceList, Span, TsdbStatus, choose_blocks, is_uncovered,
 };
 
 use crate::bucket::Freshness;
 
 /// The bucket as queries read it.
 pub(crate) struct BucketView {
+    pub(crate) store: crate::bucket::Store,
     pub(crate) reader: BucketReader,
     pub(crate) metas: Arc<MetaCache>,
     pub(crate) freshness: Arc<Freshness>,
-    pub(crate) tenant_label: String,
+}
+
+impl BucketView {
+    /// What to say if only downsampled blocks lie over a part of the times of a scope.
+    fn only_downsampled(
+        &self,
+        scope: &Scope,
+        local: &[&BlockMeta],
+        remote: &[Arc<ReadBlock>],
+    ) -> Option<String> {
+        let (start, end) = (scope.start_ms, scope.end_ms);
+        let downsampled = self.metas.downsampled(scope.tenant.as_str(), start, end);
+        if downsampled.is_empty() {
+            return None;
+        }
+        let own = |meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) };
+        let theirs = |read: &'_ Arc<ReadBlock>| -> Range<i64> { read.block.meta.range() };
+        let mut raw: Vec<Span<'_>> = local.iter().map(own).collect();
+        raw.extend(remote.iter().map(|read| (theirs(read), &*read.labels)));
+        let unread: Vec<Span<'_>> = downsampled.iter().map(|read| (theirs(read), &*read.labels)).collect();
+        is_uncovered(&raw, &unread, start, end).then(|| ONLY_DOWNSAMPLED.to_owned())
+    }
+}
+
+/// What is said where raw samples are gone.
+const ONLY_DOWNSAMPLED: &str =
+    "a part of the time asked for has only downsampled blocks in the bucket, which are not read";
+
+/// A source, under labels if there are any.
+fn with_labels(source: BlockSource, labels: &Arc<[(String, String)]>) -> Arc<dyn Source> {
+    if labels.is_empty() {
+        return Arc::new(source);
+    }
+    Arc::new(Labelled::new(source, Arc::clone(labels)))
 }
 
 /// All sources of a node.
@@ -63,7 +98,7 @@ impl Catalog for NodeCatalog {
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let has_remote = bucket.is_some_and(|b| {
             b.freshness.complaint(scope.start_ms).is_some()
-                || b.metas.has((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
+                || b.metas.has(scope.tenant.as_str(), scope.start_ms, scope.end_ms)
         });
         if has_remote {
             return None;
@@ -76,11 +111,11 @@ impl Catalog for NodeCatalog {
         let local: Vec<_> = self.shelf.blocks().into_iter().filter(|b| b.tenant == scope.tenant).collect();
         let local_metas: Vec<&BlockMeta> = local.iter().map(|b| b.meta()).collect();
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
-        let remote = bucket.map_or_else(Vec::new, |b| {
-            b.metas.select((&b.tenant_label, scope.tenant.as_str()), scope.start_ms, scope.end_ms)
-        });
+        let remote = bucket
+            .map_or_else(Vec::new, |b| b.metas.select(scope.tenant.as_str(), scope.start_ms, scope.end_ms));
         list.warnings.extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
-        let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.meta).collect();
+        list.warnings.extend(bucket.and_then(|b| b.only_downsampled(scope, &local_metas, &remote)));
+        let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.block.meta).collect();
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
                 (Located::Local(i), _) => {
@@ -90,7 +125,7 @@ impl Catalog for NodeCatalog {
                 (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(remote_metas[i]) {
                     Ok(block) => {
                         let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
-                        list.sources.push(Arc::new(source));
+                        list.sources.push(with_labels(source, &remote[i].labels));
                     }
                     Err(error) => {
                         list.warnings.push(format!("bucket block {}: {error}", remote_metas[i].ulid));

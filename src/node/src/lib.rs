@@ -37,6 +37,6 @@ mod stop;
 mod storage;
 mod tenants;
 
-pub use bucket::{Store, check as check_bucket, open as open_bucket};
+pub use bucket::{Store, check as check_bucket, open as open_bucket, read_rules};
 pub use datadir::{DataDir, DataDirError};
 pub use node::{End, run};

@@ -90,13 +90,14 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         opened => opened?,
     };
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;
+    let bucket = bucket.map(|store| outside::bucket_view(&ground, store)).transpose()?;
     let consensus = ring::keeper::start(&ground, &cluster).await?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
     outside::join_mesh(&ground, &cluster, mesh_listener);
     ring::keeper::keep(&ground, &cluster, &staff.steward)?;
     let traffic = Traffic::default();
     let doors = outside::Doors { listener: http_listener, traffic: traffic.clone() };
-    let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket.as_ref(), doors)?;
+    let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket, doors)?;
     rebuild::spawn(&ground, &cluster, &storage)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

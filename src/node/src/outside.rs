@@ -21,7 +21,7 @@ use trireme_transport::{Hub, Mesh};
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
 use crate::api_settings::{api_settings, parser_options};
-use crate::bucket::{self, Freshness};
+use crate::bucket::{self, Freshness, ListKeeper, ListMetrics};
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
 use crate::datadir::DataDir;
@@ -101,7 +101,7 @@ pub(crate) fn open_doors(
     cluster: &Cluster,
     storage: &Storage,
     staff: &Staff,
-    bucket: Option<&bucket::Store>,
+    bucket: Option<BucketView>,
     doors: Doors,
 ) -> anyhow::Result<ServerHandle> {
     let settings = &ground.settings;
@@ -112,7 +112,6 @@ pub(crate) fn open_doors(
         clock: Arc::clone(&ground.clock),
     });
     let shown = ground.metrics.clone();
-    let bucket = bucket.map(|bucket| bucket_view(ground, bucket));
     let bucket_cache = bucket.as_ref().map(|bucket| Arc::clone(bucket.reader.cache()));
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
@@ -187,24 +186,27 @@ fn queries(
     over_group(ground, cluster, storage, consensus, querier, options)
 }
 
-fn bucket_view(ground: &Ground, bucket: &bucket::Store) -> BucketView {
+/// The bucket for queries and the uploader; its list is kept fresh from now on.
+pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Result<BucketView> {
     let settings = &ground.settings.bucket;
-    let metas = Arc::new(MetaCache::default());
+    let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
     let (clock, every) = (Arc::clone(&ground.clock), settings.sync_interval.as_duration());
     let freshness = Arc::new(Freshness::new(clock, every));
-    let (store, log) = (Arc::clone(bucket), ground.part_log("bucket"));
-    ground.io.spawn(bucket::keep_fresh(store, Arc::clone(&metas), Arc::clone(&freshness), log));
+    let keeper = ListKeeper {
+        store: Arc::clone(&store),
+        metas: Arc::clone(&metas),
+        freshness: Arc::clone(&freshness),
+        metrics: ListMetrics::new(&ground.metrics)?,
+        log: ground.part_log("bucket"),
+    };
+    ground.io.spawn(keeper.keep_fresh());
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,
         header_dir: Some(ground.data_dir.path("index-headers")),
         ..ReaderOptions::default()
     };
-    BucketView {
-        reader: BucketReader::new(Arc::clone(bucket), ground.io.handle().clone(), options),
-        metas,
-        freshness,
-        tenant_label: ground.settings.tenants.label.clone(),
-    }
+    let reader = BucketReader::new(Arc::clone(&store), ground.io.handle().clone(), options);
+    Ok(BucketView { store, reader, metas, freshness })
 }
 
 fn api_metrics(ground: &Ground) -> anyhow::Result<ApiMetrics> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_rt::Arbiter;
 use anyhow::Context;
-use object_store::ObjectStore;
 use slog::{o, warn};
 use trireme_actors::{
     ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
@@ -22,6 +21,7 @@ use crate::answers::AnswerRoom;
 use crate::api_settings::limits_table;
 use crate::block_server::BlockServer;
 use crate::calls::NodeCalls;
+use crate::catalog::BucketView;
 use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::rebuild::{ServerMetrics, SnapshotServer};
@@ -55,7 +55,7 @@ impl Staff {
         ground: &Ground,
         cluster: &Cluster,
         storage: &Storage,
-        bucket: Option<&Arc<dyn ObjectStore>>,
+        bucket: Option<&BucketView>,
         consensus: &Arc<Consensus>,
     ) -> anyhow::Result<Self> {
         let mut supervisor = supervisor(ground)?;
@@ -125,7 +125,7 @@ impl Staff {
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
         }
-        add_scrubber(&mut supervisor, ground, cluster, storage, bucket).await?;
+        add_scrubber(&mut supervisor, ground, cluster, storage, bucket.map(|bucket| &bucket.store)).await?;
         let log = supervisor.logger("query-shard");
         let starter = QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
         supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;
@@ -295,11 +295,12 @@ async fn add_uploader(
     ground: &Ground,
     cluster: &Cluster,
     storage: &Storage,
-    bucket: &Arc<dyn ObjectStore>,
+    bucket: &BucketView,
 ) -> anyhow::Result<()> {
     let settings = &ground.settings.bucket;
     let parts = UploaderParts {
-        bucket: Arc::clone(bucket),
+        bucket: Arc::clone(&bucket.store),
+        listed: Arc::clone(&bucket.metas),
         shelf: Arc::clone(&storage.shelf),
         hub: Arc::clone(&cluster.hub),
         pool: Arc::clone(&ground.pool),

@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | `source` | what holds samples: head, block, peer |
+//! | `labelled` | series with the external labels of their block |
 //! | `merged` | many sources as one, series by series |
 //! | `columns` | merging samples by time with the one conflict rule |
 //! | `guarded` | series that stay whole while a window moves from the head to a block |
@@ -25,6 +26,7 @@ mod dedup;
 mod error;
 mod guarded;
 mod head_source;
+mod labelled;
 mod merged;
 mod notes;
 mod plan;
@@ -43,6 +45,7 @@ pub use cost::{Costed, estimate_cost};
 pub use dedup::Dedup;
 pub use error::QueryError;
 pub use head_source::HeadSource;
+pub use labelled::{Labelled, Span, is_uncovered};
 pub use merged::Merged;
 pub use notes::Notes;
 pub use plan::{Located, choose_blocks};

@@ -411,6 +411,11 @@ pub struct Bucket {
     pub conditional_put: ConditionalPutSetting,
     /// Labels of every block beside the tenant's, for example `group`.
     pub external_labels: BTreeMap<String, String>,
+    /// External labels of blocks in the bucket that tell copies of the same samples apart: they are not shown, and what is
+    /// then the same series is united.
+    pub replica_labels: Vec<String>,
+    /// Whose the blocks in the bucket are that have no tenant label; empty means nobody's, and they are not read.
+    pub default_tenant: String,
     /// How long the replica next in line waits before it uploads a window itself.
     pub upload_turn: Span,
     /// How often the uploader looks for blocks to ship.
@@ -435,6 +440,8 @@ impl Default for Bucket {
             allow_http: false,
             conditional_put: ConditionalPutSetting::Auto,
             external_labels: BTreeMap::new(),
+            replica_labels: vec!["receive_replica".into()],
+            default_tenant: String::new(),
             upload_turn: Span::from_secs(300),
             upload_interval: Span::from_secs(5),
             sync_interval: Span::from_secs(60),

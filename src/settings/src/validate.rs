@@ -4,6 +4,8 @@ mod ranges;
 
 use std::collections::BTreeSet;
 
+use trireme_model::Tenant;
+
 use crate::sections::{BucketType, Settings};
 
 /// Longest name of a node, in bytes; the ring takes no longer one.
@@ -109,6 +111,14 @@ impl Settings {
         }
         if bucket.external_labels.contains_key(&self.tenants.label) {
             problems.push(format!("bucket.external_labels: {:?} is the tenant's label", self.tenants.label));
+        }
+        if bucket.replica_labels.contains(&self.tenants.label) {
+            problems.push(format!("bucket.replica_labels: {:?} is the tenant's label", self.tenants.label));
+        }
+        if !bucket.default_tenant.is_empty()
+            && let Err(err) = Tenant::new(&bucket.default_tenant)
+        {
+            problems.push(format!("bucket.default_tenant: {err}"));
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::json;
 use slog::{Logger, o};
 use trireme_block::Fault;
-use trireme_bucket::{BucketBlock, BucketReader, MetaCache, ReaderOptions, Refreshed};
+use trireme_bucket::{BucketBlock, BucketReader, LeftOut, MetaCache, ReaderOptions, Refreshed};
 
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
@@ -60,6 +60,7 @@ struct Opened {
     runtime: tokio::runtime::Runtime,
     reader: BucketReader,
     blocks: Vec<Arc<BucketBlock>>,
+    metas: MetaCache,
     refreshed: Refreshed,
 }
 
@@ -72,10 +73,10 @@ impl Opened {
             .context("the settings name no bucket (bucket.type)")?;
         // Two workers: opening a block waits for requests that the runtime drives.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let metas = MetaCache::default();
+        let metas = MetaCache::new(trireme_node::read_rules(&settings));
         let refreshed = runtime.block_on(metas.refresh(store.as_ref()))?;
         let reader = BucketReader::new(store, runtime.handle().clone(), ReaderOptions::default());
-        Ok(Self { runtime, reader, blocks: metas.blocks(), refreshed })
+        Ok(Self { runtime, reader, blocks: metas.blocks(), metas, refreshed })
     }
 
     /// Tells about what is no readable block; gives the number of unreadable ones.
@@ -95,12 +96,15 @@ impl Opened {
 
 fn ls(args: &Ls) -> anyhow::Result<()> {
     let opened = Opened::new(&args.settings)?;
+    let left_out = opened.metas.left_out();
     print_line(&match args.output {
-        Output::Table => table(&opened.blocks),
+        Output::Table => table(&opened),
         Output::Json => {
             let block = |block: &Arc<BucketBlock>| {
                 let (deletion, no_compact) = (block.deletion.is_some(), block.no_compact.is_some());
-                json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact})
+                let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
+                json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact,
+                    "not_read": not_read})
             };
             serde_json::to_string_pretty(&opened.blocks.iter().map(block).collect::<Vec<_>>())?
         }
@@ -110,14 +114,26 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(blocks: &[Arc<BucketBlock>]) -> String {
-    if blocks.is_empty() {
+fn table(opened: &Opened) -> String {
+    if opened.blocks.is_empty() {
         return "no blocks".to_string();
     }
-    let head =
-        ["block", "from (UTC)", "to, exclusive", "labels", "level", "series", "samples", "size", "marks"];
+    let head = [
+        "block",
+        "from (UTC)",
+        "to, exclusive",
+        "labels",
+        "resolution",
+        "level",
+        "series",
+        "samples",
+        "size",
+        "marks",
+        "not read",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
-    for block in blocks {
+    let left_out = opened.metas.left_out();
+    for block in &opened.blocks {
         let meta = &block.meta;
         let labels =
             meta.external_labels().into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
@@ -130,14 +146,25 @@ fn table(blocks: &[Arc<BucketBlock>]) -> String {
             time_text(meta.min_time),
             time_text(meta.max_time),
             labels.collect::<Vec<_>>().join(" "),
+            resolution_text(meta.resolution_ms()),
             meta.compaction.level.to_string(),
             meta.stats.num_series.to_string(),
             meta.stats.num_samples.to_string(),
             size_text(size),
             marks.into_iter().flatten().collect::<Vec<_>>().join(" "),
+            left_out.get(&meta.ulid).map(LeftOut::to_string).unwrap_or_default(),
         ]);
     }
-    columns(&rows, 4)
+    columns(&rows, 5)
+}
+
+fn resolution_text(ms: i64) -> String {
+    match ms {
+        0 => "raw".to_owned(),
+        300_000 => "5m".to_owned(),
+        3_600_000 => "1h".to_owned(),
+        other => format!("{other}ms"),
+    }
 }
 
 fn verify(args: &Verify) -> anyhow::Result<()> {
