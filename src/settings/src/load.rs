@@ -54,25 +54,80 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
         }
         builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
     }
-    let variables = sources.environment.clone().into_iter().collect();
+    let (variables, structured) = environment(&sources.environment)?;
     builder = builder.add_source(Environment::with_prefix("TRIREME").separator("__").source(Some(variables)));
+    let mut from_environment = Config::builder();
+    for (key, value) in structured {
+        from_environment = from_environment.set_override(key, value).map_err(fail)?;
+    }
+    builder = builder.add_source(from_environment.build().map_err(fail)?);
     for pair in &sources.set {
-        let (key, value) = pair
+        let (key, text) = pair
             .split_once('=')
             .ok_or_else(|| SettingsError::one(format!("--set {pair:?}: write --set section.key=value")))?;
-        let value = list_or_text(key.trim(), value.trim());
-        builder = builder.set_override(key.trim(), value).map_err(fail)?;
+        let (key, text) = (key.trim(), text.trim());
+        let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
+        builder = builder.set_override(key, value).map_err(fail)?;
     }
     builder.build().map_err(fail)
 }
 
-/// Keys that hold lists take commas on the command line.
-fn list_or_text(key: &str, value: &str) -> config::Value {
-    if key == "query.replica_labels" {
-        let parts: Vec<String> = value.split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect();
-        return config::Value::from(parts);
+/// Variables that hold plain values, by name.
+type Variables = config::Map<String, String>;
+
+/// Variables that hold plain values, and those that hold lists and tables, by key.
+fn environment(
+    given: &BTreeMap<String, String>,
+) -> Result<(Variables, Vec<(String, config::Value)>), SettingsError> {
+    let (mut plain, mut structured) = (Variables::default(), Vec::new());
+    for (name, text) in given {
+        let key = name.strip_prefix("TRIREME__").map(|rest| rest.to_lowercase().replace("__", "."));
+        let value = key.as_deref().map(|key| structured_value(key, text.trim())).transpose()?.flatten();
+        match (key, value) {
+            (Some(key), Some(value)) => structured.push((key, value)),
+            _ => drop(plain.insert(name.clone(), text.clone())),
+        }
     }
-    config::Value::from(value)
+    Ok((plain, structured))
+}
+
+/// Keys that hold lists of texts: as in the file, or with commas.
+const LISTS: [&str; 2] = ["query.replica_labels", "bucket.replica_labels"];
+/// Keys that hold tables, as in the file.
+const TABLES: [&str; 2] = ["bucket.external_labels", "tenants.overrides"];
+
+/// The value of a key that holds a list or a table; none for others, and where a text is meant.
+fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, SettingsError> {
+    let is_table = TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(is_below));
+    let is_list = LISTS.contains(&key);
+    if (is_list && text.starts_with('[')) || (is_table && text.starts_with('{')) {
+        let bad = |e: toml::de::Error| SettingsError::one(format!("{key}: {}", e.message()));
+        let mut document: toml::Table = format!("value = {text}").parse().map_err(bad)?;
+        return Ok(document.remove("value").map(from_toml));
+    }
+    let parts = || text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned);
+    Ok(is_list.then(|| config::Value::from(parts().collect::<Vec<String>>())))
+}
+
+/// True for the rest of a key that is a table or something in it.
+fn is_below(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('.')
+}
+
+fn from_toml(value: toml::Value) -> config::Value {
+    use config::ValueKind;
+    let kind = match value {
+        toml::Value::String(text) => ValueKind::String(text),
+        toml::Value::Integer(number) => ValueKind::I64(number),
+        toml::Value::Float(number) => ValueKind::Float(number),
+        toml::Value::Boolean(is) => ValueKind::Boolean(is),
+        toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
+        toml::Value::Array(items) => ValueKind::Array(items.into_iter().map(from_toml).collect()),
+        toml::Value::Table(table) => {
+            ValueKind::Table(table.into_iter().map(|(key, value)| (key, from_toml(value))).collect())
+        }
+    };
+    config::Value::new(None, kind)
 }
 
 /// Keys whose names users choose.
@@ -151,6 +206,39 @@ mod tests {
     fn peers_come_as_text_with_commas() {
         let pairs = ["cluster.peers=n0=a:1,n1=b:2,n2=c:3"];
         assert_eq!(with_set(&pairs).expect("valid").cluster.peers.len(), 3);
+    }
+
+    #[test]
+    fn tables_and_lists_have_the_form_of_the_file_everywhere() {
+        let labels = r#"{cluster="c0", "zone" = "z,1"}"#;
+        let overrides = r#"{ "team-a" = { series_max = 5 } }"#;
+        let set = [
+            format!("bucket.external_labels={labels}"),
+            format!("tenants.overrides = {overrides}"),
+            "tenants.overrides.b={series_max=6}".to_owned(),
+            r#"query.replica_labels=["replica", "pod"]"#.to_owned(),
+            "bucket.replica_labels=a, b".to_owned(),
+        ];
+        let by_set = load(&Sources { set: set.to_vec(), ..Sources::default() }).expect("valid");
+        let environment = [
+            ("TRIREME__BUCKET__EXTERNAL_LABELS", labels),
+            ("TRIREME__TENANTS__OVERRIDES", overrides),
+            ("TRIREME__TENANTS__OVERRIDES__B", "{series_max=6}"),
+            ("TRIREME__QUERY__REPLICA_LABELS", "replica,pod"),
+            ("TRIREME__BUCKET__REPLICA_LABELS", r#"["a", "b"]"#),
+        ];
+        let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let by_environment = load(&Sources { environment, ..Sources::default() }).expect("valid");
+        assert_eq!(by_set, by_environment);
+        assert_eq!(by_set.bucket.external_labels["zone"], "z,1");
+        assert_eq!(by_set.tenants.overrides.len(), 2);
+        assert_eq!(by_set.query.replica_labels, ["replica", "pod"]);
+        assert_eq!(by_set.bucket.replica_labels, ["a", "b"]);
+
+        let error = with_set(&["bucket.external_labels={cluster=}"]).expect_err("no TOML").to_string();
+        assert!(error.starts_with("bucket.external_labels: "), "{error}");
+        let error = with_set(&["tenants.overrides={a={serie_max=1}}"]).expect_err("no such limit");
+        assert!(error.to_string().contains("did you mean tenants.overrides.a.series_max"), "{error}");
     }
 
     #[test]
