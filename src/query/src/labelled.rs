@@ -275,16 +275,16 @@ mod tests {
     fn added_labels_win_are_matched_and_unite_what_becomes_equal() {
         let select = |matchers: &[Matcher]| {
             let found = labelled().select(matchers, 0, 100, &Cancel::default()).expect("selects");
-            let text = |series: &Box<dyn SeriesRead>| {
+            let text = |series: Box<dyn SeriesRead>| {
                 let mut columns = Columns::default();
                 series.read(0, 100, &mut columns).expect("reads");
                 format!("{} {:?}", series.labels(), columns.float_t)
             };
-            found.iter().map(text).collect::<Vec<_>>()
+            found.into_iter().map(text).collect::<Vec<_>>()
         };
         let all = [r#"up{a="1", cluster="eu"} [2, 3]"#, r#"up{cluster="eu"} [1]"#];
         let up = matcher("__name__", MatchOp::Equal, "up");
-        assert_eq!(select(&[up.clone()]), all);
+        assert_eq!(select(std::slice::from_ref(&up)), all);
         assert_eq!(select(&[up.clone(), matcher("cluster", MatchOp::Regex, "e.")]), all);
         assert_eq!(select(&[matcher("cluster", MatchOp::Equal, "eu")]), all);
         assert_eq!(select(&[up.clone(), matcher("cluster", MatchOp::Equal, "x")]), [""; 0]);
@@ -305,8 +305,8 @@ mod tests {
         };
         let (some, none) = (matcher("a", MatchOp::Equal, ""), matcher("a", MatchOp::Equal, "2"));
         assert_eq!(names(&[]), ["__name__", "a", "cluster"]);
-        assert_eq!(names(&[some.clone()]), ["__name__", "cluster"]);
-        assert_eq!(names(&[none.clone()]), [""; 0]);
+        assert_eq!(names(std::slice::from_ref(&some)), ["__name__", "cluster"]);
+        assert_eq!(names(std::slice::from_ref(&none)), [""; 0]);
         assert_eq!(values("cluster", &[]), ["eu"]);
         assert_eq!(values("cluster", &[some]), ["eu"]);
         assert_eq!(values("cluster", &[none]), [""; 0]);
