@@ -1,5 +1,6 @@
 //! Answers of one node: parser, engine and the node's sources put together.
 
+mod parsed;
 mod quick;
 
 pub use quick::is_light;
@@ -14,6 +15,7 @@ use trireme_promql::{
     SelectRequest, SeriesSet, parse,
 };
 
+use self::parsed::Parsed;
 use crate::guarded::Guarded;
 use crate::source::Catalog;
 use crate::{
@@ -36,6 +38,7 @@ pub struct QuerierOptions {
 pub struct Querier {
     engine: Engine,
     parser: ParserOptions,
+    parsed: Parsed,
     catalog: Arc<dyn Catalog>,
 }
 
@@ -43,7 +46,7 @@ impl Querier {
     /// A querier over what `catalog` lists.
     pub fn new(catalog: Arc<dyn Catalog>, options: QuerierOptions) -> Self {
         let engine = Engine::within(options.engine, options.room);
-        Self { engine, parser: options.parser, catalog }
+        Self { engine, parser: options.parser, parsed: Parsed::default(), catalog }
     }
 
     /// The sources as one storage. `notes` collects what goes wrong.
@@ -56,8 +59,11 @@ impl Querier {
         Dedup::new(self.guarded(context, notes), context.replica_labels.clone())
     }
 
-    fn parse(&self, text: &str) -> Result<Expr, QueryError> {
-        parse(text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))
+    fn parse(&self, text: &str) -> Result<Arc<Expr>, QueryError> {
+        match self.parsed.get(text) {
+            Some(expr) => Ok(expr),
+            None => parse(text, &self.parser).map(Arc::new).map_err(|e| QueryError::invalid(e.to_string())),
+        }
     }
 
     /// Runs `job` for every overlapping source and every set of matchers; `&[]` stands for no condition.

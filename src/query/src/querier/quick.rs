@@ -5,6 +5,7 @@
 //! compiling a regular expression, and opening a block.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use trireme_model::Matcher;
 use trireme_promql::ast::{AggregateOp, DurationArg, Expr, Subquery, VectorSelector};
@@ -109,19 +110,31 @@ struct Guess<'a> {
 }
 
 impl Querier {
+    /// The expression of a text, if it is valid and parsed in an instant.
+    fn parse_light(&self, text: &str) -> Option<Arc<Expr>> {
+        if let Some(expr) = self.parsed.get(text) {
+            return Some(expr);
+        }
+        if !is_light([text]) {
+            return None;
+        }
+        let expr = Arc::new(parse(text, &self.parser).ok()?);
+        self.parsed.keep(text, &expr);
+        Some(expr)
+    }
+
     /// See [`Queries::is_quick`](crate::Queries::is_quick).
     pub(super) fn guess_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
         let lookback_ms = self.engine.options().lookback_ms;
         let mut guess = Guess { querier: self, context, lookback_ms, units: 0 };
         let known = match asked {
-            Asked::Expr { text, .. } if !is_light([*text]) => false,
             Asked::Expr { text, start_ms, end_ms, step_ms, lookback } => {
                 guess.lookback_ms =
                     lookback.map_or(guess.lookback_ms, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
                 let (start_ms, end_ms) = (*start_ms, *end_ms);
                 let steps = end_ms.saturating_sub(start_ms).checked_div(*step_ms).unwrap_or(0);
                 let times = Times { start_ms, end_ms, steps: units_of(steps).saturating_add(1) };
-                parse(text, &self.parser).ok().and_then(|expr| guess.expr(&expr, times)).is_some()
+                self.parse_light(text).and_then(|expr| guess.expr(&expr, times)).is_some()
             }
             Asked::Series(selection) => guess.series(selection, SERIES_UNITS).is_some(),
             Asked::LabelNames(selection) => guess.names(selection).is_some(),
