@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::{Compress, NormalizePath, from_fn};
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpServer};
 use anyhow::Context;
 use trireme_api::ApiState;
@@ -41,10 +41,8 @@ pub(crate) fn serve(
             .wrap(from_fn(trireme_api::layers::see_off))
             .wrap(Compress::default())
             .wrap(from_fn(trireme_api::layers::before_chunks))
-            // All before this see the path without the prefix.
+            // Outermost: all others see the path that is meant, without the prefix.
             .wrap(from_fn(trireme_api::prefix::strip_prefix))
-            // Outermost: `//api/v1/query/` is the path that it means, as clients join addresses with one slash too many.
-            .wrap(NormalizePath::trim())
             .configure(move |cfg| trireme_api::configure(cfg, state))
     })
     .workers(workers)
