@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use slog::{Logger, debug, error, info, warn};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Incarnation};
-use trireme_head::HeadError;
+use trireme_head::{CheckpointPace, HeadError};
 use trireme_mailbox::{Call, Port};
 use trireme_model::Tenant;
 use trireme_replication::CutBlocker;
@@ -21,6 +21,7 @@ use crate::canary::Canary;
 use crate::closing::Windows;
 use crate::cutting::{CheckpointDone, CutDone, Cutting, CuttingError, NextCut, Written};
 use crate::delivery::{Delivery, behind, crasher, crashes};
+use crate::gate::GateState;
 use crate::ingest::{CloseWindow, CollectSeries, IngestPorts, NotePositions};
 use crate::policy::{ActorKind, policy};
 use crate::supervisor::{Start, Started};
@@ -70,7 +71,7 @@ pub struct BlockWriterOptions {
     pub windows: Windows,
     /// Time between looks.
     pub tick: Duration,
-    /// Time between checkpoints.
+    /// Least time between checkpoints. Those of a large head wait longer, see [`CheckpointPace`].
     pub checkpoint_every: Duration,
     /// How long local blocks are kept.
     pub retention_ms: i64,
@@ -88,6 +89,7 @@ pub struct BlockWriterMetrics {
     failures: IntCounter,
     cut_seconds: Histogram,
     checkpoint_seconds: Histogram,
+    checkpoint_bytes: IntCounter,
     series: IntGauge,
     local_blocks: IntGauge,
     blocked: IntGauge,
@@ -105,6 +107,10 @@ impl BlockWriterMetrics {
             cut_seconds: metrics.seconds("trireme_block_cut_seconds", "Time of one cut.")?,
             checkpoint_seconds: metrics
                 .seconds("trireme_head_checkpoint_seconds", "Time of one checkpoint.")?,
+            checkpoint_bytes: metrics.counter(
+                "trireme_head_checkpoint_bytes_total",
+                "Bytes written for checkpoints; compare with trireme_log_written_bytes_total.",
+            )?,
             series: metrics.gauge("trireme_head_series", "Series in the head.")?,
             local_blocks: metrics.gauge("trireme_block_local", "Local blocks.")?,
             blocked: metrics.gauge("trireme_block_cut_blocked", "1 while a cut waits for a replica.")?,
@@ -139,11 +145,18 @@ pub struct BlockWriterParts {
     pub log: Logger,
 }
 
+/// Checkpoints are at most so many times `checkpoint_every` apart.
+const INTERVALS_MAX: u32 = 60;
+/// The log behind a checkpoint is at most such a part of what is kept for replicas that are away.
+const LOG_PARTS_MIN: u64 = 16;
+
 /// What one look leaves for the next.
 #[derive(Debug, Clone, Default)]
 struct Progress {
     closed: Option<i64>,
     checkpoint_at: Duration,
+    /// The last checkpoint, of which the next one takes its time.
+    pace: CheckpointPace,
     /// The chunk files that the start found were read.
     is_checked: bool,
     /// No cut is tried before, after one that failed.
@@ -230,15 +243,34 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
         write_left(&parts, &mut progress).await;
     }
     let now = parts.clock.monotonic();
-    if now.saturating_sub(progress.checkpoint_at) >= options.checkpoint_every {
+    if is_checkpoint_due(&parts, &progress, now) {
         progress.checkpoint_at = now;
-        if let Err(err) = checkpoint(&parts).await {
-            parts.metrics.failures.inc();
-            error!(parts.log, "checkpoint failed, the log is kept"; "err" => err);
+        let logged = store.log().stats().written_bytes;
+        match checkpoint(&parts).await {
+            Ok(done) => progress.pace = CheckpointPace::new(done.bytes, logged),
+            Err(err) => {
+                parts.metrics.failures.inc();
+                error!(parts.log, "checkpoint failed, the log is kept"; "err" => err);
+            }
         }
     }
     retain(&parts, store.now_ms(parts.clock.as_ref())).await;
     progress
+}
+
+/// Whether a checkpoint is due: after `checkpoint_every` for a head that is small, or whose log has grown enough, or on a
+/// disk that is full until some of the log may go; after many times that for any.
+fn is_checkpoint_due(parts: &BlockWriterParts, progress: &Progress, now: Duration) -> bool {
+    let every = parts.options.checkpoint_every;
+    let waited = now.saturating_sub(progress.checkpoint_at);
+    if waited < every {
+        return false;
+    }
+    let store = &parts.cutting.store;
+    let behind_max = parts.cutting.log_retention_bytes / LOG_PARTS_MIN;
+    waited >= every.saturating_mul(INTERVALS_MAX)
+        || progress.pace.is_due(store.log().stats().written_bytes, behind_max)
+        || store.parts().gate.state() == GateState::DiskFull
 }
 
 /// Makes one cut if one may be made; true if it did.
@@ -276,6 +308,8 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
     match cut {
         Ok(Ok(done)) => {
             progress.failed_cuts = 0;
+            // The last checkpoint has what is in blocks now.
+            progress.pace = CheckpointPace::default();
             parts.metrics.cuts.inc();
             parts.metrics.cut_seconds.observe(elapsed.as_secs_f64());
             tell_done(parts, &done, elapsed);
@@ -383,7 +417,7 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
     let done = done.map_err(|err: CuttingError| err.to_string())?;
     let elapsed = parts.clock.monotonic().saturating_sub(began);
     parts.metrics.checkpoint_seconds.observe(elapsed.as_secs_f64());
-    parts.metrics.series.set(done.series as i64);
+    parts.metrics.checkpoint_bytes.inc_by(done.bytes);
     debug!(parts.log, "checkpoint written"; "series" => done.series, "bytes" => done.bytes,
         "trimmed_bytes" => done.trimmed_bytes, "elapsed_ms" => elapsed.as_millis() as u64);
     Ok(done)
@@ -411,14 +445,16 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
 }
 
 async fn retain(parts: &BlockWriterParts, now_ms: i64) {
-    let shelf = Arc::clone(&parts.cutting.shelf);
+    let (shelf, shards) = (Arc::clone(&parts.cutting.shelf), parts.cutting.shards.clone());
     let options = parts.options.clone();
     let retained = parts.pool.call(move || {
         shelf.retain(now_ms, options.retention_ms, options.retention_bytes, options.only_shipped);
-        shelf.blocks().len()
+        let series: usize = shards.iter().map(|shard| shard.total_series()).sum();
+        (shelf.blocks().len(), series)
     });
-    if let Ok(blocks) = retained.await {
+    if let Ok((blocks, series)) = retained.await {
         parts.metrics.local_blocks.set(blocks as i64);
+        parts.metrics.series.set(series as i64);
     }
 }
 

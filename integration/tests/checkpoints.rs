@@ -86,6 +86,31 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result<()> {
+    let group = frequent(Group::of(1)).start().await?;
+    let client = group.client(0).clone();
+    let filler = "of a label that makes the head large ".repeat(8);
+    for n in 0..20 {
+        let one = |i: i32| Series::new("large", &[("i", &format!("{n} {i} {filler}"))], &[(now_ms(), 1.0)]);
+        client.write(&(0..1_000).map(one).collect::<Vec<_>>()).await?.success()?;
+    }
+    let made = async || client.metric("trireme_head_checkpoint_seconds_count").await;
+    until("a checkpoint has them", async || {
+        let there = client.metric("trireme_head_series").await?;
+        ensure!(there == 20_000.0, "{there} of 20,000");
+        Ok(())
+    })
+    .await?;
+    let (before, end_ms) = (made().await?, now_ms() + 4_000);
+    while now_ms() < end_ms {
+        client.write(&[Series::new("small", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+    }
+    let more = made().await? - before;
+    ensure!(more <= 1.0, "{more} checkpoints of 20,000 series for one that goes on");
+    group.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_all_of_whose_newest_checkpoints_are_damaged_loses_nothing() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(3)).start().await?;
     let (mut sent, start) = (SampleSet::default(), now_ms() - 1_000);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trireme_head::{IngestLimits, IngestOutput};
+use trireme_head::IngestOutput;
 use trireme_model::Tenant;
 
 #[path = "support/workload.rs"]
@@ -21,13 +21,13 @@ fn known_series(c: &mut Criterion) {
         let tenant = Tenant::default();
         let mut requests = support::requests(series);
         let idx: Vec<u32> = (0..support::REQUEST_SERIES as u32).collect();
-        let limits = IngestLimits::default();
+        let limits = support::limits();
         let mut out = IngestOutput::default();
         let mut floor = HashMap::new();
         for (n, request) in requests.iter_mut().enumerate() {
             support::fill(request, n, 0);
             floor.extend(request.series.iter().map(|s| (s.key.0, 0.0)));
-            shards[0].ingest(&tenant, request, &idx, &limits, i64::MAX / 4, &mut out);
+            shards[0].ingest(&tenant, request, &idx, &limits, support::NOW_MS, &mut out);
             out.clear();
         }
         let mut group = c.benchmark_group(format!("known/{series}"));
@@ -36,7 +36,7 @@ fn known_series(c: &mut Criterion) {
         group.bench_function("ingest", |b| {
             b.iter(|| {
                 support::fill(&mut requests[at], at, scrape);
-                shards[0].ingest(&tenant, &requests[at], &idx, &limits, i64::MAX / 4, &mut out);
+                shards[0].ingest(&tenant, &requests[at], &idx, &limits, support::NOW_MS, &mut out);
                 black_box(&out.drafts);
                 out.clear();
                 at = (at + 1) % requests.len();

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use trireme_base::{Boot, Incarnation, StreamId};
-use trireme_head::{HeadError, IngestLimits, IngestOutput, Shard, ShardOptions};
+use trireme_head::{HeadError, IngestOutput, Shard, ShardOptions};
 use trireme_model::Tenant;
 use trireme_wire::record::Record;
 
@@ -33,7 +33,7 @@ fn options(dir: &std::path::Path, boot: u32) -> ShardOptions {
 /// A shard on disk with two hours of samples, and the records that follow.
 fn write(dir: &std::path::Path) -> Vec<Record> {
     let shard = Shard::new(options(dir, 1)).expect("shard opens");
-    let (tenant, limits) = (Tenant::default(), IngestLimits::default());
+    let (tenant, limits) = (Tenant::default(), support::limits());
     let mut requests = support::requests(SERIES);
     let idx: Vec<u32> = (0..support::REQUEST_SERIES as u32).collect();
     let (mut out, mut seq, mut behind) = (IngestOutput::default(), 0, Vec::new());
@@ -43,7 +43,7 @@ fn write(dir: &std::path::Path) -> Vec<Record> {
         }
         for (n, request) in requests.iter_mut().enumerate() {
             support::fill(request, n, scrape);
-            shard.ingest(&tenant, request, &idx, &limits, i64::MAX / 4, &mut out);
+            shard.ingest(&tenant, request, &idx, &limits, support::NOW_MS, &mut out);
             for draft in out.drafts.drain(..) {
                 seq += 1;
                 let record = draft.seal(stream(1), seq);

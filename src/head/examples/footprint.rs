@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trireme_base::{Boot, Incarnation, StreamId};
-use trireme_head::{HeadError, IngestLimits, IngestOutput, Shard};
+use trireme_head::{CheckpointPace, HeadError, IngestOutput, Shard};
 use trireme_model::Tenant;
 
 #[path = "../benches/support/workload.rs"]
@@ -25,7 +26,7 @@ fn main() {
     let scrapes = args.next().unwrap_or(480) as i64;
     let dir = tempfile::tempdir().expect("temp dir");
     let tenant = Tenant::default();
-    let limits = IngestLimits::default();
+    let limits = support::limits();
     let mut requests = support::requests(series);
     let routes: Vec<_> = requests.iter().map(|r| support::route(r, SHARDS)).collect();
     let shards = support::shards(dir.path(), SHARDS);
@@ -38,7 +39,7 @@ fn main() {
             support::fill(request, n, scrape);
             let before = cpu();
             for (shard, idx) in shards.iter().zip(&routes[n]) {
-                shard.ingest(&tenant, request, idx, &limits, i64::MAX / 4, &mut out);
+                shard.ingest(&tenant, request, idx, &limits, support::NOW_MS, &mut out);
             }
             spent += cpu() - before;
             *logged += out.drafts.iter().map(|d| d.len()).sum::<usize>();
@@ -70,6 +71,7 @@ fn main() {
     let floor = floor(&requests);
     println!("floor (std HashMap by key): {floor:.0} ns per sample");
     follow(&requests, &routes, scrapes);
+    paced(&shards, &mut requests, &routes, scrapes);
     let stats = shards.iter().map(|s| s.stats()).fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
     println!("counted memory: {:.0} B per series, {} samples", stats.0 as f64 / series as f64, stats.1);
     let (wall, before) = (Instant::now(), cpu());
@@ -100,6 +102,44 @@ fn main() {
     );
 }
 
+/// Checkpoints of an hour of scrapes every 15 s, at the earliest after a minute, as a node writes them.
+fn paced(
+    shards: &[Arc<Shard>],
+    requests: &mut [trireme_wire::batch::Batch],
+    routes: &[Vec<Vec<u32>>],
+    scrapes: i64,
+) {
+    let mut out = IngestOutput::default();
+    let (mut logged, mut written, mut made, mut behind) = (0, 0, 0, 0);
+    let mut pace = CheckpointPace::default();
+    for n in 0..240 {
+        if n % 4 == 0 && pace.is_due(logged, u64::MAX) {
+            let each = shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes);
+            let bytes = each.sum();
+            pace = CheckpointPace::new(bytes, logged);
+            // The first one is before all of the log that is counted.
+            if n > 0 {
+                written += bytes;
+                made += 1;
+            }
+            behind = logged;
+        }
+        for (at, request) in requests.iter_mut().enumerate() {
+            support::fill(request, at, scrapes + 10 + n);
+            for (shard, idx) in shards.iter().zip(&routes[at]) {
+                shard.ingest(&Tenant::default(), request, idx, &support::limits(), support::NOW_MS, &mut out);
+            }
+            logged += out.drafts.iter().map(|d| d.len() as u64).sum::<u64>();
+            out.clear();
+        }
+    }
+    println!(
+        "an hour of scrapes: {made} checkpoints, {:.1} bytes of them per byte of log; {:.0} MiB of log behind the last",
+        written as f64 / logged as f64,
+        (logged - behind) as f64 / f64::from(1 << 20)
+    );
+}
+
 /// What a follower spends on the same records.
 fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scrapes: i64) {
     let dirs = [tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir")];
@@ -116,14 +156,7 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
             batch.samples.clone_from(&request.samples);
             support::fill(&mut batch, n, scrape);
             for (shard, idx) in origin.iter().zip(&routes[n]) {
-                shard.ingest(
-                    &Tenant::default(),
-                    &batch,
-                    idx,
-                    &IngestLimits::default(),
-                    i64::MAX / 4,
-                    &mut out,
-                );
+                shard.ingest(&Tenant::default(), &batch, idx, &support::limits(), support::NOW_MS, &mut out);
             }
             for draft in out.drafts.drain(..) {
                 seq += 1;

@@ -12,6 +12,7 @@
 
 mod codec;
 mod load;
+mod pace;
 mod parts;
 mod seen;
 mod verify;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use trireme_base::StreamId;
 
 pub use load::Recovered;
+pub use pace::CheckpointPace;
 pub use verify::verify_checkpoint;
 
 /// File name of a shard's checkpoint in its directory.

@@ -94,7 +94,9 @@ mod validate;
 mod worst;
 
 pub use apply::Applied;
-pub use checkpoint::{CHECKPOINT_FILE, CheckpointReport, Recovered, covered_by_all, verify_checkpoint};
+pub use checkpoint::{
+    CHECKPOINT_FILE, CheckpointPace, CheckpointReport, Recovered, covered_by_all, verify_checkpoint,
+};
 pub use cut::{CutManifest, CutSource, CutWindow, LeftWindow, cut_windows, left_windows};
 pub use digest::WindowDigest;
 pub use error::HeadError;

@@ -348,7 +348,7 @@ impl Default for Storage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Checkpoint {
-    /// Time between checkpoints.
+    /// Least time between checkpoints; those of a large head wait for as much log as makes them worth their bytes.
     pub interval: Span,
 }
 

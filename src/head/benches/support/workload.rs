@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trireme_base::{Boot, Incarnation, StreamId};
-use trireme_head::{Shard, ShardOptions};
+use trireme_head::{IngestLimits, Shard, ShardOptions};
 use trireme_model::{FloatSample, SeriesKey, Tenant, push_label};
 use trireme_wire::batch::{Batch, BatchSeries};
 
@@ -15,8 +15,15 @@ pub const TARGET_SERIES: usize = 1_000;
 pub const REQUEST_SERIES: usize = 2_000;
 /// First scrape, at the start of a window of two hours.
 pub const START_MS: i64 = 1_700_006_400_000;
+/// What clocks show all the time: a tenant without samples may begin then.
+pub const NOW_MS: i64 = START_MS;
 /// Time between scrapes.
 pub const STEP_MS: i64 = 15_000;
+
+/// Limits that take a day ahead of [`NOW_MS`].
+pub fn limits() -> IngestLimits {
+    IngestLimits { max_future_ms: 86_400_000, ..IngestLimits::default() }
+}
 
 pub fn shards(dir: &Path, count: u16) -> Vec<Arc<Shard>> {
     let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
