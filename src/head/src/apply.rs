@@ -54,6 +54,7 @@ impl Shard {
         let mut guard = self.state.write();
         let _change = self.change_by(stream, seq);
         let state = &mut *guard;
+        state.recent.begin(self.moments.oldest());
         let mut known = state.streams.remove(&stream).unwrap_or_default();
         if seq <= known.applied {
             state.streams.insert(stream, known);
@@ -260,13 +261,16 @@ impl Pass<'_> {
         for (at, float) in floats.iter().enumerate() {
             self.run.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
             let slot = known.refs.slot(float.reference);
-            let Some(series) = slot.and_then(|slot| state.series.get_mut(slot)) else {
+            let found = slot.and_then(|slot| Some((slot, state.series.get_mut(slot)?)));
+            let Some((slot, series)) = found else {
                 self.unknown += 1;
                 continue;
             };
             let FloatEntry { t, v, start, .. } = *float;
             let Some(id) = self.bucket(&mut state.tenants, t) else { continue };
-            let placed = series.bucket(id).insert(&mut state.files, options, t, v, start);
+            let bucket = series.bucket(id);
+            let placed = bucket.insert(&mut state.files, options, t, v, start);
+            state.recent.note(placed, id, slot, t, &mut bucket.noted);
             self.applied.count(placed);
         }
         if floats.capacity() <= FLOATS_KEPT_MAX {
@@ -275,13 +279,17 @@ impl Pass<'_> {
         for histogram in entry.histograms() {
             let histogram = histogram?;
             let slot = known.refs.slot(histogram.reference);
-            let Some(series) = slot.and_then(|slot| state.series.get_mut(slot)) else {
+            let found = slot.and_then(|slot| Some((slot, state.series.get_mut(slot)?)));
+            let Some((slot, series)) = found else {
                 self.unknown += 1;
                 continue;
             };
-            let Some(id) = self.bucket(&mut state.tenants, histogram.sample.t) else { continue };
+            let t = histogram.sample.t;
+            let Some(id) = self.bucket(&mut state.tenants, t) else { continue };
             let histograms = series.histograms.get_or_insert_default();
-            self.applied.count(histograms.insert(&mut state.files, options, id, histogram.sample));
+            let placed = histograms.insert(&mut state.files, options, id, histogram.sample);
+            state.recent.note(placed, id, slot, t, &mut histograms.bucket(id).noted);
+            self.applied.count(placed);
         }
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) struct BucketId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
     New,
+    /// Nothing that was at hand is of this time, but not everything was.
+    Unchecked,
     /// The same sample was there.
     Duplicate,
     /// Another value was there for the timestamp; the rule decides when it is read.
@@ -124,6 +126,8 @@ pub(crate) struct Bucket {
     pub max: i64,
     /// The open chunk is closed with so many samples.
     pub samples_max: u8,
+    /// The last note of it, see [`Recent`](crate::recent::Recent).
+    pub noted: u32,
 }
 
 impl Bucket {
@@ -139,6 +143,7 @@ impl Bucket {
             open_min: 0,
             max: i64::MIN,
             samples_max: 30 + (stagger % 91) as u8,
+            noted: 0,
         }
     }
 
@@ -217,6 +222,7 @@ impl Bucket {
         let is_same = |old: &(f64, i64)| old.0.to_bits() == new.v.to_bits();
         let known = at_hand.iter().flatten().copied().reduce(prefer_sample);
         let placed = match known {
+            None if self.has_closed_at(options, new.t) => Placed::Unchecked,
             None => Placed::New,
             Some(_) if at_hand.iter().flatten().any(is_same) => Placed::Duplicate,
             Some(_) => Placed::Conflict,
@@ -229,6 +235,11 @@ impl Bucket {
             self.keep_late(files, options, new);
         }
         placed
+    }
+
+    fn has_closed_at(&self, options: &ShardOptions, t: i64) -> bool {
+        let base = self.base(options);
+        self.closed.iter().any(|chunk| chunk.overlaps(base, t, t))
     }
 
     /// The samples (value, start timestamp) of a time in the list and in the open chunk.

@@ -16,6 +16,7 @@ use crate::chunkfile::ChunkFiles;
 use crate::cut::sane_marker;
 use crate::output::DraftWriter;
 use crate::prefetch;
+use crate::recent::Recent;
 use crate::series::Series;
 use crate::state::State;
 use crate::streams::Buckets;
@@ -56,6 +57,7 @@ impl Shard {
         let mut guard = self.state.write();
         let _change = self.change();
         let state = &mut *guard;
+        state.recent.begin(self.moments.oldest());
         let max = self.options.tenants_max;
         if state.tenant_number(tenant.as_str()).is_none() && !state.has_place_for_tenant(max) {
             out.outcome
@@ -205,6 +207,7 @@ impl Shard {
             last_window: None,
             newest: state.tenants[tenant].newest,
             conflicts: 0,
+            recent: std::mem::take(&mut state.recent),
         };
         for (at, item) in items.iter().enumerate() {
             if let Some(ahead) = items.get(at + AHEAD)
@@ -216,9 +219,9 @@ impl Shard {
             let (slot, index) = ((item >> 32) as u32, *item as u32);
             let asked = &request.batch.series[index as usize];
             let Some(series) = state.series.get_mut(slot) else { continue };
-            pass.floats(series, asked, &mut state.files, writer, out);
+            pass.floats(slot, series, asked, &mut state.files, writer, out);
             if !asked.histograms.is_empty() {
-                pass.histograms(series, asked, &mut state.files, writer, out);
+                pass.histograms(slot, series, asked, &mut state.files, writer, out);
             }
             if !asked.exemplars.is_empty() {
                 pass.exemplars(series, asked, &mut state.tenants[tenant], writer, out);
@@ -227,6 +230,7 @@ impl Shard {
         let of_tenant = &mut state.tenants[tenant];
         of_tenant.note_newest(pass.newest);
         of_tenant.windows = pass.windows;
+        state.recent = pass.recent;
         state.conflicts += pass.conflicts;
         out.conflicts += pass.conflicts;
         state.note_cuts(pass.buckets.into_cuts());
@@ -244,6 +248,7 @@ struct Pass<'a> {
     last_window: Option<i64>,
     newest: i64,
     conflicts: u64,
+    recent: Recent,
 }
 
 impl Pass<'_> {
@@ -266,6 +271,7 @@ impl Pass<'_> {
     #[inline]
     fn floats(
         &mut self,
+        slot: u32,
         series: &mut Series,
         asked: &BatchSeries,
         files: &mut ChunkFiles,
@@ -285,7 +291,9 @@ impl Pass<'_> {
                 continue;
             }
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
-            let placed = series.bucket(id).insert(files, &self.shard.options, sample.t, sample.v, start);
+            let bucket = series.bucket(id);
+            let placed = bucket.insert(files, &self.shard.options, sample.t, sample.v, start);
+            self.recent.note(placed, id, slot, sample.t, &mut bucket.noted);
             writer.entry().float_with_start(series.own_ref, sample.t, sample.v, start);
             out.outcome.samples += 1;
             self.stored(series, id, sample.t, placed, out);
@@ -294,6 +302,7 @@ impl Pass<'_> {
 
     fn histograms(
         &mut self,
+        slot: u32,
         series: &mut Series,
         asked: &BatchSeries,
         files: &mut ChunkFiles,
@@ -317,6 +326,7 @@ impl Pass<'_> {
             }
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
+            self.recent.note(placed, id, slot, sample.t, &mut histograms.bucket(id).noted);
             writer.entry().histogram(series.own_ref, sample);
             out.outcome.histograms += 1;
             self.stored(series, id, sample.t, placed, out);

@@ -53,7 +53,7 @@
 //! | `suspect`, `damage` | changes that panicked, chunks that cannot be read |
 //! | `times`, `tenant` | what is kept per tenant |
 //! | `index`, `keys`, `slab`, `state` | label pairs and postings, key table, series by slot |
-//! | `read`, `digest`, `stats`, `worst` | questions |
+//! | `read`, `recent`, `digest`, `stats`, `worst` | questions |
 //! | `cut`, `checkpoint`, `collect` | blocks, restarts, letting series go |
 //!
 //! Change the bytes of a checkpoint and `docs/formats/checkpoint.md` together, and count up its version.
@@ -80,6 +80,7 @@ mod options;
 mod output;
 mod prefetch;
 mod read;
+mod recent;
 mod series;
 mod shard;
 mod slab;
@@ -105,6 +106,7 @@ pub use options::{IngestLimits, OnSuspect, ShardOptions};
 pub use output::IngestOutput;
 pub use read::effort::Effort;
 pub use read::{Counts, HeadSeries};
+pub use recent::Moment;
 pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;
 pub use suspect::PanicPoint;

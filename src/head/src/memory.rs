@@ -50,7 +50,8 @@ impl Shard {
             };
             let memory = HeadMemory {
                 series: state.series.bytes() as u64,
-                index: (state.keys.bytes() + state.lists.bytes()) as u64 + of_tenants(|t| t.index.bytes()),
+                index: (state.keys.bytes() + state.lists.bytes() + state.alias_bytes()) as u64
+                    + of_tenants(|t| t.index.bytes()),
                 references: state.streams.values().map(|stream| stream.refs.bytes()).sum::<usize>() as u64,
                 exemplars: of_tenants(|t| t.exemplar_bytes),
                 metadata: of_tenants(|t| t.metadata_bytes),

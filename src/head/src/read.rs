@@ -14,11 +14,12 @@ use crate::bucket::{Floats, merge};
 use crate::histograms::merge_histograms;
 use crate::index::Index;
 use crate::index::order::PairLists;
+use crate::recent::Recent;
 use crate::series::Series;
 use crate::slab::PAGE_SLOTS;
 use crate::state::State;
 use crate::tenant::TenantState;
-use crate::{HeadError, Shard};
+use crate::{HeadError, Moment, Shard};
 
 /// A series found by [`Shard::select`]. It stays valid when the series goes: it then reads nothing.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct HeadSeries {
     /// Identity.
     pub key: SeriesKey,
     slot: u32,
+    /// What came after it is left out.
+    moment: Option<Arc<Moment>>,
 }
 
 impl HeadSeries {
@@ -56,7 +59,7 @@ impl HeadSeries {
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
-        let (mut parts, mut samples) = (Vec::new(), 0);
+        let (mut parts, mut samples, mut newer) = (Vec::new(), 0, Vec::new());
         let has_histograms = {
             let state = self.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
@@ -64,14 +67,19 @@ impl HeadSeries {
             };
             for bucket in series.buckets_of(self.shard.options.windows(start, end)) {
                 bucket.parts(&state.files, &self.shard.options, start, end, &mut parts);
+                self.note_newer(&state.recent, bucket.noted, &mut newer);
                 samples += bucket.count() as usize;
             }
             series.histograms.is_some()
         };
+        let from = times.len();
         times.reserve(samples);
         values.reserve(samples);
         let merged = merge(parts, start, end, &mut Floats { times, values, starts });
         self.shard.note_damage(merged)?;
+        if !newer.is_empty() {
+            leave_out(newer, from, times, values, starts);
+        }
         Ok(has_histograms)
     }
 
@@ -83,14 +91,60 @@ impl HeadSeries {
         end: i64,
         out: &mut Vec<HistogramSample>,
     ) -> Result<(), HeadError> {
+        let mut newer = Vec::new();
         let parts = {
             let state = self.shard.state.read();
             let series = state.series.get(self.slot).filter(|s| s.key == self.key);
             let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else { return Ok(()) };
+            for (_, bucket) in histograms.iter() {
+                self.note_newer(&state.recent, bucket.noted, &mut newer);
+            }
             histograms.parts(&state.files, &self.shard.options, |_| true, start, end)
         };
-        self.shard.note_damage(merge_histograms(parts, start, end, out))
+        let from = out.len();
+        self.shard.note_damage(merge_histograms(parts, start, end, out))?;
+        if !newer.is_empty() {
+            newer.sort_unstable();
+            let read = out.split_off(from);
+            out.extend(read.into_iter().filter(|sample| newer.binary_search(&sample.t).is_err()));
+        }
+        Ok(())
     }
+
+    /// Adds the times of a bucket that came after the series' moment.
+    fn note_newer(&self, recent: &Recent, noted: u32, newer: &mut Vec<i64>) {
+        if let Some(moment) = &self.moment {
+            recent.since(moment.number(), self.slot, noted, newer);
+        }
+    }
+}
+
+/// Takes the samples of `newer` out of those from the one at `from` on.
+fn leave_out(
+    mut newer: Vec<i64>,
+    from: usize,
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+    starts: &mut Vec<i64>,
+) {
+    newer.sort_unstable();
+    let mut newer = newer.into_iter().peekable();
+    let mut kept = from;
+    for at in from..times.len() {
+        while newer.next_if(|t| *t < times[at]).is_some() {}
+        if newer.peek() == Some(&times[at]) {
+            continue;
+        }
+        times[kept] = times[at];
+        values[kept] = values[at];
+        if let Some(start) = starts.get(at).copied() {
+            starts[kept] = start;
+        }
+        kept += 1;
+    }
+    times.truncate(kept);
+    values.truncate(kept);
+    starts.truncate(kept);
 }
 
 impl fmt::Debug for HeadSeries {
@@ -123,11 +177,30 @@ impl Shard {
         start: i64,
         end: i64,
     ) -> Vec<HeadSeries> {
+        self.select_at(None, tenant, matchers, start, end)
+    }
+
+    /// As [`Shard::select`]; the series read what was there at `moment`. Those that came since have no samples.
+    pub fn select_at(
+        self: &Arc<Self>,
+        moment: Option<&Arc<Moment>>,
+        tenant: &Tenant,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Vec<HeadSeries> {
+        debug_assert!(moment.is_none_or(|moment| moment.is_of(self)));
         let mut scratch = Vec::with_capacity(512);
         let (mut found, mut lists) = (Vec::new(), PairLists::default());
         let dropped = self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
             let labels = index.labels(pairs, &mut scratch);
-            found.push(HeadSeries { shard: self.clone(), labels, key: series.key, slot });
+            found.push(HeadSeries {
+                shard: self.clone(),
+                labels,
+                key: series.key,
+                slot,
+                moment: moment.cloned(),
+            });
             lists.push(pairs);
         });
         let order = {

@@ -9,6 +9,7 @@ use trireme_wire::entry::{read_marker, write_marker, write_release};
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
 
 use crate::collect::RELEASE_REFS;
+use crate::recent::Moments;
 use crate::state::State;
 use crate::streams::OwnLogged;
 use crate::suspect::{self, Panicked};
@@ -21,6 +22,8 @@ const WINDOW_MS_MAX: i64 = 40 * 24 * 3_600_000;
 pub struct Shard {
     pub(crate) options: ShardOptions,
     pub(crate) state: RwLock<State>,
+    /// Moments that somebody reads at.
+    pub(crate) moments: Moments,
     pub(crate) own_logged: Mutex<OwnLogged>,
     /// Held while a cut, a checkpoint or a garbage collection walks over the shard.
     pub(crate) maintenance: Mutex<()>,
@@ -73,6 +76,7 @@ impl Shard {
             panicked: suspect::load(&options.dir),
             options,
             state: RwLock::new(state),
+            moments: Moments::default(),
             own_logged: Mutex::new(OwnLogged::default()),
             maintenance: Mutex::new(()),
             covered: Mutex::default(),

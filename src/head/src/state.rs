@@ -14,6 +14,7 @@ use crate::chunkfile::{CHUNKS_DIR, ChunkFiles};
 use crate::cut::{LeftWindow, OpenCuts};
 use crate::index::{Index, Lists};
 use crate::keys::KeyTable;
+use crate::recent::Recent;
 use crate::series::Series;
 use crate::slab::Slab;
 use crate::streams::{Positions, Stream};
@@ -69,6 +70,8 @@ pub(crate) struct State {
     /// Cuts later than the last one that samples went to.
     pub cuts: OpenCuts,
     pub conflicts: u64,
+    /// What readers at a moment leave out.
+    pub recent: Recent,
     /// Series dropped since the start; tells a reader that slots may have changed hands.
     pub dropped_series: u64,
     pub scratch: Vec<u64>,
@@ -97,12 +100,18 @@ impl State {
             frozen: false,
             cuts: OpenCuts::default(),
             conflicts: 0,
+            recent: Recent::default(),
             dropped_series: 0,
             scratch: Vec::new(),
             floats: Vec::new(),
             label_scratch: Vec::new(),
             pair_scratch: Vec::new(),
         })
+    }
+
+    /// Bytes of the aliases.
+    pub fn alias_bytes(&self) -> usize {
+        self.aliases.allocation_size()
     }
 
     pub fn tenant_number(&self, tenant: &str) -> Option<u32> {

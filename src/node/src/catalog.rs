@@ -12,7 +12,7 @@ use trireme_bucket::{BucketReader, MetaCache, ReadBlock};
 use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
-    BlockSource, Catalog, ExemplarSeries, HeadSource, Labelled, Located, Scope, Source, SourceError,
+    BlockSource, Catalog, ExemplarSeries, HeadSource, Labelled, Located, Moments, Scope, Source, SourceError,
     SourceList, Span, TsdbStatus, choose_blocks, is_uncovered,
 };
 
@@ -71,12 +71,13 @@ pub(crate) struct NodeCatalog {
 
 impl NodeCatalog {
     /// The shards of the head.
-    fn heads(&self, tenant: &Tenant) -> Vec<Arc<dyn Source>> {
-        let source = |shard: &Arc<Shard>| {
-            let source = HeadSource::new(Arc::clone(shard), tenant.clone());
+    fn heads(&self, scope: &Scope) -> Vec<Arc<dyn Source>> {
+        let source = |(number, shard): (usize, &Arc<Shard>)| {
+            let moment = scope.moments.as_ref().and_then(|moments| moments.get(number).cloned());
+            let source = HeadSource::new(Arc::clone(shard), scope.tenant.clone()).at(moment);
             Arc::new(source.with_starts(self.with_starts)) as Arc<dyn Source>
         };
-        self.shards.iter().map(source).collect()
+        self.shards.iter().enumerate().map(source).collect()
     }
 }
 
@@ -87,6 +88,10 @@ impl Catalog for NodeCatalog {
 
     fn generation_of(&self, scope: &Scope) -> u64 {
         self.shelf.generation_of(&scope.tenant, scope.start_ms, scope.end_ms)
+    }
+
+    fn moments(&self) -> Moments {
+        self.shards.iter().map(|shard| Arc::new(shard.moment())).collect()
     }
 
     fn head_sources(&self, scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
@@ -103,7 +108,7 @@ impl Catalog for NodeCatalog {
         if has_remote {
             return None;
         }
-        Some(self.heads(&scope.tenant))
+        Some(self.heads(scope))
     }
 
     fn sources(&self, scope: &Scope) -> SourceList {
@@ -134,7 +139,7 @@ impl Catalog for NodeCatalog {
                 (Located::Bucket(_), None) => {}
             }
         }
-        list.sources.extend(self.heads(&scope.tenant));
+        list.sources.extend(self.heads(scope));
         list
     }
 

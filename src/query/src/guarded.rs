@@ -6,14 +6,14 @@
 //! selection are looked up again, once, and it is read anew.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
 use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
-use crate::source::{Catalog, Scope};
+use crate::source::{Catalog, Moments, Scope};
 use crate::{Merged, Notes, QueryContext, QueryError};
 
 /// How often a series is looked up again before the query fails.
@@ -30,11 +30,13 @@ pub(crate) struct Guarded {
     catalog: Arc<dyn Catalog>,
     context: QueryContext,
     notes: Notes,
+    /// The state of the head that is read, fixed by the first selection: all of a query see the same requests.
+    moments: Arc<OnceLock<Arc<Moments>>>,
 }
 
 impl Guarded {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, context: QueryContext, notes: Notes) -> Self {
-        Self { catalog, context, notes }
+        Self { catalog, context, notes, moments: Arc::default() }
     }
 
     fn scope(&self, start_ms: i64, end_ms: i64) -> Scope {
@@ -44,6 +46,7 @@ impl Guarded {
             end_ms,
             local_only: self.context.local_only,
             max_source_resolution_ms: self.context.max_source_resolution_ms,
+            moments: Some(Arc::clone(self.moments.get_or_init(|| Arc::new(self.catalog.moments())))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trireme_head::{Effort, HeadError, HeadSeries, Shard};
+use trireme_head::{Effort, HeadError, HeadSeries, Moment, Shard};
 use trireme_model::{HistogramSample, Labels, Matcher, Tenant};
 use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
 
@@ -13,17 +13,23 @@ pub struct HeadSource {
     shard: Arc<Shard>,
     tenant: Tenant,
     with_starts: bool,
+    moment: Option<Arc<Moment>>,
 }
 
 impl HeadSource {
     /// The tenant's part of `shard`.
     pub fn new(shard: Arc<Shard>, tenant: Tenant) -> Self {
-        Self { shard, tenant, with_starts: true }
+        Self { shard, tenant, with_starts: true, moment: None }
     }
 
     /// Whether start timestamps are given to readers; see [`BlockSource::with_starts`](crate::BlockSource::with_starts).
     pub fn with_starts(self, with_starts: bool) -> Self {
         Self { with_starts, ..self }
+    }
+
+    /// Reads are of what was there at this moment of the shard.
+    pub fn at(self, moment: Option<Arc<Moment>>) -> Self {
+        Self { moment, ..self }
     }
 }
 
@@ -54,7 +60,8 @@ impl Source for HeadSource {
         cancel: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         cancel.check()?;
-        let found = self.shard.select(&self.tenant, matchers, start_ms, end_ms);
+        let moment = self.moment.as_ref();
+        let found = self.shard.select_at(moment, &self.tenant, matchers, start_ms, end_ms);
         let with_starts = self.with_starts;
         let read = |series| Box::new(HeadSeriesRead { series, with_starts }) as Box<dyn SeriesRead>;
         Ok(found.into_iter().map(read).collect())

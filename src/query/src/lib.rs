@@ -54,7 +54,7 @@ pub use queries::{
     Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection,
     TsdbStatus, TsdbTop,
 };
-pub use source::{Catalog, Scope, Source, SourceError, SourceList};
+pub use source::{Catalog, Moments, Scope, Source, SourceError, SourceList};
 pub use spread::{
     ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,
     Replicas, Sharded, Spread, SpreadMode, distributable,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
-use trireme_head::Effort;
+use trireme_head::{Effort, Moment};
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
 
@@ -108,8 +108,11 @@ pub trait Source: Send + Sync {
     ) -> Result<(), SourceError>;
 }
 
+/// A state of every shard of the head, in their order. All that a query reads is of one such state.
+pub type Moments = Vec<Arc<Moment>>;
+
 /// What a query wants to read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct Scope {
     /// Whose data.
     pub tenant: Tenant,
@@ -121,6 +124,8 @@ pub struct Scope {
     pub local_only: bool,
     /// Coarsest downsampled data that may answer (ms); 0 means raw samples only.
     pub max_source_resolution_ms: i64,
+    /// When the head is to be read; `None` is whenever a reader comes to it.
+    pub moments: Option<Arc<Moments>>,
 }
 
 /// Sources that together hold everything of a scope.
@@ -144,6 +149,11 @@ pub trait Catalog: Send + Sync {
     /// As [`Catalog::generation`], but it changes for sources of this scope only. Asked when that one has changed.
     fn generation_of(&self, _scope: &Scope) -> u64 {
         self.generation()
+    }
+
+    /// The present state of the head.
+    fn moments(&self) -> Moments {
+        Moments::new()
     }
 
     /// The sources in memory, if they are all that there is of the scope; `None` if a block may have samples of it. Opens

@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
         } else {
             self.whole_histograms()?
         };
-        Ok((id, HistogramBucket { open, closed }))
+        Ok((id, HistogramBucket { open, closed, noted: 0 }))
     }
 
     /// Samples of an open run as they were stored before version 4, each whole.

@@ -2,6 +2,8 @@
 
 use super::HeadSeries;
 use crate::HeadError;
+use crate::recent::Recent;
+use crate::series::Series;
 
 impl HeadSeries {
     /// Appends the newest float sample of `start..=end` (ms), stale markers included, and perhaps older ones. Columns and
@@ -22,6 +24,7 @@ impl HeadSeries {
             if series.histograms.is_none()
                 && let Some((t, v, sample_start)) = series.newest_at_hand(&self.shard.options)
                 && t <= end
+                && !self.is_newer(&state.recent, series, t)
             {
                 if t >= start {
                     if sample_start != 0 || !starts.is_empty() {
@@ -35,5 +38,12 @@ impl HeadSeries {
             }
         }
         self.read_with_starts(start, end, times, values, starts)
+    }
+
+    /// True if the sample came after the series' moment.
+    fn is_newer(&self, recent: &Recent, series: &Series, t: i64) -> bool {
+        let mut newer = Vec::new();
+        self.note_newer(recent, series.current.noted, &mut newer);
+        newer.contains(&t)
     }
 }

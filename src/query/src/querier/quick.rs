@@ -166,6 +166,7 @@ impl Guess<'_> {
             end_ms,
             local_only: context.local_only,
             max_source_resolution_ms: context.max_source_resolution_ms,
+            moments: None,
         })?;
         let mut total = 0u64;
         for source in &sources {
