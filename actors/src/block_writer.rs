@@ -154,6 +154,8 @@ const LOG_PARTS_MIN: u64 = 16;
 #[derive(Debug, Clone, Default)]
 struct Progress {
     closed: Option<i64>,
+    /// The last window that was over when idle series were collected.
+    collected: Option<i64>,
     checkpoint_at: Duration,
     /// The last checkpoint, of which the next one takes its time.
     pace: CheckpointPace,
@@ -222,6 +224,7 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
     let options = &parts.options;
     let store = &parts.cutting.store;
     let due = store.due_window(parts.clock.as_ref(), options.windows);
+    let mut has_cut = false;
     if let Some(due) = due.filter(|due| progress.closed.is_none_or(|k| k < *due)) {
         match close_window(&parts.shards, due).await {
             Ok(()) => {
@@ -237,7 +240,14 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
         check_chunks(&parts).await;
     }
     if let Some(closed) = progress.closed.filter(|_| parts.clock.monotonic() >= progress.cut_at) {
-        while cut_next(&parts, closed, &mut progress).await {}
+        while cut_next(&parts, closed, &mut progress).await {
+            has_cut = true;
+        }
+    }
+    let over = options.windows.over(store.now_ms(parts.clock.as_ref()));
+    if has_cut || progress.collected.is_none_or(|collected| collected < over) {
+        collect(&parts, over).await;
+        progress.collected = Some(over);
     }
     if parts.clock.monotonic() >= progress.left_at && parts.cutting.left_count() > 0 {
         write_left(&parts, &mut progress).await;
@@ -316,16 +326,21 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
             if !done.left.is_empty() {
                 wait_with_left(parts, progress);
             }
-            for shard in &parts.shards {
-                let collected = shard.collect.call(CollectSeries, policy(ActorKind::Ingest).deadline).await;
-                if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
-                    warn!(parts.log, "idle series were not collected"; "err" => err);
-                }
-            }
             true
         }
         Ok(Err(err)) => cut_failed(parts, k, &err.to_string(), progress),
         Err(err) => cut_failed(parts, k, &err.to_string(), progress),
+    }
+}
+
+/// Lets series go that hold nothing any more. A cut empties series, and a window that is over makes them idle, whether it has
+/// samples of others to be closed and cut for or not.
+async fn collect(parts: &BlockWriterParts, over: i64) {
+    for shard in &parts.shards {
+        let collected = shard.collect.call(CollectSeries { over }, policy(ActorKind::Ingest).deadline).await;
+        if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
+            warn!(parts.log, "idle series were not collected"; "err" => err);
+        }
     }
 }
 

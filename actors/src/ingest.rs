@@ -28,7 +28,10 @@ impl Call for CloseWindow {
 }
 
 /// Drops series that had no samples for long, and tells followers. Answers how many.
-pub struct CollectSeries;
+pub struct CollectSeries {
+    /// The last window that is over.
+    pub over: i64,
+}
 
 impl Call for CollectSeries {
     type Reply = Result<usize, String>;
@@ -163,8 +166,8 @@ impl Handler<Delivery<CollectSeries>> for Ingest {
     type Result = ();
 
     fn handle(&mut self, Delivery(envelope): Delivery<CollectSeries>, _: &mut Context<Self>) {
-        let (CollectSeries, work) = envelope.open();
-        work.done(self.writer.collect_series().map_err(|err| err.to_string()));
+        let (CollectSeries { over }, work) = envelope.open();
+        work.done(self.writer.collect_series(over).map_err(|err| err.to_string()));
     }
 }
 

@@ -193,11 +193,11 @@ impl ShardWriter {
         self.change(|shard| ((), vec![shard.close_window(window)])).1.map(drop)
     }
 
-    /// Drops series that had no samples for long, and tells followers. Answers how many.
-    pub fn collect_series(&mut self) -> Result<usize, AppendError> {
+    /// Drops series that had no samples for long, where windows up to `over` are over, and tells followers. Answers how many.
+    pub fn collect_series(&mut self, over: i64) -> Result<usize, AppendError> {
         let _together = self.together();
         self.mend()?;
-        let (collected, queued) = self.change(|shard| shard.collect_series());
+        let (collected, queued) = self.change(|shard| shard.collect_series_before(over));
         queued.map(|_| collected)
     }
 

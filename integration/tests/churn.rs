@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use trireme_integration::{Client, Group, Plan, Route, Senders, Series, now_ms, until_for};
+use trireme_integration::{Client, Group, Plan, Route, Senders, Series, now_ms, until, until_for};
 
 /// Series that are there all the time.
 const STEADY: usize = 2_000;
@@ -74,5 +74,68 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
     ensure!(second <= first * 1.15 + f64::from(32 << 20), "memory of series that ended is not used again");
     let (_, totals) = senders.stop().await?;
     ensure!(totals.rejected == 0 && totals.refused_attempts == 0, "{totals:?}");
+    group.stop().await
+}
+
+/// Series of a burst, and how many bursts; `TRIREME_BURSTS` is `series,bursts` of a longer run.
+fn bursts() -> (usize, usize) {
+    let asked = std::env::var("TRIREME_BURSTS").ok();
+    let asked = asked.as_deref().and_then(|text| text.split_once(','));
+    asked
+        .and_then(|(series, bursts)| Some((series.parse().ok()?, bursts.parse().ok()?)))
+        .unwrap_or((30_000, 3))
+}
+
+async fn resident(client: &Client) -> anyhow::Result<f64> {
+    Ok(client.metric("process_resident_memory_bytes").await? / f64::from(1 << 20))
+}
+
+/// Nothing is written beside the bursts: the last windows that are cut must not be the end of collecting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::Result<()> {
+    let group = Group::of(1).short_windows(4).set("checkpoint.interval=1s").start().await?;
+    let client = group.client(0).clone();
+    let (series, count) = bursts();
+    let before = resident(&client).await?;
+    let mut left = Vec::new();
+    for burst in 0..count {
+        for chunk in 0..series / 1_000 {
+            let one = |i: usize| {
+                let (pod, burst) = (format!("pod-{burst}-{chunk}-{i}"), burst.to_string());
+                let labels = [("pod", pod.as_str()), ("burst", burst.as_str()), ("job", "bursts")];
+                Series::new("burst_total", &labels, &[(now_ms(), 1.0)])
+            };
+            client.write(&(0..1_000).map(one).collect::<Vec<_>>()).await?.success()?;
+        }
+        until("they are known", async || {
+            let held = client.metric("trireme_head_series").await?;
+            ensure!(held > 0.0, "none yet");
+            Ok(())
+        })
+        .await?;
+        let peak = resident(&client).await?;
+        until_for("the series of the burst are collected", BOUND, async || {
+            let held = client.metric("trireme_head_series").await?;
+            ensure!(held == 0.0, "{held} are left");
+            Ok(())
+        })
+        .await?;
+        let bound = left.first().map_or(f64::MAX, |first| first * 1.15 + 8.0);
+        until_for("their memory is given back", Duration::from_secs(120), async || {
+            let now = resident(&client).await?;
+            ensure!(
+                now <= before + (peak - before) / 3.0 + 8.0,
+                "{before:.0} before, {peak:.0} at most, {now:.0} MiB now"
+            );
+            ensure!(now <= bound, "{now:.0} MiB, and {:.0} after the first burst", left[0]);
+            Ok(())
+        })
+        .await?;
+        left.push(resident(&client).await?);
+        println!(
+            "burst {burst} of {series} series: {before:.0} MiB before all, {peak:.0} at the peak, {:.0} left",
+            left[burst]
+        );
+    }
     group.stop().await
 }

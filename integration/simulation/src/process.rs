@@ -114,6 +114,8 @@ pub struct Process {
     pub(crate) requests: Vec<Request>,
     closed: Option<i64>,
     checkpoint_at: Duration,
+    /// The last window that was over when idle series were collected.
+    collected: i64,
     /// The incarnation in which each peer was seen first; for one of the bugs.
     first_seen: BTreeMap<usize, Incarnation>,
     /// The quorum of the ring at the start; for one of the bugs.
@@ -270,6 +272,7 @@ impl Process {
             requests: Vec::new(),
             closed: None,
             checkpoint_at: now,
+            collected: i64::MIN,
             first_seen: BTreeMap::new(),
             first_quorum,
             covered,

@@ -18,8 +18,15 @@ impl Shard {
     /// The own reference goes by the origin's use alone: were it kept while a peer's stream still names the series,
     /// two origins could keep each other's references alive for ever.
     pub fn collect_series(&self) -> (usize, Vec<RecordDraft>) {
+        self.collect_series_before(i64::MIN)
+    }
+
+    /// As [`Shard::collect_series`], where the windows up to `over` are over, closed or not: when nothing is written any more
+    /// no window is closed behind the last one with samples, and its series would stay for good. A wrong `over` costs new
+    /// definitions of series that are in use, and nothing else.
+    pub fn collect_series_before(&self, over: i64) -> (usize, Vec<RecordDraft>) {
         let Some(_walk) = self.maintenance.try_lock() else { return (0, Vec::new()) };
-        let released = self.release_idle();
+        let released = self.release_idle(over);
         let mut dead = Vec::new();
         let pages = self.state.read().series.pages();
         for page in 0..pages {
@@ -42,17 +49,18 @@ impl Shard {
     }
 
     /// Takes idle own references away; answers them in ascending order.
-    fn release_idle(&self) -> Vec<u32> {
+    fn release_idle(&self, over: i64) -> Vec<u32> {
         let mut released = Vec::new();
         let (pages, marker) = {
             let state = self.state.read();
             (state.series.pages(), state.own_marker)
         };
         let Some(marker) = marker else { return released };
+        let last = clamp(marker.max(over));
         for page in 0..pages {
             let mut state = self.state.write();
             for (_, series) in state.series.page_mut(page) {
-                if series.own_ref != 0 && series.own_used < clamp(marker) {
+                if series.own_ref != 0 && series.own_used < last {
                     released.push(std::mem::take(&mut series.own_ref));
                 }
             }

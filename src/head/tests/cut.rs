@@ -419,6 +419,21 @@ fn idle_series_are_released_and_dropped_everywhere() {
     assert_eq!(dump(&head), dump(&follower));
 }
 
+#[test]
+fn series_of_the_last_window_that_is_ever_written_are_dropped_once_the_next_one_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = shard(dir.path(), 1);
+    head.close_window(W - 1);
+    Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW);
+    head.close_window(W);
+    assert_eq!(head.collect_series_before(W + 1).0, 0, "it has samples that are in no block");
+    Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW);
+    cut(&head, W + 1);
+    assert_eq!(head.collect_series_before(W).0, 0, "a sample of the next window may come");
+    assert_eq!(head.collect_series_before(W + 1).0, 1);
+    assert_eq!(head.total_series(), 0);
+}
+
 /// A window that no clock of these tests can have meant.
 const ASTRAY: i64 = W + 4_800;
 

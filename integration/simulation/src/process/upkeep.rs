@@ -48,6 +48,10 @@ impl Process {
                 }
             }
         }
+        let over = WINDOWS.over(self.store.now_ms(&self.clock));
+        if self.collected < over {
+            self.collect(over);
+        }
         let now = self.clock.monotonic();
         if now.saturating_sub(self.checkpoint_at).as_millis() >= CHECKPOINT_EVERY_MS {
             self.checkpoint_at = now;
@@ -77,10 +81,15 @@ impl Process {
             };
             return restored.map(|()| true).map_err(|e| e.to_string());
         }
-        for writer in &mut self.writers {
-            let _ = self.clock.race().during(|| writer.collect_series());
-        }
+        self.collect(WINDOWS.over(self.store.now_ms(&self.clock)));
         Ok(true)
+    }
+
+    fn collect(&mut self, over: i64) {
+        self.collected = over;
+        for writer in &mut self.writers {
+            let _ = self.clock.race().during(|| writer.collect_series(over));
+        }
     }
 
     fn checkpoint(&mut self, interruption: Option<Interruption>) -> bool {
