@@ -137,6 +137,13 @@ mod tests {
         let cases = [
             "storage.window=41d",
             "storage.window=0s",
+            "storage.window_grace=41d",
+            "storage.retention=0s",
+            "log.segment_bytes=5GiB",
+            "cluster.ack_timeout=0s",
+            "cluster.peer_timeout=0s",
+            "tenants.limits.label_name_bytes_max=0",
+            "tenants.limits.label_value_bytes_max=0",
             "storage.tick=0s",
             "bucket.upload_interval=0s",
             "bucket.sync_interval=0s",

@@ -10,6 +10,8 @@ use crate::sections::Settings;
 const THREADS_MAX: usize = 1_024;
 /// Longest window, in days: the head counts its windows for the time it holds.
 const WINDOW_DAYS_MAX: u64 = 40;
+/// Most bytes of a log segment.
+const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 
 impl Settings {
     /// Numbers, lengths of time and sizes.
@@ -22,6 +24,20 @@ impl Settings {
             problems.push(format!(
                 "storage.window: is {}; 1s to {WINDOW_DAYS_MAX}d are possible",
                 storage.window
+            ));
+        }
+
+        // A window that never closes is never cut: memory grows until there is none.
+        if storage.window_grace.as_duration() > longest {
+            problems.push(format!(
+                "storage.window_grace: is {}; at most {WINDOW_DAYS_MAX}d are possible",
+                storage.window_grace
+            ));
+        }
+        if self.log.segment_bytes.0 > SEGMENT_BYTES_MAX {
+            problems.push(format!(
+                "log.segment_bytes: is {}; must be at most 4GiB: the disk has room set aside for a segment at once",
+                self.log.segment_bytes
             ));
         }
 
@@ -47,6 +63,9 @@ impl Settings {
             ("http.write_idle_timeout", http.write_idle_timeout),
             ("query.timeout", query.timeout),
             ("query.lookback_delta", query.lookback_delta),
+            ("cluster.ack_timeout", self.cluster.ack_timeout),
+            ("cluster.peer_timeout", self.cluster.peer_timeout),
+            ("storage.retention", storage.retention),
         ];
         for (key, _) in timeouts.iter().filter(|(_, timeout)| timeout.as_duration().is_zero()) {
             problems.push(format!("{key}: must be more than 0s"));
@@ -62,6 +81,7 @@ impl Settings {
             problems.push(format!("{key}: must be at least 1KiB"));
         }
 
+        let limits = &self.tenants.limits;
         let counts = [
             ("http.workers", http.workers, 0, THREADS_MAX),
             ("http.connections_max", http.connections_max, 1, usize::MAX),
@@ -69,7 +89,14 @@ impl Settings {
             ("query.max_streams", query.max_streams, 1, THREADS_MAX),
             ("query.max_queued", query.max_queued, 1, 1_000_000),
             ("query.max_samples", query.max_samples, 1, usize::MAX),
-            ("tenants.limits.labels_max", self.tenants.limits.labels_max, 1, usize::MAX),
+            ("tenants.limits.labels_max", limits.labels_max, 1, usize::MAX),
+            (
+                "tenants.limits.label_name_bytes_max",
+                limits.label_name_bytes_max,
+                "__name__".len(),
+                usize::MAX,
+            ),
+            ("tenants.limits.label_value_bytes_max", limits.label_value_bytes_max, 1, usize::MAX),
         ];
         for (key, count, least, most) in counts {
             if count < least {
