@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use slog::{Logger, error, info, warn};
@@ -26,6 +26,8 @@ pub struct ShelfBlock {
     pub dir: PathBuf,
     /// Open for reading.
     pub block: Arc<Block>,
+    /// Bytes of its files, once somebody has asked.
+    bytes: OnceLock<u64>,
     shipped: AtomicBool,
     damaged: AtomicBool,
     /// The shelf's generation since it is there; 0 if a start found it.
@@ -74,10 +76,13 @@ impl ShelfBlock {
 
     /// Bytes of its files.
     pub fn size_bytes(&self) -> u64 {
-        let files =
-            |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok());
-        let sum = |dir: &Path| files(dir).filter(|m| m.is_file()).map(|m| m.len()).sum::<u64>();
-        sum(&self.dir) + sum(&self.dir.join(trireme_block::CHUNKS_DIR))
+        *self.bytes.get_or_init(|| {
+            let files = |dir: &Path| {
+                fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok())
+            };
+            let sum = |dir: &Path| files(dir).filter(|m| m.is_file()).map(|m| m.len()).sum::<u64>();
+            sum(&self.dir) + sum(&self.dir.join(trireme_block::CHUNKS_DIR))
+        })
     }
 }
 
@@ -134,6 +139,7 @@ impl Shelf {
             tenant: tenant.clone(),
             dir,
             block: Arc::new(block),
+            bytes: OnceLock::new(),
             shipped: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             added: 0,

@@ -219,6 +219,22 @@ fn two_nodes_that_publish_at_once_both_succeed() {
 }
 
 #[test]
+fn a_local_file_that_has_changed_since_it_was_hashed_gets_into_no_object() {
+    for_each_store(|name, store, dir, runtime| {
+        let (meta, path) = block(dir, 20, 4.0);
+        let ours = local(&path);
+        let mut bytes = std::fs::read(path.join("chunks/000001")).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path.join("chunks/000001"), bytes).unwrap();
+        let error = runtime.block_on(publish(&*store, &ours)).unwrap_err();
+        assert!(matches!(error, BucketError::Differs { .. }), "{name}: {error}");
+        let object = Object::from(format!("{}/chunks/000001", meta.ulid));
+        assert!(runtime.block_on(store.head(&object)).is_err(), "{name}");
+    });
+}
+
+#[test]
 fn another_block_under_the_same_name_is_reported_and_kept() {
     for_each_store(|name, store, dir, runtime| {
         let (meta, path) = block(dir, 5, 3.0);
@@ -343,6 +359,16 @@ fn files_over_a_part_are_sent_in_parts() {
         assert_eq!(runtime.block_on(publish(&*store, &local(&path))).unwrap(), Published::Uploaded, "{name}");
         let object = Object::from(format!("{}/chunks/000001", meta.ulid));
         let there = runtime.block_on(async { store.get(&object).await.unwrap().bytes().await.unwrap() });
-        assert!(there == std::fs::read(path.join("chunks/000001")).unwrap(), "{name}");
+        let mut sent = std::fs::read(path.join("chunks/000001")).unwrap();
+        assert!(there == sent, "{name}");
+
+        // What has changed since it was hashed does not take its place.
+        runtime.block_on(store.delete(&Object::from(format!("{}/meta.json", meta.ulid)))).unwrap();
+        runtime.block_on(store.delete(&object)).unwrap();
+        let ours = local(&path);
+        sent[17 << 20] ^= 1;
+        std::fs::write(path.join("chunks/000001"), sent).unwrap();
+        assert!(runtime.block_on(publish(&*store, &ours)).is_err(), "{name}");
+        assert!(runtime.block_on(store.head(&object)).is_err(), "{name}");
     });
 }

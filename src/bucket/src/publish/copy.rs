@@ -17,6 +17,9 @@ const PART_BYTES: usize = 16 << 20;
 const PARTS_AT_ONCE: usize = 4;
 
 /// Uploads a file, unless the object has its bytes already.
+///
+/// Nothing but the bytes that were hashed becomes an object: another replica may have published the same block meanwhile,
+/// and a local copy that has gone bad since must not take the place of its files.
 pub(super) async fn put_file(
     store: &dyn ObjectStore,
     ulid: Ulid,
@@ -29,7 +32,11 @@ pub(super) async fn put_file(
         }
         return put_parts(store, &path, file).await;
     }
-    let payload = PutPayload::from(file.read(0, file.size()).map_err(at(&path))?);
+    let bytes = file.read(0, file.size()).map_err(at(&path))?;
+    if hex(&Sha256::digest(&bytes)) != file.sha256 {
+        return Err(has_changed(&path));
+    }
+    let payload = PutPayload::from(bytes);
     let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
     match store.put_opts(&path, payload.clone(), create).await {
         Ok(_) => Ok(()),
@@ -46,27 +53,38 @@ pub(super) async fn put_file(
 
 async fn put_parts(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Result<(), BucketError> {
     let mut upload = store.put_multipart(path).await.map_err(at(path))?;
-    match send_parts(&mut *upload, file).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // What is not aborted costs money until the bucket's own clean-up rule removes it.
-            let _ = upload.abort().await;
-            Err(at(path)(error))
-        }
+    let sent = match send_parts(&mut *upload, file).await {
+        Ok(digest) if digest == file.sha256 => upload.complete().await.map(drop).map_err(at(path)),
+        Ok(_) => Err(has_changed(path)),
+        Err(error) => Err(at(path)(error)),
+    };
+    if sent.is_err() {
+        // What is not aborted costs money until the bucket's own clean-up rule removes it.
+        let _ = upload.abort().await;
     }
+    sent
 }
 
-async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> object_store::Result<()> {
+fn has_changed(path: &Path) -> BucketError {
+    let what = "the local file has other bytes than when it was hashed".to_owned();
+    BucketError::Differs { place: path.to_string(), what }
+}
+
+/// Sends all parts; answers the SHA-256 of what was sent.
+async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> object_store::Result<String> {
+    let mut digest = Sha256::new();
     let mut under_way = futures::stream::FuturesUnordered::new();
     for start in (0..file.size()).step_by(PART_BYTES) {
         let end = (start + PART_BYTES as u64).min(file.size());
-        under_way.push(upload.put_part(PutPayload::from(file.read(start, end)?)));
+        let bytes = file.read(start, end)?;
+        digest.update(&bytes);
+        under_way.push(upload.put_part(PutPayload::from(bytes)));
         if under_way.len() >= PARTS_AT_ONCE {
             under_way.try_next().await?;
         }
     }
     while under_way.try_next().await?.is_some() {}
-    upload.complete().await.map(drop)
+    Ok(hex(&digest.finalize()))
 }
 
 /// True if the object exists with the size and digest of the file.
