@@ -72,6 +72,11 @@ impl Engine {
         Self { options, given: Arc::new(given), room }
     }
 
+    /// What its queries share with those of other engines.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     /// The settings.
     pub fn options(&self) -> &EngineOptions {
         &self.options

@@ -62,7 +62,7 @@ pub use parse_error::ParseError;
 pub use parser::{ParserOptions, STACK_BYTES, parse, parse_selector, parse_selectors};
 pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials};
 pub use printer::{Names, prettify};
-pub use room::Room;
+pub use room::{Room, TakenRoom};
 pub use select::{
     Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
 };

@@ -1,6 +1,9 @@
 //! Memory that all queries of a node share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::QueryError;
 
 /// Samples that all queries of a node may hold in memory together.
 #[derive(Debug)]
@@ -32,6 +35,32 @@ impl Room {
     }
 }
 
+/// Room that is taken bit by bit and given back together, when this is dropped.
+#[derive(Debug, Default)]
+pub struct TakenRoom {
+    room: OnceLock<Arc<Room>>,
+    samples: AtomicUsize,
+}
+
+impl TakenRoom {
+    /// Takes room for `samples` more; answers for how many it has some now. `room` is the same for all calls.
+    pub fn more(&self, room: &Arc<Room>, samples: usize) -> Result<usize, QueryError> {
+        let room = self.room.get_or_init(|| Arc::clone(room));
+        if !room.take(samples) {
+            return Err(QueryError::NodeFull);
+        }
+        Ok(self.samples.fetch_add(samples, Ordering::Relaxed) + samples)
+    }
+}
+
+impl Drop for TakenRoom {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.get() {
+            room.give_back(*self.samples.get_mut());
+        }
+    }
+}
+
 impl Default for Room {
     /// Without a bound.
     fn default() -> Self {
@@ -41,13 +70,11 @@ impl Default for Room {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use trireme_model::Labels;
 
     use super::*;
     use crate::promqltest::MemoryStorage;
-    use crate::{Cancel, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, Select, parse};
+    use crate::{Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, Select, parse};
 
     /// 200 series with 1,000 samples each.
     fn storage() -> MemoryStorage {
@@ -65,6 +92,16 @@ mod tests {
         let (options, cancel) = (QueryOptions::default(), Cancel::never());
         let result = engine.range(storage, &expr, query, (0, 999_000), 1_000, &options, &cancel)?;
         Ok(result.stats.peak_samples)
+    }
+
+    #[test]
+    fn what_was_taken_bit_by_bit_is_given_back_together() {
+        let room = Arc::new(Room::new(100));
+        let (one, other) = (TakenRoom::default(), TakenRoom::default());
+        assert_eq!((one.more(&room, 40), one.more(&room, 20)), (Ok(40), Ok(60)));
+        assert_eq!(other.more(&room, 41), Err(QueryError::NodeFull));
+        drop(one);
+        assert_eq!((other.more(&room, 41), room.taken()), (Ok(41), 41));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The questions that can be asked, as data.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
 use trireme_model::{Exemplar, Labels, Matcher, MetricMetadata, Tenant};
-use trireme_promql::{Cancel, QueryResult, SelectRequest, SeriesSet};
+use trireme_promql::{Cancel, QueryResult, SelectRequest, SeriesSet, TakenRoom};
 
 use crate::QueryError;
 use crate::spread::Fence;
@@ -84,8 +83,8 @@ pub struct QueryContext {
     pub head_only: bool,
     /// How far the group was when the query began, once that is known; all clones share it.
     pub fence: Arc<OnceLock<Arc<Fence>>>,
-    /// Samples of other groups that the query holds, of all its selectors; all clones share it.
-    pub foreign_samples: Arc<AtomicUsize>,
+    /// Room for the samples of other nodes that the query holds, of all its selectors; all clones share it.
+    pub gathered: Arc<TakenRoom>,
 }
 
 impl QueryContext {
@@ -103,7 +102,7 @@ impl QueryContext {
             per_step_stats: false,
             head_only: false,
             fence: Arc::default(),
-            foreign_samples: Arc::default(),
+            gathered: Arc::default(),
         }
     }
 }

@@ -325,6 +325,17 @@ fn what_is_small_is_looked_at_at_once_when_others_have_told() {
 }
 
 #[test]
+fn samples_of_replicas_that_are_united_take_room_of_the_node_until_the_query_ends() {
+    let group = Group::of(3, storage(&some_values()));
+    (0..3).for_each(|i| group.fail(i, Fault::Lagging));
+    let (context, spread) = (context(), group.spread(0));
+    spread.range(&context, &range("sum(m)")).expect("works");
+    assert!(spread.engine.room().taken() > 0);
+    drop(context);
+    assert_eq!(spread.engine.room().taken(), 0);
+}
+
+#[test]
 fn without_a_complete_replica_the_answer_is_the_union_of_all() {
     let whole = Group::of(1, storage(&some_values()));
     let group = torn(&some_values());

@@ -20,6 +20,9 @@ use super::message::{self, What};
 use super::{Fence, Question, Refusal, SHARD_TIMEOUT, Spread, incomplete};
 use crate::{Dedup, Found, QueryContext, QueryError, Selection, merge_columns};
 
+/// Bytes that one sample of the bounds stands for.
+const SAMPLE_BYTES: usize = 16;
+
 /// What peers found, and whether one of them has everything.
 struct Elsewhere {
     answers: Vec<message::Answer>,
@@ -119,6 +122,19 @@ impl Spread {
         Ok(found)
     }
 
+    /// Counts the samples of an answer, which stay until the query ends: among those of the query, and of the node.
+    pub(super) fn hold(&self, context: &QueryContext, answer: &message::Answer) -> Result<(), QueryError> {
+        let of_histograms = |row: &message::Row| {
+            row.histograms.iter().map(|h| 1 + h.encoded_len() / SAMPLE_BYTES).sum::<usize>()
+        };
+        let samples = answer.rows.iter().map(|row| row.at.len() + of_histograms(row)).sum();
+        if context.gathered.more(self.engine.room(), samples)? > self.samples_max {
+            let why = "query processing would load too many samples of other nodes into memory";
+            return Err(QueryError::new(ErrorKind::Limited, why));
+        }
+        Ok(())
+    }
+
     /// Asks all connected peers for what they have.
     fn find(
         &self,
@@ -142,6 +158,7 @@ impl Spread {
             if let Some(answer) = answer {
                 // Positions that no quorum has told say nothing about completeness.
                 found.complete |= fence.known && answer.complete;
+                self.hold(context, &answer)?;
                 found.answers.push(answer);
             }
         }

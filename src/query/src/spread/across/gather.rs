@@ -4,7 +4,6 @@
 //! of them are asked for what they have as it is: the union of that is right where one of them has the sample, and the
 //! answer says that something may be missing. An answer that is too large comes in shards.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -209,14 +208,7 @@ impl<'a> Gather<'a> {
                 asking.todo.extend((0..SPLIT).map(|i| (shard + shards.max(1) * i, parts)));
             }
             Some(answer) => {
-                let rows = answer.rows.iter().map(|row| row.at.len() + row.histograms_at.len());
-                let rows = rows.sum::<usize>();
-                // They stay until the query ends.
-                let held = self.context.foreign_samples.fetch_add(rows, Ordering::Relaxed) + rows;
-                if held > self.spread.samples_max {
-                    let why = "query processing would load too many samples of other groups into memory";
-                    return Err(QueryError::new(ErrorKind::Limited, why));
-                }
+                self.spread.hold(self.context, &answer)?;
                 asking.got.push(answer);
                 asking.todo.pop();
                 if asking.todo.is_empty() {

@@ -82,6 +82,18 @@ fn lists_are_those_of_all_groups() {
 }
 
 #[test]
+fn samples_of_other_groups_take_room_of_the_node_until_the_query_ends() {
+    let (g0, _g1, across) = moved(&some_values());
+    let (context, room) = (context(), g0.spread(0).engine.room());
+    across.range(&context, &range("sum(m)")).expect("works");
+    let of_one = room.taken();
+    across.range(&context, &range("max(m)")).expect("works");
+    assert!(of_one > 0 && room.taken() == 2 * of_one, "{of_one} samples, then {}", room.taken());
+    drop(context);
+    assert_eq!(room.taken(), 0);
+}
+
+#[test]
 fn a_complete_member_answers_for_its_group_alone() {
     let (_g0, g1, across) = moved(&some_values());
     let want = across.range(&context(), &range("sum(m)")).expect("works");
