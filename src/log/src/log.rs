@@ -182,7 +182,7 @@ impl Log {
     /// as busy after its samples are in the head costs a new definition of every series.
     pub fn admit(&self) -> Result<(), AppendError> {
         self.shared.check_health()?;
-        let counters = self.shared.counters.snapshot(0, 0);
+        let counters = self.shared.counters.snapshot(0, 0, 0);
         let (records, bytes) = (counters.queued_records as usize, counters.queued_bytes as usize);
         let options = &self.shared.options;
         if records * 2 > options.queue_records_max || bytes * 2 > options.queue_bytes_max {

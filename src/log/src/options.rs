@@ -33,7 +33,7 @@ pub struct LogOptions {
     pub queue_bytes_max: usize,
     /// Bytes written at once.
     pub batch_bytes_max: usize,
-    /// Bytes of recent records kept in memory for followers.
+    /// Bytes of recent records kept in memory for followers, at most for a minute.
     pub recent_bytes_max: usize,
     /// What follows a damaged record: false waits until the missing records are fetched from a peer, true goes on
     /// without them, which is right for a group of one, where nobody else has them.

@@ -1,14 +1,20 @@
 //! The newest records in memory, so that a follower close behind costs no disk reads.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use trireme_base::StreamId;
 use trireme_wire::record::Record;
 
-/// A bounded FIFO over all streams; within a stream seqs have no gaps.
+/// Whoever is further behind than this reads from the disk. A log that grows slowly would else take hours to fill its bound,
+/// with records that nobody comes for.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// A FIFO over all streams, bounded in bytes and in age; within a stream seqs have no gaps.
 pub(crate) struct Recent {
     by_stream: BTreeMap<StreamId, VecDeque<Record>>,
-    order: VecDeque<StreamId>,
+    /// The streams of the records and when each came (monotonic), oldest first.
+    order: VecDeque<(StreamId, Duration)>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -18,25 +24,32 @@ impl Recent {
         Self { by_stream: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    pub fn push(&mut self, record: Record) {
+    /// Bytes of the records.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a record that was written `now` (monotonic).
+    pub fn push(&mut self, record: Record, now: Duration) {
         let stream = record.stream();
         let queue = self.by_stream.entry(stream).or_default();
         // A stream that was set back (a hole was found) starts over.
         if queue.back().is_some_and(|last| last.seq() + 1 != record.seq()) {
             self.bytes -= queue.iter().map(|r| r.bytes().len()).sum::<usize>();
             queue.clear();
-            self.order.retain(|s| *s != stream);
+            self.order.retain(|(s, _)| *s != stream);
         }
         self.bytes += record.bytes().len();
         queue.push_back(record);
-        self.order.push_back(stream);
-        while self.bytes > self.bytes_max {
+        self.order.push_back((stream, now));
+        let is_old = |came: Duration| now.saturating_sub(came) > AGE_MAX;
+        while self.bytes > self.bytes_max || self.order.front().is_some_and(|(_, came)| is_old(*came)) {
             self.pop();
         }
     }
 
     fn pop(&mut self) {
-        let Some(stream) = self.order.pop_front() else { return };
+        let Some((stream, _)) = self.order.pop_front() else { return };
         let Some(queue) = self.by_stream.get_mut(&stream) else { return };
         if let Some(record) = queue.pop_front() {
             self.bytes -= record.bytes().len();
@@ -74,7 +87,7 @@ mod tests {
         let mut recent = Recent::new(32 * 10);
         for seq in 1..=100 {
             for stream in streams {
-                recent.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
+                recent.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq), Duration::ZERO);
             }
         }
         assert!(recent.bytes <= 320);
@@ -88,5 +101,15 @@ mod tests {
             assert_eq!(seqs(97, 64), [97, 98]);
             assert_eq!(seqs(97, 1), [97]);
         }
+
+        // What nobody came for in a minute goes with the next record.
+        recent.push(RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 101), AGE_MAX);
+        assert!(recent.read(streams[1], 97, 1_000).is_some());
+        let later = AGE_MAX + Duration::from_nanos(1);
+        recent.push(RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 102), later);
+        assert!(
+            recent.read(streams[0], 100, 1_000).is_none() && recent.read(streams[1], 100, 1_000).is_none()
+        );
+        assert_eq!(recent.read(streams[0], 101, 1_000).map(|found| found.len()), Some(2));
     }
 }

@@ -114,8 +114,9 @@ impl Shared {
     }
 
     pub fn stats(&self) -> LogStats {
+        let recent = self.recent.read().bytes() as u64;
         let state = self.state.lock();
         let bytes = state.segments.values().map(|s| s.bytes).sum();
-        self.counters.snapshot(state.segments.len() as u64, bytes)
+        self.counters.snapshot(state.segments.len() as u64, bytes, recent)
     }
 }

@@ -23,6 +23,8 @@ pub struct LogStats {
     pub queued_records: u64,
     /// Bytes waiting for the log's thread.
     pub queued_bytes: u64,
+    /// Bytes of the newest records, which stay in memory for followers.
+    pub recent_bytes: u64,
     /// Segment files.
     pub segments: u64,
     /// Bytes of all segment files.
@@ -43,7 +45,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub fn snapshot(&self, segments: u64, disk_bytes: u64) -> LogStats {
+    pub fn snapshot(&self, segments: u64, disk_bytes: u64, recent_bytes: u64) -> LogStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LogStats {
             written_bytes: get(&self.written_bytes),
@@ -55,6 +57,7 @@ impl Counters {
             refused: get(&self.refused),
             queued_records: get(&self.queued_records),
             queued_bytes: get(&self.queued_bytes),
+            recent_bytes,
             segments,
             disk_bytes,
         }

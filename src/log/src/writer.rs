@@ -240,7 +240,8 @@ impl Writer {
         }
         {
             let mut recent = self.shared.recent.write();
-            records.iter().for_each(|(record, _)| recent.push(record.clone()));
+            let now = self.clock.monotonic();
+            records.iter().for_each(|(record, _)| recent.push(record.clone(), now));
         }
         let counters = &self.shared.counters;
         counters.written_bytes.fetch_add(end - offset, Ordering::Relaxed);

@@ -88,6 +88,7 @@ impl MemoryWatch {
         let mut head = HeadMemory::default();
         self.shards.iter().for_each(|shard| head.merge(&shard.memory()));
         let blocks = self.shelf.blocks().iter().map(|entry| entry.block.memory_bytes()).sum::<usize>();
+        let log = self.wal.stats();
         let cache = self.bucket_cache.as_ref().map_or(0, |cache| cache.stats().bytes);
         let parts = [
             ("head_series", head.series),
@@ -99,7 +100,8 @@ impl MemoryWatch {
             ("head_metadata", head.metadata),
             ("block_indexes", blocks as u64),
             ("bucket_cache", cache as u64),
-            ("log_queue", self.wal.stats().queued_bytes),
+            ("log_queue", log.queued_bytes),
+            ("log_recent", log.recent_bytes),
         ];
         for (part, bytes) in parts {
             self.parts.with_label_values(&[part]).set(bytes as i64);
