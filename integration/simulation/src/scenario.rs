@@ -43,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Kinds that seeds have.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crashes,
         Self::Network,
         Self::Disks,
@@ -59,10 +59,8 @@ impl Kind {
         Self::Rings,
         Self::Behind,
         Self::Copies,
+        Self::Checkpoints,
     ];
-
-    /// Kinds that have to be asked for.
-    pub const FURTHER: [Self; 1] = [Self::Checkpoints];
 
     /// The kind of a seed.
     pub fn of(seed: u64) -> Self {
@@ -76,7 +74,7 @@ impl Kind {
 
     /// The kind with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain(Self::FURTHER).find(|kind| format!("{kind:?}") == name)
+        Self::ALL.into_iter().find(|kind| format!("{kind:?}") == name)
     }
 }
 

@@ -51,6 +51,9 @@ pub struct Recovered {
 #[derive(Default)]
 pub(crate) struct Rebuilt {
     pub base: Base,
+    /// Below this nothing need be read: it was trimmed, or the checkpoints of this start have it. Not kept: a later start may
+    /// have to take an older checkpoint, and then needs what the log still has.
+    known: Positions,
     pub positions: Positions,
     pub segments: BTreeMap<u64, Summary>,
     pub next_number: u64,
@@ -79,8 +82,9 @@ pub(crate) fn rebuild(
         // What was trimmed is in the checkpoints, or it would not have been trimmed.
         Err(what) => this.damage.push(Damage { segment: dir.join(base::FILE), offset: 0, what }),
     }
+    this.known = this.base.positions.clone();
     for (stream, seq) in covered {
-        let known = this.base.positions.entry(*stream).or_default();
+        let known = this.known.entry(*stream).or_default();
         *known = (*known).max(*seq);
     }
     let numbers = this.list(dir)?;
@@ -92,13 +96,13 @@ pub(crate) fn rebuild(
         let what = "the log is empty, although checkpoints have records of it".to_owned();
         this.damage.push(Damage { segment: dir.to_owned(), offset: 0, what });
     }
-    this.positions = this.base.positions.clone();
+    this.positions = this.known.clone();
     this.next_number = numbers.last().map_or(1, |n| n + 1).max(this.base.newest + 1);
     let ends = Ends::read(dir, options, &numbers)?;
     this.miss_segments(dir, &numbers, &ends);
 
     let mut chain =
-        Chain { last: Positions::new(), reach: this.base.positions.clone(), skip_holes: options.skip_holes };
+        Chain { last: Positions::new(), reach: this.known.clone(), skip_holes: options.skip_holes };
     for number in &numbers {
         let path = dir.join(segment_name(*number));
         let is_newest = numbers.last() == Some(number);
@@ -120,6 +124,7 @@ pub(crate) fn rebuild(
         }
     }
     this.positions.retain(|_, seq| *seq > 0);
+    this.mend_base();
     Ok(this)
 }
 
@@ -330,6 +335,16 @@ impl Rebuilt {
         Ok(summary)
     }
 
+    /// What the log has was not trimmed, whatever the base says: earlier releases noted in it what a checkpoint had, and a
+    /// start that had to take an older one read nothing of what is between the two.
+    fn mend_base(&mut self) {
+        for (stream, range) in self.segments.values().flat_map(|summary| &summary.streams) {
+            if let Some(seq) = self.base.positions.get_mut(stream) {
+                *seq = (*seq).min(range.first.saturating_sub(1));
+            }
+        }
+    }
+
     /// Notes the records of a batch that continue their streams.
     fn note(&self, batch: &ScannedBatch, chain: &mut Chain, summary: &mut Summary) {
         for record in batch.records.iter().filter(|record| self.continues(record, chain)) {
@@ -339,7 +354,7 @@ impl Rebuilt {
 
     fn continues(&self, record: &Record, chain: &mut Chain) -> bool {
         let stream = record.stream();
-        let base = self.base.positions.get(&stream).copied().unwrap_or(0);
+        let base = self.known.get(&stream).copied().unwrap_or(0);
         chain.takes(stream, record.seq(), base)
     }
 

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use std::time::Duration;
-use support::{Recorder, draft, open, record, stream};
+use support::{Recorder, draft, open, options, record, stream};
 
 use trireme_base::{ManualClock, StreamId, SystemClock};
 use trireme_log::{
@@ -143,6 +143,38 @@ fn trims_whole_covered_segments_and_remembers_the_positions() {
     assert_eq!(log.forget(&[stream(9)]).unwrap(), 1);
     drop(log);
     assert!(open(dir.path(), 4, Arc::default()).1.positions.is_empty());
+}
+
+#[test]
+fn a_start_with_an_older_checkpoint_reads_what_the_newer_one_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |own, covered| {
+        let clock = Arc::new(SystemClock::new());
+        let covered = [(stream(9), covered)];
+        let (log, _) =
+            Log::open(dir.path(), options(), stream(own), &covered, Arc::<Recorder>::default(), clock)
+                .unwrap();
+        let plan = log.plan_replay(&covered).unwrap();
+        let of = |positions: Vec<(StreamId, u64)>| positions.into_iter().find(|(s, _)| *s == stream(9));
+        (of(plan.from()).unwrap().1, of(plan.to()).unwrap().1, log)
+    };
+    let (.., log) = start(1, 0);
+    for seq in 1..=300 {
+        log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
+        log.flush().unwrap();
+    }
+    drop(log);
+    // With a checkpoint up to 250, while the log is trimmed to the one before, as it must be.
+    let (from, to, log) = start(2, 250);
+    assert_eq!((from, to), (250, 300));
+    assert!(log.trim(&[(stream(9), 200)]).unwrap() > 0);
+    drop(log);
+
+    // The newer one cannot be read any more.
+    for own in [3, 4] {
+        let (from, to, _) = start(own, 200);
+        assert_eq!((from, to), (200, 300));
+    }
 }
 
 #[test]
