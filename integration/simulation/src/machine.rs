@@ -77,9 +77,6 @@ pub struct Machine {
     pub absent_until: u64,
     /// Nobody starts a process on it at all.
     pub is_idle: bool,
-    /// It was set back, and the members have not refused it yet. One that ends before that counts a start more, and passes
-    /// for a newer one than they know.
-    pub is_on_trial: bool,
     /// Members have shown that its directory must not be used again.
     pub is_refused: bool,
     /// A rebuild, over restarts.
@@ -122,7 +119,6 @@ impl Machine {
             paused_until: 0,
             absent_until: 0,
             is_idle: false,
-            is_on_trial: false,
             is_refused: false,
             staging: Staging::default(),
             loses_ends: false,
@@ -180,7 +176,6 @@ impl Machine {
         self.disk.note_replaced();
         self.before = Some((self.incarnation, self.safe.clone()));
         self.boots = backup.boots;
-        self.is_on_trial = true;
         Ok(())
     }
 

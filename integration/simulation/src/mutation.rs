@@ -96,11 +96,13 @@ pub enum Mutation {
     TrustSetBack,
     /// Another machine of the same name takes the place of one that is connected.
     LetTwinsIn,
+    /// A process does not say which ones of its data directory came before it.
+    ForgetStarts,
 }
 
 impl Mutation {
     /// All of them; the seeds must find each.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::AckBeforeQuorum,
         Self::AckBeforeFsync,
         Self::PositionBeforeFsync,
@@ -139,16 +141,17 @@ impl Mutation {
         Self::InstallHeadAlone,
         Self::TrustSetBack,
         Self::LetTwinsIn,
+        Self::ForgetStarts,
+        Self::TrimToNewest,
     ];
 
-    /// Those that take more seeds to find than a test has time for, and one of a kind that has to be asked for.
-    pub const FURTHER: [Self; 6] = [
+    /// Those that take more seeds to find than a test has time for.
+    pub const FURTHER: [Self; 5] = [
         Self::ChangeUnmeasured,
         Self::IgnoreUninformed,
         Self::SealByOwnLog,
         Self::ReadByOldRing,
         Self::CountUnderAnyRing,
-        Self::TrimToNewest,
     ];
 
     /// Kinds of runs in which it may show.
@@ -165,7 +168,9 @@ impl Mutation {
             Self::StayPaused => &[Kind::Writers, Kind::Disks],
             Self::TrimToNewest => &[Kind::Checkpoints],
             Self::InstallHeadAlone => &[Kind::Behind],
-            Self::TrustSetBack | Self::LetTwinsIn | Self::ForgetProcesses => &[Kind::Copies],
+            Self::TrustSetBack | Self::LetTwinsIn | Self::ForgetProcesses | Self::ForgetStarts => {
+                &[Kind::Copies]
+            }
             Self::ChangeUnmeasured
             | Self::IgnoreUninformed
             | Self::KeepOldQuorum

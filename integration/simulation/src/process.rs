@@ -26,7 +26,7 @@ use trireme_replication::{
 };
 use trireme_ring::{Quorum, Ring};
 use trireme_telemetry::Metrics;
-use trireme_transport::{Hub, Processes, Witnesses};
+use trireme_transport::{Hub, Lineage, Processes, Witnesses, note_start};
 use trireme_wire::entry::read_marker;
 use trireme_wire::frame::Frame;
 
@@ -85,7 +85,7 @@ pub struct Start<'a> {
 /// The process of one machine.
 pub struct Process {
     pub(crate) identity: PeerIdentity,
-    pub(crate) number: u64,
+    pub(crate) lineage: Lineage,
     processes: Processes,
     witnesses: Witnesses,
     pub(crate) names: Vec<NodeName>,
@@ -257,7 +257,10 @@ impl Process {
         };
         let link = |peer: usize| (peer, PeerLink::new(identity.clone(), names[peer].clone(), link_config()));
         let process = Self {
-            number: start.number,
+            lineage: match mutation {
+                Some(Mutation::ForgetStarts) => Lineage::from(start.number),
+                _ => note_start(&dir.join("starts"), own.boot, start.number, &quiet),
+            },
             processes: Processes::open(
                 (mutation != Some(Mutation::ForgetProcesses)).then(|| dir.join("processes")),
                 &quiet,

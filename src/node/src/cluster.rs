@@ -12,7 +12,7 @@ use trireme_base::{Clock, NodeName, SeededRng, StreamId};
 use trireme_replication::{GroupLimits, GroupView, LinkConfig, PeerIdentity};
 use trireme_ring::Ring;
 use trireme_settings::Settings;
-use trireme_transport::{CallBook, Hub, LocalNode, Mesh, MeshConfig};
+use trireme_transport::{CallBook, Hub, LocalNode, Mesh, MeshConfig, note_start};
 
 use crate::membership::Place;
 use crate::spread::PeerQueries;
@@ -75,6 +75,7 @@ impl Cluster {
         let routes = Arc::new(Routes::default());
         routes.set(Route::of(ring, &node));
         let cluster = &settings.cluster;
+        let data_dir = Path::new(&settings.node.data_dir);
         let process = SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
         let local = LocalNode {
             cluster: cluster.name.clone(),
@@ -82,9 +83,9 @@ impl Cluster {
             epoch: ring.epoch,
             ring_hash: ring.fingerprint(),
             shards: settings.storage.shards,
-            process,
+            lineage: note_start(&data_dir.join("starts"), stream.boot, process, log),
         };
-        let processes = Some(Path::new(&settings.node.data_dir).join("processes"));
+        let processes = Some(data_dir.join("processes"));
         let config = MeshConfig { processes, ..MeshConfig::new(place.peers.clone()) };
         let log = log.new(o!("part" => "mesh"));
         let groups = vec![Arc::clone(hub.group()), Arc::clone(neighbours.hub().group())];

@@ -3,6 +3,7 @@
 //! ```text
 //! data_dir/
 //!   refused         why the members refused this directory, if they did; a node does not start with it
+//!   starts          which processes were the last starts of this directory
 //!   processes       which process was last seen of each peer's data directory
 //!   incomplete      what is known to be missing here until blocks of peers have it
 //!   identity.toml   incarnation, shards, boot; minted when the directory is created

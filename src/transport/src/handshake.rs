@@ -20,10 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use trireme_base::{Boot, Incarnation, NodeName};
 use trireme_replication::{AdmitError, PeerIdentity};
 use trireme_wire::frame::{
-    Frame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Refuse, RefuseReason, Welcome,
+    EarlierStart, Frame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Refuse, RefuseReason, Welcome,
 };
 
-use crate::{FrameReader, FrameWriter, TransportError};
+use crate::{FrameReader, FrameWriter, Lineage, TransportError};
 
 /// Protocol version since which nodes with rings of different epochs talk to each other.
 const RING_CHANGES_SINCE: u32 = 2;
@@ -41,8 +41,8 @@ pub struct LocalNode {
     pub ring_hash: u64,
     /// Shards of the data directory.
     pub shards: u16,
-    /// Drawn at random when the process starts.
-    pub process: u64,
+    /// Which process of its data directory.
+    pub lineage: Lineage,
 }
 
 /// Longest name of a node or a cluster that is looked at, in bytes.
@@ -90,6 +90,7 @@ impl From<AdmitError> for Refusal {
 
 impl LocalNode {
     pub(crate) fn hello(&self, expects: Option<&NodeName>) -> Hello {
+        let earlier = self.lineage.earlier.iter();
         Hello {
             version: PROTOCOL_VERSION,
             version_min: PROTOCOL_VERSION_MIN,
@@ -101,7 +102,10 @@ impl LocalNode {
             ring_hash: self.ring_hash,
             shards: u32::from(self.shards),
             expects: expects.map(NodeName::to_string).unwrap_or_default(),
-            process: self.process,
+            process: self.lineage.process,
+            earlier: earlier
+                .map(|(boot, process)| EarlierStart { boot: boot.0, process: *process })
+                .collect(),
         }
     }
 
@@ -160,8 +164,14 @@ impl LocalNode {
     }
 }
 
+/// What a hello says of the process that it is from.
+fn lineage_of(hello: &Hello) -> Lineage {
+    let earlier = hello.earlier.iter().map(|start| (Boot(start.boot), start.process));
+    Lineage { process: hello.process, earlier: earlier.collect() }
+}
+
 /// What the rest of the node thinks of a peer whose hello is in order.
-pub(crate) type Admission<'a> = &'a (dyn Fn(&PeerIdentity, u64) -> Result<(), Refusal> + Sync);
+pub(crate) type Admission<'a> = &'a (dyn Fn(&PeerIdentity, &Lineage) -> Result<(), Refusal> + Sync);
 
 /// Who is at the other end of a handshake that went well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +179,7 @@ pub(crate) struct Met {
     /// The peer.
     pub(crate) peer: PeerIdentity,
     /// Which process of its data directory.
-    pub(crate) process: u64,
+    pub(crate) lineage: Lineage,
     /// Protocol version of the connection.
     pub(crate) version: u32,
 }
@@ -213,8 +223,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
 
     async fn judge(&mut self, hello: Hello, expected: Option<&NodeName>) -> Result<Met, TransportError> {
         let judged = self.local.judge(&hello, expected).and_then(|(peer, version)| {
-            (self.admission)(&peer, hello.process)?;
-            Ok(Met { peer, process: hello.process, version })
+            let lineage = lineage_of(&hello);
+            (self.admission)(&peer, &lineage)?;
+            Ok(Met { peer, lineage, version })
         });
         match judged {
             Ok(judged) => Ok(judged),

@@ -42,5 +42,5 @@ pub use feed::{Feed, FeedBatch};
 pub use frames::{FrameReader, FrameWriter};
 pub use handshake::{LocalNode, Refusal};
 pub use hub::{Hub, SharedGroup};
-pub use mesh::{Mesh, NewFile, Processes, Witnesses};
+pub use mesh::{Lineage, Mesh, NewFile, Processes, Witnesses, note_start};
 pub use slot::{Connection, LinkStatus, PeerSlot};

@@ -4,8 +4,10 @@ mod complaints;
 mod connect;
 mod dial;
 mod door;
+mod lines;
 mod listen;
 mod processes;
+mod starts;
 mod witnesses;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use crate::handshake::Met;
 use crate::{LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError};
 use complaints::Complaints;
 pub use processes::{NewFile, Processes};
+pub use starts::{Lineage, note_start};
 pub use witnesses::Witnesses;
 
 /// The connections between this node and its peers.
@@ -166,15 +169,15 @@ impl Mesh {
     }
 
     /// What the rest of the node thinks of a peer: the ring knows it, and it is no copy of another process.
-    fn admit(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
+    fn admit(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         self.check(peer)?;
-        self.processes.check(peer, process)
+        self.processes.check(peer, lineage)
     }
 
     /// The handshake is over: from now on no other process may be this peer. On disk before anything of the peer is
     /// taken, so that it holds over a restart of this node.
     async fn enter(&self, met: &Met) -> Result<(), TransportError> {
-        let news = self.processes.enter(&met.peer, met.process);
+        let news = self.processes.enter(&met.peer, &met.lineage);
         let news =
             news.map_err(|refusal| TransportError::Refused { node: met.peer.node.to_string(), refusal })?;
         if let Some(file) = news {

@@ -33,8 +33,8 @@ pub use encoded::EncodedFrame;
 pub use error::FrameError;
 pub use kind::FrameKind;
 pub use message::{
-    Ack, Credit, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason, RequestHead,
-    ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
+    Ack, Credit, EarlierStart, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason,
+    RequestHead, ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
 };
 pub use records::Records;
 

@@ -8,7 +8,7 @@ use trireme_log::LogError;
 use trireme_replication::{
     AdmitError, DisconnectReason, Effect, Event, PeerIdentity, PositionVector, ReadFault,
 };
-use trireme_transport::{AppendRefused, Refusal, ReplicaStore};
+use trireme_transport::{AppendRefused, Lineage, Refusal, ReplicaStore};
 use trireme_wire::frame::{EndReason, Frame, Records};
 use trireme_wire::record::Record;
 
@@ -57,7 +57,7 @@ impl Process {
     }
 
     /// Whether a handshake with this peer would succeed here.
-    pub fn admits(&self, peer: &PeerIdentity, number: u64) -> Result<(), Refusal> {
+    pub fn admits(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         match self.hub.group().lock().check(peer) {
             Err(AdmitError::DuplicateName { .. }) if self.mutation == Some(Mutation::LetTwinsIn) => {}
             checked => checked?,
@@ -65,7 +65,7 @@ impl Process {
         if self.mutation == Some(Mutation::TrustSetBack) {
             return Ok(());
         }
-        self.processes.check(peer, number)
+        self.processes.check(peer, lineage)
     }
 
     /// A peer has refused this process. Answers why it must not run, once enough say so.
@@ -83,10 +83,10 @@ impl Process {
     }
 
     /// A connection has passed the handshake; an older one to the peer is over.
-    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, number: u64, conn: u64) -> Vec<Out> {
+    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, lineage: &Lineage, conn: u64) -> Vec<Out> {
         self.disconnect(peer);
         self.witnesses.forget_all();
-        if let Ok(Some(news)) = self.processes.enter(&identity, number) {
+        if let Ok(Some(news)) = self.processes.enter(&identity, lineage) {
             // Until the next start memory is as good as a file that cannot be written.
             let _ = news.write();
         }

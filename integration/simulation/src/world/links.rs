@@ -54,24 +54,24 @@ impl World {
         if a.connection(to).is_some() {
             return Ok(());
         }
-        let [(one, its), (other, of_other)] = [a, b].map(|p| (p.identity.clone(), p.number));
-        if let Err(refusal) = a.admits(&other, of_other) {
+        let [(one, its), (other, of_other)] = [a, b].map(|p| (p.identity.clone(), p.lineage.clone()));
+        if let Err(refusal) = a.admits(&other, &of_other) {
             return self.turned_away(to, from, &refusal);
         }
-        if let Err(refusal) = b.admits(&one, its) {
+        if let Err(refusal) = b.admits(&one, &its) {
             return self.turned_away(from, to, &refusal);
         }
         self.check_twins(from, to)?;
         self.check_twins(to, from)?;
         let conn = self.network.connect(from, to);
         self.note(|| format!("n{from} and n{to} connect ({conn})"));
-        for (node, peer, identity, number) in [(from, to, other, of_other), (to, from, one, its)] {
+        for (node, peer, identity, lineage) in [(from, to, other, of_other), (to, from, one, its)] {
             let Some(process) = &mut self.machines[node].process else { continue };
             if let Some(old) = process.connection(peer) {
                 self.network.close(old, node, true);
             }
             let Some(process) = &mut self.machines[node].process else { continue };
-            let out = process.connect(peer, identity, number, conn);
+            let out = process.connect(peer, identity, &lineage, conn);
             self.act(node, out)?;
         }
         self.settle(from)?;
@@ -94,7 +94,6 @@ impl World {
             return Err(format!("n{node} is said to be a copy of another one: {why}"));
         }
         self.summary.refused += 1;
-        self.machines[node].is_on_trial = false;
         self.note(|| format!("n{node} must not run: {why}"));
         self.crash(node, true);
         self.machines[node].is_refused = true;

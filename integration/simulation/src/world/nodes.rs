@@ -84,9 +84,6 @@ impl World {
     /// The process ends at once; without power, so does the page cache.
     pub(super) fn crash(&mut self, node: usize, has_power: bool) {
         let machine = &mut self.machines[node];
-        if machine.is_on_trial {
-            return;
-        }
         let Some(process) = machine.process.take() else { return };
         machine.crash = None;
         machine.pace = Pace::Normal;

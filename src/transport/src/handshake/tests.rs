@@ -8,11 +8,11 @@ fn local(name: &str) -> LocalNode {
         epoch: 1,
         ring_hash: 9,
         shards: 4,
-        process: 1,
+        lineage: Lineage::from(1),
     }
 }
 
-fn anybody(_: &PeerIdentity, _: u64) -> Result<(), Refusal> {
+fn anybody(_: &PeerIdentity, _: &Lineage) -> Result<(), Refusal> {
     Ok(())
 }
 
@@ -94,7 +94,7 @@ async fn the_dialler_may_refuse_too() {
 
 #[tokio::test]
 async fn the_rest_of_the_node_has_a_say() {
-    let no = |peer: &PeerIdentity, _: u64| {
+    let no = |peer: &PeerIdentity, _: &Lineage| {
         let error = AdmitError::Stranger(peer.node.clone());
         Err(Refusal::from(error))
     };

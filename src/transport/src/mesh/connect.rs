@@ -9,7 +9,7 @@ use trireme_base::NodeName;
 use trireme_replication::PeerIdentity;
 use trireme_wire::frame::Frame;
 
-use super::Mesh;
+use super::{Lineage, Mesh};
 use crate::handshake::{Shaking, refused};
 use crate::slot::{BoxedRead, BoxedWrite};
 use crate::{Connection, FrameReader, FrameWriter, PeerAddress, Refusal, TransportError};
@@ -71,7 +71,7 @@ impl Mesh {
         let mut reader = FrameReader::new(Box::new(read) as BoxedRead);
         let mut writer = FrameWriter::new(Box::new(write) as BoxedWrite);
         let admission =
-            |peer: &PeerIdentity, process: u64| -> Result<(), Refusal> { self.admit(peer, process) };
+            |peer: &PeerIdentity, lineage: &Lineage| -> Result<(), Refusal> { self.admit(peer, lineage) };
         let local = self.local.read().clone();
         let shaking =
             Shaking { local: &local, reader: &mut reader, writer: &mut writer, admission: &admission };

@@ -104,6 +104,6 @@ impl Mesh {
 
     fn seed(&self) -> u64 {
         let local = self.local.read();
-        local.process ^ local.identity.incarnation.0
+        local.lineage.process ^ local.identity.incarnation.0
     }
 }

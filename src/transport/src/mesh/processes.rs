@@ -1,8 +1,9 @@
 //! Which process is which data directory, over restarts of this node.
 //!
 //! A start of a data directory is one process. A second one with the same start is a copy of the directory, or the
-//! directory was set back to an older state; an earlier start than the known one was set back as well. Both would give
-//! numbers to records that others already have under these numbers.
+//! directory was set back to an older state; an earlier start than the known one was set back as well, and so was a later one
+//! that says that the known start was another process. All of them would give numbers to records that others already have
+//! under these numbers, or lack what they vouched for.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -17,6 +18,8 @@ use trireme_base::{Boot, Incarnation, durable};
 use trireme_replication::PeerIdentity;
 use trireme_wire::frame::RefuseReason;
 
+use super::lines;
+use super::starts::Lineage;
 use crate::Refusal;
 
 /// Data directories remembered; the one that came first goes first.
@@ -71,22 +74,22 @@ impl Processes {
     }
 
     /// Whether a peer may be this process of its data directory.
-    pub fn check(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
+    pub fn check(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         let known = self.0.known.lock();
         match known.iter().find(|known| known.incarnation == peer.incarnation) {
-            Some(known) => known.check(peer, process),
+            Some(known) => known.check(peer, lineage),
             None => Ok(()),
         }
     }
 
     /// A peer has shaken hands. Gives the file to write if that is news.
-    pub fn enter(&self, peer: &PeerIdentity, process: u64) -> Result<Option<NewFile>, Refusal> {
-        let now = Known { incarnation: peer.incarnation, boot: peer.boot, process };
+    pub fn enter(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<Option<NewFile>, Refusal> {
+        let now = Known { incarnation: peer.incarnation, boot: peer.boot, process: lineage.process };
         let mut known = self.0.known.lock();
         let at = known.iter().position(|known| known.incarnation == peer.incarnation);
         if let Some(at) = at {
             // Somebody else may have come since it was admitted.
-            known[at].check(peer, process)?;
+            known[at].check(peer, lineage)?;
             if known[at] == now {
                 return Ok(None);
             }
@@ -101,7 +104,7 @@ impl Processes {
 }
 
 impl Known {
-    fn check(&self, peer: &PeerIdentity, process: u64) -> Result<(), Refusal> {
+    fn check(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         let (node, incarnation, boot) = (&peer.node, peer.incarnation, peer.boot.0);
         if self.boot > peer.boot {
             let detail = format!(
@@ -110,12 +113,22 @@ impl Known {
             );
             return Err(Refusal { reason: RefuseReason::StaleBoot, detail });
         }
-        if self.boot == peer.boot && self.process != process {
+        if self.boot == peer.boot && self.process != lineage.process {
             let detail = format!(
                 "boot {boot} of {incarnation} ({node}) is already running as another process, or was: the data directory is a copy \
                  of one that runs, or was set back to an older state"
             );
             return Err(Refusal { reason: RefuseReason::DuplicateIncarnation, detail });
+        }
+        if self.boot < peer.boot
+            && lineage.process_of(self.boot).is_some_and(|process| process != self.process)
+        {
+            let detail = format!(
+                "{node} is at boot {boot} of {incarnation} and says that boot {} was another process than the known one: its data \
+                 directory was set back to an older state, and has been started since",
+                self.boot.0
+            );
+            return Err(Refusal { reason: RefuseReason::StaleBoot, detail });
         }
         Ok(())
     }
@@ -135,28 +148,19 @@ impl NewFile {
     }
 }
 
-/// The file's bytes: a header with the checksum of the lines, and a line a data directory.
+/// The file's bytes: a line a data directory.
 fn text(known: &VecDeque<Known>) -> String {
-    let mut lines = String::new();
+    let mut text = String::new();
     for Known { incarnation, boot, process } in known {
-        let _ = writeln!(lines, "{incarnation} {} {process:016x}", boot.0);
+        let _ = writeln!(text, "{incarnation} {} {process:016x}", boot.0);
     }
-    format!("{MAGIC} {VERSION} crc32c={:08x}\n{lines}", crc32c::crc32c(lines.as_bytes()))
+    lines::text(MAGIC, VERSION, &text)
 }
 
 /// `None` if there is no file.
 fn read(path: &Path) -> Result<Option<VecDeque<Known>>, String> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    let (header, lines) = text.split_once('\n').ok_or("no header")?;
-    let want = format!("{MAGIC} {VERSION} crc32c={:08x}", crc32c::crc32c(lines.as_bytes()));
-    if header != want {
-        return Err(format!("its header is {header:?}, not {want:?}"));
-    }
-    let known = lines.lines().map(|line| parse(line).ok_or_else(|| format!("{line:?} is no process")));
+    let Some(text) = lines::read(path, MAGIC, VERSION)? else { return Ok(None) };
+    let known = text.lines().map(|line| parse(line).ok_or_else(|| format!("{line:?} is no process")));
     known.collect::<Result<_, _>>().map(Some)
 }
 
@@ -189,19 +193,42 @@ mod tests {
         let path = dir.path().join("processes");
         let open = || Processes::open(Some(path.clone()), &discard_logger());
         let processes = open();
-        assert_eq!(reason(processes.check(&peer(7, 2), 1)), None);
-        assert_eq!(reason(processes.check(&peer(7, 2), 2)), None, "who only asked is not entered");
-        let file = processes.enter(&peer(7, 2), 1).expect("the first").expect("news");
+        assert_eq!(reason(processes.check(&peer(7, 2), &Lineage::from(1))), None);
+        assert_eq!(
+            reason(processes.check(&peer(7, 2), &Lineage::from(2))),
+            None,
+            "who only asked is not entered"
+        );
+        let file = processes.enter(&peer(7, 2), &Lineage::from(1)).expect("the first").expect("news");
         file.write().expect("writable");
-        assert!(processes.enter(&peer(7, 2), 1).expect("the same").is_none(), "no news");
+        assert!(processes.enter(&peer(7, 2), &Lineage::from(1)).expect("the same").is_none(), "no news");
 
         for processes in [processes, open()] {
-            assert_eq!(reason(processes.check(&peer(7, 2), 1)), None);
-            assert_eq!(reason(processes.check(&peer(7, 2), 2)), Some(RefuseReason::DuplicateIncarnation));
-            assert_eq!(reason(processes.check(&peer(7, 1), 3)), Some(RefuseReason::StaleBoot));
-            assert_eq!(reason(processes.check(&peer(7, 3), 4)), None);
-            assert!(processes.enter(&peer(7, 2), 2).is_err(), "somebody else was faster");
+            assert_eq!(reason(processes.check(&peer(7, 2), &Lineage::from(1))), None);
+            assert_eq!(
+                reason(processes.check(&peer(7, 2), &Lineage::from(2))),
+                Some(RefuseReason::DuplicateIncarnation)
+            );
+            assert_eq!(
+                reason(processes.check(&peer(7, 1), &Lineage::from(3))),
+                Some(RefuseReason::StaleBoot)
+            );
+            assert_eq!(reason(processes.check(&peer(7, 3), &Lineage::from(4))), None);
+            assert!(processes.enter(&peer(7, 2), &Lineage::from(2)).is_err(), "somebody else was faster");
         }
+    }
+
+    #[test]
+    fn a_later_start_is_refused_if_the_known_one_was_another_process() {
+        let processes = Processes::open(None, &discard_logger());
+        processes.enter(&peer(7, 6), &Lineage::from(60)).expect("new");
+        let later = |earlier: &[(u32, u64)]| {
+            let earlier = earlier.iter().map(|(boot, process)| (Boot(*boot), *process)).collect();
+            reason(processes.check(&peer(7, 8), &Lineage { process: 80, earlier }))
+        };
+        assert_eq!(later(&[(5, 50), (6, 60), (7, 70)]), None);
+        assert_eq!(later(&[(5, 50), (6, 61), (7, 71)]), Some(RefuseReason::StaleBoot));
+        assert_eq!(later(&[(7, 71)]), None, "nobody can tell");
     }
 
     #[test]
@@ -210,7 +237,7 @@ mod tests {
         let path = dir.path().join("processes");
         fs::write(&path, "trireme-processes 1 crc32c=00000000\nx").expect("writable");
         let processes = Processes::open(Some(path.clone()), &discard_logger());
-        assert_eq!(reason(processes.check(&peer(7, 1), 3)), None);
+        assert_eq!(reason(processes.check(&peer(7, 1), &Lineage::from(3))), None);
         assert!(path.with_extension("damaged").exists() && !path.exists());
     }
 
@@ -218,9 +245,9 @@ mod tests {
     fn forgets_the_one_that_came_first() {
         let processes = Processes::open(None, &discard_logger());
         for incarnation in 0..=PROCESSES_MAX as u64 {
-            processes.enter(&peer(incarnation, 2), 1).expect("new");
+            processes.enter(&peer(incarnation, 2), &Lineage::from(1)).expect("new");
         }
-        assert_eq!(reason(processes.check(&peer(0, 1), 1)), None, "forgotten");
-        assert_eq!(reason(processes.check(&peer(1, 1), 1)), Some(RefuseReason::StaleBoot));
+        assert_eq!(reason(processes.check(&peer(0, 1), &Lineage::from(1))), None, "forgotten");
+        assert_eq!(reason(processes.check(&peer(1, 1), &Lineage::from(1))), Some(RefuseReason::StaleBoot));
     }
 }

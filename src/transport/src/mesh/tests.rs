@@ -26,7 +26,7 @@ fn local(index: u64) -> LocalNode {
         epoch: 1,
         ring_hash: 9,
         shards: 4,
-        process: 100 + index,
+        lineage: Lineage::from(100 + index),
     }
 }
 
@@ -109,7 +109,7 @@ async fn a_copy_of_a_running_data_directory_learns_that_it_must_stop() {
     let ((port0, address0), (port1, address1), (port2, _)) =
         (listener().await, listener().await, listener().await);
     let zero = mesh(local(0), 1, address1.clone());
-    let copy = mesh(LocalNode { process: 7, ..local(0) }, 1, address1);
+    let copy = mesh(LocalNode { lineage: Lineage::from(7), ..local(0) }, 1, address1);
     let one = mesh(local(1), 0, address0);
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
@@ -187,7 +187,7 @@ async fn a_copy_that_nobody_dials_asks_and_learns_that_it_must_stop() {
         (listener().await, listener().await, listener().await);
     let zero = mesh(local(0), 1, address1);
     let one = mesh(local(1), 0, address0.clone());
-    let copy = mesh(LocalNode { process: 7, ..local(1) }, 0, address0);
+    let copy = mesh(LocalNode { lineage: Lineage::from(7), ..local(1) }, 0, address0);
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
         let refusal = tokio::select! {
@@ -208,7 +208,7 @@ async fn who_did_not_finish_its_handshake_is_nobody() {
         let stranger = TcpStream::connect(address).await.expect("accepted");
         let (read, write) = stranger.into_split();
         let (mut reader, mut writer) = (crate::FrameReader::new(read), crate::FrameWriter::new(write));
-        writer.queue(&Frame::Hello(LocalNode { process: 666, ..local(1) }.hello(None)));
+        writer.queue(&Frame::Hello(LocalNode { lineage: Lineage::from(666), ..local(1) }.hello(None)));
         writer.flush().await.expect("written");
         assert!(matches!(reader.next().await, Ok(Frame::Hello(_))));
         drop((reader, writer));

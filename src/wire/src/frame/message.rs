@@ -38,6 +38,20 @@ pub struct Hello {
     /// Drawn at random by each process: two processes with one incarnation and boot are told apart by it.
     #[prost(fixed64, tag = "11")]
     pub process: u64,
+    /// Earlier starts of the data directory, oldest first, as far as the sender remembers them.
+    #[prost(message, repeated, tag = "12")]
+    pub earlier: Vec<EarlierStart>,
+}
+
+/// A start of a data directory before the present one.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct EarlierStart {
+    /// Which one.
+    #[prost(uint32, tag = "1")]
+    pub boot: u32,
+    /// The number that its process drew.
+    #[prost(fixed64, tag = "2")]
+    pub process: u64,
 }
 
 /// End of the handshake.

@@ -16,7 +16,7 @@ use trireme_wire::frame::RequestHead;
 use super::memory::MemoryStore;
 use crate::ReplicaStore as _;
 use crate::{
-    CallError, CallHandler, Calls, Hub, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
+    CallError, CallHandler, Calls, Hub, Lineage, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
     PeerAddress, PeerRole, run_link,
 };
 
@@ -102,7 +102,7 @@ impl Cluster {
             epoch: 1,
             ring_hash: 1,
             shards: 4,
-            process: u64::from(me.boot.0),
+            lineage: Lineage::from(u64::from(me.boot.0)),
         };
         let clock = Arc::new(SystemClock::new());
         let mesh =

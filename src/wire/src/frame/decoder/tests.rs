@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use trireme_base::{Boot, ErrorKind, Incarnation, StreamId};
 
 use super::super::{
-    Ack, Credit, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason, RequestHead,
-    ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
+    Ack, Credit, EarlierStart, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason,
+    RequestHead, ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
 };
 use super::*;
 use crate::record::{Record, RecordDraft, RecordKind};
@@ -30,6 +30,7 @@ fn one_of_each() -> Vec<Frame> {
             shards: 4,
             expects: "n1".into(),
             process: 99,
+            earlier: vec![EarlierStart { boot: 2, process: 98 }],
         }),
         Frame::Welcome(Welcome { version: 1 }),
         Frame::Refuse(Refuse { reason: RefuseReason::Shards as i32, detail: "4 against 8".into() }),
