@@ -329,8 +329,14 @@ impl Cutting {
         };
         self.snapshots.pin(&mut held);
         let mut freed = log.trim(&held)?;
-        // A replica that is away for so long is rebuilt from a snapshot rather than from the log.
-        let mut beyond = covered.to_vec();
+        // A replica that is away for so long is rebuilt from a snapshot rather than from the log. But what a minority has
+        // stays: a member that was left behind itself may copy another one only as long as its log can give what the other
+        // one lacks.
+        let spread: Vec<(StreamId, u64)> = {
+            let group = self.store.parts().hub.group().lock();
+            covered.iter().map(|(s, seq)| (*s, group.quorum_has(*s).min(*seq))).collect()
+        };
+        let mut beyond = spread.clone();
         self.snapshots.pin(&mut beyond);
         if log.stats().disk_bytes > self.log_retention_bytes {
             freed += log.trim(&beyond)?;
@@ -341,7 +347,7 @@ impl Cutting {
         if log.stats().disk_bytes > self.log_retention_bytes.saturating_mul(2)
             && self.snapshots.drop_all("the log has twice its retention")
         {
-            freed += log.trim(covered)?;
+            freed += log.trim(&spread)?;
         }
         if freed > 0 {
             completeness.note_history();

@@ -338,6 +338,13 @@ impl GroupView {
         peers.chain([self.mine.get(stream)]).min().unwrap_or(0)
     }
 
+    /// How far a quorum has a stream durably, as far as its members have told. One that is away counts with what it told
+    /// last.
+    pub fn quorum_has(&self, stream: StreamId) -> u64 {
+        let peers = self.peers.iter().map(|(node, peer)| (node.clone(), peer.positions.get(stream)));
+        self.quorum.committed(peers.chain([(self.me.node.clone(), self.mine.get(stream))]))
+    }
+
     /// Since when nobody of this incarnation is connected; `None` while it is (or is this node).
     fn unreachable_for(&self, incarnation: Incarnation, now: Duration) -> Option<Duration> {
         if incarnation == self.me.incarnation {

@@ -359,7 +359,7 @@ impl Rebuild {
             }
             State::Choosing | State::Asked { .. } => {
                 let may_ask = |node: &NodeName| self.avoided.get(node).is_none_or(|a| a.until <= look.now);
-                match source::choose(&look.sources, may_ask) {
+                match source::choose(&look.sources, self.reason, may_ask) {
                     Some(source) => {
                         self.state = State::Asked { source: source.clone() };
                         Action::Begin(source)

@@ -19,11 +19,16 @@ impl GroupView {
         let told = || self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard);
         let mut furthest = PositionVector::new();
         told().for_each(|(_, peer)| furthest.merge(&peer.positions));
+        let stranded = self.stranded();
+        let has_stranded = |peer: &PeerView| {
+            stranded.iter().any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
+        };
         let source = |(node, peer): (&NodeName, &PeerView)| Source {
             node: node.clone(),
             is_rebuilding: peer.health.rebuilding,
             has_history: peer.health.has_history,
             records_behind: peer.positions.behind(&furthest).map(|(_, have, other)| other - have).sum(),
+            has_stranded: has_stranded(peer),
         };
         let heard = told().map(|(node, _)| node);
         let quorum_connected = self.quorum.is_met_by(heard.chain([&self.me.node]));
@@ -31,7 +36,7 @@ impl GroupView {
             now,
             sources: told().map(source).collect(),
             quorum_connected,
-            is_stranded: !self.stranded().is_empty(),
+            is_stranded: !stranded.is_empty(),
             is_served: self.is_served(),
             is_furthest: quorum_connected && self.is_furthest_of_all_left_behind(),
         }

@@ -275,6 +275,22 @@ fn a_cut_sees_running_streams_without_entries_and_how_long_origins_are_away() {
 }
 
 #[test]
+fn a_quorum_has_what_its_second_member_has() {
+    let mut v = view();
+    assert_eq!(v.quorum_has(stream(0, 4)), 0);
+    v.own_durable(stream(0, 4), 9);
+    assert_eq!(v.quorum_has(stream(0, 4)), 0, "nobody else has anything");
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+    }
+    has(&mut v, 1, stream(0, 4), 5);
+    assert_eq!(v.quorum_has(stream(0, 4)), 5);
+    v.disconnected(&name(1), 1, seconds(1));
+    has(&mut v, 2, stream(0, 4), 3);
+    assert_eq!(v.quorum_has(stream(0, 4)), 5, "what n1 told stays true while it is away");
+}
+
+#[test]
 fn everybody_has_only_what_each_has_told_since_it_connected() {
     let mut v = view();
     v.own_durable(stream(0, 5), 9);

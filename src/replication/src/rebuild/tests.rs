@@ -14,13 +14,14 @@ fn limits() -> RebuildLimits {
     RebuildLimits { piece_bytes: 100, ..RebuildLimits::default() }
 }
 
-/// A peer: number, `r`ebuilding, `h`istory, records behind.
+/// A peer: number, `r`ebuilding, `h`istory, `l`acks what no log gives, records behind.
 fn source(index: u64, flags: &str, records_behind: u64) -> Source {
     Source {
         node: name(index),
         is_rebuilding: flags.contains('r'),
         has_history: flags.contains('h'),
         records_behind,
+        has_stranded: !flags.contains('l'),
     }
 }
 
@@ -269,6 +270,27 @@ fn a_complete_replica_is_rebuilt_when_it_stays_stranded() {
     assert_eq!(rebuild.next(&stranded(9)), Action::Need(RebuildReason::LeftBehind));
     assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&stranded(9)), Action::Begin(name(1)));
+}
+
+#[test]
+fn one_that_was_left_behind_copies_only_from_whom_has_what_it_lacks() {
+    let (level, holder) = (source(1, "hl", 0), source(2, "h", 9));
+    let mut behind = left_behind();
+    assert_eq!(
+        behind.next(&look(0, std::slice::from_ref(&level))),
+        Action::Wait,
+        "a copy would change nothing"
+    );
+    assert_eq!(behind.next(&look(1, &[level.clone(), holder])), Action::Begin(name(2)));
+
+    for reason in [RebuildReason::NewDisk, RebuildReason::Damaged] {
+        let mut lacks = Rebuild::needed(limits(), reason);
+        assert_eq!(
+            lacks.next(&look(0, std::slice::from_ref(&level))),
+            Action::Begin(name(1)),
+            "anybody has more"
+        );
+    }
 }
 
 #[test]
