@@ -19,6 +19,17 @@ use crate::{BlockError, BlockMeta, ChunkReader, Interval, LocalFile, Samples, To
 /// Reading the labels of a series takes about as long as looking whether so many lists meet those that were found.
 const VALUES_PER_SERIES: usize = 8;
 
+/// What a chunk takes where its block does not say how long the longest is (bytes).
+const CHUNK_BYTES: u64 = 1 << 10;
+/// Length, encoding and checksum of a chunk.
+const CHUNK_FRAME_BYTES: u64 = 10;
+/// A longer chunk is fetched when it is read.
+const CHUNK_BYTES_MAX: u64 = 64 << 10;
+/// What a series takes in the index where the block does not say it (bytes).
+const ENTRY_BYTES: u64 = 512;
+/// A longer one is fetched when it is read.
+const ENTRY_BYTES_MAX: u64 = 64 << 10;
+
 /// A block that can be read from any thread.
 pub struct Block {
     meta: BlockMeta,
@@ -120,6 +131,7 @@ impl Block {
             return Ok(());
         }
         let selection = select(&self.index, matchers)?;
+        self.want_entries(&selection.ids);
         let mut series = self.index.reader();
         for id in &selection.ids {
             let mut entry = series.read(*id)?;
@@ -135,6 +147,14 @@ impl Block {
     /// Reads one chunk as it is, tombstones not applied.
     pub fn read_chunk(&self, chunk: &ChunkMeta) -> Result<(Encoding, Bytes), BlockError> {
         self.chunks.read(chunk.reference)
+    }
+
+    /// Says that [`Block::read_series`] will be called, to files far away; gives the bytes that it will read there, at most.
+    pub fn want_series(&self, series: &BlockSeries, start: i64, end: i64) -> u64 {
+        let wanted = series.chunks.iter().filter(|c| c.overlaps(start, end)).map(|c| c.reference);
+        let stats = self.meta.thanos.as_ref().map(|thanos| thanos.index_stats.chunk_max_size);
+        let longest = stats.filter(|bytes| *bytes > 0).unwrap_or(CHUNK_BYTES);
+        self.chunks.want(wanted, longest.saturating_add(CHUNK_FRAME_BYTES).min(CHUNK_BYTES_MAX))
     }
 
     /// Appends the samples of `[start, end]` (ms, inclusive) that are not deleted to `out`.
@@ -215,11 +235,30 @@ impl Block {
         Ok(found.into_iter().collect())
     }
 
+    /// True if there is a series that satisfies all matchers.
+    pub fn has_series(&self, matchers: &[Matcher]) -> Result<bool, BlockError> {
+        let selection = select(&self.index, matchers)?;
+        if selection.is_decided() {
+            return Ok(!selection.ids.is_empty());
+        }
+        let mut found = false;
+        self.for_each_labels(&selection, &mut |_| found = true)?;
+        Ok(found)
+    }
+
+    /// Says that entries of the index will be read.
+    fn want_entries(&self, ids: &[u32]) {
+        let stats = self.meta.thanos.as_ref().map(|thanos| thanos.index_stats.series_max_size);
+        let longest = stats.filter(|bytes| *bytes > 0).unwrap_or(ENTRY_BYTES);
+        self.index.want_series(ids, longest.min(ENTRY_BYTES_MAX));
+    }
+
     fn for_each_labels(
         &self,
         selection: &Selection<'_>,
         each: &mut dyn FnMut(&Labels),
     ) -> Result<(), BlockError> {
+        self.want_entries(&selection.ids);
         let mut series = self.index.reader();
         for id in &selection.ids {
             let labels = series.read(*id)?.labels;

@@ -103,6 +103,9 @@ impl<'a> Window<'a> {
             let from = (offset - known.start) as usize;
             return Ok(self.bytes.slice(from..from + len));
         }
+        if self.file.is_far() {
+            return self.file.read_at(offset, len);
+        }
         let follows = offset >= known.start && offset <= known.end + SKIPPED_BYTES_MAX && !known.is_empty();
         self.ahead = if follows { (self.ahead * 2).min(AHEAD_BYTES_MAX) } else { self.expected };
         let file_end = self.file.len();

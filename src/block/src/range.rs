@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,14 @@ pub trait RangeRead: Send + Sync {
 
     /// Exactly `len` bytes at `offset`; an `UnexpectedEof` error if the file ends before.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes>;
+
+    /// True if bytes come from far away, in pieces that are kept: then to read more than is needed is of no use.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Says that a range will be read soon; for files far away, which then fetch it together with others.
+    fn want(&self, _range: Range<u64>) {}
 
     /// True if the file has no bytes.
     fn is_empty(&self) -> bool {

@@ -29,18 +29,25 @@ impl Selection<'_> {
 /// Equalities and small sets of values go first, from the shortest list on. A regular expression or a negation is
 /// then tried on the values of its label, or on the labels of the series left, whichever is less work.
 pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result<Selection<'a>, BlockError> {
-    let mut cheap: Vec<Vec<Postings>> = Vec::new();
+    let mut places: Vec<Vec<u64>> = Vec::new();
     let mut costly: Vec<&Matcher> = Vec::new();
     for matcher in matchers.iter().filter(|m| !matches_all(m)) {
         match listed(matcher) {
             Some(values) => {
-                let lists = values.iter().map(|v| index.postings(&matcher.name, v));
-                cheap.push(
-                    lists.filter(|l| !l.as_ref().is_ok_and(Postings::is_empty)).collect::<Result<_, _>>()?,
-                );
+                let found = values.iter().map(|v| index.find(&matcher.name, v));
+                places.push(found.filter_map(Result::transpose).collect::<Result<_, _>>()?);
             }
             None => costly.push(matcher),
         }
+    }
+    // One that no value satisfies ends it without a look at the lists of the others.
+    if places.iter().any(Vec::is_empty) {
+        return Ok(Selection { ids: Vec::new(), rest: Vec::new() });
+    }
+    let mut cheap: Vec<Vec<Postings>> = Vec::with_capacity(places.len());
+    places.iter().for_each(|places| index.want_lists(places));
+    for places in &places {
+        cheap.push(places.iter().map(|at| index.list(*at)).collect::<Result<_, _>>()?);
     }
     cheap.sort_by_key(|lists| lists.iter().map(Postings::len).sum::<usize>());
     let mut ids: Option<Vec<u32>> = None;
@@ -108,17 +115,18 @@ fn value_lists(index: &IndexReader, matcher: &Matcher, matching: bool) -> Result
     // For a negation the prefix says what does not match.
     let of_prefix = (matcher.op == MatchOp::Regex) == matching;
     let prefix = if of_prefix { matcher.prefix() } else { "" };
-    let mut lists = Vec::new();
+    let mut places = Vec::new();
     index.each_value(&matcher.name, prefix, &mut |value, reference| {
         if !value.starts_with(prefix) {
             return Ok(ControlFlow::Break(()));
         }
         if matcher.matches(value) == matching {
-            lists.push(index.list(reference)?);
+            places.push(reference);
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(lists)
+    index.want_lists(&places);
+    places.into_iter().map(|at| index.list(at)).collect()
 }
 
 /// All ids of the lists, ascending.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "TRIHDR01" | index length u64 | length of the first part u64 | begin of the second part u64 | crc32c u32
-//!            | first part: index header and symbols | second part: postings table and TOC
+//!            | first part: index header and symbols, or all of a small index | second part: postings table and TOC
 //! ```
 //!
 //! Integers are big endian; the checksum is over everything else. The file is a cache: a bad one is made again.
@@ -13,10 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use trireme_block::{BlockError, LocalFile, RangeRead, header_ranges};
+use parking_lot::Mutex;
+use trireme_block::{BlockError, LocalFile, RangeRead, header_ranges, past_end};
 use ulid::Ulid;
 
 use crate::BucketError;
+use crate::remote::{Object, Remote};
 
 const MAGIC: &[u8; 8] = b"TRIHDR01";
 /// Magic, three lengths and the checksum.
@@ -47,26 +49,182 @@ impl RangeRead for WithHeader {
         }
         self.rest.read_at(offset, len)
     }
+
+    fn is_far(&self) -> bool {
+        self.parts.first_len < self.rest.len() && self.rest.is_far()
+    }
+
+    fn want(&self, range: Range<u64>) {
+        let is_here = range.end <= self.parts.first_len || range.start >= self.parts.second_at;
+        if !is_here {
+            self.rest.want(range);
+        }
+    }
 }
 
-/// Puts the copy in `dir` before an index; makes it if it is missing or bad.
-pub(crate) fn with_header(
-    dir: &Path,
-    ulid: Ulid,
-    index: Arc<dyn RangeRead>,
-) -> Result<Arc<dyn RangeRead>, BucketError> {
-    let path = dir.join(ulid.to_string());
-    if let Some(parts) = load(&path, index.len()) {
-        return Ok(overlay(parts, index));
+/// Indexes up to this length are copied whole: one request then saves all later ones but those for samples.
+const WHOLE_BYTES_MAX: u64 = 1 << 20;
+/// What is fetched first of the begin and the end of longer ones; mostly that is all of both parts.
+const FRONT_READ_BYTES: u64 = 128 << 10;
+const TAIL_READ_BYTES: u64 = 512 << 10;
+/// Requests after which an index is given up whose parts are never complete.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Puts the copy in `dir` before an index, if it is there and good.
+pub(crate) fn over(dir: &Path, ulid: Ulid, index: &Arc<dyn RangeRead>) -> Option<Arc<dyn RangeRead>> {
+    let parts = load(&dir.join(ulid.to_string()), index.len())?;
+    Some(Arc::new(WithHeader { rest: Arc::clone(index), parts }))
+}
+
+/// Why there is no copy.
+pub(crate) enum CopyError {
+    /// The index cannot be read, or is none.
+    Index(BucketError),
+    /// The local disk does not take it.
+    Disk(io::Error),
+}
+
+impl From<BucketError> for CopyError {
+    fn from(error: BucketError) -> Self {
+        Self::Index(error)
     }
-    let ranges = header_ranges(&*index)?;
-    let content = build(&*index, &ranges).map_err(|source| io_at(&path, source))?;
-    save(dir, &path, &content).map_err(|source| io_at(&path, source))?;
-    // Read from the disk rather than kept in memory.
-    match load(&path, index.len()) {
-        Some(parts) => Ok(overlay(parts, index)),
-        None => Ok(index),
+}
+
+impl From<BlockError> for CopyError {
+    fn from(error: BlockError) -> Self {
+        Self::Index(error.into())
     }
+}
+
+/// Makes the copy of an index in `dir`, and gives its length.
+pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result<u64, CopyError> {
+    if index.len == 0 {
+        return Err(BlockError::Corrupt { place: index.path.to_string(), what: "is empty".into() }.into());
+    }
+    let mut known = Pieces { len: index.len, pieces: Vec::new(), lacking: Mutex::new(None) };
+    if index.len <= WHOLE_BYTES_MAX {
+        known.add(0, get(remote, index, 0..index.len).await?);
+    } else {
+        let (front, tail) = (0..FRONT_READ_BYTES, index.len - TAIL_READ_BYTES..index.len);
+        let both = futures::future::join(get(remote, index, front), get(remote, index, tail.clone())).await;
+        known.add(0, both.0?);
+        known.add(tail.start, both.1?);
+    }
+    let mut content = None;
+    for _ in 0..ATTEMPTS_MAX {
+        let built = known.build();
+        let Some(lacking) = known.lacking.lock().take() else {
+            content = Some(built?);
+            break;
+        };
+        let bytes = get(remote, index, lacking.clone()).await?;
+        known.add(lacking.start, bytes);
+    }
+    let never = || BlockError::Corrupt { place: index.path.to_string(), what: "has no end".into() };
+    let content = content.ok_or_else(never)?;
+    let (dir, name) = (dir.to_owned(), index.id.ulid.to_string());
+    let len = content.len() as u64;
+    let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
+    saved.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(CopyError::Disk)?;
+    Ok(len)
+}
+
+/// Bytes of all copies, after those were removed that were made longest ago where all are longer than `bytes_max`.
+pub(crate) fn keep_within(dir: &Path, bytes_max: u64) -> io::Result<u64> {
+    let mut copies = Vec::new();
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        copies.push((meta.modified()?, meta.len(), entry.path()));
+    }
+    let mut bytes: u64 = copies.iter().map(|(_, len, _)| len).sum();
+    copies.sort_unstable();
+    for (_, len, path) in copies {
+        if bytes <= bytes_max {
+            break;
+        }
+        std::fs::remove_file(path)?;
+        bytes -= len;
+    }
+    Ok(bytes)
+}
+
+async fn get(remote: &Remote, index: &Object, range: Range<u64>) -> Result<Bytes, BucketError> {
+    let bytes = remote.range(&index.path, range.start, range.end, None).await;
+    bytes.map_err(|e| BlockError::Io { place: index.path.to_string(), source: e.into() }.into())
+}
+
+/// Parts of an index that came so far.
+struct Pieces {
+    len: u64,
+    /// By offset; they do not overlap.
+    pieces: Vec<(u64, Bytes)>,
+    /// What a read did not find.
+    lacking: Mutex<Option<Range<u64>>>,
+}
+
+impl Pieces {
+    fn add(&mut self, offset: u64, bytes: Bytes) {
+        let at = self.pieces.partition_point(|(known, _)| *known < offset);
+        self.pieces.insert(at, (offset, bytes));
+    }
+
+    /// The bytes of the copy.
+    fn build(&self) -> Result<Vec<u8>, BucketError> {
+        if self.len <= WHOLE_BYTES_MAX {
+            // Only an index that can be opened is worth it.
+            header_ranges(self)?;
+            return build(self, &[0..self.len, self.len..self.len]).map_err(|e| self.io(e));
+        }
+        let ranges = header_ranges(self)?;
+        build(self, &ranges).map_err(|e| self.io(e))
+    }
+
+    fn io(&self, source: io::Error) -> BucketError {
+        BlockError::Io { place: "index".into(), source }.into()
+    }
+}
+
+impl RangeRead for Pieces {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len);
+        let end = end.ok_or_else(|| past_end(offset, len, self.len))?;
+        let (mut at, mut out) = (offset, Vec::new());
+        for (start, bytes) in &self.pieces {
+            let known = *start..*start + bytes.len() as u64;
+            if !known.contains(&at) || at >= end {
+                continue;
+            }
+            let upto = known.end.min(end);
+            let part = (at - start) as usize..(upto - start) as usize;
+            if at == offset && upto == end {
+                return Ok(bytes.slice(part));
+            }
+            out.extend_from_slice(&bytes[part]);
+            at = upto;
+        }
+        if at < end {
+            // Up to the next piece that is there.
+            let next = self.pieces.iter().map(|(start, _)| *start).find(|start| *start > at);
+            *self.lacking.lock() = Some(at..next.unwrap_or(end).min(end));
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "is not here yet"));
+        }
+        Ok(out.into())
+    }
+}
+
+/// Removes a copy, if there is one.
+pub(crate) fn remove(dir: &Path, ulid: Ulid) {
+    // What cannot be removed is not used either: its checksum was good, but its content was not.
+    let _ = std::fs::remove_file(dir.join(ulid.to_string()));
 }
 
 /// Removes the copies of blocks for which `keep` is false.
@@ -92,10 +250,6 @@ struct Parts {
     first_len: u64,
     /// Where in the index the second part begins.
     second_at: u64,
-}
-
-fn overlay(parts: Parts, rest: Arc<dyn RangeRead>) -> Arc<dyn RangeRead> {
-    Arc::new(WithHeader { rest, parts })
 }
 
 /// A copy that is whole and of an index of this length.

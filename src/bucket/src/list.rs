@@ -113,7 +113,7 @@ impl MetaCache {
     }
 
     /// Metas and marks under way at once.
-    const REQUESTS_AT_ONCE: usize = 16;
+    const REQUESTS_AT_ONCE: usize = 128;
 
     /// Lists the bucket, reads metas of new blocks and, for all blocks, the marks that the listing shows.
     ///
@@ -186,6 +186,15 @@ impl MetaCache {
         known.reading.by_tenant.get(tenant).is_some_and(|of| {
             of.raw.iter().chain(&of.downsampled).any(|read| read.block.meta.overlaps(start, end))
         })
+    }
+
+    /// All blocks that queries read, those with the newest samples first.
+    pub fn newest_first(&self) -> Vec<Arc<ReadBlock>> {
+        let known = self.known.read();
+        let mut blocks: Vec<_> = known.reading.by_tenant.values().flat_map(|of| &of.raw).cloned().collect();
+        drop(known);
+        blocks.sort_by_key(|read| std::cmp::Reverse(read.block.meta.max_time));
+        blocks
     }
 
     /// Blocks that queries do not read, and why.

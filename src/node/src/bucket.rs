@@ -11,7 +11,8 @@ use prometheus::{IntGauge, IntGaugeVec};
 use slog::{Logger, info, warn};
 use trireme_base::Clock;
 use trireme_bucket::{
-    BucketConfig, BucketKind, ConditionalPut, LeftOut, MetaCache, ReadRules, Refreshed, StoreCheck,
+    BucketConfig, BucketKind, BucketReader, ConditionalPut, LeftOut, MetaCache, ReadRules, Refreshed,
+    StoreCheck,
 };
 use trireme_settings::{BucketType, ConditionalPutSetting, Settings};
 use trireme_telemetry::{Metrics, MetricsError};
@@ -156,6 +157,7 @@ impl ListMetrics {
 pub(crate) struct ListKeeper {
     pub(crate) store: Store,
     pub(crate) metas: Arc<MetaCache>,
+    pub(crate) reader: Arc<BucketReader>,
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) metrics: ListMetrics,
     pub(crate) log: Logger,
@@ -165,10 +167,30 @@ impl ListKeeper {
     /// Until the future is dropped.
     pub(crate) async fn keep_fresh(self) {
         let mut before = BTreeMap::new();
+        let mut ahead = tokio::task::JoinSet::new();
+        // Blocks may have gone while this node was not running.
+        let mut is_first = true;
+        let mut is_told = false;
         loop {
             match self.metas.refresh(self.store.as_ref()).await {
                 Ok(refreshed) => {
                     before = self.tell_left_out(&before);
+                    if is_first || !refreshed.removed.is_empty() {
+                        self.forget_the_gone();
+                    }
+                    is_first = false;
+                    if let Some(err) =
+                        self.reader.cannot_copy().filter(|_| !std::mem::replace(&mut is_told, true))
+                    {
+                        warn!(self.log, "copies of indexes cannot be kept on disk, bucket blocks are read without";
+                            "err" => err);
+                    }
+                    if !refreshed.added.is_empty() {
+                        // The newest are asked for most; those that are open already cost nothing.
+                        ahead.abort_all();
+                        while ahead.try_join_next().is_some() {}
+                        ahead.spawn(Arc::clone(&self.reader).open_ahead(self.metas.newest_first()));
+                    }
                     self.note(refreshed);
                 }
                 Err(err) => {
@@ -176,6 +198,13 @@ impl ListKeeper {
                 }
             }
             tokio::time::sleep(self.freshness.every).await;
+        }
+    }
+
+    /// Lets go of what is kept of blocks that are gone.
+    fn forget_the_gone(&self) {
+        if let Err(err) = self.reader.retain(&|ulid| self.metas.get(ulid).is_some()) {
+            warn!(self.log, "copies of indexes cannot be removed"; "err" => %err);
         }
     }
 

@@ -12,8 +12,8 @@ use trireme_bucket::{BucketReader, MetaCache, ReadBlock};
 use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
-    BlockSource, Catalog, ExemplarSeries, HeadSource, Labelled, Located, Moments, Scope, Source, SourceError,
-    SourceList, Span, TsdbStatus, choose_blocks, is_uncovered,
+    BlockSource, Catalog, ExemplarSeries, Far, HeadSource, Labelled, Located, Moments, RemoteBlock, Scope,
+    Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, is_uncovered,
 };
 
 use crate::bucket::Freshness;
@@ -21,12 +21,17 @@ use crate::bucket::Freshness;
 /// The bucket as queries read it.
 pub(crate) struct BucketView {
     pub(crate) store: crate::bucket::Store,
-    pub(crate) reader: BucketReader,
+    pub(crate) reader: Arc<BucketReader>,
     pub(crate) metas: Arc<MetaCache>,
     pub(crate) freshness: Arc<Freshness>,
 }
 
 impl BucketView {
+    /// What the blocks of a tenant are read through.
+    fn far(&self, tenant: &Tenant) -> Far {
+        Far { reader: Arc::clone(&self.reader), tenant: tenant.as_str().into() }
+    }
+
     /// What to say if only downsampled blocks lie over a part of the times of a scope.
     fn only_downsampled(
         &self,
@@ -53,7 +58,7 @@ const ONLY_DOWNSAMPLED: &str =
     "a part of the time asked for has only downsampled blocks in the bucket, which are not read";
 
 /// A source, under labels if there are any.
-fn with_labels(source: BlockSource, labels: &Arc<[(String, String)]>) -> Arc<dyn Source> {
+fn with_labels(source: RemoteBlock, labels: &Arc<[(String, String)]>) -> Arc<dyn Source> {
     if labels.is_empty() {
         return Arc::new(source);
     }
@@ -127,15 +132,12 @@ impl Catalog for NodeCatalog {
                     let source = BlockSource::new(Arc::clone(&local[i].block), "local");
                     list.sources.push(Arc::new(source.with_starts(self.with_starts)));
                 }
-                (Located::Bucket(i), Some(bucket)) => match bucket.reader.block(remote_metas[i]) {
-                    Ok(block) => {
-                        let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
-                        list.sources.push(with_labels(source, &remote[i].labels));
-                    }
-                    Err(error) => {
-                        list.warnings.push(format!("bucket block {}: {error}", remote_metas[i].ulid));
-                    }
-                },
+                (Located::Bucket(i), Some(bucket)) => {
+                    let reader = Arc::clone(&bucket.reader);
+                    let source = RemoteBlock::new(reader, Arc::clone(&remote[i]), self.with_starts);
+                    list.sources.push(with_labels(source, &remote[i].labels));
+                    list.far.get_or_insert_with(|| bucket.far(&scope.tenant));
+                }
                 (Located::Bucket(_), None) => {}
             }
         }

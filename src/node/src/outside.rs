@@ -192,20 +192,22 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
     let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
     let (clock, every) = (Arc::clone(&ground.clock), settings.sync_interval.as_duration());
     let freshness = Arc::new(Freshness::new(clock, every));
+    let options = ReaderOptions {
+        cache_bytes_max: settings.cache_bytes.0 as usize,
+        header_dir: Some(ground.data_dir.path("index-headers")),
+        header_bytes_max: settings.index_cache_bytes.0,
+        ..ReaderOptions::default()
+    };
+    let reader = Arc::new(BucketReader::new(Arc::clone(&store), ground.io.handle().clone(), options));
     let keeper = ListKeeper {
         store: Arc::clone(&store),
         metas: Arc::clone(&metas),
+        reader: Arc::clone(&reader),
         freshness: Arc::clone(&freshness),
         metrics: ListMetrics::new(&ground.metrics)?,
         log: ground.part_log("bucket"),
     };
     ground.io.spawn(keeper.keep_fresh());
-    let options = ReaderOptions {
-        cache_bytes_max: settings.cache_bytes.0 as usize,
-        header_dir: Some(ground.data_dir.path("index-headers")),
-        ..ReaderOptions::default()
-    };
-    let reader = BucketReader::new(Arc::clone(&store), ground.io.handle().clone(), options);
     Ok(BucketView { store, reader, metas, freshness })
 }
 

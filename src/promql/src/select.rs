@@ -63,6 +63,12 @@ pub trait SeriesRead: Send + Sync {
     /// The caller has cleared `out`. Called once per selector and query, from any thread.
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError>;
 
+    /// Says that the samples of `[start_ms, end_ms]` will be read. Gives the bytes, at most, that have to come from far away
+    /// for that; 0 for storages that are near.
+    fn want(&self, _start_ms: i64, _end_ms: i64) -> u64 {
+        0
+    }
+
     /// Appends the newest sample of `[start_ms, end_ms]` to `out`, and perhaps older ones. In all else like
     /// [`SeriesRead::read`], and for storages that find it without decoding the others.
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

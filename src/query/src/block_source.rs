@@ -77,6 +77,10 @@ impl Source for BlockSource {
         }
     }
 
+    fn has_series(&self, matchers: &[Matcher], _: i64, _: i64) -> Result<bool, SourceError> {
+        self.block.has_series(matchers).map_err(|e| self.failed(&e))
+    }
+
     /// Names of the whole block, which may reach beyond the range asked for, as Prometheus answers too.
     fn label_names(&self, matchers: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
         out.extend(self.block.label_names(matchers).map_err(|e| self.failed(&e))?);
@@ -106,6 +110,10 @@ struct BlockSeriesRead {
 impl SeriesRead for BlockSeriesRead {
     fn labels(&self) -> &Labels {
         &self.series.labels
+    }
+
+    fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
+        self.block.want_series(&self.series, start_ms, end_ms)
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

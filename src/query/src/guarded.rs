@@ -77,7 +77,8 @@ impl Guarded {
             }
             self.notes.add(warning);
         }
-        Ok(Merged::new(list.sources, context.partial_response, self.notes.clone()))
+        let merged = Merged::new(list.sources, context.partial_response, self.notes.clone());
+        Ok(merged.with_far(list.far))
     }
 
     /// Selects without guarding, with the standing that the selection is good for.

@@ -111,9 +111,7 @@ impl<S: Source> Source for Labelled<S> {
         if out.contains(value) {
             return Ok(());
         }
-        let mut names = Texts::default();
-        self.inner.label_names(&matchers, start_ms, end_ms, &mut names)?;
-        if !names.into_sorted().is_empty() {
+        if self.inner.has_series(&matchers, start_ms, end_ms)? {
             out.add(value);
         }
         Ok(())
@@ -143,6 +141,10 @@ struct LabelledRead {
 impl SeriesRead for LabelledRead {
     fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
+        self.parts.iter().map(|part| part.want(start_ms, end_ms)).sum()
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

@@ -7,6 +7,8 @@
 //! | module | what |
 //! |---|---|
 //! | `source` | what holds samples: head, block, peer |
+//! | `remote_block` | a block of the bucket, opened when it is asked |
+//! | `ahead` | many far blocks read side by side |
 //! | `labelled` | series with the external labels of their block |
 //! | `merged` | many sources as one, series by series |
 //! | `columns` | merging samples by time with the one conflict rule |
@@ -19,6 +21,7 @@
 //!
 //! What is absent on purpose: caches of results, and any knowledge of HTTP or of threads.
 
+mod ahead;
 mod block_source;
 mod columns;
 mod cost;
@@ -32,6 +35,7 @@ mod notes;
 mod plan;
 mod querier;
 mod queries;
+mod remote_block;
 mod source;
 mod spread;
 #[cfg(test)]
@@ -39,6 +43,7 @@ mod tests;
 mod texts;
 mod turns;
 
+pub use ahead::Far;
 pub use block_source::BlockSource;
 pub use columns::merge_columns;
 pub use cost::{Costed, estimate_cost};
@@ -54,6 +59,7 @@ pub use queries::{
     Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection,
     TsdbStatus, TsdbTop,
 };
+pub use remote_block::RemoteBlock;
 pub use source::{Catalog, Moments, Scope, Source, SourceError, SourceList};
 pub use spread::{
     ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,

@@ -8,11 +8,16 @@ use smallvec::{SmallVec, smallvec};
 use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
-use crate::{Notes, Source, SourceError};
+use crate::ahead::{Ahead, Wants};
+use crate::{Far, Notes, Source, SourceError};
+
+/// A source and its answer.
+type Answered<T> = (Arc<dyn Source>, T);
 
 /// The union of sources. A source that fails becomes a warning, or an error if partial answers are not wanted.
 pub struct Merged {
     sources: Vec<Arc<dyn Source>>,
+    far: Option<Far>,
     partial: bool,
     notes: Notes,
 }
@@ -20,7 +25,42 @@ pub struct Merged {
 impl Merged {
     /// Over these sources. `notes` collects what goes wrong while series are read; `partial`: go on without it.
     pub fn new(sources: Vec<Arc<dyn Source>>, partial: bool, notes: Notes) -> Self {
-        Self { sources, partial, notes }
+        Self { sources, far: None, partial, notes }
+    }
+
+    /// Reads sources in the bucket through this.
+    pub fn with_far(self, far: Option<Far>) -> Self {
+        Self { far, ..self }
+    }
+
+    /// Asks all sources that may have samples in `[start_ms, end_ms]`, far ones side by side, and gives the answers of those
+    /// that had one, with the sources. `ask` may be called several times for a source, until it has answered.
+    pub(crate) fn ask_all<T>(
+        &self,
+        (start_ms, end_ms): (i64, i64),
+        cancel: &Cancel,
+        mut ask: impl FnMut(&dyn Source) -> Result<T, SourceError>,
+    ) -> Result<Vec<Answered<T>>, SourceError> {
+        let sources: Vec<&Arc<dyn Source>> = self.overlapping(start_ms, end_ms).collect();
+        let mut ask = |number: usize| ask(sources[number].as_ref());
+        let answers = match &self.far {
+            Some(far) => far.ask_all(sources.len(), cancel, &mut ask)?,
+            None => {
+                let one = |number| {
+                    cancel.check()?;
+                    Ok(ask(number))
+                };
+                (0..sources.len()).map(one).collect::<Result<_, SourceError>>()?
+            }
+        };
+        let mut good = Vec::with_capacity(answers.len());
+        for (source, answer) in sources.into_iter().zip(answers) {
+            match answer {
+                Ok(answer) => good.push((Arc::clone(source), answer)),
+                Err(e) => self.forgive(source.as_ref(), e)?,
+            }
+        }
+        Ok(good)
     }
 
     /// Sources that may have samples in `[start_ms, end_ms]`.
@@ -44,28 +84,26 @@ impl Merged {
 impl Select for Merged {
     /// Series in label order.
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
-        let mut lists: Vec<Vec<Parts>> = Vec::new();
-        let mut sources = Vec::new();
-        for source in self.overlapping(request.start_ms, request.end_ms) {
-            cancel.check()?;
-            let found = source.select(&request.matchers, request.start_ms, request.end_ms, cancel);
-            let mut found = match found {
-                Ok(found) => found,
-                Err(e) => {
-                    self.forgive(source.as_ref(), e)?;
-                    continue;
-                }
-            };
+        let range = (request.start_ms, request.end_ms);
+        let select = |source: &dyn Source| source.select(&request.matchers, range.0, range.1, cancel);
+        let answers = self.ask_all(range, cancel, select)?;
+        let mut lists: Vec<Vec<Parts>> = Vec::with_capacity(answers.len());
+        let mut sources = Vec::with_capacity(answers.len());
+        for (source, mut found) in answers {
             // Sources give label order, which this only makes sure of.
             found.sort_by(|a, b| a.labels().cmp(b.labels()));
             let number = sources.len() as u32;
-            sources.push(Arc::clone(source));
+            sources.push(source);
             lists.push(found.into_iter().map(|series| smallvec![Part { source: number, series }]).collect());
         }
         cancel.check()?;
-        let shared = Arc::new(Shared { sources, partial: self.partial, notes: self.notes.clone() });
-        let whole = |parts| Box::new(MergedSeries { parts, shared: Arc::clone(&shared) }) as _;
-        let series = merge_all(lists).into_iter().map(whole).collect();
+        let all: Vec<Arc<AllParts>> =
+            merge_all(lists).into_iter().map(|parts| Arc::new(AllParts(parts))).collect();
+        let ahead = self.far.as_ref().and_then(|far| Ahead::of(far, cancel, &all, range.0, range.1));
+        let shared = Arc::new(Shared { sources, partial: self.partial, notes: self.notes.clone(), ahead });
+        let whole =
+            |(number, parts)| Box::new(MergedSeries { number, parts, shared: Arc::clone(&shared) }) as _;
+        let series = all.into_iter().enumerate().map(whole).collect();
         Ok(SeriesSet { series, warnings: Vec::new() })
     }
 }
@@ -149,18 +187,30 @@ struct Part {
 /// What all sources have of a series, in the order of the sources. Never empty.
 type Parts = SmallVec<[Part; 1]>;
 
+/// The same, shared with what reads ahead.
+struct AllParts(Parts);
+
+impl Wants for AllParts {
+    fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
+        self.0.iter().map(|part| part.series.want(start_ms, end_ms)).sum()
+    }
+}
+
 /// What all series of a selection share.
 struct Shared {
     sources: Vec<Arc<dyn Source>>,
     partial: bool,
     notes: Notes,
+    ahead: Option<Ahead<AllParts>>,
 }
 
 /// Reads what is wanted of one part.
 type ReadOne<'a> = dyn Fn(&dyn SeriesRead, &mut Columns) -> Result<(), SelectError> + 'a;
 
 struct MergedSeries {
-    parts: Parts,
+    /// Among the series of the selection.
+    number: usize,
+    parts: Arc<AllParts>,
     shared: Arc<Shared>,
 }
 
@@ -179,8 +229,13 @@ impl MergedSeries {
         }
     }
 
+    /// Waits for what has to come from far away.
+    fn ready(&self, start_ms: i64, end_ms: i64) -> Result<(), SelectError> {
+        self.shared.ahead.as_ref().map_or(Ok(()), |ahead| ahead.ready(self.number, start_ms, end_ms))
+    }
+
     fn read_parts(&self, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
-        let Some((first, rest)) = self.parts.split_first() else { return Ok(()) };
+        let Some((first, rest)) = self.parts.0.split_first() else { return Ok(()) };
         self.read_part(first, read, out)?;
         if rest.is_empty() {
             return Ok(());
@@ -197,15 +252,17 @@ impl MergedSeries {
 
 impl SeriesRead for MergedSeries {
     fn labels(&self) -> &Labels {
-        labels_of(&self.parts)
+        labels_of(&self.parts.0)
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.ready(start_ms, end_ms)?;
         self.read_parts(&|part, out| part.read(start_ms, end_ms, out), out)
     }
 
     /// The newest of all parts is among the newest of each.
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.ready(start_ms, end_ms)?;
         self.read_parts(&|part, out| part.read_newest(start_ms, end_ms, out), out)
     }
 }

@@ -76,17 +76,13 @@ impl Querier {
     ) -> Result<(), QueryError> {
         let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
         self.guarded(context, notes).over_sources(start_ms, end_ms, |merged| {
-            for source in merged.overlapping(start_ms, end_ms) {
-                let sets =
-                    if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
-                for set in sets {
-                    context.cancel.check().map_err(SourceError::from)?;
-                    if let Err(e) = job(source.as_ref(), set) {
-                        merged.forgive(source.as_ref(), e)?;
-                        break;
-                    }
-                }
-            }
+            let sets = if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
+            merged.ask_all((start_ms, end_ms), &context.cancel, |source| {
+                sets.iter().try_for_each(|set| {
+                    context.cancel.check()?;
+                    job(source, set)
+                })
+            })?;
             Ok(())
         })
     }

@@ -7,7 +7,7 @@ use trireme_head::{Effort, Moment};
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
 
-use crate::{ExemplarSeries, QueryError, Texts, TsdbStatus};
+use crate::{ExemplarSeries, Far, QueryError, Texts, TsdbStatus};
 
 /// Why a source could not answer.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -88,6 +88,13 @@ pub trait Source: Send + Sync {
         cancel: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError>;
 
+    /// True if a series satisfies all matchers.
+    fn has_series(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<bool, SourceError> {
+        let mut names = Texts::default();
+        self.label_names(matchers, start_ms, end_ms, &mut names)?;
+        Ok(!names.into_sorted().is_empty())
+    }
+
     /// Adds the label names of the series that satisfy all matchers (none: of all series).
     fn label_names(
         &self,
@@ -133,6 +140,8 @@ pub struct Scope {
 pub struct SourceList {
     /// Oldest data first where that is known; merging is cheapest then.
     pub sources: Vec<Arc<dyn Source>>,
+    /// What sources in the bucket are read through.
+    pub far: Option<Far>,
     /// What is missing, for example a block that could not be opened.
     pub warnings: Vec<String>,
 }

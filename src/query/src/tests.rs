@@ -296,7 +296,7 @@ impl Catalog for FakeCatalog {
 
     fn sources(&self, scope: &Scope) -> SourceList {
         self.asked.lock().push(scope.clone());
-        SourceList { sources: self.sources.clone(), warnings: self.warnings.clone() }
+        SourceList { sources: self.sources.clone(), warnings: self.warnings.clone(), far: None }
     }
 
     fn exemplars(

@@ -424,6 +424,8 @@ pub struct Bucket {
     pub sync_interval: Span,
     /// Memory for pieces of bucket blocks.
     pub cache_bytes: ByteSize,
+    /// Disk for copies of indexes of bucket blocks.
+    pub index_cache_bytes: ByteSize,
 }
 
 impl Default for Bucket {
@@ -446,6 +448,7 @@ impl Default for Bucket {
             upload_interval: Span::from_secs(5),
             sync_interval: Span::from_secs(60),
             cache_bytes: ByteSize(256 << 20),
+            index_cache_bytes: ByteSize(8 << 30),
         }
     }
 }

@@ -52,7 +52,13 @@ impl ChunkReader {
                 }
             }
         }
-        Ok(Self { segments })
+        Ok(Self::unchecked(segments))
+    }
+
+    /// Takes the files in order, each of which is far away: that its header is right shows when its chunks are read, each
+    /// with a checksum of its own.
+    pub fn unchecked(segments: Vec<Arc<dyn RangeRead>>) -> Self {
+        Self { segments }
     }
 
     /// Opens the files in the `chunks` directory of a block.
@@ -86,6 +92,24 @@ impl ChunkReader {
     /// Reads a chunk and checks its checksum. For many of them use `ChunkReader::reader`.
     pub fn read(&self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
         self.reader().read(reference).map(|(encoding, data, _)| (encoding, data))
+    }
+
+    /// Says that chunks of a series will be read, each at most `bytes_max` long; gives their bytes, at most, or 0 if the
+    /// files are near.
+    pub(crate) fn want(&self, references: impl Iterator<Item = u64>, bytes_max: u64) -> u64 {
+        let mut references = references.peekable();
+        let mut bytes = 0;
+        while let Some(reference) = references.next() {
+            let (number, start) = place_of(reference);
+            let Some(file) = self.segments.get(number).filter(|file| file.is_far()) else { continue };
+            let next =
+                references.peek().map(|next| place_of(*next)).filter(|(segment, _)| *segment == number);
+            let end = next.map(|(_, next)| next).filter(|next| *next > start && *next - start <= bytes_max);
+            let end = end.unwrap_or_else(|| start.saturating_add(bytes_max)).min(file.len());
+            file.want(start..end);
+            bytes += end.saturating_sub(start);
+        }
+        bytes
     }
 
     /// Reads chunks one after the other.
@@ -123,6 +147,14 @@ impl<'a> ChunkPass<'a> {
 
     /// A chunk and where it lies.
     pub(crate) fn read(&mut self, reference: u64) -> Result<(Encoding, Bytes, Extent), BlockError> {
+        let (encoding, data, extent) = self.read_any(reference)?;
+        let encoding = Encoding::try_from(encoding)
+            .map_err(|e| BlockError::Unsupported { place: chunk_place(reference), what: e.to_string() })?;
+        Ok((encoding, data, extent))
+    }
+
+    /// A chunk of any encoding, with the byte that says which, and where it lies.
+    pub(crate) fn read_any(&mut self, reference: u64) -> Result<(u8, Bytes, Extent), BlockError> {
         let (segment, start) = place_of(reference);
         let bad = |e: Malformed| e.at(chunk_place(reference));
         let io = |e| io_at(&chunk_place(reference))(e);
@@ -139,9 +171,7 @@ impl<'a> ChunkPass<'a> {
         let first = start + c.position() as u64;
         let region = window.get(first, len).map_err(io)?;
         let content = checked(&region).map_err(bad)?.len();
-        let encoding = Encoding::try_from(region[0])
-            .map_err(|e| BlockError::Unsupported { place: chunk_place(reference), what: e.to_string() })?;
-        Ok((encoding, region.slice(1..content), Extent { segment, start, end: first + len as u64 }))
+        Ok((region[0], region.slice(1..content), Extent { segment, start, end: first + len as u64 }))
     }
 }
 

@@ -15,6 +15,8 @@ use crate::error::io_at;
 use crate::pages::{Pages, Window};
 use crate::{BlockError, RangeRead};
 
+/// Bytes of a list that are fetched ahead: a longer one says how long it is in its first.
+const LIST_HEAD_BYTES: u64 = 4 << 10;
 /// The most bytes of a varint that says a length.
 const LENGTH_BYTES: usize = 5;
 
@@ -94,6 +96,26 @@ impl IndexReader {
 
     fn table_pages(&self) -> Pages<'_> {
         Pages::new(&*self.file, self.table.part())
+    }
+
+    /// Where the list of a label pair is, if there is one.
+    pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<u64>, BlockError> {
+        self.table.find(name, value, &mut self.table_pages())
+    }
+
+    /// Says that lists will be read.
+    pub(crate) fn want_lists(&self, references: &[u64]) {
+        if self.file.is_far() {
+            references.iter().for_each(|at| self.file.want(*at..at.saturating_add(LIST_HEAD_BYTES)));
+        }
+    }
+
+    /// Says that entries of series will be read, each at most `bytes_max` long.
+    pub(crate) fn want_series(&self, ids: &[u32], bytes_max: u64) {
+        if self.file.is_far() {
+            let entry = |id: &u32| u64::from(*id) * SERIES_ALIGN;
+            ids.iter().map(entry).for_each(|at| self.file.want(at..at.saturating_add(bytes_max)));
+        }
     }
 
     /// All series.
