@@ -5,6 +5,7 @@
 //! local directory or through any [`RangeRead`]. What is written is read by Prometheus (2.42 was tried) and Thanos;
 //! what they write is read here. Bytes and ULID follow from the samples, so replicas write the same block.
 
+mod aggregates;
 mod block;
 mod chunks;
 mod codec;

@@ -1,6 +1,9 @@
 //! Chunks one after the other: each one whole, no byte between them.
 
+use bytes::Bytes;
+
 use super::{FaultList, is_zero};
+use crate::aggregates::{self, AGGREGATES};
 use crate::chunks::{ChunkPass, Extent, chunk_place};
 use crate::{Block, BlockError, CHUNKS_DIR, ChunkMeta, Samples, segment_name};
 
@@ -36,6 +39,14 @@ impl<'a> ChunkCheck<'a> {
 
     fn try_check(&mut self, chunk: &ChunkMeta, faults: &mut FaultList) -> Result<(), BlockError> {
         let place = || chunk_place(chunk.reference);
+        let is_downsampled = self.block.meta().resolution_ms() > 0;
+        if is_downsampled {
+            let (encoding, data, extent) = self.chunks.read_any(chunk.reference)?;
+            if encoding == AGGREGATES {
+                self.extents.push(extent);
+                return self.check_aggregates(chunk, &data, faults);
+            }
+        }
         let (encoding, data, extent) = self.chunks.read(chunk.reference)?;
         self.extents.push(extent);
         self.samples.clear();
@@ -57,6 +68,23 @@ impl<'a> ChunkCheck<'a> {
         }
         self.floats += self.samples.times.len() as u64;
         self.histograms += self.samples.histograms.len() as u64;
+        Ok(())
+    }
+
+    /// A chunk of a downsampled block: a sample is a step.
+    fn check_aggregates(
+        &mut self,
+        chunk: &ChunkMeta,
+        data: &Bytes,
+        faults: &mut FaultList,
+    ) -> Result<(), BlockError> {
+        let place = || chunk_place(chunk.reference);
+        let found = aggregates::check(data).map_err(|e| e.at(place()))?;
+        if found.first < chunk.min_time || found.last > chunk.max_time {
+            let (says, is) = ((chunk.min_time, chunk.max_time), (found.first, found.last));
+            faults.add(place(), format!("the index says times {says:?}, the steps say {is:?}"));
+        }
+        self.floats += found.count as u64;
         Ok(())
     }
 
