@@ -77,15 +77,22 @@ pub(crate) fn rebuild(
 ) -> Result<Rebuilt, LogError> {
     std::fs::create_dir_all(dir).map_err(|e| LogError::io("create", dir, e))?;
     let mut this = Rebuilt::default();
+    let mut is_base_lost = false;
     match base::load(dir)? {
         Ok(base) => this.base = base,
-        // What was trimmed is in the checkpoints, or it would not have been trimmed.
-        Err(what) => this.damage.push(Damage { segment: dir.join(base::FILE), offset: 0, what }),
+        Err(what) => {
+            this.damage.push(Damage { segment: dir.join(base::FILE), offset: 0, what });
+            is_base_lost = true;
+        }
     }
     this.known = this.base.positions.clone();
     for (stream, seq) in covered {
         let known = this.known.entry(*stream).or_default();
         *known = (*known).max(*seq);
+    }
+    if is_base_lost {
+        // What was trimmed is in the checkpoints, or it would not have been trimmed; less of it is, where the log has more.
+        this.base.positions = this.known.clone();
     }
     let numbers = this.list(dir)?;
     if numbers.is_empty() && this.base.newest == 0 {

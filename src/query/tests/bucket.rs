@@ -15,6 +15,8 @@ mod support;
 use support::{BucketOnly, START_MS, Slow, TENANT, WINDOW_MS, fill};
 
 const BLOCKS: usize = 24;
+/// Long enough that a busy machine has begun the last of some requests before the first one has ended.
+const REQUEST: Duration = Duration::from_millis(40);
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -42,7 +44,17 @@ fn open(
     headers: Option<&Path>,
     runtime: &tokio::runtime::Runtime,
 ) -> (BucketOnly, Arc<support::Counts>) {
-    let store = Arc::new(Slow::new(dir, Duration::from_millis(1)));
+    open_slow(dir, headers, runtime, Duration::ZERO)
+}
+
+/// The same with requests that take so long.
+fn open_slow(
+    dir: &Path,
+    headers: Option<&Path>,
+    runtime: &tokio::runtime::Runtime,
+    delay: Duration,
+) -> (BucketOnly, Arc<support::Counts>) {
+    let store = Arc::new(Slow::new(dir, delay));
     let counts = Arc::clone(&store.counts);
     let options = ReaderOptions { header_dir: headers.map(Path::to_owned), ..ReaderOptions::default() };
     let bucket = BucketOnly::new(store, runtime, options);
@@ -65,7 +77,7 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
     );
 
     for headers in [None, Some(headers.path())] {
-        let (bucket, counts) = open(dir.path(), headers, &runtime);
+        let (bucket, counts) = open_slow(dir.path(), headers, &runtime, REQUEST);
         let asked = querier(bucket);
         assert_eq!(range(&asked, exprs[0]), want[0], "{headers:?}");
         let (requests, _, side_by_side) = counts.take();
