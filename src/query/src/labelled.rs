@@ -1,13 +1,13 @@
 //! A source whose series get labels that are not stored with them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trireme_model::{Labels, Matcher};
-use trireme_promql::{Cancel, Columns, SelectError, SeriesRead};
+use trireme_promql::{Cancel, SeriesRead};
 
-use crate::{Source, SourceError, Texts, merge_columns};
+use crate::united::United;
+use crate::{Source, SourceError, Texts};
 
 /// A source of which all series have certain labels more: the external labels of a block. They win over labels of the same
 /// name, as in Thanos.
@@ -66,14 +66,11 @@ impl<S: Source> Source for Labelled<S> {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         let Some(matchers) = self.inner_matchers(matchers) else { return Ok(Vec::new()) };
         let found = self.inner.select(&matchers, start_ms, end_ms, cancel)?;
-        if self.labels.is_empty() {
-            return Ok(found);
-        }
         let labelled = |inner: Box<dyn SeriesRead>| {
             let labels = self.labelled(inner.labels());
-            LabelledRead { labels, parts: vec![inner] }
+            United { labels, parts: vec![inner] }
         };
-        let mut series: Vec<LabelledRead> = found.into_iter().map(labelled).collect();
+        let mut series: Vec<United> = found.into_iter().map(labelled).collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(unite_equal(series))
     }
@@ -118,46 +115,16 @@ impl<S: Source> Source for Labelled<S> {
     }
 }
 
-/// Unites series that became equal because a label of theirs was overwritten.
-fn unite_equal(series: Vec<LabelledRead>) -> Vec<Box<dyn SeriesRead>> {
-    let mut united: Vec<LabelledRead> = Vec::with_capacity(series.len());
+/// Unites series that became equal because a label of theirs was overwritten; they are in label order.
+fn unite_equal(series: Vec<United>) -> Vec<Box<dyn SeriesRead>> {
+    let mut united: Vec<United> = Vec::with_capacity(series.len());
     for mut next in series {
         match united.last_mut() {
-            Some(last) if last.labels.cmp(&next.labels) == Ordering::Equal => {
-                last.parts.append(&mut next.parts)
-            }
+            Some(last) if last.labels == next.labels => last.parts.append(&mut next.parts),
             _ => united.push(next),
         }
     }
     united.into_iter().map(|series| Box::new(series) as Box<dyn SeriesRead>).collect()
-}
-
-/// One series under its new labels.
-struct LabelledRead {
-    labels: Labels,
-    parts: Vec<Box<dyn SeriesRead>>,
-}
-
-impl SeriesRead for LabelledRead {
-    fn labels(&self) -> &Labels {
-        &self.labels
-    }
-
-    fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
-        self.parts.iter().map(|part| part.want(start_ms, end_ms)).sum()
-    }
-
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let Some((first, rest)) = self.parts.split_first() else { return Ok(()) };
-        first.read(start_ms, end_ms, out)?;
-        let (mut more, mut scratch) = (Columns::default(), Columns::default());
-        for part in rest {
-            more.clear();
-            part.read(start_ms, end_ms, &mut more)?;
-            merge_columns(out, &more, &mut scratch);
-        }
-        Ok(())
-    }
 }
 
 /// Time of a block, its end exclusive, and the labels that its series get.
@@ -186,6 +153,7 @@ pub fn is_uncovered(read: &[Span<'_>], unread: &[Span<'_>], start_ms: i64, end_m
 #[cfg(test)]
 mod tests {
     use trireme_model::MatchOp;
+    use trireme_promql::{Columns, SelectError};
 
     use super::*;
 

@@ -42,6 +42,7 @@ mod spread;
 mod tests;
 mod texts;
 mod turns;
+mod united;
 
 pub use ahead::Far;
 pub use block_source::BlockSource;

@@ -9,6 +9,7 @@ use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
 use crate::ahead::{Ahead, Wants};
+use crate::united::read_united;
 use crate::{Far, Notes, Source, SourceError};
 
 /// A source and its answer.
@@ -235,18 +236,7 @@ impl MergedSeries {
     }
 
     fn read_parts(&self, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
-        let Some((first, rest)) = self.parts.0.split_first() else { return Ok(()) };
-        self.read_part(first, read, out)?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let (mut more, mut scratch) = (Columns::default(), Columns::default());
-        for part in rest {
-            more.clear();
-            self.read_part(part, read, &mut more)?;
-            crate::merge_columns(out, &more, &mut scratch);
-        }
-        Ok(())
+        read_united(&self.parts.0, out, |part, out| self.read_part(part, read, out))
     }
 }
 

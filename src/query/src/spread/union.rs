@@ -18,7 +18,8 @@ use trireme_promql::{
 use super::codec::{self, BadMessage};
 use super::message::{self, What};
 use super::{Fence, Question, Refusal, SHARD_TIMEOUT, Spread, incomplete};
-use crate::{Dedup, Found, QueryContext, QueryError, Selection, merge_columns};
+use crate::united::United;
+use crate::{Dedup, Found, QueryContext, QueryError, Selection};
 
 /// Bytes that one sample of the bounds stands for.
 const SAMPLE_BYTES: usize = 16;
@@ -210,7 +211,7 @@ pub(super) fn unite(
     }
     let one = |(labels, mut parts): (Labels, Vec<Box<dyn SeriesRead>>)| match parts.len() {
         1 => parts.swap_remove(0),
-        _ => Box::new(UnionSeries { labels, parts }) as Box<dyn SeriesRead>,
+        _ => Box::new(United { labels, parts }) as Box<dyn SeriesRead>,
     };
     (by_labels.into_iter().map(one).collect(), is_readable)
 }
@@ -250,27 +251,6 @@ impl SeriesRead for Held {
             out.push_float_st(*t, c.float_st.get(i).copied().unwrap_or(0), c.float_v[i]);
         }
         out.histograms.extend(c.histograms.iter().filter(|p| (start_ms..=end_ms).contains(&p.t)).cloned());
-        Ok(())
-    }
-}
-
-struct UnionSeries {
-    labels: Labels,
-    parts: Vec<Box<dyn SeriesRead>>,
-}
-
-impl SeriesRead for UnionSeries {
-    fn labels(&self) -> &Labels {
-        &self.labels
-    }
-
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let (mut more, mut scratch) = (Columns::default(), Columns::default());
-        for part in &self.parts {
-            more.clear();
-            part.read(start_ms, end_ms, &mut more)?;
-            merge_columns(out, &more, &mut scratch);
-        }
         Ok(())
     }
 }
