@@ -37,6 +37,18 @@ struct Bucket {
     at: Duration,
 }
 
+impl Bucket {
+    fn full(rate: Rate, now: Duration) -> Bucket {
+        Bucket { samples: rate.burst as f64, at: now }
+    }
+
+    /// The same at a later time.
+    fn filled(self, rate: Rate, now: Duration) -> Bucket {
+        let more = now.saturating_sub(self.at).as_secs_f64() * rate.per_second as f64;
+        Bucket { samples: (self.samples + more).min(rate.burst as f64), at: now }
+    }
+}
+
 /// The rates of all tenants, and how much of them is used.
 pub(crate) struct Rates {
     of_all: Option<Rate>,
@@ -61,20 +73,16 @@ impl Rates {
 
     /// Takes `samples` out of the bucket of `tenant`, or says when to come again. `now` is monotonic.
     pub(crate) fn take(&mut self, tenant: &Tenant, samples: u64, now: Duration) -> Option<RetryLater> {
-        let rate = self.overrides.get(tenant).copied().unwrap_or(self.of_all)?;
-        let per_second = rate.per_second as f64;
-
-        let full = Bucket { samples: rate.burst as f64, at: now };
-        let bucket = self.buckets.entry(tenant.clone()).or_insert(full);
-        let filled = now.saturating_sub(bucket.at).as_secs_f64() * per_second;
-        bucket.samples = (bucket.samples + filled).min(rate.burst as f64);
-        bucket.at = now;
+        let rate = rate_of(&self.overrides, self.of_all, tenant)?;
+        let bucket = self.buckets.entry(tenant.clone()).or_insert(Bucket::full(rate, now));
+        *bucket = bucket.filled(rate, now);
 
         if bucket.samples > 0.0 {
             bucket.samples -= samples as f64;
             return None;
         }
-        let wait = Duration::from_secs_f64((-bucket.samples / per_second).min(WAIT_MAX.as_secs_f64()));
+        let wait = -bucket.samples / rate.per_second as f64;
+        let wait = Duration::from_secs_f64(wait.min(WAIT_MAX.as_secs_f64()));
         let message = format!(
             "{tenant} writes more than samples_per_second={} (tenants.limits, or its entry in tenants.overrides)",
             rate.per_second
@@ -86,13 +94,15 @@ impl Rates {
     pub(crate) fn look(&mut self, now: Duration) {
         let (overrides, of_all) = (&self.overrides, self.of_all);
         self.buckets.retain(|tenant, bucket| {
-            let rate = overrides.get(tenant).copied().unwrap_or(of_all);
-            rate.is_some_and(|rate| {
-                let filled = now.saturating_sub(bucket.at).as_secs_f64() * rate.per_second as f64;
-                bucket.samples + filled < rate.burst as f64
-            })
+            let rate = rate_of(overrides, of_all, tenant);
+            rate.is_some_and(|rate| bucket.filled(rate, now).samples < rate.burst as f64)
         });
     }
+}
+
+/// The rate of a tenant: its own, or that of all.
+fn rate_of(overrides: &HashMap<Tenant, Option<Rate>>, of_all: Option<Rate>, tenant: &Tenant) -> Option<Rate> {
+    overrides.get(tenant).copied().unwrap_or(of_all)
 }
 
 #[cfg(test)]
