@@ -1,8 +1,8 @@
 //! `Uploader`: one copy of every block in the bucket.
 //!
 //! Every replica has the same block, so uploading is a matter of turn: the first of the live replicas in the block's own
-//! ranking uploads once the bucket was listed anew, the next ones wait their turn and look first. All of them compare the bucket's digests with
-//! their own before they count the block as shipped.
+//! ranking uploads once the bucket was listed anew, the next ones wait their turn and look first. All of them compare the
+//! bucket's digests with their own before they count the block as shipped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

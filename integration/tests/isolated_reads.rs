@@ -1,5 +1,5 @@
-//! A query sees whole requests of a shard, and on both sides of an operator the same ones, where they are written and where they
-//! are applied.
+//! A query sees whole requests of a shard, and on both sides of an operator the same ones, where they are written and where
+//! they are applied.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

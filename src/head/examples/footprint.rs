@@ -15,6 +15,11 @@ use trireme_model::Tenant;
 #[path = "../benches/support/workload.rs"]
 mod support;
 
+#[path = "../benches/support/process.rs"]
+mod process;
+
+use process::{cpu, rss};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -193,16 +198,4 @@ fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {
 
 fn us(d: Duration) -> f64 {
     d.as_secs_f64() * 1e6
-}
-
-/// CPU time of the process.
-fn cpu() -> Duration {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
-}
-
-/// Resident bytes of the process.
-fn rss() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("linux");
-    statm.split_whitespace().nth(1).and_then(|p| p.parse::<u64>().ok()).expect("pages") * 4_096
 }

@@ -11,6 +11,11 @@ use trireme_head::{IngestLimits, IngestOutput, Shard, ShardOptions};
 use trireme_model::{AnyHistogram, Histogram, HistogramSample, SeriesKey, Span, Tenant, push_label};
 use trireme_wire::batch::{Batch, BatchSeries};
 
+#[path = "../benches/support/process.rs"]
+mod process;
+
+use process::{cpu, rss};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -98,16 +103,4 @@ fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
         ..Histogram::default()
     };
     HistogramSample { t: START_MS + scrape * STEP_MS, st: 0, h: AnyHistogram::Int(Arc::new(h)) }
-}
-
-/// CPU time of the process.
-fn cpu() -> Duration {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
-}
-
-/// Resident bytes of the process.
-fn rss() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("linux");
-    statm.split_whitespace().nth(1).and_then(|p| p.parse::<u64>().ok()).expect("pages") * 4_096
 }
