@@ -86,8 +86,14 @@ fn bursts() -> (usize, usize) {
         .unwrap_or((30_000, 3))
 }
 
-async fn resident(client: &Client) -> anyhow::Result<f64> {
-    Ok(client.metric("process_resident_memory_bytes").await? / f64::from(1 << 20))
+/// MiB a node uses, and MiB it has from the system, as it counts them itself.
+///
+/// The resident memory would not do as a judge: pages of files and what the kernel takes back late are in it.
+async fn memory(client: &Client) -> anyhow::Result<(f64, f64)> {
+    let mebibytes = f64::from(1 << 20);
+    let used = client.metric("trireme_memory_allocated_bytes").await?;
+    let held = client.metric("trireme_memory_held_bytes").await?;
+    Ok((used / mebibytes, held / mebibytes))
 }
 
 /// Nothing is written beside the bursts: the last windows that are cut must not be the end of collecting.
@@ -96,7 +102,7 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
     let group = Group::of(1).short_windows(4).set("checkpoint.interval=1s").start().await?;
     let client = group.client(0).clone();
     let (series, count) = bursts();
-    let before = resident(&client).await?;
+    let (before, held_before) = memory(&client).await?;
     let mut left = Vec::new();
     for burst in 0..count {
         for chunk in 0..series / 1_000 {
@@ -107,35 +113,36 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
             };
             client.write(&(0..1_000).map(one).collect::<Vec<_>>()).await?.success()?;
         }
+        let mut peak = 0.0_f64;
         until("they are known", async || {
-            let held = client.metric("trireme_head_series").await?;
-            ensure!(held > 0.0, "none yet");
+            ensure!(client.metric("trireme_head_series").await? > 0.0, "none yet");
             Ok(())
         })
         .await?;
-        let peak = resident(&client).await?;
         until_for("the series of the burst are collected", BOUND, async || {
+            peak = peak.max(memory(&client).await?.0);
             let held = client.metric("trireme_head_series").await?;
             ensure!(held == 0.0, "{held} are left");
             Ok(())
         })
         .await?;
-        let bound = left.first().map_or(f64::MAX, |first| first * 1.15 + 8.0);
+        let bound = left.first().map_or(f64::MAX, |first| first * 1.15 + 2.0);
         until_for("their memory is given back", Duration::from_secs(120), async || {
-            let now = resident(&client).await?;
-            ensure!(
-                now <= before + (peak - before) / 3.0 + 8.0,
-                "{before:.0} before, {peak:.0} at most, {now:.0} MiB now"
-            );
-            ensure!(now <= bound, "{now:.0} MiB, and {:.0} after the first burst", left[0]);
+            let (used, held) = memory(&client).await?;
+            let all = format!("{before:.1} MiB before, {peak:.1} at most, {used:.1} now, {held:.1} held");
+            ensure!(used <= before + (peak - before) / 3.0 + 2.0, "{all}");
+            ensure!(used <= bound, "{all}, and after the first burst {:.1}", left[0]);
+            // What the allocator may keep for later, over the stacks and tables a process begins with.
+            ensure!(held <= held_before + used * 1.25 + 16.0, "{all}");
             Ok(())
         })
         .await?;
-        left.push(resident(&client).await?);
+        let (used, held) = memory(&client).await?;
         println!(
-            "burst {burst} of {series} series: {before:.0} MiB before all, {peak:.0} at the peak, {:.0} left",
-            left[burst]
+            "burst {burst} of {series} series: {before:.1} MiB before all, {peak:.1} at the peak, {used:.1} left, \
+             {held:.1} held"
         );
+        left.push(used);
     }
     group.stop().await
 }

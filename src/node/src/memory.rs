@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{IntGauge, IntGaugeVec};
+use prometheus::IntGaugeVec;
 use trireme_actors::Shelf;
 use trireme_base::memory;
 use trireme_base::pool::CpuPool;
@@ -23,8 +23,6 @@ const SPARE_BYTES: u64 = 16 << 20;
 
 /// Counts the memory of a node.
 pub(crate) struct MemoryWatch {
-    allocated: IntGauge,
-    held: IntGauge,
     parts: IntGaugeVec,
     shards: Vec<Arc<Shard>>,
     shelf: Arc<Shelf>,
@@ -38,15 +36,19 @@ impl MemoryWatch {
         storage: &Storage,
         bucket_cache: Option<Arc<PageCache>>,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
-            allocated: metrics.gauge(
+        if let Some(allocator) = memory::allocator() {
+            metrics.gauge_read(
                 "trireme_memory_allocated_bytes",
                 "Memory that is in use, as it was asked for; all parts together.",
-            )?,
-            held: metrics.gauge(
+                allocator.allocated,
+            )?;
+            metrics.gauge_read(
                 "trireme_memory_held_bytes",
                 "Memory that the process has from the system without that of files, with what the allocator keeps for later.",
-            )?,
+                allocator.held,
+            )?;
+        }
+        Ok(Self {
             parts: metrics.gauges(
                 "trireme_memory_part_bytes",
                 "Memory in use by what it is for, counted once a minute; the rest is of requests, threads and connections.",
@@ -67,21 +69,10 @@ impl MemoryWatch {
             // A full pool leaves the figures as they are.
             let _ = pool.call(move || counting.count()).await;
             for _ in 0..LOOKS_PER_COUNT {
-                watch.look();
+                look();
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
-    }
-
-    fn look(&self) {
-        let Some(allocator) = memory::allocator() else { return };
-        let (allocated, held) = ((allocator.allocated)(), (allocator.held)());
-        self.allocated.set(allocated as i64);
-        self.held.set(held as i64);
-        if held > allocated + allocated / 4 + SPARE_BYTES {
-            memory::ask_threads();
-        }
-        memory::give_back_if_asked();
     }
 
     fn count(&self) {
@@ -107,6 +98,16 @@ impl MemoryWatch {
             self.parts.with_label_values(&[part]).set(bytes as i64);
         }
     }
+}
+
+/// Asks for memory that is free, if there is too much of it.
+fn look() {
+    let Some(allocator) = memory::allocator() else { return };
+    let (allocated, held) = ((allocator.allocated)(), (allocator.held)());
+    if held > allocated + allocated / 4 + SPARE_BYTES {
+        memory::ask_threads();
+    }
+    memory::give_back_if_asked();
 }
 
 /// For a thread that runs tasks: gives back what it has free when that is asked for.

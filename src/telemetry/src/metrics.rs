@@ -1,6 +1,7 @@
 //! The metrics registry of one node.
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -64,6 +65,12 @@ impl Metrics {
         self.add(name, IntGauge::new(name, help))
     }
 
+    /// A gauge whose value is read whenever the metrics are.
+    pub fn gauge_read(&self, name: &str, help: &str, read: fn() -> u64) -> Result<(), MetricsError> {
+        let made = IntGauge::new(name, help).map(|gauge| ReadGauge { gauge, read });
+        self.add(name, made).map(drop)
+    }
+
     /// A gauge with labels.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
         self.add(name, IntGaugeVec::new(Opts::new(name, help), labels))
@@ -120,6 +127,24 @@ impl Metrics {
     }
 }
 
+/// A gauge that asks for its value when it is collected.
+#[derive(Clone)]
+struct ReadGauge {
+    gauge: IntGauge,
+    read: fn() -> u64,
+}
+
+impl Collector for ReadGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set((self.read)() as i64);
+        self.gauge.collect()
+    }
+}
+
 fn second_buckets() -> Vec<f64> {
     let decades = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
     decades.iter().flat_map(|d| [*d, d * 2.5, d * 5.0]).chain([100.0]).collect()
@@ -127,6 +152,8 @@ fn second_buckets() -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::Metrics;
 
     #[test]
@@ -136,5 +163,15 @@ mod tests {
         assert!(metrics.render().contains("trireme_test_total 3"));
         assert!(metrics.counter("trireme_test_total", "Test.").is_err());
         assert_eq!(metrics.samples().len(), 1);
+    }
+
+    #[test]
+    fn a_gauge_that_is_read_has_the_value_of_the_moment() {
+        static VALUE: AtomicU64 = AtomicU64::new(1);
+        let metrics = Metrics::default();
+        metrics.gauge_read("trireme_test", "Test.", || VALUE.load(Ordering::Relaxed)).expect("fresh name");
+        assert!(metrics.render().contains("trireme_test 1\n"));
+        VALUE.store(7, Ordering::Relaxed);
+        assert!(metrics.render().contains("trireme_test 7\n"));
     }
 }
