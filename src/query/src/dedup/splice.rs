@@ -50,9 +50,12 @@ struct Gap {
 impl Job<'_> {
     /// Appends the samples for `gap` out of the replicas `from`.
     fn fill(&self, from: &[usize], gap: Gap, out: &mut Vec<Pick>) {
-        // max_by_key takes the last of equals; the first replica in label order shall win.
+        // Of equal scrapes the counts differ by one with where a range begins, and a panel would show now one replica, now
+        // the other. So the first in label order is taken, unless another one has clearly more.
         let count = |r: &usize| self.live(*r, gap);
-        let Some(best) = from.iter().rev().copied().max_by_key(count).filter(|r| count(r) > 0) else {
+        let most = from.iter().map(count).max().unwrap_or(0);
+        let is_about_most = |count: usize| count > 0 && count + count / 100 + 1 >= most;
+        let Some(best) = from.iter().copied().find(|r| is_about_most(count(r))) else {
             return;
         };
         let rest: Vec<usize> = from.iter().copied().filter(|r| *r != best).collect();

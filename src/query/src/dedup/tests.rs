@@ -51,6 +51,17 @@ fn equals_are_decided_by_label_order() {
 }
 
 #[test]
+fn a_range_that_begins_elsewhere_chooses_no_other_replica() {
+    let a = scrapes(0..=99, 5_000, |_| 1.0);
+    let b = scrapes(0..=99, 0, |_| 2.0);
+    // One sample less of either, as a range moves on.
+    assert_eq!(spliced(&[a[1..].to_vec(), b.clone()], false), a[1..]);
+    assert_eq!(spliced(&[a.clone(), b[1..].to_vec()], false), a);
+    let clearly_fewer: Vec<_> = a.iter().copied().step_by(2).collect();
+    assert_eq!(spliced(&[clearly_fewer, b.clone()], false), b);
+}
+
+#[test]
 fn gaps_are_filled_inside_and_at_both_ends() {
     let a = scrapes((10..40).chain(60..90), 0, |_| 1.0);
     let b = scrapes((0..30).chain(50..100), 7_000, |_| 2.0);
