@@ -17,6 +17,8 @@ use crate::{ApiState, runner, tenant};
 
 /// Most labels that tell HA replicas apart: each series is looked at for each of them.
 const REPLICA_LABELS_MAX: usize = 16;
+/// Parameters of Thanos by which an answer has fewer series. Whoever sends them would count series twice.
+const NARROWING: [&str; 2] = ["shard_info", "storeMatch[]"];
 
 /// What a handler works on.
 pub(crate) struct Ask {
@@ -86,6 +88,11 @@ impl Ask {
     }
 
     fn context(&self, cancel: Cancel) -> Result<QueryContext, ApiError> {
+        for name in NARROWING {
+            if self.params.all(name).any(|value| !value.is_empty()) {
+                return Err(ApiError::parameter(name, "is not supported"));
+            }
+        }
         let mut context = QueryContext::new(self.tenant.clone(), cancel);
         context.partial_response = self.params.flag("partial_response", true)?;
         context.local_only = self.params.flag("local", false)?;

@@ -101,6 +101,22 @@ async fn numbers_without_a_meaning_are_as_if_absent_where_prometheus_takes_them_
 }
 
 #[actix_web::test]
+async fn what_would_narrow_an_answer_and_is_not_known_is_refused() {
+    let node = Node::new();
+    for (parameter, status) in [
+        ("shard_info=%7B%22total_shards%22%3A2%7D", 400),
+        ("storeMatch[]=%7Baddress%3D%22a%22%7D", 400),
+        ("shard_info=&storeMatch[]=", 200),
+        ("engine=prometheus&analyze=false", 200),
+    ] {
+        for path in ["query?query=up", "series?match[]=up", "labels?limit=0"] {
+            let reply = node.get(&format!("/api/v1/{path}&{parameter}")).await;
+            assert_eq!(reply.status, status, "{path} {parameter}: {}", reply.text());
+        }
+    }
+}
+
+#[actix_web::test]
 async fn a_limit_cuts_the_answer_and_says_so() {
     let node = Node::new();
     for path in
