@@ -1,5 +1,10 @@
 //! `query_exemplars`.
 
+use std::collections::BTreeMap;
+
+use trireme_model::{Exemplar, Labels};
+use trireme_query::ExemplarSeries;
+
 use super::Answer;
 use super::query::name_query;
 use crate::answer;
@@ -15,7 +20,11 @@ pub(crate) async fn query(ask: Ask) -> Answer {
     }
     let expr = ask.params.text("query").to_owned();
     let (context, entry) = ask.begin(&expr).await?;
-    let job = ask.run(move |q| q.exemplars(&context, &expr, start_ms, end_ms));
+    let job = ask.run(move |q| {
+        let mut found = q.exemplars(&context, &expr, start_ms, end_ms)?;
+        found.items = without(&context.replica_labels, found.items);
+        Ok(found)
+    });
     let found = job.await.map_err(name_query)?;
     drop(entry);
     let answer = answer::counted(&ask, &found.warnings, |out| {
@@ -36,4 +45,48 @@ pub(crate) async fn query(ask: Ask) -> Answer {
         });
     });
     Ok(answer?)
+}
+
+/// Series without the labels of replicas. What then is one series has each exemplar once, by time.
+fn without(replica_labels: &[String], items: Vec<ExemplarSeries>) -> Vec<ExemplarSeries> {
+    if replica_labels.is_empty() {
+        return items;
+    }
+    let names: Vec<&str> = replica_labels.iter().map(String::as_str).collect();
+    let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+    for series in items {
+        by_series.entry(series.labels.without(&names)).or_default().extend(series.exemplars);
+    }
+    let one = |(labels, mut exemplars): (Labels, Vec<Exemplar>)| {
+        exemplars.sort_unstable();
+        exemplars.dedup();
+        ExemplarSeries { labels, exemplars }
+    };
+    by_series.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_have_each_exemplar_once() {
+        let exemplar =
+            |trace: &str, t: i64| Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), v: 1.0, t };
+        let series = |replica: &str, exemplars: Vec<Exemplar>| ExemplarSeries {
+            labels: Labels::from_pairs([("__name__", "up"), ("replica", replica)]),
+            exemplars,
+        };
+        let both = || {
+            vec![
+                series("a", vec![exemplar("x", 1), exemplar("z", 3)]),
+                series("b", vec![exemplar("x", 1), exemplar("y", 2)]),
+            ]
+        };
+        assert_eq!(without(&[], both()), both());
+        let found = without(&["replica".to_owned()], both());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].labels, Labels::from_pairs([("__name__", "up")]));
+        assert_eq!(found[0].exemplars, [exemplar("x", 1), exemplar("y", 2), exemplar("z", 3)]);
+    }
 }

@@ -43,6 +43,10 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     let Some(selection) = ask.selection().await? else { return nothing() };
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values").await?;
+    if context.replica_labels.contains(&name) {
+        // No series has it any more.
+        return nothing();
+    }
     let (asked, job) = (Asked::LabelValues(&name, &selection), (name.clone(), selection.clone()));
     let found = ask.run_quick(context, &asked, move |q, context| q.label_values(context, &job.0, &job.1));
     let found = found.await?;
@@ -50,7 +54,7 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     strings(&ask, found, limit)
 }
 
-/// The answer to a range that ends before it starts.
+/// The answer where nothing can be.
 fn nothing() -> Answer {
     Ok(answer::success(&[], &[], |out| out.extend_from_slice(b"[]")))
 }

@@ -101,6 +101,22 @@ async fn numbers_without_a_meaning_are_as_if_absent_where_prometheus_takes_them_
 }
 
 #[actix_web::test]
+async fn a_label_of_replicas_has_no_values() {
+    let node = Node::new();
+    for (parameter, values) in [
+        ("", json!(["a", "b"])),
+        ("replicaLabels[]=job", json!([])),
+        ("replicaLabels[]=job&dedup=false", json!(["a", "b"])),
+        ("replicaLabels[]=other", json!(["a", "b"])),
+    ] {
+        let reply = node.get(&format!("/api/v1/label/job/values?{parameter}")).await;
+        assert_eq!(reply.json()["data"], values, "{parameter}");
+    }
+    let reply = node.get("/api/v1/query_exemplars?query=up&replicaLabels[]=job").await;
+    assert_eq!(reply.json()["data"][0]["seriesLabels"], json!({ "__name__": "up" }));
+}
+
+#[actix_web::test]
 async fn what_would_narrow_an_answer_and_is_not_known_is_refused() {
     let node = Node::new();
     for (parameter, status) in [
