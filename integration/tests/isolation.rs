@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use trireme_integration::{Answer, Client, Group, Series, blocks_in, now_ms, until};
 
@@ -110,6 +111,66 @@ async fn a_lone_node_answers_from_blocks_that_are_only_in_the_bucket() -> anyhow
         let body = client.send(client.get(path).query(&parameters)).await?.success()?.body;
         ensure!(body.contains(expected), "{path} {parameters:?}: {body}");
     }
+    group.stop().await
+}
+
+/// Opens a connection from a loopback address, asks for `path` and leaves it open; `None` if it was not answered.
+async fn ask_from(
+    client: &Client,
+    from: &str,
+    path: &str,
+) -> anyhow::Result<Option<(tokio::net::TcpStream, String)>> {
+    let address = client.url().trim_start_matches("http://").trim_end_matches('/').parse()?;
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(format!("{from}:0").parse()?)?;
+    let mut stream = socket.connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut text = Vec::new();
+    // A connection that is refused ends, or is reset, before or after the request.
+    if stream.write_all(request.as_bytes()).await.is_err() {
+        return Ok(None);
+    }
+    let head_ends = |text: &[u8]| text.windows(4).any(|four| four == b"\r\n\r\n");
+    while !head_ends(&text) {
+        match stream.read_buf(&mut text).await {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+    }
+    Ok(Some((stream, String::from_utf8_lossy(&text).into_owned())))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_takes_no_more_connections_than_it_may() -> anyhow::Result<()> {
+    const MOST: usize = 5;
+    let group = Group::of(1).set(&format!("http.connections_per_address={MOST}")).start().await?;
+    let client = group.client(0);
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..4 * MOST {
+        match ask_from(client, "127.0.0.2", "/-/healthy").await? {
+            Some((stream, answer)) if answer.starts_with("HTTP/1.1 200") => open.push(stream),
+            Some((_, answer)) => {
+                ensure!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+                ensure!(answer.to_lowercase().contains("retry-after"), "{answer}");
+                refused += 1;
+            }
+            None => refused += 1,
+        }
+    }
+    ensure!((open.len(), refused) == (MOST, 3 * MOST), "{} open, {refused} refused", open.len());
+
+    // Another address goes on as before, and sees what happened.
+    let counted = client.metric("trireme_node_connections_refused_total").await?;
+    ensure!(counted == refused as f64, "{counted} are counted of {refused}");
+    ensure!(group.nodes()[0].log().contains("http.connections_per_address"), "no line in the log");
+    drop(open.pop());
+    until("a place is free again", async || {
+        let answered = ask_from(client, "127.0.0.2", "/-/healthy").await?.context("refused")?;
+        ensure!(answered.1.starts_with("HTTP/1.1 200"), "{}", answered.1);
+        Ok(())
+    })
+    .await?;
     group.stop().await
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP server.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{Compress, from_fn};
@@ -9,6 +10,7 @@ use anyhow::Context;
 use trireme_api::ApiState;
 use trireme_settings::Settings;
 
+use crate::addresses::{self, Addresses};
 use crate::{memory, open_files};
 
 /// Binds the listener; done first, so that a port in use is told before anything else is touched.
@@ -24,6 +26,7 @@ pub(crate) fn serve(
     listener: TcpListener,
     settings: &Settings,
     state: ApiState,
+    addresses: Arc<Addresses>,
 ) -> anyhow::Result<(Server, ServerHandle)> {
     let http = &settings.http;
     let workers = match http.workers {
@@ -41,10 +44,12 @@ pub(crate) fn serve(
             .wrap(from_fn(trireme_api::layers::see_off))
             .wrap(Compress::default())
             .wrap(from_fn(trireme_api::layers::before_chunks))
+            .wrap(from_fn(addresses::refuse))
             // Outermost: all others see the path that is meant, without the prefix.
             .wrap(from_fn(trireme_api::prefix::strip_prefix))
             .configure(move |cfg| trireme_api::configure(cfg, state))
     })
+    .on_connect(move |connection, beside| addresses.connected(connection, beside))
     .workers(workers)
     .max_connections(open_files::connections(http.connections_max, workers))
     // An answer in pieces would wait for the acknowledgement of the piece before, which clients put off for 40 ms.

@@ -1,5 +1,6 @@
 //! Builds every part of a node in order and owns the list by which it stops.
 
+mod addresses;
 mod admin;
 mod after_replay;
 mod answers;

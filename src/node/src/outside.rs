@@ -18,6 +18,7 @@ use trireme_query::{Querier, QuerierOptions, Queries};
 use trireme_settings::Settings;
 use trireme_transport::{Hub, Mesh};
 
+use crate::addresses::Addresses;
 use crate::admin::NodeAdmin;
 use crate::after_replay::AfterReplay;
 use crate::api_settings::{api_settings, parser_options};
@@ -130,7 +131,10 @@ pub(crate) fn open_doors(
         render_metrics: Arc::new(move || shown.render()),
         log: ground.part_log("http"),
     });
-    let (server, handle) = http::serve(doors.listener, settings, state)?;
+    let per_address = settings.http.connections_per_address;
+    let (clock, log) = (Arc::clone(&ground.clock), ground.part_log("http"));
+    let addresses = Addresses::new(per_address, clock, &ground.metrics, log)?;
+    let (server, handle) = http::serve(doors.listener, settings, state, addresses)?;
     actix_rt::spawn(server);
     let expiring = Arc::clone(&storage.commits);
     actix_rt::spawn(every(EXPIRE_EVERY, move || expiring.expire()));

@@ -72,6 +72,8 @@ pub struct Http {
     pub inflated_bytes_max: ByteSize,
     /// Connections at once.
     pub connections_max: usize,
+    /// Of these, connections from one address; of IPv6 from one /64. 0 means no bound.
+    pub connections_per_address: usize,
     /// How long a connection stays on which nothing is asked. Longer than the pools of usual clients and balancers keep
     /// theirs, so that it is not this side that hangs up while a request is on its way.
     pub keep_alive: Span,
@@ -103,6 +105,7 @@ impl Default for Http {
             body_bytes_max: ByteSize(32 << 20),
             inflated_bytes_max: ByteSize(128 << 20),
             connections_max: 20_000,
+            connections_per_address: 0,
             keep_alive: Span::from_secs(120),
             cors_origin: String::new(),
             external_url: String::new(),
