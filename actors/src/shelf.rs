@@ -14,9 +14,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use slog::{Logger, error, info, warn};
-use trireme_block::{Block, BlockError, BlockMeta, Incoming, scan_blocks, set_aside, set_aside_blocks};
+use trireme_block::{Block, BlockError, BlockMeta, Incoming, scan_all, set_aside, set_aside_blocks};
 use trireme_model::Tenant;
 use ulid::Ulid;
+
+/// Threads that open blocks at a start: most of the time goes into waiting for the disk.
+const OPENING_AT_ONCE: usize = 8;
 
 /// A local block.
 pub struct ShelfBlock {
@@ -109,14 +112,10 @@ impl Shelf {
             generation: AtomicU64::new(0),
             log,
         };
-        let io = |source| BlockError::Io { place: root.display().to_string(), source };
-        for entry in fs::read_dir(root).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            let Some(tenant) = entry.file_name().to_str().and_then(|n| Tenant::new(n).ok()) else { continue };
-            if !entry.path().is_dir() {
-                continue;
-            }
-            let scan = scan_blocks(&entry.path())?;
+        let tenants = shelf.tenants()?;
+        let dirs: Vec<PathBuf> = tenants.iter().map(|tenant| shelf.tenant_dir(tenant)).collect();
+        let scans = scan_all(&dirs, OPENING_AT_ONCE)?;
+        for ((tenant, dir), scan) in tenants.into_iter().zip(dirs).zip(scans) {
             for name in scan.removed {
                 info!(shelf.log, "removed what a crash left of a block"; "tenant" => %tenant, "name" => name);
             }
@@ -125,12 +124,25 @@ impl Shelf {
                     "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
             }
             let here: BTreeSet<Ulid> = scan.blocks.iter().map(|block| block.meta().ulid).collect();
-            let lost = set_aside_blocks(&entry.path())?.into_iter().filter(|ulid| !here.contains(ulid));
+            let lost = set_aside_blocks(&dir)?.into_iter().filter(|ulid| !here.contains(ulid));
             shelf.lost.lock().extend(lost.map(|ulid| (tenant.clone(), ulid)));
             let mut blocks = shelf.blocks.write();
             blocks.extend(scan.blocks.into_iter().map(|block| Arc::new(shelf.entry(&tenant, block))));
         }
         Ok(shelf)
+    }
+
+    /// Tenants that have a directory, by name.
+    fn tenants(&self) -> Result<Vec<Tenant>, BlockError> {
+        let io = |source| BlockError::Io { place: self.root.display().to_string(), source };
+        let mut tenants = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let tenant = entry.file_name().to_str().and_then(|name| Tenant::new(name).ok());
+            tenants.extend(tenant.filter(|_| entry.path().is_dir()));
+        }
+        tenants.sort_unstable();
+        Ok(tenants)
     }
 
     fn entry(&self, tenant: &Tenant, block: Block) -> ShelfBlock {

@@ -91,6 +91,42 @@ fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
 }
 
 #[test]
+fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
+    let here = tempfile::tempdir().unwrap();
+    let series = |value: f64| SeriesInput {
+        labels: Labels::from_pairs(vec![("__name__", "up")]),
+        times: vec![7],
+        values: vec![value],
+        ..SeriesInput::default()
+    };
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for tenant in ["a", "b", "c", "d"].map(|name| Tenant::new(name).unwrap()) {
+        for number in 0..10 {
+            let dir = here.path().join(tenant.as_str());
+            // Equal samples of two tenants lie in blocks of one name here: no label says whose they are.
+            let mut source = IterSource(std::iter::once(series(f64::from(number))));
+            let meta = write_block(&dir, WINDOW, &WriteOptions::default(), &mut source).unwrap().unwrap();
+            let is_bad = number == 3 && tenant.as_str() != "c";
+            if is_bad {
+                fs::write(dir.join(meta.ulid.to_string()).join("index"), b"rotten").unwrap();
+            }
+            let found = if is_bad { &mut bad } else { &mut good };
+            found.push((tenant.clone(), meta.ulid));
+        }
+    }
+    let shelf = open(here.path());
+    let mut found: Vec<_> =
+        shelf.blocks().iter().map(|block| (block.tenant.clone(), block.meta().ulid)).collect();
+    assert!(found.is_sorted_by_key(|(tenant, _)| tenant.clone()));
+    found.sort();
+    good.sort();
+    assert_eq!(found, good);
+    assert_eq!(shelf.lost(), bad);
+    let dirs = shelf.blocks().iter().all(|b| b.dir.starts_with(here.path().join(b.tenant.as_str())));
+    assert!(dirs);
+}
+
+#[test]
 fn age_counts_from_the_newest_block_and_never_beyond_now() {
     let here = tempfile::tempdir().unwrap();
     for value in [1.0, 2.0] {

@@ -41,7 +41,7 @@ pub use meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats, META_FILE, T
 pub use range::{LocalFile, RangeRead, past_end};
 pub use reread::Reread;
 pub use samples::Samples;
-pub use scan::{Quarantined, Scan, scan_blocks, set_aside, set_aside_blocks};
+pub use scan::{Quarantined, Scan, scan_all, scan_blocks, set_aside, set_aside_blocks};
 pub use source::{IterSource, SeriesInput, SeriesSource};
 pub use thanos::{
     DeletionMark, NoCompactMark, NoDownsampleMark, ThanosDownsample, ThanosFile, ThanosHash,

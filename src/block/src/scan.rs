@@ -1,7 +1,9 @@
 //! The blocks of a directory at start-up: good ones are opened, leftovers removed, bad ones set aside.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ulid::Ulid;
 
@@ -40,22 +42,63 @@ pub struct Quarantined {
 /// A block that fails a check is renamed to `quarantine-<ULID>`: its data stays for a person to look at, and
 /// neither we nor Prometheus stumble over it again. Failures of the file system itself are errors.
 pub fn scan_blocks(dir: &Path) -> Result<Scan, BlockError> {
-    let mut scan = Scan::default();
-    if !dir.exists() {
-        return Ok(scan);
+    let scans = scan_all(&[dir.to_owned()], 1)?;
+    Ok(scans.into_iter().next().unwrap_or_default())
+}
+
+/// As [`scan_blocks`] for several directories, whose blocks `threads` threads open; a scan for each, in their order.
+pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockError> {
+    let mut scans = Vec::with_capacity(dirs.len());
+    let mut found = Vec::new();
+    for (number, dir) in dirs.iter().enumerate() {
+        let mut scan = Scan::default();
+        if dir.exists() {
+            scan.removed = remove_temporaries(dir)?;
+            found.extend(block_dirs(dir)?.into_iter().map(|(ulid, path)| (number, ulid, path)));
+        }
+        scans.push(scan);
     }
-    scan.removed = remove_temporaries(dir)?;
-    for (ulid, path) in block_dirs(dir)? {
-        match Block::open(&path) {
-            Ok(block) => scan.blocks.push(block),
+
+    let opened = side_by_side(threads, &found, |(_, _, path)| Block::open(path));
+    for ((number, ulid, _), opened) in found.into_iter().zip(opened) {
+        match opened {
+            Ok(block) => scans[number].blocks.push(block),
             Err(reason) if reason.is_damage() => {
-                let path = set_aside(dir, ulid)?;
-                scan.quarantined.push(Quarantined { ulid, path, reason });
+                let path = set_aside(&dirs[number], ulid)?;
+                scans[number].quarantined.push(Quarantined { ulid, path, reason });
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(scan)
+    Ok(scans)
+}
+
+/// What `work` makes of each item, in the order of the items; at most `threads` threads work, this one among them.
+fn side_by_side<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { return done };
+            done.push((number, work(item)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let start = |number: usize| {
+            let thread = std::thread::Builder::new().name(format!("blocks-{number}"));
+            // Without it the others do its part.
+            thread.spawn_scoped(scope, run).ok()
+        };
+        let others: Vec<_> = (1..threads.min(items.len())).map_while(start).collect();
+        let mut done = run();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Directories whose names are ULIDs, sorted.
@@ -98,4 +141,31 @@ pub fn set_aside_blocks(dir: &Path) -> Result<Vec<Ulid>, BlockError> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn so_many_threads_work_and_the_order_stays() {
+        const THREADS: usize = 4;
+        let items: Vec<usize> = (0..10 * THREADS).collect();
+        // Nobody gets on before four are at it; and no fifth comes.
+        let (barrier, at_it) = (Barrier::new(THREADS), AtomicUsize::new(0));
+        let doubled = side_by_side(THREADS, &items, |item| {
+            let now = at_it.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(now <= THREADS, "{now} threads");
+            barrier.wait();
+            at_it.fetch_sub(1, Ordering::SeqCst);
+            // Those of this round leave before one of the next comes.
+            barrier.wait();
+            item * 2
+        });
+        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(side_by_side(0, &items, |item| *item), items);
+        assert!(side_by_side(8, &[], |item: &usize| *item).is_empty());
+    }
 }
