@@ -33,7 +33,7 @@ pub use config::{BucketConfig, BucketKind, install_crypto_provider};
 pub use delete::{delete_block, mark_for_deletion, mark_no_compact};
 pub use error::BucketError;
 pub use fetch::{block_files, read_part};
-pub use list::{BucketBlock, MetaCache, Refreshed, fetch_meta, list_blocks};
+pub use list::{BucketBlock, Listing, MetaCache, Refreshed, fetch_meta, list_blocks};
 pub use publish::{CopyState, LocalBlock, Published, check_holder, compare, publish};
 pub use reader::{BucketReader, ReaderOptions};
 pub use reading::{LeftOut, ReadBlock, ReadRules};

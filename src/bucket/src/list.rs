@@ -77,6 +77,16 @@ pub struct BucketBlock {
     pub no_compact: Option<NoCompactMark>,
 }
 
+/// What of the bucket is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The names of blocks: one entry for each. A mark of a block is not seen, nor a meta that is gone while other
+    /// objects of its block are left.
+    Names,
+    /// All objects: several for each block.
+    Objects,
+}
+
 /// What a refresh found.
 #[derive(Debug, Default)]
 pub struct Refreshed {
@@ -115,17 +125,17 @@ impl MetaCache {
     /// Metas and marks under way at once.
     const REQUESTS_AT_ONCE: usize = 128;
 
-    /// Lists the bucket, reads metas of new blocks and, for all blocks, the marks that the listing shows.
+    /// Lists the bucket, reads metas of new blocks and, if the listing shows them, the marks of all blocks.
     ///
     /// Metas never change once written, so a refresh costs one listing and a request per new block or mark. An error
     /// of the listing leaves the cache as it was.
-    pub async fn refresh(&self, store: &dyn ObjectStore) -> Result<Refreshed, BucketError> {
-        let listed = list_with_marks(store).await?;
+    pub async fn refresh(&self, store: &dyn ObjectStore, listing: Listing) -> Result<Refreshed, BucketError> {
         let known = self.known.read().blocks.clone();
-        let mut refreshed = Refreshed {
-            removed: known.keys().filter(|ulid| !listed.contains_key(ulid)).copied().collect(),
-            ..Refreshed::default()
+        let listed = match listing {
+            Listing::Objects => list_with_marks(store).await?,
+            Listing::Names => list_names(store, &known).await?,
         };
+        let mut refreshed = Refreshed::default();
         let work = listed.into_iter().map(|(ulid, seen)| {
             let old = known.get(&ulid).cloned();
             async move { (ulid, load(store, ulid, seen, old).await) }
@@ -151,6 +161,7 @@ impl MetaCache {
                 }
             }
         }
+        refreshed.removed = known.keys().filter(|ulid| !blocks.contains_key(ulid)).copied().collect();
         refreshed.added.sort_unstable();
         refreshed.partial.sort_unstable();
         let reading = Reading::of(&blocks, &self.rules);
@@ -225,12 +236,25 @@ impl MetaCache {
     }
 }
 
-/// What the listing shows of a block.
+/// What the listing shows of a block, or lets one suppose.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     meta: bool,
     deletion: bool,
     no_compact: bool,
+}
+
+/// What the names alone tell: blocks that are known are as they were, and the others are tried.
+async fn list_names(
+    store: &dyn ObjectStore,
+    known: &BTreeMap<Ulid, Arc<BucketBlock>>,
+) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
+    let seen = |ulid| {
+        let marked = known.get(&ulid).map(|block| (block.deletion.is_some(), block.no_compact.is_some()));
+        let (deletion, no_compact) = marked.unwrap_or_default();
+        (ulid, Seen { meta: true, deletion, no_compact })
+    };
+    Ok(list_blocks(store).await?.into_iter().map(seen).collect())
 }
 
 async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>, BucketError> {

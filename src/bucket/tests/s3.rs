@@ -14,8 +14,8 @@ use slog::{Drain, Logger, OwnedKVList, Record, o};
 use tokio::runtime::Runtime;
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{
-    BucketConfig, BucketError, BucketKind, ConditionalPut, LocalBlock, MetaCache, Published, list_blocks,
-    mark_for_deletion, publish,
+    BucketConfig, BucketError, BucketKind, ConditionalPut, Listing, LocalBlock, MetaCache, Published,
+    list_blocks, mark_for_deletion, publish,
 };
 use trireme_model::Labels;
 
@@ -146,6 +146,38 @@ fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
 }
 
 #[test]
+fn refreshes_ask_for_names_and_for_what_is_new() {
+    const BLOCKS: usize = 150;
+    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let (server, log) = (Server::start(Condition::Kept), Messages::default());
+    let store = open(&config(&server, "a/b"), &log);
+    let block = local(dir.path(), 1.0);
+    let put = |n: usize| {
+        let mut meta = block.meta().clone();
+        meta.ulid = ulid::Ulid::from_parts(n as u64, 0);
+        for name in ["chunks/000001", "chunks/000002", "index"] {
+            server.insert(&format!("a/b/{}/{name}", meta.ulid), Vec::new());
+        }
+        server.insert(&format!("a/b/{}/meta.json", meta.ulid), meta.to_json());
+    };
+    (0..BLOCKS).for_each(put);
+
+    let cache = MetaCache::default();
+    let requests = |listing| {
+        let before = (server.count("LIST"), server.count("GET"));
+        let seen = runtime.block_on(cache.refresh(&*store, listing)).unwrap();
+        assert_eq!((seen.partial.len(), seen.failed.len()), (0, 0));
+        (seen.added.len(), server.count("LIST") - before.0, server.count("GET") - before.1)
+    };
+    assert_eq!(requests(Listing::Objects), (BLOCKS, 6, BLOCKS), "four objects a block, a hundred a page");
+    assert_eq!(requests(Listing::Names), (0, 2, 0));
+    put(BLOCKS);
+    put(BLOCKS + 1);
+    assert_eq!(requests(Listing::Names), (2, 2, 2));
+    assert_eq!(requests(Listing::Objects), (0, 7, 0));
+}
+
+#[test]
 fn a_prefix_is_the_key_that_was_named() {
     let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
     let block = local(dir.path(), 1.0);
@@ -157,7 +189,7 @@ fn a_prefix_is_the_key_that_was_named() {
         assert!(server.keys().contains(&format!("{prefix}/{ulid}/meta.json")), "{:?}", server.keys());
         runtime.block_on(mark_for_deletion(&*store, ulid, "", 7)).unwrap();
         let cache = MetaCache::default();
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!((seen.added, seen.failed.len()), (vec![ulid], 0), "{prefix}");
         assert!(cache.get(ulid).unwrap().deletion.is_some(), "{prefix}");
 

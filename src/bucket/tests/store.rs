@@ -10,8 +10,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::Runtime;
 use trireme_block::{Block, BlockMeta, IterSource, Samples, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{
-    BucketConfig, BucketError, BucketKind, BucketReader, CopyState, LocalBlock, MetaCache, Published,
-    ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks, mark_for_deletion,
+    BucketConfig, BucketError, BucketKind, BucketReader, CopyState, Listing, LocalBlock, MetaCache,
+    Published, ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks, mark_for_deletion,
     mark_no_compact, publish,
 };
 use trireme_model::{Labels, MatchOp, Matcher};
@@ -191,7 +191,7 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
             runtime.block_on(store.put(&object(rel), PutPayload::from(bytes))).unwrap();
         }
         let cache = MetaCache::default();
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!((seen.partial, cache.blocks().len()), (vec![meta.ulid], 0), "{name}");
         assert_eq!(runtime.block_on(publish(&*store, &ours)).unwrap(), Published::Uploaded, "{name}");
         for rel in ["chunks/000001", "chunks/000002", "index"] {
@@ -199,7 +199,7 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
                 runtime.block_on(async { store.get(&object(rel)).await.unwrap().bytes().await.unwrap() });
             assert_eq!(there, std::fs::read(path.join(rel)).unwrap(), "{name} {rel}");
         }
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!((seen.added, cache.blocks().len()), (vec![meta.ulid], 1), "{name}");
     });
 }
@@ -259,12 +259,12 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
             runtime.block_on(publish(&*store, &local(&path))).unwrap();
         }
         let cache = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
-        runtime.block_on(cache.refresh(&*store)).unwrap();
+        runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         runtime.block_on(mark_for_deletion(&*store, a.ulid, "test", 77)).unwrap();
         // The first mark counts.
         runtime.block_on(mark_for_deletion(&*store, a.ulid, "test", 99)).unwrap();
         runtime.block_on(mark_no_compact(&*store, b.ulid, "manual", "", 5)).unwrap();
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert!(seen.added.is_empty() && seen.removed.is_empty(), "{name}: {seen:?}");
         assert_eq!(cache.get(a.ulid).unwrap().deletion.as_ref().unwrap().deletion_time, 77, "{name}");
         assert_eq!(cache.get(b.ulid).unwrap().no_compact.as_ref().unwrap().reason, "manual", "{name}");
@@ -273,8 +273,44 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         assert_eq!(cache.select("a", END, END).len(), 0, "{name}");
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
         runtime.block_on(delete_block(&*store, a.ulid)).unwrap();
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!((seen.removed, seen.partial), (vec![a.ulid], vec![]), "{name}");
+    });
+}
+
+#[test]
+fn names_alone_tell_what_is_new_and_what_is_gone() {
+    for_each_store(|name, store, dir, runtime| {
+        let blocks: Vec<_> = (0..3).map(|i| block(dir, 3, 40.0 + f64::from(i))).collect();
+        let (first, second, third) = (blocks[0].0.ulid, blocks[1].0.ulid, blocks[2].0.ulid);
+        let cache = MetaCache::default();
+        let refresh = |listing| runtime.block_on(cache.refresh(&*store, listing)).unwrap();
+        runtime.block_on(publish(&*store, &local(&blocks[0].1))).unwrap();
+        assert_eq!(refresh(Listing::Names).added, [first], "{name}");
+
+        // Begun: there is no meta yet.
+        let index = Object::from(format!("{third}/index"));
+        runtime.block_on(store.put(&index, PutPayload::from("i"))).unwrap();
+        runtime.block_on(publish(&*store, &local(&blocks[1].1))).unwrap();
+        let seen = refresh(Listing::Names);
+        assert_eq!((seen.added, seen.partial), (vec![second], vec![third]), "{name}");
+        runtime.block_on(publish(&*store, &local(&blocks[2].1))).unwrap();
+        assert_eq!(refresh(Listing::Names).added, [third], "{name}");
+
+        runtime.block_on(mark_for_deletion(&*store, second, "test", 77)).unwrap();
+        refresh(Listing::Names);
+        assert!(cache.get(second).unwrap().deletion.is_none(), "{name}: names have no marks");
+        refresh(Listing::Objects);
+        refresh(Listing::Names);
+        assert!(cache.get(second).unwrap().deletion.is_some(), "{name}: a mark that was seen stays");
+
+        runtime.block_on(delete_block(&*store, first)).unwrap();
+        // A removal that was broken off leaves the mark.
+        let meta = Object::from(format!("{second}/meta.json"));
+        runtime.block_on(store.delete(&meta)).unwrap();
+        assert_eq!(refresh(Listing::Names).removed, [first], "{name}");
+        assert_eq!(refresh(Listing::Objects).removed, [second], "{name}");
+        assert_eq!(cache.blocks().len(), 1, "{name}");
     });
 }
 
@@ -286,7 +322,7 @@ fn a_meta_that_cannot_be_read_is_named_and_the_rest_goes_on() {
         let object = Object::from(format!("{}/meta.json", bad.ulid));
         runtime.block_on(store.put(&object, PutPayload::from("{"))).unwrap();
         let cache = MetaCache::default();
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!(seen.failed.iter().map(|f| f.0).collect::<Vec<_>>(), [bad.ulid], "{name}");
         assert_eq!(seen.added, [good.ulid], "{name}");
     });
@@ -306,7 +342,7 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
             }
         }
         let cache = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
-        let seen = runtime.block_on(cache.refresh(&*store)).unwrap();
+        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert_eq!((seen.added.len(), seen.bad_marks.len(), seen.failed.len()), (8, 8, 0), "{name}");
         for (ulid, mark) in blocks {
             let block = cache.get(ulid).unwrap();

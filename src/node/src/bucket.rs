@@ -11,8 +11,8 @@ use prometheus::{IntGauge, IntGaugeVec};
 use slog::{Logger, info, warn};
 use trireme_base::Clock;
 use trireme_bucket::{
-    BucketConfig, BucketKind, BucketReader, ConditionalPut, LeftOut, MetaCache, ReadRules, Refreshed,
-    StoreCheck,
+    BucketConfig, BucketKind, BucketReader, ConditionalPut, LeftOut, Listing, MetaCache, ReadRules,
+    Refreshed, StoreCheck,
 };
 use trireme_settings::{BucketType, ConditionalPutSetting, Settings};
 use trireme_telemetry::{Metrics, MetricsError};
@@ -153,12 +153,37 @@ impl ListMetrics {
     }
 }
 
+/// Says when a list has to show marks: it has several entries for each block.
+struct MarksDue {
+    every: Duration,
+    /// Monotonic time of the last one.
+    seen_at: Option<Duration>,
+}
+
+impl MarksDue {
+    fn listing(&self, now: Duration) -> Listing {
+        match self.seen_at {
+            Some(at) if now.saturating_sub(at) < self.every => Listing::Names,
+            _ => Listing::Objects,
+        }
+    }
+
+    fn note(&mut self, listing: Listing, began: Duration) {
+        if listing == Listing::Objects {
+            self.seen_at = Some(began);
+        }
+    }
+}
+
 /// Reads the list of blocks again and again.
 pub(crate) struct ListKeeper {
     pub(crate) store: Store,
     pub(crate) metas: Arc<MetaCache>,
     pub(crate) reader: Arc<BucketReader>,
     pub(crate) freshness: Arc<Freshness>,
+    /// Time between two lists that show marks.
+    pub(crate) marks_every: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: ListMetrics,
     pub(crate) log: Logger,
 }
@@ -171,9 +196,13 @@ impl ListKeeper {
         // Blocks may have gone while this node was not running.
         let mut is_first = true;
         let mut is_told = false;
+        let mut marks = MarksDue { every: self.marks_every, seen_at: None };
         loop {
-            match self.metas.refresh(self.store.as_ref()).await {
+            let now = self.clock.monotonic();
+            let listing = marks.listing(now);
+            match self.metas.refresh(self.store.as_ref(), listing).await {
                 Ok(refreshed) => {
+                    marks.note(listing, now);
                     before = self.tell_left_out(&before);
                     if is_first || !refreshed.removed.is_empty() {
                         self.forget_the_gone();
@@ -247,6 +276,19 @@ mod tests {
     use trireme_base::ManualClock;
 
     use super::*;
+
+    #[test]
+    fn marks_are_looked_for_at_the_start_and_each_interval() {
+        let at = Duration::from_secs;
+        let mut marks = MarksDue { every: at(900), seen_at: None };
+        assert_eq!(marks.listing(at(5)), Listing::Objects);
+        assert_eq!(marks.listing(at(65)), Listing::Objects, "the first one failed");
+        marks.note(Listing::Objects, at(65));
+        assert_eq!(marks.listing(at(125)), Listing::Names);
+        marks.note(Listing::Names, at(125));
+        assert_eq!(marks.listing(at(964)), Listing::Names);
+        assert_eq!(marks.listing(at(965)), Listing::Objects);
+    }
 
     #[test]
     fn a_list_that_is_missing_old_or_not_whole_is_said() {

@@ -195,7 +195,7 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
     let settings = &ground.settings.bucket;
     let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
     let (clock, every) = (Arc::clone(&ground.clock), settings.sync_interval.as_duration());
-    let freshness = Arc::new(Freshness::new(clock, every));
+    let freshness = Arc::new(Freshness::new(Arc::clone(&clock), every));
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,
         header_dir: Some(ground.data_dir.path("index-headers")),
@@ -208,6 +208,8 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         metas: Arc::clone(&metas),
         reader: Arc::clone(&reader),
         freshness: Arc::clone(&freshness),
+        marks_every: settings.marks_interval.as_duration(),
+        clock,
         metrics: ListMetrics::new(&ground.metrics)?,
         log: ground.part_log("bucket"),
     };

@@ -425,6 +425,8 @@ pub struct Bucket {
     pub upload_interval: Span,
     /// How often the list of blocks in the bucket is read for queries.
     pub sync_interval: Span,
+    /// How often that list shows marks of blocks, too, for which every object has to be listed.
+    pub marks_interval: Span,
     /// Memory for pieces of bucket blocks.
     pub cache_bytes: ByteSize,
     /// Disk for copies of indexes of bucket blocks.
@@ -450,6 +452,7 @@ impl Default for Bucket {
             upload_turn: Span::from_secs(300),
             upload_interval: Span::from_secs(5),
             sync_interval: Span::from_secs(60),
+            marks_interval: Span::from_secs(900),
             cache_bytes: ByteSize(256 << 20),
             index_cache_bytes: ByteSize(8 << 30),
         }

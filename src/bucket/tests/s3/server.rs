@@ -20,7 +20,7 @@ pub enum Condition {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Vec<u8>>,
-    /// Method of every request that was not refused.
+    /// Method of every request that was not refused, `LIST` for a list.
     seen: Vec<String>,
     refusals: usize,
     /// Status of the next PUT.
@@ -74,6 +74,11 @@ impl Server {
 
     pub fn refusals(&self) -> usize {
         self.state.lock().unwrap().refusals
+    }
+
+    /// Puts an object past all conditions and counts.
+    pub fn insert(&self, key: &str, body: Vec<u8>) {
+        self.state.lock().unwrap().objects.insert(key.to_owned(), body);
     }
 
     pub fn keys(&self) -> Vec<String> {
@@ -134,7 +139,8 @@ fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, V
         state.refusals += 1;
         return (status, b"<Error><Code>NotImplemented</Code></Error>".to_vec());
     }
-    state.seen.push(request.method.clone());
+    let is_list = request.method == "GET" && request.query.contains_key("list-type");
+    state.seen.push(if is_list { "LIST".to_owned() } else { request.method.clone() });
     let found = state.objects.get(&request.key);
     match request.method.as_str() {
         "PUT" if state.failing.is_some() => (state.failing.take().unwrap(), Vec::new()),
@@ -146,7 +152,7 @@ fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, V
             (200, Vec::new())
         }
         "POST" => (200, delete_many(state, &request.body)),
-        "GET" if request.query.contains_key("list-type") => (200, list(state, &request.query)),
+        "GET" if is_list => (200, list(state, &request.query)),
         _ => found.map_or((404, Vec::new()), |body| (200, body.clone())),
     }
 }
@@ -170,25 +176,40 @@ fn delete_many(state: &mut State, body: &[u8]) -> Vec<u8> {
     format!("<DeleteResult>{answer}</DeleteResult>").into_bytes()
 }
 
+/// Keys and folders of a page; S3 has a thousand.
+const PAGE_ENTRIES: usize = 100;
+
 fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
     let prefix = query.get("prefix").cloned().unwrap_or_default();
-    let mut contents = String::new();
-    let mut folders = std::collections::BTreeSet::new();
+    // By name, folders and keys together, as in S3.
+    let mut entries: BTreeMap<String, Option<usize>> = BTreeMap::new();
     for (key, body) in state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)) {
         let rest = &key[prefix.len()..];
         match rest.split_once('/').filter(|_| query.contains_key("delimiter")) {
-            Some((folder, _)) => drop(folders.insert(format!("{prefix}{folder}/"))),
-            None => {
-                write!(contents, "<Contents><Key>{key}</Key><Size>{}</Size><ETag>e</ETag>", body.len())
-                    .unwrap();
+            Some((folder, _)) => entries.insert(format!("{prefix}{folder}/"), None),
+            None => entries.insert(key.clone(), Some(body.len())),
+        };
+    }
+    let after = query.get("continuation-token");
+    let mut left = entries.into_iter().filter(|(name, _)| after.is_none_or(|after| name > after)).peekable();
+    let (mut contents, mut last) = (String::new(), String::new());
+    for (name, size) in left.by_ref().take(PAGE_ENTRIES) {
+        match size {
+            None => write!(contents, "<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>").unwrap(),
+            Some(size) => {
+                write!(contents, "<Contents><Key>{name}</Key><Size>{size}</Size><ETag>e</ETag>").unwrap();
                 contents.push_str("<LastModified>2024-01-01T00:00:00Z</LastModified></Contents>");
             }
         }
+        last = name;
     }
-    for folder in folders {
-        write!(contents, "<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>").unwrap();
-    }
-    format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>").into_bytes()
+    let next = match left.peek() {
+        Some(_) => format!("<NextContinuationToken>{last}</NextContinuationToken>"),
+        None => String::new(),
+    };
+    let is_cut = !next.is_empty();
+    format!("<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{next}{contents}</ListBucketResult>")
+        .into_bytes()
 }
 
 fn decoded(text: &str, is_query: bool) -> String {

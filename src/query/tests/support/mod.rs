@@ -19,7 +19,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
-use trireme_bucket::{BucketReader, LocalBlock, MetaCache, ReadRules, ReaderOptions};
+use trireme_bucket::{BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions};
 use trireme_model::{Labels, Matcher, MetricMetadata, Tenant};
 use trireme_query::{
     Catalog, ExemplarSeries, Far, Labelled, RemoteBlock, Scope, Source, SourceError, SourceList, TsdbStatus,
@@ -189,7 +189,7 @@ impl BucketOnly {
     ) -> Self {
         let rules = ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() };
         let metas = MetaCache::new(rules);
-        runtime.block_on(metas.refresh(store.as_ref())).unwrap();
+        runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects)).unwrap();
         let reader = Arc::new(BucketReader::new(store, runtime.handle().clone(), options));
         Self { metas, reader, side_by_side: true }
     }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::json;
 use slog::{Logger, o};
 use trireme_block::Fault;
-use trireme_bucket::{BucketBlock, BucketReader, LeftOut, MetaCache, ReaderOptions, Refreshed};
+use trireme_bucket::{BucketBlock, BucketReader, LeftOut, Listing, MetaCache, ReaderOptions, Refreshed};
 
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
@@ -74,7 +74,7 @@ impl Opened {
         // Two workers: opening a block waits for requests that the runtime drives.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let metas = MetaCache::new(trireme_node::read_rules(&settings));
-        let refreshed = runtime.block_on(metas.refresh(store.as_ref()))?;
+        let refreshed = runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects))?;
         let reader = BucketReader::new(store, runtime.handle().clone(), ReaderOptions::default());
         Ok(Self { runtime, reader, blocks: metas.blocks(), metas, refreshed })
     }
