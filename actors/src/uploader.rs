@@ -3,6 +3,11 @@
 //! Every replica has the same block, so uploading is a matter of turn: the first of the live replicas in the block's own
 //! ranking uploads once the bucket was listed anew, the next ones wait their turn and look first. All of them compare the
 //! bucket's digests with their own before they count the block as shipped.
+//!
+//! Several blocks are looked at side by side, and sent as far as there is room for their bytes.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,10 +15,12 @@ use std::time::Duration;
 
 use actix::fut::WrapFuture;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context};
+use futures::StreamExt;
 use object_store::ObjectStore;
 use prometheus::{IntCounterVec, IntGauge};
 use slog::{Logger, error, info, warn};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, NodeName};
 use trireme_bucket::{
@@ -28,6 +35,11 @@ use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
 use crate::shelf::{Shelf, ShelfBlock};
 use crate::supervisor::{Start, Started};
+
+/// Bytes of blocks that are being sent, at once. The largest block takes all of it and goes alone.
+const ROOM_BYTES: u64 = LocalBlock::SENDING_BYTES_MAX;
+/// Permits of the semaphore are of so many bytes.
+const PERMIT_BYTES: u64 = 1 << 10;
 
 /// Metrics of shipping.
 #[derive(Clone)]
@@ -77,6 +89,8 @@ pub struct UploaderParts {
     pub turn: Duration,
     /// Time between looks.
     pub interval: Duration,
+    /// Blocks that are looked at side by side.
+    pub at_once: usize,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Metrics.
@@ -157,20 +171,27 @@ async fn round(
     now: Duration,
 ) -> Shipments {
     waiting.sort_by_key(|b| b.meta().max_time);
-    for block in waiting {
-        let listings = parts.listed.generation();
+    let listings = parts.listed.generation();
+    let room = Arc::new(Semaphore::new((ROOM_BYTES / PERMIT_BYTES) as usize));
+    let looks = waiting.into_iter().map(|block| {
         let begin = || Shipment { first_seen: now, listings, hashed: None };
-        let shipment = shipments.entry(key_of(&block)).or_insert_with(begin);
-        match ship(&parts, &block, shipment, now).await {
-            Ok(()) => {}
-            Err(err) => {
+        let mut shipment = shipments.remove(&key_of(&block)).unwrap_or_else(begin);
+        let (parts, room) = (&parts, &room);
+        async move {
+            if let Err(err) = ship(parts, &block, &mut shipment, room, now).await {
                 parts.metrics.failures.with_label_values(&[reason(&err)]).inc();
                 warn!(parts.log, "block was not shipped, it will be tried again"; "tenant" => %block.tenant,
                     "block_id" => %block.meta().ulid, "err" => %err);
             }
+            (key_of(&block), shipment)
         }
-    }
-    shipments
+    });
+    futures::stream::iter(looks).buffer_unordered(parts.at_once.max(1)).collect().await
+}
+
+/// Permits for sending a block.
+fn permits_of(block: &LocalBlock) -> u32 {
+    (block.sending_bytes().clamp(1, ROOM_BYTES).div_ceil(PERMIT_BYTES)) as u32
 }
 
 fn reason(error: &BucketError) -> &'static str {
@@ -185,6 +206,7 @@ async fn ship(
     parts: &UploaderParts,
     block: &Arc<ShelfBlock>,
     shipment: &mut Shipment,
+    room: &Arc<Semaphore>,
     now: Duration,
 ) -> Result<(), BucketError> {
     let local = match &shipment.hashed {
@@ -201,6 +223,12 @@ async fn ship(
     // is newer than the question tells.
     let is_listed = parts.listed.generation() > shipment.listings;
     let holder = parts.listed.holder_of(local.meta()).filter(|_| is_listed);
+    let is_there = parts.listed.get(local.meta().ulid).is_some();
+    if !is_there && holder.is_none() && !(my_turn && is_listed) {
+        // Somebody else uploads it, and the list will show it.
+        return Ok(());
+    }
+    let room = Arc::clone(room);
     let (store, runtime) = (Arc::clone(&parts.bucket), &parts.runtime);
     // On the runtime for I/O: the actor's thread only waits.
     let shipped = runtime.spawn(async move {
@@ -210,7 +238,11 @@ async fn ship(
                 check_holder(store.as_ref(), &holder.meta).await?;
                 Ok(Some(Published::Compacted))
             }
-            CopyState::Absent if my_turn && is_listed => publish(store.as_ref(), &local).await.map(Some),
+            CopyState::Absent if my_turn && is_listed => {
+                // It is never closed.
+                let _room = room.acquire_many(permits_of(&local)).await;
+                publish(store.as_ref(), &local).await.map(Some)
+            }
             CopyState::Absent => Ok(None),
             CopyState::Different(what) => {
                 Err(BucketError::Differs { place: local.meta().ulid.to_string(), what })

@@ -309,6 +309,7 @@ async fn add_uploader(
         tenant_label: ground.settings.tenants.label.clone(),
         turn: settings.upload_turn.as_duration(),
         interval: settings.upload_interval.as_duration(),
+        at_once: settings.uploads_at_once,
         clock: Arc::clone(&ground.clock),
         metrics: UploaderMetrics::new(&ground.metrics)?,
         log: supervisor.logger("uploader"),

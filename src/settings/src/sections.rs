@@ -423,6 +423,8 @@ pub struct Bucket {
     pub upload_turn: Span,
     /// How often the uploader looks for blocks to ship.
     pub upload_interval: Span,
+    /// Blocks that it looks at, and uploads, side by side.
+    pub uploads_at_once: usize,
     /// How often the list of blocks in the bucket is read for queries.
     pub sync_interval: Span,
     /// How often that list shows marks of blocks, too, for which every object has to be listed.
@@ -451,6 +453,7 @@ impl Default for Bucket {
             default_tenant: String::new(),
             upload_turn: Span::from_secs(300),
             upload_interval: Span::from_secs(5),
+            uploads_at_once: 4,
             sync_interval: Span::from_secs(60),
             marks_interval: Span::from_secs(900),
             cache_bytes: ByteSize(256 << 20),

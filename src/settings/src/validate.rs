@@ -147,6 +147,7 @@ mod tests {
             "storage.tick=0s",
             "bucket.upload_interval=0s",
             "bucket.sync_interval=0s",
+            "bucket.uploads_at_once=0",
             "checkpoint.interval=0s",
             "cluster.heartbeat_interval=0s",
             "log.sync_interval=0s",

@@ -15,6 +15,8 @@ use crate::{BucketError, layout};
 const PART_BYTES: usize = 16 << 20;
 /// Parts under way at once; bounds memory and connections.
 const PARTS_AT_ONCE: usize = 4;
+/// Most bytes of a file that are in memory while it is sent.
+pub(super) const SENDING_BYTES_MAX: u64 = (PART_BYTES * PARTS_AT_ONCE) as u64;
 
 /// Uploads a file, unless the object has its bytes already.
 ///

@@ -42,6 +42,15 @@ impl LocalFile {
 const PIECE_BYTES: usize = 1 << 20;
 
 impl LocalBlock {
+    /// Most bytes of a block that are in memory while it is sent.
+    pub const SENDING_BYTES_MAX: u64 = super::copy::SENDING_BYTES_MAX;
+
+    /// Bytes of this one that are in memory while it is sent, at most.
+    pub fn sending_bytes(&self) -> u64 {
+        let longest = self.files.iter().map(LocalFile::size).max().unwrap_or(0);
+        longest.min(Self::SENDING_BYTES_MAX)
+    }
+
     /// Opens and hashes all files: about a second per gigabyte, so call it on a CPU thread.
     ///
     /// `external_labels` are those of the bucket's meta and must have one at least, the tenant's; `source` is the

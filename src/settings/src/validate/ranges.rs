@@ -8,6 +8,8 @@ use crate::sections::Settings;
 
 /// Most threads of a kind: beyond it they take more memory than they give speed.
 const THREADS_MAX: usize = 1_024;
+/// Most uploads side by side: beyond it they wait for each other.
+const UPLOADS_MAX: usize = 64;
 /// Longest window, in days: the head counts its windows for the time it holds.
 const WINDOW_DAYS_MAX: u64 = 40;
 /// Most bytes of a log segment.
@@ -85,6 +87,7 @@ impl Settings {
         let counts = [
             ("http.workers", http.workers, 0, THREADS_MAX),
             ("http.connections_max", http.connections_max, 1, usize::MAX),
+            ("bucket.uploads_at_once", self.bucket.uploads_at_once, 1, UPLOADS_MAX),
             ("query.max_concurrency", query.max_concurrency, 1, THREADS_MAX),
             ("query.max_streams", query.max_streams, 1, THREADS_MAX),
             ("query.max_queued", query.max_queued, 1, 1_000_000),
