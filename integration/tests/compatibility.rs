@@ -4,6 +4,8 @@
 mod hints;
 #[path = "compatibility/messages.rs"]
 mod messages;
+#[path = "compatibility/one_bucket.rs"]
+mod one_bucket;
 #[path = "compatibility/otlp.rs"]
 mod otlp;
 
