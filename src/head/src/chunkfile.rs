@@ -34,6 +34,8 @@ const FILE_BYTES_MAX: u32 = 64 << 20;
 pub(crate) const CHUNK_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes collected before a write.
 const BUFFER_BYTES: usize = 128 << 10;
+/// The newest checkpoint and the one before it are on disk.
+const CHECKPOINTS_KEPT: u8 = 2;
 
 /// Where a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,15 @@ struct OpenFile {
     live: u32,
     /// A sync of it failed.
     is_suspect: bool,
+    /// Checkpoints that were published while no chunk of it was needed.
+    unneeded: u8,
+}
+
+impl OpenFile {
+    fn new(file: Option<File>, path: PathBuf) -> Self {
+        let (file, path) = (file.map(Arc::new), Arc::from(path));
+        Self { file, path, live: 0, is_suspect: false, unneeded: 0 }
+    }
 }
 
 /// The file being written.
@@ -135,7 +146,7 @@ pub(crate) struct ChunkFiles {
 }
 
 impl ChunkFiles {
-    /// Opens the files of a directory; those that no chunk is claimed in are deleted by [`ChunkFiles::sweep`].
+    /// Opens the files of a directory; those that no chunk is claimed in are deleted by [`ChunkFiles::published`].
     pub fn open(dir: &Path) -> Result<Self, HeadError> {
         files::make_dir(dir)?;
         let mut files = BTreeMap::new();
@@ -146,8 +157,7 @@ impl ChunkFiles {
                 continue;
             };
             let file = File::open(&path).map_err(|e| HeadError::io("open", &path, e))?;
-            let open =
-                OpenFile { file: Some(Arc::new(file)), path: Arc::from(path), live: 0, is_suspect: false };
+            let open = OpenFile::new(Some(file), path);
             files.insert(number, open);
         }
         let next = files.keys().next_back().map_or(1, |n| n + 1);
@@ -197,7 +207,7 @@ impl ChunkFiles {
         let number = self.next;
         let path = self.dir.join(format!("{number:08}.chunks"));
         self.next += 1;
-        self.files.insert(number, OpenFile { file: None, path: Arc::from(path), live: 0, is_suspect: false });
+        self.files.insert(number, OpenFile::new(None, path));
         self.buffer.extend_from_slice(MAGIC);
         self.buffer.extend_from_slice(&VERSION.to_le_bytes());
         self.buffer.extend_from_slice(&number.to_le_bytes());
@@ -329,27 +339,33 @@ impl ChunkFiles {
         if open.live > 0 || is_active {
             return;
         }
-        if open.is_suspect {
-            // The checkpoint on disk still names its chunks; the next start deletes it.
-            self.files.remove(&place.file);
-        } else {
+        // What a chunk that was moved had in it is in no block: the checkpoints on disk still name its old place.
+        if !open.is_suspect {
             self.delete(place.file);
         }
     }
 
-    /// Deletes files without a chunk; after loading a checkpoint.
-    pub fn sweep(&mut self) {
+    /// A checkpoint has its name now. Deletes files without a chunk that neither it nor the one before it can name.
+    pub fn published(&mut self) {
         let active = self.active.map(|active| active.number);
-        let empty = |(n, f): (&u32, &OpenFile)| (f.live == 0 && Some(*n) != active).then_some(*n);
-        let victims: Vec<u32> = self.files.iter().filter_map(empty).collect();
-        victims.into_iter().for_each(|number| self.delete(number));
+        let mut unneeded = Vec::new();
+        for (number, open) in &mut self.files {
+            if open.live > 0 || active == Some(*number) {
+                continue;
+            }
+            open.unneeded += 1;
+            if open.unneeded == CHECKPOINTS_KEPT {
+                unneeded.push(*number);
+            }
+        }
+        unneeded.into_iter().for_each(|number| self.delete(number));
     }
 
     fn delete(&mut self, number: u32) {
         if let Some(open) = self.files.remove(&number)
             && open.file.is_some()
         {
-            // A file that stays behind is swept by the next start.
+            // A file that stays behind is deleted by a later process.
             let _ = std::fs::remove_file(&open.path);
         }
     }
@@ -422,7 +438,8 @@ mod tests {
         for place in &places {
             again.claim(*place).expect("file is there");
         }
-        again.sweep();
+        again.published();
+        again.published();
         assert_eq!(read(&again, places[7]), chunk(7));
         places.iter().for_each(|place| again.release(*place));
         assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 0);

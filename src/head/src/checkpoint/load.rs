@@ -69,11 +69,10 @@ impl Shard {
 
     fn recovered(
         options: ShardOptions,
-        mut state: State,
+        state: State,
         bytes: u64,
         damage: Option<HeadError>,
     ) -> (Arc<Self>, Recovered) {
-        state.files.sweep();
         let positions: Vec<_> = state.streams.iter().map(|(id, s)| (*id, s.applied)).collect();
         let series = state.series.len() as u64;
         let shard = Self::with_state(options, state);

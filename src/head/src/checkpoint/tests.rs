@@ -259,3 +259,41 @@ fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
     let (again, _) = Shard::recover(small, None).expect("loads");
     assert_eq!(again.window_digests(&Tenant::default()).expect("readable"), want);
 }
+
+#[test]
+fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut small = options(dir.path(), 1);
+    small.chunk_samples_max = 2;
+    let checkpoint = |shard: &Shard| shard.checkpoint(|| Ok::<(), HeadError>(()));
+    let recover = |small: &mut ShardOptions| {
+        small.own.boot = Boot(small.own.boot.0 + 1);
+        Shard::recover(small.clone(), None).expect("loads")
+    };
+    let first = dir.path().join("chunks/00000001.chunks");
+    let shard = Shard::new(small.clone()).expect("opens");
+    (0..200).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
+    let want = shard.window_digests(&Tenant::default()).expect("readable");
+    checkpoint(&shard).expect("written");
+    fill_at(&shard, NOW_MS + 300_000);
+    shard.state.write().files.fail_sync = true;
+    checkpoint(&shard).expect_err("the sync failed");
+    checkpoint(&shard).expect("written without that file");
+    drop(shard);
+
+    // A start that can read the newest one, and one that cannot.
+    drop(recover(&mut small));
+    let newest = dir.path().join(CHECKPOINT_FILE);
+    std::fs::write(&newest, b"nothing").expect("writable");
+    let (shard, found) = recover(&mut small);
+    assert!(found.damage.is_some());
+    assert_eq!(shard.window_digests(&Tenant::default()).expect("readable"), want);
+
+    // The file goes when neither checkpoint names it.
+    shard.state.write().files.fail_sync = true;
+    checkpoint(&shard).expect_err("the sync failed");
+    checkpoint(&shard).expect("written without that file");
+    assert!(first.exists());
+    checkpoint(&shard).expect("written");
+    assert!(!first.exists());
+}

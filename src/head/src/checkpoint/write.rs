@@ -87,6 +87,7 @@ impl Shard {
         // What panicked meanwhile may be in it.
         self.trusted()?;
         files::publish_checkpoint(&tmp, &path)?;
+        self.state.write().files.published();
         let trim_to = std::mem::replace(&mut *self.covered.lock(), positions.clone());
         let trim_to = covered_by_all([trim_to, positions.clone()]);
         Ok(CheckpointReport { positions, trim_to, series, bytes, files: paths })
