@@ -67,6 +67,34 @@ impl Shard {
         }
     }
 
+    /// A shard of what can be read of checkpoints that [`Shard::recover`] refuses, and what could not be read.
+    ///
+    /// Of the newest and the one before it, that is the one which gives more series. The whole log is to be applied to it: it
+    /// stands at no position of any stream, because a lost part may have held what a record brought. A series whose labels
+    /// cannot be proven by its key is left out. Nothing is written, and nobody may go on writing to the shard.
+    pub fn salvage(
+        options: ShardOptions,
+        cut: Option<&CutManifest>,
+    ) -> Result<(Arc<Self>, Vec<HeadError>), HeadError> {
+        Self::check(&options)?;
+        let (mut best, mut damage) = (fresh(&options, cut)?, Vec::new());
+        for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
+            match salvage(&options, cut, name) {
+                Ok(Some((state, lost))) => {
+                    damage.extend(lost);
+                    if state.series.len() > best.series.len() {
+                        best = state;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) if error.is_damage() => damage.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        best.streams.values_mut().for_each(|stream| stream.applied = 0);
+        Ok((Self::with_state(options, best), damage))
+    }
+
     fn recovered(
         options: ShardOptions,
         state: State,
@@ -99,16 +127,32 @@ fn load(
     name: &str,
 ) -> Result<Option<(State, u64)>, HeadError> {
     let path = options.dir.join(name);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(HeadError::io("open", &path, error)),
-    };
-    let parts = Parts::open(file, &path)?;
+    let Some(parts) = open(&path)? else { return Ok(None) };
     let bytes = parts.bytes;
     let mut state = fresh(options, cut)?;
     Loader::new(options, &path, &parts, Into::State(&mut state)).load(parts)?;
     Ok(Some((state, bytes)))
+}
+
+/// What can be read of a file, and what cannot; `None` if it is not there.
+fn salvage(
+    options: &ShardOptions,
+    cut: Option<&CutManifest>,
+    name: &str,
+) -> Result<Option<(State, Vec<HeadError>)>, HeadError> {
+    let path = options.dir.join(name);
+    let Some(parts) = open(&path)? else { return Ok(None) };
+    let mut state = fresh(options, cut)?;
+    let damage = Loader::new(options, &path, &parts, Into::State(&mut state)).salvage(parts)?;
+    Ok(Some((state, damage)))
+}
+
+fn open(path: &Path) -> Result<Option<Parts<'_>>, HeadError> {
+    match File::open(path) {
+        Ok(file) => Parts::open(file, path).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(HeadError::io("open", path, error)),
+    }
 }
 
 /// Where what is read goes.
@@ -131,6 +175,8 @@ pub(super) struct Loader<'a> {
     room: Vec<usize>,
     /// (reference, slot) of the stream that was the own one.
     refs: Vec<(u32, u32)>,
+    /// What cannot be read is noted here and passed over. Without it, it is an error.
+    damage: Option<Vec<HeadError>>,
 }
 
 impl<'a> Loader<'a> {
@@ -144,7 +190,24 @@ impl<'a> Loader<'a> {
             into,
             room: Vec::new(),
             refs: Vec::new(),
+            damage: None,
         }
+    }
+
+    /// Reads what can be read; answers what could not.
+    pub(super) fn salvage(mut self, parts: Parts<'_>) -> Result<Vec<HeadError>, HeadError> {
+        self.damage = Some(Vec::new());
+        self.read(parts)?;
+        Ok(self.damage.unwrap_or_default())
+    }
+
+    /// What is wrong; passed over in a salvage.
+    fn bear(&mut self, error: HeadError) -> Result<(), HeadError> {
+        let Some(damage) = &mut self.damage else { return Err(error) };
+        if damage.len() < DAMAGE_TOLD_MAX {
+            damage.push(error);
+        }
+        Ok(())
     }
 
     fn bad(&self, what: impl std::convert::Into<String>) -> HeadError {
@@ -152,12 +215,25 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads everything.
-    pub fn load(mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
+    pub fn load(mut self, parts: Parts<'_>) -> Result<(), HeadError> {
+        self.read(parts)
+    }
+
+    fn read(&mut self, mut parts: Parts<'_>) -> Result<(), HeadError> {
         let mut own = None;
         let mut other_settings = None;
         loop {
             let version = self.version;
-            let (at, kind, body) = parts.next()?;
+            let (at, kind, body) = match parts.next() {
+                Ok(part) => part,
+                Err(error) => {
+                    self.bear(error)?;
+                    if parts.pass() {
+                        continue;
+                    }
+                    break;
+                }
+            };
             let mut reader = Reader::new(body, version);
             let done = match kind {
                 part::HEADER => {
@@ -176,16 +252,18 @@ impl<'a> Loader<'a> {
             if let Some(why) = other_settings.take() {
                 return Err(HeadError::Settings(why));
             }
-            done.map_err(|Malformed| self.bad(format!("part of kind {kind} at {at} does not fit")))?;
+            if let Err(Malformed) = done {
+                self.bear(self.bad(format!("part of kind {kind} at {at} does not fit")))?;
+            }
             if kind == part::END {
                 break;
             }
         }
-        let (id, mut stream) = own.ok_or_else(|| self.bad("no header"))?;
+        let Some((id, mut stream)) = own else { return self.bear(self.bad("no header")) };
         for (reference, slot) in std::mem::take(&mut self.refs) {
             stream.refs.define(reference, slot);
         }
-        if let Into::State(state) = self.into {
+        if let Into::State(state) = &mut self.into {
             state.streams.insert(id, stream);
             count_references(state);
         }
@@ -230,7 +308,7 @@ impl<'a> Loader<'a> {
 
     fn tenant(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
-        let expected = self.seen.add_tenant();
+        let expected = self.seen.next_tenant();
         let (mut series, mut pairs) = (0, 0);
         if self.version >= 2 {
             // No more than the file can hold, whatever it says.
@@ -247,6 +325,7 @@ impl<'a> Loader<'a> {
             state.keys.reserve(series);
             state.tenants[number].index.reserve(series, pairs);
         }
+        self.seen.add_tenant();
         Ok(())
     }
 
@@ -289,6 +368,11 @@ impl<'a> Loader<'a> {
 
     fn one_series(&mut self, r: &mut Reader<'_>, pairs: &mut Vec<u32>) -> Result<(), Malformed> {
         let (slot, key, tenant, own_ref) = r.series_head(pairs)?;
+        if self.damage.is_some() && !self.is_itself(key, tenant, pairs) {
+            let lost = self.bad(format!("the labels of series {slot} are lost"));
+            self.bear(lost).map_err(|_| Malformed)?;
+            return pass_buckets(r);
+        }
         self.seen.add_series(slot, tenant, pairs)?;
         let mut series = Series::new(key, tenant, List::default());
         for _ in 0..r.wide()? {
@@ -321,9 +405,18 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    /// True if these pairs are the label set that the key was made of: numbers mean something else once a part is lost.
+    fn is_itself(&self, key: SeriesKey, tenant: u32, pairs: &[u32]) -> bool {
+        let Into::State(state) = &self.into else { return true };
+        let Some(tenant) = state.tenants.get(tenant as usize) else { return false };
+        let labels = tenant.index.labels(pairs, &mut Vec::with_capacity(512));
+        SeriesKey::of(tenant.seed, labels.as_bytes()) == key
+    }
+
     /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
     fn keep(&mut self, tenant: u32, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
         let window_ms = self.options.window_ms;
+        let is_salvage = self.damage.is_some();
         match &mut self.into {
             Into::Nothing(files) => {
                 let are_there = closed.iter().all(|chunk| chunk.place().is_within(files));
@@ -336,7 +429,10 @@ impl<'a> Loader<'a> {
                 }
                 let is_left = state.last_cut.has_left(window_ms, name, id);
                 for chunk in closed {
-                    state.files.claim(chunk.place()).map_err(|_| Malformed)?;
+                    let claimed = state.files.claim(chunk.place());
+                    if claimed.is_err() && !is_salvage {
+                        return Err(Malformed);
+                    }
                 }
                 if !is_left {
                     state.cuts.note(id);
@@ -352,6 +448,9 @@ impl<'a> Loader<'a> {
         while !r.is_empty() {
             let (slot, id, starts) = r.starts()?;
             if !self.seen.has_slot(slot) {
+                if self.damage.is_some() {
+                    continue;
+                }
                 return Err(Malformed);
             }
             if let Into::State(state) = &mut self.into
@@ -406,6 +505,17 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// Reads over the samples of a series.
+fn pass_buckets(r: &mut Reader<'_>) -> Result<(), Malformed> {
+    for _ in 0..r.wide()? {
+        r.bucket()?;
+    }
+    for _ in 0..r.wide()? {
+        r.histogram_bucket()?;
+    }
+    Ok(())
+}
+
 /// References to slots that are not in the file belong to series made after the positions; the log defines them again.
 fn count_references(state: &mut State) {
     let State { streams, series, .. } = state;
@@ -427,6 +537,9 @@ fn marker(r: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
     let (some, k) = (r.u8()? != 0, r.i64()?);
     Ok(some.then_some(k))
 }
+
+/// Errors of one file that are named; more are alike.
+const DAMAGE_TOLD_MAX: usize = 8;
 
 /// The least that a series takes in the file.
 const SERIES_BYTES_MIN: u64 = 34;

@@ -4,7 +4,7 @@
 //! than what it builds.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::codec::{self, part};
@@ -21,6 +21,8 @@ pub(super) struct Parts<'a> {
     pub bytes: u64,
     /// Where the next part starts.
     at: u64,
+    /// Where the part behind the last one that was begun starts, if that is known.
+    behind: Option<u64>,
     buffer: Vec<u8>,
 }
 
@@ -28,7 +30,7 @@ impl<'a> Parts<'a> {
     /// Opens a checkpoint and checks that it is one.
     pub fn open(file: File, path: &'a Path) -> Result<Self, HeadError> {
         let bytes = file.metadata().map_err(|e| HeadError::io("look at", path, e))?.len();
-        let mut parts = Self { file, path, version: 0, bytes, at: 0, buffer: Vec::new() };
+        let mut parts = Self { file, path, version: 0, bytes, at: 0, behind: None, buffer: Vec::new() };
         let mut head = [0; 12];
         parts.read_into(&mut head)?;
         let version = head.strip_prefix(codec::MAGIC).ok_or_else(|| parts.bad("not a checkpoint"))?;
@@ -55,6 +57,7 @@ impl<'a> Parts<'a> {
     /// The next part: where it starts, its kind and its body. Its checksum fits.
     pub fn next(&mut self) -> Result<(u64, u8, &[u8]), HeadError> {
         let at = self.at;
+        self.behind = None;
         let mut head = [0; part::HEADER_BYTES];
         self.read_into(&mut head)?;
         let word =
@@ -63,13 +66,22 @@ impl<'a> Parts<'a> {
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
+        self.behind = Some(self.at + length as u64);
         let mut body = std::mem::take(&mut self.buffer);
         body.resize(length, 0);
-        self.read_into(&mut body)?;
+        let read = self.read_into(&mut body);
         self.buffer = body;
+        read?;
         if crc32c::crc32c(&self.buffer) != crc {
             return Err(self.bad(format!("part at {at} is damaged")));
         }
         Ok((at, head[0], &self.buffer))
+    }
+
+    /// Goes to the part behind one that could not be read; false if nobody knows where that is.
+    pub fn pass(&mut self) -> bool {
+        let Some(behind) = self.behind else { return false };
+        self.at = behind;
+        self.file.seek(SeekFrom::Start(behind)).is_ok()
     }
 }

@@ -43,10 +43,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// The next tenant; answers its number.
-    pub fn add_tenant(&mut self) -> u32 {
+    /// Number of the next tenant.
+    pub fn next_tenant(&self) -> u32 {
+        self.tenants.len() as u32
+    }
+
+    pub fn add_tenant(&mut self) {
         self.tenants.push(SeenTenant::default());
-        (self.tenants.len() - 1) as u32
     }
 
     pub fn has_tenant(&self, tenant: u32) -> bool {

@@ -1,6 +1,8 @@
 //! Files of an earlier version.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatSample, Labels, SeriesKey, Tenant};
@@ -10,7 +12,9 @@ use super::codec::{MAGIC, Reader, VERSION, part, put_bytes};
 use super::{DAMAGED_FILE, PREVIOUS_FILE};
 use crate::bucket::ClosedChunk;
 use crate::chunkfile::ChunkPlace;
-use crate::{CHECKPOINT_FILE, HeadError, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all};
+use crate::{
+    CHECKPOINT_FILE, HeadError, HeadSeries, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all,
+};
 
 const NOW_MS: i64 = 1_700_003_600_000;
 
@@ -213,6 +217,75 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
     }
     let error = Shard::recover(options(dir.path(), 4), None).err().expect("nothing to load");
     assert!(error.is_damage(), "{error}");
+}
+
+/// Labels and samples of everything that a shard has.
+fn contents(shard: &Arc<Shard>) -> BTreeMap<Vec<u8>, Vec<(i64, u64)>> {
+    let series = shard.select(&Tenant::default(), &[], i64::MIN, i64::MAX);
+    let read = |series: &HeadSeries| {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        // Chunks that cannot be read are missing.
+        let _ = series.read(i64::MIN, i64::MAX, &mut times, &mut values);
+        let samples = times.into_iter().zip(values.into_iter().map(f64::to_bits)).collect();
+        (series.labels.as_bytes().to_vec(), samples)
+    };
+    series.iter().map(read).collect()
+}
+
+#[test]
+fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut small = options(dir.path(), 1);
+    small.chunk_samples_max = 2;
+    let shard = Shard::new(small.clone()).expect("opens");
+    (0..9).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
+    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    let want = contents(&shard);
+    assert_eq!(want.len(), 50);
+    let path = dir.path().join(CHECKPOINT_FILE);
+    let whole = std::fs::read(&path).expect("there");
+    small.own.boot = Boot(2);
+    let (mut all, mut some) = (0, 0);
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).expect("writable");
+        std::fs::write(dir.path().join(PREVIOUS_FILE), &bytes).expect("writable");
+        let found = match Shard::salvage(small.clone(), None) {
+            Ok((shard, damage)) => {
+                assert!(!damage.is_empty(), "byte {at}");
+                contents(&shard)
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        };
+        for (labels, samples) in &found {
+            assert_eq!(want.get(labels), Some(samples), "byte {at}: {labels:?}");
+        }
+        all += usize::from(found.len() == 50);
+        some += usize::from(!found.is_empty());
+    }
+    assert!(all > 0 && some >= all, "{all} of {} salvages were whole, {some} gave anything", whole.len() / 7);
+}
+
+#[test]
+fn a_salvage_passes_over_one_part_and_one_chunk_file() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut small = options(dir.path(), 1);
+    small.chunk_samples_max = 2;
+    let shard = Shard::new(small.clone()).expect("opens");
+    (0..200).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
+    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    let want = contents(&shard);
+    let path = dir.path().join(CHECKPOINT_FILE);
+    let bytes = std::fs::read(&path).expect("there");
+    std::fs::write(&path, with_part(&bytes, part::EXTRAS, b"nonsense")).expect("writable");
+    small.own.boot = Boot(2);
+    let (shard, damage) = Shard::salvage(small.clone(), None).expect("reads");
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    assert_eq!(contents(&shard), want);
+    std::fs::remove_file(dir.path().join("chunks/00000001.chunks")).expect("there");
+    let (shard, _) = Shard::salvage(small, None).expect("reads");
+    assert_eq!(contents(&shard).len(), want.len());
 }
 
 fn stream(boot: u32) -> StreamId {
