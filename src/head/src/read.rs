@@ -24,12 +24,17 @@ use crate::{HeadError, Moment, Shard};
 /// A series found by [`Shard::select`]. It stays valid when the series goes: it then reads nothing.
 #[derive(Clone)]
 pub struct HeadSeries {
-    shard: Arc<Shard>,
+    at: Arc<Place>,
     /// Canonical labels.
     pub labels: Labels,
     /// Identity.
     pub key: SeriesKey,
     slot: u32,
+}
+
+/// Where the series of a selection are read.
+struct Place {
+    shard: Arc<Shard>,
     /// What came after it is left out.
     moment: Option<Arc<Moment>>,
 }
@@ -61,12 +66,12 @@ impl HeadSeries {
     ) -> Result<bool, HeadError> {
         let (mut parts, mut samples, mut newer) = (Vec::new(), 0, Vec::new());
         let has_histograms = {
-            let state = self.shard.state.read();
+            let state = self.at.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
                 return Ok(false);
             };
-            for bucket in series.buckets_of(self.shard.options.windows(start, end)) {
-                bucket.parts(&state.files, &self.shard.options, start, end, &mut parts);
+            for bucket in series.buckets_of(self.at.shard.options.windows(start, end)) {
+                bucket.parts(&state.files, &self.at.shard.options, start, end, &mut parts);
                 self.note_newer(&state.recent, bucket.noted, &mut newer);
                 samples += bucket.count() as usize;
             }
@@ -76,7 +81,7 @@ impl HeadSeries {
         times.reserve(samples);
         values.reserve(samples);
         let merged = merge(parts, start, end, &mut Floats { times, values, starts });
-        self.shard.note_damage(merged)?;
+        self.at.shard.note_damage(merged)?;
         if !newer.is_empty() {
             leave_out(newer, from, times, values, starts);
         }
@@ -93,16 +98,16 @@ impl HeadSeries {
     ) -> Result<(), HeadError> {
         let mut newer = Vec::new();
         let parts = {
-            let state = self.shard.state.read();
+            let state = self.at.shard.state.read();
             let series = state.series.get(self.slot).filter(|s| s.key == self.key);
             let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else { return Ok(()) };
             for (_, bucket) in histograms.iter() {
                 self.note_newer(&state.recent, bucket.noted, &mut newer);
             }
-            histograms.parts(&state.files, &self.shard.options, |_| true, start, end)
+            histograms.parts(&state.files, &self.at.shard.options, |_| true, start, end)
         };
         let from = out.len();
-        self.shard.note_damage(merge_histograms(parts, start, end, out))?;
+        self.at.shard.note_damage(merge_histograms(parts, start, end, out))?;
         if !newer.is_empty() {
             newer.sort_unstable();
             let read = out.split_off(from);
@@ -113,7 +118,7 @@ impl HeadSeries {
 
     /// Adds the times of a bucket that came after the series' moment.
     fn note_newer(&self, recent: &Recent, noted: u32, newer: &mut Vec<i64>) {
-        if let Some(moment) = &self.moment {
+        if let Some(moment) = &self.at.moment {
             recent.since(moment.number(), self.slot, noted, newer);
         }
     }
@@ -190,17 +195,12 @@ impl Shard {
         end: i64,
     ) -> Vec<HeadSeries> {
         debug_assert!(moment.is_none_or(|moment| moment.is_of(self)));
+        let at = Arc::new(Place { shard: self.clone(), moment: moment.cloned() });
         let mut scratch = Vec::with_capacity(512);
         let (mut found, mut lists) = (Vec::new(), PairLists::default());
         let dropped = self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
             let labels = index.labels(pairs, &mut scratch);
-            found.push(HeadSeries {
-                shard: self.clone(),
-                labels,
-                key: series.key,
-                slot,
-                moment: moment.cloned(),
-            });
+            found.push(HeadSeries { at: Arc::clone(&at), labels, key: series.key, slot });
             lists.push(pairs);
         });
         let order = {

@@ -103,6 +103,12 @@ impl Regexp {
         self.0.weight
     }
 
+    /// About how much memory it takes at most while it is kept, with what searches leave in it, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        let searches = if matches!(self.0.shape, Shape::General) { SEARCH_BYTES_MAX } else { 0 };
+        self.weight().saturating_add(searches)
+    }
+
     fn automaton(&self) -> Option<&Regex> {
         let inner = &*self.0;
         let late = || compile(&translate::translate(&inner.source).ok()?, PROGRAM_BYTES_MAX * 8).ok();

@@ -5,8 +5,8 @@
 //! is tried first ([`trireme_bucket::attempt`]); what all of them lack is fetched at once; and who lacked something is
 //! tried again. Before series are read, what they and those behind them need is fetched in the same way, as much as fits.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
@@ -82,66 +82,79 @@ pub(crate) trait Wants: Send + Sync {
 }
 
 /// Fetches what series need before they are read, for as many of those behind them as fit.
-pub(crate) struct Ahead<S> {
+pub(crate) struct Ahead {
     far: Far,
     cancel: Cancel,
-    series: Vec<Member<S>>,
+    /// Of each series.
+    members: Vec<Member>,
     /// One fetch at a time; others find that theirs was part of it.
     fetching: Mutex<()>,
 }
 
-struct Member<S> {
-    /// Gone if nobody wants to read it.
-    series: Weak<S>,
+#[derive(Default)]
+struct Member {
     is_here: AtomicBool,
+    /// Nobody wants to read it.
+    is_gone: AtomicBool,
 }
 
-impl<S: Wants> Ahead<S> {
+impl Ahead {
     /// For series in the order in which they will be read; none if no series has anything far away.
-    pub(crate) fn of(
+    pub(crate) fn of<S: Wants>(
         far: &Far,
         cancel: &Cancel,
-        series: &[Arc<S>],
+        series: &[S],
         start_ms: i64,
         end_ms: i64,
     ) -> Option<Self> {
         if !series.iter().any(|series| series.want(start_ms, end_ms) > 0) {
             return None;
         }
-        let member =
-            |series: &Arc<S>| Member { series: Arc::downgrade(series), is_here: AtomicBool::new(false) };
-        let series = series.iter().map(member).collect();
-        Some(Self { far: far.clone(), cancel: cancel.clone(), series, fetching: Mutex::new(()) })
+        let members = series.iter().map(|_| Member::default()).collect();
+        Some(Self { far: far.clone(), cancel: cancel.clone(), members, fetching: Mutex::new(()) })
     }
 
-    /// Returns when what the series of a number needs was fetched, or cannot be: its read then says why.
-    pub(crate) fn ready(&self, number: usize, start_ms: i64, end_ms: i64) -> Result<(), SelectError> {
-        let Some(first) = self.series.get(number) else { return Ok(()) };
-        if first.is_here.load(Ordering::Acquire) {
+    /// Nobody will read the series of this number any more.
+    pub(crate) fn gone(&self, number: usize) {
+        self.members[number].is_gone.store(true, Ordering::Release);
+    }
+
+    /// Returns when what the series of a number needs was fetched, or cannot be: its read then says why. `series` are those
+    /// it was made of.
+    pub(crate) fn ready<S: Wants>(
+        &self,
+        series: &[S],
+        number: usize,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<(), SelectError> {
+        let is_here = &self.members[number].is_here;
+        if is_here.load(Ordering::Acquire) {
             return Ok(());
         }
         let _one = self.fetching.lock();
-        if first.is_here.load(Ordering::Acquire) {
+        if is_here.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (upto, wishes) = self.gather(number, start_ms, end_ms);
+        let (upto, wishes) = self.gather(series, number, start_ms, end_ms);
         if !wishes.is_empty() {
             self.far.reader.fetch(&[wishes], &self.far.tenant, &|| self.cancel.check().is_err());
         }
         self.cancel.check()?;
-        self.series[number..upto].iter().for_each(|member| member.is_here.store(true, Ordering::Release));
+        self.members[number..upto].iter().for_each(|member| member.is_here.store(true, Ordering::Release));
         Ok(())
     }
 
     /// What the series from `number` on lack, as much as may be fetched ahead, and the number behind the last.
-    fn gather(&self, number: usize, start_ms: i64, end_ms: i64) -> (usize, Wishes) {
+    fn gather<S: Wants>(&self, series: &[S], number: usize, start_ms: i64, end_ms: i64) -> (usize, Wishes) {
         let bytes_max = self.far.reader.ahead_bytes();
         attempt(|| {
-            let rest = &self.series[number..];
-            let fits =
-                |member: &&Member<S>| lacking_bytes() <= bytes_max && !member.is_here.load(Ordering::Acquire);
-            let taken = rest.iter().take_while(fits).inspect(|member| {
-                if let Some(series) = member.series.upgrade() {
+            let rest = self.members.iter().zip(series).skip(number);
+            let fits = |(member, _): &(&Member, &S)| {
+                lacking_bytes() <= bytes_max && !member.is_here.load(Ordering::Acquire)
+            };
+            let taken = rest.take_while(fits).inspect(|(member, series)| {
+                if !member.is_gone.load(Ordering::Acquire) {
                     series.want(start_ms, end_ms);
                 }
             });

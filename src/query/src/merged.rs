@@ -98,13 +98,12 @@ impl Select for Merged {
             lists.push(found.into_iter().map(|series| smallvec![Part { source: number, series }]).collect());
         }
         cancel.check()?;
-        let all: Vec<Arc<AllParts>> =
-            merge_all(lists).into_iter().map(|parts| Arc::new(AllParts(parts))).collect();
-        let ahead = self.far.as_ref().and_then(|far| Ahead::of(far, cancel, &all, range.0, range.1));
-        let shared = Arc::new(Shared { sources, partial: self.partial, notes: self.notes.clone(), ahead });
-        let whole =
-            |(number, parts)| Box::new(MergedSeries { number, parts, shared: Arc::clone(&shared) }) as _;
-        let series = all.into_iter().enumerate().map(whole).collect();
+        let series = merge_all(lists);
+        let ahead = self.far.as_ref().and_then(|far| Ahead::of(far, cancel, &series, range.0, range.1));
+        let shared =
+            Arc::new(Shared { sources, series, partial: self.partial, notes: self.notes.clone(), ahead });
+        let one = |number| Box::new(MergedSeries { number, shared: Arc::clone(&shared) }) as _;
+        let series = (0..shared.series.len()).map(one).collect();
         Ok(SeriesSet { series, warnings: Vec::new() })
     }
 }
@@ -188,21 +187,19 @@ struct Part {
 /// What all sources have of a series, in the order of the sources. Never empty.
 type Parts = SmallVec<[Part; 1]>;
 
-/// The same, shared with what reads ahead.
-struct AllParts(Parts);
-
-impl Wants for AllParts {
+impl Wants for Parts {
     fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
-        self.0.iter().map(|part| part.series.want(start_ms, end_ms)).sum()
+        self.iter().map(|part| part.series.want(start_ms, end_ms)).sum()
     }
 }
 
-/// What all series of a selection share.
+/// A selection; each series of it holds it, so that giving out many series takes one allocation for each.
 struct Shared {
     sources: Vec<Arc<dyn Source>>,
+    series: Vec<Parts>,
     partial: bool,
     notes: Notes,
-    ahead: Option<Ahead<AllParts>>,
+    ahead: Option<Ahead>,
 }
 
 /// Reads what is wanted of one part.
@@ -211,11 +208,22 @@ type ReadOne<'a> = dyn Fn(&dyn SeriesRead, &mut Columns) -> Result<(), SelectErr
 struct MergedSeries {
     /// Among the series of the selection.
     number: usize,
-    parts: Arc<AllParts>,
     shared: Arc<Shared>,
 }
 
+impl Drop for MergedSeries {
+    fn drop(&mut self) {
+        if let Some(ahead) = &self.shared.ahead {
+            ahead.gone(self.number);
+        }
+    }
+}
+
 impl MergedSeries {
+    fn parts(&self) -> &Parts {
+        &self.shared.series[self.number]
+    }
+
     /// Reads one part with `read`.
     fn read_part(&self, part: &Part, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
         match read(part.series.as_ref(), out) {
@@ -232,17 +240,18 @@ impl MergedSeries {
 
     /// Waits for what has to come from far away.
     fn ready(&self, start_ms: i64, end_ms: i64) -> Result<(), SelectError> {
-        self.shared.ahead.as_ref().map_or(Ok(()), |ahead| ahead.ready(self.number, start_ms, end_ms))
+        let Some(ahead) = &self.shared.ahead else { return Ok(()) };
+        ahead.ready(&self.shared.series, self.number, start_ms, end_ms)
     }
 
     fn read_parts(&self, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
-        read_united(&self.parts.0, out, |part, out| self.read_part(part, read, out))
+        read_united(self.parts(), out, |part, out| self.read_part(part, read, out))
     }
 }
 
 impl SeriesRead for MergedSeries {
     fn labels(&self) -> &Labels {
-        labels_of(&self.parts.0)
+        labels_of(self.parts())
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

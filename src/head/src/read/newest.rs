@@ -17,12 +17,12 @@ impl HeadSeries {
         starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
         {
-            let state = self.shard.state.read();
+            let state = self.at.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
                 return Ok(false);
             };
             if series.histograms.is_none()
-                && let Some((t, v, sample_start)) = series.newest_at_hand(&self.shard.options)
+                && let Some((t, v, sample_start)) = series.newest_at_hand(&self.at.shard.options)
                 && t <= end
                 && !self.is_newer(&state.recent, series, t)
             {
