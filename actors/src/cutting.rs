@@ -36,12 +36,8 @@ pub struct Cutting {
     pub shelf: Arc<Shelf>,
     /// File of the cut manifest.
     pub manifest: PathBuf,
-    /// External labels of blocks beside the tenant's.
-    pub external_labels: BTreeMap<String, String>,
-    /// Label that holds the tenant.
-    pub tenant_label: String,
-    /// Encodings of chunks in blocks; all replicas need the same.
-    pub encodings: ChunkEncodings,
+    /// How blocks are written.
+    pub style: BlockStyle,
     /// An origin that is away for longer is not waited for.
     pub seal_after: Duration,
     /// Log kept for replicas that are away (bytes).
@@ -113,6 +109,69 @@ pub struct CutDone {
     /// Windows whose blocks could not be written, and why. Their samples stay in the head and are tried again by
     /// [`Cutting::write_left`].
     pub left: Vec<(CutWindow, BlockError)>,
+}
+
+/// How blocks are written; all replicas need the same, so that their blocks are.
+#[derive(Clone, Debug)]
+pub struct BlockStyle {
+    /// External labels of blocks beside the tenant's.
+    pub external_labels: BTreeMap<String, String>,
+    /// Label that holds the tenant.
+    pub tenant_label: String,
+    /// Encodings of chunks.
+    pub encodings: ChunkEncodings,
+}
+
+impl Default for BlockStyle {
+    /// As the settings are when nobody sets them.
+    fn default() -> Self {
+        Self {
+            external_labels: BTreeMap::new(),
+            tenant_label: "tenant_id".to_owned(),
+            encodings: ChunkEncodings::Classic,
+        }
+    }
+}
+
+impl BlockStyle {
+    /// Writes the block of a window into the tenant's directory, which is made if it is missing. Chunks of the head that
+    /// cannot be read are left out and counted. `None` if there is nothing to write.
+    pub fn write_window(
+        &self,
+        shards: &[Arc<Shard>],
+        dir: &Path,
+        window: &CutWindow,
+    ) -> Result<Option<Written>, BlockError> {
+        make_dir(dir).map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
+        let options = self.options(&window.tenant);
+        let open = || CutSource::open(shards, &window.tenant, window.window, window.cut);
+        let mut source = open();
+        let meta = match write_block(dir, window.range(), &options, &mut source) {
+            Err(BlockError::Input(_)) => {
+                source = open().skipping_damage();
+                write_block(dir, window.range(), &options, &mut source)?
+            }
+            written => written?,
+        };
+        Ok(meta.map(|meta| Written {
+            tenant: window.tenant.clone(),
+            lost_chunks: source.lost(),
+            cut: window.cut,
+            start_ms: window.start_ms,
+            meta,
+        }))
+    }
+
+    fn options(&self, tenant: &Tenant) -> WriteOptions {
+        let mut labels = self.external_labels.clone();
+        labels.insert(self.tenant_label.clone(), tenant.to_string());
+        WriteOptions {
+            external_labels: labels,
+            source: "trireme".to_owned(),
+            encodings: self.encodings,
+            ..WriteOptions::default()
+        }
+    }
 }
 
 /// Damaged chunks that are named; more are alike.
@@ -231,36 +290,7 @@ impl Cutting {
 
     /// Writes one block; `None` if there is nothing to write.
     fn write_window(&self, window: &CutWindow) -> Result<Option<Written>, BlockError> {
-        let dir = self.shelf.tenant_dir(&window.tenant);
-        make_dir(&dir).map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
-        let options = self.write_options(&window.tenant);
-        let open = || CutSource::open(&self.shards, &window.tenant, window.window, window.cut);
-        let mut source = open();
-        let meta = match write_block(&dir, window.range(), &options, &mut source) {
-            Err(BlockError::Input(_)) => {
-                source = open().skipping_damage();
-                write_block(&dir, window.range(), &options, &mut source)?
-            }
-            written => written?,
-        };
-        Ok(meta.map(|meta| Written {
-            tenant: window.tenant.clone(),
-            lost_chunks: source.lost(),
-            cut: window.cut,
-            start_ms: window.start_ms,
-            meta,
-        }))
-    }
-
-    fn write_options(&self, tenant: &Tenant) -> WriteOptions {
-        let mut labels = self.external_labels.clone();
-        labels.insert(self.tenant_label.clone(), tenant.to_string());
-        WriteOptions {
-            external_labels: labels,
-            source: "trireme".to_owned(),
-            encodings: self.encodings,
-            ..WriteOptions::default()
-        }
+        self.style.write_window(&self.shards, &self.shelf.tenant_dir(&window.tenant), window)
     }
 
     /// Reads every full chunk of the head; answers what is wrong with the first few that are damaged.

@@ -46,7 +46,9 @@ pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
 pub use closing::Windows;
 pub use commits::{CommitReceiver, Commits, Committed};
 pub use completeness::{Completeness, RebuildState, note_missing};
-pub use cutting::{CheckpointDone, CutDone, Cutting, CuttingError, NextCut, SettledBlocks, Written};
+pub use cutting::{
+    BlockStyle, CheckpointDone, CutDone, Cutting, CuttingError, NextCut, SettledBlocks, Written,
+};
 pub use forward::{
     CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder, OutcomeMessage,
     PASSES_MAX,

@@ -13,8 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, Commits, Completeness, Cutting, CuttingError, Gate, Lane, MailboxMetrics, NextCut, Shelf,
-    Snapshots, Store, StoreMetrics, StoreParts,
+    ActorKind, BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane, MailboxMetrics, NextCut,
+    Shelf, Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
@@ -98,9 +98,7 @@ impl Small {
             shards: shards.clone(),
             shelf: Arc::new(Shelf::open(&dir.join("blocks"), log).unwrap()),
             manifest: dir.join("cut"),
-            external_labels: BTreeMap::new(),
-            encodings: trireme_block::ChunkEncodings::Classic,
-            tenant_label: "tenant_id".to_owned(),
+            style: BlockStyle::default(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,
             log_retention: Duration::from_secs(3_600),

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
+    ActorKind, BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
     MailboxMetrics, NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics,
     StoreParts, Unlogged, WriterMark,
 };
@@ -125,9 +124,7 @@ impl Node {
             shards: vec![Arc::clone(&shard)],
             shelf: Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone()).unwrap()),
             manifest: dir.join("cut"),
-            external_labels: BTreeMap::new(),
-            encodings: trireme_block::ChunkEncodings::Classic,
-            tenant_label: "tenant_id".to_owned(),
+            style: BlockStyle::default(),
             seal_after: Duration::from_secs(3_600),
             log_retention_bytes: 1 << 30,
             log_retention: Duration::from_secs(3_600),

@@ -99,6 +99,11 @@ impl Node {
 
     /// The command that starts this node, with further settings.
     pub fn command(&self, more: &[&str]) -> anyhow::Result<Command> {
+        self.command_of(&["run"], more)
+    }
+
+    /// A command of the binary where this node runs, with its settings and further ones.
+    pub fn command_of(&self, words_of_command: &[&str], more: &[&str]) -> anyhow::Result<Command> {
         let mut words: Vec<OsString> = Vec::new();
         if let Some(namespace) = &self.namespace {
             words.extend(["ip", "netns", "exec", namespace].map(OsString::from));
@@ -118,7 +123,7 @@ impl Node {
         }
         words.push(trireme()?.into());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("run");
+        command.args(&words[1..]).args(words_of_command);
         for setting in self.settings.iter().map(String::as_str).chain(more.iter().copied()) {
             command.args(["--set", setting]);
         }

@@ -119,7 +119,7 @@ fn check_files(files: &[(String, u64)]) -> Result<u64, ScrubError> {
 
 /// The bucket has blocks of all tenants, and equal samples have equal names.
 fn check_tenant(parts: &ScrubberParts, wanted: &Wanted, meta: &BlockMeta) -> Result<(), ScrubError> {
-    let said = meta.external_labels().and_then(|labels| labels.get(&parts.cutting.tenant_label));
+    let said = meta.external_labels().and_then(|labels| labels.get(&parts.cutting.style.tenant_label));
     match said {
         Some(said) if said != wanted.tenant.as_str() => {
             Err(ScrubError::Unfit(format!("it is a block of tenant {said:?}")))

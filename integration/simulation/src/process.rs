@@ -14,9 +14,9 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Gate, GateState, HeadMetrics, Lane,
-    LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics,
-    StoreParts, Unlogged, WriterMark,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Gate, GateState,
+    HeadMetrics, Lane, LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
+    StoreMetrics, StoreParts, Unlogged, WriterMark,
 };
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::{CutManifest, HeadError, IngestOutput, Shard, ShardOptions, covered_by_all};
@@ -197,9 +197,7 @@ impl Process {
             shards: shards.clone(),
             shelf: Arc::clone(&shelf),
             manifest: dir.join(MANIFEST),
-            external_labels: BTreeMap::new(),
-            encodings: trireme_block::ChunkEncodings::Classic,
-            tenant_label: "tenant_id".to_owned(),
+            style: BlockStyle::default(),
             seal_after: match mutation {
                 Some(Mutation::SealAtOnce) => Duration::ZERO,
                 _ => scenario.seal_after,

@@ -240,6 +240,16 @@ impl DataDir {
     /// Deletes what was set aside before, save for the oldest, which has what this node had when it was last whole, and the
     /// newest: a node whose head is damaged again and again must not fill its disk.
     fn forget_copies(&self) -> io::Result<()> {
+        let aside = self.aside()?;
+        let between = aside.len().saturating_sub(1);
+        for path in aside.iter().take(between).skip(1) {
+            fs::remove_dir_all(path)?;
+        }
+        Ok(())
+    }
+
+    /// What was set aside, the oldest first.
+    pub(crate) fn aside(&self) -> io::Result<Vec<PathBuf>> {
         let mut aside = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -248,11 +258,14 @@ impl DataDir {
             }
         }
         aside.sort();
-        let between = aside.len().saturating_sub(1);
-        for (_, path) in aside.iter().take(between).skip(1) {
-            fs::remove_dir_all(path)?;
-        }
-        Ok(())
+        Ok(aside.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// True if a node has made something in this directory.
+    pub(crate) fn is_one(root: &Path) -> bool {
+        let is_aside = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(ASIDE);
+        root.join(IDENTITY).exists()
+            || fs::read_dir(root).is_ok_and(|dir| dir.flatten().any(|e| is_aside(&e)))
     }
 
     /// A folder or file inside the directory.

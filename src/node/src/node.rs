@@ -87,6 +87,12 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
                 "reason" => format!("{error:#}"), "set_aside" => %aside.display());
             return Ok(None);
         }
+        Err(error) if recovery::is_damage(&error) => {
+            return Err(error.context(
+                "the head is damaged, and no peer could give a copy; \
+                 `trireme rebuild salvage` writes what can be read of it as blocks",
+            ));
+        }
         opened => opened?,
     };
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;

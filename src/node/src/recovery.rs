@@ -1,5 +1,6 @@
 //! From disk to shards: the checkpoints, and what has to follow from the log.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -32,20 +33,9 @@ pub(crate) async fn open_shards(
     pool: &CpuPool,
     log: &Logger,
 ) -> anyhow::Result<OpenShards> {
-    let shards = settings.storage.shards;
-    let window_ms = settings.storage.window.as_millis_i64();
     let manifest = Arc::new(CutManifest::load(&data_dir.path(CUT_MANIFEST))?);
-    let times = Arc::default();
     let mut opening = Vec::new();
-    for number in 0..shards {
-        let dir = data_dir.path(&format!("head/{number:03}"));
-        let options = ShardOptions {
-            windows_max: settings.storage.tenant_windows_max,
-            times: Arc::clone(&times),
-            on_suspect: Some(panics::end_process),
-            panic_for: panics::wanted_by_test(),
-            ..ShardOptions::new(number, shards, window_ms, dir, own)
-        };
+    for options in shard_options(settings, &data_dir.path(""), own) {
         let manifest = Arc::clone(&manifest);
         opening.push(pool.run(move || Shard::recover(options, manifest.as_ref().as_ref()))?);
     }
@@ -65,6 +55,21 @@ pub(crate) async fn open_shards(
     }
     info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
     Ok(OpenShards { shards: opened, covered: covered_by_all(positions) })
+}
+
+/// Settings of the shards whose files lie in `dir/head`.
+pub(crate) fn shard_options(settings: &Settings, dir: &Path, own: StreamId) -> Vec<ShardOptions> {
+    let shards = settings.storage.shards;
+    let window_ms = settings.storage.window.as_millis_i64();
+    let times = Arc::default();
+    let of = |number: u16| ShardOptions {
+        windows_max: settings.storage.tenant_windows_max,
+        times: Arc::clone(&times),
+        on_suspect: Some(panics::end_process),
+        panic_for: panics::wanted_by_test(),
+        ..ShardOptions::new(number, shards, window_ms, dir.join(format!("head/{number:03}")), own)
+    };
+    (0..shards).map(of).collect()
 }
 
 /// True if an error of opening says that files of the head are not what was written.

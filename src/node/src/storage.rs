@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use trireme_actors::{
-    ActorKind, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Lane, Shelf, Snapshots, Store,
-    StoreMetrics, StoreParts, Unlogged,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Lane, Shelf, Snapshots,
+    Store, StoreMetrics, StoreParts, Unlogged,
 };
 use trireme_block::ChunkEncodings;
 use trireme_head::Shard;
@@ -144,9 +144,7 @@ impl Storage {
             shards: self.shards.clone(),
             shelf: Arc::clone(&self.shelf),
             manifest: ground.data_dir.path(CUT_MANIFEST),
-            external_labels: settings.bucket.external_labels.clone(),
-            tenant_label: settings.tenants.label.clone(),
-            encodings: encodings(settings),
+            style: block_style(settings),
             seal_after: settings.storage.seal_after.as_duration(),
             log_retention_bytes: settings.log.retention_bytes.0,
             log_retention: settings.log.retention.as_duration(),
@@ -157,17 +155,22 @@ impl Storage {
     }
 }
 
-/// What new blocks are written in.
-fn encodings(settings: &Settings) -> ChunkEncodings {
-    match (settings.storage.float_encoding, settings.keeps_start_timestamps()) {
+/// How blocks are written.
+pub(crate) fn block_style(settings: &Settings) -> BlockStyle {
+    let encodings = match (settings.storage.float_encoding, settings.keeps_start_timestamps()) {
         (FloatEncoding::Xor2, _) => ChunkEncodings::Xor2,
         (FloatEncoding::Xor, true) => ChunkEncodings::Starts,
         (FloatEncoding::Xor, false) => ChunkEncodings::Classic,
+    };
+    BlockStyle {
+        external_labels: settings.bucket.external_labels.clone(),
+        tenant_label: settings.tenants.label.clone(),
+        encodings,
     }
 }
 
 /// `is_alone`: the ring has no other member of this node's group.
-fn log_options(settings: &Settings, is_alone: bool) -> LogOptions {
+pub(crate) fn log_options(settings: &Settings, is_alone: bool) -> LogOptions {
     LogOptions {
         segment_bytes: settings.log.segment_bytes.0,
         compress: settings.log.compression == LogCompression::Zstd,

@@ -1,9 +1,11 @@
-//! `trireme rebuild`: whether a node is being rebuilt from a peer, and leaving that.
+//! `trireme rebuild`: whether a node is being rebuilt from a peer, leaving that, and doing without a peer.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use trireme_node::{Salvaged, SalvagedBlock};
 
-use crate::commands::print_line;
+use crate::commands::block::Output;
 use crate::commands::query::client::{Client, ClientArgs};
+use crate::commands::{SettingsArgs, print_line};
 
 const REBUILD: &str = "/api/v1/admin/rebuild";
 const CANCEL: &str = "/api/v1/admin/rebuild/cancel";
@@ -13,6 +15,7 @@ const CANCEL: &str = "/api/v1/admin/rebuild/cancel";
 pub enum Command {
     Status(Status),
     Cancel(Cancel),
+    Salvage(Salvage),
 }
 
 /// Shows whether the node is being rebuilt, why, from whom, and what went wrong.
@@ -29,14 +32,79 @@ pub struct Cancel {
     client: ClientArgs,
 }
 
+/// Writes what can be read of damaged heads as blocks, where no peer can give a copy.
+///
+/// Stop every member of the group, run this for each with the settings of the node, and start them. Each gets the blocks of
+/// all. Heads that were set aside (damaged-*) stay as they are. Do not use it while one member has everything: the others
+/// copy from that one by themselves.
+#[derive(clap::Args)]
+pub struct Salvage {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Form of the output.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
 /// Runs the command.
 pub fn run(command: &Command) -> anyhow::Result<()> {
     let answer = match command {
         Command::Status(args) => Client::new(&args.client)?.get(REBUILD, &[])?.data,
         Command::Cancel(args) => Client::new(&args.client)?.post_json(CANCEL, &Value::Null)?,
+        Command::Salvage(args) => return salvage(args),
     };
     print_line(&text(&answer));
     Ok(())
+}
+
+fn salvage(args: &Salvage) -> anyhow::Result<()> {
+    let settings = args.settings.load()?;
+    let mut all = Vec::new();
+    trireme_node::salvage(&settings, |done| match args.output {
+        Output::Table => print_line(&salvaged_text(done)),
+        Output::Json => all.push(salvaged_json(done)),
+    })?;
+    if args.output == Output::Json {
+        print_line(&serde_json::to_string_pretty(&all)?);
+    }
+    Ok(())
+}
+
+fn lost_chunks(done: &Salvaged) -> u64 {
+    done.blocks.iter().map(|block| block.lost_chunks).sum()
+}
+
+fn salvaged_text(done: &Salvaged) -> String {
+    let mut lines = vec![format!(
+        "{}: {} series of checkpoints, {} records of the log ({} in part), {} chunks lost, {} blocks",
+        done.from.display(),
+        done.series,
+        done.records,
+        done.in_part,
+        lost_chunks(done),
+        done.blocks.len()
+    )];
+    let block = |b: &SalvagedBlock| {
+        format!("  block {} of {}: {} series, {} samples", b.ulid, b.tenant, b.series, b.samples)
+    };
+    lines.extend(done.blocks.iter().map(block));
+    lines.extend(done.damage.iter().map(|what| format!("  lost: {what}")));
+    lines.join("\n")
+}
+
+fn salvaged_json(done: &Salvaged) -> Value {
+    let block = |b: &SalvagedBlock| {
+        json!({ "block": b.ulid, "tenant": b.tenant, "series": b.series, "samples": b.samples,
+            "lost_chunks": b.lost_chunks })
+    };
+    json!({
+        "from": done.from.display().to_string(),
+        "series": done.series,
+        "records": done.records,
+        "records_in_part": done.in_part,
+        "blocks": done.blocks.iter().map(block).collect::<Vec<_>>(),
+        "damage": done.damage,
+    })
 }
 
 /// A line for each thing that the node says; a newer node may say more.
