@@ -168,9 +168,14 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 pub(crate) fn parse_step(text: &str) -> Result<i64, String> {
     let wrong = || format!("cannot parse {text:?} to a valid duration");
     if let Ok(seconds) = text.parse::<f64>() {
-        let ms = (seconds * 1_000.0).round();
-        let fits = ms.is_finite() && ms.abs() < i64::MAX as f64 / 1_000_000.0;
-        return if fits { Ok(ms as i64) } else { Err(format!("{}. It overflows int64", wrong())) };
+        // By way of nanoseconds, which are cut off, as there.
+        let ns = seconds * 1e9;
+        let fits = ns.is_finite() && ns.abs() < i64::MAX as f64;
+        return if fits {
+            Ok(ns as i64 / 1_000_000)
+        } else {
+            Err(format!("{}. It overflows int64", wrong()))
+        };
     }
     parse_duration(text).map_err(|_| wrong())
 }
@@ -198,6 +203,7 @@ mod tests {
             parse_time("yesterday").is_err() && parse_time("NaN").is_err() && parse_time("1e400").is_err()
         );
         assert_eq!(parse_step("15"), Ok(15_000));
+        assert_eq!((parse_step("15.0005"), parse_step("0.29")), (Ok(15_000), Ok(290)));
         assert_eq!(parse_step("0.5"), Ok(500));
         assert_eq!(parse_step("1h30m"), Ok(5_400_000));
         assert!(parse_step("1e30").is_err() && parse_step("1x").is_err());
