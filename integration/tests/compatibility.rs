@@ -1,5 +1,7 @@
 //! What senders and clients of others do, which is not always what the manuals say.
 
+#[path = "compatibility/following.rs"]
+mod following;
 #[path = "compatibility/hints.rs"]
 mod hints;
 #[path = "compatibility/messages.rs"]
