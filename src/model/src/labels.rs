@@ -75,11 +75,11 @@ impl Labels {
             let text = |b: &[u8]| LabelError::Utf8(String::from_utf8_lossy(b).into_owned());
             let name = std::str::from_utf8(name).map_err(|_| text(name))?;
             let value = std::str::from_utf8(value).map_err(|_| text(value))?;
-            if name.is_empty() {
-                return Err(LabelError::EmptyName(value.to_owned()));
-            }
             if empty_values_go_first && value.is_empty() {
                 continue;
+            }
+            if name.is_empty() {
+                return Err(LabelError::EmptyName(value.to_owned()));
             }
             canonical &= !value.is_empty() && pairs.last().is_none_or(|(last, _)| *last < name);
             pairs.push((name, value));

@@ -157,13 +157,18 @@ fn labels_of_an_exemplar_that_are_no_set_cost_only_the_exemplar() {
     let series = TimeSeries {
         labels: vec![pair("__name__", "up")],
         samples: vec![Sample { value: 1.0, timestamp: 5 }],
-        exemplars: vec![exemplar(&twice), exemplar(&[("t", "1"), ("t", "")]), exemplar(&[])],
+        exemplars: vec![
+            exemplar(&twice),
+            exemplar(&[("t", "1"), ("t", "")]),
+            exemplar(&[]),
+            exemplar(&[("", "")]),
+        ],
         ..Default::default()
     };
     let body = WriteRequest { timeseries: vec![series], ..Default::default() }.encode_to_vec();
     let decoded = decode(body, SEED, &limits()).expect("well formed");
     let kept: Vec<_> = decoded.batch.exemplars.iter().map(|e| e.labels.to_string()).collect();
-    assert_eq!(kept, [r#"{t="1"}"#, "{}"]);
+    assert_eq!(kept, [r#"{t="1"}"#, "{}", "{}"]);
     assert_eq!((decoded.batch.samples.len(), decoded.rejections.is_empty()), (1, true));
     let dropped: Vec<_> = decoded.dropped.iter().map(|r| (r.reason, r.count)).collect();
     assert_eq!(dropped, [("exemplar_labels_invalid", 1)]);
