@@ -250,28 +250,31 @@ impl DataDir {
 
     /// What was set aside, the oldest first.
     pub(crate) fn aside(&self) -> io::Result<Vec<PathBuf>> {
-        let mut aside = Vec::new();
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(ASIDE) {
-                aside.push((entry.metadata()?.modified()?, entry.path()));
-            }
-        }
-        aside.sort();
-        Ok(aside.into_iter().map(|(_, path)| path).collect())
+        aside_in(&self.root)
     }
 
     /// True if a node has made something in this directory.
     pub(crate) fn is_one(root: &Path) -> bool {
-        let is_aside = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(ASIDE);
-        root.join(IDENTITY).exists()
-            || fs::read_dir(root).is_ok_and(|dir| dir.flatten().any(|e| is_aside(&e)))
+        root.join(IDENTITY).exists() || aside_in(root).is_ok_and(|aside| !aside.is_empty())
     }
 
     /// A folder or file inside the directory.
     pub fn path(&self, part: &str) -> PathBuf {
         self.root.join(part)
     }
+}
+
+/// What was set aside in a data directory, the oldest first.
+fn aside_in(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut aside = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            aside.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    aside.sort();
+    Ok(aside.into_iter().map(|(_, path)| path).collect())
 }
 
 /// Makes the names of what is in the directory durable, and its own.

@@ -9,7 +9,7 @@ use trireme_model::{FloatSample, Labels, SeriesKey, Tenant};
 use trireme_wire::batch::{Batch, BatchSeries};
 
 use super::codec::{MAGIC, Reader, VERSION, part, put_bytes};
-use super::{DAMAGED_FILE, PREVIOUS_FILE};
+use super::{CheckpointReport, DAMAGED_FILE, PREVIOUS_FILE};
 use crate::bucket::ClosedChunk;
 use crate::chunkfile::ChunkPlace;
 use crate::{
@@ -21,6 +21,16 @@ const NOW_MS: i64 = 1_700_003_600_000;
 fn options(dir: &Path, boot: u32) -> ShardOptions {
     let own = StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
     ShardOptions::new(0, 1, 7_200_000, dir.to_owned(), own)
+}
+
+/// Settings of a shard whose samples are in chunk files at once.
+fn small(dir: &Path) -> ShardOptions {
+    ShardOptions { chunk_samples_max: 2, ..options(dir, 1) }
+}
+
+/// A checkpoint of a shard without a log.
+fn checkpoint(shard: &Shard) -> Result<CheckpointReport, HeadError> {
+    shard.checkpoint(|| Ok(()))
 }
 
 fn fill(shard: &Shard) {
@@ -135,7 +145,7 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
     let dir = tempfile::tempdir().expect("temp dir");
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
-    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    checkpoint(&shard).expect("written");
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
@@ -171,7 +181,7 @@ fn extras_of_a_tenant_that_is_not_named_cost_an_old_file_nothing_else() {
     let dir = tempfile::tempdir().expect("temp dir");
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
-    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    checkpoint(&shard).expect("written");
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
     let extras = [&9u32.to_le_bytes()[..], &[0; 16]].concat();
@@ -188,12 +198,11 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = |name: &str| dir.path().join(name);
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
-    let checkpoint = |shard: &Shard| shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
     shard.note_positions(&[(stream(7), 5)]);
-    assert_eq!(checkpoint(&shard).trim_to, []);
+    assert_eq!(checkpoint(&shard).expect("written").trim_to, []);
     fill(&shard);
     shard.note_positions(&[(stream(7), 9)]);
-    let report = checkpoint(&shard);
+    let report = checkpoint(&shard).expect("written");
     let of_seven = |positions: &[(StreamId, u64)]| {
         positions.iter().find(|(id, _)| *id == stream(7)).map(|(_, seq)| *seq)
     };
@@ -209,7 +218,7 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
     assert!(found.damage.is_some_and(|error| error.is_damage()));
     assert!(path(DAMAGED_FILE).exists() && !path(PREVIOUS_FILE).exists());
     // The damaged one must not become the one before.
-    assert_eq!(of_seven(&checkpoint(&again).trim_to), Some(5));
+    assert_eq!(of_seven(&checkpoint(&again).expect("written").trim_to), Some(5));
     let (_, found) = Shard::recover(options(dir.path(), 3), None).expect("loads");
     assert!(found.damage.is_none());
     for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
@@ -235,11 +244,10 @@ fn contents(shard: &Arc<Shard>) -> BTreeMap<Vec<u8>, Vec<(i64, u64)>> {
 #[test]
 fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let mut small = options(dir.path(), 1);
-    small.chunk_samples_max = 2;
+    let mut small = small(dir.path());
     let shard = Shard::new(small.clone()).expect("opens");
     (0..9).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
-    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    checkpoint(&shard).expect("written");
     let want = contents(&shard);
     assert_eq!(want.len(), 50);
     let path = dir.path().join(CHECKPOINT_FILE);
@@ -270,11 +278,10 @@ fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
 #[test]
 fn a_salvage_passes_over_one_part_and_one_chunk_file() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let mut small = options(dir.path(), 1);
-    small.chunk_samples_max = 2;
+    let mut small = small(dir.path());
     let shard = Shard::new(small.clone()).expect("opens");
     (0..200).for_each(|n| fill_at(&shard, NOW_MS + n * 1_000));
-    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    checkpoint(&shard).expect("written");
     let want = contents(&shard);
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
@@ -297,7 +304,7 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
     let dir = tempfile::tempdir().expect("temp dir");
     let shard = Shard::new(options(dir.path(), 1)).expect("opens");
     fill(&shard);
-    shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    checkpoint(&shard).expect("written");
     let before = std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there");
     // A defect: a series with a chunk that no file has.
     let lost = ChunkPlace { file: 77, offset: 16, len: 9 };
@@ -306,7 +313,7 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
         let series = state.series.get_mut(3).expect("made");
         series.current.closed.push(ClosedChunk::new(lost, 0, 1, 2, 3));
     }
-    let error = shard.checkpoint(|| Ok::<(), HeadError>(())).expect_err("refused");
+    let error = checkpoint(&shard).expect_err("refused");
     assert!(matches!(error, HeadError::Corrupt { .. }), "{error}");
     assert_eq!(std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there"), before);
 }
@@ -314,17 +321,16 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
 #[test]
 fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let mut small = options(dir.path(), 1);
-    small.chunk_samples_max = 2;
+    let mut small = small(dir.path());
     let shard = Shard::new(small.clone()).expect("opens");
     for n in 0..200 {
         fill_at(&shard, NOW_MS + n * 1_000);
     }
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     shard.state.write().files.fail_sync = true;
-    let error = shard.checkpoint(|| Ok::<(), HeadError>(())).expect_err("the sync failed");
+    let error = checkpoint(&shard).expect_err("the sync failed");
     assert!(matches!(error, HeadError::Io { action: "sync", .. }), "{error}");
-    let report = shard.checkpoint(|| Ok::<(), HeadError>(())).expect("written");
+    let report = checkpoint(&shard).expect("written");
     // What the failed sync may have lost is gone.
     std::fs::remove_file(dir.path().join("chunks/00000001.chunks")).expect("still there");
     assert_eq!(report.files.len(), 2);
@@ -336,9 +342,7 @@ fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
 #[test]
 fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let mut small = options(dir.path(), 1);
-    small.chunk_samples_max = 2;
-    let checkpoint = |shard: &Shard| shard.checkpoint(|| Ok::<(), HeadError>(()));
+    let mut small = small(dir.path());
     let recover = |small: &mut ShardOptions| {
         small.own.boot = Boot(small.own.boot.0 + 1);
         Shard::recover(small.clone(), None).expect("loads")
