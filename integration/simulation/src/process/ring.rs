@@ -1,11 +1,13 @@
 //! What a node does when the ring changes, and how far a query that begins on it must have read.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use trireme_actors::GateState;
-use trireme_base::{Clock, NodeName};
+use trireme_base::{Clock, NodeName, StreamId};
 use trireme_replication::GroupRing;
 use trireme_ring::{MemberState, Ring};
+use trireme_wire::record::RecordKind;
 
 use super::Process;
 use crate::mutation::Mutation;
@@ -67,6 +69,14 @@ impl Process {
             group.ahead_of(group.epoch())
         };
         (0..self.names.len()).filter(|peer| ahead.contains(&self.names[*peer])).collect()
+    }
+
+    /// Samples are among these records of a stream; `None` if the log here has not got all of them.
+    pub fn has_samples(&self, stream: StreamId, seqs: RangeInclusive<u64>) -> Option<bool> {
+        let records = self.log.read(stream, *seqs.start(), usize::MAX).ok()?;
+        let asked: Vec<_> = records.iter().filter(|record| seqs.contains(&record.seq())).collect();
+        let is_whole = asked.len() as u64 == seqs.end() - seqs.start() + 1;
+        is_whole.then(|| asked.iter().any(|record| record.kind() != RecordKind::WindowClosed))
     }
 
     /// The ring has this node, as far as it knows.
