@@ -9,6 +9,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::askers::encode_form;
 use crate::protocol::{Series, write_body};
 use crate::samples::{SampleSet, Value};
 
@@ -70,6 +71,11 @@ impl Client {
         &self.url
     }
 
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Begins a GET of `path`.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.http.get(format!("{}{path}", self.url))
@@ -78,6 +84,12 @@ impl Client {
     /// Begins a POST to `path`.
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.url))
+    }
+
+    /// Begins a POST to `path` with parameters as a form.
+    pub fn form(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<RequestBuilder> {
+        let body = encode_form(parameters)?;
+        Ok(self.post(path).header("Content-Type", "application/x-www-form-urlencoded").body(body))
     }
 
     /// Begins a PUT to `path`.

@@ -7,6 +7,7 @@
 //! Every test ends with [`Group::stop`], which stops the nodes by SIGTERM and demands a clean exit of each. A test
 //! that ends earlier has failed, and the end of every node's log is printed.
 
+mod askers;
 mod binary;
 mod bucket;
 mod client;
@@ -27,6 +28,7 @@ mod senders;
 mod verdict;
 mod wait;
 
+pub use askers::{Asker, HEAVY_QUERY, costly_selector};
 pub use binary::trireme;
 pub use bucket::{BlockCopy, blocks_in, read_block};
 pub use client::{Answer, Client};
@@ -40,7 +42,7 @@ pub use matrix::Matrix;
 pub use network::Network;
 pub use node::Node;
 pub use ports::{free_port, free_port_range};
-pub use protocol::{Series, read_request, read_response, write_body, write_request};
+pub use protocol::{Series, empty_histograms_body, read_request, read_response, write_body, write_request};
 pub use samples::{SampleSet, Value, first_differences};
 pub use senders::{Plan, Route, Senders, Totals};
 pub use verdict::{crash_rounds, left_out, rounds, seconds};

@@ -124,6 +124,21 @@ pub fn write_body(series: &[Series]) -> anyhow::Result<Vec<u8>> {
     snap::raw::Encoder::new().compress_vec(&write_request(series)).context("snappy")
 }
 
+/// The body of a request with one series of empty histograms: two bytes each before snappy.
+pub fn empty_histograms_body(count: usize) -> anyhow::Result<Vec<u8>> {
+    let label = [vec![0x0a, 14, 0x0a, 8], b"__name__".to_vec(), vec![0x12, 2], b"up".to_vec()].concat();
+    let content = [label, [0x22, 0].repeat(count)].concat();
+    let mut message = vec![0x0a];
+    let mut length = content.len();
+    while length >= 0x80 {
+        message.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(&content);
+    Ok(snap::raw::Encoder::new().compress_vec(&message)?)
+}
+
 /// A remote read request for every series with samples in `start..=end`, answered as raw samples.
 pub fn read_request(start: i64, end: i64) -> anyhow::Result<Vec<u8>> {
     const MATCH_REGEX: i32 = 2;

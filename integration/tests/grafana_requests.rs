@@ -9,7 +9,7 @@ use std::io::Read;
 use anyhow::{Context, ensure};
 use flate2::read::GzDecoder;
 use grafana_requests::described;
-use reqwest::{RequestBuilder, Url};
+use reqwest::RequestBuilder;
 use serde_json::{Value as Json, json};
 use trireme_integration::{Client, Group, now_ms};
 
@@ -47,13 +47,8 @@ async fn send(request: RequestBuilder) -> anyhow::Result<Reply> {
 }
 
 /// A POST with its parameters as a form, Grafana's first choice.
-fn form(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<RequestBuilder> {
-    let encoded = Url::parse_with_params("http://form", parameters)?.query().unwrap_or_default().to_owned();
-    Ok(client.post(path).header("Content-Type", "application/x-www-form-urlencoded").body(encoded))
-}
-
 async fn post(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Json> {
-    send(form(client, path, parameters)?).await?.data().with_context(|| format!("POST {path}"))
+    send(client.form(path, parameters)?).await?.data().with_context(|| format!("POST {path}"))
 }
 
 async fn get(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Json> {
@@ -174,9 +169,9 @@ async fn answers_are_compressed_for_those_who_ask() -> anyhow::Result<()> {
     let client = group.client(0);
     // A second a step, so that there is something to compress.
     let range = [("query", "grafana_requests_total"), ("start", &*start), ("end", &*end), ("step", "1")];
-    let plain = send(form(client, "/api/v1/query_range", &range)?).await?;
+    let plain = send(client.form("/api/v1/query_range", &range)?).await?;
     ensure!(plain.encoding.is_none(), "encoded unasked: {:?}", plain.encoding);
-    let request = form(client, "/api/v1/query_range", &range)?.header("Accept-Encoding", "gzip");
+    let request = client.form("/api/v1/query_range", &range)?.header("Accept-Encoding", "gzip");
     let packed = send(request).await?;
     ensure!(packed.encoding.as_deref() == Some("gzip"), "the encoding is {:?}", packed.encoding);
     ensure!(packed.content_type == "application/json", "the type is {}", packed.content_type);
@@ -204,7 +199,7 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
         ("/api/v1/labels", &[("match[]", "{}")], "match[] must contain at least one non-empty matcher"),
     ];
     for (path, parameters, what) in refusals {
-        for request in [form(client, path, parameters)?, client.get(path).query(parameters)] {
+        for request in [client.form(path, parameters)?, client.get(path).query(parameters)] {
             let reply = send(request).await?;
             let json: Json = serde_json::from_slice(&reply.bytes)?;
             ensure!(reply.status == 400 && reply.content_type == "application/json", "{path}: {json}");
@@ -213,7 +208,7 @@ async fn mistakes_are_told_so_that_the_editor_can_show_them() -> anyhow::Result<
         }
     }
     // With 405 Grafana asks again by GET.
-    let by_post = send(form(client, "/api/v1/label/host/values", &[])?).await?;
+    let by_post = send(client.form("/api/v1/label/host/values", &[])?).await?;
     ensure!(by_post.status == 405, "answered {}", by_post.status);
     let unknown = send(client.get("/api/v1/nothing")).await?;
     ensure!(unknown.status == 404, "answered {}", unknown.status);

@@ -1,55 +1,14 @@
 //! A query, a body or a tenant costs itself, never the node.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
-use trireme_integration::{Answer, Client, Group, Series, blocks_in, now_ms, until};
-
-/// A query that takes many seconds of computing and reads nothing.
-fn heavy() -> String {
-    "sum_over_time(quantile_over_time(0.5, sin(vector(time()))[6h:10s])[7d:10s])".to_owned()
-}
-
-/// Parameters as the body of a form.
-fn form(parameters: &[(&str, &str)]) -> String {
-    let encode = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
-    let pairs: Vec<String> =
-        parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    pairs.join("&")
-}
-
-/// Posts a form.
-async fn post(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Answer> {
-    let request = client.post(path).header("content-type", "application/x-www-form-urlencoded");
-    client.send(request.body(form(parameters))).await
-}
-
-/// Asks as a tenant, through a socket of its own that stays open until it is dropped.
-fn ask_raw(client: &Client, tenant: &str, query: &str) -> anyhow::Result<TcpStream> {
-    let address = client.url().trim_start_matches("http://").trim_end_matches('/');
-    let mut socket = TcpStream::connect(address)?;
-    let body = form(&[("query", query)]);
-    write!(
-        socket,
-        "POST /api/v1/query HTTP/1.1\r\nHost: x\r\nTHANOS-TENANT: {tenant}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    Ok(socket)
-}
-
-/// Queries of a tenant that are under way.
-async fn running(client: &Client, tenant: &str) -> anyhow::Result<usize> {
-    let request = client.get("/api/v1/status/queries").header("THANOS-TENANT", tenant);
-    let answer: Json = serde_json::from_str(&client.send(request).await?.success()?.body)?;
-    let queries = answer["data"].as_array().or_else(|| answer["data"]["queries"].as_array());
-    Ok(queries.with_context(|| format!("no list of queries in {answer}"))?.len())
-}
+use trireme_integration::{
+    Asker, Client, Group, HEAVY_QUERY, Series, blocks_in, costly_selector, empty_histograms_body, now_ms,
+    until,
+};
 
 fn sample() -> Series {
     Series::new("up", &[("job", "innocent")], &[(now_ms(), 1.0)])
@@ -120,7 +79,7 @@ async fn ask_from(
     from: &str,
     path: &str,
 ) -> anyhow::Result<Option<(tokio::net::TcpStream, String)>> {
-    let address = client.url().trim_start_matches("http://").trim_end_matches('/').parse()?;
+    let address = client.address().parse()?;
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind(format!("{from}:0").parse()?)?;
     let mut stream = socket.connect(address).await?;
@@ -181,16 +140,16 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
     client.write(&[sample()]).await?.success()?;
 
     // More than there are places, each of them heavy; and patterns that take a second each to compile.
-    let mut sockets = Vec::new();
+    let mut askers = Vec::new();
     for _ in 0..40 {
-        sockets.push(ask_raw(&client, "heavy", &heavy())?);
+        askers.push(Asker::post(&client, "heavy", "/api/v1/query", &[("query", HEAVY_QUERY)]).await?);
     }
-    for i in 0..20 {
-        let patterns: Vec<String> = (0..100).map(|n| format!(r#"a=~"\\pL{{200}}{i}{n}""#)).collect();
-        sockets.push(ask_raw(&client, "patterns", &format!("{{{}}}", patterns.join(",")))?);
+    for number in 0..20 {
+        let selector = costly_selector(number);
+        askers.push(Asker::post(&client, "patterns", "/api/v1/query", &[("query", &selector)]).await?);
     }
     until("the heavy queries are under way", async || {
-        ensure!(running(&client, "heavy").await? >= 20, "not yet");
+        ensure!(client.running("heavy").await? >= 20, "not yet");
         Ok(())
     })
     .await?;
@@ -211,12 +170,12 @@ async fn heavy_queries_and_patterns_leave_the_node_to_others() -> anyhow::Result
     ensure!(slowest < Duration::from_secs(3), "a request of the innocent tenant took {slowest:?}");
 
     // Clients that hang up, with FIN only, take their queries with them.
-    for socket in &sockets {
-        socket.shutdown(std::net::Shutdown::Write)?;
+    for asker in &mut askers {
+        asker.hang_up().await?;
     }
     let begun = Instant::now();
     until("the queries end with their clients", async || {
-        let left = running(&client, "heavy").await? + running(&client, "patterns").await?;
+        let left = client.running("heavy").await? + client.running("patterns").await?;
         ensure!(left == 0, "{left} are still under way");
         Ok(())
     })
@@ -236,7 +195,7 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
     client.write(&series).await?.success()?;
 
     let joined = (0..20).fold("bomb".to_owned(), |inner, _| format!(r#"label_join({inner},"x","","x","x")"#));
-    let answer = post(&client, "/api/v1/query", &[("query", &joined)]).await?;
+    let answer = client.send(client.form("/api/v1/query", &[("query", &joined)])?).await?;
     ensure!(answer.status == 422, "{} {}", answer.status, answer.body);
     ensure!(answer.body.contains("label_join()"), "{}", answer.body);
 
@@ -249,7 +208,7 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
         ("/api/v1/format_query", "query"),
         ("/api/v1/parse_query", "query"),
     ] {
-        let answer = post(&client, path, &[(key, &text)]).await?;
+        let answer = client.send(client.form(path, &[(key, &text)])?).await?;
         ensure!(
             answer.status == 400 && answer.body.contains("64 MiB"),
             "{path}: {} {}",
@@ -259,17 +218,7 @@ async fn bombs_are_refused_and_the_node_lives() -> anyhow::Result<()> {
     }
 
     // One series of three million empty histograms: some kilobytes on the wire.
-    let label = [vec![0x0a, 14, 0x0a, 8], b"__name__".to_vec(), vec![0x12, 2], b"up".to_vec()].concat();
-    let content = [label, [0x22, 0].repeat(3_000_000)].concat();
-    let mut message = vec![0x0a];
-    let mut length = content.len();
-    while length >= 0x80 {
-        message.push((length as u8) | 0x80);
-        length >>= 7;
-    }
-    message.push(length as u8);
-    message.extend_from_slice(&content);
-    let body = snap::raw::Encoder::new().compress_vec(&message)?;
+    let body = empty_histograms_body(3_000_000)?;
     let answer = client.send(client.write_builder("/api/v1/write", body)).await?;
     ensure!(answer.status == 400 || answer.status == 503, "{} {}", answer.status, answer.body);
 
@@ -295,27 +244,23 @@ async fn a_reader_that_does_not_read_is_given_up() -> anyhow::Result<()> {
         client.write(&series).await?.success()?;
     }
 
-    let address = client.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let mut sockets = Vec::new();
+    let mut askers = Vec::new();
     for _ in 0..12 {
-        let mut socket = TcpStream::connect(&address)?;
-        write!(socket, "GET /api/v1/export?match[]=slow HTTP/1.1\r\nHost: x\r\n\r\n")?;
-        sockets.push(socket);
+        let asked = [("match[]", "slow")];
+        askers.push(Asker::post(&client, "default-tenant", "/api/v1/export", &asked).await?);
     }
     // All of them begin, although there are places for a few at a time, and none stays.
-    for socket in &mut sockets {
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut head = [0; 12];
-        socket.read_exact(&mut head)?;
-        ensure!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+    for asker in &mut askers {
+        let status = asker.status(Duration::from_secs(60)).await?;
+        ensure!(status == 200, "answered {status}");
     }
     until("the streams have ended", async || {
-        let left = running(&client, "default-tenant").await?;
+        let left = client.running("default-tenant").await?;
         ensure!(left == 0, "{left} are still held");
         Ok(())
     })
     .await?;
-    drop(sockets);
+    drop(askers);
     group.stop().await
 }
 

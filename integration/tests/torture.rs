@@ -8,5 +8,7 @@ mod torture {
     pub mod bodies;
     pub mod cardinality;
     pub mod connections;
+    pub mod queries;
+    pub mod tenants;
     pub mod victim;
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::ensure;
-use trireme_integration::{Answer, Client};
+use trireme_integration::{Answer, Client, empty_histograms_body};
 
 use super::victim::{Victim, either};
 
@@ -64,6 +64,7 @@ async fn bodies_that_inflate_enormously_are_refused_within_bounded_memory() -> a
     all_refused(&victim, count, &announced(u64::from(u32::MAX)), remote_write).await?;
     all_refused(&victim, count, &gzip_of_zeros(either(100, 127))?, otlp).await?;
     all_refused(&victim, count, &gzip_of_zeros(either(130, 1_000))?, otlp).await?;
+    all_refused(&victim, count.min(40), &empty_histograms_body(2_000_000)?, remote_write).await?;
     let zeros = snap::raw::Encoder::new().compress_vec(&vec![0_u8; either(60, 120) << 20])?;
     all_refused(&victim, count.min(64), &zeros, remote_write).await?;
     victim.innocent_goes_on().await?;

@@ -49,7 +49,7 @@ impl Victim {
 
     /// Host and port.
     pub fn address(&self) -> String {
-        self.client().url().trim_start_matches("http://").to_owned()
+        self.client().address().to_owned()
     }
 
     /// Waits until the innocent tenant's writes are acknowledged.
