@@ -104,7 +104,7 @@ impl Log {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             own,
-            recent: RwLock::new(Recent::new(options.recent_bytes_max)),
+            recent: RwLock::new(Recent::new(options.recent_bytes_max, options.recent_age_max)),
             options,
             accepted: Mutex::new(found.positions.clone()),
             state: Mutex::new(State {

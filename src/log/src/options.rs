@@ -33,8 +33,10 @@ pub struct LogOptions {
     pub queue_bytes_max: usize,
     /// Bytes written at once.
     pub batch_bytes_max: usize,
-    /// Bytes of recent records kept in memory for followers, at most for a minute.
+    /// Bytes of recent records kept in memory for followers.
     pub recent_bytes_max: usize,
+    /// How long they are kept.
+    pub recent_age_max: Duration,
     /// What follows a damaged record: false waits until the missing records are fetched from a peer, true goes on
     /// without them, which is right for a group of one, where nobody else has them.
     pub skip_holes: bool,
@@ -55,6 +57,7 @@ impl Default for LogOptions {
             queue_bytes_max: 256 << 20,
             batch_bytes_max: 16 << 20,
             recent_bytes_max: 64 << 20,
+            recent_age_max: Duration::from_secs(60),
             skip_holes: false,
             salt: entropy(),
             disk: Arc::new(RealDisk),

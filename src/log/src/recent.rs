@@ -6,22 +6,22 @@ use std::time::Duration;
 use trireme_base::StreamId;
 use trireme_wire::record::Record;
 
-/// Whoever is further behind than this reads from the disk. A log that grows slowly would else take hours to fill its bound,
-/// with records that nobody comes for.
-const AGE_MAX: Duration = Duration::from_secs(60);
-
 /// A FIFO over all streams, bounded in bytes and in age; within a stream seqs have no gaps.
+///
+/// Whoever is further behind than the age reads from the disk. A log that grows slowly would else take hours to fill its
+/// bound, with records that nobody comes for.
 pub(crate) struct Recent {
     by_stream: BTreeMap<StreamId, VecDeque<Record>>,
     /// The streams of the records and when each came (monotonic), oldest first.
     order: VecDeque<(StreamId, Duration)>,
     bytes: usize,
     bytes_max: usize,
+    age_max: Duration,
 }
 
 impl Recent {
-    pub fn new(bytes_max: usize) -> Self {
-        Self { by_stream: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+    pub fn new(bytes_max: usize, age_max: Duration) -> Self {
+        Self { by_stream: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max, age_max }
     }
 
     /// Bytes of the records.
@@ -42,10 +42,26 @@ impl Recent {
         self.bytes += record.bytes().len();
         queue.push_back(record);
         self.order.push_back((stream, now));
-        let is_old = |came: Duration| now.saturating_sub(came) > AGE_MAX;
-        while self.bytes > self.bytes_max || self.order.front().is_some_and(|(_, came)| is_old(*came)) {
+        while self.bytes > self.bytes_max {
             self.pop();
         }
+        self.forget_old(now);
+    }
+
+    /// Forgets what is too old `now` (monotonic).
+    pub fn forget_old(&mut self, now: Duration) {
+        while self.order.front().is_some_and(|(_, came)| now.saturating_sub(*came) > self.age_max) {
+            self.pop();
+        }
+        if self.order.is_empty() {
+            self.order = VecDeque::new();
+        }
+    }
+
+    /// How long from `now` (monotonic) until something is too old; `None` if nothing is here.
+    pub fn oldest_leaves_in(&self, now: Duration) -> Option<Duration> {
+        let (_, came) = self.order.front()?;
+        Some((*came + self.age_max).saturating_sub(now))
     }
 
     fn pop(&mut self) {
@@ -81,10 +97,12 @@ mod tests {
 
     use super::*;
 
+    const AGE_MAX: Duration = Duration::from_secs(60);
+
     #[test]
     fn keeps_the_newest_records_within_its_bound() {
         let streams = [1, 2].map(|n| StreamId { incarnation: Incarnation(n), boot: Boot(1) });
-        let mut recent = Recent::new(32 * 10);
+        let mut recent = Recent::new(32 * 10, AGE_MAX);
         for seq in 1..=100 {
             for stream in streams {
                 recent.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq), Duration::ZERO);
@@ -102,7 +120,7 @@ mod tests {
             assert_eq!(seqs(97, 1), [97]);
         }
 
-        // What nobody came for in a minute goes with the next record.
+        // What nobody came for in time goes with the next record, or when somebody looks.
         recent.push(RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 101), AGE_MAX);
         assert!(recent.read(streams[1], 97, 1_000).is_some());
         let later = AGE_MAX + Duration::from_nanos(1);
@@ -111,5 +129,11 @@ mod tests {
             recent.read(streams[0], 100, 1_000).is_none() && recent.read(streams[1], 100, 1_000).is_none()
         );
         assert_eq!(recent.read(streams[0], 101, 1_000).map(|found| found.len()), Some(2));
+        assert_eq!(recent.oldest_leaves_in(later), Some(AGE_MAX - Duration::from_nanos(1)));
+        let last_stays = later + AGE_MAX;
+        recent.forget_old(last_stays);
+        assert_eq!((recent.bytes(), recent.oldest_leaves_in(last_stays)), (32, Some(Duration::ZERO)));
+        recent.forget_old(2 * last_stays);
+        assert_eq!((recent.bytes(), recent.oldest_leaves_in(2 * last_stays)), (0, None));
     }
 }

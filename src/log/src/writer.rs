@@ -124,9 +124,15 @@ impl Writer {
             let since = self.clock.monotonic().saturating_sub(self.synced_at);
             Some(self.shared.options.sync_interval.saturating_sub(since))
         } else {
-            None
+            // Also where nothing is written any more, old records leave the memory; a little later, so that many go at once.
+            let leaves_in = self.shared.recent.read().oldest_leaves_in(self.clock.monotonic());
+            leaves_in.map(|wait| wait + self.shared.options.recent_age_max / 8)
         };
         self.shared.bell.wait(at_most);
+        let now = self.clock.monotonic();
+        if self.shared.recent.read().oldest_leaves_in(now) == Some(Duration::ZERO) {
+            self.shared.recent.write().forget_old(now);
+        }
     }
 
     fn take(&mut self, batch: &mut Batch, command: Command) {

@@ -7,9 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use std::time::Duration;
-use support::{Recorder, draft, open, options, record, stream};
+use support::{Recorder, draft, open, open_with, options, record, stream};
 
-use trireme_base::{ManualClock, StreamId, SystemClock};
+use trireme_base::{Boot, Clock, ManualClock, StreamId, SystemClock};
 use trireme_log::{
     AppendError, CompletionTag, Durability, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch,
 };
@@ -72,6 +72,21 @@ fn a_start_continues_all_streams_and_refuses_a_used_own_stream() {
     log.append_own(vec![draft(0, 10)], CompletionTag(1)).unwrap();
     log.flush().unwrap();
     assert_eq!(log.durable_positions(), [(stream(1), 1), (stream(2), 1), (stream(9), 2)]);
+}
+
+#[test]
+fn old_records_leave_the_memory_of_a_log_at_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { recent_age_max: Duration::from_millis(20), ..support::options() };
+    let (log, _) = open_with(dir.path(), 1, options, Arc::new(Recorder::default()));
+    log.append_own(vec![draft(0, 1_000)], CompletionTag(1)).unwrap();
+    log.flush().unwrap();
+    let clock = SystemClock::new();
+    while log.stats().recent_bytes > 0 {
+        assert!(clock.monotonic() < Duration::from_secs(60), "they are still there");
+        std::thread::yield_now();
+    }
+    assert_eq!(log.read(stream(1), 1, 10_000).unwrap().len(), 1);
 }
 
 #[test]
