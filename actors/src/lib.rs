@@ -1,7 +1,15 @@
-//! The actors of a node: supervised shells that own a mailbox, a timer and I/O.
+//! The actors of a node, and the parts that they share.
 //!
-//! No logic lives here that a plain unit test of a library crate could not reach. The files follow the way of a
-//! sample; `policy.rs` is the table of how each kind runs, `supervisor.rs` restarts what dies.
+//! An actor is a supervised shell: it owns a mailbox, a timer and I/O, and hands work to synchronous code. They stand in
+//! the order of a sample's way: `front`, `ingest`, `replicator`, `block_writer`, `uploader`, `scrubber`, `query_shard`,
+//! `membership`. `policy` is the table of how each kind runs, is bounded and is restarted; `supervisor` and `canary`
+//! notice what died and start it anew; `delivery` is the one file that calls actix's send functions.
+//!
+//! The other files know no actor. A write goes through `write_path`, `route` and `forward`, is stored by a
+//! `shard_writer`, waits in `commits`, and comes back from the log through `store`. A cut is in `cutting`, the local
+//! blocks are in `shelf`.
+//!
+//! A message carries a batch, never a sample. A mailbox that is full is an answer to the sender, never a wait without end.
 
 mod block_writer;
 mod canary;

@@ -4,6 +4,13 @@
 //! `meta.json` and `tombstones`. [`write_block`] makes one from series in label order, [`Block`] reads one, from a
 //! local directory or through any [`RangeRead`]. What is written is read by Prometheus (2.42 was tried) and Thanos;
 //! what they write is read here. Bytes and ULID follow from the samples, so replicas write the same block.
+//!
+//! - A block appears whole: it is written beside its place, synced, and renamed.
+//! - Files are read with `pread`, never mapped: a sector that cannot be read is an error of one read.
+//! - What a checksum or a bound contradicts is an error that names file and place ([`verify_block`] finds all of them);
+//!   [`scan_all`] sets such blocks aside and goes on with the others.
+//!
+//! Absent on purpose: the object store (`bucket`), what is cut when (`head`, `actors`), and any cache.
 
 mod aggregates;
 mod block;

@@ -1,4 +1,15 @@
 //! Builds every part of a node in order and owns the list by which it stops.
+//!
+//! [`run`] is the way in. It takes settings and goes through the floors of the house from below: `ground` (time,
+//! threads, metrics, the locked data directory), `storage` (log, head and local blocks, recovered), `cluster` (the mesh
+//! and the ring), `staff` (the actors), `outside` (queries and HTTP). Each floor adds to the list in `stop`, and the
+//! node stops by that list backwards.
+//!
+//! - A node is ready for writes when its log is open, and for queries when the log behind the checkpoints is applied.
+//! - A data directory belongs to one process ([`DataDir`]); what is wrong with it is said before anything is changed.
+//! - The end of an essential part ends the node, in order, with the reason in the log.
+//!
+//! Logic that a unit test could reach without a node belongs into one of the crates below.
 
 mod addresses;
 mod admin;

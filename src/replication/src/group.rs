@@ -1,7 +1,7 @@
 //! What this node knows about its group: who is connected, what they have, and who serves which stream.
 //!
-//! One view per node, shared by the links to all peers. It answers rule 3 of the protocol: the origin serves its running
-//! stream; any other stream of which somebody has more than this node is taken from the peer that is furthest.
+//! One view per node, shared by the links to all peers. The origin serves its running stream; any other stream of which
+//! somebody has more than this node is taken from the peer that is furthest.
 
 mod clock;
 mod plan;
