@@ -11,6 +11,7 @@ pub struct HeadMetrics {
     samples: IntCounterVec,
     duplicates: IntCounter,
     conflicts: IntCounter,
+    set_aside: IntCounter,
 }
 
 impl HeadMetrics {
@@ -30,6 +31,10 @@ impl HeadMetrics {
                 "trireme_head_conflicting_samples_total",
                 "Samples of peers whose timestamp had another value; every replica keeps the same one of the two.",
             )?,
+            set_aside: metrics.counter(
+                "trireme_head_set_aside_items_total",
+                "Items of clients that were refused because earlier processes panicked when they stored the same.",
+            )?,
         })
     }
 
@@ -37,6 +42,11 @@ impl HeadMetrics {
     pub fn ingested(&self, outcome: &WriteOutcome) {
         self.samples.with_label_values(&["own"]).inc_by(outcome.samples + outcome.histograms);
         self.duplicates.inc_by(outcome.duplicates);
+    }
+
+    /// Items of a client were refused because they make the process panic.
+    pub fn set_aside(&self, items: u64) {
+        self.set_aside.inc_by(items);
     }
 
     /// A record of a peer was applied.

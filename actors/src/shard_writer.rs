@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use slog::{Logger, error, warn};
 use trireme_base::{Clock, StreamId};
-use trireme_head::{IngestOutput, Shard};
+use trireme_head::{IngestOutput, SET_ASIDE, Shard};
 use trireme_log::{AppendError, CompletionTag, LastRings};
-use trireme_model::{RetryLater, WriteOutcome};
+use trireme_model::{RetryLater, Tenant, WriteOutcome};
 use trireme_wire::record::RecordDraft;
 
 use crate::commits::CommitReceiver;
@@ -179,11 +179,21 @@ impl ShardWriter {
         let redirects = std::mem::take(&mut output.redirects);
         self.output = output;
         self.parts.metrics.ingested(&outcome);
+        self.note_set_aside(&message.tenant, &outcome);
         let committed = queued.unwrap_or_else(|error| {
             outcome.merge(refused(&error));
             None
         });
         ShardAnswer { outcome, redirects, committed }
+    }
+
+    /// Says so if something was refused because it makes the process panic.
+    fn note_set_aside(&self, tenant: &Tenant, outcome: &WriteOutcome) {
+        for refused in outcome.rejections.iter().filter(|refused| refused.reason == SET_ASIDE) {
+            self.parts.metrics.set_aside(refused.count);
+            error!(self.parts.log, "what a client sent is refused, because the process panicked each time it was stored";
+                "tenant" => %tenant, "items" => refused.count);
+        }
     }
 
     /// Closes a window for the own stream. A marker that is refused is logged before anything else of this shard.

@@ -72,3 +72,40 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
     answer.await?;
     group.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::Result<()> {
+    let mut group = Group::of(1).start().await?;
+    let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
+    let doomed = || series(start, 0)[..1].to_vec();
+    let fragile = [(PANIC_FOR_TEST, "ingest:victim")];
+    group.node(0).stop().await?;
+    for attempt in 0..2 {
+        group.node(0).start_with(&fragile)?;
+        group.node(0).ready().await?;
+        let answer = group.client(0).write_as("victim", &doomed()).await;
+        ensure!(!answer.is_ok_and(|answer| answer.is_success()), "attempt {attempt} was acknowledged");
+        let status = group.node(0).ended().await?;
+        ensure!(status.code() == Some(70), "attempt {attempt} ended with {status}");
+    }
+    group.node(0).start_with(&fragile)?;
+    group.node(0).ready().await?;
+    for _ in 0..2 {
+        let answer = group.client(0).write_as("victim", &doomed()).await?;
+        ensure!(answer.status == 400 && answer.body.contains("set_aside: 1 refused"), "{answer:?}");
+    }
+    let refused = group.client(0).metric("trireme_head_set_aside_items_total").await?;
+    ensure!(refused == 2.0, "{refused} items");
+    write(&group, 0..20, start, &mut sent).await?;
+    first_differences(("sent", &sent), ("held", &group.converged().await?))?;
+
+    // A process that would store it, as one of a release without the fault: it is refused until the note is removed.
+    group.node(0).stop().await?;
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    let answer = group.client(0).write_as("victim", &doomed()).await?;
+    ensure!(answer.status == 400, "{answer:?}");
+    let other = group.client(0).write_as("victim", &series(start, 1)).await?;
+    ensure!(other.is_success(), "{other:?}");
+    group.stop().await
+}

@@ -20,7 +20,7 @@ use crate::recent::Recent;
 use crate::series::Series;
 use crate::state::State;
 use crate::streams::Buckets;
-use crate::suspect::PanicPoint;
+use crate::suspect::{Items, PanicPoint, Share};
 use crate::tenant::{AddedMetadata, METADATA_ENTRIES_MAX, TenantState};
 use crate::validate::{self, TimeBounds};
 use crate::{IngestLimits, IngestOutput, Shard};
@@ -54,8 +54,12 @@ impl Shard {
         now_ms: i64,
         out: &mut IngestOutput,
     ) {
+        let share = Share { tenant, items: Items::Series(batch, idx) };
+        if self.refuses(share, &mut out.outcome.rejections) {
+            return;
+        }
         let mut guard = self.state.write();
-        let _change = self.change();
+        let _change = self.change_for(share);
         let state = &mut *guard;
         state.recent.begin(self.moments.oldest());
         let max = self.options.tenants_max;
@@ -99,8 +103,12 @@ impl Shard {
         metadata: &[(String, MetricMetadata)],
         out: &mut IngestOutput,
     ) {
+        let share = Share { tenant, items: Items::Metadata(metadata) };
+        if self.refuses(share, &mut out.outcome.rejections) {
+            return;
+        }
         let mut guard = self.state.write();
-        let _change = self.change();
+        let _change = self.change_for(share);
         let max = self.options.tenants_max;
         if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
             let reason = || format!("{tenant}: {max} tenants");

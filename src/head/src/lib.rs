@@ -109,6 +109,6 @@ pub use read::{Counts, HeadSeries};
 pub use recent::Moment;
 pub use shard::{Shard, StreamState};
 pub use stats::ShardStats;
-pub use suspect::PanicPoint;
+pub use suspect::{PanicPoint, SET_ASIDE};
 pub use times::TenantTimes;
 pub use validate::is_refused_by_clock;

@@ -31,7 +31,7 @@ pub struct Shard {
     pub(crate) damaged: AtomicBool,
     /// A change panicked.
     pub(crate) suspect: AtomicBool,
-    /// Records whose change panicked in earlier processes.
+    /// Records and requests whose change panicked in earlier processes.
     pub(crate) panicked: Panicked,
     /// What the newest checkpoint on disk covers; empty while there is none.
     pub(crate) covered: Mutex<Vec<(StreamId, u64)>>,

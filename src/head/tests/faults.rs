@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{Maker, NOW, Origin, WINDOW, options, shard, tenant};
 use trireme_base::Boot;
 use trireme_block::{SeriesInput, SeriesSource};
-use trireme_head::{CutSource, HeadError, PanicPoint, Shard, ShardOptions};
+use trireme_head::{CutSource, HeadError, IngestOutput, PanicPoint, SET_ASIDE, Shard, ShardOptions};
 
 #[test]
 fn a_panic_inside_a_change_ends_trust_and_the_last_checkpoint_stays() {
@@ -51,6 +51,37 @@ fn a_record_that_panics_twice_is_set_aside_and_named() {
     assert!(!shard.is_suspect());
     let states = shard.streams();
     assert!(states.iter().any(|state| state.stream == origin.stream && state.applied == 1));
+}
+
+#[test]
+fn a_request_that_panics_twice_is_refused_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |boot: u32| {
+        let mut fragile: ShardOptions = options(dir.path(), 1);
+        fragile.own.boot = Boot(boot);
+        fragile.panic_for = (boot < 4).then(|| (PanicPoint::Ingest, tenant()));
+        Shard::recover(fragile, None).unwrap().0
+    };
+    let write = |shard: &Shard, t| Maker::default().up("a", &[(t, 1.0), (t + 1, 2.0)]).ingest(shard, NOW);
+    let refused = |out: &IngestOutput| -> Vec<(&str, u64)> {
+        out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect()
+    };
+    for boot in 1..3 {
+        let shard = start(boot);
+        let doomed = catch_unwind(AssertUnwindSafe(|| write(&shard, NOW)));
+        assert!(doomed.is_err() && shard.is_suspect(), "{boot}");
+    }
+    let third = start(3);
+    let out = write(&third, NOW);
+    assert_eq!(refused(&out), [(SET_ASIDE, 2)]);
+    assert!(out.drafts.is_empty() && !third.is_suspect());
+    let other = catch_unwind(AssertUnwindSafe(|| write(&third, NOW + 5)));
+    assert!(other.is_err() && third.is_suspect(), "another one is tried");
+
+    let fourth = start(4);
+    assert_eq!(refused(&write(&fourth, NOW)), [(SET_ASIDE, 2)], "it was not forgotten for the other");
+    let out = write(&fourth, NOW + 5);
+    assert!(refused(&out).is_empty() && out.outcome.samples == 2, "it panicked once");
 }
 
 #[test]

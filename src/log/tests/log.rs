@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Recorder, draft, open, open_with, options, record, stream};
 
-use trireme_base::{Boot, Clock, ManualClock, StreamId, SystemClock};
+use trireme_base::{Clock, ManualClock, StreamId, SystemClock};
 use trireme_log::{
     AppendError, CompletionTag, Durability, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch,
 };
