@@ -33,6 +33,9 @@ pub enum QueryError {
         "the queries of this node hold as many samples in memory as they may together (query.max_samples_node), try again later"
     )]
     NodeFull,
+    /// The states of a shard's aggregations have more bytes than the limit.
+    #[error("the states of aggregations have more than {0} bytes")]
+    PartialTooLarge(usize),
     /// More steps than the limit.
     #[error(
         "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
@@ -57,7 +60,10 @@ impl QueryError {
             Self::Parse(_) | Self::TooManySteps(_) | Self::Execution(_) => ErrorKind::Invalid,
             Self::Timeout => ErrorKind::Timeout,
             Self::Canceled => ErrorKind::Cancelled,
-            Self::TooManySamples | Self::TooManySeries | Self::TooManySamplesRead => ErrorKind::TooLarge,
+            Self::TooManySamples
+            | Self::TooManySeries
+            | Self::TooManySamplesRead
+            | Self::PartialTooLarge(_) => ErrorKind::TooLarge,
             Self::NodeFull => ErrorKind::Unavailable,
             Self::Storage(e) => e.kind(),
             Self::Internal(_) => ErrorKind::Internal,

@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub samples_read_max: u64,
     /// Statistics tell the steps apart.
     pub per_step_stats: bool,
+    /// Most bytes that the states of aggregations of a shard may take on their way to who asked.
+    pub partial_bytes_max: usize,
     /// Threads that one query may use.
     pub threads: usize,
 }
@@ -49,6 +51,7 @@ impl Default for EngineOptions {
             series_max: 0,
             samples_read_max: 0,
             per_step_stats: false,
+            partial_bytes_max: usize::MAX,
             threads: 1,
         }
     }
@@ -73,6 +76,8 @@ pub struct QueryOptions {
     pub samples_read_max: Option<u64>,
     /// See [`EngineOptions::per_step_stats`].
     pub per_step_stats: bool,
+    /// See [`EngineOptions::partial_bytes_max`].
+    pub partial_bytes_max: Option<usize>,
 }
 
 impl EngineOptions {
@@ -88,6 +93,7 @@ impl EngineOptions {
         out.series_max = query.series_max.unwrap_or(out.series_max);
         out.samples_read_max = query.samples_read_max.unwrap_or(out.samples_read_max);
         out.per_step_stats |= query.per_step_stats;
+        out.partial_bytes_max = query.partial_bytes_max.unwrap_or(out.partial_bytes_max);
         out.threads = query.threads.unwrap_or(out.threads).max(1);
         out
     }

@@ -47,6 +47,14 @@ impl QueryError {
         Self { kind: ErrorKind::TooLarge, message: message.into(), cause: Cause::CostLimit(limit) }
     }
 
+    /// A bound of the query that another node has reached, in that node's words.
+    pub(crate) fn bound(message: String) -> Self {
+        use trireme_promql::QueryError::{TooManySamplesRead, TooManySeries};
+        let of_cost =
+            [TooManySeries, TooManySamplesRead].into_iter().find(|known| known.to_string() == message);
+        of_cost.map_or_else(|| Self::new(ErrorKind::TooLarge, message), Self::from)
+    }
+
     /// True for failures while an expression is evaluated, which Prometheus answers 422.
     pub fn is_execution(&self) -> bool {
         self.cause == Cause::Execution

@@ -13,7 +13,8 @@
 //!
 //! Each replica has all series; a query is divided by a hash of their labels. Whatever goes wrong with a shard elsewhere,
 //! it is evaluated here instead, and whatever goes wrong with that, the query is evaluated here as if it had never been
-//! divided. Spreading therefore never makes a query fail.
+//! divided. Spreading therefore never makes a query fail. What would fail undivided too is final: a bound or the time of the
+//! query, and what the data do not allow.
 //!
 //! Other groups hold other series. Around this lies `Across`, which asks one complete member of each other group for its
 //! series and evaluates the query over those of all groups.
@@ -44,8 +45,8 @@ use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::ast::{Expr, PosRange};
 use trireme_promql::{
-    Cancel, Engine, ParserOptions, Partials, QueryOptions, QueryResult, Select, SelectError, SelectRequest,
-    SeriesSet, parse,
+    Cancel, Engine, ParserOptions, Partials, QueryError as EngineError, QueryOptions, QueryResult, Select,
+    SelectError, SelectRequest, SeriesSet, parse,
 };
 
 use crate::{
@@ -101,6 +102,8 @@ pub struct Spread {
     memory: Memory,
     /// Samples of other groups that a query may hold, of all its selectors together.
     samples_max: usize,
+    /// Largest answer to a peer, in bytes.
+    answer_bytes_max: usize,
     /// Counts the queries that others answered whole.
     turn: AtomicUsize,
     /// Which peer was the last to tell its positions.
@@ -138,7 +141,7 @@ impl Question<'_> {
         storage: &dyn Select,
         expr: &Expr,
         context: &QueryContext,
-    ) -> Result<QueryResult, trireme_promql::QueryError> {
+    ) -> Result<QueryResult, EngineError> {
         let (options, cancel) = (self.options(context), &context.cancel);
         if self.step_ms == 0 {
             return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
@@ -202,6 +205,7 @@ impl Spread {
             memory,
             samples_max,
             turn: AtomicUsize::new(0),
+            answer_bytes_max: ANSWER_BYTES_MAX,
             witness: AtomicUsize::new(0),
         }
     }
@@ -264,9 +268,12 @@ impl Spread {
             return Ok(None);
         }
         let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else { return Ok(None) };
-        let result = q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, context);
-        // The undivided way finds the right words for an error, and may even succeed.
-        Ok(result.ok())
+        // Elements that all shards chose are held at once, of which the undivided way never holds that many.
+        let chosen = parts.iter().flat_map(|part| &part.nodes).any(|node| !node.rows.is_empty());
+        match q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, context) {
+            Err(EngineError::TooManySamples | EngineError::NodeFull) if chosen => Ok(None),
+            result => unless_curable(result),
+        }
     }
 
     /// All shards: the first from here, others from peers, and those that peers do not give in time from here as well.
@@ -292,10 +299,12 @@ impl Spread {
         let here = |shard: u32| {
             let (storage, options) = (Sharded::new(&local, shard, shards), q.options(context));
             let span = (q.start_ms, q.end_ms);
-            self.engine.partials(&storage, expr, span, q.step_ms, nodes, &options, &context.cancel).ok()
+            let part =
+                self.engine.partials(&storage, expr, span, q.step_ms, nodes, &options, &context.cancel);
+            unless_curable(part)
         };
         let mut parts: Vec<Option<Partials>> = vec![None; shards as usize];
-        parts[0] = here(0);
+        parts[0] = here(0)?;
         if parts[0].is_none() {
             return Ok(None);
         }
@@ -303,14 +312,20 @@ impl Spread {
         let until = began + took + (took * 3).max(PATIENCE);
         for _ in peers {
             let Some(answer) = self.next(&answers, until, context)? else { break };
-            let Ok(body) = answer.body else { continue };
+            let body = match answer.body {
+                Ok(body) => body,
+                Err(refusal) => match refusal.into_final() {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            };
             let part = message::Answer::decode(body).ok().and_then(|a| codec::partials_in(a).ok());
             parts[answer.from + 1] = part.filter(|part| part.nodes.len() == nodes.len());
         }
         drop(asked);
         for (shard, part) in parts.iter_mut().enumerate() {
             if part.is_none() {
-                *part = here(shard as u32);
+                *part = here(shard as u32)?;
             }
         }
         Ok(parts.into_iter().collect())
@@ -318,6 +333,22 @@ impl Spread {
 }
 
 /// The warning, or error, when no replica is complete.
+/// What was evaluated of a divided query; `None` if the undivided way may come further. A bound that a part has reached is
+/// reached by the whole too, and time that has run out does not come back.
+fn unless_curable<T>(result: Result<T, EngineError>) -> Result<Option<T>, QueryError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        // What cannot be read becomes a warning there, and what cannot be parsed finds its words.
+        Err(
+            EngineError::Storage(_)
+            | EngineError::Internal(_)
+            | EngineError::Parse(_)
+            | EngineError::PartialTooLarge(_),
+        ) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 const INCOMPLETE: &str =
     "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
 

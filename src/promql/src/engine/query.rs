@@ -75,6 +75,8 @@ pub(crate) struct Query<'q> {
     /// Samples read, of all steps; only with [`EngineOptions::query_cost`].
     read: AtomicU64,
     prepare_ns: AtomicU64,
+    /// Bytes of a shard's states so far.
+    partial_bytes: AtomicUsize,
 }
 
 impl<'q> Query<'q> {
@@ -109,6 +111,7 @@ impl<'q> Query<'q> {
             read: AtomicU64::new(sum(|s| s.samples_read)),
             // Shards choose their series at the same time.
             prepare_ns: AtomicU64::new(given.iter().map(|p| prepare(&p.stats)).max().unwrap_or(0)),
+            partial_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -189,6 +192,13 @@ impl<'q> Query<'q> {
             return Err(QueryError::TooManySamplesRead);
         }
         Ok(())
+    }
+
+    /// Counts bytes of a shard's states, before they are made where that is possible.
+    pub(crate) fn count_partial(&self, bytes: usize) -> Result<(), QueryError> {
+        let max = self.options.partial_bytes_max;
+        let before = self.partial_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > max { Err(QueryError::PartialTooLarge(max)) } else { Ok(()) }
     }
 
     /// `ns` nanoseconds were spent on choosing series.

@@ -10,13 +10,13 @@ use futures::executor::block_on;
 use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_model::Tenant;
-use trireme_promql::{Cancel, parse};
+use trireme_promql::{Cancel, QueryError as EngineError, QueryOptions, parse};
 
 use super::message::{self, Question as Asked};
 use super::{APPLY_WAIT, Question, Sharded, Spread, codec, plan};
 use crate::{CostLimits, QueryContext, QueryError};
 
-/// Largest answer; a query with more is evaluated by who asked.
+/// Largest answer. Who asks for more is told so as soon as that is known, evaluates it himself or asks for less at once.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Most shards that make sense.
 const SHARDS_MAX: u32 = 64;
@@ -79,13 +79,8 @@ impl Job {
             Work::Find(find) => self.spread.found_here(find, context_of(&find.tenant, cancel)?, None)?,
             Work::OfGroup(of) => self.spread.found_in_group(of, cancel)?,
         };
-        let bytes = answer.encoded_len();
-        if bytes > ANSWER_BYTES_MAX && matches!(self.work, Work::OfGroup(_)) {
-            return Ok(too_large().encode_to_vec().into());
-        }
-        if bytes > ANSWER_BYTES_MAX {
-            return Err(QueryError::new(ErrorKind::TooLarge, format!("the answer has {bytes} bytes")));
-        }
+        let fits = answer.encoded_len() <= self.spread.answer_bytes_max;
+        let answer = if fits { answer } else { too_large() };
         Ok(answer.encode_to_vec().into())
     }
 
@@ -115,7 +110,8 @@ impl Job {
             lookback: (lookback_ms > 0).then(|| Duration::from_millis(lookback_ms)),
         };
         if query.shards == 0 {
-            return Ok(codec::whole_out(&spread.undivided(&context, &question)?));
+            let result = spread.undivided(&context, &question)?;
+            return Ok(codec::whole_out(&result, spread.answer_bytes_max).unwrap_or_else(too_large));
         }
         self.shard(query, &context, &question)
     }
@@ -135,7 +131,8 @@ impl Job {
         let local = spread.local(context);
         let storage = Sharded::new(&local, query.shard, query.shards);
         let span = (question.start_ms, question.end_ms);
-        let options = question.options(context);
+        let bytes_max = Some(spread.answer_bytes_max);
+        let options = QueryOptions { partial_bytes_max: bytes_max, ..question.options(context) };
         let partials = spread.engine.partials(
             &storage,
             &expr,
@@ -144,8 +141,12 @@ impl Job {
             &nodes,
             &options,
             &context.cancel,
-        )?;
-        Ok(codec::partials_out(&partials))
+        );
+        match partials {
+            Ok(partials) => Ok(codec::partials_out(&partials)),
+            Err(EngineError::PartialTooLarge(_)) => Ok(too_large()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -155,7 +156,7 @@ fn context_of(tenant: &str, cancel: Cancel) -> Result<QueryContext, QueryError> 
     Ok(QueryContext { partial_response: false, ..QueryContext::new(tenant, cancel) })
 }
 
-/// Says that shards have to be asked for.
+/// Says that there is more than fits into an answer.
 fn too_large() -> message::Answer {
     message::Answer { too_large: true, ..message::Answer::default() }
 }

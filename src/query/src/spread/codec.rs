@@ -5,6 +5,7 @@ mod find;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
 use trireme_promql::ast::PosRange;
@@ -289,7 +290,8 @@ fn series_in(row: wire::Row) -> Result<Series, BadMessage> {
     })
 }
 
-pub(crate) fn whole_out(result: &QueryResult) -> wire::Answer {
+/// `None` if it would have more than `bytes_max` bytes.
+pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::Answer> {
     let mut whole = wire::Whole {
         warnings: result.warnings.clone(),
         infos: result.infos.clone(),
@@ -300,14 +302,27 @@ pub(crate) fn whole_out(result: &QueryResult) -> wire::Answer {
         Value::String { t, v } => (whole.kind, whole.t, whole.text) = (2, *t, v.clone()),
         Value::Vector(samples) => {
             whole.kind = 3;
-            whole.rows = samples.iter().map(|s| series_out(&series_of(s))).collect();
+            whole.rows = rows_within(samples.iter().map(|s| series_out(&series_of(s))), bytes_max)?;
         }
         Value::Matrix(series) => {
             whole.kind = 4;
-            whole.rows = series.iter().map(series_out).collect();
+            whole.rows = rows_within(series.iter().map(series_out), bytes_max)?;
         }
     }
-    wire::Answer { whole: Some(whole), stats: stats_out(&result.stats), ..wire::Answer::default() }
+    Some(wire::Answer { whole: Some(whole), stats: stats_out(&result.stats), ..wire::Answer::default() })
+}
+
+/// The rows, unless they have more bytes than `bytes_max`; then they are made no further.
+fn rows_within(rows: impl Iterator<Item = wire::Row>, bytes_max: usize) -> Option<Vec<wire::Row>> {
+    let (mut within, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        bytes += row.encoded_len();
+        if bytes > bytes_max {
+            return None;
+        }
+        within.push(row);
+    }
+    Some(within)
 }
 
 fn series_of(sample: &Sample) -> Series {

@@ -185,7 +185,7 @@ pub(crate) struct Answer {
     pub(crate) exemplars: Vec<Exemplar>,
     #[prost(message, repeated, tag = "9")]
     pub(crate) metadata: Vec<Metadata>,
-    /// There is more than fits into an answer: ask for shards.
+    /// There is more than fits into an answer: ask for shards, or evaluate it yourself.
     #[prost(bool, tag = "10")]
     pub(crate) too_large: bool,
     /// With positions: epoch of the latest ring that the replica knows; 0 from one that does not say.

@@ -17,6 +17,8 @@ pub enum Refusal {
     /// It has evaluated the query and found that it cannot be evaluated over this data, for this reason. Nobody else who has
     /// the same data can.
     Execution(String),
+    /// It has reached a bound of the query while it worked on a part of it, for this reason. Whoever does more reaches it too.
+    Bound(String),
     /// It could not be reached, or could not answer; another one may.
     Other(String),
 }
@@ -35,7 +37,20 @@ impl Refusal {
 
     /// Understands what [`Refusal::told`] gave.
     pub fn heard(kind: ErrorKind, text: String) -> Self {
-        if kind == ErrorKind::Invalid { Self::Execution(text) } else { Self::Other(text) }
+        match kind {
+            ErrorKind::Invalid => Self::Execution(text),
+            ErrorKind::TooLarge => Self::Bound(text),
+            _ => Self::Other(text),
+        }
+    }
+
+    /// The error that ends the query, or nothing if somebody else had better be asked.
+    pub(crate) fn into_final(self) -> Option<QueryError> {
+        match self {
+            Self::Execution(why) => Some(QueryError::execution(why)),
+            Self::Bound(why) => Some(QueryError::bound(why)),
+            Self::Other(_) => None,
+        }
     }
 }
 

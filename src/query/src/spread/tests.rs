@@ -220,6 +220,113 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
 }
 
 #[test]
+fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
+    let group = Group::of(3, storage(&some_values()));
+    for series_max in 1..12 {
+        let cost_limits = crate::CostLimits { series_max, samples_read_max: 0 };
+        let limited = QueryContext { cost_limits, ..context() };
+        let error = group.spread(0).range(&limited, &range("sum(m)")).expect_err("too many series");
+        assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
+        let error = group.spread(0).range(&limited, &range("topk(1, m)")).expect_err("too many series");
+        assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
+    }
+    let error = group.spread(0).instant(&context(), &instant("topk(NaN, m)")).expect_err("not a number");
+    assert!(error.is_execution(), "{error}");
+    let error = group.spread(0).range(&context(), &range("sum(m) + on () group_left m / on () group_left m"));
+    assert!(error.expect_err("many on both sides").is_execution());
+    assert_eq!(group.evaluated(), [0, 0, 0]);
+
+    // A replica that lags asks one other, and not each.
+    group.fail(0, Fault::Lagging);
+    let cost_limits = crate::CostLimits { series_max: 11, samples_read_max: 0 };
+    let limited = QueryContext { cost_limits, ..context() };
+    let error = group.spread(0).range(&limited, &range("quantile(0.5, m)")).expect_err("too many series");
+    assert_eq!(error.reached_limit(), Some("max_series"));
+    assert_eq!(group.evaluated().iter().sum::<usize>(), 1);
+}
+
+#[test]
+fn a_query_whose_time_is_over_is_not_evaluated_again() {
+    let group = Group::of(3, storage(&some_values()));
+    let clock: std::sync::Arc<dyn Clock> = std::sync::Arc::new(trireme_base::SystemClock::new());
+    let late =
+        || QueryContext { cancel: Cancel::new(clock.clone()).with_timeout(Duration::ZERO), ..context() };
+    let error = group.spread(0).range(&late(), &range("sum(m)")).expect_err("late");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(group.evaluated(), [0, 0, 0]);
+}
+
+#[test]
+fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
+    let group = Group::of_short_answers(3, storage(&some_values()), 200);
+    for query in ["sum by (b) (m)", "avg by (b) (m)", "topk by (b) (1, m)"] {
+        let want = group.undivided().range(&context(), &range(query)).expect("works");
+        let got = group.spread(0).range(&context(), &range(query)).expect("works");
+        assert!(same(&want, &got), "{query}: {got:?}");
+    }
+    assert_eq!(group.served(), [0, 3, 3]);
+
+    // The second would have as much to say as the first.
+    group.fail(0, Fault::Lagging);
+    let before = group.evaluated().iter().sum::<usize>();
+    let want = group.undivided().range(&context(), &range("m")).expect("works");
+    let got = group.spread(0).range(&context(), &range("m")).expect("works");
+    assert_eq!((got.value, got.warnings), (want.value, vec![INCOMPLETE.to_owned()]));
+    assert_eq!(group.evaluated().iter().sum::<usize>(), before + 2, "one peer's and the one to compare with");
+}
+
+/// Counts what is read of a storage.
+struct Counted<'a>(&'a dyn Select, std::sync::Arc<AtomicUsize>);
+
+struct CountedSeries(Box<dyn trireme_promql::SeriesRead>, std::sync::Arc<AtomicUsize>);
+
+impl Select for Counted<'_> {
+    fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
+        let mut set = self.0.select(request, cancel)?;
+        let counted = |series| Box::new(CountedSeries(series, self.1.clone())) as Box<_>;
+        set.series = set.series.into_iter().map(counted).collect();
+        Ok(set)
+    }
+}
+
+impl trireme_promql::SeriesRead for CountedSeries {
+    fn labels(&self) -> &Labels {
+        self.0.labels()
+    }
+
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut trireme_promql::Columns) -> Result<(), SelectError> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.read(start_ms, end_ms, out)
+    }
+}
+
+#[test]
+fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
+    let storage = storage(&some_values());
+    for (query, whole) in [("sum by (b) (m)", 12 * 11 * 17), ("avg by (b) (m)", 12 * 11 * 25)] {
+        let expr = parse(query, &ParserOptions::default()).expect("parses");
+        let partials = |bytes_max| {
+            let counted = Counted(&storage, std::sync::Arc::default());
+            let options = QueryOptions { partial_bytes_max: Some(bytes_max), ..QueryOptions::default() };
+            let (span, nodes) = ((0, 600_000), plan::distributable(&expr));
+            let engine = Engine::new(trireme_promql::EngineOptions::default());
+            let found = engine.partials(&counted, &expr, span, 60_000, &nodes, &options, &Cancel::never());
+            (
+                found.map(|part| codec::partials_out(&part)),
+                counted.1.load(std::sync::atomic::Ordering::Relaxed),
+            )
+        };
+        let (found, read) = partials(usize::MAX);
+        let bytes = found.expect("no bound").encoded_len();
+        assert!(bytes > whole && read == 12, "{query}: {bytes} bytes, {read} read");
+        assert!(partials(bytes).0.is_ok(), "{query}");
+        let (found, read) = partials(bytes / 4);
+        assert_eq!(found.err(), Some(EngineError::PartialTooLarge(bytes / 4)), "{query}");
+        assert!((2..6).contains(&read), "{query}: {read} series were read");
+    }
+}
+
+#[test]
 fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Unapplied);

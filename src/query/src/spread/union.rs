@@ -17,7 +17,7 @@ use trireme_promql::{
 
 use super::codec::{self, BadMessage};
 use super::message::{self, What};
-use super::{Fence, Question, Refusal, SHARD_TIMEOUT, Spread, incomplete};
+use super::{Fence, Question, SHARD_TIMEOUT, Spread, incomplete};
 use crate::united::United;
 use crate::{Dedup, Found, QueryContext, QueryError, Selection};
 
@@ -61,11 +61,17 @@ impl Spread {
             };
             let body = match answer.body {
                 Ok(body) => body,
-                // The data says no, and would say it of the union of all replicas too, at the highest price of all.
-                Err(Refusal::Execution(why)) => return Err(QueryError::execution(why)),
-                Err(Refusal::Other(_)) => continue,
+                Err(refusal) => match refusal.into_final() {
+                    // It would be the same over the union of all replicas, at the highest price of all.
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
             };
             let answer = message::Answer::decode(body).ok();
+            if answer.as_ref().is_some_and(|answer| answer.too_large) {
+                // So would be that of each other replica.
+                break;
+            }
             if let Some(result) = answer.and_then(|a| codec::whole_in(a).ok()) {
                 return Ok(result);
             }

@@ -1,5 +1,7 @@
 //! Aggregations whose shards were evaluated elsewhere.
 
+use trireme_model::FloatHistogram;
+
 use super::Evaluator;
 use crate::annotations::{Note, Severity};
 use crate::ast::{Aggregate, AggregateOp};
@@ -24,8 +26,11 @@ impl<'q> Evaluator<'q> {
         let mut out = Partial { pos: a.pos, steps: here.steps.count, ..Partial::default() };
         if chooses(a.op) {
             let block = here.aggregate(a)?.collect(self.query)?;
-            out.rows =
-                block.metas.into_iter().zip(&block.rows).map(|(meta, row)| exported(meta, row)).collect();
+            for (meta, row) in block.metas.into_iter().zip(&block.rows) {
+                let row = exported(meta, row);
+                self.query.count_partial(row_bytes(&row))?;
+                out.rows.push(row);
+            }
         } else {
             let hints = SelectHints {
                 func: a.op.as_str().to_owned(),
@@ -105,4 +110,17 @@ fn exported(meta: Meta, row: &Row) -> PartialRow {
         }
     }
     out
+}
+
+/// What a row takes in an answer, at least.
+fn row_bytes(row: &PartialRow) -> usize {
+    // A step takes a byte or more beside its value.
+    let floats = row.floats.len() * (1 + size_of::<f64>());
+    let histograms = row.histograms.iter().map(|(_, h)| 1 + bucket_bytes(h)).sum::<usize>();
+    row.labels.as_bytes().len() + floats + histograms
+}
+
+/// What the buckets of a histogram take in an answer.
+pub(super) fn bucket_bytes(h: &FloatHistogram) -> usize {
+    (h.positive_buckets.len() + h.negative_buckets.len()) * size_of::<f64>()
 }

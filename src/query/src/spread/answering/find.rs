@@ -5,7 +5,7 @@ use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_promql::{Cancel, Columns, SelectHints, SelectRequest};
 
-use super::{ANSWER_BYTES_MAX, context_of, too_large};
+use super::{context_of, too_large};
 use crate::spread::message::{self, What};
 use crate::spread::sharded::shard_of;
 use crate::spread::{APPLY_WAIT, Spread, codec, fence};
@@ -35,10 +35,7 @@ impl Spread {
             return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind its group"));
         }
         let shard = (of.shards > 1).then_some((of.shard, of.shards));
-        match self.found_here(find, context, shard) {
-            Err(e) if e.kind() == ErrorKind::TooLarge => Ok(too_large()),
-            found => found,
-        }
+        self.found_here(find, context, shard)
     }
 
     /// Looks it up. Blocks.
@@ -57,7 +54,10 @@ impl Spread {
         let selection = Selection { matchers, start_ms: find.start_ms, end_ms: find.end_ms, limit };
         let mut answer = message::Answer { complete, ..message::Answer::default() };
         match What::try_from(find.what) {
-            Ok(What::Samples) => answer.rows = self.samples(&context, selection, shard)?,
+            Ok(What::Samples) => match self.samples(&context, selection, shard)? {
+                Some(rows) => answer.rows = rows,
+                None => return Ok(too_large()),
+            },
             Ok(What::Series) => {
                 let found = self.inner.series(&context, &selection)?;
                 let wanted = found.items.iter().filter(|labels| is_in(shard, labels));
@@ -81,12 +81,13 @@ impl Spread {
         Ok(answer)
     }
 
+    /// `None` if they do not fit into an answer.
     fn samples(
         &self,
         context: &QueryContext,
         selection: Selection,
         shard: Option<Shard>,
-    ) -> Result<Vec<message::Row>, QueryError> {
+    ) -> Result<Option<Vec<message::Row>>, QueryError> {
         let Selection { mut matchers, start_ms, end_ms, .. } = selection;
         let matchers = matchers.pop().filter(|set| !set.is_empty() && matchers.is_empty());
         let matchers =
@@ -103,12 +104,11 @@ impl Spread {
             series.read(start_ms, end_ms, &mut columns)?;
             let row = codec::columns_out(series.labels(), &columns);
             bytes += row.encoded_len();
-            if bytes > ANSWER_BYTES_MAX {
-                let why = format!("the samples have more than {ANSWER_BYTES_MAX} bytes");
-                return Err(QueryError::new(ErrorKind::TooLarge, why));
+            if bytes > self.answer_bytes_max {
+                return Ok(None);
             }
             rows.push(row);
         }
-        Ok(rows)
+        Ok(Some(rows))
     }
 }

@@ -16,7 +16,7 @@ use trireme_promql::{
     parse,
 };
 
-use crate::spread::{Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
+use crate::spread::{ANSWER_BYTES_MAX, Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
 use crate::{
     ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
     Selection, TsdbStatus,
@@ -49,14 +49,27 @@ fn engine_options() -> EngineOptions {
 }
 
 /// What stands for a node's querier.
-struct Plain(Engine, Arc<MemoryStorage>);
+struct Plain {
+    engine: Engine,
+    storage: Arc<MemoryStorage>,
+    /// Undivided queries that were evaluated.
+    evaluated: AtomicUsize,
+}
 
 impl Queries for Plain {
     fn instant(&self, context: &QueryContext, q: &InstantQuery) -> Result<QueryResult, QueryError> {
         let expr =
             parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
-        Ok(self.0.instant(self.1.as_ref(), &expr, &q.expr, q.time_ms, &options, &context.cancel)?)
+        self.evaluated.fetch_add(1, Ordering::Relaxed);
+        Ok(self.engine.instant(
+            self.storage.as_ref(),
+            &expr,
+            &q.expr,
+            q.time_ms,
+            &options,
+            &context.cancel,
+        )?)
     }
 
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
@@ -64,11 +77,20 @@ impl Queries for Plain {
             parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
         let span = (q.start_ms, q.end_ms);
-        Ok(self.0.range(self.1.as_ref(), &expr, &q.expr, span, q.step_ms, &options, &context.cancel)?)
+        self.evaluated.fetch_add(1, Ordering::Relaxed);
+        Ok(self.engine.range(
+            self.storage.as_ref(),
+            &expr,
+            &q.expr,
+            span,
+            q.step_ms,
+            &options,
+            &context.cancel,
+        )?)
     }
 
     fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
-        Ok(self.1.select(request, &context.cancel)?)
+        Ok(self.storage.select(request, &context.cancel)?)
     }
 
     fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
@@ -261,8 +283,8 @@ impl Replicas for Seen {
 /// Some replicas.
 pub(super) struct Group {
     members: Arc<Members>,
-    /// What the first one has.
-    plain: Arc<Plain>,
+    /// What each has.
+    plains: Vec<Arc<Plain>>,
 }
 
 impl Group {
@@ -292,13 +314,29 @@ impl Group {
         Self::of_shared("n", storages.into_iter().map(Arc::new).collect(), mode)
     }
 
+    /// Replicas that give each other answers of at most so many bytes.
+    pub(super) fn of_short_answers(n: usize, storage: MemoryStorage, bytes_max: usize) -> Self {
+        let storage = Arc::new(storage);
+        let storages = (0..n).map(|_| Arc::clone(&storage)).collect();
+        Self::of_answers("n", storages, SpreadMode::Always, bytes_max)
+    }
+
     fn of_shared(prefix: &str, storages: Vec<Arc<MemoryStorage>>, mode: SpreadMode) -> Self {
+        Self::of_answers(prefix, storages, mode, ANSWER_BYTES_MAX)
+    }
+
+    fn of_answers(
+        prefix: &str,
+        storages: Vec<Arc<MemoryStorage>>,
+        mode: SpreadMode,
+        answer_bytes_max: usize,
+    ) -> Self {
         let n = storages.len();
-        let plains: Vec<_> = storages
-            .into_iter()
-            .map(|storage| Arc::new(Plain(Engine::new(engine_options()), storage)))
-            .collect();
-        let plain = Arc::clone(&plains[0]);
+        let plain = |storage| {
+            let engine = Engine::new(engine_options());
+            Arc::new(Plain { engine, storage, evaluated: AtomicUsize::new(0) })
+        };
+        let plains: Vec<_> = storages.into_iter().map(plain).collect();
         let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("{prefix}{i}"))).collect();
         let members = Arc::new(Members {
             names: names.clone(),
@@ -315,16 +353,12 @@ impl Group {
             let (members, names) = (Arc::downgrade(&members), names.clone());
             let seen = Seen { me, clock: Arc::clone(&clock), members, names };
             let options = QuerierOptions { engine: engine_options(), ..QuerierOptions::default() };
-            Arc::new(Spread::new(
-                Arc::clone(&plains[me]) as Arc<dyn Queries>,
-                options,
-                Arc::new(seen),
-                clock,
-                mode,
-            ))
+            let inner = Arc::clone(&plains[me]) as Arc<dyn Queries>;
+            let spread = Spread::new(inner, options, Arc::new(seen), clock, mode);
+            Arc::new(Spread { answer_bytes_max, ..spread })
         };
         let _ = members.spreads.set((0..n).map(spread).collect());
-        Self { members, plain }
+        Self { members, plains }
     }
 
     pub(super) fn spread(&self, member: usize) -> &Arc<Spread> {
@@ -332,7 +366,12 @@ impl Group {
     }
 
     pub(super) fn undivided(&self) -> &dyn Queries {
-        self.plain.as_ref()
+        self.plains[0].as_ref()
+    }
+
+    /// How many undivided queries each has evaluated.
+    pub(super) fn evaluated(&self) -> Vec<usize> {
+        self.plains.iter().map(|plain| plain.evaluated.load(Ordering::Relaxed)).collect()
     }
 
     pub(super) fn fail(&self, member: usize, fault: Fault) {

@@ -9,6 +9,7 @@ use crate::annotations as notes;
 use crate::ast::{Aggregate, AggregateOp};
 use crate::engine::aggregate::Groups;
 use crate::engine::aggregate::groups::Dropped;
+use crate::engine::aggregate::partial::bucket_bytes;
 use crate::engine::eval::Evaluator;
 use crate::engine::stream::Stream;
 use crate::error::QueryError;
@@ -67,6 +68,16 @@ impl Floats {
     }
 }
 
+/// What one step of a group takes in an answer.
+fn step_bytes(op: AggregateOp) -> usize {
+    let columns = match op {
+        AggregateOp::Sum => 2,
+        AggregateOp::Avg => 3,
+        _ => 1,
+    };
+    size_of::<u8>() + columns * size_of::<f64>()
+}
+
 /// Checks that the columns of a shard's group have the right length, because it comes from another process.
 fn check(group: &PartialGroup, op: AggregateOp, steps: usize) -> Result<(), QueryError> {
     let has = |column: &[f64], needed: bool| column.len() == steps || !needed;
@@ -93,8 +104,17 @@ impl<'q> Evaluator<'q> {
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
         let mut state = self.cells(a, groups.len() * steps)?;
+        let mut is_counted = vec![false; groups.len()];
         stream.for_each(self.query, |series, row| {
-            state.add(groups.of_series[series], &stream.metas[series].labels, row)
+            let (group, labels) = (groups.of_series[series], &stream.metas[series].labels);
+            state.add(group, labels, row)?;
+            if is_counted[group] || row.is_empty() {
+                return Ok(());
+            }
+            // A group that has anything is handed over for all steps.
+            is_counted[group] = true;
+            let of_labels = groups.labels[group].as_bytes().len() + labels.as_bytes().len();
+            self.query.count_partial(of_labels + steps * step_bytes(a.op))
         })?;
         let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
         for (series, group) in groups.of_series.iter().enumerate() {
@@ -113,7 +133,9 @@ impl<'q> Evaluator<'q> {
             }
         }
         for (cell, histograms) in &state.histograms {
-            out[cell / steps].histograms.push(histograms.part((cell % steps) as u32));
+            let part = histograms.part((cell % steps) as u32);
+            self.query.count_partial(part.sum.iter().map(bucket_bytes).sum())?;
+            out[cell / steps].histograms.push(part);
         }
         out.retain(|group| group.seen.iter().any(|seen| *seen != 0));
         Ok(out)
