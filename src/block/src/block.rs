@@ -165,12 +165,27 @@ impl Block {
         end: i64,
         out: &mut Samples,
     ) -> Result<(), BlockError> {
+        self.read_some(series, start, end, usize::MAX, out)
+    }
+
+    /// As [`Block::read_series`], but no further than the chunk with which `out` has more than `samples_max` samples.
+    pub fn read_some(
+        &self,
+        series: &BlockSeries,
+        start: i64,
+        end: i64,
+        samples_max: usize,
+        out: &mut Samples,
+    ) -> Result<(), BlockError> {
         let mut chunks = self.chunks.reader();
         let wanted: Vec<&ChunkMeta> = series.chunks.iter().filter(|c| c.overlaps(start, end)).collect();
         if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
             chunks.expect(first.reference..=last.reference);
         }
         for chunk in wanted {
+            if out.times.len() + out.histograms.len() > samples_max {
+                return Ok(());
+            }
             let (encoding, data, _) = chunks.read(chunk.reference)?;
             let (floats, histograms) = (out.times.len(), out.histograms.len());
             out.append_chunk(encoding, &data).map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;

@@ -225,6 +225,26 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
 }
 
 #[test]
+fn a_read_goes_no_further_than_the_chunk_with_which_it_has_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(8, 6);
+    let (_, path) = write(dir.path(), &series, &WriteOptions::default());
+    let block = Block::open(&path).unwrap();
+    for (found, whole) in block.select(&[], i64::MIN, i64::MAX).unwrap().iter().zip(&series) {
+        let read = |samples_max| {
+            let mut samples = Samples::default();
+            block.read_some(found, i64::MIN, i64::MAX, samples_max, &mut samples).unwrap();
+            samples.times.len() + samples.histograms.len()
+        };
+        let first = read(0);
+        assert!(first > 0 && first < whole.sample_count(), "{}", found.labels);
+        assert_eq!(read(first - 1), first);
+        assert!(read(first) > first);
+        assert_eq!(read(usize::MAX), whole.sample_count());
+    }
+}
+
+#[test]
 fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
     let dir = tempfile::tempdir().unwrap();
     let (good, _) = write(dir.path(), &series(4, 7), &WriteOptions::default());

@@ -108,6 +108,7 @@ impl From<SelectError> for QueryError {
     fn from(e: SelectError) -> Self {
         match e {
             SelectError::Stopped(stop) => stop.into(),
+            SelectError::TooManySamples => Self::TooManySamples,
             other => Self::Storage(other),
         }
     }

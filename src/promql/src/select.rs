@@ -63,6 +63,19 @@ pub trait SeriesRead: Send + Sync {
     /// The caller has cleared `out`. Called once per selector and query, from any thread.
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError>;
 
+    /// As [`SeriesRead::read`], but an error once `out` weighs more than `samples_max`, as soon as that is known: a series of
+    /// many years is not read to its end only to be refused.
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        self.read(start_ms, end_ms, out)?;
+        out.check_within(samples_max)
+    }
+
     /// Says that the samples of `[start_ms, end_ms]` will be read. Gives the bytes, at most, that have to come from far away
     /// for that; 0 for storages that are near.
     fn want(&self, _start_ms: i64, _end_ms: i64) -> u64 {
@@ -152,6 +165,19 @@ impl Columns {
         self.histograms.push(HistogramPoint { t, st, h: h.to_float(), is_integer });
     }
 
+    /// The samples, histograms by their size.
+    pub fn weight(&self) -> usize {
+        self.float_t.len() + self.histograms.iter().map(|p| p.h.size_in_samples()).sum::<usize>()
+    }
+
+    /// Fails if they weigh more than `samples_max`.
+    pub fn check_within(&self, samples_max: usize) -> Result<(), SelectError> {
+        // Each weighs one or more, and most are floats.
+        let is_over =
+            self.len() > samples_max || (!self.histograms.is_empty() && self.weight() > samples_max);
+        if is_over { Err(SelectError::TooManySamples) } else { Ok(()) }
+    }
+
     /// Number of samples of both kinds.
     pub fn len(&self) -> usize {
         self.float_t.len() + self.histograms.len()
@@ -172,6 +198,9 @@ pub enum SelectError {
     /// The request is more than this storage may answer.
     #[error("{0}")]
     Limited(String),
+    /// One series has more samples than the query may hold.
+    #[error("a series has too many samples")]
+    TooManySamples,
     /// The storage cannot answer now.
     #[error("{0}")]
     Unavailable(String),
@@ -189,6 +218,7 @@ impl SelectError {
         match self {
             Self::Stopped(stop) => stop.kind(),
             Self::Limited(_) => ErrorKind::Limited,
+            Self::TooManySamples => ErrorKind::TooLarge,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Internal(_) => ErrorKind::Internal,

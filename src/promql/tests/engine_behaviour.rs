@@ -1,8 +1,10 @@
 //! Behaviour that Prometheus's scripts do not show, in the same language.
 
+use trireme_model::Labels;
 use trireme_promql::promqltest::{Evaluate, run_script};
 use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryOptions, QueryResult, Select, parse,
+    Cancel, Columns, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, QueryResult, Select,
+    SelectError, SelectRequest, SeriesRead, SeriesSet, parse,
 };
 
 struct Tested(Engine);
@@ -344,4 +346,49 @@ fn chains_of_thousands_of_terms_are_evaluated() {
     (0..3_000).for_each(|i| many.push_str(&format!("  c{{i=\"{i}\"}} 1\n")));
     let query = format!("\neval instant at 0 sum({})\n  {{}} {}\n", chain("c", "+", "1", 500), 3_000 * 500);
     assert_eq!(failures_on_query_stack(many + &query, 3), "");
+}
+
+/// A series of so many samples that none is ever read whole.
+struct Endless(Labels);
+
+impl SeriesRead for Endless {
+    fn labels(&self) -> &Labels {
+        &self.0
+    }
+
+    fn read(&self, _: i64, _: i64, _: &mut Columns) -> Result<(), SelectError> {
+        panic!("it is read without a bound")
+    }
+
+    fn read_within(&self, _: i64, _: i64, max: usize, out: &mut Columns) -> Result<(), SelectError> {
+        (0..).take_while(|t| *t <= max as i64).for_each(|t| out.push_float(t, 1.0));
+        out.check_within(max)
+    }
+}
+
+struct OneEndless;
+
+impl Select for OneEndless {
+    fn select(&self, _: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
+        let series = Box::new(Endless(Labels::from_pairs([("__name__", "m")]))) as Box<dyn SeriesRead>;
+        Ok(SeriesSet { series: vec![series], warnings: Vec::new() })
+    }
+}
+
+#[test]
+fn no_series_is_read_beyond_what_the_query_may_hold() {
+    let engine = Engine::new(EngineOptions { samples_max: 100_000, ..EngineOptions::default() });
+    let (options, cancel) = (QueryOptions::default(), Cancel::never());
+    for query in ["rate(m[10y])", "m[10y]", "sum(count_over_time(m[10y]))"] {
+        let expr = parse(query, &ParserOptions::default()).expect("parses");
+        let error = engine.instant(&OneEndless, &expr, query, 0, &options, &cancel).expect_err(query);
+        assert_eq!(error, QueryError::TooManySamples, "{query}");
+    }
+    for query in ["rate(m[5m])", "m", "m smoothed"] {
+        let expr = parse(query, &ParserOptions::default()).expect("parses");
+        let span = (0, 3_600_000);
+        let error =
+            engine.range(&OneEndless, &expr, query, span, 60_000, &options, &cancel).expect_err(query);
+        assert_eq!(error, QueryError::TooManySamples, "{query}");
+    }
 }

@@ -117,6 +117,16 @@ impl SeriesRead for BlockSeriesRead {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read_within(start_ms, end_ms, usize::MAX, out)
+    }
+
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         // The columns' vectors are lent to the block's decoder, so floats are decoded into place.
         let mut samples = Samples {
             times: std::mem::take(&mut out.float_t),
@@ -124,7 +134,7 @@ impl SeriesRead for BlockSeriesRead {
             starts: std::mem::take(&mut out.float_st),
             histograms: Vec::new(),
         };
-        let read = self.block.read_series(&self.series, start_ms, end_ms, &mut samples);
+        let read = self.block.read_some(&self.series, start_ms, end_ms, samples_max, &mut samples);
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
         read.map_err(|e| {
             self.block.note_error(&e);
@@ -140,6 +150,6 @@ impl SeriesRead for BlockSeriesRead {
             let start = if self.with_starts { sample.st } else { 0 };
             out.push_stored_histogram(sample.t, start, &sample.h);
         }
-        Ok(())
+        out.check_within(samples_max)
     }
 }

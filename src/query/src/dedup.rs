@@ -73,13 +73,23 @@ impl SeriesRead for DedupSeries {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read_within(start_ms, end_ms, usize::MAX, out)
+    }
+
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         if let [only] = self.replicas.as_slice() {
-            return only.read(start_ms, end_ms, out);
+            return only.read_within(start_ms, end_ms, samples_max, out);
         }
         let mut all = Vec::with_capacity(self.replicas.len());
         for replica in &self.replicas {
             let mut columns = Columns::default();
-            replica.read(start_ms, end_ms, &mut columns)?;
+            replica.read_within(start_ms, end_ms, samples_max, &mut columns)?;
             all.push(columns);
         }
         let tracks: Vec<Track> = all.iter().map(Track::new).collect();

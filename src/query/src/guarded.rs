@@ -204,19 +204,35 @@ impl SeriesRead for GuardedSeries {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        self.inner.read(start_ms, end_ms, out)?;
-        self.unless_moved(start_ms, end_ms, out)
+        self.read_within(start_ms, end_ms, usize::MAX, out)
+    }
+
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        self.inner.read_within(start_ms, end_ms, samples_max, out)?;
+        self.unless_moved(start_ms, end_ms, samples_max, out)
     }
 
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         self.inner.read_newest(start_ms, end_ms, out)?;
-        self.unless_moved(start_ms, end_ms, out)
+        self.unless_moved(start_ms, end_ms, usize::MAX, out)
     }
 }
 
 impl GuardedSeries {
     /// Leaves what was read as it is, or reads everything anew if it has moved meanwhile.
-    fn unless_moved(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn unless_moved(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         if !self.shared.has_moved(self.standing) {
             return Ok(());
         }
@@ -225,7 +241,7 @@ impl GuardedSeries {
             let (standing, series) = self.shared.again(self.labels())?;
             out.clear();
             if let Some(series) = series {
-                series.read(start_ms, end_ms, out)?;
+                series.read_within(start_ms, end_ms, samples_max, out)?;
             }
             if !self.shared.has_moved(standing) {
                 return Ok(());

@@ -227,7 +227,9 @@ impl MergedSeries {
     /// Reads one part with `read`.
     fn read_part(&self, part: &Part, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
         match read(part.series.as_ref(), out) {
-            Err(e) if self.shared.partial && !matches!(e, SelectError::Stopped(_)) => {
+            // The query's fault, and not that of the source.
+            Err(e @ (SelectError::Stopped(_) | SelectError::TooManySamples)) => Err(e),
+            Err(e) if self.shared.partial => {
                 // What was read before the bad chunk is good, but it would look like all there is.
                 out.clear();
                 let source = &self.shared.sources[part.source as usize];
@@ -244,8 +246,13 @@ impl MergedSeries {
         ahead.ready(&self.shared.series, self.number, start_ms, end_ms)
     }
 
-    fn read_parts(&self, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
-        read_united(self.parts(), out, |part, out| self.read_part(part, read, out))
+    fn read_parts(
+        &self,
+        samples_max: usize,
+        read: &ReadOne<'_>,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        read_united(self.parts(), samples_max, out, |part, out| self.read_part(part, read, out))
     }
 }
 
@@ -255,13 +262,23 @@ impl SeriesRead for MergedSeries {
     }
 
     fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read_within(start_ms, end_ms, usize::MAX, out)
+    }
+
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         self.ready(start_ms, end_ms)?;
-        self.read_parts(&|part, out| part.read(start_ms, end_ms, out), out)
+        self.read_parts(samples_max, &|part, out| part.read_within(start_ms, end_ms, samples_max, out), out)
     }
 
     /// The newest of all parts is among the newest of each.
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
         self.ready(start_ms, end_ms)?;
-        self.read_parts(&|part, out| part.read_newest(start_ms, end_ms, out), out)
+        self.read_parts(usize::MAX, &|part, out| part.read_newest(start_ms, end_ms, out), out)
     }
 }

@@ -23,6 +23,10 @@ const LABEL_VALUE_BYTES_MAX: usize = 1 << 20;
 const FREE_SAMPLES: usize = 1 << 16;
 /// Room is taken in steps of so many samples, or queries would all count at one place.
 const ROOM_STEP: usize = 1 << 16;
+/// So many samples of a series may be read whatever the limit: windows are counted exactly, what is read for them is not.
+const SERIES_SAMPLES_FREE: usize = 1 << 16;
+/// So many for several windows, of which each may be within the limit: 64 MiB.
+const WINDOWS_SAMPLES_FREE: usize = 1 << 22;
 /// So many bytes of labels count as a sample in the budget.
 const BYTES_PER_SAMPLE: usize = 16;
 
@@ -199,6 +203,15 @@ impl<'q> Query<'q> {
         let max = self.options.partial_bytes_max;
         let before = self.partial_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > max { Err(QueryError::PartialTooLarge(max)) } else { Ok(()) }
+    }
+
+    /// Most samples to be read at once of one series, for windows of so many steps.
+    pub(crate) fn series_samples_max(&self, steps: usize) -> usize {
+        let max = self.options.samples_max;
+        match steps {
+            0 | 1 => max.saturating_sub(self.budget.held.load(Ordering::Relaxed)).max(SERIES_SAMPLES_FREE),
+            _ => max.max(WINDOWS_SAMPLES_FREE),
+        }
     }
 
     /// `ns` nanoseconds were spent on choosing series.

@@ -63,7 +63,7 @@ impl<'q> Range<'q> {
         match &self.source {
             Source::Stored { series: stored, stats } => {
                 let (from, to) = self.bounds(steps, query.options.lookback_ms);
-                stored[series].read(from, to, columns)?;
+                stored[series].read_within(from, to, query.series_samples_max(steps.count), columns)?;
                 stats.apply(columns);
                 drop_stale(columns);
                 if !query.options.start_timestamps {
@@ -202,8 +202,7 @@ struct RangeRows<'q> {
 
 /// The samples of a series, histograms by their size.
 pub(crate) fn weight(columns: &Columns) -> u64 {
-    let histograms = columns.histograms.iter().map(|p| p.h.size_in_samples()).sum::<usize>();
-    (columns.float_t.len() + histograms) as u64
+    columns.weight() as u64
 }
 
 impl Rows for RangeRows<'_> {

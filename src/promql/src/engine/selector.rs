@@ -82,7 +82,7 @@ impl Rows for InstantRows<'_> {
         let (from, stored) = (first.saturating_sub(lookback - 1), &self.series[series]);
         match self.steps.count {
             1 => stored.read_newest(from, last, &mut columns)?,
-            _ => stored.read(from, last, &mut columns)?,
+            n => stored.read_within(from, last, self.query.series_samples_max(n), &mut columns)?,
         }
         self.stats.apply(&mut columns);
         let mut newest = Newest::default();

@@ -36,7 +36,8 @@ impl Rows for SmoothedRows<'_> {
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
         let source = &self.series[series];
-        source.read(first.saturating_sub(lookback - 1), last.saturating_add(lookback), &mut columns)?;
+        let (from, to) = (first.saturating_sub(lookback - 1), last.saturating_add(lookback));
+        source.read_within(from, to, self.query.series_samples_max(self.steps.count), &mut columns)?;
         self.stats.apply(&mut columns);
         super::range::drop_stale(&mut columns);
         let mut sliding = Sliding::default();
