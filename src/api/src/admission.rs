@@ -11,7 +11,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use tokio::sync::oneshot;
 use trireme_base::{Clock, ErrorKind};
 use trireme_model::Tenant;
-use trireme_query::{QueryError, Turn, TurnLimits, Turns};
+use trireme_query::{QueryError, Turn, Turns};
 
 /// What is counted of one kind of place.
 #[derive(Clone)]
@@ -48,13 +48,12 @@ pub(crate) struct Place {
 impl Admission {
     /// `words` are for who is refused: what waits, in the plural, and the setting that bounds it.
     pub(crate) fn new(
-        limits: TurnLimits,
+        turns: Turns<oneshot::Sender<Place>>,
         clock: Arc<dyn Clock>,
         metrics: AdmissionMetrics,
         words: (&'static str, &'static str),
     ) -> Self {
-        let turns = Mutex::new(Turns::new(limits));
-        Self(Arc::new(Inner { turns, clock, metrics, words }))
+        Self(Arc::new(Inner { turns: Mutex::new(turns), clock, metrics, words }))
     }
 
     /// Waits for a place, at most `longest`. Dropping the future leaves the line.
@@ -147,6 +146,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use trireme_base::ManualClock;
+    use trireme_query::TurnLimits;
 
     use super::*;
 
@@ -160,7 +160,7 @@ mod tests {
         };
         let clock = Arc::new(ManualClock::at(0));
         let words = ("queries", "query.max_queued");
-        Admission::new(TurnLimits { places, waiting_max }, clock, metrics, words)
+        Admission::new(Turns::new(TurnLimits { places, waiting_max }), clock, metrics, words)
     }
 
     #[actix_web::test]

@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use trireme_model::{Matcher, Tenant, quote};
 use trireme_promql::{Cancel, format_duration, parse_selectors};
-use trireme_query::{Asked, Queries, QueryContext, QueryError, Selection, is_light};
+use trireme_query::{Asked, Queries, QueryContext, QueryError, Selection, TenantLimits, is_light};
 
 use crate::body::{self, Extracting};
 use crate::error::ApiError;
@@ -87,6 +87,11 @@ impl Ask {
         }
     }
 
+    /// What the tenant's queries may take.
+    pub(crate) fn limits(&self) -> TenantLimits {
+        self.state.settings.tenant_limits.of(&self.tenant)
+    }
+
     fn context(&self, cancel: Cancel) -> Result<QueryContext, ApiError> {
         for name in NARROWING {
             if self.params.all(name).any(|value| !value.is_empty()) {
@@ -94,6 +99,7 @@ impl Ask {
             }
         }
         let mut context = QueryContext::new(self.tenant.clone(), cancel);
+        context.samples_max = self.limits().samples_max;
         context.partial_response = self.params.flag("partial_response", true)?;
         context.local_only = self.params.flag("local", false)?;
         context.max_source_resolution_ms = match self.params.get("max_source_resolution") {

@@ -48,7 +48,9 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         let frames = Frames::new(sets, stream.cancel.clone());
         return Ok(selected::respond(response, &state, frames, stream).await?);
     }
-    let (stop, limit) = (stream.cancel.clone(), state.settings.remote_read_samples_max);
+    let of_tenant = Some(state.settings.tenant_limits.of(&tenant).samples_max).filter(|max| *max > 0);
+    let limit = state.settings.remote_read_samples_max.min(of_tenant.unwrap_or(usize::MAX));
+    let stop = stream.cancel.clone();
     let job = move || {
         let message = samples::response(sets, &stop, limit)?;
         snappy::deflate(&message.encode_to_vec()).map_err(|e| QueryError::new(e.kind(), e.to_string()))

@@ -1,8 +1,10 @@
 //! What the owner of the API decides.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use trireme_promql::ParserOptions;
+use trireme_query::TenantLimitsTable;
 use trireme_wire::DecodeLimits;
 use trireme_wire::otlp::OtlpOptions;
 
@@ -76,6 +78,8 @@ pub struct ApiSettings {
     pub write_idle_timeout: Duration,
     /// How far back an instant selector looks unless the request says otherwise.
     pub lookback_delta: Duration,
+    /// What the queries of single tenants may take.
+    pub tenant_limits: Arc<TenantLimitsTable>,
     /// Most samples a remote read may return.
     pub remote_read_samples_max: usize,
     /// Which parts of the language are taken where expressions and selectors are read here.
@@ -124,6 +128,7 @@ impl Default for ApiSettings {
             metric_tenants_max: 1_000,
             write_idle_timeout: Duration::from_secs(30),
             lookback_delta: Duration::from_secs(300),
+            tenant_limits: Arc::default(),
             remote_read_samples_max: 50_000_000,
             parser: ParserOptions::default(),
             features: Features::default(),

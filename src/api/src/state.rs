@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::web;
 use slog::Logger;
 use trireme_base::Clock;
-use trireme_query::{Queries, TurnLimits};
+use trireme_query::{Queries, TurnLimits, Turns};
 
 use crate::admission::Admission;
 use crate::budget::Budget;
@@ -84,7 +84,9 @@ impl ApiState {
         let answers = Budget::new(settings.answer_bytes_max, metrics.answers_in_flight.clone());
         let places = |places, what: &'static str, key| {
             let limits = TurnLimits { places, waiting_max: settings.queued_max };
-            Admission::new(limits, Arc::clone(&clock), metrics.admission(what), (what, key))
+            let of_tenants = Arc::clone(&settings.tenant_limits);
+            let turns = Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
+            Admission::new(turns, Arc::clone(&clock), metrics.admission(what), (what, key))
         };
         let admission = places(settings.query_places, "queries", "query.max_queued");
         let streams = places(settings.stream_places, "streams", "query.max_queued");

@@ -8,7 +8,8 @@ use trireme_api::{ApiSettings, CostCeilings, Features};
 use trireme_head::IngestLimits;
 use trireme_model::Tenant;
 use trireme_promql::ParserOptions;
-use trireme_settings::{Limits, Settings};
+use trireme_query::{TenantLimits, TenantLimitsTable};
+use trireme_settings::{Limits, Settings, Tenants};
 use trireme_wire::otlp::OtlpOptions;
 
 use crate::machine;
@@ -39,6 +40,7 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
             target_info_interval_ms: query.lookback_delta.as_duration().as_millis() as i64 / 2,
             ..OtlpOptions::default()
         },
+        tenant_limits: Arc::new(query_limits(tenants)),
         remote_read_samples_max: query.max_samples,
         replica_labels: query.replica_labels.clone(),
         config_yaml: as_prometheus(settings),
@@ -69,6 +71,20 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         },
         ..ApiSettings::default()
     }
+}
+
+/// What the queries of each tenant may take.
+fn query_limits(tenants: &Tenants) -> TenantLimitsTable {
+    let of = |limits: &Limits| TenantLimits {
+        samples_max: limits.query_samples_max,
+        places_max: limits.query_concurrency_max,
+        range_max: limits.query_range_max.as_duration(),
+    };
+    let own = tenants.overrides.iter().map(|(name, over)| {
+        let tenant = Tenant::new(name).expect("BUG: settings were checked");
+        (tenant, of(&over.over(&tenants.limits)))
+    });
+    TenantLimitsTable::new(of(&tenants.limits), own)
 }
 
 /// Which parts of the language are taken.
@@ -163,7 +179,26 @@ fn ingest_limits(settings: &Settings, limits: &Limits, of_all: u64) -> IngestLim
 
 #[cfg(test)]
 mod tests {
+    use trireme_settings::Sources;
+
     use super::*;
+
+    #[test]
+    fn a_tenants_queries_have_its_own_limits_and_else_those_of_all() {
+        let set = [
+            "tenants.limits.query_samples_max=1000",
+            "tenants.limits.query_range_max=7d",
+            "tenants.overrides.small.query_concurrency_max=2",
+            "tenants.overrides.small.query_range_max=1d",
+        ];
+        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let settings = trireme_settings::load(&sources).expect("good");
+        let table = api_settings(&settings).tenant_limits;
+        let day = |days: u64| std::time::Duration::from_secs(days * 86_400);
+        let want = |places_max, days| TenantLimits { samples_max: 1000, places_max, range_max: day(days) };
+        assert_eq!(table.of(&Tenant::new("small").expect("valid")), want(2, 1));
+        assert_eq!(table.of(&Tenant::default()), want(0, 7));
+    }
 
     #[test]
     fn secrets_are_not_shown() {

@@ -38,6 +38,7 @@ mod queries;
 mod remote_block;
 mod source;
 mod spread;
+mod tenant_limits;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -66,5 +67,6 @@ pub use spread::{
     ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,
     Replicas, Sharded, Spread, SpreadMode, distributable,
 };
+pub use tenant_limits::{TenantLimits, TenantLimitsTable};
 pub use texts::Texts;
 pub use turns::{Turn, TurnLimits, Turns};

@@ -95,6 +95,7 @@ pub(crate) fn query_options(context: &QueryContext, lookback: Option<std::time::
         start_timestamps: context.start_timestamps,
         series_max: Some(context.cost_limits.series_max),
         samples_read_max: Some(context.cost_limits.samples_read_max),
+        samples_max: Some(context.samples_max).filter(|max| *max > 0),
         per_step_stats: context.per_step_stats,
         ..QueryOptions::default()
     }

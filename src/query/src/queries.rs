@@ -77,6 +77,8 @@ pub struct QueryContext {
     pub start_timestamps: Option<bool>,
     /// What the query may cost at most.
     pub cost_limits: CostLimits,
+    /// Samples that the query may hold, if that is less than the engine's bound; 0 for the engine's.
+    pub samples_max: usize,
     /// Statistics are to tell steps apart.
     pub per_step_stats: bool,
     /// True on an event loop: only what is in memory may be looked at, and it is an error if that is not all there is.
@@ -99,6 +101,7 @@ impl QueryContext {
             max_source_resolution_ms: 0,
             start_timestamps: None,
             cost_limits: CostLimits::default(),
+            samples_max: 0,
             per_step_stats: false,
             head_only: false,
             fence: Arc::default(),

@@ -163,6 +163,7 @@ impl Question<'_> {
             start_timestamps: codec::switch_out(context.start_timestamps),
             series_max: context.cost_limits.series_max,
             samples_read_max: context.cost_limits.samples_read_max,
+            samples_max: context.samples_max as u64,
             per_step_stats: context.per_step_stats,
             ..message::Query::default()
         }
@@ -204,8 +205,8 @@ impl Spread {
             mode,
             memory,
             samples_max,
-            turn: AtomicUsize::new(0),
             answer_bytes_max: ANSWER_BYTES_MAX,
+            turn: AtomicUsize::new(0),
             witness: AtomicUsize::new(0),
         }
     }
@@ -332,7 +333,6 @@ impl Spread {
     }
 }
 
-/// The warning, or error, when no replica is complete.
 /// What was evaluated of a divided query; `None` if the undivided way may come further. A bound that a part has reached is
 /// reached by the whole too, and time that has run out does not come back.
 fn unless_curable<T>(result: Result<T, EngineError>) -> Result<Option<T>, QueryError> {
@@ -349,6 +349,7 @@ fn unless_curable<T>(result: Result<T, EngineError>) -> Result<Option<T>, QueryE
     }
 }
 
+/// The warning, or error, when no replica is complete.
 const INCOMPLETE: &str =
     "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
 

@@ -48,12 +48,16 @@ pub struct Turns<W> {
     waiting: usize,
     lines: HashMap<Tenant, Line<W>>,
     next_number: u64,
+    /// Places that a tenant may hold by a limit of its own; 0 for no such limit.
+    own_places: Box<dyn Fn(&Tenant) -> usize + Send + Sync>,
     /// What the tenant had spent that got the last turn; a newcomer starts here, and not with an advantage.
     spent_floor: Duration,
 }
 
 struct Line<W> {
     taken: usize,
+    /// As many as the tenant may hold.
+    places: usize,
     spent: Duration,
     waiting: VecDeque<(u64, W)>,
 }
@@ -61,12 +65,22 @@ struct Line<W> {
 impl<W> Turns<W> {
     /// All places are free.
     pub fn new(limits: TurnLimits) -> Self {
+        Self::with_own_places(limits, |_| 0)
+    }
+
+    /// The same with limits of tenants of their own: `own_places` gives the places that a tenant may hold, 0 for as many as
+    /// any other.
+    pub fn with_own_places(
+        limits: TurnLimits,
+        own_places: impl Fn(&Tenant) -> usize + Send + Sync + 'static,
+    ) -> Self {
         Self {
             limits,
             taken: 0,
             waiting: 0,
             lines: HashMap::new(),
             next_number: 0,
+            own_places: Box::new(own_places),
             spent_floor: Duration::ZERO,
         }
     }
@@ -88,14 +102,19 @@ impl<W> Turns<W> {
 
     /// Takes a place of the tenant's, or joins its line with what `waker` makes.
     pub fn enter(&mut self, tenant: &Tenant, waker: impl FnOnce() -> W) -> Turn {
-        let floor = self.spent_floor;
+        let (floor, of_any, own_places) =
+            (self.spent_floor, self.limits.places_of_tenant(), &self.own_places);
         let line = self.lines.entry(tenant.clone()).or_insert_with(|| Line {
             taken: 0,
+            places: match own_places(tenant) {
+                0 => of_any,
+                own => own.min(of_any),
+            },
             spent: floor,
             waiting: VecDeque::new(),
         });
 
-        let is_free = self.taken < self.limits.places && line.taken < self.limits.places_of_tenant();
+        let is_free = self.taken < self.limits.places && line.taken < line.places;
         if is_free && line.waiting.is_empty() {
             line.taken += 1;
             self.taken += 1;
@@ -139,8 +158,7 @@ impl<W> Turns<W> {
         if self.taken >= self.limits.places {
             return None;
         }
-        let places_of_tenant = self.limits.places_of_tenant();
-        let able = |line: &Line<W>| !line.waiting.is_empty() && line.taken < places_of_tenant;
+        let able = |line: &Line<W>| !line.waiting.is_empty() && line.taken < line.places;
         let best = self.lines.iter().filter(|(_, line)| able(line));
         let best = best.min_by_key(|(_, line)| (line.taken, line.spent, line.waiting[0].0));
         let tenant = best?.0.clone();
@@ -181,6 +199,21 @@ mod tests {
         assert_eq!(got, [Turn::Now, Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
         assert_eq!(turns.enter(&light, || "light"), Turn::Now);
         assert_eq!(turns.admit(), None, "the light one has the last place");
+    }
+
+    #[test]
+    fn a_tenant_with_a_limit_of_its_own_holds_no_more_places() {
+        let (small, other) = (tenant("small"), tenant("other"));
+        let limits = TurnLimits { places: 8, waiting_max: 10 };
+        let mut turns = Turns::with_own_places(limits, |tenant| usize::from(tenant.as_str() == "small") * 2);
+        let got: Vec<Turn> = (0..4).map(|_| turns.enter(&small, || "small")).collect();
+        assert_eq!(got, [Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
+        let got: Vec<Turn> = (0..6).map(|_| turns.enter(&other, || "other")).collect();
+        assert_eq!(got, [Turn::Now; 6]);
+        assert_eq!(turns.admit(), None, "its two places are taken");
+        turns.leave(&small, Duration::ZERO);
+        assert_eq!(turns.admit(), Some((small, "small")));
+        assert_eq!(turns.admit(), None);
     }
 
     #[test]

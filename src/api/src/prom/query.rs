@@ -81,6 +81,7 @@ pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
     if end_ms < start_ms {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
+    ask.limits().check_range(start_ms, end_ms)?;
     let step = ask.params.duration("step")?;
     let step_ms = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
     if step_ms <= 0 {

@@ -85,6 +85,8 @@ pub(crate) struct FakeQueries {
     pub(crate) start_timestamps: Mutex<Option<bool>>,
     /// What the last query might cost.
     pub(crate) cost_limits: Mutex<trireme_query::CostLimits>,
+    /// Samples that the last query might hold by a limit of its tenant.
+    pub(crate) samples_max: Mutex<usize>,
     /// Statistics by step, for who asks for them.
     pub(crate) steps: Mutex<Vec<(i64, u64, u64)>>,
 }
@@ -98,6 +100,7 @@ impl FakeQueries {
         self.asked.lock().push(format!("{} {text}", context.tenant));
         *self.start_timestamps.lock() = context.start_timestamps;
         *self.cost_limits.lock() = context.cost_limits;
+        *self.samples_max.lock() = context.samples_max;
         context.cancel.check().map_err(SelectError::from)?;
         self.error.lock().clone().map_or(Ok(()), Err)
     }

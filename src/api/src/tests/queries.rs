@@ -4,7 +4,7 @@ use actix_web::test::TestRequest;
 use serde_json::json;
 use trireme_base::ErrorKind;
 use trireme_model::STALE_NAN;
-use trireme_query::QueryError;
+use trireme_query::{QueryError, TenantLimits, TenantLimitsTable};
 
 use super::fakes::{NOW_MS, Node};
 use crate::ApiSettings;
@@ -54,6 +54,28 @@ async fn range_queries_check_their_parameters_as_prometheus_does() {
         assert!(json["error"].as_str().is_some_and(|e| e.contains(want)), "{json}");
     }
     assert!(node.asked().is_empty());
+}
+
+#[actix_web::test]
+async fn the_queries_of_a_tenant_keep_to_its_limits() {
+    let day = std::time::Duration::from_secs(86_400);
+    let own = TenantLimits { samples_max: 7, places_max: 1, range_max: day };
+    let small = trireme_model::Tenant::new("small").expect("valid");
+    let table = TenantLimitsTable::new(TenantLimits::default(), [(small, own)]);
+    let node = Node::with(ApiSettings { tenant_limits: table.into(), ..Default::default() });
+    let range = async |tenant: &'static str, end: u64| {
+        let path = format!("/api/v1/query_range?query=up&start=0&end={end}&step=60");
+        node.send(TestRequest::get().uri(&path).insert_header(("thanos-tenant", tenant))).await
+    };
+
+    assert_eq!(range("small", 86_400).await.status, 200);
+    assert_eq!(*node.queries.samples_max.lock(), 7);
+    let refused = range("small", 86_460).await;
+    assert_eq!((refused.status, &refused.json()["errorType"]), (422, &json!("execution")));
+    assert!(refused.text().contains("query_range_max"), "{}", refused.text());
+
+    assert_eq!(range("large", 86_460).await.status, 200);
+    assert_eq!(*node.queries.samples_max.lock(), 0);
 }
 
 #[actix_web::test]

@@ -94,6 +94,7 @@ impl Job {
             replica_labels: query.replica_labels.clone(),
             max_source_resolution_ms: query.max_source_resolution_ms,
             start_timestamps: codec::switch_in(query.start_timestamps),
+            samples_max: usize::try_from(query.samples_max).unwrap_or(usize::MAX),
             per_step_stats: query.per_step_stats,
             cost_limits: CostLimits {
                 series_max: query.series_max,

@@ -86,6 +86,9 @@ pub(crate) struct Query {
     /// Statistics are to tell steps apart.
     #[prost(bool, tag = "16")]
     pub(crate) per_step_stats: bool,
+    /// Samples that the query may hold; 0 for the replica's bound.
+    #[prost(uint64, tag = "17")]
+    pub(crate) samples_max: u64,
 }
 
 /// A look into a replica's own data, asked when no replica is complete.

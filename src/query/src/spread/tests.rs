@@ -246,6 +246,22 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
 }
 
 #[test]
+fn a_bound_of_samples_of_the_tenant_goes_with_its_queries() {
+    let group = Group::of(3, storage(&some_values()));
+    let bounded = QueryContext { samples_max: 5, ..context() };
+    for lagging in [false, true] {
+        if lagging {
+            group.fail(0, Fault::Lagging);
+        }
+        for query in ["sum by (b) (m)", "m"] {
+            let error = group.spread(0).range(&bounded, &range(query)).expect_err("too many samples");
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{query}: {error}");
+            group.spread(0).range(&context(), &range(query)).expect("no bound of its own");
+        }
+    }
+}
+
+#[test]
 fn a_query_whose_time_is_over_is_not_evaluated_again() {
     let group = Group::of(3, storage(&some_values()));
     let clock: std::sync::Arc<dyn Clock> = std::sync::Arc::new(trireme_base::SystemClock::new());

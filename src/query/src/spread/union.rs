@@ -135,7 +135,8 @@ impl Spread {
             row.histograms.iter().map(|h| 1 + h.encoded_len() / SAMPLE_BYTES).sum::<usize>()
         };
         let samples = answer.rows.iter().map(|row| row.at.len() + of_histograms(row)).sum();
-        if context.gathered.more(self.engine.room(), samples)? > self.samples_max {
+        let of_query = Some(context.samples_max).filter(|max| *max > 0).unwrap_or(usize::MAX);
+        if context.gathered.more(self.engine.room(), samples)? > self.samples_max.min(of_query) {
             let why = "query processing would load too many samples of other nodes into memory";
             return Err(QueryError::new(ErrorKind::Limited, why));
         }

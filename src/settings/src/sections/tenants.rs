@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Span;
+
 /// `[tenants]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,6 +69,12 @@ pub struct Limits {
     pub label_name_bytes_max: usize,
     /// Bytes of a label value.
     pub label_value_bytes_max: usize,
+    /// Samples that a query may hold, if that is less than `query.max_samples`. 0 means as many.
+    pub query_samples_max: usize,
+    /// Queries, and streams, at the same time. 0 means all places but a quarter.
+    pub query_concurrency_max: usize,
+    /// From the first to the last step of a range query. 0 means no bound.
+    pub query_range_max: Span,
 }
 
 impl Default for Limits {
@@ -78,6 +86,9 @@ impl Default for Limits {
             labels_max: 64,
             label_name_bytes_max: 1_024,
             label_value_bytes_max: 4_096,
+            query_samples_max: 0,
+            query_concurrency_max: 0,
+            query_range_max: Span::from_secs(0),
         }
     }
 }
@@ -104,6 +115,15 @@ pub struct LimitsOverride {
     /// See [`Limits::label_value_bytes_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_value_bytes_max: Option<usize>,
+    /// See [`Limits::query_samples_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_samples_max: Option<usize>,
+    /// See [`Limits::query_concurrency_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_concurrency_max: Option<usize>,
+    /// See [`Limits::query_range_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_range_max: Option<Span>,
 }
 
 impl LimitsOverride {
@@ -116,6 +136,9 @@ impl LimitsOverride {
             labels_max: self.labels_max.unwrap_or(base.labels_max),
             label_name_bytes_max: self.label_name_bytes_max.unwrap_or(base.label_name_bytes_max),
             label_value_bytes_max: self.label_value_bytes_max.unwrap_or(base.label_value_bytes_max),
+            query_samples_max: self.query_samples_max.unwrap_or(base.query_samples_max),
+            query_concurrency_max: self.query_concurrency_max.unwrap_or(base.query_concurrency_max),
+            query_range_max: self.query_range_max.unwrap_or(base.query_range_max),
         }
     }
 }
