@@ -260,6 +260,14 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
         ("/api/v1/status/self_metrics", 200, nothing),
         ("/api/v1/notifications", 200, nothing),
         ("/api/v1/targets/relabel_steps", 400, "no scrapePool parameter provided"),
+        ("/api/v1/scrape_pools/config", 400, "no scrapePool parameter provided"),
+        ("/api/v1/scrape_pools/config?scrapePool=a", 404, r#"scrape pool \"a\" not found"#),
+        ("/api/v1/labels?limit=x", 400, r#"strconv.Atoi: parsing \"x\": invalid syntax"#),
+        ("/api/v1/query?query=many&time=x", 400, "Invalid time value for 'time': cannot parse"),
+        ("/api/v1/query?query=many&time=2024-01-01T00:00Z", 400, "to a valid timestamp"),
+        ("/api/v1/metadata?limit_per_metric=-1", 200, "success"),
+        ("/api/v1/status/runtimeinfo", 200, r#""storageRetention":"30d""#),
+        ("/-/reload", 405, "Only POST or PUT requests allowed"),
         ("/api/v1/nowhere", 404, "404 page not found"),
     ] {
         let answer = expect(client.get(path), status, path).await?;
@@ -267,6 +275,10 @@ async fn small_print(client: &Client) -> anyhow::Result<()> {
     }
     let said = expect(client.delete("/api/v1/query"), 405, "DELETE").await?;
     ensure!(said.contains("Method Not Allowed"), "{said}");
+    let said = expect(client.post("/-/reload"), 403, "a reload").await?;
+    ensure!(said == "Lifecycle API is not enabled.", "{said}");
+    let said = expect(client.post("/api/v1/read").body("no snappy"), 400, "no remote read").await?;
+    ensure!(!said.contains("status"), "{said}");
     let said = expect(client.post("/api/v1/admin/tsdb/snapshot"), 503, "an administration of blocks").await?;
     ensure!(said.contains("admin APIs disabled"), "{said}");
 

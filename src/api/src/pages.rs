@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::dev::Payload;
+use actix_web::http::header::ALLOW;
 use actix_web::web::{self, Path, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource};
 use serde_json::{Value, json};
 use trireme_model::Tenant;
 
@@ -25,6 +26,8 @@ const PAGE: &str = include_str!("page.html");
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
     cfg.service(web::resource("/-/healthy").route(web::get().to(healthy)).route(web::head().to(healthy)))
         .service(web::resource("/-/ready").route(web::get().to(ready)).route(web::head().to(ready)))
+        .service(lifecycle("/-/reload"))
+        .service(lifecycle("/-/quit"))
         .service(web::resource("/metrics").route(web::get().to(metrics)))
         .service(web::resource("/version").route(web::get().to(version)))
         .service(web::resource("/").route(web::get().to(page)))
@@ -46,6 +49,20 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
         .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
         .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
         .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
+}
+
+/// A path that reloads or stops a Prometheus whose settings allow it. Here signals stop a node, and settings are read at its
+/// start.
+fn lifecycle(path: &str) -> Resource {
+    let refused = || async { text(&mut HttpResponse::Forbidden(), "Lifecycle API is not enabled.".into()) };
+    let other = || async {
+        let mut status = HttpResponse::MethodNotAllowed();
+        text(status.insert_header((ALLOW, "POST, PUT")), "Only POST or PUT requests allowed".into())
+    };
+    web::resource(path)
+        .route(web::post().to(refused))
+        .route(web::put().to(refused))
+        .default_service(web::route().to(other))
 }
 
 fn text(status: &mut actix_web::HttpResponseBuilder, text: String) -> HttpResponse {

@@ -2,10 +2,12 @@
 
 mod multipart;
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, web};
+use trireme_model::quote;
 use trireme_promql::parse_duration;
 
 use crate::body::{self, Bounds};
@@ -82,8 +84,13 @@ impl Params {
 
     /// A time (ms), or `default` if absent.
     pub(crate) fn time(&self, name: &str, default: i64) -> Result<i64, ApiError> {
-        self.get(name)
-            .map_or(Ok(default), |text| parse_time(text).map_err(|why| ApiError::parameter(name, why)))
+        let wrong = |why| ApiError::parameter(name, format!("Invalid time value for '{name}': {why}"));
+        self.get(name).map_or(Ok(default), |text| parse_time(text).map_err(wrong))
+    }
+
+    /// A time (ms) that has to be there.
+    pub(crate) fn required_time(&self, name: &str) -> Result<i64, ApiError> {
+        parse_time(self.text(name)).map_err(|why| ApiError::parameter(name, why))
     }
 
     /// A duration (ms), if there.
@@ -98,8 +105,15 @@ impl Params {
         match text.parse::<i64>() {
             Ok(n) if n >= 0 => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             Ok(_) => Err(ApiError::parameter(name, "limit must be non-negative")),
-            Err(_) => Err(ApiError::parameter(name, format!("cannot parse {text:?} to an integer"))),
+            Err(e) => Err(ApiError::parameter(name, not_an_integer(text, e.kind()))),
         }
+    }
+
+    /// A count of which 0 is one and negative numbers mean none; `None` without it.
+    pub(crate) fn limit_or_none(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number: i64 = text.parse().map_err(|_| ApiError::invalid(format!("{name} must be a number")))?;
+        Ok(usize::try_from(number).ok())
     }
 
     /// A switch, or `default` if absent.
@@ -108,6 +122,15 @@ impl Params {
         parse_bool(text)
             .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {text:?} to a boolean")))
     }
+}
+
+/// Go's words for a text that is no integer.
+fn not_an_integer(text: &str, why: &IntErrorKind) -> String {
+    let why = match why {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.Atoi: parsing {}: {why}", quote(text))
 }
 
 /// A switch as Go reads it.
@@ -128,15 +151,19 @@ fn unescape(encoded: &[u8]) -> Result<String, ApiError> {
             b'%' => {
                 let pair = bytes.as_slice().first_chunk::<2>();
                 let hex = pair.and_then(|h| Some((hex(h[0])? << 4) | hex(h[1])?));
-                out.push(
-                    hex.ok_or_else(|| ApiError::invalid("error parsing form values: invalid URL escape"))?,
-                );
+                out.push(hex.ok_or_else(|| bad_escape(bytes.as_slice()))?);
                 bytes.nth(1);
             }
             other => out.push(*other),
         }
     }
     Ok(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// What is said of a `%` before `rest`.
+fn bad_escape(rest: &[u8]) -> ApiError {
+    let escape = format!("%{}", String::from_utf8_lossy(&rest[..rest.len().min(2)]));
+    ApiError::invalid(format!("error parsing form values: invalid URL escape {}", quote(&escape)))
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -160,8 +187,11 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
         }
         return Ok(ms as i64);
     }
-    let time = text.parse::<jiff::Timestamp>();
-    time.map(|t| t.as_millisecond()).map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
+    // Seconds are part of the form, a space or a named zone is not.
+    let bytes = text.as_bytes();
+    let has_form = bytes.get(10) == Some(&b'T') && bytes.get(16) == Some(&b':') && !bytes.contains(&b'[');
+    let time = text.parse::<jiff::Timestamp>().ok().filter(|_| has_form);
+    time.map(|t| t.as_millisecond()).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
 /// Milliseconds of seconds or of a duration literal.
@@ -191,7 +221,9 @@ mod tests {
         assert_eq!(params.text("query"), "sum(up) + 1");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b{}"]);
         assert_eq!(params.get("empty"), None);
-        assert!(params.add(b"a=%zz").is_err() && params.add(b"a=%2").is_err());
+        let error = |form: &[u8]| Params::of_encoded(form).expect_err("no escape").to_string();
+        assert_eq!(error(b"a=%zzz"), r#"error parsing form values: invalid URL escape "%zz""#);
+        assert_eq!(error(b"a=%2"), r#"error parsing form values: invalid URL escape "%2""#);
     }
 
     #[test]
@@ -202,6 +234,8 @@ mod tests {
         assert!(
             parse_time("yesterday").is_err() && parse_time("NaN").is_err() && parse_time("1e400").is_err()
         );
+        assert!(parse_time("2024-01-01T00:00Z").is_err() && parse_time("2024-01-01 00:00:00Z").is_err());
+        assert!(parse_time("2024-01-01T00:00:00+01:00[Europe/Berlin]").is_err());
         assert_eq!(parse_step("15"), Ok(15_000));
         assert_eq!((parse_step("15.0005"), parse_step("0.29")), (Ok(15_000), Ok(290)));
         assert_eq!(parse_step("0.5"), Ok(500));

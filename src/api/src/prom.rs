@@ -62,6 +62,7 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
     get(cfg, "/api/v1/targets/relabel_steps", scraping::relabel_steps);
     get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);
+    get(cfg, "/api/v1/scrape_pools/config", scraping::scrape_pool_config);
     get(cfg, "/api/v1/rules", scraping::rules);
     get(cfg, "/api/v1/alerts", scraping::alerts);
     get(cfg, "/api/v1/alertmanagers", scraping::alertmanagers);

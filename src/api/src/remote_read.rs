@@ -5,8 +5,10 @@ mod samples;
 
 use std::sync::Arc;
 
+use actix_web::body::BoxBody;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use prost::Message;
 use trireme_promql::{SelectHints, SelectRequest, SeriesSet};
 use trireme_query::{Queries, QueryContext, QueryError};
@@ -24,7 +26,22 @@ use chunks::Frames;
 
 /// Adds the path.
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/v1/read").route(web::post().to(read)));
+    cfg.service(web::resource("/api/v1/read").route(web::post().to(answer_read)));
+}
+
+/// Errors are plain text here, for clients show what they get.
+async fn answer_read(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ApiState>,
+) -> HttpResponse {
+    let failed = match read(request, payload, state).await {
+        Ok(response) => return response,
+        Err(error) => error,
+    };
+    let mut response = failed.error_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.set_body(BoxBody::new(format!("{failed}\n")))
 }
 
 async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiState>) -> Answer {

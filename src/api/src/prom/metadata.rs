@@ -5,23 +5,13 @@ use trireme_model::MetricMetadata;
 use super::Answer;
 use crate::answer;
 use crate::ask::Ask;
-use crate::error::ApiError;
 use crate::json::{push_array, push_str};
 
 pub(crate) async fn metadata(ask: Ask) -> Answer {
     let metric = ask.params.get("metric").map(str::to_owned);
-    let limit = match ask.params.get("limit") {
-        None => usize::MAX,
-        // Negative means none here, and 0 is a limit, as in Prometheus.
-        Some(text) => {
-            let limit: i64 = text.parse().map_err(|_| ApiError::invalid("limit must be a number"))?;
-            usize::try_from(limit).unwrap_or(usize::MAX)
-        }
-    };
-    let per_metric = match ask.params.count("limit_per_metric")? {
-        0 => usize::MAX,
-        n => n,
-    };
+    // Negative means none in both, and 0 is a limit of metrics only, as in Prometheus.
+    let limit = ask.params.limit_or_none("limit")?.unwrap_or(usize::MAX);
+    let per_metric = ask.params.limit_or_none("limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
     let (context, entry) = ask.enter("metadata")?;
     let found = ask.run(move |q| q.metadata(&context, metric.as_deref())).await?;
     drop(entry);

@@ -101,7 +101,7 @@ fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
     if ask.params.get(name).is_none() {
         return Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"));
     }
-    ask.params.time(name, 0)
+    ask.params.required_time(name)
 }
 
 fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {

@@ -26,6 +26,15 @@ pub(crate) async fn scrape_pools(_: Ask) -> Answer {
     fixed(r#"{"scrapePools":[]}"#)
 }
 
+/// There is no pool that could be known.
+pub(crate) async fn scrape_pool_config(ask: Ask) -> Answer {
+    let Some(pool) = ask.params.get("scrapePool") else {
+        return Err(ApiError::invalid("no scrapePool parameter provided"));
+    };
+    let text = format!("scrape pool {} not found", quote(pool));
+    Err(ApiError(QueryError::new(ErrorKind::NotFound, text)))
+}
+
 pub(crate) async fn rules(ask: Ask) -> Answer {
     if let Some(other) = ask.params.get("type").filter(|kind| !["alert", "record"].contains(kind)) {
         return Err(ApiError::parameter("type", format!("not supported value {}", quote(other))));

@@ -41,22 +41,36 @@ pub(crate) async fn runtime_info(ask: Ask) -> Answer {
         .map_or_else(|_| String::new(), |t| t.to_string());
     let now = ask.state.clock.now_ms();
     let now = jiff::Timestamp::from_millisecond(now).map_or_else(|_| String::new(), |t| t.to_string());
+    let flags = &ask.state.settings.flags;
+    let retention = flags.iter().find(|(name, _)| name == "storage.tsdb.retention.time");
+    let retention = retention.map_or("", |(_, value)| value.as_str());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     value(&json!({
         "startTime": start,
         "CWD": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
-        "hostname": "",
+        "hostname": hostname(),
         "serverTime": now,
         "reloadConfigSuccess": true,
         "lastConfigTime": start,
         "corruptionCount": 0,
-        "goroutineCount": 0,
+        "goroutineCount": threads(),
         "GOMAXPROCS": cores,
         "GOMEMLIMIT": 0,
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": "",
+        "storageRetention": retention,
     }))
+}
+
+/// Where the system does not say, nothing is said.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// Threads stand for goroutines.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 pub(crate) async fn config(ask: Ask) -> Answer {
@@ -71,13 +85,13 @@ pub(crate) async fn flags(ask: Ask) -> Answer {
 pub(crate) async fn tsdb(ask: Ask) -> Answer {
     let limit = match ask.params.get("limit") {
         None => TSDB_LINES,
-        Some(_) => ask.params.count("limit")?,
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit: &usize| *limit > 0);
+            limit.ok_or_else(|| ApiError::invalid("limit must be a positive number"))?
+        }
     };
     if limit > TSDB_LINES_MAX {
         return Err(ApiError::invalid(format!("limit must not exceed {TSDB_LINES_MAX}")));
-    }
-    if limit == 0 {
-        return Err(ApiError::invalid("limit must be a positive number"));
     }
     let (context, entry) = ask.enter("status/tsdb")?;
     let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;

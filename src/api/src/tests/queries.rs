@@ -117,8 +117,55 @@ async fn numbers_without_a_meaning_are_as_if_absent_where_prometheus_takes_them_
         ("query?query=up&lookback_delta=x", 400),
         ("metadata?limit=-1", 200),
         ("metadata?limit=x", 400),
+        ("metadata?limit_per_metric=-1", 200),
+        ("metadata?limit_per_metric=x", 400),
     ] {
         assert_eq!(node.get(&format!("/api/v1/{path}")).await.status, status, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn parameters_that_cannot_be_read_are_told_in_prometheus_words() {
+    let node = Node::new();
+    let no_time = |name: &str| {
+        format!(
+            "invalid parameter \"{name}\": Invalid time value for '{name}': cannot parse \"x\" to a valid timestamp"
+        )
+    };
+    let no_number = |why: &str| format!("invalid parameter \"limit\": strconv.Atoi: parsing {why}");
+    for (path, error) in [
+        ("query?query=up&time=x", no_time("time")),
+        ("series?match[]=up&start=x", no_time("start")),
+        ("labels?end=x", no_time("end")),
+        ("label/job/values?start=x", no_time("start")),
+        ("query_exemplars?query=up&end=x", no_time("end")),
+        (
+            "query_range?query=up&start=x&end=1&step=1",
+            "invalid parameter \"start\": cannot parse \"x\" to a valid timestamp".to_owned(),
+        ),
+        ("labels?limit=x", no_number("\"x\": invalid syntax")),
+        ("labels?limit=9223372036854775808", no_number("\"9223372036854775808\": value out of range")),
+        ("metadata?limit_per_metric=x", "limit_per_metric must be a number".to_owned()),
+        ("query?query=up%25zz&time=%zz", "error parsing form values: invalid URL escape \"%zz\"".to_owned()),
+        ("status/tsdb?limit=x", "limit must be a positive number".to_owned()),
+        ("scrape_pools/config", "no scrapePool parameter provided".to_owned()),
+    ] {
+        let reply = node.get(&format!("/api/v1/{path}")).await;
+        assert_eq!((reply.status, &reply.json()["error"]), (400, &json!(error)), "{path}");
+    }
+    let reply = node.get("/api/v1/scrape_pools/config?scrapePool=a").await;
+    assert_eq!((reply.status, &reply.json()["errorType"]), (404, &json!("not_found")));
+}
+
+#[actix_web::test]
+async fn signals_and_not_requests_reload_and_stop_a_node() {
+    let node = Node::new();
+    for path in ["/-/reload", "/-/quit"] {
+        for request in [TestRequest::post(), TestRequest::put()] {
+            let reply = node.send(request.uri(path)).await;
+            assert_eq!((reply.status, reply.text()), (403, "Lifecycle API is not enabled."));
+        }
+        assert_eq!(node.get(path).await.status, 405);
     }
 }
 

@@ -64,7 +64,8 @@ async fn what_cannot_be_answered_is_400() {
     let node = Node::with(ApiSettings { remote_read_samples_max: 3, ..Default::default() });
     let reply = read(&node, &[7]).await;
     assert_eq!(reply.status, 400);
-    assert!(reply.text().contains("does not support any of the requested response types"));
+    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(reply.text(), "server does not support any of the requested response types: [7]\n");
     *node.queries.samples.lock() = vec![(1, 1.0), (2, 2.0)];
     let reply = read(&node, &[SAMPLES]).await;
     assert!(reply.status == 400 && reply.text().contains("exceeded sample limit (3)"), "{}", reply.text());
