@@ -6,7 +6,7 @@
 //! blocks/<tenant>/quarantine-<ULID>/  a damaged block, set aside for a person to look at
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,6 +41,11 @@ impl ShelfBlock {
     /// Its meta.
     pub fn meta(&self) -> &BlockMeta {
         self.block.meta()
+    }
+
+    /// What it is called among all blocks.
+    fn name(&self) -> (Tenant, Ulid) {
+        (self.tenant.clone(), self.meta().ulid)
     }
 
     /// True once the copy in the bucket was verified.
@@ -89,10 +94,13 @@ impl ShelfBlock {
     }
 }
 
+/// Blocks by what they are called, so that those of a tenant lie beside each other.
+type ByName = BTreeMap<(Tenant, Ulid), Arc<ShelfBlock>>;
+
 /// All local blocks.
 pub struct Shelf {
     root: PathBuf,
-    blocks: RwLock<Vec<Arc<ShelfBlock>>>,
+    blocks: RwLock<ByName>,
     /// Blocks that were set aside and are not back yet.
     lost: Mutex<BTreeSet<(Tenant, Ulid)>>,
     /// Held while directories of blocks get or lose their names.
@@ -127,7 +135,10 @@ impl Shelf {
             let lost = set_aside_blocks(&dir)?.into_iter().filter(|ulid| !here.contains(ulid));
             shelf.lost.lock().extend(lost.map(|ulid| (tenant.clone(), ulid)));
             let mut blocks = shelf.blocks.write();
-            blocks.extend(scan.blocks.into_iter().map(|block| Arc::new(shelf.entry(&tenant, block))));
+            for block in scan.blocks {
+                let entry = shelf.entry(&tenant, block);
+                blocks.insert(entry.name(), Arc::new(entry));
+            }
         }
         Ok(shelf)
     }
@@ -162,17 +173,22 @@ impl Shelf {
 
     /// Where a tenant's blocks lie.
     pub fn tenant_dir(&self, tenant: &Tenant) -> PathBuf {
-        self.root.join(tenant.as_str())
+        Self::tenant_dir_in(&self.root, tenant)
     }
 
-    /// All blocks, in no order.
+    /// The same for the shelf that would be opened over `root`.
+    pub fn tenant_dir_in(root: &Path, tenant: &Tenant) -> PathBuf {
+        root.join(tenant.as_str())
+    }
+
+    /// All blocks, by tenant and name.
     pub fn blocks(&self) -> Vec<Arc<ShelfBlock>> {
-        self.blocks.read().clone()
+        self.blocks.read().values().cloned().collect()
     }
 
     /// The block of this name.
     pub fn find(&self, tenant: &Tenant, ulid: Ulid) -> Option<Arc<ShelfBlock>> {
-        self.blocks.read().iter().find(|b| b.meta().ulid == ulid && b.tenant == *tenant).cloned()
+        self.blocks.read().get(&(tenant.clone(), ulid)).cloned()
     }
 
     /// Blocks that were set aside, at this start or an earlier one, and are not back.
@@ -188,8 +204,10 @@ impl Shelf {
     /// As [`Shelf::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
     /// added.
     pub fn generation_of(&self, tenant: &Tenant, start_ms: i64, end_ms: i64) -> u64 {
+        let (first, last) = ((tenant.clone(), Ulid::nil()), (tenant.clone(), Ulid(u128::MAX)));
         let blocks = self.blocks.read();
-        let concerned = blocks.iter().filter(|b| b.tenant == *tenant && b.meta().overlaps(start_ms, end_ms));
+        let of_tenant = blocks.range(first..=last).map(|(_, block)| block);
+        let concerned = of_tenant.filter(|block| block.meta().overlaps(start_ms, end_ms));
         concerned.map(|block| block.added).max().unwrap_or(0)
     }
 
@@ -228,11 +246,7 @@ impl Shelf {
         // One block at a time, since `placing` is held.
         let added = self.generation() + 1;
         let entry = Arc::new(ShelfBlock { added, ..self.entry(tenant, block) });
-        {
-            let mut blocks = self.blocks.write();
-            blocks.retain(|b| b.meta().ulid != ulid || b.tenant != *tenant);
-            blocks.push(entry);
-        }
+        self.blocks.write().insert(entry.name(), entry);
         self.lost.lock().remove(&(tenant.clone(), ulid));
         self.generation.store(added, Ordering::SeqCst);
         Ok(())
@@ -240,7 +254,7 @@ impl Shelf {
 
     /// End of the newest block (ms, exclusive).
     pub fn newest_ms(&self) -> Option<i64> {
-        self.blocks.read().iter().map(|block| block.meta().max_time).max()
+        self.blocks.read().values().map(|block| block.meta().max_time).max()
     }
 
     /// Drops blocks that are `keep_ms` older than the newest, and the oldest while all are larger than `bytes_max` (0: no
@@ -269,7 +283,13 @@ impl Shelf {
 
     fn drop_block(&self, block: &Arc<ShelfBlock>) {
         let _placing = self.placing.lock();
-        self.blocks.write().retain(|b| !Arc::ptr_eq(b, block));
+        {
+            let mut blocks = self.blocks.write();
+            // Another one may have taken its place.
+            if blocks.get(&block.name()).is_some_and(|there| Arc::ptr_eq(there, block)) {
+                blocks.remove(&block.name());
+            }
+        }
         // Running queries keep their mapping of the files; a crash in between leaves a temporary for the next scan.
         let doomed = block.dir.with_file_name(format!("tmp-delete-{}", block.meta().ulid));
         let removed = fs::rename(&block.dir, &doomed).and_then(|()| fs::remove_dir_all(&doomed));

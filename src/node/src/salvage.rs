@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, ensure};
-use trireme_actors::{Written, note_missing};
+use trireme_actors::{Shelf, Written, note_missing};
 use trireme_base::{StreamId, SystemClock};
 use trireme_head::{CutManifest, HeadError, Shard, cut_windows, left_windows};
 use trireme_log::{Log, NoObserver, ReplayWatch};
@@ -129,7 +129,7 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
     windows.extend(last.map(|last| cut_windows(&shards, last)).unwrap_or_default());
     let style = block_style(settings);
     for window in &windows {
-        let dir = data_dir.path("blocks").join(window.tenant.as_str());
+        let dir = Shelf::tenant_dir_in(&data_dir.path("blocks"), &window.tenant);
         let written = style.write_window(&shards, &dir, window)?;
         done.blocks.extend(written.as_ref().map(SalvagedBlock::of));
     }
