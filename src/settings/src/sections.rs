@@ -85,7 +85,8 @@ pub struct Http {
     /// Path below which a proxy passes requests on, as `/metrics/eu`; everything is found without it too. Empty means the path of
     /// `external_url`.
     pub route_prefix: String,
-    /// Time a client has to send the head of its request; ends slow-loris senders.
+    /// Time a client has to send the head of its request; ends slow-loris senders. It runs on while the process stands
+    /// still, and senders drop what is answered 408: it is longer than they wait for an answer.
     pub request_timeout: Span,
     /// Time a client has to send the body of a write after its head.
     pub body_timeout: Span,
@@ -110,7 +111,7 @@ impl Default for Http {
             cors_origin: String::new(),
             external_url: String::new(),
             route_prefix: String::new(),
-            request_timeout: Span::from_secs(10),
+            request_timeout: Span::from_secs(120),
             body_timeout: Span::from_secs(30),
             write_idle_timeout: Span::from_secs(30),
             drain_timeout: Span::from_secs(15),
