@@ -1,6 +1,8 @@
 //! Orders to the library that is preloaded into a node (`integration/faults`).
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -47,7 +49,10 @@ impl Faults {
 
     /// These bytes of a file cannot be read from now on, under whatever name: EIO.
     pub fn spoil(&self, path: &Path, range: Range<u64>) -> anyhow::Result<()> {
-        let inode = path.metadata().with_context(|| format!("cannot spoil {}", path.display()))?.ino();
+        let file = File::open(path).with_context(|| format!("cannot spoil {}", path.display()))?;
+        let inode = file.metadata()?.ino();
+        // It stays open for good: once the file was deleted, its number would else be given to the next one.
+        let _ = file.into_raw_fd();
         let used = self.0.bad_ranges.load(Ordering::SeqCst);
         let bad = self.0.bad.get(used as usize).context("too many bad ranges")?;
         bad.from.store(range.start, Ordering::SeqCst);
