@@ -48,8 +48,9 @@ fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
-/// Ending of a file, which of them counted from the newest, from where it is bad, and whether the log has to name it.
-type BadFile = (&'static str, usize, u64, bool);
+/// Folder and ending of a file, which of them counted from the newest, from where it is bad, and whether the log has to
+/// name it.
+type BadFile = (&'static str, &'static str, usize, u64, bool);
 
 /// What the log has to name if a file cannot be read: the block it is of, or the file, which may get another ending.
 fn name_of(path: &Path) -> String {
@@ -77,34 +78,44 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
     let dir = group.nodes()[2].data_dir().to_owned();
 
     let rounds: [(usize, &[BadFile]); 5] = [
-        (3, &[(".log", 0, 4_096, true), ("/index", 0, 0, true), ("/processes", 0, 0, false)]),
+        (
+            3,
+            &[
+                ("log", ".log", 0, 4_096, true),
+                ("blocks", "/index", 0, 0, true),
+                ("", "/processes", 0, 0, false),
+            ],
+        ),
         (
             2,
             &[
-                ("/checkpoint", 0, 4_096, true),
-                ("log/base", 0, 0, true),
-                ("/chunks/000001", 0, 0, true),
-                ("/meta.json", 1, 0, true),
-                ("/scrubbed", 0, 0, false),
+                ("head", "/checkpoint", 0, 4_096, true),
+                ("log", "/base", 0, 0, true),
+                ("blocks", "/chunks/000001", 0, 0, true),
+                ("blocks", "/meta.json", 1, 0, true),
+                ("", "/scrubbed", 0, 0, false),
             ],
         ),
-        (0, &[(".log", 0, 0, true)]),
-        (0, &[("/checkpoint", 0, 0, true)]),
+        (0, &[("log", ".log", 0, 0, true)]),
+        (0, &[("head", "/checkpoint", 0, 0, true)]),
         // The node has a new identity after this one.
-        (0, &[("head/cut", 0, 0, true)]),
+        (0, &[("head", "/cut", 0, 0, true)]),
     ];
     for (blocks, files) in rounds {
         write_blocks(&group, blocks, &mut written).await.with_context(|| format!("before {files:?}"))?;
         until("node 2 has such files", async || {
-            let lacks = files.iter().find(|(ending, nth, ..)| found(&dir, ending).len() <= *nth);
+            let is_missing =
+                |(folder, ending, nth, ..): &&BadFile| found(&dir.join(folder), ending).len() <= *nth;
+            let lacks = files.iter().find(is_missing);
             ensure!(lacks.is_none(), "not {lacks:?}");
             Ok(())
         })
         .await?;
         group.node(2).kill()?;
         let mut told = Vec::new();
-        for (ending, nth, from, is_told) in files {
-            let path = found(&dir, ending).into_iter().nth(*nth).with_context(|| format!("no {ending}"))?;
+        for (folder, ending, nth, from, is_told) in files {
+            let mut newest = found(&dir.join(folder), ending).into_iter();
+            let path = newest.nth(*nth).with_context(|| format!("no {ending}"))?;
             disk.spoil(&path, (*from).min(path.metadata()?.len() / 2)..u64::MAX)?;
             told.extend(is_told.then(|| name_of(&path)));
         }
