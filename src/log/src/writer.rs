@@ -125,14 +125,11 @@ impl Writer {
             Some(self.shared.options.sync_interval.saturating_sub(since))
         } else {
             // Also where nothing is written any more, old records leave the memory; a little later, so that many go at once.
-            let leaves_in = self.shared.recent.read().oldest_leaves_in(self.clock.monotonic());
-            leaves_in.map(|wait| wait + self.shared.options.recent_age_max / 8)
+            let (mut recent, now) = (self.shared.recent.write(), self.clock.monotonic());
+            recent.forget_old(now);
+            recent.oldest_leaves_in(now).map(|wait| wait + self.shared.options.recent_age_max / 8)
         };
         self.shared.bell.wait(at_most);
-        let now = self.clock.monotonic();
-        if self.shared.recent.read().oldest_leaves_in(now) == Some(Duration::ZERO) {
-            self.shared.recent.write().forget_old(now);
-        }
     }
 
     fn take(&mut self, batch: &mut Batch, command: Command) {
