@@ -129,12 +129,7 @@ pub fn empty_histograms_body(count: usize) -> anyhow::Result<Vec<u8>> {
     let label = [vec![0x0a, 14, 0x0a, 8], b"__name__".to_vec(), vec![0x12, 2], b"up".to_vec()].concat();
     let content = [label, [0x22, 0].repeat(count)].concat();
     let mut message = vec![0x0a];
-    let mut length = content.len();
-    while length >= 0x80 {
-        message.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    message.push(length as u8);
+    prost::encode_length_delimiter(content.len(), &mut message)?;
     message.extend_from_slice(&content);
     Ok(snap::raw::Encoder::new().compress_vec(&message)?)
 }

@@ -159,7 +159,7 @@ async fn paths_and_forms(client: &Client) -> anyhow::Result<()> {
 
 /// Clients of HTTP/1.0 know no chunks.
 fn old_http(client: &Client) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(client.url().trim_start_matches("http://"))?;
+    let mut stream = TcpStream::connect(client.address())?;
     stream.write_all(b"GET /api/v1/series?match[]=many HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -8,16 +8,11 @@ use trireme_integration::{Answer, Client, empty_histograms_body};
 use super::victim::{Victim, either};
 
 /// A snappy block that says it holds this many bytes.
-fn announced(bytes: u64) -> Vec<u8> {
+fn announced(bytes: usize) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
-    let mut rest = bytes;
-    while rest >= 0x80 {
-        body.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    body.push(rest as u8);
+    prost::encode_length_delimiter(bytes, &mut body)?;
     body.extend([0_u8; 64]);
-    body
+    Ok(body)
 }
 
 fn gzip_of_zeros(megabytes: usize) -> anyhow::Result<Vec<u8>> {
@@ -61,7 +56,7 @@ async fn all_refused(
 async fn bodies_that_inflate_enormously_are_refused_within_bounded_memory() -> anyhow::Result<()> {
     let victim = Victim::start(|group| group).await?;
     let count = either(24, 200);
-    all_refused(&victim, count, &announced(u64::from(u32::MAX)), remote_write).await?;
+    all_refused(&victim, count, &announced(u32::MAX as usize)?, remote_write).await?;
     all_refused(&victim, count, &gzip_of_zeros(either(100, 127))?, otlp).await?;
     all_refused(&victim, count, &gzip_of_zeros(either(130, 1_000))?, otlp).await?;
     all_refused(&victim, count.min(40), &empty_histograms_body(2_000_000)?, remote_write).await?;

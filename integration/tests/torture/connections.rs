@@ -29,7 +29,7 @@ fn connections() -> usize {
 async fn open(victim: &Victim, first: &str) -> anyhow::Result<Vec<TcpStream>> {
     let mut all = Vec::new();
     for _ in 0..connections() {
-        let mut stream = TcpStream::connect(victim.address()).await?;
+        let mut stream = TcpStream::connect(victim.client().address()).await?;
         stream.write_all(first.as_bytes()).await?;
         all.push(stream);
     }

@@ -47,11 +47,6 @@ impl Victim {
         self.group.client(0)
     }
 
-    /// Host and port.
-    pub fn address(&self) -> String {
-        self.client().address().to_owned()
-    }
-
     /// Waits until the innocent tenant's writes are acknowledged.
     pub async fn innocent_goes_on(&self) -> anyhow::Result<()> {
         let before = self.senders.totals().await.acknowledged;
