@@ -1,7 +1,8 @@
 //! The work of the block writer: cuts, checkpoints, trimming. Synchronous; it runs on the CPU pool.
 
+mod ends;
 mod left;
-mod snapshot;
+pub(crate) mod snapshot;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -326,7 +327,9 @@ impl Cutting {
             done.bytes += report.bytes;
             positions.push(report.trim_to);
         }
-        done.trimmed_bytes = self.trim(&covered_by_all(positions))?;
+        let covered = covered_by_all(positions);
+        done.trimmed_bytes = self.trim(&covered)?;
+        self.end_streams(&covered)?;
         Ok(done)
     }
 

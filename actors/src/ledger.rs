@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use trireme_base::StreamId;
+use trireme_base::{Ended, StreamId};
+use trireme_replication::ALL;
 
 /// Seqs handed to shards and not yet known to be applied, per stream.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct ApplyLedger {
     streams: HashMap<StreamId, Pending>,
     /// While a replay runs: what the checkpoints have of each stream that it reads.
     replaying: HashMap<StreamId, u64>,
+    /// Everything of these is applied.
+    ended: Ended,
 }
 
 #[derive(Debug, Default)]
@@ -36,8 +39,18 @@ impl Pending {
 }
 
 impl ApplyLedger {
+    /// Streams have ended: everything of them is applied, and nothing is kept.
+    pub fn end(&mut self, ended: &Ended) {
+        self.ended.merge(ended);
+        self.streams.retain(|stream, _| !ended.has(*stream));
+        self.replaying.retain(|stream, _| !ended.has(*stream));
+    }
+
     /// The stream is applied up to `seq`, as a recovery found it.
     pub fn recovered(&mut self, stream: StreamId, seq: u64) {
+        if self.ended.has(stream) {
+            return;
+        }
         let pending = self.streams.entry(stream).or_default();
         // What was handed out meanwhile and lies before is known to be applied, too.
         let known = usize::try_from(seq.saturating_sub(pending.applied)).unwrap_or(usize::MAX);
@@ -84,9 +97,10 @@ impl ApplyLedger {
         pending.move_on().then_some(pending.applied)
     }
 
-    /// How far a stream is applied.
+    /// How far a stream is applied; [`ALL`] if it has ended.
     pub fn position(&self, stream: StreamId) -> u64 {
-        let applied = || self.streams.get(&stream).map_or(0, |p| p.applied);
+        let missing = || if self.ended.has(stream) { ALL } else { 0 };
+        let applied = || self.streams.get(&stream).map_or_else(missing, |p| p.applied);
         self.replaying.get(&stream).copied().unwrap_or_else(applied)
     }
 
@@ -134,6 +148,18 @@ mod tests {
         }
         ledger.recovered(stream, 12);
         assert_eq!(ledger.position(stream), 13);
+    }
+
+    #[test]
+    fn of_a_stream_that_has_ended_everything_is_applied() {
+        let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+        let mut ledger = ApplyLedger::default();
+        (1..=3).for_each(|boot| ledger.recovered(stream(boot), 4));
+        ledger.end(&[(Incarnation(1), Boot(3))].into_iter().collect());
+        assert_eq!(ledger.positions(), [(stream(3), 4)]);
+        assert_eq!((ledger.position(stream(2)), ledger.position(stream(4))), (ALL, 0));
+        ledger.recovered(stream(2), 4);
+        assert_eq!(ledger.positions().len(), 1, "an older checkpoint brings nothing back");
     }
 
     #[test]

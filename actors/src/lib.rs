@@ -54,6 +54,7 @@ pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
 pub use closing::Windows;
 pub use commits::{CommitReceiver, Commits, Committed};
 pub use completeness::{Completeness, RebuildState, note_missing};
+pub use cutting::snapshot::ENDED;
 pub use cutting::{
     BlockStyle, CheckpointDone, CutDone, Cutting, CuttingError, NextCut, SettledBlocks, Written,
 };

@@ -16,10 +16,10 @@ use slog::{Logger, crit, error};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use trireme_base::pool::CpuPool;
-use trireme_base::{Clock, Incarnation, NodeName, StreamId};
+use trireme_base::{Clock, Ended, Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
 use trireme_log::{CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
-use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault, Timekeeper};
+use trireme_replication::{DisconnectReason, Ends, PeerIdentity, PositionVector, ReadFault, Timekeeper};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{AppendRefused, Hub, Intake, ReplicaStore};
 use trireme_wire::frame::Health;
@@ -94,6 +94,7 @@ pub struct Store {
     replay: Replay,
     last_sync_us: AtomicU64,
     time: Mutex<Timekeeper>,
+    ends: Mutex<Arc<Ends>>,
 }
 
 impl Store {
@@ -107,6 +108,7 @@ impl Store {
             replay: Replay::default(),
             last_sync_us: AtomicU64::new(0),
             time: Mutex::default(),
+            ends: Mutex::default(),
         }
     }
 
@@ -118,6 +120,7 @@ impl Store {
             ledger.replaying(plan.from());
         }
         self.replay.planned(plan);
+        self.note_ended(log.ended());
         self.parts.hub.durable(&log.durable_positions());
         // Only the node's start calls this, once.
         let _ = self.opened.set(log);
@@ -131,6 +134,38 @@ impl Store {
         }
         self.replay.done();
         self.parts.lanes.iter().for_each(|lane| lane.release());
+    }
+
+    /// This node has settled these streams, as peers are told.
+    pub fn note_settled(&self, settled: Ended) {
+        let mut ends = self.ends.lock();
+        if ends.settled != settled {
+            *ends = Arc::new(Ends { settled, ended: ends.ended.clone() });
+        }
+    }
+
+    /// Streams have ended: everybody here lets go of them, and peers are told.
+    pub fn end(&self, streams: &Ended) -> Result<(), LogError> {
+        let ended = self.log().end(streams)?;
+        self.note_ended(ended);
+        Ok(())
+    }
+
+    fn note_ended(&self, ended: Ended) {
+        self.ledger.lock().end(&ended);
+        self.parts.hub.end(&ended);
+        self.parts.shards.iter().for_each(|shard| shard.end_streams(&ended));
+        let mut ends = self.ends.lock();
+        if ends.ended != ended {
+            *ends = Arc::new(Ends { settled: ends.settled.clone(), ended });
+        }
+    }
+
+    /// A vector of positions of the log.
+    fn vector(&self, positions: Vec<(StreamId, u64)>) -> PositionVector {
+        let mut vector: PositionVector = positions.into_iter().collect();
+        vector.end(&self.ends.lock().ended);
+        vector
     }
 
     /// How far this node's start is.
@@ -283,25 +318,17 @@ impl LogObserver for Store {
     }
 }
 
-fn vector(positions: Vec<(StreamId, u64)>) -> PositionVector {
-    let mut vector = PositionVector::new();
-    for (stream, seq) in positions {
-        vector.advance(stream, seq);
-    }
-    vector
-}
-
 impl ReplicaStore for Store {
     fn written(&self) -> PositionVector {
-        vector(self.log().written_positions())
+        self.vector(self.log().written_positions())
     }
 
     fn durable(&self) -> PositionVector {
-        vector(self.log().durable_positions())
+        self.vector(self.log().durable_positions())
     }
 
     fn taken(&self) -> PositionVector {
-        vector(self.log().taken_positions())
+        self.vector(self.log().taken_positions())
     }
 
     fn intake(&self) -> Intake {
@@ -363,7 +390,7 @@ impl ReplicaStore for Store {
         let commits = &self.parts.commits;
         if claimed > commits.highest_given_out() {
             // Peers read the log's records before its thread has told this side of them.
-            let written = vector(self.log().written_positions()).get(stream);
+            let written = self.vector(self.log().written_positions()).get(stream);
             commits.given_out(written);
             let written = commits.highest_given_out();
             if claimed > written {
@@ -388,5 +415,9 @@ impl ReplicaStore for Store {
             rebuilt_permille: completeness.permille(),
             left_behind: completeness.is_left_behind(),
         }
+    }
+
+    fn ends(&self) -> Arc<Ends> {
+        Arc::clone(&self.ends.lock())
     }
 }

@@ -12,6 +12,9 @@ use trireme_wire::rebuild::{Manifest, SnapshotFile};
 
 use super::{Cutting, CuttingError};
 
+/// File of a snapshot that names the streams that have ended, which no position of it does.
+pub const ENDED: &str = "head/ended";
+
 impl Cutting {
     /// Makes a snapshot for the replica with this incarnation.
     ///
@@ -38,6 +41,10 @@ impl Cutting {
             positions.push(report.positions);
         }
         self.link_cut_manifest(dir, &mut manifest.files)?;
+        if self.store.log().store_ended(&dir.join(ENDED))? {
+            let bytes = fs::metadata(dir.join(ENDED))?.len();
+            manifest.files.push(SnapshotFile { path: ENDED.to_owned(), bytes });
+        }
         for block in self.shelf.blocks() {
             let place = format!("blocks/{}/{}", block.tenant, block.meta().ulid);
             link_all(&block.dir, dir, &place, &mut manifest.files)?;

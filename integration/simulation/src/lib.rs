@@ -55,6 +55,10 @@ pub struct Summary {
     pub catch_up_reads: u64,
     /// Segments of logs let go.
     pub trimmed: u64,
+    /// Streams of earlier starts that a replica has let go by the end.
+    pub ended: u64,
+    /// Those that it had let go before the last fault.
+    pub ended_under_faults: u64,
     /// Blocks written, by all replicas.
     pub blocks: u64,
     /// Requests answered 2xx.
@@ -94,6 +98,8 @@ impl Summary {
         self.hang_ups += other.hang_ups;
         self.catch_up_reads += other.catch_up_reads;
         self.trimmed += other.trimmed;
+        self.ended += other.ended;
+        self.ended_under_faults += other.ended_under_faults;
         self.blocks += other.blocks;
         self.stored += other.stored;
         self.retried += other.retried;

@@ -98,11 +98,13 @@ pub enum Mutation {
     LetTwinsIn,
     /// A process does not say which ones of its data directory came before it.
     ForgetStarts,
+    /// Streams of earlier starts are taken for ended without asking anybody.
+    EndUnasked,
 }
 
 impl Mutation {
     /// All of them; the seeds must find each.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::AckBeforeQuorum,
         Self::AckBeforeFsync,
         Self::PositionBeforeFsync,
@@ -143,6 +145,7 @@ impl Mutation {
         Self::LetTwinsIn,
         Self::ForgetStarts,
         Self::TrimToNewest,
+        Self::EndUnasked,
     ];
 
     /// Those that take more seeds to find than a test has time for.
@@ -168,6 +171,7 @@ impl Mutation {
             Self::StayPaused => &[Kind::Writers, Kind::Disks],
             Self::TrimToNewest => &[Kind::Checkpoints],
             Self::InstallHeadAlone => &[Kind::Behind],
+            Self::EndUnasked => &[Kind::Lives],
             Self::TrustSetBack | Self::LetTwinsIn | Self::ForgetProcesses | Self::ForgetStarts => {
                 &[Kind::Copies]
             }

@@ -14,13 +14,13 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Gate, GateState,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate, GateState,
     HeadMetrics, Lane, LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
     StoreMetrics, StoreParts, Unlogged, WriterMark,
 };
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::{CutManifest, HeadError, IngestOutput, Shard, ShardOptions, covered_by_all};
-use trireme_log::{Log, ReplayPlan};
+use trireme_log::{Log, LogOptions, ReplayPlan};
 use trireme_replication::{
     CommitTracker, GroupLimits, GroupView, PeerIdentity, PeerLink, PositionVector, Rebuild, RebuildLimits,
 };
@@ -114,6 +114,7 @@ pub struct Process {
     pub(crate) requests: Vec<Request>,
     closed: Option<i64>,
     checkpoint_at: Duration,
+    checkpoint_every: Duration,
     /// The last window that was over when idle series were collected.
     collected: i64,
     /// The incarnation in which each peer was seen first; for one of the bugs.
@@ -172,9 +173,10 @@ impl Process {
         }));
         let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
         let (path, observer) = (dir.join("log"), Arc::clone(&store));
+        let ended = Log::load_ended(&dir.join(ENDED))?.unwrap_or_default();
         let (log, _) = Log::open_without_thread(
             &path,
-            log_options(start),
+            LogOptions { ended, ..log_options(start) },
             own,
             &covered,
             observer,
@@ -273,6 +275,7 @@ impl Process {
             requests: Vec::new(),
             closed: None,
             checkpoint_at: now,
+            checkpoint_every: scenario.checkpoint_every,
             collected: i64::MIN,
             first_seen: BTreeMap::new(),
             first_quorum,

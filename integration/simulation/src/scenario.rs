@@ -116,6 +116,8 @@ pub struct Scenario {
     pub fault_max: Duration,
     /// Longest time from a start to the end of its replay.
     pub replay_max: Duration,
+    /// Time between two checkpoints of a process.
+    pub checkpoint_every: Duration,
     /// Longest time between the end of a process and the next start.
     pub down_max: Duration,
     /// A wall clock may be off by up to a year.
@@ -169,6 +171,7 @@ impl Scenario {
             fault_every: Duration::from_millis(1_500 + rng.below(4_000)),
             fault_max: Duration::from_secs(if kind == Kind::Away { 25 } else { 9 }),
             replay_max: Duration::from_millis(400),
+            checkpoint_every: Duration::from_secs(15),
             down_max: Duration::from_secs(6),
             trims: !is_spoiled,
             segment_bytes: 12_000,
@@ -197,7 +200,9 @@ impl Scenario {
             Kind::Lives => Self {
                 fault_every: Duration::from_millis(100 + rng.below(400)),
                 down_max: Duration::from_millis(300),
+                checkpoint_every: Duration::from_millis(300),
                 replay_max: Duration::from_millis(100),
+                segment_bytes: 2_000,
                 packs: rng.chance(0.3),
                 ..plain
             },

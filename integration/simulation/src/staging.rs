@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use trireme_actors::ENDED;
 use trireme_base::NodeName;
 use trireme_replication::{Have, RebuildReason};
 use trireme_wire::rebuild::Manifest;
@@ -32,6 +33,11 @@ fn place(dir: &Path, path: &str, is_whole: bool) -> PathBuf {
 /// Where the copied head of a shard is.
 pub fn head_of(dir: &Path, shard: u16) -> PathBuf {
     place(dir, &format!("head/{shard:03}"), true)
+}
+
+/// Where the copied list of streams that have ended is.
+pub fn ended_of(dir: &Path) -> PathBuf {
+    place(dir, ENDED, true)
 }
 
 /// What is here of a file.

@@ -48,6 +48,7 @@ fn promises_hold_in_every_seed() {
     often(total.starts, 5);
     often(total.catch_up_reads, 2);
     assert!(total.power_cuts > SEEDS && total.kills > SEEDS / 2 && total.trimmed > SEEDS, "{total:?}");
+    assert!(total.ended > 3 * SEEDS && total.ended_under_faults > SEEDS, "{total:?}");
     let of_kind = SEEDS / Kind::ALL.len() as u64;
     assert!(total.flips > of_kind && total.wipes > of_kind / 2 && total.retried > SEEDS, "{total:?}");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
-use trireme_base::StreamId;
+use trireme_base::{Ended, StreamId};
 use trireme_wire::entry::{read_marker, write_marker, write_release};
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
 
@@ -117,7 +117,7 @@ impl Shard {
     pub fn note_positions(&self, positions: &[(StreamId, u64)]) {
         let mut state = self.state.write();
         for (stream, seq) in positions {
-            if *stream != self.options.own {
+            if *stream != self.options.own && !state.ended.has(*stream) {
                 let known = state.streams.entry(*stream).or_default();
                 known.applied = known.applied.max(*seq);
             }
@@ -157,12 +157,16 @@ impl Shard {
         state.streams.iter().map(other).chain([own]).collect()
     }
 
-    /// Drops what is kept for a stream that has ended and was applied to its end on all replicas.
-    pub fn end_stream(&self, stream: StreamId) {
+    /// Drops what is kept for streams that have ended: they were applied to their end on all replicas.
+    pub fn end_streams(&self, ended: &Ended) {
         let mut guard = self.state.write();
+        let _change = self.change();
         let state = &mut *guard;
-        if let Some(ended) = state.streams.remove(&stream) {
-            for (_, slot) in ended.refs.iter() {
+        state.ended.merge(ended);
+        let over: Vec<StreamId> = state.streams.keys().copied().filter(|stream| ended.has(*stream)).collect();
+        for stream in over {
+            let Some(known) = state.streams.remove(&stream) else { continue };
+            for (_, slot) in known.refs.iter() {
                 if let Some(series) = state.series.get_mut(slot) {
                     series.foreign_refs = series.foreign_refs.saturating_sub(1);
                 }

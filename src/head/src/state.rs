@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use trireme_base::StreamId;
+use trireme_base::{Ended, StreamId};
 use trireme_model::{Labels, SeriesKey, Tenant};
 use trireme_wire::entry::FloatEntry;
 
@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub aliases: HashMap<u128, Alias, FixedState>,
     pub files: ChunkFiles,
     pub streams: BTreeMap<StreamId, Stream>,
+    /// Nothing is kept for these.
+    pub ended: Ended,
     /// Last window the own stream closed in this shard.
     pub own_marker: Option<i64>,
     /// Next reference of the own stream; never used twice in a stream.
@@ -93,6 +95,7 @@ impl State {
             aliases: HashMap::with_hasher(FixedState::default()),
             files: ChunkFiles::open(&options.dir.join(CHUNKS_DIR))?,
             streams: BTreeMap::new(),
+            ended: Ended::default(),
             own_marker: None,
             next_ref: 1,
             last_cut: LastCut::default(),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendError, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
-use trireme_base::{Clock, StreamId};
+use trireme_base::{Clock, Ended, StreamId};
 use trireme_wire::record::{Record, RecordDraft};
 
-use crate::base::Positions;
+use crate::base::{self, Positions};
 use crate::bell::Bell;
 use crate::observer::LogObserver;
 use crate::recent::Recent;
@@ -113,6 +113,7 @@ impl Log {
                 base: found.base,
                 segments: found.segments,
                 doomed: found.doomed,
+                has_unsaved_ends: false,
             }),
             storing_base: Mutex::default(),
             health: Mutex::new(Health::Good),
@@ -219,7 +220,9 @@ impl Log {
             let (stream, seq) = (record.stream(), record.seq());
             let known = accepted.get(&stream).copied();
             let have = known.unwrap_or(0);
-            if seq <= have {
+            // Of a stream that has ended nothing is known, and everything is here.
+            let has_ended = || known.is_none() && self.shared.state.lock().base.ended.has(stream);
+            if seq <= have || has_ended() {
                 outcome.duplicates += 1;
             } else if seq == have + 1 {
                 // Mostly all records are of one stream.
@@ -339,26 +342,19 @@ impl Log {
         self.shared.store_base()
     }
 
-    /// Forgets streams that have ended and of which no segment holds anything; answers how many.
-    pub fn forget(&self, streams: &[StreamId]) -> Result<usize, LogError> {
-        let mut forgotten = 0;
-        {
-            let mut accepted = self.shared.accepted.lock();
-            let mut state = self.shared.state.lock();
-            for stream in streams {
-                let held = state.segments.values().any(|s| s.streams.contains_key(stream));
-                if !held && *stream != self.shared.own && state.base.positions.remove(stream).is_some() {
-                    accepted.remove(stream);
-                    state.written.remove(stream);
-                    state.durable.remove(stream);
-                    forgotten += 1;
-                }
-            }
+    /// Writes which streams have ended into a file, for whoever copies a snapshot; none is written if none has. What has
+    /// ended is in no position of the snapshot.
+    pub fn store_ended(&self, path: &Path) -> Result<bool, LogError> {
+        let ended = self.ended();
+        if ended.is_empty() {
+            return Ok(false);
         }
-        if forgotten > 0 {
-            self.shared.store_base()?;
-        }
-        Ok(forgotten)
+        base::store_ended(path, &ended).map(|()| true)
+    }
+
+    /// Reads such a file, for [`LogOptions::ended`]; a damaged one is answered with what is wrong.
+    pub fn load_ended(path: &Path) -> Result<Result<Ended, String>, LogError> {
+        base::load_ended(path)
     }
 
     /// Last seq of each stream that was taken, written or not, as [`Log::taken`].

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trireme_base::entropy;
+use trireme_base::{Ended, entropy};
 
 use crate::disk::{Disk, RealDisk};
 
@@ -42,6 +42,8 @@ pub struct LogOptions {
     pub skip_holes: bool,
     /// Goes into the checksums of batch headers, so that no payload can pass for a batch. Nobody else may know it.
     pub salt: u64,
+    /// Streams that have ended, as a snapshot says that was installed. The log may still have something of them.
+    pub ended: Ended,
     /// File operations; another one in tests.
     pub disk: Arc<dyn Disk>,
 }
@@ -60,6 +62,7 @@ impl Default for LogOptions {
             recent_age_max: Duration::from_secs(60),
             skip_holes: false,
             salt: entropy(),
+            ended: Ended::default(),
             disk: Arc::new(RealDisk),
         }
     }

@@ -3,7 +3,7 @@
 //! A replay applies what is behind the checkpoints while writes and peers' records come in already. So what it will
 //! read is fixed first, and damage is found first: a position that was told to a peer cannot be taken back.
 
-use trireme_base::StreamId;
+use trireme_base::{Ended, StreamId};
 use trireme_wire::record::{Record, RecordKind};
 
 use crate::base::Positions;
@@ -53,12 +53,13 @@ pub(crate) struct Chain {
     pub own: StreamId,
     pub last: Positions,
     pub skip_holes: bool,
+    pub ended: Ended,
 }
 
 impl Chain {
     pub fn takes(&mut self, record: &Record) -> bool {
         let (stream, seq) = (record.stream(), record.seq());
-        if stream == self.own {
+        if stream == self.own || self.ended.has(stream) {
             return false;
         }
         let have = self.last.entry(stream).or_default();
@@ -77,17 +78,17 @@ impl Log {
     /// A stream that could not be read as far as it was thought to go stands before the hole afterwards, so that the
     /// rest is fetched from a peer. Must be called before anything of another stream is appended.
     pub fn plan_replay(&self, covered: &[(StreamId, u64)]) -> Result<ReplayPlan, LogError> {
-        let (from, segments, target) = {
+        let (from, segments, target, ended) = {
             let state = self.shared.state.lock();
             let mut from = state.base.positions.clone();
-            for (stream, seq) in covered {
+            for (stream, seq) in covered.iter().filter(|(stream, _)| !state.base.ended.has(*stream)) {
                 let have = from.entry(*stream).or_default();
                 *have = (*have).max(*seq);
             }
-            (from, state.segments.clone(), state.written.clone())
+            (from, state.segments.clone(), state.written.clone(), state.base.ended.clone())
         };
         let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
-        let mut chain = Chain { own, last: from.clone(), skip_holes };
+        let mut chain = Chain { own, last: from.clone(), skip_holes, ended };
         let mut plan = ReplayPlan {
             from,
             to: Positions::new(),
@@ -96,7 +97,9 @@ impl Log {
             markers: Vec::new(),
         };
         for (number, summary) in &segments {
-            let known = |s: &StreamId, seq: u64| *s == own || chain.last.get(s).is_some_and(|l| *l >= seq);
+            let known = |s: &StreamId, seq: u64| {
+                *s == own || chain.ended.has(*s) || chain.last.get(s).is_some_and(|l| *l >= seq)
+            };
             if summary.streams.iter().all(|(s, r)| known(s, r.last)) {
                 continue;
             }

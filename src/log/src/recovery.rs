@@ -85,8 +85,11 @@ pub(crate) fn rebuild(
             is_base_lost = true;
         }
     }
+    this.base.ended.merge(&options.ended);
+    let ended = &this.base.ended;
+    this.base.positions.retain(|stream, _| !ended.has(*stream));
     this.known = this.base.positions.clone();
-    for (stream, seq) in covered {
+    for (stream, seq) in covered.iter().filter(|(stream, _)| !this.base.ended.has(*stream)) {
         let known = this.known.entry(*stream).or_default();
         *known = (*known).max(*seq);
     }
@@ -130,7 +133,9 @@ pub(crate) fn rebuild(
             }
         }
     }
-    this.positions.retain(|_, seq| *seq > 0);
+    let ended = &this.base.ended;
+    this.doubted.retain(|record| !ended.has(record.stream()));
+    this.positions.retain(|stream, seq| *seq > 0 && !ended.has(*stream));
     this.mend_base();
     Ok(this)
 }

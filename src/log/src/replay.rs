@@ -89,7 +89,8 @@ impl Log {
         queues: &Queues,
     ) -> Result<ReplayReport, LogError> {
         let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
-        let mut chain = Chain { own, last: plan.from.clone(), skip_holes };
+        let ended = self.ended();
+        let mut chain = Chain { own, last: plan.from.clone(), skip_holes, ended };
         let mut report = ReplayReport::default();
         for (number, end) in &plan.segments {
             watch.segment.store(*number, Ordering::Relaxed);

@@ -39,6 +39,15 @@ pub(crate) struct State {
     pub segments: BTreeMap<u64, Summary>,
     /// Segments that were trimmed and whose files could not be removed.
     pub doomed: BTreeSet<u64>,
+    /// Streams have ended that the base file does not have yet.
+    pub has_unsaved_ends: bool,
+}
+
+impl State {
+    /// Streams of which a segment still holds something.
+    pub fn held(&self) -> BTreeSet<StreamId> {
+        self.segments.values().flat_map(|summary| summary.streams.keys().copied()).collect()
+    }
 }
 
 pub(crate) struct Shared {

@@ -1,12 +1,14 @@
 //! Forgetting what nobody needs any more.
 
+use std::collections::BTreeSet;
 use std::io;
 
-use trireme_base::StreamId;
+use trireme_base::{Boot, End, Ended, Incarnation, StreamId};
 
-use crate::base::Positions;
+use crate::base::{Base, Positions};
 use crate::salvage::Salvage;
 use crate::scan::read_header;
+use crate::shared::State;
 use crate::{Log, LogError};
 
 impl Log {
@@ -30,7 +32,76 @@ impl Log {
         let first = |stream: &StreamId| {
             state.segments.values().find_map(|s| s.streams.get(stream)).map(|range| range.first)
         };
-        state.written.iter().all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
+        state.base.ended.is_empty()
+            && state.written.iter().all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
+    }
+
+    /// Streams of which a segment still holds something.
+    pub fn held(&self) -> BTreeSet<StreamId> {
+        self.shared.state.lock().held()
+    }
+
+    /// The streams that have ended: there is nothing of them here, and nothing of them is taken.
+    pub fn ended(&self) -> Ended {
+        self.shared.state.lock().base.ended.clone()
+    }
+
+    /// Lets go of streams that have ended, durably. Those of which something is still held, and those behind them, stay;
+    /// answers all that have ended by now.
+    pub fn end(&self, streams: &Ended) -> Result<Ended, LogError> {
+        let ended = {
+            let mut accepted = self.shared.accepted.lock();
+            let mut state = self.shared.state.lock();
+            let held = state.held();
+            let mut is_news = false;
+            for (incarnation, asked) in streams.iter() {
+                let end = self.end_of(incarnation, asked.before, &accepted, &state, &held);
+                is_news |= state.base.ended.raise(incarnation, end);
+            }
+            let State { base: Base { positions, ended, .. }, written, durable, .. } = &mut *state;
+            if is_news {
+                for map in [&mut *accepted, written, durable, positions] {
+                    map.retain(|stream, _| !ended.has(*stream));
+                }
+            }
+            state.has_unsaved_ends |= is_news;
+            state.base.ended.clone()
+        };
+        // What could not be stored is not told either, and tried again.
+        if self.shared.state.lock().has_unsaved_ends {
+            self.shared.store_base()?;
+            self.shared.state.lock().has_unsaved_ends = false;
+        }
+        Ok(ended)
+    }
+
+    /// How far the streams of an incarnation may end, as far as this log is concerned.
+    fn end_of(
+        &self,
+        incarnation: Incarnation,
+        asked: Boot,
+        accepted: &Positions,
+        state: &State,
+        held: &BTreeSet<StreamId>,
+    ) -> End {
+        let own = self.shared.own;
+        let asked = if incarnation == own.incarnation { asked.min(own.boot) } else { asked };
+        let is_busy = |stream: StreamId, seq: u64| {
+            // What is queued is in no segment yet.
+            let is_at = |map: &Positions| map.get(&stream) == Some(&seq);
+            held.contains(&stream) || !is_at(&state.written) || !is_at(&state.durable)
+        };
+        let mut end = state.base.ended.of(incarnation);
+        let stream = |boot| StreamId { incarnation, boot };
+        for (stream, seq) in accepted.range(stream(Boot(0))..stream(asked)) {
+            if is_busy(*stream, *seq) {
+                return End { before: stream.boot, ..end };
+            }
+            if *seq > 0 {
+                end.digest = End::with(end.digest, stream.boot, *seq);
+            }
+        }
+        End { before: asked, ..end }
     }
 
     fn created_ms(&self, segment: u64) -> Option<i64> {
@@ -49,12 +120,17 @@ impl Log {
             // The newest has no next one, so it stays.
             for pair in numbers.windows(2) {
                 let summary = &state.segments[&pair[0]];
-                let done = |s: &StreamId, last: u64| covered.get(s).is_some_and(|seq| *seq >= last);
+                let ended = &state.base.ended;
+                let done =
+                    |s: &StreamId, last: u64| ended.has(*s) || covered.get(s).is_some_and(|seq| *seq >= last);
                 if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
                     break;
                 }
                 let Some(summary) = state.segments.remove(&pair[0]) else { break };
                 for (stream, range) in &summary.streams {
+                    if state.base.ended.has(*stream) {
+                        continue;
+                    }
                     let seq = state.base.positions.entry(*stream).or_default();
                     *seq = (*seq).max(range.last);
                 }

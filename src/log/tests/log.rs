@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::{Recorder, draft, open, open_with, options, record, stream};
 
-use trireme_base::{Clock, ManualClock, StreamId, SystemClock};
+use trireme_base::{Boot, Clock, End, Ended, ManualClock, StreamId, SystemClock};
 use trireme_log::{
     AppendError, CompletionTag, Durability, Log, LogError, LogObserver, LogOptions, OwnPlace, ReplayWatch,
 };
@@ -155,9 +155,67 @@ fn trims_whole_covered_segments_and_remembers_the_positions() {
     let (log, found) = open(dir.path(), 3, Arc::default());
     assert_eq!(found.positions, [(stream(9), 300)]);
     log.trim(&[(stream(9), 300)]).unwrap();
-    assert_eq!(log.forget(&[stream(9)]).unwrap(), 1);
+    assert!(log.held().is_empty() && log.ended().is_empty());
+    let asked: Ended = [(stream(9).incarnation, Boot(2))].into_iter().collect();
+    let end = log.end(&asked).unwrap();
+    let digest = End::with(0, Boot(1), 300);
+    assert_eq!(end.of(stream(9).incarnation), End { before: Boot(2), digest });
     drop(log);
-    assert!(open(dir.path(), 4, Arc::default()).1.positions.is_empty());
+    let (log, found) = open(dir.path(), 4, Arc::default());
+    assert!(found.positions.is_empty() && log.ended() == end && !log.is_whole());
+    let again = log.append_foreign(vec![record(stream(9), 1, 200)]).unwrap();
+    assert_eq!((again.taken, again.duplicates), (0, 1), "it is over");
+}
+
+#[test]
+fn a_stream_does_not_end_while_something_of_it_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), 1, Arc::default());
+    let start = |boot| StreamId { boot: Boot(boot), ..stream(9) };
+    log.advance_base(&[(start(1), 5), (start(2), 5), (start(4), 5)]).unwrap();
+    log.append_foreign(vec![record(start(3), 1, 200)]).unwrap();
+    let end = || {
+        let asked: Ended = [(stream(9).incarnation, Boot(5))].into_iter().collect();
+        log.end(&asked).unwrap().before(stream(9).incarnation)
+    };
+    assert_eq!(end(), Boot(3), "the third is still queued");
+    log.flush().unwrap();
+    assert_eq!(end(), Boot(3), "or in a segment");
+    let mut left = log.written_positions();
+    left.sort_unstable();
+    assert_eq!(left, [(start(3), 1), (start(4), 5)]);
+    let own: Ended = [(stream(1).incarnation, Boot(9))].into_iter().collect();
+    assert!(!log.end(&own).unwrap().has(log.own_stream()), "the own one is running");
+}
+
+#[test]
+fn what_a_snapshot_says_has_ended_is_not_read_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), 1, Arc::default());
+    for seq in 1..=300 {
+        log.append_foreign(vec![record(stream(9), seq, 200), record(stream(8), seq, 200)]).unwrap();
+        log.flush().unwrap();
+    }
+    drop(log);
+
+    let end = End { before: Boot(2), digest: 7 };
+    let copied: Ended = [(stream(9).incarnation, end)].into_iter().collect();
+    let file = dir.path().join("ended");
+    assert_eq!(Log::load_ended(&file).unwrap(), Ok(Ended::default()));
+    for own in [2, 3] {
+        let options = LogOptions { ended: copied.clone(), ..options() };
+        let (log, found) = open_with(dir.path(), own, options, Arc::default());
+        assert_eq!(found.positions, [(stream(8), 300)]);
+        let plan = log.plan_replay(&[(stream(9), 3)]).unwrap();
+        assert!(plan.from().iter().all(|(known, _)| *known == stream(8)));
+        assert_eq!(plan.to(), [(stream(8), 300)]);
+        assert_eq!(log.written_positions(), [(stream(8), 300)]);
+        assert!(log.trim(&[(stream(8), 300)]).unwrap() > 0 || own == 3, "it holds up no other");
+        assert!(log.store_ended(&file).unwrap());
+        assert_eq!(Log::load_ended(&file).unwrap(), Ok(copied.clone()));
+    }
+    let (log, _) = open(dir.path(), 4, Arc::default());
+    assert_eq!(log.ended(), copied, "it is known for ever");
 }
 
 #[test]

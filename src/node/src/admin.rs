@@ -226,7 +226,11 @@ impl Admin for NodeAdmin {
                 origin: origin(stream),
                 own: durable.get(stream),
                 applied: self.store.applied_position(stream),
-                peers: group.peers().map(|(node, v)| (node.to_string(), v.positions.get(stream))).collect(),
+                // It has ended for a peer that has no position of it.
+                peers: group
+                    .peers()
+                    .map(|(node, v)| (node.to_string(), v.positions.get(stream).min(longest)))
+                    .collect(),
                 committed: (stream == parts.own).then(|| parts.commits.committed()),
                 records_behind: longest - durable.get(stream),
             })

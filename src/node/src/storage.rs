@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
+use slog::warn;
 use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, Lane, Shelf, Snapshots,
-    Store, StoreMetrics, StoreParts, Unlogged,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane, Shelf,
+    Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
 };
 use trireme_block::ChunkEncodings;
 use trireme_head::Shard;
@@ -87,7 +88,12 @@ impl Storage {
             // Until blocks were compared, peers may have what was set aside here.
             completeness.set_lacks_blocks(true);
         }
-        let (options, observer) = (log_options(settings, is_alone), Arc::clone(&store));
+        let (mut options, observer) = (log_options(settings, is_alone), Arc::clone(&store));
+        match Log::load_ended(&data_dir.path(ENDED))? {
+            Ok(ended) => options.ended = ended,
+            // Peers that know of an end tell it, and this replica copies a snapshot once more if it cannot follow.
+            Err(what) => warn!(log, "the list of streams that have ended is damaged"; "err" => what),
+        }
         let dir = data_dir.path("log");
         let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
         let wal = Arc::new(wal);

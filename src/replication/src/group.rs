@@ -4,6 +4,7 @@
 //! somebody has more than this node is taken from the peer that is furthest.
 
 mod clock;
+mod ends;
 mod plan;
 mod ring;
 mod sources;
@@ -12,12 +13,13 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use trireme_base::{Boot, ErrorKind, Incarnation, NodeName, StreamId};
+use trireme_base::{Boot, Ended, ErrorKind, Incarnation, NodeName, StreamId};
 use trireme_ring::Quorum;
 use trireme_wire::frame::Health;
 
-use crate::{CutInput, PeerIdentity, PositionVector, StreamCut, Taken};
+use crate::{ALL, CutInput, PeerIdentity, PositionVector, StreamCut, Taken};
 pub use clock::{ClockWord, Timekeeper};
+pub use ends::Ends;
 use plan::Server;
 pub use ring::GroupRing;
 
@@ -130,6 +132,8 @@ pub struct PeerView {
     trimmed: BTreeMap<StreamId, u64>,
     /// What is taken from it now.
     taking: BTreeMap<StreamId, Taken>,
+    /// Streams that it has settled, as it has said since it connected.
+    settled: Ended,
 }
 
 /// The shared view of the group.
@@ -231,8 +235,10 @@ impl GroupView {
     /// wiped disk has none and a damaged one may have fewer than before.
     pub fn admit(&mut self, peer: &PeerIdentity, now: Duration) -> Result<u64, AdmitError> {
         self.check(peer)?;
+        let untold = self.untold();
         let view = self.peers.get_mut(&peer.node).expect("BUG: checked above");
-        view.positions = PositionVector::new();
+        view.positions = untold;
+        view.settled = Ended::default();
         view.unserved.clear();
         view.trimmed.clear();
         view.taking.clear();
@@ -382,14 +388,16 @@ impl GroupView {
         applied: impl Fn(StreamId) -> u64,
     ) -> CutInput {
         // One that is being rebuilt will take the end of a stream from those that are not.
-        let connected: Vec<&PeerView> =
-            self.peers.values().filter(|p| p.connected && !p.health.rebuilding).collect();
+        let connected = self.peers.values().filter(|p| p.connected && !p.health.rebuilding);
+        let connected: Vec<(&PeerView, bool)> = connected.map(|peer| (peer, self.has_missed(peer))).collect();
         // The streams of those who are away too: they may have entries that nobody else has seen.
         let running = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
         let mut streams: Vec<StreamId> = running.map(PeerIdentity::stream).collect();
         for vector in self.peers.values().map(|p| &p.positions).chain([&self.mine]) {
             streams.extend(vector.iter().map(|(stream, _)| stream));
         }
+        // They are applied everywhere, and a peer may not have let go of them yet.
+        streams.retain(|stream| !self.mine.ended().has(*stream));
         streams.sort_unstable();
         streams.dedup();
         // What an origin has of its earlier starts is not known before its first heartbeat.
@@ -397,19 +405,25 @@ impl GroupView {
             let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream);
             self.peers.values().filter(is_it).any(|p| p.connected && !p.is_heard)
         };
+        // Of a stream that has ended for a peer, that has what this node has; or more, if this node has missed something.
+        let peer_has = |(peer, has_missed): &(&PeerView, bool), stream| match peer.positions.get(stream) {
+            ALL if !has_missed => self.mine.get(stream),
+            seq => seq,
+        };
+        let peers_have = |stream| connected.iter().map(|peer| peer_has(peer, stream)).collect();
         let state = |stream: StreamId| StreamCut {
             stream,
             marker: if unheard(stream) { None } else { marker(stream) },
             applied: applied(stream),
             position: self.mine.get(stream),
-            peer_positions: connected.iter().map(|p| p.positions.get(stream)).collect(),
+            peer_positions: peers_have(stream),
             sealed_at: self.seals.get(&stream).copied(),
             later_boot: self.latest_boot(stream.incarnation).is_some_and(|boot| boot > stream.boot),
             unreachable_for: self.unreachable_for(stream.incarnation, now),
         };
         CutInput {
             quorum_connected: self.quorum_complete(),
-            is_unsettled: self.is_unsettled(now, seal_after),
+            is_unsettled: self.is_unsettled(now, seal_after) || self.has_missed_ends(),
             seal_after,
             streams: streams.into_iter().map(state).collect(),
         }

@@ -12,17 +12,20 @@ pub use config::LinkConfig;
 pub use event::{DisconnectReason, Effect, Event, ReadFault, Taken};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use trireme_base::{NodeName, StreamId};
-use trireme_wire::frame::{Ack, EndReason, Frame, Health, Heartbeat, Position};
+use trireme_base::{Ended, NodeName, StreamId};
+use trireme_wire::frame::{Ack, EndReason, Frame, Health, Heartbeat, Position, StartsBefore};
 
-use crate::{PeerIdentity, PositionVector};
+use crate::{Ends, PeerIdentity, PositionVector};
 use inbound::Inbound;
 use outbound::Outbound;
 
 /// Positions that stand still in one heartbeat, once the peer was told all of them.
 const HEARTBEAT_REPEATED_MAX: usize = 64;
+/// Incarnations of which one heartbeat says what has ended.
+const HEARTBEAT_ENDS_MAX: usize = 256;
 
 /// Counts since the link was made, for metrics and the status page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +60,7 @@ pub struct PeerLink {
     inbound: Inbound,
     outbound: Outbound,
     health: Health,
+    ends: Arc<Ends>,
     stats: LinkStats,
 }
 
@@ -69,6 +73,8 @@ struct Session {
     sent_up_to: Option<StreamId>,
     /// The peer was told the whole vector once.
     has_told_all: bool,
+    /// Heartbeats sent.
+    heartbeats: usize,
     /// Streams that have moved since the last heartbeat.
     moved: BTreeSet<StreamId>,
     /// What the peer has said it has durably of the stream this node is writing now.
@@ -90,6 +96,7 @@ impl PeerLink {
             tails: PositionVector::new(),
             durable: PositionVector::new(),
             health: Health::default(),
+            ends: Arc::default(),
             stats: LinkStats::default(),
         }
     }
@@ -112,6 +119,19 @@ impl PeerLink {
     /// What the next heartbeats say about this node.
     pub fn set_health(&mut self, health: Health) {
         self.health = health;
+    }
+
+    /// Which streams have ended, as the next heartbeats say.
+    pub fn set_ends(&mut self, ends: Arc<Ends>) {
+        if Arc::ptr_eq(&ends, &self.ends) {
+            return;
+        }
+        self.tails.end(&ends.ended);
+        self.durable.end(&ends.ended);
+        if let Some(session) = &mut self.session {
+            session.moved.retain(|stream| !ends.ended.has(*stream));
+        }
+        self.ends = ends;
     }
 
     /// Epoch of the ring that the next heartbeats tell. Two nodes that go by different rings go on exchanging records;
@@ -207,6 +227,7 @@ impl PeerLink {
             next_heartbeat: now,
             sent_up_to: None,
             has_told_all: false,
+            heartbeats: 0,
             moved: BTreeSet::new(),
             claimed_own: 0,
             overclaimed_since: None,
@@ -270,6 +291,11 @@ impl PeerLink {
             wall_ms: heartbeat.wall_ms,
             epoch: heartbeat.epoch,
         });
+        let starts = |told: &[StartsBefore]| told.iter().map(StartsBefore::parts).collect();
+        let ends = Ends { settled: starts(&heartbeat.settled), ended: starts(&heartbeat.ended) };
+        if ends != Ends::default() {
+            effects.push(Effect::PeerEnds(ends));
+        }
     }
 
     /// The peer has these positions durably, and said so under this ring.
@@ -320,11 +346,16 @@ impl PeerLink {
             session.next_heartbeat = now + self.config.heartbeat_every;
             let positions = session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
             let health = Some(self.health);
+            let told = [&self.ends.settled, &self.ends.ended];
+            let [settled, ended] = told.map(|all| session.ends_to_tell(all));
+            session.heartbeats += 1;
             effects.push(Effect::Send(Frame::Heartbeat(Heartbeat {
                 positions,
                 health,
                 wall_ms,
                 epoch: self.config.epoch,
+                settled,
+                ended,
             })));
         }
         self.outbound.retry_reads();
@@ -339,6 +370,17 @@ impl PeerLink {
 }
 
 impl Session {
+    /// A part of what has ended, in turn; as a rule there is no more than an incarnation a member. Before all positions
+    /// were told, a stream that was not named yet would pass for one that nobody has.
+    fn ends_to_tell(&self, all: &Ended) -> Vec<StartsBefore> {
+        if !self.has_told_all {
+            return Vec::new();
+        }
+        let parts = all.len().div_ceil(HEARTBEAT_ENDS_MAX).max(1);
+        let from = self.heartbeats % parts * HEARTBEAT_ENDS_MAX;
+        all.iter().skip(from).take(HEARTBEAT_ENDS_MAX).map(StartsBefore::of).collect()
+    }
+
     /// The next part of the vector, and what has moved.
     ///
     /// There is a stream for every start of every node, and nearly all of them stand still for ever. Once they are told, a

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use trireme_base::StreamId;
+use trireme_base::{Ended, StreamId};
 use trireme_replication::{Event, PositionVector};
 use trireme_wire::record::Record;
 
@@ -97,6 +97,16 @@ impl Feed {
     /// How far each stream is applied.
     pub fn applied_positions(&self) -> PositionVector {
         self.applied.lock().clone()
+    }
+
+    /// Streams have ended: nothing of them is kept.
+    pub fn end(&self, ended: &Ended) {
+        self.applied.lock().end(ended);
+        self.change(false, |news| {
+            for map in [&mut news.tails, &mut news.durable, &mut news.applied] {
+                map.retain(|stream, _| !ended.has(*stream));
+            }
+        });
     }
 
     fn change(&self, wake: bool, change: impl FnOnce(&mut News)) {

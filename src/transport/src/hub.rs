@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
-use trireme_base::{NodeName, StreamId};
+use trireme_base::{Ended, NodeName, StreamId};
 use trireme_replication::{DisconnectReason, GroupRing, GroupView};
 use trireme_wire::record::Record;
 
@@ -137,6 +137,14 @@ impl Hub {
     pub fn applied(&self, stream: StreamId, seq: u64) {
         for feed in self.feeds().values() {
             feed.applied(stream, seq);
+        }
+    }
+
+    /// Streams have ended for this node.
+    pub fn end(&self, ended: &Ended) {
+        self.group.lock().end(ended);
+        for feed in self.feeds().values() {
+            feed.end(ended);
         }
     }
 }

@@ -34,7 +34,7 @@ pub use error::FrameError;
 pub use kind::FrameKind;
 pub use message::{
     Ack, Credit, EarlierStart, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason,
-    RequestHead, ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
+    RequestHead, ResponseHead, StartsBefore, StreamEnded, Subscribe, Unsubscribe, Welcome,
 };
 pub use records::Records;
 

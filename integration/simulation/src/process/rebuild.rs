@@ -1,9 +1,11 @@
 //! What the driver of a rebuild does for a node that was left behind, and for a peer that copies from it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use trireme_base::{Clock, Incarnation, StreamId};
 use trireme_head::{HeadError, verify_checkpoint};
+use trireme_log::Log;
 use trireme_replication::{Action, PositionVector, Rebuild};
 use trireme_wire::rebuild::Manifest;
 
@@ -58,16 +60,18 @@ impl Process {
     }
 
     /// A stream of which this node has more than a snapshot, without the log that leads there.
-    pub fn would_lose(&self, manifest: &Manifest) -> Option<StreamId> {
+    pub fn would_lose(&self, manifest: &Manifest, dir: &Path) -> Option<StreamId> {
         let theirs: PositionVector = manifest.positions.iter().map(|p| (p.stream(), p.seq)).collect();
         let is_there = |stream, seq| self.log.first_seq(stream).is_some_and(|first| first <= seq + 1);
-        let mine = self.log.written_positions().into_iter();
+        let copied = Log::load_ended(&staging::ended_of(dir));
+        let has_ended = copied.ok().and_then(Result::ok).unwrap_or_default();
+        let mine = self.log.written_positions().into_iter().filter(|(stream, _)| !has_ended.has(*stream));
         mine.map(|(stream, seq)| (stream, seq, theirs.get(stream)))
             .find_map(|(stream, seq, theirs)| (seq > theirs && !is_there(stream, theirs)).then_some(stream))
     }
 
     /// Reads copied checkpoints as a start would.
-    pub fn verify_copy(&self, dir: &std::path::Path) -> Result<(), HeadError> {
+    pub fn verify_copy(&self, dir: &Path) -> Result<(), HeadError> {
         self.shards.iter().try_for_each(|shard| {
             let options = shard.options();
             verify_checkpoint(&staging::head_of(dir, options.number), options)

@@ -187,6 +187,7 @@ impl Process {
         let health = self.store.health();
         if let Some(link) = self.links.get_mut(&peer) {
             link.set_health(health);
+            link.set_ends(self.store.ends());
         }
         self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms() }, &mut out);
         self.plan(peer, &mut out);
@@ -306,6 +307,7 @@ impl Process {
                 group.heard(name, health, wall_ms, self.clock.now_ms(), self.clock.monotonic());
                 group.heard_epoch(name, epoch);
             }
+            Effect::PeerEnds(ends) => self.hub.group().lock().heard_ends(name, &ends),
             Effect::Unserved { stream, reason, first_seq } => {
                 let now = self.clock.monotonic();
                 self.hub.group().lock().refused(name, stream, reason, first_seq, now);

@@ -3,6 +3,7 @@
 use trireme_actors::{CuttingError, GateState, NextCut};
 use trireme_base::Clock;
 use trireme_head::{HeadError, Shard, covered_by_all};
+use trireme_replication::PeerIdentity;
 
 use super::{Process, SHARDS, WINDOWS};
 use crate::mutation::Mutation;
@@ -17,9 +18,6 @@ pub enum Interruption {
     /// One shard has its new checkpoint, the other not.
     BetweenCheckpoints,
 }
-
-/// Time between checkpoints (ms).
-const CHECKPOINT_EVERY_MS: u128 = 15_000;
 
 impl Process {
     /// One look of the block writer; true if it came to the point where it is to be interrupted.
@@ -53,7 +51,7 @@ impl Process {
             self.collect(over);
         }
         let now = self.clock.monotonic();
-        if now.saturating_sub(self.checkpoint_at).as_millis() >= CHECKPOINT_EVERY_MS {
+        if now.saturating_sub(self.checkpoint_at) >= self.checkpoint_every {
             self.checkpoint_at = now;
             return Ok(self.checkpoint(interruption));
         }
@@ -96,6 +94,12 @@ impl Process {
         let positions = self.store.applied_positions();
         let race = self.clock.race();
         self.writers.iter_mut().for_each(|writer| race.during(|| writer.note_positions(&positions)));
+        if self.mutation == Some(Mutation::EndUnasked) {
+            let peers =
+                self.hub.group().lock().peers().filter_map(|(_, view)| view.identity.clone()).collect();
+            let peers: Vec<PeerIdentity> = peers;
+            self.hub.end(&peers.iter().map(|peer| (peer.incarnation, peer.boot)).collect());
+        }
         if self.mutation == Some(Mutation::TrimToApplied) {
             let group = self.hub.group().lock();
             let held =

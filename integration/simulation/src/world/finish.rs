@@ -1,28 +1,32 @@
 //! The end of a run: everything is mended, and the promises must hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trireme_base::StreamId;
-use trireme_replication::PositionVector;
+use trireme_replication::{ALL, PositionVector};
 use trireme_transport::ReplicaStore;
 
 use super::World;
 use crate::Summary;
 use crate::content::{self, Content};
 use crate::process::Process;
+use crate::scenario::Kind;
 
 /// The replicas must be level so soon after the last fault. A stream that a peer could not serve is asked for again after
 /// 30 s, and that may happen twice.
 const LEVEL_WITHIN: Duration = Duration::from_secs(120);
 /// All windows must be blocks so soon after that.
 const CUT_WITHIN: Duration = Duration::from_secs(120);
+/// Streams of earlier starts must be let go so soon after that: two checkpoints, and the word of all.
+const ENDED_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl World {
     /// The whole run.
     pub fn run(&mut self) -> Result<Summary, String> {
         self.run_for(self.scenario.disturbed)?;
+        self.summary.ended_under_faults = self.ended();
         self.is_healing = true;
         self.note(|| "heal".to_owned());
         self.repair_all();
@@ -36,7 +40,11 @@ impl World {
             return Err(format!("a cut changed the content: {difference}"));
         }
         self.compare_blocks()?;
+        if self.scenario.kind == Kind::Lives {
+            self.until(ENDED_WITHIN, Self::lasting)?;
+        }
         self.summary.acked = self.history.acked;
+        self.summary.ended = self.ended();
         Ok(self.summary)
     }
 
@@ -109,6 +117,32 @@ impl World {
         }
     }
 
+    /// Streams of earlier starts that the running replicas have let go.
+    fn ended(&self) -> u64 {
+        let running = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let of = |process: &Process| -> u64 {
+            process.log.ended().iter().map(|(_, end)| u64::from(end.before.0)).sum()
+        };
+        running.map(of).sum()
+    }
+
+    /// A stream of an earlier start that is kept although no log holds anything of it.
+    fn lasting(&self) -> Option<String> {
+        let running = self.running().ok()?;
+        let held: BTreeSet<StreamId> = running.iter().flat_map(|(_, process)| process.log.held()).collect();
+        for (n, process) in &running {
+            let mut known = process.log.written_positions();
+            known.sort_unstable();
+            // They end in order.
+            let free = |streams: &&[(StreamId, u64)]| !held.contains(&streams[0].0);
+            let oldest = known.chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation).find(free);
+            if let Some(streams) = oldest.filter(|streams| streams.len() > 1) {
+                return Some(format!("n{n} still keeps {}", streams[0].0));
+            }
+        }
+        None
+    }
+
     /// Every replica has the same content, and it is what the history asks for.
     fn compare(&self, when: &str) -> Result<Content, String> {
         let mut first: Option<Content> = None;
@@ -154,6 +188,9 @@ fn differ(a: &PositionVector, b: &PositionVector) -> Option<String> {
     let mut streams: BTreeMap<StreamId, (u64, u64)> = BTreeMap::new();
     a.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().0 = seq);
     b.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().1 = seq);
-    let (stream, (a, b)) = streams.into_iter().find(|(_, (a, b))| a != b)?;
+    // Of a stream that has ended for one of them nothing is missing.
+    let has_ended = |stream: StreamId| a.get(stream) == ALL || b.get(stream) == ALL;
+    let (stream, (a, b)) =
+        streams.into_iter().find(|(stream, (at_a, at_b))| at_a != at_b && !has_ended(*stream))?;
     Some(format!("{stream} is at {a} and at {b}"))
 }

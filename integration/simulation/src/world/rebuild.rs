@@ -135,7 +135,7 @@ impl World {
         let copy = machine.staging.copy.as_ref().map(|(_, manifest)| manifest.clone());
         let (Some(process), Some(manifest)) = (&mut machine.process, copy) else { return Ok(()) };
         let verified = process.verify_copy(&machine.dir);
-        if let Some(stream) = process.would_lose(&manifest) {
+        if let Some(stream) = process.would_lose(&manifest, &machine.dir) {
             let now = process.clock.monotonic();
             process.rebuild().not_installed(now);
             self.note(|| format!("n{node} has more of {stream} than the snapshot"));

@@ -10,10 +10,11 @@ use prometheus::{IntCounter, IntGauge};
 use prost::Message;
 use slog::{Logger, error, info, warn};
 use tokio::sync::mpsc;
-use trireme_actors::Store;
+use trireme_actors::{ENDED, Store};
 use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_head::{HeadError, verify_checkpoint};
+use trireme_log::Log;
 use trireme_replication::{Action, Rebuild, RebuildLimits, SourceFault};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
@@ -360,10 +361,14 @@ impl Driver {
     /// A stream of which this node has more than the snapshot, without the log that leads there.
     fn would_lose(&self, manifest: &Manifest) -> Option<StreamId> {
         let log = self.store.log();
+        // What has ended is in the snapshot, although no position of it says so.
+        let has_ended =
+            Log::load_ended(&self.staging.file(ENDED)).ok().and_then(Result::ok).unwrap_or_default();
         let theirs: BTreeMap<StreamId, u64> =
             manifest.positions.iter().map(|p| (p.stream(), p.seq)).collect();
         log.written_positions()
             .into_iter()
+            .filter(|(stream, _)| !has_ended.has(*stream))
             .map(|(stream, seq)| (stream, seq, theirs.get(&stream).copied()))
             .find_map(|(stream, seq, theirs)| {
                 let theirs = theirs.unwrap_or(0);

@@ -31,7 +31,8 @@ impl GroupView {
         self.seals = seals;
         self.peers.retain(|node, _| peers.contains(node));
         for node in peers.into_iter().filter(|node| *node != self.me.node) {
-            self.peers.entry(node).or_insert_with(|| PeerView { changed_at: now, ..PeerView::default() });
+            let unseen = PeerView { changed_at: now, positions: self.untold(), ..PeerView::default() };
+            self.peers.entry(node).or_insert(unseen);
         }
         self.forget_servers_that_left();
     }

@@ -11,7 +11,12 @@ use crate::rebuild::{Look, Source};
 impl GroupView {
     /// What a replica that has everything asks about the group, many times a minute.
     pub fn standing_look(&self, now: Duration) -> Look {
-        Look { now, is_stranded: !self.stranded().is_empty(), ..Look::default() }
+        Look { now, is_stranded: self.is_stranded(), ..Look::default() }
+    }
+
+    /// True if this node lacks what no log can give.
+    fn is_stranded(&self) -> bool {
+        !self.stranded().is_empty() || self.has_missed_ends()
     }
 
     /// What a rebuild asks about the group.
@@ -21,7 +26,8 @@ impl GroupView {
         told().for_each(|(_, peer)| furthest.merge(&peer.positions));
         let stranded = self.stranded();
         let has_stranded = |peer: &PeerView| {
-            stranded.iter().any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
+            self.has_missed(peer)
+                || stranded.iter().any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
         };
         let source = |(node, peer): (&NodeName, &PeerView)| Source {
             node: node.clone(),
@@ -36,8 +42,8 @@ impl GroupView {
             now,
             sources: told().map(source).collect(),
             quorum_connected,
-            is_stranded: !stranded.is_empty(),
-            is_served: self.is_served(),
+            is_stranded: self.is_stranded(),
+            is_served: self.is_served() && !self.has_missed_ends(),
             is_furthest: quorum_connected && self.is_furthest_of_all_left_behind(),
         }
     }
@@ -46,7 +52,9 @@ impl GroupView {
     /// has more records than this node. Equal ones are told apart by name.
     fn is_furthest_of_all_left_behind(&self) -> bool {
         let told: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard).collect();
-        if told.iter().any(|(_, peer)| !peer.health.rebuilding || !peer.health.left_behind) {
+        if self.has_missed_ends()
+            || told.iter().any(|(_, peer)| !peer.health.rebuilding || !peer.health.left_behind)
+        {
             return false;
         }
         let mut furthest = self.mine.clone();

@@ -1,3 +1,4 @@
+use trireme_base::End;
 use trireme_wire::frame::EndReason;
 
 use super::*;
@@ -339,4 +340,128 @@ fn what_ring_a_peer_goes_by_is_not_known_before_it_says_so_again() {
     v.disconnected(&name(1), 1, seconds(1));
     v.admit(&identity(1, 2), seconds(2)).expect("a member");
     assert_eq!(v.peers().map(|(_, peer)| peer.epoch).max(), Some(0));
+}
+
+fn before(index: u64, boot: u32) -> Ended {
+    [(Incarnation(index), Boot(boot))].into_iter().collect()
+}
+
+/// A view whose peers are connected and have the first three starts of n1, which is at its fourth, as this node has.
+fn view_of_starts() -> GroupView {
+    let mut v = view();
+    for (peer, boot) in [(1, 4), (2, 1)] {
+        v.admit(&identity(peer, boot), seconds(0)).expect("a member");
+        v.heard(&name(peer), Health::default(), 0, 0, seconds(0));
+        for boot in 1..=3 {
+            has(&mut v, peer, stream(1, boot), 10);
+        }
+    }
+    (1..=3).for_each(|boot| v.own_durable(stream(1, boot), 10));
+    v
+}
+
+fn settles(view: &mut GroupView, peer: u64, settled: Ended) {
+    view.heard_ends(&name(peer), &Ends { settled, ended: Ended::default() });
+}
+
+#[test]
+fn a_stream_ends_when_all_have_settled_it_and_have_it_equally_far() {
+    let mut v = view_of_starts();
+    assert!(v.may_end(&before(1, 4)).is_empty(), "nobody else has said so");
+    settles(&mut v, 1, before(1, 9));
+    assert!(v.may_end(&before(1, 4)).is_empty(), "n2 has not");
+    settles(&mut v, 2, before(1, 3));
+    assert_eq!(v.may_end(&before(1, 4)), before(1, 3), "as many as all have settled");
+    assert_eq!(v.may_end(&before(1, 2)), before(1, 2), "this node among them");
+    settles(&mut v, 2, before(1, 9));
+    assert_eq!(v.may_end(&before(1, 9)), before(1, 4), "the fourth is running");
+
+    has(&mut v, 2, stream(1, 2), 11);
+    assert_eq!(v.may_end(&before(1, 4)), before(1, 2), "n2 has more of the second");
+    v.own_durable(stream(1, 2), 11);
+    has(&mut v, 1, stream(1, 2), 11);
+    assert_eq!(v.may_end(&before(1, 4)), before(1, 4));
+    v.disconnected(&name(2), 1, seconds(1));
+    assert!(v.may_end(&before(1, 4)).is_empty(), "n2 is away, and may come back with less");
+    v.admit(&identity(2, 2), seconds(2)).expect("a member");
+    assert!(v.may_end(&before(1, 4)).is_empty(), "and has said nothing yet");
+}
+
+/// What somebody tells for whom the starts of n1 before this one have ended at 10.
+fn at_ten(boot: u32) -> Ends {
+    let digest = (1..boot).fold(0, |digest, boot| End::with(digest, Boot(boot), 10));
+    let end = End { before: Boot(boot), digest };
+    Ends { settled: Ended::default(), ended: [(Incarnation(1), end)].into_iter().collect() }
+}
+
+#[test]
+fn a_stream_does_not_end_without_the_node_that_wrote_it() {
+    let mut v = view();
+    for peer in [1, 2] {
+        v.admit(&identity(peer, 4), seconds(0)).expect("a member");
+        v.heard(&name(peer), Health::default(), 0, 0, seconds(0));
+        has(&mut v, peer, stream(9, 1), 10);
+        settles(&mut v, peer, before(9, 2));
+    }
+    v.own_durable(stream(9, 1), 10);
+    assert!(v.may_end(&before(9, 2)).is_empty(), "its disk may come back with more");
+}
+
+#[test]
+fn a_replica_that_is_rebuilt_is_evidence_of_nothing() {
+    let mut v = view_of_starts();
+    settles(&mut v, 1, before(1, 4));
+    settles(&mut v, 2, before(1, 4));
+    assert_eq!(v.may_end(&before(1, 4)), before(1, 4));
+    let rebuilding = Health { rebuilding: true, ..Health::default() };
+    v.heard(&name(2), rebuilding, 0, 0, seconds(1));
+    assert!(v.may_end(&before(1, 4)).is_empty());
+}
+
+#[test]
+fn what_has_ended_for_one_ends_for_all_that_have_settled_it() {
+    let mut v = view_of_starts();
+    v.disconnected(&name(2), 1, seconds(1));
+    v.heard_ends(&name(1), &at_ten(3));
+    assert!(v.may_end(&Ended::default()).is_empty(), "this node still needs it");
+    let ended = v.may_end(&before(1, 4));
+    assert_eq!(ended, before(1, 3), "n2 has agreed before");
+
+    // n2 has not let go of it yet: nothing is taken from there, and no cut waits for it.
+    v.end(&at_ten(3).ended);
+    v.admit(&identity(2, 1), seconds(2)).expect("a member");
+    has(&mut v, 2, stream(1, 1), 10);
+    let [_, from_n2] = plan_at(&mut v, 3);
+    assert_eq!(from_n2, [stream(2, 1)]);
+    assert!(v.stranded().is_empty() && v.is_served());
+    let input = v.cut_input(seconds(3), seconds(9), |_| None, |_| 0);
+    assert!(input.streams.iter().all(|s| s.stream != stream(1, 1) && s.stream != stream(1, 2)));
+    assert_eq!(v.everybody_has(stream(1, 2)), crate::ALL);
+}
+
+#[test]
+fn who_lacks_something_of_what_has_ended_is_stranded() {
+    let v = view_of_starts();
+    let missed = |mut v: GroupView| {
+        v.heard_ends(&name(1), &at_ten(3));
+        assert_eq!(v.has_missed_ends(), v.standing_look(seconds(0)).is_stranded);
+        assert_eq!(v.has_missed_ends(), v.may_end(&before(1, 4)).is_empty());
+        let holders: Vec<bool> =
+            v.rebuild_look(seconds(0)).sources.iter().map(|source| source.has_stranded).collect();
+        assert_eq!(holders, [v.has_missed_ends(), false], "n1 has it, as it says");
+        let input = v.cut_input(seconds(90), seconds(9), |_| None, |_| 0);
+        assert_eq!(input.is_unsettled, v.has_missed_ends(), "no block is written without it");
+        v.has_missed_ends()
+    };
+    assert!(!missed(v.clone()), "it has all");
+
+    // A directory that was set back before the ends, and one before the streams.
+    let set_back = |seqs: &[u64]| {
+        let starts = seqs.iter().zip(1..).map(|(seq, boot)| (stream(1, boot), *seq));
+        GroupView { mine: starts.collect(), ..v.clone() }
+    };
+    for seqs in [&[10, 9][..], &[9, 10], &[10], &[], &[10, 11]] {
+        assert!(missed(set_back(seqs)), "{seqs:?}");
+    }
+    assert!(!missed(set_back(&[10, 10, 3])), "what has not ended comes from the logs");
 }

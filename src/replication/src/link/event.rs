@@ -4,7 +4,7 @@ use trireme_base::{ErrorKind, Incarnation, StreamId};
 use trireme_wire::frame::{EndReason, Frame, Health};
 use trireme_wire::record::Record;
 
-use crate::{PeerIdentity, PositionVector};
+use crate::{Ends, PeerIdentity, PositionVector};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -118,6 +118,8 @@ pub enum Effect {
         /// Epoch of the ring by which it goes.
         epoch: u64,
     },
+    /// Which streams the peer has settled, and which have ended for it; a part of them.
+    PeerEnds(Ends),
     /// The peer does not serve a stream: for [`crate::GroupView::refused`].
     Unserved {
         /// The stream.

@@ -51,3 +51,20 @@ proptest! {
         prop_assert_eq!(got, a);
     }
 }
+
+#[test]
+fn of_a_stream_that_has_ended_nothing_is_missing_and_nothing_is_kept() {
+    let entries = [(stream(1, 1), 5), (stream(1, 2), 6), (stream(1, 3), 7)];
+    let mut ended: PositionVector = entries.into_iter().collect();
+    let whole = ended.clone();
+    let before = [(Incarnation(1), Boot(3))].into_iter().collect::<Ended>();
+    assert!(ended.end(&before) && !ended.end(&before));
+    assert_eq!((ended.len(), ended.get(stream(1, 2)), ended.get(stream(1, 3))), (1, ALL, 7));
+    assert!(ended.covers(&whole) && whole.covers(&ended));
+    assert!(!ended.advance(stream(1, 1), 9), "it is over");
+    assert_eq!(ended.latest_boot(Incarnation(1)), Some(Boot(3)));
+
+    let mut other = whole.clone();
+    other.merge(&ended);
+    assert_eq!(other, ended);
+}

@@ -322,7 +322,7 @@ impl Process {
                         epoch,
                     );
                 }
-                Effect::PeerHealth { .. } => {}
+                Effect::PeerHealth { .. } | Effect::PeerEnds(_) => {}
                 Effect::Unserved { stream, reason, first_seq } => {
                     self.group.refused(&name(peer), stream, reason, first_seq, now)
                 }

@@ -206,6 +206,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             Woken::Tick => {
                 self.look_at_intake()?;
                 self.link.set_health(self.parts.store.health());
+                self.link.set_ends(self.parts.store.ends());
                 self.note_signs_of_life()?;
                 self.feed(Event::Tick { wall_ms: self.parts.clock.now_ms() })?;
                 self.plan()?;
@@ -351,6 +352,7 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 group.heard(node, health, wall_ms, ours, now);
                 group.heard_epoch(node, epoch);
             }
+            Effect::PeerEnds(ends) => parts.hub.group().lock().heard_ends(node, &ends),
             Effect::Unserved { stream, reason, first_seq } => {
                 warn!(parts.log, "peer does not serve a stream"; "peer" => %node, "stream" => %stream,
                     "reason" => ?reason, "first_seq" => first_seq);

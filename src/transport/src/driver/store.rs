@@ -1,8 +1,10 @@
 //! What a driver needs of the node's log and head.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use trireme_base::{Incarnation, NodeName, StreamId};
-use trireme_replication::{DisconnectReason, PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{DisconnectReason, Ends, PeerIdentity, PositionVector, ReadFault};
 use trireme_wire::frame::Health;
 use trireme_wire::record::Record;
 
@@ -70,4 +72,9 @@ pub trait ReplicaStore: Send + Sync + 'static {
 
     /// What the next heartbeat says about this node.
     fn health(&self) -> Health;
+
+    /// Which streams have ended, as the next heartbeats say. The same pointer as long as nothing has changed.
+    fn ends(&self) -> Arc<Ends> {
+        Arc::default()
+    }
 }

@@ -1,6 +1,6 @@
 //! The protobuf messages of the frames, written by hand. Tags are part of the protocol and never reused.
 
-use trireme_base::{Boot, ErrorKind, Incarnation, StreamId};
+use trireme_base::{Boot, End, ErrorKind, Incarnation, StreamId};
 
 /// Who a node is and what it must agree on with its peer.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -163,6 +163,38 @@ pub struct Heartbeat {
     /// Epoch of the sender's ring.
     #[prost(uint64, tag = "4")]
     pub epoch: u64,
+    /// Streams of earlier starts of which the sender needs nothing any more.
+    #[prost(message, repeated, tag = "5")]
+    pub settled: Vec<StartsBefore>,
+    /// Streams of earlier starts that have ended for the sender: they are in no vector of its any more.
+    #[prost(message, repeated, tag = "6")]
+    pub ended: Vec<StartsBefore>,
+}
+
+/// The streams of an incarnation before a boot.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct StartsBefore {
+    /// The incarnation.
+    #[prost(fixed64, tag = "1")]
+    pub incarnation: u64,
+    /// The boot.
+    #[prost(uint32, tag = "2")]
+    pub boot: u32,
+    /// Tells how far each of the streams came, if they have ended.
+    #[prost(fixed64, tag = "3")]
+    pub digest: u64,
+}
+
+impl StartsBefore {
+    /// In wire form.
+    pub fn of((incarnation, end): (Incarnation, End)) -> Self {
+        Self { incarnation: incarnation.0, boot: end.before.0, digest: end.digest }
+    }
+
+    /// The incarnation, and how far its streams have ended.
+    pub fn parts(&self) -> (Incarnation, End) {
+        (Incarnation(self.incarnation), End { before: Boot(self.boot), digest: self.digest })
+    }
 }
 
 /// Asks for records of a stream.

@@ -7,7 +7,7 @@ fn position(index: u64, seq: u64) -> Position {
 }
 
 fn heartbeat(positions: Vec<Position>) -> Frame {
-    Frame::Heartbeat(Heartbeat { positions, health: None, wall_ms: 5, epoch: 1 })
+    Frame::Heartbeat(Heartbeat { positions, wall_ms: 5, epoch: 1, ..Heartbeat::default() })
 }
 
 fn positions_sent(effects: &[Effect]) -> Option<Vec<Position>> {

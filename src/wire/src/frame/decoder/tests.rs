@@ -3,7 +3,7 @@ use trireme_base::{Boot, ErrorKind, Incarnation, StreamId};
 
 use super::super::{
     Ack, Credit, EarlierStart, EndReason, Health, Heartbeat, Hello, Position, Refuse, RefuseReason,
-    RequestHead, ResponseHead, StreamEnded, Subscribe, Unsubscribe, Welcome,
+    RequestHead, ResponseHead, StartsBefore, StreamEnded, Subscribe, Unsubscribe, Welcome,
 };
 use super::*;
 use crate::record::{Record, RecordDraft, RecordKind};
@@ -39,6 +39,8 @@ fn one_of_each() -> Vec<Frame> {
             health: Some(Health { ready: true, ..Health::default() }),
             wall_ms: -1,
             epoch: 1,
+            settled: vec![StartsBefore { incarnation: 7, boot: 4, digest: 9 }],
+            ended: vec![StartsBefore { incarnation: 7, boot: 3, digest: 9 }],
         }),
         Frame::Subscribe(Subscribe {
             subscription: 1,
