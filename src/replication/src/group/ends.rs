@@ -83,7 +83,13 @@ impl GroupView {
     /// Two ways lead to it. Either a peer has let go of them, and this node has exactly what ended there. Or the node that
     /// wrote them is connected with a later start, as are all other members, each of them has said that it has settled them,
     /// and each has exactly what this node has. The node that wrote them is among these, so nobody can have more.
+    ///
+    /// A node that lacks something of what has ended elsewhere ends nothing, by either way: of such streams its peers have no
+    /// positions that differ from its own, and once they had ended here as well, nothing would tell what it lacks.
     pub fn may_end(&self, settled: &Ended) -> Ended {
+        if self.has_missed_ends() {
+            return Ended::default();
+        }
         let told = self.told_ended();
         let may = |(incarnation, settled): (Incarnation, End)| {
             let end = told.of(incarnation);

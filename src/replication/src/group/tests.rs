@@ -440,6 +440,31 @@ fn what_has_ended_for_one_ends_for_all_that_have_settled_it() {
 }
 
 #[test]
+fn who_lacks_something_of_what_has_ended_ends_nothing() {
+    let all_have_ended = |mut v: GroupView| {
+        for peer in [1, 2] {
+            v.admit(&identity(peer, 4), seconds(0)).expect("a member");
+            v.heard(&name(peer), Health::default(), 0, 0, seconds(0));
+            has(&mut v, peer, stream(1, 4), 5);
+            v.heard_ends(&name(peer), &Ends { settled: before(1, 4), ..at_ten(4) });
+        }
+        v
+    };
+    let mut level = view();
+    (1..=3).for_each(|boot| level.own_durable(stream(1, boot), 10));
+    assert_eq!(all_have_ended(level).may_end(&before(1, 4)), before(1, 4));
+
+    let empty = all_have_ended(view());
+    assert!(empty.has_missed_ends() && empty.may_end(&before(1, 4)).is_empty(), "a new disk");
+    let mut older = view();
+    for (boot, seq) in [(1, 10), (2, 9)] {
+        older.own_durable(stream(1, boot), seq);
+    }
+    let older = all_have_ended(older);
+    assert!(older.has_missed_ends() && older.may_end(&before(1, 4)).is_empty(), "one that was set back");
+}
+
+#[test]
 fn who_lacks_something_of_what_has_ended_is_stranded() {
     let v = view_of_starts();
     let missed = |mut v: GroupView| {
