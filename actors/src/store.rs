@@ -410,7 +410,8 @@ impl ReplicaStore for Store {
             disk_full: state == GateState::DiskFull,
             fsync_us: self.last_sync_us.load(Ordering::Relaxed),
             writes_waiting: self.parts.commits.waiting() as u64,
-            rebuilding: !completeness.is_complete(),
+            // To peers, whose positions do not show it, it is the same: nothing may be built on this replica having all.
+            rebuilding: !completeness.is_complete() || self.parts.hub.group().lock().has_missed_ends(),
             has_history: completeness.has_history(),
             rebuilt_permille: completeness.permille(),
             left_behind: completeness.is_left_behind(),

@@ -165,7 +165,7 @@ impl Process {
             shards: shards.clone(),
             lanes: lanes.clone(),
             unlogged: unlogged.clone(),
-            completeness: Arc::new(Completeness::new(start.staging.reason.is_none())),
+            completeness: Arc::new(Completeness::new(start.staging.is_complete())),
             gate: Arc::clone(&gate),
             pool: pool()?,
             metrics: StoreMetrics::new(&metrics)?,
@@ -403,6 +403,7 @@ fn open_shards(start: &Start<'_>) -> anyhow::Result<Opened> {
 fn rebuild_of(start: &Start<'_>) -> Rebuild {
     let limits = RebuildLimits::default();
     match (start.staging.reason, &start.staging.copy) {
+        (None, _) if start.staging.is_undecided => Rebuild::undecided(limits),
         (None, _) => Rebuild::complete(limits),
         (Some(reason), None) => Rebuild::needed(limits, reason),
         (Some(reason), Some((source, manifest))) => {

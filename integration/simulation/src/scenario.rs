@@ -21,7 +21,7 @@ pub enum Kind {
     Away,
     /// Bits that flip in the synced log of one replica while it is down, and sectors that it cannot read any more.
     Damage,
-    /// A disk that is replaced by an empty one.
+    /// A disk that is replaced by an empty one; in half of the runs when streams have ended, of which no log has anything.
     Wiped,
     /// Disks that stand still, machines that are stopped and replays that take long, each up to a minute.
     Stalls,
@@ -204,6 +204,19 @@ impl Scenario {
                 replay_max: Duration::from_millis(100),
                 segment_bytes: 2_000,
                 packs: rng.chance(0.3),
+                ..plain
+            },
+            // As with lives. Segments do not fill up: a log has everything of a stream that goes on, and lets go of one that has
+            // ended where a start began another segment. What the new disk lacks is then in ended streams alone.
+            Kind::Wiped if rng.chance(0.5) => Self {
+                fault_every: Duration::from_millis(200 + rng.below(400)),
+                fault_max: Duration::from_millis(300),
+                down_max: Duration::from_millis(300),
+                replay_max: Duration::from_millis(100),
+                checkpoint_every: Duration::from_millis(300),
+                segment_bytes: 1 << 20,
+                trims: true,
+                may_rebuild: true,
                 ..plain
             },
             Kind::Writers => Self {

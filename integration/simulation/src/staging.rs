@@ -16,6 +16,8 @@ use crate::mutation::Mutation;
 /// A rebuild of one machine, over restarts of its process.
 #[derive(Debug, Default)]
 pub struct Staging {
+    /// The directory is new, and whether there is anything to copy is not known yet.
+    pub is_undecided: bool,
     /// Why one is needed, while one is.
     pub reason: Option<RebuildReason>,
     /// Whose snapshot is being copied.
@@ -80,6 +82,11 @@ pub fn read(path: &Path, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 impl Staging {
+    /// Nothing is missing that logs could not give.
+    pub fn is_complete(&self) -> bool {
+        self.reason.is_none() && !self.is_undecided
+    }
+
     /// Begins to copy a snapshot. What was copied of the head belongs to another one.
     pub fn begin(&mut self, dir: &Path, source: NodeName, manifest: Manifest) -> io::Result<()> {
         remove(&dir.join("rebuild/head"))?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use trireme_actors::GateState;
 use trireme_base::NodeName;
 use trireme_replication::GroupRing;
-use trireme_ring::{Group, Member, MemberState, Quorum, Ring};
+use trireme_ring::{Group, GroupPhase, Member, MemberState, Quorum, Ring};
 use trireme_settings::Settings;
 use trireme_transport::{PeerAddress, PeerRole};
 
@@ -73,10 +73,17 @@ impl Place {
             |role| move |m: &&Member| PeerAddress { node: m.node.clone(), role, address: m.address.clone() };
         let names = |members: &[&Member]| members.iter().map(|m| m.node.clone()).collect();
         Some(Self {
-            group: GroupRing { epoch: ring.epoch, quorum: ring.quorum(group), peers: names(&members), seals },
+            group: GroupRing {
+                epoch: ring.epoch,
+                is_forming: group.phase == GroupPhase::Forming,
+                quorum: ring.quorum(group),
+                peers: names(&members),
+                seals,
+            },
             name: group.name.clone(),
             neighbours: GroupRing {
                 epoch: ring.epoch,
+                is_forming: false,
                 quorum: Quorum::new([me.clone()], 1),
                 peers: names(&others),
                 seals: BTreeMap::new(),
@@ -94,7 +101,6 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use trireme_ring::GroupPhase;
     use trireme_settings::{Sources, load};
 
     use super::*;

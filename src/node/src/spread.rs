@@ -102,7 +102,10 @@ impl Replicas for GroupReplicas {
 
     fn is_complete(&self) -> bool {
         let parts = self.store.parts();
-        parts.completeness.has_everything() && !parts.shards.iter().any(|shard| shard.is_damaged())
+        // Positions do not show what is missing of streams that have ended.
+        parts.completeness.has_everything()
+            && !parts.hub.group().lock().has_missed_ends()
+            && !parts.shards.iter().any(|shard| shard.is_damaged())
     }
 
     fn has_left(&self) -> bool {

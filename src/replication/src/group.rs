@@ -141,6 +141,7 @@ pub struct PeerView {
 pub struct GroupView {
     me: PeerIdentity,
     epoch: u64,
+    is_forming: bool,
     quorum: Quorum,
     seals: BTreeMap<StreamId, u64>,
     limits: GroupLimits,
@@ -175,6 +176,7 @@ impl GroupView {
         Self {
             me,
             epoch: 1,
+            is_forming: false,
             quorum,
             seals: BTreeMap::new(),
             limits,

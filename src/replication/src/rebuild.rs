@@ -92,6 +92,8 @@ pub struct Look {
     pub sources: Vec<Source>,
     /// This node and the connected peers make a quorum.
     pub quorum_connected: bool,
+    /// The group is forming, so it has no quorum yet, and all who are in it have told what they have.
+    pub is_new_group: bool,
     /// There are streams of which a peer has more, and whoever has more has said that the next records are trimmed.
     pub is_stranded: bool,
     /// Every stream of which a peer has more is being received.
@@ -314,12 +316,6 @@ impl Rebuild {
         matches!(self.state, State::Complete { .. })
     }
 
-    /// True unless this replica is known to lack something. A new one that has heard of nobody yet may answer: whether
-    /// it has applied what a quorum has is asked for each query anyway.
-    pub fn may_answer(&self) -> bool {
-        matches!(self.state, State::Complete { .. } | State::Undecided)
-    }
-
     /// How far it is.
     pub fn progress(&self) -> Progress {
         match &self.state {
@@ -386,12 +382,13 @@ impl Rebuild {
         }
     }
 
-    /// A new directory has nothing to copy if a quorum is there and nobody has more than a log can give.
+    /// A new directory has nothing to copy if a quorum is there and nobody has more than a log can give, or if there is no
+    /// quorum yet.
     fn decide(&mut self, look: &Look) -> Action {
         if look.sources.iter().any(|peer| peer.has_history) {
             return self.need(RebuildReason::NewDisk);
         }
-        if look.quorum_connected {
+        if look.quorum_connected || look.is_new_group {
             self.set_complete();
             return Action::Complete;
         }

@@ -41,7 +41,7 @@ impl Process {
     /// Tells peers and block writer how it stands.
     pub(super) fn show_rebuild(&self) {
         let completeness = &self.store.parts().completeness;
-        completeness.set_complete(self.rebuild.may_answer());
+        completeness.set_complete(self.rebuild.is_complete());
         completeness.set_reason(self.rebuild.reason());
     }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use trireme_actors::GateState;
 use trireme_base::{Clock, NodeName, StreamId};
 use trireme_replication::GroupRing;
-use trireme_ring::{MemberState, Ring};
+use trireme_ring::{GroupPhase, MemberState, Ring};
 use trireme_wire::record::RecordKind;
 
 use super::Process;
@@ -35,7 +35,13 @@ impl Place {
             _ => group.peers_of(me).map(|member| member.node.clone()).collect(),
         };
         let seals: BTreeMap<_, _> = ring.seals.iter().map(|seal| (seal.stream(), seal.seq)).collect();
-        let group = GroupRing { epoch: ring.epoch, quorum: ring.quorum(group), peers, seals };
+        let group = GroupRing {
+            epoch: ring.epoch,
+            is_forming: group.phase == GroupPhase::Forming,
+            quorum: ring.quorum(group),
+            peers,
+            seals,
+        };
         Some(Self { group, gate })
     }
 }

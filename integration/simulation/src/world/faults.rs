@@ -2,13 +2,13 @@
 
 mod lasting;
 
-use trireme_base::Clock;
+use trireme_base::{Clock, StreamId};
 
 use super::{Event, World};
 use crate::disk::SyncFault;
 use crate::machine::{CrashPoint, Pace};
 use crate::mutation::Mutation;
-use crate::process::{Interruption, SHARDS};
+use crate::process::{Interruption, Process, SHARDS};
 use crate::scenario::Kind;
 
 /// A fault.
@@ -227,6 +227,9 @@ impl World {
             return;
         }
         let (victim, voters) = (self.victim, self.scenario.voters);
+        if self.scenario.trims {
+            return self.after(200_000, Event::Replace(victim));
+        }
         let origin = (victim + 1) % voters;
         self.machines[origin].pace = Pace::Stuck;
         // About when it meets the victim with its new disk: it takes nobody else for the victim while it believes that the
@@ -240,8 +243,16 @@ impl World {
     }
 
     pub(super) fn replace(&mut self, node: usize) -> Result<(), String> {
+        if self.scenario.trims && !self.lacks_only_ended(node) {
+            if !self.is_healing {
+                self.after(200_000, Event::Replace(node));
+            }
+            return Ok(());
+        }
         self.crash(node, false);
         let wiped = self.machines[node].wipe(&mut self.rng, self.mutation);
+        // Where logs are kept for everybody, they give all, and nothing may be copied.
+        self.machines[node].staging.is_undecided = self.scenario.trims;
         self.note(|| format!("n{node} has an empty disk"));
         self.summary.wipes += 1;
         // A new disk is busy at first, so that others can count on what it does not have yet.
@@ -249,6 +260,21 @@ impl World {
         self.after(7_000_000, Event::Repair(Repair::Disk(node)));
         self.after(200_000, Event::Start(node));
         wiped.map_err(|e| format!("cannot wipe the disk of n{node}: {e}"))
+    }
+
+    /// Streams with records have ended for all others, and their logs have everything of those that have not.
+    fn lacks_only_ended(&self, node: usize) -> bool {
+        let others = (0..self.scenario.members()).filter(|other| *other != node);
+        let running: Option<Vec<&Process>> =
+            others.map(|other| self.machines[other].process.as_ref()).collect();
+        let Some(running) = running else { return false };
+        let is_held = |stream: StreamId| running.iter().any(|p| p.log.first_seq(stream) == Some(1));
+        running.iter().all(|process| {
+            let known = process.log.written_positions();
+            // The first stream of a directory is that of boot 1.
+            process.log.ended().iter().any(|(_, end)| end.before.0 > 1)
+                && known.iter().all(|(stream, seq)| *seq == 0 || is_held(*stream))
+        })
     }
 
     /// A fault ends.

@@ -95,6 +95,9 @@ impl World {
                 return Some(format!("n{n} has applied {stream} up to {have} of {want}"));
             }
             let group = process.hub.group().lock();
+            if group.has_missed_ends() {
+                return Some(format!("n{n} lacks something of streams that have ended"));
+            }
             for (name, view) in group.peers() {
                 if !view.connected {
                     return Some(format!("n{n} is not connected to {name}"));

@@ -44,7 +44,8 @@ impl World {
             return Err(format!("n{node} wants to be rebuilt ({}), and no log was let go", reason.text()));
         }
         self.summary.rebuilds += 1;
-        self.machines[node].staging.reason = Some(reason);
+        let staging = &mut self.machines[node].staging;
+        (staging.reason, staging.is_undecided) = (Some(reason), false);
         Ok(())
     }
 

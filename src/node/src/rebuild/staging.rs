@@ -81,7 +81,7 @@ impl Staging {
 
     /// True unless a rebuild is needed.
     pub(crate) fn is_complete(&self) -> io::Result<bool> {
-        Ok(!matches!(self.found()?, Found::Needed(_)))
+        Ok(matches!(self.found()?, Found::Nothing))
     }
 
     /// Nothing is to be rebuilt any more.

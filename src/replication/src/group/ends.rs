@@ -48,7 +48,7 @@ impl GroupView {
     }
 
     /// The streams that have ended for any of the peers. This node was among those that agreed.
-    pub fn told_ended(&self) -> Ended {
+    fn told_ended(&self) -> Ended {
         let mut told = Ended::default();
         for peer in self.peers.values() {
             told.merge(peer.positions.ended());

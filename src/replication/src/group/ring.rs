@@ -13,6 +13,8 @@ use super::{GroupView, PeerView};
 pub struct GroupRing {
     /// Epoch of the ring.
     pub epoch: u64,
+    /// The group is forming: nobody has been acknowledged anything in it yet.
+    pub is_forming: bool,
     /// Active members.
     pub quorum: Quorum,
     /// Everybody that records are exchanged with.
@@ -25,8 +27,9 @@ impl GroupView {
     /// The ring has changed. Peers that stay are known as before; what one that is gone was to serve is taken from
     /// somebody else by the next [`GroupView::plan`].
     pub fn set_ring(&mut self, ring: GroupRing, now: Duration) {
-        let GroupRing { epoch, quorum, peers, seals } = ring;
+        let GroupRing { epoch, is_forming, quorum, peers, seals } = ring;
         self.epoch = epoch;
+        self.is_forming = is_forming;
         self.quorum = quorum;
         self.seals = seals;
         self.peers.retain(|node, _| peers.contains(node));

@@ -42,6 +42,7 @@ impl GroupView {
             now,
             sources: told().map(source).collect(),
             quorum_connected,
+            is_new_group: self.is_forming && self.peers.values().all(|peer| peer.connected && peer.is_heard),
             is_stranded: self.is_stranded(),
             is_served: self.is_served() && !self.has_missed_ends(),
             is_furthest: quorum_connected && self.is_furthest_of_all_left_behind(),

@@ -342,6 +342,29 @@ fn what_ring_a_peer_goes_by_is_not_known_before_it_says_so_again() {
     assert_eq!(v.peers().map(|(_, peer)| peer.epoch).max(), Some(0));
 }
 
+#[test]
+fn a_group_that_is_forming_is_new_once_all_have_told_what_they_have() {
+    let is_new = |v: &GroupView| v.rebuild_look(seconds(0)).is_new_group;
+    let mut v = view();
+    let voters = Quorum::new([], 3);
+    let ring = GroupRing {
+        epoch: 2,
+        is_forming: true,
+        quorum: voters,
+        peers: vec![name(1), name(2)],
+        seals: BTreeMap::new(),
+    };
+    v.set_ring(ring.clone(), seconds(0));
+    for peer in [1, 2] {
+        assert!(!is_new(&v), "n{peer} has told nothing");
+        v.admit(&identity(peer, 1), seconds(0)).expect("a member");
+        v.heard(&name(peer), Health::default(), 0, 0, seconds(0));
+    }
+    assert!(is_new(&v));
+    v.set_ring(GroupRing { is_forming: false, ..ring }, seconds(0));
+    assert!(!is_new(&v), "it serves");
+}
+
 fn before(index: u64, boot: u32) -> Ended {
     [(Incarnation(index), Boot(boot))].into_iter().collect()
 }

@@ -73,17 +73,26 @@ fn run(rebuild: &mut Rebuild, look: &Look) -> (Vec<(usize, u64)>, Action) {
 #[test]
 fn a_new_disk_is_complete_when_a_quorum_has_only_what_logs_can_give() {
     let mut rebuild = Rebuild::undecided(limits());
-    assert!(!rebuild.is_complete() && rebuild.may_answer());
+    assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&look(0, &[])), Action::Wait, "nobody is there to ask");
     assert_eq!(rebuild.next(&look(1, &[source(1, "r", 0)])), Action::Complete, "all are new");
     assert!(rebuild.is_complete());
 }
 
 #[test]
+fn a_new_disk_in_a_group_that_is_forming_waits_for_no_quorum() {
+    let mut rebuild = Rebuild::undecided(limits());
+    let mut forming = Look { quorum_connected: false, ..look(0, &[source(1, "r", 0)]) };
+    assert_eq!(rebuild.next(&forming), Action::Wait, "somebody has told nothing yet");
+    forming.is_new_group = true;
+    assert_eq!(rebuild.next(&forming), Action::Complete);
+}
+
+#[test]
 fn a_new_disk_beside_old_ones_is_rebuilt() {
     let mut rebuild = Rebuild::undecided(limits());
     assert_eq!(rebuild.next(&look(0, &both())), Action::Need(RebuildReason::NewDisk));
-    assert!(!rebuild.may_answer());
+    assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&look(0, &both())), Action::Begin(name(1)));
 }
 
