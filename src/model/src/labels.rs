@@ -8,6 +8,7 @@ mod raw;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use raw::RawLabels;
@@ -68,14 +69,14 @@ impl Labels {
     }
 
     fn read(bytes: &[u8], empty_values_go_first: bool) -> Result<Self, LabelError> {
-        let mut pairs = Vec::with_capacity(16);
+        let text = Text::of(bytes);
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
         let mut canonical = true;
-        let mut reader = WireReader { bytes, at: 0 };
+        let mut reader = WireReader { bytes, at: 0, all_short: true };
         while let Some((name, value)) = reader.next_pair()? {
-            let text = |b: &[u8]| LabelError::Utf8(String::from_utf8_lossy(b).into_owned());
-            let name = std::str::from_utf8(name).map_err(|_| text(name))?;
-            let value = std::str::from_utf8(value).map_err(|_| text(value))?;
+            let (name, value) = (text.part(name)?, text.part(value)?);
             if empty_values_go_first && value.is_empty() {
+                canonical = false;
                 continue;
             }
             if name.is_empty() {
@@ -83,6 +84,9 @@ impl Labels {
             }
             canonical &= !value.is_empty() && pairs.last().is_none_or(|(last, _)| *last < name);
             pairs.push((name, value));
+        }
+        if canonical && reader.all_short {
+            return Ok(Self(Arc::from(bytes)));
         }
         if !canonical {
             pairs.sort_unstable_by_key(|(name, _)| *name);
@@ -124,7 +128,7 @@ impl Labels {
 
     /// Pairs in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        LabelsIter { reader: WireReader { bytes: &self.0, at: 0 } }
+        LabelsIter { text: Text::of(&self.0), reader: WireReader { bytes: &self.0, at: 0, all_short: true } }
     }
 
     /// Value of a label, if set.
@@ -239,24 +243,64 @@ fn push_varint(out: &mut Vec<u8>, mut n: usize) {
     out.push(n as u8);
 }
 
-/// Name and value before any check.
-type RawPair<'a> = (&'a [u8], &'a [u8]);
+/// Labels as text, checked once for all names and values.
+///
+/// Lengths below 128 are characters themselves, so that all bytes are text if every name and value is. A part of text is text
+/// where it begins and ends with a character, which costs two comparisons.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    /// `None` if a part is not text, or a length is longer.
+    whole: Option<&'a str>,
+}
+
+impl<'a> Text<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, whole: std::str::from_utf8(bytes).ok() }
+    }
+
+    /// A name or value.
+    #[inline]
+    fn part(&self, at: Range<usize>) -> Result<&'a str, LabelError> {
+        self.whole.and_then(|whole| whole.get(at.clone())).map_or_else(|| self.alone(at), Ok)
+    }
+
+    #[cold]
+    fn alone(&self, at: Range<usize>) -> Result<&'a str, LabelError> {
+        let bytes = self.bytes.get(at).unwrap_or_default();
+        std::str::from_utf8(bytes).map_err(|_| LabelError::Utf8(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+/// Where name and value are, before any check.
+type PairAt = (Range<usize>, Range<usize>);
 
 #[derive(Clone)]
 struct WireReader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// So far every label has the form that [`push_label`] gives nearly all.
+    all_short: bool,
 }
 
 impl<'a> WireReader<'a> {
     /// Next label as (name, value); protobuf allows a field to be absent, which means "".
-    fn next_pair(&mut self) -> Result<Option<RawPair<'a>>, LabelError> {
+    #[inline]
+    fn next_pair(&mut self) -> Result<Option<PairAt>, LabelError> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
+        let Some(label) = raw::short_label(&self.bytes[self.at..]) else { return self.any_pair().map(Some) };
+        let name = self.at + 4..self.at + 4 + label.name.len();
+        self.at += label.whole.len();
+        Ok(Some((name, self.at - label.value.len()..self.at)))
+    }
+
+    fn any_pair(&mut self) -> Result<PairAt, LabelError> {
+        self.all_short = false;
         self.tag(0x0a)?;
         let end = self.length()?;
-        let (mut name, mut value): (&[u8], &[u8]) = (b"", b"");
+        let (mut name, mut value) = (0..0, 0..0);
         while self.at < end {
             let tag = self.bytes[self.at];
             self.at += 1;
@@ -264,15 +308,14 @@ impl<'a> WireReader<'a> {
             if stop > end {
                 return Err(LabelError::Malformed(self.at));
             }
-            let field = &self.bytes[self.at..stop];
             match tag {
-                0x0a => name = field,
-                0x12 => value = field,
+                0x0a => name = self.at..stop,
+                0x12 => value = self.at..stop,
                 _ => return Err(LabelError::Malformed(self.at)),
             }
             self.at = stop;
         }
-        Ok(Some((name, value)))
+        Ok((name, value))
     }
 
     fn tag(&mut self, tag: u8) -> Result<(), LabelError> {
@@ -301,6 +344,7 @@ impl<'a> WireReader<'a> {
 
 #[derive(Clone)]
 struct LabelsIter<'a> {
+    text: Text<'a>,
     reader: WireReader<'a>,
 }
 
@@ -309,7 +353,7 @@ impl<'a> Iterator for LabelsIter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (name, value) = self.reader.next_pair().ok()??;
-        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
+        Some((self.text.part(name).ok()?, self.text.part(value).ok()?))
     }
 }
 
@@ -426,6 +470,26 @@ mod tests {
             let labels = Labels::from_pairs(&pairs);
             prop_assert_eq!(Labels::from_wire(labels.as_bytes()).expect("canonical"), labels.clone());
             prop_assert!(labels.iter().eq(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))));
+        }
+
+        #[test]
+        fn text_that_is_cut_off_in_a_character_is_refused(
+            pairs in proptest::collection::vec([0, 1].map(|_| {
+                let byte = prop_oneof![Just(b'a'), Just(0xc3), Just(0xa9)];
+                prop_oneof![proptest::collection::vec(byte, 0..5), Just("é".repeat(70).into_bytes())]
+            }), 0..4),
+        ) {
+            let mut wire = Vec::new();
+            pairs.iter().for_each(|[name, value]| push_label(&mut wire, name, value));
+            let mut parts = pairs.iter().flatten();
+            let bad = parts.find(|part| std::str::from_utf8(part).is_err());
+            match Labels::from_wire(&wire) {
+                Err(LabelError::Utf8(part)) => {
+                    prop_assert_eq!(Some(part), bad.map(|bad| String::from_utf8_lossy(bad).into_owned()));
+                }
+                Err(_) => {}
+                Ok(_) => prop_assert_eq!(bad, None),
+            }
         }
 
         #[test]

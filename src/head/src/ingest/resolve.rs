@@ -39,7 +39,8 @@ impl Shard {
             None => {}
         }
         let items = (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
-        let labels = match validate::labels(request.batch.labels_of(series), request.limits) {
+        let sent = request.batch.labels_of(series);
+        let labels = match validate::labels(sent, request.limits) {
             Ok(labels) => labels,
             Err((reason, detail)) => {
                 out.outcome.rejections.add(reason, items.max(1), || detail);
@@ -47,7 +48,10 @@ impl Shard {
             }
         };
         let tenant = &state.tenants[request.tenant as usize];
-        let key = SeriesKey::of(tenant.seed, labels.as_bytes());
+        let key = match labels.as_bytes() == sent {
+            true => series.key,
+            false => SeriesKey::of(tenant.seed, labels.as_bytes()),
+        };
         let shard = key.shard(self.options.shards);
         if key != series.key {
             let alias = if shard == self.options.number { Alias::Here(key) } else { Alias::Shard(shard) };

@@ -33,7 +33,7 @@ impl<'a> Iterator for RawLabels<'a> {
 
 /// The first label if all its lengths are one byte, as nearly always.
 #[inline]
-fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
+pub(super) fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
     let [0x0a, len @ ..0x80, 0x0a, name_len @ ..0x80, ..] = bytes else { return None };
     let (end, name_end) = (2 + usize::from(*len), 4 + usize::from(*name_len));
     let whole = bytes.get(..end)?;
@@ -43,9 +43,9 @@ fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
 
 #[cold]
 fn any_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
-    let mut reader = WireReader { bytes, at: 0 };
+    let mut reader = WireReader { bytes, at: 0, all_short: false };
     let (name, value) = reader.next_pair().ok()??;
-    Some(RawLabel { whole: &bytes[..reader.at], name, value })
+    Some(RawLabel { whole: &bytes[..reader.at], name: &bytes[name], value: &bytes[value] })
 }
 
 /// Prometheus's order: name, then value, label by label; a prefix comes first.
