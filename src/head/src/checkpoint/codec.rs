@@ -1,5 +1,8 @@
 //! Parts of a checkpoint as bytes.
 
+use std::borrow::Cow;
+use std::slice::ChunksExact;
+
 use bytes::{Buf, BufMut};
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_chunk::XorAppender;
@@ -112,6 +115,72 @@ fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
 
 /// Room behind the samples of an open chunk that is loaded.
 const OPEN_ROOM_BYTES: usize = 2 * XorAppender::SAMPLE_BYTES_MAX;
+/// File, offset, min, max u32; length, count u16.
+const CLOSED_BYTES: usize = 20;
+
+/// Closed chunks as they are in the file.
+#[derive(Clone, Copy)]
+pub(super) struct FoundChunks<'a>(&'a [u8]);
+
+impl FoundChunks<'_> {
+    pub fn iter(self) -> impl ExactSizeIterator<Item = ClosedChunk> {
+        self.0.chunks_exact(CLOSED_BYTES).map(|mut b| ClosedChunk {
+            file: b.get_u32_le(),
+            offset: b.get_u32_le(),
+            min: b.get_u32_le(),
+            max: b.get_u32_le(),
+            len: b.get_u16_le(),
+            count: b.get_u16_le(),
+        })
+    }
+}
+
+/// A bucket in the file: checked, and nothing built of it yet.
+pub(super) struct FoundBucket<'a> {
+    pub id: BucketId,
+    max: i64,
+    samples_max: u8,
+    /// Its lowest time, its state and its bytes.
+    open: Option<(i64, XorAppender, &'a [u8])>,
+    pub closed: FoundChunks<'a>,
+    late: ChunksExact<'a, u8>,
+}
+
+impl FoundBucket<'_> {
+    pub fn build(self) -> Bucket {
+        let mut bucket = Bucket::new(self.id, 0);
+        (bucket.max, bucket.samples_max) = (self.max, self.samples_max);
+        if let Some((min, open, bytes)) = self.open {
+            (bucket.open_min, bucket.open) = (min, open);
+            // With some room, because most series are written to soon.
+            bucket.bytes = Vec::with_capacity(bytes.len() + OPEN_ROOM_BYTES);
+            bucket.bytes.extend_from_slice(bytes);
+        }
+        bucket.closed = self.closed.iter().collect();
+        if self.late.len() > 0 {
+            let one = |mut b: &[u8]| LateSample {
+                t: b.get_i64_le(),
+                v: f64::from_bits(b.get_u64_le()),
+                start: if b.is_empty() { 0 } else { b.get_i64_le() },
+            };
+            bucket.late = Some(Box::new(self.late.map(one).collect()));
+        }
+        bucket
+    }
+}
+
+/// A bucket of histograms in the file: checked, and nothing built of it yet.
+pub(super) struct FoundHistograms<'a> {
+    pub id: BucketId,
+    pub closed: FoundChunks<'a>,
+    open: Cow<'a, [u8]>,
+}
+
+impl FoundHistograms<'_> {
+    pub fn build(self) -> HistogramBucket {
+        HistogramBucket { open: self.open.into_owned(), closed: self.closed.iter().collect(), noted: 0 }
+    }
+}
 
 /// Reads parts; every step is checked, because a checksum does not protect against a defect of the writer.
 pub(super) struct Reader<'a> {
@@ -203,33 +272,22 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    pub fn bucket(&mut self) -> Read<Bucket> {
+    pub fn bucket(&mut self) -> Read<FoundBucket<'a>> {
         let id = BucketId { window: self.i64()?, cut: self.i64()? };
-        let mut bucket = Bucket::new(id, 0);
-        bucket.max = self.i64()?;
-        bucket.samples_max = self.u8()?;
+        let (max, samples_max) = (self.i64()?, self.u8()?);
         let len = self.wide()? as usize;
+        let mut open = None;
         if len > 0 {
-            bucket.open_min = self.i64()?;
+            let min = self.i64()?;
             let state = self.take(XorAppender::STATE_BYTES)?.try_into().map_err(|_| Malformed)?;
-            self.need(len)?;
-            // With some room, because most series are written to soon.
-            bucket.bytes = Vec::with_capacity(len + OPEN_ROOM_BYTES);
-            bucket.bytes.extend_from_slice(self.take(len)?);
-            bucket.open = XorAppender::from_bytes(state, &bucket.bytes).map_err(|_| Malformed)?;
+            let bytes = self.take(len)?;
+            open = Some((min, XorAppender::from_bytes(state, bytes).map_err(|_| Malformed)?, bytes));
         }
-        bucket.closed = self.closed()?;
-        let has_starts = self.version >= 3;
-        let late = self.count(if has_starts { 24 } else { 16 })?;
-        if late > 0 {
-            let one = |_| {
-                let (t, v) = (self.i64()?, f64::from_bits(self.u64()?));
-                let start = if has_starts { self.i64()? } else { 0 };
-                Ok(LateSample { t, v, start })
-            };
-            bucket.late = Some(Box::new((0..late).map(one).collect::<Read<_>>()?));
-        }
-        Ok(bucket)
+        let closed = self.closed()?;
+        let late_bytes = if self.version >= 3 { 24 } else { 16 };
+        let n = self.count(late_bytes)?;
+        let late = self.take(n * late_bytes)?.chunks_exact(late_bytes);
+        Ok(FoundBucket { id, max, samples_max, open, closed, late })
     }
 
     /// Start timestamps of one bucket: slot, bucket, entries.
@@ -240,18 +298,12 @@ impl<'a> Reader<'a> {
         Ok((slot, id, Starts::from_entries(entries).ok_or(Malformed)?))
     }
 
-    fn closed(&mut self) -> Read<Vec<ClosedChunk>> {
-        let n = self.count(20)?;
-        let mut closed = Vec::with_capacity(n);
-        for _ in 0..n {
-            let (file, offset, min, max) = (self.u32()?, self.u32()?, self.u32()?, self.u32()?);
-            let (len, count) = (self.u16()?, self.u16()?);
-            closed.push(ClosedChunk { file, offset, min, max, len, count });
-        }
-        Ok(closed)
+    fn closed(&mut self) -> Read<FoundChunks<'a>> {
+        let n = self.count(CLOSED_BYTES)?;
+        Ok(FoundChunks(self.take(n * CLOSED_BYTES)?))
     }
 
-    pub fn histogram_bucket(&mut self) -> Read<(BucketId, HistogramBucket)> {
+    pub fn histogram_bucket(&mut self) -> Read<FoundHistograms<'a>> {
         let id = BucketId { window: self.i64()?, cut: self.i64()? };
         let closed = self.closed()?;
         let open = if self.version >= 4 {
@@ -259,11 +311,11 @@ impl<'a> Reader<'a> {
             if read_run(run).any(|sample| sample.is_err()) {
                 return Err(Malformed);
             }
-            run.to_vec()
+            Cow::Borrowed(run)
         } else {
-            self.whole_histograms()?
+            Cow::Owned(self.whole_histograms()?)
         };
-        Ok((id, HistogramBucket { open, closed, noted: 0 }))
+        Ok(FoundHistograms { id, closed, open })
     }
 
     /// Samples of an open run as they were stored before version 4, each whole.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use trireme_base::StreamId;
 use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, SeriesKey, Tenant};
 
-use super::codec::{Malformed, Reader, part};
+use super::codec::{FoundChunks, Malformed, Reader, part};
 use super::parts::Parts;
 use super::seen::Seen;
 use super::{CHECKPOINT_FILE, PREVIOUS_FILE};
-use crate::bucket::{BucketId, ClosedChunk};
+use crate::bucket::BucketId;
 use crate::chunkfile::FileLengths;
 use crate::cut::CutManifest;
 use crate::histograms::HistogramBuckets;
@@ -377,16 +377,17 @@ impl<'a> Loader<'a> {
         let mut series = Series::new(key, tenant, List::default());
         for _ in 0..r.wide()? {
             let bucket = r.bucket()?;
-            if self.keep(tenant, bucket.id, &bucket.closed)? {
+            if self.keep(tenant, bucket.id, bucket.closed)? {
                 let id = bucket.id;
-                *series.bucket(id) = bucket;
+                *series.bucket(id) = bucket.build();
             }
         }
         let mut histograms = HistogramBuckets::default();
         for _ in 0..r.wide()? {
-            let (id, bucket) = r.histogram_bucket()?;
-            if self.keep(tenant, id, &bucket.closed)? {
-                *histograms.bucket(id) = bucket;
+            let bucket = r.histogram_bucket()?;
+            if self.keep(tenant, bucket.id, bucket.closed)? {
+                let id = bucket.id;
+                *histograms.bucket(id) = bucket.build();
             }
         }
         if histograms.ids().next().is_some() {
@@ -414,7 +415,7 @@ impl<'a> Loader<'a> {
     }
 
     /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
-    fn keep(&mut self, tenant: u32, id: BucketId, closed: &[ClosedChunk]) -> Result<bool, Malformed> {
+    fn keep(&mut self, tenant: u32, id: BucketId, closed: FoundChunks<'_>) -> Result<bool, Malformed> {
         let window_ms = self.options.window_ms;
         let is_salvage = self.damage.is_some();
         match &mut self.into {
@@ -428,7 +429,7 @@ impl<'a> Loader<'a> {
                     return Ok(false);
                 }
                 let is_left = state.last_cut.has_left(window_ms, name, id);
-                for chunk in closed {
+                for chunk in closed.iter() {
                     let claimed = state.files.claim(chunk.place());
                     if claimed.is_err() && !is_salvage {
                         return Err(Malformed);
