@@ -174,7 +174,7 @@ pub struct Counts {
 impl Shard {
     /// Series of a tenant that satisfy all matchers and may have samples in `start..=end`, in label order.
     ///
-    /// The lock is held while postings are intersected, then for a page of series at a time, and while they are ordered.
+    /// The lock is held while postings are intersected, then for a page of series at a time.
     pub fn select(
         self: &Arc<Self>,
         tenant: &Tenant,
@@ -203,12 +203,13 @@ impl Shard {
             found.push(HeadSeries { at: Arc::clone(&at), labels, key: series.key, slot });
             lists.push(pairs);
         });
-        let order = {
+        let with_index = |look: &mut dyn FnMut(&Index) -> Option<()>| {
             let state = self.state.read();
             // Once series were dropped, a pair's id may stand for another pair than it did.
-            let index = state.index(tenant).filter(|_| dropped == Some(state.dropped_series));
-            index.filter(|_| found.len() > 1).and_then(|index| lists.order(index))
+            let index = state.index(tenant).filter(|_| dropped == Some(state.dropped_series))?;
+            look(index)
         };
+        let order = if found.len() > 1 { lists.order(with_index) } else { None };
         match order {
             Some(order) => {
                 let mut found: Vec<_> = found.into_iter().map(Some).collect();

@@ -2,11 +2,18 @@
 //!
 //! A series is a list of pair ids in label order. Once the pairs that occur are ranked by name and value, comparing
 //! two series is comparing two short lists of ranks, which costs far less than comparing their texts.
+//!
+//! The index is asked only for the texts of the pairs that occur, some at a time: nobody who writes waits for a sort.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Index;
 
-/// With more pairs in the index than this for each pair id of the series, ranking costs more than it saves.
-const INDEX_PAIRS_PER_ID_MAX: usize = 16;
+/// With ids more than this times as high as there are ids in the lists, ranking costs more than it saves.
+const HIGHEST_PER_ID_MAX: usize = 16;
+/// Pairs that are looked up in one look at the index.
+const PAIRS_AT_A_TIME: usize = 4_096;
 const UNRANKED: u32 = u32::MAX;
 
 /// Lists of pair ids, one a series, in one vector.
@@ -30,25 +37,37 @@ impl PairLists {
     }
 
     /// The numbers of the lists in the order of the labels they stand for; `None` if comparing labels is cheaper, or if
-    /// `index` does not know a pair (any more).
-    pub fn order(mut self, index: &Index) -> Option<Vec<u32>> {
-        if index.pairs.len() / INDEX_PAIRS_PER_ID_MAX > self.ids.len() {
+    /// the index does not know a pair (any more). `with_index` gives one look at it, and answers what the look does; it is
+    /// called many times.
+    pub fn order(
+        mut self,
+        with_index: impl Fn(&mut dyn FnMut(&Index) -> Option<()>) -> Option<()>,
+    ) -> Option<Vec<u32>> {
+        let highest = self.ids.iter().max().map_or(0, |id| *id as usize);
+        if highest / HIGHEST_PER_ID_MAX > self.ids.len() {
             return None;
         }
-        let mut ranks = vec![UNRANKED; index.pairs.len()];
-        let mut names: Vec<u32> = (0..index.names.len() as u32).collect();
-        names.sort_unstable_by_key(|name| &index.names[*name as usize].text);
-        let mut name_ranks = vec![0u32; names.len()];
-        names.iter().zip(0..).for_each(|(name, rank)| name_ranks[*name as usize] = rank);
-        let mut distinct = Vec::new();
-        for id in &self.ids {
-            let rank = ranks.get_mut(*id as usize)?;
-            if *rank == UNRANKED {
-                *rank = 0;
-                let pair = index.pair(*id)?;
-                distinct.push((name_ranks[pair.name as usize], &*pair.value, *id));
-            }
+        let mut ranks = vec![UNRANKED; highest + 1];
+        let is_first = |id: &u32| std::mem::replace(&mut ranks[*id as usize], 0) == UNRANKED;
+        let ids: Vec<u32> = self.ids.iter().copied().filter(is_first).collect();
+        // (name, value, id); names are few, and many pairs have the same.
+        let mut distinct: Vec<(u32, Arc<str>, u32)> = Vec::with_capacity(ids.len());
+        let mut names = BTreeMap::new();
+        for some in ids.chunks(PAIRS_AT_A_TIME) {
+            with_index(&mut |index| {
+                some.iter().try_for_each(|id| {
+                    let pair = index.pair(*id)?;
+                    names.entry(pair.name).or_insert_with(|| index.names[pair.name as usize].text.clone());
+                    distinct.push((pair.name, pair.value.clone(), *id));
+                    Some(())
+                })
+            })?;
         }
+        let mut by_text: Vec<_> = names.iter().map(|(number, text)| (&**text, *number)).collect();
+        by_text.sort_unstable();
+        let name_ranks: BTreeMap<u32, u32> =
+            by_text.iter().zip(0..).map(|((_, number), rank)| (*number, rank)).collect();
+        distinct.iter_mut().for_each(|(name, ..)| *name = name_ranks[name]);
         distinct.sort_unstable();
         distinct.iter().zip(0..).for_each(|((.., id), rank)| ranks[*id as usize] = rank);
         self.ids.iter_mut().for_each(|id| *id = ranks[*id as usize]);
@@ -78,7 +97,7 @@ mod tests {
                 let pairs: Vec<u32> = labels.iter().map(|(n, v)| index.intern(n, v, false)).collect();
                 lists.push(&pairs);
             }
-            let order = lists.order(&index).expect("a small index");
+            let order = lists.order(|look| look(&index)).expect("a small index");
             let found: Vec<_> = order.iter().map(|i| sets[*i as usize].clone()).collect();
             let mut want = sets;
             want.sort();
