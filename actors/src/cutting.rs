@@ -39,6 +39,8 @@ pub struct Cutting {
     pub manifest: PathBuf,
     /// How blocks are written.
     pub style: BlockStyle,
+    /// Small blocks that are written at the same time.
+    pub blocks_at_once: usize,
     /// An origin that is away for longer is not waited for.
     pub seal_after: Duration,
     /// Log kept for replicas that are away (bytes).

@@ -126,6 +126,7 @@ impl Node {
             manifest: dir.join("cut"),
             style: BlockStyle::default(),
             seal_after: Duration::from_secs(3_600),
+            blocks_at_once: 1,
             log_retention_bytes: 1 << 30,
             log_retention: Duration::from_secs(3_600),
             snapshots: Arc::new(snapshots.unwrap()),

@@ -204,6 +204,7 @@ impl Process {
                 Some(Mutation::SealAtOnce) => Duration::ZERO,
                 _ => scenario.seal_after,
             },
+            blocks_at_once: 1,
             log_retention_bytes: scenario.log_retention_bytes,
             log_retention: Duration::from_secs(86_400 * 365),
             snapshots: Arc::new(snapshots),

@@ -1,4 +1,5 @@
-//! Foundations every other crate stands on: ids, time, randomness, error kinds, backoff, durable files and the CPU pool.
+//! Foundations every other crate stands on: ids, time, randomness, error kinds, backoff, durable files, the CPU pool
+//! and work side by side.
 //!
 //! Nothing here knows about metrics. Two rules live in this crate because everything depends on them:
 //! time is read through [`Clock`] (so that tests run years in seconds), and CPU-bound work leaves the
@@ -21,6 +22,7 @@ mod ids;
 pub mod memory;
 pub mod pool;
 mod rng;
+mod side_by_side;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -29,3 +31,4 @@ pub use ended::{End, Ended};
 pub use error::ErrorKind;
 pub use ids::{Boot, Incarnation, NodeName, StreamId};
 pub use rng::{SeededRng, entropy};
+pub use side_by_side::side_by_side;

@@ -1,10 +1,9 @@
 //! The blocks of a directory at start-up: good ones are opened, leftovers removed, bad ones set aside.
 
 use std::fs;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use trireme_base::side_by_side;
 use ulid::Ulid;
 
 use crate::error::at;
@@ -59,7 +58,7 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
         scans.push(scan);
     }
 
-    let opened = side_by_side(threads, &found, |(_, _, path)| Block::open(path));
+    let opened = side_by_side("blocks", threads, &found, |(_, _, path)| Block::open(path));
     for ((number, ulid, _), opened) in found.into_iter().zip(opened) {
         match opened {
             Ok(block) => scans[number].blocks.push(block),
@@ -71,34 +70,6 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
         }
     }
     Ok(scans)
-}
-
-/// What `work` makes of each item, in the order of the items; at most `threads` threads work, this one among them.
-fn side_by_side<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else { return done };
-            done.push((number, work(item)));
-        }
-    };
-    let mut done = std::thread::scope(|scope| {
-        let start = |number: usize| {
-            let thread = std::thread::Builder::new().name(format!("blocks-{number}"));
-            // Without it the others do its part.
-            thread.spawn_scoped(scope, run).ok()
-        };
-        let others: Vec<_> = (1..threads.min(items.len())).map_while(start).collect();
-        let mut done = run();
-        for other in others {
-            done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        done
-    });
-    done.sort_unstable_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Directories whose names are ULIDs, sorted.
@@ -141,31 +112,4 @@ pub fn set_aside_blocks(dir: &Path) -> Result<Vec<Ulid>, BlockError> {
     found.sort_unstable();
     found.dedup();
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-
-    use super::*;
-
-    #[test]
-    fn so_many_threads_work_and_the_order_stays() {
-        const THREADS: usize = 4;
-        let items: Vec<usize> = (0..10 * THREADS).collect();
-        // Nobody gets on before four are at it; and no fifth comes.
-        let (barrier, at_it) = (Barrier::new(THREADS), AtomicUsize::new(0));
-        let doubled = side_by_side(THREADS, &items, |item| {
-            let now = at_it.fetch_add(1, Ordering::SeqCst) + 1;
-            assert!(now <= THREADS, "{now} threads");
-            barrier.wait();
-            at_it.fetch_sub(1, Ordering::SeqCst);
-            // Those of this round leave before one of the next comes.
-            barrier.wait();
-            item * 2
-        });
-        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
-        assert_eq!(side_by_side(0, &items, |item| *item), items);
-        assert!(side_by_side(8, &[], |item: &usize| *item).is_empty());
-    }
 }

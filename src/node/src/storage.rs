@@ -26,6 +26,8 @@ use crate::replaying;
 
 /// Writes that may wait for their quorum; each is a few hundred bytes of state.
 const WAITERS_MAX: usize = 100_000;
+/// Small blocks of a cut that are written at the same time; of 10,000 tenants each has one.
+const BLOCKS_AT_ONCE: usize = 16;
 /// A snapshot for a peer is held for so long after the peer last asked about it.
 const SNAPSHOT_LEASE: Duration = Duration::from_secs(600);
 
@@ -152,6 +154,7 @@ impl Storage {
             manifest: ground.data_dir.path(CUT_MANIFEST),
             style: block_style(settings),
             seal_after: settings.storage.seal_after.as_duration(),
+            blocks_at_once: BLOCKS_AT_ONCE,
             log_retention_bytes: settings.log.retention_bytes.0,
             log_retention: settings.log.retention.as_duration(),
             snapshots: Arc::clone(&self.snapshots),
