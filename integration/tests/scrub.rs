@@ -143,10 +143,16 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
     for name in [in_chunks, in_index] {
         let aside = tenant_dir(&group, 2).join(format!("quarantine-{name}"));
         ensure!(aside.join("meta.json").is_file(), "{name} was not set aside");
-        let log = group.nodes()[2].log();
-        let told = |what: &str| log.lines().any(|line| line.contains(what) && line.contains(name.as_str()));
-        ensure!(told("a block is damaged"), "the damage of {name} was not told");
-        ensure!(told("block fetched and verified"), "the copy of {name} was not told");
+        // The file is there a moment before the log says so.
+        until("it is told", async || {
+            let log = group.nodes()[2].log();
+            let told =
+                |what: &str| log.lines().any(|line| line.contains(what) && line.contains(name.as_str()));
+            ensure!(told("a block is damaged"), "the damage of {name} was not told");
+            ensure!(told("block fetched and verified"), "the copy of {name} was not told");
+            Ok(())
+        })
+        .await?;
     }
     until("it is counted", async || {
         counts(group.client(2), 2.0, 0.0, 2.0).await?;
