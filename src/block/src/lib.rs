@@ -7,6 +7,7 @@
 //!
 //! - A block appears whole: it is written beside its place, synced, and renamed.
 //! - Files are read with `pread`, never mapped: a sector that cannot be read is an error of one read.
+//! - [`downsample_block`] makes a block of 5 minute or 1 hour windows, as Thanos has them; [`Block::read_aggregate`] reads it.
 //! - What a checksum or a bound contradicts is an error that names file and place ([`verify_block`] finds all of them);
 //!   [`scan_all`] sets such blocks aside and goes on with the others.
 //!
@@ -16,6 +17,7 @@ mod aggregates;
 mod block;
 mod chunks;
 mod codec;
+mod downsample;
 mod encode;
 mod error;
 mod files;
@@ -37,8 +39,10 @@ mod tombstones;
 mod verify;
 mod write;
 
+pub use aggregates::{Aggregate, AggregateSamples, Counted};
 pub use block::{Block, BlockSeries};
 pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
+pub use downsample::{DownsampleProgress, RESOLUTION_1H_MS, RESOLUTION_5M_MS, downsample_block};
 pub use encode::ChunkEncodings;
 pub use error::BlockError;
 pub use incoming::{Incoming, block_files, is_block_file};

@@ -104,8 +104,9 @@ impl Block {
         check("numSeries", stats.num_series, found.series);
         check("numChunks", stats.num_chunks, found.chunks);
         check("numSamples", stats.num_samples, found.floats + found.histograms);
-        // Older writers leave the two parts out.
-        if stats.num_float_samples + stats.num_histogram_samples > 0 {
+        // Older writers leave the two parts out, and Thanos copies them from the block that it downsamples.
+        let is_copied = self.meta().resolution_ms() > 0 && self.meta().trireme.is_none();
+        if !is_copied && stats.num_float_samples + stats.num_histogram_samples > 0 {
             check("numFloatSamples", stats.num_float_samples, found.floats);
             check("numHistogramSamples", stats.num_histogram_samples, found.histograms);
         }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use trireme_model::Labels;
 use ulid::Ulid;
 
 use crate::chunks::{CHUNKS_DIR, ChunkWriter, SEGMENT_BYTES_MAX};
-use crate::encode::{ChunkEncodings, SeriesEncoder};
+use crate::encode::{ChunkEncodings, SampleCounts, SeriesEncoder};
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
@@ -27,7 +28,7 @@ pub const CHUNK_SAMPLES_MAX: usize = 120;
 /// What the meta of a new block says besides what is found in it, and bounds.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// External labels; with none the meta has no `thanos` section.
+    /// External labels; a raw block with none has no `thanos` section in its meta.
     pub external_labels: BTreeMap<String, String>,
     /// `thanos.source`.
     pub source: String,
@@ -78,56 +79,104 @@ pub fn write_block(
     options: &WriteOptions,
     source: &mut dyn SeriesSource,
 ) -> Result<Option<BlockMeta>, BlockError> {
-    if window.is_empty() {
-        return Err(BlockError::Input(format!("the window {window:?} is empty")));
-    }
-    let mut temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
-    let mut digest = Sha256::new();
-    let mut stats = BlockStats::default();
-    let path = temporary.path().to_owned();
-    let mut index = IndexWriter::create(path.join("series.spill"))?;
-    let mut chunks = ChunkWriter::create(path.join(CHUNKS_DIR), options.segment_bytes_max)?;
-    let mut encoder = SeriesEncoder::new(window.clone(), options.chunk_samples_max, options.encodings);
+    let mut files = BlockFiles::create(dir, window.clone(), options.segment_bytes_max)?;
+    let mut encoder = SeriesEncoder::new(window, options.chunk_samples_max, options.encodings);
     let mut series = SeriesInput::default();
-    let mut metas: Vec<ChunkMeta> = Vec::new();
     while source.next(&mut series)? {
-        metas.clear();
         let counts = encoder.encode(&series, &mut |chunk| {
-            let reference = chunks.write(&mut digest, chunk.encoding, chunk.data)?;
-            metas.push(ChunkMeta { min_time: chunk.min_time, max_time: chunk.max_time, reference });
-            Ok(())
+            files.add_chunk(chunk.encoding.as_u8(), chunk.data, chunk.min_time..=chunk.max_time)
         })?;
-        if metas.is_empty() {
-            continue;
+        files.end_series(&series.labels, counts)?;
+    }
+    files.finish(options)
+}
+
+/// The files of a block while they are written, chunk by chunk and series by series.
+pub(crate) struct BlockFiles<'a> {
+    dir: &'a Path,
+    window: Range<i64>,
+    temporary: TempDir,
+    digest: Sha256,
+    index: IndexWriter,
+    chunks: ChunkWriter,
+    /// Chunks of the series that is being written.
+    metas: Vec<ChunkMeta>,
+    stats: BlockStats,
+}
+
+impl<'a> BlockFiles<'a> {
+    /// Begins a block of `window` in a temporary directory under `dir`.
+    pub(crate) fn create(
+        dir: &'a Path,
+        window: Range<i64>,
+        segment_bytes_max: u64,
+    ) -> Result<Self, BlockError> {
+        if window.is_empty() {
+            return Err(BlockError::Input(format!("the window {window:?} is empty")));
         }
-        index.add(&series.labels, &metas)?;
-        stats.num_chunks += metas.len() as u64;
-        stats.num_float_samples += counts.floats;
-        stats.num_histogram_samples += counts.histograms;
+        let temporary = TempDir::create(dir, &format!("block-{}", window.end))?;
+        let index = IndexWriter::create(temporary.path().join("series.spill"))?;
+        let chunks = ChunkWriter::create(temporary.path().join(CHUNKS_DIR), segment_bytes_max)?;
+
+        let (digest, metas, stats) = (Sha256::new(), Vec::new(), BlockStats::default());
+        Ok(Self { dir, window, temporary, digest, index, chunks, metas, stats })
     }
-    if index.series() == 0 {
-        return Ok(None);
+
+    /// Adds a chunk to the series that is being written; its times are behind those of the chunk before.
+    pub(crate) fn add_chunk(
+        &mut self,
+        encoding: u8,
+        data: &[u8],
+        times: RangeInclusive<i64>,
+    ) -> Result<(), BlockError> {
+        let reference = self.chunks.write(&mut self.digest, encoding, data)?;
+        self.metas.push(ChunkMeta { min_time: *times.start(), max_time: *times.end(), reference });
+        Ok(())
     }
-    stats.num_series = index.series();
-    stats.num_samples = stats.num_float_samples + stats.num_histogram_samples;
-    let chunk_max_size = chunks.finish()?;
-    let sizes = index.finish(path.join(INDEX_FILE), &mut digest)?;
-    let digest: [u8; 32] = digest.finalize().into();
-    let index_stats = ThanosIndexStats { series_max_size: sizes.series_bytes_max, chunk_max_size };
-    let meta = meta_of(window, options, stats, index_stats, digest).sealed();
-    meta.write(&path)?;
-    let target = dir.join(meta.ulid.to_string());
-    if temporary.publish(&target)? {
-        return Ok(Some(meta));
-    }
-    match Block::open(&target) {
-        Ok(old) => Ok(Some(old.meta().clone())),
-        Err(error) if error.is_damage() => {
-            set_aside(dir, meta.ulid)?;
-            temporary.publish(&target)?;
-            Ok(Some(meta))
+
+    /// Ends a series; one without chunks is left out.
+    pub(crate) fn end_series(&mut self, labels: &Labels, counts: SampleCounts) -> Result<(), BlockError> {
+        if self.metas.is_empty() {
+            return Ok(());
         }
-        Err(error) => Err(error),
+        self.index.add(labels, &self.metas)?;
+        self.stats.num_chunks += self.metas.len() as u64;
+        self.stats.num_float_samples += counts.floats;
+        self.stats.num_histogram_samples += counts.histograms;
+        self.metas.clear();
+        Ok(())
+    }
+
+    /// Makes the block durable and gives it its name; none without series.
+    pub(crate) fn finish(self, options: &WriteOptions) -> Result<Option<BlockMeta>, BlockError> {
+        let Self { dir, window, mut temporary, mut digest, index, chunks, mut stats, .. } = self;
+        if index.series() == 0 {
+            return Ok(None);
+        }
+        let path = temporary.path().to_owned();
+        stats.num_series = index.series();
+        stats.num_samples = stats.num_float_samples + stats.num_histogram_samples;
+        let chunk_max_size = chunks.finish()?;
+        let sizes = index.finish(path.join(INDEX_FILE), &mut digest)?;
+
+        let digest: [u8; 32] = digest.finalize().into();
+        let index_stats = ThanosIndexStats { series_max_size: sizes.series_bytes_max, chunk_max_size };
+        let meta = meta_of(window, options, stats, index_stats, digest).sealed();
+        meta.write(&path)?;
+
+        let target = dir.join(meta.ulid.to_string());
+        if temporary.publish(&target)? {
+            return Ok(Some(meta));
+        }
+        match Block::open(&target) {
+            Ok(old) => Ok(Some(old.meta().clone())),
+            Err(error) if error.is_damage() => {
+                set_aside(dir, meta.ulid)?;
+                temporary.publish(&target)?;
+                Ok(Some(meta))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -139,7 +188,8 @@ fn meta_of(
     digest: [u8; 32],
 ) -> BlockMeta {
     let ulid = name_of(window.end, &digest, &options.external_labels);
-    let thanos = (!options.external_labels.is_empty()).then(|| ThanosMeta {
+    let has_section = !options.external_labels.is_empty() || options.resolution_ms > 0;
+    let thanos = has_section.then(|| ThanosMeta {
         labels: options.external_labels.clone(),
         source: options.source.clone(),
         downsample: ThanosDownsample { resolution: options.resolution_ms },

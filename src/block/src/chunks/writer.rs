@@ -4,7 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use sha2::Sha256;
-use trireme_chunk::Encoding;
 
 use super::{HEADER, segment_name};
 use crate::BlockError;
@@ -30,17 +29,17 @@ impl ChunkWriter {
         Ok(Self { dir, segment_bytes_max, open: None, segments: 0, scratch: Vec::new(), chunk_bytes_max: 0 })
     }
 
-    /// Appends a chunk and answers its reference.
+    /// Appends a chunk, `encoding` being its byte for that, and answers its reference.
     pub(crate) fn write(
         &mut self,
         digest: &mut Sha256,
-        encoding: Encoding,
+        encoding: u8,
         data: &[u8],
     ) -> Result<u64, BlockError> {
         self.scratch.clear();
         put_uvarint(&mut self.scratch, data.len() as u64);
         let start = self.scratch.len();
-        self.scratch.push(encoding.as_u8());
+        self.scratch.push(encoding);
         self.scratch.extend_from_slice(data);
         let crc = crc32c::crc32c(&self.scratch[start..]);
         self.scratch.extend_from_slice(&crc.to_be_bytes());

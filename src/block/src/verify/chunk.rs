@@ -84,7 +84,10 @@ impl<'a> ChunkCheck<'a> {
             let (says, is) = ((chunk.min_time, chunk.max_time), (found.first, found.last));
             faults.add(place(), format!("the index says times {says:?}, the steps say {is:?}"));
         }
-        self.floats += found.count as u64;
+        match found.is_histograms {
+            true => self.histograms += found.count as u64,
+            false => self.floats += found.count as u64,
+        }
         Ok(())
     }
 

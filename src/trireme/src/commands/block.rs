@@ -1,17 +1,19 @@
-//! `trireme block`: looks into Prometheus blocks on disk.
+//! `trireme block`: looks into Prometheus blocks on disk, and makes coarser ones of them.
 
 mod analyze;
+mod downsample;
 mod dump;
 mod ls;
 mod verify;
 
-/// Looks into blocks in Prometheus's format, whoever wrote them.
+/// Looks into blocks in Prometheus's format, whoever wrote them, and makes coarser ones of them.
 #[derive(clap::Subcommand)]
 pub enum Command {
     Ls(ls::Args),
     Analyze(analyze::Args),
     Verify(verify::Args),
     Dump(dump::Args),
+    Downsample(downsample::Args),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -27,6 +29,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Analyze(args) => analyze::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Dump(args) => dump::run(args),
+        Command::Downsample(args) => downsample::run(args),
     }
 }
 
