@@ -62,8 +62,6 @@ impl ReadRules {
 pub enum LeftOut {
     /// It has no tenant label, and no setting says whose it is.
     NoTenant,
-    /// It is downsampled.
-    Downsampled,
     /// Another block was compacted from it.
     Covered(Ulid),
 }
@@ -73,20 +71,18 @@ impl LeftOut {
     pub fn reason(self) -> &'static str {
         match self {
             Self::NoTenant => "no tenant",
-            Self::Downsampled => "downsampled",
             Self::Covered(_) => "compacted",
         }
     }
 
     /// All reasons in metrics.
-    pub const REASONS: [&'static str; 3] = ["no tenant", "downsampled", "compacted"];
+    pub const REASONS: [&'static str; 2] = ["no tenant", "compacted"];
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTenant => f.write_str("no tenant label"),
-            Self::Downsampled => f.write_str("downsampled"),
             Self::Covered(by) => write!(f, "compacted into {by}"),
         }
     }
@@ -112,7 +108,7 @@ pub(crate) struct Reading {
 #[derive(Default)]
 pub(crate) struct OfTenant {
     pub(crate) raw: Vec<Arc<ReadBlock>>,
-    /// Not read, but their times are known.
+    /// Read by queries that allow it.
     pub(crate) downsampled: Vec<Arc<ReadBlock>>,
 }
 
@@ -135,7 +131,6 @@ impl Reading {
             if block.block.meta.resolution_ms() == 0 {
                 of_tenant.raw.push(block);
             } else {
-                reading.left_out.insert(*ulid, LeftOut::Downsampled);
                 of_tenant.downsampled.push(block);
             }
         }
@@ -293,7 +288,7 @@ mod tests {
         assert_eq!(read, [3, 5, 6, 8, 9]);
         assert_eq!(found.left_out[&name(1)], LeftOut::Covered(name(6)));
         assert_eq!(found.left_out[&name(4)], LeftOut::Covered(name(5)));
-        assert_eq!(found.left_out[&name(7)], LeftOut::Downsampled);
+        assert!(!found.left_out.contains_key(&name(7)));
         assert_eq!(found.by_tenant["a"].downsampled.len(), 1);
     }
 

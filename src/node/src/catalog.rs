@@ -13,7 +13,8 @@ use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
     BlockSource, Catalog, ExemplarSeries, Far, HeadSource, Labelled, Located, Moments, RemoteBlock, Scope,
-    Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, is_uncovered,
+    Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, choose_resolutions, clipped,
+    is_uncovered, only_coarser,
 };
 
 use crate::bucket::Freshness;
@@ -32,30 +33,49 @@ impl BucketView {
         Far { reader: Arc::clone(&self.reader), tenant: tenant.as_str().into() }
     }
 
-    /// What to say if only downsampled blocks lie over a part of the times of a scope.
-    fn only_downsampled(
+    /// What to say if only blocks that are too coarse lie over a part of the times of a scope.
+    fn only_coarser(
         &self,
         scope: &Scope,
         local: &[&BlockMeta],
         remote: &[Arc<ReadBlock>],
+        downsampled: &[Arc<ReadBlock>],
     ) -> Option<String> {
         let (start, end) = (scope.start_ms, scope.end_ms);
-        let downsampled = self.metas.downsampled(scope.tenant.as_str(), start, end);
-        if downsampled.is_empty() {
-            return None;
-        }
+        let mut coarser = self.metas.downsampled(scope.tenant.as_str(), start, end);
+        coarser.retain(|read| read.block.meta.resolution_ms() > scope.max_source_resolution_ms);
+        let finest = coarser.iter().map(|read| read.block.meta.resolution_ms()).min()?;
         let own = |meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) };
-        let theirs = |read: &'_ Arc<ReadBlock>| -> Range<i64> { read.block.meta.range() };
-        let mut raw: Vec<Span<'_>> = local.iter().map(own).collect();
-        raw.extend(remote.iter().map(|read| (theirs(read), &*read.labels)));
-        let unread: Vec<Span<'_>> = downsampled.iter().map(|read| (theirs(read), &*read.labels)).collect();
-        is_uncovered(&raw, &unread, start, end).then(|| ONLY_DOWNSAMPLED.to_owned())
+        let theirs = |of: &'_ Arc<ReadBlock>| -> Range<i64> { of.block.meta.range() };
+        let mut read: Vec<Span<'_>> = local.iter().map(own).collect();
+        read.extend(remote.iter().chain(downsampled).map(|of| (theirs(of), &*of.labels)));
+        let unread: Vec<Span<'_>> = coarser.iter().map(|of| (theirs(of), &*of.labels)).collect();
+        is_uncovered(&read, &unread, start, end).then(|| only_coarser(finest))
+    }
+
+    /// Downsampled blocks of a scope that may be read.
+    fn downsampled(&self, scope: &Scope) -> Vec<Arc<ReadBlock>> {
+        if scope.max_source_resolution_ms <= 0 {
+            return Vec::new();
+        }
+        let mut blocks = self.metas.downsampled(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
+        blocks.retain(|read| read.block.meta.resolution_ms() <= scope.max_source_resolution_ms);
+        blocks
+    }
+
+    /// A block as a source.
+    fn source(&self, read: &Arc<ReadBlock>, scope: &Scope, with_starts: bool) -> Arc<dyn Source> {
+        let source = RemoteBlock::new(Arc::clone(&self.reader), Arc::clone(read), with_starts);
+        with_labels(source.with_aggregate(scope.aggregate), &read.labels)
     }
 }
 
-/// What is said where raw samples are gone.
-const ONLY_DOWNSAMPLED: &str =
-    "a part of the time asked for has only downsampled blocks in the bucket, which are not read";
+/// Blocks of several resolutions as sources of which each is read where no better one is.
+fn in_parts(blocks: &[(&BlockMeta, Arc<dyn Source>)]) -> Vec<Arc<dyn Source>> {
+    let metas: Vec<&BlockMeta> = blocks.iter().map(|(meta, _)| *meta).collect();
+    let parts = choose_resolutions(&metas);
+    parts.iter().flat_map(|part| clipped(Arc::clone(&blocks[part.number].1), &part.spans)).collect()
+}
 
 /// A source, under labels if there are any.
 fn with_labels(source: RemoteBlock, labels: &Arc<[(String, String)]>) -> Arc<dyn Source> {
@@ -123,24 +143,34 @@ impl Catalog for NodeCatalog {
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let remote = bucket
             .map_or_else(Vec::new, |b| b.metas.select(scope.tenant.as_str(), scope.start_ms, scope.end_ms));
-        list.warnings.extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
-        list.warnings.extend(bucket.and_then(|b| b.only_downsampled(scope, &local_metas, &remote)));
+        let downsampled = bucket.map_or_else(Vec::new, |b| b.downsampled(scope));
         let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.block.meta).collect();
+        let mut blocks: Vec<(&BlockMeta, Arc<dyn Source>)> = Vec::new();
         for located in choose_blocks(&local_metas, &remote_metas, scope.start_ms, scope.end_ms) {
             match (located, bucket) {
                 (Located::Local(i), _) => {
                     let source = BlockSource::new(Arc::clone(&local[i].block), "local");
-                    list.sources.push(Arc::new(source.with_starts(self.with_starts)));
+                    blocks.push((local_metas[i], Arc::new(source.with_starts(self.with_starts))));
                 }
                 (Located::Bucket(i), Some(bucket)) => {
-                    let reader = Arc::clone(&bucket.reader);
-                    let source = RemoteBlock::new(reader, Arc::clone(&remote[i]), self.with_starts);
-                    list.sources.push(with_labels(source, &remote[i].labels));
+                    blocks.push((remote_metas[i], bucket.source(&remote[i], scope, self.with_starts)));
                     list.far.get_or_insert_with(|| bucket.far(&scope.tenant));
                 }
                 (Located::Bucket(_), None) => {}
             }
         }
+        if let Some(bucket) = bucket.filter(|_| !downsampled.is_empty()) {
+            let source = |read: &Arc<ReadBlock>| bucket.source(read, scope, self.with_starts);
+            blocks.extend(downsampled.iter().map(|read| (&read.block.meta, source(read))));
+            list.far.get_or_insert_with(|| bucket.far(&scope.tenant));
+            list.sources.extend(in_parts(&blocks));
+        } else {
+            list.sources.extend(blocks.into_iter().map(|(_, source)| source));
+        }
+
+        list.warnings.extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
+        let too_coarse = bucket.and_then(|b| b.only_coarser(scope, &local_metas, &remote, &downsampled));
+        list.warnings.extend(too_coarse);
         list.sources.extend(self.heads(scope));
         list
     }

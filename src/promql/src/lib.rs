@@ -64,7 +64,7 @@ pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialR
 pub use printer::{Names, prettify};
 pub use room::{Room, TakenRoom};
 pub use select::{
-    Columns, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
+    Columns, Counted, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
 };
 pub use value::{QueryResult, QueryStats, Sample, SampleValue, Series, Value};
 

@@ -62,6 +62,8 @@ impl Default for EngineOptions {
 pub struct QueryOptions {
     /// See [`EngineOptions::lookback_ms`].
     pub lookback_ms: Option<i64>,
+    /// The least of it (ms), if the query does not say it itself.
+    pub lookback_min_ms: i64,
     /// See [`EngineOptions::samples_max`]; only a lower value counts.
     pub samples_max: Option<usize>,
     /// See [`EngineOptions::timeout`]; only a lower value counts.
@@ -84,8 +86,9 @@ impl EngineOptions {
     /// These settings with what the query sets.
     pub(crate) fn with(&self, query: &QueryOptions) -> Self {
         let mut out = self.clone();
-        if let Some(lookback_ms) = query.lookback_ms.filter(|ms| *ms > 0) {
-            out.lookback_ms = lookback_ms;
+        match query.lookback_ms.filter(|ms| *ms > 0) {
+            Some(lookback_ms) => out.lookback_ms = lookback_ms,
+            None => out.lookback_ms = out.lookback_ms.max(query.lookback_min_ms),
         }
         out.samples_max = query.samples_max.map_or(out.samples_max, |n| n.min(out.samples_max));
         out.timeout = query.timeout.map_or(out.timeout, |t| t.min(out.timeout));

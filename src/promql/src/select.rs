@@ -100,6 +100,17 @@ pub struct Columns {
     pub float_st: Vec<i64>,
     /// Histograms by rising timestamp; a stale marker has the stale NaN as its sum.
     pub histograms: Vec<HistogramPoint>,
+    /// How many raw samples those of downsampled data stand for, by rising timestamp. The others stand for themselves.
+    pub counts: Vec<Counted>,
+}
+
+/// A sample that is the mean of several.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Counted {
+    /// Milliseconds since the epoch.
+    pub t: i64,
+    /// How many.
+    pub n: f64,
 }
 
 /// One histogram sample as the engine works on it.
@@ -122,6 +133,7 @@ impl Columns {
         self.float_v.clear();
         self.float_st.clear();
         self.histograms.clear();
+        self.counts.clear();
     }
 
     /// Appends a float without a start timestamp.

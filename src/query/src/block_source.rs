@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
-use trireme_block::{Block, BlockError, BlockSeries, Samples};
+use trireme_block::{Aggregate, AggregateSamples, Block, BlockError, BlockSeries, Samples};
 use trireme_model::{Labels, Matcher};
-use trireme_promql::{Cancel, Columns, SelectError, SeriesRead, Stop};
+use trireme_promql::{Cancel, Columns, Counted, SelectError, SeriesRead, Stop};
 
 use crate::{Source, SourceError, Texts};
 
@@ -17,12 +17,18 @@ pub struct BlockSource {
     block: Arc<Block>,
     place: &'static str,
     with_starts: bool,
+    aggregate: Aggregate,
 }
 
 impl BlockSource {
     /// `place` says in warnings where the block lies, for example `local` or `bucket`.
     pub fn new(block: Arc<Block>, place: &'static str) -> Self {
-        Self { block, place, with_starts: true }
+        Self { block, place, with_starts: true, aggregate: Aggregate::default() }
+    }
+
+    /// What is read of a downsampled block.
+    pub fn with_aggregate(self, aggregate: Aggregate) -> Self {
+        Self { aggregate, ..self }
     }
 
     /// Whether start timestamps are given to readers; without them the block answers as one of encodings 1 to 3.
@@ -67,6 +73,7 @@ impl Source for BlockSource {
                 block: Arc::clone(&self.block),
                 series,
                 with_starts: self.with_starts,
+                aggregate: self.aggregate,
             }));
             Ok(())
         });
@@ -105,6 +112,34 @@ struct BlockSeriesRead {
     block: Arc<Block>,
     series: BlockSeries,
     with_starts: bool,
+    aggregate: Aggregate,
+}
+
+impl BlockSeriesRead {
+    fn failed(&self, e: &BlockError) -> SelectError {
+        self.block.note_error(e);
+        match e.kind() {
+            ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
+            _ => SelectError::Unavailable(e.to_string()),
+        }
+    }
+
+    fn read_windows(
+        &self,
+        range: (i64, i64),
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        let mut found = AggregateSamples::default();
+        let read = self.block.read_aggregate(&self.series, range, self.aggregate, samples_max, &mut found);
+        read.map_err(|e| self.failed(&e))?;
+
+        let AggregateSamples { samples, counts } = found;
+        (out.float_t, out.float_v) = (samples.times, samples.values);
+        samples.histograms.iter().for_each(|sample| out.push_stored_histogram(sample.t, 0, &sample.h));
+        out.counts = counts.iter().map(|counted| Counted { t: counted.t, n: counted.n }).collect();
+        out.check_within(samples_max)
+    }
 }
 
 impl SeriesRead for BlockSeriesRead {
@@ -127,6 +162,9 @@ impl SeriesRead for BlockSeriesRead {
         samples_max: usize,
         out: &mut Columns,
     ) -> Result<(), SelectError> {
+        if self.block.meta().resolution_ms() > 0 {
+            return self.read_windows((start_ms, end_ms), samples_max, out);
+        }
         // The columns' vectors are lent to the block's decoder, so floats are decoded into place.
         let mut samples = Samples {
             times: std::mem::take(&mut out.float_t),
@@ -136,13 +174,7 @@ impl SeriesRead for BlockSeriesRead {
         };
         let read = self.block.read_some(&self.series, start_ms, end_ms, samples_max, &mut samples);
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
-        read.map_err(|e| {
-            self.block.note_error(&e);
-            match e.kind() {
-                ErrorKind::Corrupt => SelectError::Corrupt(e.to_string()),
-                _ => SelectError::Unavailable(e.to_string()),
-            }
-        })?;
+        read.map_err(|e| self.failed(&e))?;
         if !self.with_starts {
             out.float_st.clear();
         }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use trireme_model::{is_stale, prefer};
-use trireme_promql::{Columns, HistogramPoint};
+use trireme_promql::{Columns, Counted, HistogramPoint};
 
 /// Adds the samples of `more` to `out`; both are sorted by time, and so is the result, each time once.
 ///
@@ -22,6 +22,7 @@ pub fn merge_columns(out: &mut Columns, more: &Columns, scratch: &mut Columns) {
         return;
     }
     scratch.clear();
+    scratch.counts = merge_counts(&out.counts, &more.counts);
     merge_floats(out, more, scratch);
     merge_histograms(&out.histograms, &more.histograms, &mut scratch.histograms);
     if !scratch.histograms.is_empty() && !scratch.float_t.is_empty() {
@@ -49,6 +50,15 @@ fn append(out: &mut Columns, more: &Columns) {
     out.float_t.extend_from_slice(&more.float_t);
     out.float_v.extend_from_slice(&more.float_v);
     out.histograms.extend_from_slice(&more.histograms);
+    out.counts.extend_from_slice(&more.counts);
+}
+
+/// Counts of both, one for each time.
+pub(crate) fn merge_counts(a: &[Counted], b: &[Counted]) -> Vec<Counted> {
+    let mut all = [a, b].concat();
+    all.sort_by_key(|counted| counted.t);
+    all.dedup_by_key(|counted| counted.t);
+    all
 }
 
 fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {

@@ -19,6 +19,8 @@ use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, Series
 use splice::splice;
 use track::Track;
 
+use crate::columns::merge_counts;
+
 /// Functions that take a fall of the value for a reset of a counter.
 const COUNTER_FUNCTIONS: [&str; 4] = ["rate", "increase", "irate", "resets"];
 
@@ -96,6 +98,7 @@ impl SeriesRead for DedupSeries {
         for (replica, at) in splice(&tracks, start_ms, end_ms, self.counters) {
             tracks[replica].push(at, &all[replica], out);
         }
+        out.counts = all.iter().fold(Vec::new(), |counts, columns| merge_counts(&counts, &columns.counts));
         Ok(())
     }
 

@@ -10,9 +10,11 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use trireme_base::ErrorKind;
+use trireme_block::Aggregate;
 use trireme_model::Labels;
 use trireme_promql::{Cancel, Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
 
+use crate::resolution::{aggregate_for, resolution_for};
 use crate::source::{Catalog, Moments, Scope};
 use crate::{Merged, Notes, QueryContext, QueryError};
 
@@ -39,6 +41,14 @@ impl Guarded {
         Self { catalog, context, notes, moments: Arc::default() }
     }
 
+    /// What a selection may read: its function decides what of downsampled data, and how coarse that may be.
+    fn scope_of(&self, request: &SelectRequest) -> Scope {
+        let mut scope = self.scope(request.start_ms, request.end_ms);
+        scope.aggregate = aggregate_for(&request.hints);
+        scope.max_source_resolution_ms = resolution_for(&request.hints, scope.max_source_resolution_ms);
+        scope
+    }
+
     fn scope(&self, start_ms: i64, end_ms: i64) -> Scope {
         Scope {
             tenant: self.context.tenant.clone(),
@@ -46,6 +56,7 @@ impl Guarded {
             end_ms,
             local_only: self.context.local_only,
             max_source_resolution_ms: self.context.max_source_resolution_ms,
+            aggregate: Aggregate::default(),
             moments: Some(Arc::clone(self.moments.get_or_init(|| Arc::new(self.catalog.moments())))),
         }
     }
@@ -62,15 +73,15 @@ impl Guarded {
         self.catalog.generation() != since.of_all && self.catalog.generation_of(scope) != since.of_scope
     }
 
-    /// The sources of a time range. What the catalog misses is noted, or an error if the answer must be whole.
-    pub(crate) fn sources(&self, start_ms: i64, end_ms: i64) -> Result<Merged, QueryError> {
-        let (context, scope) = (&self.context, self.scope(start_ms, end_ms));
+    /// The sources of a scope. What the catalog misses is noted, or an error if the answer must be whole.
+    fn sources(&self, scope: &Scope) -> Result<Merged, QueryError> {
+        let context = &self.context;
         if context.head_only {
-            let sources = self.catalog.head_sources(&scope);
+            let sources = self.catalog.head_sources(scope);
             let sources = sources.ok_or_else(|| QueryError::new(ErrorKind::Unavailable, BLOCKS_NEEDED))?;
             return Ok(Merged::new(sources, context.partial_response, self.notes.clone()));
         }
-        let list = self.catalog.sources(&scope);
+        let list = self.catalog.sources(scope);
         for warning in list.warnings {
             if !context.partial_response {
                 return Err(QueryError::new(ErrorKind::Unavailable, warning));
@@ -87,8 +98,9 @@ impl Guarded {
         request: &SelectRequest,
         cancel: &Cancel,
     ) -> Result<(Standing, SeriesSet), SelectError> {
-        let standing = self.standing(&self.scope(request.start_ms, request.end_ms));
-        let merged = self.sources(request.start_ms, request.end_ms);
+        let scope = self.scope_of(request);
+        let standing = self.standing(&scope);
+        let merged = self.sources(&scope);
         let merged = merged.map_err(|e| SelectError::Unavailable(e.to_string()))?;
         Ok((standing, merged.select(request, cancel)?))
     }
@@ -129,7 +141,7 @@ impl Guarded {
         let scope = self.scope(start_ms, end_ms);
         for _ in 0..ATTEMPTS_MAX {
             let standing = self.standing(&scope);
-            job(&self.sources(start_ms, end_ms)?)?;
+            job(&self.sources(&scope)?)?;
             if !self.has_moved(&scope, standing) {
                 return Ok(());
             }

@@ -9,6 +9,7 @@
 //! | `source` | what holds samples: head, block, peer |
 //! | `remote_block` | a block of the bucket, opened when it is asked |
 //! | `ahead` | many far blocks read side by side |
+//! | `clipped` | a source of which a part of the time is read |
 //! | `labelled` | series with the external labels of their block |
 //! | `merged` | many sources as one, series by series |
 //! | `columns` | merging samples by time with the one conflict rule |
@@ -16,6 +17,7 @@
 //! | `texts` | label names and values of many sources, each once |
 //! | `dedup` | one series out of the replicas of an HA pair |
 //! | `plan` | which copies of blocks to read |
+//! | `resolution` | which downsampled blocks to read, and what of them |
 //! | `querier` | the questions of the HTTP API |
 //! | `spread` | queries divided among the replicas of the group, and over the series of all groups |
 //!
@@ -23,6 +25,7 @@
 
 mod ahead;
 mod block_source;
+mod clipped;
 mod columns;
 mod cost;
 mod dedup;
@@ -36,6 +39,7 @@ mod plan;
 mod querier;
 mod queries;
 mod remote_block;
+mod resolution;
 mod source;
 mod spread;
 mod tenant_limits;
@@ -47,6 +51,7 @@ mod united;
 
 pub use ahead::Far;
 pub use block_source::BlockSource;
+pub use clipped::clipped;
 pub use columns::merge_columns;
 pub use cost::{Costed, estimate_cost};
 pub use dedup::Dedup;
@@ -62,6 +67,7 @@ pub use queries::{
     TsdbStatus, TsdbTop,
 };
 pub use remote_block::RemoteBlock;
+pub use resolution::{Part, choose_resolutions, only_coarser};
 pub use source::{Catalog, Moments, Scope, Source, SourceError, SourceList};
 pub use spread::{
     ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,

@@ -17,6 +17,7 @@ use trireme_promql::{
 
 use self::parsed::Parsed;
 use crate::guarded::Guarded;
+use crate::resolution::lookback_for;
 use crate::source::Catalog;
 use crate::{
     Asked, Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
@@ -92,6 +93,7 @@ impl Querier {
 pub(crate) fn query_options(context: &QueryContext, lookback: Option<std::time::Duration>) -> QueryOptions {
     QueryOptions {
         lookback_ms: lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        lookback_min_ms: lookback_for(context.max_source_resolution_ms),
         start_timestamps: context.start_timestamps,
         series_max: Some(context.cost_limits.series_max),
         samples_read_max: Some(context.cost_limits.samples_read_max),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
+use trireme_block::Aggregate;
 use trireme_bucket::{BucketError, BucketReader, ReadBlock};
 use trireme_model::Matcher;
 use trireme_promql::{Cancel, SeriesRead};
@@ -14,12 +15,18 @@ pub struct RemoteBlock {
     reader: Arc<BucketReader>,
     read: Arc<ReadBlock>,
     with_starts: bool,
+    aggregate: Aggregate,
 }
 
 impl RemoteBlock {
     /// A block of the list, through `reader`. `with_starts`: see [`BlockSource::with_starts`].
     pub fn new(reader: Arc<BucketReader>, read: Arc<ReadBlock>, with_starts: bool) -> Self {
-        Self { reader, read, with_starts }
+        Self { reader, read, with_starts, aggregate: Aggregate::default() }
+    }
+
+    /// What is read of a downsampled block.
+    pub fn with_aggregate(self, aggregate: Aggregate) -> Self {
+        Self { aggregate, ..self }
     }
 
     /// Asks the open block.
@@ -28,7 +35,8 @@ impl RemoteBlock {
         // Whatever the reason: what the bucket holds cannot be told now, which is no fault of this node.
         let unavailable = |e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string());
         let block = self.reader.block(meta).map_err(unavailable)?;
-        let answer = ask(&BlockSource::new(block, "bucket").with_starts(self.with_starts));
+        let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
+        let answer = ask(&source.with_aggregate(self.aggregate));
         if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Corrupt) {
             self.reader.forget(meta.ulid);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use trireme_base::ErrorKind;
+use trireme_block::Aggregate;
 use trireme_head::{Effort, Moment};
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SelectError, SeriesRead, Stop};
@@ -131,6 +132,8 @@ pub struct Scope {
     pub local_only: bool,
     /// Coarsest downsampled data that may answer (ms); 0 means raw samples only.
     pub max_source_resolution_ms: i64,
+    /// What is read of downsampled data.
+    pub aggregate: Aggregate,
     /// When the head is to be read; `None` is whenever a reader comes to it.
     pub moments: Option<Arc<Moments>>,
 }

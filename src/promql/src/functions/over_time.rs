@@ -13,7 +13,12 @@ use crate::partial::PartialHistogram;
 type Result<T> = std::result::Result<T, QueryError>;
 
 pub(crate) fn count(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
-    Ok(Some(Out::Float((call.window.t.len() + call.window.h.len()) as f64)))
+    let w = call.window;
+    if w.counts.is_empty() {
+        return Ok(Some(Out::Float((w.t.len() + w.h.len()) as f64)));
+    }
+    let times = w.t.iter().copied().chain(w.h.iter().map(|p| p.t));
+    Ok(Some(Out::Float(times.map(|t| w.count_at(t)).sum())))
 }
 
 pub(crate) fn present(_: &mut RangeCall<'_>) -> Result<Option<Out>> {
@@ -107,7 +112,21 @@ pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
         return Ok(None);
     }
     if !call.window.h.is_empty() {
-        return Ok(aggregate_histograms(call, true).map(Out::histogram));
+        let mean = match call.window.counts.is_empty() {
+            true => aggregate_histograms(call, true),
+            false => mean_of_means(call),
+        };
+        return Ok(mean.map(Out::histogram));
+    }
+    if !call.window.counts.is_empty() {
+        let w = call.window;
+        let (mut sum, mut compensation, mut count) = (0.0, 0.0, 0.0);
+        for (t, v) in w.t.iter().zip(w.v) {
+            let n = w.count_at(*t);
+            (sum, compensation) = kahan_add(v * n, sum, compensation);
+            count += n;
+        }
+        return Ok(Some(Out::Float((sum + compensation) / count)));
     }
     let mut mean = FloatMean::default();
     for v in call.window.v {
@@ -342,6 +361,32 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
         call.notice.add_note(notes::mismatched_custom_buckets(HistogramOperation::Aggregate, pos));
     }
     Some(state.value())
+}
+
+/// The mean of histograms some of which are the mean of several.
+fn mean_of_means(call: &mut RangeCall<'_>) -> Option<FloatHistogram> {
+    let w = call.window;
+    let (mut sum, mut count) = (None::<HistogramMean>, 0.0);
+    for point in w.h {
+        let n = w.count_at(point.t);
+        count += n;
+        let mut weighted = FloatHistogram::clone(&point.h);
+        weighted.mul(n);
+        let is_added = match &mut sum {
+            Some(sum) => sum.add(&weighted),
+            none => {
+                *none = Some(HistogramMean::new(&weighted, false));
+                true
+            }
+        };
+        if !is_added {
+            call.notice.add(notes::mixed_exponential_custom);
+            return None;
+        }
+    }
+    let mut mean = sum?.value();
+    mean.div(count);
+    Some(mean)
 }
 
 /// Variance by Welford's method with compensated sums.

@@ -1,6 +1,6 @@
 //! The samples of a range at one step, and how the range slides over the columns of a series.
 
-use crate::select::{Columns, HistogramPoint};
+use crate::select::{Columns, Counted, HistogramPoint};
 
 /// Samples of one series in a range, oldest first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Window<'a> {
     pub(crate) st: &'a [i64],
     /// Histograms.
     pub(crate) h: &'a [HistogramPoint],
+    /// How many raw samples some of them stand for; mostly empty.
+    pub(crate) counts: &'a [Counted],
 }
 
 impl Window<'_> {
@@ -24,6 +26,12 @@ impl Window<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         self.t.is_empty() && self.h.is_empty()
     }
+
+    /// How many raw samples the one at `t` stands for.
+    pub(crate) fn count_at(&self, t: i64) -> f64 {
+        let found = self.counts.binary_search_by_key(&t, |counted| counted.t);
+        found.map_or(1.0, |at| self.counts[at].n)
+    }
 }
 
 /// Where a window that only moves forward begins and ends.
@@ -31,6 +39,7 @@ impl Window<'_> {
 pub(crate) struct Sliding {
     floats: (usize, usize),
     histograms: (usize, usize),
+    counts: (usize, usize),
 }
 
 impl Sliding {
@@ -55,6 +64,15 @@ impl Sliding {
                 *first += 1;
             }
         }
+        if !columns.counts.is_empty() {
+            let (first, end) = &mut self.counts;
+            while columns.counts.get(*end).is_some_and(|c| c.t <= until) {
+                *end += 1;
+            }
+            while *first < *end && columns.counts[*first].t <= after {
+                *first += 1;
+            }
+        }
         let floats = first..end;
         let (first, end) = self.histograms;
         Window {
@@ -62,6 +80,7 @@ impl Sliding {
             v: &columns.float_v[floats.clone()],
             st: columns.float_st.get(floats).unwrap_or(&[]),
             h: &columns.histograms[first..end],
+            counts: &columns.counts[self.counts.0..self.counts.1],
         }
     }
 }

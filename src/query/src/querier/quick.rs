@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use trireme_block::Aggregate;
 use trireme_model::Matcher;
 use trireme_promql::ast::{AggregateOp, DurationArg, Expr, Subquery, VectorSelector};
 use trireme_promql::parse;
@@ -166,6 +167,7 @@ impl Guess<'_> {
             end_ms,
             local_only: context.local_only,
             max_source_resolution_ms: context.max_source_resolution_ms,
+            aggregate: Aggregate::default(),
             moments: None,
         })?;
         let mut total = 0u64;

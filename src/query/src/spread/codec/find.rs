@@ -100,7 +100,16 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         Ok(HistogramPoint { t, st, is_integer: h.is_integer, h: Arc::new(histogram_in(h)?) })
     };
     let histograms = times.zip(row.histograms).map(point).collect::<Result<_, BadMessage>>()?;
-    Ok((labels, Columns { float_t: row.at, float_v: row.values, float_st: row.starts, histograms }))
+    Ok((
+        labels,
+        Columns {
+            float_t: row.at,
+            float_v: row.values,
+            float_st: row.starts,
+            histograms,
+            ..Columns::default()
+        },
+    ))
 }
 
 pub(crate) fn exemplars_out(series: &[ExemplarSeries]) -> Vec<wire::Exemplar> {
