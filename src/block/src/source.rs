@@ -50,6 +50,12 @@ impl SeriesInput {
 pub trait SeriesSource {
     /// Overwrites `series` with the next one; false at the end. Series without samples are left out of the block.
     fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError>;
+
+    /// True if what [`SeriesSource::next`] gave last goes on with the series that it gave before, with later samples. A
+    /// source may so give a long series in parts; no chunk holds samples of two of them.
+    fn continues(&self) -> bool {
+        false
+    }
 }
 
 /// Series from an iterator.

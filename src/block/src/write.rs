@@ -82,12 +82,24 @@ pub fn write_block(
     let mut files = BlockFiles::create(dir, window.clone(), options.segment_bytes_max)?;
     let mut encoder = SeriesEncoder::new(window, options.chunk_samples_max, options.encodings);
     let mut series = SeriesInput::default();
+    let (mut labels, mut counts) = (Labels::default(), SampleCounts::default());
     while source.next(&mut series)? {
-        let counts = encoder.encode(&series, &mut |chunk| {
+        if !source.continues() {
+            files.end_series(&labels, std::mem::take(&mut counts))?;
+            labels.clone_from(&series.labels);
+        }
+        let behind = files.last_time();
+        let more = encoder.encode(&series, &mut |chunk| {
+            if behind.is_some_and(|last| chunk.min_time <= last) {
+                let what = "a part does not follow the one before it";
+                return Err(BlockError::Input(format!("series {}: {what}", series.labels)));
+            }
             files.add_chunk(chunk.encoding.as_u8(), chunk.data, chunk.min_time..=chunk.max_time)
         })?;
-        files.end_series(&series.labels, counts)?;
+        counts.floats += more.floats;
+        counts.histograms += more.histograms;
     }
+    files.end_series(&labels, counts)?;
     files.finish(options)
 }
 
@@ -132,6 +144,11 @@ impl<'a> BlockFiles<'a> {
         let reference = self.chunks.write(&mut self.digest, encoding, data)?;
         self.metas.push(ChunkMeta { min_time: *times.start(), max_time: *times.end(), reference });
         Ok(())
+    }
+
+    /// Time of the last sample of the series that is being written; none before its first chunk.
+    fn last_time(&self) -> Option<i64> {
+        self.metas.last().map(|chunk| chunk.max_time)
     }
 
     /// Ends a series; one without chunks is left out.

@@ -8,8 +8,8 @@ use std::fs;
 
 use support::{END, START, series, write};
 use trireme_block::{
-    Block, ChunkEncodings, Interval, IterSource, Samples, SeriesInput, Tombstones, WriteOptions, scan_blocks,
-    verify_block, write_block,
+    Block, BlockError, ChunkEncodings, Interval, IterSource, Samples, SeriesInput, SeriesSource, Tombstones,
+    WriteOptions, scan_blocks, verify_block, write_block,
 };
 use trireme_model::{AnyHistogram, MatchOp, Matcher};
 
@@ -110,6 +110,53 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
     assert_eq!(encodings_of(ChunkEncodings::Classic), BTreeSet::from([1, 2, 3]));
     assert_eq!(encodings_of(ChunkEncodings::Starts), BTreeSet::from([1, 2, 3, 4, 5, 6]));
     assert!(!encodings_of(ChunkEncodings::Xor2).contains(&1));
+}
+
+/// Gives each series in parts.
+struct InParts(std::vec::IntoIter<(SeriesInput, bool)>, bool);
+
+impl SeriesSource for InParts {
+    fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError> {
+        let Some((part, continues)) = self.0.next() else { return Ok(false) };
+        (*series, self.1) = (part, continues);
+        Ok(true)
+    }
+
+    fn continues(&self) -> bool {
+        self.1
+    }
+}
+
+#[test]
+fn a_series_that_comes_in_parts_is_one_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = series(30, 4);
+    let middle = (START + END) / 2;
+    let mut parts = Vec::new();
+    for one in &series {
+        assert!(one.starts.is_empty());
+        let (mut first, mut second) = (one.clone(), one.clone());
+        let at = one.times.partition_point(|t| *t < middle);
+        (second.times, second.values) = (first.times.split_off(at), first.values.split_off(at));
+        let at = one.histograms.partition_point(|h| h.t < middle);
+        second.histograms = first.histograms.split_off(at);
+        parts.extend([(first, false), (second, true)]);
+    }
+    let put = |parts: Vec<(SeriesInput, bool)>| {
+        let options = WriteOptions::default();
+        write_block(dir.path(), START..END, &options, &mut InParts(parts.into_iter(), false))
+    };
+    let meta = put(parts.clone()).unwrap().unwrap();
+    let block = Block::open(&dir.path().join(meta.ulid.to_string())).unwrap();
+    assert_eq!(block.verify(), []);
+    assert_eq!(essence(&read_all(&block)), essence(&series));
+    let chunks: usize =
+        block.select(&[], i64::MIN, i64::MAX).unwrap().iter().map(|one| one.chunks.len()).sum();
+    assert_eq!(meta.stats.num_chunks, chunks as u64);
+
+    let again = parts.iter().position(|(part, continues)| *continues && part.sample_count() > 0).unwrap();
+    parts.insert(again, parts[again].clone());
+    assert!(put(parts).is_err(), "a part that does not follow the one before it");
 }
 
 #[test]
