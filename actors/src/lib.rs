@@ -1,8 +1,8 @@
 //! The actors of a node, and the parts that they share.
 //!
 //! An actor is a supervised shell: it owns a mailbox, a timer and I/O, and hands work to synchronous code. They stand in
-//! the order of a sample's way: `front`, `ingest`, `replicator`, `block_writer`, `uploader`, `scrubber`, `query_shard`,
-//! `membership`. `policy` is the table of how each kind runs, is bounded and is restarted; `supervisor` and `canary`
+//! the order of a sample's way: `front`, `ingest`, `replicator`, `block_writer`, `uploader`, `compactor`, `scrubber`,
+//! `query_shard`, `membership`. `policy` is the table of how each kind runs, is bounded and is restarted; `supervisor` and `canary`
 //! notice what died and start it anew; `delivery` is the one file that calls actix's send functions.
 //!
 //! The other files know no actor. A write goes through `write_path`, `route` and `forward`, is stored by a
@@ -16,6 +16,7 @@ mod canary;
 mod clock_watch;
 mod closing;
 mod commits;
+mod compactor;
 mod completeness;
 mod cutting;
 mod delivery;
@@ -53,6 +54,7 @@ pub use canary::Canary;
 pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
 pub use closing::Windows;
 pub use commits::{CommitReceiver, Commits, Committed};
+pub use compactor::{Compacting, CompactingMetrics, CompactingParts};
 pub use completeness::{Completeness, RebuildState, note_missing};
 pub use cutting::snapshot::ENDED;
 pub use cutting::{

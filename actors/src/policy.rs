@@ -15,6 +15,8 @@ pub enum ActorKind {
     BlockWriter,
     /// Copies blocks to the bucket.
     Uploader,
+    /// Merges blocks of the bucket.
+    Compactor,
     /// Finds damaged and missing blocks and gets good copies.
     Scrubber,
     /// Evaluates queries.
@@ -52,7 +54,7 @@ pub struct Policy {
 }
 
 /// The table.
-pub const POLICIES: [Policy; 8] = [
+pub const POLICIES: [Policy; 9] = [
     Policy {
         kind: ActorKind::Front,
         name: "front",
@@ -99,6 +101,15 @@ pub const POLICIES: [Policy; 8] = [
         deadline: Duration::from_secs(60),
     },
     Policy {
+        kind: ActorKind::Compactor,
+        name: "compactor",
+        placement: Placement::Shared,
+        queue_messages: 64,
+        bound_reason: "a timer only",
+        restarts_per_minute_max: 20,
+        deadline: Duration::from_secs(60),
+    },
+    Policy {
         kind: ActorKind::Scrubber,
         name: "scrubber",
         placement: Placement::Shared,
@@ -139,7 +150,9 @@ mod tests {
     #[test]
     fn every_kind_has_one_row() {
         use ActorKind::*;
-        for kind in [Front, Ingest, Replicator, BlockWriter, Uploader, Scrubber, QueryShard, Membership] {
+        let all =
+            [Front, Ingest, Replicator, BlockWriter, Uploader, Compactor, Scrubber, QueryShard, Membership];
+        for kind in all {
             assert_eq!(POLICIES.iter().filter(|p| p.kind == kind).count(), 1);
             assert!(policy(kind).queue_messages > 0);
         }

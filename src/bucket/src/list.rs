@@ -66,6 +66,14 @@ async fn get_mark<T: DeserializeOwned>(
     Ok(Some(serde_json::from_slice(&bytes).map_err(bad)?))
 }
 
+/// Reads the mark that a block is to be deleted; none if there is none.
+pub async fn fetch_deletion_mark(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+) -> Result<Option<DeletionMark>, BucketError> {
+    get_mark(store, ulid, DELETION_MARK).await
+}
+
 /// A block in the bucket.
 #[derive(Clone, Debug)]
 pub struct BucketBlock {

@@ -88,6 +88,32 @@ pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result
     Err(BucketError::Differs { place: holder.ulid.to_string(), what })
 }
 
+/// Reads all files of a block in the bucket and holds them against the digests that its meta lists.
+///
+/// A block without digests, as others write them, is an error: nothing says what its bytes should be.
+pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<(), BucketError> {
+    let listed = meta.thanos.iter().flat_map(|thanos| &thanos.files);
+    let files: Vec<_> = listed.filter(|file| file.rel_path != META_FILE).collect();
+    let differs = |place: &str, what: String| BucketError::Differs { place: place.to_owned(), what };
+    if files.is_empty() {
+        return Err(differs(&meta.ulid.to_string(), "its meta lists no files".to_owned()));
+    }
+    for file in files {
+        let path = layout::object(meta.ulid, &file.rel_path);
+        let (Some(size), Some(hash)) = (file.size_bytes, &file.hash) else {
+            return Err(differs(path.as_ref(), "its meta does not say what the file should be".to_owned()));
+        };
+        let (there, digest) = digest_of(store, &path).await?;
+        if (there, &digest) != (size, &hash.value) {
+            return Err(differs(
+                path.as_ref(),
+                format!("{there} bytes with SHA-256 {digest} were read back"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
     let path = layout::meta(block.meta().ulid);
     let payload = PutPayload::from(block.meta().to_json());

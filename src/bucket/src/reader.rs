@@ -25,6 +25,7 @@ use ulid::Ulid;
 use crate::cache::FileId;
 use crate::file::BucketFile;
 use crate::remote::{FetchError, Object, Remote};
+use crate::scan::{Pieces, ScanFile};
 use crate::wishes::{self, Wishes};
 use crate::{BucketError, PageCache, ReadBlock, header, layout};
 use layouts::{Layout, Layouts};
@@ -113,6 +114,24 @@ impl BucketReader {
         self.open_block(meta, &layout)
     }
 
+    /// The block of a meta, to be read from its begin to its end once: by large pieces, past the cache. What is fetched is
+    /// added to `fetched_bytes`. It is opened anew by each call.
+    pub fn scan(&self, meta: &BlockMeta, fetched_bytes: &Arc<AtomicU64>) -> Result<Block, BucketError> {
+        self.remote.runtime.block_on(self.prepare(meta))?;
+        let layout = self.layouts.of(meta).ok_or_else(|| Layouts::gone(meta.ulid))?;
+        let file = |object, pieces: &Pieces| {
+            ScanFile::new(Arc::clone(&self.remote), object, Arc::clone(pieces), Arc::clone(fetched_bytes))
+        };
+        let (of_index, of_chunks) = (Pieces::default(), Pieces::default());
+        let index: Arc<dyn RangeRead> = Arc::new(file(index_of(meta.ulid, &layout), &of_index));
+        let copied = self.header_dir().and_then(|dir| header::over(dir, meta.ulid, &index));
+        let index = IndexReader::open(copied.unwrap_or(index))?;
+        let segments = segments_of(meta.ulid, &layout);
+        let segments = segments.map(|object| Arc::new(file(object, &of_chunks)) as _).collect();
+        let chunks = ChunkReader::unchecked(segments);
+        Ok(Block::from_parts(meta.clone(), index, chunks, Tombstones::default()))
+    }
+
     fn open_block(&self, meta: &BlockMeta, layout: &Layout) -> Result<Arc<Block>, BucketError> {
         let index: Arc<dyn RangeRead> = Arc::new(self.file(index_of(meta.ulid, layout)));
         let copied = match self.header_dir() {
@@ -131,12 +150,8 @@ impl BucketReader {
                 self.forget(meta.ulid);
             }
         })?;
-        let mut segments: Vec<Arc<dyn RangeRead>> = Vec::new();
-        for (at, len) in layout.segments.iter().enumerate() {
-            let path = layout::object(meta.ulid, &format!("{CHUNKS_DIR}/{}", segment_name(at)));
-            let id = FileId { ulid: meta.ulid, number: at as u32 + 1 };
-            segments.push(Arc::new(self.file(Object { path, id, len: *len })));
-        }
+        let segments =
+            segments_of(meta.ulid, layout).map(|object| Arc::new(self.file(object)) as _).collect();
         // Tombstones are not uploaded; deletions are rewritten into new blocks.
         let chunks = ChunkReader::unchecked(segments);
         let block = Arc::new(Block::from_parts(meta.clone(), index, chunks, Tombstones::default()));
@@ -288,6 +303,13 @@ impl BucketReader {
     pub fn cache(&self) -> &Arc<PageCache> {
         &self.remote.cache
     }
+}
+
+fn segments_of(ulid: Ulid, layout: &Layout) -> impl Iterator<Item = Object> {
+    layout.segments.iter().enumerate().map(move |(at, len)| {
+        let path = layout::object(ulid, &format!("{CHUNKS_DIR}/{}", segment_name(at)));
+        Object { path, id: FileId { ulid, number: at as u32 + 1 }, len: *len }
+    })
 }
 
 fn index_of(ulid: Ulid, layout: &Layout) -> Object {

@@ -142,7 +142,7 @@ impl Reading {
 ///
 /// A compacted block names the blocks that it goes back to. It stands for another one only with the same external labels
 /// and resolution, over the whole time of it, and while it is not to be deleted itself.
-fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid> {
+pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid> {
     let mut holders: HashMap<Ulid, Vec<&BlockMeta>> = HashMap::new();
     for block in blocks.values().filter(|block| block.deletion.is_none()) {
         for source in &block.meta.compaction.sources {

@@ -21,6 +21,7 @@ mod bucket;
 mod calls;
 mod catalog;
 mod cluster;
+mod compaction;
 mod datadir;
 mod disk;
 mod drain;
@@ -51,6 +52,7 @@ mod storage;
 mod tenants;
 
 pub use bucket::{Store, check as check_bucket, open as open_bucket, read_rules};
+pub use compaction::compaction_limits;
 pub use datadir::{DataDir, DataDirError};
 pub use node::{End, run};
 pub use salvage::{Salvaged, SalvagedBlock, salvage};

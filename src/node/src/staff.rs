@@ -23,6 +23,7 @@ use crate::block_server::BlockServer;
 use crate::calls::NodeCalls;
 use crate::catalog::BucketView;
 use crate::cluster::Cluster;
+use crate::compaction::add_compactor;
 use crate::ground::Ground;
 use crate::rebuild::{ServerMetrics, SnapshotServer};
 use crate::replicators::Replicators;
@@ -124,6 +125,7 @@ impl Staff {
         staff.add_block_writer(&mut supervisor, ground, storage).await?;
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
+            add_compactor(&mut supervisor, ground, cluster, storage, &bucket.store).await?;
         }
         add_scrubber(&mut supervisor, ground, cluster, storage, bucket.map(|bucket| &bucket.store)).await?;
         let log = supervisor.logger("query-shard");

@@ -30,6 +30,8 @@ pub struct Settings {
     pub checkpoint: Checkpoint,
     /// Long-term storage.
     pub bucket: Bucket,
+    /// Merging of blocks in the bucket.
+    pub compaction: Compaction,
     /// Bounds and defaults of queries.
     pub query: Query,
     /// `[features]`
@@ -459,6 +461,37 @@ impl Default for Bucket {
             marks_interval: Span::from_secs(900),
             cache_bytes: ByteSize(256 << 20),
             index_cache_bytes: ByteSize(8 << 30),
+        }
+    }
+}
+
+/// `[compaction]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Compaction {
+    /// Whether the node merges blocks of the bucket and deletes those that were merged.
+    pub enabled: bool,
+    /// Time between two looks at the bucket, for each of which all its objects are listed.
+    pub interval: Span,
+    /// A range without a later block is merged so long after its end.
+    pub grace: Span,
+    /// How long a merged block stays in the bucket, marked for deletion.
+    pub delete_delay: Span,
+    /// Jobs at once.
+    pub concurrency: usize,
+    /// The most bytes of blocks that become one.
+    pub block_bytes_max: ByteSize,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Span::from_secs(600),
+            grace: Span::from_secs(12 * 3_600),
+            delete_delay: Span::from_secs(48 * 3_600),
+            concurrency: 1,
+            block_bytes_max: ByteSize(64 << 30),
         }
     }
 }

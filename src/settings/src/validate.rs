@@ -109,6 +109,9 @@ impl Settings {
         if bucket.endpoint.starts_with("http://") && !bucket.allow_http {
             problems.push("bucket.endpoint: is not TLS; set bucket.allow_http=true if that is meant".into());
         }
+        if self.compaction.concurrency == 0 {
+            problems.push("compaction.concurrency: must be at least 1".into());
+        }
         if bucket.external_labels.contains_key(&self.tenants.label) {
             problems.push(format!("bucket.external_labels: {:?} is the tenant's label", self.tenants.label));
         }
@@ -148,6 +151,8 @@ mod tests {
             "bucket.upload_interval=0s",
             "bucket.sync_interval=0s",
             "bucket.uploads_at_once=0",
+            "compaction.interval=0s",
+            "compaction.concurrency=0",
             "checkpoint.interval=0s",
             "cluster.heartbeat_interval=0s",
             "log.sync_interval=0s",

@@ -48,6 +48,7 @@ impl Settings {
             ("storage.tick", storage.tick),
             ("bucket.upload_interval", self.bucket.upload_interval),
             ("bucket.sync_interval", self.bucket.sync_interval),
+            ("compaction.interval", self.compaction.interval),
             ("checkpoint.interval", self.checkpoint.interval),
             ("cluster.heartbeat_interval", self.cluster.heartbeat_interval),
             ("log.sync_interval", self.log.sync_interval),

@@ -1,5 +1,7 @@
 //! `trireme bucket`: looks into long-term storage.
 
+mod compact;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +14,12 @@ use trireme_bucket::{BucketBlock, BucketReader, LeftOut, Listing, MetaCache, Rea
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
 
-/// Looks into the bucket that the settings name, for example --set bucket.type=file --set bucket.path=DIR.
+/// Looks into the bucket that the settings name, and merges its blocks; for example --set bucket.type=file --set bucket.path=DIR.
 #[derive(clap::Subcommand)]
 pub enum Command {
     Ls(Ls),
     Verify(Verify),
+    Compact(compact::Args),
 }
 
 /// Lists the blocks of the bucket with their tenants.
@@ -52,6 +55,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Ls(args) => ls(args),
         Command::Verify(args) => verify(args),
+        Command::Compact(args) => compact::run(args),
     }
 }
 

@@ -1,0 +1,30 @@
+//! Merges blocks of the bucket into larger ones.
+//!
+//! ```text
+//! listed blocks ──▶ plan: jobs ──▶ merge: one local block ──▶ publish, read back ──▶ mark the sources ──▶ delete them later
+//! ```
+//!
+//! [`plan`] is a pure function of what the bucket holds, the time and limits. [`Compactor`] does the jobs: it reads sources
+//! series by series from the local disk or the bucket, writes the result beside, uploads it, and marks the sources once it
+//! was read back. [`Compactor::finish`] does what a crash left undone, and deletes sources when their time has come.
+//!
+//! - The result's bytes, and so its name, follow from the samples and the range alone. Whoever does a job twice makes the
+//!   same block twice, which is harmless; so nobody has to be kept from it.
+//! - A source is marked only when a block that holds all of it was read back from the bucket. A crash at any instruction
+//!   leaves what the next run finishes.
+//! - Samples of several blocks are united as queries unite them, so no answer changes.
+//! - Memory is that of one part of one series, of pieces of the sources, and of what the index writer keeps.
+//!
+//! Absent on purpose: downsampling, retention, and whose turn it is (`actors`).
+
+mod error;
+mod finish;
+mod merge;
+mod plan;
+mod run;
+mod unite;
+
+pub use error::CompactionError;
+pub use finish::{Finished, is_ours};
+pub use plan::{Job, Limits, Plan, Streams, bytes_of, plan};
+pub use run::{Compactor, CompactorParts, Done, FindLocal, ReadBytes};

@@ -1,0 +1,275 @@
+//! Doing a job.
+//!
+//! ```text
+//! sources ──▶ <dir>/<ULID>/ ──▶ bucket: files, read back, meta.json ──▶ deletion marks ──▶ the local block goes
+//! ```
+//!
+//! Each arrow is safe to stop at. Before `meta.json` nobody takes the objects for a block; behind it queries leave the
+//! sources out, and [`Compactor::finish`] marks those that this run did not come to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use slog::{Logger, warn};
+use tokio::runtime::Handle;
+use trireme_block::{Block, BlockError, BlockMeta, ChunkEncodings, WriteOptions, write_block};
+use trireme_bucket::{
+    BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion, mark_no_compact, publish,
+};
+use ulid::Ulid;
+
+use crate::finish::details_of;
+use crate::merge::{Fault, Merge};
+use crate::{CompactionError, Job, bytes_of};
+
+/// `thanos.source` of compacted blocks, as Thanos's own.
+const SOURCE: &str = "compactor";
+/// Memory for pieces of objects that are read in no order; sources are read past it.
+const CACHE_BYTES: usize = 1 << 20;
+/// Bytes on the local disk for symbols and postings tables of the sources of one job.
+const HEADER_BYTES: u64 = 2 << 30;
+/// The longest wait for one request.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Folder for copies of index headers.
+const HEADERS: &str = "headers";
+
+/// Gives the local copy of a block, if there is a good one.
+pub type FindLocal = Arc<dyn Fn(&BlockMeta) -> Option<Arc<Block>> + Send + Sync>;
+
+/// Bytes of sources that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadBytes {
+    /// Of local copies: the bytes of their files.
+    pub local: u64,
+    /// From the bucket.
+    pub bucket: u64,
+}
+
+/// What a job did.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The result.
+    pub meta: BlockMeta,
+    /// False if it was in the bucket already.
+    pub is_new: bool,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that were read for it.
+    pub read: ReadBytes,
+    /// Sources that were marked for deletion.
+    pub marked: Vec<Ulid>,
+}
+
+/// What jobs are done with.
+#[derive(Clone)]
+pub struct CompactorParts {
+    /// The bucket.
+    pub store: Arc<dyn ObjectStore>,
+    /// Local copies.
+    pub local: FindLocal,
+    /// Directory for blocks under construction, made if missing. It is the compactor's alone: what lies there is removed.
+    pub dir: PathBuf,
+    /// No chunk crosses a multiple of this (ms).
+    pub part_ms: i64,
+    /// Requests and merging run here; its threads must not be those that call.
+    pub runtime: Handle,
+    /// Set when the node stops.
+    pub stop: Arc<AtomicBool>,
+    /// Logger.
+    pub log: Logger,
+}
+
+/// Does jobs.
+#[derive(Clone)]
+pub struct Compactor {
+    pub(crate) parts: CompactorParts,
+}
+
+/// A merged block on the local disk.
+struct Merged {
+    block: LocalBlock,
+    read: ReadBytes,
+}
+
+impl Compactor {
+    /// Over these parts.
+    pub fn new(parts: CompactorParts) -> Self {
+        Self { parts }
+    }
+
+    /// What it was made of.
+    pub fn into_parts(self) -> CompactorParts {
+        self.parts
+    }
+
+    /// Removes what earlier runs left in the directory. No job may be under way.
+    pub fn clear_dir(&self) -> Result<(), BlockError> {
+        match std::fs::remove_dir_all(&self.parts.dir) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(self.io(source)),
+            _ => std::fs::create_dir_all(&self.parts.dir).map_err(|source| self.io(source)),
+        }
+    }
+
+    fn io(&self, source: std::io::Error) -> BlockError {
+        BlockError::Io { place: self.parts.dir.display().to_string(), source }
+    }
+
+    /// Does a job: merges, uploads, reads back, marks the sources. `now_s` (seconds since the epoch) goes into the marks.
+    ///
+    /// After an error, or when the future is dropped, it may be done again by anybody.
+    pub async fn compact(&self, job: &Job, now_s: i64) -> Result<Done, CompactionError> {
+        let (this, given) = (self.clone(), job.clone());
+        let merging = self.parts.runtime.spawn_blocking(move || this.merge(&given));
+        let merged = merging.await.map_err(|error| CompactionError::Thread(error.to_string()))?;
+        let Merged { block, read } = match merged {
+            Ok(merged) => merged,
+            Err(error) => {
+                self.quarantine(&error, now_s).await;
+                return Err(error);
+            }
+        };
+
+        let meta = block.meta().clone();
+        let published = publish(self.parts.store.as_ref(), &block).await;
+        let bytes = block.size_bytes();
+        drop(block);
+        self.remove_local(meta.ulid);
+        let is_new = published? == Published::Uploaded;
+        let marked = self.mark_sources(job, &meta, now_s).await?;
+        Ok(Done { meta, is_new, bytes, read, marked })
+    }
+
+    fn remove_local(&self, ulid: Ulid) {
+        let dir = self.parts.dir.join(ulid.to_string());
+        if let Err(err) = std::fs::remove_dir_all(&dir) {
+            warn!(self.parts.log, "a compacted block cannot be removed from the local disk";
+                "path" => %dir.display(), "err" => %err);
+        }
+    }
+
+    /// The result is in the bucket and verified: its sources are to be deleted. It may have the name of one of them, which
+    /// then holds the others.
+    async fn mark_sources(
+        &self,
+        job: &Job,
+        result: &BlockMeta,
+        now_s: i64,
+    ) -> Result<Vec<Ulid>, CompactionError> {
+        let mut marked = Vec::new();
+        for source in job.sources.iter().map(|source| source.meta.ulid).filter(|name| *name != result.ulid) {
+            mark_for_deletion(self.parts.store.as_ref(), source, &details_of(result.ulid), now_s).await?;
+            marked.push(source);
+        }
+        Ok(marked)
+    }
+
+    /// Keeps compaction away from a source in the bucket whose bytes are bad, so that the others go on.
+    async fn quarantine(&self, error: &CompactionError, now_s: i64) {
+        let Some(ulid) = error.bad_source() else { return };
+        let text = format!("cannot be read: {error}");
+        warn!(self.parts.log, "a block cannot be compacted, it is left alone from now on"; "block_id" => %ulid,
+            "err" => %error);
+        if let Err(err) = mark_no_compact(self.parts.store.as_ref(), ulid, "manual", &text, now_s).await {
+            warn!(self.parts.log, "a block that cannot be compacted cannot be marked"; "block_id" => %ulid,
+                "err" => %err);
+        }
+    }
+
+    /// Writes the union of the sources to the local disk and hashes it. Blocks.
+    fn merge(&self, job: &Job) -> Result<Merged, CompactionError> {
+        let headers = self.parts.dir.join(HEADERS);
+        let options = ReaderOptions {
+            cache_bytes_max: CACHE_BYTES,
+            timeout: TIMEOUT,
+            header_dir: Some(headers),
+            header_bytes_max: HEADER_BYTES,
+            ..ReaderOptions::default()
+        };
+        let reader = BucketReader::new(Arc::clone(&self.parts.store), self.parts.runtime.clone(), options);
+        let fetched = Arc::new(AtomicU64::new(0));
+        let mut read = ReadBytes::default();
+        let mut sources = Vec::new();
+        for source in &job.sources {
+            let local = (self.parts.local)(&source.meta);
+            if local.is_some() {
+                read.local += bytes_of(&source.meta);
+            }
+            let is_local = local.is_some();
+            let block = match local {
+                Some(block) => block,
+                None => Arc::new(reader.scan(&source.meta, &fetched)?),
+            };
+            sources.push(Source { block, is_local });
+        }
+
+        let written = self.write(job, &sources);
+        read.bucket = fetched.load(Ordering::Relaxed);
+        let names: Vec<Ulid> = job.sources.iter().map(|source| source.meta.ulid).collect();
+        if let Err(err) = reader.retain(&|ulid| !names.contains(&ulid)) {
+            warn!(self.parts.log, "copies of indexes cannot be removed"; "err" => %err);
+        }
+        let meta = written?;
+        let dir = self.parts.dir.join(meta.ulid.to_string());
+        Ok(Merged { block: LocalBlock::open(&dir, &job.labels, SOURCE)?, read })
+    }
+
+    fn write(&self, job: &Job, sources: &[Source]) -> Result<BlockMeta, CompactionError> {
+        let blocks = sources.iter().map(|source| &*source.block);
+        let failed = |number: usize, error: BlockError| sources[number].failed(error);
+        let merge = Merge::open(blocks, job.range.clone(), self.parts.part_ms, &self.parts.stop);
+        let mut merge = merge.map_err(|(number, error)| failed(number, error))?;
+        let options = WriteOptions {
+            external_labels: job.labels.clone(),
+            source: SOURCE.to_owned(),
+            level: job.level(),
+            sources: job.origins(),
+            parents: job.parents(),
+            // Start timestamps are kept where there are any; chunks without are the same in both.
+            encodings: ChunkEncodings::Starts,
+            ..WriteOptions::default()
+        };
+        let written = write_block(&self.parts.dir, job.range.clone(), &options, &mut merge);
+        let written = match (written, merge.fault()) {
+            (Err(_), Some(Fault::Stopped)) => return Err(CompactionError::Stopped),
+            (Err(error), Some(Fault::Source(number))) => return Err(failed(number, error)),
+            (written, _) => written?,
+        };
+        let empty = || BlockError::Input(format!("the sources of {:?} have no samples", job.range));
+        let meta = written.ok_or_else(empty)?;
+        let mut counts = sources.iter().zip(merge.samples());
+        if let Err(error) = counts.try_for_each(|(source, found)| source.check_count(found)) {
+            self.remove_local(meta.ulid);
+            return Err(error);
+        }
+        Ok(meta)
+    }
+}
+
+/// A block that is read for a job.
+struct Source {
+    block: Arc<Block>,
+    is_local: bool,
+}
+
+impl Source {
+    fn failed(&self, error: BlockError) -> CompactionError {
+        if self.is_local {
+            // The scrubber then reads all of it, and the bucket's copy is taken next time.
+            self.block.note_error(&error);
+        }
+        CompactionError::Source { block: self.block.meta().ulid, is_local: self.is_local, error }
+    }
+
+    /// Were as many samples read as the block says that it has? Deleted ones count there and are not read.
+    fn check_count(&self, found: u64) -> Result<(), CompactionError> {
+        let (meta, tombstones) = (self.block.meta(), self.block.tombstones());
+        let said = meta.stats.num_samples;
+        if said == found || said == 0 || tombstones.iter().next().is_some() {
+            return Ok(());
+        }
+        Err(CompactionError::SampleCount { block: meta.ulid, is_local: self.is_local, found, said })
+    }
+}

@@ -1,0 +1,211 @@
+//! What is merged, and when.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use trireme_block::{BlockMeta, DeletionMark, NoCompactMark};
+use trireme_bucket::BucketBlock;
+use trireme_compaction::{Job, Limits, Plan, Streams, plan};
+use ulid::Ulid;
+
+const HOUR: i64 = 3_600_000;
+
+fn limits() -> Limits {
+    Limits {
+        ranges: Limits::ranges_of(2 * HOUR).to_vec(),
+        grace_ms: 12 * HOUR,
+        block_bytes_max: u64::MAX,
+        sources_max: 32,
+        streams: Streams::Own { tenant_label: "tenant_id".into(), labels: BTreeMap::new() },
+    }
+}
+
+struct Given<'a> {
+    number: u64,
+    hours: Range<i64>,
+    sources: Vec<Ulid>,
+    bytes: u64,
+    tenant: &'a str,
+    resolution: i64,
+}
+
+fn name(number: u64) -> Ulid {
+    Ulid::from_parts(number, 0)
+}
+
+fn given(number: u64, hours: Range<i64>) -> Given<'static> {
+    Given { number, hours, sources: vec![name(number)], bytes: 100, tenant: "a", resolution: 0 }
+}
+
+fn block(given: &Given<'_>) -> Arc<BucketBlock> {
+    let sources: Vec<String> = given.sources.iter().map(Ulid::to_string).collect();
+    let meta = json!({
+        "ulid": name(given.number).to_string(), "version": 1,
+        "minTime": given.hours.start * HOUR, "maxTime": given.hours.end * HOUR,
+        "compaction": { "level": 1, "sources": sources },
+        "thanos": {
+            "labels": { "tenant_id": given.tenant }, "downsample": { "resolution": given.resolution },
+            "source": "test", "files": [{ "rel_path": "index", "size_bytes": given.bytes }],
+        },
+    });
+    let meta = BlockMeta::parse(meta.to_string().as_bytes()).unwrap();
+    Arc::new(BucketBlock { meta, deletion: None, no_compact: None })
+}
+
+fn blocks(hours: &[Range<i64>]) -> Vec<Arc<BucketBlock>> {
+    hours.iter().zip(1..).map(|(hours, number)| block(&given(number, hours.clone()))).collect()
+}
+
+fn at(blocks: &[Arc<BucketBlock>], hour: i64) -> Plan {
+    plan(blocks, hour * HOUR, &limits())
+}
+
+fn numbers(job: &Job) -> Vec<u64> {
+    job.sources.iter().map(|block| block.meta.ulid.timestamp_ms()).collect()
+}
+
+/// The block that doing a job makes.
+fn result(job: &Job, number: u64) -> Arc<BucketBlock> {
+    let mut meta = job.sources[0].meta.clone();
+    meta.ulid = name(number);
+    (meta.min_time, meta.max_time) = (job.range.start, job.range.end);
+    meta.compaction.level = job.level();
+    meta.compaction.sources = job.origins();
+    meta.compaction.parents = job.parents();
+    meta.thanos.as_mut().unwrap().files[0].size_bytes = Some(job.bytes());
+    Arc::new(BucketBlock { meta, deletion: None, no_compact: None })
+}
+
+#[test]
+fn a_range_is_merged_when_it_is_over_and_settled() {
+    let four = [0..2, 2..4, 4..6, 6..8];
+    assert!(at(&blocks(&four), 9).jobs.is_empty(), "no later block, and the grace has not passed");
+    assert_eq!(at(&blocks(&four), 20).jobs.len(), 1, "the grace has passed");
+    let later = [0..2, 2..4, 4..6, 6..8, 8..10];
+    assert!(at(&blocks(&later), 7).jobs.is_empty(), "a block from the future ends no range");
+    let plan = at(&blocks(&later), 10);
+    assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2, 3, 4]]);
+    assert_eq!(plan.jobs[0].range, 0..8 * HOUR);
+}
+
+#[test]
+fn longer_ranges_wait_for_shorter_ones() {
+    let plan = at(&blocks(&[0..2, 2..4, 8..16, 16..18, 48..50]), 60);
+    assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2]]);
+    let plan = at(&blocks(&[0..8, 8..16, 16..18, 48..50]), 60);
+    assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2, 3]]);
+    assert_eq!(plan.jobs[0].range, 0..48 * HOUR);
+    assert!(at(&blocks(&[0..2, 8..10]), 20).jobs.is_empty(), "alone in their ranges");
+}
+
+#[test]
+fn a_trickle_of_late_blocks_does_not_rewrite_a_large_one() {
+    let large = Given { bytes: 10_000, ..given(1, 0..8) };
+    let late = |number, bytes| block(&Given { bytes, ..given(number, 0..2) });
+    let with = |lates: Vec<Arc<BucketBlock>>| at(&[vec![block(&large)], lates].concat(), 30).jobs;
+    assert!(with(vec![late(2, 10), late(3, 10)]).is_empty());
+    assert_eq!(with(vec![late(2, 1_250)]).len(), 1, "an eighth of it");
+    assert_eq!(with((2..10).map(|n| late(n, 10)).collect()).len(), 1, "eight of them");
+}
+
+#[test]
+fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
+    let mut all = blocks(&[0..2, 2..4, 4..6, 6..8, 8..10]);
+    let marked = DeletionMark { id: name(1), version: 1, details: String::new(), deletion_time: 1 };
+    Arc::make_mut(&mut all[0]).deletion = Some(marked);
+    Arc::make_mut(&mut all[1]).no_compact = Some(NoCompactMark {
+        id: name(2),
+        version: 1,
+        details: String::new(),
+        no_compact_time: 1,
+        reason: "manual".into(),
+    });
+    all.push(block(&Given { resolution: 300_000, ..given(11, 0..2) }));
+    all.push(block(&Given { tenant: "b", ..given(12, 0..2) }));
+    assert_eq!(at(&all, 10).jobs.iter().map(numbers).collect::<Vec<_>>(), [[3, 4]]);
+    // They are all in this one.
+    all.push(block(&Given { sources: (1..5).map(name).collect(), ..given(13, 0..8) }));
+    assert!(at(&all, 10).jobs.is_empty());
+
+    let others = Limits {
+        streams: Streams::Own {
+            tenant_label: "tenant_id".into(),
+            labels: [("group".into(), "g".into())].into(),
+        },
+        ..limits()
+    };
+    assert!(plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &others).jobs.is_empty());
+    let everybody = Limits { streams: Streams::All, ..others };
+    assert_eq!(plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &everybody).jobs.len(), 1);
+}
+
+#[test]
+fn jobs_keep_to_their_bounds() {
+    let all = blocks(&[0..2, 2..4, 4..6, 8..10]);
+    let small = Limits { block_bytes_max: 299, ..limits() };
+    let planned = plan(&all, 10 * HOUR, &small);
+    assert_eq!((planned.jobs.len(), planned.too_large), (0, 1));
+    let few = Limits { sources_max: 2, ..limits() };
+    assert_eq!(numbers(&plan(&all, 10 * HOUR, &few).jobs[0]), [1, 2]);
+}
+
+prop_compose! {
+    fn any_block()(start in 0i64..200, length in prop_oneof![Just(2i64), Just(8), Just(6), Just(1)],
+        bytes in 1u64..10_000, tenant in prop_oneof![Just("a"), Just("b")], marked in 0u8..10)
+        -> (i64, i64, u64, &'static str, bool)
+    {
+        (start / length * length, length, bytes, tenant, marked == 0)
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_block_is_taken_once_and_what_is_done_is_done(
+        all in prop::collection::vec(any_block(), 0..80),
+        sources_max in 2usize..12,
+    ) {
+        let limits = Limits { sources_max, ..limits() };
+        let make = |((start, length, bytes, tenant, marked), number): (_, u64)| {
+            let mut made = block(&Given { bytes, tenant, ..given(number, start..start + length) });
+            let mark = DeletionMark { id: name(number), version: 1, details: String::new(), deletion_time: 1 };
+            Arc::make_mut(&mut made).deletion = Some(mark).filter(|_| marked);
+            made
+        };
+        let mut listed: Vec<Arc<BucketBlock>> = all.into_iter().zip(1..).map(make).collect();
+        let origins: BTreeSet<Ulid> = listed.iter().map(|block| block.meta.ulid).collect();
+        let mut number = 1_000;
+        for round in 0.. {
+            // Each job makes less of what is read, so there is an end.
+            prop_assert!(round < 500);
+            let planned = plan(&listed, 1_000 * HOUR, &limits);
+            let reversed: Vec<_> = listed.iter().rev().cloned().collect();
+            let again = plan(&reversed, 1_000 * HOUR, &limits);
+            prop_assert!(planned.jobs.iter().map(numbers).eq(again.jobs.iter().map(numbers)));
+            if planned.jobs.is_empty() {
+                break;
+            }
+            let mut taken = BTreeSet::new();
+            for job in &planned.jobs {
+                prop_assert!((2..=sources_max).contains(&job.sources.len()));
+                for source in &job.sources {
+                    let meta = &source.meta;
+                    prop_assert!(taken.insert(meta.ulid), "{} is in two jobs", meta.ulid);
+                    prop_assert!(source.deletion.is_none());
+                    prop_assert!(meta.min_time >= job.range.start && meta.max_time <= job.range.end);
+                    prop_assert_eq!(meta.external_labels(), Some(&job.labels));
+                }
+                number += 1;
+                let made = result(job, number);
+                let held: BTreeSet<Ulid> =
+                    job.sources.iter().flat_map(|block| block.meta.compaction.sources.clone()).collect();
+                prop_assert!(made.meta.compaction.sources.iter().copied().eq(held.iter().copied()));
+                prop_assert!(held.is_subset(&origins));
+                listed.push(made);
+            }
+        }
+    }
+}
