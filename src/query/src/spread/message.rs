@@ -302,6 +302,12 @@ pub(crate) struct Row {
     /// Start timestamps of the histograms: one for each, or none.
     #[prost(sint64, repeated, tag = "8")]
     pub(crate) histogram_starts: Vec<i64>,
+    /// Times of samples that stand for several.
+    #[prost(sint64, repeated, tag = "9")]
+    pub(crate) counts_at: Vec<i64>,
+    /// For how many: one for each of these times.
+    #[prost(double, repeated, tag = "10")]
+    pub(crate) counts: Vec<f64>,
 }
 
 /// A whole result.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trireme_model::{Exemplar, Labels, MatchOp, Matcher, MetricMetadata, MetricType, Patterns};
-use trireme_promql::{Columns, HistogramPoint, SelectRequest};
+use trireme_promql::{Columns, Counted, HistogramPoint, SelectRequest};
 
 use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
 use crate::{ExemplarSeries, QueryContext, Selection};
@@ -76,6 +76,8 @@ pub(crate) fn columns_out(labels: &Labels, columns: &Columns) -> wire::Row {
         histograms_at: columns.histograms.iter().map(|p| p.t).collect(),
         histograms: columns.histograms.iter().map(point_out).collect(),
         histogram_starts: starts.collect(),
+        counts_at: columns.counts.iter().map(|counted| counted.t).collect(),
+        counts: columns.counts.iter().map(|counted| counted.n).collect(),
         ..series_labels_out(labels)
     }
 }
@@ -91,8 +93,9 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
     let fits = row.values.len() == floats
         && [0, floats].contains(&row.starts.len())
         && row.histograms.len() == histograms
-        && row.histogram_starts.len() == histograms;
-    if !fits || !rises(&row.at) || !rises(&row.histograms_at) {
+        && row.histogram_starts.len() == histograms
+        && row.counts.len() == row.counts_at.len();
+    if !fits || ![&row.at, &row.histograms_at, &row.counts_at].into_iter().all(|times| rises(times)) {
         return Err(bad("a series has columns of different lengths, or times that do not rise"));
     }
     let times = row.histograms_at.into_iter().zip(row.histogram_starts);
@@ -100,16 +103,9 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         Ok(HistogramPoint { t, st, is_integer: h.is_integer, h: Arc::new(histogram_in(h)?) })
     };
     let histograms = times.zip(row.histograms).map(point).collect::<Result<_, BadMessage>>()?;
-    Ok((
-        labels,
-        Columns {
-            float_t: row.at,
-            float_v: row.values,
-            float_st: row.starts,
-            histograms,
-            ..Columns::default()
-        },
-    ))
+    let counts = row.counts_at.into_iter().zip(row.counts).map(|(t, n)| Counted { t, n }).collect();
+    let (float_t, float_v, float_st) = (row.at, row.values, row.starts);
+    Ok((labels, Columns { float_t, float_v, float_st, histograms, counts }))
 }
 
 pub(crate) fn exemplars_out(series: &[ExemplarSeries]) -> Vec<wire::Exemplar> {
@@ -148,4 +144,27 @@ pub(crate) fn metadata_in(row: wire::Metadata) -> (String, MetricMetadata) {
     // A type of a newer version is one that this node cannot name.
     let kind = u8::try_from(row.kind).ok().and_then(MetricType::from_number).unwrap_or_default();
     (row.metric, MetricMetadata { kind, unit: row.unit, help: row.help })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_downsampled_data_come_back_as_they_went() {
+        let labels = Labels::from_pairs([("__name__", "up")]);
+        let columns = Columns {
+            float_t: vec![300_000, 600_000],
+            float_v: vec![0.5, 1.0],
+            counts: vec![Counted { t: 300_000, n: 20.0 }, Counted { t: 600_000, n: 3.0 }],
+            ..Columns::default()
+        };
+        let row = columns_out(&labels, &columns);
+        let (named, back) = columns_in(row.clone()).expect("as it was written");
+        assert_eq!((named, back.float_t, back.float_v), (labels, columns.float_t, columns.float_v));
+        assert_eq!(back.counts, columns.counts);
+
+        let short = wire::Row { counts: vec![20.0], ..row };
+        assert!(columns_in(short).is_err(), "a time without a count");
+    }
 }
