@@ -104,7 +104,7 @@ fn builder() -> trireme_integration::GroupBuilder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Result<()> {
     let test = "blocks_of_a_bucket_are_merged_and_every_answer_stays";
-    let group = builder().start().await?;
+    let group = builder().set("compaction.enabled=true").start().await?;
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
     let bucket = group.bucket_dir();
     let blocks =
@@ -140,7 +140,7 @@ async fn blocks_of_a_bucket_are_merged_and_every_answer_stays() -> anyhow::Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_is_merged_by_hand_and_every_answer_stays() -> anyhow::Result<()> {
-    let group = builder().set("compaction.enabled=false").start().await?;
+    let group = builder().start().await?;
     let written = write_through_windows(&group.clients(), WINDOW_SECONDS, WINDOWS).await?;
     let bucket = group.bucket_dir();
     until("the bucket has all windows and the nodes have none", async || {

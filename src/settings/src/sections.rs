@@ -486,7 +486,7 @@ pub struct Compaction {
 impl Default for Compaction {
     fn default() -> Self {
         Self {
-            enabled: true,
+            enabled: false,
             interval: Span::from_secs(600),
             grace: Span::from_secs(12 * 3_600),
             delete_delay: Span::from_secs(48 * 3_600),
