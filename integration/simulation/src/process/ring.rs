@@ -82,7 +82,7 @@ impl Process {
         let records = self.log.read(stream, *seqs.start(), usize::MAX).ok()?;
         let asked: Vec<_> = records.iter().filter(|record| seqs.contains(&record.seq())).collect();
         let is_whole = asked.len() as u64 == seqs.end() - seqs.start() + 1;
-        is_whole.then(|| asked.iter().any(|record| record.kind() != RecordKind::WindowClosed))
+        is_whole.then(|| asked.iter().any(|record| record.kind() == RecordKind::Samples))
     }
 
     /// The ring has this node, as far as it knows.

@@ -267,6 +267,7 @@ impl World {
         }
         if committed > checked {
             self.acked.advance(stream, committed);
+            self.check_within_seal(node, stream, committed)?;
             let quorum = match &self.machines[node].ring {
                 Some(ring) => ring.quorum(&ring.groups[0]),
                 None => self.quorum.clone(),

@@ -64,7 +64,11 @@ impl World {
         if self.is_healing {
             return Ok(());
         }
-        let again = 500_000 + self.rng.below(4_000_000);
+        // Now and then the next order comes before everybody has heard of the last.
+        let again = match self.rng.chance(0.2) {
+            true => 1_000 + self.rng.below(100_000),
+            false => 500_000 + self.rng.below(4_000_000),
+        };
         self.after(again, Event::ChangeRing);
         let (Some(leader), Some(ring)) = (self.leader(), self.decided.clone()) else { return Ok(()) };
         let evidence = self.evidence(leader, &ring);
@@ -231,6 +235,24 @@ impl World {
                     "{stream} is sealed at {seq} as {node} leaves, {acked} was acknowledged"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Once a stream is sealed nobody is acknowledged anything behind the seal. What a member that drains goes on with, markers
+    /// and released references, does not count.
+    pub(super) fn check_within_seal(
+        &self,
+        node: usize,
+        stream: StreamId,
+        committed: u64,
+    ) -> Result<(), String> {
+        let seals = self.decided.iter().flat_map(|ring| &ring.seals);
+        let seal = seals.filter(|seal| seal.stream() == stream).map(|seal| seal.seq).max();
+        let Some(seal) = seal.filter(|seal| *seal < committed) else { return Ok(()) };
+        let process = self.machines[node].process.as_ref();
+        if process.and_then(|process| process.has_samples(stream, seal + 1..=committed)) == Some(true) {
+            return Err(format!("{stream} is sealed at {seal}, and {committed} is acknowledged afterwards"));
         }
         Ok(())
     }
