@@ -43,6 +43,7 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
 
     let written = now_ms();
     until("every node has cut the window", async || {
+        series_go_on(&group).await?;
         for node in group.nodes() {
             let blocks = blocks_in(&node.data_dir().join("blocks/default-tenant"))?;
             let newest = blocks.last().context("no block")?;
@@ -59,8 +60,26 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
         group.node(node).start()?;
         group.node(node).ready().await?;
     }
-    until("hints are kept over restarts", async || hints_are_everywhere(&group).await).await?;
+    until("hints are kept over restarts", async || {
+        series_go_on(&group).await?;
+        hints_are_everywhere(&group).await
+    })
+    .await?;
     group.stop().await
+}
+
+/// Exemplars are found by their series, which lasts for as long as it has samples in memory.
+async fn series_go_on(group: &Group) -> anyhow::Result<()> {
+    let series = |name| Series1 {
+        labels: labels(name),
+        samples: vec![Sample { value: 1.0, timestamp: now_ms() }],
+        exemplars: Vec::new(),
+        histograms: Vec::new(),
+    };
+    let names: [&[(&str, &str)]; 2] =
+        [&[("__name__", "requests_total"), ("job", "one")], &[("__name__", "calls_total")]];
+    let request = Write1 { timeseries: names.map(series).into(), metadata: Vec::new() };
+    expect(write1(group.client(0), &request), 204, "samples").await.map(drop)
 }
 
 async fn hints_are_everywhere(group: &Group) -> anyhow::Result<()> {
