@@ -244,11 +244,13 @@ impl Shard {
 pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
     let mut windows = BTreeSet::new();
     for shard in shards {
-        let tenants = shard.tenants();
         let window_ms = shard.options.window_ms;
         let taken = Taken::by(k, window_ms);
         let left = shard.left();
-        for (tenant, window, cut) in shard.buckets_seen() {
+        let seen = shard.buckets_seen();
+        // After the walk, so that those who came meanwhile have names; who has samples keeps its number.
+        let tenants = shard.tenants();
+        for (tenant, window, cut) in seen {
             let (tenant, id) = (&tenants[tenant as usize], BucketId { window, cut });
             if taken.takes(id) && !is_left(&left, window_ms, tenant, id) {
                 let part = LeftWindow { cut: k, tenant: tenant.clone(), window };

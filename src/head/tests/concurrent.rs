@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{Maker, NOW, Origin, WINDOW, dump, equal, jobs, options, shard, tenant};
 use trireme_block::{SeriesInput, SeriesSource};
-use trireme_head::{CutManifest, CutSource, HeadError, Shard, cut_windows};
+use trireme_head::{CutManifest, CutSource, HeadError, IngestLimits, IngestOutput, Shard, cut_windows};
+use trireme_model::Tenant;
 
 #[test]
 fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
@@ -98,4 +99,30 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
         again.apply(record).unwrap();
     }
     assert_eq!(dump(&again), dump(head));
+}
+
+#[test]
+fn tenants_may_come_while_a_cut_looks_for_its_windows() {
+    const TENANTS: usize = 3_000;
+    let dir = tempfile::tempdir().unwrap();
+    let shard = shard(dir.path(), 1);
+    let k = NOW / WINDOW;
+    let names: Vec<Tenant> = (0..TENANTS).map(|n| Tenant::new(&format!("t{n}")).unwrap()).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for tenant in &names {
+                let maker = Maker::default().up("a", &[(NOW, 1.0)]);
+                let mut out = IngestOutput::default();
+                shard.ingest(tenant, &maker.batch, &maker.idx(), &IngestLimits::default(), NOW, &mut out);
+            }
+            done.store(true, Ordering::Release);
+        });
+        let shards = std::slice::from_ref(&shard);
+        while !done.load(Ordering::Acquire) {
+            let windows = cut_windows(shards, k);
+            assert!(windows.iter().all(|window| names.contains(&window.tenant)));
+        }
+        assert_eq!(cut_windows(shards, k).len(), TENANTS);
+    });
 }
