@@ -15,9 +15,9 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context};
 use futures::StreamExt;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use slog::{Logger, info, warn};
-use trireme_base::{Clock, NodeName};
+use trireme_base::Clock;
 use trireme_block::BlockMeta;
-use trireme_bucket::{BucketBlock, Listing, MetaCache, rank};
+use trireme_bucket::{BucketBlock, Listing, MetaCache};
 use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, FindLocal, Finished, Job, Limits, Plan, plan,
 };
@@ -30,6 +30,7 @@ use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
 use crate::shelf::Shelf;
 use crate::supervisor::{Start, Started};
+use crate::turn::Live;
 
 /// The next member in line waits for so many looks before it does a job itself.
 const TURN_LOOKS: u32 = 6;
@@ -228,29 +229,22 @@ async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, Com
 }
 
 impl CompactingParts {
-    /// How many live members come before this one for what ends then.
-    fn turn(&self, labels: Option<&BTreeMap<String, String>>, end_ms: i64) -> u32 {
+    /// Whose blocks these are.
+    fn tenant(&self, labels: Option<&BTreeMap<String, String>>) -> Tenant {
         let named = labels.and_then(|labels| labels.get(&self.tenant_label));
-        let tenant = named.and_then(|name| Tenant::new(name).ok()).unwrap_or_default();
-        let (me, nodes): (NodeName, Vec<NodeName>) = {
-            let group = self.hub.group().lock();
-            let me = group.me().node.clone();
-            let live = group.peers().filter(|(_, peer)| peer.connected).map(|(node, _)| node.clone());
-            (me.clone(), live.chain([me]).collect())
-        };
-        rank(&tenant, end_ms, &nodes, &me).unwrap_or(0) as u32
+        named.and_then(|name| Tenant::new(name).ok()).unwrap_or_default()
     }
 
     /// The jobs whose turn it is.
     fn due(&self, planned: Plan, seen: &mut Seen) -> Vec<Job> {
-        let now = self.clock.monotonic();
+        let (now, live) = (self.clock.monotonic(), Live::now(&self.hub));
         let before = std::mem::take(seen);
         let mut due = Vec::new();
         for job in planned.jobs {
             let key = (job.labels.clone(), job.range.clone());
             let first = before.get(&key).copied().unwrap_or(now);
             seen.insert(key, first);
-            let turn = self.turn(Some(&job.labels), job.range.end);
+            let turn = live.before_me(&self.tenant(Some(&job.labels)), job.range.end);
             if now.saturating_sub(first) >= self.interval * (TURN_LOOKS * turn) {
                 due.push(job);
             }
@@ -274,7 +268,9 @@ impl CompactingParts {
         partial: Vec<Ulid>,
         now_ms: i64,
     ) -> Result<(), CompactionError> {
-        let is_mine = |meta: &BlockMeta| self.turn(meta.external_labels(), meta.max_time) == 0;
+        let live = Live::now(&self.hub);
+        let is_mine =
+            |meta: &BlockMeta| live.before_me(&self.tenant(meta.external_labels()), meta.max_time) == 0;
         let metas = blocks.iter().map(|block| &block.meta);
         let mine: HashSet<Ulid> = metas.filter(|meta| is_mine(meta)).map(|meta| meta.ulid).collect();
         let compactor = Compactor::new(self.compactor.clone());

@@ -42,6 +42,7 @@ mod shelf;
 mod snapshots;
 mod store;
 mod supervisor;
+mod turn;
 mod unlogged;
 mod uploader;
 mod write_path;

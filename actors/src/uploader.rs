@@ -21,10 +21,10 @@ use prometheus::{IntCounterVec, IntGauge};
 use slog::{Logger, error, info, warn};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use trireme_base::Clock;
 use trireme_base::pool::CpuPool;
-use trireme_base::{Clock, NodeName};
 use trireme_bucket::{
-    BucketError, CopyState, LocalBlock, MetaCache, Published, check_holder, compare, publish, rank,
+    BucketError, CopyState, LocalBlock, MetaCache, Published, check_holder, compare, publish,
 };
 use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
@@ -35,6 +35,7 @@ use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
 use crate::shelf::{Shelf, ShelfBlock};
 use crate::supervisor::{Start, Started};
+use crate::turn::Live;
 
 /// Bytes of blocks that are being sent, at once. The largest block takes all of it and goes alone.
 const ROOM_BYTES: u64 = LocalBlock::SENDING_BYTES_MAX;
@@ -218,7 +219,8 @@ async fn ship(
         }
     };
     let waited = now.saturating_sub(shipment.first_seen);
-    let my_turn = waited >= parts.turn * turn_of(parts, block);
+    let my_turn =
+        waited >= parts.turn * Live::now(&parts.hub).before_me(&block.tenant, block.meta().max_time);
     // A replica that was away may have a block that was uploaded, compacted and deleted meanwhile, which only a list that
     // is newer than the question tells.
     let is_listed = parts.listed.generation() > shipment.listings;
@@ -274,15 +276,4 @@ async fn hash(parts: &UploaderParts, block: &Arc<ShelfBlock>) -> Result<Arc<Loca
     let dir = block.dir.clone();
     let hashed = parts.pool.call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new)).await;
     hashed.map_err(|e| BucketError::Config(format!("block could not be hashed: {e}")))?
-}
-
-/// How many live replicas come before this one.
-fn turn_of(parts: &UploaderParts, block: &ShelfBlock) -> u32 {
-    let (me, nodes): (NodeName, Vec<NodeName>) = {
-        let group = parts.hub.group().lock();
-        let me = group.me().node.clone();
-        let live = group.peers().filter(|(_, v)| v.connected).map(|(node, _)| node.clone());
-        (me.clone(), live.chain([me]).collect())
-    };
-    rank(&block.tenant, block.meta().max_time, &nodes, &me).unwrap_or(0) as u32
 }

@@ -14,7 +14,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Barrier;
-use trireme_base::{Boot, Incarnation, ManualClock};
+use trireme_base::{Boot, Incarnation, ManualClock, NodeName};
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::Listing;
 use trireme_model::Labels;
