@@ -40,11 +40,17 @@ impl SeriesRead for Read {
         &self.0.labels
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let range = self.0.t.partition_point(|t| *t < start_ms)..self.0.t.partition_point(|t| *t <= end_ms);
         out.float_t.extend_from_slice(&self.0.t[range.clone()]);
         out.float_v.extend_from_slice(&self.0.v[range]);
-        Ok(())
+        out.check_within(samples_max)
     }
 }
 

@@ -58,22 +58,22 @@ pub trait SeriesRead: Send + Sync {
     /// Its labels.
     fn labels(&self) -> &Labels;
 
-    /// Appends the samples of `[start_ms, end_ms]` to `out`, oldest first, each timestamp once, stale markers included.
+    /// Appends the samples of `[start_ms, end_ms]` to `out`, oldest first, each timestamp once, stale markers included. An
+    /// error once `out` weighs more than `samples_max` ([`Columns::check_within`]), as soon as that is known: a series of many
+    /// years is not read to its end only to be refused.
     ///
     /// The caller has cleared `out`. Called once per selector and query, from any thread.
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError>;
-
-    /// As [`SeriesRead::read`], but an error once `out` weighs more than `samples_max`, as soon as that is known: a series of
-    /// many years is not read to its end only to be refused.
     fn read_within(
         &self,
         start_ms: i64,
         end_ms: i64,
         samples_max: usize,
         out: &mut Columns,
-    ) -> Result<(), SelectError> {
-        self.read(start_ms, end_ms, out)?;
-        out.check_within(samples_max)
+    ) -> Result<(), SelectError>;
+
+    /// As [`SeriesRead::read_within`], however many samples there are.
+    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+        self.read_within(start_ms, end_ms, usize::MAX, out)
     }
 
     /// Says that the samples of `[start_ms, end_ms]` will be read. Gives the bytes, at most, that have to come from far away

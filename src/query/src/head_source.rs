@@ -108,10 +108,17 @@ impl SeriesRead for HeadSeriesRead {
         &self.series.labels
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let Columns { float_t, float_v, float_st, .. } = out;
         let floats = self.series.read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
-        self.finish(floats, start_ms, end_ms, out)
+        self.finish(floats, start_ms, end_ms, out)?;
+        out.check_within(samples_max)
     }
 
     fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {

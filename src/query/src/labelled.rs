@@ -167,9 +167,15 @@ mod tests {
             &self.0
         }
 
-        fn read(&self, _: i64, _: i64, out: &mut Columns) -> Result<(), SelectError> {
+        fn read_within(
+            &self,
+            _: i64,
+            _: i64,
+            samples_max: usize,
+            out: &mut Columns,
+        ) -> Result<(), SelectError> {
             out.push_float(self.1, 1.0);
-            Ok(())
+            out.check_within(samples_max)
         }
     }
 

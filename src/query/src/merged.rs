@@ -261,10 +261,6 @@ impl SeriesRead for MergedSeries {
         labels_of(self.parts())
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        self.read_within(start_ms, end_ms, usize::MAX, out)
-    }
-
     fn read_within(
         &self,
         start_ms: i64,

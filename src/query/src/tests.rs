@@ -35,11 +35,21 @@ impl SeriesRead for FakeRead {
         &self.0
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         for (t, v) in self.1.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t)) {
             out.push_float(*t, *v);
         }
-        if self.2 == Fault::Read { Err(SelectError::Corrupt("bad chunk".into())) } else { Ok(()) }
+        if self.2 == Fault::Read {
+            Err(SelectError::Corrupt("bad chunk".into()))
+        } else {
+            out.check_within(samples_max)
+        }
     }
 }
 
@@ -117,11 +127,11 @@ impl SeriesRead for MovingRead {
         &self.0
     }
 
-    fn read(&self, _: i64, _: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(&self, _: i64, _: i64, samples_max: usize, out: &mut Columns) -> Result<(), SelectError> {
         if self.2.swap(true, Ordering::SeqCst) {
             self.1.iter().for_each(|(t, v)| out.push_float(*t, *v));
         }
-        Ok(())
+        out.check_within(samples_max)
     }
 }
 

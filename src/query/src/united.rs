@@ -43,10 +43,6 @@ impl SeriesRead for United {
         self.parts.iter().map(|part| part.want(start_ms, end_ms)).sum()
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        self.read_within(start_ms, end_ms, usize::MAX, out)
-    }
-
     fn read_within(
         &self,
         start_ms: i64,
@@ -75,10 +71,16 @@ mod tests {
             &self.1
         }
 
-        fn read(&self, _: i64, _: i64, out: &mut Columns) -> Result<(), SelectError> {
+        fn read_within(
+            &self,
+            _: i64,
+            _: i64,
+            samples_max: usize,
+            out: &mut Columns,
+        ) -> Result<(), SelectError> {
             self.2.fetch_add(1, Ordering::Relaxed);
             (0..100).for_each(|i| out.push_float(self.0 * 100 + i, 1.0));
-            Ok(())
+            out.check_within(samples_max)
         }
     }
 

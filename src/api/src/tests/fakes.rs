@@ -64,11 +64,17 @@ impl SeriesRead for FakeSeries {
         &self.0
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         for (t, v) in self.1.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t)) {
             out.push_float(*t, *v);
         }
-        Ok(())
+        out.check_within(samples_max)
     }
 }
 

@@ -71,7 +71,13 @@ impl SeriesRead for MemorySeries {
         &self.labels
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let mut previous: Option<&FloatHistogram> = None;
         for sample in self.samples.iter() {
             match &sample.value {
@@ -94,7 +100,7 @@ impl SeriesRead for MemorySeries {
                 }
             }
         }
-        Ok(())
+        out.check_within(samples_max)
     }
 }
 

@@ -26,7 +26,13 @@ impl SeriesRead for Read {
         &self.0
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let wanted = start_ms..=end_ms;
         for (i, t) in self.1.float_t.iter().enumerate().filter(|(_, t)| wanted.contains(t)) {
             out.push_float_st(*t, self.1.float_st.get(i).copied().unwrap_or(0), self.1.float_v[i]);
@@ -34,7 +40,7 @@ impl SeriesRead for Read {
         for p in self.1.histograms.iter().filter(|p| wanted.contains(&p.t)) {
             out.push_histogram(p.t, p.st, Arc::clone(&p.h));
         }
-        Ok(())
+        out.check_within(samples_max)
     }
 }
 

@@ -118,9 +118,15 @@ fn the_labels_of_replicas_are_removed() {
         fn labels(&self) -> &Labels {
             &self.0
         }
-        fn read(&self, _: i64, _: i64, out: &mut Columns) -> Result<(), SelectError> {
+        fn read_within(
+            &self,
+            _: i64,
+            _: i64,
+            samples_max: usize,
+            out: &mut Columns,
+        ) -> Result<(), SelectError> {
             out.push_float(1, 1.0);
-            Ok(())
+            out.check_within(samples_max)
         }
     }
     impl Select for Two {

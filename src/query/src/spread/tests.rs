@@ -310,9 +310,15 @@ impl trireme_promql::SeriesRead for CountedSeries {
         self.0.labels()
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut trireme_promql::Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut trireme_promql::Columns,
+    ) -> Result<(), SelectError> {
         self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.0.read(start_ms, end_ms, out)
+        self.0.read_within(start_ms, end_ms, samples_max, out)
     }
 }
 

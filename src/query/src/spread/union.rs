@@ -252,12 +252,18 @@ impl SeriesRead for Held {
         &self.labels
     }
 
-    fn read(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_within(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        samples_max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let c = &self.columns;
         for (i, t) in c.float_t.iter().enumerate().filter(|(_, t)| (start_ms..=end_ms).contains(*t)) {
             out.push_float_st(*t, c.float_st.get(i).copied().unwrap_or(0), c.float_v[i]);
         }
         out.histograms.extend(c.histograms.iter().filter(|p| (start_ms..=end_ms).contains(&p.t)).cloned());
-        Ok(())
+        out.check_within(samples_max)
     }
 }
