@@ -1,7 +1,7 @@
 //! Downsampled blocks: for each window of 5 minutes or 1 hour what a query may want to know of its samples.
 //!
-//! [`downsample_block`] is a function of the block it reads: the same samples give the same bytes and name on every node. It
-//! reads chunk by chunk and keeps one open chunk in memory.
+//! [`downsample_block`] is a function of the block it reads: the same samples give the same bytes, and the same block the same
+//! name on every node. It reads chunk by chunk and keeps one open chunk in memory.
 //!
 //! - A step stands at the last millisecond of its window, whenever the samples of it were. Only where a chunk has to end
 //!   inside a window, it stands at its last sample, and the next chunk begins with a step of the same window.
@@ -38,6 +38,30 @@ const STEPS_WANTED: u64 = 120;
 /// `thanos.source` of such blocks, as Thanos names it.
 const SOURCE: &str = "compactor";
 
+/// A resolution as people write it: `raw`, `5m`, `1h`.
+pub fn resolution_text(resolution_ms: i64) -> String {
+    match resolution_ms {
+        0 => "raw".to_owned(),
+        RESOLUTION_5M_MS => "5m".to_owned(),
+        RESOLUTION_1H_MS => "1h".to_owned(),
+        other => format!("{other}ms"),
+    }
+}
+
+/// Why a block was not downsampled.
+#[derive(Debug, thiserror::Error)]
+pub enum DownsampleError {
+    /// The block cannot be read, or has something that no downsampled one can hold.
+    #[error(transparent)]
+    Source(BlockError),
+    /// The result cannot be written, or is none that there is.
+    #[error(transparent)]
+    Write(BlockError),
+    /// Whoever asked for it wants it no more.
+    #[error("stopped")]
+    Stopped,
+}
+
 /// How far a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownsampleProgress {
@@ -59,32 +83,54 @@ pub fn downsample_block(
     dir: &Path,
     resolution_ms: i64,
     each: &mut dyn FnMut(DownsampleProgress) -> ControlFlow<()>,
-) -> Result<Option<BlockMeta>, BlockError> {
+) -> Result<Option<BlockMeta>, DownsampleError> {
+    use DownsampleError::{Source, Write};
     let meta = source.meta();
-    check_levels(meta.resolution_ms(), resolution_ms)?;
+    check_levels(meta.resolution_ms(), resolution_ms).map_err(Write)?;
     let options = options_for(meta, resolution_ms);
-    let mut files = BlockFiles::create(dir, meta.range(), options.segment_bytes_max)?;
+    let mut files = BlockFiles::create(dir, meta.range(), options.segment_bytes_max).map_err(Write)?;
 
-    let all = source.index().all_postings()?;
+    let all = source.index().all_postings().map_err(Source)?;
     let mut progress = DownsampleProgress { series: 0, series_total: all.len() as u64, samples: 0 };
     let (mut entries, mut chunks) = (source.index().reader(), source.chunks().reader());
     let mut series = Series::new(resolution_ms, meta.max_time);
     let mut input = Input::default();
+    let mut before: Option<Labels> = None;
     for id in all.iter() {
-        let entry = entries.read(id)?;
-        for chunk in &entry.chunks {
-            let (encoding, data, _) = chunks.read_any(chunk.reference)?;
-            input.read(chunk, encoding, &data, source.tombstones().of(id))?;
-            progress.samples += input.len() as u64;
-            series.add(&input, &mut |chunk| chunk.write(&mut files))?;
+        let entry = entries.read(id).map_err(Source)?;
+        if before.as_ref().is_some_and(|before| *before >= entry.labels) {
+            let what = format!("series {} is out of order or there twice", entry.labels);
+            return Err(Source(BlockError::Corrupt { place: meta.ulid.to_string(), what }));
         }
-        series.end(&entry.labels, &mut files)?;
+        for chunk in &entry.chunks {
+            let (encoding, data, _) = chunks.read_any(chunk.reference).map_err(Source)?;
+            input.read(chunk, encoding, &data, source.tombstones().of(id)).map_err(Source)?;
+            progress.samples += input.len() as u64;
+            add_chunk(&mut series, &input, &mut files)?;
+        }
+        series.end(&entry.labels, &mut files).map_err(Write)?;
+        before = Some(entry.labels);
         progress.series += 1;
         if each(progress).is_break() {
-            return Err(BlockError::Stopped);
+            return Err(DownsampleError::Stopped);
         }
     }
-    files.finish(&options)
+    files.finish(&options).map_err(Write)
+}
+
+/// What is in a chunk may be what fails, or the writing of those that it ends.
+fn add_chunk(series: &mut Series, input: &Input, files: &mut BlockFiles<'_>) -> Result<(), DownsampleError> {
+    let mut is_written = true;
+    let mut write = |chunk: Finished<'_>| {
+        let written = chunk.write(files);
+        is_written = written.is_ok();
+        written
+    };
+    let added = series.add(input, &mut write);
+    added.map_err(|error| match is_written {
+        true => DownsampleError::Source(error),
+        false => DownsampleError::Write(error),
+    })
 }
 
 /// A level is made of a finer one.

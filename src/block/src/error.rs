@@ -39,9 +39,6 @@ pub enum BlockError {
     /// The block is beyond what its format can hold.
     #[error("block is too large: {0}")]
     TooLarge(&'static str),
-    /// Whoever asked for it wants it no more.
-    #[error("stopped")]
-    Stopped,
 }
 
 impl BlockError {
@@ -59,7 +56,6 @@ impl BlockError {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } | Self::Input(_) => ErrorKind::Invalid,
             Self::TooLarge(_) => ErrorKind::TooLarge,
-            Self::Stopped => ErrorKind::Cancelled,
         }
     }
 

@@ -42,7 +42,10 @@ mod write;
 pub use aggregates::{Aggregate, AggregateSamples, Counted};
 pub use block::{Block, BlockSeries};
 pub use chunks::{CHUNKS_DIR, ChunkReader, SEGMENT_BYTES_MAX, segment_name};
-pub use downsample::{DownsampleProgress, RESOLUTION_1H_MS, RESOLUTION_5M_MS, downsample_block};
+pub use downsample::{
+    DownsampleError, DownsampleProgress, RESOLUTION_1H_MS, RESOLUTION_5M_MS, downsample_block,
+    resolution_text,
+};
 pub use encode::ChunkEncodings;
 pub use error::BlockError;
 pub use incoming::{Incoming, block_files, is_block_file};

@@ -142,7 +142,7 @@ pub struct NoDownsampleMark {
     pub details: String,
     /// When it was marked (seconds since the epoch).
     pub no_downsample_time: i64,
-    /// `manual`.
+    /// `manual` is all that Thanos knows; the details say more.
     pub reason: String,
 }
 

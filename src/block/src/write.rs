@@ -15,7 +15,7 @@ use crate::encode::{ChunkEncodings, SampleCounts, SeriesEncoder};
 use crate::files::TempDir;
 use crate::index::{ChunkMeta, INDEX_FILE, IndexWriter};
 use crate::meta::TriremeMeta;
-use crate::name::name_of;
+use crate::name::{downsampled_name_of, name_of};
 use crate::scan::set_aside;
 use crate::{
     Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
@@ -70,7 +70,7 @@ impl Default for WriteOptions {
 /// Writes the block of `window` (ms, end exclusive) under `dir/<ULID>`; none if the source has no samples.
 ///
 /// The bytes of chunks and index depend on the series, the window's end, and bounds and encoding in `options` alone; the
-/// ULID on these bytes and the external labels. Everything is fsynced before the directory gets its name, so after a crash there is the whole
+/// ULID on these bytes, the external labels and, with a resolution, on that and the sources. Everything is fsynced before the directory gets its name, so after a crash there is the whole
 /// block or a `tmp-` directory. A block of that name that is there already stays and its meta is the answer; if it
 /// cannot be opened, it is set aside as by [`crate::scan_blocks`] and replaced.
 pub fn write_block(
@@ -204,7 +204,11 @@ fn meta_of(
     index_stats: ThanosIndexStats,
     digest: [u8; 32],
 ) -> BlockMeta {
-    let ulid = name_of(window.end, &digest, &options.external_labels);
+    let (labels, goes_back) = (&options.external_labels, (options.resolution_ms, options.sources.as_slice()));
+    let ulid = match options.resolution_ms {
+        0 => name_of(window.end, &digest, labels),
+        _ => downsampled_name_of(window.end, &digest, labels, goes_back),
+    };
     let has_section = !options.external_labels.is_empty() || options.resolution_ms > 0;
     let thanos = has_section.then(|| ThanosMeta {
         labels: options.external_labels.clone(),

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{END, HOUR, START, series};
 use trireme_block::{
-    Aggregate, AggregateSamples, Block, BlockError, BlockMeta, BlockParent, Interval, IterSource,
-    RESOLUTION_1H_MS, RESOLUTION_5M_MS, SeriesInput, Tombstones, WriteOptions, downsample_block,
+    Aggregate, AggregateSamples, Block, BlockError, BlockMeta, BlockParent, DownsampleError, Interval,
+    IterSource, RESOLUTION_1H_MS, RESOLUTION_5M_MS, SeriesInput, Tombstones, WriteOptions, downsample_block,
     verify_block, write_block,
 };
 use trireme_model::{AnyHistogram, FloatHistogram, HistogramSample, Labels, ResetHint, STALE_NAN, Span};
@@ -244,7 +244,8 @@ fn levels_go_up_only_and_work_can_be_stopped() {
     let out = dir.path().join("out");
     let go = &mut |_| ControlFlow::Continue(());
     for bad in [0, 1, 60_000, RESOLUTION_1H_MS + 1] {
-        assert!(matches!(downsample_block(&block, &out, bad, go), Err(BlockError::Input(_))), "{bad}");
+        let refused = downsample_block(&block, &out, bad, go);
+        assert!(matches!(refused, Err(DownsampleError::Write(BlockError::Input(_)))), "{bad}");
     }
     let (_, path) = down(&block, &out, RESOLUTION_1H_MS);
     let hourly = Block::open(&path).unwrap();
@@ -256,8 +257,32 @@ fn levels_go_up_only_and_work_can_be_stopped() {
         3 => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
-    assert!(matches!(stopped, Err(BlockError::Stopped)));
+    assert!(matches!(stopped, Err(DownsampleError::Stopped)));
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), before, "nothing is left");
+}
+
+#[test]
+fn blocks_of_the_same_bytes_that_stand_for_others_have_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let block = |out: &str, more: Vec<SeriesInput>| {
+        // A sample in the last window of each hour, so that windows of both lengths are the same.
+        let samples: Vec<_> = (0..24).map(|h| (h * HOUR + 57 * MINUTE, h as f64)).collect();
+        let all = [vec![floats("m", &samples)], more].concat();
+        let path = dir.path().join(out);
+        (block_of(&path, START + 24 * HOUR, all), path)
+    };
+    let digest = |meta: &BlockMeta| meta.trireme.as_ref().unwrap().digest.clone();
+    let (raw, path) = block("raw", Vec::new());
+    let (fine, fine_path) = down(&raw, &path, RESOLUTION_5M_MS);
+    let (coarse, _) = down(&Block::open(&fine_path).unwrap(), &path, RESOLUTION_1H_MS);
+    assert_eq!(digest(&fine), digest(&coarse));
+    assert_ne!(fine.ulid, coarse.ulid, "the resolution");
+
+    // Stale markers are in no window.
+    let (other, path) = block("other", vec![floats("n", &[(0, f64::from_bits(STALE_NAN))])]);
+    let (others, _) = down(&other, &path, RESOLUTION_5M_MS);
+    assert_eq!(digest(&fine), digest(&others));
+    assert_ne!(fine.ulid, others.ulid, "the sources");
 }
 
 #[test]

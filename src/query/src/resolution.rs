@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use trireme_block::{Aggregate, BlockMeta, RESOLUTION_1H_MS, RESOLUTION_5M_MS};
+use trireme_block::{Aggregate, BlockMeta, RESOLUTION_1H_MS, RESOLUTION_5M_MS, resolution_text};
 use trireme_promql::SelectHints;
 
 /// Functions over a range that need two samples of it.
@@ -117,11 +117,7 @@ fn without(spans: &[(i64, i64)], gone: &[(i64, i64)]) -> Vec<(i64, i64)> {
 
 /// What is said where only blocks lie that are coarser than allowed, the finest of them with windows of `finest_ms`.
 pub fn only_coarser(finest_ms: i64) -> String {
-    let name = match finest_ms {
-        RESOLUTION_5M_MS => "5m".to_owned(),
-        RESOLUTION_1H_MS => "1h".to_owned(),
-        other => format!("{other}ms"),
-    };
+    let name = resolution_text(finest_ms);
     format!(
         "a part of the time asked for has only downsampled blocks in the bucket, which are not read: \
          max_source_resolution={name} allows it, for functions like rate over ranges of twice that"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde_json::json;
 use slog::{Logger, o};
-use trireme_block::Fault;
+use trireme_block::{Fault, resolution_text};
 use trireme_bucket::{BucketBlock, BucketReader, LeftOut, Listing, MetaCache, ReaderOptions, Refreshed};
 
 use crate::commands::block::{columns, size_text, time_text};
@@ -160,15 +160,6 @@ fn table(opened: &Opened) -> String {
         ]);
     }
     columns(&rows, 5)
-}
-
-fn resolution_text(ms: i64) -> String {
-    match ms {
-        0 => "raw".to_owned(),
-        300_000 => "5m".to_owned(),
-        3_600_000 => "1h".to_owned(),
-        other => format!("{other}ms"),
-    }
 }
 
 fn verify(args: &Verify) -> anyhow::Result<()> {
