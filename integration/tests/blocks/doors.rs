@@ -101,7 +101,9 @@ fn spoiled_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::write(to.join("no-block/meta.json"), "{}")?;
 
     // Marks that cannot be read hide nothing.
-    for (block, mark) in good.iter().zip(["deletion-mark.json", "no-compact-mark.json"]) {
+    for (block, mark) in
+        good.iter().zip(["deletion-mark.json", "no-compact-mark.json", "no-downsample-mark.json"])
+    {
         std::fs::write(to.join(&block.ulid).join(mark), "{")?;
     }
 

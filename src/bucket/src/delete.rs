@@ -4,12 +4,12 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::Serialize;
-use trireme_block::{DeletionMark, NoCompactMark};
+use trireme_block::{DeletionMark, NoCompactMark, NoDownsampleMark};
 use ulid::Ulid;
 
 use crate::BucketError;
 use crate::error::at;
-use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK};
+use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK, NO_DOWNSAMPLE_MARK};
 
 /// Says in the bucket that a block is to be deleted; `now_s` is in seconds since the epoch.
 ///
@@ -40,6 +40,23 @@ pub async fn mark_no_compact(
         reason: reason.into(),
     };
     put_mark(store, layout::object(ulid, NO_COMPACT_MARK), &mark).await
+}
+
+/// Says in the bucket that a block is not to be downsampled; `now_s` is in seconds since the epoch.
+pub async fn mark_no_downsample(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+    details: &str,
+    now_s: i64,
+) -> Result<(), BucketError> {
+    let mark = NoDownsampleMark {
+        id: ulid,
+        version: 1,
+        details: details.into(),
+        no_downsample_time: now_s,
+        reason: "manual".into(),
+    };
+    put_mark(store, layout::object(ulid, NO_DOWNSAMPLE_MARK), &mark).await
 }
 
 async fn put_mark(store: &dyn ObjectStore, path: Path, mark: &impl Serialize) -> Result<(), BucketError> {

@@ -18,6 +18,7 @@ pub(crate) fn meta(ulid: Ulid) -> Path {
 pub(crate) const DELETION_MARK: &str = "deletion-mark.json";
 /// Says that a block is not to be compacted.
 pub(crate) const NO_COMPACT_MARK: &str = "no-compact-mark.json";
+pub(crate) const NO_DOWNSAMPLE_MARK: &str = "no-downsample-mark.json";
 
 /// The block that a path or a common prefix belongs to.
 pub(crate) fn ulid_of(path: &Path) -> Option<Ulid> {

@@ -31,7 +31,7 @@ pub use cache::{CacheStats, PageCache};
 pub use check::StoreCheck;
 pub use conditional::ConditionalPut;
 pub use config::{BucketConfig, BucketKind, install_crypto_provider};
-pub use delete::{delete_block, mark_for_deletion, mark_no_compact};
+pub use delete::{delete_block, mark_for_deletion, mark_no_compact, mark_no_downsample};
 pub use error::BucketError;
 pub use fetch::{block_files, read_part};
 pub use list::{BucketBlock, Listing, MetaCache, Refreshed, fetch_deletion_mark, fetch_meta, list_blocks};

@@ -10,11 +10,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use trireme_base::ErrorKind;
-use trireme_block::{BlockError, BlockMeta, DeletionMark, NoCompactMark};
+use trireme_block::{BlockError, BlockMeta, DeletionMark, NoCompactMark, NoDownsampleMark};
 use ulid::Ulid;
 
 use crate::error::at;
-use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK};
+use crate::layout::{self, DELETION_MARK, NO_COMPACT_MARK, NO_DOWNSAMPLE_MARK};
 use crate::reading::{Reading, covers};
 use crate::{BucketError, LeftOut, ReadBlock, ReadRules};
 
@@ -83,6 +83,15 @@ pub struct BucketBlock {
     pub deletion: Option<DeletionMark>,
     /// Set if it is not to be compacted.
     pub no_compact: Option<NoCompactMark>,
+    /// Set if it is not to be downsampled.
+    pub no_downsample: Option<NoDownsampleMark>,
+}
+
+impl BucketBlock {
+    /// Without marks.
+    pub fn new(meta: BlockMeta) -> Self {
+        Self { meta, deletion: None, no_compact: None, no_downsample: None }
+    }
 }
 
 /// What of the bucket is listed.
@@ -245,11 +254,24 @@ impl MetaCache {
 }
 
 /// What the listing shows of a block, or lets one suppose.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
     meta: bool,
     deletion: bool,
     no_compact: bool,
+    no_downsample: bool,
+}
+
+impl Seen {
+    /// What is known of a block.
+    fn of(block: &BucketBlock) -> Self {
+        Self {
+            meta: true,
+            deletion: block.deletion.is_some(),
+            no_compact: block.no_compact.is_some(),
+            no_downsample: block.no_downsample.is_some(),
+        }
+    }
 }
 
 /// What the names alone tell: blocks that are known are as they were, and the others are tried.
@@ -258,9 +280,8 @@ async fn list_names(
     known: &BTreeMap<Ulid, Arc<BucketBlock>>,
 ) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
     let seen = |ulid| {
-        let marked = known.get(&ulid).map(|block| (block.deletion.is_some(), block.no_compact.is_some()));
-        let (deletion, no_compact) = marked.unwrap_or_default();
-        (ulid, Seen { meta: true, deletion, no_compact })
+        let unknown = Seen { meta: true, ..Seen::default() };
+        (ulid, known.get(&ulid).map_or(unknown, |block| Seen::of(block)))
     };
     Ok(list_blocks(store).await?.into_iter().map(seen).collect())
 }
@@ -275,6 +296,7 @@ async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>
             Some(trireme_block::META_FILE) => seen.meta = true,
             Some(DELETION_MARK) => seen.deletion = true,
             Some(NO_COMPACT_MARK) => seen.no_compact = true,
+            Some(NO_DOWNSAMPLE_MARK) => seen.no_downsample = true,
             _ => {}
         }
     }
@@ -293,9 +315,7 @@ async fn load(
     if !seen.meta {
         return Ok(None);
     }
-    let same =
-        |b: &BucketBlock| b.deletion.is_some() == seen.deletion && b.no_compact.is_some() == seen.no_compact;
-    if let Some(old) = old.as_ref().filter(|old| same(old)) {
+    if let Some(old) = old.as_ref().filter(|old| Seen::of(old) == seen) {
         return Ok(Some((old.clone(), Vec::new())));
     }
     let meta = match old {
@@ -304,39 +324,47 @@ async fn load(
     };
     let Some(meta) = meta else { return Ok(None) };
 
+    // Somebody meant to say so: what cannot be read still keeps compaction and downsampling away. A deletion that cannot be
+    // read deletes nothing.
     let mut bad = Vec::new();
-    let mut no_compact = seen_mark(store, ulid, (NO_COMPACT_MARK, seen.no_compact), &mut bad).await;
-    // Somebody meant to say so: what cannot be read still keeps compaction away. A deletion that cannot be read
-    // deletes nothing.
-    if no_compact.is_none() && bad.iter().any(|error| error.kind() == ErrorKind::Corrupt) {
-        no_compact = Some(unreadable_mark(ulid));
-    }
-    let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion), &mut bad).await;
-    Ok(Some((Arc::new(BucketBlock { meta, deletion, no_compact }), bad)))
+    let no_compact = NoCompactMark {
+        id: ulid,
+        version: 1,
+        details: UNREADABLE.into(),
+        no_compact_time: 0,
+        reason: "manual".into(),
+    };
+    let no_downsample = NoDownsampleMark {
+        id: ulid,
+        version: 1,
+        details: UNREADABLE.into(),
+        no_downsample_time: 0,
+        reason: "manual".into(),
+    };
+    let mark = (NO_COMPACT_MARK, seen.no_compact, Some(no_compact));
+    let no_compact = seen_mark(store, ulid, mark, &mut bad).await;
+    let mark = (NO_DOWNSAMPLE_MARK, seen.no_downsample, Some(no_downsample));
+    let no_downsample = seen_mark(store, ulid, mark, &mut bad).await;
+    let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion, None), &mut bad).await;
+    Ok(Some((Arc::new(BucketBlock { meta, deletion, no_compact, no_downsample }), bad)))
 }
 
-/// Reads a mark that the listing shows; why it cannot be read goes to `bad`.
+/// Details of what stands for a mark that cannot be read.
+const UNREADABLE: &str = "the mark in the bucket cannot be read";
+
+/// Reads a mark that the listing shows. Why it cannot be read goes to `bad`; if its bytes are at fault, `unreadable` stands for it.
 async fn seen_mark<T: DeserializeOwned>(
     store: &dyn ObjectStore,
     ulid: Ulid,
-    (name, is_there): (&str, bool),
+    (name, is_there, unreadable): (&str, bool, Option<T>),
     bad: &mut Vec<BucketError>,
 ) -> Option<T> {
     if !is_there {
         return None;
     }
     get_mark(store, ulid, name).await.unwrap_or_else(|error| {
+        let is_corrupt = error.kind() == ErrorKind::Corrupt;
         bad.push(error);
-        None
+        unreadable.filter(|_| is_corrupt)
     })
-}
-
-fn unreadable_mark(ulid: Ulid) -> NoCompactMark {
-    NoCompactMark {
-        id: ulid,
-        version: 1,
-        details: "the mark in the bucket cannot be read".into(),
-        no_compact_time: 0,
-        reason: "manual".into(),
-    }
 }

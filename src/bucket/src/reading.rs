@@ -227,7 +227,7 @@ mod tests {
             },
         });
         let meta = BlockMeta::parse(meta.to_string().as_bytes()).expect("valid");
-        BucketBlock { meta, deletion: None, no_compact: None }
+        BucketBlock::new(meta)
     }
 
     fn reading(blocks: Vec<BucketBlock>, rules: &ReadRules) -> Reading {

@@ -12,7 +12,7 @@ use trireme_block::{Block, BlockMeta, IterSource, Samples, SeriesInput, WriteOpt
 use trireme_bucket::{
     BucketConfig, BucketError, BucketKind, BucketReader, CopyState, Listing, LocalBlock, MetaCache,
     Published, ReadRules, ReaderOptions, compare, delete_block, fetch_meta, list_blocks, mark_for_deletion,
-    mark_no_compact, publish,
+    mark_no_compact, mark_no_downsample, publish,
 };
 use trireme_model::{Labels, MatchOp, Matcher};
 
@@ -264,10 +264,13 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
         // The first mark counts.
         runtime.block_on(mark_for_deletion(&*store, a.ulid, "test", 99)).unwrap();
         runtime.block_on(mark_no_compact(&*store, b.ulid, "manual", "", 5)).unwrap();
+        runtime.block_on(mark_no_downsample(&*store, b.ulid, "empty", 6)).unwrap();
         let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
         assert!(seen.added.is_empty() && seen.removed.is_empty(), "{name}: {seen:?}");
         assert_eq!(cache.get(a.ulid).unwrap().deletion.as_ref().unwrap().deletion_time, 77, "{name}");
         assert_eq!(cache.get(b.ulid).unwrap().no_compact.as_ref().unwrap().reason, "manual", "{name}");
+        let mark = cache.get(b.ulid).unwrap().no_downsample.clone().unwrap();
+        assert_eq!((mark.id, mark.no_downsample_time, &*mark.details), (b.ulid, 6, "empty"), "{name}");
         assert_eq!(cache.select("a", 0, 1).len(), 2, "{name}");
         assert_eq!(cache.select("b", 0, 1).len(), 0, "{name}");
         assert_eq!(cache.select("a", END, END).len(), 0, "{name}");
@@ -332,7 +335,8 @@ fn a_meta_that_cannot_be_read_is_named_and_the_rest_goes_on() {
 fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
     for_each_store(|name, store, dir, runtime| {
         let mut blocks = Vec::new();
-        for (i, mark) in ["deletion-mark.json", "no-compact-mark.json"].into_iter().enumerate() {
+        let marks = ["deletion-mark.json", "no-compact-mark.json", "no-downsample-mark.json"];
+        for (i, mark) in marks.into_iter().enumerate() {
             for (j, bytes) in ["", "{", "null", r#"{"id":"x"}"#].into_iter().enumerate() {
                 let (meta, path) = block(dir, 2, (10 * i + j) as f64);
                 runtime.block_on(publish(&*store, &local(&path))).unwrap();
@@ -343,17 +347,15 @@ fn a_mark_that_cannot_be_read_does_not_hide_its_block() {
         }
         let cache = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
         let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
-        assert_eq!((seen.added.len(), seen.bad_marks.len(), seen.failed.len()), (8, 8, 0), "{name}");
+        assert_eq!((seen.added.len(), seen.bad_marks.len(), seen.failed.len()), (12, 12, 0), "{name}");
         for (ulid, mark) in blocks {
             let block = cache.get(ulid).unwrap();
             assert!(block.deletion.is_none(), "{name}: nothing is deleted for a mark that nobody can read");
-            assert_eq!(
-                block.no_compact.is_some(),
-                mark == "no-compact-mark.json",
-                "{name}: it keeps compaction away"
-            );
+            let keeps_away = (block.no_compact.is_some(), block.no_downsample.is_some());
+            let wanted = (mark == "no-compact-mark.json", mark == "no-downsample-mark.json");
+            assert_eq!(keeps_away, wanted, "{name}: it keeps compaction or downsampling away");
         }
-        assert_eq!(cache.select("a", 0, 1).len(), 8, "{name}");
+        assert_eq!(cache.select("a", 0, 1).len(), 12, "{name}");
     });
 }
 

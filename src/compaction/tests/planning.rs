@@ -53,7 +53,7 @@ fn block(given: &Given<'_>) -> Arc<BucketBlock> {
         },
     });
     let meta = BlockMeta::parse(meta.to_string().as_bytes()).unwrap();
-    Arc::new(BucketBlock { meta, deletion: None, no_compact: None })
+    Arc::new(BucketBlock::new(meta))
 }
 
 fn blocks(hours: &[Range<i64>]) -> Vec<Arc<BucketBlock>> {
@@ -77,7 +77,7 @@ fn result(job: &Job, number: u64) -> Arc<BucketBlock> {
     meta.compaction.sources = job.origins();
     meta.compaction.parents = job.parents();
     meta.thanos.as_mut().unwrap().files[0].size_bytes = Some(job.bytes());
-    Arc::new(BucketBlock { meta, deletion: None, no_compact: None })
+    Arc::new(BucketBlock::new(meta))
 }
 
 #[test]

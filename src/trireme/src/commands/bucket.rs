@@ -14,7 +14,7 @@ use trireme_bucket::{BucketBlock, BucketReader, LeftOut, Listing, MetaCache, Rea
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
 
-/// Looks into the bucket that the settings name, and merges its blocks; for example --set bucket.type=file --set bucket.path=DIR.
+/// Looks into the bucket that the settings name, and merges and downsamples its blocks; for example --set bucket.type=file --set bucket.path=DIR.
 #[derive(clap::Subcommand)]
 pub enum Command {
     Ls(Ls),
@@ -106,9 +106,10 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
         Output::Json => {
             let block = |block: &Arc<BucketBlock>| {
                 let (deletion, no_compact) = (block.deletion.is_some(), block.no_compact.is_some());
+                let no_downsample = block.no_downsample.is_some();
                 let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
                 json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact,
-                    "not_read": not_read})
+                    "marked_no_downsample": no_downsample, "not_read": not_read})
             };
             serde_json::to_string_pretty(&opened.blocks.iter().map(block).collect::<Vec<_>>())?
         }
@@ -143,8 +144,11 @@ fn table(opened: &Opened) -> String {
             meta.external_labels().into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
         let size: u64 =
             meta.thanos.iter().flat_map(|thanos| &thanos.files).filter_map(|file| file.size_bytes).sum();
-        let marks =
-            [block.deletion.as_ref().map(|_| "deletion"), block.no_compact.as_ref().map(|_| "no compaction")];
+        let marks = [
+            block.deletion.as_ref().map(|_| "deletion"),
+            block.no_compact.as_ref().map(|_| "no compaction"),
+            block.no_downsample.as_ref().map(|_| "no downsampling"),
+        ];
         rows.push(vec![
             meta.ulid.to_string(),
             time_text(meta.min_time),
@@ -155,7 +159,7 @@ fn table(opened: &Opened) -> String {
             meta.stats.num_series.to_string(),
             meta.stats.num_samples.to_string(),
             size_text(size),
-            marks.into_iter().flatten().collect::<Vec<_>>().join(" "),
+            marks.into_iter().flatten().collect::<Vec<_>>().join(", "),
             left_out.get(&meta.ulid).map(LeftOut::to_string).unwrap_or_default(),
         ]);
     }
