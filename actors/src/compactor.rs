@@ -1,4 +1,4 @@
-//! `Compacting`: merges blocks of the bucket into larger ones, and deletes what was merged.
+//! `Compacting`: merges blocks of the bucket into larger ones, downsamples them, and deletes what was merged.
 //!
 //! Any node may do any job, as all make the same block of the same sources. It is a matter of turn: the first of the live
 //! members in a range's own ranking does it at once, the next ones only if it is still to be done after a while. What is
@@ -16,7 +16,7 @@ use futures::StreamExt;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use slog::{Logger, info, warn};
 use trireme_base::Clock;
-use trireme_block::BlockMeta;
+use trireme_block::{BlockMeta, resolution_text};
 use trireme_bucket::{BucketBlock, Listing, MetaCache};
 use trireme_compaction::{
     CompactionError, Compactor, CompactorParts, Done, FindLocal, Finished, Job, Limits, Plan, plan,
@@ -34,7 +34,7 @@ use crate::turn::Live;
 
 /// The next member in line waits for so many looks before it does a job itself.
 const TURN_LOOKS: u32 = 6;
-/// What was merged may be merged further: so often is looked again at once.
+/// What was merged may be merged further and downsampled: so often is looked again at once.
 const LOOKS_AT_ONCE: usize = 16;
 
 /// Metrics of compaction.
@@ -44,6 +44,7 @@ pub struct CompactingMetrics {
     failures: IntCounterVec,
     blocks_in: IntCounter,
     blocks_out: IntCounter,
+    downsampled: IntCounterVec,
     read_bytes: IntCounterVec,
     written_bytes: IntCounter,
     marked: IntCounter,
@@ -58,7 +59,8 @@ impl CompactingMetrics {
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         let reason = "Jobs, marks and deletions that failed, by what was at fault; they are tried again.";
         let large = "Ranges that are not merged since their blocks are larger than the limit.";
-        let by = "Bytes of merged blocks, by where they were read.";
+        let by = "Bytes of blocks that were merged or downsampled, by where they were read.";
+        let downsampled = "Blocks that this node has made of finer ones, by resolution.";
         Ok(Self {
             runs: metrics.counters(
                 "trireme_compaction_runs_total",
@@ -72,10 +74,15 @@ impl CompactingMetrics {
             )?,
             blocks_out: metrics
                 .counter("trireme_compaction_blocks_out_total", "Blocks that they have become.")?,
+            downsampled: metrics.counters(
+                "trireme_compaction_downsampled_blocks_total",
+                downsampled,
+                &["resolution"],
+            )?,
             read_bytes: metrics.counters("trireme_compaction_read_bytes_total", by, &["from"])?,
             written_bytes: metrics.counter(
                 "trireme_compaction_written_bytes_total",
-                "Bytes of the blocks that they have become.",
+                "Bytes of the blocks that were made of them.",
             )?,
             marked: metrics.counter(
                 "trireme_compaction_marked_blocks_total",
@@ -125,8 +132,8 @@ pub struct CompactingParts {
     pub log: Logger,
 }
 
-/// What a job is known by from one look to the next.
-type JobKey = (BTreeMap<String, String>, Range<i64>);
+/// What a job is known by from one look to the next: labels, time and resolution of the result.
+type JobKey = (BTreeMap<String, String>, Range<i64>, i64);
 
 /// When jobs were seen first (monotonic time).
 type Seen = HashMap<JobKey, Duration>;
@@ -241,7 +248,7 @@ impl CompactingParts {
         let before = std::mem::take(seen);
         let mut due = Vec::new();
         for job in planned.jobs {
-            let key = (job.labels.clone(), job.range.clone());
+            let key = (job.labels.clone(), job.range.clone(), job.resolution_ms);
             let first = before.get(&key).copied().unwrap_or(now);
             seen.insert(key, first);
             let turn = live.before_me(&self.tenant(Some(&job.labels)), job.range.end);
@@ -305,7 +312,8 @@ impl CompactingParts {
             Err(err) => {
                 self.metrics.failures.with_label_values(&[err.reason()]).inc();
                 warn!(self.log, "blocks were not compacted, it will be tried again"; "labels" => ?job.labels,
-                    "from_ms" => job.range.start, "to_ms" => job.range.end, "blocks" => job.sources.len(), "err" => %err);
+                    "resolution" => resolution_text(job.resolution_ms), "from_ms" => job.range.start,
+                    "to_ms" => job.range.end, "blocks" => job.sources.len(), "err" => %err);
                 false
             }
         }
@@ -313,16 +321,31 @@ impl CompactingParts {
 
     fn note_done(&self, job: &Job, done: &Done, elapsed: Duration) {
         let metrics = &self.metrics;
-        metrics.blocks_in.inc_by(job.sources.len() as u64);
-        metrics.blocks_out.inc();
         metrics.read_bytes.with_label_values(&["local"]).inc_by(done.read.local);
         metrics.read_bytes.with_label_values(&["bucket"]).inc_by(done.read.bucket);
         metrics.written_bytes.inc_by(done.bytes);
         metrics.marked.inc_by(done.marked.len() as u64);
-        info!(self.log, "blocks were compacted"; "block_id" => %done.meta.ulid, "labels" => ?job.labels,
-            "level" => done.meta.compaction.level, "blocks" => job.sources.len(), "bytes" => done.bytes,
-            "samples" => done.meta.stats.num_samples, "new" => done.is_new,
-            "elapsed_ms" => elapsed.as_millis() as u64);
+        let resolution = resolution_text(job.resolution_ms);
+        let Some(meta) = &done.meta else {
+            let sources = job.sources.iter().map(|source| source.meta.ulid.to_string()).collect::<Vec<_>>();
+            info!(self.log, "a block has no samples to downsample and was marked"; "block_id" => sources.join(" "),
+                "labels" => ?job.labels, "resolution" => resolution);
+            return;
+        };
+        let what = match job.is_downsampling() {
+            true => {
+                metrics.downsampled.with_label_values(&[resolution.as_str()]).inc();
+                "a block was downsampled"
+            }
+            false => {
+                metrics.blocks_in.inc_by(job.sources.len() as u64);
+                metrics.blocks_out.inc();
+                "blocks were compacted"
+            }
+        };
+        info!(self.log, "{}", what; "block_id" => %meta.ulid, "labels" => ?job.labels, "resolution" => resolution,
+            "level" => meta.compaction.level, "blocks" => job.sources.len(), "bytes" => done.bytes,
+            "samples" => meta.stats.num_samples, "new" => done.is_new, "elapsed_ms" => elapsed.as_millis() as u64);
     }
 
     fn note_finished(&self, finished: &Finished) {

@@ -1,21 +1,21 @@
 //! A bucket with raw, 5 minute and 1 hour blocks of one tenant answers at the resolution that is allowed: every sample
-//! counts once, and what is left out is said.
+//! counts once, and what is left out is said. Nodes make such blocks of raw ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
-use trireme_integration::{Client, Group, trireme, until};
+use trireme_integration::{Client, Group, blocks_in, read_block, trireme, until};
 use trireme_model::Labels;
 
 const TENANT: &str = "a";
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
-/// On the grid of hours.
-const START: i64 = 1_700_006_400_000;
+/// On the grid of two weeks.
+const START: i64 = 1_405 * 14 * 24 * HOUR;
 /// Hours of a block.
 const BLOCK: i64 = 48;
 /// Blocks: one hour windows alone; five minute windows alone; all three; raw alone.
@@ -28,8 +28,8 @@ fn samples(from: i64, to: i64) -> Vec<(i64, f64, f64)> {
         counter = if minute % 1_999 == 1_998 { 1.0 } else { counter + (minute % 7) as f64 };
         (START + minute * MINUTE + 30_000, ((minute * 37) % 101) as f64 - 20.0, counter)
     };
-    let all: Vec<_> = (0..BLOCKS * BLOCK * 60).map(one).collect();
-    all[(from * 60) as usize..(to * 60) as usize].to_vec()
+    let mut all: Vec<_> = (0..to * 60).map(one).collect();
+    all.split_off((from * 60) as usize)
 }
 
 fn raw_block(dir: &Path, number: i64) -> anyhow::Result<PathBuf> {
@@ -125,7 +125,17 @@ async fn at_windows(
     minutes: i64,
     resolution: &str,
 ) -> anyhow::Result<Answered> {
-    let (start, end) = (START + minutes * MINUTE - 1, START + BLOCKS * BLOCK * HOUR - 1);
+    at_windows_until(client, query, (minutes, BLOCKS * BLOCK), resolution).await
+}
+
+/// At the end of each window of so many minutes in the first `hours`.
+async fn at_windows_until(
+    client: &Client,
+    query: &str,
+    (minutes, hours): (i64, i64),
+    resolution: &str,
+) -> anyhow::Result<Answered> {
+    let (start, end) = (START + minutes * MINUTE - 1, START + hours * HOUR - 1);
     let (start, end, step) = (seconds(start), seconds(end), format!("{}", minutes * 60));
     let parameters = [
         ("query", query),
@@ -242,5 +252,121 @@ async fn queries_read_the_coarsest_blocks_that_they_allow() -> anyhow::Result<()
     functions_over_everything(&client).await?;
     every_window(&client).await?;
     auto(&client).await?;
+    group.stop().await
+}
+
+/// Blocks of two days that are two weeks together, and one behind them.
+const WEEKS: i64 = 7;
+/// Hours of all of them.
+const WEEKS_HOURS: i64 = (WEEKS + 1) * BLOCK;
+
+/// Resolutions, in minutes, and hours of the blocks in a bucket.
+fn held(bucket: &Path) -> anyhow::Result<BTreeSet<(i64, i64, i64)>> {
+    let one = |path: &PathBuf| -> anyhow::Result<(i64, i64, i64)> {
+        let block = read_block(path)?;
+        let resolution = block.meta["thanos"]["downsample"]["resolution"].as_i64().unwrap_or(0);
+        let (start, end) = block.range();
+        Ok((resolution / MINUTE, (start - START) / HOUR, (end - START) / HOUR))
+    };
+    blocks_in(bucket)?.iter().map(one).collect()
+}
+
+/// What `trireme bucket compact` would do: resolutions and hours of the results.
+fn planned(bucket: &Path) -> anyhow::Result<Vec<(String, i64, i64)>> {
+    let path = format!("bucket.path={}", bucket.display());
+    let mut command = Command::new(trireme()?);
+    command.args(["bucket", "compact", "--dry-run", "--output", "json", "--set", &path]);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Json = serde_json::from_slice(&output.stdout)?;
+    let hour = |ms: &Json| ms.as_i64().map(|ms| (ms - START) / HOUR).context("a time");
+    let job = |job: &Json| {
+        let resolution = job["resolution"].as_str().context("a resolution")?.to_owned();
+        Ok((resolution, hour(&job["from_ms"])?, hour(&job["to_ms"])?))
+    };
+    said["jobs"].as_array().context("jobs")?.iter().map(job).collect()
+}
+
+/// Every window that is answered is what the samples in it say.
+async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> anyhow::Result<()> {
+    let samples = samples(0, WEEKS_HOURS);
+    let gauges: Vec<f64> = samples.iter().map(|s| s.1).collect();
+    type Of = fn(&[f64]) -> f64;
+    let functions: [(&str, Of); 5] = [
+        ("count", |all| all.len() as f64),
+        ("sum", |all| all.iter().sum()),
+        ("avg", |all| all.iter().sum::<f64>() / all.len() as f64),
+        ("min", |all| all.iter().copied().fold(f64::INFINITY, f64::min)),
+        ("max", |all| all.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    ];
+    for (function, of) in functions {
+        let query = format!("{function}_over_time(gauge[{minutes}m])");
+        let found = at_windows_until(client, &query, (minutes, WEEKS_HOURS), resolution).await?;
+        ensure!(found.warnings == "null", "{query} at {resolution}: {}", found.warnings);
+        let wanted: Vec<f64> = gauges.chunks_exact(minutes as usize).map(of).collect();
+        ensure!(found.values.len() == wanted.len(), "{query} at {resolution}: {} values", found.values.len());
+        for ((t, value), want) in found.values.iter().zip(wanted) {
+            ensure!((value - want).abs() < 1e-9 * want.abs().max(1.0), "{query} at {t}: {value}, not {want}");
+        }
+    }
+
+    let query = format!("increase(counter_total[{WEEKS_HOURS}h])");
+    let time = seconds(START + WEEKS_HOURS * HOUR - 1);
+    let parameters = [("query", &*query), ("time", &time), ("max_source_resolution", resolution)];
+    let found = ask(client, "/api/v1/query", &parameters).await?.values.first().context("no value")?.1;
+    let rise: f64 = samples.windows(2).map(|w| if w[1].2 < w[0].2 { w[1].2 } else { w[1].2 - w[0].2 }).sum();
+    ensure!((found / rise - 1.0).abs() < 1e-3, "{query} at {resolution}: {found}, not {rise}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> anyhow::Result<()> {
+    let mut group = Group::of(1)
+        .set("bucket.sync_interval=500ms")
+        .set("bucket.marks_interval=1s")
+        .set("compaction.enabled=true")
+        .set("compaction.interval=500ms")
+        .set("compaction.delete_delay=1s")
+        .prepare()?;
+    let (scratch, bucket) = (group.dir().join("scratch"), group.bucket_dir());
+    std::fs::create_dir_all(&bucket)?;
+    for number in 0..=WEEKS {
+        let raw = raw_block(&scratch, number)?;
+        // One was downsampled before it is merged.
+        let fine = (number == 1).then(|| downsampled(&raw, "5m", &scratch)).transpose()?;
+        for path in [Some(raw), fine].into_iter().flatten() {
+            std::fs::rename(&path, bucket.join(path.file_name().context("a name")?))?;
+        }
+    }
+    let (weeks, all) = (WEEKS * BLOCK, WEEKS_HOURS);
+    ensure!(planned(&bucket)? == [("raw".to_owned(), 0, weeks), ("5m".to_owned(), weeks, all)]);
+
+    group.node(0).start()?;
+    group.node(0).ready().await?;
+    let wanted =
+        BTreeSet::from([(0, 0, weeks), (5, 0, weeks), (60, 0, weeks), (0, weeks, all), (5, weeks, all)]);
+    until("the bucket has the merged block, what was made of it, and no more", async || {
+        let found = held(&bucket)?;
+        ensure!(found == wanted, "{found:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(planned(&bucket)?.is_empty(), "more is to be done");
+
+    let client = group.client(0).clone();
+    until("the node reads these blocks", async || windows_are_right(&client, 60, "0s").await).await?;
+    // A fifth of the step: windows of an hour, of five minutes, and none.
+    for (minutes, resolution) in [(300, "auto"), (60, "auto"), (20, "auto"), (60, "1h"), (60, "5m")] {
+        windows_are_right(&client, minutes, resolution).await?;
+    }
+    let metrics = client.send(client.get("/metrics")).await?.success()?.body;
+    for (resolution, count) in [("5m", " 2"), ("1h", " 1")] {
+        let is_it = |line: &&str| {
+            line.starts_with("trireme_compaction_downsampled_blocks_total")
+                && line.contains(&format!("resolution=\"{resolution}\""))
+        };
+        let line = metrics.lines().find(is_it).context("no such metric")?;
+        ensure!(line.ends_with(count), "{line}");
+    }
     group.stop().await
 }

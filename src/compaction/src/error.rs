@@ -5,6 +5,8 @@ use trireme_block::BlockError;
 use trireme_bucket::BucketError;
 use ulid::Ulid;
 
+use crate::Job;
+
 /// Why a job was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum CompactionError {
@@ -40,7 +42,7 @@ pub enum CompactionError {
     #[error("stopped before the job was done")]
     Stopped,
     /// The thread that did the job ended without a result.
-    #[error("the merging thread ended: {0}")]
+    #[error("the thread that did it ended: {0}")]
     Thread(String),
 }
 
@@ -67,11 +69,17 @@ impl CompactionError {
         }
     }
 
-    /// The source in the bucket whose bytes are bad: trying again cannot help.
-    pub fn bad_source(&self) -> Option<Ulid> {
+    /// The source in the bucket whose bytes are bad for such a job: trying again cannot help.
+    pub fn bad_source(&self, job: &Job) -> Option<Ulid> {
         match self {
             // One that is gone was compacted by somebody else.
             Self::Source { error, .. } if error.kind() == ErrorKind::NotFound => None,
+            // It can be read, but not downsampled; its local copy is no other.
+            Self::Source { block, error, .. }
+                if job.is_downsampling() && error.kind() == ErrorKind::Invalid =>
+            {
+                Some(*block)
+            }
             Self::Source { block, is_local: false, error } => error.is_damage().then_some(*block),
             Self::SampleCount { block, is_local: false, .. } => Some(*block),
             _ => None,

@@ -70,9 +70,9 @@ impl<'a> Listed<'a> {
         Self { blocks, covered, streams }
     }
 
-    fn raw(&self) -> impl Iterator<Item = &Arc<BucketBlock>> {
-        let ours = |meta: &BlockMeta| meta.resolution_ms() == 0 && self.streams.have(meta);
-        self.blocks.values().filter(move |block| ours(&block.meta))
+    /// Of any resolution: a block is held by one of its own alone, so a raw one stays when it is downsampled.
+    fn own(&self) -> impl Iterator<Item = &Arc<BucketBlock>> {
+        self.blocks.values().filter(move |block| self.streams.have(&block.meta))
     }
 
     /// The block that holds all of a marked one and stays, by its own sources or, where it was made of other blocks with the
@@ -126,7 +126,7 @@ impl Compactor {
     ) {
         let store = self.parts.store.as_ref();
         let mut verified: HashMap<Ulid, bool> = HashMap::new();
-        for block in listed.raw().filter(|block| block.deletion.is_none()) {
+        for block in listed.own().filter(|block| block.deletion.is_none()) {
             let holder = listed.covered.get(&block.meta.ulid).and_then(|by| listed.blocks.get(by));
             let Some(holder) = holder.filter(|holder| is_ours(&holder.meta)) else { continue };
             if !is_mine(&block.meta) {
@@ -157,7 +157,7 @@ impl Compactor {
     ) {
         let store = self.parts.store.as_ref();
         let mut whole: HashMap<Ulid, bool> = HashMap::new();
-        for block in listed.raw() {
+        for block in listed.own() {
             let Some(mark) = block.deletion.as_ref().filter(|mark| is_due(mark, now_s, delay)) else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Which blocks are merged next: a pure function of what the bucket holds.
+//! Which blocks are merged or downsampled next: a pure function of what the bucket holds.
 //!
 //! Ranges are aligned to the epoch. Of each stream, that is, the raw blocks with equal external labels:
 //!
@@ -12,6 +12,8 @@
 //! The shortest ranges go first, and a longer one waits while blocks of its time are in a job. A late block is normal: it
 //! goes into the next range that is merged. Where its range is merged already, late blocks wait until they are many or large,
 //! so that a trickle does not rewrite two weeks of samples again and again.
+//!
+//! What no merge takes is downsampled by the module `coarsen`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 use trireme_block::{BlockMeta, BlockParent};
 use trireme_bucket::{BucketBlock, covered};
 use ulid::Ulid;
+
+use crate::coarsen::Coarsen;
 
 /// So many late blocks are merged into the large block of their range ...
 const LATE_BLOCKS: usize = 8;
@@ -71,6 +75,8 @@ pub struct Limits {
     pub sources_max: usize,
     /// Whose blocks are merged.
     pub streams: Streams,
+    /// Whether blocks are downsampled, too.
+    pub downsampling: bool,
 }
 
 impl Limits {
@@ -85,9 +91,11 @@ impl Limits {
     }
 }
 
-/// Blocks that become one.
+/// Blocks that become one, or a block that becomes a coarser one beside it.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// Resolution of the result (ms). 0: raw blocks are merged. Else there is one source, of a finer resolution, which stays.
+    pub resolution_ms: i64,
     /// External labels of all of them.
     pub labels: BTreeMap<String, String>,
     /// Time of the result (ms, end exclusive).
@@ -97,18 +105,24 @@ pub struct Job {
 }
 
 impl Job {
-    /// Compaction level of the result.
+    /// True if a block is downsampled.
+    pub fn is_downsampling(&self) -> bool {
+        self.resolution_ms > 0
+    }
+
+    /// Compaction level of the result: of a downsampled block that of its source, as Thanos has it.
     pub fn level(&self) -> u32 {
-        self.sources.iter().map(|block| block.meta.compaction.level).max().unwrap_or(0).saturating_add(1)
+        let highest = self.sources.iter().map(|block| block.meta.compaction.level).max().unwrap_or(0);
+        highest.saturating_add(u32::from(!self.is_downsampling()))
     }
 
     /// All level 1 blocks that go into it, sorted.
     pub fn origins(&self) -> Vec<Ulid> {
-        let all = self.sources.iter().flat_map(|block| block.meta.compaction.sources.iter().copied());
+        let all = self.sources.iter().flat_map(|block| origins_of(&block.meta));
         all.collect::<BTreeSet<Ulid>>().into_iter().collect()
     }
 
-    /// The blocks it is made from directly.
+    /// The blocks that a merge is made from directly.
     pub fn parents(&self) -> Vec<BlockParent> {
         let parent = |meta: &BlockMeta| BlockParent {
             ulid: meta.ulid,
@@ -138,7 +152,13 @@ pub fn bytes_of(meta: &BlockMeta) -> u64 {
     meta.thanos.iter().flat_map(|thanos| &thanos.files).filter_map(|file| file.size_bytes).sum()
 }
 
-/// What can be merged now. The same blocks give the same plan, in whatever order they are given.
+/// The level 1 blocks that a block goes back to; one that names none is one itself.
+pub(crate) fn origins_of(meta: &BlockMeta) -> Vec<Ulid> {
+    let named = &meta.compaction.sources;
+    if named.is_empty() { vec![meta.ulid] } else { named.clone() }
+}
+
+/// What can be done now. The same blocks give the same plan, in whatever order they are given.
 pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
     let by_name: BTreeMap<Ulid, Arc<BucketBlock>> =
         blocks.iter().map(|block| (block.meta.ulid, Arc::clone(block))).collect();
@@ -147,10 +167,14 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
     for (ulid, block) in &by_name {
         let meta = &block.meta;
         let Some(labels) = meta.external_labels() else { continue };
-        if meta.resolution_ms() != 0 || !limits.streams.have(meta) {
+        if !limits.streams.have(meta) {
             continue;
         }
         let stream = streams.entry(labels).or_default();
+        stream.coarsen.add(block, covered.contains_key(ulid));
+        if meta.resolution_ms() != 0 {
+            continue;
+        }
         stream.newest_start_ms = stream.newest_start_ms.max(meta.range().start);
         let is_left_out = block.deletion.is_some() || block.no_compact.is_some();
         if !is_left_out && !covered.contains_key(ulid) {
@@ -166,19 +190,30 @@ pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
 
 /// Blocks with equal external labels.
 struct Stream {
-    /// Start of the newest block, whatever becomes of it (ms).
+    /// Start of the newest raw block, whatever becomes of it (ms).
     newest_start_ms: i64,
+    /// Raw blocks that may be merged.
     blocks: Vec<Arc<BucketBlock>>,
+    coarsen: Coarsen,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { newest_start_ms: i64::MIN, blocks: Vec::new() }
+        Self { newest_start_ms: i64::MIN, blocks: Vec::new(), coarsen: Coarsen::default() }
     }
 }
 
 impl Stream {
     fn plan(&self, now_ms: i64, limits: &Limits, plan: &mut Plan) {
+        let first = plan.jobs.len();
+        self.plan_merges(now_ms, limits, plan);
+        if limits.downsampling {
+            let more = self.coarsen.plan(limits, &plan.jobs[first..]);
+            plan.jobs.extend(more);
+        }
+    }
+
+    fn plan_merges(&self, now_ms: i64, limits: &Limits, plan: &mut Plan) {
         let mut taken: BTreeSet<Ulid> = BTreeSet::new();
         for length in limits.ranges.iter().skip(1) {
             for (start, inside) in self.by_slot(*length) {
@@ -194,7 +229,7 @@ impl Stream {
                 let Some(labels) = sources.first().and_then(|block| block.meta.external_labels()) else {
                     continue;
                 };
-                let job = Job { labels: labels.clone(), range, sources };
+                let job = Job { resolution_ms: 0, labels: labels.clone(), range, sources };
                 if job.bytes() > limits.block_bytes_max {
                     plan.too_large += 1;
                     continue;

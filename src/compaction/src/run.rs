@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Each arrow is safe to stop at. Before `meta.json` nobody takes the objects for a block; behind it queries leave the
-//! sources out, and [`Compactor::finish`] marks those that this run did not come to.
+//! sources out, and [`Compactor::finish`] marks those that this run did not come to. A block that is downsampled gets no mark: it
+//! stays.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,9 +17,13 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use slog::{Logger, warn};
 use tokio::runtime::Handle;
-use trireme_block::{Block, BlockError, BlockMeta, ChunkEncodings, WriteOptions, write_block};
+use trireme_block::{
+    Block, BlockError, BlockMeta, ChunkEncodings, DownsampleError, WriteOptions, downsample_block,
+    write_block,
+};
 use trireme_bucket::{
-    BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion, mark_no_compact, publish,
+    BucketError, BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion, mark_no_compact,
+    mark_no_downsample, publish,
 };
 use ulid::Ulid;
 
@@ -33,6 +39,9 @@ const CACHE_BYTES: usize = 1 << 20;
 const HEADER_BYTES: u64 = 2 << 30;
 /// The longest wait for one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Details of the mark of a block of which nothing is left when it is downsampled.
+const EMPTY: &str =
+    "has no samples that count when it is downsampled: only stale markers and NaN, or none at all";
 /// Folder for copies of index headers.
 const HEADERS: &str = "headers";
 
@@ -51,8 +60,9 @@ pub struct ReadBytes {
 /// What a job did.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// The result.
-    pub meta: BlockMeta,
+    /// The result. None if the block that was to be downsampled has no samples that count: it is then marked, so that nobody
+    /// tries again.
+    pub meta: Option<BlockMeta>,
     /// False if it was in the bucket already.
     pub is_new: bool,
     /// Bytes of its files.
@@ -88,9 +98,9 @@ pub struct Compactor {
     pub(crate) parts: CompactorParts,
 }
 
-/// A merged block on the local disk.
-struct Merged {
-    block: LocalBlock,
+/// What was made on the local disk.
+struct Made {
+    block: Option<LocalBlock>,
     read: ReadBytes,
 }
 
@@ -117,19 +127,26 @@ impl Compactor {
         BlockError::Io { place: self.parts.dir.display().to_string(), source }
     }
 
-    /// Does a job: merges, uploads, reads back, marks the sources. `now_s` (seconds since the epoch) goes into the marks.
+    /// Does a job: merges, uploads, reads back, marks the sources; or downsamples, uploads and reads back. `now_s` (seconds
+    /// since the epoch) goes into the marks.
     ///
     /// After an error, or when the future is dropped, it may be done again by anybody.
     pub async fn compact(&self, job: &Job, now_s: i64) -> Result<Done, CompactionError> {
         let (this, given) = (self.clone(), job.clone());
-        let merging = self.parts.runtime.spawn_blocking(move || this.merge(&given));
-        let merged = merging.await.map_err(|error| CompactionError::Thread(error.to_string()))?;
-        let Merged { block, read } = match merged {
-            Ok(merged) => merged,
+        let making = self.parts.runtime.spawn_blocking(move || this.make(&given));
+        let made = making.await.map_err(|error| CompactionError::Thread(error.to_string()))?;
+        let Made { block, read } = match made {
+            Ok(made) => made,
             Err(error) => {
-                self.quarantine(&error, now_s).await;
+                self.quarantine(job, &error, now_s).await;
                 return Err(error);
             }
+        };
+        let Some(block) = block else {
+            for source in &job.sources {
+                mark_no_downsample(self.parts.store.as_ref(), source.meta.ulid, EMPTY, now_s).await?;
+            }
+            return Ok(Done { meta: None, is_new: false, bytes: 0, read, marked: Vec::new() });
         };
 
         let meta = block.meta().clone();
@@ -138,8 +155,11 @@ impl Compactor {
         drop(block);
         self.remove_local(meta.ulid);
         let is_new = published? == Published::Uploaded;
-        let marked = self.mark_sources(job, &meta, now_s).await?;
-        Ok(Done { meta, is_new, bytes, read, marked })
+        let marked = match job.is_downsampling() {
+            true => Vec::new(),
+            false => self.mark_sources(job, &meta, now_s).await?,
+        };
+        Ok(Done { meta: Some(meta), is_new, bytes, read, marked })
     }
 
     fn remove_local(&self, ulid: Ulid) {
@@ -150,8 +170,8 @@ impl Compactor {
         }
     }
 
-    /// The result is in the bucket and verified: its sources are to be deleted. It may have the name of one of them, which
-    /// then holds the others.
+    /// The result of a merge is in the bucket and verified: its sources are to be deleted. It may have the name of one of them,
+    /// which then holds the others.
     async fn mark_sources(
         &self,
         job: &Job,
@@ -166,20 +186,24 @@ impl Compactor {
         Ok(marked)
     }
 
-    /// Keeps compaction away from a source in the bucket whose bytes are bad, so that the others go on.
-    async fn quarantine(&self, error: &CompactionError, now_s: i64) {
-        let Some(ulid) = error.bad_source() else { return };
-        let text = format!("cannot be read: {error}");
+    /// Keeps compaction, or downsampling, away from a source in the bucket whose bytes are bad, so that the others go on.
+    async fn quarantine(&self, job: &Job, error: &CompactionError, now_s: i64) {
+        let Some(ulid) = error.bad_source(job) else { return };
+        let (store, text) = (self.parts.store.as_ref(), format!("cannot be read: {error}"));
         warn!(self.parts.log, "a block cannot be compacted, it is left alone from now on"; "block_id" => %ulid,
-            "err" => %error);
-        if let Err(err) = mark_no_compact(self.parts.store.as_ref(), ulid, "manual", &text, now_s).await {
+            "downsampling" => job.is_downsampling(), "err" => %error);
+        let marked = match job.is_downsampling() {
+            true => mark_no_downsample(store, ulid, &text, now_s).await,
+            false => mark_no_compact(store, ulid, "manual", &text, now_s).await,
+        };
+        if let Err(err) = marked {
             warn!(self.parts.log, "a block that cannot be compacted cannot be marked"; "block_id" => %ulid,
                 "err" => %err);
         }
     }
 
-    /// Writes the union of the sources to the local disk and hashes it. Blocks.
-    fn merge(&self, job: &Job) -> Result<Merged, CompactionError> {
+    /// Writes the union of the sources, or the coarser form of the only one, to the local disk and hashes it. Blocks.
+    fn make(&self, job: &Job) -> Result<Made, CompactionError> {
         let headers = self.parts.dir.join(HEADERS);
         let options = ReaderOptions {
             cache_bytes_max: CACHE_BYTES,
@@ -194,29 +218,71 @@ impl Compactor {
         let mut sources = Vec::new();
         for source in &job.sources {
             let local = (self.parts.local)(&source.meta);
+            // What a downsampled block says of itself is taken from its source.
+            let local =
+                local.filter(|local| !job.is_downsampling() || is_told_alike(local.meta(), &source.meta));
             if local.is_some() {
                 read.local += bytes_of(&source.meta);
             }
             let is_local = local.is_some();
             let block = match local {
                 Some(block) => block,
-                None => Arc::new(reader.scan(&source.meta, &fetched)?),
+                None => Arc::new(reader.scan(&source.meta, &fetched).map_err(|error| match error {
+                    BucketError::Block(error) => {
+                        CompactionError::Source { block: source.meta.ulid, is_local, error }
+                    }
+                    other => other.into(),
+                })?),
             };
             sources.push(Source { block, is_local });
         }
 
-        let written = self.write(job, &sources);
+        let written = match job.is_downsampling() {
+            true => self.downsample(job, &sources),
+            false => self.merge(job, &sources).map(Some),
+        };
         read.bucket = fetched.load(Ordering::Relaxed);
         let names: Vec<Ulid> = job.sources.iter().map(|source| source.meta.ulid).collect();
         if let Err(err) = reader.retain(&|ulid| !names.contains(&ulid)) {
             warn!(self.parts.log, "copies of indexes cannot be removed"; "err" => %err);
         }
-        let meta = written?;
+        let Some(meta) = written? else { return Ok(Made { block: None, read }) };
         let dir = self.parts.dir.join(meta.ulid.to_string());
-        Ok(Merged { block: LocalBlock::open(&dir, &job.labels, SOURCE)?, read })
+        Ok(Made { block: Some(LocalBlock::open(&dir, &job.labels, SOURCE)?), read })
     }
 
-    fn write(&self, job: &Job, sources: &[Source]) -> Result<BlockMeta, CompactionError> {
+    /// None if the source has no samples that count.
+    fn downsample(&self, job: &Job, sources: &[Source]) -> Result<Option<BlockMeta>, CompactionError> {
+        let [source] = sources else {
+            let what = format!("one block is downsampled at a time, not {}", sources.len());
+            return Err(BlockError::Input(what).into());
+        };
+        let mut samples = 0;
+        let made = downsample_block(&source.block, &self.parts.dir, job.resolution_ms, &mut |progress| {
+            samples = progress.samples;
+            match self.parts.stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let made = made.map_err(|error| match error {
+            DownsampleError::Source(error) => source.failed(error),
+            DownsampleError::Write(error) => CompactionError::Write(error),
+            DownsampleError::Stopped => CompactionError::Stopped,
+        })?;
+        let meta = source.block.meta();
+        // Other programs count in coarse blocks what they like.
+        let is_counted = meta.resolution_ms() == 0 || meta.trireme.is_some();
+        if let Err(error) = source.check_count(if is_counted { samples } else { meta.stats.num_samples }) {
+            if let Some(made) = &made {
+                self.remove_local(made.ulid);
+            }
+            return Err(error);
+        }
+        Ok(made)
+    }
+
+    fn merge(&self, job: &Job, sources: &[Source]) -> Result<BlockMeta, CompactionError> {
         let blocks = sources.iter().map(|source| &*source.block);
         let failed = |number: usize, error: BlockError| sources[number].failed(error);
         let merge = Merge::open(blocks, job.range.clone(), self.parts.part_ms, &self.parts.stop);
@@ -246,6 +312,11 @@ impl Compactor {
         }
         Ok(meta)
     }
+}
+
+/// True if a local copy has the labels of the bucket's block and goes back to the same blocks.
+fn is_told_alike(local: &BlockMeta, there: &BlockMeta) -> bool {
+    local.external_labels() == there.external_labels() && local.compaction == there.compaction
 }
 
 /// A block that is read for a job.

@@ -1,4 +1,4 @@
-//! What is merged, and when.
+//! What is merged and downsampled, and when.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::json;
-use trireme_block::{BlockMeta, DeletionMark, NoCompactMark};
+use trireme_block::{
+    BlockMeta, DeletionMark, NoCompactMark, NoDownsampleMark, RESOLUTION_1H_MS, RESOLUTION_5M_MS,
+};
 use trireme_bucket::BucketBlock;
 use trireme_compaction::{Job, Limits, Plan, Streams, plan};
 use ulid::Ulid;
@@ -21,6 +23,7 @@ fn limits() -> Limits {
         block_bytes_max: u64::MAX,
         sources_max: 32,
         streams: Streams::Own { tenant_label: "tenant_id".into(), labels: BTreeMap::new() },
+        downsampling: true,
     }
 }
 
@@ -76,7 +79,9 @@ fn result(job: &Job, number: u64) -> Arc<BucketBlock> {
     meta.compaction.level = job.level();
     meta.compaction.sources = job.origins();
     meta.compaction.parents = job.parents();
-    meta.thanos.as_mut().unwrap().files[0].size_bytes = Some(job.bytes());
+    let thanos = meta.thanos.as_mut().unwrap();
+    thanos.files[0].size_bytes = Some(job.bytes());
+    thanos.downsample.resolution = job.resolution_ms;
     Arc::new(BucketBlock::new(meta))
 }
 
@@ -153,12 +158,101 @@ fn jobs_keep_to_their_bounds() {
     assert_eq!(numbers(&plan(&all, 10 * HOUR, &few).jobs[0]), [1, 2]);
 }
 
+fn no_downsample(number: u64) -> NoDownsampleMark {
+    let (details, reason) = (String::new(), "manual".into());
+    NoDownsampleMark { id: name(number), version: 1, details, no_downsample_time: 1, reason }
+}
+
+/// Numbers of the sources and resolutions of the jobs that downsample.
+fn coarser(plan: &Plan) -> Vec<(u64, i64)> {
+    let jobs = plan.jobs.iter().filter(|job| job.is_downsampling());
+    jobs.map(|job| (numbers(job)[0], job.resolution_ms)).collect()
+}
+
+/// A block that is coarse, or large and compacted of others.
+fn of(number: u64, hours: Range<i64>, resolution: i64, sources: Range<u64>) -> Arc<BucketBlock> {
+    block(&Given { resolution, sources: sources.map(name).collect(), ..given(number, hours) })
+}
+
+#[test]
+fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
+    let raw = |number, hours| of(number, hours, 0, 100..130);
+    assert_eq!(coarser(&at(&[raw(1, 0..48)], 50)), [(1, RESOLUTION_5M_MS)]);
+    assert_eq!(coarser(&at(&[raw(1, 0..40)], 50)), [(1, RESOLUTION_5M_MS)], "with a part that is missing");
+    assert!(at(&[raw(1, 0..39)], 50).jobs.is_empty(), "too short");
+
+    let with = |coarse: Arc<BucketBlock>| {
+        let jobs = coarser(&at(&[raw(1, 0..48), coarse], 50));
+        jobs.iter().filter(|job| **job == (1, RESOLUTION_5M_MS)).count()
+    };
+    assert_eq!(with(of(2, 0..48, RESOLUTION_5M_MS, 100..130)), 0);
+    assert_eq!(with(of(2, 0..336, RESOLUTION_5M_MS, 90..140)), 0, "a larger one");
+    assert_eq!(with(of(2, 0..48, RESOLUTION_5M_MS, 100..129)), 1, "it lacks one");
+    assert_eq!(with(of(2, 0..47, RESOLUTION_5M_MS, 100..130)), 1, "it lacks an hour");
+    assert_eq!(with(of(2, 0..48, RESOLUTION_1H_MS, 100..130)), 1, "it is another resolution");
+    let other = Given { tenant: "b", resolution: RESOLUTION_5M_MS, ..given(2, 0..48) };
+    assert_eq!(
+        with(block(&Given { sources: (100..130).map(name).collect(), ..other })),
+        1,
+        "another tenant's"
+    );
+    let mut marked = of(2, 0..48, RESOLUTION_5M_MS, 100..130);
+    let mark = DeletionMark { id: name(2), version: 1, details: String::new(), deletion_time: 1 };
+    Arc::make_mut(&mut marked).deletion = Some(mark);
+    assert_eq!(with(marked), 0, "one that is to be deleted has the name until it is gone");
+
+    let fine = |hours| of(2, hours, RESOLUTION_5M_MS, 100..130);
+    assert_eq!(coarser(&at(&[fine(0..336)], 400)), [(2, RESOLUTION_1H_MS)]);
+    assert_eq!(coarser(&at(&[fine(0..240)], 400)), [(2, RESOLUTION_1H_MS)]);
+    assert!(at(&[fine(0..239)], 400).jobs.is_empty());
+    let done = [fine(0..336), of(3, 0..336, RESOLUTION_1H_MS, 100..130)];
+    assert!(at(&done, 400).jobs.is_empty());
+}
+
+#[test]
+fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_off() {
+    let mut raw = of(1, 0..336, 0, 100..130);
+    let off = Limits { downsampling: false, ..limits() };
+    assert!(plan(&[Arc::clone(&raw)], 400 * HOUR, &off).jobs.is_empty());
+
+    // A late block is merged into it now; what was made of it before waits, too, for what is made after.
+    let late = block(&given(2, 0..100));
+    let planned = at(&[Arc::clone(&raw), Arc::clone(&late)], 400);
+    assert_eq!(
+        (planned.jobs.iter().map(numbers).collect::<Vec<_>>(), coarser(&planned)),
+        (vec![vec![1, 2]], vec![])
+    );
+    let fine = of(11, 0..336, RESOLUTION_5M_MS, 100..130);
+    let planned = at(&[Arc::clone(&raw), late, fine], 400);
+    assert_eq!((planned.jobs.len(), coarser(&planned)), (1, vec![]));
+
+    // What it was made of before the late ones came is no source of the next step either.
+    let since = [of(1, 0..336, 0, 100..131), of(11, 0..336, RESOLUTION_5M_MS, 100..130)];
+    assert_eq!(coarser(&at(&since, 400)), [(1, RESOLUTION_5M_MS)]);
+
+    Arc::make_mut(&mut raw).no_downsample = Some(no_downsample(1));
+    assert!(at(&[Arc::clone(&raw)], 400).jobs.is_empty());
+    Arc::make_mut(&mut raw).no_downsample = None;
+    let mark = DeletionMark { id: name(1), version: 1, details: String::new(), deletion_time: 1 };
+    Arc::make_mut(&mut raw).deletion = Some(mark);
+    assert!(at(&[raw], 400).jobs.is_empty());
+}
+
+#[test]
+fn ranges_that_follow_from_short_windows_shorten_what_is_downsampled() {
+    let limits = Limits { ranges: Limits::ranges_of(HOUR / 2), ..limits() };
+    let planned = |hours| coarser(&plan(&[of(1, hours, 0, 100..130)], 400 * HOUR, &limits)).len();
+    assert_eq!([planned(0..9), planned(0..10)], [0, 1]);
+    let none = Limits { ranges: vec![HOUR, 2 * HOUR], ..limits };
+    assert!(plan(&[of(1, 0..336, 0, 100..130)], 400 * HOUR, &none).jobs.is_empty());
+}
+
 prop_compose! {
-    fn any_block()(start in 0i64..200, length in prop_oneof![Just(2i64), Just(8), Just(6), Just(1)],
-        bytes in 1u64..10_000, tenant in prop_oneof![Just("a"), Just("b")], marked in 0u8..10)
-        -> (i64, i64, u64, &'static str, bool)
+    fn any_block()(start in 0i64..800, length in prop_oneof![Just(2i64), Just(8), Just(6), Just(1), Just(48)],
+        bytes in 1u64..10_000, tenant in prop_oneof![Just("a"), Just("b")], marked in 0u8..20)
+        -> (i64, i64, u64, &'static str, u8)
     {
-        (start / length * length, length, bytes, tenant, marked == 0)
+        (start / length * length, length, bytes, tenant, marked)
     }
 }
 
@@ -172,25 +266,48 @@ proptest! {
         let make = |((start, length, bytes, tenant, marked), number): (_, u64)| {
             let mut made = block(&Given { bytes, tenant, ..given(number, start..start + length) });
             let mark = DeletionMark { id: name(number), version: 1, details: String::new(), deletion_time: 1 };
-            Arc::make_mut(&mut made).deletion = Some(mark).filter(|_| marked);
+            Arc::make_mut(&mut made).deletion = Some(mark).filter(|_| marked == 0);
+            Arc::make_mut(&mut made).no_downsample = Some(no_downsample(number)).filter(|_| marked == 1);
             made
         };
         let mut listed: Vec<Arc<BucketBlock>> = all.into_iter().zip(1..).map(make).collect();
         let origins: BTreeSet<Ulid> = listed.iter().map(|block| block.meta.ulid).collect();
         let mut number = 1_000;
+        let mut downsampled = BTreeSet::new();
+        // Looks in the middle of the blocks' time, and after it.
+        let mut times = [100, 300, 500, 1_000].into_iter();
+        let mut now = times.next().unwrap() * HOUR;
         for round in 0.. {
-            // Each job makes less of what is read, so there is an end.
+            // Each job makes less of what is read, or has a coarser block beside it, so there is an end.
             prop_assert!(round < 500);
-            let planned = plan(&listed, 1_000 * HOUR, &limits);
+            let planned = plan(&listed, now, &limits);
             let reversed: Vec<_> = listed.iter().rev().cloned().collect();
-            let again = plan(&reversed, 1_000 * HOUR, &limits);
+            let again = plan(&reversed, now, &limits);
             prop_assert!(planned.jobs.iter().map(numbers).eq(again.jobs.iter().map(numbers)));
             if planned.jobs.is_empty() {
-                break;
+                match times.next() {
+                    Some(hour) => now = hour * HOUR,
+                    None => break,
+                }
+            }
+            let (coarse, merges): (Vec<&Job>, Vec<&Job>) =
+                planned.jobs.iter().partition(|job| job.is_downsampling());
+            let merged: BTreeSet<Ulid> = merges.iter().flat_map(|job| job.origins()).collect();
+            for job in coarse {
+                prop_assert_eq!(job.sources.len(), 1);
+                let source = &job.sources[0].meta;
+                prop_assert!(job.origins().iter().all(|origin| !merged.contains(origin)), "before its merge");
+                prop_assert!(downsampled.insert((source.ulid, job.resolution_ms)), "{} twice", source.ulid);
+                prop_assert!(job.sources[0].no_downsample.is_none() && source.range() == job.range);
+                let (step, shortest) = match source.resolution_ms() {
+                    0 => (RESOLUTION_5M_MS, 40),
+                    _ => (RESOLUTION_1H_MS, 240),
+                };
+                prop_assert!(job.resolution_ms == step && job.range.end - job.range.start >= shortest * HOUR);
             }
             let mut taken = BTreeSet::new();
             for job in &planned.jobs {
-                prop_assert!((2..=sources_max).contains(&job.sources.len()));
+                prop_assert!(job.is_downsampling() || (2..=sources_max).contains(&job.sources.len()));
                 for source in &job.sources {
                     let meta = &source.meta;
                     prop_assert!(taken.insert(meta.ulid), "{} is in two jobs", meta.ulid);
@@ -206,6 +323,27 @@ proptest! {
                 prop_assert!(held.is_subset(&origins));
                 listed.push(made);
             }
+        }
+
+        // What is read of long blocks in the end has a coarser one that stands for all of it.
+        let by_name: BTreeMap<Ulid, Arc<BucketBlock>> =
+            listed.iter().map(|block| (block.meta.ulid, Arc::clone(block))).collect();
+        let covered = trireme_bucket::covered(&by_name);
+        for block in listed.iter().filter(|block| block.deletion.is_none() && block.no_downsample.is_none()) {
+            let (meta, range) = (&block.meta, block.meta.range());
+            let next = match (meta.resolution_ms(), (range.end - range.start) / HOUR) {
+                (0, 40..) => RESOLUTION_5M_MS,
+                (RESOLUTION_5M_MS, 240..) => RESOLUTION_1H_MS,
+                _ => continue,
+            };
+            let held: BTreeSet<Ulid> = meta.compaction.sources.iter().copied().collect();
+            let stands = |other: &Arc<BucketBlock>| {
+                let of: BTreeSet<Ulid> = other.meta.compaction.sources.iter().copied().collect();
+                other.meta.resolution_ms() == next
+                    && other.meta.external_labels() == meta.external_labels()
+                    && held.is_subset(&of)
+            };
+            prop_assert!(covered.contains_key(&meta.ulid) || listed.iter().any(stands), "{}", meta.ulid);
         }
     }
 }

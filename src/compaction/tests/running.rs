@@ -19,7 +19,10 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::runtime::Runtime;
-use trireme_block::{Block, ChunkEncodings, IterSource, Samples, SeriesInput, WriteOptions, write_block};
+use trireme_block::{
+    Aggregate, AggregateSamples, Block, BlockMeta, ChunkEncodings, IterSource, RESOLUTION_1H_MS,
+    RESOLUTION_5M_MS, Samples, SeriesInput, WriteOptions, write_block,
+};
 use trireme_bucket::{
     BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions, delete_block, publish,
 };
@@ -131,6 +134,7 @@ fn limits() -> Limits {
         block_bytes_max: u64::MAX,
         sources_max: 32,
         streams: streams(),
+        downsampling: true,
     }
 }
 
@@ -220,6 +224,7 @@ struct World {
     runtime: Runtime,
     bucket: Arc<InMemory>,
     reference: Samplesets,
+    limits: Limits,
 }
 
 impl World {
@@ -232,6 +237,7 @@ impl World {
             runtime,
             bucket: Arc::new(InMemory::new()),
             reference: Samplesets::new(),
+            limits: limits(),
         };
         for (hours, all) in given {
             world.upload(hours, all);
@@ -257,7 +263,7 @@ impl World {
             store,
             local: Arc::new(|_| None),
             dir: self.dir.path().join("compaction"),
-            part_ms: limits().part_ms(),
+            part_ms: self.limits.part_ms(),
             runtime: self.runtime.handle().clone(),
             stop: Arc::default(),
             log: slog::Logger::root(slog::Discard, slog::o!()),
@@ -272,7 +278,7 @@ impl World {
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.list().0.blocks(), NOW_S * 1_000, &limits())
+        plan(&self.list().0.blocks(), NOW_S * 1_000, &self.limits)
     }
 
     /// One round, as a node makes it; an error ends it.
@@ -287,7 +293,7 @@ impl World {
         self.runtime.block_on(async {
             let finished = compactor.finish(&blocks, &partial, &streams(), (now_s, DELAY), &|_| true).await;
             let mut done = Vec::new();
-            for job in &plan(&blocks, now_s * 1_000, &limits()).jobs {
+            for job in &plan(&blocks, now_s * 1_000, &self.limits).jobs {
                 done.push(compactor.compact(job, now_s).await?);
             }
             Ok((finished, done))
@@ -322,6 +328,10 @@ impl World {
     }
 }
 
+fn made(done: &Done) -> &BlockMeta {
+    done.meta.as_ref().unwrap()
+}
+
 fn windows() -> Vec<(Range<i64>, Vec<SeriesInput>)> {
     let mut all: Vec<_> =
         [0, 2, 4, 6, 8].map(|from| (from..from + 2, series(from..from + 2, 0..9, 60_000, 0.0))).into();
@@ -338,17 +348,18 @@ fn every_sample_is_kept_once_with_histograms_and_start_timestamps() {
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
     let [done] = done.as_slice() else { panic!("one job") };
     assert!(done.is_new && done.read.bucket > 0 && done.read.local == 0);
-    assert_eq!((done.meta.compaction.level, done.meta.compaction.sources.len()), (2, 5));
-    assert_eq!(done.meta.range(), 0..8 * HOUR);
+    let meta = made(done);
+    assert_eq!((meta.compaction.level, meta.compaction.sources.len()), (2, 5));
+    assert_eq!(meta.range(), 0..8 * HOUR);
     assert_eq!(world.readable(), world.reference);
 
     let reader =
         BucketReader::new(world.bucket.clone(), world.runtime.handle().clone(), ReaderOptions::default());
-    let block = reader.block(&done.meta).unwrap();
+    let block = reader.block(meta).unwrap();
     assert_eq!(block.verify(), []);
     let inside = world.reference.keys().filter(|(_, t)| *t < 8 * HOUR).count();
-    assert_eq!(done.meta.stats.num_samples, inside as u64);
-    assert!(done.meta.stats.num_histogram_samples > 100);
+    assert_eq!(meta.stats.num_samples, inside as u64);
+    assert!(meta.stats.num_histogram_samples > 100);
 
     world.settle();
     assert_eq!(world.names().len(), 2);
@@ -395,8 +406,8 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
             let listed = world.list().0;
             let sources = group.iter().map(|n| *names.get(*n).unwrap_or_else(|| &made[*n - 10]));
             let sources = sources.map(|name| listed.get(name).unwrap()).collect();
-            let job = Job { labels: labels(), range: 0..8 * HOUR, sources };
-            made.push(world.runtime.block_on(compactor.compact(&job, NOW_S)).unwrap().meta.ulid);
+            let job = Job { resolution_ms: 0, labels: labels(), range: 0..8 * HOUR, sources };
+            made.push(world.runtime.block_on(compactor.compact(&job, NOW_S)).unwrap().meta.unwrap().ulid);
         }
         *made.last().unwrap()
     };
@@ -418,8 +429,9 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
         bytes[middle] ^= 1;
         world.bucket.put(&path, bytes.into()).await.unwrap();
     });
+    let job = world.plan().jobs.remove(0);
     let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
-    assert_eq!(error.bad_source(), Some(bad));
+    assert_eq!(error.bad_source(&job), Some(bad));
     assert!(world.list().0.get(bad).unwrap().no_compact.is_some());
     assert!(world.list().0.blocks().iter().all(|block| block.deletion.is_none()));
     let planned = world.plan();
@@ -442,7 +454,7 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
 fn a_source_stays_where_its_successor_is_gone_or_not_what_it_was() {
     let world = World::new(windows());
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
-    let result = done[0].meta.ulid;
+    let result = made(&done[0]).ulid;
     let before = world.names().len();
     let path = Object::from(format!("{result}/index"));
     let index =
@@ -495,4 +507,201 @@ fn a_query_that_reads_a_block_which_is_deleted_meanwhile_is_told() {
     }
     assert_eq!(count, 5);
     assert_eq!(world.readable(), world.reference, "who lists the bucket now sees all");
+}
+
+fn long_ranges() -> Vec<i64> {
+    [2, 4, 8, 16].map(|hours| hours * HOUR).to_vec()
+}
+
+/// Ranges so short that two of its blocks, of eight hours, are long enough for windows of 5 minutes, and what they become for
+/// windows of an hour.
+fn long_blocks(numbers: Range<usize>) -> World {
+    let of = |hours: Range<i64>| (hours.clone(), series(hours, numbers.clone(), 600_000, 0.0));
+    let mut world = World::new(vec![of(0..8), of(8..16), of(16..18)]);
+    world.limits.ranges = long_ranges();
+    world
+}
+
+/// Resolutions and hours of the coarse blocks that are not held by others.
+fn coarse(world: &World) -> Vec<(i64, Range<i64>)> {
+    let downsampled = world.list().0.downsampled("a", i64::MIN, i64::MAX);
+    let mut found: Vec<_> = downsampled.iter().map(|read| &read.block.meta).collect();
+    found.sort_by_key(|meta| (meta.resolution_ms(), meta.min_time));
+    found.iter().map(|m| (m.resolution_ms(), m.min_time / HOUR..m.max_time / HOUR)).collect()
+}
+
+/// Each coarse block counts each sample of its time once.
+fn check_counts(world: &World) {
+    let reader =
+        BucketReader::new(world.bucket.clone(), world.runtime.handle().clone(), ReaderOptions::default());
+    for read in world.list().0.downsampled("a", i64::MIN, i64::MAX) {
+        let (meta, mut counted) = (&read.block.meta, BTreeMap::new());
+        let block = reader.block(meta).unwrap();
+        assert_eq!(block.verify(), []);
+        for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
+            let mut found = AggregateSamples::default();
+            let all = (i64::MIN, i64::MAX);
+            block.read_aggregate(&series, all, Aggregate::Average, usize::MAX, &mut found).unwrap();
+            let count: f64 = found.counts.iter().map(|counted| counted.n).sum();
+            counted.insert(series.labels.to_string(), count as usize);
+        }
+        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        for (labels, _) in world.reference.keys().filter(|(_, t)| meta.range().contains(t)) {
+            *wanted.entry(labels.clone()).or_default() += 1;
+        }
+        assert_eq!(counted, wanted, "{:?} at {}", meta.range(), meta.resolution_ms());
+    }
+}
+
+/// Looks at these hours.
+fn looks(world: &World, store: &Arc<Dying>) -> std::result::Result<Vec<Vec<Done>>, CompactionError> {
+    let hours = [15, 20, 20, 20, 22].into_iter();
+    hours.map(|hour| world.round(store.clone(), hour * 3_600).map(|(_, done)| done)).collect()
+}
+
+#[test]
+fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
+    let world = long_blocks(0..9);
+    let store = Dying::new(&world.bucket, usize::MAX);
+    let done = looks(&world, &store).unwrap();
+    let told = |done: &Done| {
+        let meta = made(done);
+        (meta.resolution_ms(), meta.min_time / HOUR..meta.max_time / HOUR, done.is_new, done.marked.len())
+    };
+    let done: Vec<Vec<_>> = done.iter().map(|done| done.iter().map(told).collect()).collect();
+    let first = vec![(RESOLUTION_5M_MS, 0..8, true, 0), (RESOLUTION_5M_MS, 8..16, true, 0)];
+    let wanted = [
+        first,
+        vec![(0, 0..16, true, 2)],
+        vec![(RESOLUTION_5M_MS, 0..16, true, 0)],
+        vec![(RESOLUTION_1H_MS, 0..16, true, 0)],
+        vec![],
+    ];
+    assert_eq!(done, wanted);
+    assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]);
+    check_counts(&world);
+    assert_eq!(world.readable(), world.reference);
+    assert_eq!(world.names().len(), 4, "raw, 5 minutes, 1 hour, and what is not over");
+    assert!(world.plan().jobs.is_empty());
+}
+
+#[test]
+fn a_death_at_any_change_leaves_nothing_downsampled_twice_and_raw_samples_whole() {
+    let mut changes = 0;
+    let mut names = None;
+    loop {
+        let world = long_blocks(2..4);
+        let store = Dying::new(&world.bucket, changes);
+        let ended = looks(&world, &store);
+        assert_eq!(world.readable(), world.reference, "after {changes} changes");
+        check_counts(&world);
+        // What was begun is gone on with; an upload of what nobody wants any more would stay.
+        world.round(world.bucket.clone(), 15 * 3_600).unwrap();
+        world.settle();
+        assert_eq!(world.readable(), world.reference, "after {changes} changes and what followed");
+        assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]);
+        check_counts(&world);
+        assert_eq!(*names.get_or_insert(world.names()), world.names(), "after {changes} changes");
+        assert!(world.list().1.is_empty(), "after {changes} changes");
+        if ended.is_ok() && !store.is_dead.load(Ordering::SeqCst) {
+            break;
+        }
+        changes += 1;
+    }
+    assert_eq!(names.unwrap().len(), 4);
+    // Five blocks that are new, four marks, and the objects of four blocks.
+    assert!(changes > 30, "{changes} changes");
+}
+
+#[test]
+fn a_block_without_samples_that_count_is_tried_once() {
+    let mut world = World::new(Vec::new());
+    world.limits.ranges = long_ranges();
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    let one = SeriesInput {
+        labels: series_name(1),
+        times: vec![HOUR],
+        values: vec![stale],
+        ..SeriesInput::default()
+    };
+    let name = world.upload(0..8, vec![one]);
+    let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
+    assert_eq!(done.len(), 1);
+    assert!(done[0].meta.is_none() && done[0].marked.is_empty());
+    let mark = world.list().0.get(name).unwrap().no_downsample.clone().unwrap();
+    assert!(mark.details.contains("no samples"), "{}", mark.details);
+    assert!(world.plan().jobs.is_empty());
+    world.settle();
+    assert_eq!((world.names(), world.readable()), (vec![name], world.reference.clone()));
+}
+
+/// Changes a byte of an object.
+fn spoil(world: &World, path: &str, at: impl Fn(usize) -> usize) {
+    let path = Object::from(path);
+    world.runtime.block_on(async {
+        let mut bytes = world.bucket.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let at = at(bytes.len());
+        bytes[at] ^= 1;
+        world.bucket.put(&path, bytes.into()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_downsampled_no_more_and_the_others_are() {
+    // In the middle of its samples, and in the table of contents of its index.
+    type Place = (&'static str, fn(usize) -> usize);
+    let places: [Place; 2] = [("chunks/000001", |len| len / 2), ("index", |len| len - 6)];
+    for (file, at) in places {
+        let world = long_blocks(0..4);
+        let planned = plan(&world.list().0.blocks(), 15 * HOUR, &world.limits);
+        let bad = planned.jobs[0].sources[0].meta.ulid;
+        spoil(&world, &format!("{bad}/{file}"), at);
+        let error = world.round(world.bucket.clone(), 15 * 3_600).unwrap_err();
+        assert_eq!(error.bad_source(&planned.jobs[0]), Some(bad), "{file}: {error}");
+        let listed = world.list().0.get(bad).unwrap();
+        assert!(listed.no_downsample.is_some() && listed.no_compact.is_none() && listed.deletion.is_none());
+        world.round(world.bucket.clone(), 15 * 3_600).unwrap();
+        assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 8..16)]);
+
+        // Merging it finds out for itself.
+        let job = world.plan().jobs.remove(0);
+        let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
+        assert_eq!(error.bad_source(&job), Some(bad), "{file}: {error}");
+        assert!(world.list().0.get(bad).unwrap().no_compact.is_some());
+        world.settle();
+        assert!(world.names().contains(&bad));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_local_disk_marks_no_block() {
+    let world = long_blocks(0..4);
+    std::fs::write(world.dir.path().join("compaction"), "no directory").unwrap();
+    let error = world.round(world.bucket.clone(), 15 * 3_600).unwrap_err();
+    assert!(matches!(error, CompactionError::Write(_)), "{error}");
+    assert!(world.list().0.blocks().iter().all(|block| block.no_downsample.is_none()));
+}
+
+#[test]
+fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
+    let world = long_blocks(0..4);
+    let job = plan(&world.list().0.blocks(), 15 * HOUR, &world.limits).jobs.remove(0);
+    let name = job.sources[0].meta.ulid;
+    let done = |changes: &dyn Fn(&mut BlockMeta)| {
+        let shelf = world.shelf();
+        let local = shelf.join(name.to_string());
+        let mut meta = BlockMeta::read(&local).unwrap();
+        changes(&mut meta);
+        std::fs::write(local.join("meta.json"), meta.sealed().to_json()).unwrap();
+        let find: trireme_compaction::FindLocal =
+            Arc::new(move |meta| Block::open(&shelf.join(meta.ulid.to_string())).ok().map(Arc::new));
+        let parts = CompactorParts { local: find, ..world.compactor(world.bucket.clone()).into_parts() };
+        world.runtime.block_on(Compactor::new(parts).compact(&job, NOW_S)).unwrap()
+    };
+    let of_local = done(&|_| {});
+    assert_eq!(of_local.read, ReadBytes { local: job.bytes(), bucket: 0 });
+    let of_bucket = done(&|meta| meta.compaction.sources = vec![name, Ulid::from_parts(7, 7)]);
+    assert!(of_bucket.read.bucket > 0 && of_bucket.read.local == 0);
+    assert_eq!(of_local.meta, of_bucket.meta);
+    assert!(of_local.is_new && !of_bucket.is_new);
 }

@@ -30,6 +30,7 @@ pub fn compaction_limits(settings: &Settings) -> Limits {
             tenant_label: settings.tenants.label.clone(),
             labels: settings.bucket.external_labels.clone(),
         },
+        downsampling: settings.compaction.downsampling,
     }
 }
 

@@ -469,8 +469,10 @@ impl Default for Bucket {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Compaction {
-    /// Whether the node merges blocks of the bucket and deletes those that were merged.
+    /// Whether the node merges blocks of the bucket, deletes those that were merged, and downsamples.
     pub enabled: bool,
+    /// Whether it downsamples, if it merges.
+    pub downsampling: bool,
     /// Time between two looks at the bucket, for each of which all its objects are listed.
     pub interval: Span,
     /// A range without a later block is merged so long after its end.
@@ -487,6 +489,7 @@ impl Default for Compaction {
     fn default() -> Self {
         Self {
             enabled: false,
+            downsampling: true,
             interval: Span::from_secs(600),
             grace: Span::from_secs(12 * 3_600),
             delete_delay: Span::from_secs(48 * 3_600),

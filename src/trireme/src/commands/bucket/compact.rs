@@ -1,4 +1,4 @@
-//! `trireme bucket compact`: merges blocks of the bucket by hand.
+//! `trireme bucket compact`: merges and downsamples blocks of the bucket by hand.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::json;
 use slog::{Logger, o};
 use trireme_base::{Clock, SystemClock};
+use trireme_block::resolution_text;
 use trireme_bucket::{Listing, MetaCache};
 use trireme_compaction::{Compactor, CompactorParts, Done, Finished, Job, Plan, Streams, plan};
 use ulid::Ulid;
@@ -16,11 +17,11 @@ use super::Output;
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
 
-/// Merges blocks of the bucket into larger ones, marks those that were merged, and deletes those whose time has come, as the
-/// nodes do. It may run beside them and may be stopped at any time.
+/// Merges blocks of the bucket into larger ones, downsamples these, marks what was merged, and deletes what is marked when its
+/// time has come, as the nodes do. It may run beside them and may be stopped at any time.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Says what would be merged first, and changes nothing.
+    /// Says what would be merged and downsampled first, and changes nothing.
     #[arg(long)]
     dry_run: bool,
     /// Merges blocks with any external labels, those of other programs included, and not only this cluster's.
@@ -75,8 +76,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (blocks, times) = (metas.blocks(), (now_ms() / 1_000, delay));
     let finish = compactor.finish(&blocks, &partial, &limits.streams, times, &|_| true);
     report.finished = runtime.block_on(finish);
-    while let Some(job) = planned.jobs.into_iter().find(|job| !report.has_failed(job)) {
-        note(&format!("{}: {} blocks, {}", range_text(&job), job.sources.len(), size_text(job.bytes())));
+    while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
+        let (blocks, bytes) = (job.sources.len(), size_text(job.bytes()));
+        note(&match job.is_downsampling() {
+            true => format!("{}: to {}, {bytes}", range_text(&job), resolution_text(job.resolution_ms)),
+            false => format!("{}: {blocks} blocks, {bytes}", range_text(&job)),
+        });
         let now_s = now_ms() / 1_000;
         match runtime.block_on(compactor.compact(&job, now_s)) {
             Ok(done) => report.done.push((job, done)),
@@ -110,8 +115,9 @@ fn names(job: &Job) -> Vec<String> {
 }
 
 fn job_json(job: &Job) -> serde_json::Value {
-    json!({"from_ms": job.range.start, "to_ms": job.range.end, "labels": job.labels, "level": job.level(),
-        "sources": names(job), "source_bytes": job.bytes()})
+    json!({"from_ms": job.range.start, "to_ms": job.range.end, "labels": job.labels,
+        "resolution": resolution_text(job.resolution_ms), "level": job.level(), "sources": names(job),
+        "source_bytes": job.bytes()})
 }
 
 fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
@@ -121,21 +127,22 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     if planned.jobs.is_empty() {
-        print_line("nothing to merge");
+        print_line("nothing to merge or to downsample");
     } else {
-        let head = ["from (UTC)", "to, exclusive", "labels", "level", "blocks", "size"];
+        let head = ["from (UTC)", "to, exclusive", "labels", "resolution", "level", "blocks", "size"];
         let mut rows = vec![head.map(String::from).to_vec()];
         for job in &planned.jobs {
             rows.push(vec![
                 time_text(job.range.start),
                 time_text(job.range.end),
                 labels_text(job),
+                resolution_text(job.resolution_ms),
                 job.level().to_string(),
                 job.sources.len().to_string(),
                 size_text(job.bytes()),
             ]);
         }
-        print_line(&columns(&rows, 3));
+        print_line(&columns(&rows, 4));
     }
     if planned.too_large > 0 {
         note(&format!("{} ranges stay as they are: see compaction.block_bytes_max", planned.too_large));
@@ -152,8 +159,11 @@ struct Report {
 }
 
 impl Report {
-    fn has_failed(&self, job: &Job) -> bool {
-        self.failed.iter().any(|(failed, _)| names(failed) == names(job))
+    /// Nothing is tried twice in one run, whatever the bucket makes of it.
+    fn was_tried(&self, job: &Job) -> bool {
+        let tried = self.failed.iter().map(|(job, _)| job).chain(self.done.iter().map(|(job, _)| job));
+        let key = |job: &Job| (names(job), job.resolution_ms);
+        tried.map(key).any(|tried| tried == key(job))
     }
 
     fn tell(&self, output: Output, delay: Duration) -> anyhow::Result<()> {
@@ -172,13 +182,21 @@ impl Report {
 
     fn print_json(&self) -> anyhow::Result<()> {
         let texts = |ulids: &[Ulid]| ulids.iter().map(Ulid::to_string).collect::<Vec<_>>();
-        let done = self.done.iter().map(|(job, done)| {
-            json!({"job": job_json(job), "block": done.meta.ulid.to_string(), "new": done.is_new,
-                "bytes": done.bytes, "samples": done.meta.stats.num_samples, "marked": texts(&done.marked)})
-        });
+        let done = |is_downsampling: bool| {
+            let those = self.done.iter().filter(move |(job, _)| job.is_downsampling() == is_downsampling);
+            let one = |(job, done): &(Job, Done)| {
+                let (name, samples) = match &done.meta {
+                    Some(meta) => (Some(meta.ulid.to_string()), meta.stats.num_samples),
+                    None => (None, 0),
+                };
+                json!({"job": job_json(job), "block": name, "new": done.is_new, "bytes": done.bytes,
+                    "samples": samples, "marked": texts(&done.marked)})
+            };
+            those.map(one).collect::<Vec<_>>()
+        };
         let failed = self.failed.iter().map(|(job, why)| json!({"job": job_json(job), "error": why}));
         print_line(&serde_json::to_string_pretty(&json!({
-            "merged": done.collect::<Vec<_>>(), "failed": failed.collect::<Vec<_>>(),
+            "merged": done(false), "downsampled": done(true), "failed": failed.collect::<Vec<_>>(),
             "marked_before": texts(&self.finished.marked), "deleted": texts(&self.finished.deleted),
         }))?);
         Ok(())
@@ -186,25 +204,38 @@ impl Report {
 
     fn print_table(&self, delay: Duration) {
         if self.done.is_empty() {
-            print_line("nothing was merged");
+            print_line("nothing was merged or downsampled");
         } else {
-            let head =
-                ["block", "from (UTC)", "to, exclusive", "labels", "level", "blocks", "was", "is", "samples"];
+            let head = [
+                "block",
+                "from (UTC)",
+                "to, exclusive",
+                "labels",
+                "resolution",
+                "level",
+                "blocks",
+                "was",
+                "is",
+                "samples",
+            ];
             let mut rows = vec![head.map(String::from).to_vec()];
             for (job, done) in &self.done {
+                let name =
+                    done.meta.as_ref().map_or("none: no samples".to_owned(), |meta| meta.ulid.to_string());
                 rows.push(vec![
-                    done.meta.ulid.to_string(),
+                    name,
                     time_text(job.range.start),
                     time_text(job.range.end),
                     labels_text(job),
-                    done.meta.compaction.level.to_string(),
+                    resolution_text(job.resolution_ms),
+                    job.level().to_string(),
                     job.sources.len().to_string(),
                     size_text(job.bytes()),
                     size_text(done.bytes),
-                    done.meta.stats.num_samples.to_string(),
+                    done.meta.as_ref().map_or(0, |meta| meta.stats.num_samples).to_string(),
                 ]);
             }
-            print_line(&columns(&rows, 4));
+            print_line(&columns(&rows, 5));
         }
         let marked =
             self.finished.marked.len() + self.done.iter().map(|(_, done)| done.marked.len()).sum::<usize>();
