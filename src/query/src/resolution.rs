@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use trireme_block::{Aggregate, BlockMeta, RESOLUTION_1H_MS, RESOLUTION_5M_MS, resolution_text};
 use trireme_promql::SelectHints;
+use ulid::Ulid;
 
 /// Functions over a range that need two samples of it.
 const OF_TWO_SAMPLES: [&str; 7] = ["delta", "deriv", "idelta", "increase", "irate", "predict_linear", "rate"];
@@ -52,7 +53,7 @@ pub struct Part {
 /// A block that was chosen so far.
 struct Chosen<'a> {
     meta: &'a BlockMeta,
-    sources: HashSet<u128>,
+    sources: HashSet<Ulid>,
     part: Part,
 }
 
@@ -72,8 +73,11 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
             (theirs > own || (theirs == own && own > 0)) && !other.sources.is_disjoint(&sources)
         };
         for other in chosen.iter_mut().filter(coarser) {
-            let is_inside = other.meta.min_time <= meta.min_time && meta.max_time <= other.meta.max_time;
-            if is_inside && !sources.is_subset(&other.sources) {
+            let is_inside = is_within(meta, other.meta) && !sources.is_subset(&other.sources);
+            let is_around = is_within(other.meta, meta)
+                && other.sources.is_subset(&sources)
+                && sources.difference(&other.sources).any(|source| ends_within(*source, other.meta));
+            if is_inside || is_around {
                 // It was made before this one got more samples.
                 other.part.spans = without(&other.part.spans, &spans);
             } else {
@@ -89,11 +93,23 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
     parts
 }
 
+/// True if all of a block's time is another's, too.
+fn is_within(small: &BlockMeta, large: &BlockMeta) -> bool {
+    large.min_time <= small.min_time && small.max_time <= large.max_time
+}
+
+/// True if a level 1 block lies in a block's time, by its name: of ours, the time in it is the end of the window. Other programs
+/// have the time there when they wrote the block, a little later.
+fn ends_within(source: Ulid, meta: &BlockMeta) -> bool {
+    let end_ms = i64::try_from(source.timestamp_ms()).unwrap_or(i64::MAX);
+    meta.min_time < end_ms && end_ms <= meta.max_time
+}
+
 /// Names of the level 1 blocks that a block goes back to.
-fn sources_of(meta: &BlockMeta) -> HashSet<u128> {
+fn sources_of(meta: &BlockMeta) -> HashSet<Ulid> {
     match meta.compaction.sources.is_empty() {
-        true => HashSet::from([meta.ulid.0]),
-        false => meta.compaction.sources.iter().map(|source| source.0).collect(),
+        true => HashSet::from([meta.ulid]),
+        false => meta.compaction.sources.iter().copied().collect(),
     }
 }
 
@@ -174,6 +190,29 @@ mod tests {
         // It was compacted into 5 since, and the 5 minutes of that are not there yet.
         let since = [meta(5, (2, 4), 0, &[2, 9]), meta(10, (0, 6), RESOLUTION_5M_MS, &[1, 2, 3])];
         assert_eq!(chosen(&since), [(10, vec![(0, 2), (4, 6)]), (5, vec![(2, 4)])]);
+    }
+
+    #[test]
+    fn late_samples_in_a_longer_block_are_read_before_that_one_is_downsampled() {
+        // Names of windows of two hours that end then, and of late samples in them.
+        let named = |hour: u64, late: u16| Ulid::from_parts(hour * HOUR as u64, late.into());
+        let of = |n, hours, resolution, sources: &[Ulid]| {
+            let mut meta = meta(n, hours, resolution, &[]);
+            meta.compaction.sources = sources.to_vec();
+            meta
+        };
+        let windows = [2, 4, 6, 8].map(|hour| named(hour, 0));
+        let parts = [
+            of(10, (0, 4), RESOLUTION_5M_MS, &windows[..2]),
+            of(11, (4, 8), RESOLUTION_5M_MS, &windows[2..]),
+        ];
+        let with = |more: &[Ulid]| {
+            let raw = of(1, (0, 8), 0, &[&windows[..], more].concat());
+            chosen(&[&[raw][..], &parts[..]].concat())
+        };
+        assert_eq!(with(&[]), [(10, vec![(0, 4)]), (11, vec![(4, 8)])]);
+        assert_eq!(with(&[named(4, 1)]), [(1, vec![(0, 4)]), (11, vec![(4, 8)])]);
+        assert_eq!(with(&[named(6, 1)]), [(10, vec![(0, 4)]), (1, vec![(4, 8)])]);
     }
 
     #[test]
