@@ -185,12 +185,25 @@ impl BlockWriter {
     /// How the supervisor starts it.
     pub fn starter(parts: BlockWriterParts, ports: BlockWriterPorts) -> Start {
         Box::new(move |canary| {
-            let progress = Progress { checkpoint_at: parts.clock.monotonic(), ..Progress::default() };
-            let addr = Self { parts: parts.clone(), progress, busy: false, _canary: canary }.start();
+            let progress = Progress {
+                checkpoint_at: parts.clock.monotonic(),
+                ..Progress::default()
+            };
+            let addr = Self {
+                parts: parts.clone(),
+                progress,
+                busy: false,
+                _canary: canary,
+            }
+            .start();
             ports.windows.target(behind(addr.clone()));
             ports.checkpoint.target(behind(addr.clone()));
             ports.snapshot.target(behind(addr.clone()));
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 
@@ -239,7 +252,10 @@ async fn look(parts: BlockWriterParts, mut progress: Progress) -> Progress {
     if !std::mem::replace(&mut progress.is_checked, true) {
         check_chunks(&parts).await;
     }
-    if let Some(closed) = progress.closed.filter(|_| parts.clock.monotonic() >= progress.cut_at) {
+    if let Some(closed) = progress
+        .closed
+        .filter(|_| parts.clock.monotonic() >= progress.cut_at)
+    {
         while cut_next(&parts, closed, &mut progress).await {
             has_cut = true;
         }
@@ -279,7 +295,9 @@ fn is_checkpoint_due(parts: &BlockWriterParts, progress: &Progress, now: Duratio
     let store = &parts.cutting.store;
     let behind_max = parts.cutting.log_retention_bytes / LOG_PARTS_MIN;
     waited >= every.saturating_mul(INTERVALS_MAX)
-        || progress.pace.is_due(store.log().stats().written_bytes, behind_max)
+        || progress
+            .pace
+            .is_due(store.log().stats().written_bytes, behind_max)
         || store.parts().gate.state() == GateState::DiskFull
 }
 
@@ -337,7 +355,10 @@ async fn cut_next(parts: &BlockWriterParts, closed: i64, progress: &mut Progress
 /// samples of others to be closed and cut for or not.
 async fn collect(parts: &BlockWriterParts, over: i64) {
     for shard in &parts.shards {
-        let collected = shard.collect.call(CollectSeries { over }, policy(ActorKind::Ingest).deadline).await;
+        let collected = shard
+            .collect
+            .call(CollectSeries { over }, policy(ActorKind::Ingest).deadline)
+            .await;
         if let Err(err) = collected.map_err(|e| e.to_string()).and_then(|r| r) {
             warn!(parts.log, "idle series were not collected"; "err" => err);
         }
@@ -391,7 +412,9 @@ fn cut_failed(parts: &BlockWriterParts, k: i64, err: &str, progress: &mut Progre
 fn tell_done(parts: &BlockWriterParts, done: &CutDone, elapsed: Duration) {
     parts.metrics.blocks.inc_by(done.written.len() as u64);
     parts.metrics.left.set(parts.cutting.left_count() as i64);
-    done.written.iter().for_each(|block| tell_written(parts, block, elapsed));
+    done.written
+        .iter()
+        .for_each(|block| tell_written(parts, block, elapsed));
     for (window, err) in &done.left {
         parts.metrics.failures.inc();
         error!(parts.log, "a block could not be written; its samples stay in memory, and it is tried again";
@@ -415,7 +438,12 @@ fn tell_written(parts: &BlockWriterParts, block: &Written, elapsed: Duration) {
 /// Reads what a start found in chunk files: damage there is told now, and not when a query needs it.
 async fn check_chunks(parts: &BlockWriterParts) {
     let cutting = parts.cutting.clone();
-    for err in parts.pool.call(move || cutting.check_chunks()).await.unwrap_or_default() {
+    for err in parts
+        .pool
+        .call(move || cutting.check_chunks())
+        .await
+        .unwrap_or_default()
+    {
         error!(parts.log, "a chunk of the head cannot be read, queries go to other replicas until its window is cut";
             "err" => %err);
     }
@@ -428,10 +456,17 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
     let began = parts.clock.monotonic();
     note_positions(parts).await?;
     let cutting = parts.cutting.clone();
-    let done = parts.pool.call(move || cutting.checkpoint()).await.map_err(|e| e.to_string())?;
+    let done = parts
+        .pool
+        .call(move || cutting.checkpoint())
+        .await
+        .map_err(|e| e.to_string())?;
     let done = done.map_err(|err: CuttingError| err.to_string())?;
     let elapsed = parts.clock.monotonic().saturating_sub(began);
-    parts.metrics.checkpoint_seconds.observe(elapsed.as_secs_f64());
+    parts
+        .metrics
+        .checkpoint_seconds
+        .observe(elapsed.as_secs_f64());
     parts.metrics.checkpoint_bytes.inc_by(done.bytes);
     debug!(parts.log, "checkpoint written"; "series" => done.series, "bytes" => done.bytes,
         "trimmed_bytes" => done.trimmed_bytes, "elapsed_ms" => elapsed.as_millis() as u64);
@@ -443,8 +478,14 @@ async fn checkpoint(parts: &BlockWriterParts) -> Result<CheckpointDone, String> 
 async fn note_positions(parts: &BlockWriterParts) -> Result<(), String> {
     let positions = parts.cutting.store.applied_positions();
     for shard in &parts.shards {
-        let noted = NotePositions { positions: positions.clone() };
-        shard.note.call(noted, policy(ActorKind::Ingest).deadline).await.map_err(|e| e.to_string())?;
+        let noted = NotePositions {
+            positions: positions.clone(),
+        };
+        shard
+            .note
+            .call(noted, policy(ActorKind::Ingest).deadline)
+            .await
+            .map_err(|e| e.to_string())?;
     }
     Ok(())
 }
@@ -455,15 +496,27 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
     }
     note_positions(parts).await?;
     let cutting = parts.cutting.clone();
-    let made = parts.pool.call(move || cutting.snapshot(taker)).await.map_err(|e| e.to_string())?;
+    let made = parts
+        .pool
+        .call(move || cutting.snapshot(taker))
+        .await
+        .map_err(|e| e.to_string())?;
     made.map_err(|err| err.to_string())
 }
 
 async fn retain(parts: &BlockWriterParts, now_ms: i64) {
-    let (shelf, shards) = (Arc::clone(&parts.cutting.shelf), parts.cutting.shards.clone());
+    let (shelf, shards) = (
+        Arc::clone(&parts.cutting.shelf),
+        parts.cutting.shards.clone(),
+    );
     let options = parts.options.clone();
     let retained = parts.pool.call(move || {
-        shelf.retain(now_ms, options.retention_ms, options.retention_bytes, options.only_shipped);
+        shelf.retain(
+            now_ms,
+            options.retention_ms,
+            options.retention_bytes,
+            options.only_shipped,
+        );
         let series: usize = shards.iter().map(|shard| shard.total_series()).sum();
         (shelf.blocks().len(), series)
     });
@@ -482,7 +535,11 @@ fn windows(
     let mut rows: Vec<(i64, Value)> = Vec::new();
     let mut digests = std::collections::BTreeMap::new();
     for shard in &parts.cutting.shards {
-        for known in shard.tenants().into_iter().filter(|t| tenant.is_none_or(|wanted| wanted == t)) {
+        for known in shard
+            .tenants()
+            .into_iter()
+            .filter(|t| tenant.is_none_or(|wanted| wanted == t))
+        {
             for (window, digest) in shard.window_digests(&known)? {
                 let sum: &mut trireme_head::WindowDigest =
                     digests.entry((window, known.clone())).or_default();
@@ -492,7 +549,11 @@ fn windows(
     }
     let window_ms = parts.options.windows.window_ms;
     for ((window, tenant), digest) in digests {
-        let state = if closed.is_some_and(|k| window <= k) { "closed" } else { "open" };
+        let state = if closed.is_some_and(|k| window <= k) {
+            "closed"
+        } else {
+            "open"
+        };
         let start = window * window_ms;
         let row = json!({ "tenant": tenant.as_str(), "window": window, "start_ms": start, "end_ms": start + window_ms,
             "state": state, "series": digest.series, "samples": digest.samples,
@@ -535,8 +596,9 @@ impl Handler<Delivery<GetWindows>> for BlockWriter {
         }
         let pool = Arc::clone(&parts.pool);
         // A full pool drops the question, and the asker is told.
-        let _ =
-            pool.run(move || work.done(windows(&parts, tenant.as_ref(), closed).map_err(|e| e.to_string())));
+        let _ = pool.run(move || {
+            work.done(windows(&parts, tenant.as_ref(), closed).map_err(|e| e.to_string()))
+        });
     }
 }
 

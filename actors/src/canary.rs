@@ -48,7 +48,13 @@ impl Canary {
     /// A canary and the flag that its death raises.
     pub fn new(morgue: Arc<Morgue>) -> (Self, Arc<AtomicBool>) {
         let dead = Arc::new(AtomicBool::new(false));
-        (Self { dead: Arc::clone(&dead), morgue }, dead)
+        (
+            Self {
+                dead: Arc::clone(&dead),
+                morgue,
+            },
+            dead,
+        )
     }
 }
 

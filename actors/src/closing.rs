@@ -55,8 +55,13 @@ impl Windows {
         let over = self.over(now_ms);
         let newest = newest_ms.map(|t| self.of(t));
         let far = self.of(AHEAD_MAX_MS);
-        let last = newest.map_or(over, |newest| over.clamp(newest, newest.saturating_add(far)));
-        let known = markers.into_iter().filter(|k| *k <= last.saturating_add(1)).max();
+        let last = newest.map_or(over, |newest| {
+            over.clamp(newest, newest.saturating_add(far))
+        });
+        let known = markers
+            .into_iter()
+            .filter(|k| *k <= last.saturating_add(1))
+            .max();
         match newest.max(known) {
             Some(asked_for) => over.min(asked_for).max(known.unwrap_or(i64::MIN)),
             None => over,
@@ -68,7 +73,10 @@ impl Windows {
 mod tests {
     use super::*;
 
-    const WINDOWS: Windows = Windows { window_ms: 7_200_000, grace_ms: 900_000 };
+    const WINDOWS: Windows = Windows {
+        window_ms: 7_200_000,
+        grace_ms: 900_000,
+    };
     /// Window that is written to at [`NOON`].
     const W: i64 = 236_111;
     const NOON: i64 = W * 7_200_000 + 3_600_000;
@@ -76,7 +84,10 @@ mod tests {
 
     #[test]
     fn a_window_is_over_when_its_grace_is() {
-        let short = Windows { window_ms: 100, grace_ms: 15 };
+        let short = Windows {
+            window_ms: 100,
+            grace_ms: 15,
+        };
         let table = [(114, -1), (115, 0), (214, 0), (215, 1)];
         for (now_ms, want) in table {
             assert_eq!(short.over(now_ms), want, "{now_ms}");

@@ -74,7 +74,9 @@ impl Commits {
 
     /// The last record of the append has `seq`.
     pub fn written(&self, tag: CompletionTag, seq: u64) {
-        let Some(Waiter { deadline, reply }) = self.appended.lock().remove(&tag) else { return };
+        let Some(Waiter { deadline, reply }) = self.appended.lock().remove(&tag) else {
+            return;
+        };
         match self.tracker.lock().wait(seq, deadline, reply) {
             Ok(None) => {}
             Ok(Some(reply)) => drop(reply.send(Committed::Yes)),
@@ -180,7 +182,10 @@ mod tests {
     fn commits() -> (Arc<ManualClock>, Commits) {
         let clock = Arc::new(ManualClock::at(0));
         let names = ["n0", "n1", "n2"].map(NodeName::new);
-        let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let own = StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         let tracker = CommitTracker::new(own, names[0].clone(), Quorum::new(names.clone(), 3), 2);
         (Arc::clone(&clock), Commits::new(clock, tracker))
     }

@@ -57,7 +57,8 @@ pub struct CompactingMetrics {
 impl CompactingMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
-        let reason = "Jobs, marks and deletions that failed, by what was at fault; they are tried again.";
+        let reason =
+            "Jobs, marks and deletions that failed, by what was at fault; they are tried again.";
         let large = "Ranges that are not merged since their blocks are larger than the limit.";
         let by = "Bytes of blocks that were merged or downsampled, by where they were read.";
         let downsampled = "Blocks that this node has made of finer ones, by resolution.";
@@ -72,8 +73,10 @@ impl CompactingMetrics {
                 "trireme_compaction_blocks_in_total",
                 "Blocks that this node has merged into larger ones.",
             )?,
-            blocks_out: metrics
-                .counter("trireme_compaction_blocks_out_total", "Blocks that they have become.")?,
+            blocks_out: metrics.counter(
+                "trireme_compaction_blocks_out_total",
+                "Blocks that they have become.",
+            )?,
             downsampled: metrics.counters(
                 "trireme_compaction_downsampled_blocks_total",
                 downsampled,
@@ -88,8 +91,10 @@ impl CompactingMetrics {
                 "trireme_compaction_marked_blocks_total",
                 "Merged blocks that were marked for deletion.",
             )?,
-            deleted: metrics
-                .counter("trireme_compaction_deleted_blocks_total", "Merged blocks that were deleted.")?,
+            deleted: metrics.counter(
+                "trireme_compaction_deleted_blocks_total",
+                "Merged blocks that were deleted.",
+            )?,
             backlog: metrics.gauge(
                 "trireme_compaction_backlog_jobs",
                 "Jobs that are to be done by all nodes, as of the last look.",
@@ -152,8 +157,17 @@ impl Compacting {
         Box::new(move |canary| {
             let mut parts = parts.clone();
             parts.compactor.stop = Arc::default();
-            let addr = Self { parts, seen: Some(Seen::new()), _canary: canary }.start();
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            let addr = Self {
+                parts,
+                seen: Some(Seen::new()),
+                _canary: canary,
+            }
+            .start();
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 
@@ -162,7 +176,9 @@ impl Compacting {
         let (shelf, label) = (Arc::clone(shelf), tenant_label.to_owned());
         Arc::new(move |meta| {
             let tenant = Tenant::new(meta.external_labels()?.get(&label)?).ok()?;
-            let found = shelf.find(&tenant, meta.ulid).filter(|block| !block.is_damaged())?;
+            let found = shelf
+                .find(&tenant, meta.ulid)
+                .filter(|block| !block.is_damaged())?;
             Some(Arc::clone(&found.block))
         })
     }
@@ -170,7 +186,11 @@ impl Compacting {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let Some(seen) = self.seen.take() else { return };
         let looks = looks(self.parts.clone(), seen);
-        ctx.spawn(looks.into_actor(self).map(|seen, actor, _| actor.seen = Some(seen)));
+        ctx.spawn(
+            looks
+                .into_actor(self)
+                .map(|seen, actor, _| actor.seen = Some(seen)),
+        );
     }
 }
 
@@ -215,7 +235,10 @@ async fn looks(parts: CompactingParts, mut seen: Seen) -> Seen {
 
 /// Gives how many jobs were done.
 async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, CompactionError> {
-    let (listed, store) = (Arc::clone(&parts.listed), Arc::clone(&parts.compactor.store));
+    let (listed, store) = (
+        Arc::clone(&parts.listed),
+        Arc::clone(&parts.compactor.store),
+    );
     let refresh = async move { listed.refresh(store.as_ref(), Listing::Objects).await };
     let refreshed = parts.on_io(refresh).await??;
     for (ulid, err) in refreshed.failed.iter().chain(&refreshed.bad_marks) {
@@ -223,15 +246,19 @@ async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, Com
     }
     let blocks = parts.listed.blocks();
     let now_ms = parts.clock.now_ms();
-    parts.finish(blocks.clone(), refreshed.partial, now_ms).await?;
+    parts
+        .finish(blocks.clone(), refreshed.partial, now_ms)
+        .await?;
 
     let planned = plan(&blocks, now_ms, &parts.limits);
     parts.metrics.backlog.set(planned.jobs.len() as i64);
     parts.metrics.too_large.set(planned.too_large as i64);
     let due = parts.due(planned, seen);
     let jobs = due.into_iter().map(|job| parts.run(job));
-    let results: Vec<bool> =
-        futures::stream::iter(jobs).buffer_unordered(parts.at_once.max(1)).collect().await;
+    let results: Vec<bool> = futures::stream::iter(jobs)
+        .buffer_unordered(parts.at_once.max(1))
+        .collect()
+        .await;
     Ok(results.into_iter().filter(|is_done| *is_done).count())
 }
 
@@ -239,7 +266,9 @@ impl CompactingParts {
     /// Whose blocks these are.
     fn tenant(&self, labels: Option<&BTreeMap<String, String>>) -> Tenant {
         let named = labels.and_then(|labels| labels.get(&self.tenant_label));
-        named.and_then(|name| Tenant::new(name).ok()).unwrap_or_default()
+        named
+            .and_then(|name| Tenant::new(name).ok())
+            .unwrap_or_default()
     }
 
     /// The jobs whose turn it is.
@@ -276,15 +305,24 @@ impl CompactingParts {
         now_ms: i64,
     ) -> Result<(), CompactionError> {
         let live = Live::now(&self.hub);
-        let is_mine =
-            |meta: &BlockMeta| live.before_me(&self.tenant(meta.external_labels()), meta.max_time) == 0;
+        let is_mine = |meta: &BlockMeta| {
+            live.before_me(&self.tenant(meta.external_labels()), meta.max_time) == 0
+        };
         let metas = blocks.iter().map(|block| &block.meta);
-        let mine: HashSet<Ulid> = metas.filter(|meta| is_mine(meta)).map(|meta| meta.ulid).collect();
+        let mine: HashSet<Ulid> = metas
+            .filter(|meta| is_mine(meta))
+            .map(|meta| meta.ulid)
+            .collect();
         let compactor = Compactor::new(self.compactor.clone());
-        let (streams, times) = (self.limits.streams.clone(), (now_ms / 1_000, self.delete_delay));
+        let (streams, times) = (
+            self.limits.streams.clone(),
+            (now_ms / 1_000, self.delete_delay),
+        );
         let finish = async move {
             let is_mine = |meta: &BlockMeta| mine.contains(&meta.ulid);
-            compactor.finish(&blocks, &partial, &streams, times, &is_mine).await
+            compactor
+                .finish(&blocks, &partial, &streams, times, &is_mine)
+                .await
         };
         self.note_finished(&self.on_io(finish).await?);
         Ok(())
@@ -301,7 +339,9 @@ impl CompactingParts {
         let began = self.clock.monotonic();
         let (compactor, given) = (Compactor::new(self.compactor.clone()), job.clone());
         let now_s = self.clock.now_ms() / 1_000;
-        let compacted = self.on_io(async move { compactor.compact(&given, now_s).await }).await;
+        let compacted = self
+            .on_io(async move { compactor.compact(&given, now_s).await })
+            .await;
         match compacted.and_then(|result| result) {
             Ok(done) => {
                 let elapsed = self.clock.monotonic().saturating_sub(began);
@@ -310,7 +350,10 @@ impl CompactingParts {
             }
             Err(CompactionError::Stopped) => false,
             Err(err) => {
-                self.metrics.failures.with_label_values(&[err.reason()]).inc();
+                self.metrics
+                    .failures
+                    .with_label_values(&[err.reason()])
+                    .inc();
                 warn!(self.log, "blocks were not compacted, it will be tried again"; "labels" => ?job.labels,
                     "resolution" => resolution_text(job.resolution_ms), "from_ms" => job.range.start,
                     "to_ms" => job.range.end, "blocks" => job.sources.len(), "err" => %err);
@@ -321,20 +364,33 @@ impl CompactingParts {
 
     fn note_done(&self, job: &Job, done: &Done, elapsed: Duration) {
         let metrics = &self.metrics;
-        metrics.read_bytes.with_label_values(&["local"]).inc_by(done.read.local);
-        metrics.read_bytes.with_label_values(&["bucket"]).inc_by(done.read.bucket);
+        metrics
+            .read_bytes
+            .with_label_values(&["local"])
+            .inc_by(done.read.local);
+        metrics
+            .read_bytes
+            .with_label_values(&["bucket"])
+            .inc_by(done.read.bucket);
         metrics.written_bytes.inc_by(done.bytes);
         metrics.marked.inc_by(done.marked.len() as u64);
         let resolution = resolution_text(job.resolution_ms);
         let Some(meta) = &done.meta else {
-            let sources = job.sources.iter().map(|source| source.meta.ulid.to_string()).collect::<Vec<_>>();
+            let sources = job
+                .sources
+                .iter()
+                .map(|source| source.meta.ulid.to_string())
+                .collect::<Vec<_>>();
             info!(self.log, "a block has no samples to downsample and was marked"; "block_id" => sources.join(" "),
                 "labels" => ?job.labels, "resolution" => resolution);
             return;
         };
         let what = match job.is_downsampling() {
             true => {
-                metrics.downsampled.with_label_values(&[resolution.as_str()]).inc();
+                metrics
+                    .downsampled
+                    .with_label_values(&[resolution.as_str()])
+                    .inc();
                 "a block was downsampled"
             }
             false => {

@@ -142,7 +142,11 @@ impl Completeness {
     pub fn lacks_text(&self) -> String {
         let kept = self.missing.lock().what();
         let lacks_blocks = self.lacks_blocks.load(Ordering::Acquire);
-        let what = if kept == Missing::Nothing && lacks_blocks { Missing::Blocks } else { kept };
+        let what = if kept == Missing::Nothing && lacks_blocks {
+            Missing::Blocks
+        } else {
+            kept
+        };
         what.text()
     }
 
@@ -171,7 +175,10 @@ impl Completeness {
     pub fn set_reason(&self, reason: Option<RebuildReason>) {
         let mut rebuild = self.rebuild.lock();
         if rebuild.reason != reason {
-            *rebuild = RebuildState { reason, problem: String::new() };
+            *rebuild = RebuildState {
+                reason,
+                problem: String::new(),
+            };
         }
     }
 
@@ -221,7 +228,10 @@ mod tests {
         assert!(completeness.has_everything());
         completeness.note_unapplied();
         for k in 8..11 {
-            assert!(!completeness.has_everything() && !completeness.take_doubt(), "{k}");
+            assert!(
+                !completeness.has_everything() && !completeness.take_doubt(),
+                "{k}"
+            );
             completeness.note_cut(k);
         }
         // Now the blocks are looked at.
@@ -246,7 +256,10 @@ mod tests {
         }
         assert!(!start().has_everything());
         let completeness = start();
-        assert!(completeness.take_doubt(), "blocks were not compared before the restart");
+        assert!(
+            completeness.take_doubt(),
+            "blocks were not compared before the restart"
+        );
         completeness.compared();
         assert!(completeness.has_everything() && start().has_everything() && !note.exists());
 
@@ -266,6 +279,10 @@ mod tests {
         assert!(!completeness.has_everything() && completeness.save().is_err());
         std::fs::create_dir(&below).expect("writable");
         completeness.save().expect("now it can be written");
-        assert!(!Completeness::kept_at(&note, true).expect("readable").has_everything());
+        assert!(
+            !Completeness::kept_at(&note, true)
+                .expect("readable")
+                .has_everything()
+        );
     }
 }

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use trireme_base::{Clock, StreamId};
 use trireme_block::{BlockError, BlockMeta, ChunkEncodings, WriteOptions, write_block};
 use trireme_head::{
-    CheckpointReport, CutManifest, CutSource, CutWindow, HeadError, Shard, covered_by_all, cut_windows,
-    left_windows,
+    CheckpointReport, CutManifest, CutSource, CutWindow, HeadError, Shard, covered_by_all,
+    cut_windows, left_windows,
 };
 use trireme_log::LogError;
 use trireme_model::Tenant;
@@ -145,7 +145,10 @@ impl BlockStyle {
         dir: &Path,
         window: &CutWindow,
     ) -> Result<Option<Written>, BlockError> {
-        make_dir(dir).map_err(|source| BlockError::Io { place: dir.display().to_string(), source })?;
+        make_dir(dir).map_err(|source| BlockError::Io {
+            place: dir.display().to_string(),
+            source,
+        })?;
         let options = self.options(&window.tenant);
         let open = || CutSource::open(shards, &window.tenant, window.window, window.cut);
         let mut source = open();
@@ -216,7 +219,11 @@ pub struct CheckpointDone {
 impl Cutting {
     /// What is not in the head yet would be missing in a block, and a checkpoint without it would let the log go.
     fn whole(&self) -> Result<(), CuttingError> {
-        if self.store.replay().is_done() { Ok(()) } else { Err(CuttingError::Replaying) }
+        if self.store.replay().is_done() {
+            Ok(())
+        } else {
+            Err(CuttingError::Replaying)
+        }
     }
 
     /// Finds out what may be cut; `closed` is the last window this origin closed. Cuts are made one number at a time,
@@ -226,8 +233,14 @@ impl Cutting {
             // What a peer has cut comes with its snapshot.
             return NextCut::Nothing;
         }
-        let oldest = self.shards.iter().filter_map(|shard| shard.due_cut(closed)).min();
-        let Some(k) = oldest else { return NextCut::Nothing };
+        let oldest = self
+            .shards
+            .iter()
+            .filter_map(|shard| shard.due_cut(closed))
+            .min();
+        let Some(k) = oldest else {
+            return NextCut::Nothing;
+        };
         let markers = self.markers();
         let applied: BTreeMap<StreamId, u64> = self.store.applied_positions().into_iter().collect();
         // The log's thread and the links need the view: what takes time happens on a copy.
@@ -255,7 +268,9 @@ impl Cutting {
                 *least = marker.min(*least);
             }
         }
-        let of_all = markers.into_iter().filter(|(_, (shards, _))| *shards == self.shards.len());
+        let of_all = markers
+            .into_iter()
+            .filter(|(_, (shards, _))| *shards == self.shards.len());
         of_all.map(|(stream, (_, least))| (stream, least)).collect()
     }
 
@@ -277,10 +292,18 @@ impl Cutting {
             positions.push(shard.begin_cut(k)?);
         }
         self.store.log().flush()?;
-        let mut left: Vec<_> = left_windows(&self.shards).iter().map(CutWindow::left).collect();
+        let mut left: Vec<_> = left_windows(&self.shards)
+            .iter()
+            .map(CutWindow::left)
+            .collect();
         let done = self.write_each(cut_windows(&self.shards, k))?;
         left.extend(done.left.iter().map(|(window, _)| window.left()));
-        CutManifest { cut: k, positions, left: left.clone() }.store(&self.manifest)?;
+        CutManifest {
+            cut: k,
+            positions,
+            left: left.clone(),
+        }
+        .store(&self.manifest)?;
         self.show(&done.written)?;
         let completeness = &self.store.parts().completeness;
         for shard in &self.shards {
@@ -293,7 +316,8 @@ impl Cutting {
 
     /// Writes one block; `None` if there is nothing to write.
     fn write_window(&self, window: &CutWindow) -> Result<Option<Written>, BlockError> {
-        self.style.write_window(&self.shards, &self.shelf.tenant_dir(&window.tenant), window)
+        self.style
+            .write_window(&self.shards, &self.shelf.tenant_dir(&window.tenant), window)
     }
 
     /// Reads every full chunk of the head; answers what is wrong with the first few that are damaged.
@@ -311,9 +335,20 @@ impl Cutting {
     pub fn settled_blocks(&self) -> Option<SettledBlocks> {
         self.whole().ok()?;
         let _alone = self.alone.try_lock()?;
-        let cut = self.shards.iter().map(|shard| shard.last_cut()).min().flatten();
-        let left = left_windows(&self.shards).into_iter().map(|left| (left.tenant, left.start_ms));
-        Some(SettledBlocks { cut, blocks: self.shelf.blocks(), left: left.collect() })
+        let cut = self
+            .shards
+            .iter()
+            .map(|shard| shard.last_cut())
+            .min()
+            .flatten();
+        let left = left_windows(&self.shards)
+            .into_iter()
+            .map(|left| (left.tenant, left.start_ms));
+        Some(SettledBlocks {
+            cut,
+            blocks: self.shelf.blocks(),
+            left: left.collect(),
+        })
     }
 
     /// Writes a checkpoint of every shard and deletes the log that neither this node nor a replica needs any more.
@@ -342,7 +377,11 @@ impl Cutting {
         shard.checkpoint(|| {
             let made = unlogged.made();
             self.store.log().flush()?;
-            if unlogged.are_written(made) { Ok(()) } else { Err(CuttingError::Unlogged) }
+            if unlogged.are_written(made) {
+                Ok(())
+            } else {
+                Err(CuttingError::Unlogged)
+            }
         })
     }
 
@@ -356,7 +395,12 @@ impl Cutting {
         let log = self.store.log();
         let mut held: Vec<(StreamId, u64)> = {
             let group = self.store.parts().hub.group().lock();
-            let at_peers = |stream| group.peers().map(|(_, view)| view.positions.get(stream)).min();
+            let at_peers = |stream| {
+                group
+                    .peers()
+                    .map(|(_, view)| view.positions.get(stream))
+                    .min()
+            };
             covered
                 .iter()
                 .map(|(s, seq)| (*s, at_peers(*s).map_or(*seq, |theirs| theirs.min(*seq))))
@@ -369,7 +413,10 @@ impl Cutting {
         // one lacks.
         let spread: Vec<(StreamId, u64)> = {
             let group = self.store.parts().hub.group().lock();
-            covered.iter().map(|(s, seq)| (*s, group.quorum_has(*s).min(*seq))).collect()
+            covered
+                .iter()
+                .map(|(s, seq)| (*s, group.quorum_has(*s).min(*seq)))
+                .collect()
         };
         let mut beyond = spread.clone();
         self.snapshots.pin(&mut beyond);
@@ -377,8 +424,12 @@ impl Cutting {
             freed += log.trim(&beyond)?;
         }
         let retention_ms = i64::try_from(self.log_retention.as_millis()).unwrap_or(i64::MAX);
-        freed +=
-            log.trim_older(&beyond, self.store.now_ms(self.clock.as_ref()).saturating_sub(retention_ms))?;
+        freed += log.trim_older(
+            &beyond,
+            self.store
+                .now_ms(self.clock.as_ref())
+                .saturating_sub(retention_ms),
+        )?;
         if log.stats().disk_bytes > self.log_retention_bytes.saturating_mul(2)
             && self.snapshots.drop_all("the log has twice its retention")
         {

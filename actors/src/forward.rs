@@ -73,17 +73,28 @@ impl ForwardMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         let help = "Parts of writes sent to other groups, by what came of them.";
-        Ok(Self { parts: metrics.counters("trireme_write_parts_total", help, &["result"])? })
+        Ok(Self {
+            parts: metrics.counters("trireme_write_parts_total", help, &["result"])?,
+        })
     }
 }
 
 impl Forwarder {
     /// Has another member of the own group store what `draft` holds; `None` if no member can.
     pub async fn write(&self, draft: RecordDraft) -> Option<WriteOutcome> {
-        let member = self.front.call(Substitute, policy(ActorKind::Front).deadline).await.ok()??;
+        let member = self
+            .front
+            .call(Substitute, policy(ActorKind::Front).deadline)
+            .await
+            .ok()??;
         let calls = self.calls.get(&member)?;
-        let answer = calls.call(CALL_WRITE, CALL_WRITE_VERSION, payload(draft), self.timeout).await.ok()?;
-        OutcomeMessage::decode(answer).ok().map(OutcomeMessage::into_outcome)
+        let answer = calls
+            .call(CALL_WRITE, CALL_WRITE_VERSION, payload(draft), self.timeout)
+            .await
+            .ok()?;
+        OutcomeMessage::decode(answer)
+            .ok()
+            .map(OutcomeMessage::into_outcome)
     }
 
     /// Has a member of `group` store the series of `batch` with these indexes, and its metadata if they go along.
@@ -98,11 +109,17 @@ impl Forwarder {
         let mut bodies = Vec::new();
         pieces(tenant, batch, indexes, with_metadata, passes, &mut bodies);
         let mut outcome = WriteOutcome::default();
-        for sent in futures::future::join_all(bodies.into_iter().map(|body| self.to_group(group, body))).await
+        for sent in
+            futures::future::join_all(bodies.into_iter().map(|body| self.to_group(group, body)))
+                .await
         {
             outcome.merge(sent);
         }
-        let result = if outcome.unavailable.is_some() { "unavailable" } else { "answered" };
+        let result = if outcome.unavailable.is_some() {
+            "unavailable"
+        } else {
+            "answered"
+        };
         self.metrics.parts.with_label_values(&[result]).inc();
         outcome
     }
@@ -118,7 +135,11 @@ impl Forwarder {
             if left.is_zero() {
                 break;
             }
-            let taker = self.neighbours.takers(group).into_iter().find(|node| !tried.contains(node));
+            let taker = self
+                .neighbours
+                .takers(group)
+                .into_iter()
+                .find(|node| !tried.contains(node));
             let Some(member) = taker else {
                 if self.gate.has_left() {
                     "this node is not in the ring".clone_into(&mut problem);
@@ -141,8 +162,14 @@ impl Forwarder {
             tried.push(member);
         }
         let message = format!("group {group} did not take its part of the write ({problem})");
-        let unavailable = Some(RetryLater { message, after: RETRY_AFTER });
-        WriteOutcome { unavailable, ..WriteOutcome::default() }
+        let unavailable = Some(RetryLater {
+            message,
+            after: RETRY_AFTER,
+        });
+        WriteOutcome {
+            unavailable,
+            ..WriteOutcome::default()
+        }
     }
 
     async fn to_member(
@@ -153,9 +180,13 @@ impl Forwarder {
     ) -> Result<WriteOutcome, CallError> {
         let gone = || CallError::new(ErrorKind::NotFound, "not in the ring any more");
         let calls = self.calls.get(member).ok_or_else(gone)?;
-        let answer = calls.call(CALL_PART, CALL_PART_VERSION, body, limit).await?;
+        let answer = calls
+            .call(CALL_PART, CALL_PART_VERSION, body, limit)
+            .await?;
         let unreadable = |e: prost::DecodeError| CallError::new(ErrorKind::Corrupt, e.to_string());
-        OutcomeMessage::decode(answer).map(OutcomeMessage::into_outcome).map_err(unreadable)
+        OutcomeMessage::decode(answer)
+            .map(OutcomeMessage::into_outcome)
+            .map_err(unreadable)
     }
 }
 
@@ -229,7 +260,10 @@ pub struct LaterMessage {
 
 impl From<WriteOutcome> for OutcomeMessage {
     fn from(outcome: WriteOutcome) -> Self {
-        let later = |l: RetryLater| LaterMessage { message: l.message, after_ms: l.after.as_millis() as u64 };
+        let later = |l: RetryLater| LaterMessage {
+            message: l.message,
+            after_ms: l.after.as_millis() as u64,
+        };
         let rejection = |r: &trireme_model::Rejection| RejectionMessage {
             reason: r.reason.to_owned(),
             count: r.count,
@@ -250,8 +284,10 @@ impl From<WriteOutcome> for OutcomeMessage {
 
 impl OutcomeMessage {
     fn into_outcome(self) -> WriteOutcome {
-        let later =
-            |l: LaterMessage| RetryLater { message: l.message, after: Duration::from_millis(l.after_ms) };
+        let later = |l: LaterMessage| RetryLater {
+            message: l.message,
+            after: Duration::from_millis(l.after_ms),
+        };
         let mut outcome = WriteOutcome {
             samples: self.samples,
             histograms: self.histograms,
@@ -264,11 +300,17 @@ impl OutcomeMessage {
         for rejected in self.rejections {
             // Reasons are constants of the member's version; here they are text for the sender.
             let example = format!("{}: {}", rejected.reason, rejected.example);
-            outcome.rejections.add("refused by the member that took the write", rejected.count, || example);
+            outcome.rejections.add(
+                "refused by the member that took the write",
+                rejected.count,
+                || example,
+            );
         }
         for dropped in self.dropped {
             let example = format!("{}: {}", dropped.reason, dropped.example);
-            outcome.dropped.add("exemplar_dropped_by_the_member", dropped.count, || example);
+            outcome
+                .dropped
+                .add("exemplar_dropped_by_the_member", dropped.count, || example);
         }
         outcome
     }
@@ -300,7 +342,10 @@ mod tests {
         let body = bodies.pop().expect("one");
         assert_eq!((bodies.len(), body[0]), (0, 2));
         let (tenant, copy) = trireme_wire::entry::decode_batch(&body[1..]).expect("an entry");
-        assert_eq!((tenant, copy.series[0].key, copy.samples[0].t), (Tenant::default(), key, 5));
+        assert_eq!(
+            (tenant, copy.series[0].key, copy.samples[0].t),
+            (Tenant::default(), key, 5)
+        );
     }
 
     #[tokio::test]
@@ -309,7 +354,11 @@ mod tests {
         use trireme_replication::{GroupLimits, GroupView, PeerIdentity};
 
         let me = NodeName::new("me");
-        let identity = PeerIdentity { node: me.clone(), incarnation: Incarnation(1), boot: Boot(1) };
+        let identity = PeerIdentity {
+            node: me.clone(),
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         let quorum = trireme_ring::Quorum::new([me], 1);
         let view = GroupView::new(identity, quorum, [], GroupLimits::default(), Duration::ZERO);
         let metrics = Metrics::default();
@@ -317,7 +366,10 @@ mod tests {
         let forwarder = Forwarder {
             front: mailboxes.port(ActorKind::Front, "front"),
             gate: Arc::default(),
-            neighbours: Arc::new(Neighbours::new(Arc::new(trireme_transport::Hub::new(view, 1 << 10)))),
+            neighbours: Arc::new(Neighbours::new(Arc::new(trireme_transport::Hub::new(
+                view,
+                1 << 10,
+            )))),
             calls: Arc::new(CallBook::new(1, 1 << 10)),
             timeout: Duration::from_secs(10),
             clock: Arc::new(ManualClock::at(0)),
@@ -326,20 +378,43 @@ mod tests {
         forwarder.gate.set_by_ring(crate::GateState::Left);
         // Time stands still, so it would look for ever.
         let asked = forwarder.to_group("b", Bytes::new());
-        let outcome = tokio::time::timeout(Duration::from_secs(5), asked).await.expect("an answer at once");
+        let outcome = tokio::time::timeout(Duration::from_secs(5), asked)
+            .await
+            .expect("an answer at once");
         let message = outcome.unavailable.expect("nobody took it").message;
-        assert!(message.contains("this node is not in the ring"), "{message}");
+        assert!(
+            message.contains("this node is not in the ring"),
+            "{message}"
+        );
     }
 
     #[test]
     fn an_outcome_keeps_its_counts_and_its_words() {
-        let mut outcome = WriteOutcome { samples: 5, duplicates: 2, ..WriteOutcome::default() };
-        outcome.rejections.add("too old", 3, || "up is 2 h old".to_owned());
-        outcome.unavailable = Some(RetryLater { message: "busy".to_owned(), after: Duration::from_secs(2) });
+        let mut outcome = WriteOutcome {
+            samples: 5,
+            duplicates: 2,
+            ..WriteOutcome::default()
+        };
+        outcome
+            .rejections
+            .add("too old", 3, || "up is 2 h old".to_owned());
+        outcome.unavailable = Some(RetryLater {
+            message: "busy".to_owned(),
+            after: Duration::from_secs(2),
+        });
         let bytes = OutcomeMessage::from(outcome.clone()).encode_to_vec();
-        let copy = OutcomeMessage::decode(bytes.as_slice()).expect("ours").into_outcome();
-        assert_eq!((copy.samples, copy.duplicates, copy.rejections.total()), (5, 2, 3));
+        let copy = OutcomeMessage::decode(bytes.as_slice())
+            .expect("ours")
+            .into_outcome();
+        assert_eq!(
+            (copy.samples, copy.duplicates, copy.rejections.total()),
+            (5, 2, 3)
+        );
         assert_eq!(copy.unavailable, outcome.unavailable);
-        assert!(copy.rejections.iter().any(|r| r.example.contains("too old: up is 2 h old")));
+        assert!(
+            copy.rejections
+                .iter()
+                .any(|r| r.example.contains("too old: up is 2 h old"))
+        );
     }
 }

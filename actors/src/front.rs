@@ -75,11 +75,20 @@ impl Front {
     pub fn starter(log: Logger, ports: FrontPorts) -> Start {
         Box::new(move |canary| {
             let members = BTreeMap::new();
-            let addr = Self { members, log: log.clone(), _canary: canary }.start();
+            let addr = Self {
+                members,
+                log: log.clone(),
+                _canary: canary,
+            }
+            .start();
             ports.health.target(behind(addr.clone()));
             ports.substitute.target(behind(addr.clone()));
             ports.view.target(behind(addr.clone()));
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 }
@@ -88,7 +97,11 @@ impl Front {
 fn substitute(members: &BTreeMap<NodeName, Option<MemberHealth>>) -> Option<NodeName> {
     members
         .iter()
-        .filter_map(|(node, health)| health.filter(|h| h.ready).map(|h| (h.writes_waiting, h.fsync, node)))
+        .filter_map(|(node, health)| {
+            health
+                .filter(|h| h.ready)
+                .map(|h| (h.writes_waiting, h.fsync, node))
+        })
         .min()
         .map(|(_, _, node)| node.clone())
 }
@@ -141,10 +154,17 @@ mod tests {
 
     #[test]
     fn names_the_ready_member_with_the_shortest_queue() {
-        let health =
-            |ready, writes_waiting| Some(MemberHealth { ready, writes_waiting, fsync: Duration::ZERO });
-        let mut members =
-            BTreeMap::from([(NodeName::new("n1"), health(true, 9)), (NodeName::new("n2"), health(true, 2))]);
+        let health = |ready, writes_waiting| {
+            Some(MemberHealth {
+                ready,
+                writes_waiting,
+                fsync: Duration::ZERO,
+            })
+        };
+        let mut members = BTreeMap::from([
+            (NodeName::new("n1"), health(true, 9)),
+            (NodeName::new("n2"), health(true, 2)),
+        ]);
         assert_eq!(substitute(&members), Some(NodeName::new("n2")));
         members.insert(NodeName::new("n2"), health(false, 0));
         assert_eq!(substitute(&members), Some(NodeName::new("n1")));

@@ -48,7 +48,10 @@ impl GateState {
     /// True if another member may take a write in this node's place.
     pub fn is_forwarded(self) -> bool {
         use GateState::*;
-        matches!(self, DiskFull | LogFailed | Stopping | Outside | Leaving | Left | WrongClock | Uninformed)
+        matches!(
+            self,
+            DiskFull | LogFailed | Stopping | Outside | Leaving | Left | WrongClock | Uninformed
+        )
     }
 
     /// For people and `/-/ready`.
@@ -67,7 +70,9 @@ impl GateState {
             }
             Self::Leaving => "the ring drains this node; others take its writes",
             Self::Left => "this node has left the ring; stop it",
-            Self::WrongClock => "the clock of this node is not that of its peers; set it, for example by NTP",
+            Self::WrongClock => {
+                "the clock of this node is not that of its peers; set it, for example by NTP"
+            }
             Self::Uninformed => {
                 "the other members go by a later ring, which this node cannot take; its log says why (can it write ring/?)"
             }
@@ -87,7 +92,9 @@ impl GateState {
             Self::Draining => matches!(next, Self::LogFailed | Self::Stopping),
             Self::Starting | Self::Open | Self::DiskFull => next != self,
             // What the ring and the clocks say is kept apart.
-            Self::Outside | Self::Leaving | Self::Left | Self::WrongClock | Self::Uninformed => false,
+            Self::Outside | Self::Leaving | Self::Left | Self::WrongClock | Self::Uninformed => {
+                false
+            }
         }
     }
 }
@@ -110,13 +117,20 @@ pub struct Gate {
 impl Default for Gate {
     fn default() -> Self {
         let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
-        Self { node: AtomicU8::new(node), ring: AtomicU8::new(ring), conditions: AtomicU16::new(0) }
+        Self {
+            node: AtomicU8::new(node),
+            ring: AtomicU8::new(ring),
+            conditions: AtomicU16::new(0),
+        }
     }
 }
 
 fn state_in(byte: &AtomicU8) -> GateState {
     let byte = byte.load(Ordering::Acquire);
-    GateState::ALL.into_iter().find(|s| *s as u8 == byte).expect("BUG: only states are stored")
+    GateState::ALL
+        .into_iter()
+        .find(|s| *s as u8 == byte)
+        .expect("BUG: only states are stored")
 }
 
 impl Gate {
@@ -124,7 +138,10 @@ impl Gate {
     pub fn state(&self) -> GateState {
         match state_in(&self.node) {
             state @ (GateState::Open | GateState::Draining) => match state_in(&self.ring) {
-                GateState::Open => CONDITIONS.into_iter().find(|c| self.holds(*c)).unwrap_or(state),
+                GateState::Open => CONDITIONS
+                    .into_iter()
+                    .find(|c| self.holds(*c))
+                    .unwrap_or(state),
                 of_ring => of_ring,
             },
             state => state,
@@ -177,10 +194,12 @@ impl Gate {
 
     /// Moves to `next` where that is possible; the answer says whether anything changed.
     pub fn set(&self, next: GateState) -> bool {
-        let moved = self.node.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            let now = GateState::ALL.into_iter().find(|s| *s as u8 == now)?;
-            now.leads_to(next).then_some(next as u8)
-        });
+        let moved = self
+            .node
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                let now = GateState::ALL.into_iter().find(|s| *s as u8 == now)?;
+                now.leads_to(next).then_some(next as u8)
+            });
         moved.is_ok()
     }
 }
@@ -221,7 +240,11 @@ mod tests {
         assert!(gate.set_uninformed(true) && !gate.set_uninformed(true));
         assert!(gate.state() == GateState::Uninformed && gate.state().is_forwarded());
         gate.set_by_ring(GateState::Left);
-        assert_eq!(gate.state(), GateState::Left, "what it knows of itself says more");
+        assert_eq!(
+            gate.state(),
+            GateState::Left,
+            "what it knows of itself says more"
+        );
         gate.set_by_ring(GateState::Open);
         assert!(gate.set_uninformed(false) && gate.is_open());
     }
@@ -233,7 +256,9 @@ mod tests {
         assert!(gate.set(GateState::Open) && gate.is_open());
         assert!(gate.set(GateState::DiskFull) && gate.set(GateState::Open));
         assert!(
-            gate.set(GateState::LogFailed) && !gate.set(GateState::Open) && !gate.set(GateState::Draining)
+            gate.set(GateState::LogFailed)
+                && !gate.set(GateState::Open)
+                && !gate.set(GateState::Draining)
         );
         assert!(gate.set(GateState::Stopping) && !gate.set(GateState::Open));
     }

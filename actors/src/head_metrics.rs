@@ -40,7 +40,9 @@ impl HeadMetrics {
 
     /// A client's share of a batch was taken.
     pub fn ingested(&self, outcome: &WriteOutcome) {
-        self.samples.with_label_values(&["own"]).inc_by(outcome.samples + outcome.histograms);
+        self.samples
+            .with_label_values(&["own"])
+            .inc_by(outcome.samples + outcome.histograms);
         self.duplicates.inc_by(outcome.duplicates);
     }
 
@@ -51,7 +53,9 @@ impl HeadMetrics {
 
     /// A record of a peer was applied.
     pub fn applied(&self, applied: &Applied) {
-        self.samples.with_label_values(&["peer"]).inc_by(applied.samples);
+        self.samples
+            .with_label_values(&["peer"])
+            .inc_by(applied.samples);
         self.duplicates.inc_by(applied.duplicates);
         self.conflicts.inc_by(applied.conflicts);
     }

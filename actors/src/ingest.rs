@@ -86,8 +86,7 @@ impl Ingest {
             let (parts, ports) = (parts.clone(), ports.clone());
             Box::pin(async move {
                 if parts.writer.mark.is_suspect() {
-                    let reason =
-                        "its writer died in the middle of a change; the next start rebuilds it from disk";
+                    let reason = "its writer died in the middle of a change; the next start rebuilds it from disk";
                     return Err(StartError::Fatal(reason.to_owned()));
                 }
                 let arbiter = parts.arbiter.clone();
@@ -101,7 +100,9 @@ impl Ingest {
                 ports.collect.target(behind(addr.clone()));
                 ports.note.target(behind(addr.clone()));
                 lane.port().target(behind(addr.clone()));
-                Ok(Started { crash: crasher(addr) })
+                Ok(Started {
+                    crash: crasher(addr),
+                })
             })
         })
     }
@@ -158,7 +159,11 @@ impl Handler<Delivery<CloseWindow>> for Ingest {
 
     fn handle(&mut self, Delivery(envelope): Delivery<CloseWindow>, _: &mut Context<Self>) {
         let (CloseWindow { window }, work) = envelope.open();
-        work.done(self.writer.close_window(window).map_err(|err| err.to_string()));
+        work.done(
+            self.writer
+                .close_window(window)
+                .map_err(|err| err.to_string()),
+        );
     }
 }
 
@@ -167,7 +172,11 @@ impl Handler<Delivery<CollectSeries>> for Ingest {
 
     fn handle(&mut self, Delivery(envelope): Delivery<CollectSeries>, _: &mut Context<Self>) {
         let (CollectSeries { over }, work) = envelope.open();
-        work.done(self.writer.collect_series(over).map_err(|err| err.to_string()));
+        work.done(
+            self.writer
+                .collect_series(over)
+                .map_err(|err| err.to_string()),
+        );
     }
 }
 

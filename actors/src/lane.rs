@@ -37,7 +37,12 @@ pub struct Lane {
 impl Lane {
     /// An empty lane whose shard listens behind `port`; it gives nothing out before [`Lane::release`].
     pub fn new(port: Port<LaneReady>) -> Self {
-        Self { records: Mutex::default(), told: AtomicBool::new(false), held: AtomicBool::new(true), port }
+        Self {
+            records: Mutex::default(),
+            told: AtomicBool::new(false),
+            held: AtomicBool::new(true),
+            port,
+        }
     }
 
     /// The replay is done: gives out what waits, and from now on what comes.
@@ -66,7 +71,10 @@ impl Lane {
     /// Tells the shard that it has work, if it has some and does not know yet.
     pub fn hurry(&self) {
         // A look at the records is ordered with a release by their lock: one of the two sees the other.
-        if self.has_work() && !self.told.swap(true, Ordering::AcqRel) && self.port.tell(LaneReady).is_err() {
+        if self.has_work()
+            && !self.told.swap(true, Ordering::AcqRel)
+            && self.port.tell(LaneReady).is_err()
+        {
             // The shard restarts or is busy; it looks at its lane by itself then.
             self.told.store(false, Ordering::Release);
         }
@@ -111,14 +119,20 @@ mod tests {
     fn gives_nothing_out_before_it_is_released_and_then_everything_in_order() {
         let metrics = MailboxMetrics::new(&trireme_telemetry::Metrics::default()).expect("metrics");
         let lane = Lane::new(metrics.port(ActorKind::Ingest, "ingest-lane"));
-        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let stream = StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         for seq in 1..=3 {
             lane.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq));
         }
         assert!(lane.take(8).is_empty() && !lane.has_work() && lane.len() == 3);
         lane.release();
         assert!(lane.has_work());
-        assert_eq!(lane.take(8).iter().map(Record::seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            lane.take(8).iter().map(Record::seq).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         assert!(!lane.has_work());
     }
 }

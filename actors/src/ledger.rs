@@ -54,7 +54,9 @@ impl ApplyLedger {
         let pending = self.streams.entry(stream).or_default();
         // What was handed out meanwhile and lies before is known to be applied, too.
         let known = usize::try_from(seq.saturating_sub(pending.applied)).unwrap_or(usize::MAX);
-        pending.shards_left.drain(..known.min(pending.shards_left.len()));
+        pending
+            .shards_left
+            .drain(..known.min(pending.shards_left.len()));
         pending.applied = pending.applied.max(seq);
         pending.move_on();
     }
@@ -68,7 +70,8 @@ impl ApplyLedger {
     /// The replay has applied these streams up to these seqs.
     pub fn replayed(&mut self, to: impl IntoIterator<Item = (StreamId, u64)>) {
         self.replaying.clear();
-        to.into_iter().for_each(|(stream, seq)| self.recovered(stream, seq));
+        to.into_iter()
+            .for_each(|(stream, seq)| self.recovered(stream, seq));
     }
 
     /// The record `seq` is to be handed to `shards` shards; false if it need not be, because it was applied before: the log
@@ -100,15 +103,24 @@ impl ApplyLedger {
     /// How far a stream is applied; [`ALL`] if it has ended.
     pub fn position(&self, stream: StreamId) -> u64 {
         let missing = || if self.ended.has(stream) { ALL } else { 0 };
-        let applied = || self.streams.get(&stream).map_or_else(missing, |p| p.applied);
+        let applied = || {
+            self.streams
+                .get(&stream)
+                .map_or_else(missing, |p| p.applied)
+        };
         self.replaying.get(&stream).copied().unwrap_or_else(applied)
     }
 
     /// All streams' positions.
     pub fn positions(&self) -> Vec<(StreamId, u64)> {
-        let known =
-            self.streams.keys().chain(self.replaying.keys().filter(|s| !self.streams.contains_key(s)));
-        known.map(|stream| (*stream, self.position(*stream))).collect()
+        let known = self.streams.keys().chain(
+            self.replaying
+                .keys()
+                .filter(|s| !self.streams.contains_key(s)),
+        );
+        known
+            .map(|stream| (*stream, self.position(*stream)))
+            .collect()
     }
 }
 
@@ -120,7 +132,10 @@ mod tests {
 
     #[test]
     fn moves_only_behind_finished_records() {
-        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let stream = StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         let mut ledger = ApplyLedger::default();
         ledger.recovered(stream, 4);
         for (seq, shards) in [(5, 1), (6, 2), (7, 1)] {
@@ -152,19 +167,32 @@ mod tests {
 
     #[test]
     fn of_a_stream_that_has_ended_everything_is_applied() {
-        let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+        let stream = |boot| StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(boot),
+        };
         let mut ledger = ApplyLedger::default();
         (1..=3).for_each(|boot| ledger.recovered(stream(boot), 4));
         ledger.end(&[(Incarnation(1), Boot(3))].into_iter().collect());
         assert_eq!(ledger.positions(), [(stream(3), 4)]);
-        assert_eq!((ledger.position(stream(2)), ledger.position(stream(4))), (ALL, 0));
+        assert_eq!(
+            (ledger.position(stream(2)), ledger.position(stream(4))),
+            (ALL, 0)
+        );
         ledger.recovered(stream(2), 4);
-        assert_eq!(ledger.positions().len(), 1, "an older checkpoint brings nothing back");
+        assert_eq!(
+            ledger.positions().len(),
+            1,
+            "an older checkpoint brings nothing back"
+        );
     }
 
     #[test]
     fn what_was_applied_before_it_came_again_is_not_waited_for() {
-        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let stream = StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         let mut ledger = ApplyLedger::default();
         ledger.replaying([(stream, 0)]);
         for seq in 1..=5 {
@@ -182,18 +210,27 @@ mod tests {
 
     #[test]
     fn what_arrives_behind_a_replay_does_not_count_before_it_is_done() {
-        let stream = |n| StreamId { incarnation: Incarnation(n), boot: Boot(1) };
+        let stream = |n| StreamId {
+            incarnation: Incarnation(n),
+            boot: Boot(1),
+        };
         let mut ledger = ApplyLedger::default();
         ledger.replaying([(stream(1), 40), (stream(2), 0)]);
         // The stream goes on at its peer while this node replays up to 100.
         ledger.dispatched(stream(1), 101, 1);
         ledger.dispatched(stream(3), 1, 1);
-        assert_eq!((ledger.position(stream(1)), ledger.position(stream(3))), (40, 0));
+        assert_eq!(
+            (ledger.position(stream(1)), ledger.position(stream(3))),
+            (40, 0)
+        );
         let mut all = ledger.positions();
         all.sort_unstable();
         assert_eq!(all, [(stream(1), 40), (stream(2), 0), (stream(3), 0)]);
         ledger.replayed([(stream(1), 100), (stream(2), 7)]);
-        assert_eq!((ledger.position(stream(1)), ledger.position(stream(2))), (100, 7));
+        assert_eq!(
+            (ledger.position(stream(1)), ledger.position(stream(2))),
+            (100, 7)
+        );
         assert_eq!(ledger.applied(stream(1), 101), Some(101));
         assert_eq!(ledger.applied(stream(3), 1), Some(1));
     }

@@ -48,8 +48,8 @@ mod uploader;
 mod write_path;
 
 pub use block_writer::{
-    BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts, Checkpoint,
-    GetWindows, TakeSnapshot, close_window,
+    BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
+    Checkpoint, GetWindows, TakeSnapshot, close_window,
 };
 pub use canary::Canary;
 pub use clock_watch::{CLOCK_EVERY, ClockMetrics, ClockWatch};
@@ -62,8 +62,8 @@ pub use cutting::{
     BlockStyle, CheckpointDone, CutDone, Cutting, CuttingError, NextCut, SettledBlocks, Written,
 };
 pub use forward::{
-    CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder, OutcomeMessage,
-    PASSES_MAX,
+    CALL_PART, CALL_PART_VERSION, CALL_WRITE, CALL_WRITE_VERSION, ForwardMetrics, Forwarder,
+    OutcomeMessage, PASSES_MAX,
 };
 pub use front::{Front, FrontPorts, GetHealth, MemberHealth, PeerHealth, Substitute};
 pub use gate::{Gate, GateState};

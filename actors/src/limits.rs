@@ -14,9 +14,18 @@ pub struct LimitsTable {
 
 impl LimitsTable {
     /// A table; every entry is complete.
-    pub fn new(default: IngestLimits, overrides: impl IntoIterator<Item = (Tenant, IngestLimits)>) -> Self {
-        let overrides = overrides.into_iter().map(|(tenant, limits)| (tenant, Arc::new(limits))).collect();
-        Self { default: Arc::new(default), overrides }
+    pub fn new(
+        default: IngestLimits,
+        overrides: impl IntoIterator<Item = (Tenant, IngestLimits)>,
+    ) -> Self {
+        let overrides = overrides
+            .into_iter()
+            .map(|(tenant, limits)| (tenant, Arc::new(limits)))
+            .collect();
+        Self {
+            default: Arc::new(default),
+            overrides,
+        }
     }
 
     /// Limits of one tenant.

@@ -28,9 +28,17 @@ impl Membership {
     /// How the supervisor starts it.
     pub fn starter(book: Arc<RingBook>, port: Port<GetRing>) -> Start {
         Box::new(move |canary| {
-            let addr = Self { book: Arc::clone(&book), _canary: canary }.start();
+            let addr = Self {
+                book: Arc::clone(&book),
+                _canary: canary,
+            }
+            .start();
             port.target(behind(addr.clone()));
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 }

@@ -37,7 +37,11 @@ pub struct Neighbours {
 impl Neighbours {
     /// Neighbours with the view and feeds of `hub`; no group yet.
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, groups: RwLock::default(), turn: AtomicUsize::new(0) }
+        Self {
+            hub,
+            groups: RwLock::default(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// Their view.
@@ -47,7 +51,10 @@ impl Neighbours {
 
     /// The groups of a ring that are not the one of `me` and not gone.
     pub fn groups_of(ring: &Ring, me: &NodeName) -> Vec<NeighbourGroup> {
-        let others = ring.groups.iter().filter(|g| g.member(me).is_none() && g.phase != GroupPhase::Gone);
+        let others = ring
+            .groups
+            .iter()
+            .filter(|g| g.member(me).is_none() && g.phase != GroupPhase::Gone);
         let group = |g: &Group| NeighbourGroup {
             name: g.name.clone(),
             phase: g.phase,
@@ -78,11 +85,18 @@ impl Neighbours {
 
     fn of_group(&self, group: &str, able: impl Fn(&Health) -> bool) -> Vec<NodeName> {
         let groups = self.groups();
-        let Some(group) = groups.iter().find(|g| g.name == group) else { return Vec::new() };
+        let Some(group) = groups.iter().find(|g| g.name == group) else {
+            return Vec::new();
+        };
         let mut found: Vec<NodeName> = {
             let view = self.hub.group().lock();
-            let able = view.peers().filter(|(_, peer)| peer.connected && peer.is_heard && able(&peer.health));
-            able.map(|(node, _)| node).filter(|node| group.members.contains(node)).cloned().collect()
+            let able = view
+                .peers()
+                .filter(|(_, peer)| peer.connected && peer.is_heard && able(&peer.health));
+            able.map(|(node, _)| node)
+                .filter(|node| group.members.contains(node))
+                .cloned()
+                .collect()
         };
         if !found.is_empty() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % found.len();
@@ -113,10 +127,17 @@ impl ReplicaStore for Bystander {
     }
 
     fn append(&self, _: Vec<Record>) -> Result<(), AppendRefused> {
-        Err(AppendRefused::Failed("a member of another group sent records".to_owned()))
+        Err(AppendRefused::Failed(
+            "a member of another group sent records".to_owned(),
+        ))
     }
 
-    fn read(&self, _: StreamId, _: u64, _: u64) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>> {
+    fn read(
+        &self,
+        _: StreamId,
+        _: u64,
+        _: u64,
+    ) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>> {
         let fault = ReadFault::Failed("records stay in their group".to_owned());
         Box::pin(std::future::ready(Err(fault)))
     }
@@ -149,14 +170,22 @@ mod tests {
     use super::*;
 
     fn identity(node: &str, incarnation: u64) -> PeerIdentity {
-        PeerIdentity { node: NodeName::new(node), incarnation: Incarnation(incarnation), boot: Boot(1) }
+        PeerIdentity {
+            node: NodeName::new(node),
+            incarnation: Incarnation(incarnation),
+            boot: Boot(1),
+        }
     }
 
     /// A member of `a` that knows the members of `b`; `a` serves, `b` leaves, `c` is gone.
     fn neighbours() -> Neighbours {
         let group = |name: &str, phase| {
-            let members = [0, 1, 2].map(|i| Member::active(&format!("{name}{i}"), &format!("{name}{i}:1")));
-            Group { phase, ..Group::new(name, members.to_vec()) }
+            let members =
+                [0, 1, 2].map(|i| Member::active(&format!("{name}{i}"), &format!("{name}{i}:1")));
+            Group {
+                phase,
+                ..Group::new(name, members.to_vec())
+            }
         };
         let groups = vec![
             group("a", GroupPhase::Serving),
@@ -175,7 +204,10 @@ mod tests {
     #[test]
     fn groups_are_the_others_that_are_not_gone() {
         let groups = neighbours().groups();
-        let shown: Vec<_> = groups.iter().map(|g| (g.name.as_str(), g.phase, g.members.len())).collect();
+        let shown: Vec<_> = groups
+            .iter()
+            .map(|g| (g.name.as_str(), g.phase, g.members.len()))
+            .collect();
         assert_eq!(shown, [("b", GroupPhase::Leaving, 3)]);
     }
 
@@ -185,24 +217,33 @@ mod tests {
         assert!(neighbours.takers("b").is_empty(), "nobody is connected");
         for (i, node) in ["b0", "b1", "b2"].into_iter().enumerate() {
             let mut view = neighbours.hub().group().lock();
-            view.admit(&identity(node, 10 + i as u64), Duration::ZERO).expect("known");
+            view.admit(&identity(node, 10 + i as u64), Duration::ZERO)
+                .expect("known");
             if node == "b2" {
                 continue;
             }
-            let health = Health { ready: node == "b0", rebuilding: node == "b0", ..Health::default() };
+            let health = Health {
+                ready: node == "b0",
+                rebuilding: node == "b0",
+                ..Health::default()
+            };
             view.heard(&NodeName::new(node), health, 0, 0, Duration::ZERO);
         }
         assert_eq!(neighbours.takers("b"), [NodeName::new("b0")]);
         assert_eq!(neighbours.witnesses("b"), [NodeName::new("b1")]);
         neighbours.hub().group().lock().heard(
             &NodeName::new("b2"),
-            Health { ready: true, ..Health::default() },
+            Health {
+                ready: true,
+                ..Health::default()
+            },
             0,
             0,
             Duration::ZERO,
         );
-        let firsts: std::collections::BTreeSet<_> =
-            (0..2).filter_map(|_| neighbours.takers("b").into_iter().next()).collect();
+        let firsts: std::collections::BTreeSet<_> = (0..2)
+            .filter_map(|_| neighbours.takers("b").into_iter().next())
+            .collect();
         assert_eq!(firsts.len(), 2, "each gets its share");
         assert!(neighbours.takers("c").is_empty());
     }

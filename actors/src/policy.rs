@@ -140,7 +140,10 @@ pub const POLICIES: [Policy; 9] = [
 
 /// The row of a kind.
 pub fn policy(kind: ActorKind) -> &'static Policy {
-    POLICIES.iter().find(|p| p.kind == kind).expect("BUG: every kind has a row")
+    POLICIES
+        .iter()
+        .find(|p| p.kind == kind)
+        .expect("BUG: every kind has a row")
 }
 
 #[cfg(test)]
@@ -150,8 +153,17 @@ mod tests {
     #[test]
     fn every_kind_has_one_row() {
         use ActorKind::*;
-        let all =
-            [Front, Ingest, Replicator, BlockWriter, Uploader, Compactor, Scrubber, QueryShard, Membership];
+        let all = [
+            Front,
+            Ingest,
+            Replicator,
+            BlockWriter,
+            Uploader,
+            Compactor,
+            Scrubber,
+            QueryShard,
+            Membership,
+        ];
         for kind in all {
             assert_eq!(POLICIES.iter().filter(|p| p.kind == kind).count(), 1);
             assert!(policy(kind).queue_messages > 0);

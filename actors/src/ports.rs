@@ -19,7 +19,11 @@ impl MailboxMetrics {
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         let by = &["mailbox"];
         Ok(Self {
-            depth: metrics.gauges("trireme_mailbox_depth", "Messages queued or being worked on.", by)?,
+            depth: metrics.gauges(
+                "trireme_mailbox_depth",
+                "Messages queued or being worked on.",
+                by,
+            )?,
             wait: metrics.seconds_by(
                 "trireme_mailbox_wait_seconds",
                 "Time a message waited for its actor.",

@@ -30,7 +30,9 @@ pub enum EvaluateError {
     #[error(transparent)]
     Port(#[from] PortError),
     /// The evaluation was dropped: the pool is full or the job panicked.
-    #[error("the query was dropped: the queue for queries is full, or the query failed unexpectedly")]
+    #[error(
+        "the query was dropped: the queue for queries is full, or the query failed unexpectedly"
+    )]
     Dropped,
 }
 
@@ -77,7 +79,11 @@ impl QueryShard {
                 queue(&pool, &log, envelope);
                 Ok(())
             }));
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 }
@@ -97,7 +103,9 @@ fn queue(pool: &CpuPool, log: &Logger, envelope: Envelope<Evaluate>) {
     match queued {
         Ok(_) => {}
         // The caller is told by its dropped reply.
-        Err(PoolError::Full) => warn!(log, "query refused"; "reason" => "the CPU pool's queue is full"),
+        Err(PoolError::Full) => {
+            warn!(log, "query refused"; "reason" => "the CPU pool's queue is full")
+        }
         Err(error) => warn!(log, "query refused"; "err" => %error),
     }
 }

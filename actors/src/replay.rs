@@ -105,7 +105,16 @@ impl Replay {
     pub fn progress(&self) -> ReplayProgress {
         let (first, last) = self.segments.get().copied().unwrap_or_default();
         let done = self.is_done();
-        let current = if done { last } else { self.watch.segment().clamp(first, last) };
-        ReplayProgress { first, last, current, done }
+        let current = if done {
+            last
+        } else {
+            self.watch.segment().clamp(first, last)
+        };
+        ReplayProgress {
+            first,
+            last,
+            current,
+            done,
+        }
     }
 }

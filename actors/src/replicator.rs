@@ -14,7 +14,9 @@ use slog::{Logger, info, warn};
 use trireme_base::{Clock, ErrorKind};
 use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity, PeerLink};
-use trireme_transport::{CallHandler, Calls, Hub, LinkEnd, LinkParts, PeerSlot, ReplicaStore, run_link};
+use trireme_transport::{
+    CallHandler, Calls, Hub, LinkEnd, LinkParts, PeerSlot, ReplicaStore, run_link,
+};
 
 use crate::canary::Canary;
 use crate::delivery::{crasher, crashes};
@@ -56,8 +58,16 @@ impl Replicator {
     /// How the supervisor starts it.
     pub fn starter(parts: ReplicatorParts) -> Start {
         Box::new(move |canary| {
-            let addr = Self { parts: parts.clone(), _canary: canary }.start();
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            let addr = Self {
+                parts: parts.clone(),
+                _canary: canary,
+            }
+            .start();
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 }
@@ -83,12 +93,15 @@ impl Actor for Replicator {
 
 impl Replicator {
     fn report_health(&self) {
-        let Some(front) = &self.parts.front else { return };
+        let Some(front) = &self.parts.front else {
+            return;
+        };
         let peer = self.parts.slot.node().clone();
         let health = {
             let group = self.parts.hub.group().lock();
             let view = group.peers().find(|(node, _)| **node == peer);
-            view.filter(|(_, view)| view.connected).map(|(_, view)| view.health)
+            view.filter(|(_, view)| view.connected)
+                .map(|(_, view)| view.health)
         };
         let health = health.map(|h| MemberHealth {
             ready: h.ready,
@@ -102,7 +115,11 @@ impl Replicator {
 
 /// One session after the other, for as long as the actor lives.
 async fn sessions(parts: ReplicatorParts) {
-    let mut link = PeerLink::new(parts.me.clone(), parts.slot.node().clone(), parts.config.clone());
+    let mut link = PeerLink::new(
+        parts.me.clone(),
+        parts.slot.node().clone(),
+        parts.config.clone(),
+    );
     let link_parts = LinkParts {
         slot: Arc::clone(&parts.slot),
         store: Arc::clone(&parts.store),
@@ -117,7 +134,9 @@ async fn sessions(parts: ReplicatorParts) {
         let end = run_link(&mut link, &link_parts, connection).await;
         match &end {
             LinkEnd::Superseded => info!(parts.log, "peer connected again"),
-            _ if end.kind() == ErrorKind::Unavailable => info!(parts.log, "peer is gone"; "reason" => %end),
+            _ if end.kind() == ErrorKind::Unavailable => {
+                info!(parts.log, "peer is gone"; "reason" => %end)
+            }
             _ => warn!(parts.log, "session with peer ended"; "reason" => %end),
         }
         if let LinkEnd::Store(_) = end {

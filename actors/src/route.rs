@@ -23,9 +23,16 @@ impl Route {
     pub fn of(ring: &Ring, me: &NodeName) -> Option<Self> {
         let group = ring.group_of(me)?;
         let placement = Placement::of(ring);
-        let own = placement.groups().iter().position(|name| *name == group.name);
+        let own = placement
+            .groups()
+            .iter()
+            .position(|name| *name == group.name);
         let is_leaving = group.phase == GroupPhase::Leaving;
-        (placement.groups().len() > 1 || own.is_none()).then_some(Self { placement, own, is_leaving })
+        (placement.groups().len() > 1 || own.is_none()).then_some(Self {
+            placement,
+            own,
+            is_leaving,
+        })
     }
 
     /// Names of the groups that take series.
@@ -88,8 +95,12 @@ mod tests {
 
     fn ring(phases: [GroupPhase; 2]) -> Ring {
         let group = |name: &str, phase| {
-            let members = [0, 1, 2].map(|i| Member::active(&format!("{name}-{i}"), &format!("{name}{i}:1")));
-            Group { phase, ..Group::new(name, members.to_vec()) }
+            let members =
+                [0, 1, 2].map(|i| Member::active(&format!("{name}-{i}"), &format!("{name}{i}:1")));
+            Group {
+                phase,
+                ..Group::new(name, members.to_vec())
+            }
         };
         Ring::new(2, 3, vec![group("a", phases[0]), group("b", phases[1])]).expect("valid")
     }
@@ -100,15 +111,26 @@ mod tests {
 
     fn batch(series: u64) -> Batch {
         let key = |n: u64| SeriesKey(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let one =
-            |n| BatchSeries { key: key(n), labels: 0..0, samples: 0..0, histograms: 0..0, exemplars: 0..0 };
-        Batch { series: (0..series).map(one).collect(), ..Batch::default() }
+        let one = |n| BatchSeries {
+            key: key(n),
+            labels: 0..0,
+            samples: 0..0,
+            histograms: 0..0,
+            exemplars: 0..0,
+        };
+        Batch {
+            series: (0..series).map(one).collect(),
+            ..Batch::default()
+        }
     }
 
     #[test]
     fn members_of_all_groups_divide_a_batch_alike_and_leave_nothing_out() {
         use GroupPhase::Serving;
-        let (of_a, of_b) = (route([Serving, Serving], "a-0"), route([Serving, Serving], "b-2"));
+        let (of_a, of_b) = (
+            route([Serving, Serving], "a-0"),
+            route([Serving, Serving], "b-2"),
+        );
         let (of_a, of_b) = (of_a.expect("divides"), of_b.expect("divides"));
         assert_eq!((of_a.own(), of_b.own()), (Some(0), Some(1)));
         let batch = batch(1_000);

@@ -130,8 +130,17 @@ impl Scrubber {
     pub fn starter(parts: ScrubberParts) -> Start {
         Box::new(move |canary| {
             let state = Some(State::new(&parts));
-            let addr = Self { parts: parts.clone(), state, _canary: canary }.start();
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            let addr = Self {
+                parts: parts.clone(),
+                state,
+                _canary: canary,
+            }
+            .start();
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 
@@ -139,9 +148,14 @@ impl Scrubber {
         if !self.parts.may_work() {
             return;
         }
-        let Some(state) = self.state.take() else { return };
+        let Some(state) = self.state.take() else {
+            return;
+        };
         let work = work(self.parts.clone(), state);
-        ctx.spawn(work.into_actor(self).map(|state, actor, _| actor.state = Some(state)));
+        ctx.spawn(
+            work.into_actor(self)
+                .map(|state, actor, _| actor.state = Some(state)),
+        );
     }
 }
 
@@ -169,7 +183,12 @@ impl State {
         let again_max = AGAIN_MAX.min(parts.options.interval).max(AGAIN_MIN);
         let seed = parts.clock.now_ms().unsigned_abs();
         Self {
-            rounds: Rounds::new(&parts.options.note, parts.options.interval, parts.clock.now_ms(), now),
+            rounds: Rounds::new(
+                &parts.options.note,
+                parts.options.interval,
+                parts.clock.now_ms(),
+                now,
+            ),
             pace: Pace::new(parts.options.read_rate, &parts.clock),
             compare_at: Some(now),
             again: Backoff::new(AGAIN_MIN, again_max, seed),
@@ -183,7 +202,11 @@ impl State {
 /// Does what is due: a comparison, or blocks to be read again until one is damaged. Those in which a query met damage
 /// come before their turn.
 async fn work(parts: ScrubberParts, mut state: State) -> State {
-    let is_due = |state: &State| state.compare_at.is_some_and(|at| at <= parts.clock.monotonic());
+    let is_due = |state: &State| {
+        state
+            .compare_at
+            .is_some_and(|at| at <= parts.clock.monotonic())
+    };
     if parts.cutting.store.parts().completeness.take_doubt() {
         state.compare_at = Some(parts.clock.monotonic());
     }
@@ -191,7 +214,9 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
         mend(&parts, &mut state).await;
         return state;
     }
-    state.rounds.begin_if_due(parts.clock.monotonic(), || parts.cutting.shelf.blocks());
+    state
+        .rounds
+        .begin_if_due(parts.clock.monotonic(), || parts.cutting.shelf.blocks());
     while let Some(block) = doubted(&parts).or_else(|| state.rounds.next_block()) {
         if read_again(&parts, &mut state, &block).await == Reading::Damaged {
             state.compare_at = Some(parts.clock.monotonic());
@@ -240,18 +265,31 @@ async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfB
 }
 
 /// Whether an error of reading a block is one of the block.
-fn judge(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfBlock>, err: &ScrubError) -> Reading {
+fn judge(
+    parts: &ScrubberParts,
+    state: &mut State,
+    block: &Arc<ShelfBlock>,
+    err: &ScrubError,
+) -> Reading {
     let shelved = parts.cutting.shelf.find(&block.tenant, block.meta().ulid);
     if !shelved.is_some_and(|now| Arc::ptr_eq(&now, block)) {
         // Retention dropped it, or a copy took its place.
         return Reading::Unknown;
     }
     let ScrubError::Block(fault) = err else {
-        parts.metrics.failures.with_label_values(&[err.reason()]).inc();
+        parts
+            .metrics
+            .failures
+            .with_label_values(&[err.reason()])
+            .inc();
         return Reading::Unknown;
     };
     if !fault.is_damage() {
-        parts.metrics.failures.with_label_values(&[err.reason()]).inc();
+        parts
+            .metrics
+            .failures
+            .with_label_values(&[err.reason()])
+            .inc();
         warn!(parts.log, "a block could not be read again"; "tenant" => %block.tenant,
             "block_id" => %block.meta().ulid, "err" => %err);
         return Reading::Unknown;
@@ -268,7 +306,9 @@ fn judge(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfBlock>, err:
 
 fn finish_round(parts: &ScrubberParts, state: &mut State) {
     let now = parts.clock.monotonic();
-    let Some(done) = state.rounds.finish(now, parts.clock.now_ms()) else { return };
+    let Some(done) = state.rounds.finish(now, parts.clock.now_ms()) else {
+        return;
+    };
     parts.metrics.rounds.inc();
     parts.metrics.finished.set(parts.clock.now_ms() / 1_000);
     info!(parts.log, "local blocks were read again"; "blocks" => done.blocks, "bytes" => done.bytes,
@@ -282,7 +322,9 @@ fn finish_round(parts: &ScrubberParts, state: &mut State) {
 /// Compares with the other replicas and fetches what is missing.
 async fn mend(parts: &ScrubberParts, state: &mut State) {
     let now = parts.clock.monotonic();
-    let not_behind = state.behind_since.is_none_or(|since| now.saturating_sub(since) < BEHIND_MAX);
+    let not_behind = state
+        .behind_since
+        .is_none_or(|since| now.saturating_sub(since) < BEHIND_MAX);
     let found = compare::compare(parts, not_behind).await;
     state.behind_since = found.is_behind.then(|| state.behind_since.unwrap_or(now));
     state.tell(parts, &found);
@@ -322,20 +364,39 @@ async fn mend(parts: &ScrubberParts, state: &mut State) {
 impl State {
     /// Counts and logs what is new among what is wanted.
     fn tell(&mut self, parts: &ScrubberParts, found: &Compared) {
-        let mut keys: BTreeSet<Key> = found.wanted.iter().map(|w| (w.tenant.clone(), w.ulid)).collect();
-        for wanted in found.wanted.iter().filter(|w| !self.told.contains(&(w.tenant.clone(), w.ulid))) {
+        let mut keys: BTreeSet<Key> = found
+            .wanted
+            .iter()
+            .map(|w| (w.tenant.clone(), w.ulid))
+            .collect();
+        for wanted in found
+            .wanted
+            .iter()
+            .filter(|w| !self.told.contains(&(w.tenant.clone(), w.ulid)))
+        {
             let names: Vec<String> = wanted.peers.iter().map(ToString::to_string).collect();
-            let (start_ms, peers) = (wanted.listed.as_ref().map(|block| block.start_ms), names.join(" "));
+            let (start_ms, peers) = (
+                wanted.listed.as_ref().map(|block| block.start_ms),
+                names.join(" "),
+            );
             match wanted.lack {
                 // Told where it was found.
                 Lack::Damaged => continue,
-                Lack::Missing => warn!(parts.log, "a block is missing here"; "tenant" => %wanted.tenant,
-                    "block_id" => %wanted.ulid, "start_ms" => start_ms, "peers" => peers),
-                Lack::Differs => warn!(parts.log, "a window differs from a replica's, both blocks are kept";
+                Lack::Missing => {
+                    warn!(parts.log, "a block is missing here"; "tenant" => %wanted.tenant,
+                    "block_id" => %wanted.ulid, "start_ms" => start_ms, "peers" => peers)
+                }
+                Lack::Differs => {
+                    warn!(parts.log, "a window differs from a replica's, both blocks are kept";
                     "tenant" => %wanted.tenant, "block_id" => %wanted.ulid, "start_ms" => start_ms,
-                    "peers" => peers),
+                    "peers" => peers)
+                }
             }
-            parts.metrics.differences.with_label_values(&[wanted.lack.text()]).inc();
+            parts
+                .metrics
+                .differences
+                .with_label_values(&[wanted.lack.text()])
+                .inc();
         }
         if found.is_partial {
             // What was not seen this time may be seen again.

@@ -79,7 +79,12 @@ pub struct ShardWriter {
 impl ShardWriter {
     /// A writer that trusts nothing of what an earlier one has not logged.
     pub fn new(parts: ShardWriterParts) -> Self {
-        Self { parts, epoch: 0, is_new: true, output: IngestOutput::default() }
+        Self {
+            parts,
+            epoch: 0,
+            is_new: true,
+            output: IngestOutput::default(),
+        }
     }
 
     /// Records of peers that wait.
@@ -95,14 +100,23 @@ impl ShardWriter {
         let unlogged = Arc::clone(&self.parts.unlogged);
         let _turn = unlogged.turn();
         let (result, drafts) = self.parts.mark.change(|| change(&self.parts.shard));
-        let queued = if drafts.is_empty() { Ok(None) } else { self.append(drafts).map(Some) };
+        let queued = if drafts.is_empty() {
+            Ok(None)
+        } else {
+            self.append(drafts).map(Some)
+        };
         (result, queued)
     }
 
     /// Queues drafts for the log in the order in which they were applied; its bell is still to be rung. After an error they
     /// are kept for [`ShardWriter::mend`].
     fn append(&mut self, drafts: Vec<RecordDraft>) -> Result<CommitReceiver, AppendError> {
-        let (tag, committed) = self.parts.store.parts().commits.begin(self.parts.ack_timeout);
+        let (tag, committed) = self
+            .parts
+            .store
+            .parts()
+            .commits
+            .begin(self.parts.ack_timeout);
         self.parts.unlogged.push(tag, drafts.clone());
         self.queue(drafts, tag)?;
         Ok(committed)
@@ -114,10 +128,18 @@ impl ShardWriter {
     }
 
     fn queue(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
-        let queued = self.parts.store.log().append_own_at(drafts, tag, self.epoch);
+        let queued = self
+            .parts
+            .store
+            .log()
+            .append_own_at(drafts, tag, self.epoch);
         if let Err(error) = &queued {
             self.parts.unlogged.refused(tag);
-            self.parts.store.parts().commits.refuse(tag, &error.to_string());
+            self.parts
+                .store
+                .parts()
+                .commits
+                .refuse(tag, &error.to_string());
         }
         queued
     }
@@ -132,7 +154,12 @@ impl ShardWriter {
         }
         while self.parts.unlogged.has_refused() {
             // Whoever wrote it was told to come again, so nobody waits for it.
-            let (tag, _) = self.parts.store.parts().commits.begin(self.parts.ack_timeout);
+            let (tag, _) = self
+                .parts
+                .store
+                .parts()
+                .commits
+                .begin(self.parts.ack_timeout);
             if let Some(drafts) = self.parts.unlogged.again(tag) {
                 self.queue(drafts, tag)?;
             }
@@ -161,7 +188,11 @@ impl ShardWriter {
     pub fn ingest(&mut self, message: &IngestBatch) -> ShardAnswer {
         // Asked before anything is applied: what is in the head should also get into the log.
         if let Err(error) = self.parts.store.log().admit().and_then(|()| self.mend()) {
-            return ShardAnswer { outcome: refused(&error), redirects: Vec::new(), committed: None };
+            return ShardAnswer {
+                outcome: refused(&error),
+                redirects: Vec::new(),
+                committed: None,
+            };
         }
         let limits = Arc::clone(&self.parts.limits);
         let limits = limits.of(&message.tenant);
@@ -169,7 +200,14 @@ impl ShardWriter {
         let mut output = std::mem::take(&mut self.output);
         output.clear();
         let ((), queued) = self.change(|shard| {
-            shard.ingest(&message.tenant, &message.batch, &message.indexes, limits, now_ms, &mut output);
+            shard.ingest(
+                &message.tenant,
+                &message.batch,
+                &message.indexes,
+                limits,
+                now_ms,
+                &mut output,
+            );
             if message.with_metadata {
                 shard.ingest_metadata(&message.tenant, &message.batch.metadata, &mut output);
             }
@@ -184,12 +222,20 @@ impl ShardWriter {
             outcome.merge(refused(&error));
             None
         });
-        ShardAnswer { outcome, redirects, committed }
+        ShardAnswer {
+            outcome,
+            redirects,
+            committed,
+        }
     }
 
     /// Says so if something was refused because it makes the process panic.
     fn note_set_aside(&self, tenant: &Tenant, outcome: &WriteOutcome) {
-        for refused in outcome.rejections.iter().filter(|refused| refused.reason == SET_ASIDE) {
+        for refused in outcome
+            .rejections
+            .iter()
+            .filter(|refused| refused.reason == SET_ASIDE)
+        {
             self.parts.metrics.set_aside(refused.count);
             error!(self.parts.log, "what a client sent is refused, because the process panicked each time it was stored";
                 "tenant" => %tenant, "items" => refused.count);
@@ -200,7 +246,9 @@ impl ShardWriter {
     pub fn close_window(&mut self, window: i64) -> Result<(), AppendError> {
         let _together = self.together();
         self.mend()?;
-        self.change(|shard| ((), vec![shard.close_window(window)])).1.map(drop)
+        self.change(|shard| ((), vec![shard.close_window(window)]))
+            .1
+            .map(drop)
     }
 
     /// Drops series that had no samples for long, where windows up to `over` are over, and tells followers. Answers how many.
@@ -218,12 +266,20 @@ impl ShardWriter {
         if let Err(err) = self.mend() {
             warn!(self.parts.log, "what the log refused before is refused again"; "err" => %err);
         }
-        self.parts.mark.change(|| self.parts.shard.note_positions(positions));
+        self.parts
+            .mark
+            .change(|| self.parts.shard.note_positions(positions));
     }
 }
 
 /// The sender must come again.
 fn refused(error: &AppendError) -> WriteOutcome {
-    let later = RetryLater { message: error.to_string(), after: Duration::from_secs(1) };
-    WriteOutcome { unavailable: Some(later), ..WriteOutcome::default() }
+    let later = RetryLater {
+        message: error.to_string(),
+        after: Duration::from_secs(1),
+    };
+    WriteOutcome {
+        unavailable: Some(later),
+        ..WriteOutcome::default()
+    }
 }

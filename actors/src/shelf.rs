@@ -14,7 +14,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use slog::{Logger, error, info, warn};
-use trireme_block::{Block, BlockError, BlockMeta, Incoming, scan_all, set_aside, set_aside_blocks};
+use trireme_block::{
+    Block, BlockError, BlockMeta, Incoming, scan_all, set_aside, set_aside_blocks,
+};
 use trireme_model::Tenant;
 use ulid::Ulid;
 
@@ -73,9 +75,13 @@ impl ShelfBlock {
 
     /// When it was noted as shipped (ms since the epoch); `None` if it was not, or cannot be found out.
     pub fn shipped_at_ms(&self) -> Option<i64> {
-        let noted = fs::metadata(self.shipped_file()).and_then(|file| file.modified()).ok()?;
+        let noted = fs::metadata(self.shipped_file())
+            .and_then(|file| file.modified())
+            .ok()?;
         let since = noted.duration_since(std::time::UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_millis()).ok().filter(|_| self.is_shipped())
+        i64::try_from(since.as_millis())
+            .ok()
+            .filter(|_| self.is_shipped())
     }
 
     fn shipped_file(&self) -> PathBuf {
@@ -86,9 +92,18 @@ impl ShelfBlock {
     pub fn size_bytes(&self) -> u64 {
         *self.bytes.get_or_init(|| {
             let files = |dir: &Path| {
-                fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok())
+                fs::read_dir(dir)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .filter_map(|e| e.metadata().ok())
             };
-            let sum = |dir: &Path| files(dir).filter(|m| m.is_file()).map(|m| m.len()).sum::<u64>();
+            let sum = |dir: &Path| {
+                files(dir)
+                    .filter(|m| m.is_file())
+                    .map(|m| m.len())
+                    .sum::<u64>()
+            };
             sum(&self.dir) + sum(&self.dir.join(trireme_block::CHUNKS_DIR))
         })
     }
@@ -121,7 +136,10 @@ impl Shelf {
             log,
         };
         let tenants = shelf.tenants()?;
-        let dirs: Vec<PathBuf> = tenants.iter().map(|tenant| shelf.tenant_dir(tenant)).collect();
+        let dirs: Vec<PathBuf> = tenants
+            .iter()
+            .map(|tenant| shelf.tenant_dir(tenant))
+            .collect();
         let scans = scan_all(&dirs, OPENING_AT_ONCE)?;
         for ((tenant, dir), scan) in tenants.into_iter().zip(dirs).zip(scans) {
             for name in scan.removed {
@@ -132,8 +150,13 @@ impl Shelf {
                     "block_id" => %bad.ulid, "path" => %bad.path.display(), "reason" => %bad.reason);
             }
             let here: BTreeSet<Ulid> = scan.blocks.iter().map(|block| block.meta().ulid).collect();
-            let lost = set_aside_blocks(&dir)?.into_iter().filter(|ulid| !here.contains(ulid));
-            shelf.lost.lock().extend(lost.map(|ulid| (tenant.clone(), ulid)));
+            let lost = set_aside_blocks(&dir)?
+                .into_iter()
+                .filter(|ulid| !here.contains(ulid));
+            shelf
+                .lost
+                .lock()
+                .extend(lost.map(|ulid| (tenant.clone(), ulid)));
             let mut blocks = shelf.blocks.write();
             for block in scan.blocks {
                 let entry = shelf.entry(&tenant, block);
@@ -145,11 +168,17 @@ impl Shelf {
 
     /// Tenants that have a directory, by name.
     fn tenants(&self) -> Result<Vec<Tenant>, BlockError> {
-        let io = |source| BlockError::Io { place: self.root.display().to_string(), source };
+        let io = |source| BlockError::Io {
+            place: self.root.display().to_string(),
+            source,
+        };
         let mut tenants = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(io)? {
             let entry = entry.map_err(io)?;
-            let tenant = entry.file_name().to_str().and_then(|name| Tenant::new(name).ok());
+            let tenant = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| Tenant::new(name).ok());
             tenants.extend(tenant.filter(|_| entry.path().is_dir()));
         }
         tenants.sort_unstable();
@@ -167,7 +196,9 @@ impl Shelf {
             damaged: AtomicBool::new(false),
             added: 0,
         };
-        entry.shipped.store(entry.shipped_file().exists(), Ordering::Release);
+        entry
+            .shipped
+            .store(entry.shipped_file().exists(), Ordering::Release);
         entry
     }
 
@@ -204,7 +235,10 @@ impl Shelf {
     /// As [`Shelf::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
     /// added.
     pub fn generation_of(&self, tenant: &Tenant, start_ms: i64, end_ms: i64) -> u64 {
-        let (first, last) = ((tenant.clone(), Ulid::nil()), (tenant.clone(), Ulid(u128::MAX)));
+        let (first, last) = (
+            (tenant.clone(), Ulid::nil()),
+            (tenant.clone(), Ulid(u128::MAX)),
+        );
         let blocks = self.blocks.read();
         let of_tenant = blocks.range(first..=last).map(|(_, block)| block);
         let concerned = of_tenant.filter(|block| block.meta().overlaps(start_ms, end_ms));
@@ -245,7 +279,10 @@ impl Shelf {
         let block = Block::open(&self.tenant_dir(tenant).join(ulid.to_string()))?;
         // One block at a time, since `placing` is held.
         let added = self.generation() + 1;
-        let entry = Arc::new(ShelfBlock { added, ..self.entry(tenant, block) });
+        let entry = Arc::new(ShelfBlock {
+            added,
+            ..self.entry(tenant, block)
+        });
         self.blocks.write().insert(entry.name(), entry);
         self.lost.lock().remove(&(tenant.clone(), ulid));
         self.generation.store(added, Ordering::SeqCst);
@@ -254,7 +291,11 @@ impl Shelf {
 
     /// End of the newest block (ms, exclusive).
     pub fn newest_ms(&self) -> Option<i64> {
-        self.blocks.read().values().map(|block| block.meta().max_time).max()
+        self.blocks
+            .read()
+            .values()
+            .map(|block| block.meta().max_time)
+            .max()
     }
 
     /// Drops blocks that are `keep_ms` older than the newest, and the oldest while all are larger than `bytes_max` (0: no
@@ -267,13 +308,22 @@ impl Shelf {
         oldest_first.sort_by_key(|b| b.meta().max_time);
         let newest_ms = oldest_first.last().map_or(i64::MIN, |b| b.meta().max_time);
         let keep_from_ms = now_ms.min(newest_ms).saturating_sub(keep_ms);
-        let mut bytes: u64 =
-            if bytes_max == 0 { 0 } else { oldest_first.iter().map(|b| b.size_bytes()).sum() };
+        let mut bytes: u64 = if bytes_max == 0 {
+            0
+        } else {
+            oldest_first.iter().map(|b| b.size_bytes()).sum()
+        };
         let mut dropped = 0;
         for block in oldest_first {
             let over = bytes_max > 0 && bytes > bytes_max;
-            if (block.meta().max_time <= keep_from_ms || over) && (block.is_shipped() || !only_shipped) {
-                bytes = bytes.saturating_sub(if bytes_max == 0 { 0 } else { block.size_bytes() });
+            if (block.meta().max_time <= keep_from_ms || over)
+                && (block.is_shipped() || !only_shipped)
+            {
+                bytes = bytes.saturating_sub(if bytes_max == 0 {
+                    0
+                } else {
+                    block.size_bytes()
+                });
                 self.drop_block(&block);
                 dropped += 1;
             }
@@ -286,19 +336,28 @@ impl Shelf {
         {
             let mut blocks = self.blocks.write();
             // Another one may have taken its place.
-            if blocks.get(&block.name()).is_some_and(|there| Arc::ptr_eq(there, block)) {
+            if blocks
+                .get(&block.name())
+                .is_some_and(|there| Arc::ptr_eq(there, block))
+            {
                 blocks.remove(&block.name());
             }
         }
         // Running queries keep their mapping of the files; a crash in between leaves a temporary for the next scan.
-        let doomed = block.dir.with_file_name(format!("tmp-delete-{}", block.meta().ulid));
+        let doomed = block
+            .dir
+            .with_file_name(format!("tmp-delete-{}", block.meta().ulid));
         let removed = fs::rename(&block.dir, &doomed).and_then(|()| fs::remove_dir_all(&doomed));
         let _ = fs::remove_file(block.shipped_file());
         match removed {
-            Ok(()) => info!(self.log, "local block dropped by retention"; "tenant" => %block.tenant,
-                "block_id" => %block.meta().ulid),
-            Err(err) => warn!(self.log, "local block could not be removed"; "tenant" => %block.tenant,
-                "block_id" => %block.meta().ulid, "err" => %err),
+            Ok(()) => {
+                info!(self.log, "local block dropped by retention"; "tenant" => %block.tenant,
+                "block_id" => %block.meta().ulid)
+            }
+            Err(err) => {
+                warn!(self.log, "local block could not be removed"; "tenant" => %block.tenant,
+                "block_id" => %block.meta().ulid, "err" => %err)
+            }
         }
     }
 }

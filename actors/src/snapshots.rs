@@ -56,7 +56,12 @@ pub struct Snapshots {
 
 impl Snapshots {
     /// Opens what an earlier process held, so that a rebuild goes on after a restart of its source.
-    pub fn open(root: &Path, lease: Duration, clock: Arc<dyn Clock>, log: Logger) -> io::Result<Self> {
+    pub fn open(
+        root: &Path,
+        lease: Duration,
+        clock: Arc<dyn Clock>,
+        log: Logger,
+    ) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let mut held = BTreeMap::new();
         for entry in fs::read_dir(root)? {
@@ -65,13 +70,27 @@ impl Snapshots {
                 Some((taker, manifest)) => {
                     info!(log, "snapshot of an earlier start is held"; "snapshot" => manifest.snapshot);
                     let (snapshot, used_at) = (manifest.snapshot, clock.monotonic());
-                    held.insert(snapshot, Snapshot { taker, manifest: Arc::new(manifest), used_at });
+                    held.insert(
+                        snapshot,
+                        Snapshot {
+                            taker,
+                            manifest: Arc::new(manifest),
+                            used_at,
+                        },
+                    );
                 }
                 None => fs::remove_dir_all(&dir)?,
             }
         }
         let last = AtomicU64::new(held.keys().next_back().copied().unwrap_or(0));
-        Ok(Self { root: root.to_owned(), lease, clock, held: Mutex::new(held), last, log })
+        Ok(Self {
+            root: root.to_owned(),
+            lease,
+            clock,
+            held: Mutex::new(held),
+            last,
+            log,
+        })
     }
 
     /// A new snapshot for `taker`: `fill` puts files into the given directory and tells what they are. The one that was
@@ -83,20 +102,34 @@ impl Snapshots {
     ) -> Result<Arc<Manifest>, E> {
         let number = {
             let mut held = self.held.lock();
-            let old: Vec<u64> = held.iter().filter(|(_, s)| s.taker == taker).map(|(n, _)| *n).collect();
-            old.into_iter().for_each(|number| self.drop_one(&mut held, number, "made anew"));
+            let old: Vec<u64> = held
+                .iter()
+                .filter(|(_, s)| s.taker == taker)
+                .map(|(n, _)| *n)
+                .collect();
+            old.into_iter()
+                .for_each(|number| self.drop_one(&mut held, number, "made anew"));
             if held.len() >= HELD_MAX {
-                return Err(io::Error::other(format!("{HELD_MAX} snapshots are held already")).into());
+                return Err(
+                    io::Error::other(format!("{HELD_MAX} snapshots are held already")).into(),
+                );
             }
             // Wall time: a number must not come again after a restart, nor within this process.
-            let number = self.clock.now_ms().unsigned_abs().max(self.last.load(Ordering::Relaxed) + 1);
+            let number = self
+                .clock
+                .now_ms()
+                .unsigned_abs()
+                .max(self.last.load(Ordering::Relaxed) + 1);
             self.last.store(number, Ordering::Relaxed);
             number
         };
         let dir = self.dir(number);
         fs::create_dir_all(&dir)?;
         let filled = fill(&dir).and_then(|manifest| {
-            let manifest = Manifest { snapshot: number, ..manifest };
+            let manifest = Manifest {
+                snapshot: number,
+                ..manifest
+            };
             store(&dir, taker, &manifest)?;
             Ok(manifest)
         });
@@ -111,7 +144,14 @@ impl Snapshots {
         info!(self.log, "snapshot made for a peer"; "snapshot" => number, "peer_incarnation" => %taker,
             "files" => manifest.files.len(), "bytes" => manifest.bytes());
         let used_at = self.clock.monotonic();
-        self.held.lock().insert(number, Snapshot { taker, manifest: Arc::clone(&manifest), used_at });
+        self.held.lock().insert(
+            number,
+            Snapshot {
+                taker,
+                manifest: Arc::clone(&manifest),
+                used_at,
+            },
+        );
         Ok(manifest)
     }
 
@@ -129,11 +169,20 @@ impl Snapshots {
         let now = self.clock.monotonic();
         let mut held = self.held.lock();
         let is_over = |s: &Snapshot| now.saturating_sub(s.used_at) > self.lease;
-        let over: Vec<u64> = held.iter().filter(|(_, s)| is_over(s)).map(|(n, _)| *n).collect();
-        over.into_iter().for_each(|number| self.drop_one(&mut held, number, "not asked for any more"));
+        let over: Vec<u64> = held
+            .iter()
+            .filter(|(_, s)| is_over(s))
+            .map(|(n, _)| *n)
+            .collect();
+        over.into_iter()
+            .for_each(|number| self.drop_one(&mut held, number, "not asked for any more"));
         for snapshot in held.values() {
-            let at: BTreeMap<StreamId, u64> =
-                snapshot.manifest.positions.iter().map(|p| (p.stream(), p.seq)).collect();
+            let at: BTreeMap<StreamId, u64> = snapshot
+                .manifest
+                .positions
+                .iter()
+                .map(|p| (p.stream(), p.seq))
+                .collect();
             for (stream, seq) in positions.iter_mut() {
                 *seq = (*seq).min(at.get(stream).copied().unwrap_or(0));
             }
@@ -144,7 +193,8 @@ impl Snapshots {
     pub fn drop_all(&self, why: &'static str) -> bool {
         let mut held = self.held.lock();
         let all: Vec<u64> = held.keys().copied().collect();
-        all.iter().for_each(|number| self.drop_one(&mut held, *number, why));
+        all.iter()
+            .for_each(|number| self.drop_one(&mut held, *number, why));
         !all.is_empty()
     }
 
@@ -172,7 +222,11 @@ impl Snapshots {
 }
 
 fn store(dir: &Path, taker: Incarnation, manifest: &Manifest) -> io::Result<()> {
-    let body = Held { taker: taker.0, manifest: Some(manifest.clone()) }.encode_to_vec();
+    let body = Held {
+        taker: taker.0,
+        manifest: Some(manifest.clone()),
+    }
+    .encode_to_vec();
     let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
     bytes.extend_from_slice(&body);
     fs::write(dir.join(MANIFEST), bytes)
@@ -203,15 +257,29 @@ mod tests {
     use super::*;
 
     fn stream(boot: u32) -> StreamId {
-        StreamId { incarnation: Incarnation(1), boot: Boot(boot) }
+        StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(boot),
+        }
     }
 
     fn fill(dir: &Path) -> io::Result<Manifest> {
         fs::create_dir_all(dir.join("head"))?;
         fs::write(dir.join("head/cut"), b"cut")?;
-        let file = SnapshotFile { path: "head/cut".to_owned(), bytes: 3 };
-        let position = Position { incarnation: 1, boot: 1, seq: 40 };
-        Ok(Manifest { files: vec![file], positions: vec![position], ..Manifest::default() })
+        let file = SnapshotFile {
+            path: "head/cut".to_owned(),
+            bytes: 3,
+        };
+        let position = Position {
+            incarnation: 1,
+            boot: 1,
+            seq: 40,
+        };
+        Ok(Manifest {
+            files: vec![file],
+            positions: vec![position],
+            ..Manifest::default()
+        })
     }
 
     fn open(root: &Path, clock: &Arc<ManualClock>) -> Snapshots {
@@ -230,7 +298,11 @@ mod tests {
             snapshots.pin(&mut positions);
             positions.map(|(_, seq)| seq)
         };
-        assert_eq!(pinned(&snapshots), [40, 0], "a stream that is younger is kept whole");
+        assert_eq!(
+            pinned(&snapshots),
+            [40, 0],
+            "a stream that is younger is kept whole"
+        );
         clock.advance_ms(50_000);
         assert_eq!(snapshots.file(made.snapshot, 0).expect("held").1, 3);
         assert_eq!(snapshots.file(made.snapshot, 1), None);
@@ -246,15 +318,23 @@ mod tests {
     fn survives_a_restart_and_keeps_one_per_replica() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let clock = Arc::new(ManualClock::at(1_000));
-        let first = open(dir.path(), &clock).make(Incarnation(9), fill).expect("made");
+        let first = open(dir.path(), &clock)
+            .make(Incarnation(9), fill)
+            .expect("made");
         let again = open(dir.path(), &clock);
         assert!(again.file(first.snapshot, 0).is_some());
         let second = again.make(Incarnation(9), fill).expect("made");
-        assert!(again.file(first.snapshot, 0).is_none() && again.file(second.snapshot, 0).is_some());
+        assert!(
+            again.file(first.snapshot, 0).is_none() && again.file(second.snapshot, 0).is_some()
+        );
         again.make(Incarnation(8), fill).expect("made");
         assert_eq!(again.len(), 2);
         // One that a crash left unfinished is no snapshot.
-        fs::write(dir.path().join(second.snapshot.to_string()).join(MANIFEST), b"torn").expect("written");
+        fs::write(
+            dir.path().join(second.snapshot.to_string()).join(MANIFEST),
+            b"torn",
+        )
+        .expect("written");
         assert_eq!(open(dir.path(), &clock).len(), 1);
     }
 }

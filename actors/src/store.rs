@@ -19,7 +19,9 @@ use trireme_base::pool::CpuPool;
 use trireme_base::{Clock, Ended, Incarnation, NodeName, StreamId};
 use trireme_head::Shard;
 use trireme_log::{CompletionTag, Log, LogError, LogObserver, OwnPlace, ReplayPlan, SyncReport};
-use trireme_replication::{DisconnectReason, Ends, PeerIdentity, PositionVector, ReadFault, Timekeeper};
+use trireme_replication::{
+    DisconnectReason, Ends, PeerIdentity, PositionVector, ReadFault, Timekeeper,
+};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{AppendRefused, Hub, Intake, ReplicaStore};
 use trireme_wire::frame::Health;
@@ -46,10 +48,16 @@ impl StoreMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(Self {
-            sync_seconds: metrics.seconds("trireme_log_fsync_seconds", "Time of one fsync of the log.")?,
-            written_bytes: metrics.counter("trireme_log_written_bytes_total", "Bytes written to the log.")?,
-            written_records: metrics
-                .counter("trireme_log_written_records_total", "Records written to the log.")?,
+            sync_seconds: metrics
+                .seconds("trireme_log_fsync_seconds", "Time of one fsync of the log.")?,
+            written_bytes: metrics.counter(
+                "trireme_log_written_bytes_total",
+                "Bytes written to the log.",
+            )?,
+            written_records: metrics.counter(
+                "trireme_log_written_records_total",
+                "Records written to the log.",
+            )?,
             refused: metrics.counter(
                 "trireme_log_refused_total",
                 "Appends the log refused, for example on a full disk.",
@@ -140,7 +148,10 @@ impl Store {
     pub fn note_settled(&self, settled: Ended) {
         let mut ends = self.ends.lock();
         if ends.settled != settled {
-            *ends = Arc::new(Ends { settled, ended: ends.ended.clone() });
+            *ends = Arc::new(Ends {
+                settled,
+                ended: ends.ended.clone(),
+            });
         }
     }
 
@@ -154,10 +165,16 @@ impl Store {
     fn note_ended(&self, ended: Ended) {
         self.ledger.lock().end(&ended);
         self.parts.hub.end(&ended);
-        self.parts.shards.iter().for_each(|shard| shard.end_streams(&ended));
+        self.parts
+            .shards
+            .iter()
+            .for_each(|shard| shard.end_streams(&ended));
         let mut ends = self.ends.lock();
         if ends.ended != ended {
-            *ends = Arc::new(Ends { settled: ends.settled.clone(), ended });
+            *ends = Arc::new(Ends {
+                settled: ends.settled.clone(),
+                ended,
+            });
         }
     }
 
@@ -175,7 +192,9 @@ impl Store {
 
     /// The open log.
     pub fn log(&self) -> &Arc<Log> {
-        self.opened.get().expect("BUG: the log is attached before actors start")
+        self.opened
+            .get()
+            .expect("BUG: the log is attached before actors start")
     }
 
     /// The parts it was made of.
@@ -205,7 +224,9 @@ impl Store {
         }
         if !is_new || to.is_empty() {
             // Nobody else would give the peer room again for what it has sent.
-            self.parts.hub.applied(stream, self.applied_position(stream));
+            self.parts
+                .hub
+                .applied(stream, self.applied_position(stream));
         }
     }
 
@@ -238,7 +259,11 @@ impl Store {
 
     /// The newest sample in the head (ms).
     pub fn newest_ms(&self) -> Option<i64> {
-        self.parts.shards.iter().filter_map(|shard| shard.newest_ms()).max()
+        self.parts
+            .shards
+            .iter()
+            .filter_map(|shard| shard.newest_ms())
+            .max()
     }
 
     /// Ends when more of a peer's stream has been applied since the call.
@@ -270,7 +295,10 @@ impl LogObserver for Store {
                 self.parts.commits.given_out(seq);
                 // The shard applied it before it was logged.
                 self.ledger.lock().recovered(stream, seq);
-                self.parts.shards.iter().for_each(|shard| shard.own_written(record));
+                self.parts
+                    .shards
+                    .iter()
+                    .for_each(|shard| shard.own_written(record));
                 if place.last {
                     if let Some(unlogged) = self.parts.unlogged.get(usize::from(record.shard())) {
                         unlogged.written(place.tag);
@@ -289,7 +317,10 @@ impl LogObserver for Store {
     }
 
     fn durable(&self, positions: &[(StreamId, u64)]) {
-        if let Some((_, seq)) = positions.iter().find(|(stream, _)| *stream == self.parts.own) {
+        if let Some((_, seq)) = positions
+            .iter()
+            .find(|(stream, _)| *stream == self.parts.own)
+        {
             self.parts.commits.own_durable(*seq);
         }
         self.parts.hub.durable(positions);
@@ -313,7 +344,10 @@ impl LogObserver for Store {
         metrics.written_records.inc_by(report.records as u64);
         if let Some(sync) = report.sync {
             metrics.sync_seconds.observe(sync.as_secs_f64());
-            self.last_sync_us.store(u64::try_from(sync.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.last_sync_us.store(
+                u64::try_from(sync.as_micros()).unwrap_or(u64::MAX),
+                Ordering::Relaxed,
+            );
         }
     }
 }
@@ -332,7 +366,10 @@ impl ReplicaStore for Store {
     }
 
     fn intake(&self) -> Intake {
-        Intake { is_open: self.log().admit().is_ok(), refusals: self.log().own_epoch() }
+        Intake {
+            is_open: self.log().admit().is_ok(),
+            refusals: self.log().own_epoch(),
+        }
     }
 
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
@@ -341,7 +378,9 @@ impl ReplicaStore for Store {
             Ok(taken) => {
                 // What is here already is applied once only, and nobody else would give the peer room again for it.
                 if let Some(stream) = stream.filter(|_| taken.duplicates > 0) {
-                    self.parts.hub.applied(stream, self.applied_position(stream));
+                    self.parts
+                        .hub
+                        .applied(stream, self.applied_position(stream));
                 }
                 Ok(())
             }
@@ -362,13 +401,14 @@ impl ReplicaStore for Store {
             let read = pool.call(move || {
                 let records = log.read(stream, from_seq, bytes);
                 records.map_err(|error| match error {
-                    LogError::Gone { .. } => {
-                        ReadFault::Trimmed { first_seq: log.first_seq(stream).unwrap_or(u64::MAX) }
-                    }
+                    LogError::Gone { .. } => ReadFault::Trimmed {
+                        first_seq: log.first_seq(stream).unwrap_or(u64::MAX),
+                    },
                     other => ReadFault::Failed(other.to_string()),
                 })
             });
-            read.await.unwrap_or_else(|error| Err(ReadFault::Failed(error.to_string())))
+            read.await
+                .unwrap_or_else(|error| Err(ReadFault::Failed(error.to_string())))
         })
     }
 
@@ -394,7 +434,11 @@ impl ReplicaStore for Store {
             commits.given_out(written);
             let written = commits.highest_given_out();
             if claimed > written {
-                return Err(DisconnectReason::SecondWriter { stream, written, claimed });
+                return Err(DisconnectReason::SecondWriter {
+                    stream,
+                    written,
+                    claimed,
+                });
             }
         }
         commits.peer_durable(peer, incarnation, claimed, epoch);
@@ -411,7 +455,8 @@ impl ReplicaStore for Store {
             fsync_us: self.last_sync_us.load(Ordering::Relaxed),
             writes_waiting: self.parts.commits.waiting() as u64,
             // To peers, whose positions do not show it, it is the same: nothing may be built on this replica having all.
-            rebuilding: !completeness.is_complete() || self.parts.hub.group().lock().has_missed_ends(),
+            rebuilding: !completeness.is_complete()
+                || self.parts.hub.group().lock().has_missed_ends(),
             has_history: completeness.has_history(),
             rebuilt_permille: completeness.permille(),
             left_behind: completeness.is_left_behind(),

@@ -68,8 +68,15 @@ pub struct SupervisorParts {
 const ORDERS_MAX: usize = 64;
 
 enum Order {
-    Add { kind: ActorKind, name: String, start: Start },
-    Forget { name: String, done: oneshot::Sender<()> },
+    Add {
+        kind: ActorKind,
+        name: String,
+        start: Start,
+    },
+    Forget {
+        name: String,
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Adds and releases actors while the tree runs. Stays on the tree's thread, as actors do.
@@ -80,13 +87,28 @@ impl SupervisorDoor {
     /// Starts an actor and keeps it running.
     pub async fn add(&self, kind: ActorKind, name: &str, start: Start) {
         // Without a tree there is nothing to keep running any more.
-        let _ = self.0.send(Order::Add { kind, name: name.to_owned(), start }).await;
+        let _ = self
+            .0
+            .send(Order::Add {
+                kind,
+                name: name.to_owned(),
+                start,
+            })
+            .await;
     }
 
     /// From now on the actor may end and is not started again.
     pub async fn forget(&self, name: &str) {
         let (done, forgotten) = oneshot::channel();
-        if self.0.send(Order::Forget { name: name.to_owned(), done }).await.is_ok() {
+        if self
+            .0
+            .send(Order::Forget {
+                name: name.to_owned(),
+                done,
+            })
+            .await
+            .is_ok()
+        {
             let _ = forgotten.await;
         }
     }
@@ -129,7 +151,11 @@ impl SupervisorHandle {
 
     /// Names of all actors.
     pub fn names(&self) -> Vec<String> {
-        self.crashers.lock().iter().map(|(name, _)| name.clone()).collect()
+        self.crashers
+            .lock()
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 }
 
@@ -138,7 +164,14 @@ impl Supervisor {
     pub fn new(parts: SupervisorParts) -> Self {
         let (door, orders) = mpsc::channel(ORDERS_MAX);
         let door = SupervisorDoor(door);
-        Self { parts, morgue: Arc::default(), slots: Vec::new(), crashers: Arc::default(), door, orders }
+        Self {
+            parts,
+            morgue: Arc::default(),
+            slots: Vec::new(),
+            crashers: Arc::default(),
+            door,
+            orders,
+        }
     }
 
     /// A way to add and release actors while the tree runs.
@@ -148,11 +181,19 @@ impl Supervisor {
 
     /// A handle that stays valid while the tree runs.
     pub fn handle(&self) -> SupervisorHandle {
-        SupervisorHandle { morgue: Arc::clone(&self.morgue), crashers: Arc::clone(&self.crashers) }
+        SupervisorHandle {
+            morgue: Arc::clone(&self.morgue),
+            crashers: Arc::clone(&self.crashers),
+        }
     }
 
     /// Starts an actor and keeps it running. `name` is unique, for example `ingest-2`.
-    pub async fn add(&mut self, kind: ActorKind, name: &str, start: Start) -> Result<(), StartError> {
+    pub async fn add(
+        &mut self,
+        kind: ActorKind,
+        name: &str,
+        start: Start,
+    ) -> Result<(), StartError> {
         let seed = self.slots.len() as u64;
         let mut slot = Slot {
             name: name.to_owned(),
@@ -213,7 +254,9 @@ impl Supervisor {
         match order {
             Order::Add { kind, name, start } => match self.add(kind, &name, start).await {
                 Ok(()) => info!(self.parts.log, "actor added"; "actor" => name),
-                Err(err) => error!(self.parts.log, "actor did not start"; "actor" => name, "err" => %err),
+                Err(err) => {
+                    error!(self.parts.log, "actor did not start"; "actor" => name, "err" => %err)
+                }
             },
             Order::Forget { name, done } => {
                 self.slots.retain(|slot| slot.name != name);
@@ -230,14 +273,21 @@ impl Supervisor {
         self.parts.up.with_label_values(&[&slot.name]).set(0);
         loop {
             let now = self.parts.clock.monotonic();
-            while slot.restarts.front().is_some_and(|at| now.saturating_sub(*at) > Duration::from_secs(60)) {
+            while slot
+                .restarts
+                .front()
+                .is_some_and(|at| now.saturating_sub(*at) > Duration::from_secs(60))
+            {
                 slot.restarts.pop_front();
             }
             if slot.restarts.is_empty() {
                 slot.backoff.reset();
             }
             if slot.restarts.len() >= slot.policy.restarts_per_minute_max {
-                return Err(format!("died {} times within a minute", slot.restarts.len() + 1));
+                return Err(format!(
+                    "died {} times within a minute",
+                    slot.restarts.len() + 1
+                ));
             }
             slot.restarts.push_back(now);
             self.parts.restarts.with_label_values(&[&slot.name]).inc();

@@ -16,8 +16,14 @@ impl Live {
     pub(crate) fn now(hub: &Hub) -> Self {
         let group = hub.group().lock();
         let me = group.me().node.clone();
-        let others = group.peers().filter(|(_, peer)| peer.connected).map(|(node, _)| node.clone());
-        Self { nodes: others.chain([me.clone()]).collect(), me }
+        let others = group
+            .peers()
+            .filter(|(_, peer)| peer.connected)
+            .map(|(node, _)| node.clone());
+        Self {
+            nodes: others.chain([me.clone()]).collect(),
+            me,
+        }
     }
 
     /// How many of them come before this node for what the tenant has up to `end_ms`.

@@ -47,7 +47,12 @@ impl Unlogged {
         let mut entries = self.entries.lock();
         let number = entries.made;
         entries.made += 1;
-        entries.waiting.push_back(Entry { number, tag, drafts, is_queued: true });
+        entries.waiting.push_back(Entry {
+            number,
+            tag,
+            drafts,
+            is_queued: true,
+        });
     }
 
     /// Appends up to now: everything that is in the head was in one of these.
@@ -58,25 +63,40 @@ impl Unlogged {
 
     /// True if the first `made` appends are written.
     pub(crate) fn are_written(&self, made: u64) -> bool {
-        self.entries.lock().waiting.front().is_none_or(|oldest| oldest.number >= made)
+        self.entries
+            .lock()
+            .waiting
+            .front()
+            .is_none_or(|oldest| oldest.number >= made)
     }
 
     /// The log has not taken the append.
     pub(crate) fn refused(&self, tag: CompletionTag) {
         let mut entries = self.entries.lock();
-        entries.waiting.iter_mut().filter(|entry| entry.tag == tag).for_each(|entry| entry.is_queued = false);
+        entries
+            .waiting
+            .iter_mut()
+            .filter(|entry| entry.tag == tag)
+            .for_each(|entry| entry.is_queued = false);
     }
 
     /// The log will write nothing of what it has been given so far.
     pub(crate) fn refused_all(&self) {
-        self.entries.lock().waiting.iter_mut().for_each(|entry| entry.is_queued = false);
+        self.entries
+            .lock()
+            .waiting
+            .iter_mut()
+            .for_each(|entry| entry.is_queued = false);
     }
 
     /// The append was written, and with it everything that was queued before it. What was refused has an old tag until it is
     /// tried again: it is not in the log.
     pub(crate) fn written(&self, tag: CompletionTag) {
         let waiting = &mut self.entries.lock().waiting;
-        while waiting.front().is_some_and(|entry| entry.is_queued && entry.tag <= tag) {
+        while waiting
+            .front()
+            .is_some_and(|entry| entry.is_queued && entry.tag <= tag)
+        {
             waiting.pop_front();
         }
     }
@@ -92,7 +112,11 @@ impl Unlogged {
 
     /// Something was refused and not tried again yet.
     pub(crate) fn has_refused(&self) -> bool {
-        self.entries.lock().waiting.iter().any(|entry| !entry.is_queued)
+        self.entries
+            .lock()
+            .waiting
+            .iter()
+            .any(|entry| !entry.is_queued)
     }
 
     /// Appends that are not written yet.
@@ -120,7 +144,10 @@ mod tests {
         unlogged.refused(tag(2));
         assert!(unlogged.has_refused() && !unlogged.are_written(made));
         assert!(unlogged.again(tag(5)).is_some());
-        assert!(!unlogged.has_refused() && !unlogged.are_written(made), "it is in the queue only");
+        assert!(
+            !unlogged.has_refused() && !unlogged.are_written(made),
+            "it is in the queue only"
+        );
         unlogged.push(tag(6), Vec::new());
         unlogged.written(tag(5));
         assert!(unlogged.are_written(made), "what came later does not count");

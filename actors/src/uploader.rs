@@ -53,7 +53,8 @@ pub struct UploaderMetrics {
 impl UploaderMetrics {
     /// Registers them.
     pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
-        let outcomes = "Blocks shipped: uploaded by this node, found there, or found in a compacted block.";
+        let outcomes =
+            "Blocks shipped: uploaded by this node, found there, or found in a compacted block.";
         Ok(Self {
             uploads: metrics.counters("trireme_bucket_blocks_shipped_total", outcomes, &["by"])?,
             failures: metrics.counters(
@@ -61,8 +62,10 @@ impl UploaderMetrics {
                 "Failed attempts.",
                 &["reason"],
             )?,
-            unshipped: metrics
-                .gauge("trireme_bucket_blocks_unshipped", "Local blocks without a verified copy.")?,
+            unshipped: metrics.gauge(
+                "trireme_bucket_blocks_unshipped",
+                "Local blocks without a verified copy.",
+            )?,
         })
     }
 }
@@ -123,15 +126,29 @@ impl Uploader {
     /// How the supervisor starts it.
     pub fn starter(parts: UploaderParts) -> Start {
         Box::new(move |canary| {
-            let addr = Self { parts: parts.clone(), shipments: HashMap::new(), busy: false, _canary: canary }
-                .start();
-            Box::pin(async move { Ok(Started { crash: crasher(addr) }) })
+            let addr = Self {
+                parts: parts.clone(),
+                shipments: HashMap::new(),
+                busy: false,
+                _canary: canary,
+            }
+            .start();
+            Box::pin(async move {
+                Ok(Started {
+                    crash: crasher(addr),
+                })
+            })
         })
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        let waiting: Vec<Arc<ShelfBlock>> =
-            self.parts.shelf.blocks().into_iter().filter(|b| !b.is_shipped() && !b.is_damaged()).collect();
+        let waiting: Vec<Arc<ShelfBlock>> = self
+            .parts
+            .shelf
+            .blocks()
+            .into_iter()
+            .filter(|b| !b.is_shipped() && !b.is_damaged())
+            .collect();
         self.parts.metrics.unshipped.set(waiting.len() as i64);
         let still: HashSet<_> = waiting.iter().map(|block| key_of(block)).collect();
         self.shipments.retain(|key, _| still.contains(key));
@@ -187,12 +204,18 @@ async fn round(
             (key_of(&block), shipment)
         }
     });
-    futures::stream::iter(looks).buffer_unordered(parts.at_once.max(1)).collect().await
+    futures::stream::iter(looks)
+        .buffer_unordered(parts.at_once.max(1))
+        .collect()
+        .await
 }
 
 /// Permits for sending a block.
 fn permits_of(block: &LocalBlock) -> u32 {
-    (block.sending_bytes().clamp(1, ROOM_BYTES).div_ceil(PERMIT_BYTES)) as u32
+    (block
+        .sending_bytes()
+        .clamp(1, ROOM_BYTES)
+        .div_ceil(PERMIT_BYTES)) as u32
 }
 
 fn reason(error: &BucketError) -> &'static str {
@@ -219,8 +242,8 @@ async fn ship(
         }
     };
     let waited = now.saturating_sub(shipment.first_seen);
-    let my_turn =
-        waited >= parts.turn * Live::now(&parts.hub).before_me(&block.tenant, block.meta().max_time);
+    let my_turn = waited
+        >= parts.turn * Live::now(&parts.hub).before_me(&block.tenant, block.meta().max_time);
     // A replica that was away may have a block that was uploaded, compacted and deleted meanwhile, which only a list that
     // is newer than the question tells.
     let is_listed = parts.listed.generation() > shipment.listings;
@@ -246,13 +269,15 @@ async fn ship(
                 publish(store.as_ref(), &local).await.map(Some)
             }
             CopyState::Absent => Ok(None),
-            CopyState::Different(what) => {
-                Err(BucketError::Differs { place: local.meta().ulid.to_string(), what })
-            }
+            CopyState::Different(what) => Err(BucketError::Differs {
+                place: local.meta().ulid.to_string(),
+                what,
+            }),
         }
     });
-    let Some(how) =
-        shipped.await.map_err(|e| BucketError::Config(format!("upload was interrupted: {e}")))??
+    let Some(how) = shipped
+        .await
+        .map_err(|e| BucketError::Config(format!("upload was interrupted: {e}")))??
     else {
         return Ok(());
     };
@@ -270,10 +295,16 @@ async fn ship(
     Ok(())
 }
 
-async fn hash(parts: &UploaderParts, block: &Arc<ShelfBlock>) -> Result<Arc<LocalBlock>, BucketError> {
+async fn hash(
+    parts: &UploaderParts,
+    block: &Arc<ShelfBlock>,
+) -> Result<Arc<LocalBlock>, BucketError> {
     let mut labels = parts.external_labels.clone();
     labels.insert(parts.tenant_label.clone(), block.tenant.to_string());
     let dir = block.dir.clone();
-    let hashed = parts.pool.call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new)).await;
+    let hashed = parts
+        .pool
+        .call(move || LocalBlock::open(&dir, &labels, "trireme").map(Arc::new))
+        .await;
     hashed.map_err(|e| BucketError::Config(format!("block could not be hashed: {e}")))?
 }

@@ -81,7 +81,10 @@ struct Part<'a> {
     with_metadata: bool,
 }
 
-const WHOLE: Part<'static> = Part { indexes: None, with_metadata: true };
+const WHOLE: Part<'static> = Part {
+    indexes: None,
+    with_metadata: true,
+};
 
 /// Metrics are not sharded; this shard keeps what is known about them.
 const METADATA_SHARD: u16 = 0;
@@ -91,7 +94,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_ELSEWHERE_AFTER: Duration = Duration::from_secs(5);
 
 fn later(message: impl Into<String>, after: Duration) -> Option<RetryLater> {
-    Some(RetryLater { message: message.into(), after })
+    Some(RetryLater {
+        message: message.into(),
+        after,
+    })
 }
 
 impl WritePath {
@@ -100,7 +106,10 @@ impl WritePath {
     pub async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         match self.routes.get() {
             None => self.own(tenant, Arc::new(batch), WHOLE).await,
-            Some(route) => self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, true).await,
+            Some(route) => {
+                self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, true)
+                    .await
+            }
         }
     }
 
@@ -108,7 +117,10 @@ impl WritePath {
     pub async fn take(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         match self.routes.get() {
             None => self.here(tenant, Arc::new(batch), WHOLE).await,
-            Some(route) => self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, false).await,
+            Some(route) => {
+                self.divided(&route, tenant, Arc::new(batch), PASSES_MAX, false)
+                    .await
+            }
         }
     }
 
@@ -119,12 +131,21 @@ impl WritePath {
     /// the groups, so it does not matter who has them. Only a group that is leaving must not get more, because it goes as
     /// soon as everything it has is in the bucket: it passes the part on, at most `passes` times in all.
     pub async fn take_part(&self, tenant: Tenant, batch: Batch, passes: u8) -> WriteOutcome {
-        match (self.routes.get().filter(|route| route.is_leaving()), passes.checked_sub(1)) {
+        match (
+            self.routes.get().filter(|route| route.is_leaving()),
+            passes.checked_sub(1),
+        ) {
             (None, _) => self.here(tenant, Arc::new(batch), WHOLE).await,
-            (Some(route), Some(left)) => self.divided(&route, tenant, Arc::new(batch), left, false).await,
+            (Some(route), Some(left)) => {
+                self.divided(&route, tenant, Arc::new(batch), left, false)
+                    .await
+            }
             (Some(_), None) => {
                 let unavailable = later("the group of this node is leaving the ring", RETRY_AFTER);
-                WriteOutcome { unavailable, ..WriteOutcome::default() }
+                WriteOutcome {
+                    unavailable,
+                    ..WriteOutcome::default()
+                }
             }
         }
     }
@@ -150,21 +171,32 @@ impl WritePath {
         let elsewhere = (0..parts.len()).filter(|group| Some(*group) != route.own());
         let elsewhere = elsewhere.filter_map(|group| {
             let name = &route.groups()[group];
-            Some(self.forwarder.part(name, &tenant, &batch, part(group)?, passes))
+            Some(
+                self.forwarder
+                    .part(name, &tenant, &batch, part(group)?, passes),
+            )
         });
         let elsewhere = futures::future::join_all(elsewhere);
         let here = async {
             let Some((indexes, with_metadata)) = route.own().and_then(part) else {
                 return WriteOutcome::default();
             };
-            let (tenant, part) = (tenant.clone(), Part { indexes: Some(indexes), with_metadata });
+            let (tenant, part) = (
+                tenant.clone(),
+                Part {
+                    indexes: Some(indexes),
+                    with_metadata,
+                },
+            );
             match has_substitutes {
                 true => self.own(tenant, Arc::clone(&batch), part).await,
                 false => self.here(tenant, Arc::clone(&batch), part).await,
             }
         };
         let (mut outcome, elsewhere) = futures::join!(here, elsewhere);
-        elsewhere.into_iter().for_each(|of_group| outcome.merge(of_group));
+        elsewhere
+            .into_iter()
+            .for_each(|of_group| outcome.merge(of_group));
         outcome
     }
 
@@ -187,17 +219,36 @@ impl WritePath {
         let mut outcome = WriteOutcome::default();
         let state = self.gate.state();
         if !state.takes_writes() {
-            outcome.unavailable =
-                later(format!("this node takes no writes: {}", state.reason()), RETRY_ELSEWHERE_AFTER);
+            outcome.unavailable = later(
+                format!("this node takes no writes: {}", state.reason()),
+                RETRY_ELSEWHERE_AFTER,
+            );
             return outcome;
         }
         let give_up_at = self.clock.monotonic() + self.ack_timeout;
         let mut waiting = Vec::with_capacity(self.shards.len());
         let indexes = self.by_key(&batch, part);
-        let redirects =
-            self.round(&tenant, &batch, indexes, part.with_metadata, &mut outcome, &mut waiting).await;
+        let redirects = self
+            .round(
+                &tenant,
+                &batch,
+                indexes,
+                part.with_metadata,
+                &mut outcome,
+                &mut waiting,
+            )
+            .await;
         if !redirects.is_empty() {
-            let again = self.round(&tenant, &batch, redirects, false, &mut outcome, &mut waiting).await;
+            let again = self
+                .round(
+                    &tenant,
+                    &batch,
+                    redirects,
+                    false,
+                    &mut outcome,
+                    &mut waiting,
+                )
+                .await;
             debug_assert!(again.is_empty(), "BUG: a canonical key has one shard");
         }
         for committed in waiting {
@@ -214,12 +265,17 @@ impl WritePath {
                 }
                 Ok(Err(_)) => "the write was interrupted by a restart of its shard".to_owned(),
             };
-            outcome
-                .merge(WriteOutcome { unavailable: later(problem, RETRY_AFTER), ..WriteOutcome::default() });
+            outcome.merge(WriteOutcome {
+                unavailable: later(problem, RETRY_AFTER),
+                ..WriteOutcome::default()
+            });
         }
         // By a clock that is wrong, or that nobody has confirmed yet, a good sample may look too old or too new. Repeated, it
         // is taken.
-        let by_clock = outcome.rejections.iter().any(|rejection| is_refused_by_clock(rejection.reason));
+        let by_clock = outcome
+            .rejections
+            .iter()
+            .any(|rejection| is_refused_by_clock(rejection.reason));
         if by_clock && !self.clock_watch.may_refuse() {
             let reason = match self.clock_watch.is_wrong() {
                 true => GateState::WrongClock.reason(),
@@ -227,8 +283,10 @@ impl WritePath {
                     "the other members have not confirmed its clock yet, by which samples look too old or too new"
                 }
             };
-            outcome.unavailable =
-                later(format!("this node takes no writes: {reason}"), RETRY_ELSEWHERE_AFTER);
+            outcome.unavailable = later(
+                format!("this node takes no writes: {reason}"),
+                RETRY_ELSEWHERE_AFTER,
+            );
         }
         outcome
     }
@@ -241,11 +299,17 @@ impl WritePath {
         let expected = series / usize::from(shards) * 5 / 4 + 8;
         let mut add = |i: u32, series: &BatchSeries| {
             let of_shard = indexes.entry(series.key.shard(shards));
-            of_shard.or_insert_with(|| Vec::with_capacity(expected)).push(i);
+            of_shard
+                .or_insert_with(|| Vec::with_capacity(expected))
+                .push(i);
         };
         match part.indexes {
-            None => (0..).zip(&batch.series).for_each(|(i, series)| add(i, series)),
-            Some(chosen) => chosen.iter().for_each(|i| add(*i, &batch.series[*i as usize])),
+            None => (0..)
+                .zip(&batch.series)
+                .for_each(|(i, series)| add(i, series)),
+            Some(chosen) => chosen
+                .iter()
+                .for_each(|i| add(*i, &batch.series[*i as usize])),
         }
         if part.with_metadata && !batch.metadata.is_empty() {
             indexes.entry(METADATA_SHARD).or_default();
@@ -295,8 +359,10 @@ impl WritePath {
                 },
                 Err(error) => error.to_string(),
             };
-            outcome
-                .merge(WriteOutcome { unavailable: later(problem, RETRY_AFTER), ..WriteOutcome::default() });
+            outcome.merge(WriteOutcome {
+                unavailable: later(problem, RETRY_AFTER),
+                ..WriteOutcome::default()
+            });
         }
         redirects
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane, MailboxMetrics, NextCut,
-    Shelf, Snapshots, Store, StoreMetrics, StoreParts,
+    ActorKind, BlockStyle, Commits, Completeness, Cutting, CuttingError, Gate, Lane,
+    MailboxMetrics, NextCut, Shelf, Snapshots, Store, StoreMetrics, StoreParts,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
@@ -45,7 +45,10 @@ struct Small {
 }
 
 fn stream(incarnation: u64, boot: u32) -> StreamId {
-    StreamId { incarnation: Incarnation(incarnation), boot: Boot(boot) }
+    StreamId {
+        incarnation: Incarnation(incarnation),
+        boot: Boot(boot),
+    }
 }
 
 impl Small {
@@ -55,7 +58,8 @@ impl Small {
         let mut shards = Vec::new();
         let mut positions = Vec::new();
         for n in 0..SHARDS {
-            let options = ShardOptions::new(n, SHARDS, WINDOW_MS, dir.join(format!("head{n}")), own);
+            let options =
+                ShardOptions::new(n, SHARDS, WINDOW_MS, dir.join(format!("head{n}")), own);
             let (shard, found) = Shard::recover(options, None).unwrap();
             shards.push(shard);
             positions.push(found.positions);
@@ -64,9 +68,19 @@ impl Small {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = Metrics::default();
         let mailboxes = MailboxMetrics::new(&metrics).unwrap();
-        let identity = PeerIdentity { node: me.clone(), incarnation: own.incarnation, boot: own.boot };
+        let identity = PeerIdentity {
+            node: me.clone(),
+            incarnation: own.incarnation,
+            boot: own.boot,
+        };
         let quorum = || Quorum::new([me.clone()], 1);
-        let view = GroupView::new(identity, quorum(), [], GroupLimits::default(), Duration::ZERO);
+        let view = GroupView::new(
+            identity,
+            quorum(),
+            [],
+            GroupLimits::default(),
+            Duration::ZERO,
+        );
         let tracker = CommitTracker::new(own, me.clone(), quorum(), 1_000);
         let log = Logger::root(Discard, o!());
         let store = Arc::new(Store::new(StoreParts {
@@ -84,15 +98,30 @@ impl Small {
             metrics: StoreMetrics::new(&metrics).unwrap(),
             log: log.clone(),
         }));
-        let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
+        let options = LogOptions {
+            segment_bytes: 64 << 10,
+            ..LogOptions::default()
+        };
         let observer = Arc::clone(&store);
-        let opened = Log::open(&dir.join("log"), options, own, &covered, observer, Arc::clone(&clock));
+        let opened = Log::open(
+            &dir.join("log"),
+            options,
+            own,
+            &covered,
+            observer,
+            Arc::clone(&clock),
+        );
         let wal = Arc::new(opened.unwrap().0);
         let plan = wal.plan_replay(&covered).unwrap();
         store.attach(wal, &plan);
         std::fs::create_dir_all(dir.join("blocks")).unwrap();
         let lease = Duration::from_secs(60);
-        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&clock), log.clone());
+        let snapshots = Snapshots::open(
+            &dir.join("snapshots"),
+            lease,
+            Arc::clone(&clock),
+            log.clone(),
+        );
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
@@ -107,20 +136,36 @@ impl Small {
             alone: Arc::default(),
             clock,
         };
-        let this = Self { own, shards, store, plan, cutting };
+        let this = Self {
+            own,
+            shards,
+            store,
+            plan,
+            cutting,
+        };
         // The first records of the new stream.
-        let markers = this.shards.iter().map(|shard| shard.close_window(START_MS / WINDOW_MS - 1)).collect();
-        this.store.log().append_own(markers, CompletionTag(0)).unwrap();
+        let markers = this
+            .shards
+            .iter()
+            .map(|shard| shard.close_window(START_MS / WINDOW_MS - 1))
+            .collect();
+        this.store
+            .log()
+            .append_own(markers, CompletionTag(0))
+            .unwrap();
         this
     }
 
     /// Replays on this thread; `each` is called before every record.
     fn replay(&self, each: impl Fn() + Sync) {
         let watch = self.store.replay().watch();
-        let report = self.store.log().replay(&self.plan, SHARDS, 2, watch, |shard, record| {
-            each();
-            self.shards[usize::from(shard)].apply(record).unwrap();
-        });
+        let report = self
+            .store
+            .log()
+            .replay(&self.plan, SHARDS, 2, watch, |shard, record| {
+                each();
+                self.shards[usize::from(shard)].apply(record).unwrap();
+            });
         report.unwrap();
         self.store.replayed(&self.plan);
     }
@@ -139,13 +184,24 @@ impl Small {
     fn write(&self, tag: i64) -> Content {
         let (batch, written) = batch(tag);
         for shard in &self.shards {
-            let mine = |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
+            let mine =
+                |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
             let indexes: Vec<u32> = (0..JOBS).filter(mine).collect();
             let mut out = IngestOutput::default();
             let (limits, now_ms) = (IngestLimits::default(), START_MS + tag * 1_000);
-            shard.ingest(&Tenant::default(), &batch, &indexes, &limits, now_ms, &mut out);
+            shard.ingest(
+                &Tenant::default(),
+                &batch,
+                &indexes,
+                &limits,
+                now_ms,
+                &mut out,
+            );
             assert_eq!(out.outcome.samples, indexes.len() as u64);
-            self.store.log().append_own(out.drafts, CompletionTag(tag as u64)).unwrap();
+            self.store
+                .log()
+                .append_own(out.drafts, CompletionTag(tag as u64))
+                .unwrap();
         }
         self.store.log().flush().unwrap();
         written
@@ -153,10 +209,19 @@ impl Small {
 
     fn content(&self) -> Content {
         let mut all = Content::new();
-        for series in self.shards.iter().flat_map(|s| s.select(&Tenant::default(), &[], i64::MIN, i64::MAX)) {
+        for series in self
+            .shards
+            .iter()
+            .flat_map(|s| s.select(&Tenant::default(), &[], i64::MIN, i64::MAX))
+        {
             let (mut times, mut values) = (Vec::new(), Vec::new());
-            series.read(i64::MIN, i64::MAX, &mut times, &mut values).unwrap();
-            let samples = times.into_iter().zip(values.iter().map(|v| v.to_bits())).collect();
+            series
+                .read(i64::MIN, i64::MAX, &mut times, &mut values)
+                .unwrap();
+            let samples = times
+                .into_iter()
+                .zip(values.iter().map(|v| v.to_bits()))
+                .collect();
             all.insert(series.labels.to_string(), samples);
         }
         all
@@ -179,7 +244,10 @@ fn batch(tag: i64) -> (Batch, Content) {
             histograms: 0..0,
             exemplars: 0..0,
         });
-        written.insert(format!("{{__name__=\"up\", job=\"{name}\"}}"), vec![(t, v.to_bits())]);
+        written.insert(
+            format!("{{__name__=\"up\", job=\"{name}\"}}"),
+            vec![(t, v.to_bits())],
+        );
     }
     (batch, written)
 }
@@ -187,17 +255,33 @@ fn batch(tag: i64) -> (Batch, Content) {
 /// Records as another node makes them: of its own head, in its own stream.
 fn foreign(dir: &Path, tags: std::ops::Range<i64>) -> (Vec<Record>, Content) {
     let (peer, mut records, mut content) = (stream(2, 1), Vec::new(), Content::new());
-    let make = |n| Shard::new(ShardOptions::new(n, SHARDS, WINDOW_MS, dir.join(format!("peer{n}")), peer));
+    let make = |n| {
+        Shard::new(ShardOptions::new(
+            n,
+            SHARDS,
+            WINDOW_MS,
+            dir.join(format!("peer{n}")),
+            peer,
+        ))
+    };
     let shards: Vec<Arc<Shard>> = (0..SHARDS).map(|n| make(n).unwrap()).collect();
     for tag in tags {
         let (batch, written) = batch(tag);
         add(&mut content, written);
         for shard in &shards {
-            let mine = |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
+            let mine =
+                |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
             let indexes: Vec<u32> = (0..JOBS).filter(mine).collect();
             let (mut out, now_ms) = (IngestOutput::default(), START_MS + tag * 1_000);
             let limits = IngestLimits::default();
-            shard.ingest(&Tenant::default(), &batch, &indexes, &limits, now_ms, &mut out);
+            shard.ingest(
+                &Tenant::default(),
+                &batch,
+                &indexes,
+                &limits,
+                now_ms,
+                &mut out,
+            );
             for draft in out.drafts {
                 records.push(draft.seal(peer, records.len() as u64 + 1));
             }
@@ -218,7 +302,14 @@ fn add(all: &mut Content, more: Content) {
 fn killed(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     let from = format!("{}/.", dir.display());
-    assert!(Command::new("cp").args(["-r", &from]).arg(copy.path()).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .args(["-r", &from])
+            .arg(copy.path())
+            .status()
+            .unwrap()
+            .success()
+    );
     copy
 }
 
@@ -269,18 +360,39 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
         let replay = second.store.replay();
         assert!(!replay.is_done() && replay.is_running() && !replay.wait(Duration::ZERO));
         let progress = replay.progress();
-        assert!(progress.first <= progress.current && progress.current <= progress.last && !progress.done);
+        assert!(
+            progress.first <= progress.current
+                && progress.current <= progress.last
+                && !progress.done
+        );
         // Positions tell what is durable; what is applied does not run ahead of the replay.
         let (mine, peer) = (stream(1, 1), stream(2, 1));
-        assert_eq!(ReplicaStore::durable(second.store.as_ref()).get(peer), theirs.len() as u64);
+        assert_eq!(
+            ReplicaStore::durable(second.store.as_ref()).get(peer),
+            theirs.len() as u64
+        );
         assert_eq!(second.store.applied_position(peer), 0);
         assert!(
-            second.store.applied_position(mine) < second.plan.to().iter().find(|p| p.0 == mine).unwrap().1
+            second.store.applied_position(mine)
+                < second.plan.to().iter().find(|p| p.0 == mine).unwrap().1
         );
-        assert!(second.store.parts().lanes.iter().all(|lane| !lane.is_empty() && lane.take(1).is_empty()));
+        assert!(
+            second
+                .store
+                .parts()
+                .lanes
+                .iter()
+                .all(|lane| !lane.is_empty() && lane.take(1).is_empty())
+        );
         let k = START_MS / WINDOW_MS;
-        assert!(matches!(second.cutting.checkpoint(), Err(CuttingError::Replaying)));
-        assert!(matches!(second.cutting.cut(k), Err(CuttingError::Replaying)));
+        assert!(matches!(
+            second.cutting.checkpoint(),
+            Err(CuttingError::Replaying)
+        ));
+        assert!(matches!(
+            second.cutting.cut(k),
+            Err(CuttingError::Replaying)
+        ));
         assert_eq!(second.cutting.next_cut(i64::MAX), NextCut::Nothing);
         assert!(!disk.path().join("cut").exists());
 
@@ -296,7 +408,10 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
     // And without a kill the second life ends up with the same.
     assert!(second.store.replay().is_done());
     second.drain_lanes();
-    assert_eq!(second.store.applied_position(stream(2, 1)), theirs.len() as u64);
+    assert_eq!(
+        second.store.applied_position(stream(2, 1)),
+        theirs.len() as u64
+    );
     add(&mut written, their_content);
     assert_eq!(samples(&second.content()), samples(&written));
     // Its next checkpoint has both its own new stream and what was replayed.
@@ -304,7 +419,11 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
     second.cutting.checkpoint().unwrap();
     let disk = killed(disk.path());
     let fourth = Small::start(disk.path(), 4);
-    assert_eq!(samples(&fourth.content()), samples(&written), "the checkpoint alone");
+    assert_eq!(
+        samples(&fourth.content()),
+        samples(&written),
+        "the checkpoint alone"
+    );
     fourth.replay(|| {});
     assert_eq!(samples(&fourth.content()), samples(&written));
     assert_eq!(fourth.store.applied_position(second.own), {

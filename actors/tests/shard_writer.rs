@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane, LimitsTable,
-    MailboxMetrics, NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store, StoreMetrics,
-    StoreParts, Unlogged, WriterMark,
+    ActorKind, BlockStyle, Commits, Completeness, Cutting, Gate, HeadMetrics, IngestBatch, Lane,
+    LimitsTable, MailboxMetrics, NextCut, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
+    StoreMetrics, StoreParts, Unlogged, WriterMark,
 };
 use trireme_base::pool::CpuPool;
 use trireme_base::{Boot, Clock, Incarnation, ManualClock, NodeName, StreamId};
@@ -31,7 +31,10 @@ use trireme_wire::record::RecordKind;
 const WINDOW_MS: i64 = 7_200_000;
 const START_MS: i64 = 1_700_006_400_000;
 const WINDOW: i64 = START_MS / WINDOW_MS;
-const OWN: StreamId = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+const OWN: StreamId = StreamId {
+    incarnation: Incarnation(1),
+    boot: Boot(1),
+};
 
 /// Somebody who sends records.
 fn peer() -> NodeName {
@@ -46,14 +49,21 @@ struct SmallFile(Box<dyn DiskFile>, SmallDisk);
 
 impl SmallDisk {
     fn room(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.0.load(Ordering::SeqCst) {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl Disk for SmallDisk {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         self.room()?;
-        Ok(Box::new(SmallFile(RealDisk.create(path, bytes)?, self.clone())))
+        Ok(Box::new(SmallFile(
+            RealDisk.create(path, bytes)?,
+            self.clone(),
+        )))
     }
 }
 
@@ -89,16 +99,29 @@ impl Node {
         let quiet = Logger::root(Discard, o!());
         let metrics = Metrics::default();
         let shard = Shard::new(ShardOptions::new(0, 1, WINDOW_MS, dir.join("head"), OWN)).unwrap();
-        let identity = PeerIdentity { node: me.clone(), incarnation: OWN.incarnation, boot: OWN.boot };
+        let identity = PeerIdentity {
+            node: me.clone(),
+            incarnation: OWN.incarnation,
+            boot: OWN.boot,
+        };
         let quorum = Quorum::new([me.clone()], 1);
-        let view = GroupView::new(identity, quorum.clone(), [peer()], GroupLimits::default(), Duration::ZERO);
+        let view = GroupView::new(
+            identity,
+            quorum.clone(),
+            [peer()],
+            GroupLimits::default(),
+            Duration::ZERO,
+        );
         let mailboxes = MailboxMetrics::new(&metrics).unwrap();
         let lane = Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")));
         let unlogged: Arc<Unlogged> = Arc::default();
         let store = Arc::new(Store::new(StoreParts {
             own: OWN,
             hub: Arc::new(Hub::new(view, 1 << 20)),
-            commits: Arc::new(Commits::new(Arc::clone(&clock), CommitTracker::new(OWN, me, quorum, 100))),
+            commits: Arc::new(Commits::new(
+                Arc::clone(&clock),
+                CommitTracker::new(OWN, me, quorum, 100),
+            )),
             shards: vec![Arc::clone(&shard)],
             lanes: vec![Arc::clone(&lane)],
             unlogged: vec![Arc::clone(&unlogged)],
@@ -109,16 +132,25 @@ impl Node {
             log: quiet.clone(),
         }));
         let disk = SmallDisk::default();
-        let options = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
+        let options = LogOptions {
+            disk: Arc::new(disk.clone()),
+            ..LogOptions::default()
+        };
         let (path, observer) = (dir.join("log"), Arc::clone(&store));
-        let opened = Log::open_without_thread(&path, options, OWN, &[], observer, Arc::clone(&clock));
+        let opened =
+            Log::open_without_thread(&path, options, OWN, &[], observer, Arc::clone(&clock));
         let log = Arc::new(opened.unwrap().0);
         let plan = log.plan_replay(&[]).unwrap();
         store.attach(Arc::clone(&log), &plan);
         store.replayed(&plan);
         std::fs::create_dir_all(dir.join("blocks")).unwrap();
         let lease = Duration::from_secs(60);
-        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&clock), quiet.clone());
+        let snapshots = Snapshots::open(
+            &dir.join("snapshots"),
+            lease,
+            Arc::clone(&clock),
+            quiet.clone(),
+        );
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: vec![Arc::clone(&shard)],
@@ -145,7 +177,13 @@ impl Node {
             metrics: HeadMetrics::new(&metrics).unwrap(),
             log: quiet,
         });
-        Self { disk, log, writer, unlogged, cutting }
+        Self {
+            disk,
+            log,
+            writer,
+            unlogged,
+            cutting,
+        }
     }
 
     /// True if the write was taken; it may still be refused by the log.
@@ -181,7 +219,12 @@ impl Node {
     }
 
     fn kinds(&self) -> Vec<RecordKind> {
-        self.log.read(OWN, 1, usize::MAX).unwrap().iter().map(|record| record.kind()).collect()
+        self.log
+            .read(OWN, 1, usize::MAX)
+            .unwrap()
+            .iter()
+            .map(|record| record.kind())
+            .collect()
     }
 }
 
@@ -199,19 +242,31 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
     assert!(node.write("b", START_MS + 1));
     node.turn();
     assert!(node.log.check().is_err());
-    assert!(!node.write("c", START_MS + 2), "nothing is applied that cannot be logged");
+    assert!(
+        !node.write("c", START_MS + 2),
+        "nothing is applied that cannot be logged"
+    );
     assert!(node.writer.close_window(WINDOW).is_err());
-    assert_eq!((node.unlogged.len(), node.kinds()), (1, vec![WindowClosed, Samples]));
+    assert_eq!(
+        (node.unlogged.len(), node.kinds()),
+        (1, vec![WindowClosed, Samples])
+    );
     node.disk.0.store(false, Ordering::SeqCst);
     node.turn();
     node.writer.close_window(WINDOW).unwrap();
     assert!(node.write("b", START_MS + 3));
     node.turn();
-    assert_eq!(node.kinds(), [WindowClosed, Samples, Samples, WindowClosed, Samples]);
+    assert_eq!(
+        node.kinds(),
+        [WindowClosed, Samples, Samples, WindowClosed, Samples]
+    );
     assert!(node.unlogged.is_empty());
     // Another replica has the same from the log alone.
     let other = Shard::new(ShardOptions {
-        own: StreamId { incarnation: Incarnation(2), boot: Boot(1) },
+        own: StreamId {
+            incarnation: Incarnation(2),
+            boot: Boot(1),
+        },
         ..ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("other"), OWN)
     });
     let other = other.unwrap();
@@ -251,7 +306,9 @@ fn times(shard: &Arc<Shard>, tenant: &Tenant) -> Vec<i64> {
     let mut out = Vec::new();
     for series in shard.select(tenant, &[], i64::MIN, i64::MAX) {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        series.read(i64::MIN, i64::MAX, &mut times, &mut values).unwrap();
+        series
+            .read(i64::MIN, i64::MAX, &mut times, &mut values)
+            .unwrap();
         out.append(&mut times);
     }
     out
@@ -273,12 +330,29 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     node.turn();
 
     let done = node.cutting.cut(WINDOW).unwrap();
-    assert_eq!(done.written.iter().map(|block| block.tenant.as_str()).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(
+        done.written
+            .iter()
+            .map(|block| block.tenant.as_str())
+            .collect::<Vec<_>>(),
+        ["good"]
+    );
     assert_eq!(done.left.len(), 1);
-    assert!(done.left[0].1.to_string().contains("blocks/bad"), "{}", done.left[0].1);
+    assert!(
+        done.left[0].1.to_string().contains("blocks/bad"),
+        "{}",
+        done.left[0].1
+    );
     let shard = Arc::clone(&node.cutting.shards[0]);
-    assert_eq!((times(&shard, &good), times(&shard, &bad)), (vec![], vec![START_MS + 1]));
-    assert_eq!(node.cutting.next_cut(WINDOW + 5), NextCut::Nothing, "nothing waits for it");
+    assert_eq!(
+        (times(&shard, &good), times(&shard, &bad)),
+        (vec![], vec![START_MS + 1])
+    );
+    assert_eq!(
+        node.cutting.next_cut(WINDOW + 5),
+        NextCut::Nothing,
+        "nothing waits for it"
+    );
 
     // Later cuts are made meanwhile, and what comes late of the window is in those.
     assert!(node.write_as(&bad, "b", START_MS + 2));
@@ -286,17 +360,31 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     node.writer.close_window(WINDOW + 1).unwrap();
     node.turn();
     let done = node.cutting.cut(WINDOW + 1).unwrap();
-    assert_eq!((done.written.len(), done.left.len(), node.cutting.left_count()), (1, 1, 2));
+    assert_eq!(
+        (
+            done.written.len(),
+            done.left.len(),
+            node.cutting.left_count()
+        ),
+        (1, 1, 2)
+    );
 
     // A start finds it in the checkpoint, or in the log, and knows that it is in no block.
     let manifest = CutManifest::load(&dir.path().join("cut")).unwrap().unwrap();
     let mine = |shard: &Arc<Shard>| times(shard, &bad);
     node.cutting.checkpoint().unwrap();
     let options = || ShardOptions::new(0, 1, WINDOW_MS, dir.path().join("head"), OWN);
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(2) };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(2),
+    };
     let (again, _) = Shard::recover(ShardOptions { own, ..options() }, Some(&manifest)).unwrap();
     assert_eq!(mine(&again), [START_MS + 1, START_MS + 2]);
-    let replayed = ShardOptions { own, dir: dir.path().join("other"), ..options() };
+    let replayed = ShardOptions {
+        own,
+        dir: dir.path().join("other"),
+        ..options()
+    };
     let (replayed, _) = Shard::recover(replayed, Some(&manifest)).unwrap();
     for record in node.log.read(OWN, 1, usize::MAX).unwrap() {
         replayed.apply(&record).unwrap();
@@ -308,20 +396,36 @@ fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     assert_eq!(node.cutting.write_left().unwrap().left.len(), 2);
     std::fs::remove_file(&place).unwrap();
     let done = node.cutting.write_left().unwrap();
-    let samples: Vec<_> =
-        done.written.iter().map(|block| (block.cut, block.meta.stats.num_samples)).collect();
+    let samples: Vec<_> = done
+        .written
+        .iter()
+        .map(|block| (block.cut, block.meta.stats.num_samples))
+        .collect();
     assert_eq!(samples, [(WINDOW, 1), (WINDOW + 1, 1)]);
     assert_eq!((done.left.len(), node.cutting.left_count()), (0, 0));
     assert_eq!((mine(&shard), shard.oldest_cut()), (vec![], None));
-    assert_eq!(CutManifest::load(&dir.path().join("cut")).unwrap().unwrap().left, []);
+    assert_eq!(
+        CutManifest::load(&dir.path().join("cut"))
+            .unwrap()
+            .unwrap()
+            .left,
+        []
+    );
 }
 
 #[test]
 fn a_peer_gets_room_again_for_records_that_were_here() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());
-    let stream = StreamId { incarnation: Incarnation(2), boot: Boot(1) };
-    let records = || (1..=3).map(|seq| write_marker(0, WINDOW - 1).seal(stream, seq)).collect();
+    let stream = StreamId {
+        incarnation: Incarnation(2),
+        boot: Boot(1),
+    };
+    let records = || {
+        (1..=3)
+            .map(|seq| write_marker(0, WINDOW - 1).seal(stream, seq))
+            .collect()
+    };
     node.cutting.store.append(records()).unwrap();
     node.turn();
     node.writer.drain_lane(16);
@@ -331,6 +435,7 @@ fn a_peer_gets_room_again_for_records_that_were_here() {
     feed.start();
     node.cutting.store.append(records()).unwrap();
     let events = feed.take().events;
-    let is_told = |event: &Event| matches!(event, Event::Applied { stream: s, seq: 3 } if *s == stream);
+    let is_told =
+        |event: &Event| matches!(event, Event::Applied { stream: s, seq: 3 } if *s == stream);
     assert!(events.iter().any(is_told), "{events:?}");
 }

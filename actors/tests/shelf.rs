@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use slog::Logger;
 use trireme_actors::Shelf;
-use trireme_block::{BlockMeta, Incoming, IterSource, SeriesInput, WriteOptions, block_files, write_block};
+use trireme_block::{
+    BlockMeta, Incoming, IterSource, SeriesInput, WriteOptions, block_files, write_block,
+};
 use trireme_model::{Labels, Tenant};
 
 const WINDOW: std::ops::Range<i64> = 0..100_000;
@@ -14,10 +16,17 @@ const WINDOW: std::ops::Range<i64> = 0..100_000;
 /// Writes a block of one series below `root`.
 fn block(root: &Path, value: f64) -> BlockMeta {
     let labels = Labels::from_pairs(vec![("__name__", "up")]);
-    let series = SeriesInput { labels, times: vec![7], values: vec![value], ..SeriesInput::default() };
+    let series = SeriesInput {
+        labels,
+        times: vec![7],
+        values: vec![value],
+        ..SeriesInput::default()
+    };
     let dir = root.join(Tenant::DEFAULT);
     let mut source = IterSource(std::iter::once(series));
-    write_block(&dir, WINDOW, &WriteOptions::default(), &mut source).unwrap().unwrap()
+    write_block(&dir, WINDOW, &WriteOptions::default(), &mut source)
+        .unwrap()
+        .unwrap()
 }
 
 fn dir_of(root: &Path, meta: &BlockMeta) -> PathBuf {
@@ -32,15 +41,18 @@ fn open(root: &Path) -> Shelf {
 fn copy(from: &Path, root: &Path, meta: &BlockMeta) -> Incoming {
     let mut incoming = Incoming::begin(&root.join(Tenant::DEFAULT), meta.ulid).unwrap();
     for (name, _) in block_files(&dir_of(from, meta)).unwrap() {
-        incoming.append(&name, &fs::read(dir_of(from, meta).join(&name)).unwrap()).unwrap();
+        incoming
+            .append(&name, &fs::read(dir_of(from, meta).join(&name)).unwrap())
+            .unwrap();
     }
     incoming
 }
 
 fn names(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(Tenant::DEFAULT)).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -49,27 +61,52 @@ fn names(root: &Path) -> Vec<String> {
 fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
     let (here, peer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let meta = block(here.path(), 1.0);
-    assert_eq!(block(peer.path(), 1.0).ulid, meta.ulid, "equal samples, equal names");
+    assert_eq!(
+        block(peer.path(), 1.0).ulid,
+        meta.ulid,
+        "equal samples, equal names"
+    );
     let shelf = open(here.path());
     let tenant = Tenant::default();
     let generation = shelf.generation();
     let before = shelf.find(&tenant, meta.ulid).unwrap();
-    assert_eq!(shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap(), None);
-    assert_eq!(names(here.path()), [meta.ulid.to_string()], "a good block stays, the copy goes");
+    assert_eq!(
+        shelf
+            .put(&tenant, copy(peer.path(), here.path(), &meta))
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        names(here.path()),
+        [meta.ulid.to_string()],
+        "a good block stays, the copy goes"
+    );
 
     before.set_damaged();
-    let aside = shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap().unwrap();
+    let aside = shelf
+        .put(&tenant, copy(peer.path(), here.path(), &meta))
+        .unwrap()
+        .unwrap();
     assert!(aside.ends_with(format!("quarantine-{}", meta.ulid)) && aside.exists());
     let after = shelf.find(&tenant, meta.ulid).unwrap();
     assert!(!after.is_damaged() && before.is_damaged());
     assert_eq!(shelf.blocks().len(), 1);
     assert!(shelf.generation() > generation, "queries look again");
-    assert_eq!(open(here.path()).lost(), [], "it was set aside, and is back");
+    assert_eq!(
+        open(here.path()).lost(),
+        [],
+        "it was set aside, and is back"
+    );
 
     // The same with a block whose directory somebody removed.
     after.set_damaged();
     fs::remove_dir_all(&after.dir).unwrap();
-    assert_eq!(shelf.put(&tenant, copy(peer.path(), here.path(), &meta)).unwrap(), None);
+    assert_eq!(
+        shelf
+            .put(&tenant, copy(peer.path(), here.path(), &meta))
+            .unwrap(),
+        None
+    );
     assert!(after.dir.exists() && !shelf.find(&tenant, meta.ulid).unwrap().is_damaged());
 }
 
@@ -85,7 +122,9 @@ fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
     let shelf = open(here.path());
     assert_eq!(shelf.lost(), lost, "a second start knows it as well");
     assert!(shelf.find(&tenant, bad.ulid).is_none() && shelf.find(&tenant, good.ulid).is_some());
-    shelf.put(&tenant, copy(peer.path(), here.path(), &bad)).unwrap();
+    shelf
+        .put(&tenant, copy(peer.path(), here.path(), &bad))
+        .unwrap();
     assert_eq!(shelf.lost(), []);
     assert_eq!(open(here.path()).blocks().len(), 2);
 }
@@ -105,7 +144,9 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
             let dir = here.path().join(tenant.as_str());
             // Equal samples of two tenants lie in blocks of one name here: no label says whose they are.
             let mut source = IterSource(std::iter::once(series(f64::from(number))));
-            let meta = write_block(&dir, WINDOW, &WriteOptions::default(), &mut source).unwrap().unwrap();
+            let meta = write_block(&dir, WINDOW, &WriteOptions::default(), &mut source)
+                .unwrap()
+                .unwrap();
             let is_bad = number == 3 && tenant.as_str() != "c";
             if is_bad {
                 fs::write(dir.join(meta.ulid.to_string()).join("index"), b"rotten").unwrap();
@@ -115,14 +156,20 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
         }
     }
     let shelf = open(here.path());
-    let mut found: Vec<_> =
-        shelf.blocks().iter().map(|block| (block.tenant.clone(), block.meta().ulid)).collect();
+    let mut found: Vec<_> = shelf
+        .blocks()
+        .iter()
+        .map(|block| (block.tenant.clone(), block.meta().ulid))
+        .collect();
     assert!(found.is_sorted_by_key(|(tenant, _)| tenant.clone()));
     found.sort();
     good.sort();
     assert_eq!(found, good);
     assert_eq!(shelf.lost(), bad);
-    let dirs = shelf.blocks().iter().all(|b| b.dir.starts_with(here.path().join(b.tenant.as_str())));
+    let dirs = shelf
+        .blocks()
+        .iter()
+        .all(|b| b.dir.starts_with(here.path().join(b.tenant.as_str())));
     assert!(dirs);
 }
 
@@ -134,17 +181,36 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
     }
     let shelf = open(here.path());
     let (end, days_400) = (WINDOW.end, 400 * 86_400_000);
-    assert_eq!(shelf.retain(end + days_400, 1_000, 0, false), 0, "a clock alone drops nothing");
+    assert_eq!(
+        shelf.retain(end + days_400, 1_000, 0, false),
+        0,
+        "a clock alone drops nothing"
+    );
     assert_eq!(shelf.retain(end - days_400, 1_000, 0, false), 0);
     assert_eq!(shelf.newest_ms(), Some(end));
 
     let dir = here.path().join(Tenant::DEFAULT);
     let labels = Labels::from_pairs(vec![("__name__", "up")]);
-    let series = SeriesInput { labels, times: vec![end + 7], values: vec![3.0], ..SeriesInput::default() };
+    let series = SeriesInput {
+        labels,
+        times: vec![end + 7],
+        values: vec![3.0],
+        ..SeriesInput::default()
+    };
     let mut source = IterSource(std::iter::once(series));
     let newer = end..end + 100_000;
-    let meta = write_block(&dir, newer, &WriteOptions::default(), &mut source).unwrap().unwrap();
+    let meta = write_block(&dir, newer, &WriteOptions::default(), &mut source)
+        .unwrap()
+        .unwrap();
     shelf.add(&Tenant::default(), &meta).unwrap();
-    assert_eq!(shelf.retain(end, 1_000, 0, false), 0, "a block of the future ages nothing either");
-    assert_eq!(shelf.retain(end + days_400, 100_000, 0, false), 2, "the newer one makes the others old");
+    assert_eq!(
+        shelf.retain(end, 1_000, 0, false),
+        0,
+        "a block of the future ages nothing either"
+    );
+    assert_eq!(
+        shelf.retain(end + days_400, 100_000, 0, false),
+        2,
+        "the newer one makes the others old"
+    );
 }

@@ -11,9 +11,17 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     let mut again = Vec::new();
     let mut open = XorAppender::start(&mut again);
-    times.iter().zip(&values).for_each(|(t, v)| open.append(&mut again, *t, *v));
+    times
+        .iter()
+        .zip(&values)
+        .for_each(|(t, v)| open.append(&mut again, *t, *v));
     let (mut times_again, mut values_again) = (Vec::new(), Vec::new());
     decode_into(&again, &mut times_again, &mut values_again).expect("just written");
     assert_eq!(times, times_again);
-    assert!(values.iter().map(|v| v.to_bits()).eq(values_again.iter().map(|v| v.to_bits())));
+    assert!(
+        values
+            .iter()
+            .map(|v| v.to_bits())
+            .eq(values_again.iter().map(|v| v.to_bits()))
+    );
 });

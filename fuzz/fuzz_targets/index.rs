@@ -48,7 +48,9 @@ libfuzzer_sys::fuzz_target!(|parts: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)| {
     file.extend(&contents);
     file.extend(crc32c::crc32c(&contents).to_be_bytes());
 
-    let Ok(index) = IndexReader::open(Arc::new(Bytes::from(file))) else { return };
+    let Ok(index) = IndexReader::open(Arc::new(Bytes::from(file))) else {
+        return;
+    };
     let _ = index.series((entry / 16) as u32);
     let _ = index.all_postings().map(|list| list.iter().count());
     for name in index.label_names().map(str::to_owned).collect::<Vec<_>>() {
@@ -57,7 +59,11 @@ libfuzzer_sys::fuzz_target!(|parts: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)| {
             let _ = index.list(reference).map(|list| list.iter().count());
             let _ = index.postings(&name, value);
             left -= 1;
-            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok(if left == 0 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         });
     }
 });

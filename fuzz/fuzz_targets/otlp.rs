@@ -6,7 +6,11 @@ use trireme_wire::DecodeLimits;
 use trireme_wire::otlp::{OtlpOptions, decode, json};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let limits = DecodeLimits { series_max: 1_000, samples_max: 10_000, ..DecodeLimits::default() };
+    let limits = DecodeLimits {
+        series_max: 1_000,
+        samples_max: 10_000,
+        ..DecodeLimits::default()
+    };
     if let Ok(decoded) = decode(bytes, 7, &limits, &OtlpOptions::default()) {
         assert!(decoded.batch.series.len() <= limits.series_max);
     }

@@ -20,7 +20,10 @@ pub struct BlockCopy {
 impl BlockCopy {
     /// First and last millisecond, the last one excluded.
     pub fn range(&self) -> (i64, i64) {
-        (self.meta["minTime"].as_i64().unwrap_or(i64::MIN), self.meta["maxTime"].as_i64().unwrap_or(i64::MAX))
+        (
+            self.meta["minTime"].as_i64().unwrap_or(i64::MIN),
+            self.meta["maxTime"].as_i64().unwrap_or(i64::MAX),
+        )
     }
 
     /// Number of samples by its meta file.
@@ -36,12 +39,21 @@ impl BlockCopy {
 
 /// Directories of the blocks in `dir`: its children that have a ULID's name and a meta file.
 pub fn blocks_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(Vec::new()) };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_ulid = name.len() == 26 && name.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let is_ulid = name.len() == 26
+            && name
+                .chars()
+                .all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
         if is_ulid && path.join("meta.json").is_file() {
             found.push(path);
         }
@@ -52,12 +64,23 @@ pub fn blocks_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Reads a block.
 pub fn read_block(dir: &Path) -> anyhow::Result<BlockCopy> {
-    let ulid = dir.file_name().context("block directory has no name")?.to_string_lossy().into_owned();
+    let ulid = dir
+        .file_name()
+        .context("block directory has no name")?
+        .to_string_lossy()
+        .into_owned();
     let mut files = BTreeMap::new();
     collect(dir, dir, &mut files)?;
-    let meta = files.remove("meta.json").with_context(|| format!("{ulid} has no meta.json"))?;
-    let meta: Json = serde_json::from_slice(&meta).with_context(|| format!("meta.json of {ulid}"))?;
-    ensure!(meta["ulid"] == ulid.as_str(), "meta.json of {ulid} names {}", meta["ulid"]);
+    let meta = files
+        .remove("meta.json")
+        .with_context(|| format!("{ulid} has no meta.json"))?;
+    let meta: Json =
+        serde_json::from_slice(&meta).with_context(|| format!("meta.json of {ulid}"))?;
+    ensure!(
+        meta["ulid"] == ulid.as_str(),
+        "meta.json of {ulid} names {}",
+        meta["ulid"]
+    );
     Ok(BlockCopy { ulid, meta, files })
 }
 

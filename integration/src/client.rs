@@ -32,7 +32,12 @@ impl Answer {
 
     /// The answer if it is a success, an error that shows it otherwise.
     pub fn success(self) -> anyhow::Result<Self> {
-        ensure!(self.is_success(), "answered {}: {}", self.status, self.body.trim_end());
+        ensure!(
+            self.is_success(),
+            "answered {}: {}",
+            self.status,
+            self.body.trim_end()
+        );
         Ok(self)
     }
 }
@@ -62,8 +67,13 @@ impl Client {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         // Longer than any deadline of the node, so that the node answers first.
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        Ok(Self { url: format!("http://{address}"), http })
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .build()?;
+        Ok(Self {
+            url: format!("http://{address}"),
+            http,
+        })
     }
 
     /// Address without a path.
@@ -89,7 +99,10 @@ impl Client {
     /// Begins a POST to `path` with parameters as a form.
     pub fn form(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<RequestBuilder> {
         let body = encode_form(parameters)?;
-        Ok(self.post(path).header("Content-Type", "application/x-www-form-urlencoded").body(body))
+        Ok(self
+            .post(path)
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body))
     }
 
     /// Begins a PUT to `path`.
@@ -101,10 +114,17 @@ impl Client {
     pub async fn send(&self, request: RequestBuilder) -> anyhow::Result<Answer> {
         let answer = request.send().await?;
         let status = answer.status().as_u16();
-        let retry_after =
-            answer.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let retry_after = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
         let body = answer.bytes().await?;
-        Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Answer {
+            status,
+            retry_after,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 
     /// Begins a DELETE of `path`.
@@ -130,19 +150,27 @@ impl Client {
 
     /// Remote-writes series for the default tenant.
     pub async fn write(&self, series: &[Series]) -> anyhow::Result<Answer> {
-        self.send(self.write_builder("/api/v1/write", write_body(series)?)).await
+        self.send(self.write_builder("/api/v1/write", write_body(series)?))
+            .await
     }
 
     /// Remote-writes series for a tenant.
     pub async fn write_as(&self, tenant: &str, series: &[Series]) -> anyhow::Result<Answer> {
-        self.send(self.write_builder("/api/v1/receive", write_body(series)?).header("THANOS-TENANT", tenant))
-            .await
+        self.send(
+            self.write_builder("/api/v1/receive", write_body(series)?)
+                .header("THANOS-TENANT", tenant),
+        )
+        .await
     }
 
     /// `data` of a Prometheus API answer.
     pub async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Json> {
-        let answer = self.send(self.get(path).query(parameters)).await?.success()?;
-        let mut json: Json = serde_json::from_str(&answer.body).with_context(|| format!("JSON of {path}"))?;
+        let answer = self
+            .send(self.get(path).query(parameters))
+            .await?
+            .success()?;
+        let mut json: Json =
+            serde_json::from_str(&answer.body).with_context(|| format!("JSON of {path}"))?;
         ensure!(json["status"] == "success", "{path} answered {json}");
         Ok(json["data"].take())
     }
@@ -162,23 +190,35 @@ impl Client {
 
     /// Raw samples of all series of the default tenant that this replica holds itself.
     pub async fn export(&self) -> anyhow::Result<SampleSet> {
-        self.exported(self.get("/api/v1/export").query(&[("local", "true")])).await
+        self.exported(self.get("/api/v1/export").query(&[("local", "true")]))
+            .await
     }
 
     /// Raw samples of all series of a tenant with timestamps in `start..end`, from wherever the node finds them.
     pub async fn export_of(&self, tenant: &str, start: i64, end: i64) -> anyhow::Result<SampleSet> {
         let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
         let range = [("start", seconds(start)), ("end", seconds(end - 1))];
-        self.exported(self.get("/api/v1/export").query(&range).header("THANOS-TENANT", tenant)).await
+        self.exported(
+            self.get("/api/v1/export")
+                .query(&range)
+                .header("THANOS-TENANT", tenant),
+        )
+        .await
     }
 
     async fn exported(&self, request: RequestBuilder) -> anyhow::Result<SampleSet> {
-        let answer = self.send(request.query(&[("match[]", r#"{__name__=~".+"}"#)])).await?.success()?;
+        let answer = self
+            .send(request.query(&[("match[]", r#"{__name__=~".+"}"#)]))
+            .await?
+            .success()?;
         let mut set = SampleSet::default();
         for line in answer.body.lines().filter(|line| !line.is_empty()) {
             let line: ExportLine =
                 serde_json::from_str(line).with_context(|| format!("export line {line:.200}"))?;
-            ensure!(line.values.len() == line.timestamps.len(), "values and timestamps differ in number");
+            ensure!(
+                line.values.len() == line.timestamps.len(),
+                "values and timestamps differ in number"
+            );
             for (timestamp, value) in line.timestamps.iter().zip(&line.values) {
                 set.add(&line.metric, *timestamp, exported_value(value)?);
             }
@@ -196,14 +236,22 @@ impl Client {
         let text = self.send(self.get("/metrics")).await?.success()?.body;
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(part))
+            rest.is_some_and(|rest| {
+                (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(part)
+            })
         });
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 
     /// True if `/-/ready` answers 200.
     pub async fn is_ready(&self) -> bool {
-        let answer = self.get("/-/ready").timeout(Duration::from_secs(2)).send().await;
+        let answer = self
+            .get("/-/ready")
+            .timeout(Duration::from_secs(2))
+            .send()
+            .await;
         answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 }
@@ -223,7 +271,9 @@ fn number(value: &Json) -> anyhow::Result<f64> {
         Json::String(text) => match text.as_str() {
             "Infinity" | "+Inf" => Ok(f64::INFINITY),
             "-Infinity" | "-Inf" => Ok(f64::NEG_INFINITY),
-            text => text.parse().with_context(|| format!("{text:?} is no number")),
+            text => text
+                .parse()
+                .with_context(|| format!("{text:?} is no number")),
         },
         other => bail!("{other} is no number"),
     }

@@ -20,7 +20,9 @@ pub struct Faults(&'static Control);
 
 impl Faults {
     pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
-        Control::map(path).map(Self).with_context(|| format!("cannot map {}", path.display()))
+        Control::map(path)
+            .map(Self)
+            .with_context(|| format!("cannot map {}", path.display()))
     }
 
     /// Every sync takes this much longer.
@@ -36,7 +38,9 @@ impl Faults {
 
     /// The next `count` syncs fail with ENOSPC, as on a thin volume or a network file system that is full.
     pub fn fill_at_syncs(&self, count: u64) {
-        self.0.sync_errno.store(libc::ENOSPC as u64, Ordering::SeqCst);
+        self.0
+            .sync_errno
+            .store(libc::ENOSPC as u64, Ordering::SeqCst);
         self.0.sync_errors.store(count, Ordering::SeqCst);
     }
 
@@ -54,7 +58,11 @@ impl Faults {
         // It stays open for good: once the file was deleted, its number would else be given to the next one.
         let _ = file.into_raw_fd();
         let used = self.0.bad_ranges.load(Ordering::SeqCst);
-        let bad = self.0.bad.get(used as usize).context("too many bad ranges")?;
+        let bad = self
+            .0
+            .bad
+            .get(used as usize)
+            .context("too many bad ranges")?;
         bad.from.store(range.start, Ordering::SeqCst);
         bad.to.store(range.end, Ordering::SeqCst);
         bad.inode.store(inode, Ordering::SeqCst);

@@ -51,11 +51,18 @@ impl GroupBuilder {
     pub fn prepare(self) -> anyhow::Result<Group> {
         let root = tempfile::Builder::new().prefix("trireme-test-").tempdir()?;
         let names: Vec<String> = (0..self.nodes).map(|i| format!("n{i}")).collect();
-        let network = if self.has_network { Some(Network::new(self.nodes)?) } else { None };
+        let network = if self.has_network {
+            Some(Network::new(self.nodes)?)
+        } else {
+            None
+        };
         let addresses = (0..self.nodes).map(|i| addresses(network.as_ref(), i));
         let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
-        let peers: Vec<String> =
-            names.iter().zip(&addresses).map(|(name, (_, cluster))| format!("{name}={cluster}")).collect();
+        let peers: Vec<String> = names
+            .iter()
+            .zip(&addresses)
+            .map(|(name, (_, cluster))| format!("{name}={cluster}"))
+            .collect();
         let mut shared = vec![format!("cluster.replication_factor={}", self.nodes)];
         shared.extend(self.settings.iter().cloned());
         let mut nodes = Vec::new();
@@ -66,7 +73,14 @@ impl GroupBuilder {
             }
             nodes.push(node);
         }
-        Ok(Group { nodes, network, peers, settings: self.settings, root: Some(root), has_passed: false })
+        Ok(Group {
+            nodes,
+            network,
+            peers,
+            settings: self.settings,
+            root: Some(root),
+            has_passed: false,
+        })
     }
 
     /// Starts all nodes and waits until each accepts writes.
@@ -85,9 +99,15 @@ fn addresses(network: Option<&Network>, node: usize) -> anyhow::Result<(String, 
     match network {
         Some(network) => {
             let host = network.address(node);
-            Ok((format!("{host}:{HTTP_PORT}"), format!("{host}:{CLUSTER_PORT}")))
+            Ok((
+                format!("{host}:{HTTP_PORT}"),
+                format!("{host}:{CLUSTER_PORT}"),
+            ))
         }
-        None => Ok((format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?))),
+        None => Ok((
+            format!("127.0.0.1:{}", free_port()?),
+            format!("127.0.0.1:{}", free_port()?),
+        )),
     }
 }
 
@@ -134,7 +154,11 @@ pub struct Group {
 impl Group {
     /// A group of `nodes` to be started.
     pub fn of(nodes: usize) -> GroupBuilder {
-        GroupBuilder { nodes, settings: Vec::new(), has_network: false }
+        GroupBuilder {
+            nodes,
+            settings: Vec::new(),
+            has_network: false,
+        }
     }
 
     /// Lays out one node more, which knows the first members and is to join them. Answers its number and its address in
@@ -143,7 +167,8 @@ impl Group {
         let addresses = addresses(None, 0)?;
         let mut settings = vec!["cluster.join=true".to_owned()];
         settings.extend(self.settings.iter().cloned());
-        self.nodes.push(node(self.dir(), name, &addresses, &self.peers, &settings)?);
+        self.nodes
+            .push(node(self.dir(), name, &addresses, &self.peers, &settings)?);
         Ok((self.nodes.len() - 1, addresses.1))
     }
 
@@ -159,7 +184,9 @@ impl Group {
 
     /// The network of a group that has one of its own.
     pub fn network(&self) -> anyhow::Result<&Network> {
-        self.network.as_ref().context("the group has no network of its own")
+        self.network
+            .as_ref()
+            .context("the group has no network of its own")
     }
 
     /// Client of node `i`.
@@ -169,7 +196,10 @@ impl Group {
 
     /// Clients of all nodes.
     pub fn clients(&self) -> Vec<Client> {
-        self.nodes.iter().map(|node| node.client().clone()).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.client().clone())
+            .collect()
     }
 
     /// Where node `i`, one of the first members, listens for its peers.
@@ -193,12 +223,21 @@ impl Group {
         let running: Vec<(String, Client)> = self
             .nodes
             .iter_mut()
-            .filter_map(|node| node.is_running().then(|| (node.name().to_owned(), node.client().clone())))
+            .filter_map(|node| {
+                node.is_running()
+                    .then(|| (node.name().to_owned(), node.client().clone()))
+            })
             .collect();
         until("all replicas hold the same samples", async || {
             let mut sets = Vec::new();
             for (name, client) in &running {
-                sets.push((name, client.export().await.with_context(|| format!("export of {name}"))?));
+                sets.push((
+                    name,
+                    client
+                        .export()
+                        .await
+                        .with_context(|| format!("export of {name}"))?,
+                ));
             }
             for pair in sets.windows(2) {
                 first_differences((pair[0].0, &pair[0].1), (pair[1].0, &pair[1].1))?;
@@ -237,7 +276,11 @@ impl Drop for Group {
             let log = node.log();
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
-            eprintln!("--- end of the log of {}:\n{}", node.name(), shown.join("\n"));
+            eprintln!(
+                "--- end of the log of {}:\n{}",
+                node.name(),
+                shown.join("\n")
+            );
         }
         if std::env::var_os("TRIREME_KEEP").is_some() {
             eprintln!("--- kept: {:?}", self.root.take().map(TempDir::keep));

@@ -60,31 +60,52 @@ impl History {
     /// A sender that has sent nothing. At most a million series.
     pub fn new(sender: &str, tenant: Option<&str>, series: usize) -> Self {
         assert!(series < SERIES_MAX, "a request has too many series");
-        Self { sender: sender.to_owned(), tenant: tenant.map(str::to_owned), series, requests: Vec::new() }
+        Self {
+            sender: sender.to_owned(),
+            tenant: tenant.map(str::to_owned),
+            series,
+            requests: Vec::new(),
+        }
     }
 
     /// The sender's series, without samples.
     pub fn all_series(&self) -> Vec<Series> {
-        let one = |i: usize| Series::new(METRIC, &[("i", &i.to_string()), ("sender", &self.sender)], &[]);
+        let one = |i: usize| {
+            Series::new(
+                METRIC,
+                &[("i", &i.to_string()), ("sender", &self.sender)],
+                &[],
+            )
+        };
         (0..self.series).map(one).collect()
     }
 
     /// Begins a request whose samples are at `timestamp_ms` or just behind the last request's; puts them into
     /// `all`, which [`History::all_series`] made, and answers its number. Its outcome is unknown so far.
     pub fn begin(&mut self, timestamp_ms: i64, all: &mut [Series]) -> usize {
-        let last = self.requests.last().map_or(i64::MIN, |request| request.timestamp_ms);
+        let last = self
+            .requests
+            .last()
+            .map_or(i64::MIN, |request| request.timestamp_ms);
         let timestamp_ms = timestamp_ms.max(last + 1);
         let number = self.requests.len();
         for (i, series) in all.iter_mut().enumerate() {
             series.samples = vec![(timestamp_ms, value_of(number, i))];
         }
-        self.requests.push(Request { timestamp_ms, outcome: Outcome::Unknown, latency_ms: 0 });
+        self.requests.push(Request {
+            timestamp_ms,
+            outcome: Outcome::Unknown,
+            latency_ms: 0,
+        });
         number
     }
 
     /// Number of requests that ended like this.
     pub fn count(&self, outcome: Outcome) -> usize {
-        self.requests.iter().filter(|request| request.outcome == outcome).count()
+        self.requests
+            .iter()
+            .filter(|request| request.outcome == outcome)
+            .count()
     }
 }
 
@@ -128,17 +149,28 @@ impl Audit {
         let mut judge = Judge::new(histories, from_ms);
         let selector = format!("{{__name__=\"{METRIC}\"}}");
         let start = format!("{}.{:03}", from_ms.max(0) / 1_000, from_ms.max(0) % 1_000);
-        let mut request = client.get("/api/v1/export").query(&[("match[]", selector), ("start", start)]);
+        let mut request = client
+            .get("/api/v1/export")
+            .query(&[("match[]", selector), ("start", start)]);
         if local {
             request = request.query(&[("local", "true")]);
         }
-        if let Some(tenant) = histories.first().and_then(|history| history.tenant.as_ref()) {
+        if let Some(tenant) = histories
+            .first()
+            .and_then(|history| history.tenant.as_ref())
+        {
             request = request.header("THANOS-TENANT", tenant);
         }
-        let mut answer = request.timeout(std::time::Duration::from_secs(900)).send().await?;
+        let mut answer = request
+            .timeout(std::time::Duration::from_secs(900))
+            .send()
+            .await?;
         if answer.status() != 200 {
             let status = answer.status();
-            anyhow::bail!("export answered {status}: {}", answer.text().await?.trim_end());
+            anyhow::bail!(
+                "export answered {status}: {}",
+                answer.text().await?.trim_end()
+            );
         }
         let mut rest = Vec::new();
         while let Some(piece) = answer.chunk().await.context("export broke off")? {
@@ -200,9 +232,20 @@ impl<'a> Judge<'a> {
         }
         let text = || format!("export line {:.200}", String::from_utf8_lossy(bytes));
         let line: Line = serde_json::from_slice(bytes).with_context(text)?;
-        anyhow::ensure!(line.values.len() == line.timestamps.len(), "values and timestamps differ in number");
-        let sender = line.metric.get("sender").map_or("", String::as_str).to_owned();
-        let i: usize = line.metric.get("i").and_then(|i| i.parse().ok()).unwrap_or(usize::MAX);
+        anyhow::ensure!(
+            line.values.len() == line.timestamps.len(),
+            "values and timestamps differ in number"
+        );
+        let sender = line
+            .metric
+            .get("sender")
+            .map_or("", String::as_str)
+            .to_owned();
+        let i: usize = line
+            .metric
+            .get("i")
+            .and_then(|i| i.parse().ok())
+            .unwrap_or(usize::MAX);
         let mut before = match self.last.take() {
             Some((metric, timestamp)) if metric == line.metric => timestamp,
             _ => i64::MIN,
@@ -223,22 +266,34 @@ impl<'a> Judge<'a> {
             self.audit.foreign += 1;
             return self.problem(|| format!("no sender {sender:?}"));
         };
-        if history.requests.last().is_none_or(|last| timestamp_ms > last.timestamp_ms) {
+        if history
+            .requests
+            .last()
+            .is_none_or(|last| timestamp_ms > last.timestamp_ms)
+        {
             return;
         }
-        let number = history.requests.binary_search_by_key(&timestamp_ms, |request| request.timestamp_ms);
+        let number = history
+            .requests
+            .binary_search_by_key(&timestamp_ms, |request| request.timestamp_ms);
         match number {
             Ok(number) if i < history.series && value == value_of(number, i) && is_new => {
                 counts[number] += 1;
                 self.audit.held += 1;
                 let is_rejected = history.requests[number].outcome == Outcome::Rejected;
                 self.audit.rejected += u64::from(is_rejected);
-                self.audit.digest =
-                    self.audit.digest.wrapping_add(mixed(sender, i as u64, timestamp_ms as u64, value));
+                self.audit.digest = self.audit.digest.wrapping_add(mixed(
+                    sender,
+                    i as u64,
+                    timestamp_ms as u64,
+                    value,
+                ));
             }
             _ => {
                 self.audit.foreign += 1;
-                self.problem(|| format!("sender {sender} series {i} has {value} at {timestamp_ms}"));
+                self.problem(|| {
+                    format!("sender {sender} series {i} has {value} at {timestamp_ms}")
+                });
             }
         }
     }
@@ -247,7 +302,8 @@ impl<'a> Judge<'a> {
         for (sender, (history, counts)) in std::mem::take(&mut self.histories) {
             for (number, (request, count)) in history.requests.iter().zip(counts).enumerate() {
                 let missing = history.series as u64 - u64::from(count);
-                let is_due = request.outcome == Outcome::Acknowledged && request.timestamp_ms >= self.from_ms;
+                let is_due = request.outcome == Outcome::Acknowledged
+                    && request.timestamp_ms >= self.from_ms;
                 if is_due && missing > 0 {
                     self.audit.lost += missing;
                     let at = request.timestamp_ms;
@@ -267,7 +323,10 @@ impl<'a> Judge<'a> {
 /// A number of 64 bits from what makes a sample.
 fn mixed(sender: &str, i: u64, timestamp: u64, value: f64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let parts = sender.bytes().map(u64::from).chain([i, timestamp, value.to_bits()]);
+    let parts = sender
+        .bytes()
+        .map(u64::from)
+        .chain([i, timestamp, value.to_bits()]);
     for part in parts {
         hash = (hash ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash ^= hash >> 29;
@@ -299,7 +358,9 @@ mod tests {
                 "values": values,
                 "timestamps": times,
             });
-            judge.line(line.to_string().as_bytes()).expect("a good line");
+            judge
+                .line(line.to_string().as_bytes())
+                .expect("a good line");
         }
         judge.verdict()
     }
@@ -308,8 +369,13 @@ mod tests {
     fn tells_complete_lost_foreign_and_double_samples_apart() {
         let histories = [history()];
         let (a, b) = (0.0, 1.0 / SERIES_MAX as f64);
-        let whole =
-            judged(&histories, &[(0, &[(1_000, a), (2_000, 1.0 + a)]), (1, &[(1_000, b), (2_000, 1.0 + b)])]);
+        let whole = judged(
+            &histories,
+            &[
+                (0, &[(1_000, a), (2_000, 1.0 + a)]),
+                (1, &[(1_000, b), (2_000, 1.0 + b)]),
+            ],
+        );
         assert!(whole.clean().is_ok(), "{whole:?}");
         assert_eq!(whole.held, 4);
         // The third request is unknown: half of it may be there.
@@ -318,7 +384,13 @@ mod tests {
             (1, &[(1_000, b), (2_000, 1.0 + b)]),
         ];
         assert!(judged(&histories, &more).clean().is_ok());
-        let lost = judged(&histories, &[(0, &[(1_000, a), (2_000, 1.0 + a)]), (1, &[(2_000, 1.0 + b)])]);
+        let lost = judged(
+            &histories,
+            &[
+                (0, &[(1_000, a), (2_000, 1.0 + a)]),
+                (1, &[(2_000, 1.0 + b)]),
+            ],
+        );
         assert_eq!((lost.lost, lost.foreign), (1, 0));
         let wrong = judged(&histories, &[(0, &[(1_000, a + 5.0), (1_500, 1.0)])]);
         assert_eq!((wrong.foreign, wrong.lost), (2, 4));

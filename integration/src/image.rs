@@ -30,9 +30,13 @@ impl DiskImage {
             let dir = tempfile::tempdir()?;
             let image = Self::make(&dir.path().join("image"), 16)?;
             let script = format!("mount {} \"$0\"", image.mount_options());
-            run(Command::new("unshare").args(["--mount", "sh", "-c", &script]).arg(dir.path()))
+            run(Command::new("unshare")
+                .args(["--mount", "sh", "-c", &script])
+                .arg(dir.path()))
         };
-        try_one().err().map(|error| format!("needs root and loop devices with ext4: {error:#}"))
+        try_one()
+            .err()
+            .map(|error| format!("needs root and loop devices with ext4: {error:#}"))
     }
 
     /// Makes an image of `megabytes` at `path`; space is taken only as it is used.
@@ -49,7 +53,10 @@ impl DiskImage {
 
     /// Puts what the disk holds now aside. The process that uses it must stand still.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        run(Command::new("cp").arg("--sparse=always").arg(&self.0).arg(self.frozen()))
+        run(Command::new("cp")
+            .arg("--sparse=always")
+            .arg(&self.0)
+            .arg(self.frozen()))
     }
 
     /// Makes what was put aside the disk; the process must be gone.

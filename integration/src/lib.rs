@@ -42,7 +42,9 @@ pub use matrix::Matrix;
 pub use network::Network;
 pub use node::Node;
 pub use ports::{free_port, free_port_range};
-pub use protocol::{Series, empty_histograms_body, read_request, read_response, write_body, write_request};
+pub use protocol::{
+    Series, empty_histograms_body, read_request, read_response, write_body, write_request,
+};
 pub use samples::{SampleSet, Value, first_differences};
 pub use senders::{Plan, Route, Senders, Totals};
 pub use verdict::{crash_rounds, left_out, rounds, seconds};

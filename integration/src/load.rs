@@ -49,10 +49,19 @@ impl Load {
         let is_over = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(Mutex::new(Sent::default()));
         let tasks = (first..).zip(clients).map(|(writer, client)| {
-            tokio::spawn(write_until_over(writer, client.clone(), is_over.clone(), sent.clone()))
+            tokio::spawn(write_until_over(
+                writer,
+                client.clone(),
+                is_over.clone(),
+                sent.clone(),
+            ))
         });
         let tasks = tasks.collect();
-        Self { is_over, sent, tasks }
+        Self {
+            is_over,
+            sent,
+            tasks,
+        }
     }
 
     /// Looks at what was sent so far.
@@ -87,7 +96,12 @@ impl Load {
     }
 }
 
-async fn write_until_over(writer: usize, client: Client, is_over: Arc<AtomicBool>, sent: Arc<Mutex<Sent>>) {
+async fn write_until_over(
+    writer: usize,
+    client: Client,
+    is_over: Arc<AtomicBool>,
+    sent: Arc<Mutex<Sent>>,
+) {
     let mut last_timestamp = 0;
     let mut count = 0_u32;
     while !is_over.load(Ordering::Relaxed) {
@@ -96,8 +110,14 @@ async fn write_until_over(writer: usize, client: Client, is_over: Arc<AtomicBool
         let series: Vec<Series> = (0..SERIES)
             .map(|i| {
                 let labels = [("writer", writer.to_string()), ("i", i.to_string())];
-                let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
-                Series::new("load_total", &labels, &[(last_timestamp, f64::from(count) + i as f64 / 64.0)])
+                let labels = labels
+                    .each_ref()
+                    .map(|(name, value)| (*name, value.as_str()));
+                Series::new(
+                    "load_total",
+                    &labels,
+                    &[(last_timestamp, f64::from(count) + i as f64 / 64.0)],
+                )
             })
             .collect();
         let answer = client.write(&series).await;
@@ -105,7 +125,9 @@ async fn write_until_over(writer: usize, client: Client, is_over: Arc<AtomicBool
         match answer {
             Ok(answer) if answer.is_success() => {
                 sent.successes += 1;
-                series.iter().for_each(|series| series.add_to(&mut sent.acknowledged));
+                series
+                    .iter()
+                    .for_each(|series| series.add_to(&mut sent.acknowledged));
             }
             Ok(answer) => sent.refusals.push(answer),
             Err(_) => sent.broken += 1,

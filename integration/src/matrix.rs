@@ -15,7 +15,11 @@ pub struct Matrix(Vec<Row>);
 impl Matrix {
     /// Reads the `data` of an answer.
     pub fn of(data: &Json) -> anyhow::Result<Self> {
-        ensure!(data["resultType"] == "matrix", "the result is a {}", data["resultType"]);
+        ensure!(
+            data["resultType"] == "matrix",
+            "the result is a {}",
+            data["resultType"]
+        );
         let rows = data["result"].as_array().context("no result array")?;
         Ok(Self(rows.iter().map(row).collect::<anyhow::Result<_>>()?))
     }
@@ -28,7 +32,13 @@ impl Matrix {
     /// What differs first from another answer: series and their order, times, or values that are not within `tolerance`
     /// (relative to the larger one). NaN equals NaN.
     pub fn first_difference(&self, other: &Self, tolerance: f64) -> Option<String> {
-        let labels = |matrix: &Self| matrix.0.iter().map(|(labels, _)| labels.clone()).collect::<Vec<_>>();
+        let labels = |matrix: &Self| {
+            matrix
+                .0
+                .iter()
+                .map(|(labels, _)| labels.clone())
+                .collect::<Vec<_>>()
+        };
         let (mine, others) = (labels(self), labels(other));
         if mine != others {
             return Some(format!("series {mine:?} against {others:?}"));
@@ -47,15 +57,23 @@ impl Matrix {
 }
 
 fn close(a: f64, b: f64, tolerance: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * a.abs().max(b.abs()).min(f64::MAX)
+    a == b
+        || (a.is_nan() && b.is_nan())
+        || (a - b).abs() <= tolerance * a.abs().max(b.abs()).min(f64::MAX)
 }
 
 fn row(series: &Json) -> anyhow::Result<Row> {
     let labels = serde_json::from_value(series["metric"].clone())?;
     let mut values = BTreeMap::new();
-    for pair in series["values"].as_array().with_context(|| format!("no values: {series:.200}"))? {
+    for pair in series["values"]
+        .as_array()
+        .with_context(|| format!("no values: {series:.200}"))?
+    {
         let time = pair[0].as_f64().context("time is no number")?;
-        let value = pair[1].as_str().context("value is no text")?.replace("Inf", "inf");
+        let value = pair[1]
+            .as_str()
+            .context("value is no text")?
+            .replace("Inf", "inf");
         values.insert((time * 1e3).round() as i64, value.parse()?);
     }
     Ok((labels, values))
@@ -68,7 +86,11 @@ mod tests {
     use super::*;
 
     fn matrix(name: &str, values: &[&str]) -> Matrix {
-        let values: Vec<Json> = values.iter().enumerate().map(|(i, v)| json!([i, v])).collect();
+        let values: Vec<Json> = values
+            .iter()
+            .enumerate()
+            .map(|(i, v)| json!([i, v]))
+            .collect();
         let result = json!([{"metric": {"__name__": name}, "values": values}]);
         Matrix::of(&json!({"resultType": "matrix", "result": result})).expect("well formed")
     }

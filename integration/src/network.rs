@@ -32,10 +32,17 @@ fn ip(words: &str) -> anyhow::Result<()> {
 }
 
 fn run(program: &str, words: &str) -> anyhow::Result<()> {
-    let output = Command::new(program).args(words.split_whitespace()).stdin(Stdio::null()).output();
+    let output = Command::new(program)
+        .args(words.split_whitespace())
+        .stdin(Stdio::null())
+        .output();
     let output = output.with_context(|| program.to_owned())?;
     let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} {words}: {}", text.trim_end());
+    ensure!(
+        output.status.success(),
+        "{program} {words}: {}",
+        text.trim_end()
+    );
     Ok(())
 }
 
@@ -49,7 +56,9 @@ impl Network {
         if let Err(error) = run("ip", "-Version").and_then(|()| run("tc", "-Version")) {
             return Some(format!("needs iproute2: {error:#}"));
         }
-        Self::new(1).err().map(|error| format!("network namespaces do not work here: {error:#}"))
+        Self::new(1)
+            .err()
+            .map(|error| format!("network namespaces do not work here: {error:#}"))
     }
 
     /// A network for `nodes` nodes.
@@ -72,9 +81,12 @@ impl Network {
         ip(&format!("addr add {subnet}.254/24 dev {bridge}"))?;
         ip(&format!("link set {bridge} up"))?;
         for node in 0..self.nodes {
-            let (space, port, address) = (self.namespace(node), self.port(node), self.address(node));
+            let (space, port, address) =
+                (self.namespace(node), self.port(node), self.address(node));
             ip(&format!("netns add {space}"))?;
-            ip(&format!("link add {port} type veth peer name eth0 netns {space}"))?;
+            ip(&format!(
+                "link add {port} type veth peer name eth0 netns {space}"
+            ))?;
             ip(&format!("link set {port} master {bridge} up"))?;
             ip(&format!("-n {space} addr add {address}/24 dev eth0"))?;
             ip(&format!("-n {space} link set lo up"))?;
@@ -114,7 +126,9 @@ impl Network {
     /// From now on nothing that `from` sends reaches `to`; the other direction goes on.
     pub fn cut(&self, from: usize, to: usize) -> anyhow::Result<()> {
         let (space, address) = (self.namespace(from), self.address(to));
-        ip(&format!("-n {space} neigh replace {address} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"))
+        ip(&format!(
+            "-n {space} neigh replace {address} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
+        ))
     }
 
     /// Mends what [`Network::cut`] broke; no error if it was whole.
@@ -127,7 +141,9 @@ impl Network {
     /// From now on nothing that `from` sends reaches the clients.
     pub fn mute(&self, from: usize) -> anyhow::Result<()> {
         let (space, subnet) = (self.namespace(from), &self.subnet);
-        ip(&format!("-n {space} neigh replace {subnet}.254 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"))
+        ip(&format!(
+            "-n {space} neigh replace {subnet}.254 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
+        ))
     }
 
     /// Mends what [`Network::mute`] broke.
@@ -141,13 +157,18 @@ impl Network {
         let space = self.namespace(node);
         run(
             "tc",
-            &format!("-n {space} qdisc replace dev eth0 root tbf rate {rate} burst 64kbit latency 400ms"),
+            &format!(
+                "-n {space} qdisc replace dev eth0 root tbf rate {rate} burst 64kbit latency 400ms"
+            ),
         )
     }
 
     /// Ends the bound.
     pub fn unthrottle(&self, node: usize) -> anyhow::Result<()> {
-        run("tc", &format!("-n {} qdisc del dev eth0 root", self.namespace(node)))
+        run(
+            "tc",
+            &format!("-n {} qdisc del dev eth0 root", self.namespace(node)),
+        )
     }
 
     fn remove(&self) {

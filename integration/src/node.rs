@@ -83,8 +83,14 @@ impl Node {
 
     /// The data directory as the process sees it, mounts of its own included.
     pub fn data_dir_seen_by_process(&self) -> anyhow::Result<PathBuf> {
-        let inside = self.data_dir.strip_prefix("/").context("data directory is not absolute")?;
-        Ok(Path::new("/proc").join(self.pid()?.to_string()).join("root").join(inside))
+        let inside = self
+            .data_dir
+            .strip_prefix("/")
+            .context("data directory is not absolute")?;
+        Ok(Path::new("/proc")
+            .join(self.pid()?.to_string())
+            .join("root")
+            .join(inside))
     }
 
     /// Client of the node's HTTP API.
@@ -114,7 +120,8 @@ impl Node {
             words.push(self.data_dir.clone().into());
         }
         if let Some((page, _)) = &self.faults {
-            let set = |name: &str, path: &Path| OsString::from(format!("{name}={}", path.display()));
+            let set =
+                |name: &str, path: &Path| OsString::from(format!("{name}={}", path.display()));
             words.extend([
                 OsString::from("env"),
                 set("LD_PRELOAD", fault_library()?),
@@ -124,11 +131,17 @@ impl Node {
         words.push(trireme()?.into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(words_of_command);
-        for setting in self.settings.iter().map(String::as_str).chain(more.iter().copied()) {
+        for setting in self
+            .settings
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+        {
             command.args(["--set", setting]);
         }
         // Settings of whoever runs the tests must not reach the node.
-        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("TRIREME__"))
+        for (key, _) in
+            std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("TRIREME__"))
         {
             command.env_remove(key);
         }
@@ -145,10 +158,17 @@ impl Node {
         ensure!(self.process.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = self.command(&[])?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         command.envs(variables.iter().copied());
         die_with_parent(&mut command);
-        self.process = Some(command.spawn().with_context(|| format!("cannot start {}", self.name))?);
+        self.process = Some(
+            command
+                .spawn()
+                .with_context(|| format!("cannot start {}", self.name))?,
+        );
         Ok(())
     }
 
@@ -159,7 +179,10 @@ impl Node {
         let process = self.process.as_mut().context("not started")?;
         let early_end = until(&what, async || {
             let ended = process.try_wait()?;
-            ensure!(ended.is_some() || client.is_ready().await, "/-/ready is not 200");
+            ensure!(
+                ended.is_some() || client.is_ready().await,
+                "/-/ready is not 200"
+            );
             Ok(ended)
         });
         match early_end.await? {
@@ -170,7 +193,10 @@ impl Node {
 
     /// Kills the process at once, as `kill -9` does.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        let mut process = self.process.take().with_context(|| format!("{} does not run", self.name))?;
+        let mut process = self
+            .process
+            .take()
+            .with_context(|| format!("{} does not run", self.name))?;
         process.kill()?;
         process.wait()?;
         Ok(())
@@ -182,13 +208,21 @@ impl Node {
         // SAFETY: sends a signal to a child that was not waited for, so the id is still its own.
         let sent = unsafe { libc::kill(pid as i32, signal) };
         if sent != 0 {
-            bail!("signal {signal} to {}: {}", self.name, io::Error::last_os_error());
+            bail!(
+                "signal {signal} to {}: {}",
+                self.name,
+                io::Error::last_os_error()
+            );
         }
         Ok(())
     }
 
     fn pid(&self) -> anyhow::Result<u32> {
-        Ok(self.process.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
+        Ok(self
+            .process
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?
+            .id())
     }
 
     /// Asks the node to stop with SIGTERM and waits for its end.
@@ -201,15 +235,19 @@ impl Node {
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let what = format!("{} ends", self.name);
         let process = self.process.as_mut().context("does not run")?;
-        let status =
-            until_for(&what, STOP_BOUND, async || process.try_wait()?.context("it still runs")).await?;
+        let status = until_for(&what, STOP_BOUND, async || {
+            process.try_wait()?.context("it still runs")
+        })
+        .await?;
         self.process = None;
         Ok(status)
     }
 
     /// True if the process was started and did not end.
     pub fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.process
+            .as_mut()
+            .is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
     /// SIGTERM, and a clean exit.

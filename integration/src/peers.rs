@@ -23,9 +23,19 @@ use crate::verdict::left_out;
 
 /// Paths of Debian's programs by name, or nothing after the test was reported as left out.
 pub fn installed<const N: usize>(test: &str, programs: [&str; N]) -> Option<[PathBuf; N]> {
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| find(program).is_none())
+        .collect();
     if !missing.is_empty() {
-        left_out(test, &format!("{} not installed (scripts/test says how)", missing.join(" and ")));
+        left_out(
+            test,
+            &format!(
+                "{} not installed (scripts/test says how)",
+                missing.join(" and ")
+            ),
+        );
         return None;
     }
     Some(programs.map(|program| find(program).unwrap_or_default()))
@@ -33,5 +43,7 @@ pub fn installed<const N: usize>(test: &str, programs: [&str; N]) -> Option<[Pat
 
 fn find(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|dir| dir.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&paths)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
 }

@@ -19,17 +19,24 @@ pub struct Series {
 impl Series {
     /// A series of `name` with further labels, sorted as senders sort them.
     pub fn new(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
-        let mut all: Vec<(String, String)> =
-            labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut all: Vec<(String, String)> = labels
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         all.push(("__name__".to_owned(), name.to_owned()));
         all.sort();
-        Self { labels: all, samples: samples.to_vec() }
+        Self {
+            labels: all,
+            samples: samples.to_vec(),
+        }
     }
 
     /// Adds this series to a set.
     pub fn add_to(&self, set: &mut SampleSet) {
         let labels: BTreeMap<String, String> = self.labels.iter().cloned().collect();
-        self.samples.iter().for_each(|(timestamp, value)| set.add(&labels, *timestamp, Value::of(*value)));
+        self.samples
+            .iter()
+            .for_each(|(timestamp, value)| set.add(&labels, *timestamp, Value::of(*value)));
     }
 }
 
@@ -108,25 +115,42 @@ pub fn write_request(series: &[Series]) -> Vec<u8> {
         labels: series
             .labels
             .iter()
-            .map(|(name, value)| Label { name: name.clone(), value: value.clone() })
+            .map(|(name, value)| Label {
+                name: name.clone(),
+                value: value.clone(),
+            })
             .collect(),
         samples: series
             .samples
             .iter()
-            .map(|(timestamp, value)| Sample { timestamp: *timestamp, value: Some(*value) })
+            .map(|(timestamp, value)| Sample {
+                timestamp: *timestamp,
+                value: Some(*value),
+            })
             .collect(),
     });
-    WriteRequest { timeseries: timeseries.collect() }.encode_to_vec()
+    WriteRequest {
+        timeseries: timeseries.collect(),
+    }
+    .encode_to_vec()
 }
 
 /// The body of a remote write 1.0 request: protobuf in snappy's block format.
 pub fn write_body(series: &[Series]) -> anyhow::Result<Vec<u8>> {
-    snap::raw::Encoder::new().compress_vec(&write_request(series)).context("snappy")
+    snap::raw::Encoder::new()
+        .compress_vec(&write_request(series))
+        .context("snappy")
 }
 
 /// The body of a request with one series of empty histograms: two bytes each before snappy.
 pub fn empty_histograms_body(count: usize) -> anyhow::Result<Vec<u8>> {
-    let label = [vec![0x0a, 14, 0x0a, 8], b"__name__".to_vec(), vec![0x12, 2], b"up".to_vec()].concat();
+    let label = [
+        vec![0x0a, 14, 0x0a, 8],
+        b"__name__".to_vec(),
+        vec![0x12, 2],
+        b"up".to_vec(),
+    ]
+    .concat();
     let content = [label, [0x22, 0].repeat(count)].concat();
     let mut message = vec![0x0a];
     prost::encode_length_delimiter(content.len(), &mut message)?;
@@ -137,24 +161,50 @@ pub fn empty_histograms_body(count: usize) -> anyhow::Result<Vec<u8>> {
 /// A remote read request for every series with samples in `start..=end`, answered as raw samples.
 pub fn read_request(start: i64, end: i64) -> anyhow::Result<Vec<u8>> {
     const MATCH_REGEX: i32 = 2;
-    let every = LabelMatcher { kind: MATCH_REGEX, name: "__name__".into(), value: ".+".into() };
-    let query = ReadQuery { start_timestamp_ms: start, end_timestamp_ms: end, matchers: vec![every] };
+    let every = LabelMatcher {
+        kind: MATCH_REGEX,
+        name: "__name__".into(),
+        value: ".+".into(),
+    };
+    let query = ReadQuery {
+        start_timestamp_ms: start,
+        end_timestamp_ms: end,
+        matchers: vec![every],
+    };
     snap::raw::Encoder::new()
-        .compress_vec(&ReadRequest { queries: vec![query] }.encode_to_vec())
+        .compress_vec(
+            &ReadRequest {
+                queries: vec![query],
+            }
+            .encode_to_vec(),
+        )
         .context("snappy")
 }
 
 /// The samples of a remote read answer.
 pub fn read_response(body: &[u8]) -> anyhow::Result<SampleSet> {
-    let bytes = snap::raw::Decoder::new().decompress_vec(body).context("snappy of a remote read answer")?;
+    let bytes = snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .context("snappy of a remote read answer")?;
     let response = ReadResponse::decode(bytes.as_slice()).context("remote read answer")?;
     let mut set = SampleSet::default();
-    for series in response.results.into_iter().flat_map(|result| result.timeseries) {
-        let labels: BTreeMap<String, String> = series.labels.into_iter().map(|l| (l.name, l.value)).collect();
-        series
-            .samples
-            .iter()
-            .for_each(|sample| set.add(&labels, sample.timestamp, Value::of(sample.value.unwrap_or(0.0))));
+    for series in response
+        .results
+        .into_iter()
+        .flat_map(|result| result.timeseries)
+    {
+        let labels: BTreeMap<String, String> = series
+            .labels
+            .into_iter()
+            .map(|l| (l.name, l.value))
+            .collect();
+        series.samples.iter().for_each(|sample| {
+            set.add(
+                &labels,
+                sample.timestamp,
+                Value::of(sample.value.unwrap_or(0.0)),
+            )
+        });
     }
     Ok(set)
 }

@@ -19,7 +19,11 @@ impl Value {
     /// Bits of a number; NaNs other than the stale marker are made one.
     pub fn of(number: f64) -> Self {
         let bits = number.to_bits();
-        Self(if number.is_nan() && bits != STALE { NAN } else { bits })
+        Self(if number.is_nan() && bits != STALE {
+            NAN
+        } else {
+            bits
+        })
     }
 
     /// True for the stale marker.
@@ -40,7 +44,11 @@ impl Value {
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_stale() { write!(f, "stale") } else { write!(f, "{:?} ({:#x})", self.number(), self.0) }
+        if self.is_stale() {
+            write!(f, "stale")
+        } else {
+            write!(f, "{:?} ({:#x})", self.number(), self.0)
+        }
     }
 }
 
@@ -55,14 +63,20 @@ impl SampleSet {
     pub fn add(&mut self, labels: &BTreeMap<String, String>, timestamp_ms: i64, value: Value) {
         match self.series.get_mut(labels) {
             Some(samples) => drop(samples.insert(timestamp_ms, value)),
-            None => drop(self.series.insert(labels.clone(), BTreeMap::from([(timestamp_ms, value)]))),
+            None => drop(
+                self.series
+                    .insert(labels.clone(), BTreeMap::from([(timestamp_ms, value)])),
+            ),
         }
     }
 
     /// Adds all samples of another set.
     pub fn merge(&mut self, other: &Self) {
         for (labels, samples) in &other.series {
-            self.series.entry(labels.clone()).or_default().extend(samples);
+            self.series
+                .entry(labels.clone())
+                .or_default()
+                .extend(samples);
         }
     }
 
@@ -78,7 +92,13 @@ impl SampleSet {
 
     /// The set as Prometheus's own protobuf encoder sends it, which leaves out zeros, the negative one with them.
     pub fn without_negative_zeros(&self) -> Self {
-        self.mapped(|_, value| Some(if value.number() == 0.0 { Value::of(0.0) } else { value }))
+        self.mapped(|_, value| {
+            Some(if value.number() == 0.0 {
+                Value::of(0.0)
+            } else {
+                value
+            })
+        })
     }
 
     fn mapped(&self, keep: impl Fn(i64, Value) -> Option<Value>) -> Self {
@@ -96,7 +116,9 @@ impl SampleSet {
     }
 
     /// Series and their samples.
-    pub fn series(&self) -> impl Iterator<Item = (&BTreeMap<String, String>, &BTreeMap<i64, Value>)> {
+    pub fn series(
+        &self,
+    ) -> impl Iterator<Item = (&BTreeMap<String, String>, &BTreeMap<i64, Value>)> {
         self.series.iter()
     }
 
@@ -112,7 +134,11 @@ impl SampleSet {
 
     /// Number of stale markers.
     pub fn stale_count(&self) -> usize {
-        self.series.values().flat_map(BTreeMap::values).filter(|value| value.is_stale()).count()
+        self.series
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|value| value.is_stale())
+            .count()
     }
 
     /// First sample of `self` that `other` does not have with the same value, as text.
@@ -122,7 +148,9 @@ impl SampleSet {
             for (timestamp, value) in samples {
                 let found = theirs.and_then(|samples| samples.get(timestamp));
                 if found != Some(value) {
-                    return Some(format!("{labels:?} at {timestamp}: {value:?} here, {found:?} there"));
+                    return Some(format!(
+                        "{labels:?} at {timestamp}: {value:?} here, {found:?} there"
+                    ));
                 }
             }
         }
@@ -131,13 +159,26 @@ impl SampleSet {
 }
 
 /// Says how two sets differ, or `Ok` if they are equal bit by bit.
-pub fn first_differences(left: (&str, &SampleSet), right: (&str, &SampleSet)) -> anyhow::Result<()> {
+pub fn first_differences(
+    left: (&str, &SampleSet),
+    right: (&str, &SampleSet),
+) -> anyhow::Result<()> {
     let ((left_name, left), (right_name, right)) = (left, right);
     if left == right {
         return Ok(());
     }
-    let counts = |set: &SampleSet| format!("{} series, {} samples", set.series_count(), set.sample_count());
-    let mut text = format!("{left_name} ({}) differs from {right_name} ({})", counts(left), counts(right));
+    let counts = |set: &SampleSet| {
+        format!(
+            "{} series, {} samples",
+            set.series_count(),
+            set.sample_count()
+        )
+    };
+    let mut text = format!(
+        "{left_name} ({}) differs from {right_name} ({})",
+        counts(left),
+        counts(right)
+    );
     if let Some(missing) = left.first_missing_in(right) {
         text += &format!("\n  {left_name} against {right_name}: {missing}");
     }
@@ -156,15 +197,23 @@ mod tests {
         let labels = BTreeMap::from([("__name__".to_owned(), "up".to_owned())]);
         let set = |values: &[(i64, f64)]| {
             let mut set = SampleSet::default();
-            values.iter().for_each(|(timestamp, value)| set.add(&labels, *timestamp, Value::of(*value)));
+            values
+                .iter()
+                .for_each(|(timestamp, value)| set.add(&labels, *timestamp, Value::of(*value)));
             set
         };
         let stale = f64::from_bits(STALE);
         assert_eq!(set(&[(1, f64::NAN)]), set(&[(1, -f64::NAN)]));
         assert_ne!(set(&[(1, f64::NAN)]), set(&[(1, stale)]));
-        assert_eq!(set(&[(1, stale)]).without_staleness(), set(&[(1, f64::NAN)]));
+        assert_eq!(
+            set(&[(1, stale)]).without_staleness(),
+            set(&[(1, f64::NAN)])
+        );
         assert_ne!(set(&[(1, 0.0)]), set(&[(1, -0.0)]));
-        assert!(first_differences(("a", &set(&[(1, 1.0)])), ("b", &set(&[(1, 1.0), (2, 1.0)]))).is_err());
+        assert!(
+            first_differences(("a", &set(&[(1, 1.0)])), ("b", &set(&[(1, 1.0), (2, 1.0)])))
+                .is_err()
+        );
         assert_eq!(set(&[(1, 1.0), (5, 1.0)]).between(1, 5), set(&[(1, 1.0)]));
     }
 }

@@ -100,7 +100,10 @@ impl Senders {
     /// As [`Senders::start`]; `prefix` keeps several sets of senders in one test apart.
     pub fn start_named(prefix: &str, clients: &[Client], plan: &Plan) -> Self {
         let history = |k: usize| {
-            let tenant = plan.tenants.get(k % plan.tenants.len().max(1)).map(String::as_str);
+            let tenant = plan
+                .tenants
+                .get(k % plan.tenants.len().max(1))
+                .map(String::as_str);
             Mutex::new(History::new(&format!("{prefix}s{k}"), tenant, plan.series))
         };
         let shared = Arc::new(Shared {
@@ -110,8 +113,12 @@ impl Senders {
             histories: (0..plan.senders).map(history).collect(),
         });
         let task = |k: usize| {
-            let sender =
-                Sender { k, clients: clients.to_vec(), plan: plan.clone(), shared: Arc::clone(&shared) };
+            let sender = Sender {
+                k,
+                clients: clients.to_vec(),
+                plan: plan.clone(),
+                shared: Arc::clone(&shared),
+            };
             tokio::spawn(sender.run())
         };
         let tasks = (0..plan.senders).map(task).collect();
@@ -190,7 +197,9 @@ impl Sender {
             Route::Turns => (self.k + number) % n,
         };
         let width = if self.plan.route == Route::Home { 1 } else { n };
-        (0..width).map(|step| &self.clients[(first + step) % n]).collect()
+        (0..width)
+            .map(|step| &self.clients[(first + step) % n])
+            .collect()
     }
 
     /// Tries until an answer says something, or the senders are stopped.
@@ -217,8 +226,14 @@ impl Sender {
     }
 
     async fn attempt(&self, client: &Client, body: Vec<u8>) -> Option<Outcome> {
-        let mut request = client.write_builder("/api/v1/receive", body).timeout(self.plan.attempt_timeout);
-        if let Some(tenant) = self.plan.tenants.get(self.k % self.plan.tenants.len().max(1)) {
+        let mut request = client
+            .write_builder("/api/v1/receive", body)
+            .timeout(self.plan.attempt_timeout);
+        if let Some(tenant) = self
+            .plan
+            .tenants
+            .get(self.k % self.plan.tenants.len().max(1))
+        {
             request = request.header("THANOS-TENANT", tenant);
         }
         let answer = client.send(request).await;
@@ -249,5 +264,7 @@ impl Sender {
 
 /// True unless the connection was never made or the answer only took too long.
 fn was_interrupted(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<reqwest::Error>().is_none_or(|error| !error.is_connect() && !error.is_timeout())
+    error
+        .downcast_ref::<reqwest::Error>()
+        .is_none_or(|error| !error.is_connect() && !error.is_timeout())
 }

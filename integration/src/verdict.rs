@@ -8,10 +8,16 @@ use std::io::Write;
 /// `TRIREME_LEFT_OUT`, from which `scripts/test` prints its summary.
 pub fn left_out(test: &str, reason: &str) {
     let line = format!("LEFT OUT: {test}: {reason}\n");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{line}in CI no test may be left out");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{line}in CI no test may be left out"
+    );
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("TRIREME_LEFT_OUT") {
-        let file = std::fs::File::options().create(true).append(true).open(path);
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
         let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
@@ -32,5 +38,8 @@ pub fn crash_rounds(default: u64) -> u64 {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }

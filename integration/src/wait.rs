@@ -17,7 +17,10 @@ pub fn now_ms() -> i64 {
 }
 
 /// Waits until `look` answers `Ok(value)`, at most a minute; the error names `what` and the last reason.
-pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub async fn until<T>(
+    what: &str,
+    look: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     until_for(what, BOUND, look).await
 }
 
@@ -34,7 +37,10 @@ pub async fn until_for<T>(
             Err(error) => error,
         };
         if Instant::now() >= end {
-            bail!("not within {} s: {what}; last seen: {last:#}", bound.as_secs());
+            bail!(
+                "not within {} s: {what}; last seen: {last:#}",
+                bound.as_secs()
+            );
         }
         sleep(LOOK_EVERY).await;
     }

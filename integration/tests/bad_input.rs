@@ -17,7 +17,12 @@ struct Case {
 }
 
 fn case(name: &'static str, request: RequestBuilder, status: u16, says: &'static str) -> Case {
-    Case { name, request, status, says }
+    Case {
+        name,
+        request,
+        status,
+        says,
+    }
 }
 
 /// Requests whose envelope is wrong.
@@ -25,7 +30,11 @@ fn malformed(client: &Client) -> anyhow::Result<Vec<Case>> {
     let good = write_body(&[Series::new("never_stored", &[], &[(now_ms(), 1.0)])])?;
     let write = |body: Vec<u8>| client.write_builder("/api/v1/write", body);
     let plain = |body: Vec<u8>| client.post("/api/v1/write").body(body);
-    let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).context("snappy");
+    let snappy = |bytes: &[u8]| {
+        snap::raw::Encoder::new()
+            .compress_vec(bytes)
+            .context("snappy")
+    };
     let mut corrupt = good.clone();
     let middle = corrupt.len() / 2;
     corrupt.truncate(middle);
@@ -43,8 +52,18 @@ fn malformed(client: &Client) -> anyhow::Result<Vec<Case>> {
         case("empty body", write(Vec::new()), 400, "snappy"),
         case("wrong protobuf", write(snappy(&[0xff; 64])?), 400, ""),
         case("protobuf cut short", write(snappy(&long_label)?), 400, ""),
-        case("a gibibyte of snappy", write(bomb), 400, "http.inflated_bytes_max"),
-        case("a body over the limit", write(vec![0x55; 33 << 20]), 400, "http.body_bytes_max"),
+        case(
+            "a gibibyte of snappy",
+            write(bomb),
+            400,
+            "http.inflated_bytes_max",
+        ),
+        case(
+            "a body over the limit",
+            write(vec![0x55; 33 << 20]),
+            400,
+            "http.body_bytes_max",
+        ),
         case(
             "JSON",
             plain(good.clone())
@@ -72,7 +91,10 @@ fn malformed(client: &Client) -> anyhow::Result<Vec<Case>> {
         case(
             "a message nobody knows",
             plain(good.clone())
-                .header("Content-Type", "application/x-protobuf;proto=some.other.Message")
+                .header(
+                    "Content-Type",
+                    "application/x-protobuf;proto=some.other.Message",
+                )
                 .header("Content-Encoding", "snappy"),
             415,
             "some.other.Message",
@@ -93,7 +115,10 @@ fn refused(client: &Client) -> anyhow::Result<Vec<Case>> {
         Ok::<_, anyhow::Error>(client.write_builder("/api/v1/write", write_body(&[series])?))
     };
     let labels = |pairs: &[(&str, &str)]| Series {
-        labels: pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        labels: pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         samples: vec![(now, 1.0)],
     };
     let at = |timestamp| Series::new("refused", &[], &[(timestamp, 1.0)]);
@@ -101,25 +126,60 @@ fn refused(client: &Client) -> anyhow::Result<Vec<Case>> {
     let big = "x".repeat(1 << 20);
     Ok(vec![
         case("a label name twice", write(duplicate)?, 400, "twice"),
-        case("an empty label name", write(labels(&[("", "x"), ("__name__", "refused")]))?, 400, "empty"),
-        case("no metric name", write(labels(&[("job", "refused")]))?, 400, "name"),
-        case("an empty metric name", write(labels(&[("__name__", ""), ("job", "refused")]))?, 400, "name"),
+        case(
+            "an empty label name",
+            write(labels(&[("", "x"), ("__name__", "refused")]))?,
+            400,
+            "empty",
+        ),
+        case(
+            "no metric name",
+            write(labels(&[("job", "refused")]))?,
+            400,
+            "name",
+        ),
+        case(
+            "an empty metric name",
+            write(labels(&[("__name__", ""), ("job", "refused")]))?,
+            400,
+            "name",
+        ),
         case("no labels", write(labels(&[]))?, 400, ""),
         case("ten years old", write(at(now - 10 * YEAR_MS))?, 400, ""),
         case("a year ahead", write(at(now + YEAR_MS))?, 400, ""),
-        case("the first timestamp there is", write(at(i64::MIN))?, 400, ""),
+        case(
+            "the first timestamp there is",
+            write(at(i64::MIN))?,
+            400,
+            "",
+        ),
         case("the last timestamp there is", write(at(i64::MAX))?, 400, ""),
-        case("a label of a mebibyte", write(labels(&[("__name__", "refused"), ("big", &big)]))?, 400, ""),
-        case("a label name of a mebibyte", write(labels(&[("__name__", "refused"), (&big, "x")]))?, 400, ""),
+        case(
+            "a label of a mebibyte",
+            write(labels(&[("__name__", "refused"), ("big", &big)]))?,
+            400,
+            "",
+        ),
+        case(
+            "a label name of a mebibyte",
+            write(labels(&[("__name__", "refused"), (&big, "x")]))?,
+            400,
+            "",
+        ),
     ])
 }
 
 /// Samples of now, so that what is old is old for this tenant: one that has none may start anywhere in the past.
 async fn write_something_new(client: &Client) -> anyhow::Result<SampleSet> {
     let now = now_ms();
-    let series: Vec<Series> =
-        (0..100).map(|i: u32| Series::new("new", &[("i", &i.to_string())], &[(now, f64::from(i))])).collect();
-    client.write(&series).await?.success().context("a write of now")?;
+    let series: Vec<Series> = (0..100)
+        .map(|i: u32| Series::new("new", &[("i", &i.to_string())], &[(now, f64::from(i))]))
+        .collect();
+    client
+        .write(&series)
+        .await?
+        .success()
+        .context("a write of now")?;
     let mut written = SampleSet::default();
     series.iter().for_each(|series| series.add_to(&mut written));
     Ok(written)
@@ -131,7 +191,10 @@ async fn bad_requests_get_clear_answers_and_store_nothing() -> anyhow::Result<()
     let client = group.client(0).clone();
     let expected = write_something_new(&client).await?;
     for case in malformed(&client)?.into_iter().chain(refused(&client)?) {
-        let answer = client.send(case.request).await.with_context(|| format!("{}: no answer", case.name))?;
+        let answer = client
+            .send(case.request)
+            .await
+            .with_context(|| format!("{}: no answer", case.name))?;
         ensure!(
             answer.status == case.status,
             "{}: {}, not {}: {}",
@@ -141,14 +204,35 @@ async fn bad_requests_get_clear_answers_and_store_nothing() -> anyhow::Result<()
             answer.body
         );
         let body = answer.body.to_lowercase();
-        ensure!(body.contains(&case.says.to_lowercase()), "{} is answered {:?}", case.name, answer.body);
-        ensure!(!body.trim().is_empty(), "{} is answered without a word", case.name);
-        ensure!(body.len() < 16 << 10, "{} is answered with {} bytes", case.name, body.len());
+        ensure!(
+            body.contains(&case.says.to_lowercase()),
+            "{} is answered {:?}",
+            case.name,
+            answer.body
+        );
+        ensure!(
+            !body.trim().is_empty(),
+            "{} is answered without a word",
+            case.name
+        );
+        ensure!(
+            body.len() < 16 << 10,
+            "{} is answered with {} bytes",
+            case.name,
+            body.len()
+        );
         ensure!(group.node(0).is_running(), "{} ended the node", case.name);
     }
-    first_differences(("the good write", &expected), ("held", &group.converged().await?))?;
+    first_differences(
+        ("the good write", &expected),
+        ("held", &group.converged().await?),
+    )?;
     let good = [Series::new("good", &[], &[(now_ms(), 1.0)])];
-    client.write(&good).await?.success().context("a good write afterwards")?;
+    client
+        .write(&good)
+        .await?
+        .success()
+        .context("a good write afterwards")?;
     group.stop().await
 }
 
@@ -159,12 +243,25 @@ async fn the_good_part_of_a_request_is_stored_and_the_rest_reported() -> anyhow:
     let now = now_ms();
     let good = Series::new("good", &[("i", "1")], &[(now, 1.0), (now + 1, 2.0)]);
     let old = Series::new("refused", &[], &[(now - 10 * YEAR_MS, 1.0)]);
-    let nameless = Series { labels: vec![("job".into(), "refused".into())], samples: vec![(now, 1.0)] };
-    let answer = group.client(1).write(&[old.clone(), good.clone(), nameless, old]).await?;
+    let nameless = Series {
+        labels: vec![("job".into(), "refused".into())],
+        samples: vec![(now, 1.0)],
+    };
+    let answer = group
+        .client(1)
+        .write(&[old.clone(), good.clone(), nameless, old])
+        .await?;
     ensure!(answer.status == 400, "answered {answer:?}");
-    ensure!(answer.body.lines().count() == 2, "one line a reason, not {:?}", answer.body);
+    ensure!(
+        answer.body.lines().count() == 2,
+        "one line a reason, not {:?}",
+        answer.body
+    );
     good.add_to(&mut expected);
-    first_differences(("the good part", &expected), ("held", &group.converged().await?))?;
+    first_differences(
+        ("the good part", &expected),
+        ("held", &group.converged().await?),
+    )?;
     group.stop().await
 }
 
@@ -176,8 +273,16 @@ async fn labels_in_any_order_are_one_series() -> anyhow::Result<()> {
     let mut reversed = sorted.clone();
     reversed.labels.reverse();
     reversed.samples = vec![(now + 1, 2.0)];
-    group.client(0).write(std::slice::from_ref(&sorted)).await?.success()?;
-    group.client(1).write(std::slice::from_ref(&reversed)).await?.success()?;
+    group
+        .client(0)
+        .write(std::slice::from_ref(&sorted))
+        .await?
+        .success()?;
+    group
+        .client(1)
+        .write(std::slice::from_ref(&reversed))
+        .await?
+        .success()?;
     let mut expected = SampleSet::default();
     sorted.add_to(&mut expected);
     reversed.add_to(&mut expected);
@@ -202,11 +307,22 @@ async fn bad_queries_are_answered_in_prometheus_form() -> anyhow::Result<()> {
         "/api/v1/export?match[]={",
     ] {
         let answer = client.send(client.get(path)).await?;
-        ensure!(answer.status == 400, "{path}: {}: {}", answer.status, answer.body);
+        ensure!(
+            answer.status == 400,
+            "{path}: {}: {}",
+            answer.status,
+            answer.body
+        );
         let json: serde_json::Value =
             serde_json::from_str(&answer.body).with_context(|| answer.body.clone())?;
-        ensure!(json["status"] == "error" && json["errorType"] == "bad_data", "{path}: {json}");
-        ensure!(json["error"].as_str().is_some_and(|text| !text.is_empty()), "{path}: {json}");
+        ensure!(
+            json["status"] == "error" && json["errorType"] == "bad_data",
+            "{path}: {json}"
+        );
+        ensure!(
+            json["error"].as_str().is_some_and(|text| !text.is_empty()),
+            "{path}: {json}"
+        );
     }
     group.stop().await
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use trireme_integration::{Group, SampleSet, Series, blocks_in, first_differences, now_ms, until, until_for};
+use trireme_integration::{
+    Group, SampleSet, Series, blocks_in, first_differences, now_ms, until, until_for,
+};
 
 const TENANT: &str = "default-tenant";
 /// A debug build on a busy machine.
@@ -17,7 +19,13 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
     let mut turn = 0_usize;
     until_for("there are more blocks", BOUND, async || {
         let at = now_ms();
-        let one = |i: i64| Series::new("sectors", &[("i", &i.to_string())], &[(at, (at % 1_000 + i) as f64)]);
+        let one = |i: i64| {
+            Series::new(
+                "sectors",
+                &[("i", &i.to_string())],
+                &[(at, (at % 1_000 + i) as f64)],
+            )
+        };
         let series: Vec<Series> = (0..40).map(one).collect();
         turn += 1;
         group.client(turn % 3).write(&series).await?.success()?;
@@ -37,7 +45,9 @@ fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
             let path = entry.path();
             let text = path.to_string_lossy().into_owned();
             if path.is_dir() {
-                let is_old = ["damaged-", "quarantine-", "snapshots"].iter().any(|name| text.contains(name));
+                let is_old = ["damaged-", "quarantine-", "snapshots"]
+                    .iter()
+                    .any(|name| text.contains(name));
                 dirs.extend((!is_old).then_some(path));
             } else if text.ends_with(ending) {
                 found.push((entry.metadata().and_then(|meta| meta.modified()).ok(), path));
@@ -54,7 +64,10 @@ type BadFile = (&'static str, &'static str, usize, u64, bool);
 
 /// What the log has to name if a file cannot be read: the block it is of, or the file, which may get another ending.
 fn name_of(path: &Path) -> String {
-    let block = path.iter().filter_map(|part| part.to_str()).find(|part| part.len() == 26);
+    let block = path
+        .iter()
+        .filter_map(|part| part.to_str())
+        .find(|part| part.len() == 26);
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     block.or(stem).unwrap_or_default().to_owned()
 }
@@ -102,10 +115,13 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         (0, &[("head", "/cut", 0, 0, true)]),
     ];
     for (blocks, files) in rounds {
-        write_blocks(&group, blocks, &mut written).await.with_context(|| format!("before {files:?}"))?;
+        write_blocks(&group, blocks, &mut written)
+            .await
+            .with_context(|| format!("before {files:?}"))?;
         until("node 2 has such files", async || {
-            let is_missing =
-                |(folder, ending, nth, ..): &&BadFile| found(&dir.join(folder), ending).len() <= *nth;
+            let is_missing = |(folder, ending, nth, ..): &&BadFile| {
+                found(&dir.join(folder), ending).len() <= *nth
+            };
             let lacks = files.iter().find(is_missing);
             ensure!(lacks.is_none(), "not {lacks:?}");
             Ok(())
@@ -121,19 +137,28 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         }
         let (before, hits) = (group.nodes()[2].log().len(), disk.hits());
         group.node(2).start()?;
-        group.node(2).ready().await.with_context(|| format!("with bad {files:?}"))?;
+        group
+            .node(2)
+            .ready()
+            .await
+            .with_context(|| format!("with bad {files:?}"))?;
         until_for("the damage is told", BOUND, async || {
             ensure!(disk.hits() > hits, "nothing bad was read");
             let log = group.nodes()[2].log();
             let is_loud = |line: &&str| line.contains("WARN") || line.contains("ERRO");
             let loud: Vec<&str> = log[before..].lines().filter(is_loud).collect();
-            let silent = told.iter().find(|name| !loud.iter().any(|line| line.contains(*name)));
+            let silent = told
+                .iter()
+                .find(|name| !loud.iter().any(|line| line.contains(*name)));
             ensure!(silent.is_none(), "{silent:?} is not named");
             Ok(())
         })
         .await?;
         until_for("node 2 is whole again", BOUND, async || {
-            first_differences(("written", &written), ("n2", &group.client(2).export().await?))
+            first_differences(
+                ("written", &written),
+                ("n2", &group.client(2).export().await?),
+            )
         })
         .await
         .with_context(|| format!("after {files:?}"))?;

@@ -13,7 +13,11 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(30);
 /// Starts `node` once more with further settings, and answers what it says on standard error when it fails.
 async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
     let mut command = node.command(more)?;
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let ended = until_for("the process refuses to start", REFUSED_WITHIN, async || {
         process.try_wait()?.context("it still runs")
     })
@@ -24,7 +28,10 @@ async fn refusal(node: &Node, more: &[&str]) -> anyhow::Result<String> {
     let output = process.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let status = ended.with_context(|| text.clone())?;
-    ensure!(status.code().is_some_and(|code| code != 0), "{more:?} ended with {status}:\n{text}");
+    ensure!(
+        status.code().is_some_and(|code| code != 0),
+        "{more:?} ended with {status}:\n{text}"
+    );
     ensure!(!text.contains("panic"), "{more:?} panicked:\n{text}");
     Ok(text)
 }
@@ -34,10 +41,16 @@ async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> 
     let group = Group::of(1).prepare()?;
     let node = &group.nodes()[0];
     for (settings, says) in [
-        (&["storage.windw=2h"][..], &["storage.windw", "storage.window"][..]),
+        (
+            &["storage.windw=2h"][..],
+            &["storage.windw", "storage.window"][..],
+        ),
         (&["storage.window=2 fortnights"], &["2 fortnights"]),
         (&["http.body_bytes_max=many"], &["many"]),
-        (&["storage.shards=0", "storage.window=1ms"], &["storage.shards", "storage.window"]),
+        (
+            &["storage.shards=0", "storage.window=1ms"],
+            &["storage.shards", "storage.window"],
+        ),
         (&["cluster.peers=n7=127.0.0.1:1"], &["cluster.peers", "n0"]),
         (&["http.listen=nowhere"], &["http.listen", "nowhere"]),
         (&["bucket.type=tape"], &["tape"]),
@@ -45,10 +58,16 @@ async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> 
     ] {
         let text = refusal(node, settings).await?;
         for part in says {
-            ensure!(text.contains(part), "{settings:?} is answered without {part:?}:\n{text}");
+            ensure!(
+                text.contains(part),
+                "{settings:?} is answered without {part:?}:\n{text}"
+            );
         }
     }
-    ensure!(!node.data_dir().exists(), "a node with bad settings made a data directory");
+    ensure!(
+        !node.data_dir().exists(),
+        "a node with bad settings made a data directory"
+    );
     group.stop().await
 }
 
@@ -56,12 +75,21 @@ async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> 
 async fn a_second_start_on_a_data_directory_in_use_is_refused() -> anyhow::Result<()> {
     let mut group = Group::of(1).start().await?;
     let (http, cluster) = (free_port()?, free_port()?);
-    let other_ports =
-        [format!("http.listen=127.0.0.1:{http}"), format!("cluster.listen=127.0.0.1:{cluster}")];
+    let other_ports = [
+        format!("http.listen=127.0.0.1:{http}"),
+        format!("cluster.listen=127.0.0.1:{cluster}"),
+    ];
     let text = refusal(group.node(0), &other_ports.each_ref().map(String::as_str)).await?;
     ensure!(text.contains("in use"), "{text}");
-    ensure!(text.contains(&group.nodes()[0].data_dir().display().to_string()), "{text}");
-    group.client(0).write(&[Series::new("unharmed", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+    ensure!(
+        text.contains(&group.nodes()[0].data_dir().display().to_string()),
+        "{text}"
+    );
+    group
+        .client(0)
+        .write(&[Series::new("unharmed", &[], &[(now_ms(), 1.0)])])
+        .await?
+        .success()?;
     group.stop().await
 }
 
@@ -73,11 +101,20 @@ async fn a_port_in_use_is_refused_with_its_address() -> anyhow::Result<()> {
     let elsewhere = format!("node.data_dir={}", group.dir().join("elsewhere").display());
     let (http, cluster) = (free_port()?, free_port()?);
     for settings in [
-        [format!("http.listen={address}"), format!("cluster.listen=127.0.0.1:{cluster}")],
-        [format!("http.listen=127.0.0.1:{http}"), format!("cluster.listen={address}")],
+        [
+            format!("http.listen={address}"),
+            format!("cluster.listen=127.0.0.1:{cluster}"),
+        ],
+        [
+            format!("http.listen=127.0.0.1:{http}"),
+            format!("cluster.listen={address}"),
+        ],
     ] {
         let text = refusal(group.node(0), &[&elsewhere, &settings[0], &settings[1]]).await?;
-        ensure!(text.contains(&address), "the message does not name {address}:\n{text}");
+        ensure!(
+            text.contains(&address),
+            "the message does not name {address}:\n{text}"
+        );
     }
     group.stop().await
 }
@@ -94,9 +131,14 @@ async fn a_data_directory_made_for_other_shards_is_refused() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -> anyhow::Result<()> {
+async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -> anyhow::Result<()>
+{
     let mut group = Group::of(1).start().await?;
-    group.client(0).write(&[Series::new("kept", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+    group
+        .client(0)
+        .write(&[Series::new("kept", &[], &[(now_ms(), 1.0)])])
+        .await?
+        .success()?;
     group.node(0).stop().await?;
     let checkpoint = group.nodes()[0].data_dir().join("head/000/checkpoint");
     let good = std::fs::read(&checkpoint)?;
@@ -105,7 +147,10 @@ async fn a_node_without_peers_names_a_damaged_checkpoint_and_leaves_it_alone() -
     std::fs::write(&checkpoint, &bad)?;
     let text = refusal(group.node(0), &[]).await?;
     ensure!(text.contains("head/000/checkpoint is damaged"), "{text}");
-    ensure!(std::fs::read(&checkpoint)? == bad, "the checkpoint was touched");
+    ensure!(
+        std::fs::read(&checkpoint)? == bad,
+        "the checkpoint was touched"
+    );
     std::fs::write(&checkpoint, &good)?;
     group.node(0).start()?;
     group.node(0).ready().await?;
@@ -138,7 +183,10 @@ async fn a_data_directory_that_cannot_be_written_is_refused() -> anyhow::Result<
         std::fs::set_permissions(node.data_dir(), PermissionsExt::from_mode(0o500))?;
     }
     let text = refusal(node, &[]).await?;
-    ensure!(text.contains(&node.data_dir().display().to_string()), "{text}");
+    ensure!(
+        text.contains(&node.data_dir().display().to_string()),
+        "{text}"
+    );
     group.stop().await
 }
 

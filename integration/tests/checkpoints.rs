@@ -25,7 +25,10 @@ struct Metadata {
 }
 
 fn metadata_only() -> anyhow::Result<Vec<u8>> {
-    let metadata = vec![Metadata { kind: 1, family: "up".to_owned() }];
+    let metadata = vec![Metadata {
+        kind: 1,
+        family: "up".to_owned(),
+    }];
     Ok(snap::raw::Encoder::new().compress_vec(&WriteRequest { metadata }.encode_to_vec())?)
 }
 
@@ -48,8 +51,14 @@ fn checkpoints(data_dir: &Path, name: &str) -> anyhow::Result<Vec<std::path::Pat
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_of_metadata_alone_is_no_reason_not_to_start() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(1)).start().await?;
-    let answer =
-        group.client(0).send(group.client(0).write_builder("/api/v1/write", metadata_only()?)).await?;
+    let answer = group
+        .client(0)
+        .send(
+            group
+                .client(0)
+                .write_builder("/api/v1/write", metadata_only()?),
+        )
+        .await?;
     answer.success()?;
     for _ in 0..2 {
         group.node(0).stop().await?;
@@ -62,8 +71,9 @@ async fn a_write_of_metadata_alone_is_no_reason_not_to_start() -> anyhow::Result
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(1).short_windows(2)).start().await?;
-    let series: Vec<Series> =
-        (0..20).map(|i| Series::new("idle", &[("i", &i.to_string())], &[(now_ms(), 1.0)])).collect();
+    let series: Vec<Series> = (0..20)
+        .map(|i| Series::new("idle", &[("i", &i.to_string())], &[(now_ms(), 1.0)]))
+        .collect();
     group.client(0).write(&series).await?.success()?;
     let client = group.client(0).clone();
     until("a checkpoint has them", async || {
@@ -74,7 +84,10 @@ async fn series_that_were_collected_are_no_reason_not_to_start() -> anyhow::Resu
     .await?;
     // One goes on, in one of the shards, so that windows are cut.
     until("the others are collected", async || {
-        client.write(&[Series::new("busy", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+        client
+            .write(&[Series::new("busy", &[], &[(now_ms(), 1.0)])])
+            .await?
+            .success()?;
         let left = client.metric("trireme_head_series").await?;
         ensure!(left == 1.0, "{left} are left");
         Ok(())
@@ -94,8 +107,17 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
     let client = group.client(0).clone();
     let filler = "of a label that makes the head large ".repeat(8);
     for n in 0..20 {
-        let one = |i: i32| Series::new("large", &[("i", &format!("{n} {i} {filler}"))], &[(now_ms(), 1.0)]);
-        client.write(&(0..1_000).map(one).collect::<Vec<_>>()).await?.success()?;
+        let one = |i: i32| {
+            Series::new(
+                "large",
+                &[("i", &format!("{n} {i} {filler}"))],
+                &[(now_ms(), 1.0)],
+            )
+        };
+        client
+            .write(&(0..1_000).map(one).collect::<Vec<_>>())
+            .await?
+            .success()?;
     }
     let made = async || client.metric("trireme_head_checkpoint_seconds_count").await;
     until("a checkpoint has them", async || {
@@ -106,10 +128,16 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
     .await?;
     let (before, end_ms) = (made().await?, now_ms() + 4_000);
     while now_ms() < end_ms {
-        client.write(&[Series::new("small", &[], &[(now_ms(), 1.0)])]).await?.success()?;
+        client
+            .write(&[Series::new("small", &[], &[(now_ms(), 1.0)])])
+            .await?
+            .success()?;
     }
     let more = made().await? - before;
-    ensure!(more <= 1.0, "{more} checkpoints of 20,000 series for one that goes on");
+    ensure!(
+        more <= 1.0,
+        "{more} checkpoints of 20,000 series for one that goes on"
+    );
     group.stop().await
 }
 
@@ -137,7 +165,11 @@ async fn a_group_all_of_whose_newest_checkpoints_are_damaged_loses_nothing() -> 
 fn salvage(node: &Node) -> anyhow::Result<String> {
     let output = node.command_of(&["rebuild", "salvage"], &[])?.output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(said)
 }
 
@@ -158,9 +190,19 @@ async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result
     let (mut sent, start) = (SampleSet::default(), now_ms() - 1_000);
     for n in 0..50 {
         let series: Vec<Series> = (0..40)
-            .map(|i| Series::new("kept", &[("i", &i.to_string())], &[(start + i64::from(n), f64::from(n))]))
+            .map(|i| {
+                Series::new(
+                    "kept",
+                    &[("i", &i.to_string())],
+                    &[(start + i64::from(n), f64::from(n))],
+                )
+            })
             .collect();
-        group.client(n as usize % nodes).write(&series).await?.success()?;
+        group
+            .client(n as usize % nodes)
+            .write(&series)
+            .await?
+            .success()?;
         series.iter().for_each(|series| series.add_to(&mut sent));
     }
     group.converged().await?;
@@ -191,7 +233,12 @@ async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Resu
         group.node(i).ready().await?;
         let client = group.client(i).clone();
         until("it waits for a copy that nobody can give", async || {
-            let state = client.get("/api/v1/admin/rebuild").send().await?.text().await?;
+            let state = client
+                .get("/api/v1/admin/rebuild")
+                .send()
+                .await?
+                .text()
+                .await?;
             ensure!(state.contains("damaged"), "{state}");
             Ok(())
         })
@@ -214,11 +261,15 @@ async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Resu
     for i in 0..3 {
         group.node(i).ready().await?;
         let client = group.client(i).clone();
-        until_for("it has everything that any of them had", Duration::from_secs(60), async || {
-            let missing = sent.first_missing_in(&client.export().await?);
-            ensure!(missing.is_none(), "{missing:?}");
-            Ok(())
-        })
+        until_for(
+            "it has everything that any of them had",
+            Duration::from_secs(60),
+            async || {
+                let missing = sent.first_missing_in(&client.export().await?);
+                ensure!(missing.is_none(), "{missing:?}");
+                Ok(())
+            },
+        )
         .await?;
     }
     group.stop().await
@@ -228,9 +279,13 @@ async fn a_group_none_of_whose_heads_can_be_loaded_is_salvaged() -> anyhow::Resu
 async fn a_node_without_peers_is_salvaged() -> anyhow::Result<()> {
     let mut group = frequent(Group::of(1)).start().await?;
     let sent = with_two_checkpoints(&mut group, 1).await?;
-    let nothing = group.node(0).command_of(&["rebuild", "salvage"], &[])?.output()?;
+    let nothing = group
+        .node(0)
+        .command_of(&["rebuild", "salvage"], &[])?
+        .output()?;
     ensure!(
-        !nothing.status.success() && String::from_utf8_lossy(&nothing.stderr).contains("nothing to salvage")
+        !nothing.status.success()
+            && String::from_utf8_lossy(&nothing.stderr).contains("nothing to salvage")
     );
     damage(group.node(0).data_dir(), 2, |bytes| bytes - 1)?;
     let said = salvage(group.node(0))?;

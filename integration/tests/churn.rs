@@ -18,9 +18,20 @@ async fn write_generation(client: &Client, generation: usize) -> anyhow::Result<
     for chunk in 0..GENERATION / 1_000 {
         let now = now_ms();
         let one = |i: usize| {
-            let (pod, number) = (format!("pod-{generation}-{chunk}-{i}"), generation.to_string());
-            let labels = [("pod", pod.as_str()), ("generation", number.as_str()), ("job", "churn")];
-            Series::new("churned_total", &labels, &[(now, 1.0), (now + 1, 2.0), (now + 2, 3.0)])
+            let (pod, number) = (
+                format!("pod-{generation}-{chunk}-{i}"),
+                generation.to_string(),
+            );
+            let labels = [
+                ("pod", pod.as_str()),
+                ("generation", number.as_str()),
+                ("job", "churn"),
+            ];
+            Series::new(
+                "churned_total",
+                &labels,
+                &[(now, 1.0), (now + 1, 2.0), (now + 2, 3.0)],
+            )
         };
         let series: Vec<Series> = (0..1_000).map(one).collect();
         client.write(&series).await?.success()?;
@@ -46,7 +57,11 @@ async fn wave(client: &Client, number: usize) -> anyhow::Result<f64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result<()> {
-    let group = Group::of(1).short_windows(2).set("checkpoint.interval=1s").start().await?;
+    let group = Group::of(1)
+        .short_windows(2)
+        .set("checkpoint.interval=1s")
+        .start()
+        .await?;
     let client = group.client(0).clone();
     let plan = Plan {
         senders: 2,
@@ -57,7 +72,10 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
     };
     let senders = Senders::start(&group.clients(), &plan);
     until_for("the steady series are known", BOUND, async || {
-        ensure!(client.metric("trireme_head_series").await? >= STEADY as f64, "not yet");
+        ensure!(
+            client.metric("trireme_head_series").await? >= STEADY as f64,
+            "not yet"
+        );
         Ok(())
     })
     .await?;
@@ -71,9 +89,15 @@ async fn series_that_ended_leave_the_head_with_their_windows() -> anyhow::Result
         mebibytes(second)
     );
     // What the first ones took is there for the second ones.
-    ensure!(second <= first * 1.15 + f64::from(32 << 20), "memory of series that ended is not used again");
+    ensure!(
+        second <= first * 1.15 + f64::from(32 << 20),
+        "memory of series that ended is not used again"
+    );
     let (_, totals) = senders.stop().await?;
-    ensure!(totals.rejected == 0 && totals.refused_attempts == 0, "{totals:?}");
+    ensure!(
+        totals.rejected == 0 && totals.refused_attempts == 0,
+        "{totals:?}"
+    );
     group.stop().await
 }
 
@@ -99,7 +123,11 @@ async fn memory(client: &Client) -> anyhow::Result<(f64, f64)> {
 /// Nothing is written beside the bursts: the last windows that are cut must not be the end of collecting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::Result<()> {
-    let group = Group::of(1).short_windows(4).set("checkpoint.interval=1s").start().await?;
+    let group = Group::of(1)
+        .short_windows(4)
+        .set("checkpoint.interval=1s")
+        .start()
+        .await?;
     let client = group.client(0).clone();
     let (series, count) = bursts();
     let (before, held_before) = memory(&client).await?;
@@ -108,14 +136,24 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
         for chunk in 0..series / 1_000 {
             let one = |i: usize| {
                 let (pod, burst) = (format!("pod-{burst}-{chunk}-{i}"), burst.to_string());
-                let labels = [("pod", pod.as_str()), ("burst", burst.as_str()), ("job", "bursts")];
+                let labels = [
+                    ("pod", pod.as_str()),
+                    ("burst", burst.as_str()),
+                    ("job", "bursts"),
+                ];
                 Series::new("burst_total", &labels, &[(now_ms(), 1.0)])
             };
-            client.write(&(0..1_000).map(one).collect::<Vec<_>>()).await?.success()?;
+            client
+                .write(&(0..1_000).map(one).collect::<Vec<_>>())
+                .await?
+                .success()?;
         }
         let mut peak = 0.0_f64;
         until("they are known", async || {
-            ensure!(client.metric("trireme_head_series").await? > 0.0, "none yet");
+            ensure!(
+                client.metric("trireme_head_series").await? > 0.0,
+                "none yet"
+            );
             Ok(())
         })
         .await?;
@@ -127,15 +165,25 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
         })
         .await?;
         let bound = left.first().map_or(f64::MAX, |first| first * 1.15 + 2.0);
-        until_for("their memory is given back", Duration::from_secs(120), async || {
-            let (used, held) = memory(&client).await?;
-            let all = format!("{before:.1} MiB before, {peak:.1} at most, {used:.1} now, {held:.1} held");
-            ensure!(used <= before + (peak - before) / 3.0 + 2.0, "{all}");
-            ensure!(used <= bound, "{all}, and after the first burst {:.1}", left[0]);
-            // What the allocator may keep for later, over the stacks and tables a process begins with.
-            ensure!(held <= held_before + used * 1.25 + 16.0, "{all}");
-            Ok(())
-        })
+        until_for(
+            "their memory is given back",
+            Duration::from_secs(120),
+            async || {
+                let (used, held) = memory(&client).await?;
+                let all = format!(
+                    "{before:.1} MiB before, {peak:.1} at most, {used:.1} now, {held:.1} held"
+                );
+                ensure!(used <= before + (peak - before) / 3.0 + 2.0, "{all}");
+                ensure!(
+                    used <= bound,
+                    "{all}, and after the first burst {:.1}",
+                    left[0]
+                );
+                // What the allocator may keep for later, over the stacks and tables a process begins with.
+                ensure!(held <= held_before + used * 1.25 + 16.0, "{all}");
+                Ok(())
+            },
+        )
         .await?;
         let (used, held) = memory(&client).await?;
         println!(

@@ -13,7 +13,9 @@ use compliance::differences::{DIFFERENCES, Kind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use trireme_integration::peers::{Prometheus, installed};
-use trireme_integration::{Client, Group, Matrix, SCRAPE_INTERVAL_MS, demo_series, now_ms, requests_of};
+use trireme_integration::{
+    Client, Group, Matrix, SCRAPE_INTERVAL_MS, demo_series, now_ms, requests_of,
+};
 
 const TEST: &str = "answers_the_compliance_queries_as_prometheus_does";
 /// Largest difference of two numbers, relative to the larger one.
@@ -41,11 +43,15 @@ struct Case {
 
 /// The suite's queries, which lie beside the repository; nothing if they do not.
 fn cases() -> anyhow::Result<Option<Vec<Case>>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/testdata/compliance-queries.json");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/testdata/compliance-queries.json");
     if !path.is_file() {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&std::fs::read(&path)?).with_context(|| path.display().to_string())?))
+    Ok(Some(
+        serde_json::from_slice(&std::fs::read(&path)?)
+            .with_context(|| path.display().to_string())?,
+    ))
 }
 
 /// What a server says to a range query.
@@ -55,15 +61,27 @@ enum Said {
 }
 
 async fn ask(client: &Client, query: &str, start: &str, end: &str) -> anyhow::Result<Said> {
-    let range = [("query", query), ("start", start), ("end", end), ("step", STEP_SECONDS)];
-    let answer = client.send(client.get("/api/v1/query_range").query(&range)).await?;
+    let range = [
+        ("query", query),
+        ("start", start),
+        ("end", end),
+        ("step", STEP_SECONDS),
+    ];
+    let answer = client
+        .send(client.get("/api/v1/query_range").query(&range))
+        .await?;
     let json: Json = serde_json::from_str(&answer.body).with_context(|| answer.body.clone())?;
     if answer.is_success() {
         return Ok(Said::Answer(Matrix::of(&json["data"])?));
     }
     // A server that cannot answer is not a server that refuses.
     let is_refused = [400, 422].contains(&answer.status) && json["status"] == "error";
-    ensure!(is_refused, "{query} was answered {}: {}", answer.status, answer.body);
+    ensure!(
+        is_refused,
+        "{query} was answered {}: {}",
+        answer.status,
+        answer.body
+    );
     Ok(Said::Refusal(json["error"].to_string()))
 }
 
@@ -71,28 +89,42 @@ async fn ask(client: &Client, query: &str, start: &str, end: &str) -> anyhow::Re
 fn judge(case: &Case, ours: &Said, theirs: &Said) -> Option<(Option<Kind>, String)> {
     match (ours, theirs) {
         (Said::Refusal(_), Said::Refusal(_)) if case.should_fail => None,
-        (Said::Answer(_), Said::Refusal(why)) => {
-            Some((Some(Kind::OnlyOldFails), format!("only Prometheus refuses: {why}")))
+        (Said::Answer(_), Said::Refusal(why)) => Some((
+            Some(Kind::OnlyOldFails),
+            format!("only Prometheus refuses: {why}"),
+        )),
+        (Said::Answer(ours), Said::Answer(theirs)) if !case.should_fail => ours
+            .first_difference(theirs, TOLERANCE)
+            .map(|what| (Some(Kind::Values), what)),
+        (Said::Refusal(why), Said::Answer(_)) => {
+            Some((None, format!("only Trireme refuses: {why}")))
         }
-        (Said::Answer(ours), Said::Answer(theirs)) if !case.should_fail => {
-            ours.first_difference(theirs, TOLERANCE).map(|what| (Some(Kind::Values), what))
-        }
-        (Said::Refusal(why), Said::Answer(_)) => Some((None, format!("only Trireme refuses: {why}"))),
         (Said::Refusal(why), Said::Refusal(_)) => Some((None, format!("both refuse: {why}"))),
-        (Said::Answer(_), Said::Answer(_)) => Some((None, "both answer what should fail".to_owned())),
+        (Said::Answer(_), Said::Answer(_)) => {
+            Some((None, "both answer what should fail".to_owned()))
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<()> {
     let Some(cases) = cases()? else {
-        let text = format!("NOT RUN: {TEST}: ../shared/testdata/compliance-queries.json is not there\n");
+        let text =
+            format!("NOT RUN: {TEST}: ../shared/testdata/compliance-queries.json is not there\n");
         return Ok(std::io::stderr().write_all(text.as_bytes())?);
     };
-    let Some([prometheus]) = installed(TEST, ["prometheus"]) else { return Ok(()) };
-    let group = Group::of(1).set(&format!("storage.out_of_order_window={ACCEPTED_AGE}")).start().await?;
+    let Some([prometheus]) = installed(TEST, ["prometheus"]) else {
+        return Ok(());
+    };
+    let group = Group::of(1)
+        .set(&format!("storage.out_of_order_window={ACCEPTED_AGE}"))
+        .start()
+        .await?;
     let judge_dir = group.dir().join("prometheus");
-    let judge_server = Prometheus::in_dir(&prometheus, &judge_dir).out_of_order(ACCEPTED_AGE).start().await?;
+    let judge_server = Prometheus::in_dir(&prometheus, &judge_dir)
+        .out_of_order(ACCEPTED_AGE)
+        .start()
+        .await?;
     let (ours, theirs) = (group.client(0), judge_server.client());
 
     let end = now_ms() / 60_000 * 60_000 - AFTER_MS - STEPS_OFF_MS;
@@ -107,12 +139,19 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
 
     let (start, end) = ((start / 1_000).to_string(), (end / 1_000).to_string());
     let (mut wrong, mut compared, mut refused) = (Vec::new(), 0, 0);
-    let mut unseen: BTreeSet<&str> = DIFFERENCES.iter().map(|difference| difference.query).collect();
+    let mut unseen: BTreeSet<&str> = DIFFERENCES
+        .iter()
+        .map(|difference| difference.query)
+        .collect();
     for case in &cases {
-        let (our_word, their_word) =
-            tokio::try_join!(ask(ours, &case.query, &start, &end), ask(theirs, &case.query, &start, &end))?;
+        let (our_word, their_word) = tokio::try_join!(
+            ask(ours, &case.query, &start, &end),
+            ask(theirs, &case.query, &start, &end)
+        )?;
         let found = judge(case, &our_word, &their_word);
-        let listed = DIFFERENCES.iter().find(|difference| difference.query == case.query);
+        let listed = DIFFERENCES
+            .iter()
+            .find(|difference| difference.query == case.query);
         if let Some(listed) = listed {
             unseen.remove(listed.query);
         }
@@ -125,14 +164,32 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
                 println!("differs as listed: {}: {}", case.query, listed.reason);
             }
             (Some((_, what)), _) => wrong.push(format!("{}: {what}", case.query)),
-            (None, Some(_)) => wrong.push(format!("{}: is listed as different and agrees", case.query)),
+            (None, Some(_)) => {
+                wrong.push(format!("{}: is listed as different and agrees", case.query))
+            }
         }
     }
-    println!("{} queries: {compared} equal with a result, {refused} refused by both", cases.len());
-    ensure!(wrong.is_empty(), "{} of {} queries:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-    ensure!(unseen.is_empty(), "listed, but no query of the suite: {unseen:?}");
+    println!(
+        "{} queries: {compared} equal with a result, {refused} refused by both",
+        cases.len()
+    );
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} queries:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+    ensure!(
+        unseen.is_empty(),
+        "listed, but no query of the suite: {unseen:?}"
+    );
     // An empty server would agree on everything.
-    ensure!(compared * 10 > cases.len() * 8, "only {compared} of {} queries have a result", cases.len());
+    ensure!(
+        compared * 10 > cases.len() * 8,
+        "only {compared} of {} queries have a result",
+        cases.len()
+    );
     drop(judge_server);
     group.stop().await
 }

@@ -53,8 +53,12 @@ fn lines_with(log: &str, message: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged() -> anyhow::Result<()> {
-    let seed = std::env::var("TRIREME_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(now_ms() as u64);
+async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged()
+-> anyhow::Result<()> {
+    let seed = std::env::var("TRIREME_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(now_ms() as u64);
     println!("TRIREME_SEED={seed}");
     let mut random = SeededRng::new(seed);
     let rounds = crash_rounds(12);
@@ -91,7 +95,11 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
             continue;
         }
         let begun_ms = now_ms();
-        group.node(0).ready().await.with_context(|| format!("start of round {round}"))?;
+        group
+            .node(0)
+            .ready()
+            .await
+            .with_context(|| format!("start of round {round}"))?;
         met.longest_start_ms = met.longest_start_ms.max(now_ms() - begun_ms);
         let is_full = round % ROUNDS_BETWEEN_FULL_AUDITS == 0;
         let from_ms = if is_full { 0 } else { now_ms() - IN_MOTION_MS };
@@ -112,8 +120,14 @@ async fn a_node_killed_at_any_moment_always_starts_with_everything_acknowledged(
     let last = (histories_at_the_end(&mut group, senders).await?, &mut met);
     let log = group.nodes()[0].log();
     met_of_log(&log, last.1);
-    everything_is_there(&client, &last.0, 0, last.1).await.context("at the end")?;
-    let requests: usize = last.0.iter().map(|history| history.count(Outcome::Acknowledged)).sum();
+    everything_is_there(&client, &last.0, 0, last.1)
+        .await
+        .context("at the end")?;
+    let requests: usize = last
+        .0
+        .iter()
+        .map(|history| history.count(Outcome::Acknowledged))
+        .sum();
     println!("{rounds} rounds, {requests} requests acknowledged, {met:?}");
     ensure!(met.blocks > 0, "no window was cut in the loop");
     ensure!(met.replayed > 0, "no start replayed anything");
@@ -125,7 +139,11 @@ async fn histories_at_the_end(group: &mut Group, senders: Senders) -> anyhow::Re
     group.node(0).start()?;
     group.node(0).ready().await.context("last start")?;
     let (histories, totals) = senders.stop().await?;
-    ensure!(totals.rejected == 0, "a request was refused for good: {}", totals.last_refusal);
+    ensure!(
+        totals.rejected == 0,
+        "a request was refused for good: {}",
+        totals.last_refusal
+    );
     Ok(histories)
 }
 

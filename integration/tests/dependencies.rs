@@ -73,16 +73,22 @@ fn read<T: for<'de> Deserialize<'de>>(file: &str) -> anyhow::Result<T> {
 /// `1.2.3` and shorter as numbers; build and pre-release parts are left out.
 fn numbers(version: &str) -> Vec<u64> {
     let core = version.split(['-', '+']).next().unwrap_or(version);
-    let mut parts: Vec<u64> = core.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+    let mut parts: Vec<u64> = core
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect();
     parts.resize(3, 0);
     parts
 }
 
 /// Whether `name@<version` or `name` covers a locked package.
 fn is_banned(spec: &str, locked: &Locked) -> anyhow::Result<bool> {
-    let Some((name, range)) = spec.split_once('@') else { return Ok(spec == locked.name) };
-    let below =
-        range.strip_prefix('<').with_context(|| format!("deny.toml: only < is understood, not {range}"))?;
+    let Some((name, range)) = spec.split_once('@') else {
+        return Ok(spec == locked.name);
+    };
+    let below = range
+        .strip_prefix('<')
+        .with_context(|| format!("deny.toml: only < is understood, not {range}"))?;
     Ok(name == locked.name && numbers(&locked.version) < numbers(below))
 }
 
@@ -120,7 +126,10 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
         return all.iter().all(|part| is_allowed(part, allowed));
     }
     let one = expression.trim();
-    match one.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
+    match one
+        .strip_prefix('(')
+        .and_then(|inner| inner.strip_suffix(')'))
+    {
         Some(inner) => is_allowed(inner, allowed),
         None => allowed.contains(one),
     }
@@ -132,7 +141,14 @@ fn no_banned_crate_is_locked() -> anyhow::Result<()> {
     for ban in &policy.bans.deny {
         for locked in &lock.package {
             let banned = is_banned(&ban.spec, locked)?;
-            ensure!(!banned, "{} {} is banned ({}): {}", locked.name, locked.version, ban.spec, ban.reason);
+            ensure!(
+                !banned,
+                "{} {} is banned ({}): {}",
+                locked.name,
+                locked.version,
+                ban.spec,
+                ban.reason
+            );
         }
     }
     Ok(())
@@ -141,12 +157,24 @@ fn no_banned_crate_is_locked() -> anyhow::Result<()> {
 #[test]
 fn every_crate_comes_from_an_allowed_registry() -> anyhow::Result<()> {
     let (policy, lock): (Policy, Lock) = (read("deny.toml")?, read("Cargo.lock")?);
-    let allowed: Vec<String> =
-        policy.sources.allow_registry.iter().map(|url| format!("registry+{url}")).collect();
+    let allowed: Vec<String> = policy
+        .sources
+        .allow_registry
+        .iter()
+        .map(|url| format!("registry+{url}"))
+        .collect();
     for locked in &lock.package {
         match &locked.source {
-            None => ensure!(locked.name.starts_with("trireme"), "{} has no source", locked.name),
-            Some(source) => ensure!(allowed.contains(source), "{} comes from {source}", locked.name),
+            None => ensure!(
+                locked.name.starts_with("trireme"),
+                "{} has no source",
+                locked.name
+            ),
+            Some(source) => ensure!(
+                allowed.contains(source),
+                "{} comes from {source}",
+                locked.name
+            ),
         }
     }
     Ok(())
@@ -157,24 +185,40 @@ fn every_licence_is_allowed() -> anyhow::Result<()> {
     let policy: Policy = read("deny.toml")?;
     let mut command = Command::new(env!("CARGO"));
     // The crates of this platform are on disk already, because this test was built with them.
-    command.args(["metadata", "--locked", "--offline", "--format-version=1"]).current_dir(root());
+    command
+        .args(["metadata", "--locked", "--offline", "--format-version=1"])
+        .current_dir(root());
     command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
     let output = command.output().context("cargo metadata")?;
-    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     for package in &metadata.packages {
-        let licence =
-            package.license.as_deref().with_context(|| format!("{} names no licence", package.name))?;
+        let licence = package
+            .license
+            .as_deref()
+            .with_context(|| format!("{} names no licence", package.name))?;
         let allowed = is_allowed(licence, &policy.licenses.allow);
-        ensure!(allowed, "{} {} is under {licence}", package.name, package.version);
+        ensure!(
+            allowed,
+            "{} {} is under {licence}",
+            package.name,
+            package.version
+        );
     }
     Ok(())
 }
 
 #[test]
 fn licence_expressions_and_version_bounds_are_understood() -> anyhow::Result<()> {
-    let allowed =
-        BTreeSet::from(["MIT".to_owned(), "ISC".to_owned(), "Apache-2.0 WITH LLVM-exception".to_owned()]);
+    let allowed = BTreeSet::from([
+        "MIT".to_owned(),
+        "ISC".to_owned(),
+        "Apache-2.0 WITH LLVM-exception".to_owned(),
+    ]);
     for (expression, expected) in [
         ("MIT", true),
         ("GPL-3.0", false),
@@ -187,8 +231,11 @@ fn licence_expressions_and_version_bounds_are_understood() -> anyhow::Result<()>
     ] {
         ensure!(is_allowed(expression, &allowed) == expected, "{expression}");
     }
-    let locked =
-        |name: &str, version: &str| Locked { name: name.into(), version: version.into(), source: None };
+    let locked = |name: &str, version: &str| Locked {
+        name: name.into(),
+        version: version.into(),
+        source: None,
+    };
     ensure!(is_banned("h2@<0.4", &locked("h2", "0.3.27"))?);
     ensure!(!is_banned("h2@<0.4", &locked("h2", "0.4.0"))?);
     ensure!(!is_banned("rustls@<0.23.45", &locked("rustls", "0.23.46"))?);

@@ -14,7 +14,11 @@ fn files(dir: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() && !name.starts_with('.') && name != "target" {
             found.extend(files(&path, ending)?);
         } else if name.ends_with(ending) {
@@ -32,8 +36,11 @@ fn read(path: &Path) -> anyhow::Result<String> {
 fn every_link_of_a_document_leads_somewhere() -> anyhow::Result<()> {
     let mut broken = Vec::new();
     for document in files(&root(), ".md")? {
-        for link in
-            read(&document)?.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+        for link in read(&document)?
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(link, _)| link)
         {
             let path = link.split('#').next().unwrap_or_default();
             if path.is_empty() || path.contains("://") {
@@ -51,12 +58,20 @@ fn every_link_of_a_document_leads_somewhere() -> anyhow::Result<()> {
 #[test]
 fn every_source_file_that_the_architecture_names_exists() -> anyhow::Result<()> {
     let text = read(&root().join("ARCHITECTURE.md"))?;
-    let names =
-        text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") || name.starts_with("src/"));
-    let sources: Vec<String> = files(&root(), ".rs")?.iter().map(|path| path.display().to_string()).collect();
+    let names = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.ends_with(".rs") || name.starts_with("src/"));
+    let sources: Vec<String> = files(&root(), ".rs")?
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     for name in names {
-        let is_there =
-            root().join(name).exists() || sources.iter().any(|path| path.ends_with(&format!("/{name}")));
+        let is_there = root().join(name).exists()
+            || sources
+                .iter()
+                .any(|path| path.ends_with(&format!("/{name}")));
         ensure!(is_there, "ARCHITECTURE.md names {name}");
     }
     Ok(())
@@ -72,23 +87,37 @@ fn names<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 #[test]
 fn every_metric_that_is_watched_exists() -> anyhow::Result<()> {
     let mut sources = String::new();
-    for path in files(&root().join("src"), ".rs")?.into_iter().chain(files(&root().join("actors"), ".rs")?) {
+    for path in files(&root().join("src"), ".rs")?
+        .into_iter()
+        .chain(files(&root().join("actors"), ".rs")?)
+    {
         sources += &read(&path)?;
     }
     let crates: BTreeSet<String> = files(&root(), "Cargo.toml")?
         .iter()
         .filter_map(|path| Some(format!("trireme_{}", path.parent()?.file_name()?.to_str()?)))
         .collect();
-    let watchers = [files(&root().join("configs"), ".yml")?, files(&root().join("configs"), ".json")?];
+    let watchers = [
+        files(&root().join("configs"), ".yml")?,
+        files(&root().join("configs"), ".json")?,
+    ];
     let documents = files(&root().join("docs"), ".md")?;
     for watcher in watchers.iter().flatten().chain(&documents) {
         for name in names(&read(watcher)?, "trireme_") {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|ending| name.strip_suffix(ending));
             let is_made = |name: &str| sources.contains(&format!("\"{name}\""));
             let is_known = is_made(name)
                 || base.is_some_and(is_made)
-                || crates.iter().any(|c| name.starts_with(c) && sources.contains(&format!("{name}::")));
-            ensure!(is_known, "{} watches {name}, which no code makes", watcher.display());
+                || crates
+                    .iter()
+                    .any(|c| name.starts_with(c) && sources.contains(&format!("{name}::")));
+            ensure!(
+                is_known,
+                "{} watches {name}, which no code makes",
+                watcher.display()
+            );
         }
     }
     Ok(())
@@ -110,13 +139,24 @@ fn every_setting_that_the_documents_name_exists() -> anyhow::Result<()> {
     documents.retain(|path| !path.components().any(|part| part.as_os_str() == "formats"));
     for document in documents {
         let text = read(&document)?;
-        for name in text.split('`').skip(1).step_by(2).filter_map(|code| code.split([' ', '=']).next()) {
+        for name in text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter_map(|code| code.split([' ', '=']).next())
+        {
             let in_section = name.split_once('.').is_some_and(|(section, key)| {
                 settings.contains_key(section)
-                    && key.chars().all(|c| c.is_ascii_lowercase() || "_.".contains(c))
+                    && key
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || "_.".contains(c))
                     && !key.ends_with("rs")
             });
-            ensure!(!in_section || is_key(name), "{} names the setting {name}", document.display());
+            ensure!(
+                !in_section || is_key(name),
+                "{} names the setting {name}",
+                document.display()
+            );
         }
     }
     Ok(())

@@ -25,8 +25,16 @@ const BLOCKS: i64 = 4;
 fn samples(from: i64, to: i64) -> Vec<(i64, f64, f64)> {
     let mut counter = 0.0;
     let one = |minute: i64| {
-        counter = if minute % 1_999 == 1_998 { 1.0 } else { counter + (minute % 7) as f64 };
-        (START + minute * MINUTE + 30_000, ((minute * 37) % 101) as f64 - 20.0, counter)
+        counter = if minute % 1_999 == 1_998 {
+            1.0
+        } else {
+            counter + (minute % 7) as f64
+        };
+        (
+            START + minute * MINUTE + 30_000,
+            ((minute * 37) % 101) as f64 - 20.0,
+            counter,
+        )
     };
     let mut all: Vec<_> = (0..to * 60).map(one).collect();
     all.split_off((from * 60) as usize)
@@ -34,7 +42,11 @@ fn samples(from: i64, to: i64) -> Vec<(i64, f64, f64)> {
 
 fn raw_block(dir: &Path, number: i64) -> anyhow::Result<PathBuf> {
     let external_labels = BTreeMap::from([("tenant_id".to_owned(), TENANT.to_owned())]);
-    let options = WriteOptions { external_labels, level: 3, ..WriteOptions::default() };
+    let options = WriteOptions {
+        external_labels,
+        level: 3,
+        ..WriteOptions::default()
+    };
     let samples = samples(number * BLOCK, (number + 1) * BLOCK);
     let series = |name: &str, value: fn(&(i64, f64, f64)) -> f64| SeriesInput {
         labels: Labels::from_pairs([("__name__", name)]),
@@ -51,13 +63,32 @@ fn raw_block(dir: &Path, number: i64) -> anyhow::Result<PathBuf> {
 /// Makes a block of a block with the tool, and gives its path.
 fn downsampled(block: &Path, resolution: &str, out: &Path) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(trireme()?);
-    command.args(["block", "downsample", "--output", "json", "--resolution", resolution, "--out"]);
+    command.args([
+        "block",
+        "downsample",
+        "--output",
+        "json",
+        "--resolution",
+        resolution,
+        "--out",
+    ]);
     let output = command.arg(out).arg(block).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said: Json = serde_json::from_slice(&output.stdout)?;
     let ulid = said[0]["meta"]["ulid"].as_str().context("no name")?;
-    let verified = Command::new(trireme()?).args(["block", "verify"]).arg(out.join(ulid)).output()?;
-    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let verified = Command::new(trireme()?)
+        .args(["block", "verify"])
+        .arg(out.join(ulid))
+        .output()?;
+    ensure!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
     Ok(out.join(ulid))
 }
 
@@ -92,17 +123,29 @@ impl Answered {
         let found = &json["data"]["result"][0];
         let point = |pair: &Json| -> anyhow::Result<(i64, f64)> {
             let t = pair[0].as_f64().context("a time")?;
-            Ok(((t * 1_000.0).round() as i64, pair[1].as_str().context("a value")?.parse()?))
+            Ok((
+                (t * 1_000.0).round() as i64,
+                pair[1].as_str().context("a value")?.parse()?,
+            ))
         };
-        let single = found["value"].is_array().then(|| vec![found["value"].clone()]);
-        let pairs = single.unwrap_or_else(|| found["values"].as_array().cloned().unwrap_or_default());
+        let single = found["value"]
+            .is_array()
+            .then(|| vec![found["value"].clone()]);
+        let pairs =
+            single.unwrap_or_else(|| found["values"].as_array().cloned().unwrap_or_default());
         let values = pairs.iter().map(point).collect::<anyhow::Result<_>>()?;
-        Ok(Self { values, warnings: json["warnings"].to_string() })
+        Ok(Self {
+            values,
+            warnings: json["warnings"].to_string(),
+        })
     }
 }
 
 async fn ask(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Answered> {
-    let request = client.get(path).header("THANOS-TENANT", TENANT).query(parameters);
+    let request = client
+        .get(path)
+        .header("THANOS-TENANT", TENANT)
+        .query(parameters);
     let answer = client.send(request).await?.success()?;
     Answered::of(&serde_json::from_str(&answer.body)?)
 }
@@ -114,8 +157,16 @@ fn seconds(ms: i64) -> String {
 /// At the end of all blocks.
 async fn at_end(client: &Client, query: &str, resolution: &str) -> anyhow::Result<Answered> {
     let time = seconds(START + BLOCKS * BLOCK * HOUR - 1);
-    ask(client, "/api/v1/query", &[("query", query), ("time", &time), ("max_source_resolution", resolution)])
-        .await
+    ask(
+        client,
+        "/api/v1/query",
+        &[
+            ("query", query),
+            ("time", &time),
+            ("max_source_resolution", resolution),
+        ],
+    )
+    .await
 }
 
 /// At the end of each window of so many minutes.
@@ -149,7 +200,11 @@ async fn at_windows_until(
 
 /// What is allowed, the hours that are answered then, and what the warning names.
 const ALLOWED: [(&str, (i64, i64), Option<&str>); 3] = [
-    ("0s", (2 * BLOCK, 4 * BLOCK), Some("max_source_resolution=5m")),
+    (
+        "0s",
+        (2 * BLOCK, 4 * BLOCK),
+        Some("max_source_resolution=5m"),
+    ),
     ("5m", (BLOCK, 4 * BLOCK), Some("max_source_resolution=1h")),
     ("1h", (0, 4 * BLOCK), None),
 ];
@@ -171,19 +226,42 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
             let query = format!("{function}_over_time(gauge{length})");
             let found = at_end(client, &query, resolution).await?;
             let value = found.values.first().context("no value")?.1;
-            ensure!((value - want).abs() < 1e-9 * want.abs(), "{query} at {resolution}: {value}, not {want}");
+            ensure!(
+                (value - want).abs() < 1e-9 * want.abs(),
+                "{query} at {resolution}: {value}, not {want}"
+            );
             match warning {
-                Some(named) => ensure!(found.warnings.contains(named), "{resolution}: {}", found.warnings),
+                Some(named) => ensure!(
+                    found.warnings.contains(named),
+                    "{resolution}: {}",
+                    found.warnings
+                ),
                 None => ensure!(found.warnings == "null", "{resolution}: {}", found.warnings),
             }
         }
 
         // Over times that are covered, so that nothing is extrapolated far.
         let query = format!("increase(counter_total[{}h])", to - from);
-        let found = at_end(client, &query, resolution).await?.values.first().context("no value")?.1;
-        let rise: f64 =
-            samples.windows(2).map(|w| if w[1].2 < w[0].2 { w[1].2 } else { w[1].2 - w[0].2 }).sum();
-        ensure!((found / rise - 1.0).abs() < 1e-3, "{query} at {resolution}: {found}, not {rise}");
+        let found = at_end(client, &query, resolution)
+            .await?
+            .values
+            .first()
+            .context("no value")?
+            .1;
+        let rise: f64 = samples
+            .windows(2)
+            .map(|w| {
+                if w[1].2 < w[0].2 {
+                    w[1].2
+                } else {
+                    w[1].2 - w[0].2
+                }
+            })
+            .sum();
+        ensure!(
+            (found / rise - 1.0).abs() < 1e-3,
+            "{query} at {resolution}: {found}, not {rise}"
+        );
     }
     Ok(())
 }
@@ -192,16 +270,29 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
 async fn every_window(client: &Client) -> anyhow::Result<()> {
     for (resolution, (from, to), _) in ALLOWED {
         let counts = at_windows(client, "count_over_time(gauge[1h])", 60, resolution).await?;
-        let want: Vec<_> = (from..to).map(|hour| (START + (hour + 1) * HOUR - 1, 60.0)).collect();
+        let want: Vec<_> = (from..to)
+            .map(|hour| (START + (hour + 1) * HOUR - 1, 60.0))
+            .collect();
         ensure!(counts.values == want, "{resolution}: {:?}", counts.values);
 
         let rises = at_windows(client, "increase(counter_total[2h])", 60, resolution).await?;
-        ensure!(rises.values.iter().all(|(_, rise)| (0.0..500.0).contains(rise)), "{:?}", rises.values);
+        ensure!(
+            rises
+                .values
+                .iter()
+                .all(|(_, rise)| (0.0..500.0).contains(rise)),
+            "{:?}",
+            rises.values
+        );
     }
 
     // Alone, a selector gives the mean of the window.
     let means = at_windows(client, "gauge", 60, "1h").await?.values;
-    ensure!(means.len() as i64 == BLOCKS * BLOCK, "{} values", means.len());
+    ensure!(
+        means.len() as i64 == BLOCKS * BLOCK,
+        "{} values",
+        means.len()
+    );
     for hour in 0..BLOCK {
         let hourly = samples(hour, hour + 1);
         let mean = hourly.iter().map(|s| s.1).sum::<f64>() / hourly.len() as f64;
@@ -216,21 +307,42 @@ async fn auto(client: &Client) -> anyhow::Result<()> {
         let query = "sum_over_time(gauge[5h])";
         let auto = at_windows(client, query, minutes, "auto").await?;
         let want = at_windows(client, query, minutes, same_as).await?;
-        ensure!(!auto.values.is_empty() && auto.values == want.values, "a step of {minutes} min");
-        ensure!(auto.warnings == want.warnings, "{} and {}", auto.warnings, want.warnings);
+        ensure!(
+            !auto.values.is_empty() && auto.values == want.values,
+            "a step of {minutes} min"
+        );
+        ensure!(
+            auto.warnings == want.warnings,
+            "{} and {}",
+            auto.warnings,
+            want.warnings
+        );
     }
 
     // Without the parameter as with 0s; and a range that is too short for windows says so.
     let time = seconds(START + BLOCK * HOUR - 1);
-    let found = ask(client, "/api/v1/query", &[("query", "gauge"), ("time", &time)]).await?;
+    let found = ask(
+        client,
+        "/api/v1/query",
+        &[("query", "gauge"), ("time", &time)],
+    )
+    .await?;
     ensure!(
         found.values.is_empty() && found.warnings.contains("max_source_resolution=1h"),
         "{}",
         found.warnings
     );
-    let short = [("query", "rate(counter_total[1h])"), ("time", &time), ("max_source_resolution", "1h")];
+    let short = [
+        ("query", "rate(counter_total[1h])"),
+        ("time", &time),
+        ("max_source_resolution", "1h"),
+    ];
     let found = ask(client, "/api/v1/query", &short).await?;
-    ensure!(found.values.is_empty() && found.warnings.contains("ranges of twice that"), "{}", found.warnings);
+    ensure!(
+        found.values.is_empty() && found.warnings.contains("ranges of twice that"),
+        "{}",
+        found.warnings
+    );
     Ok(())
 }
 
@@ -264,9 +376,15 @@ const WEEKS_HOURS: i64 = (WEEKS + 1) * BLOCK;
 fn held(bucket: &Path) -> anyhow::Result<BTreeSet<(i64, i64, i64)>> {
     let one = |path: &PathBuf| -> anyhow::Result<(i64, i64, i64)> {
         let block = read_block(path)?;
-        let resolution = block.meta["thanos"]["downsample"]["resolution"].as_i64().unwrap_or(0);
+        let resolution = block.meta["thanos"]["downsample"]["resolution"]
+            .as_i64()
+            .unwrap_or(0);
         let (start, end) = block.range();
-        Ok((resolution / MINUTE, (start - START) / HOUR, (end - START) / HOUR))
+        Ok((
+            resolution / MINUTE,
+            (start - START) / HOUR,
+            (end - START) / HOUR,
+        ))
     };
     blocks_in(bucket)?.iter().map(one).collect()
 }
@@ -275,16 +393,36 @@ fn held(bucket: &Path) -> anyhow::Result<BTreeSet<(i64, i64, i64)>> {
 fn planned(bucket: &Path) -> anyhow::Result<Vec<(String, i64, i64)>> {
     let path = format!("bucket.path={}", bucket.display());
     let mut command = Command::new(trireme()?);
-    command.args(["bucket", "compact", "--dry-run", "--output", "json", "--set", &path]);
+    command.args([
+        "bucket",
+        "compact",
+        "--dry-run",
+        "--output",
+        "json",
+        "--set",
+        &path,
+    ]);
     let output = command.output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said: Json = serde_json::from_slice(&output.stdout)?;
     let hour = |ms: &Json| ms.as_i64().map(|ms| (ms - START) / HOUR).context("a time");
     let job = |job: &Json| {
-        let resolution = job["resolution"].as_str().context("a resolution")?.to_owned();
+        let resolution = job["resolution"]
+            .as_str()
+            .context("a resolution")?
+            .to_owned();
         Ok((resolution, hour(&job["from_ms"])?, hour(&job["to_ms"])?))
     };
-    said["jobs"].as_array().context("jobs")?.iter().map(job).collect()
+    said["jobs"]
+        .as_array()
+        .context("jobs")?
+        .iter()
+        .map(job)
+        .collect()
 }
 
 /// Every window that is answered is what the samples in it say.
@@ -296,26 +434,62 @@ async fn windows_are_right(client: &Client, minutes: i64, resolution: &str) -> a
         ("count", |all| all.len() as f64),
         ("sum", |all| all.iter().sum()),
         ("avg", |all| all.iter().sum::<f64>() / all.len() as f64),
-        ("min", |all| all.iter().copied().fold(f64::INFINITY, f64::min)),
-        ("max", |all| all.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        ("min", |all| {
+            all.iter().copied().fold(f64::INFINITY, f64::min)
+        }),
+        ("max", |all| {
+            all.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+        }),
     ];
     for (function, of) in functions {
         let query = format!("{function}_over_time(gauge[{minutes}m])");
         let found = at_windows_until(client, &query, (minutes, WEEKS_HOURS), resolution).await?;
-        ensure!(found.warnings == "null", "{query} at {resolution}: {}", found.warnings);
+        ensure!(
+            found.warnings == "null",
+            "{query} at {resolution}: {}",
+            found.warnings
+        );
         let wanted: Vec<f64> = gauges.chunks_exact(minutes as usize).map(of).collect();
-        ensure!(found.values.len() == wanted.len(), "{query} at {resolution}: {} values", found.values.len());
+        ensure!(
+            found.values.len() == wanted.len(),
+            "{query} at {resolution}: {} values",
+            found.values.len()
+        );
         for ((t, value), want) in found.values.iter().zip(wanted) {
-            ensure!((value - want).abs() < 1e-9 * want.abs().max(1.0), "{query} at {t}: {value}, not {want}");
+            ensure!(
+                (value - want).abs() < 1e-9 * want.abs().max(1.0),
+                "{query} at {t}: {value}, not {want}"
+            );
         }
     }
 
     let query = format!("increase(counter_total[{WEEKS_HOURS}h])");
     let time = seconds(START + WEEKS_HOURS * HOUR - 1);
-    let parameters = [("query", &*query), ("time", &time), ("max_source_resolution", resolution)];
-    let found = ask(client, "/api/v1/query", &parameters).await?.values.first().context("no value")?.1;
-    let rise: f64 = samples.windows(2).map(|w| if w[1].2 < w[0].2 { w[1].2 } else { w[1].2 - w[0].2 }).sum();
-    ensure!((found / rise - 1.0).abs() < 1e-3, "{query} at {resolution}: {found}, not {rise}");
+    let parameters = [
+        ("query", &*query),
+        ("time", &time),
+        ("max_source_resolution", resolution),
+    ];
+    let found = ask(client, "/api/v1/query", &parameters)
+        .await?
+        .values
+        .first()
+        .context("no value")?
+        .1;
+    let rise: f64 = samples
+        .windows(2)
+        .map(|w| {
+            if w[1].2 < w[0].2 {
+                w[1].2
+            } else {
+                w[1].2 - w[0].2
+            }
+        })
+        .sum();
+    ensure!(
+        (found / rise - 1.0).abs() < 1e-3,
+        "{query} at {resolution}: {found}, not {rise}"
+    );
     Ok(())
 }
 
@@ -333,7 +507,9 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
     for number in 0..=WEEKS {
         let raw = raw_block(&scratch, number)?;
         // One was downsampled before it is merged.
-        let fine = (number == 1).then(|| downsampled(&raw, "5m", &scratch)).transpose()?;
+        let fine = (number == 1)
+            .then(|| downsampled(&raw, "5m", &scratch))
+            .transpose()?;
         for path in [Some(raw), fine].into_iter().flatten() {
             std::fs::rename(&path, bucket.join(path.file_name().context("a name")?))?;
         }
@@ -343,20 +519,37 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
 
     group.node(0).start()?;
     group.node(0).ready().await?;
-    let wanted =
-        BTreeSet::from([(0, 0, weeks), (5, 0, weeks), (60, 0, weeks), (0, weeks, all), (5, weeks, all)]);
-    until("the bucket has the merged block, what was made of it, and no more", async || {
-        let found = held(&bucket)?;
-        ensure!(found == wanted, "{found:?}");
-        Ok(())
-    })
+    let wanted = BTreeSet::from([
+        (0, 0, weeks),
+        (5, 0, weeks),
+        (60, 0, weeks),
+        (0, weeks, all),
+        (5, weeks, all),
+    ]);
+    until(
+        "the bucket has the merged block, what was made of it, and no more",
+        async || {
+            let found = held(&bucket)?;
+            ensure!(found == wanted, "{found:?}");
+            Ok(())
+        },
+    )
     .await?;
     ensure!(planned(&bucket)?.is_empty(), "more is to be done");
 
     let client = group.client(0).clone();
-    until("the node reads these blocks", async || windows_are_right(&client, 60, "0s").await).await?;
+    until("the node reads these blocks", async || {
+        windows_are_right(&client, 60, "0s").await
+    })
+    .await?;
     // A fifth of the step: windows of an hour, of five minutes, and none.
-    for (minutes, resolution) in [(300, "auto"), (60, "auto"), (20, "auto"), (60, "1h"), (60, "5m")] {
+    for (minutes, resolution) in [
+        (300, "auto"),
+        (60, "auto"),
+        (20, "auto"),
+        (60, "1h"),
+        (60, "5m"),
+    ] {
         windows_are_right(&client, minutes, resolution).await?;
     }
     let metrics = client.send(client.get("/metrics")).await?.success()?.body;

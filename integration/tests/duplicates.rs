@@ -20,22 +20,34 @@ async fn same_requests_to_two_nodes_at_once_give_one_copy_and_a_count() -> anyho
     let mut group = Group::of(3).start().await?;
     let mut sent = SampleSet::default();
     for request in requests(now_ms() - 1_000) {
-        let (a, b) = tokio::join!(group.client(0).write(&request), group.client(1).write(&request));
+        let (a, b) = tokio::join!(
+            group.client(0).write(&request),
+            group.client(1).write(&request)
+        );
         a?.success().context("first copy")?;
         b?.success().context("second copy")?;
         request.iter().for_each(|series| series.add_to(&mut sent));
     }
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
     for i in 0..3 {
-        let series = group.client(i).api("/api/v1/series", &[("match[]", "twice_total")]).await?;
+        let series = group
+            .client(i)
+            .api("/api/v1/series", &[("match[]", "twice_total")])
+            .await?;
         let found = series.as_array().map_or(0, Vec::len);
         ensure!(found == 100, "n{i} shows {found} series, not 100");
     }
     let clients = group.clients();
     until("the second copies are counted on every node", async || {
         for client in &clients {
-            let counted = client.metric("trireme_head_duplicate_samples_total").await?;
-            ensure!(counted >= sent.sample_count() as f64, "{counted} of {}", sent.sample_count());
+            let counted = client
+                .metric("trireme_head_duplicate_samples_total")
+                .await?;
+            ensure!(
+                counted >= sent.sample_count() as f64,
+                "{counted} of {}",
+                sent.sample_count()
+            );
         }
         Ok(())
     })
@@ -49,13 +61,19 @@ async fn another_value_at_the_same_time_has_one_winner_everywhere() -> anyhow::R
     let at = now_ms() - 1_000;
     let value = |v: f64| [Series::new("contested", &[], &[(at, v)])];
     let (low, high, nan) = (value(1.0), value(2.0), value(f64::NAN));
-    let writes =
-        tokio::join!(group.client(0).write(&low), group.client(1).write(&high), group.client(2).write(&nan));
+    let writes = tokio::join!(
+        group.client(0).write(&low),
+        group.client(1).write(&high),
+        group.client(2).write(&nan)
+    );
     for answer in [writes.0, writes.1, writes.2] {
         answer?.success()?;
     }
     let mut winner = SampleSet::default();
     high[0].add_to(&mut winner);
-    first_differences(("the greater number", &winner), ("held", &group.converged().await?))?;
+    first_differences(
+        ("the greater number", &winner),
+        ("held", &group.converged().await?),
+    )?;
     group.stop().await
 }

@@ -12,9 +12,14 @@ async fn dev_prints_urls_that_show_a_result_and_stops_on_interrupt() -> anyhow::
     let base = free_port_range(3, &[0, 100])?;
     let output = dir.path().join("output");
     let mut dev = Command::new(trireme()?);
-    dev.args(["dev", "--base-port", &base.to_string(), "--dir"]).arg(dir.path().join("group"));
+    dev.args(["dev", "--base-port", &base.to_string(), "--dir"])
+        .arg(dir.path().join("group"));
     let file = std::fs::File::create(&output)?;
-    let mut dev = dev.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+    let mut dev = dev
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()?;
     let printed = || std::fs::read_to_string(&output).unwrap_or_default();
 
     let shown = see_a_result(&printed).await;
@@ -51,13 +56,18 @@ async fn see_a_result(printed: &impl Fn() -> String) -> anyhow::Result<()> {
         line.map(str::to_owned).context("not yet")
     })
     .await?;
-    let (host, path) =
-        url.strip_prefix("http://127.0.0.1:").and_then(|r| r.split_once('/')).context("strange URL")?;
+    let (host, path) = url
+        .strip_prefix("http://127.0.0.1:")
+        .and_then(|r| r.split_once('/'))
+        .context("strange URL")?;
     let port: u16 = host.parse()?;
     for port in port..port + 3 {
         let client = Client::new(port)?;
         until("the printed URL shows a result", async || {
-            let answer = client.send(client.get(&format!("/{path}"))).await?.success()?;
+            let answer = client
+                .send(client.get(&format!("/{path}")))
+                .await?
+                .success()?;
             ensure!(answer.body.contains(r#""value""#), "{}", answer.body);
             Ok(())
         })

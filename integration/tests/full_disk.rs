@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use trireme_integration::{Answer, Client, DiskImage, Group, SampleSet, Series, left_out, now_ms, until};
+use trireme_integration::{
+    Answer, Client, DiskImage, Group, SampleSet, Series, left_out, now_ms, until,
+};
 
 /// Size of the node's disk.
 const DISK_MEGABYTES: u64 = 64;
@@ -14,7 +16,13 @@ const DISK_MEGABYTES: u64 = 64;
 async fn write(client: &Client, acknowledged: &mut SampleSet) -> anyhow::Result<Answer> {
     let now = now_ms();
     let series: Vec<Series> = (0..1_000)
-        .map(|i: u32| Series::new("full_disk", &[("i", &i.to_string())], &[(now, f64::from(i))]))
+        .map(|i: u32| {
+            Series::new(
+                "full_disk",
+                &[("i", &i.to_string())],
+                &[(now, f64::from(i))],
+            )
+        })
         .collect();
     let answer = client.write(&series).await?;
     if answer.is_success() {
@@ -35,7 +43,10 @@ fn fill(path: &Path) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyhow::Result<()> {
     if let Some(reason) = DiskImage::missing() {
-        left_out("a_full_disk_refuses_writes_with_503_until_there_is_room_again", &reason);
+        left_out(
+            "a_full_disk_refuses_writes_with_503_until_there_is_room_again",
+            &reason,
+        );
         return Ok(());
     }
     let mut group = Group::of(1)
@@ -64,7 +75,10 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
     ensure!(refused.status == 503, "answered {refused:?}");
     ensure!(refused.retry_after.is_some(), "no Retry-After");
     ensure!(group.node(0).is_running(), "the node ended");
-    let count = client.instant("count(full_disk)").await?.context("no answer to a query on a full disk")?;
+    let count = client
+        .instant("count(full_disk)")
+        .await?
+        .context("no answer to a query on a full disk")?;
     ensure!(count == 1_000.0, "a query on a full disk answers {count}");
 
     std::fs::remove_file(&ballast)?;
@@ -77,14 +91,22 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
     fill(&ballast)?;
     group.node(0).kill()?;
     group.node(0).start()?;
-    until("a node that starts on a full disk answers queries", async || {
-        let count = client.instant("count(last_over_time(full_disk[10m]))").await?;
-        ensure!(count == Some(1_000.0), "{count:?}");
-        Ok(())
-    })
+    until(
+        "a node that starts on a full disk answers queries",
+        async || {
+            let count = client
+                .instant("count(last_over_time(full_disk[10m]))")
+                .await?;
+            ensure!(count == Some(1_000.0), "{count:?}");
+            Ok(())
+        },
+    )
     .await?;
     let refused = write(&client, &mut acknowledged).await?;
-    ensure!(refused.status == 503 && refused.retry_after.is_some(), "answered {refused:?}");
+    ensure!(
+        refused.status == 503 && refused.retry_after.is_some(),
+        "answered {refused:?}"
+    );
     let ballast = group.nodes()[0].data_dir_seen_by_process()?.join("ballast");
     std::fs::remove_file(&ballast)?;
     until("writes are accepted after the start", async || {
@@ -93,12 +115,16 @@ async fn a_full_disk_refuses_writes_with_503_until_there_is_room_again() -> anyh
     })
     .await?;
     let missing = acknowledged.first_missing_in(&client.export().await?);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -> anyhow::Result<()> {
+async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -> anyhow::Result<()>
+{
     let mut group = Group::of(3).start().await?;
     let mut acknowledged = SampleSet::default();
     let client = group.client(0).clone();
@@ -107,18 +133,29 @@ async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -
     std::fs::rename(group.nodes()[0].data_dir(), &lost)?;
     until("the node says so", async || {
         let ready = client.send(client.get("/-/ready")).await?;
-        ensure!(ready.status == 503 && ready.body.contains("the log failed"), "{ready:?}");
+        ensure!(
+            ready.status == 503 && ready.body.contains("the log failed"),
+            "{ready:?}"
+        );
         Ok(())
     })
     .await?;
-    ensure!(group.nodes()[0].log().contains("was deleted or replaced"), "the log does not say why");
+    ensure!(
+        group.nodes()[0].log().contains("was deleted or replaced"),
+        "the log does not say why"
+    );
     // Others take its writes, and two of three are a quorum; without one of those the third copy is not counted.
     write(&client, &mut acknowledged).await?.success()?;
-    let count = client.instant("count(last_over_time(full_disk[10m]))").await?;
+    let count = client
+        .instant("count(last_over_time(full_disk[10m]))")
+        .await?;
     ensure!(count == Some(1_000.0), "queries go on: {count:?}");
     group.node(2).kill()?;
     let refused = write(&group.client(1).clone(), &mut acknowledged).await?;
-    ensure!(refused.status == 503, "one copy that a start finds is no quorum: {refused:?}");
+    ensure!(
+        refused.status == 503,
+        "one copy that a start finds is no quorum: {refused:?}"
+    );
 
     // With an empty directory it is a new replica, which the others fill.
     group.node(2).start()?;
@@ -128,6 +165,9 @@ async fn a_node_whose_data_directory_is_taken_away_acknowledges_nothing_more() -
     group.node(0).ready().await?;
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }

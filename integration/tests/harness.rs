@@ -6,11 +6,14 @@ use trireme_integration::{first_differences, now_ms, until};
 #[tokio::test]
 async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
     let test = "two_prometheus_servers_agree_bit_by_bit";
-    let Some([prometheus, exporter]) = installed(test, ["prometheus", "prometheus-node-exporter"]) else {
+    let Some([prometheus, exporter]) = installed(test, ["prometheus", "prometheus-node-exporter"])
+    else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let receiver = Prometheus::in_dir(&prometheus, &dir.path().join("receiver")).start().await?;
+    let receiver = Prometheus::in_dir(&prometheus, &dir.path().join("receiver"))
+        .start()
+        .await?;
     let target = NodeExporter::start(&exporter, dir.path(), None).await?;
     let start = now_ms();
     let sender = Prometheus::in_dir(&prometheus, &dir.path().join("sender"))
@@ -20,15 +23,29 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
         .await?;
     until("the target is scraped", async || {
         let stored = sender.stored(start, now_ms()).await?;
-        anyhow::ensure!(stored.series_count() > 100, "{} series", stored.series_count());
+        anyhow::ensure!(
+            stored.series_count() > 100,
+            "{} series",
+            stored.series_count()
+        );
         Ok(())
     })
     .await?;
     target.kill();
     until("the target's series are marked stale on both", async || {
-        let (end, sent) = (now_ms() - 5_000, sender.stored(start, now_ms() - 5_000).await?);
-        anyhow::ensure!(sent.stale_count() > 100, "{} stale markers", sent.stale_count());
-        first_differences(("sender", &sent), ("receiver", &receiver.stored(start, end).await?))
+        let (end, sent) = (
+            now_ms() - 5_000,
+            sender.stored(start, now_ms() - 5_000).await?,
+        );
+        anyhow::ensure!(
+            sent.stale_count() > 100,
+            "{} stale markers",
+            sent.stale_count()
+        );
+        first_differences(
+            ("sender", &sent),
+            ("receiver", &receiver.stored(start, end).await?),
+        )
     })
     .await
 }

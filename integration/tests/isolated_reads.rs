@@ -13,7 +13,11 @@ const SERIES: usize = 300;
 const HOW_LONG_MS: i64 = 6_000;
 
 /// Writes one value to all series, one request after the other.
-async fn write(client: Client, written: Arc<AtomicU64>, done: Arc<AtomicBool>) -> anyhow::Result<()> {
+async fn write(
+    client: Client,
+    written: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let mut t = now_ms() - 60_000;
     while !done.load(Ordering::SeqCst) {
         let value = written.fetch_add(1, Ordering::SeqCst) as f64;
@@ -21,7 +25,10 @@ async fn write(client: Client, written: Arc<AtomicU64>, done: Arc<AtomicBool>) -
         let of = |name: &'static str| {
             (0..SERIES).map(move |i| Series::new(name, &[("i", &i.to_string())], &[(t, value)]))
         };
-        client.write(&of("a").chain(of("b")).collect::<Vec<_>>()).await?.success()?;
+        client
+            .write(&of("a").chain(of("b")).collect::<Vec<_>>())
+            .await?
+            .success()?;
     }
     Ok(())
 }
@@ -44,9 +51,20 @@ async fn read(client: Client, end_ms: i64) -> anyhow::Result<usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()> {
-    let group = Group::of(3).set("storage.shards=1").set("bucket.type=none").start().await?;
-    let (written, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let writer = tokio::spawn(write(group.client(0).clone(), Arc::clone(&written), Arc::clone(&done)));
+    let group = Group::of(3)
+        .set("storage.shards=1")
+        .set("bucket.type=none")
+        .start()
+        .await?;
+    let (written, done) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let writer = tokio::spawn(write(
+        group.client(0).clone(),
+        Arc::clone(&written),
+        Arc::clone(&done),
+    ));
     let end_ms = now_ms() + HOW_LONG_MS;
     let readers = [0, 1].map(|node| tokio::spawn(read(group.client(node).clone(), end_ms)));
     let mut answers = Vec::new();
@@ -57,7 +75,10 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
     writer.await??;
     for answers in answers {
         let (answers, written) = (answers?, written.load(Ordering::SeqCst));
-        ensure!(answers > 10, "{answers} answers while {written} requests were written");
+        ensure!(
+            answers > 10,
+            "{answers} answers while {written} requests were written"
+        );
     }
     group.stop().await
 }

@@ -8,7 +8,13 @@ use trireme_integration::{Group, SampleSet, Series, first_differences, now_ms, u
 const PANIC_FOR_TEST: &str = "TEST_PANIC_IN_TRIREME";
 
 fn series(start: i64, n: i64) -> Vec<Series> {
-    let one = |i: i64| Series::new("kept", &[("i", &i.to_string())], &[(start + n, (n * 100 + i) as f64)]);
+    let one = |i: i64| {
+        Series::new(
+            "kept",
+            &[("i", &i.to_string())],
+            &[(start + n, (n * 100 + i) as f64)],
+        )
+    };
     (0..50).map(one).collect()
 }
 
@@ -33,7 +39,9 @@ async fn a_panic_while_a_record_is_applied_leaves_replicas_equal() -> anyhow::Re
     let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
     write(&group, 0..20, start, &mut sent).await?;
     group.node(2).stop().await?;
-    group.node(2).start_with(&[(PANIC_FOR_TEST, "apply:default-tenant")])?;
+    group
+        .node(2)
+        .start_with(&[(PANIC_FOR_TEST, "apply:default-tenant")])?;
     group.node(2).ready().await?;
     write(&group, 20..40, start, &mut sent).await?;
     let status = group.node(2).ended().await?;
@@ -51,7 +59,9 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
     let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
     write(&group, 0..20, start, &mut sent).await?;
     group.node(1).stop().await?;
-    group.node(1).start_with(&[(PANIC_FOR_TEST, "ingest:victim")])?;
+    group
+        .node(1)
+        .start_with(&[(PANIC_FOR_TEST, "ingest:victim")])?;
     group.node(1).ready().await?;
     let doomed = group.client(1).write_as("victim", &series(start, 0)).await;
     ensure!(
@@ -65,7 +75,10 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
     group.node(1).ready().await?;
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
     let answer = until("the victim writes again", async || {
-        let answer = group.client(1).write_as("victim", &series(start, 0)).await?;
+        let answer = group
+            .client(1)
+            .write_as("victim", &series(start, 0))
+            .await?;
         ensure!(answer.is_success(), "{answer:?}");
         Ok(answer)
     });
@@ -84,17 +97,29 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
         group.node(0).start_with(&fragile)?;
         group.node(0).ready().await?;
         let answer = group.client(0).write_as("victim", &doomed()).await;
-        ensure!(!answer.is_ok_and(|answer| answer.is_success()), "attempt {attempt} was acknowledged");
+        ensure!(
+            !answer.is_ok_and(|answer| answer.is_success()),
+            "attempt {attempt} was acknowledged"
+        );
         let status = group.node(0).ended().await?;
-        ensure!(status.code() == Some(70), "attempt {attempt} ended with {status}");
+        ensure!(
+            status.code() == Some(70),
+            "attempt {attempt} ended with {status}"
+        );
     }
     group.node(0).start_with(&fragile)?;
     group.node(0).ready().await?;
     for _ in 0..2 {
         let answer = group.client(0).write_as("victim", &doomed()).await?;
-        ensure!(answer.status == 400 && answer.body.contains("set_aside: 1 refused"), "{answer:?}");
+        ensure!(
+            answer.status == 400 && answer.body.contains("set_aside: 1 refused"),
+            "{answer:?}"
+        );
     }
-    let refused = group.client(0).metric("trireme_head_set_aside_items_total").await?;
+    let refused = group
+        .client(0)
+        .metric("trireme_head_set_aside_items_total")
+        .await?;
     ensure!(refused == 2.0, "{refused} items");
     write(&group, 0..20, start, &mut sent).await?;
     first_differences(("sent", &sent), ("held", &group.converged().await?))?;
@@ -105,7 +130,10 @@ async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::R
     group.node(0).ready().await?;
     let answer = group.client(0).write_as("victim", &doomed()).await?;
     ensure!(answer.status == 400, "{answer:?}");
-    let other = group.client(0).write_as("victim", &series(start, 1)).await?;
+    let other = group
+        .client(0)
+        .write_as("victim", &series(start, 1))
+        .await?;
     ensure!(other.is_success(), "{other:?}");
     group.stop().await
 }

@@ -6,7 +6,10 @@ use trireme_integration::{Group, Load, SampleSet, now_ms, rounds, until};
 
 /// Seed of the random moments: `TRIREME_SEED`, or the time. It is printed with a failure.
 fn seed() -> u64 {
-    std::env::var("TRIREME_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(now_ms() as u64)
+    std::env::var("TRIREME_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(now_ms() as u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +29,10 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         let so_far = load.look(|sent| sent.successes).await;
         load.reaches(so_far + 20 + random.below(100)).await?;
         let refused = load.look(|sent| sent.refusals.first().cloned()).await;
-        ensure!(refused.is_none(), "a write was refused with one of three nodes down: {refused:?}");
+        ensure!(
+            refused.is_none(),
+            "a write was refused with one of three nodes down: {refused:?}"
+        );
 
         let second = (first + 1 + random.below(2) as usize) % 3;
         group.node(second).kill()?;
@@ -48,8 +54,14 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         );
         let refusals = load.look(|sent| sent.refusals.clone()).await;
         for refusal in refusals {
-            ensure!(refusal.status == 503, "a write without a quorum got {refusal:?}");
-            ensure!(refusal.retry_after.is_some(), "no Retry-After in {refusal:?}");
+            ensure!(
+                refusal.status == 503,
+                "a write without a quorum got {refusal:?}"
+            );
+            ensure!(
+                refusal.retry_after.is_some(),
+                "no Retry-After in {refusal:?}"
+            );
         }
 
         for node in [first, second] {
@@ -63,7 +75,10 @@ async fn acknowledged_samples_survive_kill_9_of_one_and_two_of_three() -> anyhow
         acknowledged.merge(&load.stop().await?.acknowledged);
         let held = group.converged().await?;
         let missing = acknowledged.first_missing_in(&held);
-        ensure!(missing.is_none(), "round {round}: an acknowledged sample is missing: {missing:?}");
+        ensure!(
+            missing.is_none(),
+            "round {round}: an acknowledged sample is missing: {missing:?}"
+        );
     }
     group.stop().await
 }
@@ -78,10 +93,17 @@ async fn a_stopped_process_holds_nobody_up_and_catches_up() -> anyhow::Result<()
     load.reaches(120).await?;
     group.node(2).signal(libc::SIGCONT)?;
     let sent = load.stop().await?;
-    ensure!(sent.refusals.is_empty(), "refused with one of three nodes stopped: {:?}", sent.refusals.first());
+    ensure!(
+        sent.refusals.is_empty(),
+        "refused with one of three nodes stopped: {:?}",
+        sent.refusals.first()
+    );
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }
 
@@ -102,7 +124,10 @@ async fn a_group_killed_at_once_comes_back_with_everything_acknowledged() -> any
     }
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }
 
@@ -120,7 +145,10 @@ async fn a_node_that_missed_writes_catches_up_after_its_start() -> anyhow::Resul
     group.node(1).ready().await?;
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }
 
@@ -138,6 +166,9 @@ async fn a_node_with_an_empty_disk_fetches_what_the_logs_still_hold() -> anyhow:
     let sent = load.stop().await?;
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }

@@ -13,7 +13,11 @@ use trireme_integration::{Group, SampleSet, first_differences, now_ms, seconds, 
 const CATCH_UP: Duration = Duration::from_secs(90);
 
 /// Lets the sender run: half of the time with its target, then without it, so that all its series are marked stale.
-async fn lose_the_target_halfway(target: NodeExporter, judge: &Prometheus, start: i64) -> anyhow::Result<()> {
+async fn lose_the_target_halfway(
+    target: NodeExporter,
+    judge: &Prometheus,
+    start: i64,
+) -> anyhow::Result<()> {
     let length_ms = seconds(30) as i64 * 1_000;
     let bound = Duration::from_secs(seconds(30)) + CATCH_UP;
     let scraped_until = async |time: i64| {
@@ -33,7 +37,11 @@ async fn lose_the_target_halfway(target: NodeExporter, judge: &Prometheus, start
 }
 
 /// Waits until every replica holds exactly what `judge` stored in the time that is surely sent.
-async fn every_node_equals(judge: &Prometheus, group: &Group, start: i64) -> anyhow::Result<SampleSet> {
+async fn every_node_equals(
+    judge: &Prometheus,
+    group: &Group,
+    start: i64,
+) -> anyhow::Result<SampleSet> {
     let end = now_ms();
     until_for("every node holds what was sent", CATCH_UP, async || {
         let stored = judge.stored(start, end).await?;
@@ -49,7 +57,8 @@ async fn every_node_equals(judge: &Prometheus, group: &Group, start: i64) -> any
 #[tokio::test]
 async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
     let test = "every_node_holds_what_prometheus_stored";
-    let Some([prometheus, exporter]) = installed(test, ["prometheus", "prometheus-node-exporter"]) else {
+    let Some([prometheus, exporter]) = installed(test, ["prometheus", "prometheus-node-exporter"])
+    else {
         return Ok(());
     };
     let group = Group::of(3).start().await?;
@@ -63,9 +72,19 @@ async fn every_node_holds_what_prometheus_stored() -> anyhow::Result<()> {
         .await?;
     lose_the_target_halfway(target, &sender, start).await?;
     let stored = every_node_equals(&sender, &group, start).await?;
-    ensure!(stored.series_count() > 500, "only {} series were sent", stored.series_count());
-    let failed = sender.client().metric("prometheus_remote_storage_samples_failed_total").await?;
-    let dropped = sender.client().metric("prometheus_remote_storage_samples_dropped_total").await?;
+    ensure!(
+        stored.series_count() > 500,
+        "only {} series were sent",
+        stored.series_count()
+    );
+    let failed = sender
+        .client()
+        .metric("prometheus_remote_storage_samples_failed_total")
+        .await?;
+    let dropped = sender
+        .client()
+        .metric("prometheus_remote_storage_samples_dropped_total")
+        .await?;
     ensure!(
         failed == 0.0 && dropped == 0.0,
         "Prometheus failed to send {failed} and dropped {dropped} samples"
@@ -84,15 +103,31 @@ async fn every_node_holds_what_vmagent_sent() -> anyhow::Result<()> {
     };
     let group = Group::of(3).start().await?;
     // vmagent keeps nothing that could be read back, so it also writes to a Prometheus, which is the judge.
-    let judge = Prometheus::in_dir(&prometheus, &group.dir().join("judge")).start().await?;
+    let judge = Prometheus::in_dir(&prometheus, &group.dir().join("judge"))
+        .start()
+        .await?;
     let target = NodeExporter::start(&exporter, group.dir(), None).await?;
     let start = now_ms();
-    let urls = [group.client(1).url(), judge.client().url()].map(|url| format!("{url}/api/v1/write"));
-    let sender = VmAgent::start(&vmagent, &group.dir().join("vmagent"), &[target.port()], &urls).await?;
+    let urls =
+        [group.client(1).url(), judge.client().url()].map(|url| format!("{url}/api/v1/write"));
+    let sender = VmAgent::start(
+        &vmagent,
+        &group.dir().join("vmagent"),
+        &[target.port()],
+        &urls,
+    )
+    .await?;
     lose_the_target_halfway(target, &judge, start).await?;
     let stored = every_node_equals(&judge, &group, start).await?;
-    ensure!(stored.series_count() > 500, "only {} series were sent", stored.series_count());
-    let dropped = sender.client().metric("vmagent_remotewrite_packets_dropped_total").await?;
+    ensure!(
+        stored.series_count() > 500,
+        "only {} series were sent",
+        stored.series_count()
+    );
+    let dropped = sender
+        .client()
+        .metric("vmagent_remotewrite_packets_dropped_total")
+        .await?;
     ensure!(dropped == 0.0, "vmagent dropped {dropped} packets");
     drop(sender);
     group.stop().await

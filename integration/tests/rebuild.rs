@@ -58,7 +58,10 @@ fn oldest_segment(data_dir: &Path) -> anyhow::Result<u64> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(data_dir.join("log"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        numbers.extend(name.strip_suffix(".log").and_then(|digits| digits.parse::<u64>().ok()));
+        numbers.extend(
+            name.strip_suffix(".log")
+                .and_then(|digits| digits.parse::<u64>().ok()),
+        );
     }
     numbers.into_iter().min().context("no segment")
 }
@@ -68,13 +71,18 @@ fn block_names(data_dir: &Path) -> anyhow::Result<BTreeSet<String>> {
     if !dir.exists() {
         return Ok(BTreeSet::new());
     }
-    let name = |path: &std::path::PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name =
+        |path: &std::path::PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
     Ok(blocks_in(&dir)?.iter().filter_map(name).collect())
 }
 
 /// Writes until every node has blocks, and the oldest log of each was trimmed.
 async fn with_history(group: &Group, acknowledged: &mut SampleSet) -> anyhow::Result<()> {
-    let dirs: Vec<_> = group.nodes().iter().map(|node| node.data_dir().to_owned()).collect();
+    let dirs: Vec<_> = group
+        .nodes()
+        .iter()
+        .map(|node| node.data_dir().to_owned())
+        .collect();
     churn(group.client(0), acknowledged, || {
         let mut is_old = true;
         for dir in &dirs {
@@ -87,16 +95,30 @@ async fn with_history(group: &Group, acknowledged: &mut SampleSet) -> anyhow::Re
 
 /// Writes through n0 until the logs of n0 and n1 do not reach back to now any more.
 async fn outlive_the_logs(group: &Group, acknowledged: &mut SampleSet) -> anyhow::Result<()> {
-    let dirs: Vec<_> = group.nodes()[..2].iter().map(|node| node.data_dir().to_owned()).collect();
+    let dirs: Vec<_> = group.nodes()[..2]
+        .iter()
+        .map(|node| node.data_dir().to_owned())
+        .collect();
     let newest = |dir: &Path| -> anyhow::Result<u64> {
-        let names = std::fs::read_dir(dir.join("log"))?.flatten().map(|e| e.file_name());
+        let names = std::fs::read_dir(dir.join("log"))?
+            .flatten()
+            .map(|e| e.file_name());
         let numbers = names.filter_map(|n| n.to_str()?.strip_suffix(".log")?.parse::<u64>().ok());
         numbers.max().context("no segment")
     };
-    let then = dirs.iter().map(|dir| newest(dir)).collect::<anyhow::Result<Vec<u64>>>()?;
+    let then = dirs
+        .iter()
+        .map(|dir| newest(dir))
+        .collect::<anyhow::Result<Vec<u64>>>()?;
     churn(group.client(0), acknowledged, || {
-        let now = dirs.iter().map(|dir| oldest_segment(dir)).collect::<anyhow::Result<Vec<u64>>>()?;
-        Ok(now.iter().zip(&then).all(|(oldest, newest)| oldest > newest))
+        let now = dirs
+            .iter()
+            .map(|dir| oldest_segment(dir))
+            .collect::<anyhow::Result<Vec<u64>>>()?;
+        Ok(now
+            .iter()
+            .zip(&then)
+            .all(|(oldest, newest)| oldest > newest))
     })
     .await
 }
@@ -110,14 +132,24 @@ async fn admin(client: &Client, path: &str) -> anyhow::Result<serde_json::Value>
 /// What the ring of `client`'s node says about the rebuild of `name`.
 async fn rebuild_of(client: &Client, name: &str) -> anyhow::Result<Option<String>> {
     let ring = admin(client, "/api/v1/admin/ring").await?;
-    let members = ring["groups"][0]["members"].as_array().context("no members")?;
-    let member = members.iter().find(|m| m["node"] == name).context("no such member")?;
+    let members = ring["groups"][0]["members"]
+        .as_array()
+        .context("no members")?;
+    let member = members
+        .iter()
+        .find(|m| m["node"] == name)
+        .context("no such member")?;
     Ok(member["rebuild"].as_str().map(str::to_owned))
 }
 
 async fn is_installed(group: &mut Group, node: usize) -> anyhow::Result<()> {
     until_for("the copy is installed", REBUILD_BOUND, async || {
-        ensure!(group.nodes()[node].log().contains("what was copied from a peer is installed"), "not yet");
+        ensure!(
+            group.nodes()[node]
+                .log()
+                .contains("what was copied from a peer is installed"),
+            "not yet"
+        );
         let name = group.nodes()[node].name().to_owned();
         let state = rebuild_of(group.client(node), &name).await?;
         ensure!(state.is_none(), "{state:?}");
@@ -131,7 +163,10 @@ async fn is_installed(group: &mut Group, node: usize) -> anyhow::Result<()> {
 async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Result<()> {
     let held = group.converged().await?;
     let missing = acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     until("positions and blocks are equal", async || {
         for client in group.clients() {
             let replication = admin(&client, "/api/v1/admin/replication").await?;
@@ -143,7 +178,10 @@ async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Resul
         let names = group.nodes().iter().map(|n| block_names(n.data_dir()));
         let names = names.collect::<anyhow::Result<Vec<_>>>()?;
         ensure!(names[0].len() >= 2, "only {names:?}");
-        ensure!(names.iter().all(|n| *n == names[0]), "blocks differ: {names:?}");
+        ensure!(
+            names.iter().all(|n| *n == names[0]),
+            "blocks differ: {names:?}"
+        );
         Ok(())
     })
     .await
@@ -151,13 +189,18 @@ async fn all_equal(group: &mut Group, acknowledged: &SampleSet) -> anyhow::Resul
 
 /// No write through the nodes that stayed was refused.
 fn none_refused(sent: &Sent) -> anyhow::Result<()> {
-    ensure!(sent.refusals.is_empty(), "a write was refused: {:?}", sent.refusals.first());
+    ensure!(
+        sent.refusals.is_empty(),
+        "a write was refused: {:?}",
+        sent.refusals.first()
+    );
     ensure!(sent.broken == 0, "{} writes had no answer", sent.broken);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_before() -> anyhow::Result<()> {
+async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_before()
+-> anyhow::Result<()> {
     let mut group = forgetful().set("cluster.rebuild_rate=2MiB").start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
@@ -171,11 +214,19 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
     let (whole, rebuilt) = (group.client(0).clone(), group.client(2).clone());
     until("the peers see the rebuild", async || {
         let state = rebuild_of(&whole, "n2").await?;
-        ensure!(state.as_deref().is_some_and(|s| s.ends_with('%') && s != "0%"), "{state:?}");
+        ensure!(
+            state
+                .as_deref()
+                .is_some_and(|s| s.ends_with('%') && s != "0%"),
+            "{state:?}"
+        );
         Ok(())
     })
     .await?;
-    ensure!(rebuilt.metric("trireme_rebuild_incomplete").await? == 1.0, "the metric does not say so");
+    ensure!(
+        rebuilt.metric("trireme_rebuild_incomplete").await? == 1.0,
+        "the metric does not say so"
+    );
     // Its writes are taken, and its queries are answered by who has everything.
     let fresh = Load::start(std::slice::from_ref(&rebuilt));
     until("the node takes writes while it is rebuilt", async || {
@@ -187,9 +238,15 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
     let count = "count(count_over_time(churn[1h]))";
     let there = whole.instant(count).await?.context("no answer")?;
     ensure!(there >= early as f64, "{there} of {early}");
-    ensure!(rebuilt.instant(count).await? == Some(there), "the query was not passed on");
+    ensure!(
+        rebuilt.instant(count).await? == Some(there),
+        "the query was not passed on"
+    );
     let state = rebuild_of(&rebuilt, "n2").await?;
-    ensure!(state.is_some(), "the rebuild was over before the query was asked");
+    ensure!(
+        state.is_some(),
+        "the rebuild was over before the query was asked"
+    );
 
     acknowledged.merge(&fresh.stop().await?.acknowledged);
     is_installed(&mut group, 2).await?;
@@ -201,7 +258,8 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -> anyhow::Result<()> {
+async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -> anyhow::Result<()>
+{
     let mut group = forgetful().start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
@@ -221,12 +279,18 @@ async fn a_node_both_of_whose_checkpoints_are_damaged_copies_one_from_a_peer() -
     group.node(2).ready().await?;
     is_installed(&mut group, 2).await?;
     let log = group.nodes()[2].log();
-    ensure!(log.contains("the head on disk is damaged"), "the damage was not told");
+    ensure!(
+        log.contains("the head on disk is damaged"),
+        "the damage was not told"
+    );
     let aside = std::fs::read_dir(&dir)?.flatten().map(|entry| entry.path());
     let aside = aside
         .filter(|path| path.join("head/000/checkpoint").is_file())
         .find(|path| path.join("log").is_dir());
-    ensure!(aside.is_some_and(|path| path.join("identity.toml").is_file()), "it was not set aside");
+    ensure!(
+        aside.is_some_and(|path| path.join("identity.toml").is_file()),
+        "it was not set aside"
+    );
     let sent = load.stop().await?;
     none_refused(&sent)?;
     acknowledged.merge(&sent.acknowledged);
@@ -280,16 +344,20 @@ async fn a_rebuild_goes_on_after_a_crash_of_either_side() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_was_away_for_longer_than_the_logs_reach_back_is_rebuilt() -> anyhow::Result<()> {
+async fn a_node_that_was_away_for_longer_than_the_logs_reach_back_is_rebuilt() -> anyhow::Result<()>
+{
     let mut group = forgetful().start().await?;
     let mut acknowledged = SampleSet::default();
     with_history(&group, &mut acknowledged).await?;
     // What only this node has in its log, its own last writes, must come out of the rebuild as well.
     let last = Load::start(std::slice::from_ref(group.client(2)));
-    until("the node that will be away has acknowledged writes", async || {
-        ensure!(last.look(|sent| sent.successes).await >= 20, "not yet");
-        Ok(())
-    })
+    until(
+        "the node that will be away has acknowledged writes",
+        async || {
+            ensure!(last.look(|sent| sent.successes).await >= 20, "not yet");
+            Ok(())
+        },
+    )
     .await?;
     group.node(2).kill()?;
     acknowledged.merge(&last.stop().await?.acknowledged);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use trireme_integration::{
-    Client, Group, GroupBuilder, SampleSet, Series, blocks_in, first_differences, now_ms, read_block, until,
-    until_for,
+    Client, Group, GroupBuilder, SampleSet, Series, blocks_in, first_differences, now_ms,
+    read_block, until, until_for,
 };
 
 const TENANT: &str = "default-tenant";
@@ -49,15 +49,27 @@ async fn write_blocks(
 ) -> anyhow::Result<BTreeSet<String>> {
     let dirs: Vec<PathBuf> = (0..3).map(|node| tenant_dir(group, node)).collect();
     let least = |dirs: &[PathBuf]| -> anyhow::Result<usize> {
-        let counts = dirs.iter().map(|dir| names_in(dir).map(|names| names.len()));
-        Ok(counts.collect::<anyhow::Result<Vec<_>>>()?.into_iter().min().unwrap_or(0))
+        let counts = dirs
+            .iter()
+            .map(|dir| names_in(dir).map(|names| names.len()));
+        Ok(counts
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .into_iter()
+            .min()
+            .unwrap_or(0))
     };
     let enough = least(&dirs)? + more;
     let mut turn = 0_usize;
     until_for("every node has blocks", REPAIR_BOUND, async || {
         let at = now_ms();
         let series: Vec<Series> = (0..20_i64)
-            .map(|i| Series::new("scrub_test", &[("i", &i.to_string())], &[(at, (at % 1_000 + i) as f64)]))
+            .map(|i| {
+                Series::new(
+                    "scrub_test",
+                    &[("i", &i.to_string())],
+                    &[(at, (at % 1_000 + i) as f64)],
+                )
+            })
             .collect();
         turn += 1;
         group.client(turn % 3).write(&series).await?.success()?;
@@ -68,9 +80,15 @@ async fn write_blocks(
     })
     .await?;
     until("all have the same blocks", async || {
-        let names = dirs.iter().map(|dir| names_in(dir)).collect::<anyhow::Result<Vec<_>>>()?;
+        let names = dirs
+            .iter()
+            .map(|dir| names_in(dir))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         // The last window is in nobody's block yet, or in everybody's.
-        ensure!(names.iter().all(|of_node| *of_node == names[0]), "{names:?}");
+        ensure!(
+            names.iter().all(|of_node| *of_node == names[0]),
+            "{names:?}"
+        );
         Ok(names[0].clone())
     })
     .await
@@ -96,8 +114,8 @@ async fn all_whole(group: &mut Group, written: &SampleSet) -> anyhow::Result<()>
 async fn repaired(group: &Group, names: &[&String]) -> anyhow::Result<()> {
     until_for("the blocks are good again", REPAIR_BOUND, async || {
         for name in names {
-            let there =
-                read_block(&tenant_dir(group, 2).join(name)).with_context(|| format!("{name} of n2"))?;
+            let there = read_block(&tenant_dir(group, 2).join(name))
+                .with_context(|| format!("{name} of n2"))?;
             let theirs = read_block(&tenant_dir(group, 0).join(name))?;
             ensure!(there == theirs, "{name} differs from that of n0");
         }
@@ -131,32 +149,50 @@ async fn counts(client: &Client, damaged: f64, missing: f64, repaired: f64) -> a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() -> anyhow::Result<()> {
+async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() -> anyhow::Result<()>
+{
     let mut group = scrubbed().start().await?;
     let mut written = SampleSet::default();
     let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
-    let (in_chunks, in_index) = (names.first().context("no block")?, names.iter().nth(1).context("one")?);
+    let (in_chunks, in_index) = (
+        names.first().context("no block")?,
+        names.iter().nth(1).context("one")?,
+    );
     flip(&tenant_dir(&group, 2).join(in_chunks).join("chunks/000001"))?;
     flip(&tenant_dir(&group, 2).join(in_index).join("index"))?;
 
     repaired(&group, &[in_chunks, in_index]).await?;
     for name in [in_chunks, in_index] {
         let aside = tenant_dir(&group, 2).join(format!("quarantine-{name}"));
-        ensure!(aside.join("meta.json").is_file(), "{name} was not set aside");
+        ensure!(
+            aside.join("meta.json").is_file(),
+            "{name} was not set aside"
+        );
         // The file is there a moment before the log says so.
         until("it is told", async || {
             let log = group.nodes()[2].log();
-            let told =
-                |what: &str| log.lines().any(|line| line.contains(what) && line.contains(name.as_str()));
-            ensure!(told("a block is damaged"), "the damage of {name} was not told");
-            ensure!(told("block fetched and verified"), "the copy of {name} was not told");
+            let told = |what: &str| {
+                log.lines()
+                    .any(|line| line.contains(what) && line.contains(name.as_str()))
+            };
+            ensure!(
+                told("a block is damaged"),
+                "the damage of {name} was not told"
+            );
+            ensure!(
+                told("block fetched and verified"),
+                "the copy of {name} was not told"
+            );
             Ok(())
         })
         .await?;
     }
     until("it is counted", async || {
         counts(group.client(2), 2.0, 0.0, 2.0).await?;
-        let left = group.client(2).metric("trireme_scrub_wanted_blocks").await?;
+        let left = group
+            .client(2)
+            .metric("trireme_scrub_wanted_blocks")
+            .await?;
         ensure!(left == 0.0, "{left} blocks are wanted still");
         Ok(())
     })
@@ -170,9 +206,16 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
     group.node(0).stop().await?;
     group.node(1).stop().await?;
     group.node(2).start()?;
-    until_for("the node alone holds everything", REPAIR_BOUND, async || {
-        first_differences(("written", &written), ("n2", &group.client(2).export().await?))
-    })
+    until_for(
+        "the node alone holds everything",
+        REPAIR_BOUND,
+        async || {
+            first_differences(
+                ("written", &written),
+                ("n2", &group.client(2).export().await?),
+            )
+        },
+    )
     .await?;
     group.stop().await
 }
@@ -185,11 +228,14 @@ async fn damage_that_a_query_meets_does_not_wait_for_the_next_round() -> anyhow:
     let name = names.first().context("no block")?;
     flip(&tenant_dir(&group, 2).join(name).join("chunks/000001"))?;
     let answered = group.client(2).export().await;
-    let is_whole =
-        answered.is_ok_and(|held| first_differences(("written", &written), ("held", &held)).is_ok());
+    let is_whole = answered
+        .is_ok_and(|held| first_differences(("written", &written), ("held", &held)).is_ok());
     ensure!(!is_whole, "no damage was met");
     repaired(&group, &[name]).await?;
-    until("it is counted", async || counts(group.client(2), 1.0, 0.0, 1.0).await).await?;
+    until("it is counted", async || {
+        counts(group.client(2), 1.0, 0.0, 1.0).await
+    })
+    .await?;
     all_whole(&mut group, &written).await?;
     group.stop().await
 }
@@ -205,7 +251,10 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     // Under a running node, which goes on answering from the files it has mapped.
     std::fs::remove_dir_all(tenant_dir(&group, 2).join(removed))?;
     repaired(&group, &[removed]).await?;
-    until("it is counted", async || counts(group.client(2), 1.0, 0.0, 1.0).await).await?;
+    until("it is counted", async || {
+        counts(group.client(2), 1.0, 0.0, 1.0).await
+    })
+    .await?;
     all_whole(&mut group, &written).await?;
 
     // While it is down: one is gone, another is found to be broken at the start and set aside.
@@ -215,20 +264,36 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     group.node(2).start()?;
     group.node(2).ready().await?;
     repaired(&group, &[removed_away, broken]).await?;
-    ensure!(group.nodes()[2].log().contains("damaged block was set aside"), "the start did not see it");
-    until("both are counted", async || counts(group.client(2), 0.0, 2.0, 2.0).await).await?;
+    ensure!(
+        group.nodes()[2]
+            .log()
+            .contains("damaged block was set aside"),
+        "the start did not see it"
+    );
+    until("both are counted", async || {
+        counts(group.client(2), 0.0, 2.0, 2.0).await
+    })
+    .await?;
     all_whole(&mut group, &written).await?;
     group.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyhow::Result<()> {
-    let group = Group::of(1).short_windows(WINDOW_SECONDS).set("storage.scrub_interval=2s").start().await?;
+    let group = Group::of(1)
+        .short_windows(WINDOW_SECONDS)
+        .set("storage.scrub_interval=2s")
+        .start()
+        .await?;
     let (mut written, dir) = (SampleSet::default(), tenant_dir(&group, 0));
     let name = until_for("a block is in the bucket", REPAIR_BOUND, async || {
         let status = sample(group.client(0), "scrub_test", now_ms(), &mut written).await?;
         ensure!(status == 204, "a write was answered {status}");
-        let names = if dir.exists() { names_in(&dir)? } else { BTreeSet::new() };
+        let names = if dir.exists() {
+            names_in(&dir)?
+        } else {
+            BTreeSet::new()
+        };
         let shipped = |name: &String| dir.join(format!("{name}.shipped")).exists();
         names.into_iter().find(shipped).context("not yet")
     })
@@ -238,7 +303,10 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
     flip(&chunks)?;
     until_for("the block is good again", REPAIR_BOUND, async || {
         ensure!(std::fs::read(&chunks)? == good, "not yet");
-        let repaired = group.client(0).metric_with("trireme_scrub_repaired_blocks_total", "bucket").await?;
+        let repaired = group
+            .client(0)
+            .metric_with("trireme_scrub_repaired_blocks_total", "bucket")
+            .await?;
         ensure!(repaired == 1.0, "{repaired} blocks came from the bucket");
         Ok(())
     })
@@ -249,7 +317,12 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
 }
 
 /// Writes one sample of a series at `at` through a node, whatever the answer is.
-async fn sample(client: &Client, name: &str, at: i64, written: &mut SampleSet) -> anyhow::Result<u16> {
+async fn sample(
+    client: &Client,
+    name: &str,
+    at: i64,
+    written: &mut SampleSet,
+) -> anyhow::Result<u16> {
     let series = [Series::new(name, &[("job", "scrub")], &[(at, 1.5)])];
     let answer = client.write(&series).await?;
     series.iter().for_each(|series| series.add_to(written));
@@ -271,8 +344,11 @@ fn names_of_window(group: &Group, node: usize, at: i64) -> anyhow::Result<BTreeS
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> anyhow::Result<()> {
-    let mut group =
-        scrubbed().set("storage.seal_after=1s").set("storage.out_of_order_window=10m").start().await?;
+    let mut group = scrubbed()
+        .set("storage.seal_after=1s")
+        .set("storage.out_of_order_window=10m")
+        .start()
+        .await?;
     let mut written = SampleSet::default();
     let at = now_ms();
     sample(group.client(0), "known_to_all", at, &mut written).await?;
@@ -304,7 +380,8 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
     let lost = until("n2 is done with a block of the window", async || {
         let log = group.nodes()[2].log();
         let written = |name: &&String| {
-            log.lines().any(|line| line.contains("block written") && line.contains(name.as_str()))
+            log.lines()
+                .any(|line| line.contains("block written") && line.contains(name.as_str()))
         };
         names.iter().find(written).context("not yet")
     })
@@ -313,15 +390,23 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
     std::fs::remove_dir_all(tenant_dir(&group, 2).join(lost))?;
     group.node(2).start()?;
     group.node(2).ready().await?;
-    ensure!(same_names(&group, at, 2, &mut written).await? == names, "there are other blocks now");
+    ensure!(
+        same_names(&group, at, 2, &mut written).await? == names,
+        "there are other blocks now"
+    );
     until("it is counted", async || {
-        let told = group.client(2).metric_with("trireme_scrub_differences_total", "differs").await?;
+        let told = group
+            .client(2)
+            .metric_with("trireme_scrub_differences_total", "differs")
+            .await?;
         ensure!(told == 1.0, "{told} differences");
         Ok(())
     })
     .await?;
     let log = group.nodes()[2].log();
-    let told = log.lines().any(|line| line.contains("a window differs from") && line.contains(lost.as_str()));
+    let told = log
+        .lines()
+        .any(|line| line.contains("a window differs from") && line.contains(lost.as_str()));
     ensure!(told, "n2 has not told it");
     all_whole(&mut group, &written).await?;
     group.stop().await
@@ -334,12 +419,19 @@ async fn same_names(
     least: usize,
     written: &mut SampleSet,
 ) -> anyhow::Result<BTreeSet<String>> {
-    until_for("all have all blocks of the window", REPAIR_BOUND, async || {
-        sample(group.client(0), "later", now_ms(), written).await?;
-        let names = (0..3).map(|node| names_of_window(group, node, at));
-        let names = names.collect::<anyhow::Result<Vec<_>>>()?;
-        ensure!(names[0].len() >= least && names.iter().all(|of_node| *of_node == names[0]), "{names:?}");
-        Ok(names[0].clone())
-    })
+    until_for(
+        "all have all blocks of the window",
+        REPAIR_BOUND,
+        async || {
+            sample(group.client(0), "later", now_ms(), written).await?;
+            let names = (0..3).map(|node| names_of_window(group, node, at));
+            let names = names.collect::<anyhow::Result<Vec<_>>>()?;
+            ensure!(
+                names[0].len() >= least && names.iter().all(|of_node| *of_node == names[0]),
+                "{names:?}"
+            );
+            Ok(names[0].clone())
+        },
+    )
     .await
 }

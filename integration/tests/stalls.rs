@@ -25,8 +25,17 @@ async fn write(client: &Client, acknowledged: &mut SampleSet) -> anyhow::Result<
 
 async fn nobody_is_rebuilt(group: &Group) -> anyhow::Result<()> {
     for node in group.nodes() {
-        ensure!(!node.log().contains("has to be rebuilt"), "{}: {}", node.name(), node.log());
-        ensure!(node.client().metric("trireme_rebuild_incomplete").await? == 0.0, "{}", node.name());
+        ensure!(
+            !node.log().contains("has to be rebuilt"),
+            "{}: {}",
+            node.name(),
+            node.log()
+        );
+        ensure!(
+            node.client().metric("trireme_rebuild_incomplete").await? == 0.0,
+            "{}",
+            node.name()
+        );
     }
     Ok(())
 }
@@ -63,17 +72,24 @@ async fn disks_that_stand_still_make_nobody_rebuild_itself() -> anyhow::Result<(
             Ok(())
         })
         .await?;
-        until_for("writes are acknowledged again, by everybody", LEVEL_BOUND, async || {
-            for client in group.clients() {
-                ensure!(write(&client, &mut acknowledged).await?, "{}", client.url());
-            }
-            Ok(())
-        })
+        until_for(
+            "writes are acknowledged again, by everybody",
+            LEVEL_BOUND,
+            async || {
+                for client in group.clients() {
+                    ensure!(write(&client, &mut acknowledged).await?, "{}", client.url());
+                }
+                Ok(())
+            },
+        )
         .await?;
         nobody_is_rebuilt(&group).await?;
         let held = group.converged().await?;
         let missing = acknowledged.first_missing_in(&held);
-        ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+        ensure!(
+            missing.is_none(),
+            "an acknowledged sample is missing: {missing:?}"
+        );
     }
     group.stop().await
 }

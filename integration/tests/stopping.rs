@@ -5,13 +5,20 @@ use trireme_integration::{Group, Load, Plan, Senders, Sent, Series, now_ms, unti
 
 /// No answer during a stop may make a sender drop data.
 fn only_retryable(sent: &Sent) -> anyhow::Result<()> {
-    let wrong = sent.refusals.iter().find(|answer| answer.status != 503 || answer.retry_after.is_none());
-    ensure!(wrong.is_none(), "a write during a stop was answered {wrong:?}");
+    let wrong = sent
+        .refusals
+        .iter()
+        .find(|answer| answer.status != 503 || answer.retry_after.is_none());
+    ensure!(
+        wrong.is_none(),
+        "a write during a stop was answered {wrong:?}"
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged() -> anyhow::Result<()> {
+async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged()
+-> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
     for i in 0..3 {
         let load = Load::start(&group.clients());
@@ -25,7 +32,10 @@ async fn a_node_stopped_under_load_exits_cleanly_and_keeps_what_it_acknowledged(
         only_retryable(&sent)?;
         let held = group.converged().await?;
         let missing = sent.acknowledged.first_missing_in(&held);
-        ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+        ensure!(
+            missing.is_none(),
+            "an acknowledged sample is missing: {missing:?}"
+        );
     }
     group.stop().await
 }
@@ -42,7 +52,10 @@ async fn a_single_node_stops_and_starts_with_everything() -> anyhow::Result<()> 
     group.node(0).ready().await?;
     let held = group.converged().await?;
     let missing = sent.acknowledged.first_missing_in(&held);
-    ensure!(missing.is_none(), "an acknowledged sample is missing: {missing:?}");
+    ensure!(
+        missing.is_none(),
+        "an acknowledged sample is missing: {missing:?}"
+    );
     group.stop().await
 }
 
@@ -56,7 +69,8 @@ async fn ctrl_c_stops_like_sigterm() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_node() -> anyhow::Result<()> {
+async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_node()
+-> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
     let senders = Senders::start(&group.clients(), &Plan::default());
     let more = async || {
@@ -70,7 +84,10 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
     for i in 0..3 {
         more().await?;
         let client = group.client(i).clone();
-        client.send(client.post("/api/v1/admin/drain")).await?.success()?;
+        client
+            .send(client.post("/api/v1/admin/drain"))
+            .await?
+            .success()?;
         let status = group.node(i).ended().await?;
         ensure!(status.success(), "ended with {status}");
         group.node(i).start()?;
@@ -78,8 +95,14 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
     }
     more().await?;
     let (_, totals) = senders.stop().await?;
-    ensure!(totals.refused_attempts == 0, "a write was refused: {totals:?}");
-    ensure!(totals.failed_rounds == 0, "a write failed at every node: {totals:?}");
+    ensure!(
+        totals.refused_attempts == 0,
+        "a write was refused: {totals:?}"
+    );
+    ensure!(
+        totals.failed_rounds == 0,
+        "a write failed at every node: {totals:?}"
+    );
     group.stop().await
 }
 
@@ -87,9 +110,16 @@ async fn draining_each_node_in_turn_costs_no_request_of_senders_with_another_nod
 async fn a_draining_node_says_so_and_goes_on_until_its_clients_have_left() -> anyhow::Result<()> {
     let mut group = Group::of(1).start().await?;
     let client = group.client(0).clone();
-    let write = async || client.write(&[Series::new("drained", &[], &[(now_ms(), 1.0)])]).await;
+    let write = async || {
+        client
+            .write(&[Series::new("drained", &[], &[(now_ms(), 1.0)])])
+            .await
+    };
     write().await?.success()?;
-    client.send(client.post("/api/v1/admin/drain")).await?.success()?;
+    client
+        .send(client.post("/api/v1/admin/drain"))
+        .await?
+        .success()?;
     until("the node is not ready", async || {
         // A request now and then, so that the node does not find itself alone.
         write().await?.success()?;
@@ -97,10 +127,24 @@ async fn a_draining_node_says_so_and_goes_on_until_its_clients_have_left() -> an
         Ok(())
     })
     .await?;
-    let answer = client.get("/api/v1/query").query(&[("query", "1")]).send().await?;
-    ensure!(answer.status() == 200, "a query was answered {}", answer.status());
-    let connection = answer.headers().get("connection").map(|value| value.as_bytes().to_vec());
-    ensure!(connection.as_deref() == Some(b"close"), "the connection is kept: {connection:?}");
+    let answer = client
+        .get("/api/v1/query")
+        .query(&[("query", "1")])
+        .send()
+        .await?;
+    ensure!(
+        answer.status() == 200,
+        "a query was answered {}",
+        answer.status()
+    );
+    let connection = answer
+        .headers()
+        .get("connection")
+        .map(|value| value.as_bytes().to_vec());
+    ensure!(
+        connection.as_deref() == Some(b"close"),
+        "the connection is kept: {connection:?}"
+    );
     write().await?.success()?;
     // Nobody comes any more.
     let status = group.node(0).ended().await?;

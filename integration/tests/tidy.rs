@@ -33,26 +33,52 @@ struct Dependency {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the tree is there")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the tree is there")
 }
 
 /// The crates of the workspace by their folder, as `cargo` reads them.
 fn packages() -> anyhow::Result<BTreeMap<String, Package>> {
-    let asked = ["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"];
-    let output = Command::new(env!("CARGO")).args(asked).current_dir(root()).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let asked = [
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--locked",
+        "--format-version",
+        "1",
+    ];
+    let output = Command::new(env!("CARGO"))
+        .args(asked)
+        .current_dir(root())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let found: Metadata = serde_json::from_slice(&output.stdout)?;
     let folder = |package: &Package| -> anyhow::Result<String> {
-        let folder = package.manifest_path.parent().context("a manifest in no folder")?;
+        let folder = package
+            .manifest_path
+            .parent()
+            .context("a manifest in no folder")?;
         Ok(folder.strip_prefix(root())?.display().to_string())
     };
-    found.packages.into_iter().map(|package| Ok((folder(&package)?, package))).collect()
+    found
+        .packages
+        .into_iter()
+        .map(|package| Ok((folder(&package)?, package)))
+        .collect()
 }
 
 /// All sources below some folders of a crate, one after the other.
 fn sources(package: &Package, folders: &[&str]) -> anyhow::Result<String> {
-    let mut open: Vec<PathBuf> =
-        folders.iter().map(|folder| package.manifest_path.with_file_name(folder)).collect();
+    let mut open: Vec<PathBuf> = folders
+        .iter()
+        .map(|folder| package.manifest_path.with_file_name(folder))
+        .collect();
     let mut text = String::new();
     while let Some(path) = open.pop() {
         if path.is_dir() {
@@ -69,32 +95,54 @@ fn sources(package: &Package, folders: &[&str]) -> anyhow::Result<String> {
 /// The name stands in the text as a word of its own.
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    text.match_indices(word)
-        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+    })
 }
 
 /// Folders of the crates in ARCHITECTURE's table, from below.
 fn layers() -> anyhow::Result<Vec<String>> {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
-    let (_, table) = page.split_once("\n## Crates\n").context("ARCHITECTURE.md has no list of crates")?;
-    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let (_, table) = page
+        .split_once("\n## Crates\n")
+        .context("ARCHITECTURE.md has no list of crates")?;
+    let rows = table
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"))
+        .skip(1);
     let rows = rows.take_while(|line| line.starts_with('|'));
-    rows.map(|row| Ok(row.split('`').nth(1).with_context(|| format!("no crate in {row}"))?.to_owned()))
-        .collect()
+    rows.map(|row| {
+        Ok(row
+            .split('`')
+            .nth(1)
+            .with_context(|| format!("no crate in {row}"))?
+            .to_owned())
+    })
+    .collect()
 }
 
 #[test]
 fn crates_import_only_from_those_above_them_in_the_table() -> anyhow::Result<()> {
     let (packages, layers) = (packages()?, layers()?);
     for folder in packages.keys() {
-        ensure!(layers.contains(folder), "{folder} is missing in ARCHITECTURE's table of crates");
+        ensure!(
+            layers.contains(folder),
+            "{folder} is missing in ARCHITECTURE's table of crates"
+        );
     }
     let layer = |folder: &str| layers.iter().position(|one| one == folder);
     for (folder, package) in &packages {
         let used = package.dependencies.iter().filter(|one| one.kind.is_none());
         for path in used.filter_map(|one| one.path.as_ref()) {
-            let used = path.canonicalize()?.strip_prefix(root())?.display().to_string();
-            ensure!(layer(&used) < layer(folder), "{folder} imports {used}, which stands below it");
+            let used = path
+                .canonicalize()?
+                .strip_prefix(root())?
+                .display()
+                .to_string();
+            ensure!(
+                layer(&used) < layer(folder),
+                "{folder} imports {used}, which stands below it"
+            );
         }
     }
     Ok(())
@@ -114,9 +162,14 @@ fn every_dependency_is_used() -> anyhow::Result<()> {
         }
         let manifest = fs::read_to_string(&package.manifest_path)?;
         for dependency in &package.dependencies {
-            let text = if dependency.kind.is_none() { &product } else { &with_tests };
+            let text = if dependency.kind.is_none() {
+                &product
+            } else {
+                &with_tests
+            };
             // One that is there for its features says so.
-            let says_why = |line: &str| line.starts_with(&dependency.name) && line.contains("# features of");
+            let says_why =
+                |line: &str| line.starts_with(&dependency.name) && line.contains("# features of");
             if dependency.kind.as_deref() != Some("build")
                 && !has_word(text, &dependency.name.replace('-', "_"))
                 && !manifest.lines().any(says_why)
@@ -135,8 +188,16 @@ fn every_crate_opens_with_a_page() -> anyhow::Result<()> {
         let library = package.manifest_path.with_file_name("src").join("lib.rs");
         if !folder.starts_with("integration") && library.exists() {
             let text = fs::read_to_string(&library)?;
-            let lines = text.lines().take_while(|line| line.starts_with("//!")).count();
-            ensure!(lines >= PAGE_LINES, "{} says little of {}", library.display(), package.name);
+            let lines = text
+                .lines()
+                .take_while(|line| line.starts_with("//!"))
+                .count();
+            ensure!(
+                lines >= PAGE_LINES,
+                "{} says little of {}",
+                library.display(),
+                package.name
+            );
         }
     }
     Ok(())

@@ -40,8 +40,15 @@ impl Missing {
 
     /// What cannot be understood is taken for the worst.
     fn of(text: &str) -> Self {
-        let until = text.strip_prefix(UNTIL_CUT).and_then(|k| k.parse().ok()).map(Self::UntilCut);
-        until.unwrap_or(if text == BLOCKS { Self::Blocks } else { Self::Records })
+        let until = text
+            .strip_prefix(UNTIL_CUT)
+            .and_then(|k| k.parse().ok())
+            .map(Self::UntilCut);
+        until.unwrap_or(if text == BLOCKS {
+            Self::Blocks
+        } else {
+            Self::Records
+        })
     }
 }
 
@@ -60,13 +67,18 @@ impl Kept {
             Ok(text) => Missing::of(text.trim_end()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Missing::Nothing,
             Err(error)
-                if trireme_base::is_unreadable(&error) || error.kind() == io::ErrorKind::InvalidData =>
+                if trireme_base::is_unreadable(&error)
+                    || error.kind() == io::ErrorKind::InvalidData =>
             {
                 Missing::Records
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { note: Some(note.to_owned()), what, is_saved: true })
+        Ok(Self {
+            note: Some(note.to_owned()),
+            what,
+            is_saved: true,
+        })
     }
 
     pub(super) fn what(&self) -> Missing {

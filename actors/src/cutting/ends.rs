@@ -18,13 +18,20 @@ impl Cutting {
         };
         self.store.note_settled(settled.clone());
         let ended = self.store.parts().hub.group().lock().may_end(&settled);
-        if ended.is_empty() { Ok(()) } else { self.store.end(&ended) }
+        if ended.is_empty() {
+            Ok(())
+        } else {
+            self.store.end(&ended)
+        }
     }
 
     /// Streams of which nothing is in the log, everything is applied, and everything is in both checkpoints.
     fn settled(&self, covered: &[(StreamId, u64)]) -> Ended {
         let log = self.store.log();
-        let (held, covered) = (log.held(), covered.iter().copied().collect::<BTreeMap<_, _>>());
+        let (held, covered) = (
+            log.held(),
+            covered.iter().copied().collect::<BTreeMap<_, _>>(),
+        );
         let mut known = log.written_positions();
         known.sort_unstable();
 
@@ -37,9 +44,13 @@ impl Cutting {
         };
         let mut settled = log.ended();
         for streams in known.chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation) {
-            let open = streams.iter().find(|(stream, seq)| !is_settled(*stream, *seq));
+            let open = streams
+                .iter()
+                .find(|(stream, seq)| !is_settled(*stream, *seq));
             let last = streams[streams.len() - 1].0;
-            let before = open.map_or(Boot(last.boot.0.saturating_add(1)), |(stream, _)| stream.boot);
+            let before = open.map_or(Boot(last.boot.0.saturating_add(1)), |(stream, _)| {
+                stream.boot
+            });
             settled.raise(last.incarnation, End { before, digest: 0 });
         }
         settled

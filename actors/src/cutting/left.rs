@@ -32,8 +32,11 @@ impl Cutting {
         let windows = left_windows(&self.shards);
         let done = self.write_each(windows.clone())?;
         let still_left: BTreeSet<&CutWindow> = done.left.iter().map(|(window, _)| window).collect();
-        let over: BTreeSet<_> =
-            windows.iter().filter(|window| !still_left.contains(window)).map(CutWindow::left).collect();
+        let over: BTreeSet<_> = windows
+            .iter()
+            .filter(|window| !still_left.contains(window))
+            .map(CutWindow::left)
+            .collect();
         if over.is_empty() {
             return Ok(done);
         }
@@ -54,15 +57,21 @@ impl Cutting {
     /// A small block is mostly waiting for the disk, which syncs many files in hardly more time than one: such blocks are
     /// written side by side.
     pub(super) fn write_each(&self, windows: Vec<CutWindow>) -> Result<CutDone, CuttingError> {
-        let series =
-            |tenant: &Tenant| self.shards.iter().map(|shard| shard.series_count(tenant)).sum::<usize>();
-        let (small, large): (Vec<_>, Vec<_>) =
-            windows.into_iter().partition(|window| series(&window.tenant) <= SMALL_SERIES);
+        let series = |tenant: &Tenant| {
+            self.shards
+                .iter()
+                .map(|shard| shard.series_count(tenant))
+                .sum::<usize>()
+        };
+        let (small, large): (Vec<_>, Vec<_>) = windows
+            .into_iter()
+            .partition(|window| series(&window.tenant) <= SMALL_SERIES);
         let mut done = CutDone::default();
         let mut has_written = false;
         for windows in large.chunks(1).chain(small.chunks(SMALL_PER_ROUND)) {
-            let blocks =
-                side_by_side("cut", self.blocks_at_once, windows, |window| self.write_window(window));
+            let blocks = side_by_side("cut", self.blocks_at_once, windows, |window| {
+                self.write_window(window)
+            });
             for (window, block) in windows.iter().zip(blocks) {
                 match block {
                     Ok(block) => {
@@ -92,6 +101,10 @@ impl Cutting {
 
 /// True if there is no room on the disk, for this block or any other.
 fn is_full(err: &BlockError) -> bool {
-    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::ReadOnlyFilesystem];
+    let full = [
+        io::ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded,
+        io::ErrorKind::ReadOnlyFilesystem,
+    ];
     matches!(err, BlockError::Io { source, .. } if full.contains(&source.kind()))
 }

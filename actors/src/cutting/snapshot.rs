@@ -27,7 +27,10 @@ impl Cutting {
     }
 
     fn fill(&self, dir: &Path) -> Result<Manifest, CuttingError> {
-        let mut manifest = Manifest { shards: self.shards.len() as u32, ..Manifest::default() };
+        let mut manifest = Manifest {
+            shards: self.shards.len() as u32,
+            ..Manifest::default()
+        };
         let mut positions = Vec::new();
         for shard in &self.shards {
             let report = self.checkpoint_of(shard)?;
@@ -36,14 +39,22 @@ impl Cutting {
             let place = format!("head/{:03}", options.number);
             for file in &report.files {
                 let inside = file.strip_prefix(&options.dir).map_err(io::Error::other)?;
-                link(file, dir, &format!("{place}/{}", inside.display()), &mut manifest.files)?;
+                link(
+                    file,
+                    dir,
+                    &format!("{place}/{}", inside.display()),
+                    &mut manifest.files,
+                )?;
             }
             positions.push(report.positions);
         }
         self.link_cut_manifest(dir, &mut manifest.files)?;
         if self.store.log().store_ended(&dir.join(ENDED))? {
             let bytes = fs::metadata(dir.join(ENDED))?.len();
-            manifest.files.push(SnapshotFile { path: ENDED.to_owned(), bytes });
+            manifest.files.push(SnapshotFile {
+                path: ENDED.to_owned(),
+                bytes,
+            });
         }
         for block in self.shelf.blocks() {
             let place = format!("blocks/{}/{}", block.tenant, block.meta().ulid);
@@ -55,11 +66,18 @@ impl Cutting {
             seq,
         };
         manifest.lacks = self.store.parts().completeness.lacks_text();
-        manifest.positions = covered_by_all(positions).into_iter().map(position).collect();
+        manifest.positions = covered_by_all(positions)
+            .into_iter()
+            .map(position)
+            .collect();
         Ok(manifest)
     }
 
-    fn link_cut_manifest(&self, dir: &Path, files: &mut Vec<SnapshotFile>) -> Result<(), CuttingError> {
+    fn link_cut_manifest(
+        &self,
+        dir: &Path,
+        files: &mut Vec<SnapshotFile>,
+    ) -> Result<(), CuttingError> {
         if self.manifest.exists() {
             link(&self.manifest, dir, "head/cut", files)?;
         }
@@ -68,24 +86,41 @@ impl Cutting {
 }
 
 /// Links a file into the snapshot; only its present length belongs to it.
-fn link(from: &Path, dir: &Path, path: &str, files: &mut Vec<SnapshotFile>) -> Result<(), CuttingError> {
+fn link(
+    from: &Path,
+    dir: &Path,
+    path: &str,
+    files: &mut Vec<SnapshotFile>,
+) -> Result<(), CuttingError> {
     let to = dir.join(path);
-    let failed = |error: io::Error| io::Error::new(error.kind(), format!("link {}: {error}", from.display()));
+    let failed = |error: io::Error| {
+        io::Error::new(error.kind(), format!("link {}: {error}", from.display()))
+    };
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
     fs::hard_link(from, &to).map_err(failed)?;
     let bytes = fs::metadata(&to).map_err(failed)?.len();
-    files.push(SnapshotFile { path: path.to_owned(), bytes });
+    files.push(SnapshotFile {
+        path: path.to_owned(),
+        bytes,
+    });
     Ok(())
 }
 
 /// Links the files of a block.
-fn link_all(from: &Path, dir: &Path, path: &str, files: &mut Vec<SnapshotFile>) -> Result<(), CuttingError> {
+fn link_all(
+    from: &Path,
+    dir: &Path,
+    path: &str,
+    files: &mut Vec<SnapshotFile>,
+) -> Result<(), CuttingError> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let name = entry.file_name();
-        let name = name.to_str().ok_or_else(|| io::Error::other("a block has a file with a strange name"))?;
+        let name = name
+            .to_str()
+            .ok_or_else(|| io::Error::other("a block has a file with a strange name"))?;
         let inside = format!("{path}/{name}");
         if entry.file_type()?.is_dir() {
             link_all(&entry.path(), dir, &inside, files)?;

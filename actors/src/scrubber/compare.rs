@@ -8,7 +8,9 @@ use slog::{debug, warn};
 use trireme_base::{ErrorKind, NodeName};
 use trireme_model::Tenant;
 use trireme_transport::CallError;
-use trireme_wire::blocks::{CALL_BLOCKS, CALL_BLOCKS_VERSION, List, ListedBlock, Listing, Question, Request};
+use trireme_wire::blocks::{
+    CALL_BLOCKS, CALL_BLOCKS_VERSION, List, ListedBlock, Listing, Question, Request,
+};
 use ulid::Ulid;
 
 use super::ScrubberParts;
@@ -56,14 +58,19 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
     }
     // After theirs: what they had is cut here, too, if this node's last cut is not before theirs.
     let Some(own) = own(parts).await else {
-        return Compared { is_partial: true, ..compared };
+        return Compared {
+            is_partial: true,
+            ..compared
+        };
     };
     let is_ahead = |theirs: &Theirs| theirs.cut > own.cut;
     compared.is_behind = lists.iter().any(|(_, theirs)| is_ahead(theirs));
     compared.is_partial |= compared.is_behind;
     lists.retain(|(_, theirs)| !(not_behind && is_ahead(theirs)));
-    let lists: Vec<(NodeName, Vec<Listed>)> =
-        lists.into_iter().map(|(peer, theirs)| (peer, theirs.blocks)).collect();
+    let lists: Vec<(NodeName, Vec<Listed>)> = lists
+        .into_iter()
+        .map(|(peer, theirs)| (peer, theirs.blocks))
+        .collect();
     let options = &parts.options;
     let keep = Keep {
         window_ms: options.window_ms,
@@ -72,46 +79,64 @@ pub(super) async fn compare(parts: &ScrubberParts, not_behind: bool) -> Compared
     };
     match parts.pool.call(move || wanted(&own, &lists, keep)).await {
         Ok(wanted) => Compared { wanted, ..compared },
-        Err(_) => Compared { is_partial: true, ..compared },
+        Err(_) => Compared {
+            is_partial: true,
+            ..compared
+        },
     }
 }
 
 /// Members of the group that have everything and can be asked, and whether these are all other members.
 fn peers(parts: &ScrubberParts) -> (Vec<NodeName>, bool) {
     let group = parts.hub.group().lock();
-    let able = group.peers().filter(|(_, view)| view.connected && view.is_heard && !view.health.rebuilding);
+    let able = group
+        .peers()
+        .filter(|(_, view)| view.connected && view.is_heard && !view.health.rebuilding);
     let names: Vec<NodeName> = able.map(|(name, _)| name.clone()).collect();
     let is_whole = names.len() == group.peers().count();
     (names, is_whole)
 }
 
 async fn listing_of(parts: &ScrubberParts, peer: &NodeName) -> Result<Theirs, CallError> {
-    let mut theirs = Theirs { cut: None, blocks: Vec::new() };
+    let mut theirs = Theirs {
+        cut: None,
+        blocks: Vec::new(),
+    };
     let mut after = None;
     loop {
-        let question = Question::List(List { after: after.take() });
+        let question = Question::List(List {
+            after: after.take(),
+        });
         let listing: Listing = ask(parts, peer, question, LIST_TIMEOUT).await?;
         theirs.cut = theirs.cut.max(listing.cut);
         after = listing.blocks.last().and_then(|block| block.name.clone());
         for block in &listing.blocks {
             match listed(block) {
                 Some(block) => theirs.blocks.push(block),
-                None => warn!(parts.log, "a peer lists a block with a strange name"; "peer" => %peer,
-                    "block_id" => format!("{:?}", block.name)),
+                None => {
+                    warn!(parts.log, "a peer lists a block with a strange name"; "peer" => %peer,
+                    "block_id" => format!("{:?}", block.name))
+                }
             }
         }
         if !listing.more || after.is_none() {
             return Ok(theirs);
         }
         if theirs.blocks.len() > LISTED_MAX {
-            return Err(CallError::new(ErrorKind::TooLarge, format!("over {LISTED_MAX} blocks are listed")));
+            return Err(CallError::new(
+                ErrorKind::TooLarge,
+                format!("over {LISTED_MAX} blocks are listed"),
+            ));
         }
     }
 }
 
 fn listed(block: &ListedBlock) -> Option<Listed> {
     let name = block.name.as_ref()?;
-    let (tenant, ulid) = (Tenant::new(&name.tenant).ok()?, Ulid::from_string(&name.ulid).ok()?);
+    let (tenant, ulid) = (
+        Tenant::new(&name.tenant).ok()?,
+        Ulid::from_string(&name.ulid).ok()?,
+    );
     let is_canonical = ulid.to_string() == name.ulid && block.start_ms < block.end_ms;
     is_canonical.then_some(Listed {
         tenant,
@@ -128,7 +153,12 @@ async fn own(parts: &ScrubberParts) -> Option<Own> {
     let look = move || {
         let SettledBlocks { cut, blocks, left } = cutting.settled_blocks()?;
         let left = left.into_iter().collect();
-        let mut own = Own { cut, lost: cutting.shelf.lost(), left, ..Own::default() };
+        let mut own = Own {
+            cut,
+            lost: cutting.shelf.lost(),
+            left,
+            ..Own::default()
+        };
         for block in blocks {
             let meta = block.meta();
             let listed = Listed {
@@ -157,7 +187,14 @@ pub(super) async fn ask<A: Message + Default>(
 ) -> Result<A, CallError> {
     let calls = parts.calls.get(peer);
     let calls = calls.ok_or_else(|| CallError::new(ErrorKind::NotFound, "no such member"))?;
-    let body = Bytes::from(Request { question: Some(question) }.encode_to_vec());
-    let answer = calls.call(CALL_BLOCKS, CALL_BLOCKS_VERSION, body, timeout).await?;
+    let body = Bytes::from(
+        Request {
+            question: Some(question),
+        }
+        .encode_to_vec(),
+    );
+    let answer = calls
+        .call(CALL_BLOCKS, CALL_BLOCKS_VERSION, body, timeout)
+        .await?;
     A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
 }

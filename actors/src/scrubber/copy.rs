@@ -27,7 +27,11 @@ pub(super) async fn fetch(parts: &ScrubberParts, wanted: &Wanted) -> Result<(), 
         match copy(parts, wanted, &source).await {
             Ok((bytes, aside)) => {
                 let elapsed = parts.clock.monotonic().saturating_sub(began);
-                parts.metrics.repaired.with_label_values(&[source.kind()]).inc();
+                parts
+                    .metrics
+                    .repaired
+                    .with_label_values(&[source.kind()])
+                    .inc();
                 info!(parts.log, "block fetched and verified"; "tenant" => %wanted.tenant,
                     "block_id" => %wanted.ulid, "from" => %source, "bytes" => bytes,
                     "elapsed_ms" => elapsed.as_millis() as u64,
@@ -37,7 +41,11 @@ pub(super) async fn fetch(parts: &ScrubberParts, wanted: &Wanted) -> Result<(), 
             // That the bucket does not have it is no failure.
             Err(ScrubError::Nobody) => {}
             Err(err) => {
-                parts.metrics.failures.with_label_values(&[err.reason()]).inc();
+                parts
+                    .metrics
+                    .failures
+                    .with_label_values(&[err.reason()])
+                    .inc();
                 warn!(parts.log, "block could not be fetched"; "tenant" => %wanted.tenant,
                     "block_id" => %wanted.ulid, "from" => %source, "err" => %err);
                 last = err;
@@ -65,7 +73,8 @@ async fn copy(
     for (path, len) in files {
         copy = append(parts, wanted, source, (path, len), copy, &mut pace).await?;
     }
-    let (copy, reread) = on_pool(parts, move || copy.reread().map(|reread| (copy, reread))).await??;
+    let (copy, reread) =
+        on_pool(parts, move || copy.reread().map(|reread| (copy, reread))).await??;
     check_tenant(parts, wanted, reread.meta())?;
     read_through(parts, reread, &mut pace).await?;
     let (shelf, tenant) = (Arc::clone(&parts.cutting.shelf), wanted.tenant.clone());
@@ -85,7 +94,9 @@ async fn append(
     let mut offset = 0;
     loop {
         pace.keep().await;
-        let left = u32::try_from(len - offset).unwrap_or(u32::MAX).min(PIECE_BYTES);
+        let left = u32::try_from(len - offset)
+            .unwrap_or(u32::MAX)
+            .min(PIECE_BYTES);
         let piece = match left {
             0 => bytes::Bytes::new(),
             _ => source.piece(parts, wanted, &path, offset, left).await?,
@@ -114,16 +125,24 @@ fn check_files(files: &[(String, u64)]) -> Result<u64, ScrubError> {
     if let Some(stray) = names.iter().find(|name| !is_block_file(name)) {
         return unfit(&format!("{stray:?} is no file of a block"));
     }
-    Ok(files.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes)))
+    Ok(files
+        .iter()
+        .fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes)))
 }
 
 /// The bucket has blocks of all tenants, and equal samples have equal names.
-fn check_tenant(parts: &ScrubberParts, wanted: &Wanted, meta: &BlockMeta) -> Result<(), ScrubError> {
-    let said = meta.external_labels().and_then(|labels| labels.get(&parts.cutting.style.tenant_label));
+fn check_tenant(
+    parts: &ScrubberParts,
+    wanted: &Wanted,
+    meta: &BlockMeta,
+) -> Result<(), ScrubError> {
+    let said = meta
+        .external_labels()
+        .and_then(|labels| labels.get(&parts.cutting.style.tenant_label));
     match said {
-        Some(said) if said != wanted.tenant.as_str() => {
-            Err(ScrubError::Unfit(format!("it is a block of tenant {said:?}")))
-        }
+        Some(said) if said != wanted.tenant.as_str() => Err(ScrubError::Unfit(format!(
+            "it is a block of tenant {said:?}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -134,8 +153,16 @@ mod tests {
 
     #[test]
     fn only_lists_that_are_a_block_are_accepted() {
-        let list = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), 7)).collect::<Vec<_>>();
-        assert_eq!(check_files(&list(&["chunks/000001", "index", "meta.json"])).ok(), Some(21));
+        let list = |names: &[&str]| {
+            names
+                .iter()
+                .map(|n| ((*n).to_owned(), 7))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            check_files(&list(&["chunks/000001", "index", "meta.json"])).ok(),
+            Some(21)
+        );
         for bad in [
             &["index", "meta.json", "../../identity.toml"][..],
             &["index", "meta.json", "index"],
@@ -145,7 +172,10 @@ mod tests {
         ] {
             assert!(check_files(&list(bad)).is_err(), "{bad:?}");
         }
-        let huge = [("meta.json".to_owned(), u64::MAX), ("index".to_owned(), u64::MAX)];
+        let huge = [
+            ("meta.json".to_owned(), u64::MAX),
+            ("index".to_owned(), u64::MAX),
+        ];
         assert_eq!(check_files(&huge).ok(), Some(u64::MAX));
     }
 }

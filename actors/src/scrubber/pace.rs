@@ -16,7 +16,11 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(rate: u64, clock: &Arc<dyn Clock>) -> Self {
-        Self { rate, next_at: Duration::ZERO, clock: Arc::clone(clock) }
+        Self {
+            rate,
+            next_at: Duration::ZERO,
+            clock: Arc::clone(clock),
+        }
     }
 
     /// Waits until the next piece may be read.
@@ -59,7 +63,11 @@ mod tests {
         clock.advance_ms(10_000);
         assert_eq!(pace.wait(), Duration::ZERO);
         pace.paid(100);
-        assert_eq!(pace.wait(), Duration::from_millis(100), "time that went by unused is not saved up");
+        assert_eq!(
+            pace.wait(),
+            Duration::from_millis(100),
+            "time that went by unused is not saved up"
+        );
         let mut free = Pace::new(0, &shared);
         free.paid(usize::MAX);
         assert_eq!(free.wait(), Duration::ZERO);

@@ -98,7 +98,9 @@ pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -
     let here = Here::of(own);
     for (peer, blocks) in peers {
         for block in blocks {
-            let Some(lack) = here.lack_of(block) else { continue };
+            let Some(lack) = here.lack_of(block) else {
+                continue;
+            };
             // A damaged block is kept until it was shipped, however old it is, and has to be good for that.
             if lack != Lack::Damaged && !here.is_expected(block, keep) {
                 continue;
@@ -123,17 +125,27 @@ pub(super) fn wanted(own: &Own, peers: &[(NodeName, Vec<Listed>)], keep: Keep) -
             peers: Vec::new(),
         });
     }
-    for (tenant, ulid) in own.lost.iter().filter(|(_, ulid)| end_ms(*ulid) > keep.from_ms) {
-        found.entry((tenant.clone(), *ulid)).or_insert_with(|| Wanted {
-            tenant: tenant.clone(),
-            ulid: *ulid,
-            listed: None,
-            lack: Lack::Missing,
-            peers: Vec::new(),
-        });
+    for (tenant, ulid) in own
+        .lost
+        .iter()
+        .filter(|(_, ulid)| end_ms(*ulid) > keep.from_ms)
+    {
+        found
+            .entry((tenant.clone(), *ulid))
+            .or_insert_with(|| Wanted {
+                tenant: tenant.clone(),
+                ulid: *ulid,
+                listed: None,
+                lack: Lack::Missing,
+                peers: Vec::new(),
+            });
     }
     let mut all: Vec<Wanted> = found.into_values().collect();
-    all.sort_by(|a, b| end_ms(b.ulid).cmp(&end_ms(a.ulid)).then_with(|| a.tenant.cmp(&b.tenant)));
+    all.sort_by(|a, b| {
+        end_ms(b.ulid)
+            .cmp(&end_ms(a.ulid))
+            .then_with(|| a.tenant.cmp(&b.tenant))
+    });
     all
 }
 
@@ -157,20 +169,33 @@ impl<'a> Here<'a> {
         Self {
             own,
             good: keys.filter(|key| !own.damaged.contains(key)).collect(),
-            windows: own.blocks.iter().map(|b| (&b.tenant, b.start_ms, b.end_ms)).collect(),
+            windows: own
+                .blocks
+                .iter()
+                .map(|b| (&b.tenant, b.start_ms, b.end_ms))
+                .collect(),
             bytes: own.blocks.iter().map(|b| b.bytes).sum(),
-            oldest_end_ms: own.blocks.iter().map(|b| b.end_ms).min().unwrap_or(i64::MIN),
+            oldest_end_ms: own
+                .blocks
+                .iter()
+                .map(|b| b.end_ms)
+                .min()
+                .unwrap_or(i64::MIN),
         }
     }
 
     /// Should this node have the block: is its window cut here, and is it kept?
     fn is_expected(&self, block: &Listed, keep: Keep) -> bool {
-        let is_cut = |cut: i64| block.end_ms <= cut.saturating_add(1).saturating_mul(keep.window_ms);
+        let is_cut =
+            |cut: i64| block.end_ms <= cut.saturating_add(1).saturating_mul(keep.window_ms);
         // The oldest one goes first where there is no room for all.
         let has_room = keep.bytes_max == 0
             || self.bytes.saturating_add(block.bytes) <= keep.bytes_max
             || block.end_ms > self.oldest_end_ms;
-        let is_left = self.own.left.contains(&(block.tenant.clone(), block.start_ms));
+        let is_left = self
+            .own
+            .left
+            .contains(&(block.tenant.clone(), block.start_ms));
         block.end_ms > keep.from_ms && self.own.cut.is_some_and(is_cut) && has_room && !is_left
     }
 
@@ -182,8 +207,14 @@ impl<'a> Here<'a> {
         if self.good.contains(&key) {
             return None;
         }
-        let has_window = self.windows.contains(&(&block.tenant, block.start_ms, block.end_ms));
-        Some(if has_window { Lack::Differs } else { Lack::Missing })
+        let has_window = self
+            .windows
+            .contains(&(&block.tenant, block.start_ms, block.end_ms));
+        Some(if has_window {
+            Lack::Differs
+        } else {
+            Lack::Missing
+        })
     }
 }
 

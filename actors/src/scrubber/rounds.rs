@@ -42,7 +42,9 @@ pub(super) struct Rounds {
 impl Rounds {
     /// As of a start at wall clock time `now_ms`.
     pub(super) fn new(note: &Path, interval: Duration, now_ms: i64, now: Duration) -> Self {
-        let last_ms = fs::read_to_string(note).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        let last_ms = fs::read_to_string(note)
+            .ok()
+            .and_then(|text| text.trim().parse::<i64>().ok());
         Self {
             note: note.to_owned(),
             interval,
@@ -56,7 +58,11 @@ impl Rounds {
     }
 
     /// Begins a round if one is due and none is under way.
-    pub(super) fn begin_if_due(&mut self, now: Duration, blocks: impl FnOnce() -> Vec<Arc<ShelfBlock>>) {
+    pub(super) fn begin_if_due(
+        &mut self,
+        now: Duration,
+        blocks: impl FnOnce() -> Vec<Arc<ShelfBlock>>,
+    ) {
         if self.begun_at.is_some() || now < self.due_at {
             return;
         }
@@ -117,9 +123,16 @@ mod tests {
         let hours = |h: i64| Some(h * 3_600_000);
         assert_eq!(first_wait(DAY, None), START_DELAY);
         assert_eq!(first_wait(DAY, hours(20)), Duration::from_secs(4 * 3_600));
-        assert_eq!(first_wait(DAY, hours(50)), START_DELAY, "it is late, but not before the node is settled");
+        assert_eq!(
+            first_wait(DAY, hours(50)),
+            START_DELAY,
+            "it is late, but not before the node is settled"
+        );
         assert_eq!(first_wait(DAY, hours(-50)), DAY);
-        assert_eq!(first_wait(Duration::from_secs(2), None), Duration::from_secs(2));
+        assert_eq!(
+            first_wait(Duration::from_secs(2), None),
+            Duration::from_secs(2)
+        );
     }
 
     #[test]

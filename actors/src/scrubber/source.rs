@@ -40,7 +40,9 @@ impl Source {
     /// Where a block may be had from: peers that list it, then the bucket.
     pub(super) fn of(parts: &ScrubberParts, wanted: &Wanted) -> Vec<Self> {
         let peers = wanted.peers.iter().cloned().map(Self::Peer);
-        peers.chain(parts.bucket.iter().cloned().map(Self::Bucket)).collect()
+        peers
+            .chain(parts.bucket.iter().cloned().map(Self::Bucket))
+            .collect()
     }
 
     /// As a label of metrics.
@@ -61,7 +63,11 @@ impl Source {
             Self::Peer(peer) => {
                 let question = Question::Files(name_of(wanted));
                 let list: FileList = ask(parts, peer, question, FILES_TIMEOUT).await?;
-                Ok(list.files.into_iter().map(|file| (file.path, file.bytes)).collect())
+                Ok(list
+                    .files
+                    .into_iter()
+                    .map(|file| (file.path, file.bytes))
+                    .collect())
             }
             Self::Bucket(store) => {
                 let (store, ulid) = (Arc::clone(store), wanted.ulid);
@@ -86,10 +92,17 @@ impl Source {
         let piece = match self {
             Self::Peer(peer) => {
                 let (name, path) = (Some(name_of(wanted)), path.to_owned());
-                let question = Question::Fetch(Fetch { name, path, offset, bytes_max: len });
+                let question = Question::Fetch(Fetch {
+                    name,
+                    path,
+                    offset,
+                    bytes_max: len,
+                });
                 let piece: Piece = ask(parts, peer, question, FETCH_TIMEOUT).await?;
                 if !piece.is_whole() {
-                    return Err(ScrubError::Unfit("a piece does not fit its checksum".to_owned()));
+                    return Err(ScrubError::Unfit(
+                        "a piece does not fit its checksum".to_owned(),
+                    ));
                 }
                 piece.data
             }
@@ -115,7 +128,10 @@ impl Source {
 }
 
 fn name_of(wanted: &Wanted) -> BlockName {
-    BlockName { tenant: wanted.tenant.to_string(), ulid: wanted.ulid.to_string() }
+    BlockName {
+        tenant: wanted.tenant.to_string(),
+        ulid: wanted.ulid.to_string(),
+    }
 }
 
 fn interrupted(error: tokio::task::JoinError) -> ScrubError {

@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as Object;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Barrier;
 use trireme_base::{Boot, Incarnation, ManualClock, NodeName};
@@ -45,7 +45,12 @@ impl fmt::Display for Counting {
 
 #[async_trait]
 impl ObjectStore for Counting {
-    async fn put_opts(&self, path: &Object, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        path: &Object,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         if path.filename() == Some("index") {
@@ -69,7 +74,10 @@ impl ObjectStore for Counting {
         self.inner.get_opts(path, options).await
     }
 
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Object>>) -> BoxStream<'static, Result<Object>> {
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Object>>,
+    ) -> BoxStream<'static, Result<Object>> {
         self.inner.delete_stream(paths)
     }
 
@@ -88,17 +96,34 @@ impl ObjectStore for Counting {
 
 fn write(root: &Path, value: f64) {
     let labels = Labels::from_pairs([("__name__", "up")]);
-    let series = SeriesInput { labels, times: vec![7], values: vec![value], ..SeriesInput::default() };
+    let series = SeriesInput {
+        labels,
+        times: vec![7],
+        values: vec![value],
+        ..SeriesInput::default()
+    };
     let dir = root.join(Tenant::DEFAULT);
     let mut source = IterSource(std::iter::once(series));
-    write_block(&dir, WINDOW, &WriteOptions::default(), &mut source).expect("written").expect("not empty");
+    write_block(&dir, WINDOW, &WriteOptions::default(), &mut source)
+        .expect("written")
+        .expect("not empty");
 }
 
 /// An uploader of a node without peers.
 fn parts(root: &Path, bucket: Arc<Counting>) -> UploaderParts {
     let me = NodeName::new("me");
-    let identity = PeerIdentity { node: me.clone(), incarnation: Incarnation(1), boot: Boot(1) };
-    let view = GroupView::new(identity, Quorum::new([me], 1), [], GroupLimits::default(), Duration::ZERO);
+    let identity = PeerIdentity {
+        node: me.clone(),
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
+    let view = GroupView::new(
+        identity,
+        Quorum::new([me], 1),
+        [],
+        GroupLimits::default(),
+        Duration::ZERO,
+    );
     let log = Logger::root(slog::Discard, slog::o!());
     UploaderParts {
         bucket,
@@ -131,18 +156,33 @@ async fn so_many_blocks_are_uploaded_side_by_side_and_none_is_asked_for_before_a
     });
     let parts = parts(here.path(), Arc::clone(&bucket));
     let look = async |shipments: Shipments| {
-        let looked = round(parts.clone(), parts.shelf.blocks(), shipments, Duration::ZERO);
-        tokio::time::timeout(Duration::from_secs(60), looked).await.expect("blocks are sent side by side")
+        let looked = round(
+            parts.clone(),
+            parts.shelf.blocks(),
+            shipments,
+            Duration::ZERO,
+        );
+        tokio::time::timeout(Duration::from_secs(60), looked)
+            .await
+            .expect("blocks are sent side by side")
     };
 
     let shipments = look(Shipments::new()).await;
     assert_eq!(shipments.len(), BLOCKS);
     assert_eq!(bucket.gets.load(Ordering::SeqCst), 0, "the list will tell");
-    parts.listed.refresh(bucket.as_ref(), Listing::Names).await.expect("listed");
+    parts
+        .listed
+        .refresh(bucket.as_ref(), Listing::Names)
+        .await
+        .expect("listed");
     look(shipments).await;
     assert!(parts.shelf.blocks().iter().all(|block| block.is_shipped()));
     assert_eq!(bucket.most.load(Ordering::SeqCst), AT_ONCE);
-    parts.listed.refresh(bucket.as_ref(), Listing::Names).await.expect("listed");
+    parts
+        .listed
+        .refresh(bucket.as_ref(), Listing::Names)
+        .await
+        .expect("listed");
     assert_eq!(parts.listed.blocks().len(), BLOCKS);
 }
 
@@ -155,6 +195,13 @@ async fn what_is_sent_at_once_fits_the_room() {
     let small = LocalBlock::open(&shelf.blocks()[0].dir, &labels, "test").expect("hashed");
     let longest = small.sending_bytes();
     assert!(longest > 0 && longest < 4_096, "{longest} bytes");
-    assert_eq!(u64::from(permits_of(&small)), longest.div_ceil(PERMIT_BYTES));
-    assert_eq!(ROOM_BYTES / PERMIT_BYTES, 64 << 10, "as much as the largest block takes");
+    assert_eq!(
+        u64::from(permits_of(&small)),
+        longest.div_ceil(PERMIT_BYTES)
+    );
+    assert_eq!(
+        ROOM_BYTES / PERMIT_BYTES,
+        64 << 10,
+        "as much as the largest block takes"
+    );
 }

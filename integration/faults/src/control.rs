@@ -53,15 +53,26 @@ impl Control {
 
     /// Maps the file at `path`, which is made if it is not there.
     pub fn map(path: &Path) -> io::Result<&'static Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         file.set_len(Self::BYTES)?;
         // SAFETY: a fresh mapping that is never unmapped; the page holds atomics only, for which every content is
         // valid.
         unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             let size = Self::BYTES as usize;
-            let page =
-                libc::mmap(std::ptr::null_mut(), size, protection, libc::MAP_SHARED, file.as_raw_fd(), 0);
+            let page = libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                protection,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            );
             if page == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }

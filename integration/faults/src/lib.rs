@@ -31,7 +31,9 @@ fn control() -> Option<&'static Control> {
 
 /// Takes one from a counter; false if it is used up.
 fn take(counter: &AtomicU64) -> bool {
-    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+    counter
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+        .is_ok()
 }
 
 fn fail(control: &Control, error: c_int) -> c_int {
@@ -52,7 +54,8 @@ fn next(name: &CStr) -> *mut c_void {
 macro_rules! before {
     ($name:ident, $kind:ty) => {{
         static NEXT: OnceLock<usize> = OnceLock::new();
-        let found = *NEXT.get_or_init(|| next(const { name_of(concat!(stringify!($name), "\0")) }) as usize);
+        let found = *NEXT
+            .get_or_init(|| next(const { name_of(concat!(stringify!($name), "\0")) }) as usize);
         // SAFETY: the C library's function of this name has this signature.
         unsafe { std::mem::transmute::<usize, $kind>(found) }
     }};
@@ -74,7 +77,9 @@ type ReadAt = extern "C" fn(c_int, *mut c_void, usize, i64) -> isize;
 type GetTime = extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
 
 fn sync(fd: c_int, real: Sync) -> c_int {
-    let Some(control) = control() else { return real(fd) };
+    let Some(control) = control() else {
+        return real(fd);
+    };
     let delay_ms = control.sync_delay_ms.load(Ordering::SeqCst);
     if delay_ms > 0 {
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
@@ -88,7 +93,9 @@ fn sync(fd: c_int, real: Sync) -> c_int {
 
 /// True if this write is one that has to fail. Logs on standard error are no data.
 fn write_fails(fd: c_int) -> bool {
-    let Some(control) = control() else { return false };
+    let Some(control) = control() else {
+        return false;
+    };
     if fd <= 2 || control.write_errors.load(Ordering::SeqCst) == 0 || !is_file(fd) {
         return false;
     }
@@ -119,18 +126,32 @@ fn inode(fd: c_int) -> Option<u64> {
 /// How many of `bytes` can be read at `at`, which `None` asks the file for. Bytes before a bad range are read, as from a disk;
 /// `None` if the first one is bad.
 fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
-    let Some(control) = control() else { return Some(bytes) };
+    let Some(control) = control() else {
+        return Some(bytes);
+    };
     let count = control.bad_ranges.load(Ordering::SeqCst) as usize;
     if count == 0 || bytes == 0 {
         return Some(bytes);
     }
-    let Some(inode) = inode(fd) else { return Some(bytes) };
+    let Some(inode) = inode(fd) else {
+        return Some(bytes);
+    };
     // SAFETY: asks where the file stands, and moves nothing.
     let at = at.unwrap_or_else(|| unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) });
-    let Ok(at) = u64::try_from(at) else { return Some(bytes) };
+    let Ok(at) = u64::try_from(at) else {
+        return Some(bytes);
+    };
     let mut end = at.saturating_add(bytes as u64);
-    for bad in control.bad.iter().take(count).filter(|bad| bad.inode.load(Ordering::SeqCst) == inode) {
-        let (from, to) = (bad.from.load(Ordering::SeqCst), bad.to.load(Ordering::SeqCst));
+    for bad in control
+        .bad
+        .iter()
+        .take(count)
+        .filter(|bad| bad.inode.load(Ordering::SeqCst) == inode)
+    {
+        let (from, to) = (
+            bad.from.load(Ordering::SeqCst),
+            bad.to.load(Ordering::SeqCst),
+        );
         if to > at && from < end {
             end = from.max(at);
         }
@@ -160,21 +181,33 @@ pub extern "C" fn fdatasync(fd: c_int) -> c_int {
 // SAFETY: takes the C library's name on purpose, with its signature.
 #[unsafe(no_mangle)]
 pub extern "C" fn write(fd: c_int, data: *const c_void, bytes: usize) -> isize {
-    if write_fails(fd) { -1 } else { before!(write, Write)(fd, data, bytes) }
+    if write_fails(fd) {
+        -1
+    } else {
+        before!(write, Write)(fd, data, bytes)
+    }
 }
 
 /// As in `pwrite(2)`.
 // SAFETY: takes the C library's name on purpose, with its signature.
 #[unsafe(no_mangle)]
 pub extern "C" fn pwrite64(fd: c_int, data: *const c_void, bytes: usize, at: i64) -> isize {
-    if write_fails(fd) { -1 } else { before!(pwrite64, WriteAt)(fd, data, bytes, at) }
+    if write_fails(fd) {
+        -1
+    } else {
+        before!(pwrite64, WriteAt)(fd, data, bytes, at)
+    }
 }
 
 /// As in `writev(2)`.
 // SAFETY: takes the C library's name on purpose, with its signature.
 #[unsafe(no_mangle)]
 pub extern "C" fn writev(fd: c_int, parts: *const libc::iovec, count: c_int) -> isize {
-    if write_fails(fd) { -1 } else { before!(writev, WriteMany)(fd, parts, count) }
+    if write_fails(fd) {
+        -1
+    } else {
+        before!(writev, WriteMany)(fd, parts, count)
+    }
 }
 
 /// As in `read(2)`.
@@ -201,7 +234,8 @@ pub extern "C" fn pread64(fd: c_int, data: *mut c_void, bytes: usize, at: i64) -
 pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
     let done = before!(clock_gettime, GetTime)(clock, time);
     if clock == libc::CLOCK_REALTIME && done == 0 && !time.is_null() {
-        let offset_ms = control().map_or(0, |control| control.clock_offset_ms.load(Ordering::Relaxed));
+        let offset_ms =
+            control().map_or(0, |control| control.clock_offset_ms.load(Ordering::Relaxed));
         // SAFETY: the caller's structure, just filled by the C library.
         unsafe { (*time).tv_sec += offset_ms / 1_000 };
     }

@@ -49,7 +49,9 @@ pub trait FromBytes {
 
 impl FromBytes for (u8, Vec<u8>) {
     fn from_bytes(bytes: &[u8]) -> Self {
-        bytes.split_first().map_or((0, Vec::new()), |(first, rest)| (*first, rest.to_vec()))
+        bytes
+            .split_first()
+            .map_or((0, Vec::new()), |(first, rest)| (*first, rest.to_vec()))
     }
 }
 
@@ -58,7 +60,9 @@ impl FromBytes for (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
     fn from_bytes(bytes: &[u8]) -> Self {
         let mut rest = bytes;
         let mut part = || {
-            let Some((len, tail)) = rest.split_first() else { return Vec::new() };
+            let Some((len, tail)) = rest.split_first() else {
+                return Vec::new();
+            };
             let (part, tail) = tail.split_at(usize::from(*len).min(tail.len()));
             rest = tail;
             part.to_vec()
@@ -71,7 +75,11 @@ impl FromBytes for (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) {
 /// that the target panicked on; `TRIREME_FUZZ_SEED` runs just that one.
 #[allow(clippy::panic)]
 pub fn try_all(target: &str, valid: &[Vec<u8>], run: impl Fn(&[u8])) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     // Undamaged first.
     valid.iter().for_each(|input| run(input));
     let seeds = match number("TRIREME_FUZZ_SEED") {

@@ -5,8 +5,18 @@ use trireme_base::SeededRng;
 /// Longest input.
 const BYTES_MAX: usize = 64 << 10;
 /// Numbers at which lengths and counts go wrong.
-const ODD_NUMBERS: [u64; 10] =
-    [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
+const ODD_NUMBERS: [u64; 10] = [
+    0,
+    1,
+    0x7f,
+    0x80,
+    0xff,
+    0xffff,
+    0x7fff_ffff,
+    0xffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+    u64::MAX,
+];
 
 /// One of the valid inputs, damaged in one to eight places; now and then only random bytes.
 pub fn mutated(random: &mut SeededRng, valid: &[Vec<u8>]) -> Vec<u8> {
@@ -42,8 +52,15 @@ fn damage(random: &mut SeededRng, input: &mut Vec<u8>, valid: &[Vec<u8>]) {
         6 => {
             let odd = ODD_NUMBERS[random.below(ODD_NUMBERS.len() as u64) as usize];
             let width = 1 << random.below(4);
-            let bytes = if random.chance(0.5) { odd.to_le_bytes() } else { odd.rotate_left(8).to_be_bytes() };
-            input.splice(start..end.min(start + width), bytes[..width].iter().copied());
+            let bytes = if random.chance(0.5) {
+                odd.to_le_bytes()
+            } else {
+                odd.rotate_left(8).to_be_bytes()
+            };
+            input.splice(
+                start..end.min(start + width),
+                bytes[..width].iter().copied(),
+            );
         }
         7 => {
             let mut varint = Vec::new();

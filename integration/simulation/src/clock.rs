@@ -22,7 +22,10 @@ pub struct SimClock {
 impl SimClock {
     /// Another machine's clock in the same world.
     pub fn beside(&self) -> Self {
-        Self { world_us: Arc::clone(&self.world_us), ..Self::default() }
+        Self {
+            world_us: Arc::clone(&self.world_us),
+            ..Self::default()
+        }
     }
 
     /// Who may come in between the steps of this machine's writers.

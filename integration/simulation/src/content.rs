@@ -12,7 +12,9 @@ pub type Content = BTreeMap<Place, u64>;
 
 fn insert(content: &mut Content, series: &str, times: &[i64], values: &[f64]) {
     for (t, v) in times.iter().zip(values) {
-        let kept = content.entry((series.to_owned(), *t)).or_insert(v.to_bits());
+        let kept = content
+            .entry((series.to_owned(), *t))
+            .or_insert(v.to_bits());
         *kept = prefer(f64::from_bits(*kept), *v).to_bits();
     }
 }
@@ -23,11 +25,19 @@ fn insert_histograms(
     histograms: &[HistogramSample],
 ) -> Result<(), String> {
     for sample in histograms {
-        let (AnyHistogram::Int(found), AnyHistogram::Int(sent)) = (&sample.h, histogram(sample.t).h) else {
-            return Err(format!("a histogram of {series} at {} has another form than was sent", sample.t));
+        let (AnyHistogram::Int(found), AnyHistogram::Int(sent)) =
+            (&sample.h, histogram(sample.t).h)
+        else {
+            return Err(format!(
+                "a histogram of {series} at {} has another form than was sent",
+                sample.t
+            ));
         };
         if (found.count, &found.positive_buckets) != (sent.count, &sent.positive_buckets) {
-            return Err(format!("a histogram of {series} at {} has other buckets than were sent", sample.t));
+            return Err(format!(
+                "a histogram of {series} at {} has other buckets than were sent",
+                sample.t
+            ));
         }
         insert(content, series, &[sample.t], &[sum_of(sample)]);
     }
@@ -35,18 +45,31 @@ fn insert_histograms(
 }
 
 fn name(tenant: &Tenant, labels: &Labels) -> String {
-    let of = |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
+    let of = |wanted: &str| {
+        labels
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map_or("", |(_, value)| value)
+    };
     format!("{tenant}/{}/{}", of("sender"), of("series"))
 }
 
 /// Everything that a node would answer from its own head and blocks.
 pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content, String> {
     let mut content = Content::new();
-    for (shard, tenant) in process.shards.iter().flat_map(|s| tenants.iter().map(move |t| (s, t))) {
+    for (shard, tenant) in process
+        .shards
+        .iter()
+        .flat_map(|s| tenants.iter().map(move |t| (s, t)))
+    {
         for series in shard.select(tenant, &[], i64::MIN, i64::MAX) {
             let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
-            series.read(i64::MIN, i64::MAX, &mut times, &mut values).map_err(|e| e.to_string())?;
-            series.read_histograms(i64::MIN, i64::MAX, &mut histograms).map_err(|e| e.to_string())?;
+            series
+                .read(i64::MIN, i64::MAX, &mut times, &mut values)
+                .map_err(|e| e.to_string())?;
+            series
+                .read_histograms(i64::MIN, i64::MAX, &mut histograms)
+                .map_err(|e| e.to_string())?;
             let name = name(tenant, &series.labels);
             insert(&mut content, &name, &times, &values);
             insert_histograms(&mut content, &name, &histograms)?;
@@ -54,9 +77,14 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
     }
     for entry in process.shelf.blocks() {
         let block = &entry.block;
-        for series in block.select(&[], i64::MIN, i64::MAX).map_err(|e| e.to_string())? {
+        for series in block
+            .select(&[], i64::MIN, i64::MAX)
+            .map_err(|e| e.to_string())?
+        {
             let mut samples = trireme_block::Samples::default();
-            block.read_series(&series, i64::MIN, i64::MAX, &mut samples).map_err(|e| e.to_string())?;
+            block
+                .read_series(&series, i64::MIN, i64::MAX, &mut samples)
+                .map_err(|e| e.to_string())?;
             let name = name(&entry.tenant, &series.labels);
             insert(&mut content, &name, &samples.times, &samples.values);
             insert_histograms(&mut content, &name, &samples.histograms)?;
@@ -68,7 +96,10 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
 /// Names of a node's blocks, which depend on their bytes alone, with the start of their windows.
 pub fn blocks(process: &Process) -> Vec<(i64, String)> {
     let shelf = process.shelf.blocks();
-    let mut names: Vec<_> = shelf.iter().map(|b| (b.meta().min_time, b.meta().ulid.to_string())).collect();
+    let mut names: Vec<_> = shelf
+        .iter()
+        .map(|b| (b.meta().min_time, b.meta().ulid.to_string()))
+        .collect();
     names.sort();
     names
 }

@@ -93,12 +93,20 @@ impl State {
     }
 
     fn all(&mut self) -> [&mut Ranges; 5] {
-        [&mut self.unsynced, &mut self.torn, &mut self.left, &mut self.failed, &mut self.bad]
+        [
+            &mut self.unsynced,
+            &mut self.torn,
+            &mut self.left,
+            &mut self.failed,
+            &mut self.bad,
+        ]
     }
 
     /// Looks how far the streams are on the disk.
     fn look(&self) -> io::Result<PositionVector> {
-        let Some(place) = &self.place else { return Ok(PositionVector::new()) };
+        let Some(place) = &self.place else {
+            return Ok(PositionVector::new());
+        };
         let lost = self.in_memory().into_iter().chain([&self.bad]);
         truth::on_disk(place, &lost.collect::<Vec<_>>())
     }
@@ -111,7 +119,10 @@ pub struct SimDisk(Arc<Mutex<State>>);
 impl SimDisk {
     /// With the bug put in, if it is one of disks.
     pub fn new(mutation: Option<Mutation>) -> Self {
-        Self(Arc::new(Mutex::new(State { mutation, ..State::default() })))
+        Self(Arc::new(Mutex::new(State {
+            mutation,
+            ..State::default()
+        })))
     }
 
     /// From now on only so many bytes fit; `None` ends that.
@@ -152,7 +163,8 @@ impl SimDisk {
         state.left.take(&mut state.unsynced);
         state.left.take(&mut state.torn);
         state.all().into_iter().for_each(Ranges::prune);
-        let is_plain = state.in_memory().iter().all(|ranges| ranges.is_empty()) && state.bad.is_empty();
+        let is_plain =
+            state.in_memory().iter().all(|ranges| ranges.is_empty()) && state.bad.is_empty();
         state.safe = match is_plain {
             true => log.written_positions().into_iter().collect(),
             false => state.look()?,
@@ -164,7 +176,13 @@ impl SimDisk {
     pub fn cut_power(&self, rng: &mut SeededRng) {
         let mut state = self.0.lock();
         let mut lost = Ranges::default();
-        let State { unsynced, torn, left, failed, .. } = &mut *state;
+        let State {
+            unsynced,
+            torn,
+            left,
+            failed,
+            ..
+        } = &mut *state;
         for ranges in [unsynced, torn, left, failed] {
             lost.take(ranges);
         }
@@ -209,7 +227,9 @@ impl SimDisk {
 
     /// A sector of a segment under `dir` cannot be read from now on; false if there is nothing yet.
     pub fn lose_sector(&self, dir: &Path, rng: &mut SeededRng) -> io::Result<bool> {
-        let Some((path, bytes)) = any_segment(dir, rng)? else { return Ok(false) };
+        let Some((path, bytes)) = any_segment(dir, rng)? else {
+            return Ok(false);
+        };
         let sector = rng.below(bytes / SECTOR + 1) * SECTOR;
         self.0.lock().bad.push(&path, sector, SECTOR);
         Ok(true)
@@ -217,7 +237,9 @@ impl SimDisk {
 
     /// Flips a bit of what a segment under `dir` has durably; false if there is nothing yet.
     pub fn flip_bit(&self, dir: &Path, rng: &mut SeededRng) -> io::Result<bool> {
-        let Some((path, bytes)) = any_segment(dir, rng)? else { return Ok(false) };
+        let Some((path, bytes)) = any_segment(dir, rng)? else {
+            return Ok(false);
+        };
         let at = SEGMENT_HEADER_BYTES + rng.below(bytes - SEGMENT_HEADER_BYTES);
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut byte = [0];
@@ -230,7 +252,10 @@ impl SimDisk {
     /// Everything under the machine's directory was replaced, by something durable.
     pub fn note_replaced(&self) {
         let mut state = self.0.lock();
-        state.all().into_iter().for_each(|ranges| *ranges = Ranges::default());
+        state
+            .all()
+            .into_iter()
+            .for_each(|ranges| *ranges = Ranges::default());
     }
 }
 

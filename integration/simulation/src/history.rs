@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trireme_model::{
-    AnyHistogram, FloatSample, Histogram, HistogramSample, MatchOp, Matcher, MetricMetadata, MetricType,
-    SeriesKey, Span, Tenant, prefer, push_label,
+    AnyHistogram, FloatSample, Histogram, HistogramSample, MatchOp, Matcher, MetricMetadata,
+    MetricType, SeriesKey, Span, Tenant, prefer, push_label,
 };
 use trireme_wire::batch::{Batch, BatchSeries};
 
@@ -61,14 +61,18 @@ impl History {
     /// A new request with one sample for each series of a sender. Histograms follow from their time, so that there is one
     /// only for each time.
     pub fn make(&mut self, wanted: &Wanted, value: impl Fn(usize) -> f64) -> usize {
-        let Wanted { tenant, sender, t, .. } = wanted;
+        let Wanted {
+            tenant, sender, t, ..
+        } = wanted;
         let mut batch = Batch::default();
         let mut samples = Vec::with_capacity(wanted.series);
         for n in 0..wanted.series {
             let from = batch.label_bytes.len();
-            for (name, text) in
-                [("__name__", "m"), ("sender", &sender.to_string()[..]), ("series", &n.to_string()[..])]
-            {
+            for (name, text) in [
+                ("__name__", "m"),
+                ("sender", &sender.to_string()[..]),
+                ("series", &n.to_string()[..]),
+            ] {
                 push_label(&mut batch.label_bytes, name.as_bytes(), text.as_bytes());
             }
             let key = SeriesKey::of(tenant.seed(), &batch.label_bytes[from..]);
@@ -88,7 +92,10 @@ impl History {
                 exemplars: 0..0,
             });
             let place = (format!("{tenant}/{sender}/{n}"), *t);
-            self.samples.entry(place.clone()).or_default().push(Sent { value, is_acked: false });
+            self.samples.entry(place.clone()).or_default().push(Sent {
+                value,
+                is_acked: false,
+            });
             samples.push((place, value));
         }
         let about = |help: &String| MetricMetadata {
@@ -96,9 +103,18 @@ impl History {
             unit: "s".to_owned(),
             help: help.clone(),
         };
-        batch.metadata.extend(wanted.help.iter().map(|help| (format!("m{sender}"), about(help))));
+        batch.metadata.extend(
+            wanted
+                .help
+                .iter()
+                .map(|help| (format!("m{sender}"), about(help))),
+        );
         self.tenants.insert(tenant.clone());
-        self.batches.push(SentBatch { tenant: tenant.clone(), batch: Arc::new(batch), samples });
+        self.batches.push(SentBatch {
+            tenant: tenant.clone(),
+            batch: Arc::new(batch),
+            samples,
+        });
         self.batches.len() - 1
     }
 
@@ -108,14 +124,25 @@ impl History {
         if !process.store.replay().is_done() || process.has_lane_work() {
             return false;
         }
-        let SentBatch { tenant, samples, .. } = &self.batches[batch];
+        let SentBatch {
+            tenant, samples, ..
+        } = &self.batches[batch];
         samples.iter().any(|((series, t), _)| {
-            let cut = process.shards.iter().filter_map(|shard| shard.last_cut()).max();
+            let cut = process
+                .shards
+                .iter()
+                .filter_map(|shard| shard.last_cut())
+                .max();
             let mut parts = series.rsplit('/');
-            let (number, sender) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let (number, sender) = (
+                parts.next().unwrap_or_default(),
+                parts.next().unwrap_or_default(),
+            );
             let equal = |name, value| Matcher::new(name, MatchOp::Equal, value).ok();
-            let matchers: Vec<Matcher> =
-                [equal("sender", sender), equal("series", number)].into_iter().flatten().collect();
+            let matchers: Vec<Matcher> = [equal("sender", sender), equal("series", number)]
+                .into_iter()
+                .flatten()
+                .collect();
             let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
             for shard in &process.shards {
                 for found in shard.select(tenant, &matchers, *t, *t) {
@@ -127,7 +154,9 @@ impl History {
                     }
                 }
             }
-            times.is_empty() && histograms.is_empty() && cut.is_none_or(|cut| cut < t.div_euclid(WINDOW_MS))
+            times.is_empty()
+                && histograms.is_empty()
+                && cut.is_none_or(|cut| cut < t.div_euclid(WINDOW_MS))
         })
     }
 
@@ -147,11 +176,19 @@ impl History {
         for (place, sent) in &self.samples {
             let found = content.get(place).map(|bits| f64::from_bits(*bits));
             let acked = sent.iter().filter(|one| one.is_acked);
-            let Some(best) = acked.map(|one| one.value).reduce(prefer) else { continue };
+            let Some(best) = acked.map(|one| one.value).reduce(prefer) else {
+                continue;
+            };
             match found {
-                None => return Err(format!("acknowledged sample {place:?}={best} is missing on n{node}")),
+                None => {
+                    return Err(format!(
+                        "acknowledged sample {place:?}={best} is missing on n{node}"
+                    ));
+                }
                 Some(value) if prefer(value, best).to_bits() != value.to_bits() => {
-                    return Err(format!("{place:?} is {value} on n{node}, but {best} was acknowledged"));
+                    return Err(format!(
+                        "{place:?} is {value} on n{node}, but {best} was acknowledged"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -159,7 +196,10 @@ impl History {
         for (place, bits) in content {
             let sent = self.samples.get(place).map_or(&[][..], Vec::as_slice);
             if !sent.iter().any(|one| one.value.to_bits() == *bits) {
-                return Err(format!("{place:?}={} on n{node} was never sent", f64::from_bits(*bits)));
+                return Err(format!(
+                    "{place:?}={} on n{node} was never sent",
+                    f64::from_bits(*bits)
+                ));
             }
         }
         Ok(())
@@ -183,12 +223,19 @@ pub fn histogram(t: i64) -> HistogramSample {
         zero_count: step % 7,
         count: step % 7 + 3 * step + 1,
         sum: t as f64 / 8.0,
-        positive_spans: vec![Span { offset: 0, length: 1 + u32::from(step % 2 == 1) }],
+        positive_spans: vec![Span {
+            offset: 0,
+            length: 1 + u32::from(step % 2 == 1),
+        }],
         positive_buckets: match step % 2 {
             1 => vec![step as i64, step as i64 + 1],
             _ => vec![3 * step as i64 + 1],
         },
         ..Histogram::default()
     };
-    HistogramSample { t, st: 0, h: AnyHistogram::Int(Arc::new(histogram)) }
+    HistogramSample {
+        t,
+        st: 0,
+        h: AnyHistogram::Int(Arc::new(histogram)),
+    }
 }

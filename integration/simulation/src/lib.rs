@@ -136,16 +136,28 @@ pub fn run_scenario(
     mutation: Option<Mutation>,
     trace: Trace,
 ) -> Result<Summary, Failure> {
-    let failed = |problem: String| Failure { problem, trace: Trace::default() };
-    let root = tempfile::Builder::new().prefix("trireme-simulation-").tempdir_in(memory_dir());
+    let failed = |problem: String| Failure {
+        problem,
+        trace: Trace::default(),
+    };
+    let root = tempfile::Builder::new()
+        .prefix("trireme-simulation-")
+        .tempdir_in(memory_dir());
     let root = root.map_err(|e| failed(format!("no directory for the disks: {e}")))?;
     let world = World::new(scenario, mutation, root.path(), trace);
     let mut world = world.map_err(|e| failed(format!("{e:#}")))?;
-    world.run().map_err(|problem| Failure { problem, trace: world.into_trace() })
+    world.run().map_err(|problem| Failure {
+        problem,
+        trace: world.into_trace(),
+    })
 }
 
 /// A memory file system where there is one: nothing here has to survive anything real.
 fn memory_dir() -> std::path::PathBuf {
     let memory = std::path::PathBuf::from("/dev/shm");
-    if memory.is_dir() { memory } else { std::env::temp_dir() }
+    if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    }
 }

@@ -136,7 +136,10 @@ impl Machine {
         self.checked = 0;
         self.dying = None;
         self.fence = None;
-        StreamId { incarnation: self.incarnation, boot: Boot(self.boots) }
+        StreamId {
+            incarnation: self.incarnation,
+            boot: Boot(self.boots),
+        }
     }
 
     /// The disk is replaced by an empty one.
@@ -159,7 +162,11 @@ impl Machine {
     pub fn back_up(&mut self) -> std::io::Result<()> {
         let dir = self.dir.with_extension("backup");
         copy_tree(&self.dir, &dir)?;
-        self.backup = Some(Backup { dir, incarnation: self.incarnation, boots: self.boots });
+        self.backup = Some(Backup {
+            dir,
+            incarnation: self.incarnation,
+            boots: self.boots,
+        });
         Ok(())
     }
 
@@ -171,7 +178,9 @@ impl Machine {
 
     /// While no process runs: puts the copy back.
     pub fn set_back(&mut self) -> std::io::Result<()> {
-        let Some(backup) = self.backup.clone() else { return Ok(()) };
+        let Some(backup) = self.backup.clone() else {
+            return Ok(());
+        };
         copy_tree(&backup.dir, &self.dir)?;
         self.disk.note_replaced();
         self.before = Some((self.incarnation, self.safe.clone()));
@@ -191,9 +200,14 @@ impl Machine {
 
     /// A start has found this on the disk: nothing else is safe any more. It must not call more durable than that.
     pub fn note_found(&mut self) -> Result<(), String> {
-        let Some(process) = &self.process else { return Ok(()) };
-        let place =
-            Place { dir: self.dir.join("log"), covered: process.covered.clone(), clock: self.clock.clone() };
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        let place = Place {
+            dir: self.dir.join("log"),
+            covered: process.covered.clone(),
+            clock: self.clock.clone(),
+        };
         let found = self.disk.note_start(&process.log, place);
         self.safe = found.map_err(|e| format!("cannot look what is on the disk: {e}"))?;
         let durable: PositionVector = process.log.durable_positions().into_iter().collect();

@@ -188,6 +188,9 @@ impl Mutation {
 
     /// The bug with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain(Self::FURTHER).find(|mutation| format!("{mutation:?}") == name)
+        Self::ALL
+            .into_iter()
+            .chain(Self::FURTHER)
+            .find(|mutation| format!("{mutation:?}") == name)
     }
 }

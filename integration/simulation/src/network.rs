@@ -30,7 +30,12 @@ impl Network {
     /// A network without connections.
     pub fn new(rng: &mut SeededRng) -> Self {
         let latency_us = [500, 3_000, 40_000][rng.below(3) as usize];
-        Self { conns: BTreeMap::new(), next: 1, blocked: BTreeMap::new(), latency_us }
+        Self {
+            conns: BTreeMap::new(),
+            next: 1,
+            blocked: BTreeMap::new(),
+            latency_us,
+        }
     }
 
     /// Time that something takes now (us).
@@ -50,14 +55,25 @@ impl Network {
 
     /// Directions that are cut.
     pub fn cuts(&self) -> Vec<(usize, usize)> {
-        self.blocked.iter().filter(|(_, blocked)| **blocked).map(|(pair, _)| *pair).collect()
+        self.blocked
+            .iter()
+            .filter(|(_, blocked)| **blocked)
+            .map(|(pair, _)| *pair)
+            .collect()
     }
 
     /// A new connection.
     pub fn connect(&mut self, from: usize, to: usize) -> u64 {
         let conn = self.next;
         self.next += 1;
-        self.conns.insert(conn, Conn { ends: [from, to], open: [true, true], pipes: Default::default() });
+        self.conns.insert(
+            conn,
+            Conn {
+                ends: [from, to],
+                open: [true, true],
+                pipes: Default::default(),
+            },
+        );
         conn
     }
 
@@ -68,7 +84,11 @@ impl Network {
 
     /// Numbers of all connections of a machine.
     pub fn of(&self, machine: usize) -> Vec<u64> {
-        self.conns.iter().filter(|(_, c)| c.ends.contains(&machine)).map(|(n, _)| *n).collect()
+        self.conns
+            .iter()
+            .filter(|(_, c)| c.ends.contains(&machine))
+            .map(|(n, _)| *n)
+            .collect()
     }
 
     /// Numbers of all connections.
@@ -101,17 +121,25 @@ impl Network {
 
     /// What has arrived at an end.
     pub fn arrived(&mut self, conn: u64, end: usize, now: u64) -> Result<Option<Frame>, String> {
-        let Some(found) = self.conns.get(&conn) else { return Ok(None) };
+        let Some(found) = self.conns.get(&conn) else {
+            return Ok(None);
+        };
         let (from, to) = (found.ends[1 - end], found.ends[end]);
         if self.is_blocked(from, to) {
             return Ok(None);
         }
-        let Some(found) = self.conns.get_mut(&conn) else { return Ok(None) };
+        let Some(found) = self.conns.get_mut(&conn) else {
+            return Ok(None);
+        };
         if found.pipes[end].front().is_none_or(|(at, _)| *at > now) {
             return Ok(None);
         }
-        let Some((_, mut bytes)) = found.pipes[end].pop_front() else { return Ok(None) };
-        let frame = Decoder::default().next(&mut bytes).map_err(|e| e.to_string())?;
+        let Some((_, mut bytes)) = found.pipes[end].pop_front() else {
+            return Ok(None);
+        };
+        let frame = Decoder::default()
+            .next(&mut bytes)
+            .map_err(|e| e.to_string())?;
         frame.ok_or_else(|| "half a frame".to_owned()).map(Some)
     }
 
@@ -131,7 +159,10 @@ impl Network {
         if !has_power {
             found.pipes[other].clear();
         }
-        let told = (found.ends[other], found.pipes[other].back().map_or(0, |(at, _)| *at));
+        let told = (
+            found.ends[other],
+            found.pipes[other].back().map_or(0, |(at, _)| *at),
+        );
         if !found.open[other] {
             self.conns.remove(&conn);
             return None;

@@ -14,15 +14,16 @@ use std::time::Duration;
 use anyhow::Context;
 use slog::{Discard, Logger, o};
 use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate, GateState,
-    HeadMetrics, Lane, LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts, Shelf, Snapshots, Store,
-    StoreMetrics, StoreParts, Unlogged, WriterMark,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Gate,
+    GateState, HeadMetrics, Lane, LimitsTable, MailboxMetrics, ShardWriter, ShardWriterParts,
+    Shelf, Snapshots, Store, StoreMetrics, StoreParts, Unlogged, WriterMark,
 };
 use trireme_base::{Clock, Incarnation, NodeName, StreamId};
 use trireme_head::{CutManifest, HeadError, IngestOutput, Shard, ShardOptions, covered_by_all};
 use trireme_log::{Log, LogOptions, ReplayPlan};
 use trireme_replication::{
-    CommitTracker, GroupLimits, GroupView, PeerIdentity, PeerLink, PositionVector, Rebuild, RebuildLimits,
+    CommitTracker, GroupLimits, GroupView, PeerIdentity, PeerLink, PositionVector, Rebuild,
+    RebuildLimits,
 };
 use trireme_ring::{Quorum, Ring};
 use trireme_telemetry::Metrics;
@@ -38,7 +39,9 @@ use crate::request::Request;
 use crate::scenario::Scenario;
 use crate::staging::{self, Staging};
 use session::Session;
-use settings::{ACK_TIMEOUT, MANIFEST, WAITERS_MAX, limits, link_config, log_options, make_folders, pool};
+use settings::{
+    ACK_TIMEOUT, MANIFEST, WAITERS_MAX, limits, link_config, log_options, make_folders, pool,
+};
 
 pub use settings::{SHARDS, WINDOW_MS, WINDOWS};
 pub use upkeep::Interruption;
@@ -126,27 +129,52 @@ pub struct Process {
 impl Process {
     /// Starts on whatever is on the disk.
     pub fn start(start: &Start<'_>) -> anyhow::Result<Self> {
-        let Start { index, names, dir, stream: own, scenario, mutation, .. } = *start;
+        let Start {
+            index,
+            names,
+            dir,
+            stream: own,
+            scenario,
+            mutation,
+            ..
+        } = *start;
         make_folders(dir)?;
         let shared: Arc<dyn Clock> = Arc::new(start.clock.clone());
         let quiet = Logger::root(Discard, o!());
         let (shards, covered) = open_shards(start)?;
         let me = names[index].clone();
-        let identity = PeerIdentity { node: me.clone(), incarnation: own.incarnation, boot: own.boot };
+        let identity = PeerIdentity {
+            node: me.clone(),
+            incarnation: own.incarnation,
+            boot: own.boot,
+        };
         let voters = &names[..scenario.voters];
         let quorum = Quorum::new(voters.to_vec(), scenario.voters);
         let mut first_quorum = quorum.clone();
         let now = shared.monotonic();
         let peers = names.to_vec();
-        let view = GroupView::new(identity.clone(), quorum.clone(), peers, GroupLimits::default(), now);
+        let view = GroupView::new(
+            identity.clone(),
+            quorum.clone(),
+            peers,
+            GroupLimits::default(),
+            now,
+        );
         let counted = match mutation {
             Some(Mutation::AckBeforeQuorum) => Quorum::new([me.clone()], 1),
             Some(Mutation::CountJoining) => {
                 // In the place of one that counts.
                 let dropped = voters.iter().position(|name| *name != me);
-                let counted = names.iter().enumerate().filter(|(n, _)| Some(*n) != dropped);
+                let counted = names
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| Some(*n) != dropped);
                 let counted: Vec<NodeName> = counted.map(|(_, name)| name.clone()).collect();
-                if scenario.has_joining { Quorum::new(counted, scenario.voters) } else { quorum }
+                if scenario.has_joining {
+                    Quorum::new(counted, scenario.voters)
+                } else {
+                    quorum
+                }
             }
             _ => quorum,
         };
@@ -155,8 +183,10 @@ impl Process {
         let mailboxes = MailboxMetrics::new(&metrics)?;
         let commits = Arc::new(Commits::new(Arc::clone(&shared), tracker));
         let hub = Arc::new(Hub::new(view, 4_000));
-        let lanes: Vec<Arc<Lane>> =
-            shards.iter().map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane")))).collect();
+        let lanes: Vec<Arc<Lane>> = shards
+            .iter()
+            .map(|_| Arc::new(Lane::new(mailboxes.port(ActorKind::Ingest, "lane"))))
+            .collect();
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let store = Arc::new(Store::new(StoreParts {
             own,
@@ -176,7 +206,10 @@ impl Process {
         let ended = Log::load_ended(&dir.join(ENDED))?.unwrap_or_default();
         let (log, _) = Log::open_without_thread(
             &path,
-            LogOptions { ended, ..log_options(start) },
+            LogOptions {
+                ended,
+                ..log_options(start)
+            },
             own,
             &covered,
             observer,
@@ -184,8 +217,14 @@ impl Process {
         )?;
         let log = Arc::new(log);
         let plan = log.plan_replay(&covered)?;
-        let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
-        let known = shards.iter().flat_map(|shard| shard.streams()).filter_map(|stream| stream.marker);
+        let logged = plan
+            .markers
+            .iter()
+            .filter_map(|payload| read_marker(payload).ok());
+        let known = shards
+            .iter()
+            .flat_map(|shard| shard.streams())
+            .filter_map(|stream| stream.marker);
         let markers: Vec<i64> = known.chain(logged).collect();
         store.attach(Arc::clone(&log), &plan);
         let was_cut = shards.iter().any(|shard| shard.last_cut().is_some());
@@ -193,7 +232,12 @@ impl Process {
             store.parts().completeness.note_history();
         }
         let lease = Duration::from_secs(600);
-        let snapshots = Snapshots::open(&dir.join("snapshots"), lease, Arc::clone(&shared), quiet.clone())?;
+        let snapshots = Snapshots::open(
+            &dir.join("snapshots"),
+            lease,
+            Arc::clone(&shared),
+            quiet.clone(),
+        )?;
         let cutting = Cutting {
             store: Arc::clone(&store),
             shards: shards.clone(),
@@ -213,8 +257,8 @@ impl Process {
         };
         let head_metrics = HeadMetrics::new(&metrics)?;
         let limits = Arc::new(LimitsTable::new(limits(), []));
-        let parts =
-            |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| ShardWriterParts {
+        let parts = |((shard, lane), unlogged): ((&Arc<Shard>, &Arc<Lane>), &Arc<Unlogged>)| {
+            ShardWriterParts {
                 shard: Arc::clone(shard),
                 mark: Arc::new(WriterMark::default()),
                 store: Arc::clone(&store),
@@ -225,10 +269,16 @@ impl Process {
                 clock: Arc::clone(&shared),
                 metrics: head_metrics.clone(),
                 log: quiet.clone(),
-            };
-        let writer_parts: Vec<ShardWriterParts> =
-            shards.iter().zip(&lanes).zip(&unlogged).map(parts).collect();
-        let mut writers: Vec<ShardWriter> = writer_parts.iter().cloned().map(ShardWriter::new).collect();
+            }
+        };
+        let writer_parts: Vec<ShardWriterParts> = shards
+            .iter()
+            .zip(&lanes)
+            .zip(&unlogged)
+            .map(parts)
+            .collect();
+        let mut writers: Vec<ShardWriter> =
+            writer_parts.iter().cloned().map(ShardWriter::new).collect();
         let newest_ms = store.newest_ms().max(cutting.shelf.newest_ms());
         let closed = WINDOWS.opening(shared.now_ms(), newest_ms, markers);
         if mutation != Some(Mutation::OpenWithoutMarker) {
@@ -240,10 +290,16 @@ impl Process {
             lanes.iter().for_each(|lane| lane.release());
         }
         if scenario.races {
-            start.clock.race().enter(scenario.seed ^ u64::from(own.boot.0), Arc::downgrade(&log));
+            start
+                .clock
+                .race()
+                .enter(scenario.seed ^ u64::from(own.boot.0), Arc::downgrade(&log));
         }
         gate.set(GateState::Open);
-        if let Some(place) = start.ring.and_then(|ring| ring::Place::of(ring, &identity.node)) {
+        if let Some(place) = start
+            .ring
+            .and_then(|ring| ring::Place::of(ring, &identity.node))
+        {
             first_quorum = place.group.quorum.clone();
             commits.set_quorum(place.group.epoch, place.group.quorum.clone(), []);
             hub.set_ring(place.group, now);
@@ -256,7 +312,12 @@ impl Process {
             metrics: ClockMetrics::new(&metrics)?,
             log: quiet.clone(),
         };
-        let link = |peer: usize| (peer, PeerLink::new(identity.clone(), names[peer].clone(), link_config()));
+        let link = |peer: usize| {
+            (
+                peer,
+                PeerLink::new(identity.clone(), names[peer].clone(), link_config()),
+            )
+        };
         let process = Self {
             lineage: match mutation {
                 Some(Mutation::ForgetStarts) => Lineage::from(start.number),
@@ -268,7 +329,10 @@ impl Process {
             ),
             witnesses: Witnesses::default(),
             // Another machine of this name is a stranger that says to be this one.
-            links: (0..names.len()).filter(|peer| names[*peer] != names[index]).map(link).collect(),
+            links: (0..names.len())
+                .filter(|peer| names[*peer] != names[index])
+                .map(link)
+                .collect(),
             sessions: BTreeMap::new(),
             names: names.to_vec(),
             clock: start.clock.clone(),
@@ -304,7 +368,9 @@ impl Process {
 
     /// Applies what is in the log behind the checkpoints.
     pub fn replay(&mut self) -> Result<(), String> {
-        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let Some(plan) = self.plan.take() else {
+            return Ok(());
+        };
         let watch = self.store.replay().watch();
         let ends: BTreeMap<StreamId, u64> = plan.to().into_iter().collect();
         let drops_tail = self.mutation == Some(Mutation::DropTail);
@@ -338,11 +404,19 @@ impl Process {
     pub fn half_change(&mut self, sent: &SentBatch) {
         let now_ms = self.clock.now_ms();
         for shard in &self.shards {
-            let is_its =
-                |at: &u32| sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number;
+            let is_its = |at: &u32| {
+                sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number
+            };
             let indexes: Vec<u32> = (0..sent.batch.series.len() as u32).filter(is_its).collect();
             let mut lost = IngestOutput::default();
-            shard.ingest(&sent.tenant, &sent.batch, &indexes, &limits(), now_ms, &mut lost);
+            shard.ingest(
+                &sent.tenant,
+                &sent.batch,
+                &indexes,
+                &limits(),
+                now_ms,
+                &mut lost,
+            );
         }
     }
 

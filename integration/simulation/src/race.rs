@@ -31,7 +31,10 @@ impl std::fmt::Debug for Racer {
 impl Race {
     /// From now on this log may write in between.
     pub fn enter(&self, seed: u64, log: Weak<Log>) {
-        *self.inner.lock() = Some(Racer { rng: SeededRng::new(seed), log });
+        *self.inner.lock() = Some(Racer {
+            rng: SeededRng::new(seed),
+            log,
+        });
     }
 
     /// Nobody comes in between any more.
@@ -53,8 +56,13 @@ impl Race {
             return;
         }
         let mut inner = self.inner.lock();
-        let log =
-            inner.as_mut().and_then(|racer| if racer.rng.chance(0.5) { racer.log.upgrade() } else { None });
+        let log = inner.as_mut().and_then(|racer| {
+            if racer.rng.chance(0.5) {
+                racer.log.upgrade()
+            } else {
+                None
+            }
+        });
         drop(inner);
         if let Some(log) = log {
             // The log looks at the clock itself.

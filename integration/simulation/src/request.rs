@@ -57,7 +57,10 @@ impl Process {
         }
         let mut by_shard: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
         for (i, series) in batch.series.iter().enumerate() {
-            by_shard.entry(series.key.shard(SHARDS)).or_default().push(i as u32);
+            by_shard
+                .entry(series.key.shard(SHARDS))
+                .or_default()
+                .push(i as u32);
         }
         let has_metadata = !batch.metadata.is_empty();
         if has_metadata {
@@ -78,8 +81,14 @@ impl Process {
             if let Some(rejection) = outcome.rejections.iter().next() {
                 request.refused = Some(format!("{}: {}", rejection.reason, rejection.example));
             }
-            request.is_by_clock |= outcome.rejections.iter().any(|r| is_refused_by_clock(r.reason));
-            request.later = outcome.unavailable.map(|later| later.message).or(request.later);
+            request.is_by_clock |= outcome
+                .rejections
+                .iter()
+                .any(|r| is_refused_by_clock(r.reason));
+            request.later = outcome
+                .unavailable
+                .map(|later| later.message)
+                .or(request.later);
             let only_repeats = outcome.duplicates > 0 && outcome.duplicates == outcome.samples;
             if !(only_repeats && mutation == Some(Mutation::AckDuplicateAtOnce)) {
                 request.waiting.extend(answer.committed);
@@ -125,7 +134,9 @@ impl Request {
             return None;
         }
         Some(match (self.later.take(), self.refused.take()) {
-            (Some(later), _) if self.mutation == Some(Mutation::RefuseForGood) => Answer::Refused(later),
+            (Some(later), _) if self.mutation == Some(Mutation::RefuseForGood) => {
+                Answer::Refused(later)
+            }
             (Some(later), _) => Answer::Later(later),
             (None, Some(refused)) => Answer::Refused(refused),
             (None, None) => Answer::Stored,

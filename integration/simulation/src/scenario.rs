@@ -74,7 +74,9 @@ impl Kind {
 
     /// The kind with this name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| format!("{kind:?}") == name)
+        Self::ALL
+            .into_iter()
+            .find(|kind| format!("{kind:?}") == name)
     }
 }
 
@@ -155,7 +157,10 @@ impl Scenario {
     /// The scenario of a seed as if it were of another kind.
     pub fn with(kind: Kind, seed: u64) -> Self {
         let mut rng = SeededRng::new(seed ^ 0x7472_6972_656d_6531);
-        let lenient = matches!(kind, Kind::Away | Kind::Damage | Kind::Wiped | Kind::Behind | Kind::Copies);
+        let lenient = matches!(
+            kind,
+            Kind::Away | Kind::Damage | Kind::Wiped | Kind::Behind | Kind::Copies
+        );
         let is_spoiled = matches!(kind, Kind::Damage | Kind::Wiped | Kind::Copies);
         let large = matches!(kind, Kind::Network | Kind::Mixed | Kind::Crashes) && rng.chance(0.15);
         let has_years = kind == Kind::Clocks && rng.chance(0.7);
@@ -194,7 +199,12 @@ impl Scenario {
             },
             Kind::Tenants => Self {
                 packs: rng.chance(0.5),
-                load: Load { moves: true, has_histograms: true, has_metadata: true, ..Load::default() },
+                load: Load {
+                    moves: true,
+                    has_histograms: true,
+                    has_metadata: true,
+                    ..Load::default()
+                },
                 ..plain
             },
             Kind::Lives => Self {
@@ -221,7 +231,10 @@ impl Scenario {
             },
             Kind::Writers => Self {
                 races: true,
-                load: Load { moves: rng.chance(0.5), ..Load::default() },
+                load: Load {
+                    moves: rng.chance(0.5),
+                    ..Load::default()
+                },
                 packs: rng.chance(0.3),
                 ..plain
             },
@@ -244,11 +257,18 @@ impl Scenario {
                 may_rebuild: true,
                 ..plain
             },
-            Kind::Copies => Self { has_twin: rng.chance(0.5), ..plain },
+            Kind::Copies => Self {
+                has_twin: rng.chance(0.5),
+                ..plain
+            },
             Kind::Checkpoints => Self {
                 disturbed: plain.disturbed * 2,
                 segment_bytes: 2_000,
-                load: Load { moves: true, has_metadata: true, ..Load::default() },
+                load: Load {
+                    moves: true,
+                    has_metadata: true,
+                    ..Load::default()
+                },
                 ..plain
             },
             _ => plain,

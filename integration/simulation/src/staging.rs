@@ -29,7 +29,11 @@ pub struct Staging {
 /// A copied file, or the place of a part of it.
 fn place(dir: &Path, path: &str, is_whole: bool) -> PathBuf {
     let file = dir.join("rebuild").join(path);
-    if is_whole { file } else { file.with_extension("part") }
+    if is_whole {
+        file
+    } else {
+        file.with_extension("part")
+    }
 }
 
 /// Where the copied head of a shard is.
@@ -56,7 +60,11 @@ pub fn have(dir: &Path, path: &str, bytes: u64) -> Have {
 pub fn write(dir: &Path, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let part = place(dir, path, false);
     fs::create_dir_all(part.parent().unwrap_or(dir))?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(part)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(part)?;
     file.set_len(offset)?;
     file.write_all_at(bytes, offset)
 }
@@ -102,9 +110,15 @@ impl Staging {
 
     /// Puts what was copied into its place.
     pub fn install(&mut self, dir: &Path, mutation: Option<Mutation>) -> io::Result<()> {
-        let Some((_, manifest)) = self.copy.take().filter(|_| self.is_ready) else { return Ok(()) };
+        let Some((_, manifest)) = self.copy.take().filter(|_| self.is_ready) else {
+            return Ok(());
+        };
         let copied = |path: &str| place(dir, path, true);
-        let wanted: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let wanted: BTreeSet<&str> = manifest
+            .files
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
         for path in wanted.iter().filter(|path| path.starts_with("blocks/")) {
             let target = dir.join(path);
             if target.exists() || mutation == Some(Mutation::InstallHeadAlone) {

@@ -12,7 +12,9 @@ pub struct Trace {
 impl Trace {
     /// A trace that keeps its lines.
     pub fn kept() -> Self {
-        Self { lines: Some(Default::default()) }
+        Self {
+            lines: Some(Default::default()),
+        }
     }
 
     /// Adds a line.

@@ -156,8 +156,9 @@ impl World {
         let mut rng = SeededRng::new(scenario.seed);
         let clock = SimClock::default();
         clock.set_us(1_000_000);
-        let mut names: Vec<NodeName> =
-            (0..scenario.members()).map(|n| NodeName::new(&format!("n{n}"))).collect();
+        let mut names: Vec<NodeName> = (0..scenario.members())
+            .map(|n| NodeName::new(&format!("n{n}")))
+            .collect();
         let victim = rng.below(scenario.voters as u64) as usize;
         if scenario.has_twin {
             names.push(names[victim].clone());
@@ -171,8 +172,17 @@ impl World {
         let network = Network::new(&mut rng);
         let senders = (0..3)
             .map(|n| {
-                let skew_ms = if rng.chance(0.3) { rng.below(4_000) as i64 - 2_000 } else { 0 };
-                Sender::new(n % scenario.voters, 2 + rng.below(3) as usize, skew_ms, rng.chance(0.2))
+                let skew_ms = if rng.chance(0.3) {
+                    rng.below(4_000) as i64 - 2_000
+                } else {
+                    0
+                };
+                Sender::new(
+                    n % scenario.voters,
+                    2 + rng.below(3) as usize,
+                    skew_ms,
+                    rng.chance(0.2),
+                )
             })
             .collect();
         let quorum = Quorum::new(names[..scenario.voters].to_vec(), scenario.voters);
@@ -243,7 +253,8 @@ impl World {
 
     fn after(&mut self, wait_us: u64, event: Event) {
         self.order += 1;
-        self.queue.insert((self.now_us + wait_us, self.order), event);
+        self.queue
+            .insert((self.now_us + wait_us, self.order), event);
     }
 
     /// Lets everything happen that is due within `span`.
@@ -285,7 +296,11 @@ impl World {
             | Event::Arrive { node, .. } => *node,
             Event::Deliver { conn, end } => self.network.get(*conn)?.ends[*end],
             Event::Dial { from, to } => {
-                return Some(self.machines[*from].paused_until.max(self.machines[*to].paused_until));
+                return Some(
+                    self.machines[*from]
+                        .paused_until
+                        .max(self.machines[*to].paused_until),
+                );
             }
             // Whoever ends a process or starts one needs no help from it.
             _ => return None,
@@ -296,7 +311,11 @@ impl World {
     fn handle(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Start(node) => self.start(node),
-            Event::Crash { node, life, has_power } => {
+            Event::Crash {
+                node,
+                life,
+                has_power,
+            } => {
                 if self.lives(node, life) {
                     self.crash(node, has_power);
                 }
@@ -309,8 +328,18 @@ impl World {
             Event::LogSync { node, life } => self.log_sync(node, life),
             Event::Drain { node, life } => self.drain(node, life),
             Event::News { node, life, peer } => self.news(node, life, peer),
-            Event::Read { node, life, peer, conn, stream, from, bytes } => {
-                let Some(process) = self.process(node, life) else { return Ok(()) };
+            Event::Read {
+                node,
+                life,
+                peer,
+                conn,
+                stream,
+                from,
+                bytes,
+            } => {
+                let Some(process) = self.process(node, life) else {
+                    return Ok(());
+                };
                 if process.connection(peer) != Some(conn) {
                     return Ok(());
                 }
@@ -329,8 +358,17 @@ impl World {
                 self.send(sender);
                 Ok(())
             }
-            Event::Arrive { sender, attempt, node, batch } => self.arrive(sender, attempt, node, batch),
-            Event::Answer { sender, attempt, answer } => self.answered(sender, attempt, answer),
+            Event::Arrive {
+                sender,
+                attempt,
+                node,
+                batch,
+            } => self.arrive(sender, attempt, node, batch),
+            Event::Answer {
+                sender,
+                attempt,
+                answer,
+            } => self.answered(sender, attempt, answer),
             Event::Fault => {
                 self.fault();
                 Ok(())

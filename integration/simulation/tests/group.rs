@@ -19,7 +19,9 @@ fn run_all(
             scope.spawn(|| {
                 loop {
                     let scenario = scenarios.lock().next();
-                    let Some(scenario) = scenario.filter(|_| failed.lock().is_none()) else { return };
+                    let Some(scenario) = scenario.filter(|_| failed.lock().is_none()) else {
+                        return;
+                    };
                     let (seed, kind) = (scenario.seed, scenario.kind);
                     match run_scenario(scenario, mutation, Trace::default()) {
                         Ok(summary) => total.lock().add(&summary),
@@ -31,15 +33,16 @@ fn run_all(
     });
     match failed.into_inner() {
         None => Ok(total.into_inner()),
-        Some((seed, kind, problem)) => {
-            Err(format!("seed {seed}: {problem}\nrepeat: scripts/simulate --from {seed} --as {kind:?}"))
-        }
+        Some((seed, kind, problem)) => Err(format!(
+            "seed {seed}: {problem}\nrepeat: scripts/simulate --from {seed} --as {kind:?}"
+        )),
     }
 }
 
 #[test]
 fn promises_hold_in_every_seed() {
-    let total = run_all((0..SEEDS).map(Scenario::of), None).unwrap_or_else(|failure| panic!("{failure}"));
+    let total =
+        run_all((0..SEEDS).map(Scenario::of), None).unwrap_or_else(|failure| panic!("{failure}"));
     // Runs in which nothing happens prove nothing.
     let often = |count: u64, each: u64| assert!(count >= each * SEEDS, "{total:?}");
     often(total.acked, 150);
@@ -47,10 +50,19 @@ fn promises_hold_in_every_seed() {
     often(total.faults, 8);
     often(total.starts, 5);
     often(total.catch_up_reads, 2);
-    assert!(total.power_cuts > SEEDS && total.kills > SEEDS / 2 && total.trimmed > SEEDS, "{total:?}");
-    assert!(total.ended > 3 * SEEDS && total.ended_under_faults > SEEDS, "{total:?}");
+    assert!(
+        total.power_cuts > SEEDS && total.kills > SEEDS / 2 && total.trimmed > SEEDS,
+        "{total:?}"
+    );
+    assert!(
+        total.ended > 3 * SEEDS && total.ended_under_faults > SEEDS,
+        "{total:?}"
+    );
     let of_kind = SEEDS / Kind::ALL.len() as u64;
-    assert!(total.flips > of_kind && total.wipes > of_kind / 2 && total.retried > SEEDS, "{total:?}");
+    assert!(
+        total.flips > of_kind && total.wipes > of_kind / 2 && total.retried > SEEDS,
+        "{total:?}"
+    );
 }
 
 #[test]
@@ -66,7 +78,9 @@ fn seeds_that_failed_once_hold() {
         (Kind::Copies, 270),
         (Kind::Rings, 3_340),
     ];
-    let found = found.into_iter().map(|(kind, seed)| Scenario::with(kind, seed));
+    let found = found
+        .into_iter()
+        .map(|(kind, seed)| Scenario::with(kind, seed));
     run_all(found, None).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
@@ -80,14 +94,19 @@ fn every_known_bug_is_found() {
             missed.push(mutation);
         }
     }
-    assert!(missed.is_empty(), "not found in {MUTATED_SEEDS} seeds: {missed:?}");
+    assert!(
+        missed.is_empty(),
+        "not found in {MUTATED_SEEDS} seeds: {missed:?}"
+    );
 }
 
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in 0..2 * Kind::ALL.len() as u64 {
-        let again =
-            || run(seed, None, Trace::default()).unwrap_or_else(|failure| panic!("{}", failure.problem));
+        let again = || {
+            run(seed, None, Trace::default())
+                .unwrap_or_else(|failure| panic!("{}", failure.problem))
+        };
         assert_eq!(again(), again(), "seed {seed}");
     }
 }

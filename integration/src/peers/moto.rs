@@ -27,10 +27,15 @@ pub struct Moto {
 impl Moto {
     /// The server's program: `TRIREME_MOTO`, or `moto_server` on the path; nothing after the test was reported left out.
     pub fn installed(test: &str) -> Option<PathBuf> {
-        let path = std::env::var_os("TRIREME_MOTO").map(PathBuf::from).filter(|path| path.is_file());
+        let path = std::env::var_os("TRIREME_MOTO")
+            .map(PathBuf::from)
+            .filter(|path| path.is_file());
         let found = path.or_else(|| find("moto_server"));
         if found.is_none() {
-            left_out(test, "no S3 server: moto_server not installed (scripts/test says how)");
+            left_out(
+                test,
+                "no S3 server: moto_server not installed (scripts/test says how)",
+            );
         }
         found
     }
@@ -44,13 +49,22 @@ impl Moto {
         let client = Client::new(port)?;
         until("the S3 server has made the bucket", async || {
             process.must_run()?;
-            let made =
-                client.send(client.put(&format!("/{bucket}")).header("Authorization", AUTHORIZATION)).await?;
+            let made = client
+                .send(
+                    client
+                        .put(&format!("/{bucket}"))
+                        .header("Authorization", AUTHORIZATION),
+                )
+                .await?;
             ensure!(made.is_success(), "answered {}: {}", made.status, made.body);
             Ok(())
         })
         .await?;
-        Ok(Self { client, bucket: bucket.to_owned(), process })
+        Ok(Self {
+            client,
+            bucket: bucket.to_owned(),
+            process,
+        })
     }
 
     /// Address for `bucket.endpoint`.
@@ -63,7 +77,10 @@ impl Moto {
         self.process.must_run()?;
         let list = self.get("?list-type=2").await?;
         let list = String::from_utf8(list).context("list of objects")?;
-        ensure!(list.contains("<IsTruncated>false"), "more than one page of objects");
+        ensure!(
+            list.contains("<IsTruncated>false"),
+            "more than one page of objects"
+        );
         let mut objects = BTreeMap::new();
         for part in list.split("<Key>").skip(1) {
             let (key, _) = part.split_once("</Key>").context("list of objects")?;
@@ -73,10 +90,16 @@ impl Moto {
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
-        let request =
-            self.client.get(&format!("/{}{path}", self.bucket)).header("Authorization", AUTHORIZATION);
+        let request = self
+            .client
+            .get(&format!("/{}{path}", self.bucket))
+            .header("Authorization", AUTHORIZATION);
         let answer = request.send().await?;
-        ensure!(answer.status().is_success(), "GET {path}: {}", answer.status());
+        ensure!(
+            answer.status().is_success(),
+            "GET {path}: {}",
+            answer.status()
+        );
         Ok(answer.bytes().await?.to_vec())
     }
 }

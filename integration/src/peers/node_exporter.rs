@@ -26,7 +26,10 @@ impl NodeExporter {
         let client = Client::new(port)?;
         until("the node exporter answers", async || {
             process.must_run()?;
-            ensure!(client.send(client.get("/metrics")).await?.is_success(), "not yet");
+            ensure!(
+                client.send(client.get("/metrics")).await?.is_success(),
+                "not yet"
+            );
             Ok(())
         })
         .await?;

@@ -21,10 +21,19 @@ impl Process {
         std::fs::create_dir_all(dir)?;
         let log = dir.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
         die_with_parent(&mut command);
-        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), log, child: Some(child) })
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            child: Some(child),
+        })
     }
 
     /// Fails if the process has ended, with the end of its log.
@@ -33,7 +42,13 @@ impl Process {
             Some(child) => child.try_wait()?.map(|status| status.to_string()),
             None => Some("a kill".to_owned()),
         };
-        ended.map_or(Ok(()), |by| Err(anyhow::anyhow!("{} ended with {by}:\n{}", self.name, self.tail())))
+        ended.map_or(Ok(()), |by| {
+            Err(anyhow::anyhow!(
+                "{} ended with {by}:\n{}",
+                self.name,
+                self.tail()
+            ))
+        })
     }
 
     fn tail(&self) -> String {

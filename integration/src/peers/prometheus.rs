@@ -100,15 +100,26 @@ impl PrometheusBuilder {
             Ok(())
         })
         .await?;
-        Ok(Prometheus { client, port, _process: process })
+        Ok(Prometheus {
+            client,
+            port,
+            _process: process,
+        })
     }
 
     fn config(&self, own_port: u16) -> String {
         let own = self.scrapes_itself.then_some(own_port);
-        let mut text = "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n".to_owned();
+        let mut text =
+            "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n".to_owned();
         for port in own.iter().chain(&self.targets) {
-            let name = if Some(*port) == own { "prometheus".to_owned() } else { format!("target-{port}") };
-            text += &format!("- job_name: {name}\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n");
+            let name = if Some(*port) == own {
+                "prometheus".to_owned()
+            } else {
+                format!("target-{port}")
+            };
+            text += &format!(
+                "- job_name: {name}\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
+            );
         }
         if let Some((port, selector)) = &self.federation {
             text += "- job_name: federation\n  metrics_path: /federate\n  honor_labels: true\n";
@@ -177,7 +188,11 @@ impl Prometheus {
         let answer = request.send().await?;
         let status = answer.status();
         let body = answer.bytes().await?;
-        ensure!(status.is_success(), "remote read answered {status}: {}", String::from_utf8_lossy(&body));
+        ensure!(
+            status.is_success(),
+            "remote read answered {status}: {}",
+            String::from_utf8_lossy(&body)
+        );
         Ok(read_response(&body)?.between(start, end))
     }
 }

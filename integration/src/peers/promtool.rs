@@ -16,12 +16,19 @@ pub struct Promtool {
 impl Promtool {
     /// The tool at `program`.
     pub fn at(program: &Path) -> Self {
-        Self { program: program.to_owned() }
+        Self {
+            program: program.to_owned(),
+        }
     }
 
     /// `promtool tsdb list`: the lines after the heading.
     pub fn list(&self, data: &Path) -> anyhow::Result<Vec<String>> {
-        Ok(self.run(&["tsdb", "list"], data, None)?.lines().skip(1).map(str::to_owned).collect())
+        Ok(self
+            .run(&["tsdb", "list"], data, None)?
+            .lines()
+            .skip(1)
+            .map(str::to_owned)
+            .collect())
     }
 
     /// `promtool tsdb analyze --extended` of one block.
@@ -33,26 +40,51 @@ impl Promtool {
     pub fn dump(&self, data: &Path) -> anyhow::Result<SampleSet> {
         let mut set = SampleSet::default();
         for line in self.run(&["tsdb", "dump"], data, None)?.lines() {
-            let (labels, rest) = line.rsplit_once("} ").with_context(|| format!("dump line {line:?}"))?;
-            let (value, timestamp) = rest.split_once(' ').with_context(|| format!("dump line {line:?}"))?;
-            let labels = labels.strip_prefix('{').with_context(|| format!("dump line {line:?}"))?;
-            set.add(&parse_labels(labels)?, timestamp.trim().parse()?, Value::of(value.parse()?));
+            let (labels, rest) = line
+                .rsplit_once("} ")
+                .with_context(|| format!("dump line {line:?}"))?;
+            let (value, timestamp) = rest
+                .split_once(' ')
+                .with_context(|| format!("dump line {line:?}"))?;
+            let labels = labels
+                .strip_prefix('{')
+                .with_context(|| format!("dump line {line:?}"))?;
+            set.add(
+                &parse_labels(labels)?,
+                timestamp.trim().parse()?,
+                Value::of(value.parse()?),
+            );
         }
         Ok(set)
     }
 
     /// `promtool query` with further arguments: its output, or an error with its complaint.
     pub fn query(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.program).arg("query").args(arguments).output()?;
+        let output = Command::new(&self.program)
+            .arg("query")
+            .args(arguments)
+            .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        ensure!(output.status.success(), "{}", text(&output.stderr).trim_end());
+        ensure!(
+            output.status.success(),
+            "{}",
+            text(&output.stderr).trim_end()
+        );
         Ok(text(&output.stdout))
     }
 
     fn run(&self, arguments: &[&str], data: &Path, last: Option<&str>) -> anyhow::Result<String> {
-        let output = Command::new(&self.program).args(arguments).arg(data).args(last).output()?;
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .arg(data)
+            .args(last)
+            .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        ensure!(output.status.success(), "promtool {arguments:?} failed: {}", text(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "promtool {arguments:?} failed: {}",
+            text(&output.stderr)
+        );
         Ok(text(&output.stdout))
     }
 }
@@ -62,11 +94,16 @@ fn parse_labels(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let (name, after) = rest.split_once("=\"").with_context(|| format!("labels {text:?}"))?;
+        let (name, after) = rest
+            .split_once("=\"")
+            .with_context(|| format!("labels {text:?}"))?;
         let mut value = String::new();
         let mut characters = after.char_indices();
         let end = loop {
-            match characters.next().with_context(|| format!("labels {text:?} do not end"))? {
+            match characters
+                .next()
+                .with_context(|| format!("labels {text:?} do not end"))?
+            {
                 (at, '"') => break at,
                 (_, '\\') => match characters.next().map(|(_, c)| c) {
                     Some('n') => value.push('\n'),

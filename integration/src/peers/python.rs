@@ -43,10 +43,18 @@ impl Python {
     /// after the test was reported left out.
     pub fn with(package: Package, test: &str) -> Option<Self> {
         let named = std::env::var_os(package.variable).map(PathBuf::from);
-        let found =
-            named.into_iter().chain(find("python3")).find(|python| can_import(python, package.module));
+        let found = named
+            .into_iter()
+            .chain(find("python3"))
+            .find(|python| can_import(python, package.module));
         if found.is_none() {
-            left_out(test, &format!("{} from PyPI not installed (scripts/test says how)", package.name));
+            left_out(
+                test,
+                &format!(
+                    "{} from PyPI not installed (scripts/test says how)",
+                    package.name
+                ),
+            );
         }
         found.map(Self)
     }
@@ -54,17 +62,34 @@ impl Python {
     /// Runs a script, which must print JSON.
     pub fn run(&self, script: &str, arguments: &[&str]) -> anyhow::Result<Json> {
         let mut command = Command::new(&self.0);
-        command.arg("-").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg("-")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut python = command.spawn().context("python")?;
-        python.stdin.take().context("no input")?.write_all(script.as_bytes())?;
+        python
+            .stdin
+            .take()
+            .context("no input")?
+            .write_all(script.as_bytes())?;
         let output = python.wait_with_output()?;
-        ensure!(output.status.success(), "the script failed: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "the script failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).context("output of the script")
     }
 }
 
 fn can_import(python: &Path, module: &str) -> bool {
     let mut command = Command::new(python);
-    command.arg("-c").arg(format!("import {module}")).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("-c")
+        .arg(format!("import {module}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -18,7 +18,12 @@ pub struct VmAgent {
 
 impl VmAgent {
     /// Starts one that scrapes `targets` every second and writes to every URL.
-    pub async fn start(program: &Path, dir: &Path, targets: &[u16], urls: &[String]) -> anyhow::Result<Self> {
+    pub async fn start(
+        program: &Path,
+        dir: &Path,
+        targets: &[u16],
+        urls: &[String],
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         std::fs::create_dir_all(dir)?;
         let config = dir.join("scrape.yml");
@@ -32,7 +37,10 @@ impl VmAgent {
         let mut command = Command::new(program);
         command
             .arg(format!("-promscrape.config={}", config.display()))
-            .arg(format!("-remoteWrite.tmpDataPath={}", dir.join("queue").display()))
+            .arg(format!(
+                "-remoteWrite.tmpDataPath={}",
+                dir.join("queue").display()
+            ))
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
         for url in urls {
             command.arg(format!("-remoteWrite.url={url}"));
@@ -41,11 +49,17 @@ impl VmAgent {
         let client = Client::new(port)?;
         until("vmagent answers", async || {
             process.must_run()?;
-            ensure!(client.send(client.get("/health")).await?.is_success(), "not yet");
+            ensure!(
+                client.send(client.get("/health")).await?.is_success(),
+                "not yet"
+            );
             Ok(())
         })
         .await?;
-        Ok(Self { client, _process: process })
+        Ok(Self {
+            client,
+            _process: process,
+        })
     }
 
     /// Client of its own pages.

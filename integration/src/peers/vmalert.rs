@@ -19,7 +19,12 @@ impl VmAlert {
     /// Starts one that evaluates a file of rules by queries to `url`, and writes results and the state of alerts there.
     ///
     /// Alerts go to a port where nobody listens, as it does not start without an address for them.
-    pub async fn start(program: &Path, dir: &Path, rules: &Path, url: &str) -> anyhow::Result<Self> {
+    pub async fn start(
+        program: &Path,
+        dir: &Path,
+        rules: &Path,
+        url: &str,
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let mut command = Command::new(program);
         command
@@ -34,7 +39,10 @@ impl VmAlert {
         let client = Client::new(port)?;
         until("vmalert answers", async || {
             process.must_run()?;
-            ensure!(client.send(client.get("/health")).await?.is_success(), "not yet");
+            ensure!(
+                client.send(client.get("/health")).await?.is_success(),
+                "not yet"
+            );
             Ok(())
         })
         .await?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::{Value as Json, json};
 use trireme_integration::{
-    BlockCopy, Client, Group, SampleSet, first_differences, read_block, read_request, read_response, until,
+    BlockCopy, Client, Group, SampleSet, first_differences, read_block, read_request,
+    read_response, until,
 };
 
 use super::WINDOW_SECONDS;
@@ -24,7 +25,9 @@ const SERIES: usize = 20;
 /// the lone one also after a restart.
 pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> anyhow::Result<()> {
     for nodes in [1, 3] {
-        let group = Group::of(nodes).short_windows(WINDOW_SECONDS).set("storage.retention=5s");
+        let group = Group::of(nodes)
+            .short_windows(WINDOW_SECONDS)
+            .set("storage.retention=5s");
         let mut group = group.set("query.spread=off").prepare()?;
         spoiled_copy(bucket, &group.bucket_dir())?;
         for node in 0..nodes {
@@ -32,14 +35,20 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
         }
         for node in 0..nodes {
             group.node(node).ready().await?;
-            until("the bucket was seen", async || every_door(group.client(node), written).await).await?;
+            until("the bucket was seen", async || {
+                every_door(group.client(node), written).await
+            })
+            .await?;
         }
 
         if nodes == 1 {
             group.node(0).stop().await?;
             group.node(0).start()?;
             group.node(0).ready().await?;
-            until("the bucket was seen", async || every_door(group.client(0), written).await).await?;
+            until("the bucket was seen", async || {
+                every_door(group.client(0), written).await
+            })
+            .await?;
             damage_is_said(&group, written).await?;
         }
         group.stop().await?;
@@ -53,7 +62,9 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
     let client = group.client(0);
     let within = |block: &BlockCopy| {
         let (from, to) = block.range();
-        block.external_label("tenant_id") == Some(TENANT) && from < written.end && to > written.start
+        block.external_label("tenant_id") == Some(TENANT)
+            && from < written.end
+            && to > written.start
     };
     let blocks = trireme_integration::blocks_in(&group.bucket_dir())?;
     let mut blocks = blocks.iter().filter_map(|path| read_block(path).ok());
@@ -64,25 +75,49 @@ async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> 
     write_block(&group.bucket_dir().join(DAMAGED), &meta, &files)?;
 
     let time = format!("{}.999", written.end / 1_000 - 1);
-    let over = format!("sum(count_over_time(block_test[{}ms]))", written.end - written.start);
-    let expected =
-        samples_of(&written.of(TENANT).between(written.start, written.end), "block_test").to_string();
+    let over = format!(
+        "sum(count_over_time(block_test[{}ms]))",
+        written.end - written.start
+    );
+    let expected = samples_of(
+        &written.of(TENANT).between(written.start, written.end),
+        "block_test",
+    )
+    .to_string();
     let query = |partial: &'static str| {
-        let asked = [("query", over.as_str()), ("time", time.as_str()), ("partial_response", partial)];
-        client.send(client.get("/api/v1/query").header("THANOS-TENANT", TENANT).query(&asked))
+        let asked = [
+            ("query", over.as_str()),
+            ("time", time.as_str()),
+            ("partial_response", partial),
+        ];
+        client.send(
+            client
+                .get("/api/v1/query")
+                .header("THANOS-TENANT", TENANT)
+                .query(&asked),
+        )
     };
     until("the damage is said", async || {
         let answer = query("true").await?.success()?;
         let answer: Json = serde_json::from_str(&answer.body)?;
         ensure!(answer["warnings"].to_string().contains(DAMAGED), "{answer}");
-        ensure!(answer["data"]["result"][0]["value"][1] == expected.as_str(), "not {expected}: {answer}");
+        ensure!(
+            answer["data"]["result"][0]["value"][1] == expected.as_str(),
+            "not {expected}: {answer}"
+        );
         Ok(())
     })
     .await?;
     let refused = query("false").await?;
-    ensure!(refused.status == 503 && refused.body.contains(DAMAGED), "{refused:?}");
+    ensure!(
+        refused.status == 503 && refused.body.contains(DAMAGED),
+        "{refused:?}"
+    );
     let read = remote_read(client, written.start, written.end).await;
-    ensure!(read.is_err(), "remote read leaves out a block and does not say so");
+    ensure!(
+        read.is_err(),
+        "remote read leaves out a block and does not say so"
+    );
     Ok(())
 }
 
@@ -101,9 +136,11 @@ fn spoiled_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::write(to.join("no-block/meta.json"), "{}")?;
 
     // Marks that cannot be read hide nothing.
-    for (block, mark) in
-        good.iter().zip(["deletion-mark.json", "no-compact-mark.json", "no-downsample-mark.json"])
-    {
+    for (block, mark) in good.iter().zip([
+        "deletion-mark.json",
+        "no-compact-mark.json",
+        "no-downsample-mark.json",
+    ]) {
         std::fs::write(to.join(&block.ulid).join(mark), "{")?;
     }
 
@@ -139,7 +176,10 @@ fn spoiled_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let (dir, meta, files) = copy(6);
     write_block(&dir, &meta, &files)?;
     let mark = json!({ "id": meta["ulid"], "version": 1, "details": "test", "deletion_time": 1_700_000_000 });
-    Ok(std::fs::write(dir.join("deletion-mark.json"), serde_json::to_vec(&mark)?)?)
+    Ok(std::fs::write(
+        dir.join("deletion-mark.json"),
+        serde_json::to_vec(&mark)?,
+    )?)
 }
 
 fn write_block(
@@ -160,51 +200,99 @@ async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
     let (start, end) = (written.start, written.end);
     let sent = written.of(TENANT).between(start, end);
     let time = format!("{}.999", end / 1_000 - 1);
-    let (from, to) = ((start / 1_000 + 1).to_string(), (end / 1_000 - 1).to_string());
+    let (from, to) = (
+        (start / 1_000 + 1).to_string(),
+        (end / 1_000 - 1).to_string(),
+    );
     let span = [("start", from.as_str()), ("end", to.as_str())];
 
     let over = format!("sum(count_over_time(block_test[{}ms]))", end - start);
-    let data = ask(client, "/api/v1/query", &[("query", &over), ("time", &time)]).await?;
+    let data = ask(
+        client,
+        "/api/v1/query",
+        &[("query", &over), ("time", &time)],
+    )
+    .await?;
     let expected = samples_of(&sent, "block_test").to_string();
-    ensure!(data["result"][0]["value"][1] == expected.as_str(), "not {expected} samples: {data}");
+    ensure!(
+        data["result"][0]["value"][1] == expected.as_str(),
+        "not {expected} samples: {data}"
+    );
 
-    let range = [("query", "count(block_test)"), ("step", "1"), span[0], span[1]];
+    let range = [
+        ("query", "count(block_test)"),
+        ("step", "1"),
+        span[0],
+        span[1],
+    ];
     let data = ask(client, "/api/v1/query_range", &range).await?;
-    let values = data["result"][0]["values"].as_array().context("no values")?;
+    let values = data["result"][0]["values"]
+        .as_array()
+        .context("no values")?;
     let seconds = (end - start) / 1_000 - 1;
     let all = SERIES.to_string();
-    ensure!(values.len() as i64 == seconds && values.iter().all(|v| v[1] == all.as_str()), "{data}");
+    ensure!(
+        values.len() as i64 == seconds && values.iter().all(|v| v[1] == all.as_str()),
+        "{data}"
+    );
 
     let labels = ask(client, "/api/v1/labels", &span).await?;
-    ensure!(labels == json!(["__name__", "i", "le", "parity", "text"]), "{labels}");
+    ensure!(
+        labels == json!(["__name__", "i", "le", "parity", "text"]),
+        "{labels}"
+    );
     let values = ask(client, "/api/v1/label/parity/values", &span).await?;
     ensure!(values == json!(["even", "odd"]), "{values}");
-    let series = ask(client, "/api/v1/series", &[("match[]", "block_test"), span[0], span[1]]).await?;
+    let series = ask(
+        client,
+        "/api/v1/series",
+        &[("match[]", "block_test"), span[0], span[1]],
+    )
+    .await?;
     ensure!(series.as_array().map(Vec::len) == Some(SERIES), "{series}");
 
-    first_differences(("written", &sent), ("export", &client.export_of(TENANT, start, end).await?))?;
+    first_differences(
+        ("written", &sent),
+        ("export", &client.export_of(TENANT, start, end).await?),
+    )?;
     // The encoding of remote read leaves out zeros, whatever their sign, there as in Prometheus.
     let read = remote_read(client, start, end).await?;
-    first_differences(("written", &sent.without_negative_zeros()), ("remote read", &read))
+    first_differences(
+        ("written", &sent.without_negative_zeros()),
+        ("remote read", &read),
+    )
 }
 
 fn samples_of(set: &SampleSet, metric: &str) -> usize {
-    let named = set.series().filter(|(labels, _)| labels["__name__"] == metric);
+    let named = set
+        .series()
+        .filter(|(labels, _)| labels["__name__"] == metric);
     named.map(|(_, samples)| samples.len()).sum()
 }
 
 /// `data` of an answer to the tenant.
 async fn ask(client: &Client, path: &str, parameters: &[(&str, &str)]) -> anyhow::Result<Json> {
-    let request = client.get(path).query(parameters).header("THANOS-TENANT", TENANT);
-    let answer = client.send(request).await?.success().context(path.to_owned())?;
+    let request = client
+        .get(path)
+        .query(parameters)
+        .header("THANOS-TENANT", TENANT);
+    let answer = client
+        .send(request)
+        .await?
+        .success()
+        .context(path.to_owned())?;
     let mut json: Json = serde_json::from_str(&answer.body)?;
     Ok(json["data"].take())
 }
 
 /// All samples of the tenant in `start..end` (ms).
 async fn remote_read(client: &Client, start: i64, end: i64) -> anyhow::Result<SampleSet> {
-    let request = client.post("/api/v1/read").header("Content-Encoding", "snappy");
-    let request = request.header("THANOS-TENANT", TENANT).body(read_request(start, end - 1)?);
+    let request = client
+        .post("/api/v1/read")
+        .header("Content-Encoding", "snappy");
+    let request = request
+        .header("THANOS-TENANT", TENANT)
+        .body(read_request(start, end - 1)?);
     let answer = request.send().await?.error_for_status()?;
     read_response(&answer.bytes().await?)
 }

@@ -34,8 +34,10 @@ pub async fn write_through_windows(
     let window_ms = window_seconds as i64 * 1_000;
     let start = (now_ms() / window_ms + 1) * window_ms;
     let end = start + windows * window_ms;
-    let mut by_tenant: BTreeMap<&'static str, SampleSet> =
-        TENANTS.iter().map(|tenant| (*tenant, SampleSet::default())).collect();
+    let mut by_tenant: BTreeMap<&'static str, SampleSet> = TENANTS
+        .iter()
+        .map(|tenant| (*tenant, SampleSet::default()))
+        .collect();
     let bound = Duration::from_millis((end - now_ms()) as u64 + 60_000);
     for count in 0_u32.. {
         // Never on a tenth of a second; see where answers are compared.
@@ -60,7 +62,11 @@ pub async fn write_through_windows(
         })
         .await?;
     }
-    Ok(Written { start, end, by_tenant })
+    Ok(Written {
+        start,
+        end,
+        by_tenant,
+    })
 }
 
 /// Gauges, counters with resets, a histogram, and every kind of float a block has to keep.
@@ -68,17 +74,42 @@ fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
     let mut all = Vec::new();
     for i in 0..20 * scale {
         let (number, parity) = (i.to_string(), if i % 2 == 0 { "even" } else { "odd" });
-        let labels = [("i", number.as_str()), ("parity", parity), ("text", "a \"quoted\" \\ word, ü")];
+        let labels = [
+            ("i", number.as_str()),
+            ("parity", parity),
+            ("text", "a \"quoted\" \\ word, ü"),
+        ];
         let gauge = (f64::from(count) * 0.7 + i as f64).sin() * 1e3;
         all.push(Series::new("block_test", &labels, &[(at, gauge)]));
-        all.push(Series::new("block_test_total", &labels, &[(at, f64::from(count % 40) * (i + 1) as f64)]));
+        all.push(Series::new(
+            "block_test_total",
+            &labels,
+            &[(at, f64::from(count % 40) * (i + 1) as f64)],
+        ));
     }
     for (bound, part) in [("0.1", 0.2), ("1", 0.7), ("+Inf", 1.0)] {
         let observed = (f64::from(count) * 10.0 * part).floor();
-        all.push(Series::new("block_test_bucket", &[("le", bound)], &[(at, observed)]));
+        all.push(Series::new(
+            "block_test_bucket",
+            &[("le", bound)],
+            &[(at, observed)],
+        ));
     }
     let stale = f64::from_bits(0x7ff0_0000_0000_0002);
-    let odd = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0, f64::MIN_POSITIVE, f64::MAX, stale, 1.5];
-    all.push(Series::new("odd_floats", &[], &[(at, odd[count as usize % odd.len()])]));
+    let odd = [
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        -0.0,
+        f64::MIN_POSITIVE,
+        f64::MAX,
+        stale,
+        1.5,
+    ];
+    all.push(Series::new(
+        "odd_floats",
+        &[],
+        &[(at, odd[count as usize % odd.len()])],
+    ));
     all
 }

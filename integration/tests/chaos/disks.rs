@@ -16,7 +16,9 @@ fn disks(run: &mut Scenario) -> anyhow::Result<Vec<DiskImage>> {
     for node in 0..3 {
         let image = DiskImage::make(&dir.join(format!("n{node}.image")), DISK_MEGABYTES)?;
         std::fs::create_dir_all(run.group.nodes()[node].data_dir())?;
-        run.group.node(node).mount_over_data_dir(&image.mount_options());
+        run.group
+            .node(node)
+            .mount_over_data_dir(&image.mount_options());
         images.push(image);
     }
     Ok(images)
@@ -59,8 +61,11 @@ async fn t2_power_cut_of_all_three_loses_nothing_acknowledged() -> anyhow::Resul
         left_out("chaos T2", &reason);
         return Ok(());
     }
-    let what = "power cut of all three at once: everything that was not synced is gone from their disks";
-    let Some(mut run) = Scenario::prepare("T2", what, |group| group)? else { return Ok(()) };
+    let what =
+        "power cut of all three at once: everything that was not synced is gone from their disks";
+    let Some(mut run) = Scenario::prepare("T2", what, |group| group)? else {
+        return Ok(());
+    };
     let senders = power_cuts(&mut run, either(2, 10)).await?;
     run.settle(senders).await?;
     run.finish().await
@@ -74,9 +79,14 @@ async fn t2_would_notice_acknowledgements_before_the_sync() -> anyhow::Result<()
     }
     let what = "negative control of T2: with log.durability=memory the same power cut has to lose something";
     let careless = |group: trireme_integration::GroupBuilder| {
-        group.set("log.durability=memory").set("log.sync_interval=60s").set("checkpoint.interval=1h")
+        group
+            .set("log.durability=memory")
+            .set("log.sync_interval=60s")
+            .set("checkpoint.interval=1h")
     };
-    let Some(mut run) = Scenario::prepare("T2-control", what, careless)? else { return Ok(()) };
+    let Some(mut run) = Scenario::prepare("T2-control", what, careless)? else {
+        return Ok(());
+    };
     let senders = power_cuts(&mut run, 1).await?;
     let (histories, _) = senders.stop().await?;
     let audit = trireme_integration::Audit::of(run.group.client(0), &histories, 0, false).await?;
@@ -88,7 +98,9 @@ async fn t2_would_notice_acknowledgements_before_the_sync() -> anyhow::Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t7_a_slow_disk_does_not_slow_the_others() -> anyhow::Result<()> {
     let what = "every sync of one node's disk takes 200 ms longer";
-    let Some(mut run) = Scenario::prepare("T7", what, |group| group)? else { return Ok(()) };
+    let Some(mut run) = Scenario::prepare("T7", what, |group| group)? else {
+        return Ok(());
+    };
     let disk = run.group.node(0).make_faulty()?;
     run.start_all().await?;
     let senders = run.load(&plan(Route::Front)).await?;
@@ -114,11 +126,17 @@ async fn t7_a_slow_disk_does_not_slow_the_others() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t8_a_full_disk_at_every_write_in_turn_leaves_no_damage() -> anyhow::Result<()> {
-    let what = "ENOSPC at the first, second, third... write to a file of one node, with windows being cut";
+    let what =
+        "ENOSPC at the first, second, third... write to a file of one node, with windows being cut";
     let small = |group: trireme_integration::GroupBuilder| {
-        group.short_windows(2).set("checkpoint.interval=300ms").set("storage.out_of_order_window=1h")
+        group
+            .short_windows(2)
+            .set("checkpoint.interval=300ms")
+            .set("storage.out_of_order_window=1h")
     };
-    let Some(mut run) = Scenario::prepare("T8", what, small)? else { return Ok(()) };
+    let Some(mut run) = Scenario::prepare("T8", what, small)? else {
+        return Ok(());
+    };
     let disk = run.group.node(1).make_faulty()?;
     run.start_all().await?;
     let senders = run.load(&plan(Route::Front)).await?;
@@ -131,7 +149,10 @@ async fn t8_a_full_disk_at_every_write_in_turn_leaves_no_damage() -> anyhow::Res
             Ok(())
         })
         .await?;
-        ensure!(run.group.node(1).is_running(), "the node ended at write {skip}");
+        ensure!(
+            run.group.node(1).is_running(),
+            "the node ended at write {skip}"
+        );
         until("the node takes writes again", async || {
             ensure!(run.group.client(1).is_ready().await, "it is not ready");
             Ok(())
@@ -146,7 +167,10 @@ async fn t8_a_full_disk_at_every_write_in_turn_leaves_no_damage() -> anyhow::Res
     run.group.node(1).kill()?;
     run.group.node(1).start()?;
     run.group.node(1).ready().await?;
-    let damage = run.group.nodes()[1].log().matches("damage in the log").count();
+    let damage = run.group.nodes()[1]
+        .log()
+        .matches("damage in the log")
+        .count();
     run.figure("damage", damage);
     run.must("the next start finds no damage", damage == 0);
     run.settle(senders).await?;
@@ -156,7 +180,9 @@ async fn t8_a_full_disk_at_every_write_in_turn_leaves_no_damage() -> anyhow::Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t9_a_failed_sync_is_never_acknowledged_and_mended_by_the_peers() -> anyhow::Result<()> {
     let what = "fsync of one node returns EIO once, then success again";
-    let Some(mut run) = Scenario::prepare("T9", what, |group| group)? else { return Ok(()) };
+    let Some(mut run) = Scenario::prepare("T9", what, |group| group)? else {
+        return Ok(());
+    };
     let disk = run.group.node(0).make_faulty()?;
     run.start_all().await?;
     let senders = run.load(&plan(Route::Front)).await?;
@@ -169,10 +195,13 @@ async fn t9_a_failed_sync_is_never_acknowledged_and_mended_by_the_peers() -> any
         })
         .await?;
         let client = run.group.client(0).clone();
-        until("the node says that it takes no writes, or has ended", async || {
-            ensure!(!client.is_ready().await, "it is ready");
-            Ok(())
-        })
+        until(
+            "the node says that it takes no writes, or has ended",
+            async || {
+                ensure!(!client.is_ready().await, "it is ready");
+                Ok(())
+            },
+        )
         .await?;
         progress(&senders, 20).await?;
         if run.group.node(0).is_running() {
@@ -186,31 +215,45 @@ async fn t9_a_failed_sync_is_never_acknowledged_and_mended_by_the_peers() -> any
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     let histories = run.settle(senders).await?;
-    let unknown: usize = histories.iter().map(|history| history.count(Outcome::Unknown)).sum();
+    let unknown: usize = histories
+        .iter()
+        .map(|history| history.count(Outcome::Unknown))
+        .sum();
     run.figure("requests_unknown", unknown);
     run.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t41_no_room_at_syncs_and_a_power_cut_after_it_lose_nothing_acknowledged() -> anyhow::Result<()> {
+async fn t41_no_room_at_syncs_and_a_power_cut_after_it_lose_nothing_acknowledged()
+-> anyhow::Result<()> {
     if let Some(reason) = DiskImage::missing() {
         left_out("chaos T41", &reason);
         return Ok(());
     }
     let what = "syncs of two nodes fail with ENOSPC, as on a full thin volume, then work again; then the power of all three is cut";
-    let Some(mut run) = Scenario::prepare("T41", what, |group| group)? else { return Ok(()) };
+    let Some(mut run) = Scenario::prepare("T41", what, |group| group)? else {
+        return Ok(());
+    };
     let images = disks(&mut run)?;
-    let full = [run.group.node(0).make_faulty()?, run.group.node(1).make_faulty()?];
+    let full = [
+        run.group.node(0).make_faulty()?,
+        run.group.node(1).make_faulty()?,
+    ];
     run.start_all().await?;
     let senders = run.load(&plan(Route::Front)).await?;
     let rounds: u64 = either(2, 10);
     for round in 0..rounds {
         progress(&senders, 30).await?;
         let before: u64 = full.iter().map(|disk| disk.hits()).sum();
-        full.iter().for_each(|disk| disk.fill_at_syncs(1 + round % 3));
+        full.iter()
+            .for_each(|disk| disk.fill_at_syncs(1 + round % 3));
         until("the syncs have failed", async || {
             let hits: u64 = full.iter().map(|disk| disk.hits()).sum();
-            ensure!(hits >= before + 2 * (1 + round % 3), "{} of them", hits - before);
+            ensure!(
+                hits >= before + 2 * (1 + round % 3),
+                "{} of them",
+                hits - before
+            );
             Ok(())
         })
         .await?;

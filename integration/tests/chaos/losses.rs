@@ -15,18 +15,33 @@ const FOUND_WITHIN: Duration = Duration::from_secs(180);
 
 /// The incarnation that a node's peers know it by.
 async fn incarnation(client: &Client, node: &str) -> anyhow::Result<String> {
-    let ring = client.send(client.get("/api/v1/admin/ring")).await?.success()?;
+    let ring = client
+        .send(client.get("/api/v1/admin/ring"))
+        .await?
+        .success()?;
     let ring: serde_json::Value = serde_json::from_str(&ring.body)?;
     let groups = ring["groups"].as_array().context("no groups")?;
-    let members = groups.iter().filter_map(|group| group["members"].as_array()).flatten();
-    let found = members.into_iter().find(|member| member["node"] == node).context("no such member")?;
-    Ok(found["incarnation"].as_str().context("no incarnation")?.to_owned())
+    let members = groups
+        .iter()
+        .filter_map(|group| group["members"].as_array())
+        .flatten();
+    let found = members
+        .into_iter()
+        .find(|member| member["node"] == node)
+        .context("no such member")?;
+    Ok(found["incarnation"]
+        .as_str()
+        .context("no incarnation")?
+        .to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result<()> {
-    let what = "kill -9 at a random moment, the disk wiped, the node started empty, again and again";
-    let Some(mut run) = Scenario::start("T1", what, |group| group).await? else { return Ok(()) };
+    let what =
+        "kill -9 at a random moment, the disk wiped, the node started empty, again and again";
+    let Some(mut run) = Scenario::start("T1", what, |group| group).await? else {
+        return Ok(());
+    };
     let senders = run.load(&plan(Route::Front)).await?;
     for round in 0..either(2, 6) {
         let node = round % 3;
@@ -39,7 +54,10 @@ async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result
         run.group.node(node).ready().await?;
         let begun = Instant::now();
         run.level(node).await?;
-        run.figure(&format!("full_redundancy_after_ms_{round}"), begun.elapsed().as_millis() as u64);
+        run.figure(
+            &format!("full_redundancy_after_ms_{round}"),
+            begun.elapsed().as_millis() as u64,
+        );
     }
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
@@ -50,7 +68,9 @@ async fn t1_a_node_whose_disk_was_wiped_has_everything_again() -> anyhow::Result
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t39_the_same_name_with_an_empty_disk_is_somebody_new() -> anyhow::Result<()> {
     let what = "a node is stopped in order and comes back under its name with an empty disk";
-    let Some(mut run) = Scenario::start("T39", what, |group| group).await? else { return Ok(()) };
+    let Some(mut run) = Scenario::start("T39", what, |group| group).await? else {
+        return Ok(());
+    };
     let senders = run.load(&plan(Route::Front)).await?;
     let before = incarnation(run.group.client(1), "n0").await?;
     run.group.node(0).stop().await?;
@@ -96,7 +116,10 @@ fn newest(dir: &Path, is_wanted: &impl Fn(&Path) -> bool) -> Option<PathBuf> {
 /// Flips a bit in the middle of what a file holds.
 fn flip(path: &Path) -> anyhow::Result<usize> {
     let mut bytes = std::fs::read(path)?;
-    let used = bytes.iter().rposition(|byte| *byte != 0).context("an empty file")?;
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .context("an empty file")?;
     let at = used / 2;
     bytes[at] ^= 0x10;
     std::fs::write(path, bytes)?;
@@ -114,11 +137,17 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
     }
     let what = "a bit flips in a node's block index, block chunks, log and checkpoint, one after another, while it is down";
     let windows = |group: trireme_integration::GroupBuilder| {
-        let group =
-            group.short_windows(2).set("checkpoint.interval=1s").set("storage.out_of_order_window=1h");
-        group.set("storage.scrub_interval=2s").set("storage.scrub_rate=0B")
+        let group = group
+            .short_windows(2)
+            .set("checkpoint.interval=1s")
+            .set("storage.out_of_order_window=1h");
+        group
+            .set("storage.scrub_interval=2s")
+            .set("storage.scrub_rate=0B")
     };
-    let Some(mut run) = Scenario::start("T10", what, windows).await? else { return Ok(()) };
+    let Some(mut run) = Scenario::start("T10", what, windows).await? else {
+        return Ok(());
+    };
     let senders = run.load(&plan(Route::Front)).await?;
     let dir = run.group.nodes()[2].data_dir().to_owned();
     let ends = |ending: &'static str| move |path: &Path| path.to_string_lossy().ends_with(ending);
@@ -133,7 +162,11 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         let below = dir.join(below);
         progress(&senders, 60).await?;
         trireme_integration::until("the node has such a file", async || {
-            ensure!(newest(&below, is_wanted).is_some(), "no {kind} in {}", below.display());
+            ensure!(
+                newest(&below, is_wanted).is_some(),
+                "no {kind} in {}",
+                below.display()
+            );
             Ok(())
         })
         .await?;
@@ -145,20 +178,35 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         run.group.node(2).ready().await?;
         run.level(2).await?;
         // Blocks have their names in the path, and each is told by its name.
-        let block = path.iter().find(|part| part.len() == 26).and_then(|part| part.to_str()).unwrap_or("");
+        let block = path
+            .iter()
+            .find(|part| part.len() == 26)
+            .and_then(|part| part.to_str())
+            .unwrap_or("");
         let told = until_for("the damage is told", FOUND_WITHIN, async || {
             let log = run.group.nodes()[2].log();
             let tells = |line: &&str| {
                 let is_loud = line.contains("WARN") || line.contains("ERRO");
                 is_loud && line.contains("damage") && line.contains(block)
             };
-            log[before..].lines().find(tells).map(str::to_owned).context("not yet")
+            log[before..]
+                .lines()
+                .find(tells)
+                .map(str::to_owned)
+                .context("not yet")
         })
         .await;
         run.must(format!("the damage in the {kind} is found"), told.is_ok());
-        let name = path.strip_prefix(&dir).unwrap_or(&path).display().to_string();
+        let name = path
+            .strip_prefix(&dir)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         run.figure(&format!("{kind}: flipped"), format!("{name} at {at}"));
-        run.figure(&format!("{kind}: said"), told.unwrap_or_else(|_| "nothing".to_owned()));
+        run.figure(
+            &format!("{kind}: said"),
+            told.unwrap_or_else(|_| "nothing".to_owned()),
+        );
     }
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);

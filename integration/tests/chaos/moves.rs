@@ -18,29 +18,55 @@ const CHANGE_BOUND: Duration = Duration::from_secs(240);
 
 /// Asks for a change of the ring until it is made.
 async fn ring(client: &Client, words: &[&str]) -> anyhow::Result<()> {
-    until_for(&format!("trireme ring {words:?}"), CHANGE_BOUND, async || {
-        let mut command = Command::new(trireme()?);
-        let output = command.arg("ring").args(words).args(["--url", client.url()]).output().await?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    })
+    until_for(
+        &format!("trireme ring {words:?}"),
+        CHANGE_BOUND,
+        async || {
+            let mut command = Command::new(trireme()?);
+            let output = command
+                .arg("ring")
+                .args(words)
+                .args(["--url", client.url()])
+                .output()
+                .await?;
+            ensure!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            Ok(())
+        },
+    )
     .await
 }
 
 /// Waits until a node shows these phases of groups and states of members, as `g0=serving n0=active ...`.
 async fn shows(client: &Client, wanted: &str) -> anyhow::Result<()> {
-    until_for(&format!("the ring shows {wanted}"), CHANGE_BOUND, async || {
-        let ring = client.ring().await?;
-        let mut shown = Vec::new();
-        for group in ring["groups"].as_array().context("no groups")? {
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            shown.push(format!("{}={}", text(&group["name"]), text(&group["phase"])));
-            let members = group["members"].as_array().context("no members")?;
-            shown.extend(members.iter().map(|m| format!("{}={}", text(&m["node"]), text(&m["state"]))));
-        }
-        ensure!(shown.join(" ") == wanted, "it shows {}", shown.join(" "));
-        Ok(())
-    })
+    until_for(
+        &format!("the ring shows {wanted}"),
+        CHANGE_BOUND,
+        async || {
+            let ring = client.ring().await?;
+            let mut shown = Vec::new();
+            for group in ring["groups"].as_array().context("no groups")? {
+                let text =
+                    |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                shown.push(format!(
+                    "{}={}",
+                    text(&group["name"]),
+                    text(&group["phase"])
+                ));
+                let members = group["members"].as_array().context("no members")?;
+                shown.extend(
+                    members
+                        .iter()
+                        .map(|m| format!("{}={}", text(&m["node"]), text(&m["state"]))),
+                );
+            }
+            ensure!(shown.join(" ") == wanted, "it shows {}", shown.join(" "));
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -53,9 +79,20 @@ struct Reader {
 
 impl Reader {
     fn start(clients: Vec<Client>) -> Self {
-        let (is_over, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let task = tokio::spawn(read_own_writes(clients, Arc::clone(&is_over), Arc::clone(&seen)));
-        Self { is_over, seen, task }
+        let (is_over, seen) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let task = tokio::spawn(read_own_writes(
+            clients,
+            Arc::clone(&is_over),
+            Arc::clone(&seen),
+        ));
+        Self {
+            is_over,
+            seen,
+            task,
+        }
     }
 
     /// How many writes were read back; an error if one was not.
@@ -92,7 +129,9 @@ async fn read_own_writes(
             continue;
         }
         let reader = ready[(round + 1) % ready.len()];
-        let Ok(found) = reader.instant("read_your_writes").await else { continue };
+        let Ok(found) = reader.instant("read_your_writes").await else {
+            continue;
+        };
         ensure!(
             found.is_some_and(|found| found >= value),
             "{} answers {found:?} after {value}",
@@ -120,11 +159,15 @@ async fn many_senders(run: &Scenario) -> anyhow::Result<(Senders, Reader)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_removed() -> anyhow::Result<()> {
+async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_removed()
+-> anyhow::Result<()> {
     let what = "a receiver is replaced by a new one, a second group of three is added, the first one is removed, all under load";
     let window = either(10, 30);
     let settings = |group: trireme_integration::GroupBuilder| {
-        group.short_windows(window).set("cluster.ack_timeout=10s").set("cluster.peer_timeout=3s")
+        group
+            .short_windows(window)
+            .set("cluster.ack_timeout=10s")
+            .set("cluster.peer_timeout=3s")
     };
     let mut run = Scenario::on_loopback("T26", what, settings)?;
     run.is_local = false;
@@ -144,7 +187,10 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
     shows(&admin, "g0=serving n0=left n1=active n2=active n3=active").await?;
     run.figure("replaced_after_ms", begun.elapsed().as_millis() as u64);
     run.level(3).await?;
-    run.figure("full_redundancy_after_replacement_ms", begun.elapsed().as_millis() as u64);
+    run.figure(
+        "full_redundancy_after_replacement_ms",
+        begun.elapsed().as_millis() as u64,
+    );
     run.group.node(0).stop().await?;
     progress(&senders, 40).await?;
     pass(0, 10_000).await;
@@ -154,9 +200,13 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
         run.group.node(node).start()?;
         ring(&admin, &["join", address, "--new-group", "g1"]).await?;
     }
-    let both = "g0=serving n0=left n1=active n2=active n3=active g1=serving m0=active m1=active m2=active";
+    let both =
+        "g0=serving n0=left n1=active n2=active n3=active g1=serving m0=active m1=active m2=active";
     shows(&admin, both).await?;
-    run.figure("second_group_serves_after_ms", begun.elapsed().as_millis() as u64);
+    run.figure(
+        "second_group_serves_after_ms",
+        begun.elapsed().as_millis() as u64,
+    );
     progress(&senders, 60).await?;
     pass(0, 20_000).await;
 
@@ -165,13 +215,19 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
     ring(&admin, &["drain", "--group", "g0"]).await?;
     progress(&senders, 40).await?;
     ring(&admin, &["remove", "--group", "g0"]).await?;
-    run.figure("first_group_removed_after_ms", begun.elapsed().as_millis() as u64);
+    run.figure(
+        "first_group_removed_after_ms",
+        begun.elapsed().as_millis() as u64,
+    );
     let read = reader.stop().await;
     run.figure("own_writes_read", *read.as_ref().unwrap_or(&0));
     if let Err(error) = &read {
         run.figure("own_write_missed", format!("{error:#}"));
     }
-    run.must("a query sees every acknowledged write before it", read.is_ok_and(|seen| seen > 0));
+    run.must(
+        "a query sees every acknowledged write before it",
+        read.is_ok_and(|seen| seen > 0),
+    );
     for node in 1..4 {
         run.group.node(node).stop().await?;
     }
@@ -181,7 +237,11 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
     run.audited = Some(vec![4, 5, 6]);
     let histories = run.settle(senders).await?;
     let sent: usize = histories.iter().map(|history| history.series).sum();
-    let found = run.group.client(4).api("/api/v1/series", &[("match[]", "history_total")]).await?;
+    let found = run
+        .group
+        .client(4)
+        .api("/api/v1/series", &[("match[]", "history_total")])
+        .await?;
     let found = found.as_array().map_or(0, Vec::len);
     run.figure("series", found);
     run.must("the series are those that were sent", found == sent);
@@ -192,7 +252,9 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
 async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> anyhow::Result<()> {
     let what = "four members, of whom one is always drained and the next activated, again and again, while the disk of another is slow";
     let settings = |group: trireme_integration::GroupBuilder| {
-        group.set("cluster.ack_timeout=10s").set("cluster.peer_timeout=3s")
+        group
+            .set("cluster.ack_timeout=10s")
+            .set("cluster.peer_timeout=3s")
     };
     let mut run = Scenario::on_loopback("T42", what, settings)?;
     let disk = run.group.node(2).make_faulty()?;
@@ -219,13 +281,19 @@ async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> any
         progress(&senders, 2).await?;
     }
     run.figure("rounds", rounds);
-    run.figure("ms_a_round", begun.elapsed().as_millis() as u64 / rounds as u64);
+    run.figure(
+        "ms_a_round",
+        begun.elapsed().as_millis() as u64 / rounds as u64,
+    );
     let read = reader.stop().await;
     run.figure("own_writes_read", *read.as_ref().unwrap_or(&0));
     if let Err(error) = &read {
         run.figure("own_write_missed", format!("{error:#}"));
     }
-    run.must("a query sees every acknowledged write before it", read.is_ok_and(|seen| seen > 0));
+    run.must(
+        "a query sees every acknowledged write before it",
+        read.is_ok_and(|seen| seen > 0),
+    );
     let totals = senders.totals().await;
     run.must("no request failed at a front", totals.failed_rounds == 0);
     disk.slow_syncs(0);

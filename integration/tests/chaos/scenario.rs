@@ -7,7 +7,8 @@ use anyhow::{Context, ensure};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use trireme_integration::{
-    Audit, Client, Group, GroupBuilder, History, Network, Outcome, Plan, Senders, left_out, until, until_for,
+    Audit, Client, Group, GroupBuilder, History, Network, Outcome, Plan, Senders, left_out, until,
+    until_for,
 };
 
 use super::scale;
@@ -55,10 +56,22 @@ impl Scenario {
 
     fn of(id: &'static str, what: &'static str, builder: GroupBuilder) -> anyhow::Result<Self> {
         // The audit exports tens of millions of samples in one answer.
-        let group = builder.set("tenants.limits.series_max=0").set("query.timeout=15m").prepare()?;
+        let group = builder
+            .set("tenants.limits.series_max=0")
+            .set("query.timeout=15m")
+            .prepare()?;
         let (figures, criteria) = (BTreeMap::new(), Vec::new());
         let begun = Instant::now();
-        Ok(Self { id, what, group, is_local: true, audited: None, begun, figures, criteria })
+        Ok(Self {
+            id,
+            what,
+            group,
+            is_local: true,
+            audited: None,
+            begun,
+            figures,
+            criteria,
+        })
     }
 
     /// As [`Scenario::prepare`], with all nodes running and ready.
@@ -67,7 +80,9 @@ impl Scenario {
         what: &'static str,
         change: impl FnOnce(GroupBuilder) -> GroupBuilder,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(mut scenario) = Self::prepare(id, what, change)? else { return Ok(None) };
+        let Some(mut scenario) = Self::prepare(id, what, change)? else {
+            return Ok(None);
+        };
         scenario.start_all().await?;
         Ok(Some(scenario))
     }
@@ -93,17 +108,30 @@ impl Scenario {
     /// Waits until a node has every record that its peers have.
     pub async fn level(&self, node: usize) -> anyhow::Result<()> {
         let client = self.group.client(node);
-        until_for("the node is level with its peers", CONVERGENCE_BOUND, async || {
-            let state = client.send(client.get("/api/v1/admin/replication")).await?.success()?;
-            let state: Json = serde_json::from_str(&state.body)?;
-            let streams = state["streams"].as_array().context("no streams")?;
-            let behind: u64 = streams.iter().filter_map(|row| row["records_behind"].as_u64()).sum();
-            let peers = state["peers"].as_array().context("no peers")?;
-            ensure!(peers.iter().all(|peer| peer["connected"] == true), "a peer is not connected");
-            // Load goes on meanwhile.
-            ensure!(behind < 50, "{behind} records behind");
-            Ok(())
-        })
+        until_for(
+            "the node is level with its peers",
+            CONVERGENCE_BOUND,
+            async || {
+                let state = client
+                    .send(client.get("/api/v1/admin/replication"))
+                    .await?
+                    .success()?;
+                let state: Json = serde_json::from_str(&state.body)?;
+                let streams = state["streams"].as_array().context("no streams")?;
+                let behind: u64 = streams
+                    .iter()
+                    .filter_map(|row| row["records_behind"].as_u64())
+                    .sum();
+                let peers = state["peers"].as_array().context("no peers")?;
+                ensure!(
+                    peers.iter().all(|peer| peer["connected"] == true),
+                    "a peer is not connected"
+                );
+                // Load goes on meanwhile.
+                ensure!(behind < 50, "{behind} records behind");
+                Ok(())
+            },
+        )
         .await
     }
 
@@ -125,17 +153,25 @@ impl Scenario {
         let latencies = latencies(&histories, 0);
         self.figure("latency_p50_ms", percentile(&latencies, 0.50));
         self.figure("latency_p99_ms", percentile(&latencies, 0.99));
-        let acknowledged: usize = histories.iter().map(|h| h.series * h.count(Outcome::Acknowledged)).sum();
+        let acknowledged: usize = histories
+            .iter()
+            .map(|h| h.series * h.count(Outcome::Acknowledged))
+            .sum();
         self.figure("samples_acknowledged", acknowledged);
         self.must("no request was refused for good", totals.rejected == 0);
         let (mut clients, is_local) = (self.group.clients(), self.is_local);
         if let Some(audited) = &self.audited {
-            clients = audited.iter().map(|node| self.group.client(*node).clone()).collect();
+            clients = audited
+                .iter()
+                .map(|node| self.group.client(*node).clone())
+                .collect();
         }
         let healed = Instant::now();
-        let held = until_for("every replica holds everything", CONVERGENCE_BOUND, async || {
-            same_everywhere(&clients, &histories, is_local).await
-        })
+        let held = until_for(
+            "every replica holds everything",
+            CONVERGENCE_BOUND,
+            async || same_everywhere(&clients, &histories, is_local).await,
+        )
         .await;
         self.figure("converged_after_ms", healed.elapsed().as_millis() as u64);
         match held {
@@ -149,17 +185,27 @@ impl Scenario {
                 return Ok(histories);
             }
         }
-        self.must("every replica holds every acknowledged sample exactly once, and all hold the same", true);
+        self.must(
+            "every replica holds every acknowledged sample exactly once, and all hold the same",
+            true,
+        );
         Ok(histories)
     }
 
     /// Writes the report, stops the nodes, and fails if anything that must hold does not.
     pub async fn finish(self) -> anyhow::Result<()> {
-        let failed: Vec<&String> =
-            self.criteria.iter().filter(|(_, holds)| !holds).map(|(what, _)| what).collect();
+        let failed: Vec<&String> = self
+            .criteria
+            .iter()
+            .filter(|(_, holds)| !holds)
+            .map(|(what, _)| what)
+            .collect();
         let passed = failed.is_empty();
-        let criteria: Vec<Json> =
-            self.criteria.iter().map(|(what, holds)| json!({ "must": what, "holds": holds })).collect();
+        let criteria: Vec<Json> = self
+            .criteria
+            .iter()
+            .map(|(what, holds)| json!({ "must": what, "holds": holds }))
+            .collect();
         let report = json!({
             "scenario": self.id,
             "what": self.what,
@@ -173,9 +219,17 @@ impl Scenario {
         if let Some(dir) = std::env::var_os("TRIREME_CHAOS_REPORT") {
             let dir = std::path::PathBuf::from(dir);
             std::fs::create_dir_all(&dir)?;
-            std::fs::write(dir.join(format!("{}.json", self.id)), format!("{report:#}\n"))?;
+            std::fs::write(
+                dir.join(format!("{}.json", self.id)),
+                format!("{report:#}\n"),
+            )?;
         }
-        ensure!(passed, "{}: {failed:?}; {:?}", self.id, self.figures.get("difference"));
+        ensure!(
+            passed,
+            "{}: {failed:?}; {:?}",
+            self.id,
+            self.figures.get("difference")
+        );
         self.group.stop().await
     }
 }
@@ -192,15 +246,25 @@ pub async fn progress(senders: &Senders, more: u64) -> anyhow::Result<()> {
 }
 
 /// Audits every node against the histories and the nodes against each other; answers how many samples each holds.
-async fn same_everywhere(clients: &[Client], histories: &[History], is_local: bool) -> anyhow::Result<u64> {
+async fn same_everywhere(
+    clients: &[Client],
+    histories: &[History],
+    is_local: bool,
+) -> anyhow::Result<u64> {
     let mut first: Option<Audit> = None;
     for (node, client) in clients.iter().enumerate() {
-        let audit =
-            Audit::of(client, histories, 0, is_local).await.with_context(|| format!("node {node}"))?;
+        let audit = Audit::of(client, histories, 0, is_local)
+            .await
+            .with_context(|| format!("node {node}"))?;
         audit.clean().with_context(|| format!("node {node}"))?;
         if let Some(first) = &first {
             let same = (first.digest, first.held) == (audit.digest, audit.held);
-            ensure!(same, "node {node} holds {} samples, node 0 {}", audit.held, first.held);
+            ensure!(
+                same,
+                "node {node} holds {} samples, node 0 {}",
+                audit.held,
+                first.held
+            );
         }
         first.get_or_insert(audit);
     }

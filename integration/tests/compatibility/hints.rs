@@ -6,36 +6,64 @@ use serde_json::Value as Json;
 use trireme_integration::{Client, Group, blocks_in, now_ms, read_block, until};
 
 use super::messages::{
-    Exemplar1, Exemplar2, Metadata1, Metadata2, SUMMARY, Sample, Series1, Series2, Write1, Write2, labels,
+    Exemplar1, Exemplar2, Metadata1, Metadata2, SUMMARY, Sample, Series1, Series2, Write1, Write2,
+    labels,
 };
 use super::{HOUR_MS, expect, write1, write2};
 
 /// Sends a request of version 2; demands 204 and these counts of samples and exemplars.
-async fn expect_written(request: RequestBuilder, samples: u64, exemplars: u64) -> anyhow::Result<()> {
+async fn expect_written(
+    request: RequestBuilder,
+    samples: u64,
+    exemplars: u64,
+) -> anyhow::Result<()> {
     let answer = request.send().await?;
     let count = |kind: &str| {
-        let value = answer.headers().get(format!("X-Prometheus-Remote-Write-{kind}-Written"));
+        let value = answer
+            .headers()
+            .get(format!("X-Prometheus-Remote-Write-{kind}-Written"));
         value.and_then(|v| v.to_str().ok()?.parse::<u64>().ok())
     };
-    let got = (answer.status().as_u16(), count("Samples"), count("Exemplars"));
-    ensure!(got == (204, Some(samples), Some(exemplars)), "{got:?}: {}", answer.text().await?);
+    let got = (
+        answer.status().as_u16(),
+        count("Samples"),
+        count("Exemplars"),
+    );
+    ensure!(
+        got == (204, Some(samples), Some(exemplars)),
+        "{got:?}: {}",
+        answer.text().await?
+    );
     Ok(())
 }
 
 /// Exemplars of a metric as (trace, value, seconds).
 async fn exemplars(client: &Client, metric: &str) -> anyhow::Result<Vec<(String, String, f64)>> {
-    let data = client.api("/api/v1/query_exemplars", &[("query", metric)]).await?;
-    let all = data.as_array().context("a list")?.iter().flat_map(|series| series["exemplars"].as_array());
+    let data = client
+        .api("/api/v1/query_exemplars", &[("query", metric)])
+        .await?;
+    let all = data
+        .as_array()
+        .context("a list")?
+        .iter()
+        .flat_map(|series| series["exemplars"].as_array());
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
     let one = |e: &Json| {
-        (text(&e["labels"]["trace_id"]), text(&e["value"]), e["timestamp"].as_f64().unwrap_or(0.0))
+        (
+            text(&e["labels"]["trace_id"]),
+            text(&e["value"]),
+            e["timestamp"].as_f64().unwrap_or(0.0),
+        )
     };
     Ok(all.flatten().map(one).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Result<()> {
-    let group = Group::of(3).short_windows(10).set("checkpoint.interval=1s").set("bucket.type=none");
+    let group = Group::of(3)
+        .short_windows(10)
+        .set("checkpoint.interval=1s")
+        .set("bucket.type=none");
     let mut group = group.start().await?;
     exemplars_of_version_1(&group).await?;
     exemplars_of_version_2(&group).await?;
@@ -47,7 +75,11 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
         for node in group.nodes() {
             let blocks = blocks_in(&node.data_dir().join("blocks/default-tenant"))?;
             let newest = blocks.last().context("no block")?;
-            ensure!(read_block(newest)?.range().1 > written, "{} has cut no more than before", node.name());
+            ensure!(
+                read_block(newest)?.range().1 > written,
+                "{} has cut no more than before",
+                node.name()
+            );
         }
         Ok(())
     })
@@ -72,14 +104,24 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
 async fn series_go_on(group: &Group) -> anyhow::Result<()> {
     let series = |name| Series1 {
         labels: labels(name),
-        samples: vec![Sample { value: 1.0, timestamp: now_ms() }],
+        samples: vec![Sample {
+            value: 1.0,
+            timestamp: now_ms(),
+        }],
         exemplars: Vec::new(),
         histograms: Vec::new(),
     };
-    let names: [&[(&str, &str)]; 2] =
-        [&[("__name__", "requests_total"), ("job", "one")], &[("__name__", "calls_total")]];
-    let request = Write1 { timeseries: names.map(series).into(), metadata: Vec::new() };
-    expect(write1(group.client(0), &request), 204, "samples").await.map(drop)
+    let names: [&[(&str, &str)]; 2] = [
+        &[("__name__", "requests_total"), ("job", "one")],
+        &[("__name__", "calls_total")],
+    ];
+    let request = Write1 {
+        timeseries: names.map(series).into(),
+        metadata: Vec::new(),
+    };
+    expect(write1(group.client(0), &request), 204, "samples")
+        .await
+        .map(drop)
 }
 
 async fn hints_are_everywhere(group: &Group) -> anyhow::Result<()> {
@@ -98,7 +140,10 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
     let request = Write1 {
         timeseries: vec![Series1 {
             labels: labels(&[("__name__", "requests_total"), ("job", "one")]),
-            samples: vec![Sample { value: 1.0, timestamp: now }],
+            samples: vec![Sample {
+                value: 1.0,
+                timestamp: now,
+            }],
             exemplars: vec![
                 exemplar("good", 1.0, now),
                 exemplar("no number", f64::NAN, now),
@@ -112,11 +157,21 @@ async fn exemplars_of_version_1(group: &Group) -> anyhow::Result<()> {
     };
     // As a sender does that got no answer, through every node.
     for client in group.clients() {
-        expect(write1(&client, &request), 204, "exemplars that cannot be kept").await?;
-    }
-    until("each exemplar is once at every node", async || exemplars_of_version_1_are_kept(group).await)
+        expect(
+            write1(&client, &request),
+            204,
+            "exemplars that cannot be kept",
+        )
         .await?;
-    let dropped = group.client(0).metric_with("trireme_api_dropped_items_total", "exemplar_too_old").await?;
+    }
+    until("each exemplar is once at every node", async || {
+        exemplars_of_version_1_are_kept(group).await
+    })
+    .await?;
+    let dropped = group
+        .client(0)
+        .metric_with("trireme_api_dropped_items_total", "exemplar_too_old")
+        .await?;
     ensure!(dropped == 2.0, "{dropped} exemplars are counted as too old");
     Ok(())
 }
@@ -125,7 +180,10 @@ async fn exemplars_of_version_1_are_kept(group: &Group) -> anyhow::Result<()> {
     for client in group.clients() {
         let found = exemplars(&client, "requests_total").await?;
         let traces: Vec<_> = found.iter().map(|e| (e.0.as_str(), e.1.as_str())).collect();
-        ensure!(traces == [("good", "1"), ("no number", "NaN")], "{traces:?}");
+        ensure!(
+            traces == [("good", "1"), ("no number", "NaN")],
+            "{traces:?}"
+        );
     }
     Ok(())
 }
@@ -133,10 +191,16 @@ async fn exemplars_of_version_1_are_kept(group: &Group) -> anyhow::Result<()> {
 async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
     let (client, now) = (group.client(0), now_ms());
     let mut request = Write2::default();
-    let (series, stranger) =
-        (request.refs(&["__name__", "calls_total"]), request.refs(&["__name__", "never_seen_total"]));
+    let (series, stranger) = (
+        request.refs(&["__name__", "calls_total"]),
+        request.refs(&["__name__", "never_seen_total"]),
+    );
     let trace = request.refs(&["trace_id", "t"]);
-    let exemplar = |timestamp| Exemplar2 { labels: trace.clone(), value: 1.0, timestamp };
+    let exemplar = |timestamp| Exemplar2 {
+        labels: trace.clone(),
+        value: 1.0,
+        timestamp,
+    };
     let alone = |labels: &[u32]| Series2 {
         labels: labels.to_vec(),
         exemplars: vec![exemplar(now)],
@@ -148,7 +212,10 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
         alone(&stranger),
         Series2 {
             labels: series.clone(),
-            samples: vec![Sample { value: 1.0, timestamp: now }],
+            samples: vec![Sample {
+                value: 1.0,
+                timestamp: now,
+            }],
             exemplars: vec![exemplar(now - 3 * HOUR_MS)],
             metadata: None,
         },
@@ -160,13 +227,19 @@ async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
         expect_written(write2(group.client(1), &request), 0, 1).await
     })
     .await?;
-    until("the exemplar is once at every node", async || exemplar_of_version_2_is_kept(group).await).await
+    until("the exemplar is once at every node", async || {
+        exemplar_of_version_2_is_kept(group).await
+    })
+    .await
 }
 
 async fn exemplar_of_version_2_is_kept(group: &Group) -> anyhow::Result<()> {
     for client in group.clients() {
         ensure!(exemplars(&client, "calls_total").await?.len() == 1);
-        ensure!(client.instant("count(never_seen_total)").await?.is_none(), "exemplars make no series");
+        ensure!(
+            client.instant("count(never_seen_total)").await?.is_none(),
+            "exemplars make no series"
+        );
     }
     Ok(())
 }
@@ -184,28 +257,65 @@ async fn metadata(group: &Group) -> anyhow::Result<()> {
             })
             .collect(),
     };
-    expect(write1(group.client(0), &says(&["said to n0", "said to both"])), 204, "metadata").await?;
-    expect(write1(group.client(1), &says(&["said to both", "said to n1"])), 204, "metadata").await?;
+    expect(
+        write1(group.client(0), &says(&["said to n0", "said to both"])),
+        204,
+        "metadata",
+    )
+    .await?;
+    expect(
+        write1(group.client(1), &says(&["said to both", "said to n1"])),
+        204,
+        "metadata",
+    )
+    .await?;
     let mut summary = Write2::default();
     let help = summary.refs(&["a summary"])[0];
     let labels = summary.refs(&["__name__", "col_sum", "quantile", "0.5"]);
-    let samples = vec![Sample { value: 1.0, timestamp: now_ms() }];
-    let metadata = Some(Metadata2 { kind: SUMMARY, help });
-    summary.timeseries = vec![Series2 { labels, samples, metadata, ..Series2::default() }];
+    let samples = vec![Sample {
+        value: 1.0,
+        timestamp: now_ms(),
+    }];
+    let metadata = Some(Metadata2 {
+        kind: SUMMARY,
+        help,
+    });
+    summary.timeseries = vec![Series2 {
+        labels,
+        samples,
+        metadata,
+        ..Series2::default()
+    }];
     expect_written(write2(group.client(2), &summary), 1, 0).await?;
 
-    until("every node shows all that was said", async || metadata_is_kept(group).await).await
+    until("every node shows all that was said", async || {
+        metadata_is_kept(group).await
+    })
+    .await
 }
 
 async fn metadata_is_kept(group: &Group) -> anyhow::Result<()> {
     for client in group.clients() {
         let all = client.api("/api/v1/metadata", &[]).await?;
         let entries = all["requests_total"].as_array().context("no entries")?;
-        let help: Vec<_> = entries.iter().filter_map(|entry| entry["help"].as_str()).collect();
-        ensure!(help == ["said to n1", "said to n0", "said to both"], "{help:?}");
+        let help: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| entry["help"].as_str())
+            .collect();
+        ensure!(
+            help == ["said to n1", "said to n0", "said to both"],
+            "{help:?}"
+        );
         ensure!(all["col_sum"].is_array() && all["col"].is_null(), "{all}");
-        let one = client.api("/api/v1/metadata", &[("limit_per_metric", "1")]).await?;
-        ensure!(one["requests_total"].as_array().is_some_and(|entries| entries.len() == 1), "{one}");
+        let one = client
+            .api("/api/v1/metadata", &[("limit_per_metric", "1")])
+            .await?;
+        ensure!(
+            one["requests_total"]
+                .as_array()
+                .is_some_and(|entries| entries.len() == 1),
+            "{one}"
+        );
     }
     Ok(())
 }

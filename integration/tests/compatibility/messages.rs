@@ -110,7 +110,13 @@ pub struct Metadata2 {
 pub const SUMMARY: i32 = 5;
 
 pub fn labels(pairs: &[(&str, &str)]) -> Vec<Label> {
-    pairs.iter().map(|(name, value)| Label { name: (*name).into(), value: (*value).into() }).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| Label {
+            name: (*name).into(),
+            value: (*value).into(),
+        })
+        .collect()
 }
 
 impl Write2 {
@@ -131,7 +137,9 @@ impl Write2 {
 
 /// The message as a body.
 pub fn body(message: &impl Message) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(&message.encode_to_vec()).expect("it is small")
+    snap::raw::Encoder::new()
+        .compress_vec(&message.encode_to_vec())
+        .expect("it is small")
 }
 
 /// A field that is a message, for the outer ones that have no structs.
@@ -169,8 +177,17 @@ struct AnyValue {
 impl NumberPoint {
     /// A point with one attribute.
     pub fn with(key: &str, text: &[u8], time_unix_nano: u64, value: f64) -> Self {
-        let value_of = Some(AnyValue { text: text.to_vec() });
-        Self { attributes: vec![KeyValue { key: key.into(), value: value_of }], time_unix_nano, value }
+        let value_of = Some(AnyValue {
+            text: text.to_vec(),
+        });
+        Self {
+            attributes: vec![KeyValue {
+                key: key.into(),
+                value: value_of,
+            }],
+            time_unix_nano,
+            value,
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
-use trireme_integration::{Client, Group, blocks_in, now_ms, read_block, read_request, read_response, until};
+use trireme_integration::{
+    Client, Group, blocks_in, now_ms, read_block, read_request, read_response, until,
+};
 
 use super::messages::{Exemplar1, Metadata1, Sample, Series1, Write1, labels};
 use super::{expect, write1};
@@ -29,7 +31,10 @@ async fn tenants_of_one_bucket_do_not_see_each_other() -> anyhow::Result<()> {
     let bucket = group.bucket_dir();
     until("both windows are in the bucket", async || {
         let found = tenants_at(&bucket, written)?;
-        ensure!(TENANTS.iter().all(|tenant| found.contains(*tenant)), "only of {found:?}");
+        ensure!(
+            TENANTS.iter().all(|tenant| found.contains(*tenant)),
+            "only of {found:?}"
+        );
         Ok(())
     })
     .await?;
@@ -63,7 +68,9 @@ fn tenants_at(bucket: &std::path::Path, time_ms: i64) -> anyhow::Result<BTreeSet
     let mut found = BTreeSet::new();
     for path in blocks_in(bucket)? {
         // One may be on its way.
-        let Ok(block) = read_block(&path) else { continue };
+        let Ok(block) = read_block(&path) else {
+            continue;
+        };
         let (start, end) = block.range();
         let tenant = block.external_label("tenant_id").map(str::to_owned);
         found.extend(tenant.filter(|_| start <= time_ms && time_ms < end));
@@ -82,7 +89,10 @@ fn request_of(tenant: &str, timestamp: i64) -> Write1 {
     let (own_metric, own_label) = (format!("{tenant}_total"), format!("{tenant}_label"));
     let series = |pairs: &[(&str, &str)]| Series1 {
         labels: labels(pairs),
-        samples: vec![Sample { value: value_of(tenant), timestamp }],
+        samples: vec![Sample {
+            value: value_of(tenant),
+            timestamp,
+        }],
         exemplars: vec![Exemplar1 {
             labels: labels(&[("trace_id", &format!("trace-{tenant}"))]),
             value: 1.0,
@@ -107,13 +117,20 @@ fn request_of(tenant: &str, timestamp: i64) -> Write1 {
 }
 
 /// What a tenant is answered at every door that answers with text.
-async fn every_door(client: &Client, tenant: &str, written: i64) -> anyhow::Result<Vec<(String, String)>> {
+async fn every_door(
+    client: &Client,
+    tenant: &str,
+    written: i64,
+) -> anyhow::Result<Vec<(String, String)>> {
     let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
     let (from, to) = (seconds(written - 60_000), seconds(written + 1_000));
     let (start, end) = (("start", from.as_str()), ("end", to.as_str()));
     let doors = [
         ("/api/v1/query", vec![("query", ALL), ("time", to.as_str())]),
-        ("/api/v1/query_range", vec![("query", ALL), ("step", "1"), start, end]),
+        (
+            "/api/v1/query_range",
+            vec![("query", ALL), ("step", "1"), start, end],
+        ),
         ("/api/v1/query_exemplars", vec![("query", ALL), start, end]),
         ("/api/v1/series", vec![("match[]", ALL), start, end]),
         ("/api/v1/series", vec![("match[]", ALL)]),
@@ -127,37 +144,76 @@ async fn every_door(client: &Client, tenant: &str, written: i64) -> anyhow::Resu
     ];
     let mut answers = Vec::new();
     for (path, parameters) in doors {
-        let request = client.get(path).query(&parameters).header("THANOS-TENANT", tenant);
+        let request = client
+            .get(path)
+            .query(&parameters)
+            .header("THANOS-TENANT", tenant);
         let answer = client.send(request).await?.success().context(path)?;
-        ensure!(!answer.body.contains("\"warnings\""), "{path} for {tenant}: {}", answer.body);
+        ensure!(
+            !answer.body.contains("\"warnings\""),
+            "{path} for {tenant}: {}",
+            answer.body
+        );
         answers.push((format!("{path} {parameters:?}"), answer.body));
     }
-    let read = client.post("/api/v1/read").header("Content-Encoding", "snappy");
-    let read = read.header("THANOS-TENANT", tenant).body(read_request(written - 60_000, written + 1_000)?);
+    let read = client
+        .post("/api/v1/read")
+        .header("Content-Encoding", "snappy");
+    let read = read
+        .header("THANOS-TENANT", tenant)
+        .body(read_request(written - 60_000, written + 1_000)?);
     let read = read.send().await?.error_for_status()?.bytes().await?;
-    answers.push(("remote read".to_owned(), format!("{:?}", read_response(&read)?)));
+    answers.push((
+        "remote read".to_owned(),
+        format!("{:?}", read_response(&read)?),
+    ));
     Ok(answers)
 }
 
-async fn sees_its_own_alone(client: &Client, tenant: &str, other: &str, written: i64) -> anyhow::Result<()> {
+async fn sees_its_own_alone(
+    client: &Client,
+    tenant: &str,
+    other: &str,
+    written: i64,
+) -> anyhow::Result<()> {
     for (door, answer) in every_door(client, tenant, written).await? {
-        ensure!(answer.contains(tenant), "{door}: {tenant} does not see its own: {answer}");
-        ensure!(!answer.contains(other), "{door}: {tenant} sees something of {other}: {answer}");
+        ensure!(
+            answer.contains(tenant),
+            "{door}: {tenant} does not see its own: {answer}"
+        );
+        ensure!(
+            !answer.contains(other),
+            "{door}: {tenant} sees something of {other}: {answer}"
+        );
     }
     // Under the same labels the numbers are each one's own.
     let time = format!("{}", written / 1_000 + 1);
-    let request = client.get("/api/v1/query").query(&[("query", "sum(shared_total)"), ("time", &time)]);
-    let answer = client.send(request.header("THANOS-TENANT", tenant)).await?.success()?;
+    let request = client
+        .get("/api/v1/query")
+        .query(&[("query", "sum(shared_total)"), ("time", &time)]);
+    let answer = client
+        .send(request.header("THANOS-TENANT", tenant))
+        .await?
+        .success()?;
     let answer: Json = serde_json::from_str(&answer.body)?;
     let expected = format!("{}", 2.0 * value_of(tenant));
-    ensure!(answer["data"]["result"][0]["value"][1] == expected.as_str(), "{tenant}: {answer}");
+    ensure!(
+        answer["data"]["result"][0]["value"][1] == expected.as_str(),
+        "{tenant}: {answer}"
+    );
     Ok(())
 }
 
 async fn sees_nothing(client: &Client, written: i64) -> anyhow::Result<()> {
     for (door, answer) in every_door(client, STRANGER, written).await? {
-        let seen = TENANTS.iter().chain(&["shared_total"]).find(|text| answer.contains(**text));
-        ensure!(seen.is_none(), "{door}: {STRANGER} sees something of others: {answer}");
+        let seen = TENANTS
+            .iter()
+            .chain(&["shared_total"])
+            .find(|text| answer.contains(**text));
+        ensure!(
+            seen.is_none(),
+            "{door}: {STRANGER} sees something of others: {answer}"
+        );
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use prost::Message;
 use serde_json::{Value as Json, json};
-use trireme_integration::{Client, Group, Matrix, SampleSet, Value, first_differences, now_ms, until};
+use trireme_integration::{
+    Client, Group, Matrix, SampleSet, Value, first_differences, now_ms, until,
+};
 
 use super::expect;
 use super::messages::{MetricsAnswer, NumberPoint, message};
@@ -27,7 +29,13 @@ async fn every_node_holds_what_prometheus_makes_of_otlp() -> anyhow::Result<()> 
 
 async fn post_json(client: &Client, tenant: &str, request: &Json) -> anyhow::Result<String> {
     let post = client.post("/v1/metrics").header("THANOS-TENANT", tenant);
-    expect(post.header("Content-Type", "application/json").body(request.to_string()), 200, tenant).await
+    expect(
+        post.header("Content-Type", "application/json")
+            .body(request.to_string()),
+        200,
+        tenant,
+    )
+    .await
 }
 
 /// Each case of the table is a tenant, so that none meets another's series.
@@ -45,7 +53,9 @@ async fn translations(group: &Group) -> anyhow::Result<()> {
 
     for client in group.clients() {
         for (i, (case, wanted)) in cases.iter().zip(&wanted).enumerate() {
-            let held = client.export_of(&format!("case-{i}"), TABLE_TIME_MS, now_ms() + 60_000).await?;
+            let held = client
+                .export_of(&format!("case-{i}"), TABLE_TIME_MS, now_ms() + 60_000)
+                .await?;
             first_differences(("Prometheus", wanted), ("the node", &held))
                 .with_context(|| case["name"].to_string())?;
         }
@@ -77,7 +87,11 @@ fn series_of(case: &Json, later_ms: i64) -> anyhow::Result<SampleSet> {
             "stale" => Value::STALE,
             number => Value::of(number.parse()?),
         };
-        set.add(&labels, sample["t"].as_i64().context("a time")? + later_ms, value);
+        set.add(
+            &labels,
+            sample["t"].as_i64().context("a time")? + later_ms,
+            value,
+        );
     }
     Ok(set)
 }
@@ -85,15 +99,33 @@ fn series_of(case: &Json, later_ms: i64) -> anyhow::Result<SampleSet> {
 /// An attribute that is no UTF-8 costs its own point.
 async fn malformed_texts(group: &Group) -> anyhow::Result<()> {
     let nanos = now_ms() as u64 * 1_000_000;
-    let points = [&b"first"[..], b"\xff\xfe", b"last"].map(|text| NumberPoint::with("k", text, nanos, 1.0));
-    let gauge: Vec<u8> = points.iter().flat_map(|point| message(1, &point.encode_to_vec())).collect();
+    let points =
+        [&b"first"[..], b"\xff\xfe", b"last"].map(|text| NumberPoint::with("k", text, nanos, 1.0));
+    let gauge: Vec<u8> = points
+        .iter()
+        .flat_map(|point| message(1, &point.encode_to_vec()))
+        .collect();
     let metric = [message(1, b"beside"), message(5, &gauge)].concat();
     let body = message(1, &message(2, &message(2, &metric)));
 
-    let post = group.client(1).post("/v1/metrics").header("Content-Type", "application/x-protobuf");
-    let answer = post.body(body).send().await?.error_for_status()?.bytes().await?;
-    let refused = MetricsAnswer::decode(&answer[..])?.partial_success.context("nothing is said")?;
-    ensure!(refused.rejected == 1 && refused.message.contains("malformed data point"), "{refused:?}");
+    let post = group
+        .client(1)
+        .post("/v1/metrics")
+        .header("Content-Type", "application/x-protobuf");
+    let answer = post
+        .body(body)
+        .send()
+        .await?
+        .error_for_status()?
+        .bytes()
+        .await?;
+    let refused = MetricsAnswer::decode(&answer[..])?
+        .partial_success
+        .context("nothing is said")?;
+    ensure!(
+        refused.rejected == 1 && refused.message.contains("malformed data point"),
+        "{refused:?}"
+    );
     for client in group.clients() {
         ensure!(client.instant(r#"count(beside{k=~"first|last"})"#).await? == Some(2.0));
         ensure!(client.instant("count(beside)").await? == Some(2.0));
@@ -110,21 +142,31 @@ async fn temporalities(group: &Group) -> anyhow::Result<()> {
             "aggregationTemporality": temporality, "isMonotonic": true, "dataPoints": [point] } })
     };
     let histogram = json!({ "timeUnixNano": time, "count": "1", "sum": 1.0, "explicitBounds": [], "bucketCounts": ["1"] });
-    let exponential = json!({ "timeUnixNano": time, "count": "1", "sum": 1.0, "scale": 0, "zeroCount": "1" });
+    let exponential =
+        json!({ "timeUnixNano": time, "count": "1", "sum": 1.0, "scale": 0, "zeroCount": "1" });
     let request = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [
         sum("unset", 0), sum("delta", 1), sum("good", 2), sum("unknown", 7),
         { "name": "unset_histogram", "histogram": { "aggregationTemporality": 0, "dataPoints": [histogram] } },
         { "name": "unknown_native", "exponentialHistogram": { "aggregationTemporality": 9, "dataPoints": [exponential] } },
     ] }] }] });
 
-    let said: Json = serde_json::from_str(&post_json(group.client(2), "temporal", &request).await?)?;
+    let said: Json =
+        serde_json::from_str(&post_json(group.client(2), "temporal", &request).await?)?;
     let partial = &said["partialSuccess"];
-    let text = partial["errorMessage"].as_str().context("nothing is said")?;
+    let text = partial["errorMessage"]
+        .as_str()
+        .context("nothing is said")?;
     ensure!(partial["rejectedDataPoints"] == "5", "{said}");
-    ensure!(text.contains("unknown temporality") && text.contains("delta temporality"), "{text}");
+    ensure!(
+        text.contains("unknown temporality") && text.contains("delta temporality"),
+        "{text}"
+    );
     for client in group.clients() {
         let held = client.export_of("temporal", 0, now_ms() + 60_000).await?;
-        let names: Vec<_> = held.series().filter_map(|(labels, _)| labels.get("__name__")).collect();
+        let names: Vec<_> = held
+            .series()
+            .filter_map(|(labels, _)| labels.get("__name__"))
+            .collect();
         ensure!(names == ["good_total"], "{names:?}");
     }
     Ok(())
@@ -133,12 +175,15 @@ async fn temporalities(group: &Group) -> anyhow::Result<()> {
 /// Points of half an hour in one request: the resource's labels can be joined at each of them.
 async fn target_info_joins(group: &Group) -> anyhow::Result<()> {
     let newest = now_ms() / 60_000 * 60_000;
-    let times: Vec<i64> = (0..=30).map(|minute| newest - HALF_HOUR_MS + minute * 60_000).collect();
+    let times: Vec<i64> = (0..=30)
+        .map(|minute| newest - HALF_HOUR_MS + minute * 60_000)
+        .collect();
     let points: Vec<Json> = times
         .iter()
         .map(|time| json!({ "timeUnixNano": format!("{time}000000"), "asDouble": 5.0 }))
         .collect();
-    let attribute = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let attribute =
+        |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     let resource = json!({ "attributes": [
         attribute("service.name", "shop"), attribute("service.instance.id", "i1"), attribute("host.name", "h1"),
     ] });
@@ -150,7 +195,12 @@ async fn target_info_joins(group: &Group) -> anyhow::Result<()> {
 
     let (start, end) = ((times[0] / 1_000).to_string(), (newest / 1_000).to_string());
     let query = "waiting * on (job, instance) group_left (host_name) target_info";
-    let range = [("query", query), ("start", &*start), ("end", &*end), ("step", "60")];
+    let range = [
+        ("query", query),
+        ("start", &*start),
+        ("end", &*end),
+        ("step", "60"),
+    ];
     until("every node joins at each point", async || {
         for client in group.clients() {
             let found = Matrix::of(&client.api("/api/v1/query_range", &range).await?)?;

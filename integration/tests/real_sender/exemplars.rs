@@ -43,21 +43,31 @@ async fn answer_scrape(mut stream: TcpStream, scrapes: u32) -> anyhow::Result<()
 /// Exemplars of all series whose names match, series by series in order.
 async fn exemplars(client: &Client, query: &str, end_ms: i64) -> anyhow::Result<Vec<Json>> {
     let end = format!("{}.{:03}", end_ms / 1_000, end_ms % 1_000);
-    let data =
-        client.api("/api/v1/query_exemplars", &[("query", query), ("start", "0"), ("end", &end)]).await?;
+    let data = client
+        .api(
+            "/api/v1/query_exemplars",
+            &[("query", query), ("start", "0"), ("end", &end)],
+        )
+        .await?;
     let mut series = data.as_array().context("a list")?.clone();
     series.sort_by_key(|series| series["seriesLabels"].to_string());
     Ok(series)
 }
 
 fn count(series: &[Json]) -> usize {
-    series.iter().filter_map(|series| series["exemplars"].as_array()).map(Vec::len).sum()
+    series
+        .iter()
+        .filter_map(|series| series["exemplars"].as_array())
+        .map(Vec::len)
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Result<()> {
     let test = "every_node_has_the_exemplars_that_prometheus_scraped";
-    let Some([prometheus]) = installed(test, ["prometheus"]) else { return Ok(()) };
+    let Some([prometheus]) = installed(test, ["prometheus"]) else {
+        return Ok(());
+    };
     let group = Group::of(3).start().await?;
     let port = serve_exemplars().await?;
     let sender = Prometheus::in_dir(&prometheus, &group.dir().join("prometheus"))
@@ -70,7 +80,11 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
     let query = "{__name__=~\"orders_total|wait_bucket\"}";
     until("exemplars are scraped", async || {
         let scraped = exemplars(sender.client(), query, now_ms()).await?;
-        ensure!(count(&scraped) >= 2 * EXEMPLARS, "{} exemplars", count(&scraped));
+        ensure!(
+            count(&scraped) >= 2 * EXEMPLARS,
+            "{} exemplars",
+            count(&scraped)
+        );
         Ok(())
     })
     .await?;
@@ -85,7 +99,12 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
     })
     .await?;
 
-    for name in ["samples_failed", "samples_dropped", "exemplars_failed", "exemplars_dropped"] {
+    for name in [
+        "samples_failed",
+        "samples_dropped",
+        "exemplars_failed",
+        "exemplars_dropped",
+    ] {
         let name = format!("prometheus_remote_storage_{name}_total");
         let lost = sender.client().metric(&name).await?;
         ensure!(lost == 0.0, "{name} is {lost}");
@@ -97,13 +116,19 @@ async fn every_node_has_the_exemplars_that_prometheus_scraped() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result<()> {
     let test = "every_node_has_what_the_sdk_of_opentelemetry_pushed";
-    let Some(python) = Python::with(OTEL_SDK, test) else { return Ok(()) };
+    let Some(python) = Python::with(OTEL_SDK, test) else {
+        return Ok(());
+    };
     let group = Group::of(3).start().await?;
     let pushed = python.run(include_str!("otel.py"), &[group.client(1).url()])?;
-    ensure!(pushed == json!({ "flushed": true, "calls": 6, "traces": 6 }), "{pushed}");
+    ensure!(
+        pushed == json!({ "flushed": true, "calls": 6, "traces": 6 }),
+        "{pushed}"
+    );
 
     for client in group.clients() {
-        let joined = "calls_total * on (job, instance) group_left (deployment_environment) target_info";
+        let joined =
+            "calls_total * on (job, instance) group_left (deployment_environment) target_info";
         for (query, value) in [
             (r#"calls_total{k_v="ü", job="py", instance="i1"}"#, 6.0),
             ("open_conns", 6.0),
@@ -112,7 +137,10 @@ async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result
             ("lat_duration_seconds_count", 6.0),
             ("histogram_count(exp_duration_bytes)", 6.0),
             ("histogram_sum(exp_duration_bytes)", 156.0),
-            (r#"count(target_info{deployment_environment="test", job="py"})"#, 1.0),
+            (
+                r#"count(target_info{deployment_environment="test", job="py"})"#,
+                1.0,
+            ),
             (&format!(r#"count({joined})"#), 1.0),
         ] {
             let got = client.instant(query).await?;
@@ -121,8 +149,14 @@ async fn every_node_has_what_the_sdk_of_opentelemetry_pushed() -> anyhow::Result
         let held = exemplars(&client, "calls_total", now_ms()).await?;
         ensure!(count(&held) > 0, "no exemplars");
         let first = &held[0]["exemplars"][0]["labels"];
-        ensure!(first["trace_id"].as_str().map(str::len) == Some(32), "{held:?}");
-        ensure!(held == exemplars(group.client(0), "calls_total", now_ms()).await?, "nodes differ");
+        ensure!(
+            first["trace_id"].as_str().map(str::len) == Some(32),
+            "{held:?}"
+        );
+        ensure!(
+            held == exemplars(group.client(0), "calls_total", now_ms()).await?,
+            "nodes differ"
+        );
     }
     group.stop().await
 }

@@ -14,7 +14,11 @@ fn request(from: usize) -> Vec<Series> {
     let now = now_ms();
     let one = |i: usize| {
         let (user, path) = (format!("user-{i:09}"), format!("/api/v1/things/{i}"));
-        let labels = [("user", user.as_str()), ("path", path.as_str()), ("job", "bomb")];
+        let labels = [
+            ("user", user.as_str()),
+            ("path", path.as_str()),
+            ("job", "bomb"),
+        ];
         Series::new("requests_with_everything_total", &labels, &[(now, 1.0)])
     };
     (from..from + REQUEST_SERIES).map(one).collect()
@@ -25,7 +29,10 @@ async fn bomb(client: Client, from: usize, to: usize) -> anyhow::Result<Option<S
     let mut last = None;
     for begin in (from..to).step_by(REQUEST_SERIES) {
         let answer = client.write_as("bomber", &request(begin)).await?;
-        ensure!(answer.status < 500, "new series over the limit are refused for good, got {answer:?}");
+        ensure!(
+            answer.status < 500,
+            "new series over the limit are refused for good, got {answer:?}"
+        );
         if answer.status >= 400 {
             last = Some(answer.body);
         }
@@ -36,7 +43,8 @@ async fn bomb(client: Client, from: usize, to: usize) -> anyhow::Result<Option<S
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cardinality_bomb_is_limited_and_the_answer_names_the_worst() -> anyhow::Result<()> {
     let (limit, series, megabytes) = either((10_000, 60_000, 600), (400_000, 5_000_000, 1_500));
-    let victim = Victim::start(|group| group.set(&format!("tenants.limits.series_max={limit}"))).await?;
+    let victim =
+        Victim::start(|group| group.set(&format!("tenants.limits.series_max={limit}"))).await?;
     let share = series / AT_ONCE;
     let bombs: Vec<_> = (0..AT_ONCE)
         .map(|k| tokio::spawn(bomb(victim.client().clone(), k * share, (k + 1) * share)))
@@ -47,14 +55,28 @@ async fn a_cardinality_bomb_is_limited_and_the_answer_names_the_worst() -> anyho
     }
     let refusal = refusals.pop().context("nothing was refused")?;
     println!("{}", refusal.trim_end());
-    for part in ["series_limit", "requests_with_everything_total", "most values", "user"] {
-        ensure!(refusal.contains(part), "the refusal does not name {part:?}: {refusal}");
+    for part in [
+        "series_limit",
+        "requests_with_everything_total",
+        "most values",
+        "user",
+    ] {
+        ensure!(
+            refusal.contains(part),
+            "the refusal does not name {part:?}: {refusal}"
+        );
     }
     let held = victim.client().metric("trireme_head_series").await?;
-    ensure!(held < limit as f64 * 1.2 + 1_000.0, "{held} series are held, {limit} were allowed");
+    ensure!(
+        held < limit as f64 * 1.2 + 1_000.0,
+        "{held} series are held, {limit} were allowed"
+    );
     // The first ones of each are known since before the limit was reached.
     for k in 0..AT_ONCE {
-        let answer = victim.client().write_as("bomber", &request(k * share)).await?;
+        let answer = victim
+            .client()
+            .write_as("bomber", &request(k * share))
+            .await?;
         ensure!(answer.is_success(), "known series do not go on: {answer:?}");
     }
     victim.stays_below(megabytes).await?;

@@ -15,7 +15,10 @@ const END_BOUND: Duration = Duration::from_secs(90);
 
 fn connections() -> usize {
     let wanted = either(300, 2_000);
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: reads and writes the structure; raising the soft limit of this process harms nobody.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
@@ -56,7 +59,9 @@ async fn drip(streams: Vec<TcpStream>, drop: &'static str) -> anyhow::Result<Vec
         Ok(String::from_utf8_lossy(&said).into_owned())
     };
     let all = futures::future::join_all(streams.into_iter().map(one));
-    let all = tokio::time::timeout(END_BOUND, all).await.context("connections were not ended")?;
+    let all = tokio::time::timeout(END_BOUND, all)
+        .await
+        .context("connections were not ended")?;
     all.into_iter().collect()
 }
 
@@ -72,7 +77,11 @@ async fn idle_connections_cost_little_and_disturb_nobody() -> anyhow::Result<()>
     victim.innocent_goes_on().await?;
     let grown = victim.resident_bytes().await? - before;
     println!("{} idle connections cost {grown} bytes", idle.len());
-    ensure!(grown < 100e6, "{grown} bytes for {} idle connections", idle.len());
+    ensure!(
+        grown < 100e6,
+        "{grown} bytes for {} idle connections",
+        idle.len()
+    );
     victim.finish().await
 }
 
@@ -84,7 +93,12 @@ async fn heads_that_never_end_are_cut_off_with_408() -> anyhow::Result<()> {
     let said = drip(slow, "X-A: b\r\n").await?;
     let timeouts = said.iter().filter(|answer| answer.contains("408")).count();
     println!("{timeouts} of {} slow heads got 408", said.len());
-    ensure!(timeouts * 10 >= said.len() * 9, "only {timeouts} of {} got 408: {:?}", said.len(), said.first());
+    ensure!(
+        timeouts * 10 >= said.len() * 9,
+        "only {timeouts} of {} got 408: {:?}",
+        said.len(),
+        said.first()
+    );
     victim.finish().await
 }
 
@@ -95,7 +109,11 @@ async fn bodies_that_never_end_take_no_memory_and_are_cut_off_with_503() -> anyh
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nTHANOS-TENANT: bomber\r\nContent-Type: application/x-protobuf\r\n\
              Content-Encoding: {}\r\nContent-Length: 30000000\r\n\r\n",
-            if path.ends_with("receive") { "snappy" } else { "gzip" },
+            if path.ends_with("receive") {
+                "snappy"
+            } else {
+                "gzip"
+            },
         );
         let slow = open(&victim, &head).await?;
         victim.innocent_goes_on().await?;
@@ -107,7 +125,12 @@ async fn bodies_that_never_end_take_no_memory_and_are_cut_off_with_503() -> anyh
             .filter(|answer| answer.contains("503") && answer.contains("http.body_timeout"))
             .count();
         println!("{path}: {cut} of {} slow bodies got 503", said.len());
-        ensure!(cut * 10 >= said.len() * 9, "only {cut} of {} got 503: {:?}", said.len(), said.first());
+        ensure!(
+            cut * 10 >= said.len() * 9,
+            "only {cut} of {} got 503: {:?}",
+            said.len(),
+            said.first()
+        );
     }
     victim.finish().await
 }

@@ -26,7 +26,9 @@ const SELECTORS: [(&str, &str); 9] = [
 /// What one more innocent query took, in milliseconds; an error if it was refused.
 async fn ask_up(client: Client) -> anyhow::Result<u128> {
     let begun = Instant::now();
-    let request = client.get("/api/v1/query?query=up").header("THANOS-TENANT", "innocent");
+    let request = client
+        .get("/api/v1/query?query=up")
+        .header("THANOS-TENANT", "innocent");
     client.send(request).await?.success()?;
     Ok(begun.elapsed().as_millis())
 }
@@ -35,7 +37,10 @@ async fn ask_up(client: Client) -> anyhow::Result<u128> {
 async fn sixty_go_on(victim: &Victim) -> anyhow::Result<()> {
     let asked = (0..60).map(|_| ask_up(victim.client().clone()));
     let took = futures::future::try_join_all(asked).await?;
-    println!("sixty innocent queries at once: the slowest took {:?} ms", took.iter().max());
+    println!(
+        "sixty innocent queries at once: the slowest took {:?} ms",
+        took.iter().max()
+    );
     Ok(())
 }
 
@@ -48,7 +53,10 @@ async fn all_ended(victim: &Victim) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    println!("the queries ended {:?} after their clients", begun.elapsed());
+    println!(
+        "the queries ended {:?} after their clients",
+        begun.elapsed()
+    );
     Ok(())
 }
 
@@ -57,12 +65,25 @@ async fn heavy_queries_of_one_tenant_cost_that_tenant() -> anyhow::Result<()> {
     let victim = Victim::start(|group| group.set("query.timeout=1m")).await?;
     let mut askers = Vec::new();
     for _ in 0..either(10, 20) {
-        askers.push(Asker::post(victim.client(), TENANT, "/api/v1/query", &[("query", HEAVY_QUERY)]).await?);
+        askers.push(
+            Asker::post(
+                victim.client(),
+                TENANT,
+                "/api/v1/query",
+                &[("query", HEAVY_QUERY)],
+            )
+            .await?,
+        );
     }
     for number in 0..either(5, 20) {
         let selector = costly_selector(number);
         for (path, name) in SELECTORS {
-            let asked = [(name, selector.as_str()), ("start", "0"), ("end", "1"), ("step", "1")];
+            let asked = [
+                (name, selector.as_str()),
+                ("start", "0"),
+                ("end", "1"),
+                ("step", "1"),
+            ];
             askers.push(Asker::post(victim.client(), TENANT, path, &asked).await?);
         }
     }
@@ -89,9 +110,14 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
     for part in 0..either(5, 50) {
         let one = |i: usize| {
             let name = format!("{part}-{i}");
-            let samples: Vec<(i64, f64)> =
-                (0..30).map(|n| (now - n * 1_000, (n * i as i64) as f64 / 3.0)).collect();
-            Series::new("unread", &[("i", &name), ("filler", &"x".repeat(200))], &samples)
+            let samples: Vec<(i64, f64)> = (0..30)
+                .map(|n| (now - n * 1_000, (n * i as i64) as f64 / 3.0))
+                .collect();
+            Series::new(
+                "unread",
+                &[("i", &name), ("filler", &"x".repeat(200))],
+                &samples,
+            )
         };
         let series: Vec<Series> = (0..2_000).map(one).collect();
         victim.client().write_as(TENANT, &series).await?.success()?;
@@ -99,10 +125,31 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
     let (start, end) = ((now / 1_000 - 30).to_string(), (now / 1_000).to_string());
     let mut askers = Vec::new();
     for _ in 0..either(10, 100) {
-        let range = [("query", "unread"), ("start", start.as_str()), ("end", end.as_str()), ("step", "1")];
+        let range = [
+            ("query", "unread"),
+            ("start", start.as_str()),
+            ("end", end.as_str()),
+            ("step", "1"),
+        ];
         askers.push(Asker::post(victim.client(), TENANT, "/api/v1/query_range", &range).await?);
-        askers.push(Asker::post(victim.client(), TENANT, "/api/v1/query", &[("query", "unread")]).await?);
-        askers.push(Asker::post(victim.client(), TENANT, "/api/v1/export", &[("match[]", "unread")]).await?);
+        askers.push(
+            Asker::post(
+                victim.client(),
+                TENANT,
+                "/api/v1/query",
+                &[("query", "unread")],
+            )
+            .await?,
+        );
+        askers.push(
+            Asker::post(
+                victim.client(),
+                TENANT,
+                "/api/v1/export",
+                &[("match[]", "unread")],
+            )
+            .await?,
+        );
     }
     let mut statuses = std::collections::BTreeMap::new();
     for asker in &mut askers {

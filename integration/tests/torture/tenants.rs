@@ -13,10 +13,18 @@ async fn flood(client: Client, from: usize, to: usize) -> anyhow::Result<usize> 
     let mut refused = 0;
     for number in from..to {
         let series = [Series::new("up", &[("job", "flood")], &[(now_ms(), 1.0)])];
-        let answer = client.write_as(&format!("tenant-{number}"), &series).await?;
-        ensure!(answer.is_success() || answer.status == 429, "answered {answer:?}");
+        let answer = client
+            .write_as(&format!("tenant-{number}"), &series)
+            .await?;
+        ensure!(
+            answer.is_success() || answer.status == 429,
+            "answered {answer:?}"
+        );
         if !answer.is_success() {
-            ensure!(answer.retry_after.is_some(), "a sender is not told when to come again: {answer:?}");
+            ensure!(
+                answer.retry_after.is_some(),
+                "a sender is not told when to come again: {answer:?}"
+            );
             ensure!(answer.body.contains("tenants.max"), "{answer:?}");
             refused += 1;
         }
@@ -39,7 +47,10 @@ async fn a_flood_of_tenants_ends_at_their_bound() -> anyhow::Result<()> {
     println!("{tenants} tenants where {most} may be: {refused} were refused");
     // The innocent one and the node's default one may have a place, too.
     let over = tenants - most;
-    ensure!((over..=over + 2).contains(&refused), "{refused} were refused, {over} are too many");
+    ensure!(
+        (over..=over + 2).contains(&refused),
+        "{refused} were refused, {over} are too many"
+    );
     victim.stays_below(1_000).await?;
     victim.finish().await
 }

@@ -50,10 +50,16 @@ impl Victim {
     /// Waits until the innocent tenant's writes are acknowledged.
     pub async fn innocent_goes_on(&self) -> anyhow::Result<()> {
         let before = self.senders.totals().await.acknowledged;
-        until("the innocent tenant's writes are acknowledged", async || {
-            ensure!(self.senders.totals().await.acknowledged >= before + 5, "not yet");
-            Ok(())
-        })
+        until(
+            "the innocent tenant's writes are acknowledged",
+            async || {
+                ensure!(
+                    self.senders.totals().await.acknowledged >= before + 5,
+                    "not yet"
+                );
+                Ok(())
+            },
+        )
         .await
     }
 
@@ -66,7 +72,10 @@ impl Victim {
     pub async fn stays_below(&self, megabytes: u64) -> anyhow::Result<()> {
         let resident = self.resident_bytes().await? / f64::from(1 << 20);
         println!("resident after the attack: {resident:.0} MiB of at most {megabytes}");
-        ensure!(resident < megabytes as f64, "{resident:.0} MiB resident, at most {megabytes} are possible");
+        ensure!(
+            resident < megabytes as f64,
+            "{resident:.0} MiB resident, at most {megabytes} are possible"
+        );
         Ok(())
     }
 
@@ -78,8 +87,15 @@ impl Victim {
             totals.failed_rounds == 0 && totals.rejected == 0,
             "the innocent tenant suffered: {totals:?}"
         );
-        let slowest = histories.iter().flat_map(|h| &h.requests).map(|r| r.latency_ms).max();
-        println!("{} writes of the innocent tenant, the slowest took {slowest:?} ms", totals.acknowledged);
+        let slowest = histories
+            .iter()
+            .flat_map(|h| &h.requests)
+            .map(|r| r.latency_ms)
+            .max();
+        println!(
+            "{} writes of the innocent tenant, the slowest took {slowest:?} ms",
+            totals.acknowledged
+        );
         Audit::of(self.group.client(0), &histories, 0, false)
             .await?
             .clean()

@@ -37,9 +37,19 @@ pub trait Admin: Send + Sync {
     /// Removes a member; `body` is the request's JSON or null, or what its parameters say.
     async fn remove_member(&self, node: &str, body: Value) -> Result<Value, AdminError>;
     /// `drain`, `activate` or `replace` on a member; `body` is the request's JSON or null.
-    async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError>;
+    async fn change_member(
+        &self,
+        node: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError>;
     /// `drain`, `activate`, `weigh` or `remove` on a group; `body` is the request's JSON or null.
-    async fn change_group(&self, group: &str, action: &str, body: Value) -> Result<Value, AdminError>;
+    async fn change_group(
+        &self,
+        group: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError>;
     /// Makes an actor panic, where the settings allow it.
     async fn crash(&self, actor: &str) -> Result<Value, AdminError>;
 }

@@ -53,11 +53,20 @@ impl Admission {
         metrics: AdmissionMetrics,
         words: (&'static str, &'static str),
     ) -> Self {
-        Self(Arc::new(Inner { turns: Mutex::new(turns), clock, metrics, words }))
+        Self(Arc::new(Inner {
+            turns: Mutex::new(turns),
+            clock,
+            metrics,
+            words,
+        }))
     }
 
     /// Waits for a place, at most `longest`. Dropping the future leaves the line.
-    pub(crate) async fn enter(&self, tenant: &Tenant, longest: Duration) -> Result<Place, QueryError> {
+    pub(crate) async fn enter(
+        &self,
+        tenant: &Tenant,
+        longest: Duration,
+    ) -> Result<Place, QueryError> {
         let inner = &self.0;
         let begun = inner.clock.monotonic();
         let (tx, rx) = oneshot::channel();
@@ -71,7 +80,11 @@ impl Admission {
                 return Err(self.full());
             }
             Turn::Wait(number) => {
-                let _waiting = Waiting { inner, tenant, number };
+                let _waiting = Waiting {
+                    inner,
+                    tenant,
+                    number,
+                };
                 match tokio::time::timeout(longest, rx).await {
                     Ok(Ok(place)) => place,
                     Ok(Err(_)) | Err(_) => return Err(late(inner.words.0)),
@@ -86,7 +99,9 @@ impl Admission {
     fn full(&self) -> QueryError {
         let (what, key) = self.0.words;
         let most = self.0.turns.lock().limits().waiting_max;
-        let text = format!("too many {what} of this tenant are waiting: {most} may ({key}); try again later");
+        let text = format!(
+            "too many {what} of this tenant are waiting: {most} may ({key}); try again later"
+        );
         QueryError::new(ErrorKind::Unavailable, text)
     }
 }
@@ -101,13 +116,19 @@ fn late(what: &str) -> QueryError {
 
 impl Inner {
     fn place(self: &Arc<Self>, tenant: Tenant) -> Place {
-        Place { inner: Arc::clone(self), tenant, since: self.clock.monotonic() }
+        Place {
+            inner: Arc::clone(self),
+            tenant,
+            since: self.clock.monotonic(),
+        }
     }
 
     /// Gives free places to those who wait.
     fn let_in(self: &Arc<Self>) {
         loop {
-            let Some((tenant, waker)) = self.turns.lock().admit() else { break };
+            let Some((tenant, waker)) = self.turns.lock().admit() else {
+                break;
+            };
             // Who has just gone gives the place back by dropping it, which comes here again.
             let _ = waker.send(self.place(tenant));
         }
@@ -160,24 +181,43 @@ mod tests {
         };
         let clock = Arc::new(ManualClock::at(0));
         let words = ("queries", "query.max_queued");
-        Admission::new(Turns::new(TurnLimits { places, waiting_max }), clock, metrics, words)
+        Admission::new(
+            Turns::new(TurnLimits {
+                places,
+                waiting_max,
+            }),
+            clock,
+            metrics,
+            words,
+        )
     }
 
     #[actix_web::test]
     async fn who_waits_gets_the_place_that_is_left() {
         let (admission, tenant) = (admission(1, 1), Tenant::default());
         let minute = Duration::from_secs(60);
-        let first = admission.enter(&tenant, minute).await.expect("a place is free");
+        let first = admission
+            .enter(&tenant, minute)
+            .await
+            .expect("a place is free");
 
         let waiting = admission.clone();
-        let second =
-            actix_web::rt::spawn(async move { waiting.enter(&Tenant::default(), minute).await.map(drop) });
+        let second = actix_web::rt::spawn(async move {
+            waiting.enter(&Tenant::default(), minute).await.map(drop)
+        });
         while admission.0.turns.lock().waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        let refused = admission.enter(&tenant, minute).await.err().expect("the line is full");
+        let refused = admission
+            .enter(&tenant, minute)
+            .await
+            .err()
+            .expect("the line is full");
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
-        assert!(refused.to_string().contains("query.max_queued"), "{refused}");
+        assert!(
+            refused.to_string().contains("query.max_queued"),
+            "{refused}"
+        );
 
         drop(first);
         second.await.expect("no panic").expect("its turn came");
@@ -187,8 +227,15 @@ mod tests {
     #[actix_web::test]
     async fn who_goes_leaves_neither_a_line_nor_a_place_behind() {
         let (admission, tenant) = (admission(1, 5), Tenant::default());
-        let first = admission.enter(&tenant, Duration::from_secs(60)).await.expect("free");
-        let late = admission.enter(&tenant, Duration::from_millis(1)).await.err().expect("nobody leaves");
+        let first = admission
+            .enter(&tenant, Duration::from_secs(60))
+            .await
+            .expect("free");
+        let late = admission
+            .enter(&tenant, Duration::from_millis(1))
+            .await
+            .err()
+            .expect("nobody leaves");
         assert_eq!(late.to_string(), "query timed out in query queue");
 
         // Gone while the place is on its way to it.

@@ -57,7 +57,10 @@ fn envelope(warnings: &[String], infos: &[String], data: impl FnOnce(&mut Vec<u8
 fn ok(warnings: &[String]) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
-    if warnings.iter().any(|text| is_about_data(text) && text != TRUNCATED) {
+    if warnings
+        .iter()
+        .any(|text| is_about_data(text) && text != TRUNCATED)
+    {
         response.insert_header((CACHE_CONTROL, "no-store"));
     }
     response
@@ -116,19 +119,26 @@ fn notes(out: &mut Vec<u8>, name: &str, texts: &[String]) {
     let more = texts.len().saturating_sub(NOTES_MAX);
     let rest = (more > 0).then(|| format!("{more} more {kind} annotations omitted"));
     // What is missing comes before what is odd about the expression: only the first ones are shown.
-    let (data, expression): (Vec<&String>, Vec<&String>) = texts.iter().partition(|text| is_about_data(text));
+    let (data, expression): (Vec<&String>, Vec<&String>) =
+        texts.iter().partition(|text| is_about_data(text));
     let shown = data.into_iter().chain(expression).take(NOTES_MAX);
     json::push_array(out, shown.chain(&rest), |o, text| json::push_str(o, text));
 }
 
 /// The answer of a query, made piece by piece, so that a large one is never whole in memory twice. An answer of one piece
 /// gets a length. See [`ResultPieces::new`] for `more`.
-pub(crate) fn result(ask: &Ask, result: QueryResult, more: &[u8]) -> Result<HttpResponse, QueryError> {
+pub(crate) fn result(
+    ask: &Ask,
+    result: QueryResult,
+    more: &[u8],
+) -> Result<HttpResponse, QueryError> {
     let weight = weight_of(&result.value);
     let mut response = ok(&result.warnings);
     let mut pieces = ResultPieces::new(result, more);
     let first = pieces.next().unwrap_or_default();
-    let Some(second) = pieces.next() else { return Ok(response.body(first)) };
+    let Some(second) = pieces.next() else {
+        return Ok(response.body(first));
+    };
 
     let reserved = reserve(&ask.state, &ask.tenant, weight)?;
     let all = [first, second].into_iter().chain(pieces).map(move |piece| {
@@ -148,9 +158,10 @@ fn weight_of(value: &Value) -> usize {
     match value {
         Value::Scalar { .. } => 0,
         Value::String { v, .. } => v.len(),
-        Value::Vector(samples) => {
-            samples.iter().map(|s| s.labels.as_bytes().len() + SERIES_BYTES + HISTOGRAM_BYTES / 8).sum()
-        }
+        Value::Vector(samples) => samples
+            .iter()
+            .map(|s| s.labels.as_bytes().len() + SERIES_BYTES + HISTOGRAM_BYTES / 8)
+            .sum(),
         Value::Matrix(series) => {
             let one = |s: &trireme_promql::Series| {
                 let samples = s.floats.len() * FLOAT_BYTES + s.histograms.len() * HISTOGRAM_BYTES;

@@ -38,13 +38,20 @@ impl FromRequest for Ask {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         body::extract(request, payload, async |request, payload, state| {
-            let tenant = tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
+            let tenant =
+                tenant::of(request.headers(), &state.settings).map_err(ApiError::invalid)?;
             let reserved = state.budget.open(&tenant);
             let start_timestamps = request.headers().get(START_TIMESTAMPS);
-            let start_timestamps =
-                start_timestamps.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            let params = Params::read(&request, payload, state.settings.body_timeout, reserved).await?;
-            Ok(Self { state, params, tenant, start_timestamps })
+            let start_timestamps = start_timestamps
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            let params =
+                Params::read(&request, payload, state.settings.body_timeout, reserved).await?;
+            Ok(Self {
+                state,
+                params,
+                tenant,
+                start_timestamps,
+            })
         })
     }
 }
@@ -61,8 +68,12 @@ impl Ask {
     /// The same for what others need not be asked for.
     pub(crate) fn enter(&self, text: &str) -> Result<(QueryContext, Entry), ApiError> {
         let cancel = Cancel::new(self.state.clock.clone()).with_timeout(self.timeout()?);
-        let entry =
-            self.state.running.enter(self.tenant.as_str(), text, self.state.clock.now_ms(), cancel.clone());
+        let entry = self.state.running.enter(
+            self.tenant.as_str(),
+            text,
+            self.state.clock.now_ms(),
+            cancel.clone(),
+        );
         Ok((self.context(cancel)?, entry))
     }
 
@@ -81,7 +92,10 @@ impl Ask {
             None => Ok(longest),
             Some(ms) if ms <= 0 => {
                 let got = format_duration(ms);
-                Err(ApiError::parameter("timeout", format!("timeout must be positive, got {got}")))
+                Err(ApiError::parameter(
+                    "timeout",
+                    format!("timeout must be positive, got {got}"),
+                ))
             }
             Some(ms) => Ok(Duration::from_millis(ms.unsigned_abs()).min(longest)),
         }
@@ -108,13 +122,23 @@ impl Ask {
             Some(_) => self.params.duration("max_source_resolution")?.unwrap_or(0),
         };
         if self.params.flag("dedup", true)? {
-            let named: Vec<_> = self.params.all("replicaLabels[]").map(str::to_owned).collect();
+            let named: Vec<_> = self
+                .params
+                .all("replicaLabels[]")
+                .map(str::to_owned)
+                .collect();
             if named.len() > REPLICA_LABELS_MAX {
-                let why = format!("{} labels; at most {REPLICA_LABELS_MAX} are possible", named.len());
+                let why = format!(
+                    "{} labels; at most {REPLICA_LABELS_MAX} are possible",
+                    named.len()
+                );
                 return Err(ApiError::parameter("replicaLabels[]", why));
             }
-            context.replica_labels =
-                if named.is_empty() { self.state.settings.replica_labels.clone() } else { named };
+            context.replica_labels = if named.is_empty() {
+                self.state.settings.replica_labels.clone()
+            } else {
+                named
+            };
         }
         Ok(context)
     }
@@ -138,7 +162,11 @@ impl Ask {
         T: Send + 'static,
         F: FnOnce(&dyn Queries) -> Result<T, QueryError> + Send + 'static,
     {
-        let place = self.state.admission.enter(&self.tenant, self.timeout()?).await?;
+        let place = self
+            .state
+            .admission
+            .enter(&self.tenant, self.timeout()?)
+            .await?;
         let queries = self.state.queries.clone();
         let held = move || {
             let _place = place;
@@ -160,7 +188,10 @@ impl Ask {
     {
         let queries = self.state.queries.as_ref();
         if queries.is_quick(&context, asked) {
-            let quick = QueryContext { head_only: true, ..context.clone() };
+            let quick = QueryContext {
+                head_only: true,
+                ..context.clone()
+            };
             let job = job.clone();
             let done = runner::run_here(|| job(queries, &quick));
             // A block may have come in between, and whatever else went wrong has its words on the pool.
@@ -173,8 +204,14 @@ impl Ask {
 
     /// The `match[]` parameters, each of which must have a matcher that does not match the empty string.
     pub(crate) async fn matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        let sets = self.any_matchers().await.map_err(|e| ApiError::parameter("match[]", e))?;
-        if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
+        let sets = self
+            .any_matchers()
+            .await
+            .map_err(|e| ApiError::parameter("match[]", e))?;
+        if sets
+            .iter()
+            .any(|set| set.iter().all(Matcher::matches_empty))
+        {
             let why = "match[] must contain at least one non-empty matcher";
             return Err(ApiError::parameter("match[]", why));
         }
@@ -212,6 +249,11 @@ impl Ask {
         let end_ms = self.params.time("end", i64::MAX)?;
         let limit = self.params.count("limit")?;
         let matchers = self.matchers().await?;
-        Ok((start_ms <= end_ms).then_some(Selection { matchers, start_ms, end_ms, limit }))
+        Ok((start_ms <= end_ms).then_some(Selection {
+            matchers,
+            start_ms,
+            end_ms,
+            limit,
+        }))
     }
 }

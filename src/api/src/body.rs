@@ -31,7 +31,11 @@ pub(crate) struct Bounds {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the body has {size} bytes or more, the limit is {limit} ({key})")]
-    TooLarge { size: u64, limit: usize, key: &'static str },
+    TooLarge {
+        size: u64,
+        limit: usize,
+        key: &'static str,
+    },
     #[error("the body did not arrive within {} s (http.body_timeout)", .0.as_secs())]
     Slow(Duration),
     #[error("too many requests are in progress on this node, try again")]
@@ -68,7 +72,9 @@ where
     let request = request.clone();
     let payload = web::Payload::from_request(&request, payload);
     Box::pin(async move {
-        let payload = payload.await.map_err(|_| ApiError::invalid("the body cannot be read"))?;
+        let payload = payload
+            .await
+            .map_err(|_| ApiError::invalid("the body cannot be read"))?;
         let state = request.app_data::<web::Data<ApiState>>();
         let state = state.expect("`configure` has put the state there").clone();
         read(request, payload, state).await
@@ -82,7 +88,10 @@ pub(crate) async fn read(
     bounds: &Bounds,
     reserved: &mut Reserved,
 ) -> Result<Vec<u8>, BodyError> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let announced = announced.unwrap_or(0);
     if announced > bounds.bytes_max as u64 {
         return Err(over(announced, bounds));
@@ -95,7 +104,11 @@ pub(crate) async fn read(
 }
 
 fn over(size: u64, bounds: &Bounds) -> BodyError {
-    BodyError::TooLarge { size, limit: bounds.bytes_max, key: bounds.bytes_key }
+    BodyError::TooLarge {
+        size,
+        limit: bounds.bytes_max,
+        key: bounds.bytes_key,
+    }
 }
 
 async fn collect(
@@ -114,7 +127,11 @@ async fn collect(
         if size > body.capacity() {
             // Doubled, but never past what was announced.
             let wanted = size.max(2 * body.capacity()).max(announced.min(STEP_BYTES));
-            let capacity = if announced >= size { wanted.min(announced) } else { wanted };
+            let capacity = if announced >= size {
+                wanted.min(announced)
+            } else {
+                wanted
+            };
             if !reserved.grow_to(capacity) {
                 return Err(BodyError::Busy);
             }

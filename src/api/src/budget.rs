@@ -36,12 +36,20 @@ pub(crate) struct Reserved {
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize, gauge: IntGauge) -> Self {
-        Self(Arc::new(Inner { bytes_max, held: Mutex::default(), gauge }))
+        Self(Arc::new(Inner {
+            bytes_max,
+            held: Mutex::default(),
+            gauge,
+        }))
     }
 
     /// A reservation of nothing, to be grown.
     pub(crate) fn open(&self, tenant: &Tenant) -> Reserved {
-        Reserved { budget: self.clone(), tenant: tenant.clone(), bytes: 0 }
+        Reserved {
+            budget: self.clone(),
+            tenant: tenant.clone(),
+            bytes: 0,
+        }
     }
 
     /// Takes `bytes` more for a request that holds `mine` already.
@@ -106,7 +114,10 @@ mod tests {
         let tenants = ["a", "b", "c"].map(|name| Tenant::new(name).expect("valid"));
         let mut first = budget.open(&tenants[0]);
         assert!(first.grow_to(30) && first.grow_to(40) && first.grow_to(10));
-        assert!(!budget.open(&tenants[0]).grow_to(20), "over a tenant's share with another request");
+        assert!(
+            !budget.open(&tenants[0]).grow_to(20),
+            "over a tenant's share with another request"
+        );
         let mut second = budget.open(&tenants[1]);
         assert!(second.grow_to(50));
         assert!(!budget.open(&tenants[2]).grow_to(20), "over the whole");

@@ -58,7 +58,10 @@ async fn watch(body: Weak<Inner>, clock: Arc<dyn Clock>, longest: Duration) {
     loop {
         tokio::time::sleep(longest / LOOKS).await;
         let Some(body) = body.upgrade() else { return };
-        let idle = body.idle_since.get().map(|since| clock.monotonic().saturating_sub(since));
+        let idle = body
+            .idle_since
+            .get()
+            .map(|since| clock.monotonic().saturating_sub(since));
         if idle.is_some_and(|idle| idle >= longest) {
             let given_up = body.pieces.borrow_mut().take();
             drop(given_up);
@@ -74,7 +77,10 @@ impl MessageBody for Watched {
         BodySize::Stream
     }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let mut pieces = self.inner.pieces.borrow_mut();
         let Some(stream) = pieces.as_mut() else {
             let why = "the client took nothing for too long (http.write_idle_timeout)";
@@ -100,7 +106,8 @@ mod tests {
 
     fn held(held: &Arc<()>) -> impl Stream<Item = Result<Bytes, actix_web::Error>> + 'static {
         let held = Arc::clone(held);
-        stream::repeat_with(move || Ok(Bytes::from(format!("{}", Arc::strong_count(&held))))).take_some()
+        stream::repeat_with(move || Ok(Bytes::from(format!("{}", Arc::strong_count(&held)))))
+            .take_some()
     }
 
     /// Three pieces.
@@ -114,8 +121,10 @@ mod tests {
 
     #[actix_web::test]
     async fn a_body_that_nobody_takes_is_dropped() {
-        let settings =
-            ApiSettings { write_idle_timeout: Duration::from_millis(20), ..ApiSettings::default() };
+        let settings = ApiSettings {
+            write_idle_timeout: Duration::from_millis(20),
+            ..ApiSettings::default()
+        };
         let node = Node::with(settings);
         let memory = Arc::new(());
         let response = respond(HttpResponse::Ok(), &node.state, held(&memory));
@@ -125,7 +134,10 @@ mod tests {
         while Arc::strong_count(&memory) > 1 {
             tokio::task::yield_now().await;
         }
-        assert!(to_bytes(response.into_body()).await.is_err(), "the rest must not look like the whole");
+        assert!(
+            to_bytes(response.into_body()).await.is_err(),
+            "the rest must not look like the whole"
+        );
     }
 
     #[actix_web::test]

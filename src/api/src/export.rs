@@ -24,14 +24,17 @@ const LINE_SAMPLES_MAX: usize = 10_000;
 
 /// Adds the path.
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/v1/export").route(web::get().to(export)).route(web::post().to(export)));
+    cfg.service(
+        web::resource("/api/v1/export")
+            .route(web::get().to(export))
+            .route(web::post().to(export)),
+    );
 }
 
 async fn export(ask: Ask) -> Answer {
-    let selection = ask
-        .selection()
-        .await?
-        .ok_or_else(|| ApiError::parameter("end", "end timestamp must not be before start timestamp"))?;
+    let selection = ask.selection().await?.ok_or_else(|| {
+        ApiError::parameter("end", "end timestamp must not be before start timestamp")
+    })?;
     if selection.matchers.is_empty() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
@@ -42,7 +45,12 @@ async fn export(ask: Ask) -> Answer {
             let mut sets = Vec::with_capacity(selection.matchers.len());
             for matchers in selection.matchers {
                 let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
-                let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
+                let request = SelectRequest {
+                    matchers,
+                    start_ms,
+                    end_ms,
+                    hints: SelectHints::default(),
+                };
                 sets.push(queries.select(&context, &request)?);
             }
             let warnings: Vec<_> = sets.iter().flat_map(|s| s.warnings.clone()).collect();
@@ -51,9 +59,15 @@ async fn export(ask: Ask) -> Answer {
             series.sort_by(|a, b| a.labels().cmp(b.labels()));
             series.dedup_by(|a, b| a.labels() == b.labels());
             if let Some(warning) = warnings.first().filter(|_| !context.partial_response) {
-                return Err(QueryError::new(trireme_base::ErrorKind::Unavailable, warning.clone()));
+                return Err(QueryError::new(
+                    trireme_base::ErrorKind::Unavailable,
+                    warning.clone(),
+                ));
             }
-            Ok((Lines::new(series, &context, selection.start_ms, selection.end_ms), warnings))
+            Ok((
+                Lines::new(series, &context, selection.start_ms, selection.end_ms),
+                warnings,
+            ))
         })
         .await?;
     let (lines, warnings) = producer;
@@ -61,7 +75,11 @@ async fn export(ask: Ask) -> Answer {
     response.content_type("application/stream+json; charset=utf-8");
     // The lines have no room for warnings, so an incomplete export says so in a header.
     if let Some(warning) = warnings.first() {
-        let text: String = warning.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(500).collect();
+        let text: String = warning
+            .chars()
+            .filter(|c| c.is_ascii_graphic() || *c == ' ')
+            .take(500)
+            .collect();
         response.insert_header(("X-Trireme-Warning", text));
     }
     Ok(respond(response, &ask.state, lines, stream).await?)
@@ -79,9 +97,21 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(series: Vec<Box<dyn SeriesRead>>, context: &QueryContext, start_ms: i64, end_ms: i64) -> Self {
+    fn new(
+        series: Vec<Box<dyn SeriesRead>>,
+        context: &QueryContext,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Self {
         let cancel = context.cancel.clone();
-        Self { series: series.into_iter(), cancel, start_ms, end_ms, columns: Columns::default(), open: None }
+        Self {
+            series: series.into_iter(),
+            cancel,
+            start_ms,
+            end_ms,
+            columns: Columns::default(),
+            open: None,
+        }
     }
 
     /// Writes the next line of the open series from float `at` on; histograms go with the first line.
@@ -90,14 +120,22 @@ impl Lines {
         out.extend_from_slice(b"{\"metric\":");
         push_labels(out, series.labels());
         out.extend_from_slice(b",\"values\":");
-        push_array(out, &self.columns.float_v[at..end], |o, v| push_value(o, *v));
+        push_array(out, &self.columns.float_v[at..end], |o, v| {
+            push_value(o, *v)
+        });
         out.extend_from_slice(b",\"timestamps\":");
-        push_array(out, &self.columns.float_t[at..end], |o, t| put(o, format_args!("{t}")));
+        push_array(out, &self.columns.float_t[at..end], |o, t| {
+            put(o, format_args!("{t}"))
+        });
         if at == 0 && !self.columns.histograms.is_empty() {
             out.extend_from_slice(b",\"histograms\":");
-            push_array(out, &self.columns.histograms, |o, p| push_raw_histogram(o, &p.h));
+            push_array(out, &self.columns.histograms, |o, p| {
+                push_raw_histogram(o, &p.h)
+            });
             out.extend_from_slice(b",\"histogram_timestamps\":");
-            push_array(out, &self.columns.histograms, |o, p| put(o, format_args!("{}", p.t)));
+            push_array(out, &self.columns.histograms, |o, p| {
+                put(o, format_args!("{}", p.t))
+            });
         }
         out.extend_from_slice(b"}\n");
         end
@@ -110,8 +148,12 @@ impl Produce for Lines {
             let (series, at) = match self.open.take() {
                 Some(open) => open,
                 None => {
-                    let Some(series) = self.series.next() else { return Ok(false) };
-                    self.cancel.check().map_err(trireme_promql::SelectError::from)?;
+                    let Some(series) = self.series.next() else {
+                        return Ok(false);
+                    };
+                    self.cancel
+                        .check()
+                        .map_err(trireme_promql::SelectError::from)?;
                     self.columns.clear();
                     series.read(self.start_ms, self.end_ms, &mut self.columns)?;
                     if self.columns.is_empty() {
@@ -136,7 +178,11 @@ fn push_value(out: &mut Vec<u8>, v: f64) {
     } else if v.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if v.is_infinite() {
-        out.extend_from_slice(if v > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+        out.extend_from_slice(if v > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
     } else {
         crate::json::push_float(out, v);
     }

@@ -49,16 +49,24 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
 
 /// Errors are plain text here, as a scraper expects.
 async fn federate(request: HttpRequest, ask: Ask) -> HttpResponse {
-    let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = request
+        .headers()
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let (format, escaping) = negotiate(accept);
     match newest(&ask).await {
         Ok(found) => {
             let body = expose(&found, format, escaping);
-            HttpResponse::Ok().content_type(format.content_type(escaping)).body(body)
+            HttpResponse::Ok()
+                .content_type(format.content_type(escaping))
+                .body(body)
         }
         Err(e) => {
             let status = actix_web::ResponseError::status_code(&e);
-            HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(format!("{e}\n"))
+            HttpResponse::build(status)
+                .content_type("text/plain; charset=utf-8")
+                .body(format!("{e}\n"))
         }
     }
 }
@@ -77,12 +85,21 @@ async fn newest(ask: &Ask) -> Result<Vec<Newest>, crate::error::ApiError> {
             let mut found: Vec<Newest> = Vec::new();
             let mut columns = Columns::default();
             for matchers in matchers {
-                let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
+                let request = SelectRequest {
+                    matchers,
+                    start_ms,
+                    end_ms,
+                    hints: SelectHints::default(),
+                };
                 for series in queries.select(&context, &request)?.series {
                     columns.clear();
                     series.read(start_ms, end_ms, &mut columns)?;
                     if let Some((t, value)) = last_of(&columns) {
-                        found.push(Newest { labels: series.labels().clone(), t, value });
+                        found.push(Newest {
+                            labels: series.labels().clone(),
+                            t,
+                            value,
+                        });
                     }
                 }
             }
@@ -122,8 +139,15 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         }
         let labels = Labels::from_pairs([(METRIC_NAME, metric), (name, value)]);
         let (n, t) = (found.len() as f64, found.len() as i64);
-        let h = FloatHistogram { count: n, ..FloatHistogram::default() };
-        let value = if t % 3 == 2 { Value::Histogram(Arc::new(h)) } else { Value::Float(n) };
+        let h = FloatHistogram {
+            count: n,
+            ..FloatHistogram::default()
+        };
+        let value = if t % 3 == 2 {
+            Value::Histogram(Arc::new(h))
+        } else {
+            Value::Float(n)
+        };
         found.push(Newest { labels, t, value });
     }
     sort(&mut found);
@@ -131,19 +155,33 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     let body = expose(&found, format, escaping);
     if format == Format::Text {
         // Whatever is in a name or value, each series has one line, and each name one before it.
-        let floats = || found.iter().filter(|newest| matches!(newest.value, Value::Float(_)));
+        let floats = || {
+            found
+                .iter()
+                .filter(|newest| matches!(newest.value, Value::Float(_)))
+        };
         let names: BTreeSet<_> = floats().map(|newest| newest.labels.metric_name()).collect();
         let body = String::from_utf8(body).expect("the text format is text");
-        assert_eq!(body.split_terminator('\n').count(), floats().count() + names.len(), "{body}");
+        assert_eq!(
+            body.split_terminator('\n').count(),
+            floats().count() + names.len(),
+            "{body}"
+        );
     }
 }
 
 /// The newest sample, unless it is a stale marker.
 fn last_of(columns: &Columns) -> Option<(i64, Value)> {
-    let float = columns.float_t.last().copied().zip(columns.float_v.last().copied());
+    let float = columns
+        .float_t
+        .last()
+        .copied()
+        .zip(columns.float_v.last().copied());
     let histogram = columns.histograms.last();
     match (float, histogram) {
-        (Some((t, v)), h) if h.is_none_or(|h| h.t < t) => (!is_stale(v)).then_some((t, Value::Float(v))),
+        (Some((t, v)), h) if h.is_none_or(|h| h.t < t) => {
+            (!is_stale(v)).then_some((t, Value::Float(v)))
+        }
         (_, Some(h)) => (!is_stale(h.h.sum)).then(|| (h.t, Value::Histogram(Arc::clone(&h.h)))),
         _ => None,
     }

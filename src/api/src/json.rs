@@ -90,7 +90,9 @@ pub(crate) fn push_float(out: &mut Vec<u8>, v: f64) {
     } else if !(1e-6..1e21).contains(&size) {
         let text = format!("{v:e}");
         let (mantissa, exponent) = text.split_once('e').expect("the form has an exponent");
-        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+        let (sign, digits) = exponent
+            .strip_prefix('-')
+            .map_or(('+', exponent), |d| ('-', d));
         put(out, format_args!("{mantissa}e{sign}{digits:0>2}"));
     } else {
         put(out, format_args!("{v}"));

@@ -20,28 +20,50 @@ pub async fn cors(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS {
-        request.into_response(HttpResponse::NoContent().finish()).map_into_right_body()
-    } else if origin.as_ref().is_some_and(|origin| is_foreign_change(&request, origin)) {
-        let message =
-            "pages of other hosts must not use the admin API; call it from elsewhere than a browser";
+        request
+            .into_response(HttpResponse::NoContent().finish())
+            .map_into_right_body()
+    } else if origin
+        .as_ref()
+        .is_some_and(|origin| is_foreign_change(&request, origin))
+    {
+        let message = "pages of other hosts must not use the admin API; call it from elsewhere than a browser";
         let error = json!({ "status": "error", "errorType": "forbidden", "error": message });
-        request.into_response(HttpResponse::Forbidden().json(error)).map_into_right_body()
+        request
+            .into_response(HttpResponse::Forbidden().json(error))
+            .map_into_right_body()
     } else {
         next.call(request).await?.map_into_left_body()
     };
     if let Some(origin) = origin {
-        let state = response.request().app_data::<web::Data<ApiState>>().cloned();
-        allow(&mut response, origin, state.as_ref().and_then(|state| state.settings.cors_origins.as_ref()));
+        let state = response
+            .request()
+            .app_data::<web::Data<ApiState>>()
+            .cloned();
+        allow(
+            &mut response,
+            origin,
+            state
+                .as_ref()
+                .and_then(|state| state.settings.cors_origins.as_ref()),
+        );
     }
     Ok(response)
 }
 
 /// Says whether pages of `origin` may read the response: if it matches.
-fn allow(response: &mut ServiceResponse<impl MessageBody>, origin: HeaderValue, allowed: Option<&Regex>) {
+fn allow(
+    response: &mut ServiceResponse<impl MessageBody>,
+    origin: HeaderValue,
+    allowed: Option<&Regex>,
+) {
     let headers = response.headers_mut();
     // Caches must not give one origin's answer to another.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    if !allowed.zip(origin.to_str().ok()).is_some_and(|(allowed, origin)| allowed.is_match(origin)) {
+    if !allowed
+        .zip(origin.to_str().ok())
+        .is_some_and(|(allowed, origin)| allowed.is_match(origin))
+    {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -50,7 +72,10 @@ fn allow(response: &mut ServiceResponse<impl MessageBody>, origin: HeaderValue, 
             header::ACCESS_CONTROL_ALLOW_HEADERS,
             "Accept, Authorization, Content-Type, Origin, THANOS-TENANT, X-Scope-OrgID",
         ),
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS"),
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, POST, DELETE, OPTIONS",
+        ),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
     ];
     for (name, value) in fixed {
@@ -60,7 +85,11 @@ fn allow(response: &mut ServiceResponse<impl MessageBody>, origin: HeaderValue, 
 
 /// True if a page of another host than this one wants to change something.
 fn is_foreign_change(request: &ServiceRequest, origin: &HeaderValue) -> bool {
-    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let is_own = |scheme: &str| origin.as_bytes().strip_prefix(scheme.as_bytes()) == Some(host);
     let is_change = !request.method().is_safe() && request.path().starts_with("/api/v1/admin/");
     is_change && !is_own("http://") && !is_own("https://")
@@ -78,7 +107,10 @@ pub async fn see_off(
     }
     let mut response = next.call(request).await?;
     if state.is_some_and(|state| state.health.stopping()) {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }
@@ -105,16 +137,22 @@ pub async fn say_what_is_missing(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let response = next.call(request).await?;
-    let is_empty = matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0));
+    let is_empty = matches!(
+        response.response().body().size(),
+        BodySize::None | BodySize::Sized(0)
+    );
     let text = match response.status() {
         StatusCode::NOT_FOUND if is_empty => "404 page not found\n",
         StatusCode::METHOD_NOT_ALLOWED if is_empty => "Method Not Allowed\n",
         _ => return Ok(response.map_into_left_body()),
     };
-    let mut response = response.map_body(|_, _| text.to_owned()).map_into_right_body();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut response = response
+        .map_body(|_, _| text.to_owned())
+        .map_into_right_body();
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     Ok(response)
 }
 
@@ -129,7 +167,10 @@ pub async fn measure(
     let begun = state.clock.monotonic();
     let response = next.call(request).await?;
     // The pattern, not the path: label values must be few.
-    let handler = response.request().match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let handler = response
+        .request()
+        .match_pattern()
+        .unwrap_or_else(|| "unknown".to_owned());
     let elapsed = state.clock.monotonic().saturating_sub(begun).as_secs_f64();
     state
         .metrics

@@ -139,7 +139,10 @@ impl ApiMetrics {
                 quadrupled(100.0),
             )?,
         };
-        Ok(Self { query_cost: Some(query_cost), ..self })
+        Ok(Self {
+            query_cost: Some(query_cost),
+            ..self
+        })
     }
 
     /// The tenant's name as a label: the first `tenants_max` have their own, the rest share one, since each name is several

@@ -24,40 +24,62 @@ const PAGE: &str = include_str!("page.html");
 
 /// Adds the paths.
 pub(crate) fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/-/healthy").route(web::get().to(healthy)).route(web::head().to(healthy)))
-        .service(web::resource("/-/ready").route(web::get().to(ready)).route(web::head().to(ready)))
-        .service(lifecycle("/-/reload"))
-        .service(lifecycle("/-/quit"))
-        .service(web::resource("/metrics").route(web::get().to(metrics)))
-        .service(web::resource("/version").route(web::get().to(version)))
-        .service(web::resource("/").route(web::get().to(page)))
-        .service(web::resource("/api/v1/admin/config").route(web::get().to(config)))
-        .service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
-        .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
-        .service(web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)))
-        .service(
-            web::resource("/api/v1/admin/ring/members/{node}/{action}").route(web::post().to(change_member)),
-        )
-        .service(web::resource("/api/v1/admin/ring/groups/{group}").route(web::delete().to(remove_group)))
-        .service(
-            web::resource("/api/v1/admin/ring/groups/{group}/{action}").route(web::post().to(change_group)),
-        )
-        .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
-        .service(web::resource("/api/v1/admin/rebuild").route(web::get().to(rebuild)))
-        .service(web::resource("/api/v1/admin/rebuild/cancel").route(web::post().to(cancel_rebuild)))
-        .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
-        .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
-        .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
-        .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
+    cfg.service(
+        web::resource("/-/healthy")
+            .route(web::get().to(healthy))
+            .route(web::head().to(healthy)),
+    )
+    .service(
+        web::resource("/-/ready")
+            .route(web::get().to(ready))
+            .route(web::head().to(ready)),
+    )
+    .service(lifecycle("/-/reload"))
+    .service(lifecycle("/-/quit"))
+    .service(web::resource("/metrics").route(web::get().to(metrics)))
+    .service(web::resource("/version").route(web::get().to(version)))
+    .service(web::resource("/").route(web::get().to(page)))
+    .service(web::resource("/api/v1/admin/config").route(web::get().to(config)))
+    .service(web::resource("/api/v1/admin/ring").route(web::get().to(ring)))
+    .service(web::resource("/api/v1/admin/ring/members").route(web::post().to(add_member)))
+    .service(
+        web::resource("/api/v1/admin/ring/members/{node}").route(web::delete().to(remove_member)),
+    )
+    .service(
+        web::resource("/api/v1/admin/ring/members/{node}/{action}")
+            .route(web::post().to(change_member)),
+    )
+    .service(
+        web::resource("/api/v1/admin/ring/groups/{group}").route(web::delete().to(remove_group)),
+    )
+    .service(
+        web::resource("/api/v1/admin/ring/groups/{group}/{action}")
+            .route(web::post().to(change_group)),
+    )
+    .service(web::resource("/api/v1/admin/replication").route(web::get().to(replication)))
+    .service(web::resource("/api/v1/admin/rebuild").route(web::get().to(rebuild)))
+    .service(web::resource("/api/v1/admin/rebuild/cancel").route(web::post().to(cancel_rebuild)))
+    .service(web::resource("/api/v1/admin/windows").route(web::get().to(windows)))
+    .service(web::resource("/api/v1/admin/drain").route(web::post().to(drain)))
+    .service(web::resource("/api/v1/admin/crash").route(web::post().to(crash)))
+    .service(web::resource("/api/v1/admin/checkpoint").route(web::post().to(checkpoint)));
 }
 
 /// A path that reloads or stops a Prometheus whose settings allow it. Here signals stop a node, and settings are read at its
 /// start.
 fn lifecycle(path: &str) -> Resource {
-    let refused = || async { text(&mut HttpResponse::Forbidden(), "Lifecycle API is not enabled.".into()) };
+    let refused = || async {
+        text(
+            &mut HttpResponse::Forbidden(),
+            "Lifecycle API is not enabled.".into(),
+        )
+    };
     let other = || async {
         let mut status = HttpResponse::MethodNotAllowed();
-        text(status.insert_header((ALLOW, "POST, PUT")), "Only POST or PUT requests allowed".into())
+        text(
+            status.insert_header((ALLOW, "POST, PUT")),
+            "Only POST or PUT requests allowed".into(),
+        )
     };
     web::resource(path)
         .route(web::post().to(refused))
@@ -73,7 +95,10 @@ async fn healthy(state: State) -> HttpResponse {
     if state.health.healthy() {
         text(&mut HttpResponse::Ok(), "Trireme is Healthy.\n".into())
     } else {
-        text(&mut HttpResponse::ServiceUnavailable(), "Trireme is not healthy.\n".into())
+        text(
+            &mut HttpResponse::ServiceUnavailable(),
+            "Trireme is not healthy.\n".into(),
+        )
     }
 }
 
@@ -89,12 +114,17 @@ async fn ready(state: State) -> HttpResponse {
 }
 
 async fn metrics(state: State) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.render_metrics)())
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body((state.render_metrics)())
 }
 
 /// The node's settings as they are in effect.
 async fn config(state: State) -> HttpResponse {
-    text(&mut HttpResponse::Ok(), state.settings.settings_text.clone())
+    text(
+        &mut HttpResponse::Ok(),
+        state.settings.settings_text.clone(),
+    )
 }
 
 async fn version() -> HttpResponse {
@@ -103,7 +133,9 @@ async fn version() -> HttpResponse {
 }
 
 async fn page() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/html; charset=utf-8").body(PAGE)
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(PAGE)
 }
 
 fn answer(result: Result<Value, AdminError>) -> Answer {
@@ -160,14 +192,19 @@ impl FromRequest for Said {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         body::extract(request, payload, async |request, payload, state: State| {
             let timeout = state.settings.body_timeout;
-            let bounds = Bounds { bytes_max: ADMIN_BYTES_MAX, bytes_key: "administration", timeout };
+            let bounds = Bounds {
+                bytes_max: ADMIN_BYTES_MAX,
+                bytes_key: "administration",
+                timeout,
+            };
             let mut reserved = state.admin_budget.open(&Tenant::default());
             let bytes = body::read(&request, payload, &bounds, &mut reserved).await?;
             if bytes.is_empty() {
                 return Ok(Self(Value::Null));
             }
             let json = serde_json::from_slice(&bytes);
-            json.map(Self).map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))
+            json.map(Self)
+                .map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))
         })
     }
 }
@@ -179,7 +216,11 @@ async fn add_member(state: State, Said(body): Said) -> Answer {
 /// Many clients send no body with a DELETE, so its options may stand in the URL.
 fn options(of_url: web::Query<BTreeMap<String, String>>, body: Value) -> Value {
     let of_url = of_url.into_inner();
-    if body.is_null() && !of_url.is_empty() { json!(of_url) } else { body }
+    if body.is_null() && !of_url.is_empty() {
+        json!(of_url)
+    } else {
+        body
+    }
 }
 
 async fn remove_member(
@@ -188,7 +229,12 @@ async fn remove_member(
     of_url: web::Query<BTreeMap<String, String>>,
     Said(body): Said,
 ) -> Answer {
-    answer(state.admin.remove_member(&node, options(of_url, body)).await)
+    answer(
+        state
+            .admin
+            .remove_member(&node, options(of_url, body))
+            .await,
+    )
 }
 
 async fn remove_group(
@@ -197,7 +243,12 @@ async fn remove_group(
     of_url: web::Query<BTreeMap<String, String>>,
     Said(body): Said,
 ) -> Answer {
-    answer(state.admin.change_group(&group, "remove", options(of_url, body)).await)
+    answer(
+        state
+            .admin
+            .change_group(&group, "remove", options(of_url, body))
+            .await,
+    )
 }
 
 async fn change_group(state: State, path: Path<(String, String)>, Said(body): Said) -> Answer {

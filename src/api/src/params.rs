@@ -30,16 +30,27 @@ impl Params {
         mut reserved: Reserved,
     ) -> Result<Self, ApiError> {
         let mut params = Self::default();
-        let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let content_type = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], |v| v.as_bytes());
         let begins = |form: &[u8]| content_type.to_ascii_lowercase().starts_with(form);
-        let (is_form, is_multipart) =
-            (begins(b"application/x-www-form-urlencoded"), begins(b"multipart/form-data"));
+        let (is_form, is_multipart) = (
+            begins(b"application/x-www-form-urlencoded"),
+            begins(b"multipart/form-data"),
+        );
         if (is_form || is_multipart) && request.method() == actix_web::http::Method::POST {
-            let bounds = Bounds { bytes_max: FORM_BYTES_MAX, bytes_key: "forms", timeout };
+            let bounds = Bounds {
+                bytes_max: FORM_BYTES_MAX,
+                bytes_key: "forms",
+                timeout,
+            };
             let body = body::read(request, payload, &bounds, &mut reserved).await?;
             match is_form {
                 true => params.add(&body)?,
-                false => params.0 = multipart::fields(&String::from_utf8_lossy(content_type), &body)?,
+                false => {
+                    params.0 = multipart::fields(&String::from_utf8_lossy(content_type), &body)?
+                }
             }
         }
         params.add(request.query_string().as_bytes())?;
@@ -69,12 +80,19 @@ impl Params {
 
     /// The first value of a parameter; an empty one counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+            .filter(|v| !v.is_empty())
     }
 
     /// All values of a parameter.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// A required text.
@@ -84,8 +102,10 @@ impl Params {
 
     /// A time (ms), or `default` if absent.
     pub(crate) fn time(&self, name: &str, default: i64) -> Result<i64, ApiError> {
-        let wrong = |why| ApiError::parameter(name, format!("Invalid time value for '{name}': {why}"));
-        self.get(name).map_or(Ok(default), |text| parse_time(text).map_err(wrong))
+        let wrong =
+            |why| ApiError::parameter(name, format!("Invalid time value for '{name}': {why}"));
+        self.get(name)
+            .map_or(Ok(default), |text| parse_time(text).map_err(wrong))
     }
 
     /// A time (ms) that has to be there.
@@ -101,7 +121,9 @@ impl Params {
 
     /// A count that must not be negative; 0 if absent.
     pub(crate) fn count(&self, name: &str) -> Result<usize, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(0) };
+        let Some(text) = self.get(name) else {
+            return Ok(0);
+        };
         match text.parse::<i64>() {
             Ok(n) if n >= 0 => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             Ok(_) => Err(ApiError::parameter(name, "limit must be non-negative")),
@@ -111,14 +133,20 @@ impl Params {
 
     /// A count of which 0 is one and negative numbers mean none; `None` without it.
     pub(crate) fn limit_or_none(&self, name: &str) -> Result<Option<usize>, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let number: i64 = text.parse().map_err(|_| ApiError::invalid(format!("{name} must be a number")))?;
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let number: i64 = text
+            .parse()
+            .map_err(|_| ApiError::invalid(format!("{name} must be a number")))?;
         Ok(usize::try_from(number).ok())
     }
 
     /// A switch, or `default` if absent.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(default) };
+        let Some(text) = self.get(name) else {
+            return Ok(default);
+        };
         parse_bool(text)
             .ok_or_else(|| ApiError::parameter(name, format!("cannot parse {text:?} to a boolean")))
     }
@@ -157,13 +185,17 @@ fn unescape(encoded: &[u8]) -> Result<String, ApiError> {
             other => out.push(*other),
         }
     }
-    Ok(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(String::from_utf8(out)
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// What is said of a `%` before `rest`.
 fn bad_escape(rest: &[u8]) -> ApiError {
     let escape = format!("%{}", String::from_utf8_lossy(&rest[..rest.len().min(2)]));
-    ApiError::invalid(format!("error parsing form values: invalid URL escape {}", quote(&escape)))
+    ApiError::invalid(format!(
+        "error parsing form values: invalid URL escape {}",
+        quote(&escape)
+    ))
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -189,9 +221,11 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     }
     // Seconds are part of the form, a space or a named zone is not.
     let bytes = text.as_bytes();
-    let has_form = bytes.get(10) == Some(&b'T') && bytes.get(16) == Some(&b':') && !bytes.contains(&b'[');
+    let has_form =
+        bytes.get(10) == Some(&b'T') && bytes.get(16) == Some(&b':') && !bytes.contains(&b'[');
     let time = text.parse::<jiff::Timestamp>().ok().filter(|_| has_form);
-    time.map(|t| t.as_millisecond()).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
+    time.map(|t| t.as_millisecond())
+        .ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
 /// Milliseconds of seconds or of a duration literal.
@@ -217,27 +251,48 @@ mod tests {
     #[test]
     fn forms_are_decoded_in_order() {
         let mut params = Params::default();
-        params.add(b"query=sum%28up%29+%2B+1&match[]=a&match%5B%5D=b%7B%7D&empty=").expect("good");
+        params
+            .add(b"query=sum%28up%29+%2B+1&match[]=a&match%5B%5D=b%7B%7D&empty=")
+            .expect("good");
         assert_eq!(params.text("query"), "sum(up) + 1");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b{}"]);
         assert_eq!(params.get("empty"), None);
         let error = |form: &[u8]| Params::of_encoded(form).expect_err("no escape").to_string();
-        assert_eq!(error(b"a=%zzz"), r#"error parsing form values: invalid URL escape "%zz""#);
-        assert_eq!(error(b"a=%2"), r#"error parsing form values: invalid URL escape "%2""#);
+        assert_eq!(
+            error(b"a=%zzz"),
+            r#"error parsing form values: invalid URL escape "%zz""#
+        );
+        assert_eq!(
+            error(b"a=%2"),
+            r#"error parsing form values: invalid URL escape "%2""#
+        );
     }
 
     #[test]
     fn times_and_durations_have_two_forms() {
         assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
-        assert!(
-            parse_time("yesterday").is_err() && parse_time("NaN").is_err() && parse_time("1e400").is_err()
+        assert_eq!(
+            parse_time("2015-07-01T20:10:51.781Z"),
+            Ok(1_435_781_451_781)
         );
-        assert!(parse_time("2024-01-01T00:00Z").is_err() && parse_time("2024-01-01 00:00:00Z").is_err());
+        assert_eq!(
+            parse_time("2015-07-01T22:10:51.781+02:00"),
+            Ok(1_435_781_451_781)
+        );
+        assert!(
+            parse_time("yesterday").is_err()
+                && parse_time("NaN").is_err()
+                && parse_time("1e400").is_err()
+        );
+        assert!(
+            parse_time("2024-01-01T00:00Z").is_err() && parse_time("2024-01-01 00:00:00Z").is_err()
+        );
         assert!(parse_time("2024-01-01T00:00:00+01:00[Europe/Berlin]").is_err());
         assert_eq!(parse_step("15"), Ok(15_000));
-        assert_eq!((parse_step("15.0005"), parse_step("0.29")), (Ok(15_000), Ok(290)));
+        assert_eq!(
+            (parse_step("15.0005"), parse_step("0.29")),
+            (Ok(15_000), Ok(290))
+        );
         assert_eq!(parse_step("0.5"), Ok(500));
         assert_eq!(parse_step("1h30m"), Ok(5_400_000));
         assert!(parse_step("1e30").is_err() && parse_step("1x").is_err());

@@ -20,9 +20,13 @@ pub async fn strip_prefix(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let state = request.app_data::<web::Data<ApiState>>();
-    let of_settings = state.map(|state| state.settings.route_prefix.as_str()).unwrap_or_default();
+    let of_settings = state
+        .map(|state| state.settings.route_prefix.as_str())
+        .unwrap_or_default();
     let meant = tidy(request.path());
-    let stripped = [of_settings, OF_MIMIR].iter().find_map(|prefix| without(prefix, &meant));
+    let stripped = [of_settings, OF_MIMIR]
+        .iter()
+        .find_map(|prefix| without(prefix, &meant));
     let changed = match (stripped, meant) {
         (Some(path), _) => Some(path),
         (None, Cow::Owned(path)) => Some(path),
@@ -43,7 +47,11 @@ fn tidy(path: &str) -> Cow<'_, str> {
     }
     let steps = path.split('/').filter(|step| !step.is_empty());
     let tidied: String = steps.flat_map(|step| ["/", step]).collect();
-    Cow::Owned(if tidied.is_empty() { "/".to_owned() } else { tidied })
+    Cow::Owned(if tidied.is_empty() {
+        "/".to_owned()
+    } else {
+        tidied
+    })
 }
 
 /// A path without the prefix; `None` if it is not below that.
@@ -74,7 +82,10 @@ mod tests {
     #[test]
     fn only_whole_steps_of_a_path_are_a_prefix() {
         let of = |path| without("/metrics/trireme", path);
-        assert_eq!(of("/metrics/trireme/api/v1/query").as_deref(), Some("/api/v1/query"));
+        assert_eq!(
+            of("/metrics/trireme/api/v1/query").as_deref(),
+            Some("/api/v1/query")
+        );
         assert_eq!(of("/metrics/trireme").as_deref(), Some("/"));
         assert_eq!(of("/metrics/triremes/api"), None);
         assert_eq!(of("/metrics"), None);
@@ -83,9 +94,12 @@ mod tests {
 
     #[test]
     fn slashes_too_many_fall_away() {
-        for (path, meant) in
-            [("//api/v1/query/", "/api/v1/query"), ("/a///b", "/a/b"), ("//", "/"), ("/a/", "/a")]
-        {
+        for (path, meant) in [
+            ("//api/v1/query/", "/api/v1/query"),
+            ("/a///b", "/a/b"),
+            ("//", "/"),
+            ("/a/", "/a"),
+        ] {
             assert_eq!(tidy(path), meant);
         }
         for path in ["/", "/api/v1/query", ""] {
@@ -96,6 +110,9 @@ mod tests {
     #[test]
     fn the_query_stays() {
         let uri = Uri::from_static("/metrics/eu/?a=b&c=%20");
-        assert_eq!(at(&uri, "/").map(|uri| uri.to_string()).as_deref(), Some("/?a=b&c=%20"));
+        assert_eq!(
+            at(&uri, "/").map(|uri| uri.to_string()).as_deref(),
+            Some("/?a=b&c=%20")
+        );
     }
 }

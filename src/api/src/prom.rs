@@ -35,7 +35,9 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     both(cfg, "/api/v1/labels", series::label_names);
     both(cfg, "/api/v1/format_query", expression::format);
     both(cfg, "/api/v1/parse_query", expression::parse);
-    cfg.service(web::resource("/api/v1/label/{name}/values").route(web::get().to(series::label_values)));
+    cfg.service(
+        web::resource("/api/v1/label/{name}/values").route(web::get().to(series::label_values)),
+    );
     both(cfg, "/api/v1/search/metric_names", search::metric_names);
     both(cfg, "/api/v1/search/label_names", search::label_names);
     both(cfg, "/api/v1/search/label_values", search::label_values);
@@ -55,14 +57,24 @@ pub(crate) fn configure(cfg: &mut ServiceConfig) {
     }
     get(cfg, "/api/v1/status/walreplay", status::wal_replay);
     get(cfg, "/api/v1/status/queries", status::queries);
-    cfg.service(web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)));
+    cfg.service(
+        web::resource("/api/v1/status/queries/{id}").route(web::delete().to(status::cancel_query)),
+    );
     get(cfg, "/api/v1/features", features::features);
     cfg.service(web::resource("/api/v1/openapi.yaml").route(web::get().to(status::open_api)));
     get(cfg, "/api/v1/targets", scraping::targets);
     get(cfg, "/api/v1/targets/metadata", scraping::empty_list);
-    get(cfg, "/api/v1/targets/relabel_steps", scraping::relabel_steps);
+    get(
+        cfg,
+        "/api/v1/targets/relabel_steps",
+        scraping::relabel_steps,
+    );
     get(cfg, "/api/v1/scrape_pools", scraping::scrape_pools);
-    get(cfg, "/api/v1/scrape_pools/config", scraping::scrape_pool_config);
+    get(
+        cfg,
+        "/api/v1/scrape_pools/config",
+        scraping::scrape_pool_config,
+    );
     get(cfg, "/api/v1/rules", scraping::rules);
     get(cfg, "/api/v1/alerts", scraping::alerts);
     get(cfg, "/api/v1/alertmanagers", scraping::alertmanagers);

@@ -40,7 +40,10 @@ async fn answer_read(
         Err(error) => error,
     };
     let mut response = failed.error_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response.set_body(BoxBody::new(format!("{failed}\n")))
 }
 
@@ -61,26 +64,37 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
     let sets = Sets::new(Arc::clone(&state.queries), context, asked.queries);
     if is_streamed {
         let mut response = HttpResponse::Ok();
-        response.content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
+        response
+            .content_type("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
         let frames = Frames::new(sets, stream.cancel.clone());
         return Ok(selected::respond(response, &state, frames, stream).await?);
     }
-    let of_tenant = Some(state.settings.tenant_limits.of(&tenant).samples_max).filter(|max| *max > 0);
-    let limit = state.settings.remote_read_samples_max.min(of_tenant.unwrap_or(usize::MAX));
+    let of_tenant =
+        Some(state.settings.tenant_limits.of(&tenant).samples_max).filter(|max| *max > 0);
+    let limit = state
+        .settings
+        .remote_read_samples_max
+        .min(of_tenant.unwrap_or(usize::MAX));
     let stop = stream.cancel.clone();
     let job = move || {
         let message = samples::response(sets, &stop, limit)?;
-        snappy::deflate(&message.encode_to_vec()).map_err(|e| QueryError::new(e.kind(), e.to_string()))
+        snappy::deflate(&message.encode_to_vec())
+            .map_err(|e| QueryError::new(e.kind(), e.to_string()))
     };
     let body = stream.step(&state, job).await?;
     let mut response = HttpResponse::Ok();
-    response.content_type("application/x-protobuf").insert_header(("content-encoding", "snappy"));
+    response
+        .content_type("application/x-protobuf")
+        .insert_header(("content-encoding", "snappy"));
     Ok(answer::bytes(response, &state, &tenant, body)?)
 }
 
 /// True for a stream of chunks. The client's order decides; an empty list is an old client that knows samples only.
 fn choose(accepted: &[i32]) -> Result<bool, ApiError> {
-    match accepted.iter().find(|t| [SAMPLES, STREAMED_XOR_CHUNKS].contains(t)) {
+    match accepted
+        .iter()
+        .find(|t| [SAMPLES, STREAMED_XOR_CHUNKS].contains(t))
+    {
         Some(kind) => Ok(*kind == STREAMED_XOR_CHUNKS),
         None if accepted.is_empty() => Ok(false),
         None => Err(ApiError::invalid(format!(
@@ -106,8 +120,15 @@ struct Sets {
 impl Sets {
     /// The protocol has no room for warnings, so a part that is missing is an error.
     fn new(queries: Arc<dyn Queries>, context: QueryContext, asked: Vec<Query>) -> Self {
-        let context = QueryContext { partial_response: false, ..context };
-        Self { queries, context, asked: asked.into_iter() }
+        let context = QueryContext {
+            partial_response: false,
+            ..context
+        };
+        Self {
+            queries,
+            context,
+            asked: asked.into_iter(),
+        }
     }
 }
 
@@ -115,13 +136,32 @@ impl Iterator for Sets {
     type Item = Result<Chosen, QueryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Query { start_ms, end_ms, matchers } = self.asked.next()?;
-        let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
+        let Query {
+            start_ms,
+            end_ms,
+            matchers,
+        } = self.asked.next()?;
+        let request = SelectRequest {
+            matchers,
+            start_ms,
+            end_ms,
+            hints: SelectHints::default(),
+        };
         let set = self.queries.select(&self.context, &request);
-        Some(set.map(|set| Chosen { start_ms, end_ms, set }))
+        Some(set.map(|set| Chosen {
+            start_ms,
+            end_ms,
+            set,
+        }))
     }
 }
 
 fn labels_of(labels: &trireme_model::Labels) -> Vec<Label> {
-    labels.iter().map(|(name, value)| Label { name: name.to_owned(), value: value.to_owned() }).collect()
+    labels
+        .iter()
+        .map(|(name, value)| Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+        .collect()
 }

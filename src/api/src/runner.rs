@@ -22,7 +22,9 @@ impl Runner for CpuPool {
             PoolError::Full | PoolError::Stopped => ErrorKind::Unavailable,
             PoolError::Panicked => ErrorKind::Internal,
         };
-        self.call(job).await.map_err(|e| QueryError::new(kind(&e), e.to_string()))
+        self.call(job)
+            .await
+            .map_err(|e| QueryError::new(kind(&e), e.to_string()))
     }
 }
 

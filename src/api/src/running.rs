@@ -43,18 +43,37 @@ impl Running {
         table.next += 1;
         let id = table.next;
         if table.queries.len() < LISTED_MAX {
-            let end =
-                (0..=text.len().min(TEXT_BYTES_MAX)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+            let end = (0..=text.len().min(TEXT_BYTES_MAX))
+                .rev()
+                .find(|i| text.is_char_boundary(*i))
+                .unwrap_or(0);
             let (tenant, text) = (tenant.to_owned(), text[..end].to_owned());
-            table.queries.insert(id, Query { tenant, text, started_ms, cancel: cancel.clone() });
+            table.queries.insert(
+                id,
+                Query {
+                    tenant,
+                    text,
+                    started_ms,
+                    cancel: cancel.clone(),
+                },
+            );
         }
-        Entry { running: self.clone(), id, cancel }
+        Entry {
+            running: self.clone(),
+            id,
+            cancel,
+        }
     }
 
     /// Queries of one tenant, oldest first.
     pub(crate) fn of(&self, tenant: &str) -> Vec<(u64, Query)> {
         let table = self.0.lock();
-        table.queries.iter().filter(|(_, q)| q.tenant == tenant).map(|(id, q)| (*id, q.clone())).collect()
+        table
+            .queries
+            .iter()
+            .filter(|(_, q)| q.tenant == tenant)
+            .map(|(id, q)| (*id, q.clone()))
+            .collect()
     }
 
     /// Cancels one query of a tenant; false if there is none with this number.
@@ -68,7 +87,13 @@ impl Running {
 impl Entry {
     /// The query's text; empty if the table had no room for it.
     pub(crate) fn text(&self) -> String {
-        self.running.0.lock().queries.get(&self.id).map(|query| query.text.clone()).unwrap_or_default()
+        self.running
+            .0
+            .lock()
+            .queries
+            .get(&self.id)
+            .map(|query| query.text.clone())
+            .unwrap_or_default()
     }
 }
 

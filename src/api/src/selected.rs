@@ -38,11 +38,25 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Lists a stream that shows as `text` and waits for a place.
-    pub(crate) async fn open(state: &ApiState, tenant: &Tenant, text: &str) -> Result<Self, QueryError> {
+    pub(crate) async fn open(
+        state: &ApiState,
+        tenant: &Tenant,
+        text: &str,
+    ) -> Result<Self, QueryError> {
         let cancel = Cancel::new(state.clock.clone());
-        let entry = state.running.enter(tenant.as_str(), text, state.clock.now_ms(), cancel.clone());
-        let place = state.streams.enter(tenant, state.settings.query_timeout).await?;
-        Ok(Self { entry, place: Arc::new(place), cancel })
+        let entry =
+            state
+                .running
+                .enter(tenant.as_str(), text, state.clock.now_ms(), cancel.clone());
+        let place = state
+            .streams
+            .enter(tenant, state.settings.query_timeout)
+            .await?;
+        Ok(Self {
+            entry,
+            place: Arc::new(place),
+            cancel,
+        })
     }
 
     /// Runs one step of the stream on the pool; it may take as long as a query.
@@ -76,7 +90,9 @@ pub(crate) async fn respond<P: Produce>(
     stream: Stream,
 ) -> Result<HttpResponse, QueryError> {
     let (first, rest) = piece(state, &stream, producer).await?;
-    let Some(producer) = rest else { return Ok(response.body(first)) };
+    let Some(producer) = rest else {
+        return Ok(response.body(first));
+    };
 
     let more = stream::unfold(Some((producer, state.clone(), stream)), |held| async move {
         let (producer, state, stream) = held?;
@@ -85,12 +101,19 @@ pub(crate) async fn respond<P: Produce>(
             Err(err) => {
                 warn!(state.log, "a response was broken off half way";
                     "to" => stream.entry.text(), "err" => %err);
-                Some((Err(actix_web::error::ErrorInternalServerError(err.to_string())), None))
+                Some((
+                    Err(actix_web::error::ErrorInternalServerError(err.to_string())),
+                    None,
+                ))
             }
         }
     });
     let head = stream::iter([Ok::<_, actix_web::Error>(Bytes::from(first))]);
-    Ok(delivery::respond(response, state, StreamExt::chain(head, more)))
+    Ok(delivery::respond(
+        response,
+        state,
+        StreamExt::chain(head, more),
+    ))
 }
 
 async fn piece<P: Produce>(
@@ -100,7 +123,9 @@ async fn piece<P: Produce>(
 ) -> Result<(Vec<u8>, Option<P>), QueryError> {
     let job = move || {
         let mut out = Vec::with_capacity(PIECE_BYTES + 4_096);
-        producer.produce(&mut out).map(|more| (out, more.then_some(producer)))
+        producer
+            .produce(&mut out)
+            .map(|more| (out, more.then_some(producer)))
     };
     stream.step(state, job).await
 }

@@ -11,8 +11,8 @@ use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::running::Running;
 use crate::{
-    Admin, ApiMetrics, ApiSettings, Health, Runner, Traffic, WriteSink, export, federate, pages, prom,
-    remote_read, write,
+    Admin, ApiMetrics, ApiSettings, Health, Runner, Traffic, WriteSink, export, federate, pages,
+    prom, remote_read, write,
 };
 
 /// Bodies of administrative requests that are read at the same time.
@@ -77,16 +77,44 @@ pub struct ApiState {
 impl ApiState {
     /// Takes the node's parts; "now" is the start time that `status/runtimeinfo` shows.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { sink, queries, admin, health, runner, decoder, clock, .. } = parts;
-        let ApiParts { traffic, settings, metrics, render_metrics, log, .. } = parts;
-        let budget = Budget::new(settings.in_flight_bytes_max, metrics.write_in_flight.clone());
+        let ApiParts {
+            sink,
+            queries,
+            admin,
+            health,
+            runner,
+            decoder,
+            clock,
+            ..
+        } = parts;
+        let ApiParts {
+            traffic,
+            settings,
+            metrics,
+            render_metrics,
+            log,
+            ..
+        } = parts;
+        let budget = Budget::new(
+            settings.in_flight_bytes_max,
+            metrics.write_in_flight.clone(),
+        );
         let admin_budget = Budget::new(ADMIN_IN_FLIGHT_BYTES, metrics.write_in_flight.clone());
         let answers = Budget::new(settings.answer_bytes_max, metrics.answers_in_flight.clone());
         let places = |places, what: &'static str, key| {
-            let limits = TurnLimits { places, waiting_max: settings.queued_max };
+            let limits = TurnLimits {
+                places,
+                waiting_max: settings.queued_max,
+            };
             let of_tenants = Arc::clone(&settings.tenant_limits);
-            let turns = Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
-            Admission::new(turns, Arc::clone(&clock), metrics.admission(what), (what, key))
+            let turns =
+                Turns::with_own_places(limits, move |tenant| of_tenants.of(tenant).places_max);
+            Admission::new(
+                turns,
+                Arc::clone(&clock),
+                metrics.admission(what),
+                (what, key),
+            )
         };
         let admission = places(settings.query_places, "queries", "query.max_queued");
         let streams = places(settings.stream_places, "streams", "query.max_queued");
@@ -121,7 +149,12 @@ pub fn configure(cfg: &mut web::ServiceConfig, state: ApiState) {
     for path in ["/api/v1/write", "/api/v1/receive", "/api/v1/push"] {
         cfg.service(web::resource(path).route(web::post().to(write::handle)));
     }
-    for path in ["/api/v1/otlp/v1/metrics", "/otlp/v1/metrics", "/v1/metrics", "/api/v1/otlp"] {
+    for path in [
+        "/api/v1/otlp/v1/metrics",
+        "/otlp/v1/metrics",
+        "/v1/metrics",
+        "/api/v1/otlp",
+    ] {
         cfg.service(web::resource(path).route(web::post().to(write::otlp::handle)));
     }
     prom::configure(cfg);

@@ -11,9 +11,10 @@ pub fn of_write(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::NotFound => StatusCode::BAD_REQUEST,
         ErrorKind::Limited => StatusCode::TOO_MANY_REQUESTS,
-        ErrorKind::NoQuorum | ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Cancelled => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorKind::NoQuorum
+        | ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -25,7 +26,9 @@ pub fn of_query(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::TooLarge | ErrorKind::Limited => of_execution(),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-        ErrorKind::NoQuorum | ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorKind::NoQuorum | ErrorKind::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        }
         ErrorKind::Cancelled => (client_closed_request(), "canceled"),
         ErrorKind::Corrupt | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }

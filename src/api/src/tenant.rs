@@ -10,16 +10,27 @@ use crate::ApiSettings;
 /// A request that names two tenants is refused: a proxy that sets one header must not be passed by a client that sends the
 /// other, or the same one twice.
 pub(crate) fn of(headers: &HeaderMap, settings: &ApiSettings) -> Result<Tenant, String> {
-    let names = settings.tenant_headers.iter().filter(|name| !name.is_empty());
-    let all = names.flat_map(|name| headers.get_all(name.as_str()).map(move |value| (name, value)));
+    let names = settings
+        .tenant_headers
+        .iter()
+        .filter(|name| !name.is_empty());
+    let all = names.flat_map(|name| {
+        headers
+            .get_all(name.as_str())
+            .map(move |value| (name, value))
+    });
     let mut values = all.filter(|(_, value)| !value.is_empty());
     let Some((header, value)) = values.next() else {
         return Tenant::new(&settings.tenant_default).map_err(|e| e.to_string());
     };
     if let Some((other, _)) = values.find(|(_, more)| *more != value) {
-        return Err(format!("headers {header} and {other} name two tenants; send one"));
+        return Err(format!(
+            "headers {header} and {other} name two tenants; send one"
+        ));
     }
-    let text = value.to_str().map_err(|_| format!("header {header} is not plain text"))?;
+    let text = value
+        .to_str()
+        .map_err(|_| format!("header {header} is not plain text"))?;
     Tenant::new(text).map_err(|e| format!("header {header}: {e}"))
 }
 
@@ -40,14 +51,23 @@ mod tests {
         };
         assert_eq!(tenant(&[]).as_deref(), Ok("default-tenant"));
         assert_eq!(tenant(&[("x-scope-orgid", "b")]).as_deref(), Ok("b"));
-        assert_eq!(tenant(&[("x-scope-orgid", "a"), ("thanos-tenant", "a")]).as_deref(), Ok("a"));
-        assert_eq!(tenant(&[("x-scope-orgid", "b"), ("thanos-tenant", "")]).as_deref(), Ok("b"));
+        assert_eq!(
+            tenant(&[("x-scope-orgid", "a"), ("thanos-tenant", "a")]).as_deref(),
+            Ok("a")
+        );
+        assert_eq!(
+            tenant(&[("x-scope-orgid", "b"), ("thanos-tenant", "")]).as_deref(),
+            Ok("b")
+        );
         for two in [
             [("x-scope-orgid", "b"), ("thanos-tenant", "a")],
             [("thanos-tenant", "b"), ("thanos-tenant", "a")],
             [("x-scope-orgid", "b"), ("x-scope-orgid", "a")],
         ] {
-            assert!(tenant(&two).is_err_and(|e| e.contains("two tenants")), "{two:?}");
+            assert!(
+                tenant(&two).is_err_and(|e| e.contains("two tenants")),
+                "{two:?}"
+            );
         }
         assert!(tenant(&[("thanos-tenant", "../etc")]).is_err());
     }

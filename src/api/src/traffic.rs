@@ -14,7 +14,8 @@ impl Traffic {
     }
 
     pub(crate) fn note(&self, path: &str) {
-        let is_probe = path.starts_with("/-/") || path == "/metrics" || path.starts_with("/api/v1/admin/");
+        let is_probe =
+            path.starts_with("/-/") || path == "/metrics" || path.starts_with("/api/v1/admin/");
         if !is_probe {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

@@ -54,10 +54,19 @@ async fn accept(
 ) -> Result<(Tenant, WriteOutcome), Refusal> {
     let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
     let mut reserved = state.budget.open(&tenant);
-    let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
+    let body = body::read(
+        request,
+        payload,
+        &state.settings.body_bounds(),
+        &mut reserved,
+    )
+    .await?;
     reserve(state, &body, &mut reserved)?;
     let (decoded, reserved) = decode(state, &tenant, protocol, body, reserved).await?;
-    Ok((tenant.clone(), store(state, tenant, decoded, reserved).await?))
+    Ok((
+        tenant.clone(),
+        store(state, tenant, decoded, reserved).await?,
+    ))
 }
 
 /// Reserves memory for the body and its inflated form; what is decoded from it is reserved on the way.
@@ -65,10 +74,20 @@ fn reserve(state: &ApiState, body: &[u8], reserved: &mut Reserved) -> Result<(),
     let inflated = snappy::inflated_len(body).map_err(|e| refuse(state, &e))?;
     let limit = state.settings.inflated_bytes_max;
     if inflated > limit {
-        return Err(refuse(state, &DecodeError::TooLarge { size: inflated as u64, limit }));
+        return Err(refuse(
+            state,
+            &DecodeError::TooLarge {
+                size: inflated as u64,
+                limit,
+            },
+        ));
     }
     let is_room = reserved.grow_to(body.len() + inflated);
-    if is_room { Ok(()) } else { Err(Refusal::busy()) }
+    if is_room {
+        Ok(())
+    } else {
+        Err(Refusal::busy())
+    }
 }
 
 /// Inflates and decodes, large requests on the pool.
@@ -85,7 +104,10 @@ async fn decode(
     let job = move || -> Result<(Decoded, Reserved), DecodeError> {
         let mut inflated = Vec::new();
         snappy::inflate(&body, settings.inflated_bytes_max, &mut inflated)?;
-        let mut beside = Beside { bytes: body.len() + inflated.len(), reserved: &mut reserved };
+        let mut beside = Beside {
+            bytes: body.len() + inflated.len(),
+            reserved: &mut reserved,
+        };
         let decoded = match protocol {
             Protocol::V1 => rw1::decode_within(inflated, seed, &settings.decode, &mut beside)?,
             Protocol::V2 => rw2::decode_within(&inflated, seed, &settings.decode, &mut beside)?,
@@ -93,7 +115,9 @@ async fn decode(
         Ok((decoded, reserved))
     };
     let decoded = if large {
-        runner::run(state.decoder.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?
+        runner::run(state.decoder.as_ref(), job)
+            .await
+            .map_err(|e| Refusal::new(e.kind(), e.to_string()))?
     } else {
         job()
     };
@@ -120,8 +144,18 @@ async fn store(
     decoded: Decoded,
     reserved: Reserved,
 ) -> Result<WriteOutcome, Refusal> {
-    let Decoded { batch, rejections, dropped, without_metadata, .. } = decoded;
-    let early = WriteOutcome { rejections, dropped, ..Default::default() };
+    let Decoded {
+        batch,
+        rejections,
+        dropped,
+        without_metadata,
+        ..
+    } = decoded;
+    let early = WriteOutcome {
+        rejections,
+        dropped,
+        ..Default::default()
+    };
     if batch.series.is_empty() && batch.metadata.is_empty() {
         return Ok(early);
     }

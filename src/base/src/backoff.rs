@@ -16,7 +16,12 @@ pub struct Backoff {
 impl Backoff {
     /// A fresh sequence; `seed` decides the jitter.
     pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
-        Self { min, max, next: min, rng: SeededRng::new(seed) }
+        Self {
+            min,
+            max,
+            next: min,
+            rng: SeededRng::new(seed),
+        }
     }
 
     /// The next wait.
@@ -41,7 +46,9 @@ mod tests {
         let mut b = Backoff::new(Duration::from_millis(10), Duration::from_millis(35), 1);
         let waits: Vec<_> = (0..4).map(|_| b.next_wait()).collect();
         for (wait, bound) in waits.iter().zip([10, 20, 35, 35]) {
-            assert!(*wait <= Duration::from_millis(bound) && *wait >= Duration::from_millis(bound / 2));
+            assert!(
+                *wait <= Duration::from_millis(bound) && *wait >= Duration::from_millis(bound / 2)
+            );
         }
         b.reset();
         assert!(b.next_wait() <= Duration::from_millis(10));

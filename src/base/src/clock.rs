@@ -21,7 +21,9 @@ impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[allow(clippy::disallowed_methods)]
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 }
 
@@ -34,7 +36,9 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)]
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
@@ -53,7 +57,10 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at `now_ms` milliseconds since the epoch.
     pub fn at(now_ms: i64) -> Self {
-        Self { start_ms: now_ms, now_ms: AtomicI64::new(now_ms) }
+        Self {
+            start_ms: now_ms,
+            now_ms: AtomicI64::new(now_ms),
+        }
     }
 
     /// Moves both the wall clock and the monotonic time forward.

@@ -15,7 +15,9 @@ const UNREADABLE: [i32; 5] = [
 /// True if a read failed because the disk has lost what was there. That is damage like a checksum that does not fit, and
 /// has the same cure. Other errors (no handles, no memory, no permission) say nothing about the data.
 pub fn is_unreadable(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
+    error
+        .raw_os_error()
+        .is_some_and(|code| UNREADABLE.contains(&code))
 }
 
 /// True if a call failed because the process or the system is short of something that comes back: handles or memory.
@@ -25,7 +27,9 @@ pub fn is_starved(error: &io::Error) -> bool {
         23, // ENFILE
         24, // EMFILE
     ];
-    error.raw_os_error().is_some_and(|code| STARVED.contains(&code))
+    error
+        .raw_os_error()
+        .is_some_and(|code| STARVED.contains(&code))
 }
 
 #[cfg(test)]

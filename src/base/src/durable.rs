@@ -40,7 +40,11 @@ mod tests {
             replace(&path, text.as_bytes()).expect("written");
             assert_eq!(fs::read_to_string(&path).expect("readable"), text);
         }
-        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("readable").count(),
+            1,
+            "nothing else is left"
+        );
         remove_if_there(&path).expect("removed");
         remove_if_there(&path).expect("gone already");
         assert!(!path.exists() && remove_if_there(dir.path()).is_err());

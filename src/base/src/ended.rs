@@ -15,7 +15,10 @@ pub struct End {
 
 impl End {
     /// None has ended.
-    const NONE: Self = Self { before: Boot(0), digest: 0 };
+    const NONE: Self = Self {
+        before: Boot(0),
+        digest: 0,
+    };
 
     /// The digest with one more stream; streams come in order of boot, and those without a record not at all.
     ///
@@ -65,7 +68,9 @@ impl Ended {
 
     /// What has ended there has ended here; true if that is news.
     pub fn merge(&mut self, other: &Self) -> bool {
-        other.iter().fold(false, |is_news, (incarnation, end)| self.raise(incarnation, end) | is_news)
+        other.iter().fold(false, |is_news, (incarnation, end)| {
+            self.raise(incarnation, end) | is_news
+        })
     }
 
     /// By incarnation.
@@ -97,7 +102,9 @@ impl FromIterator<(Incarnation, End)> for Ended {
 /// Without digests, for who only asks which.
 impl FromIterator<(Incarnation, Boot)> for Ended {
     fn from_iter<I: IntoIterator<Item = (Incarnation, Boot)>>(ends: I) -> Self {
-        ends.into_iter().map(|(incarnation, before)| (incarnation, End { before, digest: 0 })).collect()
+        ends.into_iter()
+            .map(|(incarnation, before)| (incarnation, End { before, digest: 0 }))
+            .collect()
     }
 }
 
@@ -107,11 +114,25 @@ mod tests {
 
     #[test]
     fn an_end_only_moves_forward() {
-        let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
-        let up_to = |boot, digest| (Incarnation(1), End { before: Boot(boot), digest });
+        let stream = |boot| StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(boot),
+        };
+        let up_to = |boot, digest| {
+            (
+                Incarnation(1),
+                End {
+                    before: Boot(boot),
+                    digest,
+                },
+            )
+        };
         let mut ended: Ended = [up_to(3, 9)].into_iter().collect();
         assert!(ended.has(stream(2)) && !ended.has(stream(3)));
-        assert!(!ended.has(StreamId { incarnation: Incarnation(2), boot: Boot(0) }));
+        assert!(!ended.has(StreamId {
+            incarnation: Incarnation(2),
+            boot: Boot(0)
+        }));
         assert!(!ended.merge(&[up_to(2, 7)].into_iter().collect()));
         assert!(!ended.merge(&[up_to(3, 7)].into_iter().collect()));
         assert_eq!(ended.of(Incarnation(1)), up_to(3, 9).1);
@@ -122,7 +143,9 @@ mod tests {
     #[test]
     fn digests_differ_wherever_a_stream_does() {
         let digest = |streams: &[(u32, u64)]| {
-            streams.iter().fold(0, |digest, (boot, seq)| End::with(digest, Boot(*boot), *seq))
+            streams.iter().fold(0, |digest, (boot, seq)| {
+                End::with(digest, Boot(*boot), *seq)
+            })
         };
         let same = digest(&[(1, 5), (2, 6), (4, 1)]);
         assert_eq!(same, digest(&[(1, 5), (2, 6), (4, 1)]));

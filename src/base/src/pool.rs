@@ -60,7 +60,9 @@ impl CpuPool {
         let mut handles = Vec::with_capacity(threads);
         for i in 0..threads {
             let rx: Receiver<Job> = rx.clone();
-            let builder = std::thread::Builder::new().name(format!("{name}-{i}")).stack_size(stack_bytes);
+            let builder = std::thread::Builder::new()
+                .name(format!("{name}-{i}"))
+                .stack_size(stack_bytes);
             let handle = builder.spawn(move || {
                 loop {
                     match rx.recv_timeout(IDLE) {
@@ -73,7 +75,11 @@ impl CpuPool {
             })?;
             handles.push(handle);
         }
-        Ok(Self { jobs: Mutex::new(Some(tx)), threads: Mutex::new(handles), size: threads })
+        Ok(Self {
+            jobs: Mutex::new(Some(tx)),
+            threads: Mutex::new(handles),
+            size: threads,
+        })
     }
 
     /// Number of threads.

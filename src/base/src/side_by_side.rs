@@ -17,7 +17,9 @@ pub fn side_by_side<T: Sync, R: Send>(
         let mut done = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else { return done };
+            let Some(item) = items.get(number) else {
+                return done;
+            };
             done.push((number, work(item)));
         }
     };
@@ -59,7 +61,10 @@ mod tests {
             barrier.wait();
             item * 2
         });
-        assert_eq!(doubled, items.iter().map(|item| item * 2).collect::<Vec<_>>());
+        assert_eq!(
+            doubled,
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
         assert_eq!(side_by_side("none", 0, &items, |item| *item), items);
         assert!(side_by_side("none", 8, &[], |item: &usize| *item).is_empty());
     }

@@ -51,10 +51,12 @@ impl ColumnChunks {
             if len == 0 {
                 continue;
             }
-            let encoding =
-                Encoding::try_from(c.u8()?).map_err(|_| Malformed("has a column of an unknown encoding"))?;
+            let encoding = Encoding::try_from(c.u8()?)
+                .map_err(|_| Malformed("has a column of an unknown encoding"))?;
             let begin = c.position();
-            let len = usize::try_from(len).ok().filter(|len| *len <= c.remaining());
+            let len = usize::try_from(len)
+                .ok()
+                .filter(|len| *len <= c.remaining());
             let len = len.ok_or(Malformed("has a column that is longer than it"))?;
             c.take(len)?;
             *column = Some((encoding, data.slice(begin..begin + len)));
@@ -69,14 +71,20 @@ impl ColumnChunks {
     /// True if its steps are histograms.
     pub(crate) fn is_histograms(&self) -> bool {
         let [_, sum, .., counter] = &self.0;
-        let encoding = counter.as_ref().or(sum.as_ref()).map(|(encoding, _)| *encoding);
-        encoding
-            .is_some_and(|encoding| encoding == Encoding::FloatHistogram || encoding == Encoding::Histogram)
+        let encoding = counter
+            .as_ref()
+            .or(sum.as_ref())
+            .map(|(encoding, _)| *encoding);
+        encoding.is_some_and(|encoding| {
+            encoding == Encoding::FloatHistogram || encoding == Encoding::Histogram
+        })
     }
 
     /// Appends the samples of a column to `out`; false if there is no such column.
     pub(crate) fn decode(&self, column: Column, out: &mut Samples) -> Result<bool, Malformed> {
-        let Some((encoding, data)) = &self.0[column as usize] else { return Ok(false) };
+        let Some((encoding, data)) = &self.0[column as usize] else {
+            return Ok(false);
+        };
         let decoded = out.append_chunk(*encoding, data);
         decoded.map_err(|_| Malformed("has a column that cannot be decoded"))?;
         Ok(true)
@@ -89,13 +97,20 @@ pub(crate) fn raw_encoding(byte: u8) -> Result<Encoding, Malformed> {
 }
 
 /// Appends the samples of a chunk that is none of these.
-pub(crate) fn append_raw(encoding: Encoding, data: &Bytes, out: &mut Samples) -> Result<(), Malformed> {
-    out.append_chunk(encoding, data).map_err(|_| Malformed("cannot be decoded"))
+pub(crate) fn append_raw(
+    encoding: Encoding,
+    data: &Bytes,
+    out: &mut Samples,
+) -> Result<(), Malformed> {
+    out.append_chunk(encoding, data)
+        .map_err(|_| Malformed("cannot be decoded"))
 }
 
 /// Appends a column; `None` stands for one that the chunk does not have.
 pub(crate) fn put_column(out: &mut Vec<u8>, column: Option<(Encoding, &[u8])>) {
-    let Some((encoding, data)) = column else { return put_uvarint(out, 0) };
+    let Some((encoding, data)) = column else {
+        return put_uvarint(out, 0);
+    };
     put_uvarint(out, data.len() as u64);
     out.push(encoding.as_u8());
     out.extend_from_slice(data);
@@ -121,7 +136,13 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
     for column in Column::ALL {
         let times = times_of(&columns, column)?;
         // The last sample of a counter is there twice.
-        let rises = |a: &i64, b: &i64| if column == Column::Counter { a <= b } else { a < b };
+        let rises = |a: &i64, b: &i64| {
+            if column == Column::Counter {
+                a <= b
+            } else {
+                a < b
+            }
+        };
         if !times.is_sorted_by(rises) {
             return Err(Malformed("has a column whose times do not rise"));
         }
@@ -129,7 +150,12 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
             && let (Some(first), Some(last)) = (times.first(), times.last())
         {
             let (count, is_histograms) = (times.len(), columns.is_histograms());
-            checked = Some(Checked { count, first: *first, last: *last, is_histograms });
+            checked = Some(Checked {
+                count,
+                first: *first,
+                last: *last,
+                is_histograms,
+            });
         }
     }
     checked.ok_or(Malformed("has no counts"))
@@ -138,7 +164,9 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
 fn times_of(columns: &ColumnChunks, column: Column) -> Result<Vec<i64>, Malformed> {
     let mut samples = Samples::default();
     columns.decode(column, &mut samples)?;
-    samples.times.extend(samples.histograms.iter().map(|sample| sample.t));
+    samples
+        .times
+        .extend(samples.histograms.iter().map(|sample| sample.t));
     Ok(samples.times)
 }
 
@@ -151,23 +179,37 @@ mod tests {
     fn xor(samples: &[(i64, f64)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut open = XorAppender::start(&mut bytes);
-        samples.iter().for_each(|(t, v)| open.append(&mut bytes, *t, *v));
+        samples
+            .iter()
+            .for_each(|(t, v)| open.append(&mut bytes, *t, *v));
         bytes
     }
 
     fn chunk(columns: &[Option<Vec<u8>>]) -> Vec<u8> {
         let mut out = Vec::new();
-        columns.iter().for_each(|c| put_column(&mut out, c.as_deref().map(|bytes| (Encoding::Xor, bytes))));
+        columns
+            .iter()
+            .for_each(|c| put_column(&mut out, c.as_deref().map(|bytes| (Encoding::Xor, bytes))));
         out
     }
 
     #[test]
     fn columns_are_decoded_and_what_is_no_such_chunk_is_refused() {
         let plain = xor(&[(300_000, 5.0), (600_000, 4.0)]);
-        let counter = xor(&[(60_000, 1.0), (300_000, 2.0), (600_000, 3.0), (600_000, 3.0)]);
+        let counter = xor(&[
+            (60_000, 1.0),
+            (300_000, 2.0),
+            (600_000, 3.0),
+            (600_000, 3.0),
+        ]);
         let all = |c: &Vec<u8>| Some(c.clone());
         let good = chunk(&[all(&plain), all(&plain), None, all(&plain), all(&counter)]);
-        let want = Checked { count: 2, first: 300_000, last: 600_000, is_histograms: false };
+        let want = Checked {
+            count: 2,
+            first: 300_000,
+            last: 600_000,
+            is_histograms: false,
+        };
         assert_eq!(check(&good.clone().into()), Ok(want));
         for len in 0..good.len() {
             assert!(check(&good[..len].to_vec().into()).is_err(), "{len}");
@@ -176,7 +218,10 @@ mod tests {
             check(&chunk(&[all(&counter), None, None, None, None]).into()).is_err(),
             "a time occurs twice"
         );
-        assert!(check(&chunk(&[None, all(&plain), None, None, None]).into()).is_err(), "no counts");
+        assert!(
+            check(&chunk(&[None, all(&plain), None, None, None]).into()).is_err(),
+            "no counts"
+        );
         assert!(check(&[good, vec![0]].concat().into()).is_err());
     }
 }

@@ -69,7 +69,13 @@ impl Block {
         chunks: ChunkReader,
         tombstones: Tombstones,
     ) -> Self {
-        Self { meta, index, chunks, tombstones, in_doubt: AtomicBool::new(false) }
+        Self {
+            meta,
+            index,
+            chunks,
+            tombstones,
+            in_doubt: AtomicBool::new(false),
+        }
     }
 
     /// Puts the block in doubt if a reader's error says that its files are not what was written.
@@ -110,7 +116,12 @@ impl Block {
     }
 
     /// Series in label order that satisfy all matchers and have a chunk that overlaps `[start, end]` (ms, inclusive).
-    pub fn select(&self, matchers: &[Matcher], start: i64, end: i64) -> Result<Vec<BlockSeries>, BlockError> {
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        start: i64,
+        end: i64,
+    ) -> Result<Vec<BlockSeries>, BlockError> {
         let mut found = Vec::new();
         self.for_each(matchers, start, end, &mut |series| {
             found.push(series);
@@ -138,7 +149,11 @@ impl Block {
             entry.chunks.retain(|c| c.overlaps(start, end));
             if !entry.chunks.is_empty() && selection.accepts(&entry.labels) {
                 let deleted = self.tombstones.of(*id).to_vec();
-                each(BlockSeries { labels: entry.labels, chunks: entry.chunks, deleted })?;
+                each(BlockSeries {
+                    labels: entry.labels,
+                    chunks: entry.chunks,
+                    deleted,
+                })?;
             }
         }
         Ok(())
@@ -151,10 +166,23 @@ impl Block {
 
     /// Says that [`Block::read_series`] will be called, to files far away; gives the bytes that it will read there, at most.
     pub fn want_series(&self, series: &BlockSeries, start: i64, end: i64) -> u64 {
-        let wanted = series.chunks.iter().filter(|c| c.overlaps(start, end)).map(|c| c.reference);
-        let stats = self.meta.thanos.as_ref().map(|thanos| thanos.index_stats.chunk_max_size);
+        let wanted = series
+            .chunks
+            .iter()
+            .filter(|c| c.overlaps(start, end))
+            .map(|c| c.reference);
+        let stats = self
+            .meta
+            .thanos
+            .as_ref()
+            .map(|thanos| thanos.index_stats.chunk_max_size);
         let longest = stats.filter(|bytes| *bytes > 0).unwrap_or(CHUNK_BYTES);
-        self.chunks.want(wanted, longest.saturating_add(CHUNK_FRAME_BYTES).min(CHUNK_BYTES_MAX))
+        self.chunks.want(
+            wanted,
+            longest
+                .saturating_add(CHUNK_FRAME_BYTES)
+                .min(CHUNK_BYTES_MAX),
+        )
     }
 
     /// Appends the samples of `[start, end]` (ms, inclusive) that are not deleted to `out`.
@@ -178,7 +206,11 @@ impl Block {
         out: &mut Samples,
     ) -> Result<(), BlockError> {
         let mut chunks = self.chunks.reader();
-        let wanted: Vec<&ChunkMeta> = series.chunks.iter().filter(|c| c.overlaps(start, end)).collect();
+        let wanted: Vec<&ChunkMeta> = series
+            .chunks
+            .iter()
+            .filter(|c| c.overlaps(start, end))
+            .collect();
         if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
             chunks.expect(first.reference..=last.reference);
         }
@@ -188,7 +220,8 @@ impl Block {
             }
             let (encoding, data, _) = chunks.read(chunk.reference)?;
             let (floats, histograms) = (out.times.len(), out.histograms.len());
-            out.append_chunk(encoding, &data).map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;
+            out.append_chunk(encoding, &data)
+                .map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;
             let whole = chunk.min_time >= start && chunk.max_time <= end;
             if !whole || !series.deleted.is_empty() {
                 out.trim(floats, histograms, start, end, &series.deleted);
@@ -204,7 +237,11 @@ impl Block {
         }
         let mut names = BTreeSet::new();
         self.for_each_labels(&select(&self.index, matchers)?, &mut |labels| {
-            for (name, _) in labels.iter().filter(|(n, _)| !names.contains(*n)).collect::<Vec<_>>() {
+            for (name, _) in labels
+                .iter()
+                .filter(|(n, _)| !names.contains(*n))
+                .collect::<Vec<_>>()
+            {
                 names.insert(name.to_owned());
             }
         })?;
@@ -233,7 +270,9 @@ impl Block {
         }
         let selection = select(&self.index, matchers)?;
         let mut found = BTreeSet::new();
-        if selection.is_decided() && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES {
+        if selection.is_decided()
+            && self.index.value_count(name) <= selection.ids.len() * VALUES_PER_SERIES
+        {
             self.index.each_value(name, "", &mut |value, reference| {
                 if !known(value) && self.index.list(reference)?.meets(&selection.ids) {
                     found.insert(value.to_owned());
@@ -242,7 +281,10 @@ impl Block {
             })?;
         } else {
             self.for_each_labels(&selection, &mut |labels| {
-                if let Some(value) = labels.get(name).filter(|v| !known(v) && !found.contains(*v)) {
+                if let Some(value) = labels
+                    .get(name)
+                    .filter(|v| !known(v) && !found.contains(*v))
+                {
                     found.insert(value.to_owned());
                 }
             })?;
@@ -263,7 +305,11 @@ impl Block {
 
     /// Says that entries of the index will be read.
     fn want_entries(&self, ids: &[u32]) {
-        let stats = self.meta.thanos.as_ref().map(|thanos| thanos.index_stats.series_max_size);
+        let stats = self
+            .meta
+            .thanos
+            .as_ref()
+            .map(|thanos| thanos.index_stats.series_max_size);
         let longest = stats.filter(|bytes| *bytes > 0).unwrap_or(ENTRY_BYTES);
         self.index.want_series(ids, longest.min(ENTRY_BYTES_MAX));
     }

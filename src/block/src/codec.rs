@@ -42,7 +42,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len()).ok_or(SHORT)?;
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|end| *end <= self.bytes.len())
+            .ok_or(SHORT)?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
         Ok(taken)
@@ -53,11 +57,15 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
-        Ok(u32::from_be_bytes(self.take(4)?.try_into().expect("BUG: four bytes taken")))
+        Ok(u32::from_be_bytes(
+            self.take(4)?.try_into().expect("BUG: four bytes taken"),
+        ))
     }
 
     pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
-        Ok(u64::from_be_bytes(self.take(8)?.try_into().expect("BUG: eight bytes taken")))
+        Ok(u64::from_be_bytes(
+            self.take(8)?.try_into().expect("BUG: eight bytes taken"),
+        ))
     }
 
     #[inline]

@@ -88,23 +88,36 @@ pub fn downsample_block(
     let meta = source.meta();
     check_levels(meta.resolution_ms(), resolution_ms).map_err(Write)?;
     let options = options_for(meta, resolution_ms);
-    let mut files = BlockFiles::create(dir, meta.range(), options.segment_bytes_max).map_err(Write)?;
+    let mut files =
+        BlockFiles::create(dir, meta.range(), options.segment_bytes_max).map_err(Write)?;
 
     let all = source.index().all_postings().map_err(Source)?;
-    let mut progress = DownsampleProgress { series: 0, series_total: all.len() as u64, samples: 0 };
+    let mut progress = DownsampleProgress {
+        series: 0,
+        series_total: all.len() as u64,
+        samples: 0,
+    };
     let (mut entries, mut chunks) = (source.index().reader(), source.chunks().reader());
     let mut series = Series::new(resolution_ms, meta.max_time);
     let mut input = Input::default();
     let mut before: Option<Labels> = None;
     for id in all.iter() {
         let entry = entries.read(id).map_err(Source)?;
-        if before.as_ref().is_some_and(|before| *before >= entry.labels) {
+        if before
+            .as_ref()
+            .is_some_and(|before| *before >= entry.labels)
+        {
             let what = format!("series {} is out of order or there twice", entry.labels);
-            return Err(Source(BlockError::Corrupt { place: meta.ulid.to_string(), what }));
+            return Err(Source(BlockError::Corrupt {
+                place: meta.ulid.to_string(),
+                what,
+            }));
         }
         for chunk in &entry.chunks {
             let (encoding, data, _) = chunks.read_any(chunk.reference).map_err(Source)?;
-            input.read(chunk, encoding, &data, source.tombstones().of(id)).map_err(Source)?;
+            input
+                .read(chunk, encoding, &data, source.tombstones().of(id))
+                .map_err(Source)?;
             progress.samples += input.len() as u64;
             add_chunk(&mut series, &input, &mut files)?;
         }
@@ -119,7 +132,11 @@ pub fn downsample_block(
 }
 
 /// What is in a chunk may be what fails, or the writing of those that it ends.
-fn add_chunk(series: &mut Series, input: &Input, files: &mut BlockFiles<'_>) -> Result<(), DownsampleError> {
+fn add_chunk(
+    series: &mut Series,
+    input: &Input,
+    files: &mut BlockFiles<'_>,
+) -> Result<(), DownsampleError> {
     let mut is_written = true;
     let mut write = |chunk: Finished<'_>| {
         let written = chunk.write(files);
@@ -140,14 +157,19 @@ fn check_levels(from_ms: i64, to_ms: i64) -> Result<(), BlockError> {
     if is_possible {
         return Ok(());
     }
-    let what = format!("windows of {to_ms} ms cannot be made of a block with windows of {from_ms} ms");
+    let what =
+        format!("windows of {to_ms} ms cannot be made of a block with windows of {from_ms} ms");
     Err(BlockError::Input(what))
 }
 
 /// What the new meta takes over.
 fn options_for(meta: &BlockMeta, resolution_ms: i64) -> WriteOptions {
     let compaction = &meta.compaction;
-    let sources = if compaction.sources.is_empty() { vec![meta.ulid] } else { compaction.sources.clone() };
+    let sources = if compaction.sources.is_empty() {
+        vec![meta.ulid]
+    } else {
+        compaction.sources.clone()
+    };
     let parents: Vec<BlockParent> = compaction.parents.clone();
     WriteOptions {
         external_labels: meta.external_labels().cloned().unwrap_or_default(),
@@ -188,8 +210,12 @@ pub(crate) struct Windows {
 impl Windows {
     /// Time of the step of the window in which `t` is.
     pub(crate) fn end_of(&self, t: i64) -> i64 {
-        let start = t.div_euclid(self.resolution).saturating_mul(self.resolution);
-        start.saturating_add(self.resolution - 1).min(self.last.max(t))
+        let start = t
+            .div_euclid(self.resolution)
+            .saturating_mul(self.resolution);
+        start
+            .saturating_add(self.resolution - 1)
+            .min(self.last.max(t))
     }
 
     /// True if a chunk with so many steps is to end with the one at `step`, the next sample being at `next`.
@@ -207,21 +233,33 @@ struct Series {
 
 impl Series {
     fn new(resolution: i64, end: i64) -> Self {
-        let windows = Windows { resolution, last: end.saturating_sub(1) };
-        Self { floats: Floats::new(windows), histograms: Histograms::new(windows) }
+        let windows = Windows {
+            resolution,
+            last: end.saturating_sub(1),
+        };
+        Self {
+            floats: Floats::new(windows),
+            histograms: Histograms::new(windows),
+        }
     }
 
     /// Adds a chunk, which is behind the one before.
     fn add(&mut self, input: &Input, sink: Sink<'_>) -> Result<(), BlockError> {
-        let Some(first) = input.first_time() else { return Ok(()) };
+        let Some(first) = input.first_time() else {
+            return Ok(());
+        };
         match input {
             Input::Floats(samples) => {
                 self.histograms.close(Some(first), sink)?;
-                samples.iter().try_for_each(|(t, v)| self.floats.add_sample(t, v, sink))
+                samples
+                    .iter()
+                    .try_for_each(|(t, v)| self.floats.add_sample(t, v, sink))
             }
             Input::Histograms(samples) => {
                 self.floats.close(Some(first), sink)?;
-                samples.iter().try_for_each(|sample| self.histograms.add_sample(sample, sink))
+                samples
+                    .iter()
+                    .try_for_each(|sample| self.histograms.add_sample(sample, sink))
             }
             Input::FloatSteps(steps) => {
                 self.histograms.close(Some(first), sink)?;
@@ -229,7 +267,9 @@ impl Series {
             }
             Input::HistogramSteps(steps) => {
                 self.floats.close(Some(first), sink)?;
-                steps.iter().try_for_each(|step| self.histograms.add_step(step.clone(), sink))
+                steps
+                    .iter()
+                    .try_for_each(|step| self.histograms.add_step(step.clone(), sink))
             }
         }
     }

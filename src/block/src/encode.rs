@@ -69,7 +69,12 @@ impl SeriesEncoder {
     /// For samples inside `window` (ms), at most `samples_max` a chunk.
     pub(crate) fn new(window: Range<i64>, samples_max: usize, encodings: ChunkEncodings) -> Self {
         let samples_max = samples_max.clamp(1, CHUNK_SAMPLES_BOUND);
-        Self { window, samples_max, encodings, buffer: Vec::with_capacity(4096) }
+        Self {
+            window,
+            samples_max,
+            encodings,
+            buffer: Vec::with_capacity(4096),
+        }
     }
 
     /// Encodes all samples; runs of floats and of histograms alternate by time.
@@ -94,19 +99,27 @@ impl SeriesEncoder {
             self.encode_histograms(&histograms[h..h + run], sink)?;
             h += run;
         }
-        Ok(SampleCounts { floats: times.len() as u64, histograms: histograms.len() as u64 })
+        Ok(SampleCounts {
+            floats: times.len() as u64,
+            histograms: histograms.len() as u64,
+        })
     }
 
     fn check(&self, series: &SeriesInput) -> Result<(), BlockError> {
-        let bad = |what: &str| Err(BlockError::Input(format!("series {}: {what}", series.labels)));
+        let bad = |what: &str| {
+            Err(BlockError::Input(format!(
+                "series {}: {what}",
+                series.labels
+            )))
+        };
         if series.times.len() != series.values.len() {
             return bad("times and values differ in number");
         }
         if !series.starts.is_empty() && series.starts.len() != series.times.len() {
             return bad("times and start timestamps differ in number");
         }
-        let rising =
-            series.times.is_sorted_by(|a, b| a < b) && series.histograms.is_sorted_by(|a, b| a.t < b.t);
+        let rising = series.times.is_sorted_by(|a, b| a < b)
+            && series.histograms.is_sorted_by(|a, b| a.t < b.t);
         if !rising {
             return bad("samples are not in rising time order");
         }
@@ -116,7 +129,11 @@ impl SeriesEncoder {
             series.histograms.first().map(|s| s.t),
             series.histograms.last().map(|s| s.t),
         ];
-        if ends.into_iter().flatten().any(|t| !self.window.contains(&t)) {
+        if ends
+            .into_iter()
+            .flatten()
+            .any(|t| !self.window.contains(&t))
+        {
             return bad("a sample is outside the window of the block");
         }
         Ok(())
@@ -144,19 +161,33 @@ impl SeriesEncoder {
                     let appended = appender.append(start, floats.times[i], floats.values[i]);
                     appended.map_err(|e| BlockError::Input(e.to_string()))?;
                 }
-                sink(EncodedChunk { encoding: Encoding::Xor2, data: appender.bytes(), min_time, max_time })?;
+                sink(EncodedChunk {
+                    encoding: Encoding::Xor2,
+                    data: appender.bytes(),
+                    min_time,
+                    max_time,
+                })?;
             } else {
                 let mut appender = XorAppender::start(&mut self.buffer);
                 for i in chunk {
                     appender.append(&mut self.buffer, floats.times[i], floats.values[i]);
                 }
-                sink(EncodedChunk { encoding: Encoding::Xor, data: &self.buffer, min_time, max_time })?;
+                sink(EncodedChunk {
+                    encoding: Encoding::Xor,
+                    data: &self.buffer,
+                    min_time,
+                    max_time,
+                })?;
             }
         }
         Ok(())
     }
 
-    fn encode_histograms(&mut self, samples: &[HistogramSample], sink: Sink<'_>) -> Result<(), BlockError> {
+    fn encode_histograms(
+        &mut self,
+        samples: &[HistogramSample],
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
         let bad = |e: trireme_chunk::ChunkError| BlockError::Input(e.to_string());
         let with_starts = self.encodings.keep_starts() && samples.iter().any(|s| s.st != 0);
         let mut open: Option<(HistogramAppender, i64)> = None;
@@ -202,7 +233,11 @@ fn without_ties(series: &SeriesInput) -> Option<SeriesInput> {
     Some(floats)
 }
 
-fn finish_histograms(appender: &HistogramAppender, min_time: i64, sink: Sink<'_>) -> Result<(), BlockError> {
+fn finish_histograms(
+    appender: &HistogramAppender,
+    min_time: i64,
+    sink: Sink<'_>,
+) -> Result<(), BlockError> {
     sink(EncodedChunk {
         encoding: appender.encoding(),
         data: appender.bytes(),

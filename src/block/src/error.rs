@@ -60,14 +60,23 @@ impl BlockError {
     }
 
     pub(crate) fn corrupt(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Corrupt { place: place.into(), what: what.into() }
+        Self::Corrupt {
+            place: place.into(),
+            what: what.into(),
+        }
     }
 
     /// The same error, naming the part of the file.
     pub(crate) fn within(self, part: &str) -> Self {
         match self {
-            Self::Io { place, source } => Self::Io { place: format!("{place}: {part}"), source },
-            Self::Corrupt { place, what } => Self::Corrupt { place: format!("{place}: {part}"), what },
+            Self::Io { place, source } => Self::Io {
+                place: format!("{place}: {part}"),
+                source,
+            },
+            Self::Corrupt { place, what } => Self::Corrupt {
+                place: format!("{place}: {part}"),
+                what,
+            },
             other => other,
         }
     }
@@ -94,7 +103,10 @@ pub(crate) fn io_at(place: &str) -> impl FnOnce(io::Error) -> BlockError {
 /// Adds the chunk to a decoding error.
 pub(crate) fn chunk_at(place: impl Into<String>) -> impl FnOnce(ChunkError) -> BlockError {
     let place = place.into();
-    move |error| BlockError::Corrupt { place, what: error.to_string() }
+    move |error| BlockError::Corrupt {
+        place,
+        what: error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +115,10 @@ mod tests {
 
     #[test]
     fn a_bad_sector_is_damage_and_want_of_handles_is_not() {
-        let of = |code| BlockError::Io { place: "index".into(), source: io::Error::from_raw_os_error(code) };
+        let of = |code| BlockError::Io {
+            place: "index".into(),
+            source: io::Error::from_raw_os_error(code),
+        };
         assert!(of(5).is_damage() && of(117).is_damage());
         assert!(!of(24).is_damage() && !of(12).is_damage());
     }

@@ -18,9 +18,14 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), BlockError> {
 pub(crate) fn read_capped(path: &Path, bytes_max: u64) -> Result<Vec<u8>, BlockError> {
     let file = File::open(path).map_err(at(path))?;
     let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(at(path))?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(at(path))?;
     if bytes.len() as u64 > bytes_max {
-        return Err(BlockError::corrupt(path.display().to_string(), format!("over {bytes_max} bytes")));
+        return Err(BlockError::corrupt(
+            path.display().to_string(),
+            format!("over {bytes_max} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -35,7 +40,11 @@ pub(crate) struct HashedFile {
 impl HashedFile {
     pub(crate) fn create(path: PathBuf) -> Result<Self, BlockError> {
         let file = File::create_new(&path).map_err(at(&path))?;
-        Ok(Self { path, out: BufWriter::with_capacity(1 << 18, file), position: 0 })
+        Ok(Self {
+            path,
+            out: BufWriter::with_capacity(1 << 18, file),
+            position: 0,
+        })
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -56,7 +65,10 @@ impl HashedFile {
 
     /// Makes the content durable.
     pub(crate) fn finish(mut self) -> Result<(), BlockError> {
-        self.out.flush().and_then(|()| self.out.get_ref().sync_all()).map_err(at(&self.path))
+        self.out
+            .flush()
+            .and_then(|()| self.out.get_ref().sync_all())
+            .map_err(at(&self.path))
     }
 }
 
@@ -81,7 +93,10 @@ impl TempDir {
                 Err(e) => return Err(at(&path)(e)),
             }
         }
-        Err(BlockError::Input(format!("{} is full of temporary directories", parent.display())))
+        Err(BlockError::Input(format!(
+            "{} is full of temporary directories",
+            parent.display()
+        )))
     }
 
     pub(crate) fn path(&self) -> &Path {

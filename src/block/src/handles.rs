@@ -71,7 +71,11 @@ struct Open {
 
 impl Open {
     fn new(max: usize) -> Self {
-        Self { files: HashMap::new(), order: VecDeque::new(), max }
+        Self {
+            files: HashMap::new(),
+            order: VecDeque::new(),
+            max,
+        }
     }
 
     fn keep(&mut self, number: u64, file: Arc<File>) {

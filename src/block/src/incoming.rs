@@ -23,7 +23,11 @@ impl Incoming {
         let temporary = TempDir::create(dir, &format!("copy-{ulid}"))?;
         let chunks = temporary.path().join(CHUNKS_DIR);
         fs::create_dir(&chunks).map_err(at(&chunks))?;
-        Ok(Self { ulid, temporary, open: None })
+        Ok(Self {
+            ulid,
+            temporary,
+            open: None,
+        })
     }
 
     /// The block's name.
@@ -59,7 +63,12 @@ impl Incoming {
 
     /// Gives the copy its name in the directory it was begun in; false if a block of that name is there already.
     pub fn publish(mut self) -> Result<bool, BlockError> {
-        let parent = self.temporary.path().parent().unwrap_or(Path::new(".")).to_owned();
+        let parent = self
+            .temporary
+            .path()
+            .parent()
+            .unwrap_or(Path::new("."))
+            .to_owned();
         self.temporary.publish(&parent.join(self.ulid.to_string()))
     }
 
@@ -75,7 +84,9 @@ impl Incoming {
 pub fn is_block_file(name: &str) -> bool {
     let is_segment = |n: &str| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit());
     matches!(name, META_FILE | INDEX_FILE | TOMBSTONES_FILE)
-        || name.split_once('/').is_some_and(|(dir, file)| dir == CHUNKS_DIR && is_segment(file))
+        || name
+            .split_once('/')
+            .is_some_and(|(dir, file)| dir == CHUNKS_DIR && is_segment(file))
 }
 
 /// Paths and lengths (bytes) of a block's files, `meta.json` last: a copy is no block without it.

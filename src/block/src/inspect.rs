@@ -26,10 +26,18 @@ pub fn list_blocks(dir: &Path) -> Result<Vec<Result<BlockListing, BlockError>>, 
     let one = |path: &Path| {
         let meta = BlockMeta::read(path)?;
         let chunks = path.join(CHUNKS_DIR);
-        let size_bytes = files_size(path)? + if chunks.is_dir() { files_size(&chunks)? } else { 0 };
+        let size_bytes = files_size(path)?
+            + if chunks.is_dir() {
+                files_size(&chunks)?
+            } else {
+                0
+            };
         Ok(BlockListing { meta, size_bytes })
     };
-    Ok(block_dirs(dir)?.into_iter().map(|(_, path)| one(&path)).collect())
+    Ok(block_dirs(dir)?
+        .into_iter()
+        .map(|(_, path)| one(&path))
+        .collect())
 }
 
 fn files_size(dir: &Path) -> Result<u64, BlockError> {
@@ -128,7 +136,10 @@ struct Top<K> {
 
 impl<K: Ord> Top<K> {
     fn new(limit: usize) -> Self {
-        Self { limit, entries: Vec::new() }
+        Self {
+            limit,
+            entries: Vec::new(),
+        }
     }
 
     fn offer(&mut self, key: K, n: u64) {
@@ -139,7 +150,8 @@ impl<K: Ord> Top<K> {
     }
 
     fn cut(&mut self) {
-        self.entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        self.entries
+            .sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         self.entries.truncate(self.limit);
     }
 

@@ -49,8 +49,12 @@ pub use downsample::{
 pub use encode::ChunkEncodings;
 pub use error::BlockError;
 pub use incoming::{Incoming, block_files, is_block_file};
-pub use index::{ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry, SeriesReader, header_ranges};
-pub use inspect::{BlockAnalysis, BlockListing, DumpValue, EncodingStats, analyze, dump, list_blocks};
+pub use index::{
+    ChunkMeta, INDEX_FILE, IndexReader, Postings, SeriesEntry, SeriesReader, header_ranges,
+};
+pub use inspect::{
+    BlockAnalysis, BlockListing, DumpValue, EncodingStats, analyze, dump, list_blocks,
+};
 pub use meta::{BlockCompaction, BlockMeta, BlockParent, BlockStats, META_FILE, TriremeMeta};
 pub use range::{LocalFile, RangeRead, past_end};
 pub use reread::Reread;

@@ -123,11 +123,14 @@ pub struct TriremeMeta {
 impl BlockMeta {
     /// Parses and checks `meta.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, BlockError> {
-        let meta: Self =
-            serde_json::from_slice(bytes).map_err(|e| BlockError::corrupt(META_FILE, e.to_string()))?;
+        let meta: Self = serde_json::from_slice(bytes)
+            .map_err(|e| BlockError::corrupt(META_FILE, e.to_string()))?;
         if meta.version != 1 {
             let what = format!("version {}", meta.version);
-            return Err(BlockError::Unsupported { place: META_FILE.into(), what });
+            return Err(BlockError::Unsupported {
+                place: META_FILE.into(),
+                what,
+            });
         }
         if meta.min_time > meta.max_time {
             return Err(BlockError::corrupt(META_FILE, "minTime is after maxTime"));
@@ -140,7 +143,10 @@ impl BlockMeta {
         let path = dir.join(META_FILE);
         let bytes = crate::files::read_capped(&path, META_BYTES_MAX)?;
         let meta = Self::parse(&bytes)?;
-        let named = dir.file_name().and_then(|n| n.to_str()).and_then(|n| Ulid::from_string(n).ok());
+        let named = dir
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| Ulid::from_string(n).ok());
         if named.is_some_and(|ulid| ulid != meta.ulid) {
             let what = format!("ulid {} is not the name of its directory", meta.ulid);
             return Err(BlockError::corrupt(path.display().to_string(), what));
@@ -169,7 +175,8 @@ impl BlockMeta {
         let mut out = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
         let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-        self.serialize(&mut serializer).expect("BUG: a meta has only string keys and finite numbers");
+        self.serialize(&mut serializer)
+            .expect("BUG: a meta has only string keys and finite numbers");
         out.push(b'\n');
         out
     }
@@ -183,7 +190,9 @@ impl BlockMeta {
     pub fn write(&self, dir: &Path) -> Result<(), BlockError> {
         let (path, temporary) = (dir.join(META_FILE), dir.join("meta.json.tmp"));
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
-        file.write_all(&self.to_json()).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
+        file.write_all(&self.to_json())
+            .and_then(|()| file.sync_all())
+            .map_err(at(&temporary))?;
         std::fs::rename(&temporary, &path).map_err(at(&path))?;
         crate::files::sync_dir(dir)
     }
@@ -228,7 +237,8 @@ pub(crate) mod ulid_text {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Ulid, D::Error> {
         let text = String::deserialize(d)?;
-        Ulid::from_string(&text).map_err(|e| serde::de::Error::custom(format!("bad ulid {text:?}: {e}")))
+        Ulid::from_string(&text)
+            .map_err(|e| serde::de::Error::custom(format!("bad ulid {text:?}: {e}")))
     }
 }
 
@@ -243,8 +253,9 @@ mod ulid_texts {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Ulid>, D::Error> {
         // Go writes an empty list as null.
         let texts = Option::<Vec<String>>::deserialize(d)?.unwrap_or_default();
-        let parse =
-            |t: String| Ulid::from_string(&t).map_err(|e| serde::de::Error::custom(format!("{t:?}: {e}")));
+        let parse = |t: String| {
+            Ulid::from_string(&t).map_err(|e| serde::de::Error::custom(format!("{t:?}: {e}")))
+        };
         texts.into_iter().map(parse).collect()
     }
 }
@@ -266,17 +277,28 @@ mod tests {
     #[test]
     fn reads_foreign_metas_and_keeps_what_it_does_not_know() {
         let meta = BlockMeta::parse(FOREIGN.as_bytes()).expect("valid");
-        assert_eq!(meta.external_labels().and_then(|l| l.get("tenant_id")).map(String::as_str), Some("a"));
+        assert_eq!(
+            meta.external_labels()
+                .and_then(|l| l.get("tenant_id"))
+                .map(String::as_str),
+            Some("a")
+        );
         let again = BlockMeta::parse(&meta.to_json()).expect("own output");
         assert_eq!(again, meta);
         assert_eq!(again.other["future"]["a"][1], 2);
-        assert_eq!(again.thanos.expect("kept").other["upload_time"], "0001-01-01T00:00:00Z");
+        assert_eq!(
+            again.thanos.expect("kept").other["upload_time"],
+            "0001-01-01T00:00:00Z"
+        );
     }
 
     #[test]
     fn refuses_other_versions_and_broken_text() {
         let other = FOREIGN.replace(r#""version": 1, "future""#, r#""version": 2, "future""#);
-        assert!(matches!(BlockMeta::parse(other.as_bytes()), Err(BlockError::Unsupported { .. })));
+        assert!(matches!(
+            BlockMeta::parse(other.as_bytes()),
+            Err(BlockError::Unsupported { .. })
+        ));
         for len in 0..FOREIGN.len() {
             assert!(BlockMeta::parse(&FOREIGN.as_bytes()[..len]).is_err());
         }
@@ -285,10 +307,21 @@ mod tests {
     #[test]
     fn own_checksum_notices_a_changed_number() {
         let mut meta = BlockMeta::parse(FOREIGN.as_bytes()).expect("valid");
-        meta.trireme = Some(TriremeMeta { digest: "00".into(), crc: 0 });
+        meta.trireme = Some(TriremeMeta {
+            digest: "00".into(),
+            crc: 0,
+        });
         let text = String::from_utf8(meta.to_json()).expect("JSON is text");
-        assert!(BlockMeta::parse(text.as_bytes()).expect("own output").crc_matches());
+        assert!(
+            BlockMeta::parse(text.as_bytes())
+                .expect("own output")
+                .crc_matches()
+        );
         let changed = text.replace("1671000000000", "1671000000001");
-        assert!(!BlockMeta::parse(changed.as_bytes()).expect("still JSON").crc_matches());
+        assert!(
+            !BlockMeta::parse(changed.as_bytes())
+                .expect("still JSON")
+                .crc_matches()
+        );
     }
 }

@@ -48,7 +48,9 @@ pub(crate) fn downsampled_name_of(
     let mut sources = sources.to_vec();
     sources.sort_unstable();
     hash.update((sources.len() as u64).to_be_bytes());
-    sources.iter().for_each(|source| hash.update(source.to_bytes()));
+    sources
+        .iter()
+        .for_each(|source| hash.update(source.to_bytes()));
     hash.update(digest);
     by_content(end_ms, &hash.finalize().into())
 }
@@ -69,7 +71,9 @@ pub(crate) fn is_named_by(meta: &BlockMeta, digest: &[u8; 32]) -> bool {
         let goes_back = (meta.resolution_ms(), meta.compaction.sources.as_slice());
         meta.ulid == downsampled_name_of(meta.max_time, digest, labels, goes_back)
     };
-    [labels, &none].iter().any(|labels| meta.ulid == name_of(meta.max_time, digest, labels))
+    [labels, &none]
+        .iter()
+        .any(|labels| meta.ulid == name_of(meta.max_time, digest, labels))
         || (meta.resolution_ms() > 0 && of_resolution())
 }
 
@@ -77,7 +81,10 @@ pub(crate) fn is_named_by(meta: &BlockMeta, digest: &[u8; 32]) -> bool {
 fn by_content(end_ms: i64, digest: &[u8; 32]) -> Ulid {
     let mut random = [0; 16];
     random[6..].copy_from_slice(&digest[..10]);
-    Ulid::from_parts(u64::try_from(end_ms).unwrap_or(0), u128::from_be_bytes(random))
+    Ulid::from_parts(
+        u64::try_from(end_ms).unwrap_or(0),
+        u128::from_be_bytes(random),
+    )
 }
 
 #[cfg(test)]
@@ -85,7 +92,10 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]

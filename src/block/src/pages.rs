@@ -28,7 +28,12 @@ pub(crate) struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     pub(crate) fn new(file: &'a dyn RangeRead, part: Range<u64>) -> Self {
-        Self { file, part, slots: Vec::new(), joined: Vec::new() }
+        Self {
+            file,
+            part,
+            slots: Vec::new(),
+            joined: Vec::new(),
+        }
     }
 
     /// The bytes of a range of the part, counted from its begin.
@@ -45,7 +50,9 @@ impl<'a> Pages<'a> {
             return page.get(within.clone()).ok_or_else(past);
         }
         let start = self.part.start + range.start;
-        let whole = self.file.read_at(start, (range.end - range.start) as usize)?;
+        let whole = self
+            .file
+            .read_at(start, (range.end - range.start) as usize)?;
         self.joined.clear();
         self.joined.extend_from_slice(&whole);
         Ok(&self.joined)
@@ -87,7 +94,13 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn RangeRead) -> Self {
-        Self { file, start: 0, bytes: Bytes::new(), ahead: FIRST_BYTES, expected: FIRST_BYTES }
+        Self {
+            file,
+            start: 0,
+            bytes: Bytes::new(),
+            ahead: FIRST_BYTES,
+            expected: FIRST_BYTES,
+        }
     }
 
     /// So many bytes will be asked for, and a little more: they are read at once, within a bound.
@@ -106,8 +119,13 @@ impl<'a> Window<'a> {
         if self.file.is_far() {
             return self.file.read_at(offset, len);
         }
-        let follows = offset >= known.start && offset <= known.end + SKIPPED_BYTES_MAX && !known.is_empty();
-        self.ahead = if follows { (self.ahead * 2).min(AHEAD_BYTES_MAX) } else { self.expected };
+        let follows =
+            offset >= known.start && offset <= known.end + SKIPPED_BYTES_MAX && !known.is_empty();
+        self.ahead = if follows {
+            (self.ahead * 2).min(AHEAD_BYTES_MAX)
+        } else {
+            self.expected
+        };
         let file_end = self.file.len();
         let read_end = end.max(offset.saturating_add(self.ahead).min(file_end));
         let read = self.file.read_at(offset, (read_end - offset) as usize);
@@ -154,11 +172,17 @@ mod tests {
         let file = file(u64::MAX);
         let mut window = Window::new(&file);
         for at in (0..200_000u64).step_by(100) {
-            assert_eq!(window.get(at, 100).expect("inside")[..], file.0[at as usize..at as usize + 100]);
+            assert_eq!(
+                window.get(at, 100).expect("inside")[..],
+                file.0[at as usize..at as usize + 100]
+            );
         }
         let calls = file.1.load(Ordering::Relaxed);
         assert!(calls < 15, "{calls}");
-        assert_eq!(window.get(299_990, 10).expect("inside")[..], file.0[299_990..]);
+        assert_eq!(
+            window.get(299_990, 10).expect("inside")[..],
+            file.0[299_990..]
+        );
         assert!(window.get(299_991, 10).is_err(), "behind the end");
     }
 

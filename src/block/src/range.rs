@@ -46,7 +46,9 @@ impl RangeRead for Bytes {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let file_len = RangeRead::len(self);
-        let end = offset.checked_add(len as u64).filter(|end| *end <= file_len);
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|end| *end <= file_len);
         let end = end.ok_or_else(|| past_end(offset, len, file_len))?;
         Ok(self.slice(offset as usize..end as usize))
     }
@@ -68,7 +70,11 @@ impl LocalFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), len, handle: Handle::new(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            len,
+            handle: Handle::new(file),
+        })
     }
 
     fn file(&self) -> io::Result<Arc<File>> {
@@ -83,7 +89,10 @@ impl RangeRead for LocalFile {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         // Before anything is reserved for a length that a damaged file may have made up.
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
+        if offset
+            .checked_add(len as u64)
+            .is_none_or(|end| end > self.len)
+        {
             return Err(past_end(offset, len, self.len));
         }
         let mut bytes = vec![0; len];

@@ -14,7 +14,9 @@ use ulid::Ulid;
 
 use crate::error::at;
 use crate::name::is_named_by;
-use crate::{Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Tombstones, hex, segment_name};
+use crate::{
+    Block, BlockError, BlockMeta, CHUNKS_DIR, INDEX_FILE, META_FILE, Tombstones, hex, segment_name,
+};
 
 /// Bytes of one step.
 const PIECE_BYTES: usize = 1 << 20;
@@ -48,7 +50,10 @@ impl Reread {
             ));
         }
         if !meta.crc_matches() {
-            return Err(BlockError::corrupt(META_FILE, "its checksum does not fit its content"));
+            return Err(BlockError::corrupt(
+                META_FILE,
+                "its checksum does not fit its content",
+            ));
         }
         Tombstones::read(dir)?;
         let mut files: VecDeque<PathBuf> = (0..)
@@ -56,7 +61,14 @@ impl Reread {
             .take_while(|path| path.exists())
             .collect();
         files.push_back(dir.join(INDEX_FILE));
-        Ok(Self { dir: dir.to_owned(), meta, files, open: None, digest: Sha256::new(), buffer: Vec::new() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            meta,
+            files,
+            open: None,
+            digest: Sha256::new(),
+            buffer: Vec::new(),
+        })
     }
 
     /// What the block says of itself.
@@ -72,7 +84,9 @@ impl Reread {
         }
         loop {
             let Some((path, file)) = &mut self.open else {
-                let Some(path) = self.files.pop_front() else { return self.judge().map(|()| None) };
+                let Some(path) = self.files.pop_front() else {
+                    return self.judge().map(|()| None);
+                };
                 let file = File::open(&path).map_err(at(&path))?;
                 forget(&file);
                 self.open = Some((path, file));
@@ -95,7 +109,10 @@ impl Reread {
         let said = self.meta.trireme.as_ref().map(|own| own.digest.as_str());
         if said != Some(&hex(&digest)) || !is_named_by(&self.meta, &digest) {
             let place = self.dir.display().to_string();
-            return Err(BlockError::corrupt(place, "chunk files and index do not have the block's digest"));
+            return Err(BlockError::corrupt(
+                place,
+                "chunk files and index do not have the block's digest",
+            ));
         }
         Block::open(&self.dir).map(drop)
     }

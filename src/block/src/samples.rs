@@ -49,8 +49,12 @@ impl Samples {
             }
             Encoding::Xor2 => {
                 self.starts.resize(self.times.len(), 0);
-                let decoded =
-                    decode_xor2_into(data, &mut self.times, &mut self.values, Some(&mut self.starts));
+                let decoded = decode_xor2_into(
+                    data,
+                    &mut self.times,
+                    &mut self.values,
+                    Some(&mut self.starts),
+                );
                 if self.starts.iter().all(|st| *st == 0) {
                     self.starts.clear();
                 }

@@ -53,7 +53,11 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
         let mut scan = Scan::default();
         if dir.exists() {
             scan.removed = remove_temporaries(dir)?;
-            found.extend(block_dirs(dir)?.into_iter().map(|(ulid, path)| (number, ulid, path)));
+            found.extend(
+                block_dirs(dir)?
+                    .into_iter()
+                    .map(|(ulid, path)| (number, ulid, path)),
+            );
         }
         scans.push(scan);
     }
@@ -64,7 +68,9 @@ pub fn scan_all(dirs: &[PathBuf], threads: usize) -> Result<Vec<Scan>, BlockErro
             Ok(block) => scans[number].blocks.push(block),
             Err(reason) if reason.is_damage() => {
                 let path = set_aside(&dirs[number], ulid)?;
-                scans[number].quarantined.push(Quarantined { ulid, path, reason });
+                scans[number]
+                    .quarantined
+                    .push(Quarantined { ulid, path, reason });
             }
             Err(error) => return Err(error),
         }
@@ -78,7 +84,10 @@ pub(crate) fn block_dirs(dir: &Path) -> Result<Vec<(Ulid, PathBuf)>, BlockError>
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let entry = entry.map_err(at(dir))?;
         let name = entry.file_name();
-        let ulid = name.to_str().filter(|n| n.len() == 26).and_then(|n| Ulid::from_string(n).ok());
+        let ulid = name
+            .to_str()
+            .filter(|n| n.len() == 26)
+            .and_then(|n| Ulid::from_string(n).ok());
         if let Some(ulid) = ulid.filter(|_| entry.path().is_dir()) {
             found.push((ulid, entry.path()));
         }
@@ -106,7 +115,9 @@ pub fn set_aside_blocks(dir: &Path) -> Result<Vec<Ulid>, BlockError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let name = entry.map_err(at(dir))?.file_name();
-        let ulid = name.to_str().and_then(|name| name.strip_prefix(QUARANTINE)?.get(..26));
+        let ulid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(QUARANTINE)?.get(..26));
         found.extend(ulid.and_then(|text| Ulid::from_string(text).ok()));
     }
     found.sort_unstable();

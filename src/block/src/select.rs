@@ -20,7 +20,9 @@ impl Selection<'_> {
 
     /// True if the labels satisfy what the postings did not decide.
     pub(crate) fn accepts(&self, labels: &Labels) -> bool {
-        self.rest.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+        self.rest
+            .iter()
+            .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
     }
 }
 
@@ -28,26 +30,41 @@ impl Selection<'_> {
 ///
 /// Equalities and small sets of values go first, from the shortest list on. A regular expression or a negation is
 /// then tried on the values of its label, or on the labels of the series left, whichever is less work.
-pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result<Selection<'a>, BlockError> {
+pub(crate) fn select<'a>(
+    index: &IndexReader,
+    matchers: &'a [Matcher],
+) -> Result<Selection<'a>, BlockError> {
     let mut places: Vec<Vec<u64>> = Vec::new();
     let mut costly: Vec<&Matcher> = Vec::new();
     for matcher in matchers.iter().filter(|m| !matches_all(m)) {
         match listed(matcher) {
             Some(values) => {
                 let found = values.iter().map(|v| index.find(&matcher.name, v));
-                places.push(found.filter_map(Result::transpose).collect::<Result<_, _>>()?);
+                places.push(
+                    found
+                        .filter_map(Result::transpose)
+                        .collect::<Result<_, _>>()?,
+                );
             }
             None => costly.push(matcher),
         }
     }
     // One that no value satisfies ends it without a look at the lists of the others.
     if places.iter().any(Vec::is_empty) {
-        return Ok(Selection { ids: Vec::new(), rest: Vec::new() });
+        return Ok(Selection {
+            ids: Vec::new(),
+            rest: Vec::new(),
+        });
     }
     let mut cheap: Vec<Vec<Postings>> = Vec::with_capacity(places.len());
     places.iter().for_each(|places| index.want_lists(places));
     for places in &places {
-        cheap.push(places.iter().map(|at| index.list(*at)).collect::<Result<_, _>>()?);
+        cheap.push(
+            places
+                .iter()
+                .map(|at| index.list(*at))
+                .collect::<Result<_, _>>()?,
+        );
     }
     cheap.sort_by_key(|lists| lists.iter().map(Postings::len).sum::<usize>());
     let mut ids: Option<Vec<u32>> = None;
@@ -59,8 +76,9 @@ pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result
         }
     }
     // `!=` a value takes one list away, which is cheap once there is something to take it from.
-    let (unequal, mut costly): (Vec<&Matcher>, Vec<&Matcher>) =
-        costly.into_iter().partition(|m| m.op == MatchOp::NotEqual && !m.value.is_empty());
+    let (unequal, mut costly): (Vec<&Matcher>, Vec<&Matcher>) = costly
+        .into_iter()
+        .partition(|m| m.op == MatchOp::NotEqual && !m.value.is_empty());
     // Matchers that an absent label cannot satisfy name the series; the others only take some away.
     costly.sort_by_key(|m| m.matches_empty());
     let mut rest = Vec::new();
@@ -77,10 +95,14 @@ pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result
                     lists.iter().for_each(|list| list.retain(ids, false));
                 }
             }
-            none if !matcher.matches_empty() => *none = Some(union(&value_lists(index, matcher, true)?)),
+            none if !matcher.matches_empty() => {
+                *none = Some(union(&value_lists(index, matcher, true)?))
+            }
             none => {
                 let mut all: Vec<u32> = index.all_postings()?.iter().collect();
-                value_lists(index, matcher, false)?.iter().for_each(|list| list.retain(&mut all, false));
+                value_lists(index, matcher, false)?
+                    .iter()
+                    .for_each(|list| list.retain(&mut all, false));
                 *none = Some(all);
             }
         }
@@ -90,7 +112,9 @@ pub(crate) fn select<'a>(index: &IndexReader, matchers: &'a [Matcher]) -> Result
         None => index.all_postings()?.iter().collect(),
     };
     for matcher in unequal {
-        index.postings(&matcher.name, &matcher.value)?.retain(&mut ids, false);
+        index
+            .postings(&matcher.name, &matcher.value)?
+            .retain(&mut ids, false);
     }
     Ok(Selection { ids, rest })
 }
@@ -111,7 +135,11 @@ fn listed(matcher: &Matcher) -> Option<Vec<&str>> {
 }
 
 /// Lists of the values that match (or, with `matching` false, do not match).
-fn value_lists(index: &IndexReader, matcher: &Matcher, matching: bool) -> Result<Vec<Postings>, BlockError> {
+fn value_lists(
+    index: &IndexReader,
+    matcher: &Matcher,
+    matching: bool,
+) -> Result<Vec<Postings>, BlockError> {
     // For a negation the prefix says what does not match.
     let of_prefix = (matcher.op == MatchOp::Regex) == matching;
     let prefix = if of_prefix { matcher.prefix() } else { "" };

@@ -24,7 +24,11 @@ pub struct ThanosMeta {
     #[serde(default)]
     pub source: String,
     /// Files of the block.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub files: Vec<ThanosFile>,
     /// Sizes that readers plan their requests with.
     #[serde(default)]
@@ -82,7 +86,10 @@ pub struct ThanosHash {
 impl ThanosHash {
     /// A SHA-256 in hex.
     pub fn sha256(hex: String) -> Self {
-        Self { function: "SHA256".into(), value: hex }
+        Self {
+            function: "SHA256".into(),
+            value: hex,
+        }
     }
 }
 

@@ -50,11 +50,16 @@ impl Tombstones {
         let mut c = Cursor::new(bytes);
         let header = c.take(HEADER.len()).map_err(bad)?;
         if header[..4] != HEADER[..4] {
-            return Err(bad(Malformed("does not begin with the magic number of tombstones")));
+            return Err(bad(Malformed(
+                "does not begin with the magic number of tombstones",
+            )));
         }
         if header[4] != HEADER[4] {
             let what = format!("tombstones version {}", header[4]);
-            return Err(BlockError::Unsupported { place: TOMBSTONES_FILE.into(), what });
+            return Err(BlockError::Unsupported {
+                place: TOMBSTONES_FILE.into(),
+                what,
+            });
         }
         let mut c = Cursor::new(checked(&bytes[HEADER.len()..]).map_err(bad)?);
         let mut all = Self::default();
@@ -94,7 +99,9 @@ impl Tombstones {
     pub fn write(&self, block: &Path) -> Result<(), BlockError> {
         let (path, temporary) = (block.join(TOMBSTONES_FILE), block.join("tombstones.tmp"));
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
-        file.write_all(&self.to_bytes()).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
+        file.write_all(&self.to_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(at(&temporary))?;
         std::fs::rename(&temporary, &path).map_err(at(&path))?;
         sync_dir(block)
     }
@@ -106,7 +113,9 @@ impl Tombstones {
 
     /// All (series, interval) pairs.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Interval)> + '_ {
-        self.0.iter().flat_map(|(id, list)| list.iter().map(|i| (*id, *i)))
+        self.0
+            .iter()
+            .flat_map(|(id, list)| list.iter().map(|i| (*id, *i)))
     }
 
     /// Number of intervals.
@@ -126,7 +135,9 @@ fn merge(list: &mut Vec<Interval>) {
     let mut kept: Vec<Interval> = Vec::with_capacity(list.len());
     for next in list.drain(..) {
         match kept.last_mut() {
-            Some(last) if next.first <= last.last.saturating_add(1) => last.last = last.last.max(next.last),
+            Some(last) if next.first <= last.last.saturating_add(1) => {
+                last.last = last.last.max(next.last)
+            }
             _ => kept.push(next),
         }
     }
@@ -167,6 +178,15 @@ mod tests {
         for (first, last) in [(10, 20), (0, 5), (6, 9), (30, 40)] {
             all.add(7, Interval { first, last });
         }
-        assert_eq!(all.of(7), [Interval { first: 0, last: 20 }, Interval { first: 30, last: 40 }]);
+        assert_eq!(
+            all.of(7),
+            [
+                Interval { first: 0, last: 20 },
+                Interval {
+                    first: 30,
+                    last: 40
+                }
+            ]
+        );
     }
 }

@@ -40,7 +40,10 @@ impl FaultList {
 
     fn add(&mut self, place: impl Into<String>, what: impl Into<String>) {
         if self.faults.len() < Self::MAX {
-            self.faults.push(Fault { place: place.into(), what: what.into() });
+            self.faults.push(Fault {
+                place: place.into(),
+                what: what.into(),
+            });
         } else {
             self.more += 1;
         }
@@ -50,7 +53,9 @@ impl FaultList {
         match error {
             BlockError::Corrupt { place, what } => self.add(place, what),
             BlockError::Io { place, source } => self.add(place, source.to_string()),
-            BlockError::Unsupported { place, what } => self.add(place, format!("{what} is not supported")),
+            BlockError::Unsupported { place, what } => {
+                self.add(place, format!("{what} is not supported"))
+            }
             other => self.add("block", other.to_string()),
         }
     }
@@ -58,7 +63,10 @@ impl FaultList {
     fn finish(mut self) -> Vec<Fault> {
         if self.more > 0 {
             let what = format!("{} more faults", self.more);
-            self.faults.push(Fault { place: "block".into(), what });
+            self.faults.push(Fault {
+                place: "block".into(),
+                what,
+            });
         }
         self.faults
     }
@@ -98,27 +106,51 @@ impl Block {
         let stats = &self.meta().stats;
         let mut check = |name: &str, says: u64, is: u64| {
             if says != is {
-                faults.add(META_FILE, format!("{name} is {says}, but the block has {is}"));
+                faults.add(
+                    META_FILE,
+                    format!("{name} is {says}, but the block has {is}"),
+                );
             }
         };
         check("numSeries", stats.num_series, found.series);
         check("numChunks", stats.num_chunks, found.chunks);
-        check("numSamples", stats.num_samples, found.floats + found.histograms);
+        check(
+            "numSamples",
+            stats.num_samples,
+            found.floats + found.histograms,
+        );
         // Older writers leave the two parts out, and Thanos copies them from the block that it downsamples.
         let is_copied = self.meta().resolution_ms() > 0 && self.meta().trireme.is_none();
         if !is_copied && stats.num_float_samples + stats.num_histogram_samples > 0 {
             check("numFloatSamples", stats.num_float_samples, found.floats);
-            check("numHistogramSamples", stats.num_histogram_samples, found.histograms);
+            check(
+                "numHistogramSamples",
+                stats.num_histogram_samples,
+                found.histograms,
+            );
         }
-        check("numTombstones", stats.num_tombstones, self.tombstones().len() as u64);
-        for (id, _) in self.tombstones().iter().filter(|(id, _)| !found.ids.contains(id)) {
-            faults.add(TOMBSTONES_FILE, format!("names series {id}, which does not exist"));
+        check(
+            "numTombstones",
+            stats.num_tombstones,
+            self.tombstones().len() as u64,
+        );
+        for (id, _) in self
+            .tombstones()
+            .iter()
+            .filter(|(id, _)| !found.ids.contains(id))
+        {
+            faults.add(
+                TOMBSTONES_FILE,
+                format!("names series {id}, which does not exist"),
+            );
         }
     }
 
     /// For a block that this program wrote: do digest and ULID follow from the bytes?
     fn verify_digest(&self, faults: &mut FaultList) -> Result<(), BlockError> {
-        let Some(own) = &self.meta().trireme else { return Ok(()) };
+        let Some(own) = &self.meta().trireme else {
+            return Ok(());
+        };
         let mut digest = Sha256::new();
         for number in 0..self.chunks().segment_count() {
             hash_file(self.chunks().segment(number), "chunks", &mut digest)?;
@@ -126,10 +158,16 @@ impl Block {
         hash_file(self.index().file(), INDEX_FILE, &mut digest)?;
         let digest: [u8; 32] = digest.finalize().into();
         if hex(&digest) != own.digest {
-            faults.add(META_FILE, "the digest in it is not that of the chunk files and the index");
+            faults.add(
+                META_FILE,
+                "the digest in it is not that of the chunk files and the index",
+            );
         }
         if !is_named_by(self.meta(), &digest) {
-            faults.add(META_FILE, "the ULID does not follow from maxTime and the content");
+            faults.add(
+                META_FILE,
+                "the ULID does not follow from maxTime and the content",
+            );
         }
         Ok(())
     }
@@ -150,5 +188,8 @@ fn hash_file(file: &dyn RangeRead, place: &str, digest: &mut Sha256) -> Result<(
 
 /// True if the bytes of `[start, end)` are zero; a few at most.
 fn is_zero(file: &dyn RangeRead, start: u64, end: u64) -> bool {
-    end - start < 4096 && file.read_at(start, (end - start) as usize).is_ok_and(|b| b.iter().all(|b| *b == 0))
+    end - start < 4096
+        && file
+            .read_at(start, (end - start) as usize)
+            .is_ok_and(|b| b.iter().all(|b| *b == 0))
 }

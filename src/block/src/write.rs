@@ -18,8 +18,8 @@ use crate::meta::TriremeMeta;
 use crate::name::{downsampled_name_of, name_of};
 use crate::scan::set_aside;
 use crate::{
-    Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput, SeriesSource,
-    ThanosDownsample, ThanosIndexStats, ThanosMeta,
+    Block, BlockCompaction, BlockError, BlockMeta, BlockParent, BlockStats, SeriesInput,
+    SeriesSource, ThanosDownsample, ThanosIndexStats, ThanosMeta,
 };
 
 /// Samples in a chunk: what Prometheus aims at, too.
@@ -92,9 +92,16 @@ pub fn write_block(
         let more = encoder.encode(&series, &mut |chunk| {
             if behind.is_some_and(|last| chunk.min_time <= last) {
                 let what = "a part does not follow the one before it";
-                return Err(BlockError::Input(format!("series {}: {what}", series.labels)));
+                return Err(BlockError::Input(format!(
+                    "series {}: {what}",
+                    series.labels
+                )));
             }
-            files.add_chunk(chunk.encoding.as_u8(), chunk.data, chunk.min_time..=chunk.max_time)
+            files.add_chunk(
+                chunk.encoding.as_u8(),
+                chunk.data,
+                chunk.min_time..=chunk.max_time,
+            )
         })?;
         counts.floats += more.floats;
         counts.histograms += more.histograms;
@@ -131,7 +138,16 @@ impl<'a> BlockFiles<'a> {
         let chunks = ChunkWriter::create(temporary.path().join(CHUNKS_DIR), segment_bytes_max)?;
 
         let (digest, metas, stats) = (Sha256::new(), Vec::new(), BlockStats::default());
-        Ok(Self { dir, window, temporary, digest, index, chunks, metas, stats })
+        Ok(Self {
+            dir,
+            window,
+            temporary,
+            digest,
+            index,
+            chunks,
+            metas,
+            stats,
+        })
     }
 
     /// Adds a chunk to the series that is being written; its times are behind those of the chunk before.
@@ -142,7 +158,11 @@ impl<'a> BlockFiles<'a> {
         times: RangeInclusive<i64>,
     ) -> Result<(), BlockError> {
         let reference = self.chunks.write(&mut self.digest, encoding, data)?;
-        self.metas.push(ChunkMeta { min_time: *times.start(), max_time: *times.end(), reference });
+        self.metas.push(ChunkMeta {
+            min_time: *times.start(),
+            max_time: *times.end(),
+            reference,
+        });
         Ok(())
     }
 
@@ -152,7 +172,11 @@ impl<'a> BlockFiles<'a> {
     }
 
     /// Ends a series; one without chunks is left out.
-    pub(crate) fn end_series(&mut self, labels: &Labels, counts: SampleCounts) -> Result<(), BlockError> {
+    pub(crate) fn end_series(
+        &mut self,
+        labels: &Labels,
+        counts: SampleCounts,
+    ) -> Result<(), BlockError> {
         if self.metas.is_empty() {
             return Ok(());
         }
@@ -166,7 +190,16 @@ impl<'a> BlockFiles<'a> {
 
     /// Makes the block durable and gives it its name; none without series.
     pub(crate) fn finish(self, options: &WriteOptions) -> Result<Option<BlockMeta>, BlockError> {
-        let Self { dir, window, mut temporary, mut digest, index, chunks, mut stats, .. } = self;
+        let Self {
+            dir,
+            window,
+            mut temporary,
+            mut digest,
+            index,
+            chunks,
+            mut stats,
+            ..
+        } = self;
         if index.series() == 0 {
             return Ok(None);
         }
@@ -177,7 +210,10 @@ impl<'a> BlockFiles<'a> {
         let sizes = index.finish(path.join(INDEX_FILE), &mut digest)?;
 
         let digest: [u8; 32] = digest.finalize().into();
-        let index_stats = ThanosIndexStats { series_max_size: sizes.series_bytes_max, chunk_max_size };
+        let index_stats = ThanosIndexStats {
+            series_max_size: sizes.series_bytes_max,
+            chunk_max_size,
+        };
         let meta = meta_of(window, options, stats, index_stats, digest).sealed();
         meta.write(&path)?;
 
@@ -204,7 +240,10 @@ fn meta_of(
     index_stats: ThanosIndexStats,
     digest: [u8; 32],
 ) -> BlockMeta {
-    let (labels, goes_back) = (&options.external_labels, (options.resolution_ms, options.sources.as_slice()));
+    let (labels, goes_back) = (
+        &options.external_labels,
+        (options.resolution_ms, options.sources.as_slice()),
+    );
     let ulid = match options.resolution_ms {
         0 => name_of(window.end, &digest, labels),
         _ => downsampled_name_of(window.end, &digest, labels, goes_back),
@@ -213,7 +252,9 @@ fn meta_of(
     let thanos = has_section.then(|| ThanosMeta {
         labels: options.external_labels.clone(),
         source: options.source.clone(),
-        downsample: ThanosDownsample { resolution: options.resolution_ms },
+        downsample: ThanosDownsample {
+            resolution: options.resolution_ms,
+        },
         index_stats,
         ..ThanosMeta::default()
     });
@@ -224,24 +265,33 @@ fn meta_of(
         stats,
         compaction: BlockCompaction {
             level: options.level,
-            sources: if options.sources.is_empty() { vec![ulid] } else { options.sources.clone() },
+            sources: if options.sources.is_empty() {
+                vec![ulid]
+            } else {
+                options.sources.clone()
+            },
             parents: options.parents.clone(),
             hints: options.hints.clone(),
             ..BlockCompaction::default()
         },
         version: 1,
         thanos,
-        trireme: Some(TriremeMeta { digest: hex(&digest), crc: 0 }),
+        trireme: Some(TriremeMeta {
+            digest: hex(&digest),
+            crc: 0,
+        }),
         other: serde_json::Map::new(),
     }
 }
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Removes what a crash or an error left in `dir`: entries that begin with the prefix of temporaries.
@@ -250,7 +300,9 @@ pub(crate) fn remove_temporaries(dir: &Path) -> Result<Vec<String>, BlockError> 
     for entry in fs::read_dir(dir).map_err(crate::error::at(dir))? {
         let entry = entry.map_err(crate::error::at(dir))?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|n| n.starts_with(TempDir::PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|n| n.starts_with(TempDir::PREFIX)) else {
+            continue;
+        };
         fs::remove_dir_all(entry.path()).map_err(crate::error::at(&entry.path()))?;
         removed.push(name.to_owned());
     }

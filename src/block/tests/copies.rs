@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use support::{series, write};
 use trireme_block::{
-    Block, BlockError, BlockMeta, Incoming, Reread, WriteOptions, block_files, is_block_file, scan_blocks,
-    set_aside, set_aside_blocks,
+    Block, BlockError, BlockMeta, Incoming, Reread, WriteOptions, block_files, is_block_file,
+    scan_blocks, set_aside, set_aside_blocks,
 };
 
 fn small_block(dir: &Path) -> (BlockMeta, PathBuf) {
@@ -20,7 +20,14 @@ fn small_block(dir: &Path) -> (BlockMeta, PathBuf) {
         s.values.truncate(7);
         s.histograms.truncate(5);
     }
-    write(dir, &few, &WriteOptions { segment_bytes_max: 250, ..WriteOptions::default() })
+    write(
+        dir,
+        &few,
+        &WriteOptions {
+            segment_bytes_max: 250,
+            ..WriteOptions::default()
+        },
+    )
 }
 
 /// Reads everything and answers how many bytes there were.
@@ -49,7 +56,11 @@ fn every_byte_that_changed_on_disk_is_found() {
     let (meta, path) = small_block(dir.path());
     let bytes = read_again(Reread::begin(&path, meta.ulid).unwrap()).unwrap();
     let files = block_files(&path).unwrap();
-    let sum: u64 = files.iter().filter(|(name, _)| name != "meta.json").map(|(_, bytes)| bytes).sum();
+    let sum: u64 = files
+        .iter()
+        .filter(|(name, _)| name != "meta.json")
+        .map(|(_, bytes)| bytes)
+        .sum();
     assert_eq!(bytes as u64, sum);
     for (name, _) in files.iter().filter(|(name, _)| name != "meta.json") {
         let good = fs::read(path.join(name)).unwrap();
@@ -57,11 +68,19 @@ fn every_byte_that_changed_on_disk_is_found() {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             fs::write(path.join(name), &bad).unwrap();
-            let error = Reread::begin(&path, meta.ulid).and_then(read_again).unwrap_err();
+            let error = Reread::begin(&path, meta.ulid)
+                .and_then(read_again)
+                .unwrap_err();
             assert!(error.is_damage(), "byte {at} of {name}: {error}");
         }
         fs::write(path.join(name), &good[..good.len() - 1]).unwrap();
-        assert!(Reread::begin(&path, meta.ulid).and_then(read_again).unwrap_err().is_damage(), "{name} cut");
+        assert!(
+            Reread::begin(&path, meta.ulid)
+                .and_then(read_again)
+                .unwrap_err()
+                .is_damage(),
+            "{name} cut"
+        );
         fs::write(path.join(name), &good).unwrap();
     }
     let text = fs::read_to_string(path.join("meta.json")).unwrap();
@@ -81,13 +100,25 @@ fn a_copy_has_its_name_once_it_is_whole() {
     read_again(incoming.reread().unwrap()).unwrap();
     assert!(!tenant.join(meta.ulid.to_string()).exists());
     assert!(incoming.publish().unwrap());
-    assert_eq!(*Block::open(&tenant.join(meta.ulid.to_string())).unwrap().meta(), meta);
+    assert_eq!(
+        *Block::open(&tenant.join(meta.ulid.to_string()))
+            .unwrap()
+            .meta(),
+        meta
+    );
 
     let mut again = Incoming::begin(&tenant, meta.ulid).unwrap();
     copy(&path, &mut again);
     assert!(!again.publish().unwrap(), "there is one already");
     let scan = scan_blocks(&tenant).unwrap();
-    assert_eq!((scan.blocks.len(), scan.removed.len(), scan.quarantined.len()), (1, 0, 0));
+    assert_eq!(
+        (
+            scan.blocks.len(),
+            scan.removed.len(),
+            scan.quarantined.len()
+        ),
+        (1, 0, 0)
+    );
 }
 
 #[test]
@@ -96,8 +127,13 @@ fn a_copy_that_differs_is_refused_and_leaves_nothing() {
     let (meta, path) = small_block(from.path());
     let mut incoming = Incoming::begin(to.path(), meta.ulid).unwrap();
     copy(&path, &mut incoming);
-    incoming.append("chunks/000009", b"more than there is").unwrap();
-    assert!(read_again(incoming.reread().unwrap()).is_err(), "it has a file that nothing names");
+    incoming
+        .append("chunks/000009", b"more than there is")
+        .unwrap();
+    assert!(
+        read_again(incoming.reread().unwrap()).is_err(),
+        "it has a file that nothing names"
+    );
     drop(incoming);
 
     let mut other = series(3, 8);
@@ -106,7 +142,10 @@ fn a_copy_that_differs_is_refused_and_leaves_nothing() {
     let mut incoming = Incoming::begin(to.path(), meta.ulid).unwrap();
     copy(&other_path, &mut incoming);
     assert_ne!(meta.ulid, other.ulid);
-    assert!(incoming.reread().is_err_and(|error| error.is_damage()), "it is another block");
+    assert!(
+        incoming.reread().is_err_and(|error| error.is_damage()),
+        "it is another block"
+    );
     drop(incoming);
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
 }
@@ -118,7 +157,16 @@ fn nothing_is_written_outside_a_block() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut incoming = Incoming::begin(dir.path(), ulid::Ulid::nil()).unwrap();
-    for bad in ["", "/etc/passwd", "../index", "chunks/../index", "chunks/0001", "chunks", "index/x", "x"] {
+    for bad in [
+        "",
+        "/etc/passwd",
+        "../index",
+        "chunks/../index",
+        "chunks/0001",
+        "chunks",
+        "index/x",
+        "x",
+    ] {
         assert!(!is_block_file(bad), "{bad}");
         assert!(incoming.append(bad, b"x").is_err(), "{bad}");
     }
@@ -134,5 +182,9 @@ fn blocks_that_were_set_aside_are_known_by_their_names() {
     small_block(dir.path());
     set_aside(dir.path(), meta.ulid).unwrap();
     assert_eq!(set_aside_blocks(dir.path()).unwrap(), [meta.ulid]);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "both are kept");
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        2,
+        "both are kept"
+    );
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use support::{series, write};
 use trireme_block::{
-    Block, BlockMeta, ChunkReader, IndexReader, Interval, Samples, SeriesInput, Tombstones, WriteOptions,
-    verify_block,
+    Block, BlockMeta, ChunkReader, IndexReader, Interval, Samples, SeriesInput, Tombstones,
+    WriteOptions, verify_block,
 };
 
 /// A block of a few hundred bytes with floats, histograms, two chunk files and a tombstone.
@@ -23,11 +23,25 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
         s.values.truncate(7);
         s.histograms.truncate(5);
     }
-    let options = WriteOptions { segment_bytes_max: 250, ..WriteOptions::default() };
+    let options = WriteOptions {
+        segment_bytes_max: 250,
+        ..WriteOptions::default()
+    };
     let (mut meta, path) = write(dir, &few, &options);
-    let id = Block::open(&path).unwrap().index().all_postings().unwrap().get(0);
+    let id = Block::open(&path)
+        .unwrap()
+        .index()
+        .all_postings()
+        .unwrap()
+        .get(0);
     let mut tombstones = Tombstones::default();
-    tombstones.add(id, Interval { first: support::START, last: support::START + 1 });
+    tombstones.add(
+        id,
+        Interval {
+            first: support::START,
+            last: support::START + 1,
+        },
+    );
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
@@ -38,7 +52,9 @@ fn small_block(dir: &Path) -> std::path::PathBuf {
 fn use_block(block: &Block) {
     let _ = block.label_names(&[]);
     let _ = block.label_values("instance", &[], &|_| false);
-    let Ok(found) = block.select(&[], i64::MIN, i64::MAX) else { return };
+    let Ok(found) = block.select(&[], i64::MIN, i64::MAX) else {
+        return;
+    };
     for s in &found {
         let _ = block.read_series(s, i64::MIN, i64::MAX, &mut Samples::default());
     }
@@ -50,7 +66,13 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
     let path = small_block(dir.path());
     assert_eq!(verify_block(&path), []);
     let good_meta = BlockMeta::read(&path).unwrap();
-    let files = ["meta.json", "index", "tombstones", "chunks/000001", "chunks/000002"];
+    let files = [
+        "meta.json",
+        "index",
+        "tombstones",
+        "chunks/000001",
+        "chunks/000002",
+    ];
     for name in files {
         let file = path.join(name);
         let good = fs::read(&file).unwrap();
@@ -63,14 +85,19 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
                     continue;
                 }
                 // A damaged name of our own section makes the block one of another program, which has no seal.
-                if name == "meta.json" && BlockMeta::parse(&bad).is_ok_and(|m| m.trireme.is_none()) {
+                if name == "meta.json" && BlockMeta::parse(&bad).is_ok_and(|m| m.trireme.is_none())
+                {
                     continue;
                 }
                 // A map of the old file may be open no more, so the file can be replaced in place.
                 fs::remove_file(&file).unwrap();
                 fs::write(&file, &bad).unwrap();
                 let faults = verify_block(&path);
-                assert!(!faults.is_empty(), "{name}: byte {at} of {} changed by {flip:#x}", good.len());
+                assert!(
+                    !faults.is_empty(),
+                    "{name}: byte {at} of {} changed by {flip:#x}",
+                    good.len()
+                );
                 let about = |part: &str| faults.iter().any(|f| f.place.contains(part));
                 let named = about(name) || about("meta.json") && !name.starts_with("index");
                 assert!(named || about("index"), "{name} byte {at}: {faults:?}");
@@ -84,7 +111,11 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
             fs::write(&file, &good[..len]).unwrap();
             let harmless =
                 name == "meta.json" && BlockMeta::parse(&good[..len]).is_ok_and(|m| m == good_meta);
-            assert!(harmless || !verify_block(&path).is_empty(), "{name} cut to {len} of {}", good.len());
+            assert!(
+                harmless || !verify_block(&path).is_empty(),
+                "{name} cut to {len} of {}",
+                good.len()
+            );
         }
         fs::remove_file(&file).unwrap();
         fs::write(&file, &good).unwrap();
@@ -96,7 +127,13 @@ fn every_damaged_byte_is_found_and_nothing_panics() {
 fn every_missing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = small_block(dir.path());
-    for name in ["meta.json", "index", "chunks/000001", "chunks/000002", "tombstones"] {
+    for name in [
+        "meta.json",
+        "index",
+        "chunks/000001",
+        "chunks/000002",
+        "tombstones",
+    ] {
         let good = fs::read(path.join(name)).unwrap();
         fs::remove_file(path.join(name)).unwrap();
         assert!(!verify_block(&path).is_empty(), "{name}");
@@ -106,7 +143,9 @@ fn every_missing_file_is_named() {
 
 /// Opens an index from bytes and reads all of it.
 fn use_index(bytes: Vec<u8>) {
-    let Ok(index) = IndexReader::open(Arc::new(Bytes::from(bytes))) else { return };
+    let Ok(index) = IndexReader::open(Arc::new(Bytes::from(bytes))) else {
+        return;
+    };
     let chunks = ChunkReader::open(Vec::new()).unwrap();
     let meta = br#"{"ulid":"01GMRJQ4Y2T4K4T2Z2X5V8J9ZC","minTime":-9223372036854775808,
         "maxTime":9223372036854775807,"version":1}"#;
@@ -122,8 +161,9 @@ fn repair(bytes: &mut [u8]) {
     if n < 64 {
         return;
     }
-    let offset =
-        |bytes: &[u8], i: usize| u64::from_be_bytes(bytes[n - 52 + i * 8..][..8].try_into().unwrap());
+    let offset = |bytes: &[u8], i: usize| {
+        u64::from_be_bytes(bytes[n - 52 + i * 8..][..8].try_into().unwrap())
+    };
     for i in [0, 5] {
         let at = offset(bytes, i) as usize;
         if at > n - 60 {

@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use support::{END, START, has, run, series, write};
-use trireme_block::{Block, Interval, Samples, SeriesInput, Tombstones, WriteOptions, verify_block};
+use trireme_block::{
+    Block, Interval, Samples, SeriesInput, Tombstones, WriteOptions, verify_block,
+};
 use trireme_model::{AnyHistogram, is_stale};
 
 /// A data directory with one block of ours in several chunk files, one series of it partly deleted.
@@ -25,16 +27,28 @@ fn data_dir() -> (tempfile::TempDir, PathBuf, Vec<SeriesInput>) {
         ..WriteOptions::default()
     };
     let (mut meta, path) = write(dir.path(), &series, &options);
-    let id = Block::open(&path).unwrap().index().all_postings().unwrap().get(0);
-    let deleted = Interval { first: START + 1_000_000, last: START + 2_000_000 };
+    let id = Block::open(&path)
+        .unwrap()
+        .index()
+        .all_postings()
+        .unwrap()
+        .get(0);
+    let deleted = Interval {
+        first: START + 1_000_000,
+        last: START + 2_000_000,
+    };
     let mut tombstones = Tombstones::default();
     tombstones.add(id, deleted);
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
     let gone = |t: &i64| (deleted.first..=deleted.last).contains(t);
-    let floats: Vec<(i64, f64)> =
-        series[0].times.iter().copied().zip(series[0].values.iter().copied()).collect();
+    let floats: Vec<(i64, f64)> = series[0]
+        .times
+        .iter()
+        .copied()
+        .zip(series[0].values.iter().copied())
+        .collect();
     (series[0].times, series[0].values) = floats.into_iter().filter(|(t, _)| !gone(t)).unzip();
     series[0].histograms.retain(|h| !gone(&h.t));
     (dir, path, series)
@@ -54,15 +68,24 @@ fn promtool_reads_every_chunk_and_every_sample_of_ours() {
     assert!(list.contains(ulid), "{list}");
     // The only promtool command that reads all chunks and fails on a bad one.
     let analysis = run("promtool", &["tsdb", "analyze", "--extended", data, ulid]);
-    assert!(analysis.contains(&format!("Series: {}", series.len())), "{analysis}");
+    assert!(
+        analysis.contains(&format!("Series: {}", series.len())),
+        "{analysis}"
+    );
     fs::create_dir(dir.path().join("wal")).unwrap();
     let dump = run("promtool", &["tsdb", "dump", data]);
     // It leaves out histograms without saying so.
     let floats: usize = series.iter().map(|s| s.times.len()).sum();
     assert_eq!(dump.lines().count(), floats);
-    let temperature = series.iter().find(|s| s.labels.metric_name() == "temperature").unwrap();
+    let temperature = series
+        .iter()
+        .find(|s| s.labels.metric_name() == "temperature")
+        .unwrap();
     let (t, v) = (temperature.times[5], temperature.values[5]);
-    assert!(dump.lines().any(|l| l.ends_with(&format!(" {v} {t}"))), "{v} at {t}");
+    assert!(
+        dump.lines().any(|l| l.ends_with(&format!(" {v} {t}"))),
+        "{v} at {t}"
+    );
 }
 
 struct Server {
@@ -74,14 +97,21 @@ struct Server {
 impl Server {
     /// Starts Prometheus on a data directory and waits until it says that it is ready.
     fn start(data: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let config = data.join("prometheus.yml");
         fs::write(&config, "global: {}\n").unwrap();
         let mut child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .args(["--storage.tsdb.retention.time=100y", "--enable-feature=native-histograms"])
+            .args([
+                "--storage.tsdb.retention.time=100y",
+                "--enable-feature=native-histograms",
+            ])
             .arg("--web.enable-admin-api")
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
@@ -97,14 +127,20 @@ impl Server {
             }
         }
         // Its later messages must not fill the pipe.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
+        std::thread::Builder::new()
+            .spawn(move || lines.for_each(drop))
+            .unwrap();
         Self { child, port }
     }
 
     /// Result of an instant query at `t` (ms).
     fn query(&self, query: &str, t: i64) -> Value {
         let escaped: String = query.bytes().map(|b| format!("%{b:02X}")).collect();
-        let path = format!("/api/v1/query?query={escaped}&time={}.{:03}", t / 1000, t % 1000);
+        let path = format!(
+            "/api/v1/query?query={escaped}&time={}.{:03}",
+            t / 1000,
+            t % 1000
+        );
         let (_, body) = self.request("GET", &path);
         let value: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(value["status"], "success", "{body}");
@@ -116,7 +152,11 @@ impl Server {
     /// Status and body of an answer.
     fn request(&self, method: &str, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -153,7 +193,11 @@ fn labels_of(series: &Value) -> LabelMap {
 
 fn float_bits(v: f64) -> u64 {
     // The JSON answer does not tell NaNs apart.
-    if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() }
+    if v.is_nan() {
+        f64::NAN.to_bits()
+    } else {
+        v.to_bits()
+    }
 }
 
 /// Count, sum and the buckets that are not empty, the zero bucket first.
@@ -170,7 +214,10 @@ fn essence(h: &AnyHistogram) -> Vec<f64> {
             (h.count as f64, h.sum, h.zero_count as f64, buckets)
         }
     };
-    [count, sum, zero].into_iter().chain(buckets.into_iter().filter(|n| *n != 0.0)).collect()
+    [count, sum, zero]
+        .into_iter()
+        .chain(buckets.into_iter().filter(|n| *n != 0.0))
+        .collect()
 }
 
 #[test]
@@ -181,17 +228,33 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
     let (dir, path, series) = data_dir();
     let server = Server::start(dir.path());
     let floats: Vec<&SeriesInput> = series.iter().filter(|s| !s.times.is_empty()).collect();
-    let answer = server.query("{__name__=~'requests_total|temperature|größe'}[2h]", END - 1);
+    let answer = server.query(
+        "{__name__=~'requests_total|temperature|größe'}[2h]",
+        END - 1,
+    );
     let answer = answer.as_array().unwrap();
     assert_eq!(answer.len(), floats.len());
     for theirs in answer {
         let labels = labels_of(theirs);
         let ours = floats.iter().find(|s| label_map(s) == labels).unwrap();
         let float = |p: &Value| (millis(&p[0]), float_bits(number(&p[1])));
-        let theirs: Vec<(i64, u64)> = theirs["values"].as_array().unwrap().iter().map(float).collect();
+        let theirs: Vec<(i64, u64)> = theirs["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(float)
+            .collect();
         // A range selector leaves stale markers out.
-        let ours = ours.times.iter().zip(&ours.values).filter(|(_, v)| !is_stale(**v));
-        assert_eq!(theirs, ours.map(|(t, v)| (*t, float_bits(*v))).collect::<Vec<_>>(), "{labels:?}");
+        let ours = ours
+            .times
+            .iter()
+            .zip(&ours.values)
+            .filter(|(_, v)| !is_stale(**v));
+        assert_eq!(
+            theirs,
+            ours.map(|(t, v)| (*t, float_bits(*v))).collect::<Vec<_>>(),
+            "{labels:?}"
+        );
     }
     let found = server.query("count({zone='zürich ☃'})", END - 1);
     assert_eq!(number(&found[0]["value"][1]), 8.0);
@@ -201,7 +264,11 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
 }
 
 fn label_map(series: &SeriesInput) -> LabelMap {
-    series.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    series
+        .labels
+        .iter()
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// Instant queries only: version 2.42 repeats one histogram over a whole range selector.
@@ -236,11 +303,22 @@ fn we_read_histogram_chunks_that_prometheus_encoded() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(24, 13);
     let (mut meta, path) = write(dir.path(), &series, &WriteOptions::default());
-    let ids: Vec<u32> = Block::open(&path).unwrap().index().all_postings().unwrap().iter().collect();
+    let ids: Vec<u32> = Block::open(&path)
+        .unwrap()
+        .index()
+        .all_postings()
+        .unwrap()
+        .iter()
+        .collect();
     let mut tombstones = Tombstones::default();
     let every = 1_200_000;
-    let holes: Vec<Interval> =
-        (START..END).step_by(every).map(|t| Interval { first: t, last: t + 60_000 }).collect();
+    let holes: Vec<Interval> = (START..END)
+        .step_by(every)
+        .map(|t| Interval {
+            first: t,
+            last: t + 60_000,
+        })
+        .collect();
     for id in ids {
         holes.iter().for_each(|hole| tombstones.add(id, *hole));
     }
@@ -255,20 +333,41 @@ fn we_read_histogram_chunks_that_prometheus_encoded() {
     let theirs = blocks.iter().find(|b| b.meta().ulid != meta.ulid).unwrap();
     assert!(theirs.meta().trireme.is_none(), "it is not our block");
     assert_eq!(theirs.verify(), []);
-    let kept = |t: i64| !holes.iter().any(|hole| (hole.first..=hole.last).contains(&t));
+    let kept = |t: i64| {
+        !holes
+            .iter()
+            .any(|hole| (hole.first..=hole.last).contains(&t))
+    };
     let found = theirs.select(&[], START, END).unwrap();
     assert_eq!(found.len(), series.len());
     for (found, want) in found.iter().zip(&series) {
         assert_eq!(found.labels, want.labels);
         let mut samples = Samples::default();
         theirs.read_series(found, START, END, &mut samples).unwrap();
-        let floats = want.times.iter().zip(&want.values).filter(|(t, _)| kept(**t));
+        let floats = want
+            .times
+            .iter()
+            .zip(&want.values)
+            .filter(|(t, _)| kept(**t));
         let floats: Vec<(i64, u64)> = floats.map(|(t, v)| (*t, v.to_bits())).collect();
-        let got = samples.times.iter().zip(&samples.values).map(|(t, v)| (*t, v.to_bits()));
+        let got = samples
+            .times
+            .iter()
+            .zip(&samples.values)
+            .map(|(t, v)| (*t, v.to_bits()));
         assert_eq!(got.collect::<Vec<_>>(), floats, "{}", want.labels);
-        let histograms = want.histograms.iter().filter(|h| kept(h.t)).map(|h| (h.t, essence(&h.h)));
+        let histograms = want
+            .histograms
+            .iter()
+            .filter(|h| kept(h.t))
+            .map(|h| (h.t, essence(&h.h)));
         let got = samples.histograms.iter().map(|h| (h.t, essence(&h.h)));
-        assert_eq!(got.collect::<Vec<_>>(), histograms.collect::<Vec<_>>(), "{}", want.labels);
+        assert_eq!(
+            got.collect::<Vec<_>>(),
+            histograms.collect::<Vec<_>>(),
+            "{}",
+            want.labels
+        );
     }
 }
 
@@ -301,15 +400,27 @@ fn we_read_a_block_that_promtool_made() {
             // Gaps and values of all sizes, so that every code of the encoding occurs.
             let gap = [0, 1, 40, 3_000][(i % 97 == 5) as usize + (i % 89 == 7) as usize * 2];
             let t = START / 1000 + i * 14 + gap.min(13) + i / 250 * 40_000;
-            let v = if i % 7 == 0 { i as f64 } else { (i as f64 * 1.1).exp2().sin() * 1e6 };
+            let v = if i % 7 == 0 {
+                i as f64
+            } else {
+                (i as f64 * 1.1).exp2().sin() * 1e6
+            };
             text.push_str(&format!("jobs{{host=\"{host}\"}} {v} {t}\n"));
-            want.entry(host.to_owned()).or_insert_with(Vec::new).push((t * 1000, v));
+            want.entry(host.to_owned())
+                .or_insert_with(Vec::new)
+                .push((t * 1000, v));
         }
     }
     text.push_str("# EOF\n");
     let (file, out) = (dir.path().join("in.om"), dir.path().join("out"));
     fs::write(&file, text).unwrap();
-    let args = ["tsdb", "create-blocks-from", "openmetrics", file.to_str().unwrap(), out.to_str().unwrap()];
+    let args = [
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        file.to_str().unwrap(),
+        out.to_str().unwrap(),
+    ];
     run("promtool", &args);
     let mut got: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
     let scan = trireme_block::scan_blocks(&out).unwrap();
@@ -317,10 +428,16 @@ fn we_read_a_block_that_promtool_made() {
     for block in &scan.blocks {
         assert_eq!(block.verify(), []);
         for s in block.select(&[], i64::MIN, i64::MAX).unwrap() {
-            s.chunks.iter().for_each(|chunk| check_same_bytes(block, chunk));
+            s.chunks
+                .iter()
+                .for_each(|chunk| check_same_bytes(block, chunk));
             let mut samples = Samples::default();
-            block.read_series(&s, i64::MIN, i64::MAX, &mut samples).unwrap();
-            let list = got.entry(s.labels.get("host").unwrap().to_owned()).or_default();
+            block
+                .read_series(&s, i64::MIN, i64::MAX, &mut samples)
+                .unwrap();
+            let list = got
+                .entry(s.labels.get("host").unwrap().to_owned())
+                .or_default();
             list.extend(samples.times.into_iter().zip(samples.values));
         }
     }

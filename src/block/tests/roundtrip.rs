@@ -8,8 +8,8 @@ use std::fs;
 
 use support::{END, START, series, write};
 use trireme_block::{
-    Block, BlockError, ChunkEncodings, Interval, IterSource, Samples, SeriesInput, SeriesSource, Tombstones,
-    WriteOptions, scan_blocks, verify_block, write_block,
+    Block, BlockError, ChunkEncodings, Interval, IterSource, Samples, SeriesInput, SeriesSource,
+    Tombstones, WriteOptions, scan_blocks, verify_block, write_block,
 };
 use trireme_model::{AnyHistogram, MatchOp, Matcher};
 
@@ -20,11 +20,29 @@ fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
 fn read_all(block: &Block) -> Vec<SeriesInput> {
     let read = |s: trireme_block::BlockSeries| {
         let mut samples = Samples::default();
-        block.read_series(&s, i64::MIN, i64::MAX, &mut samples).unwrap();
-        let Samples { times, values, starts, histograms } = samples;
-        SeriesInput { labels: s.labels, times, values, starts, histograms }
+        block
+            .read_series(&s, i64::MIN, i64::MAX, &mut samples)
+            .unwrap();
+        let Samples {
+            times,
+            values,
+            starts,
+            histograms,
+        } = samples;
+        SeriesInput {
+            labels: s.labels,
+            times,
+            values,
+            starts,
+            histograms,
+        }
     };
-    block.select(&[], i64::MIN, i64::MAX).unwrap().into_iter().map(read).collect()
+    block
+        .select(&[], i64::MIN, i64::MAX)
+        .unwrap()
+        .into_iter()
+        .map(read)
+        .collect()
 }
 
 /// A series as (labels, floats, histograms).
@@ -37,8 +55,17 @@ fn essence(series: &[SeriesInput]) -> Vec<Essence> {
         AnyHistogram::Float(h) => (s.t, h.count as u64, h.sum.to_bits()),
     };
     let one = |s: &SeriesInput| {
-        let floats = s.times.iter().zip(&s.values).map(|(t, v)| (*t, v.to_bits())).collect();
-        (s.labels.to_string(), floats, s.histograms.iter().map(histogram).collect())
+        let floats = s
+            .times
+            .iter()
+            .zip(&s.values)
+            .map(|(t, v)| (*t, v.to_bits()))
+            .collect();
+        (
+            s.labels.to_string(),
+            floats,
+            s.histograms.iter().map(histogram).collect(),
+        )
     };
     series.iter().map(one).collect()
 }
@@ -47,15 +74,25 @@ fn essence(series: &[SeriesInput]) -> Vec<Essence> {
 fn series_come_back_from_several_chunk_files_and_verify_finds_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(60, 1);
-    let options = WriteOptions { segment_bytes_max: 20_000, ..WriteOptions::default() };
+    let options = WriteOptions {
+        segment_bytes_max: 20_000,
+        ..WriteOptions::default()
+    };
     let (meta, path) = write(dir.path(), &series, &options);
     let block = Block::open(&path).unwrap();
     assert!(block.chunks().segment_count() > 2);
     assert_eq!(essence(&read_all(&block)), essence(&series));
     assert_eq!(block.verify(), []);
     assert_eq!(meta.stats.num_series, 60);
-    assert_eq!(meta.stats.num_samples, series.iter().map(|s| s.sample_count() as u64).sum::<u64>());
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporaries stay");
+    assert_eq!(
+        meta.stats.num_samples,
+        series.iter().map(|s| s.sample_count() as u64).sum::<u64>()
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "no temporaries stay"
+    );
 }
 
 #[test]
@@ -67,13 +104,20 @@ fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
     assert_eq!(meta_a, meta_b);
     assert_eq!(meta_a.ulid.timestamp_ms(), END as u64);
     for file in ["index", "chunks/000001", "meta.json"] {
-        assert_eq!(fs::read(path_a.join(file)).unwrap(), fs::read(path_b.join(file)).unwrap(), "{file}");
+        assert_eq!(
+            fs::read(path_a.join(file)).unwrap(),
+            fs::read(path_b.join(file)).unwrap(),
+            "{file}"
+        );
     }
     // Writing it once more changes nothing and is no error.
     assert_eq!(write(a.path(), &series, &WriteOptions::default()).0, meta_a);
     let mut other = series;
     other[0].values[0] += 1.0;
-    assert_ne!(write(a.path(), &other, &WriteOptions::default()).0.ulid, meta_a.ulid);
+    assert_ne!(
+        write(a.path(), &other, &WriteOptions::default()).0.ulid,
+        meta_a.ulid
+    );
 }
 
 /// The same series with start timestamps that change now and then; those of every third have none.
@@ -91,24 +135,55 @@ fn start_timestamps_come_back_where_they_are_kept_and_other_chunks_stay_classic(
     let series = started(series(60, 3));
     let encodings_of = |encodings: ChunkEncodings| {
         let dir = tempfile::tempdir().unwrap();
-        let (_, path) = write(dir.path(), &series, &WriteOptions { encodings, ..WriteOptions::default() });
+        let (_, path) = write(
+            dir.path(),
+            &series,
+            &WriteOptions {
+                encodings,
+                ..WriteOptions::default()
+            },
+        );
         let block = Block::open(&path).unwrap();
         assert_eq!(block.verify(), []);
         let read = read_all(&block);
         assert_eq!(essence(&read), essence(&series));
         for (a, b) in series.iter().zip(&read) {
             let kept = encodings != ChunkEncodings::Classic;
-            let want: Vec<i64> = if kept { a.starts.clone() } else { vec![0; a.times.len()] };
+            let want: Vec<i64> = if kept {
+                a.starts.clone()
+            } else {
+                vec![0; a.times.len()]
+            };
             let got = |at: usize| b.starts.get(at).copied().unwrap_or(0);
-            assert!(want.iter().enumerate().all(|(at, start)| got(at) == *start), "{}", a.labels);
+            assert!(
+                want.iter().enumerate().all(|(at, start)| got(at) == *start),
+                "{}",
+                a.labels
+            );
             let pairs = a.histograms.iter().zip(&b.histograms);
-            assert!(pairs.into_iter().all(|(a, b)| b.st == if kept { a.st } else { 0 }), "{}", a.labels);
+            assert!(
+                pairs
+                    .into_iter()
+                    .all(|(a, b)| b.st == if kept { a.st } else { 0 }),
+                "{}",
+                a.labels
+            );
         }
         let found = trireme_block::analyze(&block, 0).unwrap();
-        found.encodings.keys().map(|encoding| encoding.as_u8()).collect::<BTreeSet<u8>>()
+        found
+            .encodings
+            .keys()
+            .map(|encoding| encoding.as_u8())
+            .collect::<BTreeSet<u8>>()
     };
-    assert_eq!(encodings_of(ChunkEncodings::Classic), BTreeSet::from([1, 2, 3]));
-    assert_eq!(encodings_of(ChunkEncodings::Starts), BTreeSet::from([1, 2, 3, 4, 5, 6]));
+    assert_eq!(
+        encodings_of(ChunkEncodings::Classic),
+        BTreeSet::from([1, 2, 3])
+    );
+    assert_eq!(
+        encodings_of(ChunkEncodings::Starts),
+        BTreeSet::from([1, 2, 3, 4, 5, 6])
+    );
     assert!(!encodings_of(ChunkEncodings::Xor2).contains(&1));
 }
 
@@ -117,7 +192,9 @@ struct InParts(std::vec::IntoIter<(SeriesInput, bool)>, bool);
 
 impl SeriesSource for InParts {
     fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError> {
-        let Some((part, continues)) = self.0.next() else { return Ok(false) };
+        let Some((part, continues)) = self.0.next() else {
+            return Ok(false);
+        };
         (*series, self.1) = (part, continues);
         Ok(true)
     }
@@ -144,26 +221,46 @@ fn a_series_that_comes_in_parts_is_one_series() {
     }
     let put = |parts: Vec<(SeriesInput, bool)>| {
         let options = WriteOptions::default();
-        write_block(dir.path(), START..END, &options, &mut InParts(parts.into_iter(), false))
+        write_block(
+            dir.path(),
+            START..END,
+            &options,
+            &mut InParts(parts.into_iter(), false),
+        )
     };
     let meta = put(parts.clone()).unwrap().unwrap();
     let block = Block::open(&dir.path().join(meta.ulid.to_string())).unwrap();
     assert_eq!(block.verify(), []);
     assert_eq!(essence(&read_all(&block)), essence(&series));
-    let chunks: usize =
-        block.select(&[], i64::MIN, i64::MAX).unwrap().iter().map(|one| one.chunks.len()).sum();
+    let chunks: usize = block
+        .select(&[], i64::MIN, i64::MAX)
+        .unwrap()
+        .iter()
+        .map(|one| one.chunks.len())
+        .sum();
     assert_eq!(meta.stats.num_chunks, chunks as u64);
 
-    let again = parts.iter().position(|(part, continues)| *continues && part.sample_count() > 0).unwrap();
+    let again = parts
+        .iter()
+        .position(|(part, continues)| *continues && part.sample_count() > 0)
+        .unwrap();
     parts.insert(again, parts[again].clone());
-    assert!(put(parts).is_err(), "a part that does not follow the one before it");
+    assert!(
+        put(parts).is_err(),
+        "a part that does not follow the one before it"
+    );
 }
 
 #[test]
 fn refuses_series_out_of_order_and_samples_outside_the_window() {
     let dir = tempfile::tempdir().unwrap();
     let put = |series: Vec<SeriesInput>| {
-        write_block(dir.path(), START..END, &WriteOptions::default(), &mut IterSource(series.into_iter()))
+        write_block(
+            dir.path(),
+            START..END,
+            &WriteOptions::default(),
+            &mut IterSource(series.into_iter()),
+        )
     };
     let good = series(4, 3);
     let mut swapped = good.clone();
@@ -178,7 +275,11 @@ fn refuses_series_out_of_order_and_samples_outside_the_window() {
     float.values.push(1.0);
     assert!(put(late).is_err());
     assert!(put(Vec::new()).unwrap().is_none());
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing stays behind an error");
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing stays behind an error"
+    );
 }
 
 #[test]
@@ -193,9 +294,18 @@ fn a_histogram_wins_over_a_float_of_the_same_time() {
     let block = Block::open(&path).unwrap();
     assert_eq!(block.verify(), []);
     let read = read_all(&block);
-    let mixed = read.iter().find(|s| !s.histograms.is_empty() && !s.times.is_empty()).unwrap();
-    assert_eq!((mixed.times.clone(), mixed.values.clone()), (vec![first + 1], vec![2.0]));
-    assert_eq!((mixed.histograms[0].t, mixed.histograms[1].t), (first, second));
+    let mixed = read
+        .iter()
+        .find(|s| !s.histograms.is_empty() && !s.times.is_empty())
+        .unwrap();
+    assert_eq!(
+        (mixed.times.clone(), mixed.values.clone()),
+        (vec![first + 1], vec![2.0])
+    );
+    assert_eq!(
+        (mixed.histograms[0].t, mixed.histograms[1].t),
+        (first, second)
+    );
 }
 
 #[test]
@@ -207,41 +317,76 @@ fn select_agrees_with_trying_every_series() {
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
     let sets = [
         vec![matcher("__name__", Equal, "temperature")],
-        vec![matcher("__name__", Equal, "größe"), matcher("zone", Equal, "zürich ☃")],
-        vec![matcher("__name__", Equal, "temperature"), matcher("instance", Regex, "host-1.*")],
+        vec![
+            matcher("__name__", Equal, "größe"),
+            matcher("zone", Equal, "zürich ☃"),
+        ],
+        vec![
+            matcher("__name__", Equal, "temperature"),
+            matcher("instance", Regex, "host-1.*"),
+        ],
         vec![matcher("instance", Regex, "host-(1|2|3):9100")],
-        vec![matcher("instance", Regex, ".+7:9100"), matcher("job", NotEqual, "node")],
+        vec![
+            matcher("instance", Regex, ".+7:9100"),
+            matcher("job", NotEqual, "node"),
+        ],
         vec![matcher("zone", Equal, "")],
         vec![matcher("zone", NotEqual, "")],
         vec![matcher("zone", Regex, "|none")],
-        vec![matcher("zone", NotRegex, ".+"), matcher("job", NotRegex, "a.*")],
+        vec![
+            matcher("zone", NotRegex, ".+"),
+            matcher("job", NotRegex, "a.*"),
+        ],
         vec![matcher("job", Regex, ".*"), matcher("nope", Equal, "")],
         vec![matcher("nope", Regex, ".+")],
         vec![matcher("job", Equal, "api"), matcher("job", Equal, "node")],
-        vec![matcher("instance", NotRegex, "host-1.*"), matcher("__name__", Regex, "t.*|l.*")],
+        vec![
+            matcher("instance", NotRegex, "host-1.*"),
+            matcher("__name__", Regex, "t.*|l.*"),
+        ],
     ];
     for matchers in sets {
         let want: Vec<String> = series
             .iter()
-            .filter(|s| matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or(""))))
+            .filter(|s| {
+                matchers
+                    .iter()
+                    .all(|m| m.matches(s.labels.get(&m.name).unwrap_or("")))
+            })
             .map(|s| s.labels.to_string())
             .collect();
-        let got: Vec<String> =
-            block.select(&matchers, START, END).unwrap().iter().map(|s| s.labels.to_string()).collect();
+        let got: Vec<String> = block
+            .select(&matchers, START, END)
+            .unwrap()
+            .iter()
+            .map(|s| s.labels.to_string())
+            .collect();
         assert_eq!(got, want, "{matchers:?}");
         let values: BTreeSet<&str> = series
             .iter()
-            .filter(|s| matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or(""))))
+            .filter(|s| {
+                matchers
+                    .iter()
+                    .all(|m| m.matches(s.labels.get(&m.name).unwrap_or("")))
+            })
             .filter_map(|s| s.labels.get("instance"))
             .collect();
         assert_eq!(
-            block.label_values("instance", &matchers, &|_| false).unwrap(),
+            block
+                .label_values("instance", &matchers, &|_| false)
+                .unwrap(),
             values.into_iter().collect::<Vec<_>>()
         );
     }
-    assert_eq!(block.label_names(&[]).unwrap(), ["__name__", "instance", "job", "zone"]);
+    assert_eq!(
+        block.label_names(&[]).unwrap(),
+        ["__name__", "instance", "job", "zone"]
+    );
     let api = [matcher("zone", Equal, "")];
-    assert_eq!(block.label_names(&api).unwrap(), ["__name__", "instance", "job"]);
+    assert_eq!(
+        block.label_names(&api).unwrap(),
+        ["__name__", "instance", "job"]
+    );
     assert!(block.select(&[], END, END + 1).unwrap().is_empty());
 }
 
@@ -250,10 +395,22 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
     let dir = tempfile::tempdir().unwrap();
     let series = series(8, 6);
     let (mut meta, path) = write(dir.path(), &series, &WriteOptions::default());
-    let ids: Vec<u32> = Block::open(&path).unwrap().index().all_postings().unwrap().iter().collect();
+    let ids: Vec<u32> = Block::open(&path)
+        .unwrap()
+        .index()
+        .all_postings()
+        .unwrap()
+        .iter()
+        .collect();
     let middle = START + 3_600_000;
     let mut tombstones = Tombstones::default();
-    tombstones.add(ids[0], Interval { first: middle, last: middle + 600_000 });
+    tombstones.add(
+        ids[0],
+        Interval {
+            first: middle,
+            last: middle + 600_000,
+        },
+    );
     tombstones.write(&path).unwrap();
     meta.stats.num_tombstones = 1;
     meta.write(&path).unwrap();
@@ -263,11 +420,21 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
     for (i, found) in block.select(&[], from, to).unwrap().iter().enumerate() {
         let mut samples = Samples::default();
         block.read_series(found, from, to, &mut samples).unwrap();
-        let kept = |t: &i64| (from..=to).contains(t) && !(i == 0 && (middle..=middle + 600_000).contains(t));
+        let kept = |t: &i64| {
+            (from..=to).contains(t) && !(i == 0 && (middle..=middle + 600_000).contains(t))
+        };
         let want: Vec<i64> = series[i].times.iter().copied().filter(kept).collect();
         assert_eq!(samples.times, want);
-        let want: Vec<i64> = series[i].histograms.iter().map(|h| h.t).filter(kept).collect();
-        assert_eq!(samples.histograms.iter().map(|h| h.t).collect::<Vec<_>>(), want);
+        let want: Vec<i64> = series[i]
+            .histograms
+            .iter()
+            .map(|h| h.t)
+            .filter(kept)
+            .collect();
+        assert_eq!(
+            samples.histograms.iter().map(|h| h.t).collect::<Vec<_>>(),
+            want
+        );
     }
 }
 
@@ -277,14 +444,25 @@ fn a_read_goes_no_further_than_the_chunk_with_which_it_has_enough() {
     let series = series(8, 6);
     let (_, path) = write(dir.path(), &series, &WriteOptions::default());
     let block = Block::open(&path).unwrap();
-    for (found, whole) in block.select(&[], i64::MIN, i64::MAX).unwrap().iter().zip(&series) {
+    for (found, whole) in block
+        .select(&[], i64::MIN, i64::MAX)
+        .unwrap()
+        .iter()
+        .zip(&series)
+    {
         let read = |samples_max| {
             let mut samples = Samples::default();
-            block.read_some(found, i64::MIN, i64::MAX, samples_max, &mut samples).unwrap();
+            block
+                .read_some(found, i64::MIN, i64::MAX, samples_max, &mut samples)
+                .unwrap();
             samples.times.len() + samples.histograms.len()
         };
         let first = read(0);
-        assert!(first > 0 && first < whole.sample_count(), "{}", found.labels);
+        assert!(
+            first > 0 && first < whole.sample_count(),
+            "{}",
+            found.labels
+        );
         assert_eq!(read(first - 1), first);
         assert!(read(first) > first);
         assert_eq!(read(usize::MAX), whole.sample_count());
@@ -299,7 +477,13 @@ fn a_start_removes_temporaries_and_sets_bad_blocks_aside() {
     fs::write(path.join("index"), b"no index").unwrap();
     fs::create_dir(dir.path().join("tmp-block-1-0")).unwrap();
     let scan = scan_blocks(dir.path()).unwrap();
-    assert_eq!(scan.blocks.iter().map(|b| b.meta().ulid).collect::<Vec<_>>(), [good.ulid]);
+    assert_eq!(
+        scan.blocks
+            .iter()
+            .map(|b| b.meta().ulid)
+            .collect::<Vec<_>>(),
+        [good.ulid]
+    );
     assert_eq!(scan.removed, ["tmp-block-1-0"]);
     assert_eq!(scan.quarantined[0].ulid, bad.ulid);
     assert!(dir.path().join(format!("quarantine-{}", bad.ulid)).is_dir());
@@ -315,5 +499,9 @@ fn a_damaged_block_of_the_same_name_is_set_aside_and_written_again() {
     fs::remove_file(path.join("index")).unwrap();
     assert_eq!(write(dir.path(), &series, &WriteOptions::default()).0, meta);
     assert_eq!(verify_block(&path), []);
-    assert!(dir.path().join(format!("quarantine-{}", meta.ulid)).is_dir());
+    assert!(
+        dir.path()
+            .join(format!("quarantine-{}", meta.ulid))
+            .is_dir()
+    );
 }

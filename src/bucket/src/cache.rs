@@ -72,7 +72,10 @@ pub struct CacheStats {
 impl PageCache {
     /// A cache of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, inner: Mutex::default() }
+        Self {
+            bytes_max,
+            inner: Mutex::default(),
+        }
     }
 
     /// Most bytes.
@@ -122,12 +125,28 @@ impl PageCache {
         } else {
             inner.once.insert(used, key);
         }
-        inner.pages.insert(key, Entry { page, used, pass, is_often });
+        inner.pages.insert(
+            key,
+            Entry {
+                page,
+                used,
+                pass,
+                is_often,
+            },
+        );
         inner.demote(self.bytes_max / 4 * 3);
         while inner.stats.bytes > self.bytes_max {
-            let oldest = inner.once.first_key_value().or_else(|| inner.often.first_key_value());
-            let Some(oldest) = oldest.map(|(_, key)| *key) else { break };
-            inner.drop_page(&oldest, (self.bytes_max / PAGE_BYTES as usize).max(DROPPED_MIN));
+            let oldest = inner
+                .once
+                .first_key_value()
+                .or_else(|| inner.often.first_key_value());
+            let Some(oldest) = oldest.map(|(_, key)| *key) else {
+                break;
+            };
+            inner.drop_page(
+                &oldest,
+                (self.bytes_max / PAGE_BYTES as usize).max(DROPPED_MIN),
+            );
         }
     }
 }
@@ -211,7 +230,13 @@ mod tests {
     use super::*;
 
     fn key(number: u32, page: u64) -> Key {
-        (FileId { ulid: Ulid::nil(), number }, page)
+        (
+            FileId {
+                ulid: Ulid::nil(),
+                number,
+            },
+            page,
+        )
     }
 
     #[test]
@@ -228,7 +253,10 @@ mod tests {
         cache.put(key(1, 0), page(9));
         cache.put(key(2, 0), Bytes::from(vec![0; 31]));
         let stats = cache.stats();
-        assert_eq!((stats.bytes, stats.evicted, stats.hits, stats.misses), (30, 1, 2, 1));
+        assert_eq!(
+            (stats.bytes, stats.evicted, stats.hits, stats.misses),
+            (30, 1, 2, 1)
+        );
     }
 
     #[test]

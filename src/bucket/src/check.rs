@@ -17,16 +17,37 @@ pub struct StoreCheck {
 const BODY: &[u8] = b"written by a check of the bucket, may be deleted";
 
 /// Creates the object twice, reads and lists it, and deletes it.
-pub(crate) async fn write_and_read(store: &dyn ObjectStore, path: &Path) -> Result<(), BucketError> {
+pub(crate) async fn write_and_read(
+    store: &dyn ObjectStore,
+    path: &Path,
+) -> Result<(), BucketError> {
     // Left by a check that broke off.
     delete(store, path).await?;
-    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-    store.put_opts(path, PutPayload::from_static(BODY), create).await.map_err(at(path))?;
-    let read = store.get(path).await.map_err(at(path))?.bytes().await.map_err(at(path))?;
-    let listed = store.list_with_delimiter(None).await.map_err(at(&"list of blocks"))?;
+    let create = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
+    store
+        .put_opts(path, PutPayload::from_static(BODY), create)
+        .await
+        .map_err(at(path))?;
+    let read = store
+        .get(path)
+        .await
+        .map_err(at(path))?
+        .bytes()
+        .await
+        .map_err(at(path))?;
+    let listed = store
+        .list_with_delimiter(None)
+        .await
+        .map_err(at(&"list of blocks"))?;
     let found = listed.objects.iter().any(|object| object.location == *path);
     delete(store, path).await?;
-    let differs = |what: &str| BucketError::Differs { place: path.to_string(), what: what.to_owned() };
+    let differs = |what: &str| BucketError::Differs {
+        place: path.to_string(),
+        what: what.to_owned(),
+    };
     if read != BODY {
         return Err(differs("other bytes were read than were written"));
     }

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result,
 };
 use slog::{Logger, warn};
 
@@ -62,8 +63,17 @@ pub(crate) struct Conditional<S> {
 impl<S: ObjectStore> Conditional<S> {
     /// `once` is `store` without retries.
     pub(crate) fn new(store: S, once: S, wanted: ConditionalPut, log: Logger) -> Self {
-        let known = if wanted == ConditionalPut::Off { Known::Lacks } else { Known::Nothing };
-        Self { store, once, known: AtomicU8::new(known as u8), log }
+        let known = if wanted == ConditionalPut::Off {
+            Known::Lacks
+        } else {
+            Known::Nothing
+        };
+        Self {
+            store,
+            once,
+            known: AtomicU8::new(known as u8),
+            log,
+        }
     }
 
     /// Whether the server creates under the condition; none if it was not found out yet.
@@ -83,8 +93,17 @@ impl<S: ObjectStore> Conditional<S> {
     }
 
     /// Creates an object and learns from it what the server does with the condition.
-    async fn create_first(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        match self.once.put_opts(path, payload.clone(), options.clone()).await {
+    async fn create_first(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        match self
+            .once
+            .put_opts(path, payload.clone(), options.clone())
+            .await
+        {
             Ok(made) => {
                 self.try_again(path, payload, options).await;
                 Ok(made)
@@ -108,7 +127,9 @@ impl<S: ObjectStore> Conditional<S> {
     async fn try_again(&self, path: &Path, payload: PutPayload, options: PutOptions) {
         match self.once.put_opts(path, payload, options).await {
             Ok(_) => self.lacks("ignores", "an object was created twice"),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => self.learn(Known::Keeps),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                self.learn(Known::Keeps)
+            }
             // The next object is to tell.
             Err(_) => {}
         }
@@ -131,10 +152,16 @@ impl<S: ObjectStore> Conditional<S> {
         match self.store.head(path).await {
             Ok(_) => {
                 let source = "HEAD found it".into();
-                Err(Error::AlreadyExists { path: path.to_string(), source })
+                Err(Error::AlreadyExists {
+                    path: path.to_string(),
+                    source,
+                })
             }
             Err(Error::NotFound { .. }) => {
-                let options = PutOptions { mode: PutMode::Overwrite, ..options };
+                let options = PutOptions {
+                    mode: PutMode::Overwrite,
+                    ..options
+                };
                 self.store.put_opts(path, payload, options).await
             }
             Err(error) => Err(error),
@@ -164,7 +191,12 @@ impl<S: ObjectStore> std::fmt::Display for Conditional<S> {
 
 #[async_trait]
 impl<S: ObjectStore> ObjectStore for Conditional<S> {
-    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         match (&options.mode, self.known()) {
             (PutMode::Create, Known::Nothing) => self.create_first(path, payload, options).await,
             (PutMode::Create, Known::Lacks) => self.create_if_absent(path, payload, options).await,
@@ -184,7 +216,10 @@ impl<S: ObjectStore> ObjectStore for Conditional<S> {
         self.store.get_opts(path, options).await
     }
 
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         self.store.delete_stream(paths)
     }
 

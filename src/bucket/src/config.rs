@@ -96,7 +96,9 @@ impl BucketConfig {
             return Err(BucketError::Config("bucket.type is none".into()));
         };
         check::write_and_read(store.as_ref(), &Path::from(name)).await?;
-        Ok(StoreCheck { creates_conditionally: s3.is_none_or(|s3| s3.keeps_condition().unwrap_or(true)) })
+        Ok(StoreCheck {
+            creates_conditionally: s3.is_none_or(|s3| s3.keeps_condition().unwrap_or(true)),
+        })
     }
 
     /// The store, and the client in it that knows what an S3 server can do.
@@ -114,7 +116,11 @@ impl BucketConfig {
         // Parsed, not made from parts: that would write letters other than ASCII and some signs as %XX.
         let prefix = Path::parse(self.prefix.trim_matches('/'));
         let prefix = prefix.map_err(|e| BucketError::Config(format!("bucket.prefix: {e}")))?;
-        let store = if prefix.is_root() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
+        let store = if prefix.is_root() {
+            store
+        } else {
+            Arc::new(PrefixStore::new(store, prefix))
+        };
         Ok(Some((store, s3)))
     }
 
@@ -126,9 +132,17 @@ impl BucketConfig {
     }
 
     fn s3(&self, log: &Logger) -> Result<Conditional<AmazonS3>, BucketError> {
-        let once = RetryConfig { max_retries: 0, ..retry() };
+        let once = RetryConfig {
+            max_retries: 0,
+            ..retry()
+        };
         let (store, once) = (self.s3_client(retry())?, self.s3_client(once)?);
-        Ok(Conditional::new(store, once, self.conditional_put, log.clone()))
+        Ok(Conditional::new(
+            store,
+            once,
+            self.conditional_put,
+            log.clone(),
+        ))
     }
 
     fn s3_client(&self, retry: RetryConfig) -> Result<AmazonS3, BucketError> {
@@ -145,7 +159,9 @@ impl BucketConfig {
             builder = builder.with_region(&self.region);
         }
         if !self.access_key.is_empty() {
-            builder = builder.with_access_key_id(&self.access_key).with_secret_access_key(&self.secret_key);
+            builder = builder
+                .with_access_key_id(&self.access_key)
+                .with_secret_access_key(&self.secret_key);
         }
         builder.build().map_err(config)
     }
@@ -174,7 +190,9 @@ impl BucketConfig {
             builder = builder.with_endpoint(self.endpoint.clone());
         }
         if !self.access_key.is_empty() {
-            builder = builder.with_account(&self.access_key).with_access_key(&self.secret_key);
+            builder = builder
+                .with_account(&self.access_key)
+                .with_access_key(&self.secret_key);
         }
         builder.build().map_err(config)
     }
@@ -185,7 +203,8 @@ impl BucketConfig {
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_allow_http(self.allow_http);
         if let Some(path) = &self.ca_file {
-            let bad = |e: &dyn std::fmt::Display| BucketError::Config(format!("{}: {e}", path.display()));
+            let bad =
+                |e: &dyn std::fmt::Display| BucketError::Config(format!("{}: {e}", path.display()));
             let pem = std::fs::read(path).map_err(|e| bad(&e))?;
             for certificate in Certificate::from_pem_bundle(&pem).map_err(|e| bad(&e))? {
                 options = options.with_root_certificate(certificate);
@@ -196,7 +215,11 @@ impl BucketConfig {
 }
 
 fn retry() -> RetryConfig {
-    RetryConfig { max_retries: 5, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
+    RetryConfig {
+        max_retries: 5,
+        retry_timeout: RETRY_TIMEOUT,
+        ..RetryConfig::default()
+    }
 }
 
 fn config(error: object_store::Error) -> BucketError {
@@ -222,16 +245,39 @@ mod tests {
             prefix: "/a/b/".into(),
             ..BucketConfig::default()
         };
-        for kind in [BucketKind::File, BucketKind::S3, BucketKind::Azure, BucketKind::Memory] {
-            let store = BucketConfig { kind, ..base.clone() }.open(&log);
+        for kind in [
+            BucketKind::File,
+            BucketKind::S3,
+            BucketKind::Azure,
+            BucketKind::Memory,
+        ] {
+            let store = BucketConfig {
+                kind,
+                ..base.clone()
+            }
+            .open(&log);
             assert!(store.is_ok_and(|s| s.is_some()), "{kind:?}");
         }
-        assert!(BucketConfig::default().open(&log).is_ok_and(|s| s.is_none()));
-        let no_file = BucketConfig { kind: BucketKind::Gcs, ..base.clone() };
+        assert!(
+            BucketConfig::default()
+                .open(&log)
+                .is_ok_and(|s| s.is_none())
+        );
+        let no_file = BucketConfig {
+            kind: BucketKind::Gcs,
+            ..base.clone()
+        };
         assert!(matches!(no_file.open(&log), Err(BucketError::Config(_))));
         for prefix in ["a//b", "..", "a/./b", "a\nb"] {
-            let no_key = BucketConfig { kind: BucketKind::File, prefix: prefix.into(), ..base.clone() };
-            assert!(matches!(no_key.open(&log), Err(BucketError::Config(_))), "{prefix:?}");
+            let no_key = BucketConfig {
+                kind: BucketKind::File,
+                prefix: prefix.into(),
+                ..base.clone()
+            };
+            assert!(
+                matches!(no_key.open(&log), Err(BucketError::Config(_))),
+                "{prefix:?}"
+            );
         }
     }
 }

@@ -20,7 +20,12 @@ pub async fn mark_for_deletion(
     details: &str,
     now_s: i64,
 ) -> Result<(), BucketError> {
-    let mark = DeletionMark { id: ulid, version: 1, details: details.into(), deletion_time: now_s };
+    let mark = DeletionMark {
+        id: ulid,
+        version: 1,
+        details: details.into(),
+        deletion_time: now_s,
+    };
     put_mark(store, layout::object(ulid, DELETION_MARK), &mark).await
 }
 
@@ -59,12 +64,19 @@ pub async fn mark_no_downsample(
     put_mark(store, layout::object(ulid, NO_DOWNSAMPLE_MARK), &mark).await
 }
 
-async fn put_mark(store: &dyn ObjectStore, path: Path, mark: &impl Serialize) -> Result<(), BucketError> {
+async fn put_mark(
+    store: &dyn ObjectStore,
+    path: Path,
+    mark: &impl Serialize,
+) -> Result<(), BucketError> {
     if store.head(&path).await.is_ok() {
         return Ok(());
     }
     let json = serde_json::to_vec_pretty(mark).expect("BUG: a mark has only strings and numbers");
-    store.put(&path, PutPayload::from(json)).await.map_err(at(&path))?;
+    store
+        .put(&path, PutPayload::from(json))
+        .await
+        .map_err(at(&path))?;
     Ok(())
 }
 

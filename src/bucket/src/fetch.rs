@@ -21,11 +21,22 @@ pub async fn block_files(
     let mut objects = store.list(Some(&folder));
     let mut files = Vec::new();
     while let Some(object) = objects.try_next().await.map_err(at(&folder))? {
-        let inside = object.location.as_ref().split_once('/').map(|(_, inside)| inside.to_owned());
-        files.extend(inside.filter(|name| is_block_file(name)).map(|name| (name, object.size)));
+        let inside = object
+            .location
+            .as_ref()
+            .split_once('/')
+            .map(|(_, inside)| inside.to_owned());
+        files.extend(
+            inside
+                .filter(|name| is_block_file(name))
+                .map(|name| (name, object.size)),
+        );
     }
     files.sort_unstable_by_key(|(name, _)| (name == META_FILE, name.clone()));
-    Ok(files.last().is_some_and(|(name, _)| name == META_FILE).then_some(files))
+    Ok(files
+        .last()
+        .is_some_and(|(name, _)| name == META_FILE)
+        .then_some(files))
 }
 
 /// The bytes of `range` of a file of a block; fewer where the file ends.
@@ -51,16 +62,34 @@ mod tests {
         let (store, ulid) = (InMemory::new(), Ulid::from_parts(7, 7));
         let put = async |name: &str, bytes: &'static [u8]| {
             let path = layout::object(ulid, name);
-            store.put(&path, PutPayload::from_static(bytes)).await.expect("put");
+            store
+                .put(&path, PutPayload::from_static(bytes))
+                .await
+                .expect("put");
         };
         put("index", b"12345").await;
         put("chunks/000001", b"123").await;
         put("no-compact-mark.json", b"{}").await;
         assert_eq!(block_files(&store, ulid).await.expect("listed"), None);
         put("meta.json", b"{}").await;
-        let files = [("chunks/000001".to_owned(), 3), ("index".to_owned(), 5), ("meta.json".to_owned(), 2)];
-        assert_eq!(block_files(&store, ulid).await.expect("listed"), Some(files.to_vec()));
-        assert_eq!(block_files(&store, Ulid::from_parts(8, 8)).await.expect("listed"), None);
-        assert_eq!(read_part(&store, ulid, "index", 1..3).await.expect("read"), "23");
+        let files = [
+            ("chunks/000001".to_owned(), 3),
+            ("index".to_owned(), 5),
+            ("meta.json".to_owned(), 2),
+        ];
+        assert_eq!(
+            block_files(&store, ulid).await.expect("listed"),
+            Some(files.to_vec())
+        );
+        assert_eq!(
+            block_files(&store, Ulid::from_parts(8, 8))
+                .await
+                .expect("listed"),
+            None
+        );
+        assert_eq!(
+            read_part(&store, ulid, "index", 1..3).await.expect("read"),
+            "23"
+        );
     }
 }

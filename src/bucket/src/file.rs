@@ -22,22 +22,40 @@ pub(crate) struct BucketFile {
 
 impl BucketFile {
     pub(crate) fn new(remote: Arc<Remote>, object: Object) -> Self {
-        Self { remote, object: Arc::new(object) }
+        Self {
+            remote,
+            object: Arc::new(object),
+        }
     }
 
     /// Pages `first..=last`, from the cache or the store.
     fn pages(&self, first: u64, last: u64) -> io::Result<Vec<Bytes>> {
         let id = self.object.id;
-        let mut pages: Vec<Option<Bytes>> = (first..=last).map(|n| self.remote.cache.get((id, n))).collect();
-        let missing: Vec<u64> =
-            (first..=last).zip(&pages).filter(|(_, page)| page.is_none()).map(|(n, _)| n).collect();
+        let mut pages: Vec<Option<Bytes>> = (first..=last)
+            .map(|n| self.remote.cache.get((id, n)))
+            .collect();
+        let missing: Vec<u64> = (first..=last)
+            .zip(&pages)
+            .filter(|(_, page)| page.is_none())
+            .map(|(n, _)| n)
+            .collect();
         if !missing.is_empty() {
-            if wishes::note(|wishes| missing.iter().for_each(|n| wishes.add_page(&self.object, *n))) {
+            if wishes::note(|wishes| {
+                missing
+                    .iter()
+                    .for_each(|n| wishes.add_page(&self.object, *n))
+            }) {
                 return Err(wishes::later());
             }
-            let fetched = self.remote.runtime.block_on(self.remote.pages(&self.object, &missing, None))?;
+            let fetched =
+                self.remote
+                    .runtime
+                    .block_on(self.remote.pages(&self.object, &missing, None))?;
             for (number, page) in fetched {
-                if let Some(slot) = number.checked_sub(first).and_then(|at| pages.get_mut(at as usize)) {
+                if let Some(slot) = number
+                    .checked_sub(first)
+                    .and_then(|at| pages.get_mut(at as usize))
+                {
                     *slot = Some(page);
                 }
             }
@@ -52,7 +70,9 @@ impl RangeRead for BucketFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let end = offset.checked_add(len as u64).filter(|end| *end <= self.object.len);
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|end| *end <= self.object.len);
         let end = end.ok_or_else(|| past_end(offset, len, self.object.len))?;
         if len == 0 {
             return Ok(Bytes::new());

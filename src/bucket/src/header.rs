@@ -39,7 +39,11 @@ impl RangeRead for WithHeader {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let end = offset.saturating_add(len as u64);
-        let Parts { file, first_len, second_at } = &self.parts;
+        let Parts {
+            file,
+            first_len,
+            second_at,
+        } = &self.parts;
         let front = FRONT_BYTES as u64;
         if end <= *first_len {
             return file.read_at(front + offset, len);
@@ -71,9 +75,16 @@ const TAIL_READ_BYTES: u64 = 512 << 10;
 const ATTEMPTS_MAX: usize = 8;
 
 /// Puts the copy in `dir` before an index, if it is there and good.
-pub(crate) fn over(dir: &Path, ulid: Ulid, index: &Arc<dyn RangeRead>) -> Option<Arc<dyn RangeRead>> {
+pub(crate) fn over(
+    dir: &Path,
+    ulid: Ulid,
+    index: &Arc<dyn RangeRead>,
+) -> Option<Arc<dyn RangeRead>> {
     let parts = load(&dir.join(ulid.to_string()), index.len())?;
-    Some(Arc::new(WithHeader { rest: Arc::clone(index), parts }))
+    Some(Arc::new(WithHeader {
+        rest: Arc::clone(index),
+        parts,
+    }))
 }
 
 /// Why there is no copy.
@@ -99,14 +110,24 @@ impl From<BlockError> for CopyError {
 /// Makes the copy of an index in `dir`, and gives its length.
 pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result<u64, CopyError> {
     if index.len == 0 {
-        return Err(BlockError::Corrupt { place: index.path.to_string(), what: "is empty".into() }.into());
+        return Err(BlockError::Corrupt {
+            place: index.path.to_string(),
+            what: "is empty".into(),
+        }
+        .into());
     }
-    let mut known = Pieces { len: index.len, pieces: Vec::new(), lacking: Mutex::new(None) };
+    let mut known = Pieces {
+        len: index.len,
+        pieces: Vec::new(),
+        lacking: Mutex::new(None),
+    };
     if index.len <= WHOLE_BYTES_MAX {
         known.add(0, get(remote, index, 0..index.len).await?);
     } else {
         let (front, tail) = (0..FRONT_READ_BYTES, index.len - TAIL_READ_BYTES..index.len);
-        let both = futures::future::join(get(remote, index, front), get(remote, index, tail.clone())).await;
+        let both =
+            futures::future::join(get(remote, index, front), get(remote, index, tail.clone()))
+                .await;
         known.add(0, both.0?);
         known.add(tail.start, both.1?);
     }
@@ -120,12 +141,18 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         let bytes = get(remote, index, lacking.clone()).await?;
         known.add(lacking.start, bytes);
     }
-    let never = || BlockError::Corrupt { place: index.path.to_string(), what: "has no end".into() };
+    let never = || BlockError::Corrupt {
+        place: index.path.to_string(),
+        what: "has no end".into(),
+    };
     let content = content.ok_or_else(never)?;
     let (dir, name) = (dir.to_owned(), index.id.ulid.to_string());
     let len = content.len() as u64;
     let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
-    saved.await.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(CopyError::Disk)?;
+    saved
+        .await
+        .unwrap_or_else(|e| Err(io::Error::other(e)))
+        .map_err(CopyError::Disk)?;
     Ok(len)
 }
 
@@ -154,8 +181,16 @@ pub(crate) fn keep_within(dir: &Path, bytes_max: u64) -> io::Result<u64> {
 }
 
 async fn get(remote: &Remote, index: &Object, range: Range<u64>) -> Result<Bytes, BucketError> {
-    let bytes = remote.range(&index.path, range.start, range.end, None).await;
-    bytes.map_err(|e| BlockError::Io { place: index.path.to_string(), source: e.into() }.into())
+    let bytes = remote
+        .range(&index.path, range.start, range.end, None)
+        .await;
+    bytes.map_err(|e| {
+        BlockError::Io {
+            place: index.path.to_string(),
+            source: e.into(),
+        }
+        .into()
+    })
 }
 
 /// Parts of an index that came so far.
@@ -185,7 +220,11 @@ impl Pieces {
     }
 
     fn io(&self, source: io::Error) -> BucketError {
-        BlockError::Io { place: "index".into(), source }.into()
+        BlockError::Io {
+            place: "index".into(),
+            source,
+        }
+        .into()
     }
 }
 
@@ -195,7 +234,9 @@ impl RangeRead for Pieces {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let end = offset.checked_add(len as u64).filter(|end| *end <= self.len);
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|end| *end <= self.len);
         let end = end.ok_or_else(|| past_end(offset, len, self.len))?;
         let (mut at, mut out) = (offset, Vec::new());
         for (start, bytes) in &self.pieces {
@@ -213,7 +254,11 @@ impl RangeRead for Pieces {
         }
         if at < end {
             // Up to the next piece that is there.
-            let next = self.pieces.iter().map(|(start, _)| *start).find(|start| *start > at);
+            let next = self
+                .pieces
+                .iter()
+                .map(|(start, _)| *start)
+                .find(|start| *start > at);
             *self.lacking.lock() = Some(at..next.unwrap_or(end).min(end));
             return Err(io::Error::new(io::ErrorKind::WouldBlock, "is not here yet"));
         }
@@ -236,7 +281,10 @@ pub(crate) fn retain(dir: &Path, keep: &dyn Fn(Ulid) -> bool) -> Result<(), Buck
     };
     for entry in entries {
         let entry = entry.map_err(|e| io_at(dir, e))?;
-        let ulid = entry.file_name().to_str().and_then(|n| Ulid::from_string(n).ok());
+        let ulid = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| Ulid::from_string(n).ok());
         if ulid.is_some_and(|ulid| !keep(ulid)) {
             std::fs::remove_file(entry.path()).map_err(|e| io_at(&entry.path(), e))?;
         }
@@ -272,7 +320,11 @@ fn load(path: &Path, index_len: u64) -> Option<Parts> {
         crc = crc32c::crc32c_append(crc, &file.read_at(at, bytes as usize).ok()?);
         at += bytes;
     }
-    (front[32..] == crc.to_be_bytes()).then_some(Parts { file, first_len, second_at })
+    (front[32..] == crc.to_be_bytes()).then_some(Parts {
+        file,
+        first_len,
+        second_at,
+    })
 }
 
 fn build(index: &dyn RangeRead, ranges: &[Range<u64>; 2]) -> io::Result<Vec<u8>> {
@@ -299,5 +351,9 @@ fn save(dir: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn io_at(path: &Path, source: io::Error) -> BucketError {
-    BlockError::Io { place: path.display().to_string(), source }.into()
+    BlockError::Io {
+        place: path.display().to_string(),
+        source,
+    }
+    .into()
 }

@@ -34,7 +34,9 @@ pub use config::{BucketConfig, BucketKind, install_crypto_provider};
 pub use delete::{delete_block, mark_for_deletion, mark_no_compact, mark_no_downsample};
 pub use error::BucketError;
 pub use fetch::{block_files, read_part};
-pub use list::{BucketBlock, Listing, MetaCache, Refreshed, fetch_deletion_mark, fetch_meta, list_blocks};
+pub use list::{
+    BucketBlock, Listing, MetaCache, Refreshed, fetch_deletion_mark, fetch_meta, list_blocks,
+};
 pub use publish::{CopyState, LocalBlock, Published, check_holder, compare, publish, verify_copy};
 pub use reader::{BucketReader, ReaderOptions};
 pub use reading::{LeftOut, ReadBlock, ReadRules, covered};

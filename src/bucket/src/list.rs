@@ -23,26 +23,45 @@ const SMALL_OBJECT_BYTES_MAX: u64 = 64 << 20;
 
 /// All directories whose names are ULIDs, sorted; blocks without `meta.json` included.
 pub async fn list_blocks(store: &dyn ObjectStore) -> Result<Vec<Ulid>, BucketError> {
-    let root = store.list_with_delimiter(None).await.map_err(at(&"list of blocks"))?;
-    let mut ulids: Vec<Ulid> = root.common_prefixes.iter().filter_map(layout::ulid_of).collect();
+    let root = store
+        .list_with_delimiter(None)
+        .await
+        .map_err(at(&"list of blocks"))?;
+    let mut ulids: Vec<Ulid> = root
+        .common_prefixes
+        .iter()
+        .filter_map(layout::ulid_of)
+        .collect();
     ulids.sort_unstable();
     Ok(ulids)
 }
 
 /// Reads a block's meta; none if the block does not exist or is not complete.
-pub async fn fetch_meta(store: &dyn ObjectStore, ulid: Ulid) -> Result<Option<BlockMeta>, BucketError> {
+pub async fn fetch_meta(
+    store: &dyn ObjectStore,
+    ulid: Ulid,
+) -> Result<Option<BlockMeta>, BucketError> {
     let path = layout::meta(ulid);
-    let Some(bytes) = get_small(store, &path).await? else { return Ok(None) };
+    let Some(bytes) = get_small(store, &path).await? else {
+        return Ok(None);
+    };
     let meta = BlockMeta::parse(&bytes)?;
     if meta.ulid != ulid {
         let what = format!("names block {}", meta.ulid);
-        return Err(BlockError::Corrupt { place: path.to_string(), what }.into());
+        return Err(BlockError::Corrupt {
+            place: path.to_string(),
+            what,
+        }
+        .into());
     }
     Ok(Some(meta))
 }
 
 /// Reads a small object; none if there is none.
-pub(crate) async fn get_small(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>, BucketError> {
+pub(crate) async fn get_small(
+    store: &dyn ObjectStore,
+    path: &Path,
+) -> Result<Option<Bytes>, BucketError> {
     let found = match store.get(path).await {
         Ok(found) => found,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
@@ -50,7 +69,11 @@ pub(crate) async fn get_small(store: &dyn ObjectStore, path: &Path) -> Result<Op
     };
     if found.meta.size > SMALL_OBJECT_BYTES_MAX {
         let what = format!("has {} bytes", found.meta.size);
-        return Err(BlockError::Corrupt { place: path.to_string(), what }.into());
+        return Err(BlockError::Corrupt {
+            place: path.to_string(),
+            what,
+        }
+        .into());
     }
     found.bytes().await.map(Some).map_err(at(path))
 }
@@ -61,8 +84,13 @@ async fn get_mark<T: DeserializeOwned>(
     name: &str,
 ) -> Result<Option<T>, BucketError> {
     let path = layout::object(ulid, name);
-    let Some(bytes) = get_small(store, &path).await? else { return Ok(None) };
-    let bad = |e: serde_json::Error| BlockError::Corrupt { place: path.to_string(), what: e.to_string() };
+    let Some(bytes) = get_small(store, &path).await? else {
+        return Ok(None);
+    };
+    let bad = |e: serde_json::Error| BlockError::Corrupt {
+        place: path.to_string(),
+        what: e.to_string(),
+    };
     Ok(Some(serde_json::from_slice(&bytes).map_err(bad)?))
 }
 
@@ -90,7 +118,12 @@ pub struct BucketBlock {
 impl BucketBlock {
     /// Without marks.
     pub fn new(meta: BlockMeta) -> Self {
-        Self { meta, deletion: None, no_compact: None, no_downsample: None }
+        Self {
+            meta,
+            deletion: None,
+            no_compact: None,
+            no_downsample: None,
+        }
     }
 }
 
@@ -136,7 +169,10 @@ struct Known {
 impl MetaCache {
     /// Knows no block yet; `rules` say how blocks are read.
     pub fn new(rules: ReadRules) -> Self {
-        Self { rules, known: RwLock::default() }
+        Self {
+            rules,
+            known: RwLock::default(),
+        }
     }
 
     /// Metas and marks under way at once.
@@ -146,7 +182,11 @@ impl MetaCache {
     ///
     /// Metas never change once written, so a refresh costs one listing and a request per new block or mark. An error
     /// of the listing leaves the cache as it was.
-    pub async fn refresh(&self, store: &dyn ObjectStore, listing: Listing) -> Result<Refreshed, BucketError> {
+    pub async fn refresh(
+        &self,
+        store: &dyn ObjectStore,
+        listing: Listing,
+    ) -> Result<Refreshed, BucketError> {
         let known = self.known.read().blocks.clone();
         let listed = match listing {
             Listing::Objects => list_with_marks(store).await?,
@@ -162,7 +202,9 @@ impl MetaCache {
         while let Some((ulid, result)) = loaded.next().await {
             match result {
                 Ok(Some((block, bad_marks))) => {
-                    refreshed.bad_marks.extend(bad_marks.into_iter().map(|error| (ulid, error)));
+                    refreshed
+                        .bad_marks
+                        .extend(bad_marks.into_iter().map(|error| (ulid, error)));
                     if !known.contains_key(&ulid) {
                         refreshed.added.push(ulid);
                     }
@@ -178,13 +220,21 @@ impl MetaCache {
                 }
             }
         }
-        refreshed.removed = known.keys().filter(|ulid| !blocks.contains_key(ulid)).copied().collect();
+        refreshed.removed = known
+            .keys()
+            .filter(|ulid| !blocks.contains_key(ulid))
+            .copied()
+            .collect();
         refreshed.added.sort_unstable();
         refreshed.partial.sort_unstable();
         let reading = Reading::of(&blocks, &self.rules);
         let mut known = self.known.write();
         let generation = known.generation + 1;
-        *known = Known { blocks, reading, generation };
+        *known = Known {
+            blocks,
+            reading,
+            generation,
+        };
         drop(known);
         Ok(refreshed)
     }
@@ -197,29 +247,53 @@ impl MetaCache {
     /// Blocks of a tenant to read for samples in `[start, end]` (ms, inclusive), by ULID.
     pub fn select(&self, tenant: &str, start: i64, end: i64) -> Vec<Arc<ReadBlock>> {
         let known = self.known.read();
-        let raw = known.reading.by_tenant.get(tenant).into_iter().flat_map(|of| &of.raw);
-        raw.filter(|read| read.block.meta.overlaps(start, end)).cloned().collect()
+        let raw = known
+            .reading
+            .by_tenant
+            .get(tenant)
+            .into_iter()
+            .flat_map(|of| &of.raw);
+        raw.filter(|read| read.block.meta.overlaps(start, end))
+            .cloned()
+            .collect()
     }
 
     /// Downsampled blocks of a tenant that may have samples in `[start, end]` (ms, inclusive), by ULID.
     pub fn downsampled(&self, tenant: &str, start: i64, end: i64) -> Vec<Arc<ReadBlock>> {
         let known = self.known.read();
-        let downsampled = known.reading.by_tenant.get(tenant).into_iter().flat_map(|of| &of.downsampled);
-        downsampled.filter(|read| read.block.meta.overlaps(start, end)).cloned().collect()
+        let downsampled = known
+            .reading
+            .by_tenant
+            .get(tenant)
+            .into_iter()
+            .flat_map(|of| &of.downsampled);
+        downsampled
+            .filter(|read| read.block.meta.overlaps(start, end))
+            .cloned()
+            .collect()
     }
 
     /// True if a tenant has blocks with samples in `[start, end]` (ms, inclusive).
     pub fn has(&self, tenant: &str, start: i64, end: i64) -> bool {
         let known = self.known.read();
         known.reading.by_tenant.get(tenant).is_some_and(|of| {
-            of.raw.iter().chain(&of.downsampled).any(|read| read.block.meta.overlaps(start, end))
+            of.raw
+                .iter()
+                .chain(&of.downsampled)
+                .any(|read| read.block.meta.overlaps(start, end))
         })
     }
 
     /// All blocks that queries read, those with the newest samples first.
     pub fn newest_first(&self) -> Vec<Arc<ReadBlock>> {
         let known = self.known.read();
-        let mut blocks: Vec<_> = known.reading.by_tenant.values().flat_map(|of| &of.raw).cloned().collect();
+        let mut blocks: Vec<_> = known
+            .reading
+            .by_tenant
+            .values()
+            .flat_map(|of| &of.raw)
+            .cloned()
+            .collect();
         drop(known);
         blocks.sort_by_key(|read| std::cmp::Reverse(read.block.meta.max_time));
         blocks
@@ -238,7 +312,10 @@ impl MetaCache {
     /// A block that was compacted from this one, directly or not, and stands for it.
     pub fn holder_of(&self, meta: &BlockMeta) -> Option<Arc<BucketBlock>> {
         let known = self.known.read();
-        let mut blocks = known.blocks.values().filter(|block| block.deletion.is_none());
+        let mut blocks = known
+            .blocks
+            .values()
+            .filter(|block| block.deletion.is_none());
         blocks.find(|block| covers(&block.meta, meta)).cloned()
     }
 
@@ -280,8 +357,14 @@ async fn list_names(
     known: &BTreeMap<Ulid, Arc<BucketBlock>>,
 ) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
     let seen = |ulid| {
-        let unknown = Seen { meta: true, ..Seen::default() };
-        (ulid, known.get(&ulid).map_or(unknown, |block| Seen::of(block)))
+        let unknown = Seen {
+            meta: true,
+            ..Seen::default()
+        };
+        (
+            ulid,
+            known.get(&ulid).map_or(unknown, |block| Seen::of(block)),
+        )
     };
     Ok(list_blocks(store).await?.into_iter().map(seen).collect())
 }
@@ -290,7 +373,9 @@ async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>
     let mut blocks: BTreeMap<Ulid, Seen> = BTreeMap::new();
     let mut objects = store.list(None);
     while let Some(object) = objects.try_next().await.map_err(at(&"list of blocks"))? {
-        let Some(ulid) = layout::ulid_of(&object.location) else { continue };
+        let Some(ulid) = layout::ulid_of(&object.location) else {
+            continue;
+        };
         let seen = blocks.entry(ulid).or_default();
         match object.location.parts().nth(1).as_ref().map(AsRef::as_ref) {
             Some(trireme_block::META_FILE) => seen.meta = true,
@@ -346,7 +431,15 @@ async fn load(
     let mark = (NO_DOWNSAMPLE_MARK, seen.no_downsample, Some(no_downsample));
     let no_downsample = seen_mark(store, ulid, mark, &mut bad).await;
     let deletion = seen_mark(store, ulid, (DELETION_MARK, seen.deletion, None), &mut bad).await;
-    Ok(Some((Arc::new(BucketBlock { meta, deletion, no_compact, no_downsample }), bad)))
+    Ok(Some((
+        Arc::new(BucketBlock {
+            meta,
+            deletion,
+            no_compact,
+            no_downsample,
+        }),
+        bad,
+    )))
 }
 
 /// Details of what stands for a mark that cannot be read.

@@ -37,7 +37,10 @@ pub enum CopyState {
 }
 
 /// Compares sizes and digests in the bucket's meta with ours. One small request.
-pub async fn compare(store: &dyn ObjectStore, block: &LocalBlock) -> Result<CopyState, BucketError> {
+pub async fn compare(
+    store: &dyn ObjectStore,
+    block: &LocalBlock,
+) -> Result<CopyState, BucketError> {
     Ok(match fetch_meta(store, block.meta().ulid).await? {
         None => CopyState::Absent,
         Some(theirs) => match difference(block.meta(), &theirs) {
@@ -53,7 +56,10 @@ pub async fn compare(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Copy
 /// it again after any failure goes on where it stopped: objects whose bytes are right already are not sent again. Two
 /// nodes may do it at once, because they send the same bytes. Dropping the future leaves objects without a
 /// `meta.json`, which nobody takes for a block.
-pub async fn publish(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
+pub async fn publish(
+    store: &dyn ObjectStore,
+    block: &LocalBlock,
+) -> Result<Published, BucketError> {
     let ulid = block.meta().ulid;
     match compare(store, block).await? {
         CopyState::Same => return Ok(Published::AlreadyThere),
@@ -68,7 +74,10 @@ pub async fn publish(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publ
         let (size, digest) = digest_of(store, &path).await?;
         if (size, digest.as_str()) != (file.size(), file.sha256.as_str()) {
             let what = format!("{size} bytes with SHA-256 {digest} were read back");
-            return Err(BucketError::Differs { place: path.to_string(), what });
+            return Err(BucketError::Differs {
+                place: path.to_string(),
+                what,
+            });
         }
     }
     put_meta(store, block).await
@@ -79,13 +88,17 @@ pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result
     let there = block_files(store, holder.ulid).await?.unwrap_or_default();
     let listed = holder.thanos.iter().flat_map(|thanos| &thanos.files);
     let mut sizes = listed.filter_map(|file| Some((&file.rel_path, file.size_bytes?)));
-    let lacking = sizes.find(|(path, size)| !there.iter().any(|(name, len)| name == *path && len == size));
+    let lacking =
+        sizes.find(|(path, size)| !there.iter().any(|(name, len)| name == *path && len == size));
     let what = match lacking {
         Some((path, _)) => format!("{path} is missing or has another length"),
         None if there.is_empty() => "it is not whole".to_owned(),
         None => return Ok(()),
     };
-    Err(BucketError::Differs { place: holder.ulid.to_string(), what })
+    Err(BucketError::Differs {
+        place: holder.ulid.to_string(),
+        what,
+    })
 }
 
 /// Reads all files of a block in the bucket and holds them against the digests that its meta lists.
@@ -94,14 +107,23 @@ pub async fn check_holder(store: &dyn ObjectStore, holder: &BlockMeta) -> Result
 pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<(), BucketError> {
     let listed = meta.thanos.iter().flat_map(|thanos| &thanos.files);
     let files: Vec<_> = listed.filter(|file| file.rel_path != META_FILE).collect();
-    let differs = |place: &str, what: String| BucketError::Differs { place: place.to_owned(), what };
+    let differs = |place: &str, what: String| BucketError::Differs {
+        place: place.to_owned(),
+        what,
+    };
     if files.is_empty() {
-        return Err(differs(&meta.ulid.to_string(), "its meta lists no files".to_owned()));
+        return Err(differs(
+            &meta.ulid.to_string(),
+            "its meta lists no files".to_owned(),
+        ));
     }
     for file in files {
         let path = layout::object(meta.ulid, &file.rel_path);
         let (Some(size), Some(hash)) = (file.size_bytes, &file.hash) else {
-            return Err(differs(path.as_ref(), "its meta does not say what the file should be".to_owned()));
+            return Err(differs(
+                path.as_ref(),
+                "its meta does not say what the file should be".to_owned(),
+            ));
         };
         let (there, digest) = digest_of(store, &path).await?;
         if (there, &digest) != (size, &hash.value) {
@@ -117,7 +139,10 @@ pub async fn verify_copy(store: &dyn ObjectStore, meta: &BlockMeta) -> Result<()
 async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Published, BucketError> {
     let path = layout::meta(block.meta().ulid);
     let payload = PutPayload::from(block.meta().to_json());
-    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let create = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
     match store.put_opts(&path, payload, create).await {
         // A store that knows no conditions may have taken it over another one: what counts is what is there now.
         Ok(_) => match compare(store, block).await? {
@@ -126,22 +151,25 @@ async fn put_meta(store: &dyn ObjectStore, block: &LocalBlock) -> Result<Publish
             CopyState::Absent => Err(differs(block, "it was put and is not there".to_owned())),
         },
         // Another node was faster; or a retry inside the client met its own first try.
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-            match compare(store, block).await? {
-                CopyState::Same => Ok(Published::AlreadyThere),
-                CopyState::Different(what) => Err(differs(block, what)),
-                CopyState::Absent => {
-                    let what = "it was there and then it was not".to_owned();
-                    Err(differs(block, what))
-                }
+        Err(
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+        ) => match compare(store, block).await? {
+            CopyState::Same => Ok(Published::AlreadyThere),
+            CopyState::Different(what) => Err(differs(block, what)),
+            CopyState::Absent => {
+                let what = "it was there and then it was not".to_owned();
+                Err(differs(block, what))
             }
-        }
+        },
         Err(error) => Err(at(&path)(error)),
     }
 }
 
 fn differs(block: &LocalBlock, what: String) -> BucketError {
-    BucketError::Differs { place: layout::meta(block.meta().ulid).to_string(), what }
+    BucketError::Differs {
+        place: layout::meta(block.meta().ulid).to_string(),
+        what,
+    }
 }
 
 /// Says how two metas of one name describe different content.
@@ -149,7 +177,12 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
     if ours.range() != theirs.range() || ours.external_labels() != theirs.external_labels() {
         return Some("time range or external labels".into());
     }
-    let files = |meta: &BlockMeta| meta.thanos.as_ref().map(|t| t.files.clone()).unwrap_or_default();
+    let files = |meta: &BlockMeta| {
+        meta.thanos
+            .as_ref()
+            .map(|t| t.files.clone())
+            .unwrap_or_default()
+    };
     let (ours, theirs) = (files(ours), files(theirs));
     for file in ours.iter().filter(|f| f.rel_path != META_FILE) {
         match theirs.iter().find(|f| f.rel_path == file.rel_path) {

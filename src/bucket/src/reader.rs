@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use trireme_block::{
-    Block, BlockError, BlockMeta, CHUNKS_DIR, ChunkReader, INDEX_FILE, IndexReader, RangeRead, Tombstones,
-    segment_name,
+    Block, BlockError, BlockMeta, CHUNKS_DIR, ChunkReader, INDEX_FILE, IndexReader, RangeRead,
+    Tombstones, segment_name,
 };
 use ulid::Ulid;
 
@@ -89,10 +89,17 @@ impl BucketReader {
         let cache = Arc::new(PageCache::new(options.cache_bytes_max));
         let remote = Arc::new(Remote::new(store, runtime, cache, options.timeout));
         let dir = options.header_dir.as_deref();
-        let copied = dir.map_or(Ok(0), |dir| header::keep_within(dir, options.header_bytes_max));
+        let copied = dir.map_or(Ok(0), |dir| {
+            header::keep_within(dir, options.header_bytes_max)
+        });
         Self {
             copied_bytes: Arc::new(AtomicU64::new(*copied.as_ref().unwrap_or(&0))),
-            cannot_copy: Arc::new(copied.err().map(|e| OnceLock::from(e.to_string())).unwrap_or_default()),
+            cannot_copy: Arc::new(
+                copied
+                    .err()
+                    .map(|e| OnceLock::from(e.to_string()))
+                    .unwrap_or_default(),
+            ),
             remote,
             open: Mutex::new(OpenBlocks::new(options.open_bytes_max)),
             options,
@@ -108,7 +115,10 @@ impl BucketReader {
         }
         let Some(layout) = self.layouts.of(meta) else {
             self.note_or_wait(meta)?;
-            let layout = self.layouts.of(meta).ok_or_else(|| Layouts::gone(meta.ulid))?;
+            let layout = self
+                .layouts
+                .of(meta)
+                .ok_or_else(|| Layouts::gone(meta.ulid))?;
             return self.open_block(meta, &layout);
         };
         self.open_block(meta, &layout)
@@ -116,20 +126,41 @@ impl BucketReader {
 
     /// The block of a meta, to be read from its begin to its end once: by large pieces, past the cache. What is fetched is
     /// added to `fetched_bytes`. It is opened anew by each call.
-    pub fn scan(&self, meta: &BlockMeta, fetched_bytes: &Arc<AtomicU64>) -> Result<Block, BucketError> {
+    pub fn scan(
+        &self,
+        meta: &BlockMeta,
+        fetched_bytes: &Arc<AtomicU64>,
+    ) -> Result<Block, BucketError> {
         self.remote.runtime.block_on(self.prepare(meta))?;
-        let layout = self.layouts.of(meta).ok_or_else(|| Layouts::gone(meta.ulid))?;
+        let layout = self
+            .layouts
+            .of(meta)
+            .ok_or_else(|| Layouts::gone(meta.ulid))?;
         let file = |object, pieces: &Pieces| {
-            ScanFile::new(Arc::clone(&self.remote), object, Arc::clone(pieces), Arc::clone(fetched_bytes))
+            ScanFile::new(
+                Arc::clone(&self.remote),
+                object,
+                Arc::clone(pieces),
+                Arc::clone(fetched_bytes),
+            )
         };
         let (of_index, of_chunks) = (Pieces::default(), Pieces::default());
         let index: Arc<dyn RangeRead> = Arc::new(file(index_of(meta.ulid, &layout), &of_index));
-        let copied = self.header_dir().and_then(|dir| header::over(dir, meta.ulid, &index));
+        let copied = self
+            .header_dir()
+            .and_then(|dir| header::over(dir, meta.ulid, &index));
         let index = IndexReader::open(copied.unwrap_or(index))?;
         let segments = segments_of(meta.ulid, &layout);
-        let segments = segments.map(|object| Arc::new(file(object, &of_chunks)) as _).collect();
+        let segments = segments
+            .map(|object| Arc::new(file(object, &of_chunks)) as _)
+            .collect();
         let chunks = ChunkReader::unchecked(segments);
-        Ok(Block::from_parts(meta.clone(), index, chunks, Tombstones::default()))
+        Ok(Block::from_parts(
+            meta.clone(),
+            index,
+            chunks,
+            Tombstones::default(),
+        ))
     }
 
     fn open_block(&self, meta: &BlockMeta, layout: &Layout) -> Result<Arc<Block>, BucketError> {
@@ -150,18 +181,27 @@ impl BucketReader {
                 self.forget(meta.ulid);
             }
         })?;
-        let segments =
-            segments_of(meta.ulid, layout).map(|object| Arc::new(self.file(object)) as _).collect();
+        let segments = segments_of(meta.ulid, layout)
+            .map(|object| Arc::new(self.file(object)) as _)
+            .collect();
         // Tombstones are not uploaded; deletions are rewritten into new blocks.
         let chunks = ChunkReader::unchecked(segments);
-        let block = Arc::new(Block::from_parts(meta.clone(), index, chunks, Tombstones::default()));
+        let block = Arc::new(Block::from_parts(
+            meta.clone(),
+            index,
+            chunks,
+            Tombstones::default(),
+        ));
         self.open.lock().put(meta.ulid, &block);
         Ok(block)
     }
 
     /// Where copies are, as long as the disk takes them.
     fn header_dir(&self) -> Option<&Path> {
-        self.options.header_dir.as_deref().filter(|_| self.cannot_copy.get().is_none())
+        self.options
+            .header_dir
+            .as_deref()
+            .filter(|_| self.cannot_copy.get().is_none())
     }
 
     fn file(&self, object: Object) -> BucketFile {
@@ -172,7 +212,11 @@ impl BucketReader {
     fn note_or_wait(&self, meta: &BlockMeta) -> Result<(), BucketError> {
         if wishes::note(|wishes| wishes.add_block(meta)) {
             let source = wishes::later();
-            return Err(BlockError::Io { place: meta.ulid.to_string(), source }.into());
+            return Err(BlockError::Io {
+                place: meta.ulid.to_string(),
+                source,
+            }
+            .into());
         }
         self.remote.runtime.block_on(self.prepare(meta))
     }
@@ -181,20 +225,40 @@ impl BucketReader {
     async fn prepare(&self, meta: &BlockMeta) -> Result<(), BucketError> {
         let layout = match self.layouts.of(meta) {
             Some(layout) => layout,
-            None => self.layouts.fetch(self.remote.store.as_ref(), meta.ulid).await?,
+            None => {
+                self.layouts
+                    .fetch(self.remote.store.as_ref(), meta.ulid)
+                    .await?
+            }
         };
-        let Some(dir) = self.header_dir() else { return Ok(()) };
+        let Some(dir) = self.header_dir() else {
+            return Ok(());
+        };
         let index = index_of(meta.ulid, &layout);
         let place = index.path.to_string();
-        let copying = self.copying.lock().entry(meta.ulid).or_insert_with(|| self.copy(index, dir)).clone();
+        let copying = self
+            .copying
+            .lock()
+            .entry(meta.ulid)
+            .or_insert_with(|| self.copy(index, dir))
+            .clone();
         let copied = copying.await;
         self.copying.lock().remove(&meta.ulid);
-        copied.map_err(|e| BlockError::Io { place, source: e.into() }.into())
+        copied.map_err(|e| {
+            BlockError::Io {
+                place,
+                source: e.into(),
+            }
+            .into()
+        })
     }
 
     fn copy(&self, index: Object, dir: &Path) -> Copying {
         let (remote, dir) = (Arc::clone(&self.remote), dir.to_owned());
-        let (cannot_copy, copied_bytes) = (Arc::clone(&self.cannot_copy), Arc::clone(&self.copied_bytes));
+        let (cannot_copy, copied_bytes) = (
+            Arc::clone(&self.cannot_copy),
+            Arc::clone(&self.copied_bytes),
+        );
         let bytes_max = self.options.header_bytes_max;
         let copy = async move {
             let bytes = match header::fetch(&remote, &index, &dir).await {
@@ -231,10 +295,13 @@ impl BucketReader {
         is_over: &dyn Fn() -> bool,
     ) -> Vec<Result<(), BucketError>> {
         let share = self.remote.share(tenant);
-        let mut all = join_all(wishes.iter().map(|wishes| self.fetch_one(wishes, &share))).boxed_local();
+        let mut all =
+            join_all(wishes.iter().map(|wishes| self.fetch_one(wishes, &share))).boxed_local();
         loop {
-            let fetched =
-                self.remote.runtime.block_on(async { tokio::time::timeout(LOOK_EVERY, &mut all).await });
+            let fetched = self
+                .remote
+                .runtime
+                .block_on(async { tokio::time::timeout(LOOK_EVERY, &mut all).await });
             match fetched {
                 Ok(results) => return results,
                 Err(_) if is_over() => return wishes.iter().map(|_| Ok(())).collect(),
@@ -251,9 +318,15 @@ impl BucketReader {
             let wanted: Vec<u64> = pages.iter().copied().collect();
             let fetched = self.remote.pages(object, &wanted, Some(share)).await;
             let place = || object.path.to_string();
-            fetched.map(drop).map_err(|e| BlockError::Io { place: place(), source: e.into() })
+            fetched.map(drop).map_err(|e| BlockError::Io {
+                place: place(),
+                source: e.into(),
+            })
         });
-        join_all(pages).await.into_iter().collect::<Result<(), _>>()?;
+        join_all(pages)
+            .await
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         Ok(())
     }
 
@@ -268,7 +341,10 @@ impl BucketReader {
                 }
             })
         });
-        opened.buffer_unordered(OPENED_AT_ONCE).for_each(|_| std::future::ready(())).await;
+        opened
+            .buffer_unordered(OPENED_AT_ONCE)
+            .for_each(|_| std::future::ready(()))
+            .await;
     }
 
     /// Closes a block in which something was damaged and removes the copy of its index, so that it is read anew.
@@ -308,11 +384,22 @@ impl BucketReader {
 fn segments_of(ulid: Ulid, layout: &Layout) -> impl Iterator<Item = Object> {
     layout.segments.iter().enumerate().map(move |(at, len)| {
         let path = layout::object(ulid, &format!("{CHUNKS_DIR}/{}", segment_name(at)));
-        Object { path, id: FileId { ulid, number: at as u32 + 1 }, len: *len }
+        Object {
+            path,
+            id: FileId {
+                ulid,
+                number: at as u32 + 1,
+            },
+            len: *len,
+        }
     })
 }
 
 fn index_of(ulid: Ulid, layout: &Layout) -> Object {
     let path = layout::object(ulid, INDEX_FILE);
-    Object { path, id: FileId { ulid, number: 0 }, len: layout.index }
+    Object {
+        path,
+        id: FileId { ulid, number: 0 },
+        len: layout.index,
+    }
 }

@@ -32,8 +32,12 @@ impl ReadRules {
     /// Whose a block is.
     pub fn tenant<'a>(&'a self, meta: &'a BlockMeta) -> Option<&'a str> {
         let labels = meta.external_labels();
-        let named = labels.and_then(|labels| labels.get(&self.tenant_label)).map(String::as_str);
-        named.filter(|tenant| !tenant.is_empty()).or(self.default_tenant.as_deref())
+        let named = labels
+            .and_then(|labels| labels.get(&self.tenant_label))
+            .map(String::as_str);
+        named
+            .filter(|tenant| !tenant.is_empty())
+            .or(self.default_tenant.as_deref())
     }
 
     /// External labels that become labels of the block's series, by name.
@@ -52,8 +56,14 @@ impl ReadRules {
                 && !is_own
                 && !self.replica_labels.contains(*name)
         };
-        let labels = meta.external_labels().into_iter().flatten().filter(becomes_label);
-        labels.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let labels = meta
+            .external_labels()
+            .into_iter()
+            .flatten()
+            .filter(becomes_label);
+        labels
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -126,7 +136,10 @@ impl Reading {
                 continue;
             }
             let labels = rules.labels(&block.meta).into_iter().collect();
-            let block = Arc::new(ReadBlock { block: Arc::clone(block), labels });
+            let block = Arc::new(ReadBlock {
+                block: Arc::clone(block),
+                labels,
+            });
             let of_tenant = reading.by_tenant.entry(tenant.to_owned()).or_default();
             if block.block.meta.resolution_ms() == 0 {
                 of_tenant.raw.push(block);
@@ -151,14 +164,23 @@ pub fn covered(blocks: &BTreeMap<Ulid, Arc<BucketBlock>>) -> HashMap<Ulid, Ulid>
     }
     let mut covered = HashMap::new();
     for (ulid, block) in blocks {
-        let Some(first) = block.meta.compaction.sources.first() else { continue };
+        let Some(first) = block.meta.compaction.sources.first() else {
+            continue;
+        };
         let holders = holders.get(first).into_iter().flatten();
-        if let Some(by) = holders.filter(|larger| covers(larger, &block.meta)).map(|larger| larger.ulid).max()
+        if let Some(by) = holders
+            .filter(|larger| covers(larger, &block.meta))
+            .map(|larger| larger.ulid)
+            .max()
         {
             covered.insert(*ulid, by);
         }
     }
-    let in_circle: Vec<Ulid> = covered.keys().copied().filter(|ulid| is_in_circle(*ulid, &covered)).collect();
+    let in_circle: Vec<Ulid> = covered
+        .keys()
+        .copied()
+        .filter(|ulid| is_in_circle(*ulid, &covered))
+        .collect();
     covered.retain(|ulid, _| !in_circle.contains(ulid));
     covered
 }
@@ -193,7 +215,12 @@ pub(crate) fn covers(larger: &BlockMeta, smaller: &BlockMeta) -> bool {
     }
     // With the same sources it is the newer form of the same samples only if it says so.
     let own: HashSet<&Ulid> = sources.iter().collect();
-    held.len() > own.len() || larger.compaction.parents.iter().any(|parent| parent.ulid == smaller.ulid)
+    held.len() > own.len()
+        || larger
+            .compaction
+            .parents
+            .iter()
+            .any(|parent| parent.ulid == smaller.ulid)
 }
 
 #[cfg(test)]
@@ -208,12 +235,24 @@ mod tests {
     }
 
     /// Number, sources, parents, hours, labels and resolution of a block.
-    struct Given<'a>(u64, &'a [u64], &'a [u64], [i64; 2], &'a [(&'a str, &'a str)], i64);
+    struct Given<'a>(
+        u64,
+        &'a [u64],
+        &'a [u64],
+        [i64; 2],
+        &'a [(&'a str, &'a str)],
+        i64,
+    );
 
     fn block(given: &Given<'_>) -> BucketBlock {
         let Given(n, sources, parents, hours, labels, resolution) = given;
         let [from, to] = hours.map(|hour| hour * 3_600_000);
-        let names = |numbers: &[u64]| numbers.iter().map(|n| name(*n).to_string()).collect::<Vec<_>>();
+        let names = |numbers: &[u64]| {
+            numbers
+                .iter()
+                .map(|n| name(*n).to_string())
+                .collect::<Vec<_>>()
+        };
         let parent = |ulid: String| json!({ "ulid": ulid, "minTime": from, "maxTime": to });
         let meta = json!({
             "ulid": name(*n).to_string(), "minTime": from, "maxTime": to, "version": 1,
@@ -231,14 +270,23 @@ mod tests {
     }
 
     fn reading(blocks: Vec<BucketBlock>, rules: &ReadRules) -> Reading {
-        Reading::of(&blocks.into_iter().map(|b| (b.meta.ulid, Arc::new(b))).collect(), rules)
+        Reading::of(
+            &blocks
+                .into_iter()
+                .map(|b| (b.meta.ulid, Arc::new(b)))
+                .collect(),
+            rules,
+        )
     }
 
     fn rules() -> ReadRules {
         ReadRules {
             tenant_label: "tenant_id".into(),
             replica_labels: vec!["replica".into()],
-            own_labels: BTreeMap::from([("cluster".into(), "eu".into()), ("group".into(), "g0".into())]),
+            own_labels: BTreeMap::from([
+                ("cluster".into(), "eu".into()),
+                ("group".into(), "g0".into()),
+            ]),
             ..ReadRules::default()
         }
     }
@@ -247,14 +295,31 @@ mod tests {
     fn external_labels_that_tell_data_apart_become_labels() {
         let labels = |given: &[(&str, &str)]| {
             let meta = block(&Given(1, &[1], &[], [0, 2], given, 0)).meta;
-            rules().labels(&meta).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>()
+            rules()
+                .labels(&meta)
+                .into_iter()
+                .map(|(n, v)| format!("{n}={v}"))
+                .collect::<Vec<_>>()
         };
-        let foreign = [("cluster", "us"), ("empty", ""), ("replica", "1"), ("tenant_id", "a"), ("zone", "z")];
+        let foreign = [
+            ("cluster", "us"),
+            ("empty", ""),
+            ("replica", "1"),
+            ("tenant_id", "a"),
+            ("zone", "z"),
+        ];
         assert_eq!(labels(&foreign), ["cluster=us", "zone=z"]);
-        assert_eq!(labels(&[("cluster", "eu"), ("group", "g1"), ("tenant_id", "a")]), [""; 0]);
+        assert_eq!(
+            labels(&[("cluster", "eu"), ("group", "g1"), ("tenant_id", "a")]),
+            [""; 0]
+        );
         let plain = ReadRules::default();
         let meta = block(&Given(1, &[1], &[], [0, 2], &[("group", "g1")], 0)).meta;
-        assert_eq!(plain.labels(&meta).len(), 1, "a label like any other where our blocks have none");
+        assert_eq!(
+            plain.labels(&meta).len(),
+            1,
+            "a label like any other where our blocks have none"
+        );
     }
 
     #[test]
@@ -263,8 +328,17 @@ mod tests {
         let found = reading(without(), &rules());
         assert_eq!(found.left_out.get(&name(1)), Some(&LeftOut::NoTenant));
         assert!(found.by_tenant.is_empty());
-        let found = reading(without(), &ReadRules { default_tenant: Some("a".into()), ..rules() });
-        assert_eq!((found.by_tenant["a"].raw.len(), found.left_out.len()), (1, 0));
+        let found = reading(
+            without(),
+            &ReadRules {
+                default_tenant: Some("a".into()),
+                ..rules()
+            },
+        );
+        assert_eq!(
+            (found.by_tenant["a"].raw.len(), found.left_out.len()),
+            (1, 0)
+        );
     }
 
     #[test]
@@ -276,15 +350,18 @@ mod tests {
             Given(2, &[2], &[], [2, 4], a, 0),
             Given(3, &[3], &[], [4, 6], a, 0),
             Given(4, &[1, 2], &[1, 2], [0, 4], a, 0),
-            Given(5, &[1, 2], &[4], [0, 4], a, 0),    // rewritten from 4
-            Given(6, &[1, 2], &[], [0, 4], a, 0),     // the same sources, but who knows
-            Given(7, &[3], &[], [4, 6], a, 300_000),  // downsampled
-            Given(8, &[3, 9], &[], [5, 8], a, 0),     // ends up later than what it is made from
+            Given(5, &[1, 2], &[4], [0, 4], a, 0), // rewritten from 4
+            Given(6, &[1, 2], &[], [0, 4], a, 0),  // the same sources, but who knows
+            Given(7, &[3], &[], [4, 6], a, 300_000), // downsampled
+            Given(8, &[3, 9], &[], [5, 8], a, 0),  // ends up later than what it is made from
             Given(9, &[3, 9], &[], [4, 8], other, 0), // a part of it
         ];
         let found = reading(blocks.iter().map(block).collect(), &rules());
-        let read: Vec<u64> =
-            found.by_tenant["a"].raw.iter().map(|b| b.block.meta.ulid.timestamp_ms()).collect();
+        let read: Vec<u64> = found.by_tenant["a"]
+            .raw
+            .iter()
+            .map(|b| b.block.meta.ulid.timestamp_ms())
+            .collect();
         assert_eq!(read, [3, 5, 6, 8, 9]);
         assert_eq!(found.left_out[&name(1)], LeftOut::Covered(name(6)));
         assert_eq!(found.left_out[&name(4)], LeftOut::Covered(name(5)));
@@ -311,8 +388,16 @@ mod tests {
         let small = block(&Given(1, &[1], &[], [0, 2], a, 0));
         let mut large = block(&Given(2, &[1, 3], &[], [0, 4], a, 0));
         let id = large.meta.ulid;
-        large.deletion = Some(DeletionMark { id, version: 1, details: String::new(), deletion_time: 1 });
+        large.deletion = Some(DeletionMark {
+            id,
+            version: 1,
+            details: String::new(),
+            deletion_time: 1,
+        });
         let found = reading(vec![small, large], &rules());
-        assert_eq!((found.by_tenant["a"].raw.len(), found.left_out.len()), (2, 0));
+        assert_eq!(
+            (found.by_tenant["a"].raw.len(), found.left_out.len()),
+            (2, 0)
+        );
     }
 }

@@ -48,7 +48,10 @@ pub(crate) struct FetchError {
 
 impl FetchError {
     pub(crate) fn new(error: &io::Error) -> Self {
-        Self { kind: error.kind(), text: error.to_string().into() }
+        Self {
+            kind: error.kind(),
+            text: error.to_string().into(),
+        }
     }
 
     /// The same of an error that an index is read with.
@@ -57,8 +60,15 @@ impl FetchError {
             return Self::new(source);
         }
         let is_damage = error.kind() == ErrorKind::Corrupt;
-        let kind = if is_damage { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
-        Self { kind, text: error.to_string().into() }
+        let kind = if is_damage {
+            io::ErrorKind::InvalidData
+        } else {
+            io::ErrorKind::Other
+        };
+        Self {
+            kind,
+            text: error.to_string().into(),
+        }
     }
 }
 
@@ -92,7 +102,15 @@ impl Remote {
         timeout: Duration,
     ) -> Self {
         let room = Semaphore::new(ROOM_BYTES / PERMIT_BYTES);
-        Self { store, runtime, cache, timeout, room, shares: Mutex::default(), flights: Mutex::default() }
+        Self {
+            store,
+            runtime,
+            cache,
+            timeout,
+            room,
+            shares: Mutex::default(),
+            flights: Mutex::default(),
+        }
     }
 
     /// The share of a tenant.
@@ -155,10 +173,14 @@ impl Remote {
     ) -> Result<Pages, FetchError> {
         let fetched = self.request(&object, &pages, share.as_deref()).await;
         if let Ok(fetched) = &fetched {
-            fetched.iter().for_each(|(number, page)| self.cache.put((object.id, *number), page.clone()));
+            fetched
+                .iter()
+                .for_each(|(number, page)| self.cache.put((object.id, *number), page.clone()));
         }
         let mut known = self.flights.lock();
-        pages.iter().for_each(|page| drop(known.remove(&(object.id, *page))));
+        pages
+            .iter()
+            .for_each(|page| drop(known.remove(&(object.id, *page))));
         fetched
     }
 
@@ -168,15 +190,28 @@ impl Remote {
         pages: &[u64],
         share: Option<&Semaphore>,
     ) -> Result<Pages, FetchError> {
-        let (Some(first), Some(last)) = (pages.first(), pages.last()) else { return Ok(Pages::default()) };
+        let (Some(first), Some(last)) = (pages.first(), pages.last()) else {
+            return Ok(Pages::default());
+        };
         let start = first * PAGE_BYTES;
-        let bytes = self.range(&object.path, start, ((last + 1) * PAGE_BYTES).min(object.len), share).await?;
+        let bytes = self
+            .range(
+                &object.path,
+                start,
+                ((last + 1) * PAGE_BYTES).min(object.len),
+                share,
+            )
+            .await?;
         let page = |number: &u64| {
             let begin = (number * PAGE_BYTES - start) as usize;
             let end = (begin + PAGE_BYTES as usize).min(bytes.len());
             // A copy, so that a page does not keep its neighbours alive.
             let is_all = begin == 0 && end == bytes.len();
-            let page = if is_all { bytes.clone() } else { Bytes::copy_from_slice(&bytes[begin..end]) };
+            let page = if is_all {
+                bytes.clone()
+            } else {
+                Bytes::copy_from_slice(&bytes[begin..end])
+            };
             (*number, page)
         };
         Ok(Arc::new(pages.iter().map(page).collect()))
@@ -197,16 +232,22 @@ impl Remote {
             None => None,
         };
         let _room = self.room.acquire_many(permits).await;
-        let answer = tokio::time::timeout(self.timeout, self.store.get_range(path, start..end)).await;
+        let answer =
+            tokio::time::timeout(self.timeout, self.store.get_range(path, start..end)).await;
         let late = |_| {
             let text = format!("no answer within {:?}", self.timeout);
             io::Error::new(io::ErrorKind::TimedOut, text)
         };
-        let answer = answer.map_err(late).and_then(|answer| answer.map_err(io::Error::from));
+        let answer = answer
+            .map_err(late)
+            .and_then(|answer| answer.map_err(io::Error::from));
         let answer = answer.map_err(|error| FetchError::new(&error))?;
         if answer.len() != bytes {
             let text = format!("{} bytes came for {start}..{end}", answer.len());
-            return Err(FetchError::new(&io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+            return Err(FetchError::new(&io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                text,
+            )));
         }
         Ok(answer)
     }
@@ -237,6 +278,9 @@ mod tests {
         assert_eq!(runs(&[3]), [&[3]]);
         assert_eq!(runs(&[1, 2, 7, 13, 14]), [&[1, 2, 7][..], &[13, 14]]);
         let many: Vec<u64> = (0..300).collect();
-        assert_eq!(runs(&many).iter().map(|run| run.len()).collect::<Vec<_>>(), [128, 128, 44]);
+        assert_eq!(
+            runs(&many).iter().map(|run| run.len()).collect::<Vec<_>>(),
+            [128, 128, 44]
+        );
     }
 }

@@ -37,7 +37,12 @@ impl ScanFile {
         pieces: Pieces,
         fetched_bytes: Arc<AtomicU64>,
     ) -> Self {
-        Self { remote, object, pieces, fetched_bytes }
+        Self {
+            remote,
+            object,
+            pieces,
+            fetched_bytes,
+        }
     }
 
     fn piece(&self, number: u64) -> io::Result<Bytes> {
@@ -56,7 +61,10 @@ impl ScanFile {
     }
 
     fn fetch(&self, start: u64, end: u64) -> io::Result<Bytes> {
-        let bytes = self.remote.runtime.block_on(self.remote.range(&self.object.path, start, end, None))?;
+        let bytes =
+            self.remote
+                .runtime
+                .block_on(self.remote.range(&self.object.path, start, end, None))?;
         self.fetched_bytes.fetch_add(end - start, Ordering::Relaxed);
         Ok(bytes)
     }
@@ -68,7 +76,9 @@ impl RangeRead for ScanFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        let end = offset.checked_add(len as u64).filter(|end| *end <= self.object.len);
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|end| *end <= self.object.len);
         let end = end.ok_or_else(|| past_end(offset, len, self.object.len))?;
         if len == 0 {
             return Ok(Bytes::new());

@@ -9,19 +9,33 @@ use trireme_model::Tenant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// All nodes in the order in which they upload the tenant's window that ends at `window_end_ms`.
-pub fn ranking<'a>(tenant: &Tenant, window_end_ms: i64, nodes: &'a [NodeName]) -> Vec<&'a NodeName> {
+pub fn ranking<'a>(
+    tenant: &Tenant,
+    window_end_ms: i64,
+    nodes: &'a [NodeName],
+) -> Vec<&'a NodeName> {
     let seed = xxh3_64_with_seed(&window_end_ms.to_le_bytes(), tenant.seed());
     let mut order: Vec<&NodeName> = nodes.iter().collect();
     order.sort_unstable_by_key(|node: &&'a NodeName| {
-        (std::cmp::Reverse(xxh3_64_with_seed(node.as_str().as_bytes(), seed)), node.as_str())
+        (
+            std::cmp::Reverse(xxh3_64_with_seed(node.as_str().as_bytes(), seed)),
+            node.as_str(),
+        )
     });
     order.dedup();
     order
 }
 
 /// Place of `me` in the order, 0 for the first; none if `me` is not among the nodes.
-pub fn rank(tenant: &Tenant, window_end_ms: i64, nodes: &[NodeName], me: &NodeName) -> Option<usize> {
-    ranking(tenant, window_end_ms, nodes).into_iter().position(|node| node == me)
+pub fn rank(
+    tenant: &Tenant,
+    window_end_ms: i64,
+    nodes: &[NodeName],
+    me: &NodeName,
+) -> Option<usize> {
+    ranking(tenant, window_end_ms, nodes)
+        .into_iter()
+        .position(|node| node == me)
 }
 
 #[cfg(test)]
@@ -34,7 +48,11 @@ mod tests {
 
     #[test]
     fn all_nodes_agree_work_is_spread_and_a_loss_moves_only_its_own_turns() {
-        let (all, shuffled, two) = (nodes(&["a", "b", "c"]), nodes(&["c", "a", "b"]), nodes(&["a", "c"]));
+        let (all, shuffled, two) = (
+            nodes(&["a", "b", "c"]),
+            nodes(&["c", "a", "b"]),
+            nodes(&["a", "c"]),
+        );
         let tenant = Tenant::default();
         let mut first = [0; 3];
         for window in 0..3_000 {

@@ -31,11 +31,16 @@ impl Wishes {
     }
 
     pub(crate) fn has_page(&self, id: FileId, page: u64) -> bool {
-        self.pages.get(&id).is_some_and(|(_, pages)| pages.contains(&page))
+        self.pages
+            .get(&id)
+            .is_some_and(|(_, pages)| pages.contains(&page))
     }
 
     pub(crate) fn add_page(&mut self, object: &Arc<Object>, page: u64) {
-        let (_, pages) = self.pages.entry(object.id).or_insert_with(|| (Arc::clone(object), BTreeSet::new()));
+        let (_, pages) = self
+            .pages
+            .entry(object.id)
+            .or_insert_with(|| (Arc::clone(object), BTreeSet::new()));
         self.count += usize::from(pages.insert(page));
     }
 
@@ -69,7 +74,11 @@ pub fn attempt<T>(job: impl FnOnce() -> T) -> (T, Wishes) {
 
 /// Bytes that the attempt of this thread lacks so far.
 pub fn lacking_bytes() -> u64 {
-    WISHES.with_borrow(|wishes| wishes.as_ref().map_or(0, |wishes| wishes.count as u64 * PAGE_BYTES))
+    WISHES.with_borrow(|wishes| {
+        wishes
+            .as_ref()
+            .map_or(0, |wishes| wishes.count as u64 * PAGE_BYTES)
+    })
 }
 
 /// Notes something within [`attempt`]; false outside of it.

@@ -14,8 +14,8 @@ use slog::{Drain, Logger, OwnedKVList, Record, o};
 use tokio::runtime::Runtime;
 use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{
-    BucketConfig, BucketError, BucketKind, ConditionalPut, Listing, LocalBlock, MetaCache, Published,
-    list_blocks, mark_for_deletion, publish,
+    BucketConfig, BucketError, BucketKind, ConditionalPut, Listing, LocalBlock, MetaCache,
+    Published, list_blocks, mark_for_deletion, publish,
 };
 use trireme_model::Labels;
 
@@ -67,13 +67,19 @@ fn local(dir: &Path, value: f64) -> LocalBlock {
         ..SeriesInput::default()
     };
     let source = &mut IterSource(std::iter::once(series));
-    let meta = write_block(dir, 0..END, &WriteOptions::default(), source).unwrap().unwrap();
+    let meta = write_block(dir, 0..END, &WriteOptions::default(), source)
+        .unwrap()
+        .unwrap();
     let labels = BTreeMap::from([("tenant_id".to_owned(), "a".to_owned())]);
     LocalBlock::open(&dir.join(meta.ulid.to_string()), &labels, "trireme").unwrap()
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn open(config: &BucketConfig, log: &Messages) -> Arc<dyn ObjectStore> {
@@ -97,15 +103,29 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
             assert_eq!(publish(), Published::Uploaded, "{condition:?}");
             assert_eq!(publish(), Published::AlreadyThere, "{condition:?}");
         }
-        assert_eq!(runtime.block_on(list_blocks(&*store)).unwrap().len(), 2, "{condition:?}");
-        assert_eq!(log.count(), usize::from(lacking), "{condition:?}: {:?}", log.0);
+        assert_eq!(
+            runtime.block_on(list_blocks(&*store)).unwrap().len(),
+            2,
+            "{condition:?}"
+        );
+        assert_eq!(
+            log.count(),
+            usize::from(lacking),
+            "{condition:?}: {:?}",
+            log.0
+        );
         // Two files and a meta each; the condition is asked once too often at most, never again and again.
         let puts = server.count("PUT");
         assert!((6..=7).contains(&puts), "{condition:?}: {puts} PUTs");
 
-        let checked = runtime.block_on(config(&server, "").check(&log.logger(), "try")).unwrap();
+        let checked = runtime
+            .block_on(config(&server, "").check(&log.logger(), "try"))
+            .unwrap();
         assert_eq!(checked.creates_conditionally, !lacking, "{condition:?}");
-        assert!(!server.keys().iter().any(|key| key == "try"), "{condition:?}: a check leaves nothing");
+        assert!(
+            !server.keys().iter().any(|key| key == "try"),
+            "{condition:?}: a check leaves nothing"
+        );
     }
 }
 
@@ -113,10 +133,21 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
 fn a_server_that_is_known_to_lack_conditions_is_not_asked() {
     let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
     let (server, log) = (Server::start(Condition::Refused(501)), Messages::default());
-    let config = BucketConfig { conditional_put: ConditionalPut::Off, ..config(&server, "") };
+    let config = BucketConfig {
+        conditional_put: ConditionalPut::Off,
+        ..config(&server, "")
+    };
     let store = open(&config, &log);
-    assert_eq!(runtime.block_on(publish(&*store, &local(dir.path(), 1.0))).unwrap(), Published::Uploaded);
-    assert_eq!((server.count("PUT"), server.refusals(), log.count()), (3, 0, 0));
+    assert_eq!(
+        runtime
+            .block_on(publish(&*store, &local(dir.path(), 1.0)))
+            .unwrap(),
+        Published::Uploaded
+    );
+    assert_eq!(
+        (server.count("PUT"), server.refusals(), log.count()),
+        (3, 0, 0)
+    );
 }
 
 #[test]
@@ -131,7 +162,10 @@ fn another_block_that_comes_in_between_does_not_go_unnoticed() {
         // As if another writer's request arrived right behind ours.
         server.overwrite_after_put("meta.json", theirs.to_json());
         let error = runtime.block_on(publish(&*store, &ours)).unwrap_err();
-        assert!(matches!(error, BucketError::Differs { .. }), "{condition:?}: {error}");
+        assert!(
+            matches!(error, BucketError::Differs { .. }),
+            "{condition:?}: {error}"
+        );
     }
 }
 
@@ -141,7 +175,12 @@ fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
     let (server, log) = (Server::start(Condition::Kept), Messages::default());
     let store = open(&config(&server, ""), &log);
     server.fail_next(503);
-    assert_eq!(runtime.block_on(publish(&*store, &local(dir.path(), 1.0))).unwrap(), Published::Uploaded);
+    assert_eq!(
+        runtime
+            .block_on(publish(&*store, &local(dir.path(), 1.0)))
+            .unwrap(),
+        Published::Uploaded
+    );
     assert_eq!(log.count(), 0, "{:?}", log.0);
 }
 
@@ -167,9 +206,17 @@ fn refreshes_ask_for_names_and_for_what_is_new() {
         let before = (server.count("LIST"), server.count("GET"));
         let seen = runtime.block_on(cache.refresh(&*store, listing)).unwrap();
         assert_eq!((seen.partial.len(), seen.failed.len()), (0, 0));
-        (seen.added.len(), server.count("LIST") - before.0, server.count("GET") - before.1)
+        (
+            seen.added.len(),
+            server.count("LIST") - before.0,
+            server.count("GET") - before.1,
+        )
     };
-    assert_eq!(requests(Listing::Objects), (BLOCKS, 6, BLOCKS), "four objects a block, a hundred a page");
+    assert_eq!(
+        requests(Listing::Objects),
+        (BLOCKS, 6, BLOCKS),
+        "four objects a block, a hundred a page"
+    );
     assert_eq!(requests(Listing::Names), (0, 2, 0));
     put(BLOCKS);
     put(BLOCKS + 1);
@@ -186,10 +233,20 @@ fn a_prefix_is_the_key_that_was_named() {
         let store = open(&config(&server, prefix), &log);
         runtime.block_on(publish(&*store, &block)).unwrap();
         let ulid = block.meta().ulid;
-        assert!(server.keys().contains(&format!("{prefix}/{ulid}/meta.json")), "{:?}", server.keys());
-        runtime.block_on(mark_for_deletion(&*store, ulid, "", 7)).unwrap();
+        assert!(
+            server
+                .keys()
+                .contains(&format!("{prefix}/{ulid}/meta.json")),
+            "{:?}",
+            server.keys()
+        );
+        runtime
+            .block_on(mark_for_deletion(&*store, ulid, "", 7))
+            .unwrap();
         let cache = MetaCache::default();
-        let seen = runtime.block_on(cache.refresh(&*store, Listing::Objects)).unwrap();
+        let seen = runtime
+            .block_on(cache.refresh(&*store, Listing::Objects))
+            .unwrap();
         assert_eq!((seen.added, seen.failed.len()), (vec![ulid], 0), "{prefix}");
         assert!(cache.get(ulid).unwrap().deletion.is_some(), "{prefix}");
 
@@ -200,8 +257,17 @@ fn a_prefix_is_the_key_that_was_named() {
         };
         let store = open(&files, &log);
         runtime.block_on(publish(&*store, &block)).unwrap();
-        let meta = dir.path().join("files").join(prefix).join(ulid.to_string()).join("meta.json");
+        let meta = dir
+            .path()
+            .join("files")
+            .join(prefix)
+            .join(ulid.to_string())
+            .join("meta.json");
         assert!(meta.is_file(), "{}", meta.display());
-        assert_eq!(runtime.block_on(list_blocks(&*store)).unwrap(), [ulid], "{prefix}");
+        assert_eq!(
+            runtime.block_on(list_blocks(&*store)).unwrap(),
+            [ulid],
+            "{prefix}"
+        );
     }
 }

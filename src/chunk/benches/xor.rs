@@ -12,7 +12,9 @@ const SAMPLES: usize = 120;
 fn series() -> [(&'static str, Vec<(i64, f64)>); 3] {
     let mut state = 7u64;
     let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         state >> 33
     };
     let mut shape = |value: &mut dyn FnMut(u64) -> f64| {

@@ -15,7 +15,12 @@ pub(crate) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, acc: 0, have: 0 }
+        Self {
+            bytes,
+            at: 0,
+            acc: 0,
+            have: 0,
+        }
     }
 
     /// Position of the next bit.
@@ -24,7 +29,10 @@ impl<'a> BitReader<'a> {
     }
 
     pub(crate) fn malformed(&self, what: &'static str) -> ChunkError {
-        ChunkError::Malformed { bit: self.position(), what }
+        ChunkError::Malformed {
+            bit: self.position(),
+            what,
+        }
     }
 
     /// Tops `acc` up to more than 56 bits, or to all that is left.
@@ -35,7 +43,11 @@ impl<'a> BitReader<'a> {
             let bytes = (64 - self.have) / 8;
             // A shift by 64 happens only with a full accumulator, when `bytes` is 0.
             if bytes > 0 {
-                let kept = if bytes == 8 { word } else { word & !(u64::MAX >> (bytes * 8)) };
+                let kept = if bytes == 8 {
+                    word
+                } else {
+                    word & !(u64::MAX >> (bytes * 8))
+                };
                 self.acc |= kept >> self.have;
                 self.have += bytes * 8;
                 self.at += bytes as usize;
@@ -151,7 +163,11 @@ impl<'a> BitReader<'a> {
 pub(crate) fn signed(raw: u64, n: u32) -> i64 {
     let raw = raw as i64;
     // The pattern of the sign bit alone means +2^(n-1), not its negative.
-    if raw > 1 << (n - 1) { raw - (1 << n) } else { raw }
+    if raw > 1 << (n - 1) {
+        raw - (1 << n)
+    } else {
+        raw
+    }
 }
 
 /// Reads the sample count that opens every chunk, without a reader.
@@ -164,7 +180,9 @@ pub(crate) fn count_of(chunk: &[u8]) -> Result<u16, ChunkError> {
 
 /// True if the bits behind the first `len` are zero in the last byte of `chunk`.
 pub(crate) fn is_padding_zero(chunk: &[u8], len: u32) -> bool {
-    chunk.last().is_some_and(|last| len.is_multiple_of(8) || last << (len % 8) == 0)
+    chunk
+        .last()
+        .is_some_and(|last| len.is_multiple_of(8) || last << (len % 8) == 0)
 }
 
 /// True if `x` fits `n` bits by Prometheus's rule; see [`BitReader::signed`].
@@ -205,13 +223,19 @@ pub(crate) struct BitWriter {
 impl BitWriter {
     /// A stream that opens with `header`.
     pub(crate) fn with_header(header: &[u8]) -> Self {
-        Self { bytes: header.to_vec(), len: header.len() as u32 * 8 }
+        Self {
+            bytes: header.to_vec(),
+            len: header.len() as u32 * 8,
+        }
     }
 
     /// Continues an existing stream of `len` bits, which fill `bytes` up to its last byte.
     pub(crate) fn resume(bytes: &[u8], len: u32) -> Self {
         debug_assert_eq!(bytes.len(), len.div_ceil(8) as usize);
-        Self { bytes: bytes.to_vec(), len }
+        Self {
+            bytes: bytes.to_vec(),
+            len,
+        }
     }
 
     #[inline]
@@ -233,7 +257,9 @@ impl BitWriter {
 
     /// The header bytes, to be changed in place.
     pub(crate) fn header(&mut self) -> &mut [u8; 3] {
-        self.bytes.first_chunk_mut().expect("BUG: stream without a header")
+        self.bytes
+            .first_chunk_mut()
+            .expect("BUG: stream without a header")
     }
 }
 

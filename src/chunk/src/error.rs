@@ -34,7 +34,9 @@ impl ChunkError {
     /// The kind that callers act on.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Truncated(_) | Self::Malformed { .. } | Self::UnknownEncoding(_) => ErrorKind::Corrupt,
+            Self::Truncated(_) | Self::Malformed { .. } | Self::UnknownEncoding(_) => {
+                ErrorKind::Corrupt
+            }
             Self::WrongEncoding(_) | Self::BadHistogram(_) | Self::Full(_) => ErrorKind::Invalid,
         }
     }

@@ -22,7 +22,12 @@ pub(crate) struct StartState {
 
 impl StartState {
     pub(crate) fn of_header(byte: u8) -> Self {
-        Self { st: 0, distance: 0, change: u16::from(byte & 0x7f), known: byte & 0x80 != 0 }
+        Self {
+            st: 0,
+            distance: 0,
+            change: u16::from(byte & 0x7f),
+            known: byte & 0x80 != 0,
+        }
     }
 
     /// The header byte for what was written so far.
@@ -63,7 +68,11 @@ impl StartState {
             }
         } else if self.change > 0 && index >= self.change {
             let read = read_int(r)?;
-            self.distance = if index == self.change { read } else { self.distance.wrapping_add(read) };
+            self.distance = if index == self.change {
+                read
+            } else {
+                self.distance.wrapping_add(read)
+            };
             self.st = before.wrapping_sub(self.distance);
         }
         Ok(self.st)

@@ -16,7 +16,10 @@ fn put(w: &mut BitWriter, bits: u64, class: Option<usize>) {
             let n = SIZES[i];
             // i + 1 ones and a zero.
             let prefix = (1u128 << (i + 2)) - 2;
-            w.push(prefix << n | u128::from(bits & ((1 << n) - 1)), i as u32 + 2 + n);
+            w.push(
+                prefix << n | u128::from(bits & ((1 << n) - 1)),
+                i as u32 + 2 + n,
+            );
         }
         None => w.push(0xff << 64 | u128::from(bits), 72),
     }
@@ -76,9 +79,16 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_format() {
-        for (value, bits) in
-            [(0i64, 1), (4, 5), (-3, 5), (-4, 9), (32, 9), (33, 13), (2_049, 24), (i64::MIN, 72)]
-        {
+        for (value, bits) in [
+            (0i64, 1),
+            (4, 5),
+            (-3, 5),
+            (-4, 9),
+            (32, 9),
+            (33, 13),
+            (2_049, 24),
+            (i64::MIN, 72),
+        ] {
             let mut w = BitWriter::with_header(&[]);
             put_int(&mut w, value);
             w.push(1, 1);

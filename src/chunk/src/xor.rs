@@ -40,8 +40,15 @@ impl XorAppender {
     pub const STATE_BYTES: usize = 32;
 
     /// The state of a chunk without samples, for a place that has no buffer yet.
-    pub const EMPTY: Self =
-        Self { t: 0, v: 0, t_delta: 0, bits: 16, count: 0, leading: NO_WINDOW, trailing: 0 };
+    pub const EMPTY: Self = Self {
+        t: 0,
+        v: 0,
+        t_delta: 0,
+        bits: 16,
+        count: 0,
+        leading: NO_WINDOW,
+        trailing: 0,
+    };
 
     /// Clears `buf` and opens an empty chunk in it.
     pub fn start(buf: &mut Vec<u8>) -> Self {
@@ -59,7 +66,10 @@ impl XorAppender {
             sample?;
         }
         let appender = samples.into_appender()?;
-        let at = |what| ChunkError::Malformed { bit: appender.bits as usize, what };
+        let at = |what| ChunkError::Malformed {
+            bit: appender.bits as usize,
+            what,
+        };
         if appender.byte_len() != chunk.len() || !is_padding_zero(chunk, appender.bits) {
             return Err(at("something behind the last sample"));
         }
@@ -71,7 +81,10 @@ impl XorAppender {
     /// The caller cuts chunks long before 65,535 samples, the most a chunk can count.
     #[inline]
     pub fn append(&mut self, buf: &mut Vec<u8>, t: i64, v: f64) {
-        assert!(self.count < u16::MAX, "BUG: more samples than a chunk can count");
+        assert!(
+            self.count < u16::MAX,
+            "BUG: more samples than a chunk can count"
+        );
         let v = v.to_bits();
         if self.count >= 2 {
             let t_delta = t.wrapping_sub(self.t) as u64;
@@ -80,7 +93,12 @@ impl XorAppender {
             let (time, time_bits) = time_code(dod);
             let (value, value_bits) = self.value_code(v);
             if time_bits <= 24 {
-                push_bits(buf, &mut self.bits, time << value_bits | value, time_bits + value_bits);
+                push_bits(
+                    buf,
+                    &mut self.bits,
+                    time << value_bits | value,
+                    time_bits + value_bits,
+                );
             } else {
                 push_bits(buf, &mut self.bits, time, time_bits);
                 push_bits(buf, &mut self.bits, value, value_bits);
@@ -152,7 +170,9 @@ impl XorAppender {
     /// both must come from a checksummed file; [`XorAppender::resume`] needs no saved state.
     pub fn from_bytes(state: &[u8; Self::STATE_BYTES], chunk: &[u8]) -> Result<Self, ChunkError> {
         fn word<const N: usize>(state: &[u8], at: usize) -> [u8; N] {
-            state[at..at + N].try_into().expect("BUG: range of constant length")
+            state[at..at + N]
+                .try_into()
+                .expect("BUG: range of constant length")
         }
         let this = Self {
             t: i64::from_le_bytes(word(state, 0)),
@@ -163,13 +183,17 @@ impl XorAppender {
             leading: state[30],
             trailing: state[31],
         };
-        let window =
-            this.leading == NO_WINDOW || (this.leading < 32 && this.leading + this.trailing.min(64) < 64);
+        let window = this.leading == NO_WINDOW
+            || (this.leading < 32 && this.leading + this.trailing.min(64) < 64);
         let header = chunk.get(..2) == Some(this.count.to_be_bytes().as_slice());
-        let padding =
-            chunk.last().is_some_and(|last| this.bits.is_multiple_of(8) || last << (this.bits % 8) == 0);
+        let padding = chunk
+            .last()
+            .is_some_and(|last| this.bits.is_multiple_of(8) || last << (this.bits % 8) == 0);
         if !window || !header || !padding || this.byte_len() != chunk.len() {
-            return Err(ChunkError::Malformed { bit: 0, what: "saved state does not belong to the chunk" });
+            return Err(ChunkError::Malformed {
+                bit: 0,
+                what: "saved state does not belong to the chunk",
+            });
         }
         Ok(this)
     }
@@ -206,11 +230,18 @@ pub(crate) fn window(delta: u64, leading: &mut u8, trailing: &mut u8) -> Window 
     let new_leading = delta.leading_zeros().min(31) as u8;
     let new_trailing = delta.trailing_zeros() as u8;
     if *leading != NO_WINDOW && new_leading >= *leading && new_trailing >= *trailing {
-        return Window::Reused(delta >> *trailing, 64 - u32::from(*leading) - u32::from(*trailing));
+        return Window::Reused(
+            delta >> *trailing,
+            64 - u32::from(*leading) - u32::from(*trailing),
+        );
     }
     (*leading, *trailing) = (new_leading, new_trailing);
     let n = 64 - u32::from(new_leading) - u32::from(new_trailing);
-    Window::New(u64::from(new_leading) << 6 | u64::from(n & 63), delta >> new_trailing, n)
+    Window::New(
+        u64::from(new_leading) << 6 | u64::from(n & 63),
+        delta >> new_trailing,
+        n,
+    )
 }
 
 /// Code of `delta`, the XOR of two neighbouring values, and its length, at most 77 bits; updates the window.
@@ -221,7 +252,10 @@ pub(crate) fn xor_code(delta: u64, leading: &mut u8, trailing: &mut u8) -> (u128
     }
     match window(delta, leading, trailing) {
         Window::Reused(bits, n) => (0b10 << n | u128::from(bits), 2 + n),
-        Window::New(header, bits, n) => ((0b11 << 11 | u128::from(header)) << n | u128::from(bits), 13 + n),
+        Window::New(header, bits, n) => (
+            (0b11 << 11 | u128::from(header)) << n | u128::from(bits),
+            13 + n,
+        ),
     }
 }
 

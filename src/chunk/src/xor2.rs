@@ -123,7 +123,10 @@ impl Xor2Appender {
     }
 
     fn put_window(&mut self, prefix: u128, prefix_bits: u32, header: u64, bits: u64, n: u32) {
-        self.w.push((prefix << 11 | u128::from(header)) << n | u128::from(bits), prefix_bits + 11 + n);
+        self.w.push(
+            (prefix << 11 | u128::from(header)) << n | u128::from(bits),
+            prefix_bits + 11 + n,
+        );
     }
 
     /// The chunk.
@@ -150,7 +153,11 @@ pub fn decode_xor2_into(
     values: &mut Vec<f64>,
     mut starts: Option<&mut Vec<i64>>,
 ) -> Result<(), ChunkError> {
-    let before = (times.len(), values.len(), starts.as_ref().map_or(0, |s| s.len()));
+    let before = (
+        times.len(),
+        values.len(),
+        starts.as_ref().map_or(0, |s| s.len()),
+    );
     let mut reader = Reader::new(chunk)?;
     for index in 0..reader.count {
         match reader.next(index) {
@@ -191,7 +198,16 @@ impl<'a> Reader<'a> {
         let mut bits = BitReader::new(chunk);
         bits.short(16)?;
         let start = StartState::of_header(bits.byte()?);
-        Ok(Self { bits, count, t: 0, t_delta: 0, v: 0, leading: NO_WINDOW, trailing: 0, start })
+        Ok(Self {
+            bits,
+            count,
+            t: 0,
+            t_delta: 0,
+            v: 0,
+            leading: NO_WINDOW,
+            trailing: 0,
+            start,
+        })
     }
 
     /// The next sample's start and value; its time is left in `t`.
@@ -232,16 +248,22 @@ impl<'a> Reader<'a> {
                 match unchanged_dod {
                     0 => {}
                     1 if self.bits.ones(1)? == 0 => {
-                        self.v ^= read_reused(&mut self.bits, &mut self.leading, &mut self.trailing)?;
+                        self.v ^=
+                            read_reused(&mut self.bits, &mut self.leading, &mut self.trailing)?;
                     }
-                    1 => self.v ^= read_window(&mut self.bits, &mut self.leading, &mut self.trailing)?,
+                    1 => {
+                        self.v ^=
+                            read_window(&mut self.bits, &mut self.leading, &mut self.trailing)?
+                    }
                     _ => return Ok(STALE_NAN),
                 }
                 return Ok(self.v);
             }
         };
         let dod = self.bits.bits(dod_bits)? << (64 - dod_bits);
-        self.t_delta = self.t_delta.wrapping_add((dod as i64 >> (64 - dod_bits)) as u64);
+        self.t_delta = self
+            .t_delta
+            .wrapping_add((dod as i64 >> (64 - dod_bits)) as u64);
         self.step();
         self.value()
     }
@@ -276,7 +298,12 @@ mod tests {
     fn decode(chunk: &[u8]) -> Result<Vec<(i64, i64, u64)>, ChunkError> {
         let (mut times, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         decode_xor2_into(chunk, &mut times, &mut values, Some(&mut starts))?;
-        Ok(starts.into_iter().zip(times).zip(values).map(|((st, t), v)| (st, t, v.to_bits())).collect())
+        Ok(starts
+            .into_iter()
+            .zip(times)
+            .zip(values)
+            .map(|((st, t), v)| (st, t, v.to_bits()))
+            .collect())
     }
 
     fn samples() -> impl Strategy<Value = Samples> {
@@ -287,18 +314,23 @@ mod tests {
             Just(f64::from_bits(STALE_NAN)),
             Just(1.5),
         ];
-        let start = prop_oneof![8 => Just(None), 1 => (0i64..1 << 41).prop_map(Some), 1 => Just(Some(0))];
-        (any::<i32>(), prop::collection::vec((step, value, start), 0..200)).prop_map(|(first, steps)| {
-            let (mut t, mut st) = (i64::from(first), 0);
-            steps
-                .into_iter()
-                .map(|(step, v, start)| {
-                    t += step;
-                    st = start.unwrap_or(st);
-                    (st, t, v)
-                })
-                .collect()
-        })
+        let start =
+            prop_oneof![8 => Just(None), 1 => (0i64..1 << 41).prop_map(Some), 1 => Just(Some(0))];
+        (
+            any::<i32>(),
+            prop::collection::vec((step, value, start), 0..200),
+        )
+            .prop_map(|(first, steps)| {
+                let (mut t, mut st) = (i64::from(first), 0);
+                steps
+                    .into_iter()
+                    .map(|(step, v, start)| {
+                        t += step;
+                        st = start.unwrap_or(st);
+                        (st, t, v)
+                    })
+                    .collect()
+            })
     }
 
     proptest! {
@@ -325,8 +357,14 @@ mod tests {
 
     #[test]
     fn a_start_that_changes_behind_the_reach_of_the_header_is_kept() {
-        let samples: Samples = (0..200).map(|i| (if i < 150 { 0 } else { 77 }, i * 10, 1.0)).collect();
-        let starts: Vec<_> = decode(&encode(&samples)).expect("own chunk").iter().map(|s| s.0).collect();
+        let samples: Samples = (0..200)
+            .map(|i| (if i < 150 { 0 } else { 77 }, i * 10, 1.0))
+            .collect();
+        let starts: Vec<_> = decode(&encode(&samples))
+            .expect("own chunk")
+            .iter()
+            .map(|s| s.0)
+            .collect();
         assert_eq!((starts[149], starts[150], starts[199]), (0, 77, 77));
     }
 }

@@ -33,9 +33,15 @@ fn steps(limits: &Limits) -> Vec<Step> {
         Some(length / of * part + length % of * part / of)
     };
     let first = part_of(2, 5, 6).map(|length_min_ms| (0, RESOLUTION_5M_MS, length_min_ms));
-    let second = part_of(3, 5, 7).map(|length_min_ms| (RESOLUTION_5M_MS, RESOLUTION_1H_MS, length_min_ms));
+    let second =
+        part_of(3, 5, 7).map(|length_min_ms| (RESOLUTION_5M_MS, RESOLUTION_1H_MS, length_min_ms));
     let all = [first, second].into_iter().flatten();
-    all.map(|(from_ms, to_ms, length_min_ms)| Step { from_ms, to_ms, length_min_ms }).collect()
+    all.map(|(from_ms, to_ms, length_min_ms)| Step {
+        from_ms,
+        to_ms,
+        length_min_ms,
+    })
+    .collect()
 }
 
 /// The blocks of a stream, of all resolutions.
@@ -54,7 +60,10 @@ impl Coarsen {
         let resolution = block.meta.resolution_ms();
         if resolution > 0 {
             for origin in origins_of(&block.meta) {
-                self.coarse.entry((resolution, origin)).or_default().push(Arc::clone(block));
+                self.coarse
+                    .entry((resolution, origin))
+                    .or_default()
+                    .push(Arc::clone(block));
             }
         }
         if !is_covered && block.deletion.is_none() && block.no_downsample.is_none() {
@@ -67,8 +76,11 @@ impl Coarsen {
         let mut busy: HashSet<Ulid> = merges.iter().flat_map(Job::origins).collect();
         let mut jobs = Vec::new();
         for step in steps(limits) {
-            let due: Vec<Job> =
-                self.candidates.iter().filter_map(|block| self.job(block, &step, &busy)).collect();
+            let due: Vec<Job> = self
+                .candidates
+                .iter()
+                .filter_map(|block| self.job(block, &step, &busy))
+                .collect();
             // What is made of these now is what the next step is to be made of.
             busy.extend(due.iter().flat_map(Job::origins));
             jobs.extend(due);
@@ -84,15 +96,28 @@ impl Coarsen {
             && !origins.iter().any(|origin| busy.contains(origin))
             && !self.has_coarse(meta, &origins, step.to_ms);
         let labels = meta.external_labels().filter(|_| is_due)?.clone();
-        Some(Job { resolution_ms: step.to_ms, labels, range, sources: vec![Arc::clone(block)] })
+        Some(Job {
+            resolution_ms: step.to_ms,
+            labels,
+            range,
+            sources: vec![Arc::clone(block)],
+        })
     }
 
     /// True if a block with windows of `resolution_ms` stands for all of this one.
     fn has_coarse(&self, meta: &BlockMeta, origins: &[Ulid], resolution_ms: i64) -> bool {
-        let Some(first) = origins.first() else { return false };
-        let those = self.coarse.get(&(resolution_ms, *first)).into_iter().flatten();
+        let Some(first) = origins.first() else {
+            return false;
+        };
+        let those = self
+            .coarse
+            .get(&(resolution_ms, *first))
+            .into_iter()
+            .flatten();
         those
-            .filter(|coarse| coarse.meta.min_time <= meta.min_time && coarse.meta.max_time >= meta.max_time)
+            .filter(|coarse| {
+                coarse.meta.min_time <= meta.min_time && coarse.meta.max_time >= meta.max_time
+            })
             .any(|coarse| {
                 let held: HashSet<Ulid> = origins_of(&coarse.meta).into_iter().collect();
                 origins.iter().all(|origin| held.contains(origin))

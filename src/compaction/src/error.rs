@@ -80,8 +80,16 @@ impl CompactionError {
             {
                 Some(*block)
             }
-            Self::Source { block, is_local: false, error } => error.is_damage().then_some(*block),
-            Self::SampleCount { block, is_local: false, .. } => Some(*block),
+            Self::Source {
+                block,
+                is_local: false,
+                error,
+            } => error.is_damage().then_some(*block),
+            Self::SampleCount {
+                block,
+                is_local: false,
+                ..
+            } => Some(*block),
             _ => None,
         }
     }

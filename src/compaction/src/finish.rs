@@ -7,8 +7,8 @@ use std::time::Duration;
 use slog::warn;
 use trireme_block::{BlockMeta, DeletionMark};
 use trireme_bucket::{
-    BucketBlock, BucketError, check_holder, covered, delete_block, fetch_deletion_mark, mark_for_deletion,
-    verify_copy,
+    BucketBlock, BucketError, check_holder, covered, delete_block, fetch_deletion_mark,
+    mark_for_deletion, verify_copy,
 };
 use ulid::Ulid;
 
@@ -50,7 +50,9 @@ pub struct Finished {
 impl Finished {
     /// Notes what failed with a block; true if nothing did.
     fn note(&mut self, ulid: Ulid, result: Result<(), BucketError>) -> bool {
-        result.map_err(|error| self.failed.push((ulid, error))).is_ok()
+        result
+            .map_err(|error| self.failed.push((ulid, error)))
+            .is_ok()
     }
 }
 
@@ -64,21 +66,32 @@ struct Listed<'a> {
 
 impl<'a> Listed<'a> {
     fn new(blocks: &[Arc<BucketBlock>], streams: &'a Streams) -> Self {
-        let blocks: BTreeMap<Ulid, Arc<BucketBlock>> =
-            blocks.iter().map(|block| (block.meta.ulid, Arc::clone(block))).collect();
+        let blocks: BTreeMap<Ulid, Arc<BucketBlock>> = blocks
+            .iter()
+            .map(|block| (block.meta.ulid, Arc::clone(block)))
+            .collect();
         let covered = covered(&blocks);
-        Self { blocks, covered, streams }
+        Self {
+            blocks,
+            covered,
+            streams,
+        }
     }
 
     /// Of any resolution: a block is held by one of its own alone, so a raw one stays when it is downsampled.
     fn own(&self) -> impl Iterator<Item = &Arc<BucketBlock>> {
-        self.blocks.values().filter(move |block| self.streams.have(&block.meta))
+        self.blocks
+            .values()
+            .filter(move |block| self.streams.have(&block.meta))
     }
 
     /// The block that holds all of a marked one and stays, by its own sources or, where it was made of other blocks with the
     /// same samples, by what the mark says.
     fn holder(&self, block: &BucketBlock, named: Ulid) -> Option<&Arc<BucketBlock>> {
-        let by_sources = self.covered.get(&block.meta.ulid).or_else(|| self.covered.get(&named));
+        let by_sources = self
+            .covered
+            .get(&block.meta.ulid)
+            .or_else(|| self.covered.get(&named));
         let holder = self.blocks.get(by_sources.unwrap_or(&named))?;
         let (small, large) = (&block.meta, &holder.meta);
         let holds = holder.deletion.is_none()
@@ -106,7 +119,8 @@ impl Compactor {
         let listed = Listed::new(blocks, streams);
         let mut finished = Finished::default();
         self.mark(&listed, now_s, is_mine, &mut finished).await;
-        self.delete(&listed, (now_s, delay), is_mine, &mut finished).await;
+        self.delete(&listed, (now_s, delay), is_mine, &mut finished)
+            .await;
         for ulid in partial {
             match self.delete_rest(*ulid, (now_s, delay)).await {
                 Ok(true) => finished.deleted.push(*ulid),
@@ -127,8 +141,13 @@ impl Compactor {
         let store = self.parts.store.as_ref();
         let mut verified: HashMap<Ulid, bool> = HashMap::new();
         for block in listed.own().filter(|block| block.deletion.is_none()) {
-            let holder = listed.covered.get(&block.meta.ulid).and_then(|by| listed.blocks.get(by));
-            let Some(holder) = holder.filter(|holder| is_ours(&holder.meta)) else { continue };
+            let holder = listed
+                .covered
+                .get(&block.meta.ulid)
+                .and_then(|by| listed.blocks.get(by));
+            let Some(holder) = holder.filter(|holder| is_ours(&holder.meta)) else {
+                continue;
+            };
             if !is_mine(&block.meta) {
                 continue;
             }
@@ -158,10 +177,16 @@ impl Compactor {
         let store = self.parts.store.as_ref();
         let mut whole: HashMap<Ulid, bool> = HashMap::new();
         for block in listed.own() {
-            let Some(mark) = block.deletion.as_ref().filter(|mark| is_due(mark, now_s, delay)) else {
+            let Some(mark) = block
+                .deletion
+                .as_ref()
+                .filter(|mark| is_due(mark, now_s, delay))
+            else {
                 continue;
             };
-            let Some(named) = named_in(mark) else { continue };
+            let Some(named) = named_in(mark) else {
+                continue;
+            };
             if !is_mine(&block.meta) {
                 continue;
             }
@@ -187,7 +212,11 @@ impl Compactor {
     }
 
     /// Goes on with a deletion that was broken off; false if it is none.
-    async fn delete_rest(&self, ulid: Ulid, (now_s, delay): (i64, Duration)) -> Result<bool, BucketError> {
+    async fn delete_rest(
+        &self,
+        ulid: Ulid,
+        (now_s, delay): (i64, Duration),
+    ) -> Result<bool, BucketError> {
         let store = self.parts.store.as_ref();
         let mark = fetch_deletion_mark(store, ulid).await?;
         if !mark.is_some_and(|mark| named_in(&mark).is_some() && is_due(&mark, now_s, delay)) {

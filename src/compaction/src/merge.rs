@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use trireme_block::{Block, BlockError, BlockSeries, Postings, SeriesInput, SeriesReader, SeriesSource};
+use trireme_block::{
+    Block, BlockError, BlockSeries, Postings, SeriesInput, SeriesReader, SeriesSource,
+};
 use trireme_model::Labels;
 
 use crate::unite::{Part, unite};
@@ -25,7 +27,14 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn open(block: &'a Block) -> Result<Self, BlockError> {
         let (ids, reader) = (block.index().all_postings()?, block.index().reader());
-        let mut cursor = Self { block, ids, at: 0, reader, series: None, samples: 0 };
+        let mut cursor = Self {
+            block,
+            ids,
+            at: 0,
+            reader,
+            series: None,
+            samples: 0,
+        };
         cursor.advance()?;
         Ok(cursor)
     }
@@ -37,13 +46,24 @@ impl<'a> Cursor<'a> {
         }
         let id = self.ids.get(self.at);
         let entry = self.reader.read(id)?;
-        if self.series.as_ref().is_some_and(|before| before.labels >= entry.labels) {
+        if self
+            .series
+            .as_ref()
+            .is_some_and(|before| before.labels >= entry.labels)
+        {
             let what = format!("series {} is out of order or there twice", entry.labels);
-            return Err(BlockError::Corrupt { place: self.block.meta().ulid.to_string(), what });
+            return Err(BlockError::Corrupt {
+                place: self.block.meta().ulid.to_string(),
+                what,
+            });
         }
         self.at += 1;
         let deleted = self.block.tombstones().of(id).to_vec();
-        Ok(self.series.replace(BlockSeries { labels: entry.labels, chunks: entry.chunks, deleted }))
+        Ok(self.series.replace(BlockSeries {
+            labels: entry.labels,
+            chunks: entry.chunks,
+            deleted,
+        }))
     }
 }
 
@@ -122,7 +142,8 @@ impl<'a> Merge<'a> {
     fn open_series(&mut self) -> Result<bool, BlockError> {
         self.open.clear();
         self.parts.clear();
-        let labels_of = |cursor: &Cursor<'a>| cursor.series.as_ref().map(|series| series.labels.clone());
+        let labels_of =
+            |cursor: &Cursor<'a>| cursor.series.as_ref().map(|series| series.labels.clone());
         let mut first: Option<Labels> = None;
         for labels in self.cursors.iter().filter_map(labels_of) {
             if first.as_ref().is_none_or(|first| labels < *first) {
@@ -132,8 +153,14 @@ impl<'a> Merge<'a> {
         let Some(first) = first else { return Ok(false) };
         for number in 0..self.cursors.len() {
             let cursor = &mut self.cursors[number];
-            if cursor.series.as_ref().is_some_and(|series| series.labels == first) {
-                let series = cursor.advance().inspect_err(|_| self.fault = Some(Fault::Source(number)))?;
+            if cursor
+                .series
+                .as_ref()
+                .is_some_and(|series| series.labels == first)
+            {
+                let series = cursor
+                    .advance()
+                    .inspect_err(|_| self.fault = Some(Fault::Source(number)))?;
                 self.open.extend(series.map(|series| (number, series)));
                 self.parts.push(Part::default());
             }
@@ -148,7 +175,8 @@ impl<'a> Merge<'a> {
     /// The next stretch in which the open series has chunks (ms).
     fn next_part(&self) -> Option<Range<i64>> {
         let chunks = self.open.iter().flat_map(|(_, series)| &series.chunks);
-        let times = chunks.filter(|chunk| chunk.max_time >= self.done_ms && chunk.min_time < self.range.end);
+        let times = chunks
+            .filter(|chunk| chunk.max_time >= self.done_ms && chunk.min_time < self.range.end);
         let first = times.map(|chunk| chunk.min_time.max(self.done_ms)).min()?;
         let start = first.div_euclid(self.part_ms).saturating_mul(self.part_ms);
         let end = start.saturating_add(self.part_ms).min(self.range.end);

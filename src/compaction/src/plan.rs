@@ -50,13 +50,20 @@ pub enum Streams {
 impl Streams {
     /// True if a block is of one of them.
     pub fn have(&self, meta: &BlockMeta) -> bool {
-        let Some(found) = meta.external_labels().filter(|labels| !labels.is_empty()) else { return false };
+        let Some(found) = meta.external_labels().filter(|labels| !labels.is_empty()) else {
+            return false;
+        };
         match self {
             Self::All => true,
-            Self::Own { tenant_label, labels } => {
+            Self::Own {
+                tenant_label,
+                labels,
+            } => {
                 found.contains_key(tenant_label)
                     && found.len() == labels.len() + 1
-                    && labels.iter().all(|(name, value)| found.get(name) == Some(value))
+                    && labels
+                        .iter()
+                        .all(|(name, value)| found.get(name) == Some(value))
             }
         }
     }
@@ -82,12 +89,19 @@ pub struct Limits {
 impl Limits {
     /// The ranges that follow from the window of level 1 blocks (ms): 4, 24 and 168 of them.
     pub fn ranges_of(window_ms: i64) -> Vec<i64> {
-        MULTIPLES.iter().map(|multiple| window_ms.saturating_mul(*multiple)).collect()
+        MULTIPLES
+            .iter()
+            .map(|multiple| window_ms.saturating_mul(*multiple))
+            .collect()
     }
 
     /// No chunk crosses a multiple of this (ms).
     pub fn part_ms(&self) -> i64 {
-        self.ranges.get(1).or(self.ranges.first()).copied().unwrap_or(i64::MAX)
+        self.ranges
+            .get(1)
+            .or(self.ranges.first())
+            .copied()
+            .unwrap_or(i64::MAX)
     }
 }
 
@@ -112,13 +126,21 @@ impl Job {
 
     /// Compaction level of the result: of a downsampled block that of its source, as Thanos has it.
     pub fn level(&self) -> u32 {
-        let highest = self.sources.iter().map(|block| block.meta.compaction.level).max().unwrap_or(0);
+        let highest = self
+            .sources
+            .iter()
+            .map(|block| block.meta.compaction.level)
+            .max()
+            .unwrap_or(0);
         highest.saturating_add(u32::from(!self.is_downsampling()))
     }
 
     /// All level 1 blocks that go into it, sorted.
     pub fn origins(&self) -> Vec<Ulid> {
-        let all = self.sources.iter().flat_map(|block| origins_of(&block.meta));
+        let all = self
+            .sources
+            .iter()
+            .flat_map(|block| origins_of(&block.meta));
         all.collect::<BTreeSet<Ulid>>().into_iter().collect()
     }
 
@@ -129,7 +151,10 @@ impl Job {
             min_time: meta.min_time,
             max_time: meta.max_time,
         };
-        self.sources.iter().map(|block| parent(&block.meta)).collect()
+        self.sources
+            .iter()
+            .map(|block| parent(&block.meta))
+            .collect()
     }
 
     /// Bytes of all sources, as far as their metas say them.
@@ -149,24 +174,36 @@ pub struct Plan {
 
 /// Bytes of a block's files, as far as its meta says them.
 pub fn bytes_of(meta: &BlockMeta) -> u64 {
-    meta.thanos.iter().flat_map(|thanos| &thanos.files).filter_map(|file| file.size_bytes).sum()
+    meta.thanos
+        .iter()
+        .flat_map(|thanos| &thanos.files)
+        .filter_map(|file| file.size_bytes)
+        .sum()
 }
 
 /// The level 1 blocks that a block goes back to; one that names none is one itself.
 pub(crate) fn origins_of(meta: &BlockMeta) -> Vec<Ulid> {
     let named = &meta.compaction.sources;
-    if named.is_empty() { vec![meta.ulid] } else { named.clone() }
+    if named.is_empty() {
+        vec![meta.ulid]
+    } else {
+        named.clone()
+    }
 }
 
 /// What can be done now. The same blocks give the same plan, in whatever order they are given.
 pub fn plan(blocks: &[Arc<BucketBlock>], now_ms: i64, limits: &Limits) -> Plan {
-    let by_name: BTreeMap<Ulid, Arc<BucketBlock>> =
-        blocks.iter().map(|block| (block.meta.ulid, Arc::clone(block))).collect();
+    let by_name: BTreeMap<Ulid, Arc<BucketBlock>> = blocks
+        .iter()
+        .map(|block| (block.meta.ulid, Arc::clone(block)))
+        .collect();
     let covered = covered(&by_name);
     let mut streams: BTreeMap<&BTreeMap<String, String>, Stream> = BTreeMap::new();
     for (ulid, block) in &by_name {
         let meta = &block.meta;
-        let Some(labels) = meta.external_labels() else { continue };
+        let Some(labels) = meta.external_labels() else {
+            continue;
+        };
         if !limits.streams.have(meta) {
             continue;
         }
@@ -199,7 +236,11 @@ struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { newest_start_ms: i64::MIN, blocks: Vec::new(), coarsen: Coarsen::default() }
+        Self {
+            newest_start_ms: i64::MIN,
+            blocks: Vec::new(),
+            coarsen: Coarsen::default(),
+        }
     }
 }
 
@@ -219,17 +260,29 @@ impl Stream {
             for (start, inside) in self.by_slot(*length) {
                 let range = start..start.saturating_add(*length);
                 let is_over = range.end <= now_ms;
-                let is_settled =
-                    self.newest_start_ms >= range.end || now_ms >= range.end.saturating_add(limits.grace_ms);
+                let is_settled = self.newest_start_ms >= range.end
+                    || now_ms >= range.end.saturating_add(limits.grace_ms);
                 let is_busy = inside.iter().any(|block| taken.contains(&block.meta.ulid));
                 if !is_over || !is_settled || is_busy || !is_worth(&inside, &range) {
                     continue;
                 }
-                let sources: Vec<_> = inside.into_iter().take(limits.sources_max.max(2)).cloned().collect();
-                let Some(labels) = sources.first().and_then(|block| block.meta.external_labels()) else {
+                let sources: Vec<_> = inside
+                    .into_iter()
+                    .take(limits.sources_max.max(2))
+                    .cloned()
+                    .collect();
+                let Some(labels) = sources
+                    .first()
+                    .and_then(|block| block.meta.external_labels())
+                else {
                     continue;
                 };
-                let job = Job { resolution_ms: 0, labels: labels.clone(), range, sources };
+                let job = Job {
+                    resolution_ms: 0,
+                    labels: labels.clone(),
+                    range,
+                    sources,
+                };
                 if job.bytes() > limits.block_bytes_max {
                     plan.too_large += 1;
                     continue;
@@ -259,12 +312,17 @@ impl Stream {
 
 /// True if merging these blocks of a range makes enough of a difference.
 fn is_worth(inside: &[&Arc<BucketBlock>], range: &Range<i64>) -> bool {
-    let (whole, parts): (Vec<_>, Vec<_>) = inside.iter().partition(|block| block.meta.range() == *range);
-    let bytes = |blocks: &[&&Arc<BucketBlock>]| -> u64 { blocks.iter().map(|b| bytes_of(&b.meta)).sum() };
+    let (whole, parts): (Vec<_>, Vec<_>) = inside
+        .iter()
+        .partition(|block| block.meta.range() == *range);
+    let bytes =
+        |blocks: &[&&Arc<BucketBlock>]| -> u64 { blocks.iter().map(|b| bytes_of(&b.meta)).sum() };
     match (whole.len(), parts.len()) {
         (0, parts) => parts >= 2,
         (1, 0) => false,
-        (1, late) => late >= LATE_BLOCKS || bytes(&parts).saturating_mul(LATE_SHARE) >= bytes(&whole),
+        (1, late) => {
+            late >= LATE_BLOCKS || bytes(&parts).saturating_mul(LATE_SHARE) >= bytes(&whole)
+        }
         _ => true,
     }
 }

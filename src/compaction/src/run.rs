@@ -22,8 +22,8 @@ use trireme_block::{
     write_block,
 };
 use trireme_bucket::{
-    BucketError, BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion, mark_no_compact,
-    mark_no_downsample, publish,
+    BucketError, BucketReader, LocalBlock, Published, ReaderOptions, mark_for_deletion,
+    mark_no_compact, mark_no_downsample, publish,
 };
 use ulid::Ulid;
 
@@ -124,7 +124,10 @@ impl Compactor {
     }
 
     fn io(&self, source: std::io::Error) -> BlockError {
-        BlockError::Io { place: self.parts.dir.display().to_string(), source }
+        BlockError::Io {
+            place: self.parts.dir.display().to_string(),
+            source,
+        }
     }
 
     /// Does a job: merges, uploads, reads back, marks the sources; or downsamples, uploads and reads back. `now_s` (seconds
@@ -134,7 +137,9 @@ impl Compactor {
     pub async fn compact(&self, job: &Job, now_s: i64) -> Result<Done, CompactionError> {
         let (this, given) = (self.clone(), job.clone());
         let making = self.parts.runtime.spawn_blocking(move || this.make(&given));
-        let made = making.await.map_err(|error| CompactionError::Thread(error.to_string()))?;
+        let made = making
+            .await
+            .map_err(|error| CompactionError::Thread(error.to_string()))?;
         let Made { block, read } = match made {
             Ok(made) => made,
             Err(error) => {
@@ -144,9 +149,16 @@ impl Compactor {
         };
         let Some(block) = block else {
             for source in &job.sources {
-                mark_no_downsample(self.parts.store.as_ref(), source.meta.ulid, EMPTY, now_s).await?;
+                mark_no_downsample(self.parts.store.as_ref(), source.meta.ulid, EMPTY, now_s)
+                    .await?;
             }
-            return Ok(Done { meta: None, is_new: false, bytes: 0, read, marked: Vec::new() });
+            return Ok(Done {
+                meta: None,
+                is_new: false,
+                bytes: 0,
+                read,
+                marked: Vec::new(),
+            });
         };
 
         let meta = block.meta().clone();
@@ -159,7 +171,13 @@ impl Compactor {
             true => Vec::new(),
             false => self.mark_sources(job, &meta, now_s).await?,
         };
-        Ok(Done { meta: Some(meta), is_new, bytes, read, marked })
+        Ok(Done {
+            meta: Some(meta),
+            is_new,
+            bytes,
+            read,
+            marked,
+        })
     }
 
     fn remove_local(&self, ulid: Ulid) {
@@ -179,8 +197,19 @@ impl Compactor {
         now_s: i64,
     ) -> Result<Vec<Ulid>, CompactionError> {
         let mut marked = Vec::new();
-        for source in job.sources.iter().map(|source| source.meta.ulid).filter(|name| *name != result.ulid) {
-            mark_for_deletion(self.parts.store.as_ref(), source, &details_of(result.ulid), now_s).await?;
+        for source in job
+            .sources
+            .iter()
+            .map(|source| source.meta.ulid)
+            .filter(|name| *name != result.ulid)
+        {
+            mark_for_deletion(
+                self.parts.store.as_ref(),
+                source,
+                &details_of(result.ulid),
+                now_s,
+            )
+            .await?;
             marked.push(source);
         }
         Ok(marked)
@@ -188,8 +217,13 @@ impl Compactor {
 
     /// Keeps compaction, or downsampling, away from a source in the bucket whose bytes are bad, so that the others go on.
     async fn quarantine(&self, job: &Job, error: &CompactionError, now_s: i64) {
-        let Some(ulid) = error.bad_source(job) else { return };
-        let (store, text) = (self.parts.store.as_ref(), format!("cannot be read: {error}"));
+        let Some(ulid) = error.bad_source(job) else {
+            return;
+        };
+        let (store, text) = (
+            self.parts.store.as_ref(),
+            format!("cannot be read: {error}"),
+        );
         warn!(self.parts.log, "a block cannot be compacted, it is left alone from now on"; "block_id" => %ulid,
             "downsampling" => job.is_downsampling(), "err" => %error);
         let marked = match job.is_downsampling() {
@@ -212,27 +246,36 @@ impl Compactor {
             header_bytes_max: HEADER_BYTES,
             ..ReaderOptions::default()
         };
-        let reader = BucketReader::new(Arc::clone(&self.parts.store), self.parts.runtime.clone(), options);
+        let reader = BucketReader::new(
+            Arc::clone(&self.parts.store),
+            self.parts.runtime.clone(),
+            options,
+        );
         let fetched = Arc::new(AtomicU64::new(0));
         let mut read = ReadBytes::default();
         let mut sources = Vec::new();
         for source in &job.sources {
             let local = (self.parts.local)(&source.meta);
             // What a downsampled block says of itself is taken from its source.
-            let local =
-                local.filter(|local| !job.is_downsampling() || is_told_alike(local.meta(), &source.meta));
+            let local = local.filter(|local| {
+                !job.is_downsampling() || is_told_alike(local.meta(), &source.meta)
+            });
             if local.is_some() {
                 read.local += bytes_of(&source.meta);
             }
             let is_local = local.is_some();
             let block = match local {
                 Some(block) => block,
-                None => Arc::new(reader.scan(&source.meta, &fetched).map_err(|error| match error {
-                    BucketError::Block(error) => {
-                        CompactionError::Source { block: source.meta.ulid, is_local, error }
-                    }
-                    other => other.into(),
-                })?),
+                None => Arc::new(reader.scan(&source.meta, &fetched).map_err(
+                    |error| match error {
+                        BucketError::Block(error) => CompactionError::Source {
+                            block: source.meta.ulid,
+                            is_local,
+                            error,
+                        },
+                        other => other.into(),
+                    },
+                )?),
             };
             sources.push(Source { block, is_local });
         }
@@ -246,25 +289,39 @@ impl Compactor {
         if let Err(err) = reader.retain(&|ulid| !names.contains(&ulid)) {
             warn!(self.parts.log, "copies of indexes cannot be removed"; "err" => %err);
         }
-        let Some(meta) = written? else { return Ok(Made { block: None, read }) };
+        let Some(meta) = written? else {
+            return Ok(Made { block: None, read });
+        };
         let dir = self.parts.dir.join(meta.ulid.to_string());
-        Ok(Made { block: Some(LocalBlock::open(&dir, &job.labels, SOURCE)?), read })
+        Ok(Made {
+            block: Some(LocalBlock::open(&dir, &job.labels, SOURCE)?),
+            read,
+        })
     }
 
     /// None if the source has no samples that count.
-    fn downsample(&self, job: &Job, sources: &[Source]) -> Result<Option<BlockMeta>, CompactionError> {
+    fn downsample(
+        &self,
+        job: &Job,
+        sources: &[Source],
+    ) -> Result<Option<BlockMeta>, CompactionError> {
         let [source] = sources else {
             let what = format!("one block is downsampled at a time, not {}", sources.len());
             return Err(BlockError::Input(what).into());
         };
         let mut samples = 0;
-        let made = downsample_block(&source.block, &self.parts.dir, job.resolution_ms, &mut |progress| {
-            samples = progress.samples;
-            match self.parts.stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
+        let made = downsample_block(
+            &source.block,
+            &self.parts.dir,
+            job.resolution_ms,
+            &mut |progress| {
+                samples = progress.samples;
+                match self.parts.stop.load(Ordering::Relaxed) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            },
+        );
         let made = made.map_err(|error| match error {
             DownsampleError::Source(error) => source.failed(error),
             DownsampleError::Write(error) => CompactionError::Write(error),
@@ -273,7 +330,11 @@ impl Compactor {
         let meta = source.block.meta();
         // Other programs count in coarse blocks what they like.
         let is_counted = meta.resolution_ms() == 0 || meta.trireme.is_some();
-        if let Err(error) = source.check_count(if is_counted { samples } else { meta.stats.num_samples }) {
+        if let Err(error) = source.check_count(if is_counted {
+            samples
+        } else {
+            meta.stats.num_samples
+        }) {
             if let Some(made) = &made {
                 self.remove_local(made.ulid);
             }
@@ -285,7 +346,12 @@ impl Compactor {
     fn merge(&self, job: &Job, sources: &[Source]) -> Result<BlockMeta, CompactionError> {
         let blocks = sources.iter().map(|source| &*source.block);
         let failed = |number: usize, error: BlockError| sources[number].failed(error);
-        let merge = Merge::open(blocks, job.range.clone(), self.parts.part_ms, &self.parts.stop);
+        let merge = Merge::open(
+            blocks,
+            job.range.clone(),
+            self.parts.part_ms,
+            &self.parts.stop,
+        );
         let mut merge = merge.map_err(|(number, error)| failed(number, error))?;
         let options = WriteOptions {
             external_labels: job.labels.clone(),
@@ -331,7 +397,11 @@ impl Source {
             // The scrubber then reads all of it, and the bucket's copy is taken next time.
             self.block.note_error(&error);
         }
-        CompactionError::Source { block: self.block.meta().ulid, is_local: self.is_local, error }
+        CompactionError::Source {
+            block: self.block.meta().ulid,
+            is_local: self.is_local,
+            error,
+        }
     }
 
     /// Were as many samples read as the block says that it has? Deleted ones count there and are not read.
@@ -341,6 +411,11 @@ impl Source {
         if said == found || said == 0 || tombstones.iter().next().is_some() {
             return Ok(());
         }
-        Err(CompactionError::SampleCount { block: meta.ulid, is_local: self.is_local, found, said })
+        Err(CompactionError::SampleCount {
+            block: meta.ulid,
+            is_local: self.is_local,
+            found,
+            said,
+        })
     }
 }

@@ -39,8 +39,11 @@ pub(crate) fn unite(parts: &mut [Part], last_histogram: &mut Option<i64>, out: &
 }
 
 fn unite_floats(parts: &mut [Part], out: &mut SeriesInput) {
-    let mut with: Vec<&mut Samples> =
-        parts.iter_mut().map(|part| &mut part.samples).filter(|samples| !samples.times.is_empty()).collect();
+    let mut with: Vec<&mut Samples> = parts
+        .iter_mut()
+        .map(|part| &mut part.samples)
+        .filter(|samples| !samples.times.is_empty())
+        .collect();
     if let [only] = with.as_mut_slice() {
         std::mem::swap(&mut out.times, &mut only.times);
         std::mem::swap(&mut out.values, &mut only.values);
@@ -79,18 +82,28 @@ fn prefer_float(a: Float, b: Float) -> Float {
 }
 
 fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut SeriesInput) {
-    let mut with = parts.iter().filter(|part| !part.samples.histograms.is_empty());
-    let (Some(first), second) = (with.next(), with.next()) else { return };
+    let mut with = parts
+        .iter()
+        .filter(|part| !part.samples.histograms.is_empty());
+    let (Some(first), second) = (with.next(), with.next()) else {
+        return;
+    };
     let all = &mut out.histograms;
     if second.is_none() {
         all.extend_from_slice(&first.samples.histograms);
     } else {
-        all.extend(parts.iter().flat_map(|part| part.samples.histograms.iter().cloned()));
+        all.extend(
+            parts
+                .iter()
+                .flat_map(|part| part.samples.histograms.iter().cloned()),
+        );
         all.sort_by(|a, b| a.t.cmp(&b.t).then_with(|| order(b, a)));
         all.dedup_by_key(|sample| sample.t);
     }
     let before = |list: &[HistogramSample], t: i64, earlier: Option<i64>| {
-        list.partition_point(|sample| sample.t < t).checked_sub(1).map_or(earlier, |at| Some(list[at].t))
+        list.partition_point(|sample| sample.t < t)
+            .checked_sub(1)
+            .map_or(earlier, |at| Some(list[at].t))
     };
     // A block says of a sample that it follows a reset of the one before it there. That says nothing where the union has
     // another one before it.
@@ -99,7 +112,9 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
             continue;
         }
         let t = all[at].t;
-        let previous = at.checked_sub(1).map_or(last_histogram, |at| Some(all[at].t));
+        let previous = at
+            .checked_sub(1)
+            .map_or(last_histogram, |at| Some(all[at].t));
         let says_so = |part: &Part| {
             let list = &part.samples.histograms;
             let found = list.binary_search_by_key(&t, |sample| sample.t);
@@ -133,8 +148,13 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         AnyHistogram::Float(h) => (!is_stale(h.sum), h.count, h.sum),
     };
     let (ra, rb) = (rank(a), rank(b));
-    let by_rank = ra.0.cmp(&rb.0).then(ra.1.total_cmp(&rb.1)).then(ra.2.total_cmp(&rb.2));
-    by_rank.then(a.st.cmp(&b.st)).then_with(|| encoded(a).cmp(&encoded(b)))
+    let by_rank =
+        ra.0.cmp(&rb.0)
+            .then(ra.1.total_cmp(&rb.1))
+            .then(ra.2.total_cmp(&rb.2));
+    by_rank
+        .then(a.st.cmp(&b.st))
+        .then_with(|| encoded(a).cmp(&encoded(b)))
 }
 
 /// The hint says how a block is cut into chunks, save for gauges and resets.

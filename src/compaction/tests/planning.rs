@@ -22,7 +22,10 @@ fn limits() -> Limits {
         grace_ms: 12 * HOUR,
         block_bytes_max: u64::MAX,
         sources_max: 32,
-        streams: Streams::Own { tenant_label: "tenant_id".into(), labels: BTreeMap::new() },
+        streams: Streams::Own {
+            tenant_label: "tenant_id".into(),
+            labels: BTreeMap::new(),
+        },
         downsampling: true,
     }
 }
@@ -41,7 +44,14 @@ fn name(number: u64) -> Ulid {
 }
 
 fn given(number: u64, hours: Range<i64>) -> Given<'static> {
-    Given { number, hours, sources: vec![name(number)], bytes: 100, tenant: "a", resolution: 0 }
+    Given {
+        number,
+        hours,
+        sources: vec![name(number)],
+        bytes: 100,
+        tenant: "a",
+        resolution: 0,
+    }
 }
 
 fn block(given: &Given<'_>) -> Arc<BucketBlock> {
@@ -60,7 +70,11 @@ fn block(given: &Given<'_>) -> Arc<BucketBlock> {
 }
 
 fn blocks(hours: &[Range<i64>]) -> Vec<Arc<BucketBlock>> {
-    hours.iter().zip(1..).map(|(hours, number)| block(&given(number, hours.clone()))).collect()
+    hours
+        .iter()
+        .zip(1..)
+        .map(|(hours, number)| block(&given(number, hours.clone())))
+        .collect()
 }
 
 fn at(blocks: &[Arc<BucketBlock>], hour: i64) -> Plan {
@@ -68,7 +82,10 @@ fn at(blocks: &[Arc<BucketBlock>], hour: i64) -> Plan {
 }
 
 fn numbers(job: &Job) -> Vec<u64> {
-    job.sources.iter().map(|block| block.meta.ulid.timestamp_ms()).collect()
+    job.sources
+        .iter()
+        .map(|block| block.meta.ulid.timestamp_ms())
+        .collect()
 }
 
 /// The block that doing a job makes.
@@ -88,12 +105,21 @@ fn result(job: &Job, number: u64) -> Arc<BucketBlock> {
 #[test]
 fn a_range_is_merged_when_it_is_over_and_settled() {
     let four = [0..2, 2..4, 4..6, 6..8];
-    assert!(at(&blocks(&four), 9).jobs.is_empty(), "no later block, and the grace has not passed");
+    assert!(
+        at(&blocks(&four), 9).jobs.is_empty(),
+        "no later block, and the grace has not passed"
+    );
     assert_eq!(at(&blocks(&four), 20).jobs.len(), 1, "the grace has passed");
     let later = [0..2, 2..4, 4..6, 6..8, 8..10];
-    assert!(at(&blocks(&later), 7).jobs.is_empty(), "a block from the future ends no range");
+    assert!(
+        at(&blocks(&later), 7).jobs.is_empty(),
+        "a block from the future ends no range"
+    );
     let plan = at(&blocks(&later), 10);
-    assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2, 3, 4]]);
+    assert_eq!(
+        plan.jobs.iter().map(numbers).collect::<Vec<_>>(),
+        [[1, 2, 3, 4]]
+    );
     assert_eq!(plan.jobs[0].range, 0..8 * HOUR);
 }
 
@@ -102,25 +128,48 @@ fn longer_ranges_wait_for_shorter_ones() {
     let plan = at(&blocks(&[0..2, 2..4, 8..16, 16..18, 48..50]), 60);
     assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2]]);
     let plan = at(&blocks(&[0..8, 8..16, 16..18, 48..50]), 60);
-    assert_eq!(plan.jobs.iter().map(numbers).collect::<Vec<_>>(), [[1, 2, 3]]);
+    assert_eq!(
+        plan.jobs.iter().map(numbers).collect::<Vec<_>>(),
+        [[1, 2, 3]]
+    );
     assert_eq!(plan.jobs[0].range, 0..48 * HOUR);
-    assert!(at(&blocks(&[0..2, 8..10]), 20).jobs.is_empty(), "alone in their ranges");
+    assert!(
+        at(&blocks(&[0..2, 8..10]), 20).jobs.is_empty(),
+        "alone in their ranges"
+    );
 }
 
 #[test]
 fn a_trickle_of_late_blocks_does_not_rewrite_a_large_one() {
-    let large = Given { bytes: 10_000, ..given(1, 0..8) };
-    let late = |number, bytes| block(&Given { bytes, ..given(number, 0..2) });
+    let large = Given {
+        bytes: 10_000,
+        ..given(1, 0..8)
+    };
+    let late = |number, bytes| {
+        block(&Given {
+            bytes,
+            ..given(number, 0..2)
+        })
+    };
     let with = |lates: Vec<Arc<BucketBlock>>| at(&[vec![block(&large)], lates].concat(), 30).jobs;
     assert!(with(vec![late(2, 10), late(3, 10)]).is_empty());
     assert_eq!(with(vec![late(2, 1_250)]).len(), 1, "an eighth of it");
-    assert_eq!(with((2..10).map(|n| late(n, 10)).collect()).len(), 1, "eight of them");
+    assert_eq!(
+        with((2..10).map(|n| late(n, 10)).collect()).len(),
+        1,
+        "eight of them"
+    );
 }
 
 #[test]
 fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
     let mut all = blocks(&[0..2, 2..4, 4..6, 6..8, 8..10]);
-    let marked = DeletionMark { id: name(1), version: 1, details: String::new(), deletion_time: 1 };
+    let marked = DeletionMark {
+        id: name(1),
+        version: 1,
+        details: String::new(),
+        deletion_time: 1,
+    };
     Arc::make_mut(&mut all[0]).deletion = Some(marked);
     Arc::make_mut(&mut all[1]).no_compact = Some(NoCompactMark {
         id: name(2),
@@ -129,11 +178,23 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         no_compact_time: 1,
         reason: "manual".into(),
     });
-    all.push(block(&Given { resolution: 300_000, ..given(11, 0..2) }));
-    all.push(block(&Given { tenant: "b", ..given(12, 0..2) }));
-    assert_eq!(at(&all, 10).jobs.iter().map(numbers).collect::<Vec<_>>(), [[3, 4]]);
+    all.push(block(&Given {
+        resolution: 300_000,
+        ..given(11, 0..2)
+    }));
+    all.push(block(&Given {
+        tenant: "b",
+        ..given(12, 0..2)
+    }));
+    assert_eq!(
+        at(&all, 10).jobs.iter().map(numbers).collect::<Vec<_>>(),
+        [[3, 4]]
+    );
     // They are all in this one.
-    all.push(block(&Given { sources: (1..5).map(name).collect(), ..given(13, 0..8) }));
+    all.push(block(&Given {
+        sources: (1..5).map(name).collect(),
+        ..given(13, 0..8)
+    }));
     assert!(at(&all, 10).jobs.is_empty());
 
     let others = Limits {
@@ -143,63 +204,130 @@ fn what_is_marked_covered_downsampled_or_of_others_is_left_alone() {
         },
         ..limits()
     };
-    assert!(plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &others).jobs.is_empty());
-    let everybody = Limits { streams: Streams::All, ..others };
-    assert_eq!(plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &everybody).jobs.len(), 1);
+    assert!(
+        plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &others)
+            .jobs
+            .is_empty()
+    );
+    let everybody = Limits {
+        streams: Streams::All,
+        ..others
+    };
+    assert_eq!(
+        plan(&blocks(&[0..2, 2..4, 8..10]), 10 * HOUR, &everybody)
+            .jobs
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn jobs_keep_to_their_bounds() {
     let all = blocks(&[0..2, 2..4, 4..6, 8..10]);
-    let small = Limits { block_bytes_max: 299, ..limits() };
+    let small = Limits {
+        block_bytes_max: 299,
+        ..limits()
+    };
     let planned = plan(&all, 10 * HOUR, &small);
     assert_eq!((planned.jobs.len(), planned.too_large), (0, 1));
-    let few = Limits { sources_max: 2, ..limits() };
+    let few = Limits {
+        sources_max: 2,
+        ..limits()
+    };
     assert_eq!(numbers(&plan(&all, 10 * HOUR, &few).jobs[0]), [1, 2]);
 }
 
 fn no_downsample(number: u64) -> NoDownsampleMark {
     let (details, reason) = (String::new(), "manual".into());
-    NoDownsampleMark { id: name(number), version: 1, details, no_downsample_time: 1, reason }
+    NoDownsampleMark {
+        id: name(number),
+        version: 1,
+        details,
+        no_downsample_time: 1,
+        reason,
+    }
 }
 
 /// Numbers of the sources and resolutions of the jobs that downsample.
 fn coarser(plan: &Plan) -> Vec<(u64, i64)> {
     let jobs = plan.jobs.iter().filter(|job| job.is_downsampling());
-    jobs.map(|job| (numbers(job)[0], job.resolution_ms)).collect()
+    jobs.map(|job| (numbers(job)[0], job.resolution_ms))
+        .collect()
 }
 
 /// A block that is coarse, or large and compacted of others.
 fn of(number: u64, hours: Range<i64>, resolution: i64, sources: Range<u64>) -> Arc<BucketBlock> {
-    block(&Given { resolution, sources: sources.map(name).collect(), ..given(number, hours) })
+    block(&Given {
+        resolution,
+        sources: sources.map(name).collect(),
+        ..given(number, hours)
+    })
 }
 
 #[test]
 fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
     let raw = |number, hours| of(number, hours, 0, 100..130);
     assert_eq!(coarser(&at(&[raw(1, 0..48)], 50)), [(1, RESOLUTION_5M_MS)]);
-    assert_eq!(coarser(&at(&[raw(1, 0..40)], 50)), [(1, RESOLUTION_5M_MS)], "with a part that is missing");
+    assert_eq!(
+        coarser(&at(&[raw(1, 0..40)], 50)),
+        [(1, RESOLUTION_5M_MS)],
+        "with a part that is missing"
+    );
     assert!(at(&[raw(1, 0..39)], 50).jobs.is_empty(), "too short");
 
     let with = |coarse: Arc<BucketBlock>| {
         let jobs = coarser(&at(&[raw(1, 0..48), coarse], 50));
-        jobs.iter().filter(|job| **job == (1, RESOLUTION_5M_MS)).count()
+        jobs.iter()
+            .filter(|job| **job == (1, RESOLUTION_5M_MS))
+            .count()
     };
     assert_eq!(with(of(2, 0..48, RESOLUTION_5M_MS, 100..130)), 0);
-    assert_eq!(with(of(2, 0..336, RESOLUTION_5M_MS, 90..140)), 0, "a larger one");
-    assert_eq!(with(of(2, 0..48, RESOLUTION_5M_MS, 100..129)), 1, "it lacks one");
-    assert_eq!(with(of(2, 0..47, RESOLUTION_5M_MS, 100..130)), 1, "it lacks an hour");
-    assert_eq!(with(of(2, 0..48, RESOLUTION_1H_MS, 100..130)), 1, "it is another resolution");
-    let other = Given { tenant: "b", resolution: RESOLUTION_5M_MS, ..given(2, 0..48) };
     assert_eq!(
-        with(block(&Given { sources: (100..130).map(name).collect(), ..other })),
+        with(of(2, 0..336, RESOLUTION_5M_MS, 90..140)),
+        0,
+        "a larger one"
+    );
+    assert_eq!(
+        with(of(2, 0..48, RESOLUTION_5M_MS, 100..129)),
+        1,
+        "it lacks one"
+    );
+    assert_eq!(
+        with(of(2, 0..47, RESOLUTION_5M_MS, 100..130)),
+        1,
+        "it lacks an hour"
+    );
+    assert_eq!(
+        with(of(2, 0..48, RESOLUTION_1H_MS, 100..130)),
+        1,
+        "it is another resolution"
+    );
+    let other = Given {
+        tenant: "b",
+        resolution: RESOLUTION_5M_MS,
+        ..given(2, 0..48)
+    };
+    assert_eq!(
+        with(block(&Given {
+            sources: (100..130).map(name).collect(),
+            ..other
+        })),
         1,
         "another tenant's"
     );
     let mut marked = of(2, 0..48, RESOLUTION_5M_MS, 100..130);
-    let mark = DeletionMark { id: name(2), version: 1, details: String::new(), deletion_time: 1 };
+    let mark = DeletionMark {
+        id: name(2),
+        version: 1,
+        details: String::new(),
+        deletion_time: 1,
+    };
     Arc::make_mut(&mut marked).deletion = Some(mark);
-    assert_eq!(with(marked), 0, "one that is to be deleted has the name until it is gone");
+    assert_eq!(
+        with(marked),
+        0,
+        "one that is to be deleted has the name until it is gone"
+    );
 
     let fine = |hours| of(2, hours, RESOLUTION_5M_MS, 100..130);
     assert_eq!(coarser(&at(&[fine(0..336)], 400)), [(2, RESOLUTION_1H_MS)]);
@@ -212,14 +340,20 @@ fn long_blocks_are_downsampled_where_no_coarser_one_has_all_of_them() {
 #[test]
 fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_off() {
     let mut raw = of(1, 0..336, 0, 100..130);
-    let off = Limits { downsampling: false, ..limits() };
+    let off = Limits {
+        downsampling: false,
+        ..limits()
+    };
     assert!(plan(&[Arc::clone(&raw)], 400 * HOUR, &off).jobs.is_empty());
 
     // A late block is merged into it now; what was made of it before waits, too, for what is made after.
     let late = block(&given(2, 0..100));
     let planned = at(&[Arc::clone(&raw), Arc::clone(&late)], 400);
     assert_eq!(
-        (planned.jobs.iter().map(numbers).collect::<Vec<_>>(), coarser(&planned)),
+        (
+            planned.jobs.iter().map(numbers).collect::<Vec<_>>(),
+            coarser(&planned)
+        ),
         (vec![vec![1, 2]], vec![])
     );
     let fine = of(11, 0..336, RESOLUTION_5M_MS, 100..130);
@@ -227,24 +361,42 @@ fn nothing_is_downsampled_that_is_marked_or_changes_soon_or_if_it_is_switched_of
     assert_eq!((planned.jobs.len(), coarser(&planned)), (1, vec![]));
 
     // What it was made of before the late ones came is no source of the next step either.
-    let since = [of(1, 0..336, 0, 100..131), of(11, 0..336, RESOLUTION_5M_MS, 100..130)];
+    let since = [
+        of(1, 0..336, 0, 100..131),
+        of(11, 0..336, RESOLUTION_5M_MS, 100..130),
+    ];
     assert_eq!(coarser(&at(&since, 400)), [(1, RESOLUTION_5M_MS)]);
 
     Arc::make_mut(&mut raw).no_downsample = Some(no_downsample(1));
     assert!(at(&[Arc::clone(&raw)], 400).jobs.is_empty());
     Arc::make_mut(&mut raw).no_downsample = None;
-    let mark = DeletionMark { id: name(1), version: 1, details: String::new(), deletion_time: 1 };
+    let mark = DeletionMark {
+        id: name(1),
+        version: 1,
+        details: String::new(),
+        deletion_time: 1,
+    };
     Arc::make_mut(&mut raw).deletion = Some(mark);
     assert!(at(&[raw], 400).jobs.is_empty());
 }
 
 #[test]
 fn ranges_that_follow_from_short_windows_shorten_what_is_downsampled() {
-    let limits = Limits { ranges: Limits::ranges_of(HOUR / 2), ..limits() };
+    let limits = Limits {
+        ranges: Limits::ranges_of(HOUR / 2),
+        ..limits()
+    };
     let planned = |hours| coarser(&plan(&[of(1, hours, 0, 100..130)], 400 * HOUR, &limits)).len();
     assert_eq!([planned(0..9), planned(0..10)], [0, 1]);
-    let none = Limits { ranges: vec![HOUR, 2 * HOUR], ..limits };
-    assert!(plan(&[of(1, 0..336, 0, 100..130)], 400 * HOUR, &none).jobs.is_empty());
+    let none = Limits {
+        ranges: vec![HOUR, 2 * HOUR],
+        ..limits
+    };
+    assert!(
+        plan(&[of(1, 0..336, 0, 100..130)], 400 * HOUR, &none)
+            .jobs
+            .is_empty()
+    );
 }
 
 prop_compose! {

@@ -15,8 +15,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path as Object;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::runtime::Runtime;
 use trireme_block::{
@@ -27,7 +27,8 @@ use trireme_bucket::{
     BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions, delete_block, publish,
 };
 use trireme_compaction::{
-    CompactionError, Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, ReadBytes, Streams, plan,
+    CompactionError, Compactor, CompactorParts, Done, Finished, Job, Limits, Plan, ReadBytes,
+    Streams, plan,
 };
 use trireme_model::{AnyHistogram, Histogram, HistogramSample, Labels, Span};
 use ulid::Ulid;
@@ -53,16 +54,29 @@ impl fmt::Display for Dying {
 impl Dying {
     fn new(inner: &Arc<InMemory>, changes: usize) -> Arc<Self> {
         let changes_left = AtomicUsize::new(changes);
-        Arc::new(Self { inner: Arc::clone(inner), changes_left, is_dead: AtomicBool::new(false) })
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            changes_left,
+            is_dead: AtomicBool::new(false),
+        })
     }
 
     fn alive(&self) -> Result<()> {
-        let error = || Error::Generic { store: "dying", source: "dead".into() };
-        if self.is_dead.load(Ordering::SeqCst) { Err(error()) } else { Ok(()) }
+        let error = || Error::Generic {
+            store: "dying",
+            source: "dead".into(),
+        };
+        if self.is_dead.load(Ordering::SeqCst) {
+            Err(error())
+        } else {
+            Ok(())
+        }
     }
 
     fn change(&self) -> Result<()> {
-        let left = self.changes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        let left = self
+            .changes_left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         self.is_dead.fetch_or(left.is_err(), Ordering::SeqCst);
         self.alive()
     }
@@ -70,7 +84,12 @@ impl Dying {
 
 #[async_trait]
 impl ObjectStore for Dying {
-    async fn put_opts(&self, path: &Object, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        path: &Object,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.change()?;
         self.inner.put_opts(path, payload, options).await
     }
@@ -89,7 +108,10 @@ impl ObjectStore for Dying {
         self.inner.get_opts(path, options).await
     }
 
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Object>>) -> BoxStream<'static, Result<Object>> {
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Object>>,
+    ) -> BoxStream<'static, Result<Object>> {
         let left = self.changes_left.load(Ordering::SeqCst);
         match self.change() {
             // One path at a time is all that this program asks for.
@@ -124,7 +146,10 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 fn streams() -> Streams {
-    Streams::Own { tenant_label: "tenant_id".into(), labels: BTreeMap::new() }
+    Streams::Own {
+        tenant_label: "tenant_id".into(),
+        labels: BTreeMap::new(),
+    }
 }
 
 fn limits() -> Limits {
@@ -148,7 +173,10 @@ fn histogram(count: u64) -> AnyHistogram {
         sum: count as f64 * 1.5,
         schema: 2,
         zero_threshold: 1e-128,
-        positive_spans: vec![Span { offset: 1, length: 2 }],
+        positive_spans: vec![Span {
+            offset: 1,
+            length: 2,
+        }],
         positive_buckets: vec![(count / 2) as i64, (count - count / 2 * 2) as i64],
         ..Histogram::default()
     }))
@@ -158,7 +186,10 @@ fn histogram(count: u64) -> AnyHistogram {
 fn series(hours: Range<i64>, numbers: Range<usize>, step_ms: i64, salt: f64) -> Vec<SeriesInput> {
     let mut all = Vec::new();
     for i in numbers {
-        let mut one = SeriesInput { labels: series_name(i), ..SeriesInput::default() };
+        let mut one = SeriesInput {
+            labels: series_name(i),
+            ..SeriesInput::default()
+        };
         let mut t = hours.start * HOUR + (i as i64 % 3) * 1_000;
         while t < hours.end * HOUR {
             let is_histogram = i % 4 == 3 || (i % 4 == 2 && t / HOUR % 2 == 1);
@@ -166,7 +197,11 @@ fn series(hours: Range<i64>, numbers: Range<usize>, step_ms: i64, salt: f64) -> 
             if is_histogram {
                 // It is reset now and then.
                 let count = (t / 60_000 % 50) as u64 + 10;
-                one.histograms.push(HistogramSample { t, st: start, h: histogram(count) });
+                one.histograms.push(HistogramSample {
+                    t,
+                    st: start,
+                    h: histogram(count),
+                });
             } else {
                 one.times.push(t);
                 one.values.push((t as f64 / 1e7).sin() + i as f64 + salt);
@@ -191,7 +226,10 @@ fn write(dir: &Path, hours: Range<i64>, all: Vec<SeriesInput>) -> Ulid {
         ..WriteOptions::default()
     };
     let window = hours.start * HOUR..hours.end * HOUR;
-    write_block(dir, window, &options, &mut IterSource(all.into_iter())).unwrap().unwrap().ulid
+    write_block(dir, window, &options, &mut IterSource(all.into_iter()))
+        .unwrap()
+        .unwrap()
+        .ulid
 }
 
 type Samplesets = BTreeMap<(String, i64), (u64, i64, u64)>;
@@ -205,16 +243,23 @@ fn add_samples(into: &mut Samplesets, labels: &Labels, samples: &Samples) {
         assert_eq!(*into.entry(key).or_insert(found), found);
     }
     for sample in &samples.histograms {
-        let AnyHistogram::Int(h) = &sample.h else { panic!("no float histogram was written") };
+        let AnyHistogram::Int(h) = &sample.h else {
+            panic!("no float histogram was written")
+        };
         let found = (h.sum.to_bits(), sample.st, h.count);
-        assert_eq!(*into.entry((labels.to_string(), sample.t)).or_insert(found), found);
+        assert_eq!(
+            *into.entry((labels.to_string(), sample.t)).or_insert(found),
+            found
+        );
     }
 }
 
 fn samples_of(block: &Block, into: &mut Samplesets) {
     for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
         let mut samples = Samples::default();
-        block.read_series(&series, i64::MIN, i64::MAX, &mut samples).unwrap();
+        block
+            .read_series(&series, i64::MIN, i64::MAX, &mut samples)
+            .unwrap();
         add_samples(into, &series.labels, &samples);
     }
 }
@@ -230,8 +275,11 @@ struct World {
 impl World {
     /// With these blocks in the bucket.
     fn new(given: Vec<(Range<i64>, Vec<SeriesInput>)>) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let mut world = Self {
             dir: tempfile::tempdir().unwrap(),
             runtime,
@@ -249,7 +297,9 @@ impl World {
         let ulid = write(&self.shelf(), hours, all);
         let dir = self.shelf().join(ulid.to_string());
         let local = LocalBlock::open(&dir, &labels(), "trireme").unwrap();
-        self.runtime.block_on(publish(self.bucket.as_ref(), &local)).unwrap();
+        self.runtime
+            .block_on(publish(self.bucket.as_ref(), &local))
+            .unwrap();
         samples_of(&Block::open(&dir).unwrap(), &mut self.reference);
         ulid
     }
@@ -271,8 +321,14 @@ impl World {
     }
 
     fn list(&self) -> (MetaCache, Vec<Ulid>) {
-        let metas = MetaCache::new(ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() });
-        let refreshed = self.runtime.block_on(metas.refresh(self.bucket.as_ref(), Listing::Objects)).unwrap();
+        let metas = MetaCache::new(ReadRules {
+            tenant_label: "tenant_id".into(),
+            ..ReadRules::default()
+        });
+        let refreshed = self
+            .runtime
+            .block_on(metas.refresh(self.bucket.as_ref(), Listing::Objects))
+            .unwrap();
         assert!(refreshed.failed.is_empty() && refreshed.bad_marks.is_empty());
         (metas, refreshed.partial)
     }
@@ -291,7 +347,9 @@ impl World {
         let (metas, partial) = self.list();
         let blocks = metas.blocks();
         self.runtime.block_on(async {
-            let finished = compactor.finish(&blocks, &partial, &streams(), (now_s, DELAY), &|_| true).await;
+            let finished = compactor
+                .finish(&blocks, &partial, &streams(), (now_s, DELAY), &|_| true)
+                .await;
             let mut done = Vec::new();
             for job in &plan(&blocks, now_s * 1_000, &self.limits).jobs {
                 done.push(compactor.compact(job, now_s).await?);
@@ -303,9 +361,15 @@ impl World {
     /// Rounds until nothing is left to do, an hour apart.
     fn settle(&self) {
         for hour in 0..20 {
-            let (finished, done) = self.round(self.bucket.clone(), NOW_S + hour * 3_600).unwrap();
+            let (finished, done) = self
+                .round(self.bucket.clone(), NOW_S + hour * 3_600)
+                .unwrap();
             assert!(finished.failed.is_empty(), "{:?}", finished.failed);
-            if hour > 1 && done.is_empty() && finished.marked.is_empty() && finished.deleted.is_empty() {
+            if hour > 1
+                && done.is_empty()
+                && finished.marked.is_empty()
+                && finished.deleted.is_empty()
+            {
                 return;
             }
         }
@@ -314,8 +378,11 @@ impl World {
 
     /// All samples of the blocks that queries read.
     fn readable(&self) -> Samplesets {
-        let reader =
-            BucketReader::new(self.bucket.clone(), self.runtime.handle().clone(), ReaderOptions::default());
+        let reader = BucketReader::new(
+            self.bucket.clone(),
+            self.runtime.handle().clone(),
+            ReaderOptions::default(),
+        );
         let mut found = Samplesets::new();
         for read in self.list().0.select("a", i64::MIN, i64::MAX) {
             samples_of(&reader.block(&read.block.meta).unwrap(), &mut found);
@@ -324,7 +391,12 @@ impl World {
     }
 
     fn names(&self) -> Vec<Ulid> {
-        self.list().0.blocks().iter().map(|block| block.meta.ulid).collect()
+        self.list()
+            .0
+            .blocks()
+            .iter()
+            .map(|block| block.meta.ulid)
+            .collect()
     }
 }
 
@@ -333,8 +405,9 @@ fn made(done: &Done) -> &BlockMeta {
 }
 
 fn windows() -> Vec<(Range<i64>, Vec<SeriesInput>)> {
-    let mut all: Vec<_> =
-        [0, 2, 4, 6, 8].map(|from| (from..from + 2, series(from..from + 2, 0..9, 60_000, 0.0))).into();
+    let mut all: Vec<_> = [0, 2, 4, 6, 8]
+        .map(|from| (from..from + 2, series(from..from + 2, 0..9, 60_000, 0.0)))
+        .into();
     // Late samples: some are in the block of the window too, some lie between, and one series is only here.
     all.push((2..4, series(3..4, 2..10, 90_000, 0.0)));
     all
@@ -344,20 +417,39 @@ fn windows() -> Vec<(Range<i64>, Vec<SeriesInput>)> {
 fn every_sample_is_kept_once_with_histograms_and_start_timestamps() {
     let world = World::new(windows());
     let planned = world.plan();
-    assert_eq!(planned.jobs.iter().map(|job| job.sources.len()).collect::<Vec<_>>(), [5]);
+    assert_eq!(
+        planned
+            .jobs
+            .iter()
+            .map(|job| job.sources.len())
+            .collect::<Vec<_>>(),
+        [5]
+    );
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
-    let [done] = done.as_slice() else { panic!("one job") };
+    let [done] = done.as_slice() else {
+        panic!("one job")
+    };
     assert!(done.is_new && done.read.bucket > 0 && done.read.local == 0);
     let meta = made(done);
-    assert_eq!((meta.compaction.level, meta.compaction.sources.len()), (2, 5));
+    assert_eq!(
+        (meta.compaction.level, meta.compaction.sources.len()),
+        (2, 5)
+    );
     assert_eq!(meta.range(), 0..8 * HOUR);
     assert_eq!(world.readable(), world.reference);
 
-    let reader =
-        BucketReader::new(world.bucket.clone(), world.runtime.handle().clone(), ReaderOptions::default());
+    let reader = BucketReader::new(
+        world.bucket.clone(),
+        world.runtime.handle().clone(),
+        ReaderOptions::default(),
+    );
     let block = reader.block(meta).unwrap();
     assert_eq!(block.verify(), []);
-    let inside = world.reference.keys().filter(|(_, t)| *t < 8 * HOUR).count();
+    let inside = world
+        .reference
+        .keys()
+        .filter(|(_, t)| *t < 8 * HOUR)
+        .count();
     assert_eq!(meta.stats.num_samples, inside as u64);
     assert!(meta.stats.num_histogram_samples > 100);
 
@@ -379,11 +471,23 @@ fn a_death_at_any_change_loses_nothing_and_leaves_nothing_undone() {
         let ended = ended.and_then(|()| world.round(store.clone(), NOW_S + 3_600).map(drop));
         assert_eq!(world.readable(), world.reference, "after {changes} changes");
         world.settle();
-        assert_eq!(world.readable(), world.reference, "after {changes} changes and what followed");
-        assert_eq!(*names.get_or_insert(world.names()), world.names(), "after {changes} changes");
+        assert_eq!(
+            world.readable(),
+            world.reference,
+            "after {changes} changes and what followed"
+        );
+        assert_eq!(
+            *names.get_or_insert(world.names()),
+            world.names(),
+            "after {changes} changes"
+        );
         let left: Vec<_> = world.runtime.block_on(world.bucket.list(None).collect());
         let partial = world.list().1;
-        assert!(partial.is_empty(), "after {changes} changes: {partial:?} of {} objects", left.len());
+        assert!(
+            partial.is_empty(),
+            "after {changes} changes: {partial:?} of {} objects",
+            left.len()
+        );
         if ended.is_ok() && !store.is_dead.load(Ordering::SeqCst) {
             break;
         }
@@ -399,15 +503,33 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
     let contained = (2..4, series(2..4, 3..5, 120_000, 0.0));
     let merged = |given: Vec<(Range<i64>, Vec<SeriesInput>)>, by: &[&[usize]]| {
         let mut world = World::new(Vec::new());
-        let names: Vec<Ulid> = given.into_iter().map(|(hours, all)| world.upload(hours, all)).collect();
+        let names: Vec<Ulid> = given
+            .into_iter()
+            .map(|(hours, all)| world.upload(hours, all))
+            .collect();
         let compactor = world.compactor(world.bucket.clone());
         let mut made = Vec::new();
         for group in by {
             let listed = world.list().0;
-            let sources = group.iter().map(|n| *names.get(*n).unwrap_or_else(|| &made[*n - 10]));
+            let sources = group
+                .iter()
+                .map(|n| *names.get(*n).unwrap_or_else(|| &made[*n - 10]));
             let sources = sources.map(|name| listed.get(name).unwrap()).collect();
-            let job = Job { resolution_ms: 0, labels: labels(), range: 0..8 * HOUR, sources };
-            made.push(world.runtime.block_on(compactor.compact(&job, NOW_S)).unwrap().meta.unwrap().ulid);
+            let job = Job {
+                resolution_ms: 0,
+                labels: labels(),
+                range: 0..8 * HOUR,
+                sources,
+            };
+            made.push(
+                world
+                    .runtime
+                    .block_on(compactor.compact(&job, NOW_S))
+                    .unwrap()
+                    .meta
+                    .unwrap()
+                    .ulid,
+            );
         }
         *made.last().unwrap()
     };
@@ -415,7 +537,10 @@ fn the_same_samples_give_the_same_block_from_whatever_they_are_merged() {
     let name = merged(four(), &[&[0, 1, 2, 3]]);
     assert_eq!(name, merged(four(), &[&[3, 1, 0, 2]]));
     assert_eq!(name, merged(four(), &[&[0, 1], &[2, 3], &[10, 11]]));
-    assert_eq!(name, merged([four(), vec![contained]].concat(), &[&[0, 1, 2, 3, 4]]));
+    assert_eq!(
+        name,
+        merged([four(), vec![contained]].concat(), &[&[0, 1, 2, 3, 4]])
+    );
 }
 
 #[test]
@@ -424,7 +549,15 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     let bad = world.plan().jobs[0].sources[1].meta.ulid;
     let path = Object::from(format!("{bad}/chunks/000001"));
     world.runtime.block_on(async {
-        let mut bytes = world.bucket.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let mut bytes = world
+            .bucket
+            .get(&path)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap()
+            .to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         world.bucket.put(&path, bytes.into()).await.unwrap();
@@ -433,11 +566,26 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     let error = world.round(world.bucket.clone(), NOW_S).unwrap_err();
     assert_eq!(error.bad_source(&job), Some(bad));
     assert!(world.list().0.get(bad).unwrap().no_compact.is_some());
-    assert!(world.list().0.blocks().iter().all(|block| block.deletion.is_none()));
+    assert!(
+        world
+            .list()
+            .0
+            .blocks()
+            .iter()
+            .all(|block| block.deletion.is_none())
+    );
     let planned = world.plan();
-    assert!(planned.jobs[0].sources.iter().all(|source| source.meta.ulid != bad));
+    assert!(
+        planned.jobs[0]
+            .sources
+            .iter()
+            .all(|source| source.meta.ulid != bad)
+    );
     world.settle();
-    assert!(world.names().contains(&bad), "it stays for somebody to look at");
+    assert!(
+        world.names().contains(&bad),
+        "it stays for somebody to look at"
+    );
 
     // One that lacks samples that its meta counts is none to be deleted either.
     let name = world.upload(10..12, series(10..12, 0..3, 60_000, 0.0));
@@ -445,9 +593,17 @@ fn a_source_that_cannot_be_read_is_set_apart_and_the_others_go_on() {
     let mut listed = world.list().0.get(name).unwrap().as_ref().clone();
     listed.meta.stats.num_samples += 1;
     let meta = Object::from(format!("{name}/meta.json"));
-    world.runtime.block_on(world.bucket.put(&meta, listed.meta.to_json().into())).unwrap();
-    let error = world.round(world.bucket.clone(), NOW_S + 10 * 3_600).unwrap_err();
-    assert!(matches!(error, CompactionError::SampleCount { block, .. } if block == name), "{error}");
+    world
+        .runtime
+        .block_on(world.bucket.put(&meta, listed.meta.to_json().into()))
+        .unwrap();
+    let error = world
+        .round(world.bucket.clone(), NOW_S + 10 * 3_600)
+        .unwrap_err();
+    assert!(
+        matches!(error, CompactionError::SampleCount { block, .. } if block == name),
+        "{error}"
+    );
 }
 
 #[test]
@@ -457,16 +613,28 @@ fn a_source_stays_where_its_successor_is_gone_or_not_what_it_was() {
     let result = made(&done[0]).ulid;
     let before = world.names().len();
     let path = Object::from(format!("{result}/index"));
-    let index =
-        world.runtime.block_on(async { world.bucket.get(&path).await.unwrap().bytes().await }).unwrap();
-    world.runtime.block_on(world.bucket.put(&path, index.slice(1..).into())).unwrap();
+    let index = world
+        .runtime
+        .block_on(async { world.bucket.get(&path).await.unwrap().bytes().await })
+        .unwrap();
+    world
+        .runtime
+        .block_on(world.bucket.put(&path, index.slice(1..).into()))
+        .unwrap();
     let (finished, _) = world.round(world.bucket.clone(), NOW_S + 3_600).unwrap();
     assert_eq!((finished.deleted.len(), finished.failed.len()), (0, 1));
-    world.runtime.block_on(delete_block(world.bucket.as_ref(), result)).unwrap();
+    world
+        .runtime
+        .block_on(delete_block(world.bucket.as_ref(), result))
+        .unwrap();
     let (finished, _) = world.round(world.bucket.clone(), NOW_S + 3_600).unwrap();
     assert!(finished.deleted.is_empty());
     assert_eq!(world.names().len(), before - 1);
-    assert_eq!(world.readable(), world.reference, "marked blocks are read while nothing stands for them");
+    assert_eq!(
+        world.readable(),
+        world.reference,
+        "marked blocks are read while nothing stands for them"
+    );
 }
 
 #[test]
@@ -474,14 +642,24 @@ fn local_copies_are_read_instead_of_the_bucket() {
     let world = World::new(windows());
     let shelf = world.shelf();
     let mut compactor = world.compactor(world.bucket.clone());
-    let local = move |meta: &trireme_block::BlockMeta| Block::open(&shelf.join(meta.ulid.to_string())).ok();
+    let local =
+        move |meta: &trireme_block::BlockMeta| Block::open(&shelf.join(meta.ulid.to_string())).ok();
     compactor = Compactor::new(CompactorParts {
         local: Arc::new(move |meta| local(meta).map(Arc::new)),
         ..compactor.into_parts()
     });
     let job = world.plan().jobs.remove(0);
-    let done = world.runtime.block_on(compactor.compact(&job, NOW_S)).unwrap();
-    assert_eq!(done.read, ReadBytes { local: job.bytes(), bucket: 0 });
+    let done = world
+        .runtime
+        .block_on(compactor.compact(&job, NOW_S))
+        .unwrap();
+    assert_eq!(
+        done.read,
+        ReadBytes {
+            local: job.bytes(),
+            bucket: 0
+        }
+    );
     assert_eq!(world.readable(), world.reference);
     let left = std::fs::read_dir(world.dir.path().join("compaction")).unwrap();
     assert_eq!(left.count(), 0, "nothing stays on the local disk");
@@ -490,23 +668,39 @@ fn local_copies_are_read_instead_of_the_bucket() {
 #[test]
 fn a_query_that_reads_a_block_which_is_deleted_meanwhile_is_told() {
     let world = World::new(windows());
-    let reader =
-        BucketReader::new(world.bucket.clone(), world.runtime.handle().clone(), ReaderOptions::default());
-    let opened: Vec<_> = world.list().0.blocks().iter().map(|b| reader.block(&b.meta).unwrap()).collect();
+    let reader = BucketReader::new(
+        world.bucket.clone(),
+        world.runtime.handle().clone(),
+        ReaderOptions::default(),
+    );
+    let opened: Vec<_> = world
+        .list()
+        .0
+        .blocks()
+        .iter()
+        .map(|b| reader.block(&b.meta).unwrap())
+        .collect();
     world.settle();
-    let gone = opened.iter().filter(|block| !world.names().contains(&block.meta().ulid));
+    let gone = opened
+        .iter()
+        .filter(|block| !world.names().contains(&block.meta().ulid));
     let mut count = 0;
     for block in gone {
         count += 1;
         let read = block.select(&[], i64::MIN, i64::MAX).and_then(|all| {
             let mut samples = Samples::default();
-            all.iter().try_for_each(|one| block.read_series(one, i64::MIN, i64::MAX, &mut samples))
+            all.iter()
+                .try_for_each(|one| block.read_series(one, i64::MIN, i64::MAX, &mut samples))
         });
         let error = read.expect_err("nothing of it was read before");
         assert_eq!(error.kind(), trireme_base::ErrorKind::NotFound, "{error}");
     }
     assert_eq!(count, 5);
-    assert_eq!(world.readable(), world.reference, "who lists the bucket now sees all");
+    assert_eq!(
+        world.readable(),
+        world.reference,
+        "who lists the bucket now sees all"
+    );
 }
 
 fn long_ranges() -> Vec<i64> {
@@ -527,13 +721,19 @@ fn coarse(world: &World) -> Vec<(i64, Range<i64>)> {
     let downsampled = world.list().0.downsampled("a", i64::MIN, i64::MAX);
     let mut found: Vec<_> = downsampled.iter().map(|read| &read.block.meta).collect();
     found.sort_by_key(|meta| (meta.resolution_ms(), meta.min_time));
-    found.iter().map(|m| (m.resolution_ms(), m.min_time / HOUR..m.max_time / HOUR)).collect()
+    found
+        .iter()
+        .map(|m| (m.resolution_ms(), m.min_time / HOUR..m.max_time / HOUR))
+        .collect()
 }
 
 /// Each coarse block counts each sample of its time once.
 fn check_counts(world: &World) {
-    let reader =
-        BucketReader::new(world.bucket.clone(), world.runtime.handle().clone(), ReaderOptions::default());
+    let reader = BucketReader::new(
+        world.bucket.clone(),
+        world.runtime.handle().clone(),
+        ReaderOptions::default(),
+    );
     for read in world.list().0.downsampled("a", i64::MIN, i64::MAX) {
         let (meta, mut counted) = (&read.block.meta, BTreeMap::new());
         let block = reader.block(meta).unwrap();
@@ -541,22 +741,43 @@ fn check_counts(world: &World) {
         for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
             let mut found = AggregateSamples::default();
             let all = (i64::MIN, i64::MAX);
-            block.read_aggregate(&series, all, Aggregate::Average, usize::MAX, &mut found).unwrap();
+            block
+                .read_aggregate(&series, all, Aggregate::Average, usize::MAX, &mut found)
+                .unwrap();
             let count: f64 = found.counts.iter().map(|counted| counted.n).sum();
             counted.insert(series.labels.to_string(), count as usize);
         }
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-        for (labels, _) in world.reference.keys().filter(|(_, t)| meta.range().contains(t)) {
+        for (labels, _) in world
+            .reference
+            .keys()
+            .filter(|(_, t)| meta.range().contains(t))
+        {
             *wanted.entry(labels.clone()).or_default() += 1;
         }
-        assert_eq!(counted, wanted, "{:?} at {}", meta.range(), meta.resolution_ms());
+        assert_eq!(
+            counted,
+            wanted,
+            "{:?} at {}",
+            meta.range(),
+            meta.resolution_ms()
+        );
     }
 }
 
 /// Looks at these hours.
-fn looks(world: &World, store: &Arc<Dying>) -> std::result::Result<Vec<Vec<Done>>, CompactionError> {
+fn looks(
+    world: &World,
+    store: &Arc<Dying>,
+) -> std::result::Result<Vec<Vec<Done>>, CompactionError> {
     let hours = [15, 20, 20, 20, 22].into_iter();
-    hours.map(|hour| world.round(store.clone(), hour * 3_600).map(|(_, done)| done)).collect()
+    hours
+        .map(|hour| {
+            world
+                .round(store.clone(), hour * 3_600)
+                .map(|(_, done)| done)
+        })
+        .collect()
 }
 
 #[test]
@@ -566,10 +787,21 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
     let done = looks(&world, &store).unwrap();
     let told = |done: &Done| {
         let meta = made(done);
-        (meta.resolution_ms(), meta.min_time / HOUR..meta.max_time / HOUR, done.is_new, done.marked.len())
+        (
+            meta.resolution_ms(),
+            meta.min_time / HOUR..meta.max_time / HOUR,
+            done.is_new,
+            done.marked.len(),
+        )
     };
-    let done: Vec<Vec<_>> = done.iter().map(|done| done.iter().map(told).collect()).collect();
-    let first = vec![(RESOLUTION_5M_MS, 0..8, true, 0), (RESOLUTION_5M_MS, 8..16, true, 0)];
+    let done: Vec<Vec<_>> = done
+        .iter()
+        .map(|done| done.iter().map(told).collect())
+        .collect();
+    let first = vec![
+        (RESOLUTION_5M_MS, 0..8, true, 0),
+        (RESOLUTION_5M_MS, 8..16, true, 0),
+    ];
     let wanted = [
         first,
         vec![(0, 0..16, true, 2)],
@@ -578,10 +810,17 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
         vec![],
     ];
     assert_eq!(done, wanted);
-    assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]);
+    assert_eq!(
+        coarse(&world),
+        [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]
+    );
     check_counts(&world);
     assert_eq!(world.readable(), world.reference);
-    assert_eq!(world.names().len(), 4, "raw, 5 minutes, 1 hour, and what is not over");
+    assert_eq!(
+        world.names().len(),
+        4,
+        "raw, 5 minutes, 1 hour, and what is not over"
+    );
     assert!(world.plan().jobs.is_empty());
 }
 
@@ -598,10 +837,21 @@ fn a_death_at_any_change_leaves_nothing_downsampled_twice_and_raw_samples_whole(
         // What was begun is gone on with; an upload of what nobody wants any more would stay.
         world.round(world.bucket.clone(), 15 * 3_600).unwrap();
         world.settle();
-        assert_eq!(world.readable(), world.reference, "after {changes} changes and what followed");
-        assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]);
+        assert_eq!(
+            world.readable(),
+            world.reference,
+            "after {changes} changes and what followed"
+        );
+        assert_eq!(
+            coarse(&world),
+            [(RESOLUTION_5M_MS, 0..16), (RESOLUTION_1H_MS, 0..16)]
+        );
         check_counts(&world);
-        assert_eq!(*names.get_or_insert(world.names()), world.names(), "after {changes} changes");
+        assert_eq!(
+            *names.get_or_insert(world.names()),
+            world.names(),
+            "after {changes} changes"
+        );
         assert!(world.list().1.is_empty(), "after {changes} changes");
         if ended.is_ok() && !store.is_dead.load(Ordering::SeqCst) {
             break;
@@ -628,18 +878,36 @@ fn a_block_without_samples_that_count_is_tried_once() {
     let (_, done) = world.round(world.bucket.clone(), NOW_S).unwrap();
     assert_eq!(done.len(), 1);
     assert!(done[0].meta.is_none() && done[0].marked.is_empty());
-    let mark = world.list().0.get(name).unwrap().no_downsample.clone().unwrap();
+    let mark = world
+        .list()
+        .0
+        .get(name)
+        .unwrap()
+        .no_downsample
+        .clone()
+        .unwrap();
     assert!(mark.details.contains("no samples"), "{}", mark.details);
     assert!(world.plan().jobs.is_empty());
     world.settle();
-    assert_eq!((world.names(), world.readable()), (vec![name], world.reference.clone()));
+    assert_eq!(
+        (world.names(), world.readable()),
+        (vec![name], world.reference.clone())
+    );
 }
 
 /// Changes a byte of an object.
 fn spoil(world: &World, path: &str, at: impl Fn(usize) -> usize) {
     let path = Object::from(path);
     world.runtime.block_on(async {
-        let mut bytes = world.bucket.get(&path).await.unwrap().bytes().await.unwrap().to_vec();
+        let mut bytes = world
+            .bucket
+            .get(&path)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap()
+            .to_vec();
         let at = at(bytes.len());
         bytes[at] ^= 1;
         world.bucket.put(&path, bytes.into()).await.unwrap();
@@ -657,9 +925,17 @@ fn a_block_that_cannot_be_read_is_downsampled_no_more_and_the_others_are() {
         let bad = planned.jobs[0].sources[0].meta.ulid;
         spoil(&world, &format!("{bad}/{file}"), at);
         let error = world.round(world.bucket.clone(), 15 * 3_600).unwrap_err();
-        assert_eq!(error.bad_source(&planned.jobs[0]), Some(bad), "{file}: {error}");
+        assert_eq!(
+            error.bad_source(&planned.jobs[0]),
+            Some(bad),
+            "{file}: {error}"
+        );
         let listed = world.list().0.get(bad).unwrap();
-        assert!(listed.no_downsample.is_some() && listed.no_compact.is_none() && listed.deletion.is_none());
+        assert!(
+            listed.no_downsample.is_some()
+                && listed.no_compact.is_none()
+                && listed.deletion.is_none()
+        );
         world.round(world.bucket.clone(), 15 * 3_600).unwrap();
         assert_eq!(coarse(&world), [(RESOLUTION_5M_MS, 8..16)]);
 
@@ -679,13 +955,22 @@ fn what_is_wrong_with_the_local_disk_marks_no_block() {
     std::fs::write(world.dir.path().join("compaction"), "no directory").unwrap();
     let error = world.round(world.bucket.clone(), 15 * 3_600).unwrap_err();
     assert!(matches!(error, CompactionError::Write(_)), "{error}");
-    assert!(world.list().0.blocks().iter().all(|block| block.no_downsample.is_none()));
+    assert!(
+        world
+            .list()
+            .0
+            .blocks()
+            .iter()
+            .all(|block| block.no_downsample.is_none())
+    );
 }
 
 #[test]
 fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
     let world = long_blocks(0..4);
-    let job = plan(&world.list().0.blocks(), 15 * HOUR, &world.limits).jobs.remove(0);
+    let job = plan(&world.list().0.blocks(), 15 * HOUR, &world.limits)
+        .jobs
+        .remove(0);
     let name = job.sources[0].meta.ulid;
     let done = |changes: &dyn Fn(&mut BlockMeta)| {
         let shelf = world.shelf();
@@ -693,13 +978,28 @@ fn a_local_copy_is_downsampled_if_it_says_the_same_as_the_one_in_the_bucket() {
         let mut meta = BlockMeta::read(&local).unwrap();
         changes(&mut meta);
         std::fs::write(local.join("meta.json"), meta.sealed().to_json()).unwrap();
-        let find: trireme_compaction::FindLocal =
-            Arc::new(move |meta| Block::open(&shelf.join(meta.ulid.to_string())).ok().map(Arc::new));
-        let parts = CompactorParts { local: find, ..world.compactor(world.bucket.clone()).into_parts() };
-        world.runtime.block_on(Compactor::new(parts).compact(&job, NOW_S)).unwrap()
+        let find: trireme_compaction::FindLocal = Arc::new(move |meta| {
+            Block::open(&shelf.join(meta.ulid.to_string()))
+                .ok()
+                .map(Arc::new)
+        });
+        let parts = CompactorParts {
+            local: find,
+            ..world.compactor(world.bucket.clone()).into_parts()
+        };
+        world
+            .runtime
+            .block_on(Compactor::new(parts).compact(&job, NOW_S))
+            .unwrap()
     };
     let of_local = done(&|_| {});
-    assert_eq!(of_local.read, ReadBytes { local: job.bytes(), bucket: 0 });
+    assert_eq!(
+        of_local.read,
+        ReadBytes {
+            local: job.bytes(),
+            bucket: 0
+        }
+    );
     let of_bucket = done(&|meta| meta.compaction.sources = vec![name, Ulid::from_parts(7, 7)]);
     assert!(of_bucket.read.bucket > 0 && of_bucket.read.local == 0);
     assert_eq!(of_local.meta, of_bucket.meta);

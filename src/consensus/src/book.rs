@@ -28,7 +28,10 @@ impl RingBook {
     ///
     /// A damaged book is put aside: the other members know the ring.
     pub fn open(dir: &Path, of_settings: Ring, log: Logger) -> Result<Self, FileError> {
-        let io = |path: &Path, source| FileError::Io { path: path.to_owned(), source };
+        let io = |path: &Path, source| FileError::Io {
+            path: path.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
         let path = dir.join("ring.json");
         let ring = match file::read::<Ring>(&path) {
@@ -44,7 +47,12 @@ impl RingBook {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { path, current: watch::Sender::new(Arc::new(ring)), writing: Mutex::default(), log })
+        Ok(Self {
+            path,
+            current: watch::Sender::new(Arc::new(ring)),
+            writing: Mutex::default(),
+            log,
+        })
     }
 
     /// The ring now.
@@ -63,7 +71,8 @@ impl RingBook {
         if ring.epoch <= self.current().epoch {
             return Ok(false);
         }
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.path.display()));
+        let named =
+            |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.path.display()));
         file::write(&self.path, ring).map_err(named)?;
         info!(self.log, "ring changed"; "epoch" => ring.epoch);
         self.current.send_replace(Arc::new(ring.clone()));
@@ -107,7 +116,9 @@ mod tests {
         let book = open(dir.path());
         std::fs::create_dir(dir.path().join("ring.tmp")).expect("writable");
         std::fs::create_dir(dir.path().join("ring.json")).expect("writable");
-        let error = book.adopt(&ring(3)).expect_err("there is a directory in its place");
+        let error = book
+            .adopt(&ring(3))
+            .expect_err("there is a directory in its place");
         assert!(error.to_string().contains("ring.json"), "{error}");
         assert_eq!(book.current().epoch, 1);
     }

@@ -43,7 +43,10 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_millis(500), election: Duration::from_secs(2) }
+        Self {
+            heartbeat: Duration::from_millis(500),
+            election: Duration::from_secs(2),
+        }
     }
 }
 
@@ -130,11 +133,19 @@ pub struct Consensus {
 impl Consensus {
     /// Starts Raft on the present runtime; [`Consensus::run`] is to be polled beside it.
     pub async fn start(parts: ConsensusParts) -> Result<Arc<Self>, ConsensusStartError> {
-        let ConsensusParts { me, dir, book, voice, timing, log } = parts;
+        let ConsensusParts {
+            me,
+            dir,
+            book,
+            voice,
+            timing,
+            log,
+        } = parts;
         let disk = Disk::open(&dir, log.clone())?;
         if let Some(ring) = disk.look(|state| state.machine.ring.clone()).await {
             // Decided before a crash, and not yet in the book.
-            book.adopt(&ring).map_err(|source| FileError::Io { path: dir, source })?;
+            book.adopt(&ring)
+                .map_err(|source| FileError::Io { path: dir, source })?;
         }
         let election_ms = timing.election.as_millis() as u64;
         let config = Config {
@@ -147,14 +158,28 @@ impl Consensus {
             max_in_snapshot_log_to_keep: LOG_KEPT,
             ..Config::default()
         };
-        let config = config.validate().map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
-        let machine = Machine { disk: disk.clone(), book: Arc::clone(&book) };
+        let config = config
+            .validate()
+            .map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
+        let machine = Machine {
+            disk: disk.clone(),
+            book: Arc::clone(&book),
+        };
         let network = Network(Arc::clone(&voice));
         let store = LogStore(disk.clone());
         let raft = Raft::new(voter_id(&me), Arc::new(config), network, store, machine).await;
         let raft = raft.map_err(|e| ConsensusStartError::Raft(e.to_string()))?;
-        raft.runtime_config().elect(!disk.look(|state| state.forgetful).await);
-        Ok(Arc::new(Self { me, book, voice, disk, raft, has_asked: AtomicBool::new(false), log }))
+        raft.runtime_config()
+            .elect(!disk.look(|state| state.forgetful).await);
+        Ok(Arc::new(Self {
+            me,
+            book,
+            voice,
+            disk,
+            raft,
+            has_asked: AtomicBool::new(false),
+            log,
+        }))
     }
 
     /// The ring this node goes by.
@@ -181,10 +206,15 @@ impl Consensus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
-        let names = membership.voter_ids().filter_map(|id| membership.get_node(&id).map(|n| n.addr.clone()));
+        let names = membership
+            .voter_ids()
+            .filter_map(|id| membership.get_node(&id).map(|n| n.addr.clone()));
         let mut names: Vec<String> = names.collect();
         if names.is_empty() {
-            names = trireme_ring::voters(&self.book.current()).iter().map(NodeName::to_string).collect();
+            names = trireme_ring::voters(&self.book.current())
+                .iter()
+                .map(NodeName::to_string)
+                .collect();
         }
         names.sort();
         names
@@ -192,7 +222,9 @@ impl Consensus {
 
     /// Why there is nobody to ask.
     pub fn no_leader(&self) -> ConsensusError {
-        ConsensusError::NoLeader { voters: self.voters() }
+        ConsensusError::NoLeader {
+            voters: self.voters(),
+        }
     }
 
     /// Proposes a change; this node must lead. Gives the new epoch.
@@ -200,7 +232,9 @@ impl Consensus {
         match self.write(Command::Change(proposal)).await? {
             Answer::Epoch(epoch) => Ok(epoch),
             Answer::Refused { reason, stale } => Err(ConsensusError::Refused { reason, stale }),
-            Answer::Nothing => Err(ConsensusError::Stopped("a command had no answer".to_owned())),
+            Answer::Nothing => Err(ConsensusError::Stopped(
+                "a command had no answer".to_owned(),
+            )),
         }
     }
 
@@ -210,13 +244,16 @@ impl Consensus {
         match written {
             Err(_) => Err(ConsensusError::Undecided),
             Ok(Ok(done)) => Ok(done.data),
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => match to.leader_node {
-                Some(node) => Err(ConsensusError::Elsewhere(NodeName::new(&node.addr))),
-                None => Err(self.no_leader()),
-            },
-            Ok(Err(RaftError::APIError(other))) => {
-                Err(ConsensusError::Refused { reason: other.to_string(), stale: true })
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+                match to.leader_node {
+                    Some(node) => Err(ConsensusError::Elsewhere(NodeName::new(&node.addr))),
+                    None => Err(self.no_leader()),
+                }
             }
+            Ok(Err(RaftError::APIError(other))) => Err(ConsensusError::Refused {
+                reason: other.to_string(),
+                stale: true,
+            }),
             Ok(Err(RaftError::Fatal(fatal))) => Err(ConsensusError::Stopped(fatal.to_string())),
         }
     }
@@ -245,21 +282,31 @@ impl Consensus {
             return Some(leader);
         }
         let statuses = self.statuses().await;
-        statuses.into_iter().find_map(|(_, status)| status.leader.map(|name| NodeName::new(&name)))
+        statuses
+            .into_iter()
+            .find_map(|(_, status)| status.leader.map(|name| NodeName::new(&name)))
     }
 
     /// Asks every other member of the ring for its status; those who do not answer are left out.
     pub(crate) async fn statuses(&self) -> BTreeMap<NodeName, Status> {
         let ring = self.book.current();
         let members = ring.groups.iter().flat_map(|g| g.present());
-        let asked = members.map(|m| m.node.clone()).filter(|node| *node != self.me).map(|node| async move {
-            let reply = exchange(self.voice.as_ref(), &node, &Request::Status, CALL_TIMEOUT).await;
-            match reply {
-                Ok(Reply::Status(status)) => Some((node, status)),
-                _ => None,
-            }
-        });
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        let asked = members
+            .map(|m| m.node.clone())
+            .filter(|node| *node != self.me)
+            .map(|node| async move {
+                let reply =
+                    exchange(self.voice.as_ref(), &node, &Request::Status, CALL_TIMEOUT).await;
+                match reply {
+                    Ok(Reply::Status(status)) => Some((node, status)),
+                    _ => None,
+                }
+            });
+        futures::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Fetches the ring of a peer that has a newer one. True if it was taken.
@@ -273,14 +320,18 @@ impl Consensus {
     /// Tells a peer the ring.
     pub async fn tell(&self, peer: &NodeName) -> Result<(), String> {
         let told = Request::Told((*self.book.current()).clone());
-        exchange(self.voice.as_ref(), peer, &told, CALL_TIMEOUT).await.map(drop)
+        exchange(self.voice.as_ref(), peer, &told, CALL_TIMEOUT)
+            .await
+            .map(drop)
     }
 
     async fn adopt(&self, ring: Ring) -> Result<bool, String> {
         ring.check().map_err(|e| e.to_string())?;
         let book = Arc::clone(&self.book);
         let adopted = tokio::task::spawn_blocking(move || book.adopt(&ring)).await;
-        adopted.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        adopted
+            .map_err(|e| e.to_string())?
+            .map_err(|e| e.to_string())
     }
 
     /// Answers what another member sent with its [`Voice`].
@@ -297,18 +348,27 @@ impl Consensus {
             }
             Request::Vote(vote) => match self.may_vote().await {
                 true => Reply::Vote(self.raft.vote(vote).await),
-                false => Reply::No(format!("{} has lost what it voted for and asks a leader first", self.me)),
+                false => Reply::No(format!(
+                    "{} has lost what it voted for and asks a leader first",
+                    self.me
+                )),
             },
-            Request::Snapshot(snapshot) => Reply::Snapshot(self.raft.install_snapshot(snapshot).await),
+            Request::Snapshot(snapshot) => {
+                Reply::Snapshot(self.raft.install_snapshot(snapshot).await)
+            }
             Request::Status => Reply::Status(self.status()),
             Request::Ring => Reply::Ring((*self.book.current()).clone()),
             Request::Told(ring) => match self.adopt(ring).await {
-                Ok(_) => Reply::Told { epoch: self.book.current().epoch },
+                Ok(_) => Reply::Told {
+                    epoch: self.book.current().epoch,
+                },
                 Err(why) => Reply::No(why),
             },
             Request::Ask(ask) => Reply::Asked(asked.answer(ask).await),
         };
-        serde_json::to_vec(&reply).map(Bytes::from).map_err(|e| e.to_string())
+        serde_json::to_vec(&reply)
+            .map(Bytes::from)
+            .map_err(|e| e.to_string())
     }
 
     /// Whether this node may vote: it remembers what it did before, or has never been asked.
@@ -316,7 +376,10 @@ impl Consensus {
     /// A node without a file cannot tell a first start from a disk that was wiped. The others can: so it asks them before
     /// its first vote.
     async fn may_vote(&self) -> bool {
-        let (is_blank, is_forgetful) = self.disk.look(|state| (state.is_blank(), state.forgetful)).await;
+        let (is_blank, is_forgetful) = self
+            .disk
+            .look(|state| (state.is_blank(), state.forgetful))
+            .await;
         if is_forgetful {
             return false;
         }
@@ -338,7 +401,10 @@ impl Consensus {
         let forgetful = self.disk.change(|state| state.forgetful = true).await;
         forgetful.map_err(|e| e.to_string())?;
         self.raft.runtime_config().elect(false);
-        info!(self.log, "the ring was founded before this node came, it will be told");
+        info!(
+            self.log,
+            "the ring was founded before this node came, it will be told"
+        );
         Ok(())
     }
 
@@ -358,13 +424,22 @@ impl Consensus {
     /// A forgetful node that has everything a leader calls decided may vote again.
     async fn remember(&self, leader_commit: Option<crate::types::LogId>) {
         let ready = |state: &crate::disk::State| {
-            let last = state.log.last_key_value().map(|(_, e)| e.log_id).or(state.purged);
+            let last = state
+                .log
+                .last_key_value()
+                .map(|(_, e)| e.log_id)
+                .or(state.purged);
             state.forgetful && leader_commit.is_some() && last >= leader_commit
         };
         if !self.disk.look(ready).await {
             return;
         }
-        if self.disk.change(|state| state.forgetful = false).await.is_ok() {
+        if self
+            .disk
+            .change(|state| state.forgetful = false)
+            .await
+            .is_ok()
+        {
             self.raft.runtime_config().elect(true);
             info!(self.log, "this node knows the ring's log again and votes");
         }

@@ -53,7 +53,10 @@ pub(crate) struct StoredSnapshot {
 impl State {
     /// Nothing has ever been voted or logged.
     pub(crate) fn is_blank(&self) -> bool {
-        self.vote.is_none() && self.log.is_empty() && self.purged.is_none() && self.machine.applied.is_none()
+        self.vote.is_none()
+            && self.log.is_empty()
+            && self.purged.is_none()
+            && self.machine.applied.is_none()
     }
 }
 
@@ -77,13 +80,20 @@ impl Disk {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { path: Arc::new(path), state: Arc::new(Mutex::new(state)), log })
+        Ok(Self {
+            path: Arc::new(path),
+            state: Arc::new(Mutex::new(state)),
+            log,
+        })
     }
 
     /// The state of a node that has forgotten what it did. It is written over the damage at once: without a file the next
     /// start would pass for one that has never voted. Where that fails, the next start meets the damage again.
     fn forget(path: &Path, log: &Logger) -> State {
-        let state = State { forgetful: true, ..State::default() };
+        let state = State {
+            forgetful: true,
+            ..State::default()
+        };
         let kept = file::keep_copy(path).and_then(|()| file::write(path, &state));
         if let Err(err) = kept {
             error!(log, "the damaged log of ring changes stays where it is"; "path" => %path.display(), "err" => %err);

@@ -55,25 +55,43 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileEr
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(FileError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     parse(path, &bytes).map(Some)
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError> {
-    let damaged = |reason: &str| FileError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
-    let end = bytes.iter().position(|b| *b == b'\n').ok_or_else(|| damaged("no header"))?;
+    let damaged = |reason: &str| FileError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let end = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .ok_or_else(|| damaged("no header"))?;
     let header = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("header is no text"))?;
     let body = &bytes[end + 1..];
     let mut words = header.split(' ');
     if words.next() != Some(MAGIC) {
         return Err(damaged("not a ring file"));
     }
-    let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(|| damaged("no version"))?;
+    let version: u32 = words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or_else(|| damaged("no version"))?;
     if version != VERSION {
-        return Err(FileError::Version { path: path.to_owned(), version });
+        return Err(FileError::Version {
+            path: path.to_owned(),
+            version,
+        });
     }
-    let field = |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
+    let field =
+        |word: Option<&str>, key: &str| word.and_then(|w| w.strip_prefix(key)).map(str::to_owned);
     let crc = field(words.next(), "crc32c=").ok_or_else(|| damaged("no checksum"))?;
     let length = field(words.next(), "bytes=").ok_or_else(|| damaged("no length"))?;
     if length != body.len().to_string() {
@@ -88,7 +106,11 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, FileError>
 /// Replaces a file; when this returns, the new version survives a power cut.
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let body = serde_json::to_vec(value)?;
-    let header = format!("{MAGIC} {VERSION} crc32c={:08x} bytes={}\n", crc32c::crc32c(&body), body.len());
+    let header = format!(
+        "{MAGIC} {VERSION} crc32c={:08x} bytes={}\n",
+        crc32c::crc32c(&body),
+        body.len()
+    );
     durable::replace(path, &[header.as_bytes(), &body].concat())
 }
 
@@ -113,13 +135,19 @@ mod tests {
         assert!(read::<Vec<u64>>(&path).expect("readable").is_none());
         let value = vec![7_u64; 20];
         write(&path, &value).expect("writable");
-        assert_eq!(read::<Vec<u64>>(&path).expect("readable"), Some(value.clone()));
+        assert_eq!(
+            read::<Vec<u64>>(&path).expect("readable"),
+            Some(value.clone())
+        );
         let bytes = fs::read(&path).expect("readable");
         for i in 0..bytes.len() {
             let mut torn = bytes.clone();
             torn[i] ^= 0x10;
             assert!(parse::<Vec<u64>>(&path, &torn).is_err(), "byte {i} changed");
-            assert!(parse::<Vec<u64>>(&path, &bytes[..i]).is_err(), "cut off at {i}");
+            assert!(
+                parse::<Vec<u64>>(&path, &bytes[..i]).is_err(),
+                "cut off at {i}"
+            );
         }
     }
 

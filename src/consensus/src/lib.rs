@@ -37,6 +37,8 @@ mod network;
 mod types;
 
 pub use book::RingBook;
-pub use consensus::{Asked, Consensus, ConsensusError, ConsensusParts, ConsensusStartError, Timing};
+pub use consensus::{
+    Asked, Consensus, ConsensusError, ConsensusParts, ConsensusStartError, Timing,
+};
 pub use file::FileError;
 pub use network::{Status, Voice};

@@ -18,7 +18,16 @@ impl RaftLogReader<RingRaft> for LogStore {
         &mut self,
         range: B,
     ) -> Result<Vec<Entry>, StorageError> {
-        Ok(self.0.look(|state| state.log.range(range).map(|(_, entry)| entry.clone()).collect()).await)
+        Ok(self
+            .0
+            .look(|state| {
+                state
+                    .log
+                    .range(range)
+                    .map(|(_, entry)| entry.clone())
+                    .collect()
+            })
+            .await)
     }
 }
 
@@ -28,7 +37,10 @@ impl RaftLogStorage<RingRaft> for LogStore {
     async fn get_log_state(&mut self) -> Result<LogState<RingRaft>, StorageError> {
         let state = |state: &crate::disk::State| {
             let last = state.log.last_key_value().map(|(_, entry)| entry.log_id);
-            LogState { last_purged_log_id: state.purged, last_log_id: last.or(state.purged) }
+            LogState {
+                last_purged_log_id: state.purged,
+                last_log_id: last.or(state.purged),
+            }
         };
         Ok(self.0.look(state).await)
     }
@@ -55,14 +67,20 @@ impl RaftLogStorage<RingRaft> for LogStore {
         Ok(self.0.look(|state| state.committed).await)
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<RingRaft>) -> Result<(), StorageError>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<RingRaft>,
+    ) -> Result<(), StorageError>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let added = |state: &mut crate::disk::State| {
-            state.log.extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
+            state
+                .log
+                .extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
         };
         match self.0.change(added).await {
             Ok(()) => {
@@ -78,7 +96,10 @@ impl RaftLogStorage<RingRaft> for LogStore {
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let cut = self.0.change(|state| drop(state.log.split_off(&log_id.index))).await;
+        let cut = self
+            .0
+            .change(|state| drop(state.log.split_off(&log_id.index)))
+            .await;
         cut.map_err(|e| StorageIOError::write_logs(&e).into())
     }
 
@@ -87,6 +108,9 @@ impl RaftLogStorage<RingRaft> for LogStore {
             state.log = state.log.split_off(&(log_id.index + 1));
             state.purged = Some(log_id);
         };
-        self.0.change(purged).await.map_err(|e| StorageIOError::write_logs(&e).into())
+        self.0
+            .change(purged)
+            .await
+            .map_err(|e| StorageIOError::write_logs(&e).into())
     }
 }

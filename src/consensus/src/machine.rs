@@ -37,9 +37,10 @@ impl MachineState {
         match (command, &self.ring) {
             (Command::Found(_), Some(ring)) => Answer::Epoch(ring.epoch),
             (Command::Found(ring), None) => Answer::Epoch(self.ring.insert(ring).epoch),
-            (Command::Change(_), None) => {
-                Answer::Refused { reason: "there is no ring yet".to_owned(), stale: true }
-            }
+            (Command::Change(_), None) => Answer::Refused {
+                reason: "there is no ring yet".to_owned(),
+                stale: true,
+            },
             (Command::Change(proposal), Some(ring)) => match ring.apply(&proposal) {
                 Ok(next) => Answer::Epoch(self.ring.insert(next).epoch),
                 Err(refusal) => refusal.into(),
@@ -54,7 +55,9 @@ impl Machine {
         let book = Arc::clone(&self.book);
         let adopted = tokio::task::spawn_blocking(move || book.adopt(&ring)).await;
         let adopted = adopted.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        adopted.map(drop).map_err(|e| StorageIOError::write_state_machine(&e).into())
+        adopted
+            .map(drop)
+            .map_err(|e| StorageIOError::write_state_machine(&e).into())
     }
 }
 
@@ -74,21 +77,32 @@ impl RaftSnapshotBuilder<RingRaft> for Machine {
             state.snapshot = Some(stored.clone());
             stored
         };
-        let stored = self.disk.change(taken).await.map_err(|e| StorageIOError::write_snapshot(None, &e))?;
+        let stored = self
+            .disk
+            .change(taken)
+            .await
+            .map_err(|e| StorageIOError::write_snapshot(None, &e))?;
         given_out(stored)
     }
 }
 
 fn given_out(stored: StoredSnapshot) -> Result<Snapshot<RingRaft>, StorageError> {
-    let bytes = serde_json::to_vec(&stored.ring).map_err(|e| StorageIOError::read_snapshot(None, &e))?;
-    Ok(Snapshot { meta: stored.meta, snapshot: Box::new(Cursor::new(bytes)) })
+    let bytes =
+        serde_json::to_vec(&stored.ring).map_err(|e| StorageIOError::read_snapshot(None, &e))?;
+    Ok(Snapshot {
+        meta: stored.meta,
+        snapshot: Box::new(Cursor::new(bytes)),
+    })
 }
 
 impl RaftStateMachine<RingRaft> for Machine {
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), StorageError> {
-        Ok(self.disk.look(|state| (state.machine.applied, state.machine.membership.clone())).await)
+        Ok(self
+            .disk
+            .look(|state| (state.machine.applied, state.machine.membership.clone()))
+            .await)
     }
 
     async fn apply<I>(&mut self, entries: I) -> Result<Vec<Answer>, StorageError>
@@ -98,11 +112,17 @@ impl RaftStateMachine<RingRaft> for Machine {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let applied = |state: &mut crate::disk::State| {
-            let answers: Vec<Answer> = entries.into_iter().map(|e| state.machine.apply(e)).collect();
+            let answers: Vec<Answer> = entries
+                .into_iter()
+                .map(|e| state.machine.apply(e))
+                .collect();
             (answers, state.machine.ring.clone())
         };
-        let (answers, ring) =
-            self.disk.change(applied).await.map_err(|e| StorageIOError::write_state_machine(&e))?;
+        let (answers, ring) = self
+            .disk
+            .change(applied)
+            .await
+            .map_err(|e| StorageIOError::write_state_machine(&e))?;
         self.publish(ring).await?;
         Ok(answers)
     }
@@ -121,16 +141,23 @@ impl RaftStateMachine<RingRaft> for Machine {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let failed = |e: &dyn std::error::Error| {
-            StorageIOError::read_snapshot(Some(meta.signature()), openraft::AnyError::error(e.to_string()))
+            StorageIOError::read_snapshot(
+                Some(meta.signature()),
+                openraft::AnyError::error(e.to_string()),
+            )
         };
-        let ring: Option<Ring> = serde_json::from_slice(snapshot.get_ref()).map_err(|e| failed(&e))?;
+        let ring: Option<Ring> =
+            serde_json::from_slice(snapshot.get_ref()).map_err(|e| failed(&e))?;
         let installed = |state: &mut crate::disk::State| {
             state.machine = MachineState {
                 applied: meta.last_log_id,
                 membership: meta.last_membership.clone(),
                 ring: ring.clone(),
             };
-            state.snapshot = Some(StoredSnapshot { meta: meta.clone(), ring: ring.clone() });
+            state.snapshot = Some(StoredSnapshot {
+                meta: meta.clone(),
+                ring: ring.clone(),
+            });
         };
         self.disk.change(installed).await.map_err(|e| failed(&e))?;
         self.publish(ring).await
@@ -158,10 +185,22 @@ mod tests {
         async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
             let dir = tempfile::tempdir().expect("temporary directory");
             let log = Logger::root(Discard, o!());
-            let ring = Ring::new(1, 1, vec![Group::new("g0", vec![Member::active("n0", "n0:1")])]);
-            let book = RingBook::open(dir.path(), ring.expect("valid"), log.clone()).expect("opens");
+            let ring = Ring::new(
+                1,
+                1,
+                vec![Group::new("g0", vec![Member::active("n0", "n0:1")])],
+            );
+            let book =
+                RingBook::open(dir.path(), ring.expect("valid"), log.clone()).expect("opens");
             let disk = Disk::open(dir.path(), log).expect("opens");
-            Ok((dir, LogStore(disk.clone()), Machine { disk, book: Arc::new(book) }))
+            Ok((
+                dir,
+                LogStore(disk.clone()),
+                Machine {
+                    disk,
+                    book: Arc::new(book),
+                },
+            ))
         }
     }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::BasicNode;
-use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable,
+};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
@@ -82,7 +84,9 @@ pub(crate) async fn exchange(
 ) -> Result<Reply, String> {
     let body = serde_json::to_vec(request).map_err(|e| e.to_string())?;
     let answer = voice.call(to, body.into(), timeout).await?;
-    match serde_json::from_slice(&answer).map_err(|e| format!("answer of {to} cannot be read: {e}"))? {
+    match serde_json::from_slice(&answer)
+        .map_err(|e| format!("answer of {to} cannot be read: {e}"))?
+    {
         Reply::No(why) => Err(why),
         reply => Ok(reply),
     }
@@ -106,7 +110,11 @@ impl RaftNetworkFactory<RingRaft> for Network {
     type Network = Way;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Way {
-        Way { voice: Arc::clone(&self.0), id: target, to: NodeName::new(&node.addr) }
+        Way {
+            voice: Arc::clone(&self.0),
+            id: target,
+            to: NodeName::new(&node.addr),
+        }
     }
 }
 
@@ -122,12 +130,18 @@ impl Way {
         sent.map_err(|why| RPCError::Unreachable(Unreachable::new(&NotReached(why))))
     }
 
-    fn unwrap<T, E: std::error::Error>(&self, reply: Result<T, RaftError<u64, E>>) -> Result<T, Failed<E>> {
+    fn unwrap<T, E: std::error::Error>(
+        &self,
+        reply: Result<T, RaftError<u64, E>>,
+    ) -> Result<T, Failed<E>> {
         reply.map_err(|e| RPCError::RemoteError(RemoteError::new(self.id, e)))
     }
 
     fn odd<E: std::error::Error>(&self) -> Failed<E> {
-        RPCError::Network(NetworkError::new(&NotReached(format!("{} answered something else", self.to))))
+        RPCError::Network(NetworkError::new(&NotReached(format!(
+            "{} answered something else",
+            self.to
+        ))))
     }
 }
 
@@ -154,7 +168,11 @@ impl RaftNetwork<RingRaft> for Way {
         }
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, Failed> {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, Failed> {
         match self.send(Request::Vote(rpc), &option).await? {
             Reply::Vote(reply) => self.unwrap(reply),
             _ => Err(self.odd()),

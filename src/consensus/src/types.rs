@@ -36,7 +36,10 @@ pub enum Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused { stale: matches!(refusal, Refusal::Stale { .. }), reason: refusal.to_string() }
+        Self::Refused {
+            stale: matches!(refusal, Refusal::Stale { .. }),
+            reason: refusal.to_string(),
+        }
     }
 }
 

@@ -36,7 +36,14 @@ fn known_series(c: &mut Criterion) {
         group.bench_function("ingest", |b| {
             b.iter(|| {
                 support::fill(&mut requests[at], at, scrape);
-                shards[0].ingest(&tenant, &requests[at], &idx, &limits, support::NOW_MS, &mut out);
+                shards[0].ingest(
+                    &tenant,
+                    &requests[at],
+                    &idx,
+                    &limits,
+                    support::NOW_MS,
+                    &mut out,
+                );
                 black_box(&out.drafts);
                 out.clear();
                 at = (at + 1) % requests.len();

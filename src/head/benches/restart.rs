@@ -23,7 +23,10 @@ const SCRAPES: i64 = 480;
 const LOGGED: i64 = 4;
 
 fn stream(boot: u32) -> StreamId {
-    StreamId { incarnation: Incarnation(1), boot: Boot(boot) }
+    StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    }
 }
 
 fn options(dir: &std::path::Path, boot: u32) -> ShardOptions {
@@ -39,7 +42,9 @@ fn write(dir: &std::path::Path) -> Vec<Record> {
     let (mut out, mut seq, mut behind) = (IngestOutput::default(), 0, Vec::new());
     for scrape in 0..SCRAPES + LOGGED {
         if scrape == SCRAPES {
-            shard.checkpoint(|| Ok::<(), HeadError>(())).expect("checkpoint");
+            shard
+                .checkpoint(|| Ok::<(), HeadError>(()))
+                .expect("checkpoint");
         }
         for (n, request) in requests.iter_mut().enumerate() {
             support::fill(request, n, scrape);
@@ -62,7 +67,11 @@ fn restart(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("temp dir");
     let behind = write(dir.path());
     let mut group = c.benchmark_group("restart");
-    let load = || Shard::recover(options(dir.path(), 2), None).expect("loads").0;
+    let load = || {
+        Shard::recover(options(dir.path(), 2), None)
+            .expect("loads")
+            .0
+    };
     group.throughput(Throughput::Elements(SERIES as u64));
     group.bench_function("load a series", |b| {
         b.iter_with_large_drop(|| black_box(load()));

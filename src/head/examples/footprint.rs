@@ -26,7 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SHARDS: u16 = 4;
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
+    let mut args = std::env::args()
+        .skip(1)
+        .map(|a| a.parse().expect("a number"));
     let series = args.next().unwrap_or(200_000);
     let scrapes = args.next().unwrap_or(480) as i64;
     let dir = tempfile::tempdir().expect("temp dir");
@@ -58,13 +60,19 @@ fn main() {
         us(first) / series as f64,
         logged as f64 / series as f64
     );
-    println!("memory after one scrape: {:.0} B per series", (rss() - base) as f64 / series as f64);
+    println!(
+        "memory after one scrape: {:.0} B per series",
+        (rss() - base) as f64 / series as f64
+    );
     logged = 0;
     let mut known = Duration::ZERO;
     for n in 1..scrapes {
         known += scrape(n, &mut logged);
         if n % 120 == 0 || n == scrapes - 1 {
-            println!("memory after {n:4} scrapes: {:.0} B per series", (rss() - base) as f64 / series as f64);
+            println!(
+                "memory after {n:4} scrapes: {:.0} B per series",
+                (rss() - base) as f64 / series as f64
+            );
         }
     }
     let samples = (series as i64 * (scrapes - 1)) as f64;
@@ -77,11 +85,20 @@ fn main() {
     println!("floor (std HashMap by key): {floor:.0} ns per sample");
     follow(&requests, &routes, scrapes);
     paced(&shards, &mut requests, &routes, scrapes);
-    let stats = shards.iter().map(|s| s.stats()).fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
-    println!("counted memory: {:.0} B per series, {} samples", stats.0 as f64 / series as f64, stats.1);
+    let stats = shards
+        .iter()
+        .map(|s| s.stats())
+        .fold((0, 0), |a, s| (a.0 + s.memory_bytes, a.1 + s.samples));
+    println!(
+        "counted memory: {:.0} B per series, {} samples",
+        stats.0 as f64 / series as f64,
+        stats.1
+    );
     let (wall, before) = (Instant::now(), cpu());
-    let bytes: u64 =
-        shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes).sum();
+    let bytes: u64 = shards
+        .iter()
+        .map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes)
+        .sum();
     println!(
         "checkpoint: {:.0} B per series, {:.2} s wall, {:.2} s CPU",
         bytes as f64 / series as f64,
@@ -91,7 +108,10 @@ fn main() {
     let options: Vec<_> = shards.iter().map(|s| s.options().clone()).collect();
     drop(shards);
     let (wall, before) = (Instant::now(), cpu());
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(2) };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(2),
+    };
     let loaded: usize = std::thread::scope(|scope| {
         let load = |mut o: trireme_head::ShardOptions| {
             o.own = own;
@@ -119,7 +139,9 @@ fn paced(
     let mut pace = CheckpointPace::default();
     for n in 0..240 {
         if n % 4 == 0 && pace.is_due(logged, u64::MAX) {
-            let each = shards.iter().map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes);
+            let each = shards
+                .iter()
+                .map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes);
             let bytes = each.sum();
             pace = CheckpointPace::new(bytes, logged);
             // The first one is before all of the log that is counted.
@@ -132,7 +154,14 @@ fn paced(
         for (at, request) in requests.iter_mut().enumerate() {
             support::fill(request, at, scrapes + 10 + n);
             for (shard, idx) in shards.iter().zip(&routes[at]) {
-                shard.ingest(&Tenant::default(), request, idx, &support::limits(), support::NOW_MS, &mut out);
+                shard.ingest(
+                    &Tenant::default(),
+                    request,
+                    idx,
+                    &support::limits(),
+                    support::NOW_MS,
+                    &mut out,
+                );
             }
             logged += out.drafts.iter().map(|d| d.len() as u64).sum::<u64>();
             out.clear();
@@ -147,27 +176,46 @@ fn paced(
 
 /// What a follower spends on the same records.
 fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scrapes: i64) {
-    let dirs = [tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir")];
-    let (origin, follower) =
-        (support::shards(dirs[0].path(), SHARDS), support::shards(dirs[1].path(), SHARDS));
-    let own = StreamId { incarnation: Incarnation(9), boot: Boot(1) };
+    let dirs = [
+        tempfile::tempdir().expect("temp dir"),
+        tempfile::tempdir().expect("temp dir"),
+    ];
+    let (origin, follower) = (
+        support::shards(dirs[0].path(), SHARDS),
+        support::shards(dirs[1].path(), SHARDS),
+    );
+    let own = StreamId {
+        incarnation: Incarnation(9),
+        boot: Boot(1),
+    };
     let mut out = IngestOutput::default();
     let (mut seq, mut samples, mut spent) = (0, 0, Duration::ZERO);
     for scrape in scrapes..scrapes + 6 {
         for (n, request) in requests.iter().enumerate() {
-            let mut batch =
-                trireme_wire::batch::Batch { label_bytes: request.label_bytes.clone(), ..Default::default() };
+            let mut batch = trireme_wire::batch::Batch {
+                label_bytes: request.label_bytes.clone(),
+                ..Default::default()
+            };
             batch.series.clone_from(&request.series);
             batch.samples.clone_from(&request.samples);
             support::fill(&mut batch, n, scrape);
             for (shard, idx) in origin.iter().zip(&routes[n]) {
-                shard.ingest(&Tenant::default(), &batch, idx, &support::limits(), support::NOW_MS, &mut out);
+                shard.ingest(
+                    &Tenant::default(),
+                    &batch,
+                    idx,
+                    &support::limits(),
+                    support::NOW_MS,
+                    &mut out,
+                );
             }
             for draft in out.drafts.drain(..) {
                 seq += 1;
                 let record = draft.seal(own, seq);
                 let before = cpu();
-                let applied = follower[usize::from(record.shard())].apply(&record).expect("applies");
+                let applied = follower[usize::from(record.shard())]
+                    .apply(&record)
+                    .expect("applies");
                 if scrape > scrapes {
                     spent += cpu() - before;
                     samples += applied.samples;
@@ -176,7 +224,10 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
             out.clear();
         }
     }
-    println!("follower: {:.0} ns CPU per sample of known series", us(spent) * 1e3 / samples as f64);
+    println!(
+        "follower: {:.0} ns CPU per sample of known series",
+        us(spent) * 1e3 / samples as f64
+    );
 }
 
 fn floor(requests: &[trireme_wire::batch::Batch]) -> f64 {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_head::{IngestLimits, IngestOutput, Shard, ShardOptions};
-use trireme_model::{AnyHistogram, Histogram, HistogramSample, SeriesKey, Span, Tenant, push_label};
+use trireme_model::{
+    AnyHistogram, Histogram, HistogramSample, SeriesKey, Span, Tenant, push_label,
+};
 use trireme_wire::batch::{Batch, BatchSeries};
 
 #[path = "../benches/support/process.rs"]
@@ -23,14 +25,29 @@ const START_MS: i64 = 1_700_006_400_000;
 const STEP_MS: i64 = 15_000;
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
+    let mut args = std::env::args()
+        .skip(1)
+        .map(|a| a.parse().expect("a number"));
     let series: usize = args.next().unwrap_or(5_000);
     let scrapes = args.next().unwrap_or(120) as i64;
     let buckets = args.next().unwrap_or(160) as u32;
     let dir = tempfile::tempdir().expect("temp dir");
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
-    let shard = Shard::new(ShardOptions::new(0, 1, 7_200_000, dir.path().to_owned(), own)).expect("opens");
-    let limits = IngestLimits { max_future_ms: 86_400_000, ..IngestLimits::default() };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
+    let shard = Shard::new(ShardOptions::new(
+        0,
+        1,
+        7_200_000,
+        dir.path().to_owned(),
+        own,
+    ))
+    .expect("opens");
+    let limits = IngestLimits {
+        max_future_ms: 86_400_000,
+        ..IngestLimits::default()
+    };
     let tenant = Tenant::default();
     let (mut spent, mut out) = (Duration::ZERO, IngestOutput::default());
     let base = rss();
@@ -62,11 +79,18 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
     let mut batch = Batch::default();
     for id in ids {
         let from = batch.label_bytes.len();
-        let (handler, instance) =
-            (format!("/api/v1/{}", id % 50), format!("10.0.{}.{}:9090", id / 50 / 250, id / 50 % 250));
-        let labels =
-            [("__name__", "request_duration_seconds"), ("handler", &handler), ("instance", &instance)];
-        labels.iter().for_each(|(n, v)| push_label(&mut batch.label_bytes, n.as_bytes(), v.as_bytes()));
+        let (handler, instance) = (
+            format!("/api/v1/{}", id % 50),
+            format!("10.0.{}.{}:9090", id / 50 / 250, id / 50 % 250),
+        );
+        let labels = [
+            ("__name__", "request_duration_seconds"),
+            ("handler", &handler),
+            ("instance", &instance),
+        ];
+        labels
+            .iter()
+            .for_each(|(n, v)| push_label(&mut batch.label_bytes, n.as_bytes(), v.as_bytes()));
         let n = batch.histograms.len() as u32;
         batch.histograms.push(sample(id as u64, scrape, buckets));
         batch.series.push(BatchSeries {
@@ -82,8 +106,13 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
 
 fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
     let count_of = |bucket: u64| {
-        let weight = 1 + (u64::from(buckets) / 2).saturating_sub(bucket.abs_diff(u64::from(buckets) / 2)) / 8;
-        let noise = id.wrapping_mul(0x9e37_79b9).wrapping_add(bucket.wrapping_mul(0x85eb_ca6b)) >> 7 & 3;
+        let weight = 1
+            + (u64::from(buckets) / 2).saturating_sub(bucket.abs_diff(u64::from(buckets) / 2)) / 8;
+        let noise = id
+            .wrapping_mul(0x9e37_79b9)
+            .wrapping_add(bucket.wrapping_mul(0x85eb_ca6b))
+            >> 7
+            & 3;
         weight * 100 + scrape as u64 * u64::from(weight > 5) * (weight + noise)
     };
     let counts: Vec<u64> = (0..u64::from(buckets)).map(count_of).collect();
@@ -98,9 +127,16 @@ fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
         zero_threshold: 1e-128,
         count: counts.iter().sum(),
         sum: counts.iter().sum::<u64>() as f64 * 0.0123,
-        positive_spans: vec![Span { offset: -20, length: buckets }],
+        positive_spans: vec![Span {
+            offset: -20,
+            length: buckets,
+        }],
         positive_buckets: deltas.collect(),
         ..Histogram::default()
     };
-    HistogramSample { t: START_MS + scrape * STEP_MS, st: 0, h: AnyHistogram::Int(Arc::new(h)) }
+    HistogramSample {
+        t: START_MS + scrape * STEP_MS,
+        st: 0,
+        h: AnyHistogram::Int(Arc::new(h)),
+    }
 }

@@ -50,7 +50,11 @@ impl Shard {
                 shard: self.options.number,
             });
         }
-        let entry_error = |source| HeadError::Entry { stream, seq, source };
+        let entry_error = |source| HeadError::Entry {
+            stream,
+            seq,
+            source,
+        };
         let mut guard = self.state.write();
         let _change = self.change_by(stream, seq);
         let state = &mut *guard;
@@ -58,21 +62,37 @@ impl Shard {
         let mut known = state.streams.remove(&stream).unwrap_or_default();
         if seq <= known.applied {
             state.streams.insert(stream, known);
-            return Ok(Applied { known: true, ..Applied::default() });
+            return Ok(Applied {
+                known: true,
+                ..Applied::default()
+            });
         }
         let result = match record.kind() {
             _ if self.is_set_aside(stream, seq) => Err(HeadError::SetAside { stream, seq }),
             RecordKind::Samples => {
-                let run = Run { shard: self, stream, seq };
+                let run = Run {
+                    shard: self,
+                    stream,
+                    seq,
+                };
                 EntryReader::new(record.payload())
                     .map_err(entry_error)
                     .and_then(|e| run.samples(state, &mut known, &e))
             }
-            RecordKind::WindowClosed => self.marker_of(record.payload()).map_err(entry_error).map(|k| {
-                known.marker = known.marker.max(Some(k));
-                Applied { closed_window: known.marker, ..Applied::default() }
-            }),
-            RecordKind::Release => release(state, &mut known, record.payload()).map_err(entry_error),
+            RecordKind::WindowClosed => {
+                self.marker_of(record.payload())
+                    .map_err(entry_error)
+                    .map(|k| {
+                        known.marker = known.marker.max(Some(k));
+                        Applied {
+                            closed_window: known.marker,
+                            ..Applied::default()
+                        }
+                    })
+            }
+            RecordKind::Release => {
+                release(state, &mut known, record.payload()).map_err(entry_error)
+            }
         };
         // Also after an error: the record is in the log of every replica as it is, and trying again cannot help.
         known.applied = seq;
@@ -84,7 +104,10 @@ impl Shard {
     fn marker_of(&self, payload: &[u8]) -> Result<i64, EntryError> {
         let k = read_marker(payload)?;
         let starts_at = k.checked_mul(self.options.window_ms);
-        starts_at.filter(|t| *t < TIME_MS_MAX).map(|_| k).ok_or(EntryError::Range(0))
+        starts_at
+            .filter(|t| *t < TIME_MS_MAX)
+            .map(|_| k)
+            .ok_or(EntryError::Range(0))
     }
 }
 
@@ -112,13 +135,18 @@ impl Run<'_> {
         known: &mut Stream,
         entry: &EntryReader<'_>,
     ) -> Result<Applied, HeadError> {
-        let bad = |source| HeadError::Entry { stream: self.stream, seq: self.seq, source };
+        let bad = |source| HeadError::Entry {
+            stream: self.stream,
+            seq: self.seq,
+            source,
+        };
         let tenant = Tenant::new(entry.tenant()).map_err(|_| bad(EntryError::Utf8))?;
         let number = state.intern_tenant(&tenant);
         let mut definitions = entry.definitions();
         while let Some(definition) = definitions.next() {
             let (reference, bytes) = definition.map_err(bad)?;
-            self.define(state, known, number, reference, bytes).map_err(bad)?;
+            self.define(state, known, number, reference, bytes)
+                .map_err(bad)?;
         }
         let mut pass = Pass {
             run: self,
@@ -131,7 +159,13 @@ impl Run<'_> {
         };
         let stored = pass.store(state, known, entry);
         self.shard.may_panic(PanicPoint::Apply, &tenant);
-        let Pass { place, newest, mut unknown, applied, .. } = pass;
+        let Pass {
+            place,
+            newest,
+            mut unknown,
+            applied,
+            ..
+        } = pass;
         // Also after an error: what was stored until then must be cut.
         state.tenants[number as usize].note_newest(newest);
         state.note_cuts(place.buckets.into_cuts());
@@ -139,7 +173,11 @@ impl Run<'_> {
         stored.map_err(bad)?;
         unknown += self.extras(state, known, number, entry).map_err(bad)?;
         if unknown > 0 {
-            return Err(HeadError::UnknownReference { stream: self.stream, seq: self.seq, count: unknown });
+            return Err(HeadError::UnknownReference {
+                stream: self.stream,
+                seq: self.seq,
+                count: unknown,
+            });
         }
         Ok(applied)
     }
@@ -157,7 +195,10 @@ impl Run<'_> {
         for exemplar in entry.exemplars() {
             let exemplar = exemplar?;
             let slot = known.refs.slot(exemplar.reference);
-            match slot.and_then(|slot| state.series.get(slot)).map(|series| series.key) {
+            match slot
+                .and_then(|slot| state.series.get(slot))
+                .map(|series| series.key)
+            {
                 Some(key) => {
                     let tenant = &mut state.tenants[tenant as usize];
                     tenant.add_exemplar(key, &exemplar.exemplar, options.exemplars_max);
@@ -193,10 +234,15 @@ impl Run<'_> {
             None => {
                 // Whatever a peer sends must not be able to corrupt the index.
                 let labels = Labels::from_wire(bytes).map_err(|_| EntryError::Utf8)?;
-                state.find_or_create(tenant, &labels).ok_or(EntryError::Range(0))?
+                state
+                    .find_or_create(tenant, &labels)
+                    .ok_or(EntryError::Range(0))?
             }
         };
-        let before = known.refs.define(reference, slot).ok_or(EntryError::Range(reference as usize))?;
+        let before = known
+            .refs
+            .define(reference, slot)
+            .ok_or(EntryError::Range(reference as usize))?;
         if before != slot {
             if let Some(series) = state.series.get_mut(slot) {
                 series.foreign_refs += 1;
@@ -259,7 +305,12 @@ impl Pass<'_> {
             floats.push(float?);
         }
         for (at, float) in floats.iter().enumerate() {
-            self.run.fetch_ahead(state, known, floats.get(at + AHEAD), floats.get(at + 2 * AHEAD));
+            self.run.fetch_ahead(
+                state,
+                known,
+                floats.get(at + AHEAD),
+                floats.get(at + 2 * AHEAD),
+            );
             let slot = known.refs.slot(float.reference);
             let found = slot.and_then(|slot| Some((slot, state.series.get_mut(slot)?)));
             let Some((slot, series)) = found else {
@@ -267,7 +318,9 @@ impl Pass<'_> {
                 continue;
             };
             let FloatEntry { t, v, start, .. } = *float;
-            let Some(id) = self.bucket(&mut state.tenants, t) else { continue };
+            let Some(id) = self.bucket(&mut state.tenants, t) else {
+                continue;
+            };
             let bucket = series.bucket(id);
             let placed = bucket.insert(&mut state.files, options, t, v, start);
             state.recent.note(placed, id, slot, t, &mut bucket.noted);
@@ -285,10 +338,14 @@ impl Pass<'_> {
                 continue;
             };
             let t = histogram.sample.t;
-            let Some(id) = self.bucket(&mut state.tenants, t) else { continue };
+            let Some(id) = self.bucket(&mut state.tenants, t) else {
+                continue;
+            };
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(&mut state.files, options, id, histogram.sample);
-            state.recent.note(placed, id, slot, t, &mut histograms.bucket(id).noted);
+            state
+                .recent
+                .note(placed, id, slot, t, &mut histograms.bucket(id).noted);
             self.applied.count(placed);
         }
         Ok(())
@@ -322,27 +379,49 @@ struct Place {
 impl Place {
     fn new(run: &Run<'_>, state: &State, known: &Stream, tenant: &Tenant) -> Self {
         let cut = &state.last_cut;
-        let before_cut = cut.positions.get(&run.stream).is_some_and(|position| run.seq <= *position);
+        let before_cut = cut
+            .positions
+            .get(&run.stream)
+            .is_some_and(|position| run.seq <= *position);
         let in_blocks = cut.number.filter(|_| before_cut);
         // Before the cut's position nothing was moved to a later cut because of it.
         let window_ms = run.shard.options.window_ms;
         let marker = sane_marker(window_ms, known.marker, state.cut_floor());
-        let floor = if in_blocks.is_some() { None } else { state.cut_floor() };
+        let floor = if in_blocks.is_some() {
+            None
+        } else {
+            state.cut_floor()
+        };
         let in_blocks = in_blocks.map(|cut| Taken::by(cut, window_ms));
-        let of_tenant = cut.left.iter().filter(|left| in_blocks.is_some() && left.tenant == *tenant);
-        let left = of_tenant.map(|left| (left.window, Taken::by(left.cut, window_ms))).collect();
-        Self { buckets: Buckets::new(window_ms, marker, floor), in_blocks, left }
+        let of_tenant = cut
+            .left
+            .iter()
+            .filter(|left| in_blocks.is_some() && left.tenant == *tenant);
+        let left = of_tenant
+            .map(|left| (left.window, Taken::by(left.cut, window_ms)))
+            .collect();
+        Self {
+            buckets: Buckets::new(window_ms, marker, floor),
+            in_blocks,
+            left,
+        }
     }
 
     #[inline]
     fn of(&mut self, t: i64) -> Option<BucketId> {
         let id = self.buckets.of(t);
         let is_taken = self.in_blocks.is_some_and(|taken| taken.takes(id));
-        if is_taken && !self.is_left(id) { None } else { Some(id) }
+        if is_taken && !self.is_left(id) {
+            None
+        } else {
+            Some(id)
+        }
     }
 
     fn is_left(&self, id: BucketId) -> bool {
-        self.left.iter().any(|(window, taken)| *window == id.window && taken.takes(id))
+        self.left
+            .iter()
+            .any(|(window, taken)| *window == id.window && taken.takes(id))
     }
 }
 

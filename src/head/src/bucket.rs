@@ -69,19 +69,30 @@ impl ClosedChunk {
 
     /// The same with the mark.
     pub fn marked(self) -> Self {
-        Self { count: self.count | MARK, ..self }
+        Self {
+            count: self.count | MARK,
+            ..self
+        }
     }
 
     /// `base` is the start of the window, `min` and `max` are times.
     pub fn new(place: ChunkPlace, base: i64, min: i64, max: i64, count: u16) -> Self {
         let relative = |t: i64| u32::try_from(t.saturating_sub(base).max(0)).unwrap_or(u32::MAX);
         let ChunkPlace { file, offset, len } = place;
-        Self { file, offset, min: relative(min), max: relative(max), len, count }
+        Self {
+            file,
+            offset,
+            min: relative(min),
+            max: relative(max),
+            len,
+            count,
+        }
     }
 
     /// True if it may hold times of `start..=end`.
     pub fn overlaps(&self, base: i64, start: i64, end: i64) -> bool {
-        base.saturating_add(i64::from(self.max)) >= start && base.saturating_add(i64::from(self.min)) <= end
+        base.saturating_add(i64::from(self.max)) >= start
+            && base.saturating_add(i64::from(self.min)) <= end
     }
 
     /// It was moved.
@@ -90,7 +101,11 @@ impl ClosedChunk {
     }
 
     pub fn place(&self) -> ChunkPlace {
-        ChunkPlace { file: self.file, offset: self.offset, len: self.len }
+        ChunkPlace {
+            file: self.file,
+            offset: self.offset,
+            len: self.len,
+        }
     }
 }
 
@@ -188,8 +203,8 @@ impl Bucket {
         }
         self.open.append(&mut self.bytes, t, v);
         self.max = t;
-        let full =
-            self.open.count() >= u16::from(self.samples_max) || self.bytes.len() >= options.chunk_bytes_max;
+        let full = self.open.count() >= u16::from(self.samples_max)
+            || self.bytes.len() >= options.chunk_bytes_max;
         if full {
             self.close(files, options);
         }
@@ -199,8 +214,16 @@ impl Bucket {
     /// appender knows of the last sample stays, so that its repetition is still seen.
     #[cold]
     fn close(&mut self, files: &mut ChunkFiles, options: &ShardOptions) {
-        let Some(place) = files.append(&self.bytes) else { return };
-        let chunk = ClosedChunk::new(place, self.base(options), self.open_min, self.max, self.open.count());
+        let Some(place) = files.append(&self.bytes) else {
+            return;
+        };
+        let chunk = ClosedChunk::new(
+            place,
+            self.base(options),
+            self.open_min,
+            self.max,
+            self.open.count(),
+        );
         self.push_closed(chunk);
         self.bytes = Vec::new();
         self.samples_max = options.chunk_samples_max.min(255) as u8;
@@ -214,7 +237,12 @@ impl Bucket {
     /// Adds a sample that is not the newest. It is compared with what is at hand: the list, the open chunk and the last
     /// sample before it. What is in closed chunks is compared when it is read.
     #[cold]
-    fn insert_late(&mut self, files: &mut ChunkFiles, options: &ShardOptions, new: LateSample) -> Placed {
+    fn insert_late(
+        &mut self,
+        files: &mut ChunkFiles,
+        options: &ShardOptions,
+        new: LateSample,
+    ) -> Placed {
         let at_hand = self.at_hand(new.t).unwrap_or_else(|error| {
             files.failed = Some(error);
             [None, None]
@@ -285,10 +313,15 @@ impl Bucket {
     pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
         let (t, v) = (self.open.last_time(), self.open.last_value());
         let late = self.late.as_ref().and_then(|late| late.last());
-        let is_newest = self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);
+        let is_newest =
+            self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);
         // A chunk of late samples may reach as far.
         let base = self.base(options);
-        let is_alone = || self.closed.iter().all(|chunk| !chunk.overlaps(base, t, i64::MAX));
+        let is_alone = || {
+            self.closed
+                .iter()
+                .all(|chunk| !chunk.overlaps(base, t, i64::MAX))
+        };
         (is_newest && is_alone()).then(|| (t, v, self.start_at(t)))
     }
 
@@ -319,7 +352,11 @@ impl Bucket {
             }
         }
         if !self.bytes.is_empty() && self.open_min <= end {
-            out.push(Part::chunk(self.open_min, ChunkData::Bytes(self.bytes.clone()), starts()));
+            out.push(Part::chunk(
+                self.open_min,
+                ChunkData::Bytes(self.bytes.clone()),
+                starts(),
+            ));
         }
         if let Some(late) = &self.late {
             out.push(Part::samples(late.to_vec()));
@@ -329,20 +366,29 @@ impl Bucket {
     /// Samples in it; times stored twice count twice.
     pub fn count(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|c| u64::from(c.samples())).sum();
-        let open = if self.bytes.is_empty() { 0 } else { u64::from(self.open.count()) };
+        let open = if self.bytes.is_empty() {
+            0
+        } else {
+            u64::from(self.open.count())
+        };
         closed + open + self.late.as_ref().map_or(0, |l| l.len() as u64)
     }
 
     /// Lets the files go.
     pub fn release(&self, files: &mut ChunkFiles) {
-        self.closed.iter().for_each(|chunk| files.release(chunk.place()));
+        self.closed
+            .iter()
+            .for_each(|chunk| files.release(chunk.place()));
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.closed.capacity() * size_of::<ClosedChunk>()
-            + self.late.as_ref().map_or(0, |l| 24 + l.capacity() * size_of::<LateSample>())
+            + self
+                .late
+                .as_ref()
+                .map_or(0, |l| 24 + l.capacity() * size_of::<LateSample>())
             + self.starts.as_ref().map_or(0, |s| 40 + s.heap_bytes())
     }
 }
@@ -362,7 +408,9 @@ fn encode_late(samples: &[LateSample]) -> Vec<u8> {
     out.put_u16_le(0);
     let mut bytes = Vec::with_capacity(samples.len() * 8);
     let mut chunk = XorAppender::start(&mut bytes);
-    samples.iter().for_each(|sample| chunk.append(&mut bytes, sample.t, sample.v));
+    samples
+        .iter()
+        .for_each(|sample| chunk.append(&mut bytes, sample.t, sample.v));
     out[..2].copy_from_slice(&(bytes.len() as u16).to_le_bytes());
     out.extend_from_slice(&bytes);
     let mut start = 0;

@@ -52,7 +52,9 @@ pub struct CheckpointReport {
 
 /// Per stream the seq up to which every shard has everything, of what each has. A stream that one shard does not know of
 /// is left out: nothing of it is covered there.
-pub fn covered_by_all(shards: impl IntoIterator<Item = Vec<(StreamId, u64)>>) -> Vec<(StreamId, u64)> {
+pub fn covered_by_all(
+    shards: impl IntoIterator<Item = Vec<(StreamId, u64)>>,
+) -> Vec<(StreamId, u64)> {
     let mut shards = shards.into_iter();
     let first = shards.next().unwrap_or_default();
     let mut all: BTreeMap<_, _> = first.into_iter().collect();

@@ -72,13 +72,24 @@ impl ChunkData {
         let (file, path, offset, len) = match self {
             Self::Bytes(bytes) => return Ok(bytes),
             Self::Missing(error) => return Err(error.clone()),
-            Self::OnDisk { file, path, offset, len } => (file, path, *offset, *len),
+            Self::OnDisk {
+                file,
+                path,
+                offset,
+                len,
+            } => (file, path, *offset, *len),
         };
         buffer.resize(CRC_BYTES as usize + usize::from(len), 0);
-        file.read_exact_at(buffer, u64::from(offset)).map_err(|e| HeadError::io(READ, path, e))?;
-        let (want, bytes) = buffer.split_first_chunk().expect("BUG: the buffer begins with the checksum");
+        file.read_exact_at(buffer, u64::from(offset))
+            .map_err(|e| HeadError::io(READ, path, e))?;
+        let (want, bytes) = buffer
+            .split_first_chunk()
+            .expect("BUG: the buffer begins with the checksum");
         if crc32c::crc32c(bytes) != u32::from_le_bytes(*want) {
-            return Err(HeadError::corrupt(path, format!("chunk at {offset}: checksum does not fit")));
+            return Err(HeadError::corrupt(
+                path,
+                format!("chunk at {offset}: checksum does not fit"),
+            ));
         }
         Ok(bytes)
     }
@@ -94,7 +105,9 @@ pub(crate) struct SyncFile {
 impl SyncFile {
     /// Makes what was written durable.
     pub fn sync(&self) -> Result<(), HeadError> {
-        self.file.sync_data().map_err(|e| HeadError::io("sync", &self.path, e))
+        self.file
+            .sync_data()
+            .map_err(|e| HeadError::io("sync", &self.path, e))
     }
 }
 
@@ -116,7 +129,13 @@ struct OpenFile {
 impl OpenFile {
     fn new(file: Option<File>, path: PathBuf) -> Self {
         let (file, path) = (file.map(Arc::new), Arc::from(path));
-        Self { file, path, live: 0, is_suspect: false, unneeded: 0 }
+        Self {
+            file,
+            path,
+            live: 0,
+            is_suspect: false,
+            unneeded: 0,
+        }
     }
 }
 
@@ -152,8 +171,12 @@ impl ChunkFiles {
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(|e| HeadError::io("list", dir, e))? {
             let path = entry.map_err(|e| HeadError::io("list", dir, e))?.path();
-            let stem = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u32>().ok());
-            let Some(number) = stem.filter(|_| path.extension().is_some_and(|e| e == "chunks")) else {
+            let stem = path
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .and_then(|s| s.parse::<u32>().ok());
+            let Some(number) = stem.filter(|_| path.extension().is_some_and(|e| e == "chunks"))
+            else {
                 continue;
             };
             let file = File::open(&path).map_err(|e| HeadError::io("open", &path, e))?;
@@ -178,27 +201,43 @@ impl ChunkFiles {
     /// why.
     pub fn append(&mut self, chunk: &[u8]) -> Option<ChunkPlace> {
         let Ok(len) = u16::try_from(chunk.len()) else {
-            let what = format!("a chunk has {} bytes, at most {CHUNK_BYTES_MAX} can be kept", chunk.len());
+            let what = format!(
+                "a chunk has {} bytes, at most {CHUNK_BYTES_MAX} can be kept",
+                chunk.len()
+            );
             self.failed = Some(HeadError::Settings(what));
             return None;
         };
-        if self.active.is_none_or(|active| active.end >= FILE_BYTES_MAX)
+        if self
+            .active
+            .is_none_or(|active| active.end >= FILE_BYTES_MAX)
             && let Err(error) = self.roll()
         {
             self.failed = Some(error);
         }
-        let Active { number, end: offset } = self.active?;
+        let Active {
+            number,
+            end: offset,
+        } = self.active?;
         let end = offset.checked_add(CRC_BYTES + u32::from(len))?;
-        self.buffer.extend_from_slice(&crc32c::crc32c(chunk).to_le_bytes());
+        self.buffer
+            .extend_from_slice(&crc32c::crc32c(chunk).to_le_bytes());
         self.buffer.extend_from_slice(chunk);
         self.active = Some(Active { number, end });
-        self.files.get_mut(&number).expect("BUG: the active file is open").live += 1;
+        self.files
+            .get_mut(&number)
+            .expect("BUG: the active file is open")
+            .live += 1;
         if self.buffer.len() >= self.flush_at
             && let Err(error) = self.flush()
         {
             self.failed = Some(error);
         }
-        Some(ChunkPlace { file: number, offset, len })
+        Some(ChunkPlace {
+            file: number,
+            offset,
+            len,
+        })
     }
 
     /// Begins another file. What the disk does not take of the one before stays there, and that is gone on with.
@@ -211,7 +250,10 @@ impl ChunkFiles {
         self.buffer.extend_from_slice(MAGIC);
         self.buffer.extend_from_slice(&VERSION.to_le_bytes());
         self.buffer.extend_from_slice(&number.to_le_bytes());
-        self.active = Some(Active { number, end: HEADER_BYTES });
+        self.active = Some(Active {
+            number,
+            end: HEADER_BYTES,
+        });
         Ok(())
     }
 
@@ -219,23 +261,37 @@ impl ChunkFiles {
     /// again when as much again has come.
     pub fn flush(&mut self) -> Result<(), HeadError> {
         let done = self.write_out();
-        self.flush_at = if done.is_ok() { BUFFER_BYTES } else { self.buffer.len() + BUFFER_BYTES };
+        self.flush_at = if done.is_ok() {
+            BUFFER_BYTES
+        } else {
+            self.buffer.len() + BUFFER_BYTES
+        };
         done
     }
 
     fn write_out(&mut self) -> Result<(), HeadError> {
-        let Some(Active { number, end }) = self.active else { return Ok(()) };
-        let open = self.files.get_mut(&number).expect("BUG: the active file is open");
+        let Some(Active { number, end }) = self.active else {
+            return Ok(());
+        };
+        let open = self
+            .files
+            .get_mut(&number)
+            .expect("BUG: the active file is open");
         let file = match &open.file {
             Some(file) => file,
             None => {
-                let made = OpenOptions::new().read(true).write(true).create_new(true).open(&open.path);
+                let made = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(&open.path);
                 let made = made.map_err(|e| HeadError::io("create", &open.path, e))?;
                 open.file.insert(Arc::new(made))
             }
         };
         let at = u64::from(end) - self.buffer.len() as u64;
-        file.write_all_at(&self.buffer, at).map_err(|e| HeadError::io("write", &open.path, e))?;
+        file.write_all_at(&self.buffer, at)
+            .map_err(|e| HeadError::io("write", &open.path, e))?;
         self.buffer.clear();
         Ok(())
     }
@@ -246,7 +302,11 @@ impl ChunkFiles {
         let trusted = self.files.iter().filter(|(_, open)| !open.is_suspect);
         let file = |(number, open): (&u32, &OpenFile)| {
             let file = open.file.clone()?;
-            Some(SyncFile { number: *number, file, path: open.path.clone() })
+            Some(SyncFile {
+                number: *number,
+                file,
+                path: open.path.clone(),
+            })
         };
         Ok(trusted.filter_map(file).collect())
     }
@@ -261,18 +321,30 @@ impl ChunkFiles {
     /// Leaves a file that is distrusted, so that its chunks can be moved; true if there is any with chunks.
     pub fn leave_suspects(&mut self) -> Result<bool, HeadError> {
         let is_suspect = |files: &BTreeMap<u32, OpenFile>, number| {
-            files.get(&number).is_some_and(|open: &OpenFile| open.is_suspect)
+            files
+                .get(&number)
+                .is_some_and(|open: &OpenFile| open.is_suspect)
         };
-        if self.active.is_some_and(|active| is_suspect(&self.files, active.number)) {
+        if self
+            .active
+            .is_some_and(|active| is_suspect(&self.files, active.number))
+        {
             self.flush()?;
             self.active = None;
         }
-        Ok(self.files.values().any(|open| open.is_suspect && open.live > 0))
+        Ok(self
+            .files
+            .values()
+            .any(|open| open.is_suspect && open.live > 0))
     }
 
     /// Writes a chunk of a distrusted file to another one; answers its new place. `None` for any other chunk.
     pub fn move_chunk(&mut self, place: ChunkPlace) -> Option<ChunkPlace> {
-        if !self.files.get(&place.file).is_some_and(|open| open.is_suspect) {
+        if !self
+            .files
+            .get(&place.file)
+            .is_some_and(|open| open.is_suspect)
+        {
             return None;
         }
         let moved = self.get(place).load(&mut Vec::new()).map(<[u8]>::to_vec);
@@ -292,10 +364,14 @@ impl ChunkFiles {
 
     /// Lengths of the files as they are on disk, by number.
     pub fn lengths(&self) -> Result<FileLengths, HeadError> {
-        let written =
-            self.files.iter().filter_map(|(number, open)| Some((number, open.file.as_ref()?, open)));
+        let written = self
+            .files
+            .iter()
+            .filter_map(|(number, open)| Some((number, open.file.as_ref()?, open)));
         let length = |(number, file, open): (&u32, &Arc<File>, &OpenFile)| {
-            let meta = file.metadata().map_err(|e| HeadError::io("look at", &open.path, e))?;
+            let meta = file
+                .metadata()
+                .map_err(|e| HeadError::io("look at", &open.path, e))?;
             Ok((*number, meta.len()))
         };
         written.map(length).collect()
@@ -315,7 +391,12 @@ impl ChunkFiles {
         let open = self.files.get(&place.file);
         let found = open.and_then(|open| Some((open.file.clone()?, open.path.clone())));
         match found {
-            Some((file, path)) => ChunkData::OnDisk { file, path, offset: place.offset, len: place.len },
+            Some((file, path)) => ChunkData::OnDisk {
+                file,
+                path,
+                offset: place.offset,
+                len: place.len,
+            },
             None => {
                 let what = format!("chunk file {} is missing", place.file);
                 ChunkData::Missing(HeadError::corrupt(&self.dir, what))
@@ -333,9 +414,13 @@ impl ChunkFiles {
 
     /// Lets a chunk go; deletes its file with its last chunk.
     pub fn release(&mut self, place: ChunkPlace) {
-        let Some(open) = self.files.get_mut(&place.file) else { return };
+        let Some(open) = self.files.get_mut(&place.file) else {
+            return;
+        };
         open.live = open.live.saturating_sub(1);
-        let is_active = self.active.is_some_and(|active| active.number == place.file);
+        let is_active = self
+            .active
+            .is_some_and(|active| active.number == place.file);
         if open.live > 0 || is_active {
             return;
         }
@@ -388,13 +473,18 @@ mod tests {
         let mut files = ChunkFiles::open(&home).expect("opens");
         std::fs::remove_dir(&home).expect("empty");
         let chunk = |n: u32| vec![n as u8; 500];
-        let places: Vec<_> = (0..1_000).map(|n| files.append(&chunk(n)).expect("kept")).collect();
+        let places: Vec<_> = (0..1_000)
+            .map(|n| files.append(&chunk(n)).expect("kept"))
+            .collect();
         assert!(files.failed.is_some() && files.flush_for_sync().is_err());
         std::fs::create_dir(&home).expect("made");
         files.flush().expect("taken now");
         for (n, place) in places.iter().enumerate() {
             let data = files.get(*place);
-            assert_eq!(data.load(&mut Vec::new()).expect("readable"), chunk(n as u32));
+            assert_eq!(
+                data.load(&mut Vec::new()).expect("readable"),
+                chunk(n as u32)
+            );
         }
         assert_eq!(files.lengths().expect("there").len(), 1);
         assert!(files.append(&vec![0; CHUNK_BYTES_MAX + 1]).is_none());
@@ -404,7 +494,9 @@ mod tests {
     fn chunks_leave_a_file_that_was_not_synced_and_the_file_stays_for_the_last_checkpoint() {
         let dir = tempfile::tempdir().expect("temp dir");
         let mut files = ChunkFiles::open(dir.path()).expect("opens");
-        let places: Vec<_> = (0..10).map(|n| files.append(&[n; 100]).expect("appended")).collect();
+        let places: Vec<_> = (0..10)
+            .map(|n| files.append(&[n; 100]).expect("appended"))
+            .collect();
         files.flush().expect("written");
         assert!(!files.leave_suspects().expect("none") && files.move_chunk(places[0]).is_none());
         files.distrust(places[0].file);
@@ -413,10 +505,16 @@ mod tests {
             let moved = files.move_chunk(*place).expect("moved");
             assert_ne!(moved.file, place.file);
             let data = files.get(moved);
-            assert_eq!(data.load(&mut Vec::new()).expect("readable"), [n as u8; 100]);
+            assert_eq!(
+                data.load(&mut Vec::new()).expect("readable"),
+                [n as u8; 100]
+            );
         }
         let to_sync = files.flush_for_sync().expect("flushed");
-        assert_eq!(to_sync.iter().map(|file| file.number).collect::<Vec<_>>(), [places[0].file + 1]);
+        assert_eq!(
+            to_sync.iter().map(|file| file.number).collect::<Vec<_>>(),
+            [places[0].file + 1]
+        );
         assert_eq!(std::fs::read_dir(dir.path()).expect("dir").count(), 2);
     }
 
@@ -425,7 +523,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let mut files = ChunkFiles::open(dir.path()).expect("opens");
         let chunk = |n: u32| vec![n as u8; 300 + n as usize % 50];
-        let places: Vec<_> = (0..2_000).map(|n| files.append(&chunk(n)).expect("appended")).collect();
+        let places: Vec<_> = (0..2_000)
+            .map(|n| files.append(&chunk(n)).expect("appended"))
+            .collect();
         let read = |files: &ChunkFiles, place| {
             let data = files.get(place);
             data.load(&mut Vec::new()).expect("readable").to_vec()

@@ -25,26 +25,41 @@ impl Shard {
     /// no window is closed behind the last one with samples, and its series would stay for good. A wrong `over` costs new
     /// definitions of series that are in use, and nothing else.
     pub fn collect_series_before(&self, over: i64) -> (usize, Vec<RecordDraft>) {
-        let Some(_walk) = self.maintenance.try_lock() else { return (0, Vec::new()) };
+        let Some(_walk) = self.maintenance.try_lock() else {
+            return (0, Vec::new());
+        };
         let released = self.release_idle(over);
         let mut dead = Vec::new();
         let pages = self.state.read().series.pages();
         for page in 0..pages {
             let state = self.state.read();
-            let gone = |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
-            dead.extend(state.series.page(page).filter(|(_, s)| gone(s)).map(|(slot, _)| slot));
+            let gone =
+                |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
+            dead.extend(
+                state
+                    .series
+                    .page(page)
+                    .filter(|(_, s)| gone(s))
+                    .map(|(slot, _)| slot),
+            );
         }
         let dropped = {
             let mut state = self.state.write();
-            let dropped = if dead.is_empty() { 0 } else { drop_series(&mut state, &dead) };
+            let dropped = if dead.is_empty() {
+                0
+            } else {
+                drop_series(&mut state, &dead)
+            };
             state.note_idle_tenants();
             if dropped > 0 {
                 state.shrink();
             }
             dropped
         };
-        let drafts =
-            released.chunks(RELEASE_REFS).map(|refs| write_release(self.options.number, refs)).collect();
+        let drafts = released
+            .chunks(RELEASE_REFS)
+            .map(|refs| write_release(self.options.number, refs))
+            .collect();
         (dropped, drafts)
     }
 
@@ -55,7 +70,9 @@ impl Shard {
             let state = self.state.read();
             (state.series.pages(), state.own_marker)
         };
-        let Some(marker) = marker else { return released };
+        let Some(marker) = marker else {
+            return released;
+        };
         let last = clamp(marker.max(over));
         for page in 0..pages {
             let mut state = self.state.write();
@@ -75,12 +92,15 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
     let mut by_tenant: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); state.tenants.len()];
     let mut dropped = 0;
     for slot in slots {
-        let unused = |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
+        let unused =
+            |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
         // Written to since it was looked at.
         if !state.series.get(*slot).is_some_and(unused) {
             continue;
         }
-        let Some(series) = state.series.remove(*slot) else { continue };
+        let Some(series) = state.series.remove(*slot) else {
+            continue;
+        };
         let (dead, pairs) = &mut by_tenant[series.tenant as usize];
         dead.push(*slot);
         pairs.extend_from_slice(state.lists.get(series.labels));

@@ -57,13 +57,27 @@ impl CutWindow {
 
     /// The same as something that is left in the head.
     pub fn left(&self) -> LeftWindow {
-        LeftWindow { cut: self.cut, tenant: self.tenant.clone(), window: self.window }
+        LeftWindow {
+            cut: self.cut,
+            tenant: self.tenant.clone(),
+            window: self.window,
+        }
     }
 
     fn of(part: LeftWindow, window_ms: i64) -> Self {
-        let LeftWindow { cut, tenant, window } = part;
+        let LeftWindow {
+            cut,
+            tenant,
+            window,
+        } = part;
         let start_ms = window.saturating_mul(window_ms);
-        Self { tenant, window, cut, start_ms, end_ms: start_ms.saturating_add(window_ms) }
+        Self {
+            tenant,
+            window,
+            cut,
+            start_ms,
+            end_ms: start_ms.saturating_add(window_ms),
+        }
     }
 }
 
@@ -87,19 +101,34 @@ impl Shard {
     /// The last window up to `k` that any other stream has closed.
     pub fn closed_up_to(&self, k: i64) -> Option<i64> {
         let state = self.state.read();
-        state.streams.values().filter_map(|stream| stream.marker).filter(|marker| *marker <= k).max()
+        state
+            .streams
+            .values()
+            .filter_map(|stream| stream.marker)
+            .filter(|marker| *marker <= k)
+            .max()
     }
 
     /// The newest sample of any tenant (ms).
     pub fn newest_ms(&self) -> Option<i64> {
         let state = self.state.read();
-        state.tenants.iter().map(|tenant| tenant.newest).filter(|t| *t != i64::MIN).max()
+        state
+            .tenants
+            .iter()
+            .map(|tenant| tenant.newest)
+            .filter(|t| *t != i64::MIN)
+            .max()
     }
 
     /// The least cut for which there are samples.
     pub fn oldest_cut(&self) -> Option<i64> {
         let state = self.state.read();
-        state.cuts.first().into_iter().chain(state.last_cut.left.iter().map(|left| left.cut)).min()
+        state
+            .cuts
+            .first()
+            .into_iter()
+            .chain(state.last_cut.left.iter().map(|left| left.cut))
+            .min()
     }
 
     /// What cuts left here, the earliest first.
@@ -118,12 +147,18 @@ impl Shard {
             return Err(HeadError::Settings(format!("cut {k} was made before")));
         }
         if state.cutting.as_ref().is_none_or(|(begun, _)| *begun != k) {
-            let mut positions: Positions =
-                state.streams.iter().map(|(s, known)| (*s, known.applied)).collect();
+            let mut positions: Positions = state
+                .streams
+                .iter()
+                .map(|(s, known)| (*s, known.applied))
+                .collect();
             positions.insert(self.options.own, own.seq);
             state.cutting = Some((k, positions));
         }
-        let positions = state.cutting.as_ref().map(|(_, p)| p.iter().map(|(s, q)| (*s, *q)).collect());
+        let positions = state
+            .cutting
+            .as_ref()
+            .map(|(_, p)| p.iter().map(|(s, q)| (*s, *q)).collect());
         Ok(positions.unwrap_or_default())
     }
 
@@ -144,13 +179,19 @@ impl Shard {
                 Some((begun, positions)) if begun == k => positions,
                 _ => Positions::new(),
             };
-            state.last_cut = LastCut { number: state.last_cut.number.max(Some(k)), positions, left };
+            state.last_cut = LastCut {
+                number: state.last_cut.number.max(Some(k)),
+                positions,
+                left,
+            };
             state.cuts.close(k, taken);
             state.last_cut.left.clone()
         };
         self.retire_streams(k);
         let window_ms = self.options.window_ms;
-        self.drop_buckets(k, |tenant, id| taken.takes(id) && !is_left(&left, window_ms, tenant, id));
+        self.drop_buckets(k, |tenant, id| {
+            taken.takes(id) && !is_left(&left, window_ms, tenant, id)
+        });
         // What is damaged in a later window is met again.
         self.damaged.store(false, Ordering::Release);
     }
@@ -176,21 +217,35 @@ impl Shard {
         for page in 0..pages {
             let mut guard = self.state.write();
             let _change = self.change();
-            let State { series, files, tenants, .. } = &mut *guard;
+            let State {
+                series,
+                files,
+                tenants,
+                ..
+            } = &mut *guard;
             for (_, series) in series.page_mut(page) {
                 let tenant = &tenants[series.tenant as usize].tenant;
                 let takes = |id| takes(tenant, id);
                 series.drop_buckets(takes, |bucket| bucket.release(files));
-                if series.histograms.as_mut().is_some_and(|h| h.drop_buckets(files, takes)) {
+                if series
+                    .histograms
+                    .as_mut()
+                    .is_some_and(|h| h.drop_buckets(files, takes))
+                {
                     series.histograms = None;
                 }
-                let windows = series.ids().map(|id| id.window).filter(|window| *window <= k);
+                let windows = series
+                    .ids()
+                    .map(|id| id.window)
+                    .filter(|window| *window <= k);
                 left.extend(windows.map(|window| (series.tenant, window)));
             }
         }
         let mut state = self.state.write();
         for (number, tenant) in (0..).zip(&mut state.tenants) {
-            tenant.windows.retain(|window| *window > k || left.contains(&(number, *window)));
+            tenant
+                .windows
+                .retain(|window| *window > k || left.contains(&(number, *window)));
         }
     }
 
@@ -200,7 +255,9 @@ impl Shard {
     /// have what a quorum had of it. Its position is kept.
     fn retire_streams(&self, k: i64) {
         let mut guard = self.state.write();
-        let State { streams, series, .. } = &mut *guard;
+        let State {
+            streams, series, ..
+        } = &mut *guard;
         let newest = |s: &StreamId| {
             streams
                 .keys()
@@ -215,7 +272,10 @@ impl Shard {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
-            let refs = streams.get_mut(&id).map(|known| std::mem::take(&mut known.refs)).unwrap_or_default();
+            let refs = streams
+                .get_mut(&id)
+                .map(|known| std::mem::take(&mut known.refs))
+                .unwrap_or_default();
             for (_, slot) in refs.iter() {
                 if let Some(series) = series.get_mut(slot) {
                     series.foreign_refs = series.foreign_refs.saturating_sub(1);
@@ -253,7 +313,11 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
         for (tenant, window, cut) in seen {
             let (tenant, id) = (&tenants[tenant as usize], BucketId { window, cut });
             if taken.takes(id) && !is_left(&left, window_ms, tenant, id) {
-                let part = LeftWindow { cut: k, tenant: tenant.clone(), window };
+                let part = LeftWindow {
+                    cut: k,
+                    tenant: tenant.clone(),
+                    window,
+                };
                 windows.insert(CutWindow::of(part, window_ms));
             }
         }
@@ -263,6 +327,12 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
 
 /// What earlier cuts left, the earliest first.
 pub fn left_windows(shards: &[Arc<Shard>]) -> Vec<CutWindow> {
-    let Some(shard) = shards.first() else { return Vec::new() };
-    shard.left().into_iter().map(|part| CutWindow::of(part, shard.options.window_ms)).collect()
+    let Some(shard) = shards.first() else {
+        return Vec::new();
+    };
+    shard
+        .left()
+        .into_iter()
+        .map(|part| CutWindow::of(part, shard.options.window_ms))
+        .collect()
 }

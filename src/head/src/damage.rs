@@ -30,7 +30,10 @@ impl Shard {
         for page in 0..pages {
             let chunks: Vec<ChunkData> = {
                 let state = self.state.read();
-                let places = state.series.page(page).flat_map(|(_, series)| Series::closed(series));
+                let places = state
+                    .series
+                    .page(page)
+                    .flat_map(|(_, series)| Series::closed(series));
                 places.map(|chunk| state.files.get(chunk.place())).collect()
             };
             for chunk in &chunks {

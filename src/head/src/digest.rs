@@ -51,7 +51,10 @@ impl WindowDigest {
 
 impl Shard {
     /// Digests of a tenant's windows in this shard, by window number. Reads everything the tenant has in it.
-    pub fn window_digests(&self, tenant: &Tenant) -> Result<BTreeMap<i64, WindowDigest>, HeadError> {
+    pub fn window_digests(
+        &self,
+        tenant: &Tenant,
+    ) -> Result<BTreeMap<i64, WindowDigest>, HeadError> {
         let mut out: BTreeMap<i64, WindowDigest> = BTreeMap::new();
         let (number, pages) = {
             let state = self.state.read();
@@ -61,7 +64,12 @@ impl Shard {
         for page in 0..pages {
             let slots: Vec<u32> = {
                 let state = self.state.read();
-                state.series.page(page).filter(|(_, s)| s.tenant == number).map(|(slot, _)| slot).collect()
+                state
+                    .series
+                    .page(page)
+                    .filter(|(_, s)| s.tenant == number)
+                    .map(|(slot, _)| slot)
+                    .collect()
             };
             for slot in slots {
                 self.digest_series(slot, &mut out)?;
@@ -70,12 +78,18 @@ impl Shard {
         Ok(out)
     }
 
-    fn digest_series(&self, slot: u32, out: &mut BTreeMap<i64, WindowDigest>) -> Result<(), HeadError> {
+    fn digest_series(
+        &self,
+        slot: u32,
+        out: &mut BTreeMap<i64, WindowDigest>,
+    ) -> Result<(), HeadError> {
         let mut parts = Vec::new();
         let (mut runs, mut histograms) = (Vec::new(), Vec::new());
         let key = {
             let state = self.state.read();
-            let Some(series) = state.series.get(slot) else { return Ok(()) };
+            let Some(series) = state.series.get(slot) else {
+                return Ok(());
+            };
             for bucket in series.buckets() {
                 bucket.parts(&state.files, &self.options, i64::MIN, i64::MAX, &mut parts);
             }
@@ -86,7 +100,11 @@ impl Shard {
         };
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        let mut floats = Floats { times: &mut times, values: &mut values, starts: &mut Vec::new() };
+        let mut floats = Floats {
+            times: &mut times,
+            values: &mut values,
+            starts: &mut Vec::new(),
+        };
         merge(parts, i64::MIN, i64::MAX, &mut floats)?;
         let mut windows = Vec::new();
         let window = |t: i64| t.div_euclid(self.options.window_ms);
@@ -95,12 +113,16 @@ impl Shard {
             windows.push(window(*t));
         }
         for sample in &histograms {
-            out.entry(window(sample.t)).or_default().add_histogram(key, sample);
+            out.entry(window(sample.t))
+                .or_default()
+                .add_histogram(key, sample);
             windows.push(window(sample.t));
         }
         windows.sort_unstable();
         windows.dedup();
-        windows.iter().for_each(|w| out.entry(*w).or_default().series += 1);
+        windows
+            .iter()
+            .for_each(|w| out.entry(*w).or_default().series += 1);
         Ok(())
     }
 }

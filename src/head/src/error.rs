@@ -55,7 +55,9 @@ pub enum HeadError {
         source: EntryError,
     },
     /// A record names a series that its stream never defined. Everything else of the record was applied.
-    #[error("head: record {seq} of stream {stream} uses {count} references that were never defined")]
+    #[error(
+        "head: record {seq} of stream {stream} uses {count} references that were never defined"
+    )]
     UnknownReference {
         /// The stream.
         stream: StreamId,
@@ -95,7 +97,9 @@ pub enum HeadError {
         seq: u64,
     },
     /// One thing takes more bytes than a part of a checkpoint can have.
-    #[error("head: a part of the checkpoint would have {bytes} bytes, at most 4 GiB can be written")]
+    #[error(
+        "head: a part of the checkpoint would have {bytes} bytes, at most 4 GiB can be written"
+    )]
     PartTooLarge {
         /// Its length.
         bytes: usize,
@@ -111,11 +115,18 @@ impl HeadError {
         if reads && is_unreadable(&source) {
             return Self::corrupt(path, format!("the disk cannot read it: {source}"));
         }
-        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
     }
 
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_owned(), what: what.into() }
+        Self::Corrupt {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 
     /// True if files of the head are not what was written, or cannot be read any more: another copy is needed.
@@ -129,14 +140,16 @@ impl HeadError {
     /// What a caller has to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::WrongShard { .. } | Self::Suspect { .. } | Self::SetAside { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Io { .. }
+            | Self::WrongShard { .. }
+            | Self::Suspect { .. }
+            | Self::SetAside { .. } => ErrorKind::Internal,
             Self::Settings(_) | Self::Version { .. } => ErrorKind::Invalid,
             Self::PartTooLarge { .. } => ErrorKind::TooLarge,
-            Self::Corrupt { .. } | Self::Chunk(_) | Self::Entry { .. } | Self::UnknownReference { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::Corrupt { .. }
+            | Self::Chunk(_)
+            | Self::Entry { .. }
+            | Self::UnknownReference { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -11,8 +11,10 @@ use crate::checkpoint::{CHECKPOINT_FILE, DAMAGED_FILE, PREVIOUS_FILE};
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HeadError> {
     let tmp = path.with_extension("tmp");
     let mut file = File::create(&tmp).map_err(|e| HeadError::io("create", &tmp, e))?;
-    file.write_all(bytes).map_err(|e| HeadError::io("write", &tmp, e))?;
-    file.sync_all().map_err(|e| HeadError::io("sync", &tmp, e))?;
+    file.write_all(bytes)
+        .map_err(|e| HeadError::io("write", &tmp, e))?;
+    file.sync_all()
+        .map_err(|e| HeadError::io("sync", &tmp, e))?;
     drop(file);
     publish(&tmp, path)
 }
@@ -53,7 +55,9 @@ pub(crate) fn put_back(dir: &Path) -> Result<(), HeadError> {
 
 /// Makes the names of a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), HeadError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| HeadError::io("sync", dir, e))
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| HeadError::io("sync", dir, e))
 }
 
 /// Makes a directory, and its name and that of its parent durable.
@@ -62,7 +66,12 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), HeadError> {
         return Ok(());
     }
     std::fs::create_dir_all(dir).map_err(|e| HeadError::io("create", dir, e))?;
-    for above in dir.ancestors().skip(1).take(2).filter(|above| above.is_dir()) {
+    for above in dir
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .filter(|above| above.is_dir())
+    {
         sync_dir(above)?;
     }
     Ok(())

@@ -10,7 +10,9 @@
 use std::cmp::Ordering;
 
 use trireme_model::{AnyHistogram, HistogramSample};
-use trireme_wire::entry::{EntryError, decode_histogram, encode_histogram, push_to_run, read_run, run_times};
+use trireme_wire::entry::{
+    EntryError, decode_histogram, encode_histogram, push_to_run, read_run, run_times,
+};
 
 use crate::bucket::{BucketId, ClosedChunk, Placed, grow};
 use crate::chunkfile::{ChunkData, ChunkFiles};
@@ -69,11 +71,14 @@ impl HistogramBuckets {
             let last = self.buckets.len() - 1;
             return &mut self.buckets[last].1;
         }
-        let at = self.buckets.binary_search_by_key(&id, |(id, _)| *id).unwrap_or_else(|at| {
-            grow(&mut self.buckets);
-            self.buckets.insert(at, (id, HistogramBucket::default()));
-            at
-        });
+        let at = self
+            .buckets
+            .binary_search_by_key(&id, |(id, _)| *id)
+            .unwrap_or_else(|at| {
+                grow(&mut self.buckets);
+                self.buckets.insert(at, (id, HistogramBucket::default()));
+                at
+            });
         &mut self.buckets[at].1
     }
 
@@ -89,10 +94,20 @@ impl HistogramBuckets {
         let mut out = Vec::new();
         for (id, bucket) in self.buckets.iter().filter(|(id, _)| wanted(*id)) {
             let base = id.window.saturating_mul(options.window_ms);
-            for chunk in bucket.closed.iter().filter(|c| c.overlaps(base, start, end)) {
-                out.push(HistogramPart { data: files.get(chunk.place()), is_whole: !chunk.is_marked() });
+            for chunk in bucket
+                .closed
+                .iter()
+                .filter(|c| c.overlaps(base, start, end))
+            {
+                out.push(HistogramPart {
+                    data: files.get(chunk.place()),
+                    is_whole: !chunk.is_marked(),
+                });
             }
-            out.push(HistogramPart { data: ChunkData::Bytes(bucket.open.clone()), is_whole: false });
+            out.push(HistogramPart {
+                data: ChunkData::Bytes(bucket.open.clone()),
+                is_whole: false,
+            });
         }
         out
     }
@@ -109,15 +124,24 @@ impl HistogramBuckets {
 
     /// All closed runs.
     pub fn closed_mut(&mut self) -> impl Iterator<Item = &mut ClosedChunk> {
-        self.buckets.iter_mut().flat_map(|(_, bucket)| &mut bucket.closed)
+        self.buckets
+            .iter_mut()
+            .flat_map(|(_, bucket)| &mut bucket.closed)
     }
 
     /// Drops buckets of cuts up to `cut`; true if nothing is left.
-    pub fn drop_buckets(&mut self, files: &mut ChunkFiles, takes: impl Fn(BucketId) -> bool) -> bool {
+    pub fn drop_buckets(
+        &mut self,
+        files: &mut ChunkFiles,
+        takes: impl Fn(BucketId) -> bool,
+    ) -> bool {
         self.buckets.retain(|(id, bucket)| {
             let keep = !takes(*id);
             if !keep {
-                bucket.closed.iter().for_each(|chunk| files.release(chunk.place()));
+                bucket
+                    .closed
+                    .iter()
+                    .for_each(|chunk| files.release(chunk.place()));
             }
             keep
         });
@@ -126,7 +150,9 @@ impl HistogramBuckets {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let bucket = |b: &HistogramBucket| b.open.capacity() + b.closed.capacity() * size_of::<ClosedChunk>();
+        let bucket = |b: &HistogramBucket| {
+            b.open.capacity() + b.closed.capacity() * size_of::<ClosedChunk>()
+        };
         self.buckets.capacity() * size_of::<(BucketId, HistogramBucket)>()
             + self.buckets.iter().map(|(_, b)| bucket(b)).sum::<usize>()
     }
@@ -155,8 +181,15 @@ impl HistogramBucket {
         }
         let Some(at) = known else {
             push_to_run(&mut self.open, &sample)?;
-            let has_closed = self.closed.iter().any(|chunk| chunk.overlaps(base, sample.t, sample.t));
-            return Ok(if has_closed { Placed::Unchecked } else { Placed::New });
+            let has_closed = self
+                .closed
+                .iter()
+                .any(|chunk| chunk.overlaps(base, sample.t, sample.t));
+            return Ok(if has_closed {
+                Placed::Unchecked
+            } else {
+                Placed::New
+            });
         };
         let mut samples = read_run(&self.open).collect::<Result<Vec<_>, _>>()?;
         let old = &mut samples[at];
@@ -178,7 +211,9 @@ impl HistogramBucket {
     /// stays.
     fn spill(&mut self, files: &mut ChunkFiles, base: i64) -> Result<(), EntryError> {
         let times = run_times(&self.open).collect::<Result<Vec<_>, _>>()?;
-        let Some(((_, _), before)) = times.split_last() else { return Ok(()) };
+        let Some(((_, _), before)) = times.split_last() else {
+            return Ok(());
+        };
         let Some((_, end)) = before.last().filter(|(_, end)| *end <= RUN_BYTES_MAX) else {
             return self.spill_in_pieces(files, base);
         };
@@ -212,7 +247,13 @@ impl HistogramBucket {
                 }
                 to += 1;
             }
-            if !self.close(files, base, &run, (samples[from].t, samples[to - 1].t), to - from) {
+            if !self.close(
+                files,
+                base,
+                &run,
+                (samples[from].t, samples[to - 1].t),
+                to - from,
+            ) {
                 break;
             }
             from = to;
@@ -230,21 +271,29 @@ impl HistogramBucket {
         (first, last): (i64, i64),
         samples: usize,
     ) -> bool {
-        let Some(place) = files.append(run) else { return false };
+        let Some(place) = files.append(run) else {
+            return false;
+        };
         grow(&mut self.closed);
-        self.closed.push(ClosedChunk::new(place, base, first, last, samples as u16).marked());
+        self.closed
+            .push(ClosedChunk::new(place, base, first, last, samples as u16).marked());
         true
     }
 }
 
 fn run_of(samples: &[HistogramSample]) -> Result<Vec<u8>, EntryError> {
     let mut run = Vec::new();
-    samples.iter().try_for_each(|sample| push_to_run(&mut run, sample))?;
+    samples
+        .iter()
+        .try_for_each(|sample| push_to_run(&mut run, sample))?;
     Ok(run)
 }
 
 fn unreadable(_: &EntryError) -> HeadError {
-    HeadError::corrupt(std::path::Path::new("chunk file"), "a run of histograms cannot be read")
+    HeadError::corrupt(
+        std::path::Path::new("chunk file"),
+        "a run of histograms cannot be read",
+    )
 }
 
 /// Drops runs that cannot be read; answers how many.
@@ -276,7 +325,11 @@ impl HistogramPart {
     /// Appends its samples.
     fn read(&self, buffer: &mut Vec<u8>, out: &mut Vec<HistogramSample>) -> Result<(), HeadError> {
         let bytes = self.data.load(buffer)?;
-        let read = if self.is_whole { read_whole(bytes, out) } else { read_differences(bytes, out) };
+        let read = if self.is_whole {
+            read_whole(bytes, out)
+        } else {
+            read_differences(bytes, out)
+        };
         read.map_err(|error| unreadable(&error))
     }
 }
@@ -291,7 +344,9 @@ fn read_differences(run: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), En
 /// A run of an earlier version: per sample t i64, then as in an entry.
 fn read_whole(mut run: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), EntryError> {
     while !run.is_empty() {
-        let (t, rest) = run.split_first_chunk::<8>().ok_or(EntryError::Truncated(0))?;
+        let (t, rest) = run
+            .split_first_chunk::<8>()
+            .ok_or(EntryError::Truncated(0))?;
         let (sample, used) = decode_histogram(rest, i64::from_le_bytes(*t))?;
         out.push(sample);
         run = &rest[used..];
@@ -300,7 +355,11 @@ fn read_whole(mut run: &[u8], out: &mut Vec<HistogramSample>) -> Result<(), Entr
 }
 
 fn compare(old: &HistogramSample, new: &HistogramSample) -> Placed {
-    if order(old, new) == Ordering::Equal { Placed::Duplicate } else { Placed::Conflict }
+    if order(old, new) == Ordering::Equal {
+        Placed::Duplicate
+    } else {
+        Placed::Conflict
+    }
 }
 
 /// The one rule for two histograms at one timestamp: any total order will do as long as all replicas use it.
@@ -315,7 +374,9 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         (!trireme_model::is_stale(sum), count)
     };
     let (ra, rb) = (rank(a), rank(b));
-    ra.0.cmp(&rb.0).then_with(|| ra.1.total_cmp(&rb.1)).then_with(|| encoded(a).cmp(&encoded(b)))
+    ra.0.cmp(&rb.0)
+        .then_with(|| ra.1.total_cmp(&rb.1))
+        .then_with(|| encoded(a).cmp(&encoded(b)))
 }
 
 fn encoded(sample: &HistogramSample) -> Vec<u8> {

@@ -38,7 +38,12 @@ pub(crate) struct Pair {
 
 impl Pair {
     fn new(name: u32, value: &str) -> Self {
-        Self { name, at: 0, value: Arc::from(value), postings: Postings::default() }
+        Self {
+            name,
+            at: 0,
+            value: Arc::from(value),
+            postings: Postings::default(),
+        }
     }
 }
 
@@ -80,7 +85,10 @@ impl Index {
     /// Id of a pair, if some series has it.
     pub fn pair_id(&self, name: u32, value: &str) -> Option<u32> {
         let hash = Self::hash(&self.hasher, name, value);
-        let same = |id: &u32| self.pair(*id).is_some_and(|p| p.name == name && *p.value == *value);
+        let same = |id: &u32| {
+            self.pair(*id)
+                .is_some_and(|p| p.name == name && *p.value == *value)
+        };
         self.pair_ids.find(hash, same).copied()
     }
 
@@ -124,7 +132,10 @@ impl Index {
     pub fn load_name(&mut self, name: &str) -> bool {
         let id = self.names.len() as u32;
         if name.is_empty() {
-            self.names.push(Name { text: Arc::default(), pairs: Vec::new() });
+            self.names.push(Name {
+                text: Arc::default(),
+                pairs: Vec::new(),
+            });
             self.free_names.push(id);
             return true;
         }
@@ -138,7 +149,10 @@ impl Index {
     /// Puts a name at a number that is free or the next.
     fn put_name(&mut self, id: u32, name: &str) {
         let text: Arc<str> = Arc::from(name);
-        let new = Name { text: text.clone(), pairs: Vec::new() };
+        let new = Name {
+            text: text.clone(),
+            pairs: Vec::new(),
+        };
         match self.names.get_mut(id as usize) {
             Some(free) => *free = new,
             None => self.names.push(new),
@@ -151,7 +165,8 @@ impl Index {
         self.all = Postings::with_capacity(series);
         self.pairs.reserve_exact(pairs);
         let (known, hasher) = (&self.pairs, &self.hasher);
-        self.pair_ids.reserve(pairs, |id| pair_hash(known, hasher, *id));
+        self.pair_ids
+            .reserve(pairs, |id| pair_hash(known, hasher, *id));
     }
 
     /// Puts a pair at an id of choice, with room for `series`; for loading. Ids between become free.
@@ -164,20 +179,25 @@ impl Index {
             self.pairs.push(None);
         }
         let postings = Postings::with_capacity(series);
-        self.pairs[id as usize] = Some(Pair { postings, ..Pair::new(name, value) });
+        self.pairs[id as usize] = Some(Pair {
+            postings,
+            ..Pair::new(name, value)
+        });
         self.link(id, name);
     }
 
     /// As [`Index::add_series`], for loading; false if there is no such pair.
     pub fn load_series(&mut self, slot: u32, pairs: &[u32]) -> bool {
         self.all.insert(slot);
-        pairs.iter().all(|id| match self.pairs.get_mut(*id as usize) {
-            Some(Some(pair)) => {
-                pair.postings.insert(slot);
-                true
-            }
-            _ => false,
-        })
+        pairs
+            .iter()
+            .all(|id| match self.pairs.get_mut(*id as usize) {
+                Some(Some(pair)) => {
+                    pair.postings.insert(slot);
+                    true
+                }
+                _ => false,
+            })
     }
 
     fn link(&mut self, id: u32, name: u32) {
@@ -208,7 +228,9 @@ impl Index {
         pairs.dedup();
         self.all.remove_all(dead);
         for id in pairs {
-            let Some(pair) = &mut self.pairs[id as usize] else { continue };
+            let Some(pair) = &mut self.pairs[id as usize] else {
+                continue;
+            };
             pair.postings.remove_all(dead);
             if pair.postings.is_empty() {
                 self.free_pair(id);
@@ -217,7 +239,9 @@ impl Index {
     }
 
     fn free_pair(&mut self, id: u32) {
-        let Some(pair) = self.pairs[id as usize].take() else { return };
+        let Some(pair) = self.pairs[id as usize].take() else {
+            return;
+        };
         let hash = Self::hash(&self.hasher, pair.name, &pair.value);
         if let Ok(entry) = self.pair_ids.find_entry(hash, |other| *other == id) {
             entry.remove();
@@ -242,7 +266,11 @@ impl Index {
     /// Gives back what far more pairs and names took, and has the first free numbers used first from now on. Nobody may go
     /// by numbers meanwhile.
     pub fn shrink(&mut self) {
-        let used = self.pairs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let used = self
+            .pairs
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
         self.pairs.truncate(used);
         give_back(&mut self.pairs);
         self.free.retain(|id| (*id as usize) < used);
@@ -250,13 +278,20 @@ impl Index {
         give_back(&mut self.free);
         if self.pair_ids.capacity() > 4 * self.pair_ids.len() + 64 {
             let (pairs, hasher) = (&self.pairs, &self.hasher);
-            self.pair_ids.shrink_to(2 * self.pair_ids.len(), |id| pair_hash(pairs, hasher, *id));
+            self.pair_ids
+                .shrink_to(2 * self.pair_ids.len(), |id| pair_hash(pairs, hasher, *id));
         }
 
-        let used = self.names.iter().rposition(|name| !name.text.is_empty()).map_or(0, |last| last + 1);
+        let used = self
+            .names
+            .iter()
+            .rposition(|name| !name.text.is_empty())
+            .map_or(0, |last| last + 1);
         self.names.truncate(used);
         give_back(&mut self.names);
-        self.names.iter_mut().for_each(|name| give_back(&mut name.pairs));
+        self.names
+            .iter_mut()
+            .for_each(|name| give_back(&mut name.pairs));
         self.free_names.retain(|id| (*id as usize) < used);
         give_back(&mut self.free_names);
         if self.name_ids.capacity() > 4 * self.name_ids.len() + 64 {
@@ -275,7 +310,11 @@ impl Index {
     pub fn label_bytes(&self, pairs: &[u32], out: &mut Vec<u8>) {
         for id in pairs {
             if let Some(pair) = self.pair(*id) {
-                push_label(out, self.names[pair.name as usize].text.as_bytes(), pair.value.as_bytes());
+                push_label(
+                    out,
+                    self.names[pair.name as usize].text.as_bytes(),
+                    pair.value.as_bytes(),
+                );
             }
         }
     }
@@ -297,7 +336,9 @@ impl Index {
 
 /// Hash of a pair that is linked.
 fn pair_hash(pairs: &[Option<Pair>], hasher: &FixedState, id: u32) -> u64 {
-    let pair = pairs[id as usize].as_ref().expect("BUG: linked pairs exist");
+    let pair = pairs[id as usize]
+        .as_ref()
+        .expect("BUG: linked pairs exist");
     Index::hash(hasher, pair.name, &pair.value)
 }
 

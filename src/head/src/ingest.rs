@@ -54,7 +54,10 @@ impl Shard {
         now_ms: i64,
         out: &mut IngestOutput,
     ) {
-        let share = Share { tenant, items: Items::Series(batch, idx) };
+        let share = Share {
+            tenant,
+            items: Items::Series(batch, idx),
+        };
         if self.refuses(share, &mut out.outcome.rejections) {
             return;
         }
@@ -66,13 +69,21 @@ impl Shard {
         if state.tenant_number(tenant.as_str()).is_none() && !state.has_place_for_tenant(max) {
             out.outcome
                 .rejections
-                .add("tenant_limit", idx.len() as u64, || format!("{tenant}: {max} tenants"));
+                .add("tenant_limit", idx.len() as u64, || {
+                    format!("{tenant}: {max} tenants")
+                });
             return;
         }
         let number = state.intern_tenant(tenant);
         let newest = state.tenants[number as usize].newest_of_all.get();
         let times = TimeBounds::new(limits, newest, now_ms);
-        let request = Request { tenant: number, batch, limits, times, now_ms };
+        let request = Request {
+            tenant: number,
+            batch,
+            limits,
+            times,
+            now_ms,
+        };
         let mut drafts = std::mem::take(&mut out.drafts);
         let mut writer = DraftWriter::new(self.options.number, tenant.as_str(), &mut drafts);
         let mut items = std::mem::take(&mut state.scratch);
@@ -103,7 +114,10 @@ impl Shard {
         metadata: &[(String, MetricMetadata)],
         out: &mut IngestOutput,
     ) {
-        let share = Share { tenant, items: Items::Metadata(metadata) };
+        let share = Share {
+            tenant,
+            items: Items::Metadata(metadata),
+        };
         if self.refuses(share, &mut out.outcome.rejections) {
             return;
         }
@@ -112,7 +126,9 @@ impl Shard {
         let max = self.options.tenants_max;
         if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
             let reason = || format!("{tenant}: {max} tenants");
-            out.outcome.rejections.add("tenant_limit", metadata.len() as u64, reason);
+            out.outcome
+                .rejections
+                .add("tenant_limit", metadata.len() as u64, reason);
             return;
         }
         let number = guard.intern_tenant(tenant) as usize;
@@ -165,7 +181,11 @@ impl Shard {
             let series = &request.batch.series[index as usize];
             let is_it = |s: &Series| s.key == series.key && s.tenant == request.tenant;
             let known = state.series.get(candidate).is_some_and(is_it);
-            let slot = if known { Some(candidate) } else { state.find(request.tenant, series.key) };
+            let slot = if known {
+                Some(candidate)
+            } else {
+                state.find(request.tenant, series.key)
+            };
             let slot = match slot {
                 Some(slot) => slot,
                 None => match self.resolve(state, request, series, out) {
@@ -177,17 +197,24 @@ impl Shard {
                     Resolved::Refused => continue,
                 },
             };
-            let series = state.series.get_mut(slot).expect("BUG: found slots are used");
+            let series = state
+                .series
+                .get_mut(slot)
+                .expect("BUG: found slots are used");
             if series.own_ref == 0 {
                 // Four billion definitions since the start: a reference is never used twice, so no more can be made.
                 let Some(next) = state.next_ref.checked_add(1) else {
-                    out.outcome.rejections.add("references_used_up", 1, || "restart the node".to_owned());
+                    out.outcome
+                        .rejections
+                        .add("references_used_up", 1, || "restart the node".to_owned());
                     continue;
                 };
                 series.own_ref = std::mem::replace(&mut state.next_ref, next);
                 let list = state.lists.get(series.labels);
                 state.label_scratch.clear();
-                state.tenants[request.tenant as usize].index.label_bytes(list, &mut state.label_scratch);
+                state.tenants[request.tenant as usize]
+                    .index
+                    .label_bytes(list, &mut state.label_scratch);
                 writer.entry().define(series.own_ref, &state.label_scratch);
             }
             items[kept] = u64::from(slot) << 32 | u64::from(index);
@@ -210,7 +237,11 @@ impl Shard {
         let mut pass = Pass {
             shard: self,
             request,
-            buckets: Buckets::new(window_ms, sane_marker(window_ms, state.own_marker, floor), floor),
+            buckets: Buckets::new(
+                window_ms,
+                sane_marker(window_ms, state.own_marker, floor),
+                floor,
+            ),
             windows: std::mem::take(&mut state.tenants[tenant].windows),
             last_window: None,
             newest: state.tenants[tenant].newest,
@@ -226,7 +257,9 @@ impl Shard {
             }
             let (slot, index) = ((item >> 32) as u32, *item as u32);
             let asked = &request.batch.series[index as usize];
-            let Some(series) = state.series.get_mut(slot) else { continue };
+            let Some(series) = state.series.get_mut(slot) else {
+                continue;
+            };
             pass.floats(slot, series, asked, &mut state.files, writer, out);
             if !asked.histograms.is_empty() {
                 pass.histograms(slot, series, asked, &mut state.files, writer, out);
@@ -295,14 +328,23 @@ impl Pass<'_> {
             }
             let id = self.buckets.of(sample.t);
             if !self.may_open(id) {
-                refuse_window(self.request, asked, sample.t, self.shard.options.windows_max, out);
+                refuse_window(
+                    self.request,
+                    asked,
+                    sample.t,
+                    self.shard.options.windows_max,
+                    out,
+                );
                 continue;
             }
             let start = batch.start_timestamps.get(from + n).copied().unwrap_or(0);
             let bucket = series.bucket(id);
             let placed = bucket.insert(files, &self.shard.options, sample.t, sample.v, start);
-            self.recent.note(placed, id, slot, sample.t, &mut bucket.noted);
-            writer.entry().float_with_start(series.own_ref, sample.t, sample.v, start);
+            self.recent
+                .note(placed, id, slot, sample.t, &mut bucket.noted);
+            writer
+                .entry()
+                .float_with_start(series.own_ref, sample.t, sample.v, start);
             out.outcome.samples += 1;
             self.stored(series, id, sample.t, placed, out);
         }
@@ -324,17 +366,30 @@ impl Pass<'_> {
                 continue;
             }
             if validate::histogram_entries(sample) > validate::HISTOGRAM_ENTRIES_MAX {
-                refuse(self.request, asked, "histogram_too_large", "histogram has too many buckets", out);
+                refuse(
+                    self.request,
+                    asked,
+                    "histogram_too_large",
+                    "histogram has too many buckets",
+                    out,
+                );
                 continue;
             }
             let id = self.buckets.of(sample.t);
             if !self.may_open(id) {
-                refuse_window(self.request, asked, sample.t, self.shard.options.windows_max, out);
+                refuse_window(
+                    self.request,
+                    asked,
+                    sample.t,
+                    self.shard.options.windows_max,
+                    out,
+                );
                 continue;
             }
             let histograms = series.histograms.get_or_insert_default();
             let placed = histograms.insert(files, &self.shard.options, id, sample.clone());
-            self.recent.note(placed, id, slot, sample.t, &mut histograms.bucket(id).noted);
+            self.recent
+                .note(placed, id, slot, sample.t, &mut histograms.bucket(id).noted);
             writer.entry().histogram(series.own_ref, sample);
             out.outcome.histograms += 1;
             self.stored(series, id, sample.t, placed, out);
@@ -353,7 +408,13 @@ impl Pass<'_> {
         for exemplar in self.request.batch.exemplars.get(range).unwrap_or_default() {
             if !self.request.times.contain(exemplar.t) {
                 let (reason, detail) = self.request.times.why(exemplar.t);
-                drop_exemplar(self.request, asked, validate::exemplar_reason(reason), &detail, out);
+                drop_exemplar(
+                    self.request,
+                    asked,
+                    validate::exemplar_reason(reason),
+                    &detail,
+                    out,
+                );
                 continue;
             }
             if !validate::exemplar_fits(&exemplar.labels) {
@@ -369,7 +430,14 @@ impl Pass<'_> {
     }
 
     #[inline]
-    fn stored(&mut self, series: &mut Series, id: BucketId, t: i64, placed: Placed, out: &mut IngestOutput) {
+    fn stored(
+        &mut self,
+        series: &mut Series,
+        id: BucketId,
+        t: i64,
+        placed: Placed,
+        out: &mut IngestOutput,
+    ) {
         self.newest = self.newest.max(t);
         series.own_used = series.own_used.max(clamp(id.window));
         out.outcome.duplicates += u64::from(placed == Placed::Duplicate);
@@ -413,7 +481,9 @@ fn drop_exemplar(
     detail: &str,
     out: &mut IngestOutput,
 ) {
-    out.outcome.dropped.add(reason, 1, || named(request, series, detail));
+    out.outcome
+        .dropped
+        .add(reason, 1, || named(request, series, detail));
 }
 
 #[cold]
@@ -445,7 +515,9 @@ fn refuse(
     detail: &str,
     out: &mut IngestOutput,
 ) {
-    out.outcome.rejections.add(reason, 1, || named(request, series, detail));
+    out.outcome
+        .rejections
+        .add(reason, 1, || named(request, series, detail));
 }
 
 /// The detail behind the series' labels.

@@ -28,7 +28,12 @@ pub(crate) struct KeyTable {
 impl KeyTable {
     pub fn new() -> Self {
         let secret = RandomState::new().hash_one(0) | 1;
-        Self { entries: vec![0; 1 << BITS_MIN], bits: BITS_MIN, len: 0, secret }
+        Self {
+            entries: vec![0; 1 << BITS_MIN],
+            bits: BITS_MIN,
+            len: 0,
+            secret,
+        }
     }
 
     /// The part of a key that the table stores. The high half of a key chooses the shard, so the low half is used.
@@ -113,7 +118,10 @@ impl KeyTable {
 
     /// Gives back most of the room where far more keys have been; what is left takes as many again without growing.
     pub fn shrink(&mut self) {
-        let bits = (self.len * 4 + 1).next_power_of_two().trailing_zeros().max(BITS_MIN);
+        let bits = (self.len * 4 + 1)
+            .next_power_of_two()
+            .trailing_zeros()
+            .max(BITS_MIN);
         if bits < self.bits {
             self.resize_to(bits);
         }
@@ -122,7 +130,9 @@ impl KeyTable {
     fn resize_to(&mut self, bits: u32) {
         self.bits = bits;
         let old = std::mem::replace(&mut self.entries, vec![0; 1 << self.bits]);
-        old.into_iter().filter(|e| *e != 0).for_each(|entry| self.place(entry));
+        old.into_iter()
+            .filter(|e| *e != 0)
+            .for_each(|entry| self.place(entry));
     }
 
     /// Removes a slot; does nothing if it is not there.
@@ -195,15 +205,22 @@ mod tests {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }
         let more = |n: u32| (SeriesKey(u128::from(n) << 32), 1_000_000 + n);
-        (0..20_000).map(more).for_each(|(key, slot)| table.insert(key, slot));
+        (0..20_000)
+            .map(more)
+            .for_each(|(key, slot)| table.insert(key, slot));
         assert_eq!(table.bits, bits, "there is room for what was announced");
         for (slot, key) in &model {
             assert_eq!(table.find(*key, |s| s == *slot), Some(*slot));
         }
-        (0..20_000).map(more).for_each(|(key, slot)| table.remove(key, slot));
+        (0..20_000)
+            .map(more)
+            .for_each(|(key, slot)| table.remove(key, slot));
         let full = table.bytes();
         table.shrink();
-        assert!(table.bytes() < full, "room for far more keys than there are");
+        assert!(
+            table.bytes() < full,
+            "room for far more keys than there are"
+        );
         let fitting = table.bytes();
         table.shrink();
         assert_eq!(table.bytes(), fitting);

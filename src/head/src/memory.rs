@@ -35,7 +35,15 @@ impl HeadMemory {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        let Self { series, samples, histograms, index, references, exemplars, metadata } = self;
+        let Self {
+            series,
+            samples,
+            histograms,
+            index,
+            references,
+            exemplars,
+            metadata,
+        } = self;
         series + samples + histograms + index + references + exemplars + metadata
     }
 }
@@ -52,7 +60,11 @@ impl Shard {
                 series: state.series.bytes() as u64,
                 index: (state.keys.bytes() + state.lists.bytes() + state.alias_bytes()) as u64
                     + of_tenants(|t| t.index.bytes()),
-                references: state.streams.values().map(|stream| stream.refs.bytes()).sum::<usize>() as u64,
+                references: state
+                    .streams
+                    .values()
+                    .map(|stream| stream.refs.bytes())
+                    .sum::<usize>() as u64,
                 exemplars: of_tenants(|t| t.exemplar_bytes),
                 metadata: of_tenants(|t| t.metadata_bytes),
                 ..HeadMemory::default()

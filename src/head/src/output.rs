@@ -26,11 +26,17 @@ pub struct IngestOutput {
 impl IngestOutput {
     /// Empties it for the next batch.
     pub fn clear(&mut self) {
-        let (mut redirects, mut drafts) =
-            (std::mem::take(&mut self.redirects), std::mem::take(&mut self.drafts));
+        let (mut redirects, mut drafts) = (
+            std::mem::take(&mut self.redirects),
+            std::mem::take(&mut self.drafts),
+        );
         redirects.clear();
         drafts.clear();
-        *self = Self { redirects, drafts, ..Self::default() };
+        *self = Self {
+            redirects,
+            drafts,
+            ..Self::default()
+        };
     }
 }
 
@@ -44,14 +50,20 @@ pub(crate) struct DraftWriter<'a> {
 
 impl<'a> DraftWriter<'a> {
     pub fn new(shard: u16, tenant: &'a str, drafts: &'a mut Vec<RecordDraft>) -> Self {
-        Self { shard, tenant, entry: EntryWriter::new(shard, tenant), drafts }
+        Self {
+            shard,
+            tenant,
+            entry: EntryWriter::new(shard, tenant),
+            drafts,
+        }
     }
 
     /// The entry to write to; call it for every series.
     #[inline]
     pub fn entry(&mut self) -> &mut EntryWriter {
         if self.entry.len() >= DRAFT_BYTES {
-            let full = std::mem::replace(&mut self.entry, EntryWriter::new(self.shard, self.tenant));
+            let full =
+                std::mem::replace(&mut self.entry, EntryWriter::new(self.shard, self.tenant));
             self.drafts.push(full.finish());
         }
         &mut self.entry

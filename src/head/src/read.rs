@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use trireme_model::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant};
+use trireme_model::{
+    Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, SeriesKey, Tenant,
+};
 
 use crate::bucket::{Floats, merge};
 use crate::histograms::merge_histograms;
@@ -80,7 +82,16 @@ impl HeadSeries {
         let from = times.len();
         times.reserve(samples);
         values.reserve(samples);
-        let merged = merge(parts, start, end, &mut Floats { times, values, starts });
+        let merged = merge(
+            parts,
+            start,
+            end,
+            &mut Floats {
+                times,
+                values,
+                starts,
+            },
+        );
         self.at.shard.note_damage(merged)?;
         if !newer.is_empty() {
             leave_out(newer, from, times, values, starts);
@@ -100,18 +111,25 @@ impl HeadSeries {
         let parts = {
             let state = self.at.shard.state.read();
             let series = state.series.get(self.slot).filter(|s| s.key == self.key);
-            let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else { return Ok(()) };
+            let Some(histograms) = series.and_then(|s| s.histograms.as_ref()) else {
+                return Ok(());
+            };
             for (_, bucket) in histograms.iter() {
                 self.note_newer(&state.recent, bucket.noted, &mut newer);
             }
             histograms.parts(&state.files, &self.at.shard.options, |_| true, start, end)
         };
         let from = out.len();
-        self.at.shard.note_damage(merge_histograms(parts, start, end, out))?;
+        self.at
+            .shard
+            .note_damage(merge_histograms(parts, start, end, out))?;
         if !newer.is_empty() {
             newer.sort_unstable();
             let read = out.split_off(from);
-            out.extend(read.into_iter().filter(|sample| newer.binary_search(&sample.t).is_err()));
+            out.extend(
+                read.into_iter()
+                    .filter(|sample| newer.binary_search(&sample.t).is_err()),
+            );
         }
         Ok(())
     }
@@ -195,25 +213,48 @@ impl Shard {
         end: i64,
     ) -> Vec<HeadSeries> {
         debug_assert!(moment.is_none_or(|moment| moment.is_of(self)));
-        let at = Arc::new(Place { shard: self.clone(), moment: moment.cloned() });
+        let at = Arc::new(Place {
+            shard: self.clone(),
+            moment: moment.cloned(),
+        });
         let mut scratch = Vec::with_capacity(512);
         let (mut found, mut lists) = (Vec::new(), PairLists::default());
-        let dropped = self.each_matching(tenant, matchers, start, end, |index, series, pairs, slot| {
-            let labels = index.labels(pairs, &mut scratch);
-            found.push(HeadSeries { at: Arc::clone(&at), labels, key: series.key, slot });
-            lists.push(pairs);
-        });
+        let dropped = self.each_matching(
+            tenant,
+            matchers,
+            start,
+            end,
+            |index, series, pairs, slot| {
+                let labels = index.labels(pairs, &mut scratch);
+                found.push(HeadSeries {
+                    at: Arc::clone(&at),
+                    labels,
+                    key: series.key,
+                    slot,
+                });
+                lists.push(pairs);
+            },
+        );
         let with_index = |look: &mut dyn FnMut(&Index) -> Option<()>| {
             let state = self.state.read();
             // Once series were dropped, a pair's id may stand for another pair than it did.
-            let index = state.index(tenant).filter(|_| dropped == Some(state.dropped_series))?;
+            let index = state
+                .index(tenant)
+                .filter(|_| dropped == Some(state.dropped_series))?;
             look(index)
         };
-        let order = if found.len() > 1 { lists.order(with_index) } else { None };
+        let order = if found.len() > 1 {
+            lists.order(with_index)
+        } else {
+            None
+        };
         match order {
             Some(order) => {
                 let mut found: Vec<_> = found.into_iter().map(Some).collect();
-                order.into_iter().filter_map(|i| found[i as usize].take()).collect()
+                order
+                    .into_iter()
+                    .filter_map(|i| found[i as usize].take())
+                    .collect()
             }
             None => {
                 found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
@@ -231,7 +272,10 @@ impl Shard {
     fn are_all_in(&self, state: &State, tenant: &TenantState, start: i64, end: i64) -> bool {
         let windows = self.options.windows(start, end);
         let newest = tenant.newest.div_euclid(self.options.window_ms);
-        windows.contains(&newest) && state.oldest_window().is_some_and(|oldest| *windows.start() <= oldest)
+        windows.contains(&newest)
+            && state
+                .oldest_window()
+                .is_some_and(|oldest| *windows.start() <= oldest)
     }
 
     /// Calls `each` with every series that matches and may have samples in `start..=end`. Answers how many series had been
@@ -246,7 +290,10 @@ impl Shard {
     ) -> Option<u64> {
         let (slots, dropped) = {
             let state = self.state.read();
-            (state.select(state.index(tenant)?, matchers), state.dropped_series)
+            (
+                state.select(state.index(tenant)?, matchers),
+                state.dropped_series,
+            )
         };
         for some in slots.chunks(PAGE_SLOTS) {
             let state = self.state.read();
@@ -254,11 +301,17 @@ impl Shard {
             // Only when series were dropped meanwhile can a slot hold another series than it did.
             let same = state.dropped_series == dropped;
             for slot in some {
-                let Some(series) = state.series.get(*slot).filter(|s| self.overlaps(s, start, end)) else {
+                let Some(series) = state
+                    .series
+                    .get(*slot)
+                    .filter(|s| self.overlaps(s, start, end))
+                else {
                     continue;
                 };
                 let pairs = state.lists.get(series.labels);
-                if same || (std::ptr::eq(state.index_of(series), index) && index.fits(pairs, matchers)) {
+                if same
+                    || (std::ptr::eq(state.index_of(series), index) && index.fits(pairs, matchers))
+                {
                     each(index, series, pairs, *slot);
                 }
             }
@@ -268,17 +321,29 @@ impl Shard {
 
     /// Series of a tenant in this shard.
     pub fn series_count(&self, tenant: &Tenant) -> usize {
-        self.state.read().tenant(tenant).map_or(0, |tenant| tenant.series)
+        self.state
+            .read()
+            .tenant(tenant)
+            .map_or(0, |tenant| tenant.series)
     }
 
     /// Tenants that have or had series here.
     pub fn tenants(&self) -> Vec<Tenant> {
-        self.state.read().tenants.iter().map(|t| t.tenant.clone()).collect()
+        self.state
+            .read()
+            .tenants
+            .iter()
+            .map(|t| t.tenant.clone())
+            .collect()
     }
 
     /// Newest sample time of a tenant in this shard.
     pub fn newest(&self, tenant: &Tenant) -> Option<i64> {
-        self.state.read().tenant(tenant).map(|tenant| tenant.newest).filter(|t| *t != i64::MIN)
+        self.state
+            .read()
+            .tenant(tenant)
+            .map(|tenant| tenant.newest)
+            .filter(|t| *t != i64::MIN)
     }
 
     /// Exemplars of the series that match, in `start..=end`, by series.
@@ -290,9 +355,15 @@ impl Shard {
         end: i64,
     ) -> Vec<(Labels, Vec<Exemplar>)> {
         let state = self.state.read();
-        let Some(state_of) = state.tenant(tenant) else { return Vec::new() };
+        let Some(state_of) = state.tenant(tenant) else {
+            return Vec::new();
+        };
         let mut by_key: BTreeMap<SeriesKey, Vec<Exemplar>> = BTreeMap::new();
-        for (key, exemplar) in state_of.exemplars.iter().filter(|(_, e)| (start..=end).contains(&e.t)) {
+        for (key, exemplar) in state_of
+            .exemplars
+            .iter()
+            .filter(|(_, e)| (start..=end).contains(&e.t))
+        {
             by_key.entry(*key).or_default().push(exemplar.clone());
         }
         if by_key.is_empty() {
@@ -305,7 +376,12 @@ impl Shard {
         for series in series {
             if let Some(mut exemplars) = by_key.remove(&series.key) {
                 exemplars.sort_unstable();
-                found.push((state_of.index.labels(state.lists.get(series.labels), &mut scratch), exemplars));
+                found.push((
+                    state_of
+                        .index
+                        .labels(state.lists.get(series.labels), &mut scratch),
+                    exemplars,
+                ));
             }
         }
         found
@@ -314,11 +390,16 @@ impl Shard {
     /// Metadata of a tenant's metrics: one, or all.
     pub fn metadata(&self, tenant: &Tenant, metric: Option<&str>) -> Vec<(String, MetricMetadata)> {
         let state = self.state.read();
-        let Some(tenant) = state.tenant(tenant) else { return Vec::new() };
+        let Some(tenant) = state.tenant(tenant) else {
+            return Vec::new();
+        };
         let all = tenant.metadata.iter();
         let wanted = all.filter(|(name, _)| metric.is_none_or(|m| m == name.as_str()));
-        let entries = wanted.flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
-        entries.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+        let entries =
+            wanted.flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)));
+        entries
+            .map(|(name, entry)| (name.clone(), entry.clone()))
+            .collect()
     }
 
     /// How much a tenant has here. Looks at every series.
@@ -334,7 +415,8 @@ impl Shard {
         if let Some(tenant) = state.tenant(tenant) {
             out.series = tenant.series as u64;
             let names = tenant.index.names.iter().enumerate();
-            let used = names.filter(|(number, _)| tenant.index.pairs_of(*number as u32).next().is_some());
+            let used =
+                names.filter(|(number, _)| tenant.index.pairs_of(*number as u32).next().is_some());
             out.label_names = used.map(|(_, name)| name.text.clone()).collect();
         }
         out
@@ -343,8 +425,12 @@ impl Shard {
     /// Calls `each` with the values of a label and how many series have them.
     pub fn each_value(&self, tenant: &Tenant, name: &str, mut each: impl FnMut(&Arc<str>, u64)) {
         let state = self.state.read();
-        let Some(tenant) = state.tenant(tenant) else { return };
-        let Some(number) = tenant.index.name_id(name) else { return };
+        let Some(tenant) = state.tenant(tenant) else {
+            return;
+        };
+        let Some(number) = tenant.index.name_id(name) else {
+            return;
+        };
         for pair in tenant.index.pairs_of(number) {
             each(&pair.value, pair.postings.len() as u64);
         }
@@ -353,7 +439,8 @@ impl Shard {
 
 impl State {
     fn tenant(&self, tenant: &Tenant) -> Option<&TenantState> {
-        self.tenant_number(tenant.as_str()).map(|number| &self.tenants[number as usize])
+        self.tenant_number(tenant.as_str())
+            .map(|number| &self.tenants[number as usize])
     }
 
     pub fn index(&self, tenant: &Tenant) -> Option<&Index> {

@@ -46,7 +46,10 @@ impl Recent {
     /// Begins a change. `oldest` is the oldest moment that somebody reads at.
     pub fn begin(&mut self, oldest: Option<u64>) {
         let end = self.end();
-        let needed = oldest.filter(|_| self.notes.len() <= NOTES_MAX).unwrap_or(end).clamp(self.first, end);
+        let needed = oldest
+            .filter(|_| self.notes.len() <= NOTES_MAX)
+            .unwrap_or(end)
+            .clamp(self.first, end);
         self.notes.drain(..(needed - self.first) as usize);
         self.first = needed;
         if self.notes.is_empty() && self.notes.capacity() > NOTES_KEPT {
@@ -68,7 +71,11 @@ impl Recent {
     fn push(&mut self, slot: u32, t: i64, noted: &mut u32) {
         let number = self.end();
         if number < self.full_at {
-            self.notes.push_back(Note { t, slot, before: *noted });
+            self.notes.push_back(Note {
+                t,
+                slot,
+                before: *noted,
+            });
             *noted = number as u32;
         }
     }
@@ -113,7 +120,10 @@ impl Moments {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.readers.lock().first_key_value().map(|(number, _)| *number)
+        self.readers
+            .lock()
+            .first_key_value()
+            .map(|(number, _)| *number)
     }
 }
 
@@ -135,7 +145,10 @@ impl Shard {
         *self.moments.readers.lock().entry(number).or_default() += 1;
         self.moments.count.fetch_add(1, Ordering::AcqRel);
         drop(state);
-        Moment { shard: Arc::clone(self), number }
+        Moment {
+            shard: Arc::clone(self),
+            number,
+        }
     }
 }
 
@@ -219,7 +232,10 @@ mod tests {
 
     #[test]
     fn numbers_that_wrap_lead_nowhere_else() {
-        let mut recent = Recent { first: u64::from(u32::MAX), ..Recent::default() };
+        let mut recent = Recent {
+            first: u64::from(u32::MAX),
+            ..Recent::default()
+        };
         let (mut a, mut b) = (0, 5);
         recent.begin(Some(u64::from(u32::MAX)));
         recent.push(1, 10, &mut a);
@@ -227,6 +243,10 @@ mod tests {
         recent.push(2, 30, &mut b);
         assert_eq!(since(&recent, 0, 1, a), [20, 10]);
         assert_eq!(since(&recent, 0, 2, b), [30]);
-        assert_eq!(since(&recent, 0, 2, 0), [0; 0], "a number of long ago, now of another series");
+        assert_eq!(
+            since(&recent, 0, 2, 0),
+            [0; 0],
+            "a number of long ago, now of another series"
+        );
     }
 }

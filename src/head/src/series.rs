@@ -35,7 +35,13 @@ impl Series {
         Self {
             key,
             // A window that no sample can be in: the first sample makes the real bucket.
-            current: Bucket::new(BucketId { window: i64::MIN, cut: i64::MIN }, 0),
+            current: Bucket::new(
+                BucketId {
+                    window: i64::MIN,
+                    cut: i64::MIN,
+                },
+                0,
+            ),
             others: None,
             histograms: None,
             labels,
@@ -82,26 +88,38 @@ impl Series {
 
     /// Buckets that hold something.
     pub fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        std::iter::once(&self.current).chain(self.others()).filter(|b| b.max != i64::MIN)
+        std::iter::once(&self.current)
+            .chain(self.others())
+            .filter(|b| b.max != i64::MIN)
     }
 
     /// Chunks of floats, the open ones too, and buckets of histograms.
     pub fn chunks(&self) -> u64 {
-        let floats = self.buckets().map(|bucket| bucket.closed.len() + usize::from(!bucket.bytes.is_empty()));
-        let histograms = self.histograms.iter().map(|histograms| histograms.ids().count());
+        let floats = self
+            .buckets()
+            .map(|bucket| bucket.closed.len() + usize::from(!bucket.bytes.is_empty()));
+        let histograms = self
+            .histograms
+            .iter()
+            .map(|histograms| histograms.ids().count());
         floats.chain(histograms).sum::<usize>() as u64
     }
 
     /// Windows and cuts of its samples of any kind.
     pub fn ids(&self) -> impl Iterator<Item = BucketId> {
-        let histograms = self.histograms.iter().flat_map(|histograms| histograms.ids());
+        let histograms = self
+            .histograms
+            .iter()
+            .flat_map(|histograms| histograms.ids());
         self.buckets().map(|bucket| bucket.id).chain(histograms)
     }
 
     /// Buckets of these windows that hold something.
     pub fn buckets_of(&self, windows: RangeInclusive<i64>) -> impl Iterator<Item = &Bucket> {
         let others = self.others();
-        let are_before = others.last().is_none_or(|last| last.id.window < *windows.start());
+        let are_before = others
+            .last()
+            .is_none_or(|last| last.id.window < *windows.start());
         // Mostly the newest samples are asked for.
         let first = if are_before {
             others.len()
@@ -110,7 +128,10 @@ impl Series {
         };
         let end = first + others[first..].partition_point(|b| b.id.window <= *windows.end());
         let current = Some(&self.current).filter(|b| windows.contains(&b.id.window));
-        current.into_iter().chain(&others[first..end]).filter(|b| b.max != i64::MIN)
+        current
+            .into_iter()
+            .chain(&others[first..end])
+            .filter(|b| b.max != i64::MIN)
     }
 
     /// True if it may have samples at `start` (ms) or later in these windows. Mostly the current bucket tells.
@@ -119,8 +140,13 @@ impl Series {
         let is_current =
             current.max != i64::MIN && current.max >= start && windows.contains(&current.id.window);
         is_current
-            || self.buckets_of(windows.clone()).any(|bucket| bucket.max >= start)
-            || self.histograms.as_ref().is_some_and(|h| h.ids().any(|id| windows.contains(&id.window)))
+            || self
+                .buckets_of(windows.clone())
+                .any(|bucket| bucket.max >= start)
+            || self
+                .histograms
+                .as_ref()
+                .is_some_and(|h| h.ids().any(|id| windows.contains(&id.window)))
     }
 
     fn others(&self) -> &[Bucket] {
@@ -133,33 +159,52 @@ impl Series {
         let (t, v, start) = self.current.newest_at_hand(options)?;
         let others = self.others();
         // Windows before end before this sample.
-        let mut not_before = others.iter().rev().take_while(|b| b.id.window >= self.current.id.window);
-        not_before.all(|bucket| bucket.max < t).then_some((t, v, start))
+        let mut not_before = others
+            .iter()
+            .rev()
+            .take_while(|b| b.id.window >= self.current.id.window);
+        not_before
+            .all(|bucket| bucket.max < t)
+            .then_some((t, v, start))
     }
 
     /// All closed chunks, of floats and histograms.
     pub fn closed(&self) -> impl Iterator<Item = &ClosedChunk> {
         let floats = self.buckets().flat_map(|bucket| &bucket.closed);
-        let histograms = self.histograms.iter().flat_map(|histograms| histograms.iter());
+        let histograms = self
+            .histograms
+            .iter()
+            .flat_map(|histograms| histograms.iter());
         floats.chain(histograms.flat_map(|(_, bucket)| &bucket.closed))
     }
 
     /// As [`Series::closed`], to move them.
     pub fn closed_mut(&mut self) -> impl Iterator<Item = &mut ClosedChunk> {
         let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
-        let floats = std::iter::once(&mut self.current).chain(others).flat_map(|bucket| &mut bucket.closed);
-        let histograms = self.histograms.iter_mut().flat_map(|histograms| histograms.closed_mut());
+        let floats = std::iter::once(&mut self.current)
+            .chain(others)
+            .flat_map(|bucket| &mut bucket.closed);
+        let histograms = self
+            .histograms
+            .iter_mut()
+            .flat_map(|histograms| histograms.closed_mut());
         floats.chain(histograms)
     }
 
     /// The bucket for `id`, if there is one.
     pub fn find_bucket(&mut self, id: BucketId) -> Option<&mut Bucket> {
         let others = self.others.iter_mut().flat_map(|others| others.iter_mut());
-        std::iter::once(&mut self.current).chain(others).find(|bucket| bucket.id == id)
+        std::iter::once(&mut self.current)
+            .chain(others)
+            .find(|bucket| bucket.id == id)
     }
 
     /// Drops all float buckets of cuts up to `cut` and gives them to `dropped`.
-    pub fn drop_buckets(&mut self, takes: impl Fn(BucketId) -> bool, mut dropped: impl FnMut(&Bucket)) {
+    pub fn drop_buckets(
+        &mut self,
+        takes: impl Fn(BucketId) -> bool,
+        mut dropped: impl FnMut(&Bucket),
+    ) {
         if let Some(others) = &mut self.others {
             others.retain(|b| {
                 let keep = !takes(b.id);
@@ -178,8 +223,15 @@ impl Series {
             if self.others.as_ref().is_some_and(|o| o.is_empty()) {
                 self.others = None;
             }
-            self.current =
-                next.unwrap_or_else(|| Bucket::new(BucketId { window: i64::MIN, cut: i64::MIN }, 0));
+            self.current = next.unwrap_or_else(|| {
+                Bucket::new(
+                    BucketId {
+                        window: i64::MIN,
+                        cut: i64::MIN,
+                    },
+                    0,
+                )
+            });
         }
     }
 
@@ -190,9 +242,15 @@ impl Series {
 
     /// Bytes on the heap, of floats and of histograms.
     pub fn heap_bytes(&self) -> (usize, usize) {
-        let others = self.others.as_ref().map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
+        let others = self
+            .others
+            .as_ref()
+            .map_or(0, |o| 24 + o.capacity() * size_of::<Bucket>());
         let histograms = self.histograms.as_ref().map_or(0, |h| 24 + h.heap_bytes());
-        (others + self.buckets().map(Bucket::heap_bytes).sum::<usize>(), histograms)
+        (
+            others + self.buckets().map(Bucket::heap_bytes).sum::<usize>(),
+            histograms,
+        )
     }
 }
 
@@ -203,7 +261,16 @@ mod tests {
     #[test]
     fn buckets_of_windows_are_found_whatever_order_they_came_in() {
         let mut series = Series::new(SeriesKey(1), 0, List::default());
-        let ids = [(3, 3), (1, 1), (7, 7), (4, 9), (5, 5), (2, 8), (9, 9), (4, 8)];
+        let ids = [
+            (3, 3),
+            (1, 1),
+            (7, 7),
+            (4, 9),
+            (5, 5),
+            (2, 8),
+            (9, 9),
+            (4, 8),
+        ];
         for (window, cut) in ids {
             series.bucket(BucketId { window, cut }).max = window * 100;
         }
@@ -211,8 +278,10 @@ mod tests {
         assert!(series.others().is_sorted_by_key(|bucket| bucket.id));
         for start in 0..11 {
             for end in 0..11 {
-                let mut found: Vec<_> =
-                    series.buckets_of(start..=end).map(|b| (b.id.window, b.id.cut)).collect();
+                let mut found: Vec<_> = series
+                    .buckets_of(start..=end)
+                    .map(|b| (b.id.window, b.id.cut))
+                    .collect();
                 found.sort_unstable();
                 let mut want = ids.to_vec();
                 want.retain(|(window, _)| (start..=end).contains(window));

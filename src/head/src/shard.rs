@@ -64,7 +64,10 @@ impl Shard {
             )));
         }
         if options.shards == 0 || options.number >= options.shards {
-            return Err(HeadError::Settings(format!("no shard {} of {}", options.number, options.shards)));
+            return Err(HeadError::Settings(format!(
+                "no shard {} of {}",
+                options.number, options.shards
+            )));
         }
         Ok(())
     }
@@ -94,7 +97,9 @@ impl Shard {
     pub fn close_window(&self, k: i64) -> RecordDraft {
         let mut state = self.state.write();
         // After a cut nothing may go into it, even if the clock went back: peers must see the same marker.
-        let marker = k.max(state.own_marker.unwrap_or(k)).max(state.cut_floor().unwrap_or(k));
+        let marker = k
+            .max(state.own_marker.unwrap_or(k))
+            .max(state.cut_floor().unwrap_or(k));
         state.own_marker = Some(marker);
         write_marker(self.options.number, marker)
     }
@@ -133,21 +138,31 @@ impl Shard {
         let _change = self.change();
         let mut given_up = Vec::new();
         for page in 0..state.series.pages() {
-            for (_, series) in state.series.page_mut(page).filter(|(_, series)| series.own_ref != 0) {
+            for (_, series) in state
+                .series
+                .page_mut(page)
+                .filter(|(_, series)| series.own_ref != 0)
+            {
                 given_up.push(std::mem::take(&mut series.own_ref));
             }
         }
         given_up.sort_unstable();
         let number = self.options.number;
         let marker = state.own_marker.map(|k| write_marker(number, k));
-        let releases = given_up.chunks(RELEASE_REFS).map(|refs| write_release(number, refs));
+        let releases = given_up
+            .chunks(RELEASE_REFS)
+            .map(|refs| write_release(number, refs));
         marker.into_iter().chain(releases).collect()
     }
 
     /// Where each stream stands, the own one included.
     pub fn streams(&self) -> Vec<StreamState> {
         let logged = *self.own_logged.lock();
-        let own = StreamState { stream: self.options.own, applied: logged.seq, marker: logged.marker };
+        let own = StreamState {
+            stream: self.options.own,
+            applied: logged.seq,
+            marker: logged.marker,
+        };
         let state = self.state.read();
         let other = |(id, s): (&StreamId, &crate::streams::Stream)| StreamState {
             stream: *id,
@@ -163,9 +178,16 @@ impl Shard {
         let _change = self.change();
         let state = &mut *guard;
         state.ended.merge(ended);
-        let over: Vec<StreamId> = state.streams.keys().copied().filter(|stream| ended.has(*stream)).collect();
+        let over: Vec<StreamId> = state
+            .streams
+            .keys()
+            .copied()
+            .filter(|stream| ended.has(*stream))
+            .collect();
         for stream in over {
-            let Some(known) = state.streams.remove(&stream) else { continue };
+            let Some(known) = state.streams.remove(&stream) else {
+                continue;
+            };
             for (_, slot) in known.refs.iter() {
                 if let Some(series) = state.series.get_mut(slot) {
                     series.foreign_refs = series.foreign_refs.saturating_sub(1);

@@ -21,7 +21,11 @@ struct Page<T> {
 
 impl<T> Slab<T> {
     pub fn new() -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), len: 0 }
+        Self {
+            pages: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Adds a value; `reuse` allows a free slot. `None` when all 2^32 - 2 slots are taken.
@@ -29,7 +33,9 @@ impl<T> Slab<T> {
         let free = if reuse { self.free.pop() } else { None };
         let slot = match free {
             Some(slot) => slot,
-            None => u32::try_from(self.slots()).ok().filter(|slot| *slot < u32::MAX - 1)?,
+            None => u32::try_from(self.slots())
+                .ok()
+                .filter(|slot| *slot < u32::MAX - 1)?,
         };
         self.set(slot, value);
         Some(slot)
@@ -48,7 +54,10 @@ impl<T> Slab<T> {
             if let Some(last) = self.pages.last_mut().filter(|last| !last.slots.is_empty()) {
                 last.slots.resize_with(PAGE_SLOTS, || None);
             }
-            self.pages.push(Page { slots: Vec::new(), used: 0 });
+            self.pages.push(Page {
+                slots: Vec::new(),
+                used: 0,
+            });
         }
         let is_last = page + 1 == self.pages.len();
         let page = &mut self.pages[page];
@@ -56,7 +65,8 @@ impl<T> Slab<T> {
             page.slots.reserve_exact(PAGE_SLOTS);
         }
         if page.slots.len() <= at {
-            page.slots.resize_with(if is_last { at + 1 } else { PAGE_SLOTS }, || None);
+            page.slots
+                .resize_with(if is_last { at + 1 } else { PAGE_SLOTS }, || None);
         }
         if page.slots[at].replace(value).is_none() {
             page.used += 1;
@@ -80,7 +90,11 @@ impl<T> Slab<T> {
         for page in self.pages.iter_mut().filter(|page| page.used == 0) {
             page.slots = Vec::new();
         }
-        let used = self.pages.iter().rposition(|page| page.used > 0).map_or(0, |last| last + 1);
+        let used = self
+            .pages
+            .iter()
+            .rposition(|page| page.used > 0)
+            .map_or(0, |last| last + 1);
         self.pages.truncate(used);
         let end = self.slots() as u32;
         self.free.retain(|slot| *slot < end);
@@ -118,7 +132,9 @@ impl<T> Slab<T> {
 
     /// Slots there are, used or free.
     pub fn slots(&self) -> usize {
-        self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE_SLOTS + last.slots.len())
+        self.pages.last().map_or(0, |last| {
+            (self.pages.len() - 1) * PAGE_SLOTS + last.slots.len()
+        })
     }
 
     /// Bytes in memory, without what the values have elsewhere.
@@ -135,14 +151,23 @@ impl<T> Slab<T> {
     pub fn page(&self, page: usize) -> impl Iterator<Item = (u32, &T)> {
         let slots = self.pages.get(page).map_or(&[][..], |p| p.slots.as_slice());
         let base = page * PAGE_SLOTS;
-        slots.iter().enumerate().filter_map(move |(at, v)| v.as_ref().map(|v| ((base + at) as u32, v)))
+        slots
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, v)| v.as_ref().map(|v| ((base + at) as u32, v)))
     }
 
     /// As [`Slab::page`], to change them.
     pub fn page_mut(&mut self, page: usize) -> impl Iterator<Item = (u32, &mut T)> {
-        let slots = self.pages.get_mut(page).map_or(&mut [][..], |p| p.slots.as_mut_slice());
+        let slots = self
+            .pages
+            .get_mut(page)
+            .map_or(&mut [][..], |p| p.slots.as_mut_slice());
         let base = page * PAGE_SLOTS;
-        slots.iter_mut().enumerate().filter_map(move |(at, v)| v.as_mut().map(|v| ((base + at) as u32, v)))
+        slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(move |(at, v)| v.as_mut().map(|v| ((base + at) as u32, v)))
     }
 }
 
@@ -170,33 +195,48 @@ mod tests {
     #[test]
     fn reuses_slots_and_loads_at_given_ones() {
         let mut slab = Slab::new();
-        let slots: Vec<u32> = (0..3_000).map(|n| slab.insert(n, true).expect("room")).collect();
+        let slots: Vec<u32> = (0..3_000)
+            .map(|n| slab.insert(n, true).expect("room"))
+            .collect();
         assert_eq!(slots, (0..3_000).collect::<Vec<u32>>());
         assert_eq!(slab.remove(5), Some(5));
         assert_eq!(slab.remove(5), None);
         assert_eq!(slab.insert(77, false), Some(3_000));
         assert_eq!(slab.insert(78, true), Some(5));
-        assert_eq!((slab.len(), slab.get(5), slab.get(9_999)), (3_001, Some(&78), None));
+        assert_eq!(
+            (slab.len(), slab.get(5), slab.get(9_999)),
+            (3_001, Some(&78), None)
+        );
         let mut loaded = Slab::new();
         loaded.insert_at(2_050, 1);
         loaded.insert_at(3, 2);
-        assert_eq!((0..3).flat_map(|p| loaded.page(p)).collect::<Vec<_>>(), [(3, &2), (2_050, &1)]);
+        assert_eq!(
+            (0..3).flat_map(|p| loaded.page(p)).collect::<Vec<_>>(),
+            [(3, &2), (2_050, &1)]
+        );
         assert_eq!(loaded.len(), 2);
     }
     #[test]
     fn gives_back_what_values_that_are_gone_took() {
         let mut slab = Slab::new();
-        let slots: Vec<u32> = (0..20_000).map(|n| slab.insert([n; 64], true).expect("room")).collect();
+        let slots: Vec<u32> = (0..20_000)
+            .map(|n| slab.insert([n; 64], true).expect("room"))
+            .collect();
         let full = slab.bytes();
         // The last one stays.
-        slots[..19_999].iter().for_each(|slot| assert!(slab.remove(*slot).is_some()));
+        slots[..19_999]
+            .iter()
+            .for_each(|slot| assert!(slab.remove(*slot).is_some()));
         slab.shrink();
         assert!(slab.bytes() < full / 8, "{} of {full}", slab.bytes());
         // What comes next goes to the begin, so that the next time the end can go.
         assert_eq!(slab.insert([1; 64], true), Some(0));
         slab.remove(19_999);
         slab.shrink();
-        assert_eq!((slab.slots(), slab.pages(), slab.get(0)), (PAGE_SLOTS, 1, Some(&[1; 64])));
+        assert_eq!(
+            (slab.slots(), slab.pages(), slab.get(0)),
+            (PAGE_SLOTS, 1, Some(&[1; 64]))
+        );
         slab.remove(0);
         slab.shrink();
         assert_eq!((slab.slots(), slab.insert([2; 64], false)), (0, Some(0)));

@@ -8,14 +8,17 @@ pub(crate) struct Starts(Vec<(i64, i64)>);
 impl Starts {
     /// The start of a sample.
     pub fn at(&self, t: i64) -> i64 {
-        self.0[..self.0.partition_point(|(from, _)| *from <= t)].last().map_or(0, |(_, start)| *start)
+        self.0[..self.0.partition_point(|(from, _)| *from <= t)]
+            .last()
+            .map_or(0, |(_, start)| *start)
     }
 
     /// Sets the start of a sample that is newer than all others.
     #[inline]
     pub fn push(&mut self, t: i64, start: i64) {
         if self.0.last().is_some_and(|(from, _)| *from >= t) {
-            self.0.truncate(self.0.partition_point(|(from, _)| *from < t));
+            self.0
+                .truncate(self.0.partition_point(|(from, _)| *from < t));
         }
         if self.0.last().map_or(0, |(_, last)| *last) != start {
             self.0.push((t, start));
@@ -41,7 +44,9 @@ impl Starts {
 
     /// From what [`Starts::entries`] gave; `None` if the times do not rise.
     pub fn from_entries(entries: Vec<(i64, i64)>) -> Option<Self> {
-        entries.is_sorted_by(|a, b| a.0 < b.0).then_some(Self(entries))
+        entries
+            .is_sorted_by(|a, b| a.0 < b.0)
+            .then_some(Self(entries))
     }
 
     /// Bytes on the heap.
@@ -87,6 +92,9 @@ mod tests {
             starts.push(t, start);
             assert_eq!(starts.at(t), start);
         }
-        assert_eq!((starts.at(-1), starts.at(1), starts.at(i64::MAX - 1)), (7, 8, 8));
+        assert_eq!(
+            (starts.at(-1), starts.at(1), starts.at(i64::MAX - 1)),
+            (7, 8, 8)
+        );
     }
 }

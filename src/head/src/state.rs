@@ -146,7 +146,8 @@ impl State {
 
     /// True if there is a place for one more tenant.
     pub fn has_place_for_tenant(&self, tenants_max: usize) -> bool {
-        self.tenants.len() < tenants_max || (!self.frozen && self.vacant.iter().any(|n| self.is_idle(*n)))
+        self.tenants.len() < tenants_max
+            || (!self.frozen && self.vacant.iter().any(|n| self.is_idle(*n)))
     }
 
     /// A place whose tenant still has nothing. None while numbers are being written down.
@@ -178,12 +179,19 @@ impl State {
             }
             tenant.idle_collections = tenant.idle_collections.saturating_add(1);
             // The series of a tenant's metadata may all lie in other shards.
-            let needed = if tenant.metadata.is_empty() { IDLE_COLLECTIONS } else { IDLE_WITH_METADATA };
+            let needed = if tenant.metadata.is_empty() {
+                IDLE_COLLECTIONS
+            } else {
+                IDLE_WITH_METADATA
+            };
             if tenant.idle_collections >= needed {
                 let name = tenant.tenant.clone();
                 let idle_collections = tenant.idle_collections;
                 let newest = Arc::clone(&tenant.newest_of_all);
-                *tenant = TenantState { idle_collections, ..TenantState::new(name, newest) };
+                *tenant = TenantState {
+                    idle_collections,
+                    ..TenantState::new(name, newest)
+                };
                 self.vacant.push(number as u32);
             }
         }
@@ -198,7 +206,12 @@ impl State {
         for tenant in &mut self.tenants {
             tenant.shrink();
         }
-        (self.scratch, self.floats, self.label_scratch, self.pair_scratch) = Default::default();
+        (
+            self.scratch,
+            self.floats,
+            self.label_scratch,
+            self.pair_scratch,
+        ) = Default::default();
         // Most stand for series that are gone; that of one that is not costs a look at its labels to find again.
         if self.aliases.len() > 2 * self.series.len() {
             self.aliases = HashMap::with_hasher(FixedState::default());
@@ -207,22 +220,30 @@ impl State {
 
     /// Brings the exemplars and metadata of all tenants below their bounds, at the cost of who has the most.
     pub fn relieve(&mut self, options: &ShardOptions) {
-        let sum =
-            |tenants: &[TenantState], of: fn(&TenantState) -> usize| tenants.iter().map(of).sum::<usize>();
+        let sum = |tenants: &[TenantState], of: fn(&TenantState) -> usize| {
+            tenants.iter().map(of).sum::<usize>()
+        };
 
         while sum(&self.tenants, |t| t.exemplar_bytes) > options.exemplar_bytes_max {
-            let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.exemplar_bytes) else { break };
+            let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.exemplar_bytes) else {
+                break;
+            };
             most.halve_exemplars();
         }
         while sum(&self.tenants, |t| t.metadata_bytes) > options.metadata_bytes_max {
-            let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.metadata_bytes) else { break };
+            let Some(most) = self.tenants.iter_mut().max_by_key(|t| t.metadata_bytes) else {
+                break;
+            };
             most.halve_metadata();
         }
     }
 
     /// The last cut, made or begun, below which nothing new may go.
     pub fn cut_floor(&self) -> Option<i64> {
-        self.cutting.as_ref().map(|(k, _)| *k).max(self.last_cut.number)
+        self.cutting
+            .as_ref()
+            .map(|(k, _)| *k)
+            .max(self.last_cut.number)
     }
 
     /// No sample lies in a window before this.
@@ -234,14 +255,20 @@ impl State {
     /// Notes cuts that samples went to.
     pub fn note_cuts(&mut self, cuts: impl IntoIterator<Item = BucketId>) {
         let last = self.last_cut.number;
-        cuts.into_iter().filter(|id| Some(id.cut) > last).for_each(|id| self.cuts.note(id));
+        cuts.into_iter()
+            .filter(|id| Some(id.cut) > last)
+            .for_each(|id| self.cuts.note(id));
     }
 
     /// The series of a tenant with this key. Keys are hashes with a seed of the tenant's name, so those of two tenants may be
     /// made equal on purpose: the number is compared as well.
     #[inline]
     pub fn find(&self, tenant: u32, key: SeriesKey) -> Option<u32> {
-        self.keys.find(key, |slot| self.series.get(slot).is_some_and(|s| s.key == key && s.tenant == tenant))
+        self.keys.find(key, |slot| {
+            self.series
+                .get(slot)
+                .is_some_and(|s| s.key == key && s.tenant == tenant)
+        })
     }
 
     /// Makes a series that is not there; `None` when a table is full.
@@ -250,7 +277,11 @@ impl State {
         let state = &mut self.tenants[tenant as usize];
         let mut pairs = std::mem::take(&mut self.pair_scratch);
         pairs.clear();
-        pairs.extend(labels.iter().map(|(name, value)| state.index.intern(name, value, reuse)));
+        pairs.extend(
+            labels
+                .iter()
+                .map(|(name, value)| state.index.intern(name, value, reuse)),
+        );
         let list = self.lists.insert(&pairs);
         let slot = list.and_then(|list| self.series.insert(Series::new(key, tenant, list), reuse));
         if let Some(slot) = slot {
@@ -265,7 +296,8 @@ impl State {
     /// The slot of a label set in canonical form, made when new.
     pub fn find_or_create(&mut self, tenant: u32, labels: &Labels) -> Option<u32> {
         let key = SeriesKey::of(self.tenants[tenant as usize].seed, labels.as_bytes());
-        self.find(tenant, key).or_else(|| self.create(tenant, key, labels))
+        self.find(tenant, key)
+            .or_else(|| self.create(tenant, key, labels))
     }
 
     pub fn index_of(&self, series: &Series) -> &Index {
@@ -275,7 +307,8 @@ impl State {
     /// Label set of a series.
     pub fn labels_of(&self, series: &Series) -> Labels {
         let mut scratch = Vec::with_capacity(512);
-        self.index_of(series).labels(self.lists.get(series.labels), &mut scratch)
+        self.index_of(series)
+            .labels(self.lists.get(series.labels), &mut scratch)
     }
 }
 
@@ -290,7 +323,10 @@ mod tests {
     }
 
     fn options(dir: &tempfile::TempDir) -> ShardOptions {
-        let own = StreamId { incarnation: trireme_base::Incarnation(1), boot: trireme_base::Boot(1) };
+        let own = StreamId {
+            incarnation: trireme_base::Incarnation(1),
+            boot: trireme_base::Boot(1),
+        };
         ShardOptions::new(0, 1, 7_200_000, dir.path().to_owned(), own)
     }
 
@@ -302,7 +338,10 @@ mod tests {
     fn equal_keys_of_two_tenants_are_two_series() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = state(&options(&dir));
-        let (a, b) = (state.intern_tenant(&tenant("a")), state.intern_tenant(&tenant("b")));
+        let (a, b) = (
+            state.intern_tenant(&tenant("a")),
+            state.intern_tenant(&tenant("b")),
+        );
         // Names with equal seeds can be made: the hash is no secret.
         state.tenants[b as usize].seed = state.tenants[a as usize].seed;
 
@@ -311,7 +350,10 @@ mod tests {
         let of_b = state.find_or_create(b, &labels).expect("room");
         assert_ne!(of_a, of_b);
         let key = SeriesKey::of(state.tenants[a as usize].seed, labels.as_bytes());
-        assert_eq!((state.find(a, key), state.find(b, key)), (Some(of_a), Some(of_b)));
+        assert_eq!(
+            (state.find(a, key), state.find(b, key)),
+            (Some(of_a), Some(of_b))
+        );
     }
 
     #[test]
@@ -320,11 +362,16 @@ mod tests {
         let mut state = state(&options(&dir));
         let first = state.intern_tenant(&tenant("typo"));
         let kept = state.intern_tenant(&tenant("kept"));
-        state.find_or_create(kept, &Labels::from_pairs([("__name__", "up")])).expect("room");
+        state
+            .find_or_create(kept, &Labels::from_pairs([("__name__", "up")]))
+            .expect("room");
         assert!(!state.has_place_for_tenant(2));
 
         state.note_idle_tenants();
-        assert!(!state.has_place_for_tenant(2), "one collection is not long enough");
+        assert!(
+            !state.has_place_for_tenant(2),
+            "one collection is not long enough"
+        );
         state.note_idle_tenants();
         assert!(state.has_place_for_tenant(2));
         assert_eq!(state.intern_tenant(&tenant("new")), first);
@@ -363,15 +410,44 @@ mod tests {
             let number = state.intern_tenant(&tenant(&format!("large-{i}"))) as usize;
             for n in 0..100 {
                 let help = "h".repeat(1_000);
-                let metadata = MetricMetadata { help, ..MetricMetadata::default() };
+                let metadata = MetricMetadata {
+                    help,
+                    ..MetricMetadata::default()
+                };
                 state.tenants[number].add_metadata(&format!("m{n}"), &metadata, 1_000);
                 let labels = Labels::from_pairs([("trace_id", "x".repeat(500))]);
-                state.tenants[number].add_exemplar(SeriesKey(n), &Exemplar { labels, v: 1.0, t: 1 }, 1_000);
+                state.tenants[number].add_exemplar(
+                    SeriesKey(n),
+                    &Exemplar {
+                        labels,
+                        v: 1.0,
+                        t: 1,
+                    },
+                    1_000,
+                );
             }
             state.relieve(&options);
-            assert!(state.tenants.iter().map(|t| t.metadata_bytes).sum::<usize>() <= 100_000);
-            assert!(state.tenants.iter().map(|t| t.exemplar_bytes).sum::<usize>() <= 100_000);
+            assert!(
+                state
+                    .tenants
+                    .iter()
+                    .map(|t| t.metadata_bytes)
+                    .sum::<usize>()
+                    <= 100_000
+            );
+            assert!(
+                state
+                    .tenants
+                    .iter()
+                    .map(|t| t.exemplar_bytes)
+                    .sum::<usize>()
+                    <= 100_000
+            );
         }
-        assert_eq!(state.tenants[small].metadata.len(), 1, "who has little loses nothing");
+        assert_eq!(
+            state.tenants[small].metadata.len(),
+            1,
+            "who has little loses nothing"
+        );
     }
 }

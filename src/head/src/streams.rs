@@ -53,7 +53,12 @@ impl Refs {
             }
             self.pages.resize(at + 1, None);
         }
-        let page = self.pages[at].get_or_insert_with(|| Box::new(Page { live: 0, slots: [NO_SLOT; PAGE] }));
+        let page = self.pages[at].get_or_insert_with(|| {
+            Box::new(Page {
+                live: 0,
+                slots: [NO_SLOT; PAGE],
+            })
+        });
         let before = std::mem::replace(&mut page.slots[reference as usize & (PAGE - 1)], slot);
         page.live += u32::from(before == NO_SLOT);
         Some(before)
@@ -77,9 +82,17 @@ impl Refs {
 
     /// Live references with their slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
-        let pages = self.pages.iter().enumerate().filter_map(|(at, page)| Some((at, page.as_ref()?)));
+        let pages = self
+            .pages
+            .iter()
+            .enumerate()
+            .filter_map(|(at, page)| Some((at, page.as_ref()?)));
         pages.flat_map(|(at, page)| {
-            let live = page.slots.iter().enumerate().filter(|(_, slot)| **slot != NO_SLOT);
+            let live = page
+                .slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| **slot != NO_SLOT);
             live.map(move |(n, slot)| (((at << PAGE_BITS) + n) as u32, *slot))
         })
     }
@@ -106,7 +119,9 @@ impl Refs {
 
     /// An empty table of this extent.
     pub fn with_extent(extent: usize) -> Self {
-        Self { pages: vec![None; extent] }
+        Self {
+            pages: vec![None; extent],
+        }
     }
 }
 
@@ -139,7 +154,10 @@ impl Buckets {
         Self {
             window_ms,
             cut_min: after(marker).max(after(floor)),
-            id: BucketId { window: i64::MIN, cut: i64::MIN },
+            id: BucketId {
+                window: i64::MIN,
+                cut: i64::MIN,
+            },
             start: i64::MAX,
             end: i64::MIN,
             cuts: Vec::new(),
@@ -157,7 +175,10 @@ impl Buckets {
             let window = t.div_euclid(self.window_ms);
             self.start = window.saturating_mul(self.window_ms);
             self.end = self.start.saturating_add(self.window_ms);
-            self.id = BucketId { window, cut: window.max(self.cut_min) };
+            self.id = BucketId {
+                window,
+                cut: window.max(self.cut_min),
+            };
             match self.cuts.last_mut() {
                 Some(last) if last.cut == self.id.cut => last.window = last.window.min(window),
                 _ => self.cuts.push(self.id),
@@ -186,9 +207,22 @@ mod tests {
             assert_eq!(refs.release(reference), None);
         }
         assert_eq!(refs.iter().collect::<Vec<_>>(), [(3, 6), (1_027, 2_054)]);
-        assert_eq!((refs.pages.iter().flatten().count(), refs.extent(), refs.is_empty()), (2, 5, false));
-        assert_eq!((refs.slot(3), refs.slot(4), refs.slot(u32::MAX)), (Some(6), None, None));
+        assert_eq!(
+            (
+                refs.pages.iter().flatten().count(),
+                refs.extent(),
+                refs.is_empty()
+            ),
+            (2, 5, false)
+        );
+        assert_eq!(
+            (refs.slot(3), refs.slot(4), refs.slot(u32::MAX)),
+            (Some(6), None, None)
+        );
         assert_eq!(refs.define(u32::MAX, 1), None);
-        assert_eq!(Refs::with_extent(5).define(5 << PAGE_BITS, 9), Some(NO_SLOT));
+        assert_eq!(
+            Refs::with_extent(5).define(5 << PAGE_BITS, 9),
+            Some(NO_SLOT)
+        );
     }
 }

@@ -48,7 +48,10 @@ struct Requests(VecDeque<(u64, u32)>);
 
 impl Requests {
     fn times(&self, fingerprint: u64) -> u32 {
-        self.0.iter().find(|(known, _)| *known == fingerprint).map_or(0, |(_, times)| *times)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == fingerprint)
+            .map_or(0, |(_, times)| *times)
     }
 
     /// Becomes the newest one; the oldest is forgotten if there are too many.
@@ -96,17 +99,26 @@ impl Drop for Change<'_> {
 impl Shard {
     /// A change of the shard begins; take it after the lock, so that it ends before the lock is let go.
     pub(crate) fn change(&self) -> Change<'_> {
-        Change { shard: self, cause: Cause::Other }
+        Change {
+            shard: self,
+            cause: Cause::Other,
+        }
     }
 
     /// As [`Shard::change`], for applying a record.
     pub(crate) fn change_by(&self, stream: StreamId, seq: u64) -> Change<'_> {
-        Change { shard: self, cause: Cause::Record(stream, seq) }
+        Change {
+            shard: self,
+            cause: Cause::Record(stream, seq),
+        }
     }
 
     /// As [`Shard::change`], for storing what a request brought.
     pub(crate) fn change_for<'a>(&'a self, share: Share<'a>) -> Change<'a> {
-        Change { shard: self, cause: Cause::Request(share) }
+        Change {
+            shard: self,
+            cause: Cause::Request(share),
+        }
     }
 
     /// True once a change panicked: what the shard holds is not trusted.
@@ -115,7 +127,13 @@ impl Shard {
     }
 
     pub(crate) fn trusted(&self) -> Result<(), HeadError> {
-        if self.is_suspect() { Err(HeadError::Suspect { shard: self.options.number }) } else { Ok(()) }
+        if self.is_suspect() {
+            Err(HeadError::Suspect {
+                shard: self.options.number,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -123,7 +141,10 @@ impl Shard {
         self.suspect.store(true, Ordering::Release);
         if let Some(panicked) = self.panicked.with(cause) {
             // Without it the cause is only tried once more.
-            let _ = files::replace(&self.options.dir.join(PANICKED_FILE), text(&panicked).as_bytes());
+            let _ = files::replace(
+                &self.options.dir.join(PANICKED_FILE),
+                text(&panicked).as_bytes(),
+            );
         }
         if let Some(on_suspect) = self.options.on_suspect {
             on_suspect(self.options.number);
@@ -134,7 +155,10 @@ impl Shard {
     pub(crate) fn is_set_aside(&self, stream: StreamId, seq: u64) -> bool {
         let records = &self.panicked.records;
         // Mostly there is none.
-        !records.is_empty() && records.get(&(stream, seq)).is_some_and(|times| *times >= PANICS_MAX)
+        !records.is_empty()
+            && records
+                .get(&(stream, seq))
+                .is_some_and(|times| *times >= PANICS_MAX)
     }
 
     /// True if a share of a request panicked so often that it is not tried again; it is then among the rejections.
@@ -194,11 +218,17 @@ impl Panicked {
         let hex = |word| u64::from_str_radix(word, 16).ok();
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            [REQUEST, fingerprint, times] => self.requests.set(hex(fingerprint)?, times.parse().ok()?),
+            [REQUEST, fingerprint, times] => {
+                self.requests.set(hex(fingerprint)?, times.parse().ok()?)
+            }
             [incarnation, boot, seq, times] => {
                 let boot = Boot(boot.parse().ok()?);
-                let stream = StreamId { incarnation: Incarnation(hex(incarnation)?), boot };
-                self.records.insert((stream, seq.parse().ok()?), times.parse().ok()?);
+                let stream = StreamId {
+                    incarnation: Incarnation(hex(incarnation)?),
+                    boot,
+                };
+                self.records
+                    .insert((stream, seq.parse().ok()?), times.parse().ok()?);
             }
             _ => {}
         }
@@ -209,10 +239,17 @@ impl Panicked {
 fn text(panicked: &Panicked) -> String {
     let newest = panicked.records.iter().rev().take(KEPT_MAX);
     let line = |((stream, seq), times): (&(StreamId, u64), &u32)| {
-        format!("{:016x} {} {seq} {times}\n", stream.incarnation.0, stream.boot.0)
+        format!(
+            "{:016x} {} {seq} {times}\n",
+            stream.incarnation.0, stream.boot.0
+        )
     };
-    let of_request = |(fingerprint, times): &(u64, u32)| format!("{REQUEST} {fingerprint:016x} {times}\n");
-    newest.map(line).chain(panicked.requests.0.iter().map(of_request)).collect()
+    let of_request =
+        |(fingerprint, times): &(u64, u32)| format!("{REQUEST} {fingerprint:016x} {times}\n");
+    newest
+        .map(line)
+        .chain(panicked.requests.0.iter().map(of_request))
+        .collect()
 }
 
 /// What earlier processes noted; lines that cannot be read are left out.
@@ -233,17 +270,33 @@ mod tests {
     #[test]
     fn notes_survive_and_strange_lines_are_left_out() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let stream = StreamId { incarnation: Incarnation(0xab), boot: Boot(3) };
+        let stream = StreamId {
+            incarnation: Incarnation(0xab),
+            boot: Boot(3),
+        };
         let records = BTreeMap::from([((stream, 7), 2), ((stream, 9), 1)]);
-        let noted = Panicked { records, requests: Requests([(0xfe, 1), (0xab, 2)].into()) };
-        let strange = format!("{}no line of ours\n1 2\nrequest x 1\nrequest 1\n", text(&noted));
+        let noted = Panicked {
+            records,
+            requests: Requests([(0xfe, 1), (0xab, 2)].into()),
+        };
+        let strange = format!(
+            "{}no line of ours\n1 2\nrequest x 1\nrequest 1\n",
+            text(&noted)
+        );
         std::fs::write(dir.path().join(PANICKED_FILE), strange).expect("writable");
         assert_eq!(load(dir.path()), noted);
 
         // As releases wrote it that knew of records only.
-        std::fs::write(dir.path().join(PANICKED_FILE), "00000000000000ab 3 7 2\n").expect("writable");
+        std::fs::write(dir.path().join(PANICKED_FILE), "00000000000000ab 3 7 2\n")
+            .expect("writable");
         let records = BTreeMap::from([((stream, 7), 2)]);
-        assert_eq!(load(dir.path()), Panicked { records, ..Panicked::default() });
+        assert_eq!(
+            load(dir.path()),
+            Panicked {
+                records,
+                ..Panicked::default()
+            }
+        );
     }
 
     #[test]
@@ -253,6 +306,9 @@ mod tests {
         requests.set(0, 2);
         requests.set(KEPT_MAX as u64, 1);
         assert_eq!(requests.0.len(), KEPT_MAX);
-        assert_eq!([0, 1, 2, KEPT_MAX as u64].map(|n| requests.times(n)), [2, 0, 1, 1]);
+        assert_eq!(
+            [0, 1, 2, KEPT_MAX as u64].map(|n| requests.times(n)),
+            [2, 0, 1, 1]
+        );
     }
 }

@@ -89,18 +89,26 @@ impl TenantState {
 
     /// True if the metric is known to be declared as this.
     pub fn has_metadata(&self, metric: &str, metadata: &MetricMetadata) -> bool {
-        self.metadata.get(metric).is_some_and(|entries| entries.contains(metadata))
+        self.metadata
+            .get(metric)
+            .is_some_and(|entries| entries.contains(metadata))
     }
 
     /// Keeps what a metric was declared as. Of one metric the greatest declarations stay, whatever came first, so that all
     /// replicas have the same; `max` bounds the metrics.
-    pub fn add_metadata(&mut self, metric: &str, metadata: &MetricMetadata, max: usize) -> AddedMetadata {
+    pub fn add_metadata(
+        &mut self,
+        metric: &str,
+        metadata: &MetricMetadata,
+        max: usize,
+    ) -> AddedMetadata {
         let Some(entries) = self.metadata.get_mut(metric) else {
             if self.metadata.len() >= max.max(1) {
                 return AddedMetadata::NoRoom;
             }
             self.metadata_bytes += metadata_bytes(metric, metadata);
-            self.metadata.insert(metric.to_owned(), vec![metadata.clone()]);
+            self.metadata
+                .insert(metric.to_owned(), vec![metadata.clone()]);
             return AddedMetadata::Kept;
         };
         let Err(at) = entries.binary_search_by(|entry| metadata.cmp(entry)) else {
@@ -143,7 +151,14 @@ impl TenantState {
         self.metadata.retain(|metric, metadata| {
             number += 1;
             let stays = number % 2 == 0;
-            bytes += if stays { metadata.iter().map(|entry| metadata_bytes(metric, entry)).sum() } else { 0 };
+            bytes += if stays {
+                metadata
+                    .iter()
+                    .map(|entry| metadata_bytes(metric, entry))
+                    .sum()
+            } else {
+                0
+            };
             stays
         });
         self.metadata_bytes = bytes;
@@ -194,14 +209,21 @@ mod tests {
     #[test]
     fn exemplars_are_a_set_however_many_come_in_between() {
         let mut tenant = tenant();
-        let exemplar = |t| Exemplar { labels: Labels::from_pairs([("trace_id", "x")]), v: f64::NAN, t };
+        let exemplar = |t| Exemplar {
+            labels: Labels::from_pairs([("trace_id", "x")]),
+            v: f64::NAN,
+            t,
+        };
         for _ in 0..3 {
             for t in 0..1_000 {
                 tenant.add_exemplar(SeriesKey(t as u128 % 7), &exemplar(t), 2_000);
             }
         }
         assert_eq!(tenant.exemplars.len(), 1_000);
-        assert!(tenant.add_exemplar(SeriesKey(8), &exemplar(0), 2_000), "another series");
+        assert!(
+            tenant.add_exemplar(SeriesKey(8), &exemplar(0), 2_000),
+            "another series"
+        );
 
         // What has left may come again.
         for t in 0..10 {
@@ -209,13 +231,23 @@ mod tests {
         }
         assert!(!tenant.add_exemplar(SeriesKey(9), &exemplar(9), 3));
         assert!(tenant.add_exemplar(SeriesKey(9), &exemplar(0), 3));
-        assert_eq!((tenant.exemplars.len(), tenant.exemplar_prints.len()), (3, 3));
+        assert_eq!(
+            (tenant.exemplars.len(), tenant.exemplar_prints.len()),
+            (3, 3)
+        );
         tenant.halve_exemplars();
-        assert_eq!((tenant.exemplars.len(), tenant.exemplar_prints.len()), (1, 1));
+        assert_eq!(
+            (tenant.exemplars.len(), tenant.exemplar_prints.len()),
+            (1, 1)
+        );
     }
 
     fn gauge(help: &str) -> MetricMetadata {
-        MetricMetadata { kind: MetricType::Gauge, unit: String::new(), help: help.to_owned() }
+        MetricMetadata {
+            kind: MetricType::Gauge,
+            unit: String::new(),
+            help: help.to_owned(),
+        }
     }
 
     #[test]
@@ -226,7 +258,10 @@ mod tests {
             order.for_each(|metadata| {
                 tenant.add_metadata("m", metadata, 10);
             });
-            let bytes: usize = tenant.metadata["m"].iter().map(|entry| metadata_bytes("m", entry)).sum();
+            let bytes: usize = tenant.metadata["m"]
+                .iter()
+                .map(|entry| metadata_bytes("m", entry))
+                .sum();
             assert_eq!(tenant.metadata_bytes, bytes);
             tenant.metadata["m"].clone()
         };
@@ -240,10 +275,19 @@ mod tests {
     fn known_metrics_keep_their_metadata_when_there_is_no_room_for_more() {
         let mut tenant = tenant();
         for metric in ["a", "b"] {
-            assert_eq!(tenant.add_metadata(metric, &gauge("old"), 2), AddedMetadata::Kept);
+            assert_eq!(
+                tenant.add_metadata(metric, &gauge("old"), 2),
+                AddedMetadata::Kept
+            );
         }
-        assert_eq!(tenant.add_metadata("c", &gauge("new"), 2), AddedMetadata::NoRoom);
-        assert_eq!(tenant.add_metadata("a", &gauge("new"), 2), AddedMetadata::Kept);
+        assert_eq!(
+            tenant.add_metadata("c", &gauge("new"), 2),
+            AddedMetadata::NoRoom
+        );
+        assert_eq!(
+            tenant.add_metadata("a", &gauge("new"), 2),
+            AddedMetadata::Kept
+        );
         assert_eq!(tenant.metadata.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(tenant.metadata["a"], [gauge("old"), gauge("new")]);
     }

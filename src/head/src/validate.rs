@@ -31,8 +31,12 @@ const EXEMPLAR_CHARS_MAX: usize = 128;
 
 /// True if the labels of an exemplar are short enough.
 pub(crate) fn exemplar_fits(labels: &Labels) -> bool {
-    let chars =
-        || labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum::<usize>();
+    let chars = || {
+        labels
+            .iter()
+            .map(|(name, value)| name.chars().count() + value.chars().count())
+            .sum::<usize>()
+    };
     labels.as_bytes().len() <= EXEMPLAR_CHARS_MAX || chars() <= EXEMPLAR_CHARS_MAX
 }
 
@@ -80,11 +84,17 @@ impl TimeBounds {
     /// samples, from now.
     pub fn new(limits: &IngestLimits, newest: i64, now_ms: i64) -> Self {
         let window = limits.out_of_order_window_ms.max(limits.backfill_window_ms);
-        let from = if newest == i64::MIN { now_ms } else { newest.min(now_ms) };
+        let from = if newest == i64::MIN {
+            now_ms
+        } else {
+            newest.min(now_ms)
+        };
         let oldest = from.saturating_sub(window);
         Self {
             min: oldest.max(0),
-            max: now_ms.saturating_add(limits.max_future_ms).min(TIME_MS_MAX - 1),
+            max: now_ms
+                .saturating_add(limits.max_future_ms)
+                .min(TIME_MS_MAX - 1),
             now_ms,
         }
     }
@@ -98,15 +108,24 @@ impl TimeBounds {
     pub fn why(&self, t: i64) -> (&'static str, String) {
         let unit = unit_mistake(t);
         if !(0..TIME_MS_MAX).contains(&t) {
-            return (OUT_OF_BOUNDS, format!("timestamp {t} ms is not in 0 to 2^47{unit}"));
+            return (
+                OUT_OF_BOUNDS,
+                format!("timestamp {t} ms is not in 0 to 2^47{unit}"),
+            );
         }
         if t < self.min {
             let min = self.min;
-            return (TOO_OLD, format!("timestamp {t} ms is before {min} ms, the oldest accepted now{unit}"));
+            return (
+                TOO_OLD,
+                format!("timestamp {t} ms is before {min} ms, the oldest accepted now{unit}"),
+            );
         }
         (
             TOO_FAR_IN_FUTURE,
-            format!("timestamp {t} ms is ahead of now, {} ms, by more than allowed", self.now_ms),
+            format!(
+                "timestamp {t} ms is ahead of now, {} ms, by more than allowed",
+                self.now_ms
+            ),
         )
     }
 }
@@ -114,7 +133,9 @@ impl TimeBounds {
 /// Says which unit is expected if the time is in another one, by its size.
 fn unit_mistake(t: i64) -> &'static str {
     match t {
-        0..SECONDS_MS_MAX => "; expected milliseconds since 1970, this looks like seconds or no time at all",
+        0..SECONDS_MS_MAX => {
+            "; expected milliseconds since 1970, this looks like seconds or no time at all"
+        }
         TIME_MS_MAX..MICROSECONDS_MS_MAX => {
             "; expected milliseconds since 1970, this looks like microseconds"
         }
@@ -124,7 +145,10 @@ fn unit_mistake(t: i64) -> &'static str {
 }
 
 /// Reads and checks a label set as it came; the error is reason and detail.
-pub(crate) fn labels(bytes: &[u8], limits: &IngestLimits) -> Result<Labels, (&'static str, String)> {
+pub(crate) fn labels(
+    bytes: &[u8],
+    limits: &IngestLimits,
+) -> Result<Labels, (&'static str, String)> {
     let labels = Labels::from_wire(bytes).map_err(|error| {
         let reason = match &error {
             LabelError::Duplicate(_) => "duplicate_label_names",
@@ -148,7 +172,10 @@ pub(crate) fn labels(bytes: &[u8], limits: &IngestLimits) -> Result<Labels, (&'s
             let max = limits.label_value_bytes_max;
             return Err((
                 "label_value_too_long",
-                format!("value of label {name:?} has {} of at most {max} bytes: {labels}", value.len()),
+                format!(
+                    "value of label {name:?} has {} of at most {max} bytes: {labels}",
+                    value.len()
+                ),
             ));
         }
     }
@@ -157,7 +184,10 @@ pub(crate) fn labels(bytes: &[u8], limits: &IngestLimits) -> Result<Labels, (&'s
     }
     if count > limits.label_count_max {
         let max = limits.label_count_max;
-        return Err(("too_many_labels", format!("{count} labels, at most {max}: {labels}")));
+        return Err((
+            "too_many_labels",
+            format!("{count} labels, at most {max}: {labels}"),
+        ));
     }
     Ok(labels)
 }
@@ -191,7 +221,10 @@ mod tests {
         // A tenant without samples is measured like any other; one that lags is measured by itself.
         let new = TimeBounds::new(&limits, i64::MIN, now);
         assert!(new.contain(now - 3_600_000) && !new.contain(now - 3_600_001) && !new.contain(0));
-        let import = IngestLimits { backfill_window_ms: 2 * now, ..limits.clone() };
+        let import = IngestLimits {
+            backfill_window_ms: 2 * now,
+            ..limits.clone()
+        };
         assert!(TimeBounds::new(&import, i64::MIN, now).contain(0));
         assert!(TimeBounds::new(&limits, now - 50_000_000, now).contain(now - 53_000_000));
     }
@@ -210,7 +243,10 @@ mod tests {
             (i64::MAX, "nanoseconds"),
         ] {
             let (_, detail) = bounds.why(t);
-            assert!(detail.contains("expected milliseconds since 1970"), "{t}: {detail}");
+            assert!(
+                detail.contains("expected milliseconds since 1970"),
+                "{t}: {detail}"
+            );
             assert!(
                 detail.ends_with(looks_like) || detail.contains(&format!("{looks_like} or")),
                 "{t}: {detail}"
@@ -233,17 +269,38 @@ mod tests {
             (&[("__name__", "up"), ("a", "b")], ""),
             (&[("a", "b")], "missing_metric_name"),
             (&[("__name__", "")], "missing_metric_name"),
-            (&[("__name__", "up"), ("a_very_long_name", "b")], "label_name_too_long"),
-            (&[("__name__", "up"), ("a", "a very long value")], "label_value_too_long"),
-            (&[("__name__", "up"), ("a", "b"), ("c", "d"), ("e", "f")], "too_many_labels"),
-            (&[("__name__", "up"), ("a", "b"), ("a", "d")], "duplicate_label_names"),
+            (
+                &[("__name__", "up"), ("a_very_long_name", "b")],
+                "label_name_too_long",
+            ),
+            (
+                &[("__name__", "up"), ("a", "a very long value")],
+                "label_value_too_long",
+            ),
+            (
+                &[("__name__", "up"), ("a", "b"), ("c", "d"), ("e", "f")],
+                "too_many_labels",
+            ),
+            (
+                &[("__name__", "up"), ("a", "b"), ("a", "d")],
+                "duplicate_label_names",
+            ),
             (&[("", "x"), ("__name__", "up")], "invalid_labels"),
         ];
         for (pairs, want) in cases {
             let mut bytes = Vec::new();
-            pairs.iter().for_each(|(n, v)| trireme_model::push_label(&mut bytes, n.as_bytes(), v.as_bytes()));
-            assert_eq!(labels(&bytes, &limits).err().map_or("", |e| e.0), *want, "{pairs:?}");
+            pairs.iter().for_each(|(n, v)| {
+                trireme_model::push_label(&mut bytes, n.as_bytes(), v.as_bytes())
+            });
+            assert_eq!(
+                labels(&bytes, &limits).err().map_or("", |e| e.0),
+                *want,
+                "{pairs:?}"
+            );
         }
-        assert_eq!(labels(&[0x0a, 0xff], &limits).err().map(|e| e.0), Some("invalid_labels"));
+        assert_eq!(
+            labels(&[0x0a, 0xff], &limits).err().map(|e| e.0),
+            Some("invalid_labels")
+        );
     }
 }

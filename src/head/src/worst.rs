@@ -23,7 +23,9 @@ impl Worst {
     /// The metrics with the most series and the labels with the most values, as they were at most ten seconds ago.
     pub fn text(&mut self, index: &Index, now_ms: i64) -> &str {
         // A clock that was set back renews, too.
-        let is_fresh = self.renewed_ms.is_some_and(|then| (0..KEPT_MS).contains(&(now_ms - then)));
+        let is_fresh = self
+            .renewed_ms
+            .is_some_and(|then| (0..KEPT_MS).contains(&(now_ms - then)));
         if !is_fresh {
             self.text = describe(index);
             self.renewed_ms = Some(now_ms);
@@ -35,10 +37,21 @@ impl Worst {
 fn describe(index: &Index) -> String {
     let mut out = String::from("most series: ");
     let metric_name = index.name_id(METRIC_NAME);
-    let metrics = metric_name.into_iter().flat_map(|name| index.pairs_of(name));
-    list(&mut out, metrics.map(|pair| (pair.postings.len(), &*pair.value)));
+    let metrics = metric_name
+        .into_iter()
+        .flat_map(|name| index.pairs_of(name));
+    list(
+        &mut out,
+        metrics.map(|pair| (pair.postings.len(), &*pair.value)),
+    );
     out.push_str("; most values: ");
-    list(&mut out, index.names.iter().map(|name| (name.pairs.len(), &*name.text)));
+    list(
+        &mut out,
+        index
+            .names
+            .iter()
+            .map(|name| (name.pairs.len(), &*name.text)),
+    );
     out
 }
 
@@ -79,7 +92,10 @@ mod tests {
     #[test]
     fn names_metrics_by_series_and_labels_by_values() {
         let text = describe(&index());
-        assert_eq!(text, "most series: requests_total 9, up 3; most values: user 12, __name__ 2, job 1");
+        assert_eq!(
+            text,
+            "most series: requests_total 9, up 3; most values: user 12, __name__ 2, job 1"
+        );
     }
 
     #[test]

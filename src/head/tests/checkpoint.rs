@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use support::{Maker, NOW, WINDOW, dump, options, shard, tenant};
 use trireme_base::Boot;
-use trireme_head::{CutManifest, HeadError, IngestLimits, IngestOutput, Recovered, Shard, ShardOptions};
+use trireme_head::{
+    CutManifest, HeadError, IngestLimits, IngestOutput, Recovered, Shard, ShardOptions,
+};
 use trireme_model::{MetricMetadata, MetricType, Tenant};
 
 fn checkpoint(shard: &Shard) {
@@ -15,15 +17,27 @@ fn checkpoint(shard: &Shard) {
 }
 
 /// The next start of the same directory.
-fn restart(options: &ShardOptions, boot: u32, cut: Option<&CutManifest>) -> (Arc<Shard>, Recovered) {
+fn restart(
+    options: &ShardOptions,
+    boot: u32,
+    cut: Option<&CutManifest>,
+) -> (Arc<Shard>, Recovered) {
     let mut options = options.clone();
     options.own.boot = Boot(boot);
     Shard::recover(options, cut).unwrap()
 }
 
 fn metadata(shard: &Shard, tenant: &Tenant, metric: &str) {
-    let gauge = MetricMetadata { kind: MetricType::Gauge, unit: String::new(), help: "help".to_owned() };
-    shard.ingest_metadata(tenant, &[(metric.to_owned(), gauge)], &mut IngestOutput::default());
+    let gauge = MetricMetadata {
+        kind: MetricType::Gauge,
+        unit: String::new(),
+        help: "help".to_owned(),
+    };
+    shard.ingest_metadata(
+        tenant,
+        &[(metric.to_owned(), gauge)],
+        &mut IngestOutput::default(),
+    );
 }
 
 #[test]
@@ -48,7 +62,11 @@ fn a_shard_whose_series_were_all_collected_survives_restarts() {
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&first, NOW);
     let k = NOW / WINDOW;
     first.close_window(k + 1);
-    let manifest = CutManifest { cut: k, positions: vec![first.begin_cut(k).unwrap()], left: vec![] };
+    let manifest = CutManifest {
+        cut: k,
+        positions: vec![first.begin_cut(k).unwrap()],
+        left: vec![],
+    };
     first.finish_cut(k);
     assert_eq!(first.collect_series().0, 1);
     checkpoint(&first);
@@ -66,8 +84,13 @@ fn a_series_with_more_windows_than_16_bits_count_survives_a_restart() {
     options.windows_max = usize::MAX;
     let first = Shard::new(options.clone()).unwrap();
     let samples: Vec<(i64, f64)> = (0..70_000).map(|n| (n * WINDOW, n as f64)).collect();
-    let limits = IngestLimits { backfill_window_ms: i64::MAX, ..IngestLimits::default() };
-    Maker::default().up("a", &samples).ingest_with(&first, NOW, &limits);
+    let limits = IngestLimits {
+        backfill_window_ms: i64::MAX,
+        ..IngestLimits::default()
+    };
+    Maker::default()
+        .up("a", &samples)
+        .ingest_with(&first, NOW, &limits);
     checkpoint(&first);
     let (again, _) = restart(&options, 2, None);
     assert_eq!(dump(&again)[0].1.len(), dump(&first)[0].1.len());
@@ -89,7 +112,14 @@ fn tenants_that_come_while_a_checkpoint_is_written_do_not_spoil_it() {
             let tenant = Tenant::new(&format!("t{}", n % 300)).unwrap();
             let maker = Maker::default().up(&format!("job{}", n % 7), &[(NOW, 1.0)]);
             let (idx, mut out) = (maker.idx(), IngestOutput::default());
-            writing.ingest(&tenant, &maker.batch, &idx, &IngestLimits::default(), NOW, &mut out);
+            writing.ingest(
+                &tenant,
+                &maker.batch,
+                &idx,
+                &IngestLimits::default(),
+                NOW,
+                &mut out,
+            );
             metadata(&writing, &tenant, "up");
         }
     });
@@ -120,5 +150,8 @@ fn chunk_files_that_cannot_be_made_for_a_while_cost_nothing() {
     std::fs::create_dir(&chunks).unwrap();
     checkpoint(&first);
     let (again, _) = restart(&options, 2, None);
-    assert_eq!((dump(&again)[0].1.len(), dump(&again)), (20_000, dump(&first)));
+    assert_eq!(
+        (dump(&again)[0].1.len(), dump(&again)),
+        (20_000, dump(&first))
+    );
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{Maker, NOW, Origin, WINDOW, dump, equal, jobs, options, shard, tenant};
 use trireme_block::{SeriesInput, SeriesSource};
-use trireme_head::{CutManifest, CutSource, HeadError, IngestLimits, IngestOutput, Shard, cut_windows};
+use trireme_head::{
+    CutManifest, CutSource, HeadError, IngestLimits, IngestOutput, Shard, cut_windows,
+};
 use trireme_model::Tenant;
 
 #[test]
@@ -24,7 +26,10 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
             let t = k * WINDOW + step * 60_000;
             let mut maker = Maker::default().up("always", &[(t, step as f64)]);
             for n in 0..20 {
-                maker = maker.up(&format!("w{}-{n}", k % 3), &[(t, n as f64), (t - 90_000, 0.5)]);
+                maker = maker.up(
+                    &format!("w{}-{n}", k % 3),
+                    &[(t, n as f64), (t - 90_000, 0.5)],
+                );
             }
             log.log(&origin, maker.ingest(&origin, t).drafts);
         }
@@ -68,13 +73,21 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
         });
         scope.spawn(move || {
             for k in first..=first + 5 {
-                while head.streams().iter().all(|s| s.marker.is_none_or(|m| m < k)) {
+                while head
+                    .streams()
+                    .iter()
+                    .all(|s| s.marker.is_none_or(|m| m < k))
+                {
                     std::thread::yield_now();
                 }
                 head.begin_cut(k).unwrap();
                 for window in cut_windows(std::slice::from_ref(head), k) {
-                    let mut source =
-                        CutSource::open(std::slice::from_ref(head), &window.tenant, window.window, k);
+                    let mut source = CutSource::open(
+                        std::slice::from_ref(head),
+                        &window.tenant,
+                        window.window,
+                        k,
+                    );
                     let mut series = SeriesInput::default();
                     while source.next(&mut series).unwrap() {
                         cut_samples.fetch_add(series.times.len() as u64, Ordering::SeqCst);
@@ -85,13 +98,23 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
         });
     });
     assert!(dump(head).iter().all(|(_, samples)| samples.is_empty()));
-    let written: u64 = origin.window_digests(&tenant()).unwrap().values().map(|d| d.samples).sum();
+    let written: u64 = origin
+        .window_digests(&tenant())
+        .unwrap()
+        .values()
+        .map(|d| d.samples)
+        .sum();
     assert_eq!(cut_samples.load(Ordering::SeqCst), written);
     // What the last checkpoint holds is a shard like this one once the manifest is known.
     head.checkpoint::<HeadError>(|| Ok(())).unwrap();
     let manifest = CutManifest {
         cut: first + 5,
-        positions: vec![head.streams().iter().map(|s| (s.stream, s.applied)).collect()],
+        positions: vec![
+            head.streams()
+                .iter()
+                .map(|s| (s.stream, s.applied))
+                .collect(),
+        ],
         left: vec![],
     };
     let (again, _) = Shard::recover(options(&home, 3), Some(&manifest)).unwrap();
@@ -107,14 +130,23 @@ fn tenants_may_come_while_a_cut_looks_for_its_windows() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
     let k = NOW / WINDOW;
-    let names: Vec<Tenant> = (0..TENANTS).map(|n| Tenant::new(&format!("t{n}")).unwrap()).collect();
+    let names: Vec<Tenant> = (0..TENANTS)
+        .map(|n| Tenant::new(&format!("t{n}")).unwrap())
+        .collect();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for tenant in &names {
                 let maker = Maker::default().up("a", &[(NOW, 1.0)]);
                 let mut out = IngestOutput::default();
-                shard.ingest(tenant, &maker.batch, &maker.idx(), &IngestLimits::default(), NOW, &mut out);
+                shard.ingest(
+                    tenant,
+                    &maker.batch,
+                    &maker.idx(),
+                    &IngestLimits::default(),
+                    NOW,
+                    &mut out,
+                );
             }
             done.store(true, Ordering::Release);
         });

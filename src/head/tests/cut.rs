@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use support::{Maker, NOW, Origin, WINDOW, dump, jobs, options, shard, stream, tenant};
 use trireme_base::SeededRng;
 use trireme_block::{SeriesInput, SeriesSource, WriteOptions, write_block};
-use trireme_head::{CutManifest, CutSource, HeadError, Shard, ShardOptions, WindowDigest, cut_windows};
+use trireme_head::{
+    CutManifest, CutSource, HeadError, Shard, ShardOptions, WindowDigest, cut_windows,
+};
 use trireme_model::{AnyHistogram, Histogram, HistogramSample};
 use trireme_wire::record::Record;
 
@@ -26,12 +28,22 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
         let mut series = SeriesInput::default();
         let mut last = None;
         while source.next(&mut series).unwrap() {
-            assert!(last.replace(series.labels.clone()).is_none_or(|l| l < series.labels), "label order");
+            assert!(
+                last.replace(series.labels.clone())
+                    .is_none_or(|l| l < series.labels),
+                "label order"
+            );
             assert!(series.times.iter().all(|t| window.range().contains(t)));
-            let samples = series.times.iter().copied().zip(series.values.iter().map(|v| v.to_bits()));
+            let samples = series
+                .times
+                .iter()
+                .copied()
+                .zip(series.values.iter().map(|v| v.to_bits()));
             let mut all: Vec<(i64, u64)> = samples.collect();
             for sample in &series.histograms {
-                let AnyHistogram::Int(h) = &sample.h else { panic!("only these are written") };
+                let AnyHistogram::Int(h) = &sample.h else {
+                    panic!("only these are written")
+                };
                 // Apart from any float, and with what the rule has decided.
                 all.push((sample.t, u64::MAX - h.count));
             }
@@ -42,7 +54,11 @@ fn cut_content(shards: &[Arc<Shard>], k: i64) -> Vec<CutSeries> {
 }
 
 fn digest(shard: &Shard) -> Vec<(i64, WindowDigest)> {
-    shard.window_digests(&tenant()).unwrap().into_iter().collect()
+    shard
+        .window_digests(&tenant())
+        .unwrap()
+        .into_iter()
+        .collect()
 }
 
 fn apply_all(shard: &Shard, records: &[Record]) {
@@ -54,7 +70,11 @@ fn apply_all(shard: &Shard, records: &[Record]) {
 /// Cuts `k` on one shard the way a node does.
 fn cut(shard: &Arc<Shard>, k: i64) -> CutManifest {
     let positions = shard.begin_cut(k).unwrap();
-    let manifest = CutManifest { cut: k, positions: vec![positions], left: vec![] };
+    let manifest = CutManifest {
+        cut: k,
+        positions: vec![positions],
+        left: vec![],
+    };
     shard.finish_cut(k);
     manifest
 }
@@ -83,7 +103,11 @@ fn random_logs(seed: u64, dir: &std::path::Path) -> Vec<Vec<Record>> {
             if rng.chance(0.3) {
                 let t = now - rng.below(4) as i64 * 600_000;
                 let count = rng.below(3);
-                let h = AnyHistogram::Int(Arc::new(Histogram { count, sum: 2.5, ..Histogram::default() }));
+                let h = AnyHistogram::Int(Arc::new(Histogram {
+                    count,
+                    sum: 2.5,
+                    ..Histogram::default()
+                }));
                 maker.batch.histograms.push(HistogramSample { t, st: 0, h });
                 maker.batch.series[0].histograms = 0..1;
             }
@@ -121,9 +145,15 @@ fn apply_and_cut(shard: &Arc<Shard>, records: &[Record], cuts: &mut Vec<(i64, Ve
             .filter(|s| s.stream != shard.options().own)
             .map(|s| s.marker)
             .collect::<Vec<_>>();
-        let closed = if closed.len() == 3 { closed.into_iter().min().flatten() } else { None };
-        while let Some(k) =
-            shard.last_cut().map_or(closed.map(|_| W), |last| Some(last + 1)).filter(|k| Some(*k) <= closed)
+        let closed = if closed.len() == 3 {
+            closed.into_iter().min().flatten()
+        } else {
+            None
+        };
+        while let Some(k) = shard
+            .last_cut()
+            .map_or(closed.map(|_| W), |last| Some(last + 1))
+            .filter(|k| Some(*k) <= closed)
         {
             shard.begin_cut(k).unwrap();
             cuts.push((k, cut_content(std::slice::from_ref(shard), k)));
@@ -239,18 +269,39 @@ fn late_samples_wait_for_the_next_cut() {
     let head = shard(dir.path(), 1);
     let mut origin = Origin::new(1);
     origin.log(&head, [head.close_window(W - 1)]);
-    let limits = trireme_head::IngestLimits { out_of_order_window_ms: 3 * WINDOW, ..Default::default() };
-    Maker::default().up("a", &[(NOW, 1.0), (NOW - WINDOW, 2.0)]).ingest_with(&head, NOW, &limits);
+    let limits = trireme_head::IngestLimits {
+        out_of_order_window_ms: 3 * WINDOW,
+        ..Default::default()
+    };
+    Maker::default()
+        .up("a", &[(NOW, 1.0), (NOW - WINDOW, 2.0)])
+        .ingest_with(&head, NOW, &limits);
     head.close_window(W);
     let after = NOW + WINDOW;
-    Maker::default().up("a", &[(NOW + 5, 3.0), (after, 4.0)]).ingest_with(&head, after, &limits);
+    Maker::default()
+        .up("a", &[(NOW + 5, 3.0), (after, 4.0)])
+        .ingest_with(&head, after, &limits);
     let shards = [head.clone()];
-    let windows = |k| cut_windows(&shards, k).iter().map(|w| w.window).collect::<Vec<_>>();
-    assert_eq!((windows(W - 1), windows(W), windows(W + 1)), (vec![], vec![W - 1, W], vec![W - 1, W, W + 1]));
+    let windows = |k| {
+        cut_windows(&shards, k)
+            .iter()
+            .map(|w| w.window)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (windows(W - 1), windows(W), windows(W + 1)),
+        (vec![], vec![W - 1, W], vec![W - 1, W, W + 1])
+    );
     assert_eq!(head.oldest_cut(), Some(W));
     head.begin_cut(W).unwrap();
     let first = cut_content(&shards, W);
-    assert_eq!(first.iter().map(|(w, _, s)| (*w, s.len())).collect::<Vec<_>>(), [(W - 1, 1), (W, 1)]);
+    assert_eq!(
+        first
+            .iter()
+            .map(|(w, _, s)| (*w, s.len()))
+            .collect::<Vec<_>>(),
+        [(W - 1, 1), (W, 1)]
+    );
     head.finish_cut(W);
     assert_eq!((windows(W), windows(W + 1)), (vec![], vec![W, W + 1]));
     assert!(head.begin_cut(W).is_err());
@@ -258,7 +309,9 @@ fn late_samples_wait_for_the_next_cut() {
     let marker = head.close_window(W - 5);
     assert_eq!(trireme_wire::entry::read_marker(marker.payload()), Ok(W));
     // What comes for a cut that was made goes to the next one.
-    Maker::default().up("a", &[(NOW - WINDOW, 9.0)]).ingest_with(&head, after, &limits);
+    Maker::default()
+        .up("a", &[(NOW - WINDOW, 9.0)])
+        .ingest_with(&head, after, &limits);
     assert_eq!(windows(W + 1), [W - 1, W, W + 1]);
 }
 
@@ -268,32 +321,58 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
     for count in [1u16, 3] {
         let dir = tempfile::tempdir().unwrap();
         let make = |n| {
-            Shard::new(ShardOptions::new(n, count, WINDOW, dir.path().join(n.to_string()), stream(1)))
-                .unwrap()
+            Shard::new(ShardOptions::new(
+                n,
+                count,
+                WINDOW,
+                dir.path().join(n.to_string()),
+                stream(1),
+            ))
+            .unwrap()
         };
         let shards: Vec<Arc<Shard>> = (0..count).map(make).collect();
         let mut maker = Maker::default();
         for n in 0..200 {
-            let samples: Vec<_> = (0..10).map(|i| (NOW + i * 15_000, (n * i) as f64)).collect();
+            let samples: Vec<_> = (0..10)
+                .map(|i| (NOW + i * 15_000, (n * i) as f64))
+                .collect();
             maker = maker.series(
-                &[("__name__", "m"), ("n", &n.to_string()), ("odd", if n % 2 == 1 { "yes" } else { "" })],
+                &[
+                    ("__name__", "m"),
+                    ("n", &n.to_string()),
+                    ("odd", if n % 2 == 1 { "yes" } else { "" }),
+                ],
                 &samples,
             );
         }
         for home in &shards {
             let mut out = Default::default();
-            home.ingest(&tenant(), &maker.batch, &maker.idx(), &Default::default(), NOW, &mut out);
+            home.ingest(
+                &tenant(),
+                &maker.batch,
+                &maker.idx(),
+                &Default::default(),
+                NOW,
+                &mut out,
+            );
         }
         // Only canonical keys of the own shard are stored; senders' raw keys were given to all of them here.
         assert_eq!(shards.iter().map(|s| s.total_series()).sum::<usize>(), 200);
         shards.iter().for_each(|s| drop(s.begin_cut(W).unwrap()));
         let window = cut_windows(&shards, W).remove(0);
         let mut source = CutSource::open(&shards, &window.tenant, window.window, W);
-        let meta =
-            write_block(&dir.path().join("blocks"), window.range(), &WriteOptions::default(), &mut source)
-                .unwrap()
-                .unwrap();
-        assert_eq!((meta.stats.num_series, meta.stats.num_samples), (200, 2_000));
+        let meta = write_block(
+            &dir.path().join("blocks"),
+            window.range(),
+            &WriteOptions::default(),
+            &mut source,
+        )
+        .unwrap()
+        .unwrap();
+        assert_eq!(
+            (meta.stats.num_series, meta.stats.num_samples),
+            (200, 2_000)
+        );
         ulids.push(meta.ulid);
     }
     assert_eq!(ulids[0], ulids[1]);
@@ -327,19 +406,35 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         .ingest(&head, NOW + 400_000);
     origin.log(&head, later.drafts);
     let (again, found) = Shard::recover(options(&home, 2), None).unwrap();
-    assert_eq!((found.series, found.positions.clone()), (7, report.positions));
+    assert_eq!(
+        (found.series, found.positions.clone()),
+        (7, report.positions)
+    );
     for record in &origin.records[found.positions[0].1 as usize..] {
         assert!(!again.apply(record).unwrap().known);
     }
     assert_eq!(dump(&again), dump(&head));
     assert_eq!(digest(&again), digest(&head));
-    assert_eq!(jobs(&again, &[], 0, i64::MAX), jobs(&head, &[], 0, i64::MAX));
-    let other = ShardOptions { window_ms: WINDOW / 2, ..options(&home, 3) };
-    assert!(matches!(Shard::recover(other, None), Err(HeadError::Settings(_))));
+    assert_eq!(
+        jobs(&again, &[], 0, i64::MAX),
+        jobs(&head, &[], 0, i64::MAX)
+    );
+    let other = ShardOptions {
+        window_ms: WINDOW / 2,
+        ..options(&home, 3)
+    };
+    assert!(matches!(
+        Shard::recover(other, None),
+        Err(HeadError::Settings(_))
+    ));
     // A failing step before publishing leaves the old file.
     let path = home.join(trireme_head::CHECKPOINT_FILE);
     let before = std::fs::read(&path).unwrap();
-    assert!(again.checkpoint(|| Err(HeadError::Settings("no".into()))).is_err());
+    assert!(
+        again
+            .checkpoint(|| Err(HeadError::Settings("no".into())))
+            .is_err()
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
     let mut rng = SeededRng::new(5);
     for _ in 0..60 {
@@ -347,13 +442,21 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
         let mut bad = before.clone();
         bad[at] ^= 1 << rng.below(8);
         std::fs::write(&path, bad).unwrap();
-        let error = Shard::recover(options(&home, 3), None).err().expect("refused");
+        let error = Shard::recover(options(&home, 3), None)
+            .err()
+            .expect("refused");
         match at {
             8..12 => assert!(matches!(error, HeadError::Version { .. }), "{error}"),
-            _ => assert!(matches!(error, HeadError::Corrupt { .. }), "byte {at}: {error}"),
+            _ => assert!(
+                matches!(error, HeadError::Corrupt { .. }),
+                "byte {at}: {error}"
+            ),
         }
         std::fs::write(&path, &before[..at]).unwrap();
-        assert!(Shard::recover(options(&home, 3), None).is_err(), "cut at {at}");
+        assert!(
+            Shard::recover(options(&home, 3), None).is_err(),
+            "cut at {at}"
+        );
     }
 }
 
@@ -363,7 +466,13 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
     let (old, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
     let mut origin = Origin::new(1);
     origin.log(&old, [old.close_window(W - 1)]);
-    origin.log(&old, Maker::default().up("gone", &[(NOW, 1.0)]).ingest(&old, NOW).drafts);
+    origin.log(
+        &old,
+        Maker::default()
+            .up("gone", &[(NOW, 1.0)])
+            .ingest(&old, NOW)
+            .drafts,
+    );
     apply_all(&follower, &origin.records);
     // The origin starts again; its new stream closes windows, the old one never will.
     let mut next = Origin::new(1);
@@ -377,8 +486,16 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
         }
     }
     assert_eq!(follower.collect_series().0, 1);
-    let state = follower.streams().into_iter().find(|s| s.stream == stream(1)).unwrap();
-    assert_eq!(state.applied, origin.records.len() as u64, "its position stays");
+    let state = follower
+        .streams()
+        .into_iter()
+        .find(|s| s.stream == stream(1))
+        .unwrap();
+    assert_eq!(
+        state.applied,
+        origin.records.len() as u64,
+        "its position stays"
+    );
 }
 
 #[test]
@@ -389,11 +506,21 @@ fn idle_series_are_released_and_dropped_everywhere() {
     origin.log(&head, [head.close_window(W - 1)]);
     origin.log(
         &head,
-        Maker::default().up("old", &[(NOW, 1.0)]).up("kept", &[(NOW, 1.0)]).ingest(&head, NOW).drafts,
+        Maker::default()
+            .up("old", &[(NOW, 1.0)])
+            .up("kept", &[(NOW, 1.0)])
+            .ingest(&head, NOW)
+            .drafts,
     );
     for k in W..W + 3 {
         let now = (k + 1) * WINDOW + 1_000;
-        origin.log(&head, Maker::default().up("kept", &[(now, 1.0)]).ingest(&head, now).drafts);
+        origin.log(
+            &head,
+            Maker::default()
+                .up("kept", &[(now, 1.0)])
+                .ingest(&head, now)
+                .drafts,
+        );
         origin.log(&head, [head.close_window(k)]);
     }
     apply_all(&follower, &origin.records);
@@ -403,7 +530,11 @@ fn idle_series_are_released_and_dropped_everywhere() {
     }
     let (dropped, drafts) = head.collect_series();
     assert_eq!((dropped, drafts.len()), (1, 1));
-    assert_eq!(follower.collect_series().0, 0, "the origin's stream still names it");
+    assert_eq!(
+        follower.collect_series().0,
+        0,
+        "the origin's stream still names it"
+    );
     origin.log(&head, drafts);
     apply_all(&follower, &origin.records[applied..]);
     let (dropped, drafts) = follower.collect_series();
@@ -414,7 +545,13 @@ fn idle_series_are_released_and_dropped_everywhere() {
     }
     // It can come back.
     let now = (W + 3) * WINDOW + 5_000;
-    origin.log(&head, Maker::default().up("old", &[(now, 3.0)]).ingest(&head, now).drafts);
+    origin.log(
+        &head,
+        Maker::default()
+            .up("old", &[(now, 3.0)])
+            .ingest(&head, now)
+            .drafts,
+    );
     follower.apply(origin.records.last().unwrap()).unwrap();
     assert_eq!(dump(&head), dump(&follower));
 }
@@ -426,10 +563,18 @@ fn series_of_the_last_window_that_is_ever_written_are_dropped_once_the_next_one_
     head.close_window(W - 1);
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW);
     head.close_window(W);
-    assert_eq!(head.collect_series_before(W + 1).0, 0, "it has samples that are in no block");
+    assert_eq!(
+        head.collect_series_before(W + 1).0,
+        0,
+        "it has samples that are in no block"
+    );
     Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW);
     cut(&head, W + 1);
-    assert_eq!(head.collect_series_before(W).0, 0, "a sample of the next window may come");
+    assert_eq!(
+        head.collect_series_before(W).0,
+        0,
+        "a sample of the next window may come"
+    );
     assert_eq!(head.collect_series_before(W + 1).0, 1);
     assert_eq!(head.total_series(), 0);
 }
@@ -444,13 +589,26 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
     let follower = shard(&dir.path().join("follower"), 2);
     let mut origin = Origin::new(1);
     origin.log(&head, [head.close_window(ASTRAY)]);
-    origin.log(&head, Maker::default().up("a", &[(NOW, 1.0)]).ingest(&head, NOW).drafts);
+    origin.log(
+        &head,
+        Maker::default()
+            .up("a", &[(NOW, 1.0)])
+            .ingest(&head, NOW)
+            .drafts,
+    );
     apply_all(&follower, &origin.records);
 
     let both = [head.clone(), follower.clone()];
     for replica in &both {
-        assert_eq!((replica.due_cut(W - 1), replica.due_cut(W)), (None, Some(W)));
-        assert_eq!(replica.waiting_cut(W + 1), None, "nothing asks for a later window");
+        assert_eq!(
+            (replica.due_cut(W - 1), replica.due_cut(W)),
+            (None, Some(W))
+        );
+        assert_eq!(
+            replica.waiting_cut(W + 1),
+            None,
+            "nothing asks for a later window"
+        );
         replica.begin_cut(W).unwrap();
     }
     // What comes while the cut is made belongs to the next one, and is not dropped with this one.
@@ -462,12 +620,18 @@ fn what_a_wrong_clock_sent_astray_is_cut_with_its_window() {
 
     for replica in &both {
         let shards = [replica.clone()];
-        let content: Vec<_> = cut_content(&shards, W).into_iter().map(|(w, _, s)| (w, s.len())).collect();
+        let content: Vec<_> = cut_content(&shards, W)
+            .into_iter()
+            .map(|(w, _, s)| (w, s.len()))
+            .collect();
         assert_eq!(content, [(W, 1)]);
         replica.finish_cut(W);
         assert_eq!(replica.due_cut(W + 1), Some(W + 1));
         replica.begin_cut(W + 1).unwrap();
-        let content: Vec<_> = cut_content(&shards, W + 1).into_iter().map(|(w, _, s)| (w, s.len())).collect();
+        let content: Vec<_> = cut_content(&shards, W + 1)
+            .into_iter()
+            .map(|(w, _, s)| (w, s.len()))
+            .collect();
         assert_eq!(content, [(W, 1), (W + 1, 1)]);
         replica.finish_cut(W + 1);
         assert_eq!(replica.oldest_cut(), None);
@@ -482,15 +646,26 @@ fn a_replay_finds_what_was_sent_astray_in_its_block() {
     let mut origin = Origin::new(1);
     origin.log(&head, [head.close_window(ASTRAY)]);
     let samples = [(NOW, 1.0), (NOW + WINDOW, 2.0)];
-    origin.log(&head, Maker::default().up("a", &samples).ingest(&head, NOW + WINDOW).drafts);
+    origin.log(
+        &head,
+        Maker::default()
+            .up("a", &samples)
+            .ingest(&head, NOW + WINDOW)
+            .drafts,
+    );
     let follower = shard(&dir.path().join("follower"), 2);
     apply_all(&follower, &origin.records);
     let manifest = cut(&follower, W);
     assert_eq!(dump(&follower)[0].1.len(), 1);
 
-    let (again, _) = Shard::recover(options(&dir.path().join("again"), 2), Some(&manifest)).unwrap();
+    let (again, _) =
+        Shard::recover(options(&dir.path().join("again"), 2), Some(&manifest)).unwrap();
     apply_all(&again, &origin.records);
-    assert_eq!(dump(&again), dump(&follower), "what is in the block is skipped, what is not stays");
+    assert_eq!(
+        dump(&again),
+        dump(&follower),
+        "what is in the block is skipped, what is not stays"
+    );
 }
 
 #[test]
@@ -501,6 +676,10 @@ fn a_marker_beyond_all_time_is_refused() {
         let marker = trireme_wire::entry::write_marker(0, k).seal(stream(1), seq);
         assert!(follower.apply(&marker).is_err(), "{k}");
     }
-    let state = follower.streams().into_iter().find(|s| s.stream == stream(1)).unwrap();
+    let state = follower
+        .streams()
+        .into_iter()
+        .find(|s| s.stream == stream(1))
+        .unwrap();
     assert_eq!((state.applied, state.marker), (2, None));
 }

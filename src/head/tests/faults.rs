@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{Maker, NOW, Origin, WINDOW, options, shard, tenant};
 use trireme_base::Boot;
 use trireme_block::{SeriesInput, SeriesSource};
-use trireme_head::{CutSource, HeadError, IngestOutput, PanicPoint, SET_ASIDE, Shard, ShardOptions};
+use trireme_head::{
+    CutSource, HeadError, IngestOutput, PanicPoint, SET_ASIDE, Shard, ShardOptions,
+};
 
 #[test]
 fn a_panic_inside_a_change_ends_trust_and_the_last_checkpoint_stays() {
@@ -22,7 +24,10 @@ fn a_panic_inside_a_change_ends_trust_and_the_last_checkpoint_stays() {
     assert!(catch_unwind(AssertUnwindSafe(write)).is_err() && first.is_suspect());
     let saved = first.checkpoint(|| Ok::<(), HeadError>(()));
     assert!(matches!(saved, Err(HeadError::Suspect { .. })));
-    assert!(matches!(first.begin_cut(NOW / WINDOW), Err(HeadError::Suspect { .. })));
+    assert!(matches!(
+        first.begin_cut(NOW / WINDOW),
+        Err(HeadError::Suspect { .. })
+    ));
 }
 
 #[test]
@@ -31,7 +36,9 @@ fn a_record_that_panics_twice_is_set_aside_and_named() {
     let origin_shard = shard(other.path(), 7);
     let mut origin = Origin::new(7);
     for t in [NOW, NOW + 1] {
-        let out = Maker::default().up("a", &[(t, 1.0)]).ingest(&origin_shard, NOW);
+        let out = Maker::default()
+            .up("a", &[(t, 1.0)])
+            .ingest(&origin_shard, NOW);
         origin.log(&origin_shard, out.drafts);
     }
     let start = |boot: u32| {
@@ -43,14 +50,24 @@ fn a_record_that_panics_twice_is_set_aside_and_named() {
     for boot in 1..3 {
         let shard = start(boot);
         let apply = || shard.apply(&origin.records[0]);
-        assert!(catch_unwind(AssertUnwindSafe(apply)).is_err() && shard.is_suspect(), "{boot}");
+        assert!(
+            catch_unwind(AssertUnwindSafe(apply)).is_err() && shard.is_suspect(),
+            "{boot}"
+        );
     }
     let shard = start(3);
     let error = shard.apply(&origin.records[0]).unwrap_err();
-    assert!(matches!(error, HeadError::SetAside { seq: 1, .. }), "{error}");
+    assert!(
+        matches!(error, HeadError::SetAside { seq: 1, .. }),
+        "{error}"
+    );
     assert!(!shard.is_suspect());
     let states = shard.streams();
-    assert!(states.iter().any(|state| state.stream == origin.stream && state.applied == 1));
+    assert!(
+        states
+            .iter()
+            .any(|state| state.stream == origin.stream && state.applied == 1)
+    );
 }
 
 #[test]
@@ -62,9 +79,17 @@ fn a_request_that_panics_twice_is_refused_and_no_other() {
         fragile.panic_for = (boot < 4).then(|| (PanicPoint::Ingest, tenant()));
         Shard::recover(fragile, None).unwrap().0
     };
-    let write = |shard: &Shard, t| Maker::default().up("a", &[(t, 1.0), (t + 1, 2.0)]).ingest(shard, NOW);
+    let write = |shard: &Shard, t| {
+        Maker::default()
+            .up("a", &[(t, 1.0), (t + 1, 2.0)])
+            .ingest(shard, NOW)
+    };
     let refused = |out: &IngestOutput| -> Vec<(&str, u64)> {
-        out.outcome.rejections.iter().map(|r| (r.reason, r.count)).collect()
+        out.outcome
+            .rejections
+            .iter()
+            .map(|r| (r.reason, r.count))
+            .collect()
     };
     for boot in 1..3 {
         let shard = start(boot);
@@ -79,9 +104,16 @@ fn a_request_that_panics_twice_is_refused_and_no_other() {
     assert!(other.is_err() && third.is_suspect(), "another one is tried");
 
     let fourth = start(4);
-    assert_eq!(refused(&write(&fourth, NOW)), [(SET_ASIDE, 2)], "it was not forgotten for the other");
+    assert_eq!(
+        refused(&write(&fourth, NOW)),
+        [(SET_ASIDE, 2)],
+        "it was not forgotten for the other"
+    );
     let out = write(&fourth, NOW + 5);
-    assert!(refused(&out).is_empty() && out.outcome.samples == 2, "it panicked once");
+    assert!(
+        refused(&out).is_empty() && out.outcome.samples == 2,
+        "it panicked once"
+    );
 }
 
 #[test]
@@ -106,7 +138,11 @@ fn a_damaged_chunk_is_found_and_a_cut_can_leave_it_out() {
     let (mut source, mut series) = (open().skipping_damage(), SeriesInput::default());
     assert!(source.next(&mut series).unwrap());
     assert_eq!(source.lost(), 1);
-    assert!(series.times.len() < 1_000 && series.times.len() > 500, "{}", series.times.len());
+    assert!(
+        series.times.len() < 1_000 && series.times.len() > 500,
+        "{}",
+        series.times.len()
+    );
     first.finish_cut(k);
     assert!(!first.is_damaged());
 }

@@ -19,7 +19,9 @@ fn dump_at(shard: &Arc<Shard>, moment: &Arc<Moment>) -> Vec<(String, Vec<(i64, u
     let mut out = Vec::new();
     for series in at(shard, moment) {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        series.read(i64::MIN, i64::MAX, &mut times, &mut values).unwrap();
+        series
+            .read(i64::MIN, i64::MAX, &mut times, &mut values)
+            .unwrap();
         if !times.is_empty() {
             let samples = times.into_iter().zip(values.iter().map(|v| v.to_bits()));
             out.push((series.labels.to_string(), samples.collect()));
@@ -31,7 +33,9 @@ fn dump_at(shard: &Arc<Shard>, moment: &Arc<Moment>) -> Vec<(String, Vec<(i64, u
 
 fn newest(series: &HeadSeries) -> Option<(i64, f64)> {
     let (mut times, mut values) = (Vec::new(), Vec::new());
-    series.read_newest(i64::MIN, i64::MAX, &mut times, &mut values, &mut Vec::new()).unwrap();
+    series
+        .read_newest(i64::MIN, i64::MAX, &mut times, &mut values, &mut Vec::new())
+        .unwrap();
     Some((*times.last()?, *values.last()?))
 }
 
@@ -65,7 +69,9 @@ fn a_moment_shows_what_was_there_and_nothing_that_came_since() {
         }
     }
     held.clear();
-    Maker::default().up("a", &[(NOW + 400_000, 1.0)]).ingest(&shard, NOW + 400_000);
+    Maker::default()
+        .up("a", &[(NOW + 400_000, 1.0)])
+        .ingest(&shard, NOW + 400_000);
     let now = Arc::new(shard.moment());
     assert_eq!(dump_at(&shard, &now), dump(&shard));
 }
@@ -74,10 +80,14 @@ fn a_moment_shows_what_was_there_and_nothing_that_came_since() {
 fn the_newest_sample_at_a_moment_is_the_one_of_then() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
-    Maker::default().up("a", &[(NOW, 1.0), (NOW + 1, 2.0)]).ingest(&shard, NOW);
+    Maker::default()
+        .up("a", &[(NOW, 1.0), (NOW + 1, 2.0)])
+        .ingest(&shard, NOW);
     let moment = Arc::new(shard.moment());
     let series = &at(&shard, &moment)[0];
-    Maker::default().up("a", &[(NOW + 2, 3.0)]).ingest(&shard, NOW);
+    Maker::default()
+        .up("a", &[(NOW + 2, 3.0)])
+        .ingest(&shard, NOW);
     assert_eq!(newest(series), Some((NOW + 1, 2.0)));
     let later = Arc::new(shard.moment());
     assert_eq!(newest(&at(&shard, &later)[0]), Some((NOW + 2, 3.0)));
@@ -87,9 +97,13 @@ fn the_newest_sample_at_a_moment_is_the_one_of_then() {
 fn a_late_sample_of_a_time_that_no_full_chunk_can_have_is_left_out_too() {
     let dir = tempfile::tempdir().unwrap();
     let shard = shard(dir.path(), 1);
-    Maker::default().up("a", &[(NOW, 1.0), (NOW + 10, 2.0)]).ingest(&shard, NOW);
+    Maker::default()
+        .up("a", &[(NOW, 1.0), (NOW + 10, 2.0)])
+        .ingest(&shard, NOW);
     let (moment, then) = (Arc::new(shard.moment()), dump(&shard));
-    Maker::default().up("a", &[(NOW + 5, 3.0)]).ingest(&shard, NOW);
+    Maker::default()
+        .up("a", &[(NOW + 5, 3.0)])
+        .ingest(&shard, NOW);
     assert_eq!(dump_at(&shard, &moment), then);
     assert_eq!(dump(&shard)[0].1.len(), 3);
 }
@@ -111,7 +125,9 @@ fn a_sample_that_was_there_is_not_left_out_because_it_is_sent_again() {
 fn requests() -> impl Iterator<Item = Maker> {
     (0..400i64).map(|n| {
         let t = NOW + n * 1_000;
-        (0..60).fold(Maker::default(), |maker, job| maker.up(&format!("{job}"), &[(t, n as f64)]))
+        (0..60).fold(Maker::default(), |maker, job| {
+            maker.up(&format!("{job}"), &[(t, n as f64)])
+        })
     })
 }
 
@@ -126,8 +142,18 @@ fn all_are_equal(shard: &Arc<Shard>, done: &AtomicBool) {
         for found in [&series, &at(shard, &moment)] {
             let found: Vec<_> = found.iter().map(newest).collect();
             let known = found.iter().flatten().next().copied();
-            assert!(found.iter().all(|of_one| of_one.is_none() || *of_one == known), "{found:?}");
-            assert!(series.iter().filter_map(newest).all(|of_one| Some(of_one) == known));
+            assert!(
+                found
+                    .iter()
+                    .all(|of_one| of_one.is_none() || *of_one == known),
+                "{found:?}"
+            );
+            assert!(
+                series
+                    .iter()
+                    .filter_map(newest)
+                    .all(|of_one| Some(of_one) == known)
+            );
             values.extend(known);
         }
         if is_last {

@@ -21,16 +21,32 @@ fn sample(n: i64) -> HistogramSample {
         zero_count: n as u64,
         count: (5 * n + 3) as u64,
         sum: n as f64 * 1.5,
-        positive_spans: vec![Span { offset: -2, length: 2 }, Span { offset: 1, length: 1 }],
+        positive_spans: vec![
+            Span {
+                offset: -2,
+                length: 2,
+            },
+            Span {
+                offset: 1,
+                length: 1,
+            },
+        ],
         positive_buckets: vec![n + 1, n, -n],
         ..Histogram::default()
     };
-    HistogramSample { t, st: t - 60_000, h: AnyHistogram::Int(Arc::new(h)) }
+    HistogramSample {
+        t,
+        st: t - 60_000,
+        h: AnyHistogram::Int(Arc::new(h)),
+    }
 }
 
 fn holds_all(shard: &Arc<Shard>) {
     let found = shard.select(&tenant(), &[], 0, i64::MAX);
-    let jobs: Vec<_> = found.iter().map(|series| series.labels.get("job").unwrap().to_owned()).collect();
+    let jobs: Vec<_> = found
+        .iter()
+        .map(|series| series.labels.get("job").unwrap().to_owned())
+        .collect();
     assert_eq!(jobs, ["a", "b"]);
     for series in found {
         let mut samples = Vec::new();

@@ -35,7 +35,11 @@ struct Node {
 impl LogObserver for Node {
     fn written(&self, record: &Record, own: Option<OwnPlace>) {
         if let Some(own) = own {
-            self.shards.get().into_iter().flatten().for_each(|shard| shard.own_written(record));
+            self.shards
+                .get()
+                .into_iter()
+                .flatten()
+                .for_each(|shard| shard.own_written(record));
             self.tags.lock().insert(record.seq(), own.tag.0);
         }
     }
@@ -53,7 +57,10 @@ impl LogObserver for Node {
 }
 
 fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    };
     let manifest = CutManifest::load(&dir.join("cut")).unwrap();
     let mut shards = Vec::new();
     let mut all = Vec::new();
@@ -64,16 +71,35 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
         shards.push(shard);
     }
     let from = common(&all);
-    let node = Arc::new(Node { print, ..Node::default() });
+    let node = Arc::new(Node {
+        print,
+        ..Node::default()
+    });
     node.shards.set(shards.clone()).ok().unwrap();
-    let options = LogOptions { segment_bytes: 256 << 10, ..LogOptions::default() };
-    let (log, found) =
-        Log::open(&dir.join("log"), options, own, &from, node, Arc::new(SystemClock::new())).unwrap();
+    let options = LogOptions {
+        segment_bytes: 256 << 10,
+        ..LogOptions::default()
+    };
+    let (log, found) = Log::open(
+        &dir.join("log"),
+        options,
+        own,
+        &from,
+        node,
+        Arc::new(SystemClock::new()),
+    )
+    .unwrap();
     assert!(found.damage.is_empty());
     let plan = log.plan_replay(&from).unwrap();
-    log.replay(&plan, SHARDS, 2, &ReplayWatch::default(), |shard, record| {
-        shards[usize::from(shard)].apply(record).unwrap();
-    })
+    log.replay(
+        &plan,
+        SHARDS,
+        2,
+        &ReplayWatch::default(),
+        |shard, record| {
+            shards[usize::from(shard)].apply(record).unwrap();
+        },
+    )
     .unwrap();
     (shards, log)
 }
@@ -81,17 +107,33 @@ fn start(dir: &Path, boot: u32, print: bool) -> (Vec<Arc<Shard>>, Log) {
 /// Where all shards have each stream; a stream that one does not know counts as 0 there.
 fn common(all: &[Vec<(StreamId, u64)>]) -> Vec<(StreamId, u64)> {
     let of = |positions: &Vec<(StreamId, u64)>, s| {
-        positions.iter().find(|(id, _)| *id == s).map_or(0, |(_, seq)| *seq)
+        positions
+            .iter()
+            .find(|(id, _)| *id == s)
+            .map_or(0, |(_, seq)| *seq)
     };
-    let least = |s: StreamId| all.iter().map(|positions| of(positions, s)).min().unwrap_or(0);
-    all.iter().flatten().map(|(s, _)| (*s, least(*s))).collect::<BTreeMap<_, _>>().into_iter().collect()
+    let least = |s: StreamId| {
+        all.iter()
+            .map(|positions| of(positions, s))
+            .min()
+            .unwrap_or(0)
+    };
+    all.iter()
+        .flatten()
+        .map(|(s, _)| (*s, least(*s)))
+        .collect::<BTreeMap<_, _>>()
+        .into_iter()
+        .collect()
 }
 
 /// Appends one sample to each of ten series; which samples follows from the tag.
 fn write(shards: &[Arc<Shard>], log: &Log, tag: u64) {
     let mut maker = Maker::default();
     for job in 0..10 {
-        maker = maker.up(&format!("job{job}"), &[(START + tag as i64 * 1_000, (tag * 10 + job) as f64)]);
+        maker = maker.up(
+            &format!("job{job}"),
+            &[(START + tag as i64 * 1_000, (tag * 10 + job) as f64)],
+        );
     }
     let mut drafts = Vec::new();
     for shard in shards {
@@ -123,15 +165,19 @@ fn child_that_writes_until_killed() {
     let boot: u32 = std::env::var(BOOT).unwrap().parse().unwrap();
     let (shards, log) = start(dir, boot, true);
     let window = START / WINDOW;
-    shards.iter().for_each(|s| log.append_own(vec![s.close_window(window - 1)], CompletionTag(0)).unwrap());
+    shards.iter().for_each(|s| {
+        log.append_own(vec![s.close_window(window - 1)], CompletionTag(0))
+            .unwrap()
+    });
     // Tags go on where any start before could have stopped.
     for tag in u64::from(boot) * 10_000.. {
         write(&shards, &log, tag);
         if tag % 40 == 0 {
             let mut covered = Vec::new();
             for shard in &shards {
-                let report =
-                    shard.checkpoint(|| log.flush().map_err(|e| HeadError::Settings(e.to_string()))).unwrap();
+                let report = shard
+                    .checkpoint(|| log.flush().map_err(|e| HeadError::Settings(e.to_string())))
+                    .unwrap();
                 covered.push(report.positions);
             }
             log.trim(&common(&covered)).unwrap();
@@ -162,24 +208,42 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        for tag in
-            lines.map_while(Result::ok).filter_map(|l| l.strip_prefix("acked ").and_then(|t| t.parse().ok()))
+        for tag in lines
+            .map_while(Result::ok)
+            .filter_map(|l| l.strip_prefix("acked ").and_then(|t| t.parse().ok()))
         {
             acked.insert(boot, tag);
         }
         // Look without a trace: a start of a copy.
         let copy = tempfile::tempdir().unwrap();
-        assert!(Command::new("cp").arg("-r").arg(dir.path()).arg(copy.path()).status().unwrap().success());
+        assert!(
+            Command::new("cp")
+                .arg("-r")
+                .arg(dir.path())
+                .arg(copy.path())
+                .status()
+                .unwrap()
+                .success()
+        );
         let home = copy.path().join(dir.path().file_name().unwrap());
         let (shards, log) = start(&home, 100, false);
         let all: BTreeMap<String, Vec<(i64, u64)>> = shards.iter().flat_map(dump).collect();
         assert_eq!(all.len(), 10);
         for (labels, samples) in &all {
-            let job: u64 = labels.split("job").nth(2).unwrap().trim_end_matches(['"', '}']).parse().unwrap();
+            let job: u64 = labels
+                .split("job")
+                .nth(2)
+                .unwrap()
+                .trim_end_matches(['"', '}'])
+                .parse()
+                .unwrap();
             assert!(samples.windows(2).all(|w| w[0].0 < w[1].0));
             for (boot, last) in &acked {
                 for tag in u64::from(*boot) * 10_000..=*last {
-                    let want = (START + tag as i64 * 1_000, ((tag * 10 + job) as f64).to_bits());
+                    let want = (
+                        START + tag as i64 * 1_000,
+                        ((tag * 10 + job) as f64).to_bits(),
+                    );
                     assert!(
                         samples.binary_search(&want).is_ok(),
                         "boot {boot} tag {tag} of {labels} is missing"
@@ -188,7 +252,12 @@ fn a_killed_process_has_every_acknowledged_sample_after_each_start() {
             }
         }
         // And the cut of all windows has the same samples.
-        let k = cut_windows(&shards, i64::MAX).iter().map(|w| w.window).max().unwrap() + 1;
+        let k = cut_windows(&shards, i64::MAX)
+            .iter()
+            .map(|w| w.window)
+            .max()
+            .unwrap()
+            + 1;
         shards.iter().for_each(|s| drop(s.begin_cut(k).unwrap()));
         let mut cut = 0;
         for window in cut_windows(&shards, k) {

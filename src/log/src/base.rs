@@ -54,7 +54,13 @@ enum Unusable {
 
 /// Writes which streams have ended into a file of its own, durably, for a snapshot.
 pub(crate) fn store_ended(path: &Path, ended: &Ended) -> Result<(), LogError> {
-    replace(path, &Base { ended: ended.clone(), ..Base::default() })
+    replace(
+        path,
+        &Base {
+            ended: ended.clone(),
+            ..Base::default()
+        },
+    )
 }
 
 /// Reads what [`store_ended`] wrote; no file means that none has ended.
@@ -71,16 +77,20 @@ pub(crate) fn load(dir: &Path) -> Result<Result<Base, String>, LogError> {
 fn read(path: &Path) -> Result<Result<Base, String>, LogError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(Base::default())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Ok(Base::default()));
+        }
         Err(error) if is_unreadable(&error) => return Ok(Err(error.to_string())),
         Err(error) => return Err(LogError::io("read", path, error)),
     };
     match decode(&bytes) {
         Ok(base) => Ok(Ok(base)),
         Err(Unusable::Damaged(what)) => Ok(Err(what.to_owned())),
-        Err(Unusable::Newer(version)) => {
-            Err(LogError::Newer { path: path.to_owned(), version, known: VERSION })
-        }
+        Err(Unusable::Newer(version)) => Err(LogError::Newer {
+            path: path.to_owned(),
+            version,
+            known: VERSION,
+        }),
     }
 }
 
@@ -93,7 +103,11 @@ fn replace(path: &Path, base: &Base) -> Result<(), LogError> {
     let bytes = base.positions.len() * ENTRY_BYTES + base.ended.len() * ENDED_BYTES;
     let mut out = Vec::with_capacity(44 + bytes);
     out.put_slice(MAGIC);
-    out.put_u32_le(if base.ended.is_empty() { VERSION_NO_ENDED } else { VERSION });
+    out.put_u32_le(if base.ended.is_empty() {
+        VERSION_NO_ENDED
+    } else {
+        VERSION
+    });
     out.put_u64_le(base.first);
     out.put_u64_le(base.newest);
     out.put_u32_le(base.positions.len() as u32);
@@ -122,7 +136,9 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
     if crc.get_u32_le() != crc32c::crc32c(body) {
         return Err(damaged("base file checksum does not fit"));
     }
-    let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or(damaged("not a base file"))?;
+    let mut rest = body
+        .strip_prefix(MAGIC.as_slice())
+        .ok_or(damaged("not a base file"))?;
     let too_short = damaged("base file is cut off");
     let mut base = Base::default();
     let version = rest.try_get_u32_le();
@@ -143,16 +159,27 @@ fn decode(bytes: &[u8]) -> Result<Base, Unusable> {
     for _ in 0..count {
         let incarnation = Incarnation(rest.get_u64_le());
         let boot = Boot(rest.get_u32_le());
-        base.positions.insert(StreamId { incarnation, boot }, rest.get_u64_le());
+        base.positions
+            .insert(StreamId { incarnation, boot }, rest.get_u64_le());
     }
-    let count = if version == Ok(VERSION) { rest.try_get_u32_le().map_err(|_| too_short)? } else { 0 };
+    let count = if version == Ok(VERSION) {
+        rest.try_get_u32_le().map_err(|_| too_short)?
+    } else {
+        0
+    };
     if rest.len() != count as usize * ENDED_BYTES {
         return Err(misfit);
     }
     for _ in 0..count {
         let incarnation = Incarnation(rest.get_u64_le());
         let before = Boot(rest.get_u32_le());
-        base.ended.raise(incarnation, End { before, digest: rest.get_u64_le() });
+        base.ended.raise(
+            incarnation,
+            End {
+                before,
+                digest: rest.get_u64_le(),
+            },
+        );
     }
     Ok(base)
 }
@@ -164,10 +191,23 @@ mod tests {
     #[test]
     fn round_trips_and_refuses_any_flipped_byte() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
-        let base = Base { positions: Positions::from([(stream, 7)]), first: 3, newest: 9, ..Base::default() };
-        let end = |boot, digest| End { before: Boot(boot), digest };
-        let ended = [(Incarnation(5), end(6, 7)), (Incarnation(1), end(2, 8))].into_iter().collect();
+        let stream = StreamId {
+            incarnation: Incarnation(5),
+            boot: Boot(6),
+        };
+        let base = Base {
+            positions: Positions::from([(stream, 7)]),
+            first: 3,
+            newest: 9,
+            ..Base::default()
+        };
+        let end = |boot, digest| End {
+            before: Boot(boot),
+            digest,
+        };
+        let ended = [(Incarnation(5), end(6, 7)), (Incarnation(1), end(2, 8))]
+            .into_iter()
+            .collect();
         assert_eq!(load(dir.path()).expect("no file"), Ok(Base::default()));
         for (base, version) in [(base.clone(), 2), (Base { ended, ..base }, 3)] {
             store(dir.path(), &base).expect("stored");
@@ -196,9 +236,18 @@ mod tests {
             out.put_u32_le(crc);
             out
         };
-        let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
+        let stream = StreamId {
+            incarnation: Incarnation(5),
+            boot: Boot(6),
+        };
         let positions = Positions::from([(stream, 7)]);
-        assert_eq!(decode(&file(1)), Ok(Base { positions, ..Base::default() }));
+        assert_eq!(
+            decode(&file(1)),
+            Ok(Base {
+                positions,
+                ..Base::default()
+            })
+        );
         assert_eq!(decode(&file(4)), Err(Unusable::Newer(4)));
     }
 }

@@ -35,7 +35,11 @@ pub(crate) struct Packer {
 impl Packer {
     /// Fails when there is no memory for zstd's tables.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { zstd: Compressor::new(LEVEL)?, payload: Vec::new(), body: Vec::new() })
+        Ok(Self {
+            zstd: Compressor::new(LEVEL)?,
+            payload: Vec::new(),
+            body: Vec::new(),
+        })
     }
 
     /// The body of a batch, good until the next call.
@@ -44,11 +48,19 @@ impl Packer {
         for record in records {
             let (header, plain) = record.bytes().split_at(HEADER_BYTES);
             self.payload.clear();
-            self.payload.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-            let smaller =
-                self.zstd.compress_to_buffer(plain, &mut self.payload).is_ok_and(|n| n < plain.len());
-            let stored = if smaller { self.payload.as_slice() } else { plain };
-            self.body.extend_from_slice(&(stored.len() as u32).to_le_bytes());
+            self.payload
+                .reserve(zstd::zstd_safe::compress_bound(plain.len()));
+            let smaller = self
+                .zstd
+                .compress_to_buffer(plain, &mut self.payload)
+                .is_ok_and(|n| n < plain.len());
+            let stored = if smaller {
+                self.payload.as_slice()
+            } else {
+                plain
+            };
+            self.body
+                .extend_from_slice(&(stored.len() as u32).to_le_bytes());
             self.body.extend_from_slice(header);
             self.body.extend_from_slice(stored);
         }
@@ -64,7 +76,10 @@ impl Unpacker {
     /// Length in bytes of the first stored record in `bytes`; checks that all of it is there.
     pub fn stored_len(bytes: &[u8]) -> Result<usize, RecordError> {
         let Some(mut stored) = bytes.get(..4) else {
-            return Err(RecordError::Short { have: bytes.len(), need: OVERHEAD_BYTES + HEADER_BYTES });
+            return Err(RecordError::Short {
+                have: bytes.len(),
+                need: OVERHEAD_BYTES + HEADER_BYTES,
+            });
         };
         let stored = stored.get_u32_le() as usize;
         let need = OVERHEAD_BYTES + HEADER_BYTES + stored;
@@ -72,7 +87,10 @@ impl Unpacker {
             return Err(RecordError::Length(stored));
         }
         if bytes.len() < need {
-            return Err(RecordError::Short { have: bytes.len(), need });
+            return Err(RecordError::Short {
+                have: bytes.len(),
+                need,
+            });
         }
         Ok(need)
     }

@@ -58,7 +58,9 @@ impl Disk for RealDisk {
         match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
             Ok(()) => {}
             // Without the call the file grows as it is written: slower syncs, nothing else.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {}
+            Err(
+                rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL,
+            ) => {}
             Err(error) => {
                 drop(file);
                 let _ = std::fs::remove_file(path);

@@ -99,9 +99,17 @@ impl LogError {
         }
         let source = Arc::new(source);
         if is_starved(&source) || kind == io::ErrorKind::AlreadyExists {
-            return Self::Hindered { action, path, source };
+            return Self::Hindered {
+                action,
+                path,
+                source,
+            };
         }
-        Self::Io { action, path, source }
+        Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     /// The error for a file that is no segment that can be read.
@@ -109,7 +117,11 @@ impl LogError {
         let path = path.to_owned();
         match unusable {
             Unusable::Damaged(what) => Self::Corrupt { path, what },
-            Unusable::Newer(version) => Self::Newer { path, version, known: VERSION },
+            Unusable::Newer(version) => Self::Newer {
+                path,
+                version,
+                known: VERSION,
+            },
         }
     }
 
@@ -117,7 +129,9 @@ impl LogError {
     pub(crate) fn is_loss(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound || is_unreadable(source),
+            Self::Io { source, .. } => {
+                source.kind() == io::ErrorKind::NotFound || is_unreadable(source)
+            }
             _ => false,
         }
     }

@@ -54,7 +54,10 @@ impl Layout {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&salt.to_le_bytes());
         bytes[8..].copy_from_slice(&number.to_le_bytes());
-        Self { start: SEGMENT_HEADER_BYTES as u64, seed: Some(crc32c::crc32c(&bytes)) }
+        Self {
+            start: SEGMENT_HEADER_BYTES as u64,
+            seed: Some(crc32c::crc32c(&bytes)),
+        }
     }
 
     /// Checksum of a batch header that stands at `offset`.
@@ -142,7 +145,13 @@ impl SegmentHeader {
             previous: 0,
             previous_bytes: 0,
         };
-        Ok((header, Layout { start: PLAIN_HEADER_BYTES as u64, seed: None }))
+        Ok((
+            header,
+            Layout {
+                start: PLAIN_HEADER_BYTES as u64,
+                seed: None,
+            },
+        ))
     }
 }
 
@@ -167,7 +176,11 @@ impl BatchHeader {
     pub fn encode(&self, layout: Layout, offset: u64) -> [u8; BATCH_HEADER_BYTES] {
         let mut out = [0u8; BATCH_HEADER_BYTES];
         let mut buf = &mut out[..];
-        buf.put_slice(if self.packed { PACKED_BATCH_MAGIC } else { BATCH_MAGIC });
+        buf.put_slice(if self.packed {
+            PACKED_BATCH_MAGIC
+        } else {
+            BATCH_MAGIC
+        });
         buf.put_u32_le(self.body_bytes);
         buf.put_u64_le(self.ordinal);
         buf.put_u64_le(self.synced_to);
@@ -197,7 +210,9 @@ impl BatchHeader {
 
     /// Finds the next thing in `bytes` that may be a header.
     pub fn find(bytes: &[u8]) -> Option<usize> {
-        bytes.windows(4).position(|w| w == BATCH_MAGIC || w == PACKED_BATCH_MAGIC)
+        bytes
+            .windows(4)
+            .position(|w| w == BATCH_MAGIC || w == PACKED_BATCH_MAGIC)
     }
 }
 
@@ -242,7 +257,10 @@ mod tests {
             let mut bad = bytes;
             bad[at] ^= 1;
             let read = SegmentHeader::decode(&bad);
-            assert!(matches!(read, Err(Unusable::Damaged(_))), "byte {at}: {read:?}");
+            assert!(
+                matches!(read, Err(Unusable::Damaged(_))),
+                "byte {at}: {read:?}"
+            );
         }
         let mut later = bytes;
         later[8..12].copy_from_slice(&9u32.to_le_bytes());
@@ -253,15 +271,37 @@ mod tests {
 
     #[test]
     fn a_batch_header_reads_only_in_its_segment_and_at_its_place() {
-        let header = BatchHeader { body_bytes: 10, ordinal: 3, synced_to: 68, records: 1, packed: false };
+        let header = BatchHeader {
+            body_bytes: 10,
+            ordinal: 3,
+            synced_to: 68,
+            records: 1,
+            packed: false,
+        };
         let bytes = header.encode(HEADER.layout(), 500);
-        assert_eq!(BatchHeader::decode(&bytes, HEADER.layout(), 500), Some(header));
+        assert_eq!(
+            BatchHeader::decode(&bytes, HEADER.layout(), 500),
+            Some(header)
+        );
         assert_eq!(BatchHeader::decode(&bytes, HEADER.layout(), 501), None);
-        let others = [SegmentHeader { salt: 11, ..HEADER }, SegmentHeader { number: 8, ..HEADER }];
+        let others = [
+            SegmentHeader { salt: 11, ..HEADER },
+            SegmentHeader {
+                number: 8,
+                ..HEADER
+            },
+        ];
         for other in others {
             assert_eq!(BatchHeader::decode(&bytes, other.layout(), 500), None);
         }
-        let plain = Layout { start: 40, seed: None };
-        assert_eq!(BatchHeader::decode(&bytes, plain, 500), None, "what a sender can compute");
+        let plain = Layout {
+            start: 40,
+            seed: None,
+        };
+        assert_eq!(
+            BatchHeader::decode(&bytes, plain, 500),
+            None,
+            "what a sender can compute"
+        );
     }
 }

@@ -69,16 +69,29 @@ impl Log {
         let (shared, commands, writer, recovered) =
             Self::prepare(dir, options, own, covered, observer, clock)?;
         // One thread for the life of the log: group commit is a loop around a blocking fsync.
-        let guard = EndGuard { shared: Arc::clone(&shared), observer: Arc::clone(&writer.observer) };
+        let guard = EndGuard {
+            shared: Arc::clone(&shared),
+            observer: Arc::clone(&writer.observer),
+        };
         let observer = Arc::downgrade(&writer.observer);
         let run = move || {
             let _guard = guard;
             writer.run();
         };
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(run);
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(run);
         let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
         let worker = Worker::Thread(Mutex::new(Some(thread)));
-        Ok((Self { shared, commands, worker, observer }, recovered))
+        Ok((
+            Self {
+                shared,
+                commands,
+                worker,
+                observer,
+            },
+            recovered,
+        ))
     }
 
     pub(crate) fn prepare(
@@ -104,7 +117,10 @@ impl Log {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             own,
-            recent: RwLock::new(Recent::new(options.recent_bytes_max, options.recent_age_max)),
+            recent: RwLock::new(Recent::new(
+                options.recent_bytes_max,
+                options.recent_age_max,
+            )),
             options,
             accepted: Mutex::new(found.positions.clone()),
             state: Mutex::new(State {
@@ -122,7 +138,10 @@ impl Log {
             bell: Bell::default(),
         });
         let mut unsynced = Unsynced::default();
-        found.doubted.into_iter().for_each(|record| unsynced.push(record));
+        found
+            .doubted
+            .into_iter()
+            .for_each(|record| unsynced.push(record));
         let mut writer = Writer {
             shared: shared.clone(),
             observer,
@@ -147,7 +166,11 @@ impl Log {
     /// Queues records of the own stream; they get their seqs in the order of the calls.
     ///
     /// The observer hears `written` for each with `tag`, or `refused` once. Never blocks.
-    pub fn append_own(&self, drafts: Vec<RecordDraft>, tag: CompletionTag) -> Result<(), AppendError> {
+    pub fn append_own(
+        &self,
+        drafts: Vec<RecordDraft>,
+        tag: CompletionTag,
+    ) -> Result<(), AppendError> {
         self.append(drafts, tag, None)?;
         self.bell().ring();
         Ok(())
@@ -164,7 +187,9 @@ impl Log {
     /// that was made before the caller knew of it must be refused too. A caller that keeps such state reads the
     /// epoch, forgets the state when it has changed, and appends with [`Log::append_own_at`].
     pub fn own_epoch(&self) -> u64 {
-        self.shared.own_epoch.load(std::sync::atomic::Ordering::Acquire)
+        self.shared
+            .own_epoch
+            .load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// As [`Log::append_own`], but the records are refused ([`LogError::Superseded`]) if `epoch` is not current when
@@ -184,7 +209,10 @@ impl Log {
     pub fn admit(&self) -> Result<(), AppendError> {
         self.shared.check_health()?;
         let counters = self.shared.counters.snapshot(0, 0, 0);
-        let (records, bytes) = (counters.queued_records as usize, counters.queued_bytes as usize);
+        let (records, bytes) = (
+            counters.queued_records as usize,
+            counters.queued_bytes as usize,
+        );
         let options = &self.shared.options;
         if records * 2 > options.queue_records_max || bytes * 2 > options.queue_bytes_max {
             return Err(AppendError::Busy { records, bytes });
@@ -204,7 +232,8 @@ impl Log {
             return Ok(());
         }
         self.shared.reserve(records, bytes, true)?;
-        self.send(Command::Own(drafts, tag, epoch)).inspect_err(|_| self.shared.release(records, bytes))
+        self.send(Command::Own(drafts, tag, epoch))
+            .inspect_err(|_| self.shared.release(records, bytes))
     }
 
     /// Queues records of other streams. Each must follow the last of its stream: one the log has already is counted
@@ -232,7 +261,11 @@ impl Log {
                 accepted.insert(stream, seq);
                 taken.push(record);
             } else {
-                gap = Some(AppendError::Gap { stream, have, got: seq });
+                gap = Some(AppendError::Gap {
+                    stream,
+                    have,
+                    got: seq,
+                });
                 break;
             }
         }
@@ -240,7 +273,8 @@ impl Log {
         if !taken.is_empty() {
             let (count, bytes) = (taken.len(), taken.iter().map(|r| r.bytes().len()).sum());
             let sent = self.shared.reserve(count, bytes, false).and_then(|()| {
-                self.send(Command::Foreign(taken)).inspect_err(|_| self.shared.release(count, bytes))
+                self.send(Command::Foreign(taken))
+                    .inspect_err(|_| self.shared.release(count, bytes))
             });
             if let Err(error) = sent {
                 for (stream, known) in before.into_iter().rev() {
@@ -257,16 +291,18 @@ impl Log {
     }
 
     fn send(&self, command: Command) -> Result<(), AppendError> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                let stats = self.stats();
-                AppendError::Busy {
-                    records: stats.queued_records as usize,
-                    bytes: stats.queued_bytes as usize,
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    let stats = self.stats();
+                    AppendError::Busy {
+                        records: stats.queued_records as usize,
+                        bytes: stats.queued_bytes as usize,
+                    }
                 }
-            }
-            TrySendError::Disconnected(_) => AppendError::Stopped,
-        })
+                TrySendError::Disconnected(_) => AppendError::Stopped,
+            })
     }
 
     /// Sends what must not be refused; waits for room in the queue if there is none.
@@ -281,7 +317,8 @@ impl Log {
     /// Waits until everything queued before is durable. Blocks; for shutdown and tests.
     pub fn flush(&self) -> Result<(), LogError> {
         let (reply, wait) = bounded(1);
-        self.command(Command::Flush(reply)).map_err(|_| LogError::Stopped)?;
+        self.command(Command::Flush(reply))
+            .map_err(|_| LogError::Stopped)?;
         if let Worker::Caller(_) = self.worker {
             self.work_off();
             return wait.try_recv().unwrap_or(Err(LogError::Stopped));
@@ -309,18 +346,34 @@ impl Log {
 
     /// Last durable seq of each stream.
     pub fn durable_positions(&self) -> Vec<(StreamId, u64)> {
-        self.shared.state.lock().durable.iter().map(|(s, q)| (*s, *q)).collect()
+        self.shared
+            .state
+            .lock()
+            .durable
+            .iter()
+            .map(|(s, q)| (*s, *q))
+            .collect()
     }
 
     /// Last written seq of each stream; what is written but not durable may be lost by a power cut.
     pub fn written_positions(&self) -> Vec<(StreamId, u64)> {
-        self.shared.state.lock().written.iter().map(|(s, q)| (*s, *q)).collect()
+        self.shared
+            .state
+            .lock()
+            .written
+            .iter()
+            .map(|(s, q)| (*s, *q))
+            .collect()
     }
 
     /// First seq of a stream that can still be read; `None` if the log holds nothing of it.
     pub fn first_seq(&self, stream: StreamId) -> Option<u64> {
         let state = self.shared.state.lock();
-        state.segments.values().find_map(|s| s.streams.get(&stream)).map(|range| range.first)
+        state
+            .segments
+            .values()
+            .find_map(|s| s.streams.get(&stream))
+            .map(|range| range.first)
     }
 
     /// Declares everything up to these positions to be held elsewhere (a snapshot was installed): appends of those
@@ -331,8 +384,12 @@ impl Log {
             let mut guard = self.shared.state.lock();
             let state = &mut *guard;
             for (stream, seq) in positions {
-                let maps =
-                    [&mut *accepted, &mut state.base.positions, &mut state.written, &mut state.durable];
+                let maps = [
+                    &mut *accepted,
+                    &mut state.base.positions,
+                    &mut state.written,
+                    &mut state.durable,
+                ];
                 for map in maps {
                     let have = map.entry(*stream).or_default();
                     *have = (*have).max(*seq);
@@ -359,13 +416,23 @@ impl Log {
 
     /// Last seq of each stream that was taken, written or not, as [`Log::taken`].
     pub fn taken_positions(&self) -> Vec<(StreamId, u64)> {
-        self.shared.accepted.lock().iter().map(|(s, q)| (*s, *q)).collect()
+        self.shared
+            .accepted
+            .lock()
+            .iter()
+            .map(|(s, q)| (*s, *q))
+            .collect()
     }
 
     /// Last seq of a stream that was taken, written or not. Goes back when the log refuses what it had taken; see
     /// [`Log::own_epoch`].
     pub fn taken(&self, stream: StreamId) -> u64 {
-        self.shared.accepted.lock().get(&stream).copied().unwrap_or(0)
+        self.shared
+            .accepted
+            .lock()
+            .get(&stream)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Why appends are refused now, if they are.

@@ -29,12 +29,18 @@ pub struct ReplayPlan {
 impl ReplayPlan {
     /// Per stream the seq behind which it is read.
     pub fn from(&self) -> Vec<(StreamId, u64)> {
-        self.from.iter().map(|(stream, seq)| (*stream, *seq)).collect()
+        self.from
+            .iter()
+            .map(|(stream, seq)| (*stream, *seq))
+            .collect()
     }
 
     /// Per stream the last seq that the replay gives.
     pub fn to(&self) -> Vec<(StreamId, u64)> {
-        self.to.iter().map(|(stream, seq)| (*stream, *seq)).collect()
+        self.to
+            .iter()
+            .map(|(stream, seq)| (*stream, *seq))
+            .collect()
     }
 
     /// First and last number of the segments read; `None` when there is nothing to read.
@@ -81,14 +87,27 @@ impl Log {
         let (from, segments, target, ended) = {
             let state = self.shared.state.lock();
             let mut from = state.base.positions.clone();
-            for (stream, seq) in covered.iter().filter(|(stream, _)| !state.base.ended.has(*stream)) {
+            for (stream, seq) in covered
+                .iter()
+                .filter(|(stream, _)| !state.base.ended.has(*stream))
+            {
                 let have = from.entry(*stream).or_default();
                 *have = (*have).max(*seq);
             }
-            (from, state.segments.clone(), state.written.clone(), state.base.ended.clone())
+            (
+                from,
+                state.segments.clone(),
+                state.written.clone(),
+                state.base.ended.clone(),
+            )
         };
         let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
-        let mut chain = Chain { own, last: from.clone(), skip_holes, ended };
+        let mut chain = Chain {
+            own,
+            last: from.clone(),
+            skip_holes,
+            ended,
+        };
         let mut plan = ReplayPlan {
             from,
             to: Positions::new(),
@@ -124,7 +143,11 @@ impl Log {
             Ok(scan) => scan,
             // Somebody has deleted it, or its begin cannot be read any more.
             Err(error) if error.is_loss() => {
-                plan.damage.push(Damage { segment: path, offset: 0, what: error.to_string() });
+                plan.damage.push(Damage {
+                    segment: path,
+                    offset: 0,
+                    what: error.to_string(),
+                });
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -136,7 +159,11 @@ impl Log {
                 }
             }
         }
-        let damage = |bad: Bad| Damage { segment: path.clone(), offset: bad.offset, what: bad.what };
+        let damage = |bad: Bad| Damage {
+            segment: path.clone(),
+            offset: bad.offset,
+            what: bad.what,
+        };
         plan.damage.extend(scan.bad.into_iter().map(damage));
         Ok(())
     }
@@ -148,7 +175,10 @@ impl Log {
         for (stream, seq) in target {
             let reached = reached.get(stream).copied().unwrap_or(0);
             // Only while nothing was appended behind the hole since.
-            if *stream != self.shared.own && reached < *seq && state.written.get(stream) == Some(seq) {
+            if *stream != self.shared.own
+                && reached < *seq
+                && state.written.get(stream) == Some(seq)
+            {
                 for map in [&mut *accepted, &mut state.written, &mut state.durable] {
                     map.insert(*stream, reached);
                 }

@@ -13,11 +13,22 @@ impl Log {
     ///
     /// Recent records come from memory; older ones are read from their segment without a lock on the writer. May
     /// block on the disk.
-    pub fn read(&self, stream: StreamId, from_seq: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    pub fn read(
+        &self,
+        stream: StreamId,
+        from_seq: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, LogError> {
         if let Some(records) = self.shared.recent.read().read(stream, from_seq, bytes_max) {
             return Ok(records);
         }
-        let mut out = Found { stream, next: from_seq, bytes: 0, bytes_max, records: Vec::new() };
+        let mut out = Found {
+            stream,
+            next: from_seq,
+            bytes: 0,
+            bytes_max,
+            records: Vec::new(),
+        };
         let mut failed = None;
         while !out.full() {
             let before = out.next;
@@ -41,9 +52,19 @@ impl Log {
         if let Some(error) = failed {
             return Err(error);
         }
-        let written = self.shared.state.lock().written.get(&stream).copied().unwrap_or(0);
+        let written = self
+            .shared
+            .state
+            .lock()
+            .written
+            .get(&stream)
+            .copied()
+            .unwrap_or(0);
         if from_seq <= written {
-            return Err(LogError::Gone { stream, seq: from_seq });
+            return Err(LogError::Gone {
+                stream,
+                seq: from_seq,
+            });
         }
         Ok(out.records)
     }
@@ -54,24 +75,42 @@ impl Log {
         if state.written.get(&stream).is_none_or(|last| seq > *last) {
             return Vec::new();
         }
-        let place =
-            |(number, summary): (&u64, &Summary)| Some((*number, summary.place(stream, seq)?, summary.bytes));
+        let place = |(number, summary): (&u64, &Summary)| {
+            Some((*number, summary.place(stream, seq)?, summary.bytes))
+        };
         state.segments.iter().filter_map(place).collect()
     }
 
-    fn read_segment(&self, number: u64, offset: u64, end: u64, out: &mut Found) -> Result<(), LogError> {
+    fn read_segment(
+        &self,
+        number: u64,
+        offset: u64,
+        end: u64,
+        out: &mut Found,
+    ) -> Result<(), LogError> {
         let path = self.shared.segment_path(number);
         let opened = Scan::open_at(&*self.shared.options.disk, &path, Some(offset), end);
         let mut scan = opened.map_err(|error| match error {
             // Trimmed between the look-up and the open.
             LogError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                LogError::Gone { stream: out.stream, seq: out.next }
+                LogError::Gone {
+                    stream: out.stream,
+                    seq: out.next,
+                }
             }
             error => error,
         })?;
         while !out.full() {
-            let Some(batch) = scan.next_batch().map_err(|e| LogError::io("read", &path, e))? else { break };
-            batch.records.into_iter().for_each(|record| out.take(record));
+            let Some(batch) = scan
+                .next_batch()
+                .map_err(|e| LogError::io("read", &path, e))?
+            else {
+                break;
+            };
+            batch
+                .records
+                .into_iter()
+                .for_each(|record| out.take(record));
         }
         Ok(())
     }

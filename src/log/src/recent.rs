@@ -21,7 +21,13 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub fn new(bytes_max: usize, age_max: Duration) -> Self {
-        Self { by_stream: BTreeMap::new(), order: VecDeque::new(), bytes: 0, bytes_max, age_max }
+        Self {
+            by_stream: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            age_max,
+        }
     }
 
     /// Bytes of the records.
@@ -34,7 +40,10 @@ impl Recent {
         let stream = record.stream();
         let queue = self.by_stream.entry(stream).or_default();
         // A stream that was set back (a hole was found) starts over.
-        if queue.back().is_some_and(|last| last.seq() + 1 != record.seq()) {
+        if queue
+            .back()
+            .is_some_and(|last| last.seq() + 1 != record.seq())
+        {
             self.bytes -= queue.iter().map(|r| r.bytes().len()).sum::<usize>();
             queue.clear();
             self.order.retain(|(s, _)| *s != stream);
@@ -50,7 +59,11 @@ impl Recent {
 
     /// Forgets what is too old `now` (monotonic).
     pub fn forget_old(&mut self, now: Duration) {
-        while self.order.front().is_some_and(|(_, came)| now.saturating_sub(*came) > self.age_max) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(_, came)| now.saturating_sub(*came) > self.age_max)
+        {
             self.pop();
         }
         if self.order.is_empty() {
@@ -65,8 +78,12 @@ impl Recent {
     }
 
     fn pop(&mut self) {
-        let Some((stream, _)) = self.order.pop_front() else { return };
-        let Some(queue) = self.by_stream.get_mut(&stream) else { return };
+        let Some((stream, _)) = self.order.pop_front() else {
+            return;
+        };
+        let Some(queue) = self.by_stream.get_mut(&stream) else {
+            return;
+        };
         if let Some(record) = queue.pop_front() {
             self.bytes -= record.bytes().len();
         }
@@ -79,7 +96,9 @@ impl Recent {
     pub fn read(&self, stream: StreamId, from_seq: u64, bytes_max: usize) -> Option<Vec<Record>> {
         let queue = self.by_stream.get(&stream)?;
         let first = queue.front()?.seq();
-        let skip = usize::try_from(from_seq.checked_sub(first)?).ok().filter(|n| *n < queue.len())?;
+        let skip = usize::try_from(from_seq.checked_sub(first)?)
+            .ok()
+            .filter(|n| *n < queue.len())?;
         let mut bytes = 0;
         let fits = |record: &&Record| {
             let before = bytes;
@@ -101,11 +120,17 @@ mod tests {
 
     #[test]
     fn keeps_the_newest_records_within_its_bound() {
-        let streams = [1, 2].map(|n| StreamId { incarnation: Incarnation(n), boot: Boot(1) });
+        let streams = [1, 2].map(|n| StreamId {
+            incarnation: Incarnation(n),
+            boot: Boot(1),
+        });
         let mut recent = Recent::new(32 * 10, AGE_MAX);
         for seq in 1..=100 {
             for stream in streams {
-                recent.push(RecordDraft::new(0, RecordKind::Samples).seal(stream, seq), Duration::ZERO);
+                recent.push(
+                    RecordDraft::new(0, RecordKind::Samples).seal(stream, seq),
+                    Duration::ZERO,
+                );
             }
         }
         assert!(recent.bytes <= 320);
@@ -113,7 +138,12 @@ mod tests {
             assert!(recent.read(stream, 95, 1_000).is_none());
             assert!(recent.read(stream, 101, 1_000).is_none());
             let seqs = |from, bytes| {
-                recent.read(stream, from, bytes).expect("recent").iter().map(Record::seq).collect::<Vec<_>>()
+                recent
+                    .read(stream, from, bytes)
+                    .expect("recent")
+                    .iter()
+                    .map(Record::seq)
+                    .collect::<Vec<_>>()
             };
             assert_eq!(seqs(97, 1_000), [97, 98, 99, 100]);
             assert_eq!(seqs(97, 64), [97, 98]);
@@ -121,19 +151,38 @@ mod tests {
         }
 
         // What nobody came for in time goes with the next record, or when somebody looks.
-        recent.push(RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 101), AGE_MAX);
+        recent.push(
+            RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 101),
+            AGE_MAX,
+        );
         assert!(recent.read(streams[1], 97, 1_000).is_some());
         let later = AGE_MAX + Duration::from_nanos(1);
-        recent.push(RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 102), later);
-        assert!(
-            recent.read(streams[0], 100, 1_000).is_none() && recent.read(streams[1], 100, 1_000).is_none()
+        recent.push(
+            RecordDraft::new(0, RecordKind::Samples).seal(streams[0], 102),
+            later,
         );
-        assert_eq!(recent.read(streams[0], 101, 1_000).map(|found| found.len()), Some(2));
-        assert_eq!(recent.oldest_leaves_in(later), Some(AGE_MAX - Duration::from_nanos(1)));
+        assert!(
+            recent.read(streams[0], 100, 1_000).is_none()
+                && recent.read(streams[1], 100, 1_000).is_none()
+        );
+        assert_eq!(
+            recent.read(streams[0], 101, 1_000).map(|found| found.len()),
+            Some(2)
+        );
+        assert_eq!(
+            recent.oldest_leaves_in(later),
+            Some(AGE_MAX - Duration::from_nanos(1))
+        );
         let last_stays = later + AGE_MAX;
         recent.forget_old(last_stays);
-        assert_eq!((recent.bytes(), recent.oldest_leaves_in(last_stays)), (32, Some(Duration::ZERO)));
+        assert_eq!(
+            (recent.bytes(), recent.oldest_leaves_in(last_stays)),
+            (32, Some(Duration::ZERO))
+        );
         recent.forget_old(2 * last_stays);
-        assert_eq!((recent.bytes(), recent.oldest_leaves_in(2 * last_stays)), (0, None));
+        assert_eq!(
+            (recent.bytes(), recent.oldest_leaves_in(2 * last_stays)),
+            (0, None)
+        );
     }
 }

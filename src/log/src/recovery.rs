@@ -81,7 +81,11 @@ pub(crate) fn rebuild(
     match base::load(dir)? {
         Ok(base) => this.base = base,
         Err(what) => {
-            this.damage.push(Damage { segment: dir.join(base::FILE), offset: 0, what });
+            this.damage.push(Damage {
+                segment: dir.join(base::FILE),
+                offset: 0,
+                what,
+            });
             is_base_lost = true;
         }
     }
@@ -89,7 +93,10 @@ pub(crate) fn rebuild(
     let ended = &this.base.ended;
     this.base.positions.retain(|stream, _| !ended.has(*stream));
     this.known = this.base.positions.clone();
-    for (stream, seq) in covered.iter().filter(|(stream, _)| !this.base.ended.has(*stream)) {
+    for (stream, seq) in covered
+        .iter()
+        .filter(|(stream, _)| !this.base.ended.has(*stream))
+    {
         let known = this.known.entry(*stream).or_default();
         *known = (*known).max(*seq);
     }
@@ -104,15 +111,25 @@ pub(crate) fn rebuild(
     if numbers.is_empty() && this.base.newest == 0 && !covered.is_empty() {
         // Every start makes a segment and a base, and a checkpoint says that there were records.
         let what = "the log is empty, although checkpoints have records of it".to_owned();
-        this.damage.push(Damage { segment: dir.to_owned(), offset: 0, what });
+        this.damage.push(Damage {
+            segment: dir.to_owned(),
+            offset: 0,
+            what,
+        });
     }
     this.positions = this.known.clone();
-    this.next_number = numbers.last().map_or(1, |n| n + 1).max(this.base.newest + 1);
+    this.next_number = numbers
+        .last()
+        .map_or(1, |n| n + 1)
+        .max(this.base.newest + 1);
     let ends = Ends::read(dir, options, &numbers)?;
     this.miss_segments(dir, &numbers, &ends);
 
-    let mut chain =
-        Chain { last: Positions::new(), reach: this.known.clone(), skip_holes: options.skip_holes };
+    let mut chain = Chain {
+        last: Positions::new(),
+        reach: this.known.clone(),
+        skip_holes: options.skip_holes,
+    };
     for number in &numbers {
         let path = dir.join(segment_name(*number));
         let is_newest = numbers.last() == Some(number);
@@ -135,7 +152,8 @@ pub(crate) fn rebuild(
     }
     let ended = &this.base.ended;
     this.doubted.retain(|record| !ended.has(record.stream()));
-    this.positions.retain(|stream, seq| *seq > 0 && !ended.has(*stream));
+    this.positions
+        .retain(|stream, seq| *seq > 0 && !ended.has(*stream));
     this.mend_base();
     Ok(this)
 }
@@ -153,7 +171,9 @@ impl Ends {
                 Ok(Ok(header)) if header.previous > 0 => {
                     ends.insert(header.previous, header.previous_bytes);
                 }
-                Ok(Err(unusable @ Unusable::Newer(_))) => return Err(LogError::unusable(&path, unusable)),
+                Ok(Err(unusable @ Unusable::Newer(_))) => {
+                    return Err(LogError::unusable(&path, unusable));
+                }
                 Ok(_) => {}
                 Err(error) if is_unreadable(&error) => {}
                 Err(error) => return Err(LogError::io("read", &path, error)),
@@ -189,8 +209,9 @@ impl Chain {
         let is_next = seq == *reach + 1;
         // What is missing at or below the base is missed by nobody.
         let fits = is_next
-            || last
-                .is_none_or(|last| seq == last + 1 || (seq > last && (self.skip_holes || seq <= base + 1)));
+            || last.is_none_or(|last| {
+                seq == last + 1 || (seq > last && (self.skip_holes || seq <= base + 1))
+            });
         if fits {
             self.last.insert(stream, seq);
         }
@@ -224,7 +245,8 @@ impl Rebuilt {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.ends_with(".tmp") {
-                std::fs::remove_file(entry.path()).map_err(|e| LogError::io("remove", &entry.path(), e))?;
+                std::fs::remove_file(entry.path())
+                    .map_err(|e| LogError::io("remove", &entry.path(), e))?;
             }
             match segment_number(name) {
                 Some(number) if number < self.base.first => drop(self.doomed.insert(number)),
@@ -249,10 +271,15 @@ impl Rebuilt {
                 continue;
             }
             // Without a base nobody knows what was trimmed; the oldest names the one before it.
-            let may_be_trimmed = self.base.first == 0 && numbers.first().is_some_and(|first| number < *first);
+            let may_be_trimmed =
+                self.base.first == 0 && numbers.first().is_some_and(|first| number < *first);
             if !may_be_trimmed && !was_set_aside() {
                 let what = "the file is missing".to_owned();
-                self.damage.push(Damage { segment: path, offset: 0, what });
+                self.damage.push(Damage {
+                    segment: path,
+                    offset: 0,
+                    what,
+                });
             }
         }
     }
@@ -287,17 +314,25 @@ impl Rebuilt {
             scan.limit(durable);
         }
         let mut summary = Summary::default();
-        while let Some(batch) = scan.next_batch().map_err(|e| LogError::io("read", path, e))? {
+        while let Some(batch) = scan
+            .next_batch()
+            .map_err(|e| LogError::io("read", path, e))?
+        {
             self.note(&batch, chain, &mut summary);
         }
         summary.bytes = scan.position();
         let mut bad = scan.bad;
         if bad.is_empty() && durable.is_some_and(|durable| summary.bytes < durable) {
             let what = "ends before what was durable in it".to_owned();
-            bad.push(Bad { offset: summary.bytes, what, is_lost: false });
+            bad.push(Bad {
+                offset: summary.bytes,
+                what,
+                is_lost: false,
+            });
         }
         summary.damaged = !bad.is_empty();
-        self.damage.extend(bad.into_iter().map(|bad| damage(path, bad)));
+        self.damage
+            .extend(bad.into_iter().map(|bad| damage(path, bad)));
         Ok(Some(summary))
     }
 
@@ -305,7 +340,12 @@ impl Rebuilt {
     ///
     /// A batch says how far the segment was synced when it was written. What does not read behind that point is a torn
     /// write, and what reads there is doubted; what does not read before it is damage.
-    fn read_newest(&mut self, path: &Path, scan: &mut Scan, chain: &mut Chain) -> Result<Summary, LogError> {
+    fn read_newest(
+        &mut self,
+        path: &Path,
+        scan: &mut Scan,
+        chain: &mut Chain,
+    ) -> Result<Summary, LogError> {
         let io = |e| LogError::io("read", path, e);
         let mut summary = Summary::default();
         let mut behind: Vec<ScannedBatch> = Vec::new();
@@ -318,7 +358,11 @@ impl Rebuilt {
         }
 
         let synced_to = scan.synced_to;
-        let torn = scan.bad.iter().find(|bad| bad.offset >= synced_to && !bad.is_lost).cloned();
+        let torn = scan
+            .bad
+            .iter()
+            .find(|bad| bad.offset >= synced_to && !bad.is_lost)
+            .cloned();
         let end = torn.as_ref().map_or(u64::MAX, |torn| torn.offset);
         for batch in behind.into_iter().take_while(|batch| batch.offset < end) {
             for record in batch.records.into_iter().take(batch.whole) {
@@ -331,18 +375,32 @@ impl Rebuilt {
         summary.bytes = scan.position().min(end);
 
         if let Some(torn) = torn {
-            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: torn.offset, what: torn.what });
+            self.tail_cut = Some(TailCut {
+                segment: path.to_owned(),
+                offset: torn.offset,
+                what: torn.what,
+            });
         } else if scan.has_leftovers().map_err(io)? {
             // Leftovers of a write that did not finish, and no space that was set aside and never used.
             let what = "batch header does not fit".to_owned();
-            self.tail_cut = Some(TailCut { segment: path.to_owned(), offset: scan.position(), what });
+            self.tail_cut = Some(TailCut {
+                segment: path.to_owned(),
+                offset: scan.position(),
+                what,
+            });
         }
         let is_damage = |bad: &&Bad| bad.offset < synced_to || bad.is_lost;
-        let bad: Vec<Damage> =
-            scan.bad.iter().filter(is_damage).map(|bad| damage(path, bad.clone())).collect();
+        let bad: Vec<Damage> = scan
+            .bad
+            .iter()
+            .filter(is_damage)
+            .map(|bad| damage(path, bad.clone()))
+            .collect();
         summary.damaged = !bad.is_empty();
         self.damage.extend(bad);
-        let number = path.file_name().and_then(|name| segment_number(name.to_str()?));
+        let number = path
+            .file_name()
+            .and_then(|name| segment_number(name.to_str()?));
         self.previous = number.map(|number| (number, synced_to));
         Ok(summary)
     }
@@ -359,7 +417,11 @@ impl Rebuilt {
 
     /// Notes the records of a batch that continue their streams.
     fn note(&self, batch: &ScannedBatch, chain: &mut Chain, summary: &mut Summary) {
-        for record in batch.records.iter().filter(|record| self.continues(record, chain)) {
+        for record in batch
+            .records
+            .iter()
+            .filter(|record| self.continues(record, chain))
+        {
             summary.note(record.stream(), record.seq(), batch.offset);
         }
     }
@@ -375,7 +437,11 @@ impl Rebuilt {
     fn set_aside(&mut self, path: &Path, what: &'static str) -> Result<Option<Summary>, LogError> {
         let bad = path.with_extension("bad");
         std::fs::rename(path, &bad).map_err(|e| LogError::io("rename", path, e))?;
-        self.damage.push(Damage { segment: bad, offset: 0, what: what.to_owned() });
+        self.damage.push(Damage {
+            segment: bad,
+            offset: 0,
+            what: what.to_owned(),
+        });
         Ok(None)
     }
 }
@@ -383,9 +449,15 @@ impl Rebuilt {
 /// Numbers of the segments that have a summary beside them.
 fn summaries(dir: &Path) -> Vec<u64> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| summary_number(entry.file_name().to_str()?)).collect()
+    entries
+        .filter_map(|entry| summary_number(entry.file_name().to_str()?))
+        .collect()
 }
 
 fn damage(path: &Path, bad: Bad) -> Damage {
-    Damage { segment: path.to_owned(), offset: bad.offset, what: bad.what }
+    Damage {
+        segment: path.to_owned(),
+        offset: bad.offset,
+        what: bad.what,
+    }
 }

@@ -64,11 +64,19 @@ impl Log {
             let mut handles = Vec::with_capacity(threads);
             for n in 0..threads {
                 let (tx, rx) = bounded::<Vec<(u16, Record)>>(QUEUE_BATCHES);
-                let run = move || rx.into_iter().flatten().for_each(|(shard, record)| apply(shard, &record));
+                let run = move || {
+                    rx.into_iter()
+                        .flatten()
+                        .for_each(|(shard, record)| apply(shard, &record))
+                };
                 // Replay threads live as long as this call.
-                let handle = std::thread::Builder::new().name(format!("replay-{n}")).spawn_scoped(scope, run);
+                let handle = std::thread::Builder::new()
+                    .name(format!("replay-{n}"))
+                    .spawn_scoped(scope, run);
                 handles.push(
-                    handle.map_err(|e| LogError::io("start a replay thread for", &self.shared.dir, e))?,
+                    handle.map_err(|e| {
+                        LogError::io("start a replay thread for", &self.shared.dir, e)
+                    })?,
                 );
                 queues.push(tx);
             }
@@ -90,7 +98,12 @@ impl Log {
     ) -> Result<ReplayReport, LogError> {
         let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
         let ended = self.ended();
-        let mut chain = Chain { own, last: plan.from.clone(), skip_holes, ended };
+        let mut chain = Chain {
+            own,
+            last: plan.from.clone(),
+            skip_holes,
+            ended,
+        };
         let mut report = ReplayReport::default();
         for (number, end) in &plan.segments {
             watch.segment.store(*number, Ordering::Relaxed);
@@ -111,7 +124,9 @@ impl Log {
             report.bytes += end;
         }
         if chain.last != plan.to {
-            return Err(LogError::Changed { path: self.shared.dir.clone() });
+            return Err(LogError::Changed {
+                path: self.shared.dir.clone(),
+            });
         }
         Ok(report)
     }

@@ -67,8 +67,12 @@ impl Writer {
     /// Gives back the room of the segment that an earlier process was writing. No more than a kindness: a later start
     /// does it again.
     fn shrink_previous(&self) {
-        let Some((number, bytes)) = self.previous else { return };
-        let file = OpenOptions::new().write(true).open(self.shared.segment_path(number));
+        let Some((number, bytes)) = self.previous else {
+            return;
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.shared.segment_path(number));
         let is_longer = |file: &File| file.metadata().is_ok_and(|m| m.len() > bytes);
         if let Ok(file) = file
             && is_longer(&file)
@@ -86,7 +90,14 @@ impl Writer {
         }
         if let Some(segment) = self.segment.take() {
             let number = segment.number;
-            let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
+            let mut summary = self
+                .shared
+                .state
+                .lock()
+                .segments
+                .get(&number)
+                .cloned()
+                .unwrap_or_default();
             let durable = segment.close(&mut summary);
             self.shared.state.lock().segments.insert(number, summary);
             self.previous = Some((number, durable));
@@ -126,7 +137,12 @@ impl Writer {
 
         {
             let mut state = self.shared.state.lock();
-            state.begin_segment(&segment, (previous, previous_bytes), &self.unsynced.records, &places);
+            state.begin_segment(
+                &segment,
+                (previous, previous_bytes),
+                &self.unsynced.records,
+                &places,
+            );
             state.base.newest = segment.number;
         }
         // A help to notice a file that somebody deletes, no duty.
@@ -138,12 +154,17 @@ impl Writer {
 
     /// Syncs the segment. After an error it is given up, and what was not synced is logged again in the next one.
     pub fn sync_segment(&mut self) -> Result<(), LogError> {
-        let Some(segment) = &mut self.segment else { return Ok(()) };
+        let Some(segment) = &mut self.segment else {
+            return Ok(());
+        };
         let synced = segment.sync();
         if synced.is_err() {
             self.previous = Some((segment.number, segment.synced_to));
             self.segment = None;
-            self.shared.counters.failed_syncs.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .counters
+                .failed_syncs
+                .fetch_add(1, Ordering::Relaxed);
         }
         synced
     }
@@ -160,9 +181,14 @@ impl State {
     ) {
         if let Some(old) = self.segments.get_mut(&previous.0) {
             old.bytes = old.bytes.min(previous.1);
-            first_seqs(again).iter().for_each(|(stream, first)| old.cut(*stream, first - 1));
+            first_seqs(again)
+                .iter()
+                .for_each(|(stream, first)| old.cut(*stream, first - 1));
         }
-        let mut summary = Summary { bytes: segment.bytes, ..Summary::default() };
+        let mut summary = Summary {
+            bytes: segment.bytes,
+            ..Summary::default()
+        };
         let mut places = places.iter().peekable();
         let mut offset = 0;
         for (at, record) in again.iter().enumerate() {

@@ -21,7 +21,11 @@ pub(crate) struct Salvage {
 impl Salvage {
     pub fn new(file: Box<dyn ReadFile>) -> io::Result<Self> {
         let bytes = file.bytes()?;
-        Ok(Self { file, bytes, lost: Vec::new() })
+        Ok(Self {
+            file,
+            bytes,
+            lost: Vec::new(),
+        })
     }
 
     /// Fills `buffer` with what stands at `offset`.
@@ -58,6 +62,8 @@ impl Salvage {
 
     /// True if a part of the range could not be read.
     pub fn has_lost(&self, range: &Range<u64>) -> bool {
-        self.lost.iter().any(|lost| lost.start < range.end && range.start < lost.end)
+        self.lost
+            .iter()
+            .any(|lost| lost.start < range.end && range.start < lost.end)
     }
 }

@@ -9,7 +9,9 @@ use trireme_wire::record::Record;
 use crate::LogError;
 use crate::compress::{UnpackError, Unpacker};
 use crate::disk::Disk;
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, Layout, SEGMENT_HEADER_BYTES, SegmentHeader, Unusable};
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, Layout, SEGMENT_HEADER_BYTES, SegmentHeader, Unusable,
+};
 use crate::salvage::Salvage;
 
 /// What is said of a sector that is gone.
@@ -50,7 +52,10 @@ pub(crate) struct Scan {
 
 impl Scan {
     /// Opens a segment, or says why it is none.
-    pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Result<(Self, SegmentHeader), Unusable>> {
+    pub fn open(
+        disk: &dyn Disk,
+        path: &Path,
+    ) -> io::Result<Result<(Self, SegmentHeader), Unusable>> {
         let mut file = Salvage::new(disk.open(path)?)?;
         let (header, layout) = match read_header(&mut file)? {
             Ok(found) => found,
@@ -72,7 +77,12 @@ impl Scan {
 
     /// Opens a segment that was checked before, at the batch at `from` (the first one without), and not further than
     /// `end`. A file that is no segment any more is [`LogError::Corrupt`].
-    pub fn open_at(disk: &dyn Disk, path: &Path, from: Option<u64>, end: u64) -> Result<Self, LogError> {
+    pub fn open_at(
+        disk: &dyn Disk,
+        path: &Path,
+        from: Option<u64>,
+        end: u64,
+    ) -> Result<Self, LogError> {
         let io = |e| LogError::io("read", path, e);
         let opened = Self::open(disk, path).map_err(io)?;
         let (mut scan, _) = opened.map_err(|unusable| LogError::unusable(path, unusable))?;
@@ -105,9 +115,12 @@ impl Scan {
 
     /// The next batch; `None` at the end. Unreadable parts go to `bad` and are skipped.
     pub fn next_batch(&mut self) -> io::Result<Option<ScannedBatch>> {
-        let expected =
-            |header: &BatchHeader, ordinal: Option<u64>| ordinal.is_none_or(|o| o == header.ordinal);
-        let here = self.header_at(self.at)?.filter(|header| expected(header, self.ordinal));
+        let expected = |header: &BatchHeader, ordinal: Option<u64>| {
+            ordinal.is_none_or(|o| o == header.ordinal)
+        };
+        let here = self
+            .header_at(self.at)?
+            .filter(|header| expected(header, self.ordinal));
         let header = match here {
             Some(header) => header,
             None => match self.resume()? {
@@ -126,7 +139,11 @@ impl Scan {
         self.at = body_at + have;
         self.ordinal = Some(header.ordinal + 1);
         self.synced_to = self.synced_to.max(header.synced_to);
-        Ok(Some(ScannedBatch { offset, records, whole }))
+        Ok(Some(ScannedBatch {
+            offset,
+            records,
+            whole,
+        }))
     }
 
     /// Goes to the next readable header behind a place where none is; `None` at the end of what was written.
@@ -136,17 +153,32 @@ impl Scan {
         let end = found.map_or(from + BATCH_HEADER_BYTES as u64, |(offset, _)| offset);
         let is_lost = self.file.has_lost(&(from..end.min(self.end)));
         if found.is_some() || is_lost {
-            let what = if is_lost { UNREADABLE } else { "batch header does not fit" };
-            self.bad.push(Bad { offset: from, what: what.to_owned(), is_lost });
+            let what = if is_lost {
+                UNREADABLE
+            } else {
+                "batch header does not fit"
+            };
+            self.bad.push(Bad {
+                offset: from,
+                what: what.to_owned(),
+                is_lost,
+            });
         }
-        let Some((offset, header)) = found else { return Ok(None) };
+        let Some((offset, header)) = found else {
+            return Ok(None);
+        };
         self.at = offset;
         self.ordinal = None;
         Ok(Some(header))
     }
 
     /// Splits a body into records; answers them and how many stand before the first gap.
-    fn split(&mut self, mut body: Bytes, body_at: u64, header: &BatchHeader) -> (Vec<Record>, usize) {
+    fn split(
+        &mut self,
+        mut body: Bytes,
+        body_at: u64,
+        header: &BatchHeader,
+    ) -> (Vec<Record>, usize) {
         let mut records = Vec::new();
         let have = body.len();
         let mut whole = None;
@@ -155,7 +187,10 @@ impl Scan {
             let (skip, record) = if header.packed {
                 (Unpacker::stored_len(&body), self.unpacker.read(&mut body))
             } else {
-                (Record::total_len(&body), Record::read(&mut body).map_err(UnpackError::Record))
+                (
+                    Record::total_len(&body),
+                    Record::read(&mut body).map_err(UnpackError::Record),
+                )
             };
             match record {
                 Ok(record) => records.push(record),
@@ -163,8 +198,16 @@ impl Scan {
                     whole.get_or_insert(records.len());
                     let bytes = skip.as_ref().copied().unwrap_or(body.len());
                     let is_lost = self.file.has_lost(&(at..at + bytes as u64));
-                    let what = if is_lost { UNREADABLE.to_owned() } else { error.to_string() };
-                    self.bad.push(Bad { offset: at, what, is_lost });
+                    let what = if is_lost {
+                        UNREADABLE.to_owned()
+                    } else {
+                        error.to_string()
+                    };
+                    self.bad.push(Bad {
+                        offset: at,
+                        what,
+                        is_lost,
+                    });
                     // With a sound length the next record can still be tried; each has its own checksum.
                     let Ok(skip) = skip else { break };
                     let _ = body.split_to(skip);
@@ -174,7 +217,11 @@ impl Scan {
         if have < header.body_bytes as usize && whole.is_none() {
             whole = Some(records.len());
             let what = "batch is cut off".to_owned();
-            self.bad.push(Bad { offset: body_at + have as u64, what, is_lost: false });
+            self.bad.push(Bad {
+                offset: body_at + have as u64,
+                what,
+                is_lost: false,
+            });
         }
         let whole = whole.unwrap_or(records.len());
         (records, whole)
@@ -220,7 +267,9 @@ impl Scan {
 }
 
 /// The header of the segment in `file`.
-pub(crate) fn read_header(file: &mut Salvage) -> io::Result<Result<(SegmentHeader, Layout), Unusable>> {
+pub(crate) fn read_header(
+    file: &mut Salvage,
+) -> io::Result<Result<(SegmentHeader, Layout), Unusable>> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let have = (bytes.len() as u64).min(file.bytes) as usize;
     file.read(&mut bytes[..have], 0)?;

@@ -44,14 +44,19 @@ impl Segment {
     /// the offset of each batch of `again`.
     ///
     /// After an error there is no segment, and it can be tried again: what was to be in it is still with the caller.
-    pub fn create(disk: &dyn Disk, new: &NewSegment<'_>) -> Result<(Self, Vec<(usize, u64)>), LogError> {
+    pub fn create(
+        disk: &dyn Disk,
+        new: &NewSegment<'_>,
+    ) -> Result<(Self, Vec<(usize, u64)>), LogError> {
         let path = new.dir.join(segment_name(new.header.number));
         let unnamed = path.with_extension("tmp");
         let packer = new.compress.then(Packer::new).transpose();
         let packer = packer.map_err(|e| LogError::io("set up the compression of", &path, e))?;
         // An attempt that could not remove what it left behind.
         let _ = std::fs::remove_file(&unnamed);
-        let file = disk.create(&unnamed, new.space_bytes).map_err(|e| LogError::io("create", &path, e))?;
+        let file = disk
+            .create(&unnamed, new.space_bytes)
+            .map_err(|e| LogError::io("create", &path, e))?;
         let mut segment = Self {
             number: new.header.number,
             path,
@@ -71,8 +76,14 @@ impl Segment {
         filled.map(|places| (segment, places))
     }
 
-    fn fill(&mut self, new: &NewSegment<'_>, unnamed: &Path) -> Result<Vec<(usize, u64)>, LogError> {
-        let header = self.file.write_all(&mut [IoSlice::new(&new.header.encode())]);
+    fn fill(
+        &mut self,
+        new: &NewSegment<'_>,
+        unnamed: &Path,
+    ) -> Result<Vec<(usize, u64)>, LogError> {
+        let header = self
+            .file
+            .write_all(&mut [IoSlice::new(&new.header.encode())]);
         header.map_err(|e| LogError::io("write", &self.path, e))?;
         self.bytes = SEGMENT_HEADER_BYTES as u64;
 
@@ -90,15 +101,23 @@ impl Segment {
             from += count;
         }
 
-        self.file.sync().map_err(|e| LogError::io("sync", &self.path, e))?;
+        self.file
+            .sync()
+            .map_err(|e| LogError::io("sync", &self.path, e))?;
         self.synced_to = self.bytes;
-        self.file.publish(unnamed, &self.path).map_err(|e| LogError::io("name", &self.path, e))?;
+        self.file
+            .publish(unnamed, &self.path)
+            .map_err(|e| LogError::io("name", &self.path, e))?;
         Ok(places)
     }
 
     /// Bytes that a batch of these records takes, at most.
     pub fn batch_bytes_max<'a>(&self, records: impl Iterator<Item = &'a Record>) -> u64 {
-        let each = if self.packer.is_some() { compress::OVERHEAD_BYTES } else { 0 };
+        let each = if self.packer.is_some() {
+            compress::OVERHEAD_BYTES
+        } else {
+            0
+        };
         (BATCH_HEADER_BYTES + records.map(|r| r.bytes().len() + each).sum::<usize>()) as u64
     }
 
@@ -108,10 +127,17 @@ impl Segment {
         records: impl ExactSizeIterator<Item = &'a Record> + Clone,
     ) -> Result<u64, LogError> {
         let count = records.len();
-        let packed = self.packer.as_mut().map(|packer| packer.pack(records.clone()));
-        let body_bytes = packed.map_or_else(|| records.clone().map(|r| r.bytes().len()).sum(), <[u8]>::len);
+        let packed = self
+            .packer
+            .as_mut()
+            .map(|packer| packer.pack(records.clone()));
+        let body_bytes = packed.map_or_else(
+            || records.clone().map(|r| r.bytes().len()).sum(),
+            <[u8]>::len,
+        );
         let header = BatchHeader {
-            body_bytes: u32::try_from(body_bytes).expect("BUG: batches are bounded far below 4 GiB"),
+            body_bytes: u32::try_from(body_bytes)
+                .expect("BUG: batches are bounded far below 4 GiB"),
             ordinal: self.ordinal,
             synced_to: self.synced_to,
             records: count as u32,
@@ -126,7 +152,9 @@ impl Segment {
         }
         if let Err(error) = self.file.write_all(&mut buffers) {
             let error = LogError::io("write", &self.path, error);
-            self.file.rewind(self.bytes).map_err(|e| LogError::io("seek in", &self.path, e))?;
+            self.file
+                .rewind(self.bytes)
+                .map_err(|e| LogError::io("seek in", &self.path, e))?;
             return Err(error);
         }
         let offset = self.bytes;
@@ -138,7 +166,9 @@ impl Segment {
     /// Makes everything written durable. After an error, of whatever kind, the segment must not be used any more: the
     /// system may have dropped what it could not write, and call the next sync a success.
     pub fn sync(&mut self) -> Result<(), LogError> {
-        self.file.sync().map_err(|e| LogError::io("sync", &self.path, e))?;
+        self.file
+            .sync()
+            .map_err(|e| LogError::io("sync", &self.path, e))?;
         self.synced_to = self.bytes;
         Ok(())
     }
@@ -159,7 +189,8 @@ impl Segment {
 
     /// An empty batch carries `synced_to`: what stands before it was durable, so damage to it is damage.
     fn end(&mut self) -> io::Result<()> {
-        self.write(std::iter::empty::<&Record>()).map_err(io::Error::other)?;
+        self.write(std::iter::empty::<&Record>())
+            .map_err(io::Error::other)?;
         self.file.shrink(self.bytes)?;
         self.file.sync()
     }

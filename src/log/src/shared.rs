@@ -46,7 +46,10 @@ pub(crate) struct State {
 impl State {
     /// Streams of which a segment still holds something.
     pub fn held(&self) -> BTreeSet<StreamId> {
-        self.segments.values().flat_map(|summary| summary.streams.keys().copied()).collect()
+        self.segments
+            .values()
+            .flat_map(|summary| summary.streams.keys().copied())
+            .collect()
     }
 }
 
@@ -105,27 +108,36 @@ impl Shared {
     /// Own records are in the head already when they come, so they may fill twice the bounds.
     pub fn reserve(&self, records: usize, bytes: usize, own: bool) -> Result<(), AppendError> {
         let times = if own { 2 } else { 1 };
-        let (queued_records, queued_bytes) = (&self.counters.queued_records, &self.counters.queued_bytes);
+        let (queued_records, queued_bytes) =
+            (&self.counters.queued_records, &self.counters.queued_bytes);
         let have_records = queued_records.fetch_add(records as u64, Ordering::AcqRel) as usize;
         let have_bytes = queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel) as usize;
         let over = have_records + records > self.options.queue_records_max * times
             || have_bytes + bytes > self.options.queue_bytes_max * times;
         if over && have_records > 0 {
             self.release(records, bytes);
-            return Err(AppendError::Busy { records: have_records, bytes: have_bytes });
+            return Err(AppendError::Busy {
+                records: have_records,
+                bytes: have_bytes,
+            });
         }
         Ok(())
     }
 
     pub fn release(&self, records: usize, bytes: usize) {
-        self.counters.queued_records.fetch_sub(records as u64, Ordering::AcqRel);
-        self.counters.queued_bytes.fetch_sub(bytes as u64, Ordering::AcqRel);
+        self.counters
+            .queued_records
+            .fetch_sub(records as u64, Ordering::AcqRel);
+        self.counters
+            .queued_bytes
+            .fetch_sub(bytes as u64, Ordering::AcqRel);
     }
 
     pub fn stats(&self) -> LogStats {
         let recent = self.recent.read().bytes() as u64;
         let state = self.state.lock();
         let bytes = state.segments.values().map(|s| s.bytes).sum();
-        self.counters.snapshot(state.segments.len() as u64, bytes, recent)
+        self.counters
+            .snapshot(state.segments.len() as u64, bytes, recent)
     }
 }

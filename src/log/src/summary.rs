@@ -49,7 +49,11 @@ impl Summary {
         });
         if seq != range.last && seq != range.last + 1 {
             // What is missing between is covered by a checkpoint, or was given up.
-            *range = StreamRange { first: seq, last: seq, places: vec![(seq, offset)] };
+            *range = StreamRange {
+                first: seq,
+                last: seq,
+                places: vec![(seq, offset)],
+            };
         }
         range.last = seq;
         let known = range.places.last().map_or(0, |(_, at)| *at);
@@ -70,7 +74,9 @@ impl Summary {
 
     /// Forgets what stands behind `last`: it cannot be read in order and will come again.
     pub fn cut(&mut self, stream: StreamId, last: u64) {
-        let Some(range) = self.streams.get_mut(&stream) else { return };
+        let Some(range) = self.streams.get_mut(&stream) else {
+            return;
+        };
         if range.first > last {
             self.streams.remove(&stream);
         } else {
@@ -116,20 +122,38 @@ impl Summary {
         if rest.len() < 17 || rest.get_u32_le() != VERSION {
             return None;
         }
-        let mut summary =
-            Self { bytes: rest.get_u64_le(), damaged: rest.get_u8() != 0, streams: BTreeMap::new() };
+        let mut summary = Self {
+            bytes: rest.get_u64_le(),
+            damaged: rest.get_u8() != 0,
+            streams: BTreeMap::new(),
+        };
         for _ in 0..rest.get_u32_le() {
             if rest.len() < 32 {
                 return None;
             }
-            let stream =
-                StreamId { incarnation: Incarnation(rest.get_u64_le()), boot: Boot(rest.get_u32_le()) };
-            let (first, last, places) = (rest.get_u64_le(), rest.get_u64_le(), rest.get_u32_le() as usize);
+            let stream = StreamId {
+                incarnation: Incarnation(rest.get_u64_le()),
+                boot: Boot(rest.get_u32_le()),
+            };
+            let (first, last, places) = (
+                rest.get_u64_le(),
+                rest.get_u64_le(),
+                rest.get_u32_le() as usize,
+            );
             if rest.len() < places.checked_mul(16)? {
                 return None;
             }
-            let places = (0..places).map(|_| (rest.get_u64_le(), rest.get_u64_le())).collect();
-            summary.streams.insert(stream, StreamRange { first, last, places });
+            let places = (0..places)
+                .map(|_| (rest.get_u64_le(), rest.get_u64_le()))
+                .collect();
+            summary.streams.insert(
+                stream,
+                StreamRange {
+                    first,
+                    last,
+                    places,
+                },
+            );
         }
         rest.is_empty().then_some(summary)
     }
@@ -141,7 +165,10 @@ mod tests {
 
     #[test]
     fn finds_the_place_to_read_from_and_round_trips() {
-        let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+        let stream = StreamId {
+            incarnation: Incarnation(1),
+            boot: Boot(1),
+        };
         let mut summary = Summary::default();
         for seq in 10..1_000 {
             summary.note(stream, seq, seq * 4096);
@@ -151,7 +178,10 @@ mod tests {
         assert_eq!(summary.place(stream, 1_000), None);
         for seq in 10..1_000 {
             let place = summary.place(stream, seq).expect("in range");
-            assert!(place <= seq * 4096 && seq * 4096 - place <= PLACE_BYTES, "{seq}");
+            assert!(
+                place <= seq * 4096 && seq * 4096 - place <= PLACE_BYTES,
+                "{seq}"
+            );
         }
         let bytes = summary.encode();
         assert_eq!(Summary::decode(&bytes), Some(summary));

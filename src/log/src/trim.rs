@@ -20,9 +20,16 @@ impl Log {
     }
 
     /// As [`Log::trim`], but only segments that were closed before `closed_before_ms`.
-    pub fn trim_older(&self, covered: &[(StreamId, u64)], closed_before_ms: i64) -> Result<u64, LogError> {
+    pub fn trim_older(
+        &self,
+        covered: &[(StreamId, u64)],
+        closed_before_ms: i64,
+    ) -> Result<u64, LogError> {
         // A segment is closed when the next one is made.
-        let is_old = |next: u64| self.created_ms(next).is_some_and(|created| created < closed_before_ms);
+        let is_old = |next: u64| {
+            self.created_ms(next)
+                .is_some_and(|created| created < closed_before_ms)
+        };
         self.trim_where(covered, is_old)
     }
 
@@ -30,10 +37,17 @@ impl Log {
     pub fn is_whole(&self) -> bool {
         let state = self.shared.state.lock();
         let first = |stream: &StreamId| {
-            state.segments.values().find_map(|s| s.streams.get(stream)).map(|range| range.first)
+            state
+                .segments
+                .values()
+                .find_map(|s| s.streams.get(stream))
+                .map(|range| range.first)
         };
         state.base.ended.is_empty()
-            && state.written.iter().all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
+            && state
+                .written
+                .iter()
+                .all(|(stream, seq)| *seq == 0 || first(stream) == Some(1))
     }
 
     /// Streams of which a segment still holds something.
@@ -58,7 +72,14 @@ impl Log {
                 let end = self.end_of(incarnation, asked.before, &accepted, &state, &held);
                 is_news |= state.base.ended.raise(incarnation, end);
             }
-            let State { base: Base { positions, ended, .. }, written, durable, .. } = &mut *state;
+            let State {
+                base: Base {
+                    positions, ended, ..
+                },
+                written,
+                durable,
+                ..
+            } = &mut *state;
             if is_news {
                 for map in [&mut *accepted, written, durable, positions] {
                     map.retain(|stream, _| !ended.has(*stream));
@@ -85,7 +106,11 @@ impl Log {
         held: &BTreeSet<StreamId>,
     ) -> End {
         let own = self.shared.own;
-        let asked = if incarnation == own.incarnation { asked.min(own.boot) } else { asked };
+        let asked = if incarnation == own.incarnation {
+            asked.min(own.boot)
+        } else {
+            asked
+        };
         let is_busy = |stream: StreamId, seq: u64| {
             // What is queued is in no segment yet.
             let is_at = |map: &Positions| map.get(&stream) == Some(&seq);
@@ -95,23 +120,38 @@ impl Log {
         let stream = |boot| StreamId { incarnation, boot };
         for (stream, seq) in accepted.range(stream(Boot(0))..stream(asked)) {
             if is_busy(*stream, *seq) {
-                return End { before: stream.boot, ..end };
+                return End {
+                    before: stream.boot,
+                    ..end
+                };
             }
             if *seq > 0 {
                 end.digest = End::with(end.digest, stream.boot, *seq);
             }
         }
-        End { before: asked, ..end }
+        End {
+            before: asked,
+            ..end
+        }
     }
 
     fn created_ms(&self, segment: u64) -> Option<i64> {
-        let file = self.shared.options.disk.open(&self.shared.segment_path(segment)).ok()?;
+        let file = self
+            .shared
+            .options
+            .disk
+            .open(&self.shared.segment_path(segment))
+            .ok()?;
         let header = read_header(&mut Salvage::new(file).ok()?).ok()?;
         header.ok().map(|(header, _)| header.created_ms)
     }
 
     /// `may_go` is asked with the number of the segment that follows the one in question.
-    fn trim_where(&self, covered: &[(StreamId, u64)], may_go: impl Fn(u64) -> bool) -> Result<u64, LogError> {
+    fn trim_where(
+        &self,
+        covered: &[(StreamId, u64)],
+        may_go: impl Fn(u64) -> bool,
+    ) -> Result<u64, LogError> {
         let covered: Positions = covered.iter().copied().collect();
         let freed = {
             let mut state = self.shared.state.lock();
@@ -121,12 +161,15 @@ impl Log {
             for pair in numbers.windows(2) {
                 let summary = &state.segments[&pair[0]];
                 let ended = &state.base.ended;
-                let done =
-                    |s: &StreamId, last: u64| ended.has(*s) || covered.get(s).is_some_and(|seq| *seq >= last);
+                let done = |s: &StreamId, last: u64| {
+                    ended.has(*s) || covered.get(s).is_some_and(|seq| *seq >= last)
+                };
                 if !summary.streams.iter().all(|(s, r)| done(s, r.last)) || !may_go(pair[1]) {
                     break;
                 }
-                let Some(summary) = state.segments.remove(&pair[0]) else { break };
+                let Some(summary) = state.segments.remove(&pair[0]) else {
+                    break;
+                };
                 for (stream, range) in &summary.streams {
                     if state.base.ended.has(*stream) {
                         continue;

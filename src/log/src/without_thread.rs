@@ -28,15 +28,27 @@ impl Log {
             Self::prepare(dir, options, own, covered, observer, clock)?;
         let observer = Arc::downgrade(&writer.observer);
         let worker = Worker::Caller(Box::new(Mutex::new(Some((writer, None)))));
-        Ok((Self { shared, commands, worker, observer }, recovered))
+        Ok((
+            Self {
+                shared,
+                commands,
+                worker,
+                observer,
+            },
+            recovered,
+        ))
     }
 
     /// Writes what is queued to the file and tells the observer; true if there was anything to do, and then
     /// [`Log::sync_written`] is to follow. Does nothing while that is still to come, or where a thread does the work.
     pub fn write_queued(&self) -> bool {
-        let Worker::Caller(worker) = &self.worker else { return false };
+        let Worker::Caller(worker) = &self.worker else {
+            return false;
+        };
         let mut guard = worker.lock();
-        let Some((writer, turn)) = &mut *guard else { return false };
+        let Some((writer, turn)) = &mut *guard else {
+            return false;
+        };
         if turn.is_none() {
             *turn = writer.write_queued();
         }
@@ -45,9 +57,13 @@ impl Log {
 
     /// Makes durable what [`Log::write_queued`] wrote and tells the observer.
     pub fn sync_written(&self) {
-        let Worker::Caller(worker) = &self.worker else { return };
+        let Worker::Caller(worker) = &self.worker else {
+            return;
+        };
         let mut guard = worker.lock();
-        let Some((writer, turn)) = &mut *guard else { return };
+        let Some((writer, turn)) = &mut *guard else {
+            return;
+        };
         if let Some(turn) = turn.take() {
             writer.sync_turn(turn);
         }

@@ -102,13 +102,20 @@ impl Writer {
         }
         self.retry();
         let written = self.write_batch(&batch);
-        Turn { written, flushes: batch.flushes, queued: batch.queued, stop: batch.stop }
+        Turn {
+            written,
+            flushes: batch.flushes,
+            queued: batch.queued,
+            stop: batch.stop,
+        }
     }
 
     /// Syncs what a turn wrote and tells everybody; true if that was the last turn.
     pub fn sync_turn(&mut self, turn: Turn) -> bool {
         let asked = !turn.flushes.is_empty() || turn.stop;
-        let result = turn.written.and_then(|written| self.sync_written(written, asked));
+        let result = turn
+            .written
+            .and_then(|written| self.sync_written(written, asked));
         self.shared.release(turn.queued.0, turn.queued.1);
         for flush in turn.flushes {
             // The asker may have gone; that is its affair.
@@ -127,7 +134,9 @@ impl Writer {
             // Also where nothing is written any more, old records leave the memory; a little later, so that many go at once.
             let (mut recent, now) = (self.shared.recent.write(), self.clock.monotonic());
             recent.forget_old(now);
-            recent.oldest_leaves_in(now).map(|wait| wait + self.shared.options.recent_age_max / 8)
+            recent
+                .oldest_leaves_in(now)
+                .map(|wait| wait + self.shared.options.recent_age_max / 8)
         };
         self.shared.bell.wait(at_most);
     }
@@ -135,7 +144,8 @@ impl Writer {
     fn take(&mut self, batch: &mut Batch, command: Command) {
         match command {
             Command::Own(drafts, tag, epoch) => {
-                if epoch.is_some_and(|epoch| epoch != self.shared.own_epoch.load(Ordering::Acquire)) {
+                if epoch.is_some_and(|epoch| epoch != self.shared.own_epoch.load(Ordering::Acquire))
+                {
                     batch.queued.0 += drafts.len();
                     batch.queued.1 += drafts.iter().map(RecordDraft::len).sum::<usize>();
                     self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -146,10 +156,18 @@ impl Writer {
                 for (at, draft) in drafts.into_iter().enumerate() {
                     self.own_seq += 1;
                     let record = draft.seal(self.shared.own, self.own_seq);
-                    batch.push(record, Some(OwnPlace { tag, last: at + 1 == count }));
+                    batch.push(
+                        record,
+                        Some(OwnPlace {
+                            tag,
+                            last: at + 1 == count,
+                        }),
+                    );
                 }
             }
-            Command::Foreign(records) => records.into_iter().for_each(|record| batch.push(record, None)),
+            Command::Foreign(records) => records
+                .into_iter()
+                .for_each(|record| batch.push(record, None)),
             Command::Flush(reply) => batch.flushes.push(reply),
             Command::Stop => batch.stop = true,
         }
@@ -175,7 +193,11 @@ impl Writer {
             }
             self.observer.batch_written();
         }
-        Ok((accepted.len(), bytes, self.clock.monotonic().saturating_sub(started)))
+        Ok((
+            accepted.len(),
+            bytes,
+            self.clock.monotonic().saturating_sub(started),
+        ))
     }
 
     /// Syncs if that is due, because of the settings or because it was `asked` for.
@@ -184,18 +206,25 @@ impl Writer {
         (records, bytes, write): (usize, usize, Duration),
         asked: bool,
     ) -> Result<(), LogError> {
-        let interval =
-            self.clock.monotonic().saturating_sub(self.synced_at) >= self.shared.options.sync_interval;
+        let interval = self.clock.monotonic().saturating_sub(self.synced_at)
+            >= self.shared.options.sync_interval;
         let memory = self.shared.options.durability == Durability::Memory;
         if memory && records > 0 {
             self.publish_durable();
         }
-        let many = self.unsynced.bytes >= self.shared.options.batch_bytes_max * UNSYNCED_BATCHES_MAX;
-        let due =
-            self.segment.is_some() && !self.unsynced.is_empty() && (!memory || interval || asked || many);
+        let many =
+            self.unsynced.bytes >= self.shared.options.batch_bytes_max * UNSYNCED_BATCHES_MAX;
+        let due = self.segment.is_some()
+            && !self.unsynced.is_empty()
+            && (!memory || interval || asked || many);
         let synced = if due { Some(self.sync(memory)?) } else { None };
         if records > 0 || synced.is_some() {
-            self.observer.synced(&SyncReport { records, bytes, write, sync: synced });
+            self.observer.synced(&SyncReport {
+                records,
+                bytes,
+                write,
+                sync: synced,
+            });
         }
         match &*self.shared.health.lock() {
             Health::Waiting(why) => Err(why.clone()),
@@ -224,11 +253,15 @@ impl Writer {
     /// Writes records as a batch; answers its bytes in the file.
     fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<usize, LogError> {
         let items = || records.iter().map(|(r, _)| r);
-        let room = |s: &Segment| s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes;
+        let room =
+            |s: &Segment| s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes;
         if !self.segment.as_ref().is_some_and(room) {
             self.roll()?;
         }
-        let segment = self.segment.as_mut().expect("BUG: roll makes a segment or fails");
+        let segment = self
+            .segment
+            .as_mut()
+            .expect("BUG: roll makes a segment or fails");
         let offset = segment.write(items())?;
         let (number, end) = (segment.number, segment.bytes);
         {
@@ -237,18 +270,28 @@ impl Writer {
                 let (stream, seq) = (record.stream(), record.seq());
                 state.written.insert(stream, seq);
                 self.unsynced.push(record.clone());
-                state.segments.entry(number).or_default().note(stream, seq, offset);
+                state
+                    .segments
+                    .entry(number)
+                    .or_default()
+                    .note(stream, seq, offset);
             }
             state.segments.entry(number).or_default().bytes = end;
         }
         {
             let mut recent = self.shared.recent.write();
             let now = self.clock.monotonic();
-            records.iter().for_each(|(record, _)| recent.push(record.clone(), now));
+            records
+                .iter()
+                .for_each(|(record, _)| recent.push(record.clone(), now));
         }
         let counters = &self.shared.counters;
-        counters.written_bytes.fetch_add(end - offset, Ordering::Relaxed);
-        counters.written_records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        counters
+            .written_bytes
+            .fetch_add(end - offset, Ordering::Relaxed);
+        counters
+            .written_records
+            .fetch_add(records.len() as u64, Ordering::Relaxed);
         counters.batches.fetch_add(1, Ordering::Relaxed);
         Ok((end - offset) as usize)
     }
@@ -260,7 +303,10 @@ impl Writer {
         let took = self.synced_at.saturating_sub(before);
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);
-        counters.sync_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters.sync_ns.fetch_add(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
         if !memory {
             self.publish_durable();
         }
@@ -281,8 +327,11 @@ impl Writer {
         let mut state = self.shared.state.lock();
         // A hole that was found meanwhile has set the stream back.
         let written = |stream: &StreamId| state.written.get(stream).copied().unwrap_or(0);
-        let reached =
-            self.unsynced.positions.iter().map(|(stream, seq)| (*stream, written(stream).min(*seq)));
+        let reached = self
+            .unsynced
+            .positions
+            .iter()
+            .map(|(stream, seq)| (*stream, written(stream).min(*seq)));
         let positions: Vec<(StreamId, u64)> = reached.collect();
         state.durable.extend(positions.iter().copied());
         positions
@@ -299,7 +348,10 @@ impl Writer {
     fn refuse(&self, batch: &Batch, error: &LogError) {
         // Before anybody hears of it: what was made before must not pass any more.
         self.shared.own_epoch.fetch_add(1, Ordering::AcqRel);
-        let tags = batch.records.iter().filter_map(|(_, own)| own.filter(|o| o.last));
+        let tags = batch
+            .records
+            .iter()
+            .filter_map(|(_, own)| own.filter(|o| o.last));
         for own in tags {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
             self.observer.refused(own.tag, error);
@@ -352,7 +404,14 @@ impl Writer {
             && !has_failed
         {
             let number = segment.number;
-            let mut summary = self.shared.state.lock().segments.get(&number).cloned().unwrap_or_default();
+            let mut summary = self
+                .shared
+                .state
+                .lock()
+                .segments
+                .get(&number)
+                .cloned()
+                .unwrap_or_default();
             segment.close(&mut summary);
         }
         self.set_health(Health::Stopped);

@@ -14,12 +14,16 @@ use support::{Recorder, draft, open, open_with, record, stream};
 use trireme_base::{Boot, Incarnation, StreamId, SystemClock};
 use trireme_log::disk::{Disk, DiskFile, RealDisk};
 use trireme_log::{
-    AppendError, CompletionTag, Log, LogObserver, LogOptions, OwnPlace, Recovered, ReplayPlan, ReplayWatch,
+    AppendError, CompletionTag, Log, LogObserver, LogOptions, OwnPlace, Recovered, ReplayPlan,
+    ReplayWatch,
 };
 use trireme_wire::record::Record;
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "log"));
     paths.sort();
     paths
@@ -32,11 +36,15 @@ const PAYLOAD_BYTES: usize = 300;
 /// A log of one segment with `batches` batches of two records each, copied as a crash would leave it.
 fn crashed(batches: u64, compress: bool) -> (tempfile::TempDir, Vec<u8>, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { compress, ..support::options() };
+    let options = LogOptions {
+        compress,
+        ..support::options()
+    };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
     for n in 0..batches {
         let next = |seq| record(stream(9), seq, PAYLOAD_BYTES);
-        log.append_foreign(vec![next(2 * n + 1), next(2 * n + 2)]).unwrap();
+        log.append_foreign(vec![next(2 * n + 1), next(2 * n + 2)])
+            .unwrap();
         log.flush().unwrap();
     }
     let path = segments(dir.path()).pop().unwrap();
@@ -65,12 +73,19 @@ fn clear(dir: &Path) {
 /// Replays everything, to one shard.
 fn replay(log: &Log, apply: impl Fn(&Record) + Sync) -> ReplayPlan {
     let plan = log.plan_replay(&[]).unwrap();
-    log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, record| apply(record)).unwrap();
+    log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, record| {
+        apply(record)
+    })
+    .unwrap();
     plan
 }
 
 fn position(found: &Recovered) -> u64 {
-    found.positions.iter().find(|(s, _)| *s == stream(9)).map_or(0, |(_, seq)| *seq)
+    found
+        .positions
+        .iter()
+        .find(|(s, _)| *s == stream(9))
+        .map_or(0, |(_, seq)| *seq)
 }
 
 #[test]
@@ -99,13 +114,22 @@ fn cut_at_any_byte(compress: bool) {
         let seq = position(&found);
         assert!(seq >= last && seq <= 6, "cut {cut}");
         last = seq;
-        let records = if seq > 0 { log.read(stream(9), 1, 100_000).unwrap() } else { Vec::new() };
+        let records = if seq > 0 {
+            log.read(stream(9), 1, 100_000).unwrap()
+        } else {
+            Vec::new()
+        };
         assert_eq!(records.len() as u64, seq, "cut {cut}");
         // The next start finds the same, and the stream goes on.
-        log.append_foreign(vec![record(stream(9), seq + 1, PAYLOAD_BYTES)]).unwrap();
+        log.append_foreign(vec![record(stream(9), seq + 1, PAYLOAD_BYTES)])
+            .unwrap();
         drop(log);
         let (_, again) = open(dir.path(), 3, Arc::default());
-        assert_eq!((position(&again), again.damage.len()), (seq + 1, 0), "cut {cut}");
+        assert_eq!(
+            (position(&again), again.damage.len()),
+            (seq + 1, 0),
+            "cut {cut}"
+        );
     }
     assert_eq!(last, 6);
 }
@@ -126,15 +150,27 @@ fn flip_bytes(compress: bool) {
         std::fs::write(&path, &bad).unwrap();
         let (log, found) = reopen(dir.path());
         let seq = position(&found);
-        assert!(seq < 8 && (!found.damage.is_empty() || found.tail_cut.is_some()), "byte {at}: {found:?}");
+        assert!(
+            seq < 8 && (!found.damage.is_empty() || found.tail_cut.is_some()),
+            "byte {at}: {found:?}"
+        );
         // What is claimed is there, bit for bit.
         if seq > 0 {
             let records = log.read(stream(9), 1, 100_000).unwrap();
             assert_eq!(records.len() as u64, seq);
-            assert!(records.iter().all(|r| *r == record(stream(9), r.seq(), PAYLOAD_BYTES)));
+            assert!(
+                records
+                    .iter()
+                    .all(|r| *r == record(stream(9), r.seq(), PAYLOAD_BYTES))
+            );
         }
         // The missing records are fetched again; then everything is replayed once and in order.
-        log.append_foreign((seq + 1..=9).map(|s| record(stream(9), s, PAYLOAD_BYTES)).collect()).unwrap();
+        log.append_foreign(
+            (seq + 1..=9)
+                .map(|s| record(stream(9), s, PAYLOAD_BYTES))
+                .collect(),
+        )
+        .unwrap();
         drop(log);
         let (log, found) = open(dir.path(), 3, Arc::default());
         assert_eq!(position(&found), 9, "byte {at}");
@@ -150,11 +186,15 @@ fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
     let sizes = [0, 1, 31, 300, 3_000];
     let mut files = [0; 2];
     for (boot, compress) in [(1, false), (2, true), (3, true), (4, false)] {
-        let options = LogOptions { compress, ..support::options() };
+        let options = LogOptions {
+            compress,
+            ..support::options()
+        };
         let (log, _) = open_with(dir.path(), boot, options, Arc::default());
         let first = (boot - 1) * 40 + 1;
         for seq in first..first + 40 {
-            log.append_foreign(vec![record(stream(9), seq, sizes[seq as usize % 5])]).unwrap();
+            log.append_foreign(vec![record(stream(9), seq, sizes[seq as usize % 5])])
+                .unwrap();
         }
         log.flush().unwrap();
         files[usize::from(compress)] += log.stats().written_bytes;
@@ -166,9 +206,15 @@ fn a_log_goes_on_compressed_and_back_and_gives_the_same_records() {
     assert_eq!(position(&found), 160);
     let records = log.read(stream(9), 1, usize::MAX).unwrap();
     assert_eq!(records.len(), 160);
-    assert!(records.iter().all(|r| *r == record(stream(9), r.seq(), sizes[r.seq() as usize % 5])));
+    assert!(
+        records
+            .iter()
+            .all(|r| *r == record(stream(9), r.seq(), sizes[r.seq() as usize % 5]))
+    );
     let seen = AtomicI64::new(0);
-    replay(&log, |r| assert_eq!(r.seq() as i64, seen.fetch_add(1, Ordering::SeqCst) + 1));
+    replay(&log, |r| {
+        assert_eq!(r.seq() as i64, seen.fetch_add(1, Ordering::SeqCst) + 1)
+    });
     assert_eq!(seen.into_inner(), 160);
 }
 
@@ -177,7 +223,8 @@ fn damaged(dir: &Path) -> PathBuf {
     {
         let (log, _) = open(dir, 1, Arc::default());
         for seq in 1..=200 {
-            log.append_foreign(vec![record(stream(9), seq, 200)]).unwrap();
+            log.append_foreign(vec![record(stream(9), seq, 200)])
+                .unwrap();
             log.flush().unwrap();
         }
     }
@@ -196,13 +243,20 @@ fn damage_before_the_tail_is_reported_with_name_and_offset() {
     let (log, found) = open(dir.path(), 2, Arc::default());
     assert_eq!((position(&found), found.damage.len()), (200, 0));
     let count = std::sync::atomic::AtomicU64::new(0);
-    let plan = replay(&log, |r| assert_eq!(r.seq(), count.fetch_add(1, Ordering::SeqCst) + 1));
+    let plan = replay(&log, |r| {
+        assert_eq!(r.seq(), count.fetch_add(1, Ordering::SeqCst) + 1)
+    });
     let reached = count.into_inner();
     assert_eq!(plan.damage.len(), 1);
     assert_eq!(plan.damage[0].segment, victim);
     assert!(plan.damage[0].offset <= 4_000 && reached < 200);
     assert_eq!(log.durable_positions(), [(stream(9), reached)]);
-    assert_eq!(log.append_foreign(vec![record(stream(9), reached + 1, 200)]).unwrap().taken, 1);
+    assert_eq!(
+        log.append_foreign(vec![record(stream(9), reached + 1, 200)])
+            .unwrap()
+            .taken,
+        1
+    );
     drop(log);
     // Without the sidecar the start finds it.
     std::fs::remove_file(victim.with_extension("idx")).unwrap();
@@ -219,11 +273,18 @@ fn what_was_fetched_again_after_damage_stays_over_the_next_crash() {
     let (log, found) = reopen(dir.path());
     let reached = position(&found);
     assert!(reached < 200);
-    log.append_foreign((reached + 1..=reached + 2).map(|seq| record(stream(9), seq, 200)).collect()).unwrap();
+    log.append_foreign(
+        (reached + 1..=reached + 2)
+            .map(|seq| record(stream(9), seq, 200))
+            .collect(),
+    )
+    .unwrap();
     drop(log);
     // What stands behind the hole in the old segments can still be read.
     for own in 3..5 {
-        segments(dir.path()).iter().for_each(|path| drop(std::fs::remove_file(path.with_extension("idx"))));
+        segments(dir.path())
+            .iter()
+            .for_each(|path| drop(std::fs::remove_file(path.with_extension("idx"))));
         let (log, found) = open(dir.path(), own, Arc::default());
         assert_eq!(position(&found), reached + 2);
         assert_eq!(replay(&log, |_| {}).to(), [(stream(9), reached + 2)]);
@@ -244,7 +305,10 @@ impl Disk for Faulty {
         if self.left.load(Ordering::SeqCst) <= 100 {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(Box::new(FaultyFile(RealDisk.create(path, bytes)?, self.clone())))
+        Ok(Box::new(FaultyFile(
+            RealDisk.create(path, bytes)?,
+            self.clone(),
+        )))
     }
 }
 
@@ -274,9 +338,23 @@ impl DiskFile for FaultyFile {
 }
 
 fn faulty(dir: &Path, own: u64, left: i64, recorder: Arc<Recorder>) -> (Log, Faulty) {
-    let disk = Faulty { left: Arc::new(AtomicI64::new(left)), bad_sync: Arc::default() };
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..support::options() };
-    let (log, _) = Log::open(dir, options, stream(own), &[], recorder, Arc::new(SystemClock::new())).unwrap();
+    let disk = Faulty {
+        left: Arc::new(AtomicI64::new(left)),
+        bad_sync: Arc::default(),
+    };
+    let options = LogOptions {
+        disk: Arc::new(disk.clone()),
+        ..support::options()
+    };
+    let (log, _) = Log::open(
+        dir,
+        options,
+        stream(own),
+        &[],
+        recorder,
+        Arc::new(SystemClock::new()),
+    )
+    .unwrap();
     (log, disk)
 }
 
@@ -302,13 +380,21 @@ fn a_full_disk_refuses_cleanly_and_recovers_by_itself() {
     disk.left.store(1 << 20, Ordering::SeqCst);
     log.flush().unwrap();
     // What was made before the refusal was known does not pass; what is made after does.
-    log.append_own_at(vec![draft(0, 100)], CompletionTag(98), 0).unwrap();
-    log.append_own_at(vec![draft(0, 100)], CompletionTag(99), 1).unwrap();
+    log.append_own_at(vec![draft(0, 100)], CompletionTag(98), 0)
+        .unwrap();
+    log.append_own_at(vec![draft(0, 100)], CompletionTag(99), 1)
+        .unwrap();
     log.admit().unwrap();
     log.append_foreign(vec![record(stream(9), 1, 10)]).unwrap();
     log.flush().unwrap();
-    assert_eq!(log.durable_positions(), [(stream(1), kept + 1), (stream(9), 1)]);
-    assert_eq!(recorder.refused.lock().as_slice(), [CompletionTag(tag - 1), CompletionTag(98)]);
+    assert_eq!(
+        log.durable_positions(),
+        [(stream(1), kept + 1), (stream(9), 1)]
+    );
+    assert_eq!(
+        recorder.refused.lock().as_slice(),
+        [CompletionTag(tag - 1), CompletionTag(98)]
+    );
     drop(log);
     let (_, found) = open(dir.path(), 2, Arc::default());
     assert_eq!(found.positions, [(stream(1), kept + 1), (stream(9), 1)]);
@@ -320,13 +406,18 @@ fn a_failed_sync_is_final_and_nothing_is_acknowledged_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Arc::new(Recorder::default());
     let (log, disk) = faulty(dir.path(), 1, 1 << 30, recorder.clone());
-    log.append_own(vec![draft(0, 100)], CompletionTag(1)).unwrap();
+    log.append_own(vec![draft(0, 100)], CompletionTag(1))
+        .unwrap();
     log.flush().unwrap();
     disk.bad_sync.store(true, Ordering::SeqCst);
-    log.append_own(vec![draft(0, 100)], CompletionTag(2)).unwrap();
+    log.append_own(vec![draft(0, 100)], CompletionTag(2))
+        .unwrap();
     assert!(log.flush().is_err());
     disk.bad_sync.store(false, Ordering::SeqCst);
-    assert!(matches!(log.append_own(vec![draft(0, 100)], CompletionTag(3)), Err(AppendError::Failed(_))));
+    assert!(matches!(
+        log.append_own(vec![draft(0, 100)], CompletionTag(3)),
+        Err(AppendError::Failed(_))
+    ));
     assert_eq!(log.durable_positions(), [(stream(1), 1)]);
     assert_eq!(recorder.failed.lock().len(), 1);
 }
@@ -350,12 +441,24 @@ const CHILD: &str = "TRIREME_LOG_TEST_CHILD";
 /// Not a test of its own: the child of the test below.
 #[test]
 fn child_that_appends_until_killed() {
-    let Ok(dir) = std::env::var(CHILD) else { return };
-    let boot = std::env::var("TRIREME_LOG_TEST_BOOT").unwrap().parse().unwrap();
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let Ok(dir) = std::env::var(CHILD) else {
+        return;
+    };
+    let boot = std::env::var("TRIREME_LOG_TEST_BOOT")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    };
     let clock = Arc::new(SystemClock::new());
-    let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
-    let (log, found) = Log::open(Path::new(&dir), options, own, &[], Arc::new(Printer), clock).unwrap();
+    let options = LogOptions {
+        segment_bytes: 64 << 10,
+        ..LogOptions::default()
+    };
+    let (log, found) =
+        Log::open(Path::new(&dir), options, own, &[], Arc::new(Printer), clock).unwrap();
     for (stream, seq) in &found.positions {
         println!("found {} {seq}", stream.boot.0);
     }
@@ -363,7 +466,13 @@ fn child_that_appends_until_killed() {
     let mut tag = 0;
     loop {
         tag += 1;
-        if log.append_own(vec![draft(0, 50 + (tag as usize % 700))], CompletionTag(tag)).is_err() {
+        if log
+            .append_own(
+                vec![draft(0, 50 + (tag as usize % 700))],
+                CompletionTag(tag),
+            )
+            .is_err()
+        {
             std::thread::yield_now();
         }
     }
@@ -411,7 +520,10 @@ fn a_killed_process_loses_nothing_it_called_durable() {
         }
         for (stream, seq) in &durable {
             if *stream < boot {
-                assert!(found.get(stream).is_some_and(|f| f >= seq), "boot {stream}: {found:?} < {seq}");
+                assert!(
+                    found.get(stream).is_some_and(|f| f >= seq),
+                    "boot {stream}: {found:?} < {seq}"
+                );
             }
         }
     }

@@ -21,14 +21,19 @@ const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 
 fn open_on(disk: &CachedDisk, dir: &Path, own: u64, recorder: Arc<Recorder>) -> (Log, Recovered) {
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..support::options() };
+    let options = LogOptions {
+        disk: Arc::new(disk.clone()),
+        ..support::options()
+    };
     support::open_with(dir, own, options, recorder)
 }
 
 /// As [`open_on`], without a thread: a flush is one turn.
 fn open_by_hand(dir: &Path, options: LogOptions, recorder: Arc<Recorder>) -> Log {
     let clock = Arc::new(SystemClock::new());
-    Log::open_without_thread(dir, options, stream(1), &[], recorder, clock).unwrap().0
+    Log::open_without_thread(dir, options, stream(1), &[], recorder, clock)
+        .unwrap()
+        .0
 }
 
 /// A directory with the same files.
@@ -42,7 +47,10 @@ fn copy_of(dir: &Path) -> tempfile::TempDir {
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "log"));
     paths.sort();
     paths
@@ -65,8 +73,15 @@ fn assert_survives_power_cut(disk: &CachedDisk, dir: &Path, durable: &[(StreamId
     disk.after_power_cut(dir);
     let (log, found) = open(dir, 77, Arc::default());
     for (stream, seq) in durable {
-        let found = found.positions.iter().find(|(s, _)| s == stream).map_or(0, |(_, seq)| *seq);
-        assert!(found >= *seq, "{stream}: {found} of {seq} that were called durable");
+        let found = found
+            .positions
+            .iter()
+            .find(|(s, _)| s == stream)
+            .map_or(0, |(_, seq)| *seq);
+        assert!(
+            found >= *seq,
+            "{stream}: {found} of {seq} that were called durable"
+        );
     }
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     assert_has(&log, durable);
@@ -85,13 +100,19 @@ fn loses_for_want_of_space(error: i32, durability: Durability) {
     let dir = tempfile::tempdir().unwrap();
     let (home, after) = (dir.path().join("home"), dir.path().join("after"));
     let (disk, recorder) = (CachedDisk::default(), Arc::new(Recorder::default()));
-    let options = LogOptions { disk: Arc::new(disk.clone()), durability, ..support::options() };
+    let options = LogOptions {
+        disk: Arc::new(disk.clone()),
+        durability,
+        ..support::options()
+    };
     let log = open_by_hand(&home, options, recorder.clone());
-    log.append_own(vec![draft(0, 100)], CompletionTag(1)).unwrap();
+    log.append_own(vec![draft(0, 100)], CompletionTag(1))
+        .unwrap();
     log.flush().unwrap();
 
     disk.fail_sync(error);
-    log.append_own(vec![draft(0, 100)], CompletionTag(2)).unwrap();
+    log.append_own(vec![draft(0, 100)], CompletionTag(2))
+        .unwrap();
     log.append_foreign(vec![record(stream(9), 1, 50)]).unwrap();
     assert!(log.flush().is_err(), "nobody knows where it is");
     if durability == Durability::Fsync {
@@ -109,13 +130,17 @@ fn loses_for_want_of_space(error: i32, durability: Durability) {
     assert_has(&log, &durable);
     assert_survives_power_cut(&disk, &after, &durable);
 
-    log.append_own(vec![draft(0, 100)], CompletionTag(3)).unwrap();
+    log.append_own(vec![draft(0, 100)], CompletionTag(3))
+        .unwrap();
     log.flush().unwrap();
     drop(log);
     // Not closed in order, so this start reads all of it.
     let (log, found) = open_on(&disk, &home, 2, Arc::default());
     assert_eq!(found.positions, [(stream(1), 3), (stream(9), 1)]);
-    assert!(found.damage.is_empty() && found.tail_cut.is_none(), "{found:?}");
+    assert!(
+        found.damage.is_empty() && found.tail_cut.is_none(),
+        "{found:?}"
+    );
     assert_has(&log, &found.positions);
 }
 
@@ -123,13 +148,17 @@ fn loses_for_want_of_space(error: i32, durability: Durability) {
 fn several_syncs_without_space_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, recorder) = (CachedDisk::default(), Arc::new(Recorder::default()));
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..support::options() };
+    let options = LogOptions {
+        disk: Arc::new(disk.clone()),
+        ..support::options()
+    };
     let log = open_by_hand(&dir.path().join("home"), options, recorder.clone());
     for tag in 1..=20 {
         // A sync of a batch, and then that of the segment that is to have it again.
         disk.fail_sync(ENOSPC);
         disk.fail_sync(ENOSPC);
-        log.append_own(vec![draft(0, 600)], CompletionTag(tag)).unwrap();
+        log.append_own(vec![draft(0, 600)], CompletionTag(tag))
+            .unwrap();
         assert!(log.flush().is_err() && log.flush().is_err());
         assert!(matches!(log.check(), Err(AppendError::Waiting(_))));
         log.flush().unwrap();
@@ -177,15 +206,24 @@ fn a_log_opens_on_a_full_disk_and_calls_nothing_durable_that_is_in_doubt() {
     disk.fail_creations(ENOSPC, 1_000);
     let (log, found) = open_on(&disk, &home, 2, Arc::default());
     assert_eq!(found.positions, [(stream(9), 2)]);
-    assert!(log.durable_positions().iter().all(|(_, seq)| *seq < 2), "no sync is known to have succeeded");
+    assert!(
+        log.durable_positions().iter().all(|(_, seq)| *seq < 2),
+        "no sync is known to have succeeded"
+    );
     let why = log.check().unwrap_err().to_string();
-    assert!(why.contains("no space left") && why.contains("000000000002.log"), "{why}");
+    assert!(
+        why.contains("no space left") && why.contains("000000000002.log"),
+        "{why}"
+    );
     assert_has(&log, &[(stream(9), 2)]);
     let plan = log.plan_replay(&[]).unwrap();
     assert_eq!(plan.to(), [(stream(9), 2)]);
     disk.fail_creations(0, 0);
     let seen = Mutex::new(Vec::new());
-    log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, r| seen.lock().push(r.seq())).unwrap();
+    log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, r| {
+        seen.lock().push(r.seq())
+    })
+    .unwrap();
     assert_eq!(seen.into_inner(), [1, 2]);
 }
 
@@ -197,7 +235,9 @@ fn want_of_handles_passes_like_a_full_disk() {
     disk.fail_creations(EMFILE, 2);
     let mut refused = false;
     for tag in 1..=40 {
-        refused |= log.append_own(vec![draft(0, 600)], CompletionTag(tag)).is_err();
+        refused |= log
+            .append_own(vec![draft(0, 600)], CompletionTag(tag))
+            .is_err();
         refused |= log.flush().is_err();
     }
     assert!(refused && recorder.failed.lock().is_empty());
@@ -210,24 +250,31 @@ fn a_file_in_the_way_of_the_next_segment_is_stepped_over() {
     let (log, _) = open(dir.path(), 1, Arc::default());
     std::fs::write(dir.path().join("000000000002.log"), "somebody's").unwrap();
     for tag in 1..=40 {
-        log.append_own(vec![draft(0, 600)], CompletionTag(tag)).unwrap();
+        log.append_own(vec![draft(0, 600)], CompletionTag(tag))
+            .unwrap();
         log.flush().unwrap();
     }
     assert_eq!(log.durable_positions(), [(stream(1), 40)]);
-    assert_eq!(std::fs::read(dir.path().join("000000000002.log")).unwrap(), b"somebody's");
+    assert_eq!(
+        std::fs::read(dir.path().join("000000000002.log")).unwrap(),
+        b"somebody's"
+    );
 }
 
 /// A log of three segments and more, closed in order, without its summaries.
 fn several_segments(dir: &Path) -> Vec<PathBuf> {
     let (log, _) = open(dir, 1, Arc::default());
     for seq in 1..=60 {
-        log.append_foreign(vec![record(stream(9), seq, 400)]).unwrap();
+        log.append_foreign(vec![record(stream(9), seq, 400)])
+            .unwrap();
         log.flush().unwrap();
     }
     drop(log);
     let paths = segments(dir);
     assert!(paths.len() > 3);
-    paths.iter().for_each(|path| std::fs::remove_file(path.with_extension("idx")).unwrap());
+    paths
+        .iter()
+        .for_each(|path| std::fs::remove_file(path.with_extension("idx")).unwrap());
     paths
 }
 
@@ -241,17 +288,34 @@ fn sectors_that_cannot_be_read_cost_what_stood_in_them() {
         let (log, found) = open_on(&disk, dir.path(), 2, Arc::default());
         let at = found.positions[0].1;
         assert!(at > 10 && at < 60, "sector {sector}: {at}");
-        assert!(found.damage.iter().any(|d| d.segment.starts_with(victim.with_extension(""))
-            || d.segment.file_stem() == victim.file_stem()));
-        assert!(found.damage.iter().any(|d| d.what.contains("cannot read")), "{:?}", found.damage);
+        assert!(
+            found
+                .damage
+                .iter()
+                .any(|d| d.segment.starts_with(victim.with_extension(""))
+                    || d.segment.file_stem() == victim.file_stem())
+        );
+        assert!(
+            found.damage.iter().any(|d| d.what.contains("cannot read")),
+            "{:?}",
+            found.damage
+        );
 
         // The cure of any damage.
-        log.append_foreign((at + 1..=61).map(|seq| record(stream(9), seq, 400)).collect()).unwrap();
+        log.append_foreign(
+            (at + 1..=61)
+                .map(|seq| record(stream(9), seq, 400))
+                .collect(),
+        )
+        .unwrap();
         log.flush().unwrap();
         assert_has(&log, &[(stream(9), 61)]);
         let plan = log.plan_replay(&[]).unwrap();
         let seen = Mutex::new(Vec::new());
-        log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, r| seen.lock().push(r.seq())).unwrap();
+        log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, r| {
+            seen.lock().push(r.seq())
+        })
+        .unwrap();
         assert_eq!(seen.into_inner(), (1..=61).collect::<Vec<_>>());
     }
 }
@@ -261,7 +325,8 @@ fn a_sector_that_goes_bad_behind_a_good_summary_is_met_by_the_plan() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path(), 1, Arc::default());
     for seq in 1..=60 {
-        log.append_foreign(vec![record(stream(9), seq, 400)]).unwrap();
+        log.append_foreign(vec![record(stream(9), seq, 400)])
+            .unwrap();
         log.flush().unwrap();
     }
     drop(log);
@@ -273,7 +338,8 @@ fn a_sector_that_goes_bad_behind_a_good_summary_is_met_by_the_plan() {
         let plan = log.plan_replay(&[]).unwrap();
         assert_eq!(plan.damage.len(), 1, "{name}: {:?}", plan.damage);
         assert!(plan.to()[0].1 < 60 && log.durable_positions() == plan.to());
-        log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, _| {}).unwrap();
+        log.replay(&plan, 1, 1, &ReplayWatch::default(), |_, _| {})
+            .unwrap();
     }
 }
 
@@ -298,7 +364,11 @@ fn a_log_that_somebody_deleted_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let paths = several_segments(dir.path());
     let missing = |found: &Recovered| {
-        let names = found.damage.iter().filter(|d| d.what.contains("missing")).map(|d| d.segment.clone());
+        let names = found
+            .damage
+            .iter()
+            .filter(|d| d.what.contains("missing"))
+            .map(|d| d.segment.clone());
         names.collect::<Vec<_>>()
     };
     for victim in [&paths[0], &paths[1], paths.last().unwrap()] {
@@ -315,8 +385,23 @@ fn a_log_that_somebody_deleted_is_missed() {
     let (options, observer) = (support::options(), Arc::new(Recorder::default()));
     let clock = Arc::new(SystemClock::new());
     let covered = [(stream(9), 20)];
-    let (_log, found) = Log::open(dir.path(), options, stream(9_000), &covered, observer, clock).unwrap();
-    assert!(found.damage.iter().any(|d| d.what.contains("the log is empty")), "{:?}", found.damage);
+    let (_log, found) = Log::open(
+        dir.path(),
+        options,
+        stream(9_000),
+        &covered,
+        observer,
+        clock,
+    )
+    .unwrap();
+    assert!(
+        found
+            .damage
+            .iter()
+            .any(|d| d.what.contains("the log is empty")),
+        "{:?}",
+        found.damage
+    );
 }
 
 #[test]
@@ -339,7 +424,10 @@ fn what_was_trimmed_is_not_missed_and_goes_when_it_can() {
     let (log, found) = open(dir.path(), 3, Arc::default());
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     log.trim(&[]).unwrap();
-    assert!(!paths[0].exists(), "a trimmed segment that a crash left is removed");
+    assert!(
+        !paths[0].exists(),
+        "a trimmed segment that a crash left is removed"
+    );
 }
 
 #[test]
@@ -356,15 +444,29 @@ fn a_damaged_base_follows_from_checkpoints_and_segments() {
 
     let open = |own, covered: &[(StreamId, u64)]| {
         let clock = Arc::new(SystemClock::new());
-        Log::open(dir.path(), support::options(), stream(own), covered, Arc::new(Recorder::default()), clock)
-            .unwrap()
+        Log::open(
+            dir.path(),
+            support::options(),
+            stream(own),
+            covered,
+            Arc::new(Recorder::default()),
+            clock,
+        )
+        .unwrap()
     };
     let (log, found) = open(3, &[(stream(9), 40)]);
     assert_eq!(found.positions, [(stream(9), 60)]);
-    assert!(found.damage.iter().any(|d| d.segment == base), "{:?}", found.damage);
+    assert!(
+        found.damage.iter().any(|d| d.segment == base),
+        "{:?}",
+        found.damage
+    );
     drop(log);
     let (_, found) = open(4, &[]);
-    assert!(found.damage.is_empty() && found.positions == [(stream(9), 60)], "{found:?}");
+    assert!(
+        found.damage.is_empty() && found.positions == [(stream(9), 60)],
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -381,9 +483,27 @@ fn files_of_a_later_release_end_the_start_and_are_left_alone() {
     later(&paths[2]);
     let before = std::fs::read(&paths[2]).unwrap();
     let (options, clock) = (support::options(), Arc::new(SystemClock::new()));
-    let error = Log::open(dir.path(), options, stream(2), &[], Arc::new(Recorder::default()), clock).err();
+    let error = Log::open(
+        dir.path(),
+        options,
+        stream(2),
+        &[],
+        Arc::new(Recorder::default()),
+        clock,
+    )
+    .err();
     let error = error.unwrap();
-    assert!(matches!(error, LogError::Newer { version: 40, known: 3, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LogError::Newer {
+                version: 40,
+                known: 3,
+                ..
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(segments(dir.path()), paths);
     assert_eq!(std::fs::read(&paths[2]).unwrap(), before);
 }
@@ -393,7 +513,8 @@ fn a_record_that_an_older_segment_cannot_give_comes_from_a_newer_one() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path(), 1, Arc::default());
     for seq in 1..=60 {
-        log.append_foreign(vec![record(stream(9), seq, 400)]).unwrap();
+        log.append_foreign(vec![record(stream(9), seq, 400)])
+            .unwrap();
         log.flush().unwrap();
     }
     drop(log);
@@ -402,10 +523,18 @@ fn a_record_that_an_older_segment_cannot_give_comes_from_a_newer_one() {
     let mut bytes = std::fs::read(&victim).unwrap();
     bytes[4_000] ^= 1;
     std::fs::write(&victim, bytes).unwrap();
-    let options = LogOptions { recent_bytes_max: 1_000, ..support::options() };
+    let options = LogOptions {
+        recent_bytes_max: 1_000,
+        ..support::options()
+    };
     let (log, _) = support::open_with(dir.path(), 2, options, Arc::default());
     let reached = log.plan_replay(&[]).unwrap().to()[0].1;
-    log.append_foreign((reached + 1..=60).map(|seq| record(stream(9), seq, 400)).collect()).unwrap();
+    log.append_foreign(
+        (reached + 1..=60)
+            .map(|seq| record(stream(9), seq, 400))
+            .collect(),
+    )
+    .unwrap();
     log.flush().unwrap();
     assert_has(&log, &[(stream(9), 60)]);
 }
@@ -438,6 +567,10 @@ fn a_payload_that_looks_like_a_batch_is_none() {
     bytes[70] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let (_, found) = open(dir.path(), 2, Arc::default());
-    assert!(found.positions.iter().all(|(s, _)| *s != stream(666)), "{:?}", found.positions);
+    assert!(
+        found.positions.iter().all(|(s, _)| *s != stream(666)),
+        "{:?}",
+        found.positions
+    );
     assert!(!found.damage.is_empty());
 }

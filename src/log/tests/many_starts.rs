@@ -17,10 +17,22 @@ const STARTS: u32 = 20_000;
 #[allow(clippy::disallowed_methods)]
 fn appends(starts: u32) -> Duration {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { queue_records_max: 1 << 20, ..options() };
+    let options = LogOptions {
+        queue_records_max: 1 << 20,
+        ..options()
+    };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
-    let old = |boot| (StreamId { incarnation: Incarnation(7), boot: Boot(boot) }, 5);
-    log.advance_base(&(1..starts).map(old).collect::<Vec<_>>()).unwrap();
+    let old = |boot| {
+        (
+            StreamId {
+                incarnation: Incarnation(7),
+                boot: Boot(boot),
+            },
+            5,
+        )
+    };
+    log.advance_base(&(1..starts).map(old).collect::<Vec<_>>())
+        .unwrap();
 
     let mut seq = 0;
     let mut run = || {
@@ -39,20 +51,29 @@ fn appends(starts: u32) -> Duration {
 fn an_append_does_not_grow_with_the_starts() {
     let (few, many) = (appends(10), appends(STARTS));
     println!("100 appends: {few:?} after 10 starts, {many:?} after {STARTS}");
-    assert!(many < few * 10 + Duration::from_millis(5), "{few:?} became {many:?}");
+    assert!(
+        many < few * 10 + Duration::from_millis(5),
+        "{few:?} became {many:?}"
+    );
 }
 
 #[test]
 fn a_refused_append_leaves_positions_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { queue_bytes_max: 6_000, ..options() };
+    let options = LogOptions {
+        queue_bytes_max: 6_000,
+        ..options()
+    };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
     log.append_foreign(vec![record(stream(9), 1, 20)]).unwrap();
     log.flush().unwrap();
     // More than the queue holds while the thread has the first: both streams stay where they were.
     let mut seq = 1;
     loop {
-        let large = vec![record(stream(9), seq + 1, 2_000), record(stream(8), seq, 2_000)];
+        let large = vec![
+            record(stream(9), seq + 1, 2_000),
+            record(stream(8), seq, 2_000),
+        ];
         if log.append_foreign(large).is_err() {
             break;
         }

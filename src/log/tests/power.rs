@@ -47,8 +47,19 @@ impl Disk for PowerDisk {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         let file = RealDisk.create(path, bytes)?;
         let zeros = vec![0; bytes as usize];
-        self.files.lock().insert(path.to_owned(), Bytes { synced: zeros.clone(), cached: zeros });
-        Ok(Box::new(PowerFile { path: path.to_owned(), disk: self.clone(), file, at: 0 }))
+        self.files.lock().insert(
+            path.to_owned(),
+            Bytes {
+                synced: zeros.clone(),
+                cached: zeros,
+            },
+        );
+        Ok(Box::new(PowerFile {
+            path: path.to_owned(),
+            disk: self.clone(),
+            file,
+            at: 0,
+        }))
     }
 }
 
@@ -113,20 +124,35 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
     let mut rng = SeededRng::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let (home, after) = (dir.path().join("before"), dir.path().join("after"));
-    let disk = PowerDisk { skip_sync, ..PowerDisk::default() };
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..support::options() };
+    let disk = PowerDisk {
+        skip_sync,
+        ..PowerDisk::default()
+    };
+    let options = LogOptions {
+        disk: Arc::new(disk.clone()),
+        ..support::options()
+    };
     let open = |dir: &Path, own, options| {
-        Log::open(dir, options, stream(own), &[], Arc::new(Recorder::default()), Arc::new(SystemClock::new()))
-            .unwrap()
+        Log::open(
+            dir,
+            options,
+            stream(own),
+            &[],
+            Arc::new(Recorder::default()),
+            Arc::new(SystemClock::new()),
+        )
+        .unwrap()
     };
     let (log, _) = open(&home, 1, options);
     let mut seq = 0;
     for tag in 0..20 + rng.below(60) {
         if rng.chance(0.5) {
-            log.append_own(vec![draft(0, rng.below(900) as usize)], CompletionTag(tag)).unwrap();
+            log.append_own(vec![draft(0, rng.below(900) as usize)], CompletionTag(tag))
+                .unwrap();
         } else {
             seq += 1;
-            log.append_foreign(vec![record(stream(9), seq, (seq as usize * 37) % 900)]).unwrap();
+            log.append_foreign(vec![record(stream(9), seq, (seq as usize * 37) % 900)])
+                .unwrap();
         }
         if rng.chance(0.3) {
             log.flush().unwrap();
@@ -137,15 +163,25 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
     disk.cut(&home, &after, &mut rng);
     drop(log);
     let (log, found) = open(&after, 2, support::options());
-    let has = |(stream, seq): &(_, u64)| found.positions.iter().any(|(s, q)| s == stream && q >= seq);
+    let has =
+        |(stream, seq): &(_, u64)| found.positions.iter().any(|(s, q)| s == stream && q >= seq);
     let all_there = durable.iter().all(has);
     if !skip_sync {
-        assert!(found.damage.is_empty(), "seed {seed}: a torn write is no damage: {found:?}");
+        assert!(
+            found.damage.is_empty(),
+            "seed {seed}: a torn write is no damage: {found:?}"
+        );
         for (id, last) in &found.positions {
             let mut next = 1;
             while next <= *last {
                 let records = log.read(*id, next, 10_000).unwrap();
-                assert!(records.iter().enumerate().all(|(n, r)| r.seq() == next + n as u64), "seed {seed}");
+                assert!(
+                    records
+                        .iter()
+                        .enumerate()
+                        .all(|(n, r)| r.seq() == next + n as u64),
+                    "seed {seed}"
+                );
                 next += records.len() as u64;
             }
         }

@@ -47,7 +47,10 @@ impl DepthGuard {
     #[allow(clippy::disallowed_methods)] // measures this process only; no decision depends on it
     pub(crate) fn new(metrics: PortMetrics) -> Self {
         metrics.depth.inc();
-        Self { metrics, queued: std::time::Instant::now() }
+        Self {
+            metrics,
+            queued: std::time::Instant::now(),
+        }
     }
 
     fn waited(&self) -> Duration {

@@ -58,7 +58,12 @@ impl<M: Call> Port<M> {
     /// A port with room for `bound` messages, queued or worked on; nobody stands behind it yet.
     pub fn new(name: &'static str, bound: usize, metrics: PortMetrics) -> Self {
         let places = Arc::new(Semaphore::new(bound));
-        Self(Arc::new(Inner { name, places, target: ArcSwapOption::empty(), metrics }))
+        Self(Arc::new(Inner {
+            name,
+            places,
+            target: ArcSwapOption::empty(),
+            metrics,
+        }))
     }
 
     /// Points the port at an actor, in place of the one before.
@@ -106,7 +111,11 @@ impl<M: Call> Port<M> {
         let target = inner.target.load();
         let target = target.as_ref().ok_or(PortError::Down(inner.name))?;
         let (tx, rx) = oneshot::channel();
-        let work = Work { reply: Some(tx), _permit: permit, _depth: DepthGuard::new(inner.metrics.clone()) };
+        let work = Work {
+            reply: Some(tx),
+            _permit: permit,
+            _depth: DepthGuard::new(inner.metrics.clone()),
+        };
         match target.deliver(Envelope { message, work }) {
             Ok(()) => Ok(rx),
             Err(_) => Err(PortError::Down(inner.name)),
@@ -137,7 +146,12 @@ mod tests {
         }));
         let answer = port.send(Ping).expect("one place is free");
         assert_eq!(port.tell(Ping), Err(PortError::Full("ping")));
-        let (_, work) = held.lock().expect("test lock").pop().expect("queued").open();
+        let (_, work) = held
+            .lock()
+            .expect("test lock")
+            .pop()
+            .expect("queued")
+            .open();
         work.done(7);
         assert_eq!(answer.await, Ok(7));
         assert!(port.tell(Ping).is_ok());
@@ -150,6 +164,9 @@ mod tests {
             drop(envelope);
             Ok(())
         }));
-        assert_eq!(port.call(Ping, Duration::from_secs(5)).await, Err(PortError::Lost("ping")));
+        assert_eq!(
+            port.call(Ping, Duration::from_secs(5)).await,
+            Err(PortError::Lost("ping"))
+        );
     }
 }

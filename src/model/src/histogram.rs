@@ -43,10 +43,18 @@ impl Span {
             let begin = end + i64::from(span.offset);
             end = begin + i64::from(span.length);
             if begin <= i64::from(i32::MIN) {
-                return Err(SpanOutOfRange { number: at + 1, verb: "starts", index: begin });
+                return Err(SpanOutOfRange {
+                    number: at + 1,
+                    verb: "starts",
+                    index: begin,
+                });
             }
             if end - 1 > i64::from(i32::MAX) {
-                return Err(SpanOutOfRange { number: at + 1, verb: "ends", index: end - 1 });
+                return Err(SpanOutOfRange {
+                    number: at + 1,
+                    verb: "ends",
+                    index: end - 1,
+                });
             }
         }
         Ok(())

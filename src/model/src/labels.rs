@@ -50,7 +50,9 @@ impl Labels {
     }
 
     /// Builds a set from pairs in any order; empty values are dropped, the last of equal names wins.
-    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut builder = LabelsBuilder::default();
         for (name, value) in pairs {
             builder.set(name.as_ref(), value.as_ref());
@@ -72,7 +74,11 @@ impl Labels {
         let text = Text::of(bytes);
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
         let mut canonical = true;
-        let mut reader = WireReader { bytes, at: 0, all_short: true };
+        let mut reader = WireReader {
+            bytes,
+            at: 0,
+            all_short: true,
+        };
         while let Some((name, value)) = reader.next_pair()? {
             let (name, value) = (text.part(name)?, text.part(value)?);
             if empty_values_go_first && value.is_empty() {
@@ -128,13 +134,22 @@ impl Labels {
 
     /// Pairs in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        LabelsIter { text: Text::of(&self.0), reader: WireReader { bytes: &self.0, at: 0, all_short: true } }
+        LabelsIter {
+            text: Text::of(&self.0),
+            reader: WireReader {
+                bytes: &self.0,
+                at: 0,
+                all_short: true,
+            },
+        }
     }
 
     /// Value of a label, if set.
     pub fn get(&self, name: &str) -> Option<&str> {
         let name = name.as_bytes();
-        let found = RawLabels(&self.0).find(|label| label.name >= name).filter(|label| label.name == name)?;
+        let found = RawLabels(&self.0)
+            .find(|label| label.name >= name)
+            .filter(|label| label.name == name)?;
         std::str::from_utf8(found.value).ok()
     }
 
@@ -145,7 +160,12 @@ impl Labels {
 
     /// A builder that starts with these labels.
     pub fn to_builder(&self) -> LabelsBuilder {
-        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+        LabelsBuilder {
+            pairs: self
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+        }
     }
 
     /// These labels without the named ones.
@@ -161,7 +181,11 @@ impl Labels {
     fn part(&self, names: &[&str], named: bool) -> Self {
         let mut out = Vec::with_capacity(self.0.len());
         self.push_part(names, named, &mut out);
-        if out.len() == self.0.len() { self.clone() } else { Self(Arc::from(out.as_slice())) }
+        if out.len() == self.0.len() {
+            self.clone()
+        } else {
+            Self(Arc::from(out.as_slice()))
+        }
     }
 
     /// Appends the canonical bytes of the named labels, or of all others if `named` is false.
@@ -199,7 +223,10 @@ impl LabelsBuilder {
 
     /// Value set so far.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.pairs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// The canonical set.
@@ -256,19 +283,25 @@ struct Text<'a> {
 
 impl<'a> Text<'a> {
     fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, whole: std::str::from_utf8(bytes).ok() }
+        Self {
+            bytes,
+            whole: std::str::from_utf8(bytes).ok(),
+        }
     }
 
     /// A name or value.
     #[inline]
     fn part(&self, at: Range<usize>) -> Result<&'a str, LabelError> {
-        self.whole.and_then(|whole| whole.get(at.clone())).map_or_else(|| self.alone(at), Ok)
+        self.whole
+            .and_then(|whole| whole.get(at.clone()))
+            .map_or_else(|| self.alone(at), Ok)
     }
 
     #[cold]
     fn alone(&self, at: Range<usize>) -> Result<&'a str, LabelError> {
         let bytes = self.bytes.get(at).unwrap_or_default();
-        std::str::from_utf8(bytes).map_err(|_| LabelError::Utf8(String::from_utf8_lossy(bytes).into_owned()))
+        std::str::from_utf8(bytes)
+            .map_err(|_| LabelError::Utf8(String::from_utf8_lossy(bytes).into_owned()))
     }
 }
 
@@ -290,7 +323,9 @@ impl<'a> WireReader<'a> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
-        let Some(label) = raw::short_label(&self.bytes[self.at..]) else { return self.any_pair().map(Some) };
+        let Some(label) = raw::short_label(&self.bytes[self.at..]) else {
+            return self.any_pair().map(Some);
+        };
         let name = self.at + 4..self.at + 4 + label.name.len();
         self.at += label.whole.len();
         Ok(Some((name, self.at - label.value.len()..self.at)))
@@ -330,11 +365,17 @@ impl<'a> WireReader<'a> {
     fn length(&mut self) -> Result<usize, LabelError> {
         let mut n = 0usize;
         for shift in [0, 7, 14, 21, 28] {
-            let byte = *self.bytes.get(self.at).ok_or(LabelError::Malformed(self.at))?;
+            let byte = *self
+                .bytes
+                .get(self.at)
+                .ok_or(LabelError::Malformed(self.at))?;
             self.at += 1;
             n |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
+                let end = self
+                    .at
+                    .checked_add(n)
+                    .filter(|end| *end <= self.bytes.len());
                 return end.ok_or(LabelError::Malformed(self.at));
             }
         }
@@ -440,15 +481,27 @@ mod tests {
         let labels = Labels::from_wire(&wire).expect("mendable");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         push_label(&mut wire, b"a", b"3");
-        assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("a".into())));
-        assert_eq!(Labels::of_exemplar(&wire), Err(LabelError::Duplicate("a".into())));
+        assert_eq!(
+            Labels::from_wire(&wire),
+            Err(LabelError::Duplicate("a".into()))
+        );
+        assert_eq!(
+            Labels::of_exemplar(&wire),
+            Err(LabelError::Duplicate("a".into()))
+        );
 
         let mut wire = Vec::new();
         for (n, v) in [("t", "1"), ("t", ""), ("a", "")] {
             push_label(&mut wire, n.as_bytes(), v.as_bytes());
         }
-        assert_eq!(Labels::from_wire(&wire), Err(LabelError::Duplicate("t".into())));
-        assert_eq!(Labels::of_exemplar(&wire), Ok(Labels::from_pairs([("t", "1")])));
+        assert_eq!(
+            Labels::from_wire(&wire),
+            Err(LabelError::Duplicate("t".into()))
+        );
+        assert_eq!(
+            Labels::of_exemplar(&wire),
+            Ok(Labels::from_pairs([("t", "1")]))
+        );
     }
 
     #[test]
@@ -457,7 +510,10 @@ mod tests {
             (&[], "{}"),
             (&[("__name__", "up")], "up"),
             (&[("job", "x"), ("__name__", "up")], r#"up{job="x"}"#),
-            (&[("__name__", "a.b"), ("c.d", "e")], r#"{"a.b", "c.d"="e"}"#),
+            (
+                &[("__name__", "a.b"), ("c.d", "e")],
+                r#"{"a.b", "c.d"="e"}"#,
+            ),
         ];
         for (pairs, text) in cases {
             assert_eq!(Labels::from_pairs(pairs.iter().copied()).to_string(), *text);

@@ -23,15 +23,15 @@ mod tenant;
 
 pub use histogram::{
     AddOutcome, AnyHistogram, Bucket, Buckets, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram,
-    HistogramError, HistogramInvalid, HistogramSample, HistogramSum, ResetHint, Span, SpanOutOfRange,
-    format_float, kahan_add,
+    HistogramError, HistogramInvalid, HistogramSample, HistogramSum, ResetHint, Span,
+    SpanOutOfRange, format_float, kahan_add,
 };
 pub use key::SeriesKey;
 pub use labels::{LabelError, Labels, LabelsBuilder, METRIC_NAME, push_label};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use outcome::{
-    EXEMPLAR_LABELS_INVALID, EXEMPLAR_LABELS_TOO_LONG, EXEMPLAR_TOO_OLD, Rejection, Rejections, RetryLater,
-    WriteOutcome,
+    EXEMPLAR_LABELS_INVALID, EXEMPLAR_LABELS_TOO_LONG, EXEMPLAR_TOO_OLD, Rejection, Rejections,
+    RetryLater, WriteOutcome,
 };
 pub use quote::{is_plain_label_name, quote};
 pub use regexp::{PATTERNS_BYTES_MAX, Patterns, Regexp, RegexpError};

@@ -64,7 +64,12 @@ impl Matcher {
             MatchOp::Regex | MatchOp::NotRegex => Some(patterns.compile(value)?),
             MatchOp::Equal | MatchOp::NotEqual => None,
         };
-        Ok(Self { name: Arc::from(name), op, value: Arc::from(value), regex })
+        Ok(Self {
+            name: Arc::from(name),
+            op,
+            value: Arc::from(value),
+            regex,
+        })
     }
 
     /// True if a label with this value (or "" for an absent one) satisfies the matcher.

@@ -36,7 +36,11 @@ impl Rejections {
         let at = match known {
             Some(at) => at,
             None if self.0.len() < REASONS_MAX => {
-                self.0.push(Rejection { reason, count: 0, example: cut(example()) });
+                self.0.push(Rejection {
+                    reason,
+                    count: 0,
+                    example: cut(example()),
+                });
                 self.0.len() - 1
             }
             None => {
@@ -73,7 +77,10 @@ impl Rejections {
 
 fn cut(mut text: String) -> String {
     if text.len() > EXAMPLE_BYTES_MAX {
-        let end = (0..=EXAMPLE_BYTES_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        let end = (0..=EXAMPLE_BYTES_MAX)
+            .rev()
+            .find(|i| text.is_char_boundary(*i))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
@@ -143,7 +150,10 @@ mod tests {
         let mut b = Rejections::default();
         b.add("too old", 3, || "second".into());
         a.merge(b);
-        let all: Vec<_> = a.iter().map(|r| (r.reason, r.count, r.example.as_str())).collect();
+        let all: Vec<_> = a
+            .iter()
+            .map(|r| (r.reason, r.count, r.example.as_str()))
+            .collect();
         assert_eq!(all, [("too old", 5, "first")]);
     }
 
@@ -157,9 +167,21 @@ mod tests {
 
     #[test]
     fn the_longer_wait_wins() {
-        let later = |s| Some(RetryLater { message: "m".into(), after: Duration::from_secs(s) });
-        let mut a = WriteOutcome { unavailable: later(1), ..Default::default() };
-        a.merge(WriteOutcome { unavailable: later(5), samples: 3, ..Default::default() });
+        let later = |s| {
+            Some(RetryLater {
+                message: "m".into(),
+                after: Duration::from_secs(s),
+            })
+        };
+        let mut a = WriteOutcome {
+            unavailable: later(1),
+            ..Default::default()
+        };
+        a.merge(WriteOutcome {
+            unavailable: later(5),
+            samples: 3,
+            ..Default::default()
+        });
         assert_eq!((a.unavailable, a.samples), (later(5), 3));
     }
 }

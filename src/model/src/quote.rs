@@ -65,7 +65,9 @@ fn is_printable(c: char) -> bool {
 /// True if `name` can stand in a query without quotes: a letter or `_`, then letters, digits and `_`.
 pub fn is_plain_label_name(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b == b'_' || b.is_ascii_alphabetic())
+    bytes
+        .next()
+        .is_some_and(|b| b == b'_' || b.is_ascii_alphabetic())
         && bytes.all(|b| b == b'_' || b.is_ascii_alphanumeric())
 }
 
@@ -76,15 +78,23 @@ mod tests {
     #[test]
     fn prints_text_and_escapes_the_rest() {
         assert_eq!(quote("é 世\u{0301}"), "\"é 世\u{0301}\"");
-        assert_eq!(quote("\0\u{7f}\u{a0}\u{feff}\u{10ffff}"), r#""\x00\x7f\u00a0\ufeff\U0010ffff""#);
+        assert_eq!(
+            quote("\0\u{7f}\u{a0}\u{feff}\u{10ffff}"),
+            r#""\x00\x7f\u00a0\ufeff\U0010ffff""#
+        );
         assert_eq!(quote(r#"\""#), r#""\\\"""#);
     }
 
     #[test]
     fn plain_names_are_those_of_the_classic_alphabet() {
-        for (name, want) in
-            [("a", true), ("_1", true), ("", false), ("1a", false), ("a.b", false), ("a:b", false)]
-        {
+        for (name, want) in [
+            ("a", true),
+            ("_1", true),
+            ("", false),
+            ("1a", false),
+            ("a.b", false),
+            ("a:b", false),
+        ] {
             assert_eq!(is_plain_label_name(name), want, "{name}");
         }
     }

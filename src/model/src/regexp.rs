@@ -58,15 +58,26 @@ impl Regexp {
 
     /// The same, refused before it is compiled if it takes more than about `bytes_max` bytes.
     fn within(pattern: &str, bytes_max: usize) -> Result<Self, RegexpError> {
-        let fits = |weight: usize| if weight > bytes_max { Err(patterns::too_much()) } else { Ok(weight) };
+        let fits = |weight: usize| {
+            if weight > bytes_max {
+                Err(patterns::too_much())
+            } else {
+                Ok(weight)
+            }
+        };
 
         let may_be_list = pattern.len() <= LIST_BYTES_MAX;
-        if let Some(analysis) = may_be_list.then(|| shape::plain_alternatives(pattern)).flatten() {
+        if let Some(analysis) = may_be_list
+            .then(|| shape::plain_alternatives(pattern))
+            .flatten()
+        {
             let weight = fits(weight::of_text(pattern))?;
             return Ok(Self::build(pattern, analysis, weight, OnceLock::new()));
         }
         if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(RegexpError(format!("expression larger than {PATTERN_BYTES_MAX} bytes")));
+            return Err(RegexpError(format!(
+                "expression larger than {PATTERN_BYTES_MAX} bytes"
+            )));
         }
         if weight::properties(pattern) > PROPERTIES_MAX {
             return Err(RegexpError("expression too large".to_owned()));
@@ -94,8 +105,19 @@ impl Regexp {
         weight: usize,
         automaton: OnceLock<Option<Regex>>,
     ) -> Self {
-        let shape::Analysis { shape, prefix, suffix } = analysis;
-        Self(Arc::new(Inner { source: pattern.into(), shape, prefix, suffix, weight, automaton }))
+        let shape::Analysis {
+            shape,
+            prefix,
+            suffix,
+        } = analysis;
+        Self(Arc::new(Inner {
+            source: pattern.into(),
+            shape,
+            prefix,
+            suffix,
+            weight,
+            automaton,
+        }))
     }
 
     /// About how much memory it takes at most, in bytes.
@@ -105,13 +127,23 @@ impl Regexp {
 
     /// About how much memory it takes at most while it is kept, with what searches leave in it, in bytes.
     pub fn kept_bytes(&self) -> usize {
-        let searches = if matches!(self.0.shape, Shape::General) { SEARCH_BYTES_MAX } else { 0 };
+        let searches = if matches!(self.0.shape, Shape::General) {
+            SEARCH_BYTES_MAX
+        } else {
+            0
+        };
         self.weight().saturating_add(searches)
     }
 
     fn automaton(&self) -> Option<&Regex> {
         let inner = &*self.0;
-        let late = || compile(&translate::translate(&inner.source).ok()?, PROGRAM_BYTES_MAX * 8).ok();
+        let late = || {
+            compile(
+                &translate::translate(&inner.source).ok()?,
+                PROGRAM_BYTES_MAX * 8,
+            )
+            .ok()
+        };
         inner.automaton.get_or_init(late).as_ref()
     }
 
@@ -127,18 +159,20 @@ impl Regexp {
             Shape::Any => true,
             Shape::NonEmpty => !value.is_empty(),
             Shape::Set(set) => set.binary_search_by(|v| (**v).cmp(value)).is_ok(),
-            Shape::Prefix { literal, more } => {
-                value.strip_prefix(&**literal).is_some_and(|rest| !more || !rest.is_empty())
-            }
-            Shape::Suffix { literal, more } => {
-                value.strip_suffix(&**literal).is_some_and(|rest| !more || !rest.is_empty())
-            }
+            Shape::Prefix { literal, more } => value
+                .strip_prefix(&**literal)
+                .is_some_and(|rest| !more || !rest.is_empty()),
+            Shape::Suffix { literal, more } => value
+                .strip_suffix(&**literal)
+                .is_some_and(|rest| !more || !rest.is_empty()),
             Shape::Contains(literal) => value.contains(&**literal),
             Shape::General => {
                 value.len() >= inner.prefix.len().max(inner.suffix.len())
                     && value.starts_with(&*inner.prefix)
                     && value.ends_with(&*inner.suffix)
-                    && self.automaton().is_some_and(|r| r.is_match(value.as_bytes()))
+                    && self
+                        .automaton()
+                        .is_some_and(|r| r.is_match(value.as_bytes()))
             }
         }
     }
@@ -173,7 +207,10 @@ impl Regexp {
         let mut out = Vec::with_capacity(template.len() + value.len());
         expand::expand(&captures, template, &mut out);
         // Groups end between characters, because the pattern consumes whole characters only.
-        Some(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        Some(
+            String::from_utf8(out)
+                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+        )
     }
 }
 
@@ -191,7 +228,11 @@ fn compile(translated: &str, program_bytes_max: usize) -> Result<Regex, RegexpEr
 
 /// The error of the `regex` crates spans lines and ends with the reason.
 fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or(text).trim_start_matches("error: ").to_owned()
+    text.lines()
+        .last()
+        .unwrap_or(text)
+        .trim_start_matches("error: ")
+        .to_owned()
 }
 
 impl std::fmt::Debug for Regexp {

@@ -56,7 +56,11 @@ pub struct Exemplar {
 
 impl Ord for Exemplar {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let by_value = || self.v.total_cmp(&other.v).then_with(|| self.labels.cmp(&other.labels));
+        let by_value = || {
+            self.v
+                .total_cmp(&other.v)
+                .then_with(|| self.labels.cmp(&other.labels))
+        };
         self.t.cmp(&other.t).then_with(by_value)
     }
 }
@@ -154,7 +158,16 @@ mod tests {
     fn conflict_rule_is_commutative_and_ranks_numbers_over_nan_over_stale() {
         let stale = f64::from_bits(STALE_NAN);
         let nan = f64::from_bits(0x7ff8_0000_0000_0001);
-        let values = [stale, nan, -0.0, 0.0, 1.0, -1.0, f64::INFINITY, f64::NEG_INFINITY];
+        let values = [
+            stale,
+            nan,
+            -0.0,
+            0.0,
+            1.0,
+            -1.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ];
         for a in values {
             for b in values {
                 assert_eq!(prefer(a, b).to_bits(), prefer(b, a).to_bits(), "{a} {b}");

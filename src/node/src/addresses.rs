@@ -65,7 +65,14 @@ impl Addresses {
             "HTTP connections closed because their address had http.connections_per_address.",
         )?;
         let (counts, said) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { most, counts, refused, said, clock, log }))
+        Ok(Arc::new(Self {
+            most,
+            counts,
+            refused,
+            said,
+            clock,
+            log,
+        }))
     }
 
     /// Called for every new connection, with what lies beside it while it is open.
@@ -73,7 +80,9 @@ impl Addresses {
         if self.most == 0 {
             return;
         }
-        let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() else { return };
+        let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() else {
+            return;
+        };
         let Ok(peer) = stream.peer_addr() else { return };
         match self.enter(peer.ip()) {
             Some(place) => drop(beside.insert(place)),
@@ -99,7 +108,10 @@ impl Addresses {
             self.tell(address);
             return None;
         }
-        Some(Place { addresses: Arc::clone(self), address })
+        Some(Place {
+            addresses: Arc::clone(self),
+            address,
+        })
     }
 
     fn tell(&self, address: IpAddr) {
@@ -107,7 +119,10 @@ impl Addresses {
         let now = self.clock.monotonic();
         let mut said = self.said.lock();
         said.refused += 1;
-        if said.at.is_some_and(|at| now.saturating_sub(at) < SAID_EVERY) {
+        if said
+            .at
+            .is_some_and(|at| now.saturating_sub(at) < SAID_EVERY)
+        {
             return;
         }
         let refused = std::mem::take(&mut said.refused);
@@ -149,9 +164,14 @@ pub(crate) async fn refuse(
     let error = "this address has as many connections as http.connections_per_address allows";
     let error = json!({ "status": "error", "errorType": "unavailable", "error": error });
     let mut response = HttpResponse::ServiceUnavailable();
-    let response = response.insert_header((header::RETRY_AFTER, "5")).json(error);
+    let response = response
+        .insert_header((header::RETRY_AFTER, "5"))
+        .json(error);
     let mut response = request.into_response(response).map_into_right_body();
-    response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    response
+        .response_mut()
+        .head_mut()
+        .set_connection_type(ConnectionType::Close);
     Ok(response)
 }
 
@@ -163,7 +183,8 @@ mod tests {
 
     fn addresses(most: usize) -> Arc<Addresses> {
         let log = Logger::root(slog::Discard, slog::o!());
-        Addresses::new(most, Arc::new(ManualClock::at(0)), &Metrics::default(), log).expect("registered")
+        Addresses::new(most, Arc::new(ManualClock::at(0)), &Metrics::default(), log)
+            .expect("registered")
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -176,13 +197,20 @@ mod tests {
         let first = addresses.enter(ip("10.0.0.1")).expect("a place");
         let _second = addresses.enter(ip("::ffff:10.0.0.1")).expect("a place");
         assert!(addresses.enter(ip("10.0.0.1")).is_none());
-        assert!(addresses.enter(ip("10.0.0.2")).is_some(), "another one is not meant");
+        assert!(
+            addresses.enter(ip("10.0.0.2")).is_some(),
+            "another one is not meant"
+        );
         drop(first);
         let again = addresses.enter(ip("10.0.0.1"));
         assert!(again.is_some() && addresses.enter(ip("10.0.0.1")).is_none());
         assert_eq!(addresses.refused.get(), 2);
         drop((again, _second));
-        assert_eq!(addresses.counts.lock().len(), 0, "nothing is kept of who has gone");
+        assert_eq!(
+            addresses.counts.lock().len(),
+            0,
+            "nothing is kept of who has gone"
+        );
     }
 
     #[test]

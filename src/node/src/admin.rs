@@ -48,7 +48,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(300);
 
 fn port_error(error: PortError) -> AdminError {
-    AdminError { kind: error.kind(), message: error.to_string() }
+    AdminError {
+        kind: error.kind(),
+        message: error.to_string(),
+    }
 }
 
 #[derive(Serialize)]
@@ -87,7 +90,10 @@ struct StreamRow {
 
 /// What a peer says about its rebuild.
 fn rebuild_of(view: &trireme_replication::PeerView) -> Option<String> {
-    let health = view.connected.then_some(view.health).filter(|health| health.rebuilding)?;
+    let health = view
+        .connected
+        .then_some(view.health)
+        .filter(|health| health.rebuilding)?;
     Some(format!("{}%", health.rebuilt_permille / 10))
 }
 
@@ -95,9 +101,14 @@ impl NodeAdmin {
     /// On the runtime of sockets, where consensus lives; the request may go away meanwhile without undoing anything.
     async fn change_ring(&self, asked: Ask) -> Result<Value, AdminError> {
         let steward = Arc::clone(&self.steward);
-        let changing = self.io.spawn(async move { ask(&steward.consensus, &steward, asked).await });
+        let changing = self
+            .io
+            .spawn(async move { ask(&steward.consensus, &steward, asked).await });
         changing.await.unwrap_or_else(|e| {
-            Err(AdminError { kind: ErrorKind::Internal, message: format!("the change was interrupted: {e}") })
+            Err(AdminError {
+                kind: ErrorKind::Internal,
+                message: format!("the change was interrupted: {e}"),
+            })
         })
     }
 
@@ -109,11 +120,18 @@ impl NodeAdmin {
         let progress = completeness.progress();
         let Some(source) = progress.source else {
             let problem = completeness.rebuild().problem;
-            let why = if problem.is_empty() { String::new() } else { format!(": {problem}") };
+            let why = if problem.is_empty() {
+                String::new()
+            } else {
+                format!(": {problem}")
+            };
             return Some(format!("waits for a source{why}"));
         };
         let (percent, bytes) = (completeness.permille() / 10, progress.bytes);
-        Some(format!("{percent}% from {source}, {bytes} of {} bytes", progress.bytes_total))
+        Some(format!(
+            "{percent}% from {source}, {bytes} of {} bytes",
+            progress.bytes_total
+        ))
     }
 
     /// Who of the group has a wrong clock, for people.
@@ -142,12 +160,27 @@ impl NodeAdmin {
         let group = self.store.parts().hub.group().lock();
         let others = self.neighbours.hub().group().lock();
         let this = member.node == self.me;
-        let replica = group.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
-        let neighbour = || others.peers().find(|(node, _)| **node == member.node).map(|(_, view)| view);
+        let replica = group
+            .peers()
+            .find(|(node, _)| **node == member.node)
+            .map(|(_, view)| view);
+        let neighbour = || {
+            others
+                .peers()
+                .find(|(node, _)| **node == member.node)
+                .map(|(_, view)| view)
+        };
         let view = replica.or_else(neighbour);
-        let identity = if this { Some(group.me().clone()) } else { view.and_then(|v| v.identity.clone()) };
+        let identity = if this {
+            Some(group.me().clone())
+        } else {
+            view.and_then(|v| v.identity.clone())
+        };
         let lag = |theirs: &trireme_replication::PositionVector| {
-            theirs.behind(group.mine()).map(|(_, have, other)| other - have).sum()
+            theirs
+                .behind(group.mine())
+                .map(|(_, have, other)| other - have)
+                .sum()
         };
         MemberRow {
             node: member.node.to_string(),
@@ -167,9 +200,17 @@ impl NodeAdmin {
             clock_offset_ms: view.map(|v| v.clock_offset_ms),
             // Of another group's records this node knows nothing.
             lag_records: replica.map(|v| lag(&v.positions)),
-            epoch: if this { Some(group.epoch()) } else { view.filter(|v| v.connected).map(|v| v.epoch) },
+            epoch: if this {
+                Some(group.epoch())
+            } else {
+                view.filter(|v| v.connected).map(|v| v.epoch)
+            },
             replaces: member.replaces.as_ref().map(NodeName::to_string),
-            rebuild: if this { self.own_rebuild() } else { view.and_then(rebuild_of) },
+            rebuild: if this {
+                self.own_rebuild()
+            } else {
+                view.and_then(rebuild_of)
+            },
         }
     }
 }
@@ -177,10 +218,20 @@ impl NodeAdmin {
 #[async_trait]
 impl Admin for NodeAdmin {
     async fn ring(&self) -> Result<Value, AdminError> {
-        let ring = self.membership.call(GetRing, DEADLINE).await.map_err(port_error)?;
-        let health = self.front.view.call(GetHealth, DEADLINE).await.map_err(port_error)?;
+        let ring = self
+            .membership
+            .call(GetRing, DEADLINE)
+            .await
+            .map_err(port_error)?;
+        let health = self
+            .front
+            .view
+            .call(GetHealth, DEADLINE)
+            .await
+            .map_err(port_error)?;
         let placement = Placement::of(&ring);
-        let shares: BTreeMap<&String, f64> = placement.groups().iter().zip(placement.shares()).collect();
+        let shares: BTreeMap<&String, f64> =
+            placement.groups().iter().zip(placement.shares()).collect();
         let groups: Vec<Value> = ring
             .groups
             .iter()
@@ -194,7 +245,10 @@ impl Admin for NodeAdmin {
             .collect();
         let mut warnings: Vec<String> = ring.warnings();
         warnings.extend(self.clock_warnings());
-        let healthy = health.values().filter(|h| h.is_some_and(|h| h.ready)).count();
+        let healthy = health
+            .values()
+            .filter(|h| h.is_some_and(|h| h.ready))
+            .count();
         Ok(json!({
             "epoch": ring.epoch,
             "replication_factor": ring.replication_factor,
@@ -216,8 +270,13 @@ impl Admin for NodeAdmin {
             known.merge(&view.positions);
         }
         let origin = |stream: trireme_base::StreamId| {
-            let all = group.peers().filter_map(|(_, v)| v.identity.as_ref()).chain([group.me()]);
-            all.into_iter().find(|i| i.incarnation == stream.incarnation).map(|i| i.node.to_string())
+            let all = group
+                .peers()
+                .filter_map(|(_, v)| v.identity.as_ref())
+                .chain([group.me()]);
+            all.into_iter()
+                .find(|i| i.incarnation == stream.incarnation)
+                .map(|i| i.node.to_string())
         };
         let rows: Vec<StreamRow> = known
             .iter()
@@ -267,14 +326,24 @@ impl Admin for NodeAdmin {
 
     async fn cancel_rebuild(&self) -> Result<Value, AdminError> {
         let asked = self.store.parts().completeness.ask_cancel();
-        asked.map_err(|error| AdminError { kind: error.kind(), message: error.to_string() })?;
+        asked.map_err(|error| AdminError {
+            kind: error.kind(),
+            message: error.to_string(),
+        })?;
         Ok(json!({ "node": self.me.as_str(), "state": "cancelling" }))
     }
 
     async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {
-        let rows =
-            self.block_writer.windows.call(GetWindows { tenant }, DEADLINE).await.map_err(port_error)?;
-        rows.map_err(|message| AdminError { kind: ErrorKind::Unavailable, message })
+        let rows = self
+            .block_writer
+            .windows
+            .call(GetWindows { tenant }, DEADLINE)
+            .await
+            .map_err(port_error)?;
+        rows.map_err(|message| AdminError {
+            kind: ErrorKind::Unavailable,
+            message,
+        })
     }
 
     async fn drain(&self) -> Result<Value, AdminError> {
@@ -284,9 +353,16 @@ impl Admin for NodeAdmin {
     }
 
     async fn checkpoint(&self) -> Result<Value, AdminError> {
-        let done =
-            self.block_writer.checkpoint.call(Checkpoint, CHECKPOINT_DEADLINE).await.map_err(port_error)?;
-        done.map_err(|message| AdminError { kind: ErrorKind::Internal, message })
+        let done = self
+            .block_writer
+            .checkpoint
+            .call(Checkpoint, CHECKPOINT_DEADLINE)
+            .await
+            .map_err(port_error)?;
+        done.map_err(|message| AdminError {
+            kind: ErrorKind::Internal,
+            message,
+        })
     }
 
     async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
@@ -297,31 +373,49 @@ impl Admin for NodeAdmin {
         self.change_ring(Ask::about(Op::Remove, node, body)?).await
     }
 
-    async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+    async fn change_member(
+        &self,
+        node: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError> {
         let asked = match action {
             "activate" => Ask::about(Op::Activate, node, body)?,
             "drain" => Ask::about(Op::Drain, node, body)?,
             "move" => Ask::moved(node, body)?,
             "replace" => Ask::join(body, Some(node))?,
             other => {
-                let message =
-                    format!("no action {other:?} on a member; there are activate, drain, move and replace");
-                return Err(AdminError { kind: ErrorKind::NotFound, message });
+                let message = format!(
+                    "no action {other:?} on a member; there are activate, drain, move and replace"
+                );
+                return Err(AdminError {
+                    kind: ErrorKind::NotFound,
+                    message,
+                });
             }
         };
         self.change_ring(asked).await
     }
 
-    async fn change_group(&self, group: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+    async fn change_group(
+        &self,
+        group: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError> {
         let op = match action {
             "activate" => Op::ActivateGroup,
             "drain" => Op::DrainGroup,
             "remove" => Op::RemoveGroup,
             "weigh" => Op::Weigh,
             other => {
-                let message =
-                    format!("no action {other:?} on a group; there are activate, drain, remove and weigh");
-                return Err(AdminError { kind: ErrorKind::NotFound, message });
+                let message = format!(
+                    "no action {other:?} on a group; there are activate, drain, remove and weigh"
+                );
+                return Err(AdminError {
+                    kind: ErrorKind::NotFound,
+                    message,
+                });
             }
         };
         self.change_ring(Ask::about_group(op, group, body)?).await
@@ -329,14 +423,22 @@ impl Admin for NodeAdmin {
 
     async fn crash(&self, actor: &str) -> Result<Value, AdminError> {
         if !self.fault_injection {
-            let message =
-                "set telemetry.fault_injection=true to allow this; it is meant for tests and game days";
-            return Err(AdminError { kind: ErrorKind::Invalid, message: message.to_owned() });
+            let message = "set telemetry.fault_injection=true to allow this; it is meant for tests and game days";
+            return Err(AdminError {
+                kind: ErrorKind::Invalid,
+                message: message.to_owned(),
+            });
         }
         if self.supervisor.crash(actor) {
             return Ok(json!({ "crashed": actor }));
         }
-        let message = format!("no actor {actor:?}; there are {}", self.supervisor.names().join(", "));
-        Err(AdminError { kind: ErrorKind::NotFound, message })
+        let message = format!(
+            "no actor {actor:?}; there are {}",
+            self.supervisor.names().join(", ")
+        );
+        Err(AdminError {
+            kind: ErrorKind::NotFound,
+            message,
+        })
     }
 }

@@ -13,8 +13,8 @@ use trireme_base::ErrorKind;
 use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::{QueryResult, SelectRequest, SeriesSet};
 use trireme_query::{
-    Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection,
-    TsdbStatus,
+    Asked, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery,
+    Selection, TsdbStatus,
 };
 
 /// How often a waiting query looks whether it was canceled.
@@ -33,7 +33,10 @@ impl AfterReplay {
 
     fn wait(&self, context: &QueryContext) -> Result<&dyn Queries, QueryError> {
         if context.head_only && !self.store.replay().wait(Duration::ZERO) {
-            return Err(QueryError::new(ErrorKind::Unavailable, "the log is being replayed"));
+            return Err(QueryError::new(
+                ErrorKind::Unavailable,
+                "the log is being replayed",
+            ));
         }
         while !self.is_replayed(context, LOOK_EVERY)? {}
         Ok(self.inner.as_ref())
@@ -45,7 +48,10 @@ impl AfterReplay {
         if replay.wait(wait) {
             return Ok(true);
         }
-        context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
+        context
+            .cancel
+            .check()
+            .map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))?;
         if !replay.is_running() {
             let why = "this node could not replay its log and is about to stop";
             return Err(QueryError::new(ErrorKind::Unavailable, why));
@@ -71,7 +77,11 @@ impl Queries for AfterReplay {
         })
     }
 
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError> {
         self.wait(context)?.instant(context, query)
     }
 
@@ -79,11 +89,19 @@ impl Queries for AfterReplay {
         self.wait(context)?.range(context, query)
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         self.wait(context)?.select(context, request)
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         self.wait(context)?.series(context, selection)
     }
 
@@ -111,7 +129,8 @@ impl Queries for AfterReplay {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Found<ExemplarSeries>, QueryError> {
-        self.wait(context)?.exemplars(context, expr, start_ms, end_ms)
+        self.wait(context)?
+            .exemplars(context, expr, start_ms, end_ms)
     }
 
     fn metadata(

@@ -38,7 +38,10 @@ impl AsRef<[u8]> for Kept {
 impl AnswerRoom {
     /// Room for `bytes_max` of answers to each peer.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { units_max: units(bytes_max), peers: Mutex::default() }
+        Self {
+            units_max: units(bytes_max),
+            peers: Mutex::default(),
+        }
     }
 
     /// Waits for room for an answer of at most `bytes_max`. Calls of one peer get it in the order in which they come.
@@ -62,12 +65,17 @@ impl Room {
             let count = (taken as usize).min(permit.num_permits());
             permit.split(count)
         });
-        Bytes::from_owner(Kept { answer, _room: self })
+        Bytes::from_owner(Kept {
+            answer,
+            _room: self,
+        })
     }
 }
 
 fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(bytes.div_ceil(UNIT_BYTES))
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -81,17 +89,29 @@ mod tests {
         let rooms = AnswerRoom::new(10 << 10);
         let (slow, other) = (NodeName::new("n1"), NodeName::new("n2"));
         let room = rooms.enter(&slow, 8 << 10).await;
-        assert!(rooms.enter(&slow, 8 << 10).now_or_never().is_none(), "while it is being made");
-        assert!(rooms.enter(&other, 8 << 10).now_or_never().is_some(), "each peer has its own");
+        assert!(
+            rooms.enter(&slow, 8 << 10).now_or_never().is_none(),
+            "while it is being made"
+        );
+        assert!(
+            rooms.enter(&other, 8 << 10).now_or_never().is_some(),
+            "each peer has its own"
+        );
 
         let mut answer = room.around(Bytes::from(vec![7; 5 << 10]));
         assert!(rooms.enter(&slow, 6 << 10).now_or_never().is_none());
-        assert!(rooms.enter(&slow, 5 << 10).now_or_never().is_some(), "what it does not take is free");
+        assert!(
+            rooms.enter(&slow, 5 << 10).now_or_never().is_some(),
+            "what it does not take is free"
+        );
         let rest = answer.split_off(1 << 10);
         drop(answer);
         assert!(rooms.enter(&slow, 6 << 10).now_or_never().is_none());
         assert_eq!(rest.len(), 4 << 10);
         drop(rest);
-        assert!(rooms.enter(&slow, 100 << 10).now_or_never().is_some(), "a larger one has it alone");
+        assert!(
+            rooms.enter(&slow, 100 << 10).now_or_never().is_some(),
+            "a larger one has it alone"
+        );
     }
 }

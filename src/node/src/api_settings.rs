@@ -46,15 +46,30 @@ pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
         config_yaml: as_prometheus(settings),
         settings_text: shown(settings),
         flags: vec![
-            ("storage.tsdb.retention.time".to_owned(), settings.storage.retention.to_string()),
-            ("query.lookback-delta".to_owned(), query.lookback_delta.to_string()),
+            (
+                "storage.tsdb.retention.time".to_owned(),
+                settings.storage.retention.to_string(),
+            ),
+            (
+                "query.lookback-delta".to_owned(),
+                query.lookback_delta.to_string(),
+            ),
             ("query.timeout".to_owned(), query.timeout.to_string()),
-            ("query.max-concurrency".to_owned(), query.max_concurrency.to_string()),
-            ("query.max-samples".to_owned(), query.max_samples.to_string()),
+            (
+                "query.max-concurrency".to_owned(),
+                query.max_concurrency.to_string(),
+            ),
+            (
+                "query.max-samples".to_owned(),
+                query.max_samples.to_string(),
+            ),
             ("enable-feature".to_owned(), enabled(&features)),
             ("web.external-url".to_owned(), http.external_url.clone()),
             ("web.route-prefix".to_owned(), http.prefix().to_owned()),
-            ("web.max-connections".to_owned(), http.connections_max.to_string()),
+            (
+                "web.max-connections".to_owned(),
+                http.connections_max.to_string(),
+            ),
         ],
         parser: parser_options(settings),
         features: Features {
@@ -101,8 +116,12 @@ pub(crate) fn parser_options(settings: &Settings) -> ParserOptions {
 /// The names of the switches that are on, as Prometheus's flag lists them.
 fn enabled(features: &trireme_settings::Features) -> String {
     let table = toml::Table::try_from(features).unwrap_or_default();
-    let on = table.iter().filter(|(_, value)| value.as_bool() == Some(true));
-    on.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+    let on = table
+        .iter()
+        .filter(|(_, value)| value.as_bool() == Some(true));
+    on.map(|(name, _)| name.as_str())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// What there is of Prometheus's own configuration. Its clients read the external labels: of a block, and so of the
@@ -111,13 +130,17 @@ fn as_prometheus(settings: &Settings) -> String {
     // A text in JSON's form is one in YAML.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out =
-        "global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n".to_owned();
+        "global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n"
+            .to_owned();
     let query = &settings.query;
     if query.max_series > 0 {
         out.push_str(&format!("  query_max_series: {}\n", query.max_series));
     }
     if query.max_samples_read > 0 {
-        out.push_str(&format!("  query_max_samples_read: {}\n", query.max_samples_read));
+        out.push_str(&format!(
+            "  query_max_samples_read: {}\n",
+            query.max_samples_read
+        ));
     }
     if !query.max_duration.as_duration().is_zero() {
         out.push_str(&format!("  query_max_duration: {}\n", query.max_duration));
@@ -172,7 +195,11 @@ fn ingest_limits(settings: &Settings, limits: &Limits, of_all: u64) -> IngestLim
         label_count_max: limits.labels_max,
         label_name_bytes_max: limits.label_name_bytes_max,
         label_value_bytes_max: limits.label_value_bytes_max,
-        shard_series_max: if limits.series_max == 0 { 0 } else { share(limits.series_max) },
+        shard_series_max: if limits.series_max == 0 {
+            0
+        } else {
+            share(limits.series_max)
+        },
         shard_series_of_all_max: share(of_all),
     }
 }
@@ -191,11 +218,18 @@ mod tests {
             "tenants.overrides.small.query_concurrency_max=2",
             "tenants.overrides.small.query_range_max=1d",
         ];
-        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let sources = Sources {
+            set: set.map(str::to_owned).to_vec(),
+            ..Sources::default()
+        };
         let settings = trireme_settings::load(&sources).expect("good");
         let table = api_settings(&settings).tenant_limits;
         let day = |days: u64| std::time::Duration::from_secs(days * 86_400);
-        let want = |places_max, days| TenantLimits { samples_max: 1000, places_max, range_max: day(days) };
+        let want = |places_max, days| TenantLimits {
+            samples_max: 1000,
+            places_max,
+            range_max: day(days),
+        };
         assert_eq!(table.of(&Tenant::new("small").expect("valid")), want(2, 1));
         assert_eq!(table.of(&Tenant::default()), want(0, 7));
     }
@@ -205,16 +239,27 @@ mod tests {
         let mut settings = Settings::default();
         settings.bucket.secret_key = "hunter2".into();
         let shown = api_settings(&settings);
-        assert!(!shown.settings_text.contains("hunter2") && shown.settings_text.contains("secret_key"));
+        assert!(
+            !shown.settings_text.contains("hunter2") && shown.settings_text.contains("secret_key")
+        );
         assert!(!shown.config_yaml.contains("secret"));
     }
 
     #[test]
     fn prometheus_clients_read_the_external_labels() {
         let mut settings = Settings::default();
-        settings.bucket.external_labels.insert("cluster".into(), "a \"b\": c".into());
+        settings
+            .bucket
+            .external_labels
+            .insert("cluster".into(), "a \"b\": c".into());
         let yaml = api_settings(&settings).config_yaml;
-        assert!(yaml.starts_with("global:\n") && yaml.contains("evaluation_interval: 1m"), "{yaml}");
-        assert!(yaml.contains("  external_labels:\n    \"cluster\": \"a \\\"b\\\": c\"\n"), "{yaml}");
+        assert!(
+            yaml.starts_with("global:\n") && yaml.contains("evaluation_interval: 1m"),
+            "{yaml}"
+        );
+        assert!(
+            yaml.contains("  external_labels:\n    \"cluster\": \"a \\\"b\\\": c\"\n"),
+            "{yaml}"
+        );
     }
 }

@@ -16,7 +16,9 @@ use trireme_block::{block_files, is_block_file};
 use trireme_model::Tenant;
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::CallError;
-use trireme_wire::blocks::{BlockName, Fetch, FileList, List, ListedBlock, Listing, Question, Request};
+use trireme_wire::blocks::{
+    BlockName, Fetch, FileList, List, ListedBlock, Listing, Question, Request,
+};
 use trireme_wire::rebuild::{Piece, SnapshotFile};
 use ulid::Ulid;
 
@@ -35,26 +37,40 @@ pub(crate) struct BlockServer {
 
 impl BlockServer {
     /// Serves the blocks of `cutting`'s shelf; files are read on `pool`.
-    pub(crate) fn new(cutting: Cutting, pool: Arc<CpuPool>, metrics: &Metrics) -> Result<Self, MetricsError> {
+    pub(crate) fn new(
+        cutting: Cutting,
+        pool: Arc<CpuPool>,
+        metrics: &Metrics,
+    ) -> Result<Self, MetricsError> {
         let served_bytes = metrics.counter(
             "trireme_scrub_served_bytes_total",
             "Bytes of blocks given to replicas that lacked them.",
         )?;
-        Ok(Self { cutting, pool, served_bytes })
+        Ok(Self {
+            cutting,
+            pool,
+            served_bytes,
+        })
     }
 
     /// Answers one call.
     pub(crate) async fn answer(self, body: Bytes) -> Result<Bytes, CallError> {
-        let request = Request::decode(body).map_err(|e| CallError::new(ErrorKind::Invalid, e.to_string()))?;
+        let request =
+            Request::decode(body).map_err(|e| CallError::new(ErrorKind::Invalid, e.to_string()))?;
         let pool = Arc::clone(&self.pool);
         let work = move || match request.question {
             Some(Question::List(list)) => self.list(&list).map(|l| l.encode_to_vec()),
             Some(Question::Files(name)) => self.files(&name).map(|f| f.encode_to_vec()),
             Some(Question::Fetch(fetch)) => self.fetch(&fetch).map(|p| p.encode_to_vec()),
-            None => Err(CallError::new(ErrorKind::Invalid, "this node does not know the question")),
+            None => Err(CallError::new(
+                ErrorKind::Invalid,
+                "this node does not know the question",
+            )),
         };
         let answer = pool.call(work).await;
-        answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map(Bytes::from)
+        answer
+            .map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?
+            .map(Bytes::from)
     }
 
     fn list(&self, list: &List) -> Result<Listing, CallError> {
@@ -72,7 +88,9 @@ impl BlockServer {
         let block = self.block(Some(name))?;
         let files = block_files(&block.dir).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
         let file = |(path, bytes)| SnapshotFile { path, bytes };
-        Ok(FileList { files: files.into_iter().map(file).collect() })
+        Ok(FileList {
+            files: files.into_iter().map(file).collect(),
+        })
     }
 
     fn fetch(&self, fetch: &Fetch) -> Result<Piece, CallError> {
@@ -87,7 +105,14 @@ impl BlockServer {
         let data = read(&block.dir.join(&fetch.path), fetch.offset, bytes_max).map_err(|e| {
             // The block went between the list and the read.
             let is_gone = e.kind() == io::ErrorKind::NotFound;
-            CallError::new(if is_gone { ErrorKind::NotFound } else { ErrorKind::Unavailable }, e.to_string())
+            CallError::new(
+                if is_gone {
+                    ErrorKind::NotFound
+                } else {
+                    ErrorKind::Unavailable
+                },
+                e.to_string(),
+            )
         })?;
         self.served_bytes.inc_by(data.len() as u64);
         Ok(Piece::of(data.into()))
@@ -99,8 +124,17 @@ impl BlockServer {
         let name = name.ok_or_else(invalid)?;
         let tenant = Tenant::new(&name.tenant).map_err(|_| invalid())?;
         let ulid = Ulid::from_string(&name.ulid).map_err(|_| invalid())?;
-        let found = self.cutting.shelf.find(&tenant, ulid).filter(|block| !block.is_damaged());
-        found.ok_or_else(|| CallError::new(ErrorKind::NotFound, "this node has no good block of that name"))
+        let found = self
+            .cutting
+            .shelf
+            .find(&tenant, ulid)
+            .filter(|block| !block.is_damaged());
+        found.ok_or_else(|| {
+            CallError::new(
+                ErrorKind::NotFound,
+                "this node has no good block of that name",
+            )
+        })
     }
 }
 
@@ -121,7 +155,11 @@ fn page(blocks: Vec<Arc<ShelfBlock>>, after: Option<&BlockName>, cut: Option<i64
         end_ms: block.meta().max_time,
         bytes: block.size_bytes(),
     };
-    Listing { blocks: named.into_iter().map(listed).collect(), more, cut }
+    Listing {
+        blocks: named.into_iter().map(listed).collect(),
+        more,
+        cut,
+    }
 }
 
 fn key(name: &BlockName) -> (&str, &str) {
@@ -129,13 +167,20 @@ fn key(name: &BlockName) -> (&str, &str) {
 }
 
 fn name_of(block: &ShelfBlock) -> BlockName {
-    BlockName { tenant: block.tenant.to_string(), ulid: block.meta().ulid.to_string() }
+    BlockName {
+        tenant: block.tenant.to_string(),
+        ulid: block.meta().ulid.to_string(),
+    }
 }
 
 /// Bytes of a file from `offset` on, fewer than `bytes_max` only where it ends.
 fn read(path: &Path, offset: u64, bytes_max: u32) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let left = file.metadata()?.len().saturating_sub(offset).min(u64::from(bytes_max));
+    let left = file
+        .metadata()?
+        .len()
+        .saturating_sub(offset)
+        .min(u64::from(bytes_max));
     let mut data = vec![0; left as usize];
     file.read_exact_at(&mut data, offset)?;
     Ok(data)

@@ -24,8 +24,14 @@ pub type Store = Arc<dyn object_store::ObjectStore>;
 /// Opens the bucket; `None` if the settings say so. A file bucket without a path of its own lies at `default_path`.
 ///
 /// `log` hears once if the store turns out to lack something.
-pub fn open(settings: &Settings, default_path: PathBuf, log: &Logger) -> anyhow::Result<Option<Store>> {
-    config(settings, default_path).open(log).context("cannot open the bucket")
+pub fn open(
+    settings: &Settings,
+    default_path: PathBuf,
+    log: &Logger,
+) -> anyhow::Result<Option<Store>> {
+    config(settings, default_path)
+        .open(log)
+        .context("cannot open the bucket")
 }
 
 /// Writes a small object of this name, reads, lists and deletes it.
@@ -35,7 +41,10 @@ pub async fn check(
     log: &Logger,
     name: &str,
 ) -> anyhow::Result<StoreCheck> {
-    config(settings, default_path).check(log, name).await.context("the bucket cannot be used")
+    config(settings, default_path)
+        .check(log, name)
+        .await
+        .context("the bucket cannot be used")
 }
 
 fn config(settings: &Settings, default_path: PathBuf) -> BucketConfig {
@@ -49,7 +58,11 @@ fn config(settings: &Settings, default_path: PathBuf) -> BucketConfig {
     };
     BucketConfig {
         kind,
-        path: if bucket.path.is_empty() { default_path } else { PathBuf::from(&bucket.path) },
+        path: if bucket.path.is_empty() {
+            default_path
+        } else {
+            PathBuf::from(&bucket.path)
+        },
         name: bucket.name.clone(),
         prefix: bucket.prefix.clone(),
         endpoint: bucket.endpoint.clone(),
@@ -82,8 +95,7 @@ const OLD_AFTER_INTERVALS: u32 = 10;
 const OLD_AFTER_MIN: Duration = Duration::from_secs(300);
 
 /// What is said before the first list.
-const NEVER_READ: &str =
-    "the list of blocks in the bucket was not read yet: what is only there is missing from this answer";
+const NEVER_READ: &str = "the list of blocks in the bucket was not read yet: what is only there is missing from this answer";
 
 /// How good the list of the bucket's blocks is.
 pub(crate) struct Freshness {
@@ -102,11 +114,18 @@ struct Seen {
 
 impl Freshness {
     pub(crate) fn new(clock: Arc<dyn Clock>, every: Duration) -> Self {
-        Self { clock, every, seen: Mutex::default() }
+        Self {
+            clock,
+            every,
+            seen: Mutex::default(),
+        }
     }
 
     fn listed(&self, unreadable: Vec<Ulid>) {
-        *self.seen.lock() = Seen { listed_at: Some(self.clock.monotonic()), unreadable };
+        *self.seen.lock() = Seen {
+            listed_at: Some(self.clock.monotonic()),
+            unreadable,
+        };
     }
 
     /// What may be missing from an answer about times from `start_ms` on.
@@ -143,7 +162,10 @@ pub(crate) struct ListMetrics {
 impl ListMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
         Ok(Self {
-            blocks: metrics.gauge("trireme_bucket_blocks", "Blocks in the bucket, as of the last list.")?,
+            blocks: metrics.gauge(
+                "trireme_bucket_blocks",
+                "Blocks in the bucket, as of the last list.",
+            )?,
             left_out: metrics.gauges(
                 "trireme_bucket_blocks_left_out",
                 "Blocks in the bucket that queries do not read, by reason.",
@@ -196,7 +218,10 @@ impl ListKeeper {
         // Blocks may have gone while this node was not running.
         let mut is_first = true;
         let mut is_told = false;
-        let mut marks = MarksDue { every: self.marks_every, seen_at: None };
+        let mut marks = MarksDue {
+            every: self.marks_every,
+            seen_at: None,
+        };
         loop {
             let now = self.clock.monotonic();
             let listing = marks.listing(now);
@@ -208,8 +233,10 @@ impl ListKeeper {
                         self.forget_the_gone();
                     }
                     is_first = false;
-                    if let Some(err) =
-                        self.reader.cannot_copy().filter(|_| !std::mem::replace(&mut is_told, true))
+                    if let Some(err) = self
+                        .reader
+                        .cannot_copy()
+                        .filter(|_| !std::mem::replace(&mut is_told, true))
                     {
                         warn!(self.log, "copies of indexes cannot be kept on disk, bucket blocks are read without";
                             "err" => err);
@@ -247,12 +274,17 @@ impl ListKeeper {
                 "err" => %err);
         }
         let failed = refreshed.failed.into_iter().map(|(ulid, _)| ulid);
-        self.freshness.listed(failed.filter(|ulid| self.metas.get(*ulid).is_none()).collect());
+        self.freshness.listed(
+            failed
+                .filter(|ulid| self.metas.get(*ulid).is_none())
+                .collect(),
+        );
     }
 
     /// Counts the blocks that queries leave out, and logs how many when that changes. Gives the counts by reason.
     fn tell_left_out(&self, before: &BTreeMap<&'static str, i64>) -> BTreeMap<&'static str, i64> {
-        let mut counts: BTreeMap<&str, i64> = LeftOut::REASONS.iter().map(|reason| (*reason, 0)).collect();
+        let mut counts: BTreeMap<&str, i64> =
+            LeftOut::REASONS.iter().map(|reason| (*reason, 0)).collect();
         let mut examples = BTreeMap::new();
         for (ulid, why) in self.metas.left_out() {
             *counts.entry(why.reason()).or_default() += 1;
@@ -260,9 +292,15 @@ impl ListKeeper {
         }
         self.metrics.blocks.set(self.metas.blocks().len() as i64);
         for (reason, count) in &counts {
-            self.metrics.left_out.with_label_values(&[*reason]).set(*count);
+            self.metrics
+                .left_out
+                .with_label_values(&[*reason])
+                .set(*count);
             if *count > 0 && before.get(reason) != Some(count) {
-                let example = examples.get(reason).map(Ulid::to_string).unwrap_or_default();
+                let example = examples
+                    .get(reason)
+                    .map(Ulid::to_string)
+                    .unwrap_or_default();
                 info!(self.log, "blocks in the bucket are not read"; "reason" => *reason, "blocks" => *count,
                     "example" => example);
             }
@@ -280,9 +318,16 @@ mod tests {
     #[test]
     fn marks_are_looked_for_at_the_start_and_each_interval() {
         let at = Duration::from_secs;
-        let mut marks = MarksDue { every: at(900), seen_at: None };
+        let mut marks = MarksDue {
+            every: at(900),
+            seen_at: None,
+        };
         assert_eq!(marks.listing(at(5)), Listing::Objects);
-        assert_eq!(marks.listing(at(65)), Listing::Objects, "the first one failed");
+        assert_eq!(
+            marks.listing(at(65)),
+            Listing::Objects,
+            "the first one failed"
+        );
         marks.note(Listing::Objects, at(65));
         assert_eq!(marks.listing(at(125)), Listing::Names);
         marks.note(Listing::Names, at(125));

@@ -58,10 +58,19 @@ impl CallHandler for NodeCalls {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
         match head.kind {
-            CALL_WRITE => Box::pin(write(Arc::clone(&self.writes), Arc::clone(&self.pool), body)),
+            CALL_WRITE => Box::pin(write(
+                Arc::clone(&self.writes),
+                Arc::clone(&self.pool),
+                body,
+            )),
             CALL_PART => {
                 let (writes, gate, pool) = (&self.writes, &self.gate, &self.pool);
-                Box::pin(part(Arc::clone(writes), Arc::clone(gate), Arc::clone(pool), body))
+                Box::pin(part(
+                    Arc::clone(writes),
+                    Arc::clone(gate),
+                    Arc::clone(pool),
+                    body,
+                ))
             }
             CALL_QUERY => {
                 let deadline = Duration::from_millis(head.deadline_ms);
@@ -71,20 +80,35 @@ impl CallHandler for NodeCalls {
             CALL_RING => Box::pin(ring(Arc::clone(&self.steward), body)),
             // Who is not in the group would copy what it must not have; its ring is old, or it is not in any yet.
             CALL_REBUILD | CALL_BLOCKS
-                if !self.hub.group().lock().peers().any(|(node, _)| *node == peer.node) =>
+                if !self
+                    .hub
+                    .group()
+                    .lock()
+                    .peers()
+                    .any(|(node, _)| *node == peer.node) =>
             {
                 let message = format!("{} is not in the group of this node", peer.node);
-                Box::pin(std::future::ready(Err(CallError::new(ErrorKind::Unavailable, message))))
+                Box::pin(std::future::ready(Err(CallError::new(
+                    ErrorKind::Unavailable,
+                    message,
+                ))))
             }
             CALL_REBUILD => {
                 let deadline = Duration::from_millis(head.deadline_ms);
-                let answering = self.snapshots.clone().answer(peer.incarnation, deadline, body);
+                let answering = self
+                    .snapshots
+                    .clone()
+                    .answer(peer.incarnation, deadline, body);
                 self.in_room(peer, answering)
             }
             CALL_BLOCKS => self.in_room(peer, self.blocks.clone().answer(body)),
             kind => {
-                let message = format!("call {kind} is unknown to this node; it may be of an older version");
-                Box::pin(std::future::ready(Err(CallError::new(ErrorKind::NotFound, message))))
+                let message =
+                    format!("call {kind} is unknown to this node; it may be of an older version");
+                Box::pin(std::future::ready(Err(CallError::new(
+                    ErrorKind::NotFound,
+                    message,
+                ))))
             }
         }
     }
@@ -112,7 +136,9 @@ async fn decoded(pool: &CpuPool, entry: Bytes) -> Result<(Tenant, Batch), CallEr
     if is_small {
         return decode();
     }
-    pool.call(decode).await.unwrap_or_else(|e| Err(CallError::new(ErrorKind::Unavailable, e.to_string())))
+    pool.call(decode)
+        .await
+        .unwrap_or_else(|e| Err(CallError::new(ErrorKind::Unavailable, e.to_string())))
 }
 
 async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
@@ -120,7 +146,11 @@ async fn ring(steward: Arc<Steward>, body: Bytes) -> Result<Bytes, CallError> {
     answer.map_err(|why| CallError::new(ErrorKind::Invalid, why))
 }
 
-async fn write(writes: Arc<WritePath>, pool: Arc<CpuPool>, body: Bytes) -> Result<Bytes, CallError> {
+async fn write(
+    writes: Arc<WritePath>,
+    pool: Arc<CpuPool>,
+    body: Bytes,
+) -> Result<Bytes, CallError> {
     let (tenant, batch) = decoded(&pool, body).await?;
     let outcome = writes.take(tenant, batch).await;
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())

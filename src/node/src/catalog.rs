@@ -12,9 +12,9 @@ use trireme_bucket::{BucketReader, MetaCache, ReadBlock};
 use trireme_head::Shard;
 use trireme_model::{Matcher, MetricMetadata, Tenant};
 use trireme_query::{
-    BlockSource, Catalog, ExemplarSeries, Far, HeadSource, Labelled, Located, Moments, RemoteBlock, Scope,
-    Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, choose_resolutions, clipped,
-    is_uncovered, only_coarser,
+    BlockSource, Catalog, ExemplarSeries, Far, HeadSource, Labelled, Located, Moments, RemoteBlock,
+    Scope, Source, SourceError, SourceList, Span, TsdbStatus, choose_blocks, choose_resolutions,
+    clipped, is_uncovered, only_coarser,
 };
 
 use crate::bucket::Freshness;
@@ -30,7 +30,10 @@ pub(crate) struct BucketView {
 impl BucketView {
     /// What the blocks of a tenant are read through.
     fn far(&self, tenant: &Tenant) -> Far {
-        Far { reader: Arc::clone(&self.reader), tenant: tenant.as_str().into() }
+        Far {
+            reader: Arc::clone(&self.reader),
+            tenant: tenant.as_str().into(),
+        }
     }
 
     /// What to say if only blocks that are too coarse lie over a part of the times of a scope.
@@ -44,11 +47,19 @@ impl BucketView {
         let (start, end) = (scope.start_ms, scope.end_ms);
         let mut coarser = self.metas.downsampled(scope.tenant.as_str(), start, end);
         coarser.retain(|read| read.block.meta.resolution_ms() > scope.max_source_resolution_ms);
-        let finest = coarser.iter().map(|read| read.block.meta.resolution_ms()).min()?;
+        let finest = coarser
+            .iter()
+            .map(|read| read.block.meta.resolution_ms())
+            .min()?;
         let own = |meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) };
         let theirs = |of: &'_ Arc<ReadBlock>| -> Range<i64> { of.block.meta.range() };
         let mut read: Vec<Span<'_>> = local.iter().map(own).collect();
-        read.extend(remote.iter().chain(downsampled).map(|of| (theirs(of), &*of.labels)));
+        read.extend(
+            remote
+                .iter()
+                .chain(downsampled)
+                .map(|of| (theirs(of), &*of.labels)),
+        );
         let unread: Vec<Span<'_>> = coarser.iter().map(|of| (theirs(of), &*of.labels)).collect();
         is_uncovered(&read, &unread, start, end).then(|| only_coarser(finest))
     }
@@ -58,7 +69,9 @@ impl BucketView {
         if scope.max_source_resolution_ms <= 0 {
             return Vec::new();
         }
-        let mut blocks = self.metas.downsampled(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
+        let mut blocks =
+            self.metas
+                .downsampled(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
         blocks.retain(|read| read.block.meta.resolution_ms() <= scope.max_source_resolution_ms);
         blocks
     }
@@ -74,7 +87,10 @@ impl BucketView {
 fn in_parts(blocks: &[(&BlockMeta, Arc<dyn Source>)]) -> Vec<Arc<dyn Source>> {
     let metas: Vec<&BlockMeta> = blocks.iter().map(|(meta, _)| *meta).collect();
     let parts = choose_resolutions(&metas);
-    parts.iter().flat_map(|part| clipped(Arc::clone(&blocks[part.number].1), &part.spans)).collect()
+    parts
+        .iter()
+        .flat_map(|part| clipped(Arc::clone(&blocks[part.number].1), &part.spans))
+        .collect()
 }
 
 /// A source, under labels if there are any.
@@ -98,7 +114,10 @@ impl NodeCatalog {
     /// The shards of the head.
     fn heads(&self, scope: &Scope) -> Vec<Arc<dyn Source>> {
         let source = |(number, shard): (usize, &Arc<Shard>)| {
-            let moment = scope.moments.as_ref().and_then(|moments| moments.get(number).cloned());
+            let moment = scope
+                .moments
+                .as_ref()
+                .and_then(|moments| moments.get(number).cloned());
             let source = HeadSource::new(Arc::clone(shard), scope.tenant.clone()).at(moment);
             Arc::new(source.with_starts(self.with_starts)) as Arc<dyn Source>
         };
@@ -112,11 +131,15 @@ impl Catalog for NodeCatalog {
     }
 
     fn generation_of(&self, scope: &Scope) -> u64 {
-        self.shelf.generation_of(&scope.tenant, scope.start_ms, scope.end_ms)
+        self.shelf
+            .generation_of(&scope.tenant, scope.start_ms, scope.end_ms)
     }
 
     fn moments(&self) -> Moments {
-        self.shards.iter().map(|shard| Arc::new(shard.moment())).collect()
+        self.shards
+            .iter()
+            .map(|shard| Arc::new(shard.moment()))
+            .collect()
     }
 
     fn head_sources(&self, scope: &Scope) -> Option<Vec<Arc<dyn Source>>> {
@@ -128,7 +151,8 @@ impl Catalog for NodeCatalog {
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
         let has_remote = bucket.is_some_and(|b| {
             b.freshness.complaint(scope.start_ms).is_some()
-                || b.metas.has(scope.tenant.as_str(), scope.start_ms, scope.end_ms)
+                || b.metas
+                    .has(scope.tenant.as_str(), scope.start_ms, scope.end_ms)
         });
         if has_remote {
             return None;
@@ -138,11 +162,18 @@ impl Catalog for NodeCatalog {
 
     fn sources(&self, scope: &Scope) -> SourceList {
         let mut list = SourceList::default();
-        let local: Vec<_> = self.shelf.blocks().into_iter().filter(|b| b.tenant == scope.tenant).collect();
+        let local: Vec<_> = self
+            .shelf
+            .blocks()
+            .into_iter()
+            .filter(|b| b.tenant == scope.tenant)
+            .collect();
         let local_metas: Vec<&BlockMeta> = local.iter().map(|b| b.meta()).collect();
         let bucket = self.bucket.as_ref().filter(|_| !scope.local_only);
-        let remote = bucket
-            .map_or_else(Vec::new, |b| b.metas.select(scope.tenant.as_str(), scope.start_ms, scope.end_ms));
+        let remote = bucket.map_or_else(Vec::new, |b| {
+            b.metas
+                .select(scope.tenant.as_str(), scope.start_ms, scope.end_ms)
+        });
         let downsampled = bucket.map_or_else(Vec::new, |b| b.downsampled(scope));
         let remote_metas: Vec<&BlockMeta> = remote.iter().map(|b| &b.block.meta).collect();
         let mut blocks: Vec<(&BlockMeta, Arc<dyn Source>)> = Vec::new();
@@ -150,10 +181,16 @@ impl Catalog for NodeCatalog {
             match (located, bucket) {
                 (Located::Local(i), _) => {
                     let source = BlockSource::new(Arc::clone(&local[i].block), "local");
-                    blocks.push((local_metas[i], Arc::new(source.with_starts(self.with_starts))));
+                    blocks.push((
+                        local_metas[i],
+                        Arc::new(source.with_starts(self.with_starts)),
+                    ));
                 }
                 (Located::Bucket(i), Some(bucket)) => {
-                    blocks.push((remote_metas[i], bucket.source(&remote[i], scope, self.with_starts)));
+                    blocks.push((
+                        remote_metas[i],
+                        bucket.source(&remote[i], scope, self.with_starts),
+                    ));
                     list.far.get_or_insert_with(|| bucket.far(&scope.tenant));
                 }
                 (Located::Bucket(_), None) => {}
@@ -161,15 +198,22 @@ impl Catalog for NodeCatalog {
         }
         if let Some(bucket) = bucket.filter(|_| !downsampled.is_empty()) {
             let source = |read: &Arc<ReadBlock>| bucket.source(read, scope, self.with_starts);
-            blocks.extend(downsampled.iter().map(|read| (&read.block.meta, source(read))));
+            blocks.extend(
+                downsampled
+                    .iter()
+                    .map(|read| (&read.block.meta, source(read))),
+            );
             list.far.get_or_insert_with(|| bucket.far(&scope.tenant));
             list.sources.extend(in_parts(&blocks));
         } else {
-            list.sources.extend(blocks.into_iter().map(|(_, source)| source));
+            list.sources
+                .extend(blocks.into_iter().map(|(_, source)| source));
         }
 
-        list.warnings.extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
-        let too_coarse = bucket.and_then(|b| b.only_coarser(scope, &local_metas, &remote, &downsampled));
+        list.warnings
+            .extend(bucket.and_then(|b| b.freshness.complaint(scope.start_ms)));
+        let too_coarse =
+            bucket.and_then(|b| b.only_coarser(scope, &local_metas, &remote, &downsampled));
         list.warnings.extend(too_coarse);
         list.sources.extend(self.heads(scope));
         list
@@ -188,7 +232,10 @@ impl Catalog for NodeCatalog {
                 found.extend(shard.exemplars(tenant, set, start_ms, end_ms));
             }
         }
-        Ok(found.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars }).collect())
+        Ok(found
+            .into_iter()
+            .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars })
+            .collect())
     }
 
     fn metadata(
@@ -196,7 +243,11 @@ impl Catalog for NodeCatalog {
         tenant: &Tenant,
         metric: Option<&str>,
     ) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
-        Ok(self.shards.iter().flat_map(|shard| shard.metadata(tenant, metric)).collect())
+        Ok(self
+            .shards
+            .iter()
+            .flat_map(|shard| shard.metadata(tenant, metric))
+            .collect())
     }
 
     fn tsdb_status(&self, tenant: &Tenant, limit: usize) -> Result<TsdbStatus, SourceError> {

@@ -52,8 +52,13 @@ impl Cluster {
         log: &Logger,
     ) -> anyhow::Result<Self> {
         let node = NodeName::new(&settings.node.name);
-        let me = PeerIdentity { node: node.clone(), incarnation: stream.incarnation, boot: stream.boot };
-        let place = Place::of(ring, &node).context("this node is not in the ring of its data directory")?;
+        let me = PeerIdentity {
+            node: node.clone(),
+            incarnation: stream.incarnation,
+            boot: stream.boot,
+        };
+        let place =
+            Place::of(ring, &node).context("this node is not in the ring of its data directory")?;
         anyhow::ensure!(
             place.gate != GateState::Left,
             "this node has left the ring (epoch {}): to bring it in again, start it with an empty data directory and \
@@ -63,7 +68,10 @@ impl Cluster {
         let now = clock.monotonic();
         let (quorum, peers) = (place.group.quorum.clone(), place.group.peers.clone());
         let clock_offset_max = settings.cluster.clock_offset_max.as_duration();
-        let limits = GroupLimits { clock_offset_max, ..GroupLimits::default() };
+        let limits = GroupLimits {
+            clock_offset_max,
+            ..GroupLimits::default()
+        };
         let mut view = GroupView::new(me.clone(), quorum, peers, limits, now);
         view.set_ring(place.group.clone(), now);
         let hub = Arc::new(Hub::new(view, FEED_BYTES));
@@ -76,7 +84,8 @@ impl Cluster {
         routes.set(Route::of(ring, &node));
         let cluster = &settings.cluster;
         let data_dir = Path::new(&settings.node.data_dir);
-        let process = SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
+        let process =
+            SeededRng::new(clock.now_ms() as u64 ^ u64::from(std::process::id()) << 40).next_u64();
         let local = LocalNode {
             cluster: cluster.name.clone(),
             identity: me.clone(),
@@ -86,9 +95,15 @@ impl Cluster {
             lineage: note_start(&data_dir.join("starts"), stream.boot, process, log),
         };
         let processes = Some(data_dir.join("processes"));
-        let config = MeshConfig { processes, ..MeshConfig::new(place.peers.clone()) };
+        let config = MeshConfig {
+            processes,
+            ..MeshConfig::new(place.peers.clone())
+        };
         let log = log.new(o!("part" => "mesh"));
-        let groups = vec![Arc::clone(hub.group()), Arc::clone(neighbours.hub().group())];
+        let groups = vec![
+            Arc::clone(hub.group()),
+            Arc::clone(neighbours.hub().group()),
+        ];
         let mesh = Arc::new(Mesh::new(local, config, groups, Arc::clone(clock), log));
         let others_max = GroupLimits::default().streams_per_peer_max as u64;
         let link = LinkConfig {
@@ -102,7 +117,17 @@ impl Cluster {
         };
         let calls = Arc::new(CallBook::new(CALLS_MAX, ANSWER_BYTES_MAX));
         calls.set_peers(place.peers.iter().map(|peer| &peer.node));
-        Ok(Self { me, hub, neighbours, routes, mesh, link, calls, place, queries: Arc::default() })
+        Ok(Self {
+            me,
+            hub,
+            neighbours,
+            routes,
+            mesh,
+            link,
+            calls,
+            place,
+            queries: Arc::default(),
+        })
     }
 }
 
@@ -117,7 +142,9 @@ pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Option<TcpListener>> {
             "cannot listen on cluster.listen={listen}; if another process has the port, choose another one"
         )
     })?;
-    listener.set_nonblocking(true).context("cannot prepare cluster.listen")?;
+    listener
+        .set_nonblocking(true)
+        .context("cannot prepare cluster.listen")?;
     Ok(Some(listener))
 }
 

@@ -122,10 +122,17 @@ pub(crate) struct Held {
 
 impl Held {
     fn take(root: &Path) -> Result<Self, DataDirError> {
-        let fail = |source| DataDirError::Io { action: "lock", path: root.to_owned(), source };
+        let fail = |source| DataDirError::Io {
+            action: "lock",
+            path: root.to_owned(),
+            source,
+        };
         let lock = File::open(root).map_err(fail)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_owned(), lock: Arc::new(lock) }),
+            Ok(()) => Ok(Self {
+                root: root.to_owned(),
+                lock: Arc::new(lock),
+            }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(root.to_owned())),
             Err(TryLockError::Error(e)) => Err(fail(e)),
         }
@@ -162,7 +169,10 @@ impl DataDir {
         sync(root)?;
         let held = Held::take(root)?;
         if let Ok(reason) = fs::read_to_string(root.join(REFUSED)) {
-            return Err(DataDirError::Refused { root: root.to_owned(), reason: reason.trim().to_owned() });
+            return Err(DataDirError::Refused {
+                root: root.to_owned(),
+                reason: reason.trim().to_owned(),
+            });
         }
         let path = root.join(IDENTITY);
         let (mut identity, is_new) = match fs::read_to_string(&path) {
@@ -181,10 +191,19 @@ impl DataDir {
                 })?;
                 (mint(shards), true)
             }
-            Err(source) => return Err(DataDirError::Io { action: "read", path, source }),
+            Err(source) => {
+                return Err(DataDirError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
         };
         if identity.shards != shards {
-            return Err(DataDirError::Shards { made: identity.shards, set: shards });
+            return Err(DataDirError::Shards {
+                made: identity.shards,
+                set: shards,
+            });
         }
         identity.boot += 1;
         // The boot is on disk before it is used: a stream id must never occur twice.
@@ -193,10 +212,21 @@ impl DataDir {
             path: path.clone(),
             source,
         })?;
-        let incarnation = u64::from_str_radix(&identity.incarnation, 16)
-            .map_err(|e| DataDirError::Identity { path, reason: format!("incarnation: {e}") })?;
-        let stream = StreamId { incarnation: Incarnation(incarnation), boot: Boot(identity.boot) };
-        Ok(Self { root: root.to_owned(), stream, is_new, held })
+        let incarnation =
+            u64::from_str_radix(&identity.incarnation, 16).map_err(|e| DataDirError::Identity {
+                path,
+                reason: format!("incarnation: {e}"),
+            })?;
+        let stream = StreamId {
+            incarnation: Incarnation(incarnation),
+            boot: Boot(identity.boot),
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            stream,
+            is_new,
+            held,
+        })
     }
 
     /// The stream this process appends to.
@@ -281,33 +311,51 @@ fn aside_in(root: &Path) -> io::Result<Vec<PathBuf>> {
 fn sync(root: &Path) -> Result<(), DataDirError> {
     for dir in root.ancestors().take(2).filter(|dir| dir.is_dir()) {
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|source| DataDirError::Io { action: "sync", path: dir.to_owned(), source })?;
+        synced.map_err(|source| DataDirError::Io {
+            action: "sync",
+            path: dir.to_owned(),
+            source,
+        })?;
     }
     Ok(())
 }
 
 fn parse(path: &Path, text: &str) -> Result<Identity, DataDirError> {
-    let damaged = |reason: String| DataDirError::Identity { path: path.to_owned(), reason };
+    let damaged = |reason: String| DataDirError::Identity {
+        path: path.to_owned(),
+        reason,
+    };
     let identity: Identity = toml::from_str(text).map_err(|e| damaged(e.to_string()))?;
     if identity.version != 1 {
-        return Err(damaged(format!("version {} is not known to this release", identity.version)));
+        return Err(damaged(format!(
+            "version {} is not known to this release",
+            identity.version
+        )));
     }
     Ok(identity)
 }
 
 fn mint(shards: u16) -> Identity {
-    Identity { version: 1, incarnation: Incarnation(random()).to_string(), shards, boot: 0 }
+    Identity {
+        version: 1,
+        incarnation: Incarnation(random()).to_string(),
+        shards,
+        boot: 0,
+    }
 }
 
 /// Random enough that no two directories of a cluster meet: kernel entropy, or time and process id without it.
 #[allow(clippy::disallowed_methods)]
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    let read = File::open("/dev/urandom").and_then(|mut f| io::Read::read_exact(&mut f, &mut bytes));
+    let read =
+        File::open("/dev/urandom").and_then(|mut f| io::Read::read_exact(&mut f, &mut bytes));
     if read.is_ok() {
         return u64::from_le_bytes(bytes);
     }
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as u64);
     trireme_base::SeededRng::new(nanos ^ (u64::from(std::process::id()) << 32)).next_u64()
 }
 
@@ -335,7 +383,11 @@ fn write_identity(root: &Path, text: &str) -> io::Result<()> {
 
 /// As [`durable::replace`], but by way of a file that is there, whose room is used.
 fn replace(path: &Path, by: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::options().create(true).truncate(false).write(true).open(by)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(by)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;
     file.sync_all()?;
@@ -353,13 +405,19 @@ mod tests {
         let first = DataDir::open(dir.path(), 4).expect("new directory");
         assert!(first.is_new());
         let stream = first.stream();
-        assert!(matches!(DataDir::open(dir.path(), 4), Err(DataDirError::InUse(_))));
+        assert!(matches!(
+            DataDir::open(dir.path(), 4),
+            Err(DataDirError::InUse(_))
+        ));
         drop(first);
         let second = DataDir::open(dir.path(), 4).expect("free again");
         assert_eq!(second.stream().incarnation, stream.incarnation);
         assert_eq!(second.stream().boot, Boot(2));
         drop(second);
-        assert!(matches!(DataDir::open(dir.path(), 8), Err(DataDirError::Shards { made: 4, set: 8 })));
+        assert!(matches!(
+            DataDir::open(dir.path(), 8),
+            Err(DataDirError::Shards { made: 4, set: 8 })
+        ));
     }
 
     #[test]
@@ -398,11 +456,23 @@ mod tests {
         drop(DataDir::open(dir.path(), 4).expect("new directory"));
         DataDir::refuse(dir.path(), "n1 knows boot 7").expect("writable");
         for _ in 0..2 {
-            let error = DataDir::open(dir.path(), 4).err().expect("refused").to_string();
-            assert!(error.contains("n1 knows boot 7") && error.contains("empty directory"), "{error}");
+            let error = DataDir::open(dir.path(), 4)
+                .err()
+                .expect("refused")
+                .to_string();
+            assert!(
+                error.contains("n1 knows boot 7") && error.contains("empty directory"),
+                "{error}"
+            );
         }
         fs::remove_file(dir.path().join("refused")).expect("there");
-        assert_eq!(DataDir::open(dir.path(), 4).expect("free again").stream().boot, Boot(2));
+        assert_eq!(
+            DataDir::open(dir.path(), 4)
+                .expect("free again")
+                .stream()
+                .boot,
+            Boot(2)
+        );
     }
 
     #[test]
@@ -428,7 +498,10 @@ mod tests {
     fn names_a_damaged_identity() {
         let dir = tempfile::tempdir().expect("temporary directory");
         fs::write(dir.path().join("identity.toml"), "version = 9").expect("writable");
-        let error = DataDir::open(dir.path(), 4).err().expect("damaged").to_string();
+        let error = DataDir::open(dir.path(), 4)
+            .err()
+            .expect("damaged")
+            .to_string();
         assert!(error.contains("identity.toml"), "{error}");
     }
 }

@@ -13,7 +13,9 @@ use crate::datadir::Held;
 /// Bytes that may be written under `data_dir` by work that can wait: writes of clients need the last of the room above
 /// `free_min` themselves.
 pub(crate) fn room(data_dir: &Path, free_min: u64) -> u64 {
-    free(data_dir).unwrap_or(0).saturating_sub(free_min.saturating_mul(2))
+    free(data_dir)
+        .unwrap_or(0)
+        .saturating_sub(free_min.saturating_mul(2))
 }
 
 /// Free bytes under a directory; `None` if the system does not say.
@@ -39,7 +41,9 @@ impl DiskWatch {
         let data_dir = self.dir.path();
         if !self.dir.is_there() {
             // Told once: the log stays as it is.
-            self.wal.give_up(&LogError::Unlinked { path: data_dir.to_owned() });
+            self.wal.give_up(&LogError::Unlinked {
+                path: data_dir.to_owned(),
+            });
             return;
         }
         let Some(free) = free(data_dir) else { return };

@@ -61,13 +61,18 @@ impl Ground {
         let data_dir = DataDir::open(settings.node.data_dir.as_ref(), settings.storage.shards)?;
         info!(log, "starting"; "stream" => %data_dir.stream(), "new" => data_dir.is_new(),
             "data_dir" => &settings.node.data_dir);
-        let book = RingBook::open(&data_dir.path("ring"), of_settings, log.new(o!("part" => "ring")))?;
+        let book = RingBook::open(
+            &data_dir.path("ring"),
+            of_settings,
+            log.new(o!("part" => "ring")),
+        )?;
         let metrics = Metrics::with_process_metrics();
         build_info_metric(&metrics)?;
         let io = IoThreads::start(IO_THREADS).context("cannot start the I/O runtime")?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let places = settings.query.max_concurrency + settings.query.max_streams;
-        let pool = CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;
+        let pool =
+            CpuPool::new("cpu", cores, POOL_QUEUE_JOBS).context("cannot start the CPU pool")?;
         let query_pool = CpuPool::with_stack("query", places, places * 2, STACK_BYTES);
         let query_pool = query_pool.context("cannot start the query pool")?;
         let decode_pool = CpuPool::new("decode", cores, DECODE_QUEUE_JOBS);
@@ -99,7 +104,13 @@ impl Ground {
 fn build_info_metric(metrics: &Metrics) -> anyhow::Result<()> {
     let build = trireme_telemetry::build_info();
     let labels = ["version", "revision", "rustversion"];
-    let gauge = metrics.gauges("trireme_build_info", "1, labelled with what was built.", &labels)?;
-    gauge.with_label_values(&[build.version, build.revision, build.rust_version]).set(1);
+    let gauge = metrics.gauges(
+        "trireme_build_info",
+        "1, labelled with what was built.",
+        &labels,
+    )?;
+    gauge
+        .with_label_values(&[build.version, build.revision, build.rust_version])
+        .set(1);
     Ok(())
 }

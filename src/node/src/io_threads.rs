@@ -14,7 +14,10 @@ impl IoThreads {
     /// Starts the threads.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(threads).thread_name("io").enable_all();
+        builder
+            .worker_threads(threads)
+            .thread_name("io")
+            .enable_all();
         builder.on_thread_park(memory::give_back_if_asked);
         Ok(Self(Some(builder.build()?)))
     }

@@ -8,7 +8,9 @@ const UNKNOWN: u64 = 4 << 30;
 
 /// Bytes of memory that the machine has, or that the process's control groups let it have if that is less.
 pub(crate) fn memory_bytes() -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| total_of(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
     let groups = groups.and_then(|text| bound_of_groups(Path::new("/sys/fs/cgroup"), &text));
     machine.into_iter().chain(groups).min().unwrap_or(UNKNOWN)
@@ -16,7 +18,9 @@ pub(crate) fn memory_bytes() -> u64 {
 
 /// The line `MemTotal: N kB`.
 fn total_of(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
@@ -26,7 +30,15 @@ fn bound_of_groups(root: &Path, own: &str) -> Option<u64> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let group = root.join(path.trim_start_matches('/'));
     let above = group.ancestors().take_while(|dir| dir.starts_with(root));
-    above.filter_map(|dir| fs::read_to_string(dir.join("memory.max")).ok()?.trim().parse().ok()).min()
+    above
+        .filter_map(|dir| {
+            fs::read_to_string(dir.join("memory.max"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .min()
 }
 
 #[cfg(test)]
@@ -35,7 +47,10 @@ mod tests {
 
     #[test]
     fn reads_what_the_kernel_says() {
-        assert_eq!(total_of("MemTotal:       24576 kB\nMemFree: 1 kB\n"), Some(24 << 20));
+        assert_eq!(
+            total_of("MemTotal:       24576 kB\nMemFree: 1 kB\n"),
+            Some(24 << 20)
+        );
         assert_eq!(total_of("MemFree: 1 kB\n"), None);
         assert!(memory_bytes() > 64 << 20);
     }

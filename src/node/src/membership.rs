@@ -19,8 +19,11 @@ pub(crate) const EPOCH_OUTSIDE: u64 = 0;
 pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
     let cluster = &settings.cluster;
     let me = &settings.node.name;
-    let mut members: Vec<Member> =
-        cluster.peers.iter().map(|p| Member::active(&p.name, &p.address)).collect();
+    let mut members: Vec<Member> = cluster
+        .peers
+        .iter()
+        .map(|p| Member::active(&p.name, &p.address))
+        .collect();
     if members.is_empty() {
         members.push(Member::active(me, &cluster.listen));
     }
@@ -28,7 +31,10 @@ pub(crate) fn ring_of_settings(settings: &Settings) -> anyhow::Result<Ring> {
     let mut epoch = 1;
     if members.iter().all(|m| m.node.as_str() != me) {
         epoch = EPOCH_OUTSIDE;
-        members.push(Member { state: MemberState::Joining, ..Member::active(me, &cluster.listen) });
+        members.push(Member {
+            state: MemberState::Joining,
+            ..Member::active(me, &cluster.listen)
+        });
     }
     Ring::new(epoch, replication_factor, vec![Group::new("g0", members)]).context("cluster.peers")
 }
@@ -66,11 +72,23 @@ impl Place {
             _ => group.peers_of(me).collect(),
         };
         // A node that is not in the ring yet knows members of one group, which need not be the one it will be in.
-        let others = ring.groups.iter().filter(|g| g.name != group.name && state != MemberState::Left);
+        let others = ring
+            .groups
+            .iter()
+            .filter(|g| g.name != group.name && state != MemberState::Left);
         let others: Vec<&Member> = others.flat_map(Group::present).collect();
-        let seals: BTreeMap<_, _> = ring.seals.iter().map(|seal| (seal.stream(), seal.seq)).collect();
-        let address =
-            |role| move |m: &&Member| PeerAddress { node: m.node.clone(), role, address: m.address.clone() };
+        let seals: BTreeMap<_, _> = ring
+            .seals
+            .iter()
+            .map(|seal| (seal.stream(), seal.seq))
+            .collect();
+        let address = |role| {
+            move |m: &&Member| PeerAddress {
+                node: m.node.clone(),
+                role,
+                address: m.address.clone(),
+            }
+        };
         let names = |members: &[&Member]| members.iter().map(|m| m.node.clone()).collect();
         Some(Self {
             group: GroupRing {
@@ -107,7 +125,11 @@ mod tests {
 
     fn settings(set: &[&str]) -> Settings {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
-        load(&Sources { set, ..Sources::default() }).expect("valid settings")
+        load(&Sources {
+            set,
+            ..Sources::default()
+        })
+        .expect("valid settings")
     }
 
     fn names(place: &Place) -> Vec<String> {
@@ -118,19 +140,27 @@ mod tests {
 
     #[test]
     fn every_member_makes_the_same_first_ring_of_its_settings() {
-        let of =
-            |name: &str| ring_of_settings(&settings(&[PEERS, &format!("node.name={name}")])).expect("valid");
+        let of = |name: &str| {
+            ring_of_settings(&settings(&[PEERS, &format!("node.name={name}")])).expect("valid")
+        };
         assert_eq!((of("n0"), of("n0").epoch), (of("n2"), 1));
         let place = Place::of(&of("n1"), &NodeName::new("n1")).expect("a member");
-        assert_eq!((names(&place), place.gate), (vec!["n0".to_owned(), "n2".to_owned()], GateState::Open));
+        assert_eq!(
+            (names(&place), place.gate),
+            (vec!["n0".to_owned(), "n2".to_owned()], GateState::Open)
+        );
     }
 
     #[test]
     fn who_is_to_join_knows_the_members_and_takes_no_writes() {
-        let ring = ring_of_settings(&settings(&[PEERS, "node.name=n3", "cluster.join=true"])).expect("valid");
+        let ring = ring_of_settings(&settings(&[PEERS, "node.name=n3", "cluster.join=true"]))
+            .expect("valid");
         assert_eq!(ring.epoch, EPOCH_OUTSIDE);
         let place = Place::of(&ring, &NodeName::new("n3")).expect("waits");
-        assert_eq!((names(&place).len(), place.gate, place.is_active), (3, GateState::Outside, false));
+        assert_eq!(
+            (names(&place).len(), place.gate, place.is_active),
+            (3, GateState::Outside, false)
+        );
         assert_eq!(place.group.quorum.needed(), 2, "of those who are in");
     }
 
@@ -138,11 +168,30 @@ mod tests {
     fn members_of_other_groups_are_neighbours_and_no_replicas() {
         let mut ring = ring_of_settings(&settings(&[PEERS, "node.name=n0"])).expect("valid");
         let members = ["m0", "m1", "m2"].map(|n| Member::active(n, &format!("{n}:1")));
-        ring.groups.push(Group { phase: GroupPhase::Forming, ..Group::new("g1", members.to_vec()) });
+        ring.groups.push(Group {
+            phase: GroupPhase::Forming,
+            ..Group::new("g1", members.to_vec())
+        });
         let place = Place::of(&ring, &NodeName::new("m1")).expect("a member");
-        let roles: Vec<String> = place.peers.iter().map(|p| format!("{} {:?}", p.node, p.role)).collect();
-        assert_eq!(roles, ["m0 Replica", "m2 Replica", "n0 Neighbour", "n1 Neighbour", "n2 Neighbour"]);
-        assert_eq!((place.group.peers.len(), place.neighbours.peers.len()), (2, 3));
+        let roles: Vec<String> = place
+            .peers
+            .iter()
+            .map(|p| format!("{} {:?}", p.node, p.role))
+            .collect();
+        assert_eq!(
+            roles,
+            [
+                "m0 Replica",
+                "m2 Replica",
+                "n0 Neighbour",
+                "n1 Neighbour",
+                "n2 Neighbour"
+            ]
+        );
+        assert_eq!(
+            (place.group.peers.len(), place.neighbours.peers.len()),
+            (2, 3)
+        );
     }
 
     #[test]

@@ -77,10 +77,20 @@ impl MemoryWatch {
 
     fn count(&self) {
         let mut head = HeadMemory::default();
-        self.shards.iter().for_each(|shard| head.merge(&shard.memory()));
-        let blocks = self.shelf.blocks().iter().map(|entry| entry.block.memory_bytes()).sum::<usize>();
+        self.shards
+            .iter()
+            .for_each(|shard| head.merge(&shard.memory()));
+        let blocks = self
+            .shelf
+            .blocks()
+            .iter()
+            .map(|entry| entry.block.memory_bytes())
+            .sum::<usize>();
         let log = self.wal.stats();
-        let cache = self.bucket_cache.as_ref().map_or(0, |cache| cache.stats().bytes);
+        let cache = self
+            .bucket_cache
+            .as_ref()
+            .map_or(0, |cache| cache.stats().bytes);
         let parts = [
             ("head_series", head.series),
             ("head_samples", head.samples),
@@ -102,7 +112,9 @@ impl MemoryWatch {
 
 /// Asks for memory that is free, if there is too much of it.
 fn look() {
-    let Some(allocator) = memory::allocator() else { return };
+    let Some(allocator) = memory::allocator() else {
+        return;
+    };
     let (allocated, held) = ((allocator.allocated)(), (allocator.held)());
     if held > allocated + allocated / 4 + SPARE_BYTES {
         memory::ask_threads();

@@ -19,7 +19,9 @@ use crate::ground::Ground;
 use crate::staff::Staff;
 use crate::stop::StopList;
 use crate::storage::Storage;
-use crate::{bucket, cluster, drain, http, open_files, outside, panics, rebuild, recovery, replaying, ring};
+use crate::{
+    bucket, cluster, drain, http, open_files, outside, panics, rebuild, recovery, replaying, ring,
+};
 
 /// Reason of a stop that an operator asked for; any other reason is a fault.
 pub(crate) const ASKED_BY_OPERATOR: &str = "asked for by an operator";
@@ -74,8 +76,13 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
     let ground = Ground::lay(settings, log, ask_stop)?;
     rebuild::install(&ground.data_dir.path(""), &ground.log)
         .context("cannot install what was copied from a peer")?;
-    let cluster =
-        Cluster::new(settings, &ground.book.current(), ground.data_dir.stream(), &ground.clock, &ground.log)?;
+    let cluster = Cluster::new(
+        settings,
+        &ground.book.current(),
+        ground.data_dir.stream(),
+        &ground.clock,
+        &ground.log,
+    )?;
     let storage = match Storage::open(&ground, &cluster).await {
         // Alone it would lose what the log does not have any more.
         Err(error) if recovery::is_damage(&error) && !cluster.place.group.peers.is_empty() => {
@@ -96,18 +103,29 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         opened => opened?,
     };
     let bucket = bucket::open(settings, ground.data_dir.path("bucket"), log)?;
-    let bucket = bucket.map(|store| outside::bucket_view(&ground, store)).transpose()?;
+    let bucket = bucket
+        .map(|store| outside::bucket_view(&ground, store))
+        .transpose()?;
     let consensus = ring::keeper::start(&ground, &cluster).await?;
     let staff = Staff::hire(&ground, &cluster, &storage, bucket.as_ref(), &consensus).await?;
     outside::join_mesh(&ground, &cluster, mesh_listener);
     ring::keeper::keep(&ground, &cluster, &staff.steward)?;
     let traffic = Traffic::default();
-    let doors = outside::Doors { listener: http_listener, traffic: traffic.clone() };
+    let doors = outside::Doors {
+        listener: http_listener,
+        traffic: traffic.clone(),
+    };
     let server = outside::open_doors(&ground, &cluster, &storage, &staff, bucket, doors)?;
     rebuild::spawn(&ground, &cluster, &storage)?;
     ground.gate.set(GateState::Open);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let members: usize = ground.book.current().groups.iter().map(|group| group.present().count()).sum();
+    let members: usize = ground
+        .book
+        .current()
+        .groups
+        .iter()
+        .map(|group| group.present().count())
+        .sum();
     info!(ground.log, "ready"; "http" => &settings.http.listen, "members" => members,
         "replaying" => !storage.store.replay().is_done());
     let node = Node {
@@ -116,7 +134,10 @@ async fn start(settings: &Settings, log: &Logger) -> anyhow::Result<Option<(Node
         stop_asked,
         supervisor: staff.supervisor.clone(),
     };
-    Ok(Some((node, stop_list(ground, storage, staff, server, traffic))))
+    Ok(Some((
+        node,
+        stop_list(ground, storage, staff, server, traffic),
+    )))
 }
 
 /// Readiness off while clients move to other nodes, then no new writes, what is in flight, background work, the log, a
@@ -129,8 +150,13 @@ fn stop_list(
     traffic: Traffic,
 ) -> StopList {
     let mut stop = StopList::default();
-    let (gate, longest) = (Arc::clone(&ground.gate), ground.settings.http.drain_timeout.as_duration());
-    stop.push("clients", move || drain::until_quiet(gate, traffic, longest));
+    let (gate, longest) = (
+        Arc::clone(&ground.gate),
+        ground.settings.http.drain_timeout.as_duration(),
+    );
+    stop.push("clients", move || {
+        drain::until_quiet(gate, traffic, longest)
+    });
     let (gate, commits) = (Arc::clone(&ground.gate), Arc::clone(&storage.commits));
     let patience = ground.settings.http.stop_timeout.as_duration();
     stop.push("writes in flight", move || async move {
@@ -139,15 +165,24 @@ fn stop_list(
         wait_until(patience, || commits.waiting() == 0 || gate.has_left()).await
     });
     let store = Arc::clone(&storage.store);
-    stop.push("replay", move || async move { replaying::end(&store).await });
+    stop.push(
+        "replay",
+        move || async move { replaying::end(&store).await },
+    );
     let supervisor = staff.supervisor.clone();
     stop.push("actors", move || async move {
         supervisor.expect_end();
         true
     });
     let (wal, pool) = (Arc::clone(&storage.wal), Arc::clone(&ground.pool));
-    stop.push("log", move || async move { matches!(pool.call(move || wal.flush()).await, Ok(Ok(()))) });
-    let (cutting, pool, log) = (storage.cutting(&ground), Arc::clone(&ground.pool), ground.log.clone());
+    stop.push("log", move || async move {
+        matches!(pool.call(move || wal.flush()).await, Ok(Ok(())))
+    });
+    let (cutting, pool, log) = (
+        storage.cutting(&ground),
+        Arc::clone(&ground.pool),
+        ground.log.clone(),
+    );
     stop.push("checkpoint", move || async move {
         match pool.call(move || cutting.checkpoint()).await {
             Ok(Ok(_)) => true,
@@ -181,14 +216,20 @@ fn stop_list(
 
 impl Node {
     async fn until_stopped(mut self, stop: StopList) -> anyhow::Result<End> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         let asked = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
             asked = self.stop_asked.recv() => asked,
         };
-        let end = if asked.as_deref() == Some(TO_INSTALL) { End::StartAnew } else { End::Stopped };
+        let end = if asked.as_deref() == Some(TO_INSTALL) {
+            End::StartAnew
+        } else {
+            End::Stopped
+        };
         let fault = asked.filter(|reason| reason != ASKED_BY_OPERATOR && reason != TO_INSTALL);
         match &fault {
             Some(reason) => warn!(self.log, "stopping because of a fault"; "reason" => reason),
@@ -196,9 +237,11 @@ impl Node {
         }
         self.supervisor.expect_end();
         let clock = Arc::clone(&self.clock);
-        stop.run(&self.log, move || -> Duration { clock.monotonic() }).await;
+        stop.run(&self.log, move || -> Duration { clock.monotonic() })
+            .await;
         // Whoever wants the node to end may have said so while it was about to start anew.
-        let is_told = terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
+        let is_told =
+            terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
         let end = if is_told { End::Stopped } else { end };
         match fault {
             Some(reason) => Err(anyhow::anyhow!("stopped because of a fault: {reason}")),

@@ -20,7 +20,13 @@ pub(crate) fn raise(log: &Logger) {
     if now >= possible {
         return;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: found.maximum }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(possible),
+            maximum: found.maximum,
+        },
+    ) {
         Ok(()) => info!(log, "bound of open files raised"; "from" => now, "to" => possible),
         Err(err) => {
             warn!(log, "bound of open files cannot be raised"; "files" => now, "err" => %err)
@@ -31,12 +37,18 @@ pub(crate) fn raise(log: &Logger) {
 /// Connections that each of `workers` may have: its share of what the settings say, as far as there are open files for
 /// them.
 pub(crate) fn connections(wanted: usize, workers: usize) -> usize {
-    share(wanted, workers, getrlimit(Resource::Nofile).current.unwrap_or(WANTED))
+    share(
+        wanted,
+        workers,
+        getrlimit(Resource::Nofile).current.unwrap_or(WANTED),
+    )
 }
 
 fn share(wanted: usize, workers: usize, files: u64) -> usize {
     let room = files.saturating_sub(KEPT).max(CONNECTIONS_MIN);
-    wanted.min(usize::try_from(room).unwrap_or(usize::MAX)).div_ceil(workers.max(1))
+    wanted
+        .min(usize::try_from(room).unwrap_or(usize::MAX))
+        .div_ceil(workers.max(1))
 }
 
 #[cfg(test)]

@@ -113,7 +113,9 @@ pub(crate) fn open_doors(
         clock: Arc::clone(&ground.clock),
     });
     let shown = ground.metrics.clone();
-    let bucket_cache = bucket.as_ref().map(|bucket| Arc::clone(bucket.reader.cache()));
+    let bucket_cache = bucket
+        .as_ref()
+        .map(|bucket| Arc::clone(bucket.reader.cache()));
     let state = ApiState::new(ApiParts {
         sink: sink.clone(),
         queries: queries(ground, cluster, storage, &staff.steward.consensus, bucket)?,
@@ -144,13 +146,18 @@ pub(crate) fn open_doors(
     }));
     let shards = storage.shards.clone();
     let clock = Arc::clone(&ground.clock);
-    actix_rt::spawn(every(TENANTS_EVERY, move || tenants.look(&shards, clock.monotonic())));
+    actix_rt::spawn(every(TENANTS_EVERY, move || {
+        tenants.look(&shards, clock.monotonic())
+    }));
     let disk = DiskWatch {
         dir: ground.data_dir.held(),
         wal: Arc::clone(&storage.wal),
         free_min: settings.storage.disk_free_min.0,
         gate: Arc::clone(&ground.gate),
-        free: ground.metrics.gauge("trireme_node_disk_free_bytes", "Free space under the data directory.")?,
+        free: ground.metrics.gauge(
+            "trireme_node_disk_free_bytes",
+            "Free space under the data directory.",
+        )?,
         log: ground.log.clone(),
     };
     actix_rt::spawn(every(DISK_EVERY, move || disk.look()));
@@ -185,7 +192,10 @@ fn queries(
     bucket: Option<BucketView>,
 ) -> anyhow::Result<Arc<dyn Queries>> {
     let options = querier_options(&ground.settings, ground.cores);
-    let querier = Querier::new(Arc::new(storage.catalog(&ground.settings, bucket)), options.clone());
+    let querier = Querier::new(
+        Arc::new(storage.catalog(&ground.settings, bucket)),
+        options.clone(),
+    );
     let querier = AfterReplay::new(Arc::new(querier), Arc::clone(&storage.store));
     over_group(ground, cluster, storage, consensus, querier, options)
 }
@@ -194,7 +204,10 @@ fn queries(
 pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Result<BucketView> {
     let settings = &ground.settings.bucket;
     let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
-    let (clock, every) = (Arc::clone(&ground.clock), settings.sync_interval.as_duration());
+    let (clock, every) = (
+        Arc::clone(&ground.clock),
+        settings.sync_interval.as_duration(),
+    );
     let freshness = Arc::new(Freshness::new(Arc::clone(&clock), every));
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,
@@ -202,7 +215,11 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         header_bytes_max: settings.index_cache_bytes.0,
         ..ReaderOptions::default()
     };
-    let reader = Arc::new(BucketReader::new(Arc::clone(&store), ground.io.handle().clone(), options));
+    let reader = Arc::new(BucketReader::new(
+        Arc::clone(&store),
+        ground.io.handle().clone(),
+        options,
+    ));
     let keeper = ListKeeper {
         store: Arc::clone(&store),
         metas: Arc::clone(&metas),
@@ -214,7 +231,12 @@ pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Resu
         log: ground.part_log("bucket"),
     };
     ground.io.spawn(keeper.keep_fresh());
-    Ok(BucketView { store, reader, metas, freshness })
+    Ok(BucketView {
+        store,
+        reader,
+        metas,
+        freshness,
+    })
 }
 
 fn api_metrics(ground: &Ground) -> anyhow::Result<ApiMetrics> {
@@ -240,7 +262,11 @@ fn querier_options(settings: &Settings, cores: usize) -> QuerierOptions {
         ..EngineOptions::default()
     };
     let room = Arc::new(Room::new(query.max_samples_node));
-    QuerierOptions { engine, parser: parser_options(settings), room }
+    QuerierOptions {
+        engine,
+        parser: parser_options(settings),
+        room,
+    }
 }
 
 fn admin(ground: &Ground, cluster: &Cluster, storage: &Storage, staff: &Staff) -> NodeAdmin {

@@ -39,13 +39,19 @@ struct Bucket {
 
 impl Bucket {
     fn full(rate: Rate, now: Duration) -> Bucket {
-        Bucket { samples: rate.burst as f64, at: now }
+        Bucket {
+            samples: rate.burst as f64,
+            at: now,
+        }
     }
 
     /// The same at a later time.
     fn filled(self, rate: Rate, now: Duration) -> Bucket {
         let more = now.saturating_sub(self.at).as_secs_f64() * rate.per_second as f64;
-        Bucket { samples: (self.samples + more).min(rate.burst as f64), at: now }
+        Bucket {
+            samples: (self.samples + more).min(rate.burst as f64),
+            at: now,
+        }
     }
 }
 
@@ -63,7 +69,11 @@ impl Rates {
         for (name, over) in &tenants.overrides {
             overrides.insert(Tenant::new(name)?, Rate::of(&over.over(&tenants.limits)));
         }
-        Ok(Rates { of_all: Rate::of(&tenants.limits), overrides, buckets: HashMap::new() })
+        Ok(Rates {
+            of_all: Rate::of(&tenants.limits),
+            overrides,
+            buckets: HashMap::new(),
+        })
     }
 
     /// False if nobody has a rate.
@@ -72,9 +82,17 @@ impl Rates {
     }
 
     /// Takes `samples` out of the bucket of `tenant`, or says when to come again. `now` is monotonic.
-    pub(crate) fn take(&mut self, tenant: &Tenant, samples: u64, now: Duration) -> Option<RetryLater> {
+    pub(crate) fn take(
+        &mut self,
+        tenant: &Tenant,
+        samples: u64,
+        now: Duration,
+    ) -> Option<RetryLater> {
         let rate = rate_of(&self.overrides, self.of_all, tenant)?;
-        let bucket = self.buckets.entry(tenant.clone()).or_insert(Bucket::full(rate, now));
+        let bucket = self
+            .buckets
+            .entry(tenant.clone())
+            .or_insert(Bucket::full(rate, now));
         *bucket = bucket.filled(rate, now);
 
         if bucket.samples > 0.0 {
@@ -87,7 +105,10 @@ impl Rates {
             "{tenant} writes more than samples_per_second={} (tenants.limits, or its entry in tenants.overrides)",
             rate.per_second
         );
-        Some(RetryLater { message, after: wait.clamp(WAIT_MIN, WAIT_MAX) })
+        Some(RetryLater {
+            message,
+            after: wait.clamp(WAIT_MIN, WAIT_MAX),
+        })
     }
 
     /// Forgets tenants whose bucket has long been full.
@@ -101,7 +122,11 @@ impl Rates {
 }
 
 /// The rate of a tenant: its own, or that of all.
-fn rate_of(overrides: &HashMap<Tenant, Option<Rate>>, of_all: Option<Rate>, tenant: &Tenant) -> Option<Rate> {
+fn rate_of(
+    overrides: &HashMap<Tenant, Option<Rate>>,
+    of_all: Option<Rate>,
+    tenant: &Tenant,
+) -> Option<Rate> {
     overrides.get(tenant).copied().unwrap_or(of_all)
 }
 
@@ -115,7 +140,10 @@ mod tests {
         let mut tenants = Tenants::default();
         tenants.limits.samples_per_second = 100;
         tenants.limits.samples_burst = 300;
-        let free = LimitsOverride { samples_per_second: Some(0), ..LimitsOverride::default() };
+        let free = LimitsOverride {
+            samples_per_second: Some(0),
+            ..LimitsOverride::default()
+        };
         tenants.overrides.insert("free".to_owned(), free);
         Rates::new(&tenants).expect("valid")
     }
@@ -141,7 +169,11 @@ mod tests {
         assert!(rates.take(&a, 1_300, Duration::ZERO).is_none());
         let later = rates.take(&a, 1, Duration::ZERO).expect("over its rate");
         assert_eq!(later.after, Duration::from_secs(10));
-        assert!(later.message.contains("samples_per_second=100"), "{}", later.message);
+        assert!(
+            later.message.contains("samples_per_second=100"),
+            "{}",
+            later.message
+        );
         assert!(rates.take(&a, 1, Duration::from_secs(9)).is_some());
         assert!(rates.take(&a, 1, Duration::from_secs(11)).is_none());
     }

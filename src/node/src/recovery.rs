@@ -54,7 +54,10 @@ pub(crate) async fn open_shards(
         positions.push(recovered.positions);
     }
     info!(log, "checkpoints loaded"; "series" => series, "bytes" => bytes);
-    Ok(OpenShards { shards: opened, covered: covered_by_all(positions) })
+    Ok(OpenShards {
+        shards: opened,
+        covered: covered_by_all(positions),
+    })
 }
 
 /// Settings of the shards whose files lie in `dir/head`.
@@ -67,14 +70,22 @@ pub(crate) fn shard_options(settings: &Settings, dir: &Path, own: StreamId) -> V
         times: Arc::clone(&times),
         on_suspect: Some(panics::end_process),
         panic_for: panics::wanted_by_test(),
-        ..ShardOptions::new(number, shards, window_ms, dir.join(format!("head/{number:03}")), own)
+        ..ShardOptions::new(
+            number,
+            shards,
+            window_ms,
+            dir.join(format!("head/{number:03}")),
+            own,
+        )
     };
     (0..shards).map(of).collect()
 }
 
 /// True if an error of opening says that files of the head are not what was written.
 pub(crate) fn is_damage(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<HeadError>().is_some_and(HeadError::is_damage)
+    error
+        .downcast_ref::<HeadError>()
+        .is_some_and(HeadError::is_damage)
 }
 
 /// Tells an operator what the log found.
@@ -102,6 +113,12 @@ pub(crate) fn plan(open: &OpenShards, wal: &Log, log: &Logger) -> anyhow::Result
 /// The windows that streams have closed, as the checkpoints and the log behind them have them.
 pub(crate) fn markers(open: &OpenShards, plan: &ReplayPlan) -> Vec<i64> {
     let streams = open.shards.iter().flat_map(|shard| shard.streams());
-    let logged = plan.markers.iter().filter_map(|payload| read_marker(payload).ok());
-    streams.filter_map(|stream| stream.marker).chain(logged).collect()
+    let logged = plan
+        .markers
+        .iter()
+        .filter_map(|payload| read_marker(payload).ok());
+    streams
+        .filter_map(|stream| stream.marker)
+        .chain(logged)
+        .collect()
 }

@@ -37,8 +37,12 @@ pub(crate) fn start(ground: &Ground, store: &Arc<Store>, plan: ReplayPlan) -> an
         ask_stop: ground.ask_stop.clone(),
     };
     // Once for each start, and it ends by itself.
-    let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(move || work.run());
-    thread.map(drop).context("cannot start the thread of the replay")
+    let thread = std::thread::Builder::new()
+        .name("replay".to_owned())
+        .spawn(move || work.run());
+    thread
+        .map(drop)
+        .context("cannot start the thread of the replay")
 }
 
 /// Has a replay that still runs end without a result, and waits for that.
@@ -81,6 +85,8 @@ impl Work {
 
     fn fail(&self, why: &str) {
         self.store.replay().ended();
-        let _ = self.ask_stop.try_send(format!("the log could not be replayed: {why}"));
+        let _ = self
+            .ask_stop
+            .try_send(format!("the log could not be replayed: {why}"));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use slog::{Logger, o};
-use trireme_actors::{Bystander, FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store};
+use trireme_actors::{
+    Bystander, FrontPorts, PeerHealth, Replicator, ReplicatorParts, Start, Store,
+};
 use trireme_base::Clock;
 use trireme_mailbox::Port;
 use trireme_replication::{LinkConfig, PeerIdentity};
@@ -62,11 +64,17 @@ impl Replicators {
 
     /// Starts the actor of a peer that the mesh knows.
     pub(crate) fn starter(&self, peer: &PeerAddress) -> Option<Start> {
-        let log = self.log.new(o!("actor" => Self::name(peer), "peer" => peer.node.to_string()));
+        let log = self
+            .log
+            .new(o!("actor" => Self::name(peer), "peer" => peer.node.to_string()));
         let store: Arc<dyn ReplicaStore> = Arc::clone(&self.store) as _;
         let (store, hub, front) = match peer.role {
             PeerRole::Replica => (store, Arc::clone(&self.hub), Some(self.front.clone())),
-            PeerRole::Neighbour => (Arc::new(Bystander(store)) as _, Arc::clone(&self.others), None),
+            PeerRole::Neighbour => (
+                Arc::new(Bystander(store)) as _,
+                Arc::clone(&self.others),
+                None,
+            ),
         };
         Some(Replicator::starter(ReplicatorParts {
             me: self.me.clone(),

@@ -71,15 +71,25 @@ impl SalvagedBlock {
 /// Nothing that was set aside is deleted, and repeating it writes the same blocks.
 pub fn salvage(settings: &Settings, mut tell: impl FnMut(&Salvaged)) -> anyhow::Result<()> {
     let root = Path::new(&settings.node.data_dir);
-    ensure!(DataDir::is_one(root), "{} is not the data directory of a node", root.display());
+    ensure!(
+        DataDir::is_one(root),
+        "{} is not the data directory of a node",
+        root.display()
+    );
     let data_dir = DataDir::open(root, settings.storage.shards)?;
     if is_head_damaged(settings, &data_dir)? {
-        data_dir.set_aside().context("the damaged head cannot be set aside")?;
+        data_dir
+            .set_aside()
+            .context("the damaged head cannot be set aside")?;
     }
     let aside = data_dir.aside()?;
-    ensure!(!aside.is_empty(), "there is nothing to salvage: the head can be read, and none was set aside");
+    ensure!(
+        !aside.is_empty(),
+        "there is nothing to salvage: the head can be read, and none was set aside"
+    );
     for from in aside {
-        let done = of_one(settings, &data_dir, &from).with_context(|| from.display().to_string())?;
+        let done =
+            of_one(settings, &data_dir, &from).with_context(|| from.display().to_string())?;
         tell(&done);
     }
     // First the doubt: a start in between must not count as whole.
@@ -90,7 +100,13 @@ pub fn salvage(settings: &Settings, mut tell: impl FnMut(&Salvaged)) -> anyhow::
 
 /// True if a start could not load the head.
 fn is_head_damaged(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<bool> {
-    let is_damaged = |error: HeadError| if error.is_damage() { Ok(true) } else { Err(error.into()) };
+    let is_damaged = |error: HeadError| {
+        if error.is_damage() {
+            Ok(true)
+        } else {
+            Err(error.into())
+        }
+    };
     let manifest = match CutManifest::load(&data_dir.path(CUT_MANIFEST)) {
         Ok(manifest) => manifest,
         Err(error) => return is_damaged(error),
@@ -104,8 +120,14 @@ fn is_head_damaged(settings: &Settings, data_dir: &DataDir) -> anyhow::Result<bo
 }
 
 fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Result<Salvaged> {
-    let mut done =
-        Salvaged { from: from.to_owned(), series: 0, records: 0, in_part: 0, blocks: vec![], damage: vec![] };
+    let mut done = Salvaged {
+        from: from.to_owned(),
+        series: 0,
+        records: 0,
+        in_part: 0,
+        blocks: vec![],
+        damage: vec![],
+    };
     let own = data_dir.stream();
     let manifest = match CutManifest::load(&from.join(CUT_MANIFEST)) {
         Ok(manifest) => manifest,
@@ -124,9 +146,15 @@ fn of_one(settings: &Settings, data_dir: &DataDir, from: &Path) -> anyhow::Resul
         shards.push(shard);
     }
     apply_log(settings, own, &shards, &mut done)?;
-    let last = shards.iter().filter_map(|shard| shard.waiting_cut(i64::MAX)).max();
+    let last = shards
+        .iter()
+        .filter_map(|shard| shard.waiting_cut(i64::MAX))
+        .max();
     let mut windows = left_windows(&shards);
-    windows.extend(last.map(|last| cut_windows(&shards, last)).unwrap_or_default());
+    windows.extend(
+        last.map(|last| cut_windows(&shards, last))
+            .unwrap_or_default(),
+    );
     let style = block_style(settings);
     for window in &windows {
         let dir = Shelf::tenant_dir_in(&data_dir.path("blocks"), &window.tenant);
@@ -146,18 +174,33 @@ fn apply_log(
     let dir = done.from.join("log");
     // What stands behind a hole is better than nothing.
     let options = log_options(settings, true);
-    let (log, recovered) =
-        Log::open(&dir, options, own, &[], Arc::new(NoObserver), Arc::new(SystemClock::default()))?;
+    let (log, recovered) = Log::open(
+        &dir,
+        options,
+        own,
+        &[],
+        Arc::new(NoObserver),
+        Arc::new(SystemClock::default()),
+    )?;
     let plan = log.plan_replay(&[])?;
     let damage = recovered.damage.iter().chain(&plan.damage);
-    done.damage.extend(damage.map(|d| format!("{} at {}: {}", d.segment.display(), d.offset, d.what)));
-    let (in_part, threads) = (AtomicU64::new(0), available_parallelism().map_or(1, usize::from));
-    let replayed =
-        log.replay(&plan, shards.len() as u16, threads, &ReplayWatch::default(), |shard, record| {
+    done.damage
+        .extend(damage.map(|d| format!("{} at {}: {}", d.segment.display(), d.offset, d.what)));
+    let (in_part, threads) = (
+        AtomicU64::new(0),
+        available_parallelism().map_or(1, usize::from),
+    );
+    let replayed = log.replay(
+        &plan,
+        shards.len() as u16,
+        threads,
+        &ReplayWatch::default(),
+        |shard, record| {
             if shards[usize::from(shard)].apply(record).is_err() {
                 in_part.fetch_add(1, Ordering::Relaxed);
             }
-        })?;
+        },
+    )?;
     (done.records, done.in_part) = (replayed.records, in_part.into_inner());
     log.close();
     Ok(())

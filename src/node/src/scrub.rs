@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use trireme_actors::{ActorKind, Scrubber, ScrubberMetrics, ScrubberOptions, ScrubberParts, Supervisor};
+use trireme_actors::{
+    ActorKind, Scrubber, ScrubberMetrics, ScrubberOptions, ScrubberParts, Supervisor,
+};
 
 use crate::cluster::Cluster;
 use crate::disk;
@@ -47,5 +49,7 @@ pub(crate) async fn add_scrubber(
         metrics: ScrubberMetrics::new(&ground.metrics)?,
         log: supervisor.logger("scrubber"),
     };
-    Ok(supervisor.add(ActorKind::Scrubber, "scrubber", Scrubber::starter(parts)).await?)
+    Ok(supervisor
+        .add(ActorKind::Scrubber, "scrubber", Scrubber::starter(parts))
+        .await?)
 }

@@ -37,7 +37,8 @@ fn batch_of(metrics: &Metrics, now_ms: i64, instance: &str, tenant: &Tenant) -> 
         pairs.push(("job".to_owned(), "trireme".to_owned()));
         pairs.push(("instance".to_owned(), instance.to_owned()));
         let labels = Labels::from_pairs(pairs);
-        let (label_start, sample_start) = (batch.label_bytes.len() as u32, batch.samples.len() as u32);
+        let (label_start, sample_start) =
+            (batch.label_bytes.len() as u32, batch.samples.len() as u32);
         batch.label_bytes.extend_from_slice(labels.as_bytes());
         batch.samples.push(FloatSample { t: now_ms, v });
         batch.series.push(BatchSeries {
@@ -58,12 +59,22 @@ mod tests {
     #[test]
     fn a_batch_names_the_instance_and_says_up() {
         let metrics = Metrics::default();
-        metrics.counter("trireme_test_total", "Test.").expect("fresh name").inc();
+        metrics
+            .counter("trireme_test_total", "Test.")
+            .expect("fresh name")
+            .inc();
         let batch = batch_of(&metrics, 5, "n0", &Tenant::default());
-        let labels: Vec<_> =
-            batch.series.iter().map(|s| Labels::from_wire(batch.labels_of(s)).expect("ours")).collect();
+        let labels: Vec<_> = batch
+            .series
+            .iter()
+            .map(|s| Labels::from_wire(batch.labels_of(s)).expect("ours"))
+            .collect();
         assert_eq!(labels.len(), 2);
-        assert!(labels.iter().all(|l| l.get("instance") == Some("n0") && l.get("job") == Some("trireme")));
+        assert!(
+            labels
+                .iter()
+                .all(|l| l.get("instance") == Some("n0") && l.get("job") == Some("trireme"))
+        );
         assert!(labels.iter().any(|l| l.metric_name() == "up"));
     }
 }

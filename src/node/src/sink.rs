@@ -25,7 +25,10 @@ pub(crate) struct Sink {
 impl WriteSink for Sink {
     async fn write(&self, tenant: Tenant, batch: Batch) -> WriteOutcome {
         let items = batch.samples.len() + batch.histograms.len() + batch.exemplars.len();
-        if let Some(refused) = self.tenants.refuse(&tenant, items as u64, self.clock.monotonic()) {
+        if let Some(refused) = self
+            .tenants
+            .refuse(&tenant, items as u64, self.clock.monotonic())
+        {
             return refused;
         }
         self.writes.write(tenant, batch).await
@@ -48,12 +51,25 @@ impl Health for StoreHealth {
     }
 
     fn stopping(&self) -> bool {
-        matches!(self.0.parts().gate.state(), GateState::Draining | GateState::Stopping)
+        matches!(
+            self.0.parts().gate.state(),
+            GateState::Draining | GateState::Stopping
+        )
     }
 
     fn replay(&self) -> ReplayStatus {
-        let ReplayProgress { first, last, current, done } = self.0.replay().progress();
-        ReplayStatus { first, last, current, done }
+        let ReplayProgress {
+            first,
+            last,
+            current,
+            done,
+        } = self.0.replay().progress();
+        ReplayStatus {
+            first,
+            last,
+            current,
+            done,
+        }
     }
 }
 

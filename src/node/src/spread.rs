@@ -15,8 +15,8 @@ use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_consensus::{Consensus, RingBook};
 use trireme_promql::Cancel;
 use trireme_query::{
-    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, OtherGroup, QuerierOptions, Queries,
-    QueryError, Refusal, Replicas, Spread, SpreadMode,
+    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, OtherGroup, QuerierOptions,
+    Queries, QueryError, Refusal, Replicas, Spread, SpreadMode,
 };
 use trireme_ring::GroupPhase;
 use trireme_settings::SpreadSetting;
@@ -85,7 +85,10 @@ impl Replicas for GroupReplicas {
     fn members(&self) -> usize {
         // In a group that is forming nobody has acknowledged anything, so nobody has to be asked.
         let ring = self.book.current();
-        if ring.group_of(&self.me).is_some_and(|group| group.phase == GroupPhase::Forming) {
+        if ring
+            .group_of(&self.me)
+            .is_some_and(|group| group.phase == GroupPhase::Forming)
+        {
             return 1;
         }
         let group = self.hub.group().lock();
@@ -115,9 +118,9 @@ impl Replicas for GroupReplicas {
     fn connected(&self) -> Vec<NodeName> {
         let group = self.hub.group().lock();
         let quorum = group.quorum();
-        let able = group
-            .peers()
-            .filter(|(name, peer)| peer.connected && !peer.health.rebuilding && quorum.is_voter(name));
+        let able = group.peers().filter(|(name, peer)| {
+            peer.connected && !peer.health.rebuilding && quorum.is_voter(name)
+        });
         able.map(|(name, _)| name.clone()).collect()
     }
 
@@ -136,7 +139,9 @@ impl Replicas for GroupReplicas {
     }
 
     fn has_applied(&self, positions: &[(StreamId, u64)]) -> bool {
-        positions.iter().all(|(stream, seq)| self.store.applied_position(*stream) >= *seq)
+        positions
+            .iter()
+            .all(|(stream, seq)| self.store.applied_position(*stream) >= *seq)
     }
 
     fn hurry(&self) {
@@ -209,8 +214,9 @@ pub(crate) async fn answer(
             let cancel = Cancel::new(Arc::clone(&queries.clock)).with_timeout(deadline);
             let _gone = Gone(cancel.clone());
             let answer = queries.pool.call(move || job.run(cancel)).await;
-            let answer =
-                answer.map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?.map_err(failed)?;
+            let answer = answer
+                .map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?
+                .map_err(failed)?;
             queries.served.inc();
             Ok(room.around(answer))
         }
@@ -243,15 +249,30 @@ pub(crate) fn over_group(
         SpreadSetting::Always => SpreadMode::Always,
     };
     let clock = Arc::clone(&ground.clock);
-    let spread =
-        Arc::new(Spread::new(Arc::new(local), options, Arc::new(replicas), Arc::clone(&clock), mode));
-    let pool = CpuPool::with_stack("spread", ground.cores, JOBS_MAX, trireme_promql::STACK_BYTES)
-        .context("cannot start threads for queries of peers")?;
+    let spread = Arc::new(Spread::new(
+        Arc::new(local),
+        options,
+        Arc::new(replicas),
+        Arc::clone(&clock),
+        mode,
+    ));
+    let pool = CpuPool::with_stack(
+        "spread",
+        ground.cores,
+        JOBS_MAX,
+        trireme_promql::STACK_BYTES,
+    )
+    .context("cannot start threads for queries of peers")?;
     let served = ground.metrics.counter(
         "trireme_query_peer_shards_total",
         "Shards of queries, and whole queries, answered for other replicas.",
     )?;
-    let queries = PeerQueries { spread: Arc::clone(&spread), pool, clock, served };
+    let queries = PeerQueries {
+        spread: Arc::clone(&spread),
+        pool,
+        clock,
+        served,
+    };
     // Only the node's start calls this, once.
     let _ = cluster.queries.set(queries);
     Ok(Arc::new(Across::new(spread)))

@@ -6,10 +6,11 @@ use actix_rt::Arbiter;
 use anyhow::Context;
 use slog::{o, warn};
 use trireme_actors::{
-    ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts, BlockWriterPorts,
-    Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics, Ingest, IngestParts,
-    IngestPorts, Membership, QueryShard, ShardWriterParts, Supervisor, SupervisorDoor, SupervisorHandle,
-    SupervisorParts, Uploader, UploaderMetrics, UploaderParts, Windows, WritePath, WriterMark, close_window,
+    ActorKind, BlockWriter, BlockWriterMetrics, BlockWriterOptions, BlockWriterParts,
+    BlockWriterPorts, Evaluate, ForwardMetrics, Forwarder, Front, FrontPorts, GetRing, HeadMetrics,
+    Ingest, IngestParts, IngestPorts, Membership, QueryShard, ShardWriterParts, Supervisor,
+    SupervisorDoor, SupervisorHandle, SupervisorParts, Uploader, UploaderMetrics, UploaderParts,
+    Windows, WritePath, WriterMark, close_window,
 };
 use trireme_consensus::Consensus;
 use trireme_log::AppendError;
@@ -63,7 +64,9 @@ impl Staff {
         let port_of = &ground.mailboxes;
         let membership = port_of.port(ActorKind::Membership, "membership");
         let starter = Membership::starter(Arc::clone(&ground.book), membership.clone());
-        supervisor.add(ActorKind::Membership, "membership", starter).await?;
+        supervisor
+            .add(ActorKind::Membership, "membership", starter)
+            .await?;
 
         let front = FrontPorts {
             health: port_of.port(ActorKind::Front, "front-health"),
@@ -96,7 +99,9 @@ impl Staff {
             hub: Arc::clone(&cluster.hub),
             steward: Arc::clone(&steward),
             queries: Arc::clone(&cluster.queries),
-            rooms: Arc::new(AnswerRoom::new(ANSWER_BYTES_MAX * ground.cores.max(ANSWERS_MIN))),
+            rooms: Arc::new(AnswerRoom::new(
+                ANSWER_BYTES_MAX * ground.cores.max(ANSWERS_MIN),
+            )),
             pool: Arc::clone(&ground.pool),
             snapshots: SnapshotServer {
                 block_writer: block_writer.snapshot.clone(),
@@ -104,12 +109,20 @@ impl Staff {
                 pool: Arc::clone(&ground.pool),
                 metrics: ServerMetrics::new(&ground.metrics)?,
             },
-            blocks: BlockServer::new(storage.cutting(ground), Arc::clone(&ground.pool), &ground.metrics)?,
+            blocks: BlockServer::new(
+                storage.cutting(ground),
+                Arc::clone(&ground.pool),
+                &ground.metrics,
+            )?,
         };
         let replicators = Replicators::new(ground, cluster, storage, &front, Arc::new(handler));
         for peer in &cluster.place.peers {
-            let start = replicators.starter(peer).context("the mesh knows every peer")?;
-            supervisor.add(ActorKind::Replicator, &Replicators::name(peer), start).await?;
+            let start = replicators
+                .starter(peer)
+                .context("the mesh knows every peer")?;
+            supervisor
+                .add(ActorKind::Replicator, &Replicators::name(peer), start)
+                .await?;
         }
         let staff = Self {
             writes,
@@ -122,16 +135,35 @@ impl Staff {
             supervisor: supervisor.handle(),
             arbiters,
         };
-        staff.add_block_writer(&mut supervisor, ground, storage).await?;
+        staff
+            .add_block_writer(&mut supervisor, ground, storage)
+            .await?;
         if let Some(bucket) = bucket {
             add_uploader(&mut supervisor, ground, cluster, storage, bucket).await?;
             add_compactor(&mut supervisor, ground, cluster, storage, &bucket.store).await?;
         }
-        add_scrubber(&mut supervisor, ground, cluster, storage, bucket.map(|bucket| &bucket.store)).await?;
+        add_scrubber(
+            &mut supervisor,
+            ground,
+            cluster,
+            storage,
+            bucket.map(|bucket| &bucket.store),
+        )
+        .await?;
         let log = supervisor.logger("query-shard");
-        let starter = QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
-        supervisor.add(ActorKind::QueryShard, "query-shard", starter).await?;
-        follow_ring(ground, cluster, storage, &staff, replicators, supervisor.door());
+        let starter =
+            QueryShard::starter(Arc::clone(&ground.query_pool), log, staff.evaluate.clone());
+        supervisor
+            .add(ActorKind::QueryShard, "query-shard", starter)
+            .await?;
+        follow_ring(
+            ground,
+            cluster,
+            storage,
+            &staff,
+            replicators,
+            supervisor.door(),
+        );
         actix_rt::spawn(supervisor.run());
         Ok(staff)
     }
@@ -165,7 +197,11 @@ impl Staff {
         };
         // The first record of the new stream in every shard: which windows are closed already.
         let newest_ms = storage.store.newest_ms().max(storage.shelf.newest_ms());
-        let closed = windows.opening(ground.clock.now_ms(), newest_ms, storage.markers.iter().copied());
+        let closed = windows.opening(
+            ground.clock.now_ms(),
+            newest_ms,
+            storage.markers.iter().copied(),
+        );
         if let Err(err) = close_window(&self.ingest, closed).await {
             match storage.wal.check() {
                 // The shards keep it, and write it before anything else once there is room.
@@ -176,7 +212,9 @@ impl Staff {
             }
         }
         let starter = BlockWriter::starter(parts, self.block_writer.clone());
-        Ok(supervisor.add(ActorKind::BlockWriter, "block-writer", starter).await?)
+        Ok(supervisor
+            .add(ActorKind::BlockWriter, "block-writer", starter)
+            .await?)
     }
 }
 
@@ -256,8 +294,17 @@ async fn start_shards(
             metrics: metrics.clone(),
             log: supervisor.logger(&name).new(o!("shard" => i)),
         };
-        let parts = IngestParts { arbiter: arbiter.handle(), writer };
-        supervisor.add(ActorKind::Ingest, &name, Ingest::starter(parts, ports.clone())).await?;
+        let parts = IngestParts {
+            arbiter: arbiter.handle(),
+            writer,
+        };
+        supervisor
+            .add(
+                ActorKind::Ingest,
+                &name,
+                Ingest::starter(parts, ports.clone()),
+            )
+            .await?;
         arbiters.push(arbiter);
         all_ports.push(ports);
     }
@@ -316,5 +363,7 @@ async fn add_uploader(
         metrics: UploaderMetrics::new(&ground.metrics)?,
         log: supervisor.logger("uploader"),
     };
-    Ok(supervisor.add(ActorKind::Uploader, "uploader", Uploader::starter(parts)).await?)
+    Ok(supervisor
+        .add(ActorKind::Uploader, "uploader", Uploader::starter(parts))
+        .await?)
 }

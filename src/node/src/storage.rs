@@ -7,8 +7,8 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use slog::warn;
 use trireme_actors::{
-    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane, Shelf,
-    Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
+    ActorKind, BlockStyle, ClockMetrics, ClockWatch, Commits, Completeness, Cutting, ENDED, Lane,
+    Shelf, Snapshots, Store, StoreMetrics, StoreParts, Unlogged,
 };
 use trireme_block::ChunkEncodings;
 use trireme_head::Shard;
@@ -55,7 +55,14 @@ pub(crate) struct Storage {
 impl Storage {
     /// Loads checkpoints, opens the log and begins to replay what is behind them.
     pub(crate) async fn open(ground: &Ground, cluster: &Cluster) -> anyhow::Result<Self> {
-        let Ground { settings, clock, log, pool, data_dir, .. } = ground;
+        let Ground {
+            settings,
+            clock,
+            log,
+            pool,
+            data_dir,
+            ..
+        } = ground;
         let own = data_dir.stream();
         let is_complete = Staging::of(&data_dir.path("")).is_complete()?;
         let completeness = Completeness::kept_at(&data_dir.path(INCOMPLETE), is_complete)
@@ -63,8 +70,11 @@ impl Storage {
         let completeness = Arc::new(completeness);
         let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
         let shards = open.shards.clone();
-        let lane =
-            |_: &Arc<Shard>| Arc::new(Lane::new(ground.mailboxes.port(ActorKind::Ingest, "ingest-lane")));
+        let lane = |_: &Arc<Shard>| {
+            Arc::new(Lane::new(
+                ground.mailboxes.port(ActorKind::Ingest, "ingest-lane"),
+            ))
+        };
         let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
@@ -84,7 +94,10 @@ impl Storage {
             metrics: StoreMetrics::new(&ground.metrics)?,
             log: ground.part_log("log"),
         }));
-        let shelf = Arc::new(Shelf::open(&data_dir.path("blocks"), ground.part_log("blocks"))?);
+        let shelf = Arc::new(Shelf::open(
+            &data_dir.path("blocks"),
+            ground.part_log("blocks"),
+        )?);
         let is_alone = cluster.place.group.peers.is_empty();
         if !is_alone && !shelf.lost().is_empty() {
             // Until blocks were compared, peers may have what was set aside here.
@@ -94,10 +107,19 @@ impl Storage {
         match Log::load_ended(&data_dir.path(ENDED))? {
             Ok(ended) => options.ended = ended,
             // Peers that know of an end tell it, and this replica copies a snapshot once more if it cannot follow.
-            Err(what) => warn!(log, "the list of streams that have ended is damaged"; "err" => what),
+            Err(what) => {
+                warn!(log, "the list of streams that have ended is damaged"; "err" => what)
+            }
         }
         let dir = data_dir.path("log");
-        let (wal, recovered) = Log::open(&dir, options, own, &open.covered, observer, Arc::clone(clock))?;
+        let (wal, recovered) = Log::open(
+            &dir,
+            options,
+            own,
+            &open.covered,
+            observer,
+            Arc::clone(clock),
+        )?;
         let wal = Arc::new(wal);
         recovery::report(&recovered, log);
         let plan = recovery::plan(&open, &wal, log)?;
@@ -113,7 +135,8 @@ impl Storage {
             Arc::clone(clock),
             ground.part_log("snapshots"),
         );
-        let snapshots = Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
+        let snapshots =
+            Arc::new(snapshots.context("cannot open snapshots/ in the data directory")?);
         replaying::start(ground, &store, plan)?;
         let alone = Arc::default();
         let clock_watch = Arc::new(ClockWatch {
@@ -141,7 +164,12 @@ impl Storage {
     /// What queries read: this node's own data and the bucket's.
     pub(crate) fn catalog(&self, settings: &Settings, bucket: Option<BucketView>) -> NodeCatalog {
         let with_starts = settings.keeps_start_timestamps();
-        NodeCatalog { shards: self.shards.clone(), shelf: Arc::clone(&self.shelf), bucket, with_starts }
+        NodeCatalog {
+            shards: self.shards.clone(),
+            shelf: Arc::clone(&self.shelf),
+            bucket,
+            with_starts,
+        }
     }
 
     /// The work of cutting windows into blocks.
@@ -166,7 +194,10 @@ impl Storage {
 
 /// How blocks are written.
 pub(crate) fn block_style(settings: &Settings) -> BlockStyle {
-    let encodings = match (settings.storage.float_encoding, settings.keeps_start_timestamps()) {
+    let encodings = match (
+        settings.storage.float_encoding,
+        settings.keeps_start_timestamps(),
+    ) {
         (FloatEncoding::Xor2, _) => ChunkEncodings::Xor2,
         (FloatEncoding::Xor, true) => ChunkEncodings::Starts,
         (FloatEncoding::Xor, false) => ChunkEncodings::Classic,

@@ -42,27 +42,52 @@ impl TenantGate {
         let names = tenants.overrides.keys().chain([&tenants.default]);
         let listed = match tenants.create {
             TenantCreation::Any => None,
-            TenantCreation::Listed => Some(names.map(|name| Tenant::new(name)).collect::<Result<_, _>>()?),
+            TenantCreation::Listed => Some(
+                names
+                    .map(|name| Tenant::new(name))
+                    .collect::<Result<_, _>>()?,
+            ),
         };
         let rates = Rates::new(tenants)?;
         let rates = rates.are_any().then(|| Mutex::new(rates));
-        Ok(Self { listed, tenants_max: tenants.max, known: Mutex::default(), rates })
+        Ok(Self {
+            listed,
+            tenants_max: tenants.max,
+            known: Mutex::default(),
+            rates,
+        })
     }
 
     /// The answer to a write of a tenant that may not, or not now (monotonic); nothing of it was stored.
-    pub(crate) fn refuse(&self, tenant: &Tenant, items: u64, now: Duration) -> Option<WriteOutcome> {
+    pub(crate) fn refuse(
+        &self,
+        tenant: &Tenant,
+        items: u64,
+        now: Duration,
+    ) -> Option<WriteOutcome> {
         self.refuse_newcomer(tenant, items).or_else(|| {
             let limited = Some(self.rates.as_ref()?.lock().take(tenant, items, now)?);
-            Some(WriteOutcome { limited, ..WriteOutcome::default() })
+            Some(WriteOutcome {
+                limited,
+                ..WriteOutcome::default()
+            })
         })
     }
 
     fn refuse_newcomer(&self, tenant: &Tenant, items: u64) -> Option<WriteOutcome> {
-        if self.listed.as_ref().is_some_and(|listed| !listed.contains(tenant)) {
+        if self
+            .listed
+            .as_ref()
+            .is_some_and(|listed| !listed.contains(tenant))
+        {
             let mut outcome = WriteOutcome::default();
-            outcome.rejections.add("tenant_not_listed", items.max(1), || {
-                format!("{tenant} is not listed in tenants.overrides (tenants.create is \"listed\")")
-            });
+            outcome
+                .rejections
+                .add("tenant_not_listed", items.max(1), || {
+                    format!(
+                        "{tenant} is not listed in tenants.overrides (tenants.create is \"listed\")"
+                    )
+                });
             return Some(outcome);
         }
 
@@ -75,8 +100,14 @@ impl TenantGate {
                 "{tenant} is new, and there are {} tenants, as many as may be (tenants.max)",
                 known.tenants.len()
             );
-            let limited = Some(RetryLater { message, after: RETRY_AFTER });
-            return Some(WriteOutcome { limited, ..WriteOutcome::default() });
+            let limited = Some(RetryLater {
+                message,
+                after: RETRY_AFTER,
+            });
+            return Some(WriteOutcome {
+                limited,
+                ..WriteOutcome::default()
+            });
         }
         known.tenants.insert(tenant.clone());
         known.newcomers.insert(tenant.clone());
@@ -117,9 +148,18 @@ mod tests {
             gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none()
                 && gate.refuse(&tenant("b"), 1, Duration::ZERO).is_none()
         );
-        let refused = gate.refuse(&tenant("c"), 1, Duration::ZERO).expect("no room");
-        assert!(refused.limited.is_some_and(|later| later.message.contains("tenants.max")));
-        assert!(gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none(), "who is known goes on");
+        let refused = gate
+            .refuse(&tenant("c"), 1, Duration::ZERO)
+            .expect("no room");
+        assert!(
+            refused
+                .limited
+                .is_some_and(|later| later.message.contains("tenants.max"))
+        );
+        assert!(
+            gate.refuse(&tenant("a"), 1, Duration::ZERO).is_none(),
+            "who is known goes on"
+        );
 
         // Neither has data: the first look leaves them time to get some, the next one makes room.
         gate.look(&[], Duration::ZERO);
@@ -132,11 +172,19 @@ mod tests {
     fn only_listed_tenants_and_the_default_one_write_if_so_set() {
         let mut settings = Settings::default();
         settings.tenants.create = TenantCreation::Listed;
-        settings.tenants.overrides.insert("team-a".to_owned(), Default::default());
+        settings
+            .tenants
+            .overrides
+            .insert("team-a".to_owned(), Default::default());
         let gate = TenantGate::new(&settings).expect("valid");
         assert!(gate.refuse(&tenant("team-a"), 1, Duration::ZERO).is_none());
-        assert!(gate.refuse(&tenant("default-tenant"), 1, Duration::ZERO).is_none());
-        let refused = gate.refuse(&tenant("typo"), 3, Duration::ZERO).expect("not listed");
+        assert!(
+            gate.refuse(&tenant("default-tenant"), 1, Duration::ZERO)
+                .is_none()
+        );
+        let refused = gate
+            .refuse(&tenant("typo"), 3, Duration::ZERO)
+            .expect("not listed");
         assert_eq!(refused.rejections.total(), 3);
     }
 }

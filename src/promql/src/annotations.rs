@@ -156,7 +156,14 @@ mod tests {
     fn mended_buckets_are_summed_up() {
         let mut notes = Notes::default();
         for (t, bucket, diff) in [(0, 2.5, 10.0), (60_000, 100.0, 3.0)] {
-            notes.add(forced_monotonicity("x", PosRange::new(0, 1), t, bucket, bucket, diff));
+            notes.add(forced_monotonicity(
+                "x",
+                PosRange::new(0, 1),
+                t,
+                bucket,
+                bucket,
+                diff,
+            ));
         }
         let (_, infos) = notes.render("q");
         assert_eq!(infos.len(), 1);
@@ -168,7 +175,13 @@ mod tests {
 
     #[test]
     fn two_significant_digits_as_go_prints_them() {
-        for (v, text) in [(10.0, "10"), (100.0, "1e+02"), (0.0123, "0.012"), (1.55, "1.6"), (1e-7, "1e-07")] {
+        for (v, text) in [
+            (10.0, "10"),
+            (100.0, "1e+02"),
+            (0.0123, "0.012"),
+            (1.55, "1.6"),
+            (1e-7, "1e-07"),
+        ] {
             assert_eq!(two_digits(v), text);
         }
     }

@@ -15,7 +15,9 @@ use trireme_model::quote;
 
 pub use functions::{FUNCTIONS, Function, ValueType, function};
 pub use ops::{AggregateOp, BinaryOp, MatchCardinality, UnaryOp, VectorMatching};
-pub use selector::{At, DurationArg, DurationExpr, DurationOp, MatrixSelector, Subquery, VectorSelector};
+pub use selector::{
+    At, DurationArg, DurationExpr, DurationOp, MatrixSelector, Subquery, VectorSelector,
+};
 
 /// A half-open byte range of the query text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,12 +32,18 @@ impl PosRange {
     /// The range from `start` up to, not including, `end`. The parser bounds queries far below 4 GiB.
     pub fn new(start: usize, end: usize) -> Self {
         let clamp = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
-        Self { start: clamp(start), end: clamp(end) }
+        Self {
+            start: clamp(start),
+            end: clamp(end),
+        }
     }
 
     /// The smallest range that holds both.
     pub fn merge(self, other: Self) -> Self {
-        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+        Self {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
     }
 
     /// Line and column, both from 1, columns in bytes, of the range's start in `query`, as in `1:4`.
@@ -49,7 +57,9 @@ impl PosRange {
 
     /// The part of `query` in this range; empty if the range does not fit it.
     pub fn text(self, query: &str) -> &str {
-        query.get(self.start as usize..self.end as usize).unwrap_or("")
+        query
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or("")
     }
 }
 
@@ -116,12 +126,17 @@ impl StringLiteral {
 
     /// The string in double quotes.
     pub(crate) fn quoted(&self) -> String {
-        let Some(bytes) = &self.bytes else { return quote(&self.value) };
+        let Some(bytes) = &self.bytes else {
+            return quote(&self.value);
+        };
         let mut out = String::from("\"");
         for chunk in bytes.utf8_chunks() {
             let valid = quote(chunk.valid());
             out.push_str(&valid[1..valid.len() - 1]);
-            chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
+            chunk
+                .invalid()
+                .iter()
+                .for_each(|b| out.push_str(&format!("\\x{b:02x}")));
         }
         out.push('"');
         out

@@ -43,17 +43,26 @@ impl Cancel {
 
     /// Can be given deadlines, which are read from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { flag: Arc::default(), clock: Some(clock), deadline: None }
+        Self {
+            flag: Arc::default(),
+            clock: Some(clock),
+            deadline: None,
+        }
     }
 
     /// The same flag with a deadline `timeout` from now, or the present one if that is earlier.
     ///
     /// Without a clock there are no deadlines and this is a clone.
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        let Some(clock) = &self.clock else { return self.clone() };
+        let Some(clock) = &self.clock else {
+            return self.clone();
+        };
         let at = clock.monotonic().saturating_add(timeout);
         let deadline = self.deadline.map_or(at, |present| present.min(at));
-        Self { deadline: Some(deadline), ..self.clone() }
+        Self {
+            deadline: Some(deadline),
+            ..self.clone()
+        }
     }
 
     /// Asks the query to stop.

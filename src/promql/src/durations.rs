@@ -116,7 +116,12 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
         }
         DurationExpr::Binary { op, lhs, rhs, .. } => {
             let (a, b) = (evaluate(lhs, ctx)?, evaluate(rhs, ctx)?);
-            let failed = |fault| Err(DurationError { fault, pos: expr.pos() });
+            let failed = |fault| {
+                Err(DurationError {
+                    fault,
+                    pos: expr.pos(),
+                })
+            };
             match op {
                 DurationOp::Add => Ok(a + b),
                 DurationOp::Sub => Ok(a - b),
@@ -187,14 +192,22 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationLiteralError> {
             return Err(syntax());
         }
         let Some(i) = UNITS.iter().position(|(name, ..)| *name == unit) else {
-            return Err(DurationLiteralError::Unit { unit: unit.to_owned(), text: text.to_owned() });
+            return Err(DurationLiteralError::Unit {
+                unit: unit.to_owned(),
+                text: text.to_owned(),
+            });
         };
         if i < next_unit {
             return Err(syntax());
         }
         next_unit = i + 1;
-        let part_ms = number.parse::<i64>().ok().and_then(|n| n.checked_mul(UNITS[i].1));
-        total_ms = part_ms.and_then(|p| p.checked_add(total_ms)).ok_or(DurationLiteralError::OutOfRange)?;
+        let part_ms = number
+            .parse::<i64>()
+            .ok()
+            .and_then(|n| n.checked_mul(UNITS[i].1));
+        total_ms = part_ms
+            .and_then(|p| p.checked_add(total_ms))
+            .ok_or(DurationLiteralError::OutOfRange)?;
         if total_ms > i64::MAX / 1_000_000 {
             return Err(DurationLiteralError::OutOfRange);
         }
@@ -245,14 +258,29 @@ mod tests {
     #[test]
     fn bad_duration_literals_are_refused() {
         for bad in ["5", "m", "5m5h", "1s1s", "-5m", "5m5"] {
-            assert_eq!(parse_duration(bad), Err(DurationLiteralError::Syntax(bad.to_owned())));
+            assert_eq!(
+                parse_duration(bad),
+                Err(DurationLiteralError::Syntax(bad.to_owned()))
+            );
         }
-        for (bad, unit) in [("1.5h", "."), ("5mm", "mm"), ("5S", "S"), ("1y1hs", "hs"), ("5é", "é")] {
+        for (bad, unit) in [
+            ("1.5h", "."),
+            ("5mm", "mm"),
+            ("5S", "S"),
+            ("1y1hs", "hs"),
+            ("5é", "é"),
+        ] {
             let text = format!("unknown unit \"{unit}\" in duration \"{bad}\"");
             assert_eq!(parse_duration(bad).map_err(|e| e.to_string()), Err(text));
         }
         assert_eq!(parse_duration(""), Err(DurationLiteralError::Empty));
-        assert_eq!(parse_duration("300y"), Err(DurationLiteralError::OutOfRange));
-        assert_eq!(parse_duration("99999999999999999999s"), Err(DurationLiteralError::OutOfRange));
+        assert_eq!(
+            parse_duration("300y"),
+            Err(DurationLiteralError::OutOfRange)
+        );
+        assert_eq!(
+            parse_duration("99999999999999999999s"),
+            Err(DurationLiteralError::OutOfRange)
+        );
     }
 }

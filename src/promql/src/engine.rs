@@ -62,14 +62,22 @@ impl Engine {
 
     /// An engine whose queries share `room` with those of other engines.
     pub fn within(options: EngineOptions, room: Arc<Room>) -> Self {
-        Self { options, given: Arc::default(), room }
+        Self {
+            options,
+            given: Arc::default(),
+            room,
+        }
     }
 
     /// The same engine for one query, of which shards have evaluated aggregations (see [`Engine::partials`]): they are
     /// merged instead of evaluated again. Each shard must have all of them, with the parameters of that query.
     pub fn merging(&self, given: Vec<Partials>) -> Self {
         let (options, room) = (self.options.clone(), Arc::clone(&self.room));
-        Self { options, given: Arc::new(given), room }
+        Self {
+            options,
+            given: Arc::new(given),
+            room,
+        }
     }
 
     /// What its queries share with those of other engines.
@@ -92,7 +100,15 @@ impl Engine {
         steps: Steps,
         given: &'q [Partials],
     ) -> Query<'q> {
-        Query::new(select, options, cancel, times, steps, given, Arc::clone(&self.room))
+        Query::new(
+            select,
+            options,
+            cancel,
+            times,
+            steps,
+            given,
+            Arc::clone(&self.room),
+        )
     }
 
     /// Evaluates `expr` at `t_ms` (milliseconds since the epoch).
@@ -137,19 +153,34 @@ impl Engine {
             ));
         }
         if end_ms < start_ms {
-            return Err(QueryError::execution("end timestamp must not be before start time"));
+            return Err(QueryError::execution(
+                "end timestamp must not be before start time",
+            ));
         }
         check_range_type(expr)?;
         let range_ms = end_ms.saturating_sub(start_ms);
-        let count = usize::try_from(range_ms / step_ms).unwrap_or(usize::MAX).saturating_add(1);
+        let count = usize::try_from(range_ms / step_ms)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
         let options = self.options.with(options);
         if count - 1 > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
         let expr = resolved(expr, DurationContext { step_ms, range_ms })?;
         let cancel = cancel.with_timeout(options.timeout);
-        let steps = Steps { start: start_ms, step: step_ms, count };
-        let query = self.query(select, options, cancel, (start_ms, end_ms, step_ms), steps, &self.given);
+        let steps = Steps {
+            start: start_ms,
+            step: step_ms,
+            count,
+        };
+        let query = self.query(
+            select,
+            options,
+            cancel,
+            (start_ms, end_ms, step_ms),
+            steps,
+            &self.given,
+        );
         query.check_cost()?;
         let value = Evaluator::of_query(&query, steps).range_result(&expr)?;
         Ok(finish(&query, value, text))
@@ -173,26 +204,50 @@ impl Engine {
         let options = self.options.with(options);
         let range_ms = end_ms.saturating_sub(start_ms);
         if step_ms < 0 || range_ms < 0 || (step_ms == 0 && range_ms > 0) {
-            return Err(QueryError::execution("start, end and step do not go together"));
+            return Err(QueryError::execution(
+                "start, end and step do not go together",
+            ));
         }
-        let count = range_ms.checked_div(step_ms).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let count = range_ms
+            .checked_div(step_ms)
+            .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
         if count > options.steps_max {
             return Err(QueryError::TooManySteps(options.steps_max));
         }
-        let context =
-            if step_ms == 0 { DurationContext::default() } else { DurationContext { step_ms, range_ms } };
+        let context = if step_ms == 0 {
+            DurationContext::default()
+        } else {
+            DurationContext { step_ms, range_ms }
+        };
         let expr = resolved(expr, context)?;
         let cancel = cancel.with_timeout(options.timeout);
-        let steps = Steps { start: start_ms, step: step_ms.max(1), count: count + 1 };
-        let query = self.query(select, options, cancel, (start_ms, end_ms, step_ms), steps, &[]);
+        let steps = Steps {
+            start: start_ms,
+            step: step_ms.max(1),
+            count: count + 1,
+        };
+        let query = self.query(
+            select,
+            options,
+            cancel,
+            (start_ms, end_ms, step_ms),
+            steps,
+            &[],
+        );
         let evaluator = Evaluator::of_query(&query, steps);
         let mut wanted = Vec::with_capacity(nodes.len());
         expr.walk(&mut |node| match node {
             Expr::Aggregate(a) if nodes.contains(&a.pos) => wanted.push(a),
             _ => {}
         });
-        let nodes = wanted.into_iter().map(|a| evaluator.partial(a)).collect::<Result<_, _>>()?;
-        Ok(Partials { nodes, stats: query.stats() })
+        let nodes = wanted
+            .into_iter()
+            .map(|a| evaluator.partial(a))
+            .collect::<Result<_, _>>()?;
+        Ok(Partials {
+            nodes,
+            stats: query.stats(),
+        })
     }
 }
 
@@ -217,5 +272,10 @@ fn resolved(expr: &Expr, context: DurationContext) -> Result<Expr, QueryError> {
 
 fn finish(query: &Query<'_>, value: Value, text: &str) -> QueryResult {
     let (warnings, infos) = query.take_notes().render(text);
-    QueryResult { value, warnings, infos, stats: query.stats() }
+    QueryResult {
+        value,
+        warnings,
+        infos,
+        stats: query.stats(),
+    }
 }

@@ -24,7 +24,10 @@ pub(crate) fn tokenize(query: &str, unquoted_utf8: bool) -> Vec<Token> {
     let mut lexer = Lexer::new(query, unquoted_utf8);
     if let Err(message) = lexer.run() {
         let pos = PosRange::new(lexer.start, query.len());
-        lexer.tokens.push(Token { kind: Kind::Error(message), pos });
+        lexer.tokens.push(Token {
+            kind: Kind::Error(message),
+            pos,
+        });
     }
     lexer.tokens
 }
@@ -96,7 +99,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn emit(&mut self, kind: Kind) {
-        self.tokens.push(Token { kind, pos: PosRange::new(self.start, self.at) });
+        self.tokens.push(Token {
+            kind,
+            pos: PosRange::new(self.start, self.at),
+        });
         self.start = self.at;
     }
 
@@ -155,7 +161,8 @@ impl<'a> Lexer<'a> {
             ')' => {
                 self.emit(Kind::RightParen);
                 let Some(parens) = self.parens.checked_sub(1) else {
-                    return self.replace_last(format!("unexpected right parenthesis {}", char_quote(c)));
+                    return self
+                        .replace_last(format!("unexpected right parenthesis {}", char_quote(c)));
                 };
                 self.parens = parens;
             }
@@ -172,10 +179,17 @@ impl<'a> Lexer<'a> {
                 return self.inside_brackets(c);
             }
             '=' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Eq)),
-            '=' if self.peek() == Some('~') => return Err("unexpected character after '=': '~'".to_owned()),
+            '=' if self.peek() == Some('~') => {
+                return Err("unexpected character after '=': '~'".to_owned());
+            }
             '=' => self.emit(Kind::Assign),
             '!' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Ne)),
-            '!' => return Err(format!("unexpected character after '!': {}", self.next_quoted())),
+            '!' => {
+                return Err(format!(
+                    "unexpected character after '!': {}",
+                    self.next_quoted()
+                ));
+            }
             '<' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Le)),
             '<' if self.accept('/') => self.emit(Kind::Op(BinaryOp::TrimUpper)),
             '<' => self.emit(Kind::Op(BinaryOp::Lt)),
@@ -207,11 +221,14 @@ impl<'a> Lexer<'a> {
             ':' => {
                 self.emit(Kind::Colon);
                 if !self.bracket_duration {
-                    return self
-                        .replace_last("unexpected colon before duration in duration expression".to_owned());
+                    return self.replace_last(
+                        "unexpected colon before duration in duration expression".to_owned(),
+                    );
                 }
                 if self.bracket_colon {
-                    return self.replace_last("unexpected repeated colon in duration expression".to_owned());
+                    return self.replace_last(
+                        "unexpected repeated colon in duration expression".to_owned(),
+                    );
                 }
                 self.bracket_colon = true;
                 Ok(())
@@ -228,13 +245,21 @@ impl<'a> Lexer<'a> {
                             char_quote(c)
                         ));
                     }
-                    _ => return Err(format!("unexpected character: {}, expected ':'", char_quote(c))),
+                    _ => {
+                        return Err(format!(
+                            "unexpected character: {}, expected ':'",
+                            char_quote(c)
+                        ));
+                    }
                 };
                 self.bracket_duration = true;
                 self.emit(kind);
                 Ok(())
             }
-            _ => Err(format!("unexpected character in duration expression: {}", char_quote(c))),
+            _ => Err(format!(
+                "unexpected character in duration expression: {}",
+                char_quote(c)
+            )),
         }
     }
 
@@ -250,7 +275,10 @@ impl<'a> Lexer<'a> {
             '!' if self.accept('~') => self.emit(Kind::MatchNotRegex),
             '!' if self.accept('=') => self.emit(Kind::Op(BinaryOp::Ne)),
             '!' => {
-                return Err(format!("unexpected character after '!' inside braces: {}", self.next_quoted()));
+                return Err(format!(
+                    "unexpected character after '!' inside braces: {}",
+                    self.next_quoted()
+                ));
             }
             '{' => return Err("unexpected left brace '{'".to_owned()),
             '}' => {
@@ -262,7 +290,12 @@ impl<'a> Lexer<'a> {
                 self.accept_while(|c| name::goes_on(c, unquoted_utf8));
                 self.emit(Kind::Identifier);
             }
-            _ => return Err(format!("unexpected character inside braces: {}", char_quote(c))),
+            _ => {
+                return Err(format!(
+                    "unexpected character inside braces: {}",
+                    char_quote(c)
+                ));
+            }
         }
         Ok(())
     }
@@ -287,7 +320,11 @@ impl<'a> Lexer<'a> {
         let unquoted_utf8 = self.unquoted_utf8;
         self.accept_while(|c| name::goes_on(c, unquoted_utf8) || c == ':');
         let word = self.text();
-        let kind = if word.contains(':') { Kind::MetricIdentifier } else { self.keyword(word) };
+        let kind = if word.contains(':') {
+            Kind::MetricIdentifier
+        } else {
+            self.keyword(word)
+        };
         self.emit(kind);
     }
 
@@ -309,7 +346,9 @@ impl<'a> Lexer<'a> {
         }
         match Keyword::find(&lower) {
             // Metrics of these names existed before the modifiers did.
-            Some(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight) if !self.paren_follows() => {
+            Some(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)
+                if !self.paren_follows() =>
+            {
                 Kind::Identifier
             }
             Some(keyword) => Kind::Keyword(keyword),
@@ -322,7 +361,9 @@ impl<'a> Lexer<'a> {
     }
 
     fn paren_follows(&self) -> bool {
-        self.input[self.at..].trim_start_matches(is_space).starts_with('(')
+        self.input[self.at..]
+            .trim_start_matches(is_space)
+            .starts_with('(')
     }
 
     /// Turns the token just emitted into an error that is reported right behind it.
@@ -332,7 +373,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn next_quoted(&mut self) -> String {
-        self.next().map_or_else(|| "end of input".to_owned(), char_quote)
+        self.next()
+            .map_or_else(|| "end of input".to_owned(), char_quote)
     }
 }
 

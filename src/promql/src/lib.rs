@@ -52,8 +52,8 @@ mod value;
 
 pub use cancel::{Cancel, Stop};
 pub use durations::{
-    DurationContext, DurationError, DurationFault, DurationLiteralError, format_duration, parse_duration,
-    resolve_durations,
+    DurationContext, DurationError, DurationFault, DurationLiteralError, format_duration,
+    parse_duration, resolve_durations,
 };
 pub use engine::{CostEstimate, Engine};
 pub use error::QueryError;
@@ -64,7 +64,8 @@ pub use partial::{Partial, PartialGroup, PartialHistogram, PartialNote, PartialR
 pub use printer::{Names, prettify};
 pub use room::{Room, TakenRoom};
 pub use select::{
-    Columns, Counted, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead, SeriesSet,
+    Columns, Counted, HistogramPoint, Select, SelectError, SelectHints, SelectRequest, SeriesRead,
+    SeriesSet,
 };
 pub use value::{QueryResult, QueryStats, Sample, SampleValue, Series, Value};
 

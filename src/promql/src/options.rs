@@ -90,7 +90,9 @@ impl EngineOptions {
             Some(lookback_ms) => out.lookback_ms = lookback_ms,
             None => out.lookback_ms = out.lookback_ms.max(query.lookback_min_ms),
         }
-        out.samples_max = query.samples_max.map_or(out.samples_max, |n| n.min(out.samples_max));
+        out.samples_max = query
+            .samples_max
+            .map_or(out.samples_max, |n| n.min(out.samples_max));
         out.timeout = query.timeout.map_or(out.timeout, |t| t.min(out.timeout));
         out.start_timestamps = query.start_timestamps.unwrap_or(out.start_timestamps);
         out.series_max = query.series_max.unwrap_or(out.series_max);

@@ -22,8 +22,17 @@ pub struct ParseError {
 impl ParseError {
     /// An error at `pos` of `query`.
     pub(crate) fn new(query: &str, pos: PosRange, message: impl Into<String>) -> Self {
-        let (line, column) = if query.is_empty() { (0, 0) } else { pos.line_col(query) };
-        Self { message: message.into(), pos, line, column }
+        let (line, column) = if query.is_empty() {
+            (0, 0)
+        } else {
+            pos.line_col(query)
+        };
+        Self {
+            message: message.into(),
+            pos,
+            line,
+            column,
+        }
     }
 
     /// What a caller can do about it.
@@ -37,7 +46,11 @@ impl fmt::Display for ParseError {
         if self.line == 0 {
             write!(f, "unknown position: parse error: {}", self.message)
         } else {
-            write!(f, "{}:{}: parse error: {}", self.line, self.column, self.message)
+            write!(
+                f,
+                "{}:{}: parse error: {}",
+                self.line, self.column, self.message
+            )
         }
     }
 }

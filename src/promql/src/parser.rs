@@ -113,16 +113,25 @@ struct Size {
 }
 
 impl Size {
-    const LEAF: Self = Self { depth: 1, height: 1 };
+    const LEAF: Self = Self {
+        depth: 1,
+        height: 1,
+    };
 
     /// Of a node above this.
     fn above(self) -> Self {
-        Self { depth: self.depth + 1, height: self.height + 1 }
+        Self {
+            depth: self.depth + 1,
+            height: self.height + 1,
+        }
     }
 
     /// Of what holds both beside each other.
     fn beside(self, other: Self) -> Self {
-        Self { depth: self.depth.max(other.depth), height: self.height.max(other.height) }
+        Self {
+            depth: self.depth.max(other.depth),
+            height: self.height.max(other.height),
+        }
     }
 }
 
@@ -188,7 +197,9 @@ impl<'a> Parser<'a> {
 
     /// Where the token before the present one ended.
     fn last_end(&self) -> usize {
-        self.at.checked_sub(1).map_or(0, |i| self.tokens[i].pos.end as usize)
+        self.at
+            .checked_sub(1)
+            .map_or(0, |i| self.tokens[i].pos.end as usize)
     }
 
     fn text(&self, token: &Token) -> &'a str {
@@ -217,7 +228,14 @@ impl<'a> Parser<'a> {
 
     /// "unexpected ..." where no rule has a better word for it.
     fn unexpected_here(&self) -> ParseError {
-        self.unexpected(if self.aggregations > 0 { "aggregation" } else { "" }, "")
+        self.unexpected(
+            if self.aggregations > 0 {
+                "aggregation"
+            } else {
+                ""
+            },
+            "",
+        )
     }
 
     fn end(&self) -> ParseResult<()> {
@@ -233,15 +251,23 @@ impl<'a> Parser<'a> {
             return Err(self.too_deep(expr.pos()));
         }
         if size.height > self.options.height_max {
-            let message =
-                format!("expression has more than {} operators above each other", self.options.height_max);
+            let message = format!(
+                "expression has more than {} operators above each other",
+                self.options.height_max
+            );
             return Err(self.error(expr.pos(), message));
         }
         Ok(Tree { expr, size })
     }
 
     fn too_deep(&self, pos: PosRange) -> ParseError {
-        self.error(pos, format!("expression nests deeper than {} levels", self.options.depth_max))
+        self.error(
+            pos,
+            format!(
+                "expression nests deeper than {} levels",
+                self.options.depth_max
+            ),
+        )
     }
 
     /// Runs `rule` one level deeper.
@@ -260,7 +286,10 @@ impl<'a> Parser<'a> {
         let text = self.text(token);
         match unquote(text) {
             Ok(value) => Ok(Arc::from(&*value)),
-            Err(e) => Err(self.error(token.pos, format!("error unquoting string {}: {e}", quote(text)))),
+            Err(e) => Err(self.error(
+                token.pos,
+                format!("error unquoting string {}: {e}", quote(text)),
+            )),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use trireme_model::{METRIC_NAME, MatchOp, Matcher, is_plain_label_name, quote};
 
 use crate::ast::{
-    Aggregate, At, Binary, BinaryOp, DurationArg, DurationExpr, Expr, MatchCardinality, MatrixSelector,
-    NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
+    Aggregate, At, Binary, BinaryOp, DurationArg, DurationExpr, Expr, MatchCardinality,
+    MatrixSelector, NumberLiteral, Subquery, UnaryOp, VectorMatching, VectorSelector,
 };
 use crate::durations::format_duration;
 use crate::lexer::is_unquoted_name;
@@ -60,7 +60,13 @@ impl Display for Printed<'_> {
             Expr::Binary(b) if is_power_of_infinity(b) => {
                 write!(f, "Inf {} {}", names.operator(b), inner(&b.rhs))
             }
-            Expr::Binary(b) => write!(f, "{} {} {}", inner(&b.lhs), names.operator(b), inner(&b.rhs)),
+            Expr::Binary(b) => write!(
+                f,
+                "{} {} {}",
+                inner(&b.lhs),
+                names.operator(b),
+                inner(&b.rhs)
+            ),
             Expr::Aggregate(a) => {
                 write!(f, "{}(", names.aggregate_head(a))?;
                 if let Some(param) = &a.param {
@@ -85,15 +91,25 @@ impl Display for Printed<'_> {
 impl Display for DurationExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Literal { seconds, duration, pos } => {
-                f.write_str(&number(&NumberLiteral { value: *seconds, duration: *duration, pos: *pos }))
-            }
+            Self::Literal {
+                seconds,
+                duration,
+                pos,
+            } => f.write_str(&number(&NumberLiteral {
+                value: *seconds,
+                duration: *duration,
+                pos: *pos,
+            })),
             Self::Step(_) => f.write_str("step()"),
             Self::Range(_) => f.write_str("range()"),
             Self::Neg { expr, .. } => write!(f, "-{expr}"),
             Self::Binary { op, lhs, rhs, .. } => write!(f, "{lhs} {} {rhs}", op.as_str()),
             Self::Pick { max, lhs, rhs, .. } => {
-                write!(f, "{}({lhs}, {rhs})", if *max { "max_of" } else { "min_of" })
+                write!(
+                    f,
+                    "{}({lhs}, {rhs})",
+                    if *max { "max_of" } else { "min_of" }
+                )
             }
             Self::Paren { expr, .. } => write!(f, "({expr})"),
         }
@@ -119,11 +135,19 @@ pub(crate) fn format_number(value: f64) -> String {
 
 /// A float with `digits` decimals.
 pub(crate) fn format_fixed(value: f64, digits: usize) -> String {
-    if value.is_finite() { format!("{value:.digits$}") } else { format_number(value) }
+    if value.is_finite() {
+        format!("{value:.digits$}")
+    } else {
+        format_number(value)
+    }
 }
 
 fn number(n: &NumberLiteral) -> String {
-    if n.duration { format_duration((n.value * 1000.0).round() as i64) } else { format_number(n.value) }
+    if n.duration {
+        format_duration((n.value * 1000.0).round() as i64)
+    } else {
+        format_number(n.value)
+    }
 }
 
 fn sign(op: UnaryOp) -> &'static str {
@@ -145,7 +169,11 @@ fn at_suffix(at: Option<At>) -> String {
 
 /// ` offset 5m`
 fn offset_suffix(offset: &DurationArg) -> String {
-    if offset.is_unset() { String::new() } else { format!(" offset {offset}") }
+    if offset.is_unset() {
+        String::new()
+    } else {
+        format!(" offset {offset}")
+    }
 }
 
 fn extended_suffix(v: &VectorSelector) -> &'static str {
@@ -159,21 +187,33 @@ fn extended_suffix(v: &VectorSelector) -> &'static str {
 impl Names {
     fn vector(self, v: &VectorSelector) -> String {
         let selector = self.selector(v);
-        format!("{selector}{}{}{}", at_suffix(v.at), extended_suffix(v), offset_suffix(&v.offset))
+        format!(
+            "{selector}{}{}{}",
+            at_suffix(v.at),
+            extended_suffix(v),
+            offset_suffix(&v.offset)
+        )
     }
 
     fn matrix(self, m: &MatrixSelector) -> String {
         let v = &m.selector;
         let (at, offset) = (at_suffix(v.at), offset_suffix(&v.offset));
-        format!("{}[{}]{}{at}{offset}", self.selector(v), m.range, extended_suffix(v))
+        format!(
+            "{}[{}]{}{at}{offset}",
+            self.selector(v),
+            m.range,
+            extended_suffix(v)
+        )
     }
 
     /// Name and matchers, the latter sorted.
     fn selector(self, v: &VectorSelector) -> String {
         // Written where names of any script need no quotes, to be read where they do: as a matcher then.
-        let bare = |name: &&str| self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"));
+        let bare =
+            |name: &&str| self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"));
         let name = v.name.as_deref().filter(bare).unwrap_or("");
-        let is_name = |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
+        let is_name =
+            |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
         let others = v.matchers.iter().filter(|m| name.is_empty() || !is_name(m));
         let mut matchers: Vec<String> = others.map(|m| self.matcher(m)).collect();
         matchers.sort_unstable();
@@ -184,7 +224,12 @@ impl Names {
     }
 
     fn matcher(self, m: &Matcher) -> String {
-        format!("{}{}{}", self.label(&m.name), m.op.as_str(), quote(&m.value))
+        format!(
+            "{}{}{}",
+            self.label(&m.name),
+            m.op.as_str(),
+            quote(&m.value)
+        )
     }
 
     fn label(self, name: &str) -> String {
@@ -204,7 +249,12 @@ impl Names {
 /// `[5m:1m] @ 10.000 offset 1m`
 fn subquery_suffix(s: &Subquery) -> String {
     let step = s.step.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("[{}:{step}]{}{}", s.range, at_suffix(s.at), offset_suffix(&s.offset))
+    format!(
+        "[{}:{step}]{}{}",
+        s.range,
+        at_suffix(s.at),
+        offset_suffix(&s.offset)
+    )
 }
 
 /// True for `Inf ^ x`. A number prints as `+Inf`, but here a sign would take the whole power as its operand.

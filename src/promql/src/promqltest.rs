@@ -105,7 +105,12 @@ pub fn run_script(
             }
             Err((expr, message)) => {
                 report.failed += 1;
-                let failure = Failure { file: name.to_owned(), line, expr, message };
+                let failure = Failure {
+                    file: name.to_owned(),
+                    line,
+                    expr,
+                    message,
+                };
                 on_case(line, Some(&failure));
                 report.failures.push(failure);
             }

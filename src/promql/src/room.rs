@@ -15,8 +15,15 @@ pub struct Room {
 impl Room {
     /// Room for `samples_max` samples; 0 means no bound.
     pub fn new(samples_max: usize) -> Self {
-        let samples_max = if samples_max == 0 { usize::MAX } else { samples_max };
-        Self { taken: AtomicUsize::new(0), samples_max }
+        let samples_max = if samples_max == 0 {
+            usize::MAX
+        } else {
+            samples_max
+        };
+        Self {
+            taken: AtomicUsize::new(0),
+            samples_max,
+        }
     }
 
     /// Samples for which room is taken.
@@ -26,8 +33,14 @@ impl Room {
 
     /// Takes room for `samples` more; false if there is none.
     pub(crate) fn take(&self, samples: usize) -> bool {
-        let more = |taken: usize| taken.checked_add(samples).filter(|taken| *taken <= self.samples_max);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        let more = |taken: usize| {
+            taken
+                .checked_add(samples)
+                .filter(|taken| *taken <= self.samples_max)
+        };
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     pub(crate) fn give_back(&self, samples: usize) {
@@ -90,7 +103,15 @@ mod tests {
     fn ask(engine: &Engine, storage: &dyn Select, query: &str) -> Result<u64, QueryError> {
         let expr = parse(query, &ParserOptions::default()).expect("well formed");
         let (options, cancel) = (QueryOptions::default(), Cancel::never());
-        let result = engine.range(storage, &expr, query, (0, 999_000), 1_000, &options, &cancel)?;
+        let result = engine.range(
+            storage,
+            &expr,
+            query,
+            (0, 999_000),
+            1_000,
+            &options,
+            &cancel,
+        )?;
         Ok(result.stats.peak_samples)
     }
 

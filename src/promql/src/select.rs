@@ -84,7 +84,12 @@ pub trait SeriesRead: Send + Sync {
 
     /// Appends the newest sample of `[start_ms, end_ms]` to `out`, and perhaps older ones. In all else like
     /// [`SeriesRead::read`], and for storages that find it without decoding the others.
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         self.read(start_ms, end_ms, out)
     }
 }
@@ -167,27 +172,46 @@ impl Columns {
     /// Appends a histogram with float counts.
     #[inline]
     pub fn push_histogram(&mut self, t: i64, st: i64, h: Arc<FloatHistogram>) {
-        self.histograms.push(HistogramPoint { t, st, h, is_integer: false });
+        self.histograms.push(HistogramPoint {
+            t,
+            st,
+            h,
+            is_integer: false,
+        });
     }
 
     /// Appends a histogram as it is stored.
     #[inline]
     pub fn push_stored_histogram(&mut self, t: i64, st: i64, h: &AnyHistogram) {
         let is_integer = matches!(h, AnyHistogram::Int(_));
-        self.histograms.push(HistogramPoint { t, st, h: h.to_float(), is_integer });
+        self.histograms.push(HistogramPoint {
+            t,
+            st,
+            h: h.to_float(),
+            is_integer,
+        });
     }
 
     /// The samples, histograms by their size.
     pub fn weight(&self) -> usize {
-        self.float_t.len() + self.histograms.iter().map(|p| p.h.size_in_samples()).sum::<usize>()
+        self.float_t.len()
+            + self
+                .histograms
+                .iter()
+                .map(|p| p.h.size_in_samples())
+                .sum::<usize>()
     }
 
     /// Fails if they weigh more than `samples_max`.
     pub fn check_within(&self, samples_max: usize) -> Result<(), SelectError> {
         // Each weighs one or more, and most are floats.
-        let is_over =
-            self.len() > samples_max || (!self.histograms.is_empty() && self.weight() > samples_max);
-        if is_over { Err(SelectError::TooManySamples) } else { Ok(()) }
+        let is_over = self.len() > samples_max
+            || (!self.histograms.is_empty() && self.weight() > samples_max);
+        if is_over {
+            Err(SelectError::TooManySamples)
+        } else {
+            Ok(())
+        }
     }
 
     /// Number of samples of both kinds.

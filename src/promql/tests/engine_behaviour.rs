@@ -3,8 +3,8 @@
 use trireme_model::Labels;
 use trireme_promql::promqltest::{Evaluate, run_script};
 use trireme_promql::{
-    Cancel, Columns, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, QueryResult, Select,
-    SelectError, SelectRequest, SeriesRead, SeriesSet, parse,
+    Cancel, Columns, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, QueryResult,
+    Select, SelectError, SelectRequest, SeriesRead, SeriesSet, parse,
 };
 
 struct Tested(Engine);
@@ -13,7 +13,9 @@ impl Evaluate for Tested {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
         let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
         let (options, cancel) = (QueryOptions::default(), Cancel::never());
-        self.0.instant(storage, &expr, query, t_ms, &options, &cancel).map_err(|e| e.to_string())
+        self.0
+            .instant(storage, &expr, query, t_ms, &options, &cancel)
+            .map_err(|e| e.to_string())
     }
 
     fn range(
@@ -26,15 +28,32 @@ impl Evaluate for Tested {
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
         let (options, cancel) = (QueryOptions::default(), Cancel::never());
-        let result = self.0.range(storage, &expr, query, (start_ms, end_ms), step_ms, &options, &cancel);
+        let result = self.0.range(
+            storage,
+            &expr,
+            query,
+            (start_ms, end_ms),
+            step_ms,
+            &options,
+            &cancel,
+        );
         result.map_err(|e| e.to_string())
     }
 }
 
 #[track_caller]
 fn check(delayed_name_removal: bool, script: &str) {
-    let options = EngineOptions { delayed_name_removal, start_timestamps: true, ..EngineOptions::default() };
-    let report = run_script("inline", script, &Tested(Engine::new(options)), &mut |_, _| {});
+    let options = EngineOptions {
+        delayed_name_removal,
+        start_timestamps: true,
+        ..EngineOptions::default()
+    };
+    let report = run_script(
+        "inline",
+        script,
+        &Tested(Engine::new(options)),
+        &mut |_, _| {},
+    );
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
     assert!(report.passed > 0);
 }
@@ -250,8 +269,16 @@ eval instant at 3m mix + 1
 /// Evaluates at 0 over the series of `storage`; the error's text if it fails.
 fn instant(query: &str, series: &str) -> Result<(), String> {
     let script = format!("load 1m\n{series}\n\neval instant at 0 {query}\n");
-    let options = EngineOptions { samples_max: 1_000_000, ..EngineOptions::default() };
-    let report = run_script("inline", &script, &Tested(Engine::new(options)), &mut |_, _| {});
+    let options = EngineOptions {
+        samples_max: 1_000_000,
+        ..EngineOptions::default()
+    };
+    let report = run_script(
+        "inline",
+        &script,
+        &Tested(Engine::new(options)),
+        &mut |_, _| {},
+    );
     match report.failures.first() {
         Some(failure) => Err(format!("{failure:?}")),
         None => Ok(()),
@@ -264,8 +291,9 @@ fn labels_that_functions_make_count_against_the_query() {
         (0..times).fold("up".to_owned(), |inner, _| function(&inner))
     };
     let join = |inner: &str| format!(r#"label_join({inner}, "x", "", "x", "x")"#);
-    let replace =
-        |inner: &str| format!(r#"label_replace({inner}, "x", "$1$1$1$1$1$1$1$1$1$1", "x", "(.*)")"#);
+    let replace = |inner: &str| {
+        format!(r#"label_replace({inner}, "x", "$1$1$1$1$1$1$1$1$1$1", "x", "(.*)")"#)
+    };
     let separator = "s".repeat(400_000);
     let parts = [r#""x""#; 10].join(", ");
 
@@ -274,7 +302,10 @@ fn labels_that_functions_make_count_against_the_query() {
         doubled(&join, 60),
         doubled(&replace, 20),
         format!(r#"label_join(up, "y", "{separator}", {parts})"#),
-        format!(r#"label_replace(up, "y", "{}$1", "x", "(.*)")"#, "$1".repeat(500_000)),
+        format!(
+            r#"label_replace(up, "y", "{}$1", "x", "(.*)")"#,
+            "$1".repeat(500_000)
+        ),
     ] {
         let refused = instant(&query, "up{x=\"0123456789\"} 1").expect_err("too much");
         assert!(refused.contains("a label value would have"), "{refused}");
@@ -282,7 +313,10 @@ fn labels_that_functions_make_count_against_the_query() {
 
     // Many series with long labels, each of which is allowed.
     let many: String = (0..100).map(|i| format!("up{{i=\"{i}\"}} 1\n")).collect();
-    let long = format!(r#"label_replace(up, "y", "{}", "i", ".*")"#, "z".repeat(900_000));
+    let long = format!(
+        r#"label_replace(up, "y", "{}", "i", ".*")"#,
+        "z".repeat(900_000)
+    );
     let refused = instant(&long, &many).expect_err("90 MB of labels against 16 MB");
     assert!(refused.contains("query.max_samples"), "{refused}");
 }
@@ -298,7 +332,11 @@ fn patterns_of_label_replace_are_bounded_together() {
 fn info_joins_very_many_targets() {
     let mut series = String::new();
     for i in 0..12_000 {
-        series.push_str(&format!("up{{instance=\"10.0.{}.{}:9100-{i}\", job=\"x\"}} 1\n", i / 250, i % 250));
+        series.push_str(&format!(
+            "up{{instance=\"10.0.{}.{}:9100-{i}\", job=\"x\"}} 1\n",
+            i / 250,
+            i % 250
+        ));
     }
     series.push_str("target_info{instance=\"10.0.0.0:9100-0\", job=\"x\", version=\"7\"} 1\n");
     let script = format!(
@@ -310,12 +348,28 @@ fn info_joins_very_many_targets() {
 /// Runs `script` with `threads` and the stack of a node's query threads; the failures.
 fn failures_on_query_stack(script: String, threads: usize) -> String {
     let job = move || {
-        let options = EngineOptions { threads, ..EngineOptions::default() };
-        let report = run_script("inline", &script, &Tested(Engine::new(options)), &mut |_, _| {});
-        report.failures.iter().map(|failure| format!("{failure:.400?}")).collect::<String>()
+        let options = EngineOptions {
+            threads,
+            ..EngineOptions::default()
+        };
+        let report = run_script(
+            "inline",
+            &script,
+            &Tested(Engine::new(options)),
+            &mut |_, _| {},
+        );
+        report
+            .failures
+            .iter()
+            .map(|failure| format!("{failure:.400?}"))
+            .collect::<String>()
     };
     let thread = std::thread::Builder::new().stack_size(trireme_promql::STACK_BYTES);
-    thread.spawn(job).expect("a thread starts").join().expect("no overflow and no panic")
+    thread
+        .spawn(job)
+        .expect("a thread starts")
+        .join()
+        .expect("no overflow and no panic")
 }
 
 #[test]
@@ -328,23 +382,43 @@ fn chains_of_thousands_of_terms_are_evaluated() {
         let ones = chain("1", "+", "1", terms);
         let scripts = [
             format!("eval instant at 1m {ones}\n  {terms}\n"),
-            format!("{load}eval instant at 1m {}\n  a 2\n", chain("a", "or", "a", terms)),
-            format!("{load}eval instant at 1m {}\n  {{}} {}\n", chain("a", "+", "1", terms), terms + 1),
+            format!(
+                "{load}eval instant at 1m {}\n  a 2\n",
+                chain("a", "or", "a", terms)
+            ),
+            format!(
+                "{load}eval instant at 1m {}\n  {{}} {}\n",
+                chain("a", "+", "1", terms),
+                terms + 1
+            ),
             format!(
                 "{load}eval instant at 1m {}\n  {{}} {}\n",
                 chain("a", "+ ignoring (__name__)", "b", terms),
                 2 * terms
             ),
-            format!("{load}eval instant at 1m sum({})\n  {{}} {}\n", chain("a", "+", "1", terms), terms + 1),
+            format!(
+                "{load}eval instant at 1m sum({})\n  {{}} {}\n",
+                chain("a", "+", "1", terms),
+                terms + 1
+            ),
         ];
         for script in scripts {
-            assert_eq!(failures_on_query_stack(script.clone(), 1), "", "{terms}: {:.60}", script);
+            assert_eq!(
+                failures_on_query_stack(script.clone(), 1),
+                "",
+                "{terms}: {:.60}",
+                script
+            );
         }
     }
     // Rows that other threads compute.
     let mut many = "load 1m\n".to_owned();
     (0..3_000).for_each(|i| many.push_str(&format!("  c{{i=\"{i}\"}} 1\n")));
-    let query = format!("\neval instant at 0 sum({})\n  {{}} {}\n", chain("c", "+", "1", 500), 3_000 * 500);
+    let query = format!(
+        "\neval instant at 0 sum({})\n  {{}} {}\n",
+        chain("c", "+", "1", 500),
+        3_000 * 500
+    );
     assert_eq!(failures_on_query_stack(many + &query, 3), "");
 }
 
@@ -360,8 +434,16 @@ impl SeriesRead for Endless {
         panic!("it is read without a bound")
     }
 
-    fn read_within(&self, _: i64, _: i64, max: usize, out: &mut Columns) -> Result<(), SelectError> {
-        (0..).take_while(|t| *t <= max as i64).for_each(|t| out.push_float(t, 1.0));
+    fn read_within(
+        &self,
+        _: i64,
+        _: i64,
+        max: usize,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        (0..)
+            .take_while(|t| *t <= max as i64)
+            .for_each(|t| out.push_float(t, 1.0));
         out.check_within(max)
     }
 }
@@ -370,25 +452,35 @@ struct OneEndless;
 
 impl Select for OneEndless {
     fn select(&self, _: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        let series = Box::new(Endless(Labels::from_pairs([("__name__", "m")]))) as Box<dyn SeriesRead>;
-        Ok(SeriesSet { series: vec![series], warnings: Vec::new() })
+        let series =
+            Box::new(Endless(Labels::from_pairs([("__name__", "m")]))) as Box<dyn SeriesRead>;
+        Ok(SeriesSet {
+            series: vec![series],
+            warnings: Vec::new(),
+        })
     }
 }
 
 #[test]
 fn no_series_is_read_beyond_what_the_query_may_hold() {
-    let engine = Engine::new(EngineOptions { samples_max: 100_000, ..EngineOptions::default() });
+    let engine = Engine::new(EngineOptions {
+        samples_max: 100_000,
+        ..EngineOptions::default()
+    });
     let (options, cancel) = (QueryOptions::default(), Cancel::never());
     for query in ["rate(m[10y])", "m[10y]", "sum(count_over_time(m[10y]))"] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
-        let error = engine.instant(&OneEndless, &expr, query, 0, &options, &cancel).expect_err(query);
+        let error = engine
+            .instant(&OneEndless, &expr, query, 0, &options, &cancel)
+            .expect_err(query);
         assert_eq!(error, QueryError::TooManySamples, "{query}");
     }
     for query in ["rate(m[5m])", "m", "m smoothed"] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
         let span = (0, 3_600_000);
-        let error =
-            engine.range(&OneEndless, &expr, query, span, 60_000, &options, &cancel).expect_err(query);
+        let error = engine
+            .range(&OneEndless, &expr, query, span, 60_000, &options, &cancel)
+            .expect_err(query);
         assert_eq!(error, QueryError::TooManySamples, "{query}");
     }
 }

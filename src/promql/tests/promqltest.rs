@@ -15,8 +15,12 @@ use trireme_promql::{Engine, EngineOptions, Value};
 /// `file:line` and why the case comes out otherwise.
 fn known_failures() -> BTreeMap<String, String> {
     let lines = include_str!("promqltest/known_failures.txt").lines();
-    let entries = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).filter_map(|l| l.split_once(' '));
-    entries.map(|(case, reason)| (case.to_owned(), reason.to_owned())).collect()
+    let entries = lines
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .filter_map(|l| l.split_once(' '));
+    entries
+        .map(|(case, reason)| (case.to_owned(), reason.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -41,12 +45,17 @@ fn run_all(threads: usize) {
     paths.retain(|p| p.extension().is_some_and(|e| e == "test"));
     paths.sort();
     assert!(paths.len() > 15, "scripts are missing: {paths:?}");
-    let engine = Engine::new(EngineOptions { threads, ..script_options() });
+    let engine = Engine::new(EngineOptions {
+        threads,
+        ..script_options()
+    });
     let mut known = known_failures();
     let mut unexpected = Vec::new();
     let (mut passed, mut cases, mut executions) = (0, 0, 0);
     for path in &paths {
-        let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         if only.as_ref().is_some_and(|only| *only != name) {
             known.retain(|case, _| case.split(':').next() != Some(name.as_str()));
             continue;
@@ -61,7 +70,10 @@ fn run_all(threads: usize) {
         cases += report.passed + report.failed;
         executions += report.executions;
         for failure in report.failures {
-            if known.remove(&format!("{}:{}", failure.file, failure.line)).is_none() {
+            if known
+                .remove(&format!("{}:{}", failure.file, failure.line))
+                .is_none()
+            {
                 unexpected.push(format!(
                     "{}:{}: {}\n    {}",
                     failure.file, failure.line, failure.expr, failure.message
@@ -69,16 +81,27 @@ fn run_all(threads: usize) {
             }
         }
     }
-    say(format!("all, {threads} threads: {passed} of {cases} cases passed, {executions} queries"));
-    assert!(unexpected.is_empty(), "{} unexpected failures:\n{}", unexpected.len(), unexpected.join("\n"));
-    assert!(known.is_empty(), "listed as known failures, but they pass: {known:?}");
+    say(format!(
+        "all, {threads} threads: {passed} of {cases} cases passed, {executions} queries"
+    ));
+    assert!(
+        unexpected.is_empty(),
+        "{} unexpected failures:\n{}",
+        unexpected.len(),
+        unexpected.join("\n")
+    );
+    assert!(
+        known.is_empty(),
+        "listed as known failures, but they pass: {known:?}"
+    );
 }
 
 #[test]
 fn the_deepest_queries_fit_the_stack_of_a_thread() {
     let mut storage = MemoryStorage::default();
     storage.append_float(&Labels::from_pairs([("__name__", "a")]), 0, 1.0);
-    let wrapped = |head: &str, tail: &str, n: usize| format!("{}a{}", head.repeat(n), tail.repeat(n));
+    let wrapped =
+        |head: &str, tail: &str, n: usize| format!("{}a{}", head.repeat(n), tail.repeat(n));
     let queries = [
         wrapped("", " + a", 250),
         wrapped("", " or a", 250),
@@ -89,13 +112,21 @@ fn the_deepest_queries_fit_the_stack_of_a_thread() {
         wrapped("a ^ ", "", 120),
         wrapped("max_over_time(", "[1s:1s])", 120),
     ];
-    let engine = Engine::new(EngineOptions { samples_max: 1_000_000, ..script_options() });
+    let engine = Engine::new(EngineOptions {
+        samples_max: 1_000_000,
+        ..script_options()
+    });
     for query in queries {
         let evaluate: &dyn Evaluate = &engine;
-        for result in [evaluate.instant(&storage, &query, 0), evaluate.range(&storage, &query, 0, 1000, 1000)]
-        {
+        for result in [
+            evaluate.instant(&storage, &query, 0),
+            evaluate.range(&storage, &query, 0, 1000, 1000),
+        ] {
             let result = result.unwrap_or_else(|e| panic!("{query}: {e}"));
-            assert!(!matches!(result.value, Value::Scalar { .. } | Value::String { .. }));
+            assert!(!matches!(
+                result.value,
+                Value::Scalar { .. } | Value::String { .. }
+            ));
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use trireme_model::{FloatHistogram, Labels, Span};
 use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
-    Cancel, CostEstimate, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions, QueryResult,
-    QueryStats, parse,
+    Cancel, CostEstimate, Engine, EngineOptions, ParserOptions, QueryError, QueryOptions,
+    QueryResult, QueryStats, parse,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -28,7 +28,15 @@ fn storage() -> MemoryStorage {
 
 /// Statistics of a query over `length_ms` from [`T_MS`] on; of an instant query if `step_ms` is 0.
 fn stats(query: &str, length_ms: i64, step_ms: i64) -> QueryStats {
-    run(&Engine::default(), query, length_ms, step_ms, &QueryOptions::default()).expect("a result").stats
+    run(
+        &Engine::default(),
+        query,
+        length_ms,
+        step_ms,
+        &QueryOptions::default(),
+    )
+    .expect("a result")
+    .stats
 }
 
 fn run(
@@ -43,7 +51,15 @@ fn run(
     if step_ms == 0 {
         return engine.instant(&storage, &expr, query, T_MS, options, &never);
     }
-    engine.range(&storage, &expr, query, (T_MS, T_MS + length_ms), step_ms, options, &never)
+    engine.range(
+        &storage,
+        &expr,
+        query,
+        (T_MS, T_MS + length_ms),
+        step_ms,
+        options,
+        &never,
+    )
 }
 
 /// What a query is expected to cost over half an hour of samples and two histograms.
@@ -58,29 +74,56 @@ fn estimate(query: &str, (start_ms, end_ms): (i64, i64), step_ms: i64) -> CostEs
     let h = FloatHistogram {
         count: 6.0,
         sum: 3.0,
-        positive_spans: vec![Span { offset: 0, length: 3 }],
+        positive_spans: vec![Span {
+            offset: 0,
+            length: 3,
+        }],
         positive_buckets: vec![1.0, 2.0, 3.0],
         ..FloatHistogram::default()
     };
-    storage.append_histogram(&Labels::from_pairs([("__name__", "h")]), 30 * MINUTE_MS, Arc::new(h));
+    storage.append_histogram(
+        &Labels::from_pairs([("__name__", "h")]),
+        30 * MINUTE_MS,
+        Arc::new(h),
+    );
     let expr = parse(query, &ParserOptions::default()).expect("an expression");
     let (options, never) = (QueryOptions::default(), Cancel::never());
     Engine::default()
-        .estimate(&storage, &expr, (start_ms, end_ms), step_ms, &options, &never)
+        .estimate(
+            &storage,
+            &expr,
+            (start_ms, end_ms),
+            step_ms,
+            &options,
+            &never,
+        )
         .expect("an estimate")
 }
 
 #[test]
 fn samples_and_series_are_counted_as_prometheus_does() {
     let pinned = format!("sum_over_time(g[1m:15s] @ {})", T_MS / 1000);
-    let quantile = format!("quantile_over_time(time() / 1e11, g[1m:15s] @ {})", T_MS / 1000);
+    let quantile = format!(
+        "quantile_over_time(time() / 1e11, g[1m:15s] @ {})",
+        T_MS / 1000
+    );
     // Query, range and step, then total, read and series.
     let cases = [
         ("sum_over_time(g[1m:15s])", 0, 0, (8, 8, 2)),
-        ("sum_over_time(g[1m:15s])", 20 * MINUTE_MS, 5 * MINUTE_MS, (40, 40, 2)),
+        (
+            "sum_over_time(g[1m:15s])",
+            20 * MINUTE_MS,
+            5 * MINUTE_MS,
+            (40, 40, 2),
+        ),
         (pinned.as_str(), 20 * MINUTE_MS, 5 * MINUTE_MS, (40, 8, 2)),
         (quantile.as_str(), 20 * MINUTE_MS, 5 * MINUTE_MS, (40, 8, 2)),
-        ("max_over_time(sum_over_time(g[1m:15s])[2m:30s])", 5 * MINUTE_MS, MINUTE_MS, (192, 60, 2)),
+        (
+            "max_over_time(sum_over_time(g[1m:15s])[2m:30s])",
+            5 * MINUTE_MS,
+            MINUTE_MS,
+            (192, 60, 2),
+        ),
         ("rate(c[5m])", 5 * MINUTE_MS, MINUTE_MS, (240, 80, 2)),
         ("sum_over_time(g[1m:15s])", 350_000, MINUTE_MS, (48, 48, 2)),
         ("g + g", 0, 0, (4, 4, 4)),
@@ -91,7 +134,11 @@ fn samples_and_series_are_counted_as_prometheus_does() {
     for (query, length_ms, step_ms, (total, read, series)) in cases {
         let got = stats(query, length_ms, step_ms);
         let got = (got.total_samples, got.samples_read, got.series);
-        assert_eq!(got, (total, read, series), "{query} over {length_ms} by {step_ms}");
+        assert_eq!(
+            got,
+            (total, read, series),
+            "{query} over {length_ms} by {step_ms}"
+        );
     }
 }
 
@@ -104,7 +151,12 @@ fn costs_are_estimated_as_prometheus_does() {
         ("sum_over_time(g[1m])", instant, 0, (2, 8)),
         ("g[5m]", instant, 0, (2, 40)),
         ("rate(c[5m])", (0, END), MINUTE_MS, (2, 242)),
-        ("sum_over_time(g[1m:15s])", (END - 20 * MINUTE_MS, END), 5 * MINUTE_MS, (2, 168)),
+        (
+            "sum_over_time(g[1m:15s])",
+            (END - 20 * MINUTE_MS, END),
+            5 * MINUTE_MS,
+            (2, 168),
+        ),
         ("g", (END - 10 * MINUTE_MS, END), MINUTE_MS, (2, 22)),
         ("g @ 1800", (END - 10 * MINUTE_MS, END), MINUTE_MS, (2, 2)),
         ("g + g offset 5m", instant, 0, (4, 4)),
@@ -115,33 +167,87 @@ fn costs_are_estimated_as_prometheus_does() {
     ];
     for (query, span, step_ms, want) in cases {
         let got = estimate(query, span, step_ms);
-        assert_eq!((got.series, got.samples_read), want, "{query} over {span:?} by {step_ms}");
+        assert_eq!(
+            (got.series, got.samples_read),
+            want,
+            "{query} over {span:?} by {step_ms}"
+        );
         assert!(got.warnings.is_empty(), "{query}: {:?}", got.warnings);
     }
     let info = estimate("info(g, {a=\"b\"})", instant, 0);
     assert_eq!((info.series, info.samples_read), (2, 2));
-    assert!(info.warnings[0].contains("info() selects additional series at runtime"), "{info:?}");
+    assert!(
+        info.warnings[0].contains("info() selects additional series at runtime"),
+        "{info:?}"
+    );
 }
 
 #[test]
 fn limits_of_cost_hold_for_a_query_as_a_whole_and_only_with_the_switch() {
     let subquery = "sum_over_time(g[1m:15s])";
     let limited = |query: &str, length_ms, step_ms, query_cost, series_max, samples_read_max| {
-        let engine = Engine::new(EngineOptions { query_cost, ..EngineOptions::default() });
-        let options = QueryOptions { series_max, samples_read_max, ..QueryOptions::default() };
+        let engine = Engine::new(EngineOptions {
+            query_cost,
+            ..EngineOptions::default()
+        });
+        let options = QueryOptions {
+            series_max,
+            samples_read_max,
+            ..QueryOptions::default()
+        };
         run(&engine, query, length_ms, step_ms, &options).map(|result| result.stats.samples_read)
     };
     // Steps of a subquery that no window holds are read too.
-    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, None), Ok(168));
-    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, Some(168)), Ok(168));
+    assert_eq!(
+        limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, None),
+        Ok(168)
+    );
+    assert_eq!(
+        limited(
+            subquery,
+            20 * MINUTE_MS,
+            5 * MINUTE_MS,
+            true,
+            None,
+            Some(168)
+        ),
+        Ok(168)
+    );
     let too_many = Err(QueryError::TooManySamplesRead);
-    assert_eq!(limited(subquery, 20 * MINUTE_MS, 5 * MINUTE_MS, true, None, Some(167)), too_many);
-    assert_eq!(limited("max_over_time(rate(c[5m])[5m:1m])", 0, 0, true, None, Some(20)), too_many);
+    assert_eq!(
+        limited(
+            subquery,
+            20 * MINUTE_MS,
+            5 * MINUTE_MS,
+            true,
+            None,
+            Some(167)
+        ),
+        too_many
+    );
+    assert_eq!(
+        limited(
+            "max_over_time(rate(c[5m])[5m:1m])",
+            0,
+            0,
+            true,
+            None,
+            Some(20)
+        ),
+        too_many
+    );
     assert_eq!(limited("g[5m]", 0, 0, true, None, Some(39)), too_many);
     assert_eq!(limited("g smoothed", 0, 0, true, None, Some(39)), too_many);
     assert_eq!(limited("g + g", 0, 0, true, Some(4), Some(4)), Ok(4));
-    assert_eq!(limited("g + g", 0, 0, true, Some(3), None), Err(QueryError::TooManySeries));
-    assert_eq!(limited("g + g", 0, 0, true, Some(0), Some(0)), Ok(4), "0 is no bound");
+    assert_eq!(
+        limited("g + g", 0, 0, true, Some(3), None),
+        Err(QueryError::TooManySeries)
+    );
+    assert_eq!(
+        limited("g + g", 0, 0, true, Some(0), Some(0)),
+        Ok(4),
+        "0 is no bound"
+    );
     assert_eq!(limited("g + g", 0, 0, false, Some(3), Some(3)), Ok(4));
 }
 
@@ -151,21 +257,48 @@ fn steps_are_told_apart_on_request() {
     type Steps<'a> = &'a [(u64, u64)];
     let cases: [(&str, i64, Steps<'_>); 4] = [
         ("sum_over_time(g[1m:15s])", 5 * MINUTE_MS, &[(8, 8); 5]),
-        ("rate(c[5m])", MINUTE_MS, &[(40, 40), (40, 8), (40, 8), (40, 8), (40, 8)]),
-        ("g @ 3600 + g", MINUTE_MS, &[(4, 4), (4, 2), (4, 2), (4, 2), (4, 2)]),
+        (
+            "rate(c[5m])",
+            MINUTE_MS,
+            &[(40, 40), (40, 8), (40, 8), (40, 8), (40, 8)],
+        ),
+        (
+            "g @ 3600 + g",
+            MINUTE_MS,
+            &[(4, 4), (4, 2), (4, 2), (4, 2), (4, 2)],
+        ),
         ("sum(g)", MINUTE_MS, &[(2, 2); 5]),
     ];
     for (query, step_ms, want) in cases {
-        let options = QueryOptions { per_step_stats: true, ..QueryOptions::default() };
-        let got = run(&Engine::default(), query, 4 * step_ms, step_ms, &options).expect("a result").stats;
-        let steps: Vec<_> = got.by_step.iter().map(|(_, total, read)| (*total, *read)).collect();
+        let options = QueryOptions {
+            per_step_stats: true,
+            ..QueryOptions::default()
+        };
+        let got = run(&Engine::default(), query, 4 * step_ms, step_ms, &options)
+            .expect("a result")
+            .stats;
+        let steps: Vec<_> = got
+            .by_step
+            .iter()
+            .map(|(_, total, read)| (*total, *read))
+            .collect();
         assert_eq!(steps, want, "{query}");
-        assert!(got.by_step.iter().zip(0..).all(|((t, ..), n)| *t == T_MS + n * step_ms));
+        assert!(
+            got.by_step
+                .iter()
+                .zip(0..)
+                .all(|((t, ..), n)| *t == T_MS + n * step_ms)
+        );
         // The sums are those of a query that is not asked for steps.
         let plain = stats(query, 4 * step_ms, step_ms);
-        assert_eq!((got.total_samples, got.samples_read), (plain.total_samples, plain.samples_read));
+        assert_eq!(
+            (got.total_samples, got.samples_read),
+            (plain.total_samples, plain.samples_read)
+        );
         assert!(plain.by_step.is_empty());
-        let sums = want.iter().fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
+        let sums = want
+            .iter()
+            .fold((0, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
         assert_eq!(sums, (got.total_samples, got.samples_read), "{query}");
     }
 }

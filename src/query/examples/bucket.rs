@@ -54,10 +54,20 @@ impl Questions {
         match question {
             "one metric" => self.range("sum(metric_010_total)"),
             "rate by mode" => self.range("sum by (mode) (rate(cpu_seconds_total[5m]))"),
-            "label names" => self.querier.label_names(context, &all).unwrap().items.len().to_string(),
-            "metric names" => {
-                self.querier.label_values(context, "__name__", &all).unwrap().items.len().to_string()
-            }
+            "label names" => self
+                .querier
+                .label_names(context, &all)
+                .unwrap()
+                .items
+                .len()
+                .to_string(),
+            "metric names" => self
+                .querier
+                .label_values(context, "__name__", &all)
+                .unwrap()
+                .items
+                .len()
+                .to_string(),
             _ => self
                 .querier
                 .series(context, &selection(Some("metric_010_total")))
@@ -78,7 +88,11 @@ fn main() {
     if !dir.exists() {
         support::fill(&dir, blocks, series, &[]);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let headers = tempfile::tempdir().unwrap();
     let store = Arc::new(Slow::new(&dir, Duration::from_millis(delay as u64)));
     let counts = Arc::clone(&store.counts);
@@ -91,8 +105,10 @@ fn main() {
         );
     };
     let open = || {
-        let options =
-            ReaderOptions { header_dir: Some(headers.path().to_owned()), ..ReaderOptions::default() };
+        let options = ReaderOptions {
+            header_dir: Some(headers.path().to_owned()),
+            ..ReaderOptions::default()
+        };
         let mut bucket = BucketOnly::new(store.clone(), &runtime, options);
         bucket.side_by_side = !one_by_one;
         bucket
@@ -100,7 +116,11 @@ fn main() {
     let end_ms = START_MS + blocks as i64 * WINDOW_MS;
     let questions = |bucket: BucketOnly| {
         let context = QueryContext::new(Tenant::new(TENANT).unwrap(), Cancel::never());
-        Questions { querier: Querier::new(Arc::new(bucket), QuerierOptions::default()), context, end_ms }
+        Questions {
+            querier: Querier::new(Arc::new(bucket), QuerierOptions::default()),
+            context,
+            end_ms,
+        }
     };
 
     println!(
@@ -117,7 +137,13 @@ fn main() {
     let ahead = |bucket: &BucketOnly| {
         runtime.block_on(Arc::clone(&bucket.reader).open_ahead(bucket.metas.newest_first()));
     };
-    for question in ["one metric", "rate by mode", "label names", "metric names", "series of a metric"] {
+    for question in [
+        "one metric",
+        "rate by mode",
+        "label names",
+        "metric names",
+        "series of a metric",
+    ] {
         let bucket = open();
         counts.take();
         let began = Instant::now();

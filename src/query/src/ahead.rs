@@ -54,13 +54,17 @@ impl Far {
             if lacks.is_empty() {
                 break;
             }
-            let fetched = self.reader.fetch(&lacks, &self.tenant, &|| cancel.check().is_err());
+            let fetched = self
+                .reader
+                .fetch(&lacks, &self.tenant, &|| cancel.check().is_err());
             for (number, result) in lacking.into_iter().zip(fetched) {
                 match result {
                     Ok(()) => waiting.push(number),
                     Err(e) => {
-                        answers[number] =
-                            Some(Err(SourceError::failed(ErrorKind::Unavailable, e.to_string())))
+                        answers[number] = Some(Err(SourceError::failed(
+                            ErrorKind::Unavailable,
+                            e.to_string(),
+                        )))
                     }
                 }
             }
@@ -107,11 +111,19 @@ impl Ahead {
         start_ms: i64,
         end_ms: i64,
     ) -> Option<Self> {
-        if !series.iter().any(|series| series.want(start_ms, end_ms) > 0) {
+        if !series
+            .iter()
+            .any(|series| series.want(start_ms, end_ms) > 0)
+        {
             return None;
         }
         let members = series.iter().map(|_| Member::default()).collect();
-        Some(Self { far: far.clone(), cancel: cancel.clone(), members, fetching: Mutex::new(()) })
+        Some(Self {
+            far: far.clone(),
+            cancel: cancel.clone(),
+            members,
+            fetching: Mutex::new(()),
+        })
     }
 
     /// Nobody will read the series of this number any more.
@@ -138,15 +150,25 @@ impl Ahead {
         }
         let (upto, wishes) = self.gather(series, number, start_ms, end_ms);
         if !wishes.is_empty() {
-            self.far.reader.fetch(&[wishes], &self.far.tenant, &|| self.cancel.check().is_err());
+            self.far.reader.fetch(&[wishes], &self.far.tenant, &|| {
+                self.cancel.check().is_err()
+            });
         }
         self.cancel.check()?;
-        self.members[number..upto].iter().for_each(|member| member.is_here.store(true, Ordering::Release));
+        self.members[number..upto]
+            .iter()
+            .for_each(|member| member.is_here.store(true, Ordering::Release));
         Ok(())
     }
 
     /// What the series from `number` on lack, as much as may be fetched ahead, and the number behind the last.
-    fn gather<S: Wants>(&self, series: &[S], number: usize, start_ms: i64, end_ms: i64) -> (usize, Wishes) {
+    fn gather<S: Wants>(
+        &self,
+        series: &[S],
+        number: usize,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> (usize, Wishes) {
         let bytes_max = self.far.reader.ahead_bytes();
         attempt(|| {
             let rest = self.members.iter().zip(series).skip(number);

@@ -23,7 +23,12 @@ pub struct BlockSource {
 impl BlockSource {
     /// `place` says in warnings where the block lies, for example `local` or `bucket`.
     pub fn new(block: Arc<Block>, place: &'static str) -> Self {
-        Self { block, place, with_starts: true, aggregate: Aggregate::default() }
+        Self {
+            block,
+            place,
+            with_starts: true,
+            aggregate: Aggregate::default(),
+        }
     }
 
     /// What is read of a downsampled block.
@@ -33,7 +38,10 @@ impl BlockSource {
 
     /// Whether start timestamps are given to readers; without them the block answers as one of encodings 1 to 3.
     pub fn with_starts(self, with_starts: bool) -> Self {
-        Self { with_starts, ..self }
+        Self {
+            with_starts,
+            ..self
+        }
     }
 
     fn failed(&self, e: &BlockError) -> SourceError {
@@ -61,22 +69,24 @@ impl Source for BlockSource {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         let mut found: Vec<Box<dyn SeriesRead>> = Vec::new();
         let mut stopped: Option<Stop> = None;
-        let walk = self.block.for_each(matchers, start_ms, end_ms, &mut |series| {
-            if found.len().is_multiple_of(SERIES_PER_CHECK)
-                && let Err(stop) = cancel.check()
-            {
-                // The error only ends the walk; `stopped` is what is reported.
-                stopped = Some(stop);
-                return Err(BlockError::Input(stop.to_string()));
-            }
-            found.push(Box::new(BlockSeriesRead {
-                block: Arc::clone(&self.block),
-                series,
-                with_starts: self.with_starts,
-                aggregate: self.aggregate,
-            }));
-            Ok(())
-        });
+        let walk = self
+            .block
+            .for_each(matchers, start_ms, end_ms, &mut |series| {
+                if found.len().is_multiple_of(SERIES_PER_CHECK)
+                    && let Err(stop) = cancel.check()
+                {
+                    // The error only ends the walk; `stopped` is what is reported.
+                    stopped = Some(stop);
+                    return Err(BlockError::Input(stop.to_string()));
+                }
+                found.push(Box::new(BlockSeriesRead {
+                    block: Arc::clone(&self.block),
+                    series,
+                    with_starts: self.with_starts,
+                    aggregate: self.aggregate,
+                }));
+                Ok(())
+            });
         match (stopped, walk) {
             (Some(stop), _) => Err(stop.into()),
             (None, Err(e)) => Err(self.failed(&e)),
@@ -89,8 +99,18 @@ impl Source for BlockSource {
     }
 
     /// Names of the whole block, which may reach beyond the range asked for, as Prometheus answers too.
-    fn label_names(&self, matchers: &[Matcher], _: i64, _: i64, out: &mut Texts) -> Result<(), SourceError> {
-        out.extend(self.block.label_names(matchers).map_err(|e| self.failed(&e))?);
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        _: i64,
+        _: i64,
+        out: &mut Texts,
+    ) -> Result<(), SourceError> {
+        out.extend(
+            self.block
+                .label_names(matchers)
+                .map_err(|e| self.failed(&e))?,
+        );
         Ok(())
     }
 
@@ -102,7 +122,9 @@ impl Source for BlockSource {
         _: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        let values = self.block.label_values(name, matchers, &|value| out.contains(value));
+        let values = self
+            .block
+            .label_values(name, matchers, &|value| out.contains(value));
         out.extend(values.map_err(|e| self.failed(&e))?);
         Ok(())
     }
@@ -131,13 +153,24 @@ impl BlockSeriesRead {
         out: &mut Columns,
     ) -> Result<(), SelectError> {
         let mut found = AggregateSamples::default();
-        let read = self.block.read_aggregate(&self.series, range, self.aggregate, samples_max, &mut found);
+        let read =
+            self.block
+                .read_aggregate(&self.series, range, self.aggregate, samples_max, &mut found);
         read.map_err(|e| self.failed(&e))?;
 
         let AggregateSamples { samples, counts } = found;
         (out.float_t, out.float_v) = (samples.times, samples.values);
-        samples.histograms.iter().for_each(|sample| out.push_stored_histogram(sample.t, 0, &sample.h));
-        out.counts = counts.iter().map(|counted| Counted { t: counted.t, n: counted.n }).collect();
+        samples
+            .histograms
+            .iter()
+            .for_each(|sample| out.push_stored_histogram(sample.t, 0, &sample.h));
+        out.counts = counts
+            .iter()
+            .map(|counted| Counted {
+                t: counted.t,
+                n: counted.n,
+            })
+            .collect();
         out.check_within(samples_max)
     }
 }
@@ -168,7 +201,9 @@ impl SeriesRead for BlockSeriesRead {
             starts: std::mem::take(&mut out.float_st),
             histograms: Vec::new(),
         };
-        let read = self.block.read_some(&self.series, start_ms, end_ms, samples_max, &mut samples);
+        let read = self
+            .block
+            .read_some(&self.series, start_ms, end_ms, samples_max, &mut samples);
         (out.float_t, out.float_v, out.float_st) = (samples.times, samples.values, samples.starts);
         read.map_err(|e| self.failed(&e))?;
         if !self.with_starts {

@@ -13,9 +13,10 @@ pub fn clipped(inner: Arc<dyn Source>, spans: &[(i64, i64)]) -> Vec<Arc<dyn Sour
     let clip = |span: &(i64, i64)| -> Arc<dyn Source> {
         match span.0 <= first && span.1 >= last {
             true => Arc::clone(&inner),
-            false => {
-                Arc::new(Clipped { inner: Arc::clone(&inner), span: (span.0.max(first), span.1.min(last)) })
-            }
+            false => Arc::new(Clipped {
+                inner: Arc::clone(&inner),
+                span: (span.0.max(first), span.1.min(last)),
+            }),
         }
     };
     spans.iter().map(clip).collect()
@@ -44,11 +45,21 @@ impl Source for Clipped {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         let (start, end) = (start_ms.max(self.span.0), end_ms.min(self.span.1));
         let found = self.inner.select(matchers, start, end, cancel)?;
-        let clip = |inner| Box::new(ClippedSeries { inner, span: self.span }) as Box<dyn SeriesRead>;
+        let clip = |inner| {
+            Box::new(ClippedSeries {
+                inner,
+                span: self.span,
+            }) as Box<dyn SeriesRead>
+        };
         Ok(found.into_iter().map(clip).collect())
     }
 
-    fn has_series(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<bool, SourceError> {
+    fn has_series(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<bool, SourceError> {
         self.inner.has_series(matchers, start_ms, end_ms)
     }
 
@@ -70,7 +81,8 @@ impl Source for Clipped {
         end_ms: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        self.inner.label_values(name, matchers, start_ms, end_ms, out)
+        self.inner
+            .label_values(name, matchers, start_ms, end_ms, out)
     }
 }
 
@@ -98,16 +110,26 @@ impl SeriesRead for ClippedSeries {
         samples_max: usize,
         out: &mut Columns,
     ) -> Result<(), SelectError> {
-        let Some((start, end)) = self.clip(start_ms, end_ms) else { return Ok(()) };
+        let Some((start, end)) = self.clip(start_ms, end_ms) else {
+            return Ok(());
+        };
         self.inner.read_within(start, end, samples_max, out)
     }
 
     fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
-        self.clip(start_ms, end_ms).map_or(0, |(start, end)| self.inner.want(start, end))
+        self.clip(start_ms, end_ms)
+            .map_or(0, |(start, end)| self.inner.want(start, end))
     }
 
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let Some((start, end)) = self.clip(start_ms, end_ms) else { return Ok(()) };
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        let Some((start, end)) = self.clip(start_ms, end_ms) else {
+            return Ok(());
+        };
         self.inner.read_newest(start, end, out)
     }
 }

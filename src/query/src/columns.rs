@@ -45,7 +45,8 @@ fn append(out: &mut Columns, more: &Columns) {
     if !out.float_st.is_empty() || !more.float_st.is_empty() {
         out.float_st.resize(out.float_t.len(), 0);
         out.float_st.extend_from_slice(&more.float_st);
-        out.float_st.resize(out.float_t.len() + more.float_t.len(), 0);
+        out.float_st
+            .resize(out.float_t.len() + more.float_t.len(), 0);
     }
     out.float_t.extend_from_slice(&more.float_t);
     out.float_v.extend_from_slice(&more.float_v);
@@ -114,7 +115,11 @@ fn merge_histograms(a: &[HistogramPoint], b: &[HistogramPoint], out: &mut Vec<Hi
                 j += 1;
             }
             Ordering::Equal => {
-                out.push(if beats(&b[j], &a[i]) { b[j].clone() } else { a[i].clone() });
+                out.push(if beats(&b[j], &a[i]) {
+                    b[j].clone()
+                } else {
+                    a[i].clone()
+                });
                 i += 1;
                 j += 1;
             }
@@ -129,7 +134,10 @@ fn beats(a: &HistogramPoint, b: &HistogramPoint) -> bool {
         (true, false) => false,
         _ => {
             let by_count = a.h.count.total_cmp(&b.h.count);
-            by_count.then(a.h.sum.total_cmp(&b.h.sum)).then(a.st.cmp(&b.st)).is_gt()
+            by_count
+                .then(a.h.sum.total_cmp(&b.h.sum))
+                .then(a.st.cmp(&b.st))
+                .is_gt()
         }
     }
 }
@@ -137,8 +145,11 @@ fn beats(a: &HistogramPoint, b: &HistogramPoint) -> bool {
 /// Leaves out floats at times at which there is a histogram too.
 pub(crate) fn drop_floats_beside_histograms(c: &mut Columns) {
     let histograms = &c.histograms;
-    let keep: Vec<bool> =
-        c.float_t.iter().map(|t| histograms.binary_search_by_key(t, |h| h.t).is_err()).collect();
+    let keep: Vec<bool> = c
+        .float_t
+        .iter()
+        .map(|t| histograms.binary_search_by_key(t, |h| h.t).is_err())
+        .collect();
     if keep.iter().all(|k| *k) {
         return;
     }
@@ -171,7 +182,10 @@ mod tests {
                 3 => c.push_histogram(
                     *t,
                     *st,
-                    Arc::new(FloatHistogram { count: f64::from(*v), ..Default::default() }),
+                    Arc::new(FloatHistogram {
+                        count: f64::from(*v),
+                        ..Default::default()
+                    }),
                 ),
                 _ => c.push_float_st(*t, *st, f64::from(*v)),
             }
@@ -185,8 +199,13 @@ mod tests {
 
     fn shape(c: &Columns) -> String {
         // An absent start column and one of zeros are the same.
-        let st: Vec<i64> = (0..c.float_t.len()).map(|i| c.float_st.get(i).copied().unwrap_or(0)).collect();
-        format!("{:?} {:?} {:?} {:?}", c.float_t, c.float_v, st, c.histograms)
+        let st: Vec<i64> = (0..c.float_t.len())
+            .map(|i| c.float_st.get(i).copied().unwrap_or(0))
+            .collect();
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            c.float_t, c.float_v, st, c.histograms
+        )
     }
 
     proptest! {

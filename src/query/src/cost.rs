@@ -29,14 +29,26 @@ pub struct Costed {
 impl From<&InstantQuery> for Costed {
     fn from(q: &InstantQuery) -> Self {
         let (expr, lookback) = (q.expr.clone(), q.lookback);
-        Self { expr, start_ms: q.time_ms, end_ms: q.time_ms, step_ms: 0, lookback }
+        Self {
+            expr,
+            start_ms: q.time_ms,
+            end_ms: q.time_ms,
+            step_ms: 0,
+            lookback,
+        }
     }
 }
 
 impl From<&RangeQuery> for Costed {
     fn from(q: &RangeQuery) -> Self {
         let (expr, lookback) = (q.expr.clone(), q.lookback);
-        Self { expr, start_ms: q.start_ms, end_ms: q.end_ms, step_ms: q.step_ms, lookback }
+        Self {
+            expr,
+            start_ms: q.start_ms,
+            end_ms: q.end_ms,
+            step_ms: q.step_ms,
+            lookback,
+        }
     }
 }
 
@@ -50,8 +62,18 @@ pub fn estimate_cost(
     let expr = parse(&query.expr, parser).map_err(|e| QueryError::invalid(e.to_string()))?;
     let storage = Storage { queries, context };
     let engine = Engine::new(EngineOptions::default());
-    let (span, options) = ((query.start_ms, query.end_ms), query_options(context, query.lookback));
-    Ok(engine.estimate(&storage, &expr, span, query.step_ms, &options, &context.cancel)?)
+    let (span, options) = (
+        (query.start_ms, query.end_ms),
+        query_options(context, query.lookback),
+    );
+    Ok(engine.estimate(
+        &storage,
+        &expr,
+        span,
+        query.step_ms,
+        &options,
+        &context.cancel,
+    )?)
 }
 
 /// Everything there is, for the engine.
@@ -62,6 +84,8 @@ struct Storage<'a> {
 
 impl Select for Storage<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.queries.select(self.context, request).map_err(select_error)
+        self.queries
+            .select(self.context, request)
+            .map_err(select_error)
     }
 }

@@ -33,13 +33,20 @@ pub struct Dedup<S> {
 impl<S: Select> Dedup<S> {
     /// Over `inner`; with no labels nothing is changed.
     pub fn new(inner: S, replica_labels: Vec<String>) -> Self {
-        Self { inner, replica_labels }
+        Self {
+            inner,
+            replica_labels,
+        }
     }
 
     /// Labels without those of replicas.
     pub fn strip(&self, labels: &Labels) -> Labels {
         let names: Vec<&str> = self.replica_labels.iter().map(String::as_str).collect();
-        if labels.iter().any(|(n, _)| names.contains(&n)) { labels.without(&names) } else { labels.clone() }
+        if labels.iter().any(|(n, _)| names.contains(&n)) {
+            labels.without(&names)
+        } else {
+            labels.clone()
+        }
     }
 }
 
@@ -49,16 +56,28 @@ impl<S: Select> Select for Dedup<S> {
         if self.replica_labels.is_empty() {
             return Ok(SeriesSet { series, warnings });
         }
-        let mut groups: HashMap<Labels, Vec<Box<dyn SeriesRead>>> = HashMap::with_capacity(series.len());
+        let mut groups: HashMap<Labels, Vec<Box<dyn SeriesRead>>> =
+            HashMap::with_capacity(series.len());
         for series in series {
-            groups.entry(self.strip(series.labels())).or_default().push(series);
+            groups
+                .entry(self.strip(series.labels()))
+                .or_default()
+                .push(series);
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let counters = COUNTER_FUNCTIONS.contains(&request.hints.func.as_str());
-        let one =
-            |(labels, replicas)| Box::new(DedupSeries { labels, replicas, counters }) as Box<dyn SeriesRead>;
-        Ok(SeriesSet { series: groups.into_iter().map(one).collect(), warnings })
+        let one = |(labels, replicas)| {
+            Box::new(DedupSeries {
+                labels,
+                replicas,
+                counters,
+            }) as Box<dyn SeriesRead>
+        };
+        Ok(SeriesSet {
+            series: groups.into_iter().map(one).collect(),
+            warnings,
+        })
     }
 }
 
@@ -94,11 +113,18 @@ impl SeriesRead for DedupSeries {
         for (replica, at) in splice(&tracks, start_ms, end_ms, self.counters) {
             tracks[replica].push(at, &all[replica], out);
         }
-        out.counts = all.iter().fold(Vec::new(), |counts, columns| merge_counts(&counts, &columns.counts));
+        out.counts = all.iter().fold(Vec::new(), |counts, columns| {
+            merge_counts(&counts, &columns.counts)
+        });
         Ok(())
     }
 
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         match self.replicas.as_slice() {
             [only] => only.read_newest(start_ms, end_ms, out),
             // Which replica speaks at the end depends on what came before.

@@ -24,12 +24,19 @@ enum Cause {
 impl QueryError {
     /// An error of any kind with a text for the user.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), cause: Cause::Other }
+        Self {
+            kind,
+            message: message.into(),
+            cause: Cause::Other,
+        }
     }
 
     /// A parameter cannot be used, in Prometheus's words.
     pub fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
-        Self::new(ErrorKind::Invalid, format!("invalid parameter {name:?}: {why}"))
+        Self::new(
+            ErrorKind::Invalid,
+            format!("invalid parameter {name:?}: {why}"),
+        )
     }
 
     /// The request itself cannot be used.
@@ -39,19 +46,28 @@ impl QueryError {
 
     /// The expression is good, but cannot be evaluated over this data.
     pub fn execution(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Invalid, message: message.into(), cause: Cause::Execution }
+        Self {
+            kind: ErrorKind::Invalid,
+            message: message.into(),
+            cause: Cause::Execution,
+        }
     }
 
     /// The query costs more than it may; `limit` is the name of what it reached, as requests have it.
     pub fn cost_limit(limit: &'static str, message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::TooLarge, message: message.into(), cause: Cause::CostLimit(limit) }
+        Self {
+            kind: ErrorKind::TooLarge,
+            message: message.into(),
+            cause: Cause::CostLimit(limit),
+        }
     }
 
     /// A bound of the query that another node has reached, in that node's words.
     pub(crate) fn bound(message: String) -> Self {
         use trireme_promql::QueryError::{TooManySamplesRead, TooManySeries};
-        let of_cost =
-            [TooManySeries, TooManySamplesRead].into_iter().find(|known| known.to_string() == message);
+        let of_cost = [TooManySeries, TooManySamplesRead]
+            .into_iter()
+            .find(|known| known.to_string() == message);
         of_cost.map_or_else(|| Self::new(ErrorKind::TooLarge, message), Self::from)
     }
 
@@ -84,7 +100,9 @@ impl From<trireme_promql::QueryError> for QueryError {
     fn from(e: trireme_promql::QueryError) -> Self {
         match e {
             trireme_promql::QueryError::Execution(_) => Self::execution(e.to_string()),
-            trireme_promql::QueryError::TooManySeries => Self::cost_limit("max_series", e.to_string()),
+            trireme_promql::QueryError::TooManySeries => {
+                Self::cost_limit("max_series", e.to_string())
+            }
             trireme_promql::QueryError::TooManySamplesRead => {
                 Self::cost_limit("max_samples_read", e.to_string())
             }

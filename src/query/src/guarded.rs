@@ -38,14 +38,20 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, context: QueryContext, notes: Notes) -> Self {
-        Self { catalog, context, notes, moments: Arc::default() }
+        Self {
+            catalog,
+            context,
+            notes,
+            moments: Arc::default(),
+        }
     }
 
     /// What a selection may read: its function decides what of downsampled data, and how coarse that may be.
     fn scope_of(&self, request: &SelectRequest) -> Scope {
         let mut scope = self.scope(request.start_ms, request.end_ms);
         scope.aggregate = aggregate_for(&request.hints);
-        scope.max_source_resolution_ms = resolution_for(&request.hints, scope.max_source_resolution_ms);
+        scope.max_source_resolution_ms =
+            resolution_for(&request.hints, scope.max_source_resolution_ms);
         scope
     }
 
@@ -57,7 +63,10 @@ impl Guarded {
             local_only: self.context.local_only,
             max_source_resolution_ms: self.context.max_source_resolution_ms,
             aggregate: Aggregate::default(),
-            moments: Some(Arc::clone(self.moments.get_or_init(|| Arc::new(self.catalog.moments())))),
+            moments: Some(Arc::clone(
+                self.moments
+                    .get_or_init(|| Arc::new(self.catalog.moments())),
+            )),
         }
     }
 
@@ -65,12 +74,16 @@ impl Guarded {
     fn standing(&self, scope: &Scope) -> Standing {
         // The other way round a source could appear in between and pass unnoticed.
         let of_all = self.catalog.generation();
-        Standing { of_all, of_scope: self.catalog.generation_of(scope) }
+        Standing {
+            of_all,
+            of_scope: self.catalog.generation_of(scope),
+        }
     }
 
     /// True if a source of the scope has appeared since.
     fn has_moved(&self, scope: &Scope, since: Standing) -> bool {
-        self.catalog.generation() != since.of_all && self.catalog.generation_of(scope) != since.of_scope
+        self.catalog.generation() != since.of_all
+            && self.catalog.generation_of(scope) != since.of_scope
     }
 
     /// The sources of a scope. What the catalog misses is noted, or an error if the answer must be whole.
@@ -78,8 +91,13 @@ impl Guarded {
         let context = &self.context;
         if context.head_only {
             let sources = self.catalog.head_sources(scope);
-            let sources = sources.ok_or_else(|| QueryError::new(ErrorKind::Unavailable, BLOCKS_NEEDED))?;
-            return Ok(Merged::new(sources, context.partial_response, self.notes.clone()));
+            let sources =
+                sources.ok_or_else(|| QueryError::new(ErrorKind::Unavailable, BLOCKS_NEEDED))?;
+            return Ok(Merged::new(
+                sources,
+                context.partial_response,
+                self.notes.clone(),
+            ));
         }
         let list = self.catalog.sources(scope);
         for warning in list.warnings {
@@ -161,9 +179,16 @@ impl Select for Guarded {
             again: Mutex::new(None),
         });
         let guard = |inner| {
-            Box::new(GuardedSeries { inner, standing, shared: Arc::clone(&shared) }) as Box<dyn SeriesRead>
+            Box::new(GuardedSeries {
+                inner,
+                standing,
+                shared: Arc::clone(&shared),
+            }) as Box<dyn SeriesRead>
         };
-        Ok(SeriesSet { series: set.series.into_iter().map(guard).collect(), warnings: set.warnings })
+        Ok(SeriesSet {
+            series: set.series.into_iter().map(guard).collect(),
+            warnings: set.warnings,
+        })
     }
 }
 
@@ -188,14 +213,21 @@ impl Shared {
     }
 
     /// The series with exactly these labels, as it stands now. Whoever comes first looks all of them up; others wait.
-    fn again(&self, labels: &Labels) -> Result<(Standing, Option<Arc<dyn SeriesRead>>), SelectError> {
+    fn again(
+        &self,
+        labels: &Labels,
+    ) -> Result<(Standing, Option<Arc<dyn SeriesRead>>), SelectError> {
         let mut again = self.again.lock();
         let found = match again.take() {
             Some(found) if !self.has_moved(found.standing) => found,
             _ => {
                 let (standing, set) = self.guarded.select_now(&self.request, &self.cancel)?;
-                let by_labels = |series: Box<dyn SeriesRead>| (series.labels().clone(), Arc::from(series));
-                Again { standing, series: set.series.into_iter().map(by_labels).collect() }
+                let by_labels =
+                    |series: Box<dyn SeriesRead>| (series.labels().clone(), Arc::from(series));
+                Again {
+                    standing,
+                    series: set.series.into_iter().map(by_labels).collect(),
+                }
             }
         };
         let answer = (found.standing, found.series.get(labels).cloned());
@@ -226,7 +258,12 @@ impl SeriesRead for GuardedSeries {
         self.unless_moved(start_ms, end_ms, samples_max, out)
     }
 
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         self.inner.read_newest(start_ms, end_ms, out)?;
         self.unless_moved(start_ms, end_ms, usize::MAX, out)
     }

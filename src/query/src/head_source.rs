@@ -19,12 +19,20 @@ pub struct HeadSource {
 impl HeadSource {
     /// The tenant's part of `shard`.
     pub fn new(shard: Arc<Shard>, tenant: Tenant) -> Self {
-        Self { shard, tenant, with_starts: true, moment: None }
+        Self {
+            shard,
+            tenant,
+            with_starts: true,
+            moment: None,
+        }
     }
 
     /// Whether start timestamps are given to readers; see [`BlockSource::with_starts`](crate::BlockSource::with_starts).
     pub fn with_starts(self, with_starts: bool) -> Self {
-        Self { with_starts, ..self }
+        Self {
+            with_starts,
+            ..self
+        }
     }
 
     /// Reads are of what was there at this moment of the shard.
@@ -61,9 +69,16 @@ impl Source for HeadSource {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         cancel.check()?;
         let moment = self.moment.as_ref();
-        let found = self.shard.select_at(moment, &self.tenant, matchers, start_ms, end_ms);
+        let found = self
+            .shard
+            .select_at(moment, &self.tenant, matchers, start_ms, end_ms);
         let with_starts = self.with_starts;
-        let read = |series| Box::new(HeadSeriesRead { series, with_starts }) as Box<dyn SeriesRead>;
+        let read = |series| {
+            Box::new(HeadSeriesRead {
+                series,
+                with_starts,
+            }) as Box<dyn SeriesRead>
+        };
         Ok(found.into_iter().map(read).collect())
     }
 
@@ -74,7 +89,10 @@ impl Source for HeadSource {
         end_ms: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        self.shard.label_names(&self.tenant, matchers, start_ms, end_ms, |name| out.add(name));
+        self.shard
+            .label_names(&self.tenant, matchers, start_ms, end_ms, |name| {
+                out.add(name)
+            });
         Ok(())
     }
 
@@ -86,7 +104,10 @@ impl Source for HeadSource {
         end_ms: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        self.shard.label_values(&self.tenant, name, matchers, start_ms, end_ms, |value| out.add(value));
+        self.shard
+            .label_values(&self.tenant, name, matchers, start_ms, end_ms, |value| {
+                out.add(value)
+            });
         Ok(())
     }
 }
@@ -115,15 +136,34 @@ impl SeriesRead for HeadSeriesRead {
         samples_max: usize,
         out: &mut Columns,
     ) -> Result<(), SelectError> {
-        let Columns { float_t, float_v, float_st, .. } = out;
-        let floats = self.series.read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
+        let Columns {
+            float_t,
+            float_v,
+            float_st,
+            ..
+        } = out;
+        let floats = self
+            .series
+            .read_with_starts(start_ms, end_ms, float_t, float_v, float_st);
         self.finish(floats, start_ms, end_ms, out)?;
         out.check_within(samples_max)
     }
 
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
-        let Columns { float_t, float_v, float_st, .. } = out;
-        let floats = self.series.read_newest(start_ms, end_ms, float_t, float_v, float_st);
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
+        let Columns {
+            float_t,
+            float_v,
+            float_st,
+            ..
+        } = out;
+        let floats = self
+            .series
+            .read_newest(start_ms, end_ms, float_t, float_v, float_st);
         self.finish(floats, start_ms, end_ms, out)
     }
 }
@@ -148,9 +188,16 @@ impl HeadSeriesRead {
     }
 
     /// Adds the histograms to the floats.
-    fn read_histograms(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_histograms(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         let mut histograms: Vec<HistogramSample> = Vec::new();
-        self.series.read_histograms(start_ms, end_ms, &mut histograms).map_err(select_error)?;
+        self.series
+            .read_histograms(start_ms, end_ms, &mut histograms)
+            .map_err(select_error)?;
         for sample in histograms {
             let start = if self.with_starts { sample.st } else { 0 };
             out.push_stored_histogram(sample.t, start, &sample.h);

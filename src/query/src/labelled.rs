@@ -23,7 +23,10 @@ impl<S: Source> Labelled<S> {
     }
 
     fn value(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.labels
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The matchers that the inner source has to decide; none if the added labels satisfy no series.
@@ -64,11 +67,16 @@ impl<S: Source> Source for Labelled<S> {
         end_ms: i64,
         cancel: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-        let Some(matchers) = self.inner_matchers(matchers) else { return Ok(Vec::new()) };
+        let Some(matchers) = self.inner_matchers(matchers) else {
+            return Ok(Vec::new());
+        };
         let found = self.inner.select(&matchers, start_ms, end_ms, cancel)?;
         let labelled = |inner: Box<dyn SeriesRead>| {
             let labels = self.labelled(inner.labels());
-            United { labels, parts: vec![inner] }
+            United {
+                labels,
+                parts: vec![inner],
+            }
         };
         let mut series: Vec<United> = found.into_iter().map(labelled).collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -82,9 +90,12 @@ impl<S: Source> Source for Labelled<S> {
         end_ms: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        let Some(matchers) = self.inner_matchers(matchers) else { return Ok(()) };
+        let Some(matchers) = self.inner_matchers(matchers) else {
+            return Ok(());
+        };
         let mut names = Texts::default();
-        self.inner.label_names(&matchers, start_ms, end_ms, &mut names)?;
+        self.inner
+            .label_names(&matchers, start_ms, end_ms, &mut names)?;
         let mut names = names.into_sorted();
         if !names.is_empty() {
             names.extend(self.labels.iter().map(|(name, _)| name.clone()));
@@ -101,9 +112,13 @@ impl<S: Source> Source for Labelled<S> {
         end_ms: i64,
         out: &mut Texts,
     ) -> Result<(), SourceError> {
-        let Some(matchers) = self.inner_matchers(matchers) else { return Ok(()) };
+        let Some(matchers) = self.inner_matchers(matchers) else {
+            return Ok(());
+        };
         let Some(value) = self.value(name) else {
-            return self.inner.label_values(name, &matchers, start_ms, end_ms, out);
+            return self
+                .inner
+                .label_values(name, &matchers, start_ms, end_ms, out);
         };
         if out.contains(value) {
             return Ok(());
@@ -124,7 +139,10 @@ fn unite_equal(series: Vec<United>) -> Vec<Box<dyn SeriesRead>> {
             _ => united.push(next),
         }
     }
-    united.into_iter().map(|series| Box::new(series) as Box<dyn SeriesRead>).collect()
+    united
+        .into_iter()
+        .map(|series| Box::new(series) as Box<dyn SeriesRead>)
+        .collect()
 }
 
 /// Time of a block, its end exclusive, and the labels that its series get.
@@ -136,7 +154,9 @@ pub fn is_uncovered(read: &[Span<'_>], unread: &[Span<'_>], start_ms: i64, end_m
     for (range, labels) in read {
         by_labels.entry(labels).or_default().push(range);
     }
-    by_labels.values_mut().for_each(|ranges| ranges.sort_by_key(|range| range.start));
+    by_labels
+        .values_mut()
+        .for_each(|ranges| ranges.sort_by_key(|range| range.start));
     unread.iter().any(|(range, labels)| {
         let mut at = range.start.max(start_ms);
         let end = range.end.min(end_ms.saturating_add(1));
@@ -180,9 +200,15 @@ mod tests {
     }
 
     impl Fixed {
-        fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a (Labels, i64)> {
-            let fits =
-                |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
+        fn matching<'a>(
+            &'a self,
+            matchers: &'a [Matcher],
+        ) -> impl Iterator<Item = &'a (Labels, i64)> {
+            let fits = |labels: &Labels| {
+                matchers
+                    .iter()
+                    .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+            };
             self.0.iter().filter(move |(labels, _)| fits(labels))
         }
     }
@@ -203,7 +229,9 @@ mod tests {
             _: i64,
             _: &Cancel,
         ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-            let read = |(labels, t): &(Labels, i64)| Box::new(One(labels.clone(), *t)) as Box<dyn SeriesRead>;
+            let read = |(labels, t): &(Labels, i64)| {
+                Box::new(One(labels.clone(), *t)) as Box<dyn SeriesRead>
+            };
             Ok(self.matching(matchers).map(read).collect())
         }
 
@@ -214,7 +242,8 @@ mod tests {
             _: i64,
             out: &mut Texts,
         ) -> Result<(), SourceError> {
-            self.matching(matchers).for_each(|(labels, _)| labels.iter().for_each(|(name, _)| out.add(name)));
+            self.matching(matchers)
+                .for_each(|(labels, _)| labels.iter().for_each(|(name, _)| out.add(name)));
             Ok(())
         }
 
@@ -239,8 +268,13 @@ mod tests {
             (vec![("__name__", "up"), ("a", "1"), ("cluster", "x")], 2),
             (vec![("__name__", "up"), ("a", "1"), ("cluster", "y")], 3),
         ];
-        let series = series.map(|(pairs, t)| (Labels::from_pairs(pairs), t)).to_vec();
-        Labelled::new(Fixed(series), [("cluster".to_owned(), "eu".to_owned())].into())
+        let series = series
+            .map(|(pairs, t)| (Labels::from_pairs(pairs), t))
+            .to_vec();
+        Labelled::new(
+            Fixed(series),
+            [("cluster".to_owned(), "eu".to_owned())].into(),
+        )
     }
 
     fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
@@ -250,7 +284,9 @@ mod tests {
     #[test]
     fn added_labels_win_are_matched_and_unite_what_becomes_equal() {
         let select = |matchers: &[Matcher]| {
-            let found = labelled().select(matchers, 0, 100, &Cancel::default()).expect("selects");
+            let found = labelled()
+                .select(matchers, 0, 100, &Cancel::default())
+                .expect("selects");
             let text = |series: Box<dyn SeriesRead>| {
                 let mut columns = Columns::default();
                 series.read(0, 100, &mut columns).expect("reads");
@@ -258,41 +294,69 @@ mod tests {
             };
             found.into_iter().map(text).collect::<Vec<_>>()
         };
-        let all = [r#"up{a="1", cluster="eu"} [2, 3]"#, r#"up{cluster="eu"} [1]"#];
+        let all = [
+            r#"up{a="1", cluster="eu"} [2, 3]"#,
+            r#"up{cluster="eu"} [1]"#,
+        ];
         let up = matcher("__name__", MatchOp::Equal, "up");
         assert_eq!(select(std::slice::from_ref(&up)), all);
-        assert_eq!(select(&[up.clone(), matcher("cluster", MatchOp::Regex, "e.")]), all);
+        assert_eq!(
+            select(&[up.clone(), matcher("cluster", MatchOp::Regex, "e.")]),
+            all
+        );
         assert_eq!(select(&[matcher("cluster", MatchOp::Equal, "eu")]), all);
-        assert_eq!(select(&[up.clone(), matcher("cluster", MatchOp::Equal, "x")]), [""; 0]);
-        assert_eq!(select(&[up, matcher("cluster", MatchOp::NotEqual, "eu")]), [""; 0]);
+        assert_eq!(
+            select(&[up.clone(), matcher("cluster", MatchOp::Equal, "x")]),
+            [""; 0]
+        );
+        assert_eq!(
+            select(&[up, matcher("cluster", MatchOp::NotEqual, "eu")]),
+            [""; 0]
+        );
     }
 
     #[test]
     fn names_and_values_of_added_labels_are_found() {
         let names = |matchers: &[Matcher]| {
             let mut out = Texts::default();
-            labelled().label_names(matchers, 0, 100, &mut out).expect("answers");
+            labelled()
+                .label_names(matchers, 0, 100, &mut out)
+                .expect("answers");
             out.into_sorted()
         };
         let values = |name: &str, matchers: &[Matcher]| {
             let mut out = Texts::default();
-            labelled().label_values(name, matchers, 0, 100, &mut out).expect("answers");
+            labelled()
+                .label_values(name, matchers, 0, 100, &mut out)
+                .expect("answers");
             out.into_sorted()
         };
-        let (some, none) = (matcher("a", MatchOp::Equal, ""), matcher("a", MatchOp::Equal, "2"));
+        let (some, none) = (
+            matcher("a", MatchOp::Equal, ""),
+            matcher("a", MatchOp::Equal, "2"),
+        );
         assert_eq!(names(&[]), ["__name__", "a", "cluster"]);
         assert_eq!(names(std::slice::from_ref(&some)), ["__name__", "cluster"]);
         assert_eq!(names(std::slice::from_ref(&none)), [""; 0]);
         assert_eq!(values("cluster", &[]), ["eu"]);
         assert_eq!(values("cluster", &[some]), ["eu"]);
         assert_eq!(values("cluster", &[none]), [""; 0]);
-        assert_eq!(values("a", &[matcher("cluster", MatchOp::Equal, "eu")]), ["1"]);
-        assert_eq!(values("a", &[matcher("cluster", MatchOp::Equal, "x")]), [""; 0]);
+        assert_eq!(
+            values("a", &[matcher("cluster", MatchOp::Equal, "eu")]),
+            ["1"]
+        );
+        assert_eq!(
+            values("a", &[matcher("cluster", MatchOp::Equal, "x")]),
+            [""; 0]
+        );
     }
 
     #[test]
     fn times_that_only_unread_blocks_lie_over_are_noticed() {
-        let (eu, us) = ([("c".to_owned(), "eu".to_owned())], [("c".to_owned(), "us".to_owned())]);
+        let (eu, us) = (
+            [("c".to_owned(), "eu".to_owned())],
+            [("c".to_owned(), "us".to_owned())],
+        );
         let read: [Span<'_>; 3] = [(50..100, &eu), (0..40, &eu), (40..60, &eu)];
         assert!(!is_uncovered(&read, &[(10..100, &eu)], 0, 1_000));
         assert!(is_uncovered(&read, &[(10..101, &eu)], 0, 1_000));

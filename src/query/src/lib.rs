@@ -63,15 +63,15 @@ pub use notes::Notes;
 pub use plan::{Located, choose_blocks};
 pub use querier::{Querier, QuerierOptions, is_light};
 pub use queries::{
-    Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery, Selection,
-    TsdbStatus, TsdbTop,
+    Asked, CostLimits, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, RangeQuery,
+    Selection, TsdbStatus, TsdbTop,
 };
 pub use remote_block::RemoteBlock;
 pub use resolution::{Part, choose_resolutions, only_coarser};
 pub use source::{Catalog, Moments, Scope, Source, SourceError, SourceList};
 pub use spread::{
-    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup, Refusal,
-    Replicas, Sharded, Spread, SpreadMode, distributable,
+    ANSWER_BYTES_MAX, Accepted, Across, CALL_KIND, CALL_VERSION, Done, Fence, Job, OtherGroup,
+    Refusal, Replicas, Sharded, Spread, SpreadMode, distributable,
 };
 pub use tenant_limits::{TenantLimits, TenantLimitsTable};
 pub use texts::Texts;

@@ -26,7 +26,12 @@ pub struct Merged {
 impl Merged {
     /// Over these sources. `notes` collects what goes wrong while series are read; `partial`: go on without it.
     pub fn new(sources: Vec<Arc<dyn Source>>, partial: bool, notes: Notes) -> Self {
-        Self { sources, far: None, partial, notes }
+        Self {
+            sources,
+            far: None,
+            partial,
+            notes,
+        }
     }
 
     /// Reads sources in the bucket through this.
@@ -51,7 +56,9 @@ impl Merged {
                     cancel.check()?;
                     Ok(ask(number))
                 };
-                (0..sources.len()).map(one).collect::<Result<_, SourceError>>()?
+                (0..sources.len())
+                    .map(one)
+                    .collect::<Result<_, SourceError>>()?
             }
         };
         let mut good = Vec::with_capacity(answers.len());
@@ -65,7 +72,11 @@ impl Merged {
     }
 
     /// Sources that may have samples in `[start_ms, end_ms]`.
-    pub fn overlapping(&self, start_ms: i64, end_ms: i64) -> impl Iterator<Item = &Arc<dyn Source>> {
+    pub fn overlapping(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> impl Iterator<Item = &Arc<dyn Source>> {
         self.sources.iter().filter(move |s| {
             let (first, last) = s.time_range();
             first <= end_ms && start_ms <= last
@@ -77,7 +88,8 @@ impl Merged {
         if !self.partial || matches!(error, SourceError::Stopped(_)) {
             return Err(error);
         }
-        self.notes.add(format!("{} was not read: {error}", source.name()));
+        self.notes
+            .add(format!("{} was not read: {error}", source.name()));
         Ok(())
     }
 }
@@ -86,7 +98,8 @@ impl Select for Merged {
     /// Series in label order.
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         let range = (request.start_ms, request.end_ms);
-        let select = |source: &dyn Source| source.select(&request.matchers, range.0, range.1, cancel);
+        let select =
+            |source: &dyn Source| source.select(&request.matchers, range.0, range.1, cancel);
         let answers = self.ask_all(range, cancel, select)?;
         let mut lists: Vec<Vec<Parts>> = Vec::with_capacity(answers.len());
         let mut sources = Vec::with_capacity(answers.len());
@@ -95,16 +108,42 @@ impl Select for Merged {
             found.sort_by(|a, b| a.labels().cmp(b.labels()));
             let number = sources.len() as u32;
             sources.push(source);
-            lists.push(found.into_iter().map(|series| smallvec![Part { source: number, series }]).collect());
+            lists.push(
+                found
+                    .into_iter()
+                    .map(|series| {
+                        smallvec![Part {
+                            source: number,
+                            series
+                        }]
+                    })
+                    .collect(),
+            );
         }
         cancel.check()?;
         let series = merge_all(lists);
-        let ahead = self.far.as_ref().and_then(|far| Ahead::of(far, cancel, &series, range.0, range.1));
-        let shared =
-            Arc::new(Shared { sources, series, partial: self.partial, notes: self.notes.clone(), ahead });
-        let one = |number| Box::new(MergedSeries { number, shared: Arc::clone(&shared) }) as _;
+        let ahead = self
+            .far
+            .as_ref()
+            .and_then(|far| Ahead::of(far, cancel, &series, range.0, range.1));
+        let shared = Arc::new(Shared {
+            sources,
+            series,
+            partial: self.partial,
+            notes: self.notes.clone(),
+            ahead,
+        });
+        let one = |number| {
+            Box::new(MergedSeries {
+                number,
+                shared: Arc::clone(&shared),
+            }) as _
+        };
         let series = (0..shared.series.len()).map(one).collect();
-        Ok(SeriesSet { series, warnings: Vec::new() })
+        Ok(SeriesSet {
+            series,
+            warnings: Vec::new(),
+        })
     }
 }
 
@@ -174,7 +213,11 @@ fn merge_two(a: Vec<Parts>, b: Vec<Parts>) -> Vec<Parts> {
 }
 
 fn labels_of(parts: &Parts) -> &Labels {
-    parts.first().expect("BUG: a series without a source").series.labels()
+    parts
+        .first()
+        .expect("BUG: a series without a source")
+        .series
+        .labels()
 }
 
 /// What one source has of a series.
@@ -189,7 +232,9 @@ type Parts = SmallVec<[Part; 1]>;
 
 impl Wants for Parts {
     fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
-        self.iter().map(|part| part.series.want(start_ms, end_ms)).sum()
+        self.iter()
+            .map(|part| part.series.want(start_ms, end_ms))
+            .sum()
     }
 }
 
@@ -225,7 +270,12 @@ impl MergedSeries {
     }
 
     /// Reads one part with `read`.
-    fn read_part(&self, part: &Part, read: &ReadOne<'_>, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_part(
+        &self,
+        part: &Part,
+        read: &ReadOne<'_>,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         match read(part.series.as_ref(), out) {
             // The query's fault, and not that of the source.
             Err(e @ (SelectError::Stopped(_) | SelectError::TooManySamples)) => Err(e),
@@ -233,7 +283,9 @@ impl MergedSeries {
                 // What was read before the bad chunk is good, but it would look like all there is.
                 out.clear();
                 let source = &self.shared.sources[part.source as usize];
-                self.shared.notes.add(format!("{} was not read: {e}", source.name()));
+                self.shared
+                    .notes
+                    .add(format!("{} was not read: {e}", source.name()));
                 Ok(())
             }
             other => other,
@@ -242,7 +294,9 @@ impl MergedSeries {
 
     /// Waits for what has to come from far away.
     fn ready(&self, start_ms: i64, end_ms: i64) -> Result<(), SelectError> {
-        let Some(ahead) = &self.shared.ahead else { return Ok(()) };
+        let Some(ahead) = &self.shared.ahead else {
+            return Ok(());
+        };
         ahead.ready(&self.shared.series, self.number, start_ms, end_ms)
     }
 
@@ -252,7 +306,9 @@ impl MergedSeries {
         read: &ReadOne<'_>,
         out: &mut Columns,
     ) -> Result<(), SelectError> {
-        read_united(self.parts(), samples_max, out, |part, out| self.read_part(part, read, out))
+        read_united(self.parts(), samples_max, out, |part, out| {
+            self.read_part(part, read, out)
+        })
     }
 }
 
@@ -269,12 +325,25 @@ impl SeriesRead for MergedSeries {
         out: &mut Columns,
     ) -> Result<(), SelectError> {
         self.ready(start_ms, end_ms)?;
-        self.read_parts(samples_max, &|part, out| part.read_within(start_ms, end_ms, samples_max, out), out)
+        self.read_parts(
+            samples_max,
+            &|part, out| part.read_within(start_ms, end_ms, samples_max, out),
+            out,
+        )
     }
 
     /// The newest of all parts is among the newest of each.
-    fn read_newest(&self, start_ms: i64, end_ms: i64, out: &mut Columns) -> Result<(), SelectError> {
+    fn read_newest(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        out: &mut Columns,
+    ) -> Result<(), SelectError> {
         self.ready(start_ms, end_ms)?;
-        self.read_parts(usize::MAX, &|part, out| part.read_newest(start_ms, end_ms, out), out)
+        self.read_parts(
+            usize::MAX,
+            &|part, out| part.read_newest(start_ms, end_ms, out),
+            out,
+        )
     }
 }

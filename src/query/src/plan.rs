@@ -38,7 +38,11 @@ pub fn choose_blocks(
         chosen.push((meta.range().start, Located::Local(i)));
     }
     let mut seen = BTreeSet::new();
-    for (i, meta) in bucket.iter().enumerate().filter(|(_, m)| wanted(m) && !here(m)) {
+    for (i, meta) in bucket
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| wanted(m) && !here(m))
+    {
         if seen.insert(meta.ulid) {
             chosen.push((meta.range().start, Located::Bucket(i)));
         }
@@ -75,6 +79,9 @@ mod tests {
         let (local, bucket): (Vec<_>, Vec<_>) = (local.iter().collect(), bucket.iter().collect());
         let want = [Located::Local(0), Located::Local(1), Located::Bucket(2)];
         assert_eq!(choose_blocks(&local, &bucket, 0, 199), want);
-        assert_eq!(choose_blocks(&[], &bucket, 0, 99), [Located::Bucket(0), Located::Bucket(1)]);
+        assert_eq!(
+            choose_blocks(&[], &bucket, 0, 99),
+            [Located::Bucket(0), Located::Bucket(1)]
+        );
     }
 }

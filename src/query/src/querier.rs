@@ -20,8 +20,8 @@ use crate::guarded::Guarded;
 use crate::resolution::lookback_for;
 use crate::source::Catalog;
 use crate::{
-    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError, RangeQuery,
-    Selection, SourceError, Texts, TsdbStatus,
+    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Notes, Queries, QueryContext, QueryError,
+    RangeQuery, Selection, SourceError, Texts, TsdbStatus,
 };
 
 /// Settings of a [`Querier`].
@@ -47,7 +47,12 @@ impl Querier {
     /// A querier over what `catalog` lists.
     pub fn new(catalog: Arc<dyn Catalog>, options: QuerierOptions) -> Self {
         let engine = Engine::within(options.engine, options.room);
-        Self { engine, parser: options.parser, parsed: Parsed::default(), catalog }
+        Self {
+            engine,
+            parser: options.parser,
+            parsed: Parsed::default(),
+            catalog,
+        }
     }
 
     /// The sources as one storage. `notes` collects what goes wrong.
@@ -63,7 +68,9 @@ impl Querier {
     fn parse(&self, text: &str) -> Result<Arc<Expr>, QueryError> {
         match self.parsed.get(text) {
             Some(expr) => Ok(expr),
-            None => parse(text, &self.parser).map(Arc::new).map_err(|e| QueryError::invalid(e.to_string())),
+            None => parse(text, &self.parser)
+                .map(Arc::new)
+                .map_err(|e| QueryError::invalid(e.to_string())),
         }
     }
 
@@ -76,21 +83,29 @@ impl Querier {
         mut job: impl FnMut(&dyn crate::Source, &[Matcher]) -> Result<(), SourceError>,
     ) -> Result<(), QueryError> {
         let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
-        self.guarded(context, notes).over_sources(start_ms, end_ms, |merged| {
-            let sets = if selection.matchers.is_empty() { &[Vec::new()][..] } else { &selection.matchers };
-            merged.ask_all((start_ms, end_ms), &context.cancel, |source| {
-                sets.iter().try_for_each(|set| {
-                    context.cancel.check()?;
-                    job(source, set)
-                })
-            })?;
-            Ok(())
-        })
+        self.guarded(context, notes)
+            .over_sources(start_ms, end_ms, |merged| {
+                let sets = if selection.matchers.is_empty() {
+                    &[Vec::new()][..]
+                } else {
+                    &selection.matchers
+                };
+                merged.ask_all((start_ms, end_ms), &context.cancel, |source| {
+                    sets.iter().try_for_each(|set| {
+                        context.cancel.check()?;
+                        job(source, set)
+                    })
+                })?;
+                Ok(())
+            })
     }
 }
 
 /// The engine's options that a query sets itself. Its deadline is already in the cancel handle.
-pub(crate) fn query_options(context: &QueryContext, lookback: Option<std::time::Duration>) -> QueryOptions {
+pub(crate) fn query_options(
+    context: &QueryContext,
+    lookback: Option<std::time::Duration>,
+) -> QueryOptions {
     QueryOptions {
         lookback_ms: lookback.map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
         lookback_min_ms: lookback_for(context.max_source_resolution_ms),
@@ -116,19 +131,35 @@ impl Queries for Querier {
         self.guess_quick(context, asked)
     }
 
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (self.storage(context, &notes), query_options(context, query.lookback));
-        let result =
-            self.engine.instant(&storage, &expr, &query.expr, query.time_ms, &options, &context.cancel)?;
+        let (storage, options) = (
+            self.storage(context, &notes),
+            query_options(context, query.lookback),
+        );
+        let result = self.engine.instant(
+            &storage,
+            &expr,
+            &query.expr,
+            query.time_ms,
+            &options,
+            &context.cancel,
+        )?;
         Ok(with_notes(result, &notes))
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (self.storage(context, &notes), query_options(context, query.lookback));
+        let (storage, options) = (
+            self.storage(context, &notes),
+            query_options(context, query.lookback),
+        );
         let range = (query.start_ms, query.end_ms);
         let result = self.engine.range(
             &storage,
@@ -142,23 +173,46 @@ impl Queries for Querier {
         Ok(with_notes(result, &notes))
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         let notes = Notes::default();
-        let mut set = self.storage(context, &notes).select(request, &context.cancel)?;
+        let mut set = self
+            .storage(context, &notes)
+            .select(request, &context.cancel)?;
         set.warnings.extend(notes.take());
         Ok(set)
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         let mut items: Vec<Labels> = Vec::new();
         let mut warnings = Vec::new();
         for matchers in &selection.matchers {
             let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
-            let hints = SelectHints { func: "series".to_owned(), ..Default::default() };
-            let request = SelectRequest { matchers: matchers.clone(), start_ms, end_ms, hints };
+            let hints = SelectHints {
+                func: "series".to_owned(),
+                ..Default::default()
+            };
+            let request = SelectRequest {
+                matchers: matchers.clone(),
+                start_ms,
+                end_ms,
+                hints,
+            };
             let set = self.select(context, &request)?;
             // They are sorted, so the first of all are among the first of each.
-            items.extend(set.series.iter().take(selection.items_max()).map(|s| s.labels().clone()));
+            items.extend(
+                set.series
+                    .iter()
+                    .take(selection.items_max())
+                    .map(|s| s.labels().clone()),
+            );
             warnings.extend(set.warnings);
         }
         warnings.sort();
@@ -184,7 +238,10 @@ impl Queries for Querier {
         let mut items = names.into_sorted();
         items.retain(|n| !context.replica_labels.contains(n));
         items.truncate(selection.items_max());
-        Ok(Found { items, warnings: notes.take() })
+        Ok(Found {
+            items,
+            warnings: notes.take(),
+        })
     }
 
     fn label_values(
@@ -200,7 +257,10 @@ impl Queries for Querier {
         })?;
         let mut items = values.into_sorted();
         items.truncate(selection.items_max());
-        Ok(Found { items, warnings: notes.take() })
+        Ok(Found {
+            items,
+            warnings: notes.take(),
+        })
     }
 
     fn exemplars(
@@ -219,12 +279,17 @@ impl Queries for Querier {
         });
         let mut items = match sets.is_empty() {
             true => Vec::new(),
-            false => self.catalog.exemplars(&context.tenant, &sets, start_ms, end_ms)?,
+            false => self
+                .catalog
+                .exemplars(&context.tenant, &sets, start_ms, end_ms)?,
         };
         items.sort_by(|a, b| a.labels.cmp(&b.labels));
         // Two selectors may choose one series.
         items.dedup_by(|later, kept| later.labels == kept.labels);
-        Ok(Found { items, warnings: Vec::new() })
+        Ok(Found {
+            items,
+            warnings: Vec::new(),
+        })
     }
 
     fn metadata(
@@ -240,7 +305,9 @@ impl Queries for Querier {
             }
         }
         // The greatest first: a declared type before none, and the same order at every node.
-        by_metric.values_mut().for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
+        by_metric
+            .values_mut()
+            .for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
         Ok(by_metric.into_iter().collect())
     }
 

@@ -23,16 +23,31 @@ pub trait Queries: Send + Sync {
         Box::pin(ready(Ok(())))
     }
     /// Evaluates an expression at one time.
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError>;
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError>;
     /// Evaluates an expression at each step of a range.
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError>;
     /// Raw series, sorted by labels.
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError>;
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError>;
     /// Label sets, sorted.
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError>;
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError>;
     /// Label names, sorted.
-    fn label_names(&self, context: &QueryContext, selection: &Selection)
-    -> Result<Found<String>, QueryError>;
+    fn label_names(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<String>, QueryError>;
     /// Values of one label, sorted.
     fn label_values(
         &self,
@@ -185,7 +200,11 @@ pub struct Selection {
 impl Selection {
     /// How many of the first items are worth finding.
     pub(crate) fn items_max(&self) -> usize {
-        if self.limit == 0 { usize::MAX } else { self.limit.saturating_add(1) }
+        if self.limit == 0 {
+            usize::MAX
+        } else {
+            self.limit.saturating_add(1)
+        }
     }
 }
 
@@ -203,14 +222,18 @@ impl<T> Found<T> {
     pub fn truncate(&mut self, limit: usize) {
         if limit > 0 && self.items.len() > limit {
             self.items.truncate(limit);
-            self.warnings.push("results truncated due to limit".to_owned());
+            self.warnings
+                .push("results truncated due to limit".to_owned());
         }
     }
 }
 
 impl<T> Default for Found<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), warnings: Vec::new() }
+        Self {
+            items: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 

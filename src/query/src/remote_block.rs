@@ -21,7 +21,12 @@ pub struct RemoteBlock {
 impl RemoteBlock {
     /// A block of the list, through `reader`. `with_starts`: see [`BlockSource::with_starts`].
     pub fn new(reader: Arc<BucketReader>, read: Arc<ReadBlock>, with_starts: bool) -> Self {
-        Self { reader, read, with_starts, aggregate: Aggregate::default() }
+        Self {
+            reader,
+            read,
+            with_starts,
+            aggregate: Aggregate::default(),
+        }
     }
 
     /// What is read of a downsampled block.
@@ -30,14 +35,21 @@ impl RemoteBlock {
     }
 
     /// Asks the open block.
-    fn ask<T>(&self, ask: impl FnOnce(&BlockSource) -> Result<T, SourceError>) -> Result<T, SourceError> {
+    fn ask<T>(
+        &self,
+        ask: impl FnOnce(&BlockSource) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
         let meta = &self.read.block.meta;
         // Whatever the reason: what the bucket holds cannot be told now, which is no fault of this node.
-        let unavailable = |e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string());
+        let unavailable =
+            |e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string());
         let block = self.reader.block(meta).map_err(unavailable)?;
         let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
         let answer = ask(&source.with_aggregate(self.aggregate));
-        if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Corrupt) {
+        if answer
+            .as_ref()
+            .is_err_and(|e| e.kind() == ErrorKind::Corrupt)
+        {
             self.reader.forget(meta.ulid);
         }
         answer
@@ -64,7 +76,12 @@ impl Source for RemoteBlock {
         self.ask(|block| block.select(matchers, start_ms, end_ms, cancel))
     }
 
-    fn has_series(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<bool, SourceError> {
+    fn has_series(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<bool, SourceError> {
         self.ask(|block| block.has_series(matchers, start_ms, end_ms))
     }
 

@@ -11,7 +11,15 @@ use trireme_promql::SelectHints;
 use ulid::Ulid;
 
 /// Functions over a range that need two samples of it.
-const OF_TWO_SAMPLES: [&str; 7] = ["delta", "deriv", "idelta", "increase", "irate", "predict_linear", "rate"];
+const OF_TWO_SAMPLES: [&str; 7] = [
+    "delta",
+    "deriv",
+    "idelta",
+    "increase",
+    "irate",
+    "predict_linear",
+    "rate",
+];
 
 /// What a selector reads of a window, by the function around it. The same choice as Thanos's.
 pub(crate) fn aggregate_for(hints: &SelectHints) -> Aggregate {
@@ -61,7 +69,11 @@ struct Chosen<'a> {
 pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
     let mut order: Vec<(usize, &BlockMeta)> = blocks.iter().copied().enumerate().collect();
     order.sort_by_key(|(_, meta)| {
-        (std::cmp::Reverse((meta.resolution_ms(), meta.compaction.sources.len())), meta.min_time, meta.ulid)
+        (
+            std::cmp::Reverse((meta.resolution_ms(), meta.compaction.sources.len())),
+            meta.min_time,
+            meta.ulid,
+        )
     });
     let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(order.len());
     for (number, meta) in order {
@@ -76,7 +88,9 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
             let is_inside = is_within(meta, other.meta) && !sources.is_subset(&other.sources);
             let is_around = is_within(other.meta, meta)
                 && other.sources.is_subset(&sources)
-                && sources.difference(&other.sources).any(|source| ends_within(*source, other.meta));
+                && sources
+                    .difference(&other.sources)
+                    .any(|source| ends_within(*source, other.meta));
             if is_inside || is_around {
                 // It was made before this one got more samples.
                 other.part.spans = without(&other.part.spans, &spans);
@@ -84,11 +98,18 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
                 spans = without(&spans, &other.part.spans);
             }
         }
-        chosen.push(Chosen { meta, sources, part: Part { number, spans } });
+        chosen.push(Chosen {
+            meta,
+            sources,
+            part: Part { number, spans },
+        });
     }
 
-    let mut parts: Vec<Part> =
-        chosen.into_iter().map(|chosen| chosen.part).filter(|part| !part.spans.is_empty()).collect();
+    let mut parts: Vec<Part> = chosen
+        .into_iter()
+        .map(|chosen| chosen.part)
+        .filter(|part| !part.spans.is_empty())
+        .collect();
     parts.sort_by_key(|part| (part.spans[0], part.number));
     parts
 }
@@ -118,7 +139,10 @@ fn without(spans: &[(i64, i64)], gone: &[(i64, i64)]) -> Vec<(i64, i64)> {
     let mut left = Vec::with_capacity(spans.len());
     for (start, end) in spans {
         let mut at = *start;
-        for (first, last) in gone.iter().filter(|(first, last)| first <= end && last >= start) {
+        for (first, last) in gone
+            .iter()
+            .filter(|(first, last)| first <= end && last >= start)
+        {
             if at < *first {
                 left.push((at, first - 1));
             }
@@ -162,7 +186,11 @@ mod tests {
         let metas: Vec<&BlockMeta> = blocks.iter().collect();
         let hours = |span: &(i64, i64)| (span.0 / HOUR, (span.1 + 1) / HOUR);
         let part = |part: Part| {
-            let name = metas[part.number].ulid.to_string().parse().expect("a number");
+            let name = metas[part.number]
+                .ulid
+                .to_string()
+                .parse()
+                .expect("a number");
             (name, part.spans.iter().map(hours).collect())
         };
         choose_resolutions(&metas).into_iter().map(part).collect()
@@ -179,17 +207,29 @@ mod tests {
         ];
         let want = [(20, vec![(0, 2)]), (10, vec![(2, 4)]), (3, vec![(4, 6)])];
         assert_eq!(chosen(&blocks), want);
-        assert_eq!(chosen(&blocks[..3]), [(1, vec![(0, 2)]), (2, vec![(2, 4)]), (3, vec![(4, 6)])]);
+        assert_eq!(
+            chosen(&blocks[..3]),
+            [(1, vec![(0, 2)]), (2, vec![(2, 4)]), (3, vec![(4, 6)])]
+        );
     }
 
     #[test]
     fn late_blocks_are_read_beside_and_in_place_of_what_was_made_before_they_came() {
         // 9 came late and is in no downsampled block.
-        let late = [meta(9, (0, 2), 0, &[9]), meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2])];
+        let late = [
+            meta(9, (0, 2), 0, &[9]),
+            meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2]),
+        ];
         assert_eq!(chosen(&late), [(9, vec![(0, 2)]), (10, vec![(0, 4)])]);
         // It was compacted into 5 since, and the 5 minutes of that are not there yet.
-        let since = [meta(5, (2, 4), 0, &[2, 9]), meta(10, (0, 6), RESOLUTION_5M_MS, &[1, 2, 3])];
-        assert_eq!(chosen(&since), [(10, vec![(0, 2), (4, 6)]), (5, vec![(2, 4)])]);
+        let since = [
+            meta(5, (2, 4), 0, &[2, 9]),
+            meta(10, (0, 6), RESOLUTION_5M_MS, &[1, 2, 3]),
+        ];
+        assert_eq!(
+            chosen(&since),
+            [(10, vec![(0, 2), (4, 6)]), (5, vec![(2, 4)])]
+        );
     }
 
     #[test]
@@ -211,25 +251,47 @@ mod tests {
             chosen(&[&[raw][..], &parts[..]].concat())
         };
         assert_eq!(with(&[]), [(10, vec![(0, 4)]), (11, vec![(4, 8)])]);
-        assert_eq!(with(&[named(4, 1)]), [(1, vec![(0, 4)]), (11, vec![(4, 8)])]);
-        assert_eq!(with(&[named(6, 1)]), [(10, vec![(0, 4)]), (1, vec![(4, 8)])]);
+        assert_eq!(
+            with(&[named(4, 1)]),
+            [(1, vec![(0, 4)]), (11, vec![(4, 8)])]
+        );
+        assert_eq!(
+            with(&[named(6, 1)]),
+            [(10, vec![(0, 4)]), (1, vec![(4, 8)])]
+        );
     }
 
     #[test]
     fn blocks_of_one_resolution_that_share_samples_are_not_read_twice() {
-        let overlapping =
-            [meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2, 3]), meta(11, (2, 6), RESOLUTION_5M_MS, &[3, 4])];
-        assert_eq!(chosen(&overlapping), [(10, vec![(0, 4)]), (11, vec![(4, 6)])]);
+        let overlapping = [
+            meta(10, (0, 4), RESOLUTION_5M_MS, &[1, 2, 3]),
+            meta(11, (2, 6), RESOLUTION_5M_MS, &[3, 4]),
+        ];
+        assert_eq!(
+            chosen(&overlapping),
+            [(10, vec![(0, 4)]), (11, vec![(4, 6)])]
+        );
     }
 
     #[test]
     fn functions_decide_what_is_read_and_how_coarse() {
-        let hints =
-            |func: &str, range_ms| SelectHints { func: func.into(), range_ms, ..SelectHints::default() };
+        let hints = |func: &str, range_ms| SelectHints {
+            func: func.into(),
+            range_ms,
+            ..SelectHints::default()
+        };
         let aggregate = |func| aggregate_for(&hints(func, HOUR));
         assert_eq!(
-            ["min_over_time", "max", "sum_over_time", "sum", "count_over_time", "", "increase"]
-                .map(aggregate),
+            [
+                "min_over_time",
+                "max",
+                "sum_over_time",
+                "sum",
+                "count_over_time",
+                "",
+                "increase"
+            ]
+            .map(aggregate),
             [
                 Aggregate::Min,
                 Aggregate::Max,

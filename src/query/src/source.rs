@@ -29,7 +29,10 @@ pub enum SourceError {
 impl SourceError {
     /// A failure of the source itself.
     pub fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::Failed { kind, message: message.into() }
+        Self::Failed {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// What the caller should do about it.
@@ -45,11 +48,18 @@ impl From<SourceError> for SelectError {
     fn from(e: SourceError) -> Self {
         match e {
             SourceError::Stopped(stop) => Self::Stopped(stop),
-            SourceError::Failed { kind: ErrorKind::Corrupt, message } => Self::Corrupt(message),
-            SourceError::Failed { kind: ErrorKind::Limited | ErrorKind::TooLarge, message } => {
-                Self::Limited(message)
-            }
-            SourceError::Failed { kind: ErrorKind::Internal, message } => Self::Internal(message),
+            SourceError::Failed {
+                kind: ErrorKind::Corrupt,
+                message,
+            } => Self::Corrupt(message),
+            SourceError::Failed {
+                kind: ErrorKind::Limited | ErrorKind::TooLarge,
+                message,
+            } => Self::Limited(message),
+            SourceError::Failed {
+                kind: ErrorKind::Internal,
+                message,
+            } => Self::Internal(message),
             SourceError::Failed { message, .. } => Self::Unavailable(message),
         }
     }
@@ -90,7 +100,12 @@ pub trait Source: Send + Sync {
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError>;
 
     /// True if a series satisfies all matchers.
-    fn has_series(&self, matchers: &[Matcher], start_ms: i64, end_ms: i64) -> Result<bool, SourceError> {
+    fn has_series(
+        &self,
+        matchers: &[Matcher],
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<bool, SourceError> {
         let mut names = Texts::default();
         self.label_names(matchers, start_ms, end_ms, &mut names)?;
         Ok(!names.into_sorted().is_empty())

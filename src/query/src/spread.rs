@@ -45,8 +45,8 @@ use trireme_base::{Clock, ErrorKind, NodeName, StreamId};
 use trireme_model::{Labels, MetricMetadata};
 use trireme_promql::ast::{Expr, PosRange};
 use trireme_promql::{
-    Cancel, Engine, ParserOptions, Partials, QueryError as EngineError, QueryOptions, QueryResult, Select,
-    SelectError, SelectRequest, SeriesSet, parse,
+    Cancel, Engine, ParserOptions, Partials, QueryError as EngineError, QueryOptions, QueryResult,
+    Select, SelectError, SelectRequest, SeriesSet, parse,
 };
 
 use crate::{
@@ -146,7 +146,15 @@ impl Question<'_> {
         if self.step_ms == 0 {
             return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
         }
-        engine.range(storage, expr, self.text, (self.start_ms, self.end_ms), self.step_ms, &options, cancel)
+        engine.range(
+            storage,
+            expr,
+            self.text,
+            (self.start_ms, self.end_ms),
+            self.step_ms,
+            &options,
+            cancel,
+        )
     }
 
     fn message(&self, context: &QueryContext, positions: &[(StreamId, u64)]) -> message::Query {
@@ -178,7 +186,9 @@ struct Local<'a> {
 
 impl Select for Local<'_> {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        self.queries.select(&self.context, request).map_err(union::select_error)
+        self.queries
+            .select(&self.context, request)
+            .map_err(union::select_error)
     }
 }
 
@@ -214,18 +224,41 @@ impl Spread {
     fn local<'a>(&'a self, context: &QueryContext) -> Local<'a> {
         Local {
             queries: self.inner.as_ref(),
-            context: QueryContext { partial_response: false, ..context.clone() },
+            context: QueryContext {
+                partial_response: false,
+                ..context.clone()
+            },
         }
     }
 
     /// The undivided way.
-    fn undivided(&self, context: &QueryContext, q: &Question<'_>) -> Result<QueryResult, QueryError> {
+    fn undivided(
+        &self,
+        context: &QueryContext,
+        q: &Question<'_>,
+    ) -> Result<QueryResult, QueryError> {
         let (expr, lookback) = (q.text.to_owned(), q.lookback);
         if q.step_ms == 0 {
-            return self.inner.instant(context, &InstantQuery { expr, time_ms: q.start_ms, lookback });
+            return self.inner.instant(
+                context,
+                &InstantQuery {
+                    expr,
+                    time_ms: q.start_ms,
+                    lookback,
+                },
+            );
         }
         let (start_ms, end_ms, step_ms) = (q.start_ms, q.end_ms, q.step_ms);
-        self.inner.range(context, &RangeQuery { expr, start_ms, end_ms, step_ms, lookback })
+        self.inner.range(
+            context,
+            &RangeQuery {
+                expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            },
+        )
     }
 
     fn answer(&self, context: &QueryContext, q: &Question<'_>) -> Result<QueryResult, QueryError> {
@@ -237,12 +270,17 @@ impl Spread {
             return self.elsewhere(context, q, &fence);
         }
         // Whatever is looked at without a thread of its own is small.
-        let divided = if context.head_only { None } else { self.divided(context, q, &fence)? };
+        let divided = if context.head_only {
+            None
+        } else {
+            self.divided(context, q, &fence)?
+        };
         let result = match divided {
             Some(result) => result,
             None => self.undivided(context, q)?,
         };
-        self.memory.note(q.asked(context), result.stats.samples_read);
+        self.memory
+            .note(q.asked(context), result.stats.samples_read);
         Ok(result)
     }
 
@@ -262,16 +300,28 @@ impl Spread {
         if self.mode == SpreadMode::Auto && self.memory.is_cheap(q.asked(context)) {
             return Ok(None);
         }
-        let Ok(expr) = parse(q.text, &self.parser) else { return Ok(None) };
+        let Ok(expr) = parse(q.text, &self.parser) else {
+            return Ok(None);
+        };
         let nodes = plan::distributable(&expr);
         let peers = self.replicas.connected();
         if nodes.is_empty() || peers.is_empty() {
             return Ok(None);
         }
-        let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else { return Ok(None) };
+        let Some(parts) = self.parts(context, q, fence, &expr, &nodes, &peers)? else {
+            return Ok(None);
+        };
         // Elements that all shards chose are held at once, of which the undivided way never holds that many.
-        let chosen = parts.iter().flat_map(|part| &part.nodes).any(|node| !node.rows.is_empty());
-        match q.evaluate(&self.engine.merging(parts), &self.local(context), &expr, context) {
+        let chosen = parts
+            .iter()
+            .flat_map(|part| &part.nodes)
+            .any(|node| !node.rows.is_empty());
+        match q.evaluate(
+            &self.engine.merging(parts),
+            &self.local(context),
+            &expr,
+            context,
+        ) {
             Err(EngineError::TooManySamples | EngineError::NodeFull) if chosen => Ok(None),
             result => unless_curable(result),
         }
@@ -292,7 +342,9 @@ impl Spread {
             let mut query = q.message(context, &fence.positions);
             (query.shard, query.shards) = (i as u32 + 1, shards);
             query.nodes = nodes.iter().map(|pos| codec::pos_out(*pos)).collect();
-            message::Request { question: Some(message::Question::Query(query)) }
+            message::Request {
+                question: Some(message::Question::Query(query)),
+            }
         };
         let began = self.clock.monotonic();
         let (asked, answers) = self.ask(peers, request, SHARD_TIMEOUT);
@@ -300,8 +352,15 @@ impl Spread {
         let here = |shard: u32| {
             let (storage, options) = (Sharded::new(&local, shard, shards), q.options(context));
             let span = (q.start_ms, q.end_ms);
-            let part =
-                self.engine.partials(&storage, expr, span, q.step_ms, nodes, &options, &context.cancel);
+            let part = self.engine.partials(
+                &storage,
+                expr,
+                span,
+                q.step_ms,
+                nodes,
+                &options,
+                &context.cancel,
+            );
             unless_curable(part)
         };
         let mut parts: Vec<Option<Partials>> = vec![None; shards as usize];
@@ -312,7 +371,9 @@ impl Spread {
         let took = self.clock.monotonic().saturating_sub(began);
         let until = began + took + (took * 3).max(PATIENCE);
         for _ in peers {
-            let Some(answer) = self.next(&answers, until, context)? else { break };
+            let Some(answer) = self.next(&answers, until, context)? else {
+                break;
+            };
             let body = match answer.body {
                 Ok(body) => body,
                 Err(refusal) => match refusal.into_final() {
@@ -320,7 +381,9 @@ impl Spread {
                     None => continue,
                 },
             };
-            let part = message::Answer::decode(body).ok().and_then(|a| codec::partials_in(a).ok());
+            let part = message::Answer::decode(body)
+                .ok()
+                .and_then(|a| codec::partials_in(a).ok());
             parts[answer.from + 1] = part.filter(|part| part.nodes.len() == nodes.len());
         }
         drop(asked);
@@ -350,8 +413,7 @@ fn unless_curable<T>(result: Result<T, EngineError>) -> Result<Option<T>, QueryE
 }
 
 /// The warning, or error, when no replica is complete.
-const INCOMPLETE: &str =
-    "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
+const INCOMPLETE: &str = "no replica of the group is known to have all acknowledged samples: some may be missing from this answer";
 
 fn incomplete(context: &QueryContext) -> Result<Option<String>, QueryError> {
     forgive(context, INCOMPLETE.to_owned()).map(Some)
@@ -385,10 +447,23 @@ impl Queries for Spread {
         })
     }
 
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError> {
         let t = query.time_ms;
         let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);
-        self.answer(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback })
+        self.answer(
+            context,
+            &Question {
+                text: &query.expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            },
+        )
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
@@ -397,19 +472,42 @@ impl Queries for Spread {
         if step_ms <= 0 || end_ms < start_ms {
             return self.inner.range(context, query);
         }
-        self.answer(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback })
+        self.answer(
+            context,
+            &Question {
+                text: &query.expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            },
+        )
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         match self.lacking(context)? {
             None => self.inner.select(context, request),
             Some(fence) => self.select_union(context, request, &fence),
         }
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         let own = |context: &QueryContext| self.inner.series(context, selection);
-        self.found(context, selection, (What::Series, ""), own, union::labels_in)
+        self.found(
+            context,
+            selection,
+            (What::Series, ""),
+            own,
+            union::labels_in,
+        )
     }
 
     fn label_names(
@@ -428,7 +526,13 @@ impl Queries for Spread {
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
         let own = |context: &QueryContext| self.inner.label_values(context, name, selection);
-        self.found(context, selection, (What::Values, name), own, union::texts_in)
+        self.found(
+            context,
+            selection,
+            (What::Values, name),
+            own,
+            union::texts_in,
+        )
     }
 
     fn exemplars(

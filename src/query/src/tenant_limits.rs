@@ -46,13 +46,22 @@ pub struct TenantLimitsTable {
 
 impl TenantLimitsTable {
     /// Limits of those that have none of their own, and of those that have.
-    pub fn new(of_others: TenantLimits, overrides: impl IntoIterator<Item = (Tenant, TenantLimits)>) -> Self {
-        Self { of_others, overrides: overrides.into_iter().collect() }
+    pub fn new(
+        of_others: TenantLimits,
+        overrides: impl IntoIterator<Item = (Tenant, TenantLimits)>,
+    ) -> Self {
+        Self {
+            of_others,
+            overrides: overrides.into_iter().collect(),
+        }
     }
 
     /// What holds for a tenant.
     pub fn of(&self, tenant: &Tenant) -> TenantLimits {
-        self.overrides.get(tenant).copied().unwrap_or(self.of_others)
+        self.overrides
+            .get(tenant)
+            .copied()
+            .unwrap_or(self.of_others)
     }
 }
 
@@ -63,10 +72,18 @@ mod tests {
     #[test]
     fn a_range_is_refused_when_it_is_longer_than_the_tenants() {
         let day = Duration::from_secs(86_400);
-        let limits = TenantLimits { range_max: day, ..TenantLimits::default() };
+        let limits = TenantLimits {
+            range_max: day,
+            ..TenantLimits::default()
+        };
         assert_eq!(limits.check_range(1_000, 86_401_000), Ok(()));
-        let error = limits.check_range(1_000, 86_401_001).expect_err("a millisecond too long");
+        let error = limits
+            .check_range(1_000, 86_401_001)
+            .expect_err("a millisecond too long");
         assert_eq!(error.kind(), ErrorKind::TooLarge);
-        assert_eq!(TenantLimits::default().check_range(i64::MIN, i64::MAX), Ok(()));
+        assert_eq!(
+            TenantLimits::default().check_range(i64::MIN, i64::MAX),
+            Ok(())
+        );
     }
 }

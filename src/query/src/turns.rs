@@ -102,8 +102,11 @@ impl<W> Turns<W> {
 
     /// Takes a place of the tenant's, or joins its line with what `waker` makes.
     pub fn enter(&mut self, tenant: &Tenant, waker: impl FnOnce() -> W) -> Turn {
-        let (floor, of_any, own_places) =
-            (self.spent_floor, self.limits.places_of_tenant(), &self.own_places);
+        let (floor, of_any, own_places) = (
+            self.spent_floor,
+            self.limits.places_of_tenant(),
+            &self.own_places,
+        );
         let line = self.lines.entry(tenant.clone()).or_insert_with(|| Line {
             taken: 0,
             places: match own_places(tenant) {
@@ -136,8 +139,16 @@ impl<W> Turns<W> {
 
     /// Leaves the line. False if the turn has come already: then the place is held and must be left.
     pub fn give_up(&mut self, tenant: &Tenant, number: u64) -> bool {
-        let Some(line) = self.lines.get_mut(tenant) else { return false };
-        let Some(at) = line.waiting.iter().position(|(waiting, _)| *waiting == number) else { return false };
+        let Some(line) = self.lines.get_mut(tenant) else {
+            return false;
+        };
+        let Some(at) = line
+            .waiting
+            .iter()
+            .position(|(waiting, _)| *waiting == number)
+        else {
+            return false;
+        };
         line.waiting.remove(at);
         self.waiting -= 1;
         self.forget_if_idle(tenant);
@@ -146,7 +157,9 @@ impl<W> Turns<W> {
 
     /// Gives a place back that was held for `spent`.
     pub fn leave(&mut self, tenant: &Tenant, spent: Duration) {
-        let Some(line) = self.lines.get_mut(tenant) else { return };
+        let Some(line) = self.lines.get_mut(tenant) else {
+            return;
+        };
         line.taken -= 1;
         line.spent += spent;
         self.taken -= 1;
@@ -173,7 +186,11 @@ impl<W> Turns<W> {
     }
 
     fn forget_if_idle(&mut self, tenant: &Tenant) {
-        if self.lines.get(tenant).is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
+        if self
+            .lines
+            .get(tenant)
+            .is_some_and(|line| line.taken == 0 && line.waiting.is_empty())
+        {
             self.lines.remove(tenant);
         }
     }
@@ -188,7 +205,10 @@ mod tests {
     }
 
     fn turns(places: usize, waiting_max: usize) -> Turns<&'static str> {
-        Turns::new(TurnLimits { places, waiting_max })
+        Turns::new(TurnLimits {
+            places,
+            waiting_max,
+        })
     }
 
     #[test]
@@ -196,7 +216,16 @@ mod tests {
         let (heavy, light) = (tenant("heavy"), tenant("light"));
         let mut turns = turns(4, 10);
         let got: Vec<Turn> = (0..5).map(|_| turns.enter(&heavy, || "heavy")).collect();
-        assert_eq!(got, [Turn::Now, Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
+        assert_eq!(
+            got,
+            [
+                Turn::Now,
+                Turn::Now,
+                Turn::Now,
+                Turn::Wait(0),
+                Turn::Wait(1)
+            ]
+        );
         assert_eq!(turns.enter(&light, || "light"), Turn::Now);
         assert_eq!(turns.admit(), None, "the light one has the last place");
     }
@@ -204,8 +233,12 @@ mod tests {
     #[test]
     fn a_tenant_with_a_limit_of_its_own_holds_no_more_places() {
         let (small, other) = (tenant("small"), tenant("other"));
-        let limits = TurnLimits { places: 8, waiting_max: 10 };
-        let mut turns = Turns::with_own_places(limits, |tenant| usize::from(tenant.as_str() == "small") * 2);
+        let limits = TurnLimits {
+            places: 8,
+            waiting_max: 10,
+        };
+        let mut turns =
+            Turns::with_own_places(limits, |tenant| usize::from(tenant.as_str() == "small") * 2);
         let got: Vec<Turn> = (0..4).map(|_| turns.enter(&small, || "small")).collect();
         assert_eq!(got, [Turn::Now, Turn::Now, Turn::Wait(0), Turn::Wait(1)]);
         let got: Vec<Turn> = (0..6).map(|_| turns.enter(&other, || "other")).collect();
@@ -234,7 +267,10 @@ mod tests {
             turns.leave(&tenant, Duration::from_secs(spent));
         }
         assert_eq!(order, ["light 1", "light 2", "heavy 2", "heavy 3"]);
-        assert_eq!((turns.taken(), turns.waiting(), turns.lines.len()), (0, 0, 0));
+        assert_eq!(
+            (turns.taken(), turns.waiting(), turns.lines.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -255,7 +291,8 @@ mod tests {
     fn lines_of_many_tenants_are_bounded_together() {
         let mut turns = turns(1, 1);
         assert_eq!(turns.enter(&tenant("first"), || ""), Turn::Now);
-        let waiting = (0..100).filter(|i| turns.enter(&tenant(&format!("t{i}")), || "") != Turn::Full);
+        let waiting =
+            (0..100).filter(|i| turns.enter(&tenant(&format!("t{i}")), || "") != Turn::Full);
         assert_eq!(waiting.count(), 16);
         assert_eq!(turns.lines.len(), 17, "who was refused is not kept");
     }

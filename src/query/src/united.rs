@@ -12,7 +12,9 @@ pub(crate) fn read_united<P>(
     out: &mut Columns,
     mut read: impl FnMut(&P, &mut Columns) -> Result<(), SelectError>,
 ) -> Result<(), SelectError> {
-    let Some((first, rest)) = parts.split_first() else { return Ok(()) };
+    let Some((first, rest)) = parts.split_first() else {
+        return Ok(());
+    };
     read(first, out)?;
     out.check_within(samples_max)?;
     if rest.is_empty() {
@@ -40,7 +42,10 @@ impl SeriesRead for United {
     }
 
     fn want(&self, start_ms: i64, end_ms: i64) -> u64 {
-        self.parts.iter().map(|part| part.want(start_ms, end_ms)).sum()
+        self.parts
+            .iter()
+            .map(|part| part.want(start_ms, end_ms))
+            .sum()
     }
 
     fn read_within(
@@ -87,10 +92,15 @@ mod tests {
     #[test]
     fn a_series_that_is_too_long_is_not_read_to_its_end() {
         let read = Arc::new(AtomicUsize::new(0));
-        let piece = |n| Box::new(Piece(n, Labels::default(), Arc::clone(&read))) as Box<dyn SeriesRead>;
-        let united = United { labels: Labels::default(), parts: (0..50).map(piece).collect() };
+        let piece =
+            |n| Box::new(Piece(n, Labels::default(), Arc::clone(&read))) as Box<dyn SeriesRead>;
+        let united = United {
+            labels: Labels::default(),
+            parts: (0..50).map(piece).collect(),
+        };
 
-        let within = |samples_max| united.read_within(0, 5_000, samples_max, &mut Columns::default());
+        let within =
+            |samples_max| united.read_within(0, 5_000, samples_max, &mut Columns::default());
         assert_eq!(within(1_000), Err(SelectError::TooManySamples));
         assert_eq!(read.swap(0, Ordering::Relaxed), 11);
         assert_eq!(within(5_000), Ok(()));

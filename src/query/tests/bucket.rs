@@ -8,7 +8,9 @@ use std::time::Duration;
 use trireme_bucket::ReaderOptions;
 use trireme_model::{MatchOp, Matcher, Tenant};
 use trireme_promql::{Cancel, Value};
-use trireme_query::{InstantQuery, Querier, QuerierOptions, Queries, QueryContext, RangeQuery, Selection};
+use trireme_query::{
+    InstantQuery, Querier, QuerierOptions, Queries, QueryContext, RangeQuery, Selection,
+};
 
 mod support;
 
@@ -19,7 +21,11 @@ const BLOCKS: usize = 24;
 const REQUEST: Duration = Duration::from_millis(40);
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn context() -> QueryContext {
@@ -32,8 +38,13 @@ fn querier(bucket: BucketOnly) -> Querier {
 
 fn range(querier: &Querier, expr: &str) -> (String, Vec<String>) {
     let end_ms = START_MS + BLOCKS as i64 * WINDOW_MS - 1;
-    let query =
-        RangeQuery { expr: expr.into(), start_ms: START_MS, end_ms, step_ms: WINDOW_MS / 4, lookback: None };
+    let query = RangeQuery {
+        expr: expr.into(),
+        start_ms: START_MS,
+        end_ms,
+        step_ms: WINDOW_MS / 4,
+        lookback: None,
+    };
     let result = querier.range(&context(), &query).unwrap();
     (format!("{:?}", result.value), result.warnings)
 }
@@ -56,7 +67,10 @@ fn open_slow(
 ) -> (BucketOnly, Arc<support::Counts>) {
     let store = Arc::new(Slow::new(dir, delay));
     let counts = Arc::clone(&store.counts);
-    let options = ReaderOptions { header_dir: headers.map(Path::to_owned), ..ReaderOptions::default() };
+    let options = ReaderOptions {
+        header_dir: headers.map(Path::to_owned),
+        ..ReaderOptions::default()
+    };
     let bucket = BucketOnly::new(store, runtime, options);
     counts.take();
     (bucket, counts)
@@ -64,17 +78,23 @@ fn open_slow(
 
 #[test]
 fn many_blocks_are_read_side_by_side_with_few_requests_each() {
-    let (dir, headers, runtime) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), runtime());
+    let (dir, headers, runtime) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        runtime(),
+    );
     fill(dir.path(), BLOCKS, 60, &[]);
-    let exprs = ["sum(metric_001_total)", "sum by (mode) (rate(cpu_seconds_total[10m]))"];
+    let exprs = [
+        "sum(metric_001_total)",
+        "sum by (mode) (rate(cpu_seconds_total[10m]))",
+    ];
     let (mut alone, _) = open(dir.path(), None, &runtime);
     alone.side_by_side = false;
     let alone = querier(alone);
     let want: Vec<_> = exprs.iter().map(|expr| range(&alone, expr)).collect();
-    assert!(
-        want.iter()
-            .all(|(value, warnings)| value.contains("metric") | (value.len() > 100) && warnings.is_empty())
-    );
+    assert!(want.iter().all(
+        |(value, warnings)| value.contains("metric") | (value.len() > 100) && warnings.is_empty()
+    ));
 
     for headers in [None, Some(headers.path())] {
         let (bucket, counts) = open_slow(dir.path(), headers, &runtime, REQUEST);
@@ -92,10 +112,18 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
         let (bucket, counts) = open(dir.path(), headers, &runtime);
         let asked = querier(bucket);
         assert_eq!(range(&asked, exprs[0]), want[0], "{headers:?}");
-        let most = if headers.is_some() { BLOCKS } else { 3 * BLOCKS } as u64;
+        let most = if headers.is_some() {
+            BLOCKS
+        } else {
+            3 * BLOCKS
+        } as u64;
         let (requests, ..) = counts.take();
         assert!(requests <= most, "{requests} requests, {headers:?}");
-        let all = Selection { start_ms: START_MS, end_ms: i64::MAX, ..Selection::default() };
+        let all = Selection {
+            start_ms: START_MS,
+            end_ms: i64::MAX,
+            ..Selection::default()
+        };
         let names = asked.label_names(&context(), &all).unwrap().items;
         assert_eq!(names, ["__name__", "cpu", "instance", "job", "mode"]);
         assert_eq!(counts.take().0, 0, "names come from what is open");
@@ -107,7 +135,12 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
     let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
     fill(dir.path(), BLOCKS, 60, &[]);
     let (bucket, _) = open(dir.path(), None, &runtime);
-    let names: Vec<_> = bucket.metas.blocks().iter().map(|block| block.meta.ulid.to_string()).collect();
+    let names: Vec<_> = bucket
+        .metas
+        .blocks()
+        .iter()
+        .map(|block| block.meta.ulid.to_string())
+        .collect();
     std::fs::remove_dir_all(dir.path().join(&names[3])).unwrap();
     let chunks = dir.path().join(&names[5]).join("chunks/000001");
     let zeros = vec![0; std::fs::metadata(&chunks).unwrap().len() as usize];
@@ -120,16 +153,29 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
     let (_, warnings) = range(&asked, "sum(metric_001_total)");
     for (number, name) in names.iter().enumerate() {
         let is_named = warnings.iter().any(|warning| warning.contains(name));
-        assert_eq!(is_named, [3, 5, 7].contains(&number), "{number}: {warnings:?}");
+        assert_eq!(
+            is_named,
+            [3, 5, 7].contains(&number),
+            "{number}: {warnings:?}"
+        );
     }
-    let whole = QueryContext { partial_response: false, ..context() };
+    let whole = QueryContext {
+        partial_response: false,
+        ..context()
+    };
     let query = InstantQuery {
         expr: "sum(metric_001_total)".into(),
         time_ms: START_MS + 4 * WINDOW_MS + WINDOW_MS / 2,
         lookback: None,
     };
-    assert!(asked.instant(&whole, &query).is_ok(), "it asks for none of them");
-    let query = InstantQuery { time_ms: START_MS + 3 * WINDOW_MS + WINDOW_MS / 2, ..query };
+    assert!(
+        asked.instant(&whole, &query).is_ok(),
+        "it asks for none of them"
+    );
+    let query = InstantQuery {
+        time_ms: START_MS + 3 * WINDOW_MS + WINDOW_MS / 2,
+        ..query
+    };
     assert!(asked.instant(&whole, &query).is_err());
 }
 
@@ -141,7 +187,11 @@ fn blocks_with_other_external_labels_are_other_series() {
     let (bucket, _) = open(dir.path(), None, &runtime);
     let asked = querier(bucket);
     let count = |expr: &str| {
-        let query = InstantQuery { expr: expr.into(), time_ms: START_MS + WINDOW_MS / 2, lookback: None };
+        let query = InstantQuery {
+            expr: expr.into(),
+            time_ms: START_MS + WINDOW_MS / 2,
+            lookback: None,
+        };
         let result = asked.instant(&context(), &query).unwrap();
         match result.value {
             Value::Vector(samples) => samples.len(),
@@ -150,14 +200,40 @@ fn blocks_with_other_external_labels_are_other_series() {
     };
     assert_eq!(count("metric_001_total"), 40);
     assert_eq!(count(r#"metric_001_total{cluster="A"}"#), 20);
-    assert_eq!(count(r#"sum by (cluster) (rate(metric_001_total{cluster=~"A|B"}[10m]))"#), 2);
+    assert_eq!(
+        count(r#"sum by (cluster) (rate(metric_001_total{cluster=~"A|B"}[10m]))"#),
+        2
+    );
     assert_eq!(count(r#"metric_001_total{cluster=""}"#), 0);
-    let all = Selection { start_ms: START_MS, end_ms: i64::MAX, ..Selection::default() };
-    assert_eq!(asked.label_values(&context(), "cluster", &all).unwrap().items, ["A", "B"]);
-    assert!(asked.label_names(&context(), &all).unwrap().items.contains(&"cluster".to_owned()));
+    let all = Selection {
+        start_ms: START_MS,
+        end_ms: i64::MAX,
+        ..Selection::default()
+    };
+    assert_eq!(
+        asked
+            .label_values(&context(), "cluster", &all)
+            .unwrap()
+            .items,
+        ["A", "B"]
+    );
+    assert!(
+        asked
+            .label_names(&context(), &all)
+            .unwrap()
+            .items
+            .contains(&"cluster".to_owned())
+    );
     let cluster = Matcher::new("cluster", MatchOp::Equal, "B").unwrap();
-    let of_b = Selection { matchers: vec![vec![cluster]], ..all };
+    let of_b = Selection {
+        matchers: vec![vec![cluster]],
+        ..all
+    };
     let series = asked.series(&context(), &of_b).unwrap().items;
     assert_eq!(series.len(), 40);
-    assert!(series.iter().all(|labels| labels.get("cluster") == Some("B")));
+    assert!(
+        series
+            .iter()
+            .all(|labels| labels.get("cluster") == Some("B"))
+    );
 }

@@ -25,13 +25,25 @@ fn name(node: u64) -> NodeName {
 }
 
 fn identity(node: u64, starts: u32) -> PeerIdentity {
-    PeerIdentity { node: name(node), incarnation: Incarnation(node), boot: Boot(starts) }
+    PeerIdentity {
+        node: name(node),
+        incarnation: Incarnation(node),
+        boot: Boot(starts),
+    }
 }
 
 /// What everybody has after so many starts of each.
 fn vector(starts: u32) -> PositionVector {
     let of = |node| {
-        (1..=starts).map(move |boot| (StreamId { incarnation: Incarnation(node), boot: Boot(boot) }, SEQ))
+        (1..=starts).map(move |boot| {
+            (
+                StreamId {
+                    incarnation: Incarnation(node),
+                    boot: Boot(boot),
+                },
+                SEQ,
+            )
+        })
     };
     (0..NODES).flat_map(of).collect()
 }
@@ -39,11 +51,19 @@ fn vector(starts: u32) -> PositionVector {
 fn view(starts: u32) -> GroupView {
     let names = (0..NODES).map(name);
     let quorum = Quorum::new(names.clone(), 1);
-    let mut view = GroupView::new(identity(0, starts), quorum, names, GroupLimits::default(), Duration::ZERO);
+    let mut view = GroupView::new(
+        identity(0, starts),
+        quorum,
+        names,
+        GroupLimits::default(),
+        Duration::ZERO,
+    );
     let all = vector(starts);
-    all.iter().for_each(|(stream, seq)| view.own_durable(stream, seq));
+    all.iter()
+        .for_each(|(stream, seq)| view.own_durable(stream, seq));
     for node in 1..NODES {
-        view.admit(&identity(node, starts), Duration::ZERO).expect("a member");
+        view.admit(&identity(node, starts), Duration::ZERO)
+            .expect("a member");
         view.heard(&name(node), Health::default(), 0, 0, Duration::ZERO);
         view.observed(&name(node), Incarnation(node), &all);
     }
@@ -52,9 +72,17 @@ fn view(starts: u32) -> GroupView {
 
 /// All members have settled all that is over.
 fn end(view: &mut GroupView, starts: u32) -> Ended {
-    let settled: Ended = (0..NODES).map(|node| (Incarnation(node), Boot(starts))).collect();
+    let settled: Ended = (0..NODES)
+        .map(|node| (Incarnation(node), Boot(starts)))
+        .collect();
     for node in 1..NODES {
-        view.heard_ends(&name(node), &Ends { settled: settled.clone(), ended: Ended::default() });
+        view.heard_ends(
+            &name(node),
+            &Ends {
+                settled: settled.clone(),
+                ended: Ended::default(),
+            },
+        );
     }
     let ended = view.may_end(&settled);
     assert_eq!(ended, settled);
@@ -76,7 +104,12 @@ fn shortest(mut run: impl FnMut()) -> Duration {
 fn cut(view: &GroupView) -> Duration {
     shortest(|| {
         let copy = view.clone();
-        let input = copy.cut_input(Duration::from_secs(9), Duration::from_secs(60), |_| Some(1), |_| SEQ);
+        let input = copy.cut_input(
+            Duration::from_secs(9),
+            Duration::from_secs(60),
+            |_| Some(1),
+            |_| SEQ,
+        );
         black_box(input);
     })
 }
@@ -84,17 +117,32 @@ fn cut(view: &GroupView) -> Duration {
 /// Heartbeats until the peer knows all positions, and the time of a tick after that.
 fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
     // The peer never says anything.
-    let config = LinkConfig { peer_timeout: Duration::MAX, ..LinkConfig::default() };
+    let config = LinkConfig {
+        peer_timeout: Duration::MAX,
+        ..LinkConfig::default()
+    };
     let mut link = PeerLink::new(identity(0, starts), name(1), config);
     let mut now = Duration::ZERO;
     let mut durable = vector(starts);
     if let Some(ended) = ended {
         durable.end(ended);
-        link.set_ends(Arc::new(Ends { settled: ended.clone(), ended: ended.clone() }));
+        link.set_ends(Arc::new(Ends {
+            settled: ended.clone(),
+            ended: ended.clone(),
+        }));
     }
     let (mut effects, left) = (Vec::new(), durable.len());
     let (tails, applied) = (durable.clone(), durable.clone());
-    link.handle(Event::Up { peer: identity(1, starts), tails, durable, applied }, now, &mut effects);
+    link.handle(
+        Event::Up {
+            peer: identity(1, starts),
+            tails,
+            durable,
+            applied,
+        },
+        now,
+        &mut effects,
+    );
     let mut tick = || {
         now += Duration::from_secs(1);
         link.handle(Event::Tick { wall_ms: 0 }, now, &mut effects);
@@ -118,14 +166,19 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
 }
 
 fn main() {
-    println!("starts of each of {NODES} nodes, over?, streams, a cut's look, first heartbeats, a tick then");
+    println!(
+        "starts of each of {NODES} nodes, over?, streams, a cut's look, first heartbeats, a tick then"
+    );
     for starts in [10, 20_000] {
         let mut view = view(starts);
         for is_over in [false, true] {
             let ended = is_over.then(|| end(&mut view, starts));
             let (beats, tick) = heartbeats(starts, ended.as_ref());
             let streams = view.mine().len();
-            println!("{starts}, {is_over}, {streams}, {:?}, {beats}, {tick:?}", cut(&view));
+            println!(
+                "{starts}, {is_over}, {streams}, {:?}, {beats}, {tick:?}",
+                cut(&view)
+            );
         }
     }
 }

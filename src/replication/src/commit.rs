@@ -63,7 +63,11 @@ struct Word {
 
 impl Word {
     fn of(incarnation: Incarnation) -> Self {
-        Self { incarnation, position: 0, later: None }
+        Self {
+            incarnation,
+            position: 0,
+            later: None,
+        }
     }
 
     /// The node goes by this ring now.
@@ -113,7 +117,10 @@ impl<T> CommitTracker<T> {
 
     /// The handshake with a peer showed this incarnation: only acknowledgements of it count from now on.
     pub fn trust(&mut self, peer: &NodeName, incarnation: Incarnation) {
-        let word = self.peers.entry(peer.clone()).or_insert(Word::of(incarnation));
+        let word = self
+            .peers
+            .entry(peer.clone())
+            .or_insert(Word::of(incarnation));
         if word.incarnation != incarnation {
             *word = Word::of(incarnation);
         }
@@ -121,8 +128,16 @@ impl<T> CommitTracker<T> {
 
     /// A peer has the own stream durably up to `seq`, and said so under the ring of `epoch`; 0 for a peer that does not
     /// say by which. False if it was ignored: because of its incarnation, or because so much was never written here.
-    pub fn peer_durable(&mut self, peer: &NodeName, incarnation: Incarnation, seq: u64, epoch: u64) -> bool {
-        let Some(word) = self.peers.get_mut(peer) else { return false };
+    pub fn peer_durable(
+        &mut self,
+        peer: &NodeName,
+        incarnation: Incarnation,
+        seq: u64,
+        epoch: u64,
+    ) -> bool {
+        let Some(word) = self.peers.get_mut(peer) else {
+            return false;
+        };
         if word.incarnation != incarnation || seq > self.given_out {
             return false;
         }
@@ -157,7 +172,8 @@ impl<T> CommitTracker<T> {
     fn committed_now(&self) -> u64 {
         let own = std::iter::once((self.me.clone(), self.own_durable));
         let peers = self.peers.iter().filter(|(node, _)| **node != self.me);
-        self.quorum.committed(own.chain(peers.map(|(node, word)| (node.clone(), word.position))))
+        self.quorum
+            .committed(own.chain(peers.map(|(node, word)| (node.clone(), word.position))))
     }
 
     /// Recomputes the committed seq and takes out the tokens it releases, in order of seq.
@@ -165,7 +181,9 @@ impl<T> CommitTracker<T> {
         if !self.is_suspended {
             self.committed = self.committed.max(self.committed_now());
         }
-        let waiting = self.waiters.split_off(&(self.committed.saturating_add(1), 0));
+        let waiting = self
+            .waiters
+            .split_off(&(self.committed.saturating_add(1), 0));
         let released = std::mem::replace(&mut self.waiters, waiting);
         let release = |((seq, ticket), (deadline, token))| {
             self.deadlines.remove(&(deadline, seq, ticket));
@@ -180,13 +198,21 @@ impl<T> CommitTracker<T> {
     }
 
     /// Lets `token` wait until `seq` is committed or `deadline` passes. `Some(token)` if it is committed already.
-    pub fn wait(&mut self, seq: u64, deadline: Duration, token: T) -> Result<Option<T>, TooManyWaiters<T>> {
+    pub fn wait(
+        &mut self,
+        seq: u64,
+        deadline: Duration,
+        token: T,
+    ) -> Result<Option<T>, TooManyWaiters<T>> {
         self.given_out(seq);
         if seq <= self.committed {
             return Ok(Some(token));
         }
         if self.waiters.len() >= self.waiters_max {
-            return Err(TooManyWaiters { max: self.waiters_max, token });
+            return Err(TooManyWaiters {
+                max: self.waiters_max,
+                token,
+            });
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;

@@ -73,7 +73,11 @@ pub enum CutBlocker {
 /// (a later boot of its origin is connected, or the origin is unreachable for longer than `seal_after`), nobody who may
 /// come back is missing, the connected replicas are a quorum and have equal positions of it, and all of it is applied here.
 pub fn cut_blockers(window: i64, input: &CutInput) -> Vec<CutBlocker> {
-    input.streams.iter().filter_map(|stream| blocker(window, input, stream)).collect()
+    input
+        .streams
+        .iter()
+        .filter_map(|stream| blocker(window, input, stream))
+        .collect()
 }
 
 fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
@@ -90,7 +94,11 @@ fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
     };
     if !has_ended {
         let away = s.unreachable_for.is_some();
-        return Some(if away { CutBlocker::Away(s.stream) } else { CutBlocker::Open(s.stream) });
+        return Some(if away {
+            CutBlocker::Away(s.stream)
+        } else {
+            CutBlocker::Open(s.stream)
+        });
     }
     if !input.quorum_connected {
         return Some(CutBlocker::NoQuorum(s.stream));
@@ -98,7 +106,10 @@ fn blocker(window: i64, input: &CutInput, s: &StreamCut) -> Option<CutBlocker> {
     if input.is_unsettled {
         return Some(CutBlocker::Unsettled(s.stream));
     }
-    if s.peer_positions.iter().any(|position| *position != s.position) {
+    if s.peer_positions
+        .iter()
+        .any(|position| *position != s.position)
+    {
         return Some(CutBlocker::NotLevel(s.stream));
     }
     (s.applied < s.position).then_some(CutBlocker::NotApplied(s.stream))

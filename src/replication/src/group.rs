@@ -158,9 +158,16 @@ pub struct GroupView {
 
 impl GroupView {
     /// A view of those that are in other groups than `me`: who is connected, and what they say of themselves.
-    pub fn of_neighbours(me: PeerIdentity, peers: impl IntoIterator<Item = NodeName>, now: Duration) -> Self {
+    pub fn of_neighbours(
+        me: PeerIdentity,
+        peers: impl IntoIterator<Item = NodeName>,
+        now: Duration,
+    ) -> Self {
         let quorum = Quorum::new([me.node.clone()], 1);
-        Self { is_foreign: true, ..Self::new(me, quorum, peers, GroupLimits::default(), now) }
+        Self {
+            is_foreign: true,
+            ..Self::new(me, quorum, peers, GroupLimits::default(), now)
+        }
     }
 
     /// A view of `me` in a group with these peers, of whom nobody is connected yet.
@@ -171,8 +178,15 @@ impl GroupView {
         limits: GroupLimits,
         now: Duration,
     ) -> Self {
-        let unseen = || PeerView { changed_at: now, ..PeerView::default() };
-        let peers = peers.into_iter().filter(|node| *node != me.node).map(|node| (node, unseen())).collect();
+        let unseen = || PeerView {
+            changed_at: now,
+            ..PeerView::default()
+        };
+        let peers = peers
+            .into_iter()
+            .filter(|node| *node != me.node)
+            .map(|node| (node, unseen()))
+            .collect();
         Self {
             me,
             epoch: 1,
@@ -205,10 +219,18 @@ impl GroupView {
             return Err(AdmitError::Stranger(peer.node.clone()));
         };
         // Each would take the other's place, and be counted for what only the other has.
-        let running = view.identity.as_ref().filter(|_| view.connected).map(|known| known.incarnation);
+        let running = view
+            .identity
+            .as_ref()
+            .filter(|_| view.connected)
+            .map(|known| known.incarnation);
         if let Some(running) = running.filter(|running| *running != peer.incarnation) {
             let (node, incarnation) = (peer.node.clone(), peer.incarnation);
-            return Err(AdmitError::DuplicateName { node, running, incarnation });
+            return Err(AdmitError::DuplicateName {
+                node,
+                running,
+                incarnation,
+            });
         }
         self.check_incarnation(peer)?;
         match self.latest_boot(peer.incarnation) {
@@ -224,11 +246,21 @@ impl GroupView {
 
     /// Checks that nobody who is connected, nor this node, has the incarnation of a peer, known here or not.
     pub fn check_incarnation(&self, peer: &PeerIdentity) -> Result<(), AdmitError> {
-        let running = self.peers.values().filter(|p| p.connected).filter_map(|p| p.identity.as_ref());
-        let same = |other: &&PeerIdentity| other.incarnation == peer.incarnation && other.node != peer.node;
+        let running = self
+            .peers
+            .values()
+            .filter(|p| p.connected)
+            .filter_map(|p| p.identity.as_ref());
+        let same = |other: &&PeerIdentity| {
+            other.incarnation == peer.incarnation && other.node != peer.node
+        };
         if let Some(other) = running.chain([&self.me]).find(same) {
             let (other, incarnation) = (other.node.clone(), peer.incarnation);
-            return Err(AdmitError::DuplicateIncarnation { node: peer.node.clone(), other, incarnation });
+            return Err(AdmitError::DuplicateIncarnation {
+                node: peer.node.clone(),
+                other,
+                incarnation,
+            });
         }
         Ok(())
     }
@@ -257,7 +289,11 @@ impl GroupView {
 
     /// A session with a peer is over. Nothing happens if a later one has begun.
     pub fn disconnected(&mut self, node: &NodeName, session: u64, now: Duration) {
-        if let Some(view) = self.peers.get_mut(node).filter(|v| v.connected && v.session == session) {
+        if let Some(view) = self
+            .peers
+            .get_mut(node)
+            .filter(|v| v.connected && v.session == session)
+        {
             view.connected = false;
             view.changed_at = now;
             view.taking.clear();
@@ -265,14 +301,27 @@ impl GroupView {
     }
 
     /// A peer told durable positions; they count only for the incarnation that is connected.
-    pub fn observed(&mut self, node: &NodeName, incarnation: Incarnation, positions: &PositionVector) {
-        let Some(view) = self.peers.get_mut(node) else { return };
-        if view.identity.as_ref().is_some_and(|id| id.incarnation == incarnation) {
+    pub fn observed(
+        &mut self,
+        node: &NodeName,
+        incarnation: Incarnation,
+        positions: &PositionVector,
+    ) {
+        let Some(view) = self.peers.get_mut(node) else {
+            return;
+        };
+        if view
+            .identity
+            .as_ref()
+            .is_some_and(|id| id.incarnation == incarnation)
+        {
             view.positions.merge(positions);
             if self.is_foreign {
                 return;
             }
-            let ahead = positions.iter().filter(|(stream, seq)| *seq > self.mine.get(*stream));
+            let ahead = positions
+                .iter()
+                .filter(|(stream, seq)| *seq > self.mine.get(*stream));
             self.ahead.extend(ahead.map(|(stream, _)| stream));
         }
     }
@@ -321,22 +370,42 @@ impl GroupView {
 
     /// True if this node and the connected peers make a quorum.
     pub fn quorum_connected(&self) -> bool {
-        let peers = self.peers.iter().filter(|(_, p)| p.connected).map(|(node, _)| node);
+        let peers = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.connected)
+            .map(|(node, _)| node);
         self.quorum.is_met_by(peers.chain([&self.me.node]))
     }
 
     /// True if this node and the connected peers that have everything make a quorum.
     fn quorum_complete(&self) -> bool {
-        let peers = self.peers.iter().filter(|(_, p)| p.connected && !p.health.rebuilding);
-        self.quorum.is_met_by(peers.map(|(node, _)| node).chain([&self.me.node]))
+        let peers = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.connected && !p.health.rebuilding);
+        self.quorum
+            .is_met_by(peers.map(|(node, _)| node).chain([&self.me.node]))
     }
 
     /// Highest boot of an incarnation that anybody has seen.
     pub fn latest_boot(&self, incarnation: Incarnation) -> Option<Boot> {
-        let identities = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
-        let running = identities.filter(|id| id.incarnation == incarnation).map(|id| id.boot);
-        let vectors = self.peers.values().map(|p| &p.positions).chain([&self.mine]);
-        running.chain(vectors.filter_map(|v| v.latest_boot(incarnation))).max()
+        let identities = self
+            .peers
+            .values()
+            .filter_map(|p| p.identity.as_ref())
+            .chain([&self.me]);
+        let running = identities
+            .filter(|id| id.incarnation == incarnation)
+            .map(|id| id.boot);
+        let vectors = self
+            .peers
+            .values()
+            .map(|p| &p.positions)
+            .chain([&self.mine]);
+        running
+            .chain(vectors.filter_map(|v| v.latest_boot(incarnation)))
+            .max()
     }
 
     /// How far every member of the group, this node included, has a stream durably as far as this node knows. A peer that
@@ -349,8 +418,12 @@ impl GroupView {
     /// How far a quorum has a stream durably, as far as its members have told. One that is away counts with what it told
     /// last.
     pub fn quorum_has(&self, stream: StreamId) -> u64 {
-        let peers = self.peers.iter().map(|(node, peer)| (node.clone(), peer.positions.get(stream)));
-        self.quorum.committed(peers.chain([(self.me.node.clone(), self.mine.get(stream))]))
+        let peers = self
+            .peers
+            .iter()
+            .map(|(node, peer)| (node.clone(), peer.positions.get(stream)));
+        self.quorum
+            .committed(peers.chain([(self.me.node.clone(), self.mine.get(stream))]))
     }
 
     /// Since when nobody of this incarnation is connected; `None` while it is (or is this node).
@@ -358,7 +431,11 @@ impl GroupView {
         if incarnation == self.me.incarnation {
             return None;
         }
-        let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.incarnation == incarnation);
+        let is_it = |p: &&PeerView| {
+            p.identity
+                .as_ref()
+                .is_some_and(|id| id.incarnation == incarnation)
+        };
         match self.peers.values().find(is_it) {
             Some(peer) if peer.connected => None,
             Some(peer) => Some(now.saturating_sub(peer.changed_at)),
@@ -390,12 +467,26 @@ impl GroupView {
         applied: impl Fn(StreamId) -> u64,
     ) -> CutInput {
         // One that is being rebuilt will take the end of a stream from those that are not.
-        let connected = self.peers.values().filter(|p| p.connected && !p.health.rebuilding);
-        let connected: Vec<(&PeerView, bool)> = connected.map(|peer| (peer, self.has_missed(peer))).collect();
+        let connected = self
+            .peers
+            .values()
+            .filter(|p| p.connected && !p.health.rebuilding);
+        let connected: Vec<(&PeerView, bool)> = connected
+            .map(|peer| (peer, self.has_missed(peer)))
+            .collect();
         // The streams of those who are away too: they may have entries that nobody else has seen.
-        let running = self.peers.values().filter_map(|p| p.identity.as_ref()).chain([&self.me]);
+        let running = self
+            .peers
+            .values()
+            .filter_map(|p| p.identity.as_ref())
+            .chain([&self.me]);
         let mut streams: Vec<StreamId> = running.map(PeerIdentity::stream).collect();
-        for vector in self.peers.values().map(|p| &p.positions).chain([&self.mine]) {
+        for vector in self
+            .peers
+            .values()
+            .map(|p| &p.positions)
+            .chain([&self.mine])
+        {
             streams.extend(vector.iter().map(|(stream, _)| stream));
         }
         // They are applied everywhere, and a peer may not have let go of them yet.
@@ -405,22 +496,37 @@ impl GroupView {
         // What an origin has of its earlier starts is not known before its first heartbeat.
         let unheard = |stream: StreamId| {
             let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream);
-            self.peers.values().filter(is_it).any(|p| p.connected && !p.is_heard)
+            self.peers
+                .values()
+                .filter(is_it)
+                .any(|p| p.connected && !p.is_heard)
         };
         // Of a stream that has ended for a peer, that has what this node has; or more, if this node has missed something.
-        let peer_has = |(peer, has_missed): &(&PeerView, bool), stream| match peer.positions.get(stream) {
-            ALL if !has_missed => self.mine.get(stream),
-            seq => seq,
+        let peer_has =
+            |(peer, has_missed): &(&PeerView, bool), stream| match peer.positions.get(stream) {
+                ALL if !has_missed => self.mine.get(stream),
+                seq => seq,
+            };
+        let peers_have = |stream| {
+            connected
+                .iter()
+                .map(|peer| peer_has(peer, stream))
+                .collect()
         };
-        let peers_have = |stream| connected.iter().map(|peer| peer_has(peer, stream)).collect();
         let state = |stream: StreamId| StreamCut {
             stream,
-            marker: if unheard(stream) { None } else { marker(stream) },
+            marker: if unheard(stream) {
+                None
+            } else {
+                marker(stream)
+            },
             applied: applied(stream),
             position: self.mine.get(stream),
             peer_positions: peers_have(stream),
             sealed_at: self.seals.get(&stream).copied(),
-            later_boot: self.latest_boot(stream.incarnation).is_some_and(|boot| boot > stream.boot),
+            later_boot: self
+                .latest_boot(stream.incarnation)
+                .is_some_and(|boot| boot > stream.boot),
             unreachable_for: self.unreachable_for(stream.incarnation, now),
         };
         CutInput {

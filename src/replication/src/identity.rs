@@ -16,6 +16,9 @@ pub struct PeerIdentity {
 impl PeerIdentity {
     /// The stream the node writes now.
     pub fn stream(&self) -> StreamId {
-        StreamId { incarnation: self.incarnation, boot: self.boot }
+        StreamId {
+            incarnation: self.incarnation,
+            boot: self.boot,
+        }
     }
 }

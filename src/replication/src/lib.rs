@@ -44,11 +44,15 @@ mod rebuild;
 
 pub use commit::{CommitTracker, TooManyWaiters};
 pub use cut::{CutBlocker, CutInput, StreamCut, cut_blockers};
-pub use group::{AdmitError, ClockWord, Ends, GroupLimits, GroupRing, GroupView, PeerView, Timekeeper};
+pub use group::{
+    AdmitError, ClockWord, Ends, GroupLimits, GroupRing, GroupView, PeerView, Timekeeper,
+};
 pub use identity::PeerIdentity;
-pub use link::{DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault, Taken};
+pub use link::{
+    DisconnectReason, Effect, Event, LinkConfig, LinkStats, PeerLink, ReadFault, Taken,
+};
 pub use positions::{ALL, PositionVector};
 pub use rebuild::{
-    Action, CancelError, Have, Look, Progress, Rebuild, RebuildLimits, RebuildReason, Revoked, Source,
-    SourceFault, may_cancel,
+    Action, CancelError, Have, Look, Progress, Rebuild, RebuildLimits, RebuildReason, Revoked,
+    Source, SourceFault, may_cancel,
 };

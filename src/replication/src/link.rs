@@ -163,7 +163,12 @@ impl PeerLink {
     /// Feeds one event; what has to be done is appended to `effects`, to be done in order.
     pub fn handle(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
         match event {
-            Event::Up { peer, tails, durable, applied } => {
+            Event::Up {
+                peer,
+                tails,
+                durable,
+                applied,
+            } => {
                 if peer.node != self.peer || peer.incarnation == self.me.incarnation {
                     return effects.push(Effect::Disconnect(DisconnectReason::WrongPeer));
                 }
@@ -198,7 +203,11 @@ impl PeerLink {
                 let live = self.session.is_some();
                 self.inbound.applied(stream, seq, live, effects);
             }
-            Event::LogRead { stream, from_seq, result } => {
+            Event::LogRead {
+                stream,
+                from_seq,
+                result,
+            } => {
                 self.outbound.log_read(stream, from_seq, result, effects);
                 self.pump(effects);
             }
@@ -246,7 +255,9 @@ impl PeerLink {
     }
 
     fn frame(&mut self, frame: Frame, now: Duration, effects: &mut Vec<Effect>) {
-        let Some(session) = self.session.as_mut() else { return };
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
         session.last_heard = now;
         match frame {
             Frame::Heartbeat(heartbeat) => self.heartbeat(heartbeat, effects),
@@ -254,15 +265,22 @@ impl PeerLink {
                 let positions = PositionVector::from_iter([(ack.stream(), ack.position)]);
                 self.peer_has(positions, ack.epoch, effects);
             }
-            Frame::Records(records) => match self.inbound.records(records, &mut self.stats, effects) {
-                Ok(()) => {}
-                Err(reason) => self.disconnect(reason, effects),
-            },
+            Frame::Records(records) => {
+                match self.inbound.records(records, &mut self.stats, effects) {
+                    Ok(()) => {}
+                    Err(reason) => self.disconnect(reason, effects),
+                }
+            }
             Frame::StreamEnded(ended) => {
                 if let Some(stream) = self.inbound.ended(ended.subscription) {
                     self.stats.refused_by_peer += 1;
-                    let reason = EndReason::try_from(ended.reason).unwrap_or(EndReason::Unspecified);
-                    effects.push(Effect::Unserved { stream, reason, first_seq: ended.first_seq });
+                    let reason =
+                        EndReason::try_from(ended.reason).unwrap_or(EndReason::Unspecified);
+                    effects.push(Effect::Unserved {
+                        stream,
+                        reason,
+                        first_seq: ended.first_seq,
+                    });
                 }
             }
             Frame::Subscribe(subscribe) => {
@@ -275,24 +293,37 @@ impl PeerLink {
                 self.pump(effects);
             }
             Frame::Hello(_) | Frame::Welcome(_) | Frame::Refuse(_) => {
-                self.disconnect(DisconnectReason::Protocol("handshake frame in a session"), effects);
+                self.disconnect(
+                    DisconnectReason::Protocol("handshake frame in a session"),
+                    effects,
+                );
             }
             Frame::Request(..) | Frame::Response(..) => {
-                self.disconnect(DisconnectReason::Protocol("calls are not the link's business"), effects);
+                self.disconnect(
+                    DisconnectReason::Protocol("calls are not the link's business"),
+                    effects,
+                );
             }
         }
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat, effects: &mut Vec<Effect>) {
         // Before the epoch: whoever hears that a peer goes by a ring has heard what it had acknowledged until then.
-        self.peer_has(PositionVector::from(&heartbeat.positions[..]), heartbeat.epoch, effects);
+        self.peer_has(
+            PositionVector::from(&heartbeat.positions[..]),
+            heartbeat.epoch,
+            effects,
+        );
         effects.push(Effect::PeerHealth {
             health: heartbeat.health.unwrap_or_default(),
             wall_ms: heartbeat.wall_ms,
             epoch: heartbeat.epoch,
         });
         let starts = |told: &[StartsBefore]| told.iter().map(StartsBefore::parts).collect();
-        let ends = Ends { settled: starts(&heartbeat.settled), ended: starts(&heartbeat.ended) };
+        let ends = Ends {
+            settled: starts(&heartbeat.settled),
+            ended: starts(&heartbeat.ended),
+        };
         if ends != Ends::default() {
             effects.push(Effect::PeerEnds(ends));
         }
@@ -300,10 +331,16 @@ impl PeerLink {
 
     /// The peer has these positions durably, and said so under this ring.
     fn peer_has(&mut self, positions: PositionVector, epoch: u64, effects: &mut Vec<Effect>) {
-        let Some(session) = self.session.as_mut() else { return };
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
         session.claimed_own = session.claimed_own.max(positions.get(self.me.stream()));
         if !positions.is_empty() {
-            effects.push(Effect::PeerDurable { incarnation: session.peer.incarnation, positions, epoch });
+            effects.push(Effect::PeerDurable {
+                incarnation: session.peer.incarnation,
+                positions,
+                epoch,
+            });
         }
     }
 
@@ -312,7 +349,9 @@ impl PeerLink {
         if !self.durable.advance(stream, seq) {
             return;
         }
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.moved.insert(stream);
         // The origin needs it to commit, a server to see that it is of use. Others learn it from the heartbeat.
         if stream == session.peer.stream() || self.inbound.has(stream) {
@@ -327,7 +366,9 @@ impl PeerLink {
 
     fn tick(&mut self, wall_ms: i64, now: Duration, effects: &mut Vec<Effect>) {
         let written = self.tails.get(self.me.stream());
-        let Some(session) = self.session.as_mut() else { return };
+        let Some(session) = self.session.as_mut() else {
+            return;
+        };
         if now.saturating_sub(session.last_heard) >= self.config.peer_timeout {
             return self.disconnect(DisconnectReason::Silent, effects);
         }
@@ -337,14 +378,22 @@ impl PeerLink {
             let since = *session.overclaimed_since.get_or_insert(now);
             if now.saturating_sub(since) >= self.config.peer_timeout {
                 let (claimed, stream) = (session.claimed_own, self.me.stream());
-                return self.disconnect(DisconnectReason::SecondWriter { stream, written, claimed }, effects);
+                return self.disconnect(
+                    DisconnectReason::SecondWriter {
+                        stream,
+                        written,
+                        claimed,
+                    },
+                    effects,
+                );
             }
         } else {
             session.overclaimed_since = None;
         }
         if now >= session.next_heartbeat {
             session.next_heartbeat = now + self.config.heartbeat_every;
-            let positions = session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
+            let positions =
+                session.positions_to_tell(&self.durable, self.config.heartbeat_positions_max);
             let health = Some(self.health);
             let told = [&self.ends.settled, &self.ends.ended];
             let [settled, ended] = told.map(|all| session.ends_to_tell(all));
@@ -378,7 +427,11 @@ impl Session {
         }
         let parts = all.len().div_ceil(HEARTBEAT_ENDS_MAX).max(1);
         let from = self.heartbeats % parts * HEARTBEAT_ENDS_MAX;
-        all.iter().skip(from).take(HEARTBEAT_ENDS_MAX).map(StartsBefore::of).collect()
+        all.iter()
+            .skip(from)
+            .take(HEARTBEAT_ENDS_MAX)
+            .map(StartsBefore::of)
+            .collect()
     }
 
     /// The next part of the vector, and what has moved.
@@ -386,7 +439,11 @@ impl Session {
     /// There is a stream for every start of every node, and nearly all of them stand still for ever. Once they are told, a
     /// small part of them comes with each heartbeat, in turn.
     fn positions_to_tell(&mut self, durable: &PositionVector, max: usize) -> Vec<Position> {
-        let max = if self.has_told_all { max.min(HEARTBEAT_REPEATED_MAX) } else { max };
+        let max = if self.has_told_all {
+            max.min(HEARTBEAT_REPEATED_MAX)
+        } else {
+            max
+        };
         let mut positions = durable.part(self.sent_up_to, max);
         let is_full = positions.len() == max;
         self.sent_up_to = positions.last().filter(|_| is_full).map(|p| p.stream());

@@ -64,7 +64,10 @@ impl PositionVector {
     }
 
     /// Streams on which `self` has less than `other`, as (stream, position here, position there).
-    pub fn behind<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (StreamId, u64, u64)> + 'a {
+    pub fn behind<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (StreamId, u64, u64)> + 'a {
         other
             .iter()
             .map(|(stream, theirs)| (stream, self.get(stream), theirs))
@@ -83,18 +86,36 @@ impl PositionVector {
 
     /// Highest boot of this incarnation with an entry, or that has ended.
     pub fn latest_boot(&self, incarnation: Incarnation) -> Option<Boot> {
-        let first = StreamId { incarnation, boot: Boot(0) };
-        let last = StreamId { incarnation, boot: Boot(u32::MAX) };
-        let entry = self.seqs.range(first..=last).next_back().map(|(stream, _)| stream.boot);
+        let first = StreamId {
+            incarnation,
+            boot: Boot(0),
+        };
+        let last = StreamId {
+            incarnation,
+            boot: Boot(u32::MAX),
+        };
+        let entry = self
+            .seqs
+            .range(first..=last)
+            .next_back()
+            .map(|(stream, _)| stream.boot);
         let ended = self.ended.before(incarnation).0.checked_sub(1).map(Boot);
         entry.max(ended)
     }
 
     /// Entries of one incarnation, in order of boot.
     pub fn of(&self, incarnation: Incarnation) -> impl Iterator<Item = (StreamId, u64)> + '_ {
-        let first = StreamId { incarnation, boot: Boot(0) };
-        let last = StreamId { incarnation, boot: Boot(u32::MAX) };
-        self.seqs.range(first..=last).map(|(stream, seq)| (*stream, *seq))
+        let first = StreamId {
+            incarnation,
+            boot: Boot(0),
+        };
+        let last = StreamId {
+            incarnation,
+            boot: Boot(u32::MAX),
+        };
+        self.seqs
+            .range(first..=last)
+            .map(|(stream, seq)| (*stream, *seq))
     }
 
     /// Number of streams.
@@ -110,8 +131,17 @@ impl PositionVector {
     /// Up to `max` entries in wire form, starting after `after`; the last one is where the next part starts.
     pub fn part(&self, after: Option<StreamId>, max: usize) -> Vec<Position> {
         let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let entries = self.seqs.range((from, std::ops::Bound::Unbounded)).take(max);
-        entries.map(|(s, seq)| Position { incarnation: s.incarnation.0, boot: s.boot.0, seq: *seq }).collect()
+        let entries = self
+            .seqs
+            .range((from, std::ops::Bound::Unbounded))
+            .take(max);
+        entries
+            .map(|(s, seq)| Position {
+                incarnation: s.incarnation.0,
+                boot: s.boot.0,
+                seq: *seq,
+            })
+            .collect()
     }
 }
 

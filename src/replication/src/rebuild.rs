@@ -79,7 +79,9 @@ impl RebuildReason {
 
     /// The reason with this text.
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::NewDisk, Self::LeftBehind, Self::Damaged].into_iter().find(|reason| reason.text() == text)
+        [Self::NewDisk, Self::LeftBehind, Self::Damaged]
+            .into_iter()
+            .find(|reason| reason.text() == text)
     }
 }
 
@@ -281,7 +283,13 @@ impl Rebuild {
 
     /// For a data directory that has everything, save for what the logs can give.
     pub fn complete(limits: RebuildLimits) -> Self {
-        Self::with(limits, State::Complete { stranded_since: None }, None)
+        Self::with(
+            limits,
+            State::Complete {
+                stranded_since: None,
+            },
+            None,
+        )
     }
 
     /// For a data directory that is new.
@@ -303,7 +311,15 @@ impl Rebuild {
         have: impl Fn(&str, u64) -> Have,
     ) -> Self {
         let files = Files::new(manifest, have);
-        Self::with(limits, State::Copying { source, files, away_since: None }, Some(reason))
+        Self::with(
+            limits,
+            State::Copying {
+                source,
+                files,
+                away_since: None,
+            },
+            Some(reason),
+        )
     }
 
     /// Why a rebuild is needed, while one is.
@@ -324,7 +340,10 @@ impl Rebuild {
                 bytes: files.bytes_done(),
                 bytes_total: files.bytes_total(),
             },
-            State::Asked { source } => Progress { source: Some(source.clone()), ..Progress::default() },
+            State::Asked { source } => Progress {
+                source: Some(source.clone()),
+                ..Progress::default()
+            },
             _ => Progress::default(),
         }
     }
@@ -348,24 +367,35 @@ impl Rebuild {
             State::Complete { stranded_since } => {
                 let since = look.is_stranded.then(|| stranded_since.unwrap_or(look.now));
                 *stranded_since = since;
-                if since.is_some_and(|since| look.now.saturating_sub(since) >= self.limits.stranded_for) {
+                if since
+                    .is_some_and(|since| look.now.saturating_sub(since) >= self.limits.stranded_for)
+                {
                     return self.need(RebuildReason::LeftBehind);
                 }
                 Action::Wait
             }
             State::Choosing | State::Asked { .. } => {
-                let may_ask = |node: &NodeName| self.avoided.get(node).is_none_or(|a| a.until <= look.now);
+                let may_ask =
+                    |node: &NodeName| self.avoided.get(node).is_none_or(|a| a.until <= look.now);
                 match source::choose(&look.sources, self.reason, may_ask) {
                     Some(source) => {
-                        self.state = State::Asked { source: source.clone() };
+                        self.state = State::Asked {
+                            source: source.clone(),
+                        };
                         Action::Begin(source)
                     }
                     None => Action::Wait,
                 }
             }
-            State::Copying { source, files, away_since } => {
+            State::Copying {
+                source,
+                files,
+                away_since,
+            } => {
                 if files.is_done() {
-                    self.state = State::Copied { source: source.clone() };
+                    self.state = State::Copied {
+                        source: source.clone(),
+                    };
                     return Action::Install;
                 }
                 if look.sources.iter().any(|peer| peer.node == *source) {
@@ -403,7 +433,9 @@ impl Rebuild {
     }
 
     fn set_complete(&mut self) {
-        self.state = State::Complete { stranded_since: None };
+        self.state = State::Complete {
+            stranded_since: None,
+        };
         self.reason = None;
     }
 
@@ -443,7 +475,11 @@ impl Rebuild {
         if let State::Asked { source } = &self.state {
             let source = source.clone();
             self.faults = 0;
-            self.state = State::Copying { source, files: Files::new(manifest, have), away_since: None };
+            self.state = State::Copying {
+                source,
+                files: Files::new(manifest, have),
+                away_since: None,
+            };
         }
     }
 
@@ -506,7 +542,11 @@ impl Rebuild {
     fn avoid(&mut self, source: NodeName, now: Duration) {
         let avoided = self.avoided.entry(source).or_default();
         let times = 1_u32 << avoided.failures.min(16);
-        let pause = self.limits.ask_again_after.saturating_mul(times).min(self.limits.ask_again_max);
+        let pause = self
+            .limits
+            .ask_again_after
+            .saturating_mul(times)
+            .min(self.limits.ask_again_max);
         avoided.until = now + pause;
         avoided.failures += 1;
     }

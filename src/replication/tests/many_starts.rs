@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use trireme_base::{Boot, Incarnation, NodeName, StreamId};
 use trireme_replication::{
-    Effect, Event, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink, PositionVector, cut_blockers,
+    Effect, Event, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink, PositionVector,
+    cut_blockers,
 };
 use trireme_ring::Quorum;
 use trireme_wire::frame::{Frame, Health, Heartbeat};
@@ -17,12 +18,19 @@ fn name(index: u64) -> NodeName {
 }
 
 fn identity(index: u64, boot: u32) -> PeerIdentity {
-    PeerIdentity { node: name(index), incarnation: Incarnation(index), boot: Boot(boot) }
+    PeerIdentity {
+        node: name(index),
+        incarnation: Incarnation(index),
+        boot: Boot(boot),
+    }
 }
 
 /// Streams of n1's starts, all but the running one.
 fn positions(starts: u32) -> PositionVector {
-    let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let stream = |boot| StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    };
     (1..starts).map(|boot| (stream(boot), 7)).collect()
 }
 
@@ -30,12 +38,19 @@ fn positions(starts: u32) -> PositionVector {
 fn view(starts: u32) -> GroupView {
     let names = [0, 1, 2].map(name);
     let quorum = Quorum::new(names.clone(), 3);
-    let mut view = GroupView::new(identity(0, 1), quorum, names, GroupLimits::default(), Duration::ZERO);
+    let mut view = GroupView::new(
+        identity(0, 1),
+        quorum,
+        names,
+        GroupLimits::default(),
+        Duration::ZERO,
+    );
     for (stream, seq) in positions(starts).iter() {
         view.own_durable(stream, seq);
     }
     for (peer, boot) in [(1, starts), (2, 1)] {
-        view.admit(&identity(peer, boot), Duration::ZERO).expect("a member");
+        view.admit(&identity(peer, boot), Duration::ZERO)
+            .expect("a member");
         view.observed(&name(peer), Incarnation(peer), &positions(starts));
         view.heard(&name(peer), Health::default(), 0, 0, Duration::ZERO);
     }
@@ -69,14 +84,20 @@ fn a_look_at_who_serves_what_does_not_grow_with_the_starts() {
     };
     let (few, many) = (plan(10), plan(STARTS));
     println!("100 plans: {few:?} after 10 starts, {many:?} after {STARTS}");
-    assert!(many < few * 10 + Duration::from_millis(1), "{few:?} became {many:?}");
+    assert!(
+        many < few * 10 + Duration::from_millis(1),
+        "{few:?} became {many:?}"
+    );
 }
 
 #[test]
 fn a_new_lag_is_seen_among_many_level_streams() {
     let mut view = view(STARTS);
     view.plan(Duration::from_secs(10));
-    let late = StreamId { incarnation: Incarnation(1), boot: Boot(STARTS / 2) };
+    let late = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(STARTS / 2),
+    };
     view.observed(&name(2), Incarnation(2), &[(late, 9)].into_iter().collect());
     view.plan(Duration::from_secs(11));
     assert!(view.assigned(&name(2)).contains(&late));
@@ -125,7 +146,11 @@ fn positions_told(starts: u32) -> usize {
             Duration::from_millis(at_ms),
             &mut effects,
         );
-        link.handle(Event::Tick { wall_ms: 0 }, Duration::from_millis(at_ms), &mut effects);
+        link.handle(
+            Event::Tick { wall_ms: 0 },
+            Duration::from_millis(at_ms),
+            &mut effects,
+        );
     }
     let sent = effects.iter().filter_map(|effect| match effect {
         Effect::Send(Frame::Heartbeat(heartbeat)) => Some(heartbeat.positions.len()),

@@ -113,7 +113,10 @@ impl Change {
             | Self::Activate { node }
             | Self::Drain { node }
             | Self::Leave { node, .. } => Some(node),
-            Self::Weigh { .. } | Self::Resume { .. } | Self::Retire { .. } | Self::Dissolve { .. } => None,
+            Self::Weigh { .. }
+            | Self::Resume { .. }
+            | Self::Retire { .. }
+            | Self::Dissolve { .. } => None,
         }
     }
 
@@ -143,12 +146,21 @@ impl Change {
     /// nodes must apply what was decided, whatever release they are of.
     pub(crate) fn check_lengths(&self) -> Result<(), Refusal> {
         let (zone, address, group) = match self {
-            Self::Join { address, zone, group, .. } => (zone.as_deref(), address.as_str(), group.as_deref()),
+            Self::Join {
+                address,
+                zone,
+                group,
+                ..
+            } => (zone.as_deref(), address.as_str(), group.as_deref()),
             Self::Describe { zone, .. } => (zone.as_deref(), "", None),
             Self::Move { address, .. } => (None, address.as_str(), None),
             _ => (None, "", None),
         };
-        is_short("a name", self.node().map_or("", NodeName::as_str), NAME_BYTES_MAX)?;
+        is_short(
+            "a name",
+            self.node().map_or("", NodeName::as_str),
+            NAME_BYTES_MAX,
+        )?;
         is_short("a name", group.unwrap_or_default(), NAME_BYTES_MAX)?;
         is_short("a zone", zone.unwrap_or_default(), NAME_BYTES_MAX)?;
         is_short("an address", address, ADDRESS_BYTES_MAX)
@@ -187,13 +199,23 @@ impl Ring {
     /// The ring after a change.
     pub fn apply(&self, proposal: &Proposal) -> Result<Self, Refusal> {
         if proposal.epoch != self.epoch {
-            return Err(Refusal::Stale { thought: proposal.epoch, is: self.epoch });
+            return Err(Refusal::Stale {
+                thought: proposal.epoch,
+                is: self.epoch,
+            });
         }
         let mut next = self.clone();
         next.epoch += 1;
         let forced = proposal.force.is_some();
         match &proposal.change {
-            Change::Join { node, address, zone, group, replaces, found } => {
+            Change::Join {
+                node,
+                address,
+                zone,
+                group,
+                replaces,
+                found,
+            } => {
                 let group = next.group_to_join(group.as_deref(), replaces.as_ref(), *found)?;
                 let member = Member {
                     node: node.clone(),
@@ -230,7 +252,9 @@ impl Ring {
 
     fn present(&mut self, node: &NodeName) -> Result<&mut Member, Refusal> {
         let members = self.groups.iter_mut().flat_map(|g| &mut g.members);
-        let found = members.into_iter().find(|m| &m.node == node && m.state != MemberState::Left);
+        let found = members
+            .into_iter()
+            .find(|m| &m.node == node && m.state != MemberState::Left);
         found.ok_or_else(|| Refusal::Unknown(node.clone()))
     }
 
@@ -238,16 +262,24 @@ impl Ring {
         if let Some(known) = self.member(&member.node)
             && known.state != MemberState::Left
         {
-            return Err(Refusal::Exists { node: member.node, state: known.state });
+            return Err(Refusal::Exists {
+                node: member.node,
+                state: known.state,
+            });
         }
         if !is_address(&member.address) {
             return Err(Refusal::Address(member.address));
         }
         // Somebody of this name has been here before; the new one has nothing to do with it.
-        self.groups.iter_mut().for_each(|g| g.members.retain(|m| m.node != member.node));
+        self.groups
+            .iter_mut()
+            .for_each(|g| g.members.retain(|m| m.node != member.node));
         let group = &mut self.groups[group];
         if group.present().count() >= MEMBERS_MAX {
-            return Err(Refusal::Full { group: group.name.clone(), max: MEMBERS_MAX });
+            return Err(Refusal::Full {
+                group: group.name.clone(),
+                max: MEMBERS_MAX,
+            });
         }
         group.members.push(member);
         Ok(())
@@ -257,10 +289,20 @@ impl Ring {
         let member = self.present(node)?;
         match member.state {
             MemberState::Joining | MemberState::Draining => member.state = MemberState::Active,
-            state => return Err(Refusal::State { node: node.clone(), state, wanted: "activated" }),
+            state => {
+                return Err(Refusal::State {
+                    node: node.clone(),
+                    state,
+                    wanted: "activated",
+                });
+            }
         }
         let factor = self.replication_factor;
-        for group in self.groups.iter_mut().filter(|g| g.phase == GroupPhase::Forming) {
+        for group in self
+            .groups
+            .iter_mut()
+            .filter(|g| g.phase == GroupPhase::Forming)
+        {
             if group.active().count() >= factor {
                 group.phase = GroupPhase::Serving;
             }
@@ -271,14 +313,24 @@ impl Ring {
     fn drain(&mut self, node: &NodeName, forced: bool) -> Result<(), Refusal> {
         let member = self.present(node)?;
         if member.state != MemberState::Active {
-            return Err(Refusal::State { node: node.clone(), state: member.state, wanted: "drained" });
+            return Err(Refusal::State {
+                node: node.clone(),
+                state: member.state,
+                wanted: "drained",
+            });
         }
         member.state = MemberState::Draining;
         let factor = self.replication_factor;
-        let group = self.group_of(node).ok_or_else(|| Refusal::Unknown(node.clone()))?;
+        let group = self
+            .group_of(node)
+            .ok_or_else(|| Refusal::Unknown(node.clone()))?;
         let left = group.active().count();
         if left < factor && !forced && group.phase != GroupPhase::Forming {
-            return Err(Refusal::TooFewCopies { node: node.clone(), left, factor });
+            return Err(Refusal::TooFewCopies {
+                node: node.clone(),
+                left,
+                factor,
+            });
         }
         Ok(())
     }
@@ -291,10 +343,18 @@ impl Ring {
         member.state = MemberState::Left;
         member.replaces = None;
         for group in &mut self.groups {
-            for member in group.members.iter_mut().filter(|m| m.replaces.as_ref() == Some(node)) {
+            for member in group
+                .members
+                .iter_mut()
+                .filter(|m| m.replaces.as_ref() == Some(node))
+            {
                 member.replaces = None;
             }
-            let gone = group.members.iter().filter(|m| m.state == MemberState::Left).count();
+            let gone = group
+                .members
+                .iter()
+                .filter(|m| m.state == MemberState::Left)
+                .count();
             let mut surplus = gone.saturating_sub(LEFT_SHOWN_MAX);
             group.members.retain(|m| {
                 let drop = m.state == MemberState::Left && surplus > 0 && &m.node != node;
@@ -316,15 +376,23 @@ impl Ring {
 
 fn is_short(what: &'static str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
     if text.len() > bytes_max {
-        return Err(Refusal::TooLong { what, bytes: text.len(), bytes_max });
+        return Err(Refusal::TooLong {
+            what,
+            bytes: text.len(),
+            bytes_max,
+        });
     }
     Ok(())
 }
 
 /// `host:port` with a port above 0.
 fn is_address(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|p| p > 0)
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    !host.is_empty()
+        && !host.contains(char::is_whitespace)
+        && port.parse::<u16>().is_ok_and(|p| p > 0)
 }
 
 #[cfg(test)]

@@ -71,12 +71,17 @@ impl Evidence {
         for member in group.present() {
             let known = self.of(&member.node);
             if known.connected && known.epoch != ring.epoch {
-                return Err(Refusal::NotInformed { node: member.node.clone(), epoch: known.epoch });
+                return Err(Refusal::NotInformed {
+                    node: member.node.clone(),
+                    epoch: known.epoch,
+                });
             }
         }
         match self.fenced_at {
             Some(epoch) if epoch == ring.epoch => Ok(()),
-            _ => Err(Refusal::NoWord { group: group.name.clone() }),
+            _ => Err(Refusal::NoWord {
+                group: group.name.clone(),
+            }),
         }
     }
 
@@ -88,10 +93,16 @@ impl Evidence {
             return Err(Refusal::Unreachable { node });
         }
         if known.epoch != ring.epoch {
-            return Err(Refusal::NotInformed { node, epoch: known.epoch });
+            return Err(Refusal::NotInformed {
+                node,
+                epoch: known.epoch,
+            });
         }
         if known.behind_records > 0 {
-            return Err(Refusal::Behind { node, records: known.behind_records });
+            return Err(Refusal::Behind {
+                node,
+                records: known.behind_records,
+            });
         }
         Ok(())
     }
@@ -101,7 +112,12 @@ impl Evidence {
     /// A stream that is not of `leaving` is an orphan only if the data directory of everybody else in the group is known.
     pub fn seals(&self, ring: &Ring, leaving: &NodeName) -> Vec<Seal> {
         let group = ring.group_of(leaving);
-        let staying = || group.into_iter().flat_map(Group::present).filter(|m| &m.node != leaving);
+        let staying = || {
+            group
+                .into_iter()
+                .flat_map(Group::present)
+                .filter(|m| &m.node != leaving)
+        };
         let known = |m: &Member| self.of(&m.node).incarnation;
         let all_known = staying().all(|m| known(m).is_some());
         let own = self.of(leaving).incarnation;
@@ -110,7 +126,9 @@ impl Evidence {
                 || (all_known && staying().all(|m| known(m) != Some(stream.incarnation)))
         };
         let orphans = self.streams.iter().filter(|(stream, _)| is_orphan(stream));
-        orphans.map(|(stream, seq)| Seal::new(*stream, *seq)).collect()
+        orphans
+            .map(|(stream, seq)| Seal::new(*stream, *seq))
+            .collect()
     }
 }
 
@@ -121,7 +139,8 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
     if proposal.force.is_some() {
         return Ok(());
     }
-    if let Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } = &proposal.change
+    if let Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } =
+        &proposal.change
     {
         evidence.is_of(ring, group_with(ring, node)?)?;
     }
@@ -153,26 +172,46 @@ pub fn guard(ring: &Ring, proposal: &Proposal, evidence: &Evidence) -> Result<()
 /// Whoever does not answer cannot have what this quorum has not: an acknowledged sample is at one of them, and as they all
 /// know the ring, they take no new one.
 fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Refusal> {
-    let group = ring.group(name).ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))?;
+    let group = ring
+        .group(name)
+        .ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))?;
     let (mut answered, active) = (0, group.active().count());
     for member in group.present() {
-        let Some(has) = evidence.holdings.get(&member.node) else { continue };
+        let Some(has) = evidence.holdings.get(&member.node) else {
+            continue;
+        };
         let node = member.node.clone();
         if has.epoch != ring.epoch || !has.all_informed {
-            return Err(Refusal::NotInformed { node, epoch: has.epoch });
+            return Err(Refusal::NotInformed {
+                node,
+                epoch: has.epoch,
+            });
         }
         if has.writing {
             return Err(Refusal::Writing { node });
         }
         if let Some(what) = has.in_words() {
             let soon = !has.open_windows && has.unshipped == 0;
-            return Err(Refusal::Holds { group: name.to_owned(), node, what, soon });
+            return Err(Refusal::Holds {
+                group: name.to_owned(),
+                node,
+                what,
+                soon,
+            });
         }
         answered += usize::from(member.state == MemberState::Active);
     }
-    let needed = if active == 0 { 0 } else { ring.quorum(group).needed() };
+    let needed = if active == 0 {
+        0
+    } else {
+        ring.quorum(group).needed()
+    };
     if answered < needed {
-        return Err(Refusal::FewAnswer { group: name.to_owned(), answered, needed });
+        return Err(Refusal::FewAnswer {
+            group: name.to_owned(),
+            answered,
+            needed,
+        });
     }
     Ok(())
 }
@@ -200,34 +239,60 @@ fn group_with<'a>(ring: &'a Ring, node: &NodeName) -> Result<&'a Group, Refusal>
 }
 
 /// A quorum of the group after the change has everything.
-fn level_quorum(ring: &Ring, next: &Ring, node: &NodeName, evidence: &Evidence) -> Result<(), Refusal> {
+fn level_quorum(
+    ring: &Ring,
+    next: &Ring,
+    node: &NodeName,
+    evidence: &Evidence,
+) -> Result<(), Refusal> {
     let group = group_with(next, node)?;
-    let level = group.active().filter(|m| evidence.level(&m.node, ring).is_ok()).count();
+    let level = group
+        .active()
+        .filter(|m| evidence.level(&m.node, ring).is_ok())
+        .count();
     let needed = next.quorum(group).needed();
     if level < needed {
-        return Err(Refusal::NoLevelQuorum { group: group.name.clone(), level, needed });
+        return Err(Refusal::NoLevelQuorum {
+            group: group.name.clone(),
+            level,
+            needed,
+        });
     }
     Ok(())
 }
 
 /// Every active member of the group after the change has everything.
-fn level_actives(ring: &Ring, next: &Ring, node: &NodeName, evidence: &Evidence) -> Result<(), Refusal> {
+fn level_actives(
+    ring: &Ring,
+    next: &Ring,
+    node: &NodeName,
+    evidence: &Evidence,
+) -> Result<(), Refusal> {
     let group = group_with(next, node)?;
-    group.active().try_for_each(|m| evidence.level(&m.node, ring))
+    group
+        .active()
+        .try_for_each(|m| evidence.level(&m.node, ring))
 }
 
 /// The next step of what goes on by itself in a group, if it is safe now: of a replacement (activate the new member,
 /// drain the old one, let it leave), or of a group that is forming (activate its members once there are enough).
 pub fn next_step(ring: &Ring, group: &Group, evidence: &Evidence) -> Option<Proposal> {
-    let forms = group.phase == GroupPhase::Forming && group.present().count() >= ring.replication_factor;
+    let forms =
+        group.phase == GroupPhase::Forming && group.present().count() >= ring.replication_factor;
     let step = |m: &Member| match &m.replaces {
         Some(old) => step_of(ring, m, old, evidence),
-        None if forms && m.state == MemberState::Joining => Some(Change::Activate { node: m.node.clone() }),
+        None if forms && m.state == MemberState::Joining => Some(Change::Activate {
+            node: m.node.clone(),
+        }),
         None => None,
     };
     let steps = group.present().filter_map(step);
     steps
-        .map(|change| Proposal { epoch: ring.epoch, change, force: None })
+        .map(|change| Proposal {
+            epoch: ring.epoch,
+            change,
+            force: None,
+        })
         .find(|proposal| guard(ring, proposal, evidence).is_ok())
 }
 
@@ -238,11 +303,14 @@ pub fn goes_on(group: &Group) -> bool {
 
 fn step_of(ring: &Ring, new: &Member, old: &NodeName, evidence: &Evidence) -> Option<Change> {
     match (new.state, ring.member(old)?.state) {
-        (MemberState::Joining, _) => Some(Change::Activate { node: new.node.clone() }),
+        (MemberState::Joining, _) => Some(Change::Activate {
+            node: new.node.clone(),
+        }),
         (MemberState::Active, MemberState::Active) => Some(Change::Drain { node: old.clone() }),
-        (MemberState::Active, MemberState::Draining) => {
-            Some(Change::Leave { node: old.clone(), seals: evidence.seals(ring, old) })
-        }
+        (MemberState::Active, MemberState::Draining) => Some(Change::Leave {
+            node: old.clone(),
+            seals: evidence.seals(ring, old),
+        }),
         _ => None,
     }
 }

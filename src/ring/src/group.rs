@@ -47,7 +47,11 @@ pub struct Member {
     /// Where it is in its life.
     pub state: MemberState,
     /// The member that leaves once this one is active.
-    #[serde(with = "crate::names::optional", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "crate::names::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub replaces: Option<NodeName>,
 }
 
@@ -65,7 +69,9 @@ impl Member {
 }
 
 /// Where a group is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupPhase {
     /// Has never had as many active members as the replication factor asks for, and takes no series before it has.
@@ -122,7 +128,12 @@ fn is_one(weight: &u32) -> bool {
 impl Group {
     /// A group of these members that takes series.
     pub fn new(name: &str, members: Vec<Member>) -> Self {
-        Self { name: name.to_owned(), phase: GroupPhase::Serving, weight: 1, members }
+        Self {
+            name: name.to_owned(),
+            phase: GroupPhase::Serving,
+            weight: 1,
+            members,
+        }
     }
 
     /// The member of this name.
@@ -132,7 +143,9 @@ impl Group {
 
     /// Members whose acknowledgements count.
     pub fn active(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|m| m.state == MemberState::Active)
+        self.members
+            .iter()
+            .filter(|m| m.state == MemberState::Active)
     }
 
     /// Members that have not left.

@@ -7,7 +7,9 @@ pub(crate) fn serialize<S: Serializer>(node: &NodeName, serializer: S) -> Result
     serializer.serialize_str(node.as_str())
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NodeName, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<NodeName, D::Error> {
     Ok(NodeName::new(&String::deserialize(deserializer)?))
 }
 
@@ -15,14 +17,19 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(crate) mod optional {
     use super::*;
 
-    pub(crate) fn serialize<S: Serializer>(node: &Option<NodeName>, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        node: &Option<NodeName>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         match node {
             Some(node) => to.serialize_some(node.as_str()),
             None => to.serialize_none(),
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NodeName>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<NodeName>, D::Error> {
         Ok(Option::<String>::deserialize(from)?.map(|name| NodeName::new(&name)))
     }
 }

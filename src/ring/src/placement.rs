@@ -30,7 +30,10 @@ pub struct Placement {
 impl Placement {
     /// The circle of the groups that take series.
     pub fn of(ring: &Ring) -> Self {
-        let groups: Vec<_> = ring.serving().map(|g| (g.name.as_str(), g.weight)).collect();
+        let groups: Vec<_> = ring
+            .serving()
+            .map(|g| (g.name.as_str(), g.weight))
+            .collect();
         Self::of_groups(&groups)
     }
 
@@ -41,11 +44,15 @@ impl Placement {
                 // The name's hash is the seed: small seeds with short inputs would give tokens that lie close together.
                 let seed = xxh64(name.as_bytes(), 0);
                 let count = weight.saturating_mul(TOKENS_PER_WEIGHT);
-                tokens.extend((0..count).map(|i| (xxh3_64_with_seed(&i.to_le_bytes(), seed), index)));
+                tokens
+                    .extend((0..count).map(|i| (xxh3_64_with_seed(&i.to_le_bytes(), seed), index)));
             }
             tokens.sort_unstable();
         }
-        Self { groups: groups.iter().map(|(name, _)| (*name).to_owned()).collect(), tokens }
+        Self {
+            groups: groups.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            tokens,
+        }
     }
 
     /// Names of the groups, in the order in which [`Placement::group_of`] counts them.
@@ -75,7 +82,10 @@ impl Placement {
             *arc = arc.saturating_add(token.wrapping_sub(before));
             before = *token;
         }
-        points.into_iter().map(|arc| arc as f64 / 2_f64.powi(64)).collect()
+        points
+            .into_iter()
+            .map(|arc| arc as f64 / 2_f64.powi(64))
+            .collect()
     }
 }
 
@@ -100,7 +110,10 @@ mod tests {
             let (before, after) = (named(&names[..groups]), named(&names));
             let mut moved = 0;
             for series in 0..SERIES {
-                let (old, new) = (before.group_of(place(series)), after.group_of(place(series)));
+                let (old, new) = (
+                    before.group_of(place(series)),
+                    after.group_of(place(series)),
+                );
                 if old != new {
                     assert_eq!(new, groups, "moved between old groups");
                     moved += 1;
@@ -108,7 +121,10 @@ mod tests {
             }
             let wanted = SERIES as f64 / (groups + 1) as f64;
             let off = (f64::from(moved) - wanted).abs() / wanted;
-            assert!(off < 0.03, "{groups} groups: {moved} moved, {wanted} wanted");
+            assert!(
+                off < 0.03,
+                "{groups} groups: {moved} moved, {wanted} wanted"
+            );
         }
     }
 
@@ -121,14 +137,19 @@ mod tests {
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         for (i, wanted) in [1.0 / 8.0, 2.0 / 8.0, 5.0 / 8.0].into_iter().enumerate() {
             assert!((shares[i] - wanted).abs() / wanted < 0.05, "{shares:?}");
-            assert!((counts[i] / SERIES as f64 - shares[i]).abs() < 0.005, "{counts:?} {shares:?}");
+            assert!(
+                (counts[i] / SERIES as f64 - shares[i]).abs() < 0.005,
+                "{counts:?} {shares:?}"
+            );
         }
     }
 
     #[test]
     fn places_follow_from_names_and_weights_alone() {
-        let (ab, ba) =
-            (Placement::of_groups(&[("a", 1), ("b", 1)]), Placement::of_groups(&[("b", 1), ("a", 1)]));
+        let (ab, ba) = (
+            Placement::of_groups(&[("a", 1), ("b", 1)]),
+            Placement::of_groups(&[("b", 1), ("a", 1)]),
+        );
         for series in 0..1_000 {
             let name = |p: &Placement| p.groups()[p.group_of(place(series))].clone();
             assert_eq!(name(&ab), name(&ba));
@@ -143,7 +164,8 @@ mod tests {
         let one = Placement::of_groups(&[("g0", 3)]);
         assert!(one.tokens.is_empty());
         assert_eq!((one.group_of(7), one.shares()), (0, vec![1.0]));
-        let ring = crate::table::ring("a*forming: x\ng: n0 n1 n2\nb*leaving: m0 m1 m2\nc*gone: k*left");
+        let ring =
+            crate::table::ring("a*forming: x\ng: n0 n1 n2\nb*leaving: m0 m1 m2\nc*gone: k*left");
         assert_eq!(Placement::of(&ring).groups(), ["g"]);
     }
 }

@@ -40,7 +40,8 @@ impl Quorum {
 
     /// Whether these nodes, each counted once, make a quorum.
     pub fn is_met_by<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeName>) -> bool {
-        let distinct: BTreeSet<&NodeName> = nodes.into_iter().filter(|n| self.is_voter(n)).collect();
+        let distinct: BTreeSet<&NodeName> =
+            nodes.into_iter().filter(|n| self.is_voter(n)).collect();
         distinct.len() >= self.needed
     }
 

@@ -57,7 +57,9 @@ pub enum Refusal {
     )]
     LastGroup(String),
     /// A group that takes series cannot be removed.
-    #[error("group {0} takes series: drain it first (trireme ring drain --group {0}), then remove it")]
+    #[error(
+        "group {0} takes series: drain it first (trireme ring drain --group {0}), then remove it"
+    )]
     StillServing(String),
     /// What a group has is not in the bucket yet.
     #[error(

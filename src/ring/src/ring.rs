@@ -29,8 +29,17 @@ pub struct Ring {
 
 impl Ring {
     /// A checked ring.
-    pub fn new(epoch: u64, replication_factor: usize, groups: Vec<Group>) -> Result<Self, RingError> {
-        let ring = Self { epoch, replication_factor, groups, seals: Vec::new() };
+    pub fn new(
+        epoch: u64,
+        replication_factor: usize,
+        groups: Vec<Group>,
+    ) -> Result<Self, RingError> {
+        let ring = Self {
+            epoch,
+            replication_factor,
+            groups,
+            seals: Vec::new(),
+        };
         ring.check()?;
         Ok(ring)
     }
@@ -43,7 +52,8 @@ impl Ring {
         if self.groups.is_empty() {
             return Err(RingError::NoGroup);
         }
-        let (mut groups, mut nodes, mut addresses) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut groups, mut nodes, mut addresses) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         for group in &self.groups {
             if group.name.is_empty() || group.members.iter().any(|m| m.node.as_str().is_empty()) {
                 return Err(RingError::NoName);
@@ -52,7 +62,10 @@ impl Ring {
                 return Err(RingError::DuplicateGroup(group.name.clone()));
             }
             if !(1..=WEIGHT_MAX).contains(&group.weight) {
-                return Err(RingError::Weight { group: group.name.clone(), weight: group.weight });
+                return Err(RingError::Weight {
+                    group: group.name.clone(),
+                    weight: group.weight,
+                });
             }
             for member in &group.members {
                 if !nodes.insert(&member.node) {
@@ -84,7 +97,11 @@ impl Ring {
         }
         let (active, needed) = (group.active().count(), self.quorum(group).needed());
         if active < needed {
-            return Err(RingError::TooFewActive { group: group.name.clone(), active, needed });
+            return Err(RingError::TooFewActive {
+                group: group.name.clone(),
+                active,
+                needed,
+            });
         }
         Ok(())
     }
@@ -95,10 +112,14 @@ impl Ring {
         for group in &self.groups {
             let mut zones: BTreeMap<&str, &Member> = BTreeMap::new();
             for member in group.present().filter(|m| m.state != MemberState::Draining) {
-                let Some(zone) = member.zone.as_deref() else { continue };
+                let Some(zone) = member.zone.as_deref() else {
+                    continue;
+                };
                 if let Some(first) = zones.insert(zone, member) {
                     let (name, first, second) = (&group.name, &first.node, &member.node);
-                    warnings.push(format!("group {name}: {first} and {second} are both in zone {zone}"));
+                    warnings.push(format!(
+                        "group {name}: {first} and {second} are both in zone {zone}"
+                    ));
                 }
             }
         }
@@ -112,7 +133,9 @@ impl Ring {
 
     /// The group this node belongs to; a node that has left belongs to none.
     pub fn group_of(&self, node: &NodeName) -> Option<&Group> {
-        self.groups.iter().find(|g| g.member(node).is_some_and(|m| m.state != MemberState::Left))
+        self.groups
+            .iter()
+            .find(|g| g.member(node).is_some_and(|m| m.state != MemberState::Left))
     }
 
     /// The group of this name.
@@ -122,12 +145,17 @@ impl Ring {
 
     /// Groups that take series.
     pub fn serving(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().filter(|g| g.phase == GroupPhase::Serving)
+        self.groups
+            .iter()
+            .filter(|g| g.phase == GroupPhase::Serving)
     }
 
     /// The quorum of a group of this ring.
     pub fn quorum(&self, group: &Group) -> Quorum {
-        Quorum::new(group.active().map(|m| m.node.clone()), self.replication_factor)
+        Quorum::new(
+            group.active().map(|m| m.node.clone()),
+            self.replication_factor,
+        )
     }
 
     /// A hash over everything two nodes must agree on. Addresses are left out: each side may know the other under

@@ -19,11 +19,18 @@ pub struct Seal {
 impl Seal {
     /// A seal of `stream` at `seq`.
     pub fn new(stream: StreamId, seq: u64) -> Self {
-        Self { incarnation: stream.incarnation.0, boot: stream.boot.0, seq }
+        Self {
+            incarnation: stream.incarnation.0,
+            boot: stream.boot.0,
+            seq,
+        }
     }
 
     /// The stream.
     pub fn stream(&self) -> StreamId {
-        StreamId { incarnation: Incarnation(self.incarnation), boot: Boot(self.boot) }
+        StreamId {
+            incarnation: Incarnation(self.incarnation),
+            boot: Boot(self.boot),
+        }
     }
 }

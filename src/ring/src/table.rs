@@ -18,22 +18,38 @@ pub(crate) fn groups(text: &str) -> Vec<Group> {
         };
         let weight = weight.parse().expect("a number");
         let members = members.split_whitespace().map(member).collect();
-        Group { phase, weight, ..Group::new(name, members) }
+        Group {
+            phase,
+            weight,
+            ..Group::new(name, members)
+        }
     };
-    text.lines().filter(|l| !l.trim().is_empty()).map(line).collect()
+    text.lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(line)
+        .collect()
 }
 
 fn member(word: &str) -> Member {
-    let (word, replaces) = word.split_once('>').map_or((word, None), |(w, r)| (w, Some(NodeName::new(r))));
+    let (word, replaces) = word
+        .split_once('>')
+        .map_or((word, None), |(w, r)| (w, Some(NodeName::new(r))));
     let (word, state) = word.split_once('*').unwrap_or((word, "active"));
-    let (node, zone) = word.split_once('@').map_or((word, None), |(n, z)| (n, Some(z.to_owned())));
+    let (node, zone) = word
+        .split_once('@')
+        .map_or((word, None), |(n, z)| (n, Some(z.to_owned())));
     let state = match state {
         "joining" => MemberState::Joining,
         "draining" => MemberState::Draining,
         "left" => MemberState::Left,
         _ => MemberState::Active,
     };
-    Member { zone, state, replaces, ..Member::active(node, &format!("{node}:1")) }
+    Member {
+        zone,
+        state,
+        replaces,
+        ..Member::active(node, &format!("{node}:1"))
+    }
 }
 
 /// The other way.
@@ -44,7 +60,11 @@ pub(crate) fn text(ring: &Ring) -> String {
             MemberState::Active => String::new(),
             state => format!("*{}", state.word()),
         };
-        let replaces = m.replaces.as_ref().map(|r| format!(">{r}")).unwrap_or_default();
+        let replaces = m
+            .replaces
+            .as_ref()
+            .map(|r| format!(">{r}"))
+            .unwrap_or_default();
         format!("{}{zone}{state}{replaces}", m.node)
     };
     let group = |g: &Group| {
@@ -52,7 +72,11 @@ pub(crate) fn text(ring: &Ring) -> String {
             GroupPhase::Serving => String::new(),
             phase => format!("*{}", phase.word()),
         };
-        let weight = if g.weight == 1 { String::new() } else { format!("={}", g.weight) };
+        let weight = if g.weight == 1 {
+            String::new()
+        } else {
+            format!("={}", g.weight)
+        };
         let members = g.members.iter().map(member).collect::<Vec<_>>().join(" ");
         format!("{}{phase}{weight}: {members}", g.name)
     };

@@ -38,12 +38,27 @@ mod tests {
     #[test]
     fn voters_are_active_members_of_all_groups_in_turn() {
         let group = |name: &str, nodes: &[&str]| {
-            Group::new(name, nodes.iter().map(|n| Member::active(n, &format!("{n}:1"))).collect())
+            Group::new(
+                name,
+                nodes
+                    .iter()
+                    .map(|n| Member::active(n, &format!("{n}:1")))
+                    .collect(),
+            )
         };
-        let names = |ring: &Ring| voters(ring).iter().map(NodeName::to_string).collect::<Vec<_>>().join(" ");
+        let names = |ring: &Ring| {
+            voters(ring)
+                .iter()
+                .map(NodeName::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let mut ring = Ring::new(1, 3, vec![group("g0", &["b", "a", "c"])]).expect("valid");
         assert_eq!(names(&ring), "a b c");
-        ring.groups[0].members.push(Member { state: MemberState::Joining, ..Member::active("d", "d:1") });
+        ring.groups[0].members.push(Member {
+            state: MemberState::Joining,
+            ..Member::active("d", "d:1")
+        });
         assert_eq!(names(&ring), "a b c", "who is being filled learns");
         ring.groups.push(group("g1", &["x", "y", "z"]));
         assert_eq!(names(&ring), "a b c x y");

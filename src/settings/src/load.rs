@@ -29,7 +29,9 @@ pub struct SettingsError {
 
 impl SettingsError {
     fn one(problem: impl Into<String>) -> Self {
-        Self { problems: vec![problem.into()] }
+        Self {
+            problems: vec![problem.into()],
+        }
     }
 }
 
@@ -40,9 +42,15 @@ pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
     if !problems.is_empty() {
         return Err(SettingsError { problems });
     }
-    let settings: Settings = typed.try_deserialize().map_err(|e| SettingsError::one(e.to_string()))?;
+    let settings: Settings = typed
+        .try_deserialize()
+        .map_err(|e| SettingsError::one(e.to_string()))?;
     let problems = settings.validate();
-    if problems.is_empty() { Ok(settings) } else { Err(SettingsError { problems }) }
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(SettingsError { problems })
+    }
 }
 
 fn merge(sources: &Sources) -> Result<Config, SettingsError> {
@@ -50,21 +58,28 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
     let mut builder = Config::builder();
     if let Some(path) = &sources.file {
         if !path.is_file() {
-            return Err(SettingsError::one(format!("settings file {} does not exist", path.display())));
+            return Err(SettingsError::one(format!(
+                "settings file {} does not exist",
+                path.display()
+            )));
         }
         builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
     }
     let (variables, structured) = environment(&sources.environment)?;
-    builder = builder.add_source(Environment::with_prefix("TRIREME").separator("__").source(Some(variables)));
+    builder = builder.add_source(
+        Environment::with_prefix("TRIREME")
+            .separator("__")
+            .source(Some(variables)),
+    );
     let mut from_environment = Config::builder();
     for (key, value) in structured {
         from_environment = from_environment.set_override(key, value).map_err(fail)?;
     }
     builder = builder.add_source(from_environment.build().map_err(fail)?);
     for pair in &sources.set {
-        let (key, text) = pair
-            .split_once('=')
-            .ok_or_else(|| SettingsError::one(format!("--set {pair:?}: write --set section.key=value")))?;
+        let (key, text) = pair.split_once('=').ok_or_else(|| {
+            SettingsError::one(format!("--set {pair:?}: write --set section.key=value"))
+        })?;
         let (key, text) = (key.trim(), text.trim());
         let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
         builder = builder.set_override(key, value).map_err(fail)?;
@@ -81,8 +96,14 @@ fn environment(
 ) -> Result<(Variables, Vec<(String, config::Value)>), SettingsError> {
     let (mut plain, mut structured) = (Variables::default(), Vec::new());
     for (name, text) in given {
-        let key = name.strip_prefix("TRIREME__").map(|rest| rest.to_lowercase().replace("__", "."));
-        let value = key.as_deref().map(|key| structured_value(key, text.trim())).transpose()?.flatten();
+        let key = name
+            .strip_prefix("TRIREME__")
+            .map(|rest| rest.to_lowercase().replace("__", "."));
+        let value = key
+            .as_deref()
+            .map(|key| structured_value(key, text.trim()))
+            .transpose()?
+            .flatten();
         match (key, value) {
             (Some(key), Some(value)) => structured.push((key, value)),
             _ => drop(plain.insert(name.clone(), text.clone())),
@@ -98,14 +119,21 @@ const TABLES: [&str; 2] = ["bucket.external_labels", "tenants.overrides"];
 
 /// The value of a key that holds a list or a table; none for others, and where a text is meant.
 fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, SettingsError> {
-    let is_table = TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(is_below));
+    let is_table = TABLES
+        .iter()
+        .any(|table| key.strip_prefix(table).is_some_and(is_below));
     let is_list = LISTS.contains(&key);
     if (is_list && text.starts_with('[')) || (is_table && text.starts_with('{')) {
         let bad = |e: toml::de::Error| SettingsError::one(format!("{key}: {}", e.message()));
         let mut document: toml::Table = format!("value = {text}").parse().map_err(bad)?;
         return Ok(document.remove("value").map(from_toml));
     }
-    let parts = || text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned);
+    let parts = || {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+    };
     Ok(is_list.then(|| config::Value::from(parts().collect::<Vec<String>>())))
 }
 
@@ -123,9 +151,12 @@ fn from_toml(value: toml::Value) -> config::Value {
         toml::Value::Boolean(is) => ValueKind::Boolean(is),
         toml::Value::Datetime(time) => ValueKind::String(time.to_string()),
         toml::Value::Array(items) => ValueKind::Array(items.into_iter().map(from_toml).collect()),
-        toml::Value::Table(table) => {
-            ValueKind::Table(table.into_iter().map(|(key, value)| (key, from_toml(value))).collect())
-        }
+        toml::Value::Table(table) => ValueKind::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, from_toml(value)))
+                .collect(),
+        ),
     };
     config::Value::new(None, kind)
 }
@@ -141,7 +172,10 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
     if let Ok(table) = typed.clone().try_deserialize::<toml::Table>() {
         flatten("", &table, &mut given);
     }
-    let limits: Vec<&str> = known.iter().filter_map(|key| key.strip_prefix("tenants.limits.")).collect();
+    let limits: Vec<&str> = known
+        .iter()
+        .filter_map(|key| key.strip_prefix("tenants.limits."))
+        .collect();
     let unknown = |key: &String, meant: Option<String>| match meant {
         Some(meant) => format!("{key}: unknown key; did you mean {meant}?"),
         None => format!("{key}: unknown key; configs/trireme.toml lists all keys"),
@@ -152,14 +186,23 @@ fn unknown_keys(typed: &Config) -> Vec<String> {
         if OPEN_TABLES.iter().any(|open| key.starts_with(open)) {
             continue;
         }
-        if let Some((tenant, limit)) = key.strip_prefix(OVERRIDES).and_then(|rest| rest.rsplit_once('.')) {
+        if let Some((tenant, limit)) = key
+            .strip_prefix(OVERRIDES)
+            .and_then(|rest| rest.rsplit_once('.'))
+        {
             if !limits.contains(&limit) {
                 let meant = nearest(limit, limits.iter().copied());
-                problems.push(unknown(key, meant.map(|meant| format!("{OVERRIDES}{tenant}.{meant}"))));
+                problems.push(unknown(
+                    key,
+                    meant.map(|meant| format!("{OVERRIDES}{tenant}.{meant}")),
+                ));
             }
             continue;
         }
-        problems.push(unknown(key, nearest(key, known.iter().map(String::as_str)).map(str::to_owned)));
+        problems.push(unknown(
+            key,
+            nearest(key, known.iter().map(String::as_str)).map(str::to_owned),
+        ));
     }
     problems
 }
@@ -175,7 +218,9 @@ pub(crate) fn default_keys() -> BTreeSet<String> {
 fn flatten(prefix: &str, table: &toml::Table, out: &mut BTreeSet<String>) {
     for (key, value) in table {
         match value {
-            toml::Value::Table(inner) if !inner.is_empty() => flatten(&format!("{prefix}{key}."), inner, out),
+            toml::Value::Table(inner) if !inner.is_empty() => {
+                flatten(&format!("{prefix}{key}."), inner, out)
+            }
             toml::Value::Table(_) => {}
             _ => drop(out.insert(format!("{prefix}{key}"))),
         }
@@ -187,14 +232,21 @@ mod tests {
     use super::*;
 
     fn with_set(pairs: &[&str]) -> Result<Settings, SettingsError> {
-        load(&Sources { set: pairs.iter().map(|s| (*s).to_owned()).collect(), ..Sources::default() })
+        load(&Sources {
+            set: pairs.iter().map(|s| (*s).to_owned()).collect(),
+            ..Sources::default()
+        })
     }
 
     #[test]
     fn later_sources_win() {
         let mut sources = Sources::default();
-        sources.environment.insert("TRIREME__STORAGE__WINDOW".into(), "4h".into());
-        sources.environment.insert("TRIREME__NODE__NAME".into(), "from-env".into());
+        sources
+            .environment
+            .insert("TRIREME__STORAGE__WINDOW".into(), "4h".into());
+        sources
+            .environment
+            .insert("TRIREME__NODE__NAME".into(), "from-env".into());
         sources.set.push("storage.window=10s".into());
         sources.set.push("storage.window_grace=1s".into());
         let settings = load(&sources).expect("valid");
@@ -219,7 +271,11 @@ mod tests {
             r#"query.replica_labels=["replica", "pod"]"#.to_owned(),
             "bucket.replica_labels=a, b".to_owned(),
         ];
-        let by_set = load(&Sources { set: set.to_vec(), ..Sources::default() }).expect("valid");
+        let by_set = load(&Sources {
+            set: set.to_vec(),
+            ..Sources::default()
+        })
+        .expect("valid");
         let environment = [
             ("TRIREME__BUCKET__EXTERNAL_LABELS", labels),
             ("TRIREME__TENANTS__OVERRIDES", overrides),
@@ -227,43 +283,66 @@ mod tests {
             ("TRIREME__QUERY__REPLICA_LABELS", "replica,pod"),
             ("TRIREME__BUCKET__REPLICA_LABELS", r#"["a", "b"]"#),
         ];
-        let environment = environment.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
-        let by_environment = load(&Sources { environment, ..Sources::default() }).expect("valid");
+        let environment = environment
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into();
+        let by_environment = load(&Sources {
+            environment,
+            ..Sources::default()
+        })
+        .expect("valid");
         assert_eq!(by_set, by_environment);
         assert_eq!(by_set.bucket.external_labels["zone"], "z,1");
         assert_eq!(by_set.tenants.overrides.len(), 2);
         assert_eq!(by_set.query.replica_labels, ["replica", "pod"]);
         assert_eq!(by_set.bucket.replica_labels, ["a", "b"]);
 
-        let error = with_set(&["bucket.external_labels={cluster=}"]).expect_err("no TOML").to_string();
+        let error = with_set(&["bucket.external_labels={cluster=}"])
+            .expect_err("no TOML")
+            .to_string();
         assert!(error.starts_with("bucket.external_labels: "), "{error}");
         let error = with_set(&["tenants.overrides={a={serie_max=1}}"]).expect_err("no such limit");
-        assert!(error.to_string().contains("did you mean tenants.overrides.a.series_max"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("did you mean tenants.overrides.a.series_max"),
+            "{error}"
+        );
     }
 
     #[test]
     fn reports_every_unknown_key_at_once() {
-        let problems =
-            with_set(&["storage.windw=1h", "http.lisen=x:1"]).expect_err("two wrong keys").problems;
+        let problems = with_set(&["storage.windw=1h", "http.lisen=x:1"])
+            .expect_err("two wrong keys")
+            .problems;
         assert_eq!(problems.len(), 2, "{problems:?}");
     }
 
     #[test]
     fn names_the_key_of_a_wrong_value() {
-        let error = with_set(&["storage.window=soon"]).expect_err("no duration").to_string();
-        assert!(error.contains("storage.window") && error.contains("soon"), "{error}");
+        let error = with_set(&["storage.window=soon"])
+            .expect_err("no duration")
+            .to_string();
+        assert!(
+            error.contains("storage.window") && error.contains("soon"),
+            "{error}"
+        );
     }
 
     #[test]
     fn example_file_holds_every_key_with_its_default() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/trireme.toml");
-        let text = std::fs::read_to_string(path).expect("configs/trireme.toml is part of the repository");
+        let text =
+            std::fs::read_to_string(path).expect("configs/trireme.toml is part of the repository");
         let table: toml::Table = text.parse().expect("example is TOML");
         let mut keys = BTreeSet::new();
         flatten("", &table, &mut keys);
         assert_eq!(keys, default_keys());
-        let from_file =
-            load(&Sources { file: Some(path.into()), ..Sources::default() }).expect("example is valid");
+        let from_file = load(&Sources {
+            file: Some(path.into()),
+            ..Sources::default()
+        })
+        .expect("example is valid");
         assert_eq!(from_file, Settings::default());
     }
 }

@@ -1,9 +1,16 @@
 //! Finds the key somebody meant.
 
 /// The candidate with the fewest edits from `wrong`, if it is near enough to be a typing error.
-pub(crate) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let bound = 2 + wrong.len() / 6;
-    candidates.map(|c| (edits(wrong, c), c)).filter(|(n, _)| *n <= bound).min().map(|(_, c)| c)
+    candidates
+        .map(|c| (edits(wrong, c), c))
+        .filter(|(n, _)| *n <= bound)
+        .min()
+        .map(|(_, c)| c)
 }
 
 /// Levenshtein distance.
@@ -28,7 +35,10 @@ mod tests {
     #[test]
     fn finds_typing_errors_and_leaves_strangers() {
         let keys = ["storage.window", "storage.retention", "http.listen"];
-        assert_eq!(nearest("storage.windw", keys.into_iter()), Some("storage.window"));
+        assert_eq!(
+            nearest("storage.windw", keys.into_iter()),
+            Some("storage.window")
+        );
         assert_eq!(nearest("colour", keys.into_iter()), None);
     }
 }

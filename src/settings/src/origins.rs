@@ -31,9 +31,13 @@ impl Http {
 
 /// The path of `http(s)://HOST[:PORT][/PATH]`; `None` for anything else.
 fn path_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let is_plain = rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#@\"<>\\".contains(&b));
+    let is_plain = rest
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"?#@\"<>\\".contains(&b));
     (!host.is_empty() && is_plain).then(|| path.trim_end_matches('/'))
 }
 
@@ -44,30 +48,60 @@ mod tests {
     #[test]
     fn the_prefix_is_the_path_of_the_external_url_unless_it_is_set() {
         let of = |url: &str, prefix: &str| {
-            let http = Http { external_url: url.into(), route_prefix: prefix.into(), ..Http::default() };
+            let http = Http {
+                external_url: url.into(),
+                route_prefix: prefix.into(),
+                ..Http::default()
+            };
             http.prefix().to_owned()
         };
         assert_eq!(of("", ""), "");
         assert_eq!(of("https://metrics.example.org", ""), "");
-        assert_eq!(of("https://metrics.example.org:8443/eu/west/", ""), "/eu/west");
+        assert_eq!(
+            of("https://metrics.example.org:8443/eu/west/", ""),
+            "/eu/west"
+        );
         assert_eq!(of("https://metrics.example.org/eu", "/other"), "/other");
 
-        let is_valid =
-            |url: &str| Http { external_url: url.into(), ..Http::default() }.is_external_url_valid();
+        let is_valid = |url: &str| {
+            Http {
+                external_url: url.into(),
+                ..Http::default()
+            }
+            .is_external_url_valid()
+        };
         assert!(is_valid("") && is_valid("http://[::1]:9090/a"));
-        for bad in
-            ["metrics.example.org", "ftp://a", "https://", "https:///eu", "https://a/?b=c", "https://a b"]
-        {
+        for bad in [
+            "metrics.example.org",
+            "ftp://a",
+            "https://",
+            "https:///eu",
+            "https://a/?b=c",
+            "https://a b",
+        ] {
             assert!(!is_valid(bad), "{bad}");
         }
     }
 
     #[test]
     fn origins_are_matched_whole() {
-        let of = |text: &str| Http { cors_origin: text.to_owned(), ..Http::default() }.cors_origins();
+        let of = |text: &str| {
+            Http {
+                cors_origin: text.to_owned(),
+                ..Http::default()
+            }
+            .cors_origins()
+        };
         assert!(of("").expect("valid").is_none());
-        assert!(of("*").expect("valid").expect("some").is_match("https://a.example"));
-        let origins = of("https?://(a|b)\\.example").expect("valid").expect("some");
+        assert!(
+            of("*")
+                .expect("valid")
+                .expect("some")
+                .is_match("https://a.example")
+        );
+        let origins = of("https?://(a|b)\\.example")
+            .expect("valid")
+            .expect("some");
         assert!(origins.is_match("http://b.example") && !origins.is_match("http://b.example.evil"));
         assert!(of("(a").is_err());
     }

@@ -56,7 +56,11 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "n0".into(), zone: String::new(), data_dir: "./trireme-data".into() }
+        Self {
+            name: "n0".into(),
+            zone: String::new(),
+            data_dir: "./trireme-data".into(),
+        }
     }
 }
 
@@ -190,7 +194,10 @@ impl FromStr for Peer {
         if name.is_empty() || host.is_empty() || port.parse::<u16>().is_err() {
             return Err(wrong());
         }
-        Ok(Self { name: name.to_owned(), address: address.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            address: address.to_owned(),
+        })
     }
 }
 
@@ -211,15 +218,24 @@ mod peer_list {
         Text(String),
     }
 
-    pub(super) fn serialize<S: Serializer>(peers: &[Peer], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        peers: &[Peer],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(peers.iter().map(Peer::to_string))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Peer>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Peer>, D::Error> {
         let parse = |text: &str| text.parse().map_err(de::Error::custom);
         match Form::deserialize(deserializer)? {
             Form::List(list) => list.iter().map(|text| parse(text)).collect(),
-            Form::Text(text) => text.split(',').filter(|part| !part.trim().is_empty()).map(parse).collect(),
+            Form::Text(text) => text
+                .split(',')
+                .filter(|part| !part.trim().is_empty())
+                .map(parse)
+                .collect(),
         }
     }
 }
@@ -360,7 +376,9 @@ pub struct Checkpoint {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { interval: Span::from_secs(60) }
+        Self {
+            interval: Span::from_secs(60),
+        }
     }
 }
 

@@ -37,19 +37,30 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = humantime::parse_duration(text.trim());
-        parsed.map(Self).map_err(|e| format!("{text:?} is no duration such as 15s, 5m, 2h or 30d ({e})"))
+        parsed
+            .map(Self)
+            .map_err(|e| format!("{text:?} is no duration such as 15s, 5m, 2h or 30d ({e})"))
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis();
-        for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        for (unit, length) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+        ] {
             if ms > 0 && ms.is_multiple_of(length) {
                 return write!(f, "{}{unit}", ms / length);
             }
         }
-        if ms == 0 { f.write_str("0s") } else { write!(f, "{ms}ms") }
+        if ms == 0 {
+            f.write_str("0s")
+        } else {
+            write!(f, "{ms}ms")
+        }
     }
 }
 
@@ -75,11 +86,19 @@ impl FromStr for ByteSize {
         let trimmed = text.trim();
         let (digits, scale) = UNITS
             .iter()
-            .find_map(|(unit, scale)| trimmed.strip_suffix(unit).map(|digits| (digits.trim(), *scale)))
+            .find_map(|(unit, scale)| {
+                trimmed
+                    .strip_suffix(unit)
+                    .map(|digits| (digits.trim(), *scale))
+            })
             .unwrap_or((trimmed, 1));
-        let number: u64 =
-            digits.parse().map_err(|_| format!("{text:?} is no size such as 512, 64KiB or 1GiB"))?;
-        number.checked_mul(scale).map(Self).ok_or_else(|| format!("{text:?} is too large a size"))
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| format!("{text:?} is no size such as 512, 64KiB or 1GiB"))?;
+        number
+            .checked_mul(scale)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is too large a size"))
     }
 }
 
@@ -105,7 +124,9 @@ macro_rules! serde_as_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(de::Error::custom)
             }
         }
     };
@@ -124,7 +145,10 @@ mod tests {
             let span: Span = text.parse().expect("valid");
             assert_eq!(span.to_string().parse::<Span>(), Ok(span));
         }
-        assert_eq!("1h30m".parse::<Span>().map(Span::as_millis_i64), Ok(5_400_000));
+        assert_eq!(
+            "1h30m".parse::<Span>().map(Span::as_millis_i64),
+            Ok(5_400_000)
+        );
         assert_eq!("64MiB".parse::<ByteSize>(), Ok(ByteSize(64 << 20)));
         assert_eq!(ByteSize(64 << 20).to_string(), "64MiB");
         assert!("2 fortnights".parse::<Span>().is_err());

@@ -25,20 +25,36 @@ impl Settings {
     }
 
     fn check_node(&self, problems: &mut Vec<String>) {
-        let name_ok =
-            |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let name_ok = |n: &str| {
+            !n.is_empty()
+                && n.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
         if self.node.name.len() > NAME_BYTES_MAX {
-            problems.push(format!("node.name: has {} bytes, at most {NAME_BYTES_MAX}", self.node.name.len()));
+            problems.push(format!(
+                "node.name: has {} bytes, at most {NAME_BYTES_MAX}",
+                self.node.name.len()
+            ));
         } else if !name_ok(&self.node.name) {
-            problems.push(format!("node.name: {:?}: use letters, digits and -_.", self.node.name));
+            problems.push(format!(
+                "node.name: {:?}: use letters, digits and -_.",
+                self.node.name
+            ));
         }
         if self.node.data_dir.is_empty() {
             problems.push("node.data_dir: must not be empty".into());
         }
-        for (key, address) in [("http.listen", &self.http.listen), ("cluster.listen", &self.cluster.listen)] {
-            let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        for (key, address) in [
+            ("http.listen", &self.http.listen),
+            ("cluster.listen", &self.cluster.listen),
+        ] {
+            let port = address
+                .rsplit_once(':')
+                .map(|(_, port)| port.parse::<u16>());
             if !matches!(port, Some(Ok(_))) {
-                problems.push(format!("{key}: {address:?}: write host:port, for example 0.0.0.0:19291"));
+                problems.push(format!(
+                    "{key}: {address:?}: write host:port, for example 0.0.0.0:19291"
+                ));
             }
         }
         if self.http.inflated_bytes_max < self.http.body_bytes_max {
@@ -50,8 +66,9 @@ impl Settings {
         let peers = &self.cluster.peers;
         if peers.is_empty() {
             if self.cluster.join {
-                problems
-                    .push("cluster.join: name at least one member of the cluster in cluster.peers".into());
+                problems.push(
+                    "cluster.join: name at least one member of the cluster in cluster.peers".into(),
+                );
             }
             return;
         }
@@ -75,8 +92,12 @@ impl Settings {
                 peers.len()
             ));
         }
-        if self.cluster.heartbeat_interval.as_duration() * 2 > self.cluster.peer_timeout.as_duration() {
-            problems.push("cluster.peer_timeout: must be at least twice cluster.heartbeat_interval".into());
+        if self.cluster.heartbeat_interval.as_duration() * 2
+            > self.cluster.peer_timeout.as_duration()
+        {
+            problems.push(
+                "cluster.peer_timeout: must be at least twice cluster.heartbeat_interval".into(),
+            );
         }
         if self.cluster.clock_offset_max.as_duration() < self.cluster.peer_timeout.as_duration() {
             problems.push("cluster.clock_offset_max: must be at least cluster.peer_timeout".into());
@@ -86,7 +107,10 @@ impl Settings {
     fn check_storage(&self, problems: &mut Vec<String>) {
         let storage = &self.storage;
         if !(1..=1024).contains(&storage.shards) {
-            problems.push(format!("storage.shards: is {}; 1 to 1024 are possible", storage.shards));
+            problems.push(format!(
+                "storage.shards: is {}; 1 to 1024 are possible",
+                storage.shards
+            ));
         }
         if storage.tenant_windows_max == 0 {
             problems.push("storage.tenant_windows_max: must be at least 1".into());
@@ -102,21 +126,32 @@ impl Settings {
 
     fn check_bucket(&self, problems: &mut Vec<String>) {
         let bucket = &self.bucket;
-        let remote = matches!(bucket.kind, BucketType::S3 | BucketType::Gcs | BucketType::Azure);
+        let remote = matches!(
+            bucket.kind,
+            BucketType::S3 | BucketType::Gcs | BucketType::Azure
+        );
         if remote && bucket.name.is_empty() {
             problems.push("bucket.name: must be set for this bucket.type".into());
         }
         if bucket.endpoint.starts_with("http://") && !bucket.allow_http {
-            problems.push("bucket.endpoint: is not TLS; set bucket.allow_http=true if that is meant".into());
+            problems.push(
+                "bucket.endpoint: is not TLS; set bucket.allow_http=true if that is meant".into(),
+            );
         }
         if self.compaction.concurrency == 0 {
             problems.push("compaction.concurrency: must be at least 1".into());
         }
         if bucket.external_labels.contains_key(&self.tenants.label) {
-            problems.push(format!("bucket.external_labels: {:?} is the tenant's label", self.tenants.label));
+            problems.push(format!(
+                "bucket.external_labels: {:?} is the tenant's label",
+                self.tenants.label
+            ));
         }
         if bucket.replica_labels.contains(&self.tenants.label) {
-            problems.push(format!("bucket.replica_labels: {:?} is the tenant's label", self.tenants.label));
+            problems.push(format!(
+                "bucket.replica_labels: {:?} is the tenant's label",
+                self.tenants.label
+            ));
         }
         if !bucket.default_tenant.is_empty()
             && let Err(err) = Tenant::new(&bucket.default_tenant)
@@ -182,7 +217,10 @@ mod tests {
             "http.external_url=metrics.example.org",
         ];
         for case in cases {
-            let sources = Sources { set: vec![case.to_owned()], ..Sources::default() };
+            let sources = Sources {
+                set: vec![case.to_owned()],
+                ..Sources::default()
+            };
             let key = case.split('=').next().expect("a key");
             let problems = load(&sources).map_or_else(|e| e.problems, |_| Vec::new());
             let told = problems.iter().any(|problem| problem.starts_with(key));
@@ -192,23 +230,47 @@ mod tests {
 
     #[test]
     fn an_override_leaves_the_other_limits_as_they_are_configured() {
-        let set = ["tenants.limits.labels_max=7", "tenants.overrides.team-a.series_max=10"];
-        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let set = [
+            "tenants.limits.labels_max=7",
+            "tenants.overrides.team-a.series_max=10",
+        ];
+        let sources = Sources {
+            set: set.map(str::to_owned).to_vec(),
+            ..Sources::default()
+        };
         let tenants = load(&sources).expect("valid").tenants;
         let limits = tenants.overrides["team-a"].over(&tenants.limits);
         assert_eq!((limits.series_max, limits.labels_max), (10, 7));
-        assert_eq!(limits.label_value_bytes_max, tenants.limits.label_value_bytes_max);
+        assert_eq!(
+            limits.label_value_bytes_max,
+            tenants.limits.label_value_bytes_max
+        );
     }
 
     #[test]
     fn reports_all_problems_together() {
-        let set = ["node.name=a b", "storage.shards=0", "cluster.peers=n1=h:1,n2=h:1", "bucket.type=s3"];
-        let sources = Sources { set: set.map(str::to_owned).to_vec(), ..Sources::default() };
+        let set = [
+            "node.name=a b",
+            "storage.shards=0",
+            "cluster.peers=n1=h:1,n2=h:1",
+            "bucket.type=s3",
+        ];
+        let sources = Sources {
+            set: set.map(str::to_owned).to_vec(),
+            ..Sources::default()
+        };
         let problems = load(&sources).expect_err("all wrong").problems;
-        for key in
-            ["node.name", "storage.shards", "cluster.peers", "cluster.replication_factor", "bucket.name"]
-        {
-            assert!(problems.iter().any(|p| p.starts_with(key)), "{key} in {problems:?}");
+        for key in [
+            "node.name",
+            "storage.shards",
+            "cluster.peers",
+            "cluster.replication_factor",
+            "bucket.name",
+        ] {
+            assert!(
+                problems.iter().any(|p| p.starts_with(key)),
+                "{key} in {problems:?}"
+            );
         }
     }
 }

@@ -25,7 +25,9 @@ impl FromStr for LogFormat {
             "auto" => Ok(Self::Auto),
             "terminal" => Ok(Self::Terminal),
             "json" => Ok(Self::Json),
-            other => Err(format!("{other:?} is no log format; use auto, terminal or json")),
+            other => Err(format!(
+                "{other:?} is no log format; use auto, terminal or json"
+            )),
         }
     }
 }
@@ -50,7 +52,9 @@ impl FromStr for LogLevel {
             "info" => Ok(Self(Level::Info)),
             "debug" => Ok(Self(Level::Debug)),
             "trace" => Ok(Self(Level::Trace)),
-            other => Err(format!("{other:?} is no log level; use error, warn, info, debug or trace")),
+            other => Err(format!(
+                "{other:?} is no log level; use error, warn, info, debug or trace"
+            )),
         }
     }
 }
@@ -67,9 +71,19 @@ pub fn logger(format: LogFormat, level: LogLevel) -> (Logger, slog_async::AsyncG
     };
     let drain: Box<dyn Drain<Ok = (), Err = slog::Never> + Send> = if terminal {
         let decorator = slog_term::TermDecorator::new().stderr().build();
-        Box::new(slog_term::FullFormat::new(decorator).use_utc_timestamp().build().fuse())
+        Box::new(
+            slog_term::FullFormat::new(decorator)
+                .use_utc_timestamp()
+                .build()
+                .fuse(),
+        )
     } else {
-        Box::new(slog_json::Json::new(std::io::stderr()).add_default_keys().build().fuse())
+        Box::new(
+            slog_json::Json::new(std::io::stderr())
+                .add_default_keys()
+                .build()
+                .fuse(),
+        )
     };
     let (drain, guard) = slog_async::Async::new(drain)
         .chan_size(QUEUE_LINES)

@@ -3,8 +3,8 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Why a metric could not be made; always a programming error (a name used twice or malformed).
@@ -25,7 +25,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { registry: Registry::new() }
+        Self {
+            registry: Registry::new(),
+        }
     }
 }
 
@@ -44,9 +46,14 @@ impl Metrics {
         name: &str,
         made: prometheus::Result<C>,
     ) -> Result<C, MetricsError> {
-        let error = |e: prometheus::Error| MetricsError { name: name.to_owned(), reason: e.to_string() };
+        let error = |e: prometheus::Error| MetricsError {
+            name: name.to_owned(),
+            reason: e.to_string(),
+        };
         let metric = made.map_err(error)?;
-        self.registry.register(Box::new(metric.clone())).map_err(error)?;
+        self.registry
+            .register(Box::new(metric.clone()))
+            .map_err(error)?;
         Ok(metric)
     }
 
@@ -56,7 +63,12 @@ impl Metrics {
     }
 
     /// A counter with labels.
-    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, MetricsError> {
         self.add(name, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
@@ -66,29 +78,61 @@ impl Metrics {
     }
 
     /// A gauge whose value is read whenever the metrics are.
-    pub fn gauge_read(&self, name: &str, help: &str, read: fn() -> u64) -> Result<(), MetricsError> {
+    pub fn gauge_read(
+        &self,
+        name: &str,
+        help: &str,
+        read: fn() -> u64,
+    ) -> Result<(), MetricsError> {
         let made = IntGauge::new(name, help).map(|gauge| ReadGauge { gauge, read });
         self.add(name, made).map(drop)
     }
 
     /// A gauge with labels.
-    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, MetricsError> {
         self.add(name, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A histogram of seconds with buckets from 100 µs to 100 s.
     pub fn seconds(&self, name: &str, help: &str) -> Result<Histogram, MetricsError> {
-        self.add(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(second_buckets())))
+        self.add(
+            name,
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(second_buckets())),
+        )
     }
 
     /// A histogram of seconds with labels.
-    pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, MetricsError> {
-        self.add(name, HistogramVec::new(HistogramOpts::new(name, help).buckets(second_buckets()), labels))
+    pub fn seconds_by(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, MetricsError> {
+        self.add(
+            name,
+            HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(second_buckets()),
+                labels,
+            ),
+        )
     }
 
     /// A histogram of counts, of whatever unit, with these upper bounds.
-    pub fn counts(&self, name: &str, help: &str, bounds: Vec<f64>) -> Result<Histogram, MetricsError> {
-        self.add(name, Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds)))
+    pub fn counts(
+        &self,
+        name: &str,
+        help: &str,
+        bounds: Vec<f64>,
+    ) -> Result<Histogram, MetricsError> {
+        self.add(
+            name,
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds)),
+        )
     }
 
     /// Everything in the text exposition format 0.0.4.
@@ -108,13 +152,20 @@ impl Metrics {
                     let name = format!("{}{suffix}", family.name());
                     let mut labels = vec![("__name__".to_owned(), name)];
                     labels.extend(
-                        metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())),
+                        metric
+                            .get_label()
+                            .iter()
+                            .map(|l| (l.name().to_owned(), l.value().to_owned())),
                     );
                     out.push((labels, value));
                 };
                 match family.get_field_type() {
-                    prometheus::proto::MetricType::COUNTER => push("", metric.get_counter().get_value()),
-                    prometheus::proto::MetricType::GAUGE => push("", metric.get_gauge().get_value()),
+                    prometheus::proto::MetricType::COUNTER => {
+                        push("", metric.get_counter().get_value())
+                    }
+                    prometheus::proto::MetricType::GAUGE => {
+                        push("", metric.get_gauge().get_value())
+                    }
                     prometheus::proto::MetricType::HISTOGRAM => {
                         push("_sum", metric.get_histogram().get_sample_sum());
                         push("_count", metric.get_histogram().get_sample_count() as f64);
@@ -147,7 +198,11 @@ impl Collector for ReadGauge {
 
 fn second_buckets() -> Vec<f64> {
     let decades = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
-    decades.iter().flat_map(|d| [*d, d * 2.5, d * 5.0]).chain([100.0]).collect()
+    decades
+        .iter()
+        .flat_map(|d| [*d, d * 2.5, d * 5.0])
+        .chain([100.0])
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,7 +214,10 @@ mod tests {
     #[test]
     fn renders_what_was_counted_and_refuses_a_name_twice() {
         let metrics = Metrics::default();
-        metrics.counter("trireme_test_total", "Test.").expect("fresh name").inc_by(3);
+        metrics
+            .counter("trireme_test_total", "Test.")
+            .expect("fresh name")
+            .inc_by(3);
         assert!(metrics.render().contains("trireme_test_total 3"));
         assert!(metrics.counter("trireme_test_total", "Test.").is_err());
         assert_eq!(metrics.samples().len(), 1);
@@ -169,7 +227,9 @@ mod tests {
     fn a_gauge_that_is_read_has_the_value_of_the_moment() {
         static VALUE: AtomicU64 = AtomicU64::new(1);
         let metrics = Metrics::default();
-        metrics.gauge_read("trireme_test", "Test.", || VALUE.load(Ordering::Relaxed)).expect("fresh name");
+        metrics
+            .gauge_read("trireme_test", "Test.", || VALUE.load(Ordering::Relaxed))
+            .expect("fresh name");
         assert!(metrics.render().contains("trireme_test 1\n"));
         VALUE.store(7, Ordering::Relaxed);
         assert!(metrics.render().contains("trireme_test 7\n"));

@@ -36,7 +36,10 @@ pub struct CallError {
 impl CallError {
     /// An error of this kind with words for people.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self {
+            kind,
+            detail: detail.into(),
+        }
     }
 
     /// What a caller can do about it.
@@ -67,8 +70,10 @@ impl CallHandler for NoCalls {
         head: RequestHead,
         _: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let error =
-            CallError::new(ErrorKind::NotFound, format!("call {} is unknown to this node", head.kind));
+        let error = CallError::new(
+            ErrorKind::NotFound,
+            format!("call {} is unknown to this node", head.kind),
+        );
         Box::pin(std::future::ready(Err(error)))
     }
 }
@@ -85,7 +90,12 @@ pub struct Calls {
 impl Calls {
     /// At most `calls_max` calls at a time, with answers of at most `answer_bytes_max` together.
     pub fn new(calls_max: usize, answer_bytes_max: usize) -> Self {
-        Self { calls_max, answer_bytes_max, pending: Mutex::default(), queued: Notify::new() }
+        Self {
+            calls_max,
+            answer_bytes_max,
+            pending: Mutex::default(),
+            queued: Notify::new(),
+        }
     }
 
     /// Asks the peer and waits for the whole answer. Dropping the future tells the peer to stop.
@@ -102,8 +112,15 @@ impl Calls {
                 format!("call of {} bytes is too large", body.len()),
             ));
         }
-        let deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let head = RequestHead { kind, deadline_ms, version, ..RequestHead::default() };
+        let deadline_ms = u64::try_from(timeout.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let head = RequestHead {
+            kind,
+            deadline_ms,
+            version,
+            ..RequestHead::default()
+        };
         let (id, answer) = self.pending.lock().begin(head, body, self.calls_max)?;
         self.queued.notify_one();
         let given_up = GivenUp { calls: self, id };
@@ -112,7 +129,10 @@ impl Calls {
         match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(lost()),
-            Err(_) => Err(CallError::new(ErrorKind::Timeout, "peer did not answer in time")),
+            Err(_) => Err(CallError::new(
+                ErrorKind::Timeout,
+                "peer did not answer in time",
+            )),
         }
     }
 
@@ -143,7 +163,9 @@ impl Calls {
 
     /// A part of an answer came in.
     pub(crate) fn answered(&self, head: &ResponseHead, part: Bytes) {
-        self.pending.lock().answered(head, part, self.answer_bytes_max);
+        self.pending
+            .lock()
+            .answered(head, part, self.answer_bytes_max);
     }
 }
 
@@ -174,7 +196,14 @@ pub(crate) fn request_frames(head: RequestHead, mut body: Bytes, version: u32) -
     for number in 0.. {
         let piece = body.split_to(body.len().min(PART_BYTES));
         let more = !body.is_empty();
-        frames.push(Frame::Request(RequestHead { part: number, more, ..head.clone() }, piece));
+        frames.push(Frame::Request(
+            RequestHead {
+                part: number,
+                more,
+                ..head.clone()
+            },
+            piece,
+        ));
         if !more {
             break;
         }
@@ -187,7 +216,11 @@ pub(crate) fn answer_frames(id: u64, answer: Result<Bytes, CallError>) -> Vec<Fr
     let mut body = match answer {
         Ok(body) => body,
         Err(error) => {
-            let head = ResponseHead { id, status: ResponseHead::status_of(error.kind), more: false };
+            let head = ResponseHead {
+                id,
+                status: ResponseHead::status_of(error.kind),
+                more: false,
+            };
             return vec![Frame::Response(head, Bytes::from(error.detail))];
         }
     };
@@ -195,7 +228,14 @@ pub(crate) fn answer_frames(id: u64, answer: Result<Bytes, CallError>) -> Vec<Fr
     loop {
         let part = body.split_to(body.len().min(PART_BYTES));
         let more = !body.is_empty();
-        frames.push(Frame::Response(ResponseHead { id, status: 0, more }, part));
+        frames.push(Frame::Response(
+            ResponseHead {
+                id,
+                status: 0,
+                more,
+            },
+            part,
+        ));
         if !more {
             return frames;
         }

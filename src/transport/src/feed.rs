@@ -43,13 +43,21 @@ pub struct FeedBatch {
 impl Feed {
     /// A feed that keeps at most `bytes_max` of records.
     pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, news: Mutex::default(), applied: Mutex::default(), changed: Notify::new() }
+        Self {
+            bytes_max,
+            news: Mutex::default(),
+            applied: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Begins to collect, from nothing. Whoever calls it reads the store's positions afterwards, so that nothing falls
     /// between.
     pub fn start(&self) {
-        *self.news.lock() = News { active: true, ..News::default() };
+        *self.news.lock() = News {
+            active: true,
+            ..News::default()
+        };
     }
 
     /// Ends collecting and lets everything go.
@@ -158,11 +166,21 @@ impl Feed {
             )
         };
         // Tails first: they stand for records that were dropped before those that are here.
-        let mut events: Vec<Event> =
-            tails.into_iter().map(|(stream, seq)| Event::TailMoved { stream, seq }).collect();
+        let mut events: Vec<Event> = tails
+            .into_iter()
+            .map(|(stream, seq)| Event::TailMoved { stream, seq })
+            .collect();
         events.extend(runs(records).into_values().flatten().map(Event::Appended));
-        events.extend(durable.into_iter().map(|(stream, seq)| Event::Durable { stream, seq }));
-        events.extend(applied.into_iter().map(|(stream, seq)| Event::Applied { stream, seq }));
+        events.extend(
+            durable
+                .into_iter()
+                .map(|(stream, seq)| Event::Durable { stream, seq }),
+        );
+        events.extend(
+            applied
+                .into_iter()
+                .map(|(stream, seq)| Event::Applied { stream, seq }),
+        );
         FeedBatch { events }
     }
 }
@@ -183,8 +201,10 @@ fn runs(records: VecDeque<Record>) -> BTreeMap<StreamId, Vec<Vec<Record>>> {
     let mut by_stream: BTreeMap<StreamId, Vec<Vec<Record>>> = BTreeMap::new();
     for record in records {
         let runs = by_stream.entry(record.stream()).or_default();
-        let last =
-            runs.last_mut().filter(|run| run.last().is_some_and(|last| last.seq() + 1 == record.seq()));
+        let last = runs.last_mut().filter(|run| {
+            run.last()
+                .is_some_and(|last| last.seq() + 1 == record.seq())
+        });
         match last {
             Some(run) => run.push(record),
             None => runs.push(vec![record]),

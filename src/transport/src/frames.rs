@@ -26,7 +26,12 @@ pub struct FrameReader<R> {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader that takes nothing but handshake frames until [`FrameReader::handshake_done`].
     pub fn new(stream: R) -> Self {
-        Self { stream, decoder: Decoder::for_handshake(), input: BytesMut::new(), received_bytes: 0 }
+        Self {
+            stream,
+            decoder: Decoder::for_handshake(),
+            input: BytesMut::new(),
+            received_bytes: 0,
+        }
     }
 
     /// From now on all frames are taken.
@@ -69,7 +74,11 @@ pub struct FrameWriter<W> {
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// A writer with nothing to write.
     pub fn new(stream: W) -> Self {
-        Self { stream, segments: VecDeque::new(), queued_bytes: 0 }
+        Self {
+            stream,
+            segments: VecDeque::new(),
+            queued_bytes: 0,
+        }
     }
 
     /// Puts a frame behind what is to be written. The caller bounds how much that is.
@@ -113,7 +122,10 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     fn written(&mut self, mut bytes: usize) {
         self.queued_bytes -= bytes;
         while bytes > 0 {
-            let segment = self.segments.front_mut().expect("BUG: more written than was queued");
+            let segment = self
+                .segments
+                .front_mut()
+                .expect("BUG: more written than was queued");
             let part = bytes.min(segment.len());
             segment.advance(part);
             bytes -= part;

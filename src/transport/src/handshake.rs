@@ -20,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use trireme_base::{Boot, Incarnation, NodeName};
 use trireme_replication::{AdmitError, PeerIdentity};
 use trireme_wire::frame::{
-    EarlierStart, Frame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Refuse, RefuseReason, Welcome,
+    EarlierStart, Frame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Refuse, RefuseReason,
+    Welcome,
 };
 
 use crate::{FrameReader, FrameWriter, Lineage, TransportError};
@@ -72,7 +73,10 @@ impl Refusal {
 
     /// True if it says that the refused process must not run: somebody else is, or was, what it says to be.
     pub fn is_of_a_copy(&self) -> bool {
-        matches!(self.reason, RefuseReason::DuplicateIncarnation | RefuseReason::StaleBoot)
+        matches!(
+            self.reason,
+            RefuseReason::DuplicateIncarnation | RefuseReason::StaleBoot
+        )
     }
 }
 
@@ -104,19 +108,27 @@ impl LocalNode {
             expects: expects.map(NodeName::to_string).unwrap_or_default(),
             process: self.lineage.process,
             earlier: earlier
-                .map(|(boot, process)| EarlierStart { boot: boot.0, process: *process })
+                .map(|(boot, process)| EarlierStart {
+                    boot: boot.0,
+                    process: *process,
+                })
                 .collect(),
         }
     }
 
     /// Judges a hello; gives who it is from and the protocol version to use.
-    fn judge(&self, hello: &Hello, expected: Option<&NodeName>) -> Result<(PeerIdentity, u32), Refusal> {
+    fn judge(
+        &self,
+        hello: &Hello,
+        expected: Option<&NodeName>,
+    ) -> Result<(PeerIdentity, u32), Refusal> {
         let peer = &hello.node;
         let version = hello.version.min(PROTOCOL_VERSION);
         let me = &self.identity;
         if peer.len().max(hello.cluster.len()) > NAME_BYTES_MAX {
             // It is not repeated: it would be in the log.
-            let detail = format!("the name of a node or cluster has at most {NAME_BYTES_MAX} bytes");
+            let detail =
+                format!("the name of a node or cluster has at most {NAME_BYTES_MAX} bytes");
             return Err(Refusal::new(RefuseReason::Node, detail));
         }
         let (reason, detail) = if version < hello.version_min.max(PROTOCOL_VERSION_MIN) {
@@ -126,14 +138,22 @@ impl LocalNode {
             );
             (RefuseReason::Version, detail)
         } else if hello.cluster != self.cluster {
-            let detail =
-                format!("{peer} is of cluster '{}', {} of '{}'", hello.cluster, me.node, self.cluster);
+            let detail = format!(
+                "{peer} is of cluster '{}', {} of '{}'",
+                hello.cluster, me.node, self.cluster
+            );
             (RefuseReason::Cluster, detail)
         } else if !hello.expects.is_empty() && hello.expects != me.node.as_str() {
-            (RefuseReason::Node, format!("{peer} looks for {}, this is {}", hello.expects, me.node))
+            (
+                RefuseReason::Node,
+                format!("{peer} looks for {}, this is {}", hello.expects, me.node),
+            )
         } else if expected.is_some_and(|name| name.as_str() != peer) || peer == me.node.as_str() {
             let wanted = expected.map_or("another node", NodeName::as_str);
-            (RefuseReason::Node, format!("{} looks for {wanted}, this is {peer}", me.node))
+            (
+                RefuseReason::Node,
+                format!("{} looks for {wanted}, this is {peer}", me.node),
+            )
         } else if hello.incarnation == me.incarnation.0 {
             let detail = format!(
                 "{peer} and {} have the same incarnation {}: one data directory is a copy of the other",
@@ -141,7 +161,10 @@ impl LocalNode {
             );
             (RefuseReason::DuplicateIncarnation, detail)
         } else if hello.shards != u32::from(self.shards) {
-            let detail = format!("{peer} has {} shards, {} has {}", hello.shards, me.node, self.shards);
+            let detail = format!(
+                "{peer} has {} shards, {} has {}",
+                hello.shards, me.node, self.shards
+            );
             (RefuseReason::Shards, detail)
         } else if hello.epoch != self.epoch && version < RING_CHANGES_SINCE {
             let detail = format!(
@@ -150,7 +173,10 @@ impl LocalNode {
             );
             (RefuseReason::Epoch, detail)
         } else if hello.epoch == self.epoch && hello.ring_hash != self.ring_hash {
-            let detail = format!("{peer} and {} have different rings for epoch {}", me.node, self.epoch);
+            let detail = format!(
+                "{peer} and {} have different rings for epoch {}",
+                me.node, self.epoch
+            );
             (RefuseReason::Ring, detail)
         } else {
             let identity = PeerIdentity {
@@ -166,8 +192,14 @@ impl LocalNode {
 
 /// What a hello says of the process that it is from.
 fn lineage_of(hello: &Hello) -> Lineage {
-    let earlier = hello.earlier.iter().map(|start| (Boot(start.boot), start.process));
-    Lineage { process: hello.process, earlier: earlier.collect() }
+    let earlier = hello
+        .earlier
+        .iter()
+        .map(|start| (Boot(start.boot), start.process));
+    Lineage {
+        process: hello.process,
+        earlier: earlier.collect(),
+    }
 }
 
 /// What the rest of the node thinks of a peer whose hello is in order.
@@ -195,21 +227,27 @@ pub(crate) struct Shaking<'a, R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
     /// The dialler's side: `expected` must answer.
     pub(crate) async fn dial(mut self, expected: &NodeName) -> Result<Met, TransportError> {
-        self.send(Frame::Hello(self.local.hello(Some(expected)))).await?;
+        self.send(Frame::Hello(self.local.hello(Some(expected))))
+            .await?;
         let hello = match self.reader.next().await? {
             Frame::Hello(hello) => hello,
             Frame::Refuse(refuse) => return Err(refused(refuse)),
             _ => return Err(TransportError::Handshake),
         };
         let met = self.judge(hello, Some(expected)).await?;
-        self.send(Frame::Welcome(Welcome { version: met.version })).await?;
+        self.send(Frame::Welcome(Welcome {
+            version: met.version,
+        }))
+        .await?;
         self.reader.handshake_done();
         Ok(met)
     }
 
     /// The listener's side. Whoever dials says who it is first: before that nothing it says is of interest.
     pub(crate) async fn listen(mut self) -> Result<Met, TransportError> {
-        let Frame::Hello(hello) = self.reader.next().await? else { return Err(TransportError::Handshake) };
+        let Frame::Hello(hello) = self.reader.next().await? else {
+            return Err(TransportError::Handshake);
+        };
         let met = self.judge(hello, None).await?;
         self.send(Frame::Hello(self.local.hello(None))).await?;
         match self.reader.next().await? {
@@ -221,18 +259,35 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Shaking<'_, R, W> {
         Ok(met)
     }
 
-    async fn judge(&mut self, hello: Hello, expected: Option<&NodeName>) -> Result<Met, TransportError> {
-        let judged = self.local.judge(&hello, expected).and_then(|(peer, version)| {
-            let lineage = lineage_of(&hello);
-            (self.admission)(&peer, &lineage)?;
-            Ok(Met { peer, lineage, version })
-        });
+    async fn judge(
+        &mut self,
+        hello: Hello,
+        expected: Option<&NodeName>,
+    ) -> Result<Met, TransportError> {
+        let judged = self
+            .local
+            .judge(&hello, expected)
+            .and_then(|(peer, version)| {
+                let lineage = lineage_of(&hello);
+                (self.admission)(&peer, &lineage)?;
+                Ok(Met {
+                    peer,
+                    lineage,
+                    version,
+                })
+            });
         match judged {
             Ok(judged) => Ok(judged),
             Err(refusal) => {
-                let refuse = Refuse { reason: refusal.reason as i32, detail: refusal.detail.clone() };
+                let refuse = Refuse {
+                    reason: refusal.reason as i32,
+                    detail: refusal.detail.clone(),
+                };
                 self.send(Frame::Refuse(refuse)).await?;
-                Err(TransportError::Refused { node: hello.node, refusal })
+                Err(TransportError::Refused {
+                    node: hello.node,
+                    refusal,
+                })
             }
         }
     }

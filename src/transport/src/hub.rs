@@ -91,7 +91,10 @@ impl Hub {
     /// set back to an older state. The node must then stop and say why.
     pub async fn second_writer(&self) -> DisconnectReason {
         let mut changes = self.second_writer.subscribe();
-        let found = changes.wait_for(Option::is_some).await.expect("BUG: the hub holds the sender");
+        let found = changes
+            .wait_for(Option::is_some)
+            .await
+            .expect("BUG: the hub holds the sender");
         found.clone().expect("BUG: waited for it")
     }
 

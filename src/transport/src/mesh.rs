@@ -21,7 +21,9 @@ use trireme_base::{Clock, NodeName};
 use trireme_replication::{AdmitError, PeerIdentity};
 
 use crate::handshake::Met;
-use crate::{LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError};
+use crate::{
+    LocalNode, MeshConfig, PeerAddress, PeerRole, PeerSlot, Refusal, SharedGroup, TransportError,
+};
 use complaints::Complaints;
 pub use processes::{NewFile, Processes};
 pub use starts::{Lineage, note_start};
@@ -54,7 +56,13 @@ struct MeshPeer {
 impl MeshPeer {
     fn new(address: PeerAddress) -> (NodeName, Self) {
         let node = address.node.clone();
-        (node.clone(), Self { address, slot: Arc::new(PeerSlot::new(node)) })
+        (
+            node.clone(),
+            Self {
+                address,
+                slot: Arc::new(PeerSlot::new(node)),
+            },
+        )
     }
 }
 
@@ -85,12 +93,19 @@ impl Mesh {
 
     /// Where connections to a peer arrive.
     pub fn slot(&self, node: &NodeName) -> Option<Arc<PeerSlot>> {
-        self.peers.borrow().get(node).map(|peer| Arc::clone(&peer.slot))
+        self.peers
+            .borrow()
+            .get(node)
+            .map(|peer| Arc::clone(&peer.slot))
     }
 
     /// All slots by name.
     pub fn slots(&self) -> Vec<Arc<PeerSlot>> {
-        self.peers.borrow().values().map(|peer| Arc::clone(&peer.slot)).collect()
+        self.peers
+            .borrow()
+            .values()
+            .map(|peer| Arc::clone(&peer.slot))
+            .collect()
     }
 
     /// The ring has changed: hellos say so from now on, new peers are dialled or let in, and those that are gone are
@@ -101,7 +116,8 @@ impl Mesh {
             (local.epoch, local.ring_hash) = (epoch, ring_hash);
         }
         self.peers.send_modify(|known| {
-            let roles: BTreeMap<&NodeName, PeerRole> = peers.iter().map(|p| (&p.node, p.role)).collect();
+            let roles: BTreeMap<&NodeName, PeerRole> =
+                peers.iter().map(|p| (&p.node, p.role)).collect();
             known.retain(|node, peer| {
                 let stays = roles.get(node) == Some(&peer.address.role);
                 if !stays {
@@ -126,7 +142,10 @@ impl Mesh {
     /// or was set back. A node must then stop and say why.
     pub async fn duplicate(&self) -> Refusal {
         let mut changes = self.duplicate.subscribe();
-        let found = changes.wait_for(Option::is_some).await.expect("BUG: the mesh holds the sender");
+        let found = changes
+            .wait_for(Option::is_some)
+            .await
+            .expect("BUG: the mesh holds the sender");
         found.clone().expect("BUG: waited for it")
     }
 
@@ -137,13 +156,17 @@ impl Mesh {
 
     /// A member is connected and answers: it has let this process in.
     fn is_let_in(&self) -> bool {
-        self.groups.iter().any(|group| group.lock().peers().any(|(_, peer)| peer.connected))
+        self.groups
+            .iter()
+            .any(|group| group.lock().peers().any(|(_, peer)| peer.connected))
     }
 
     /// A member answered a hello that this node sent to the member's address. Refusals that say that this process must
     /// not run are weighed; what is said on connections that others have made is not, for anybody can make one.
     fn weigh(&self, from: &NodeName, error: &TransportError) {
-        let TransportError::RefusedByPeer(refusal) = error else { return };
+        let TransportError::RefusedByPeer(refusal) = error else {
+            return;
+        };
         // Whom another member has let in runs already: the copy is the one that is refused everywhere.
         if !refusal.is_of_a_copy() || self.is_let_in() {
             return;
@@ -178,8 +201,10 @@ impl Mesh {
     /// taken, so that it holds over a restart of this node.
     async fn enter(&self, met: &Met) -> Result<(), TransportError> {
         let news = self.processes.enter(&met.peer, &met.lineage);
-        let news =
-            news.map_err(|refusal| TransportError::Refused { node: met.peer.node.to_string(), refusal })?;
+        let news = news.map_err(|refusal| TransportError::Refused {
+            node: met.peer.node.to_string(),
+            refusal,
+        })?;
         if let Some(file) = news {
             let path = file.path().to_owned();
             let written = tokio::task::spawn_blocking(move || file.write()).await;

@@ -129,7 +129,10 @@ impl PeerSlot {
     /// Returns when the peer is not in the ring any more. Cancel safe.
     pub async fn closed(&self) {
         let mut changes = self.closed.subscribe();
-        changes.wait_for(|closed| *closed).await.expect("BUG: the slot holds the sender");
+        changes
+            .wait_for(|closed| *closed)
+            .await
+            .expect("BUG: the slot holds the sender");
     }
 
     /// Returns when a newer connection waits. Cancel safe.

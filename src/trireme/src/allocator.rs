@@ -34,7 +34,9 @@ struct Counted {
 
 impl Counted {
     const fn new() -> Counted {
-        Counted { counts: [const { Lane(AtomicI64::new(0)) }; LANES] }
+        Counted {
+            counts: [const { Lane(AtomicI64::new(0)) }; LANES],
+        }
     }
 
     fn count(&self, bytes: i64) {
@@ -49,7 +51,11 @@ impl Counted {
 
     fn allocated(&self) -> u64 {
         // What one thread takes another may free, so that a lane alone may be below nothing.
-        let sum: i64 = self.counts.iter().map(|lane| lane.0.load(Ordering::Relaxed)).sum();
+        let sum: i64 = self
+            .counts
+            .iter()
+            .map(|lane| lane.0.load(Ordering::Relaxed))
+            .sum();
         sum.max(0) as u64
     }
 }
@@ -92,7 +98,11 @@ unsafe impl GlobalAlloc for Counted {
 
 /// Makes the allocator known to the parts of a node.
 pub fn install() {
-    trireme_base::memory::install(Allocator { allocated, held, give_back });
+    trireme_base::memory::install(Allocator {
+        allocated,
+        held,
+        give_back,
+    });
 }
 
 fn allocated() -> u64 {
@@ -164,7 +174,11 @@ mod tests {
         assert_eq!(OWN.allocated(), 75);
 
         let other = std::thread::Builder::new().name("frees".to_owned());
-        other.spawn(move || drop(memory)).expect("starts").join().expect("it frees");
+        other
+            .spawn(move || drop(memory))
+            .expect("starts")
+            .join()
+            .expect("it frees");
         assert_eq!(OWN.allocated(), 5);
         drop(second);
         assert_eq!(OWN.allocated(), 0);

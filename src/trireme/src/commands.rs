@@ -35,8 +35,13 @@ impl SettingsArgs {
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .filter(|(key, _)| key.starts_with("TRIREME__"))
             .collect();
-        let sources = Sources { file: self.config.clone(), environment, set: self.set.clone() };
-        load(&sources).map_err(|e| anyhow::anyhow!("settings are not valid:\n  {}", e.problems.join("\n  ")))
+        let sources = Sources {
+            file: self.config.clone(),
+            environment,
+            set: self.set.clone(),
+        };
+        load(&sources)
+            .map_err(|e| anyhow::anyhow!("settings are not valid:\n  {}", e.problems.join("\n  ")))
     }
 }
 
@@ -45,7 +50,10 @@ pub fn version() -> &'static str {
     static LINE: OnceLock<String> = OnceLock::new();
     LINE.get_or_init(|| {
         let build = trireme_telemetry::build_info();
-        format!("{} (revision {}, rust {})", build.version, build.revision, build.rust_version)
+        format!(
+            "{} (revision {}, rust {})",
+            build.version, build.revision, build.rust_version
+        )
     })
 }
 

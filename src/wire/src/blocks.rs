@@ -123,9 +123,15 @@ mod tests {
     #[test]
     fn a_replica_that_never_cut_says_so() {
         let none = Listing::default();
-        let zero = Listing { cut: Some(0), ..Listing::default() };
+        let zero = Listing {
+            cut: Some(0),
+            ..Listing::default()
+        };
         for listing in [none, zero] {
-            assert_eq!(Listing::decode(listing.encode_to_vec().as_slice()), Ok(listing));
+            assert_eq!(
+                Listing::decode(listing.encode_to_vec().as_slice()),
+                Ok(listing)
+            );
         }
     }
 }

@@ -112,7 +112,9 @@ impl Frame {
                 let carried = r.records().iter().map(|record| record.bytes().clone());
                 EncodedFrame::of_carrier(
                     kind,
-                    &message::RecordsHead { subscription: r.subscription() },
+                    &message::RecordsHead {
+                        subscription: r.subscription(),
+                    },
                     carried,
                 )
             }

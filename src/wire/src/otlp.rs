@@ -64,7 +64,11 @@ pub struct OtlpOptions {
 
 impl Default for OtlpOptions {
     fn default() -> Self {
-        Self { promote_resource_attributes: Vec::new(), target_info: true, target_info_interval_ms: 150_000 }
+        Self {
+            promote_resource_attributes: Vec::new(),
+            target_info: true,
+            target_info_interval_ms: 150_000,
+        }
     }
 }
 
@@ -124,12 +128,16 @@ fn resource_metrics(
         Some(Ok(target)) => target,
         Some(Err(bad)) => {
             let points = count_in(scopes)?;
-            out.reject("invalid attribute name", points, || bad.of("a promoted attribute"));
+            out.reject("invalid attribute name", points, || {
+                bad.of("a promoted attribute")
+            });
             return Ok(());
         }
         None => {
             let points = count_in(scopes)?;
-            out.reject("malformed resource", points, || "a field is malformed or a text is not UTF-8".into());
+            out.reject("malformed resource", points, || {
+                "a field is malformed or a text is not UTF-8".into()
+            });
             return Ok(());
         }
     };
@@ -183,7 +191,9 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
             _ => c.skip(number, wire)?,
         }
     }
-    let Some((number, data)) = data else { return Ok(()) };
+    let Some((number, data)) = data else {
+        return Ok(());
+    };
     let shape = match number {
         5 => Shape::Gauge,
         7 => Shape::Sum,
@@ -191,8 +201,11 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
         10 => Shape::Exponential,
         _ => Shape::Summary,
     };
-    let (temporality, monotonic) =
-        if shape == Shape::Gauge || shape == Shape::Summary { (0, false) } else { sum_fields(data)? };
+    let (temporality, monotonic) = if shape == Shape::Gauge || shape == Shape::Summary {
+        (0, false)
+    } else {
+        sum_fields(data)?
+    };
     let kind = match shape {
         Shape::Gauge => MetricType::Gauge,
         Shape::Sum if monotonic => MetricType::Counter,
@@ -202,19 +215,31 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
     };
     let accumulates = matches!(shape, Shape::Sum | Shape::Histogram | Shape::Exponential);
     if accumulates && temporality != CUMULATIVE {
-        let reason = if temporality == DELTA { "delta temporality" } else { "unknown temporality" };
+        let reason = if temporality == DELTA {
+            "delta temporality"
+        } else {
+            "unknown temporality"
+        };
         let points = count_points(data)?;
-        out.reject(reason, points, || format!("{name}: send cumulative values instead"));
+        out.reject(reason, points, || {
+            format!("{name}: send cumulative values instead")
+        });
         return Ok(());
     }
 
     let plain_gauge = shape == Shape::Gauge;
     let Some(family_name) = names::metric(&name, &unit, kind, plain_gauge) else {
         let points = count_points(data)?;
-        out.reject("invalid metric name", points, || format!("nothing is left of {name:?} as a metric name"));
+        out.reject("invalid metric name", points, || {
+            format!("nothing is left of {name:?} as a metric name")
+        });
         return Ok(());
     };
-    let family = Family { name: family_name, shape, target };
+    let family = Family {
+        name: family_name,
+        shape,
+        target,
+    };
     out.metadata(&family.name, kind, names::unit(&unit), help)?;
     let mut is_empty = true;
     each_point(data, |point| {
@@ -275,10 +300,14 @@ enum Unreadable {
 fn message<M: Message + Default>(c: Cursor<'_>, out: &mut Builder<'_>) -> Result<M, Unreadable> {
     let bytes = c.rest().len();
     if bytes > MESSAGE_BYTES_MAX {
-        return Err(Unreadable::OverBound(c.error("a resource or data point is larger than 1 MiB")));
+        return Err(Unreadable::OverBound(
+            c.error("a resource or data point is larger than 1 MiB"),
+        ));
     }
     if bytes > MESSAGE_BYTES_FREE {
-        out.room.bytes(bytes * MESSAGE_FACTOR).map_err(Unreadable::OverBound)?;
+        out.room
+            .bytes(bytes * MESSAGE_FACTOR)
+            .map_err(Unreadable::OverBound)?;
     }
     M::decode(c.rest()).map_err(|_| Unreadable::Malformed)
 }

@@ -61,11 +61,22 @@ pub fn decode(body: &[u8]) -> Result<Request, ReadError> {
         Ok(Query {
             start_ms: q.start_timestamp_ms,
             end_ms: q.end_timestamp_ms,
-            matchers: q.matchers.iter().map(|m| matcher(m, &mut patterns)).collect::<Result<_, _>>()?,
+            matchers: q
+                .matchers
+                .iter()
+                .map(|m| matcher(m, &mut patterns))
+                .collect::<Result<_, _>>()?,
         })
     };
-    let queries = asked.queries.iter().map(&mut query).collect::<Result<_, _>>()?;
-    Ok(Request { queries, accepted: asked.accepted_response_types })
+    let queries = asked
+        .queries
+        .iter()
+        .map(&mut query)
+        .collect::<Result<_, _>>()?;
+    Ok(Request {
+        queries,
+        accepted: asked.accepted_response_types,
+    })
 }
 
 fn matcher(m: &LabelMatcher, patterns: &mut Patterns) -> Result<Matcher, ReadError> {
@@ -74,7 +85,11 @@ fn matcher(m: &LabelMatcher, patterns: &mut Patterns) -> Result<Matcher, ReadErr
         1 => MatchOp::NotEqual,
         2 => MatchOp::Regex,
         3 => MatchOp::NotRegex,
-        other => return Err(ReadError::Matcher(format!("matcher type {other} is unknown"))),
+        other => {
+            return Err(ReadError::Matcher(format!(
+                "matcher type {other} is unknown"
+            )));
+        }
     };
     Matcher::within(&m.name, op, &m.value, patterns).map_err(|e| ReadError::Matcher(e.to_string()))
 }
@@ -93,20 +108,48 @@ mod tests {
     #[test]
     fn matchers_of_all_kinds_are_read_and_unknown_ones_refused() {
         let ask = |kind, value: &str| {
-            let matchers = vec![LabelMatcher { r#type: kind, name: "a".into(), value: value.into() }];
-            let query = read::Query { start_timestamp_ms: -5, end_timestamp_ms: 7, matchers };
-            decode(&sent(&ReadRequest { queries: vec![query], accepted_response_types: vec![1] }))
+            let matchers = vec![LabelMatcher {
+                r#type: kind,
+                name: "a".into(),
+                value: value.into(),
+            }];
+            let query = read::Query {
+                start_timestamp_ms: -5,
+                end_timestamp_ms: 7,
+                matchers,
+            };
+            decode(&sent(&ReadRequest {
+                queries: vec![query],
+                accepted_response_types: vec![1],
+            }))
         };
-        for (kind, fits) in [(0, [true, false]), (1, [false, true]), (2, [true, false]), (3, [false, true])] {
+        for (kind, fits) in [
+            (0, [true, false]),
+            (1, [false, true]),
+            (2, [true, false]),
+            (3, [false, true]),
+        ] {
             let request = ask(kind, "b").expect("valid");
-            let Query { start_ms: -5, end_ms: 7, matchers } = &request.queries[0] else {
+            let Query {
+                start_ms: -5,
+                end_ms: 7,
+                matchers,
+            } = &request.queries[0]
+            else {
                 panic!("{request:?}")
             };
-            assert_eq!(["b", "bb"].map(|value| matchers[0].matches(value)), fits, "type {kind}");
+            assert_eq!(
+                ["b", "bb"].map(|value| matchers[0].matches(value)),
+                fits,
+                "type {kind}"
+            );
         }
         assert!(matches!(ask(4, "b"), Err(ReadError::Matcher(_))));
         assert!(matches!(ask(2, "("), Err(ReadError::Matcher(_))));
-        let many = ReadRequest { queries: vec![read::Query::default(); 1_001], ..ReadRequest::default() };
+        let many = ReadRequest {
+            queries: vec![read::Query::default(); 1_001],
+            ..ReadRequest::default()
+        };
         assert!(matches!(decode(&sent(&many)), Err(ReadError::TooMany)));
     }
 

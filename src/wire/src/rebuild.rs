@@ -129,7 +129,10 @@ pub struct Checksum {
 impl Piece {
     /// A piece with its checksum.
     pub fn of(data: bytes::Bytes) -> Self {
-        Self { crc32c: crc32c::crc32c(&data), data }
+        Self {
+            crc32c: crc32c::crc32c(&data),
+            data,
+        }
     }
 
     /// True if the bytes are those that were sent.
@@ -146,7 +149,10 @@ impl Manifest {
 
     /// The first path that does not lie inside a head or a block, if there is one: a source cannot write elsewhere.
     pub fn stray_path(&self) -> Option<&str> {
-        self.files.iter().map(|file| file.path.as_str()).find(|path| !is_inside(path))
+        self.files
+            .iter()
+            .map(|file| file.path.as_str())
+            .find(|path| !is_inside(path))
     }
 }
 
@@ -154,8 +160,9 @@ fn is_inside(path: &str) -> bool {
     let mut parts = path.split('/');
     let first = parts.next().unwrap_or_default();
     let rest: Vec<&str> = parts.collect();
-    let plain =
-        |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains(['\\', '\0']);
+    let plain = |part: &&str| {
+        !part.is_empty() && *part != "." && *part != ".." && !part.contains(['\\', '\0'])
+    };
     matches!(first, "head" | "blocks") && !rest.is_empty() && rest.iter().all(plain)
 }
 
@@ -166,17 +173,29 @@ mod tests {
     #[test]
     fn refuses_paths_outside_head_and_blocks() {
         let manifest = |path: &str| Manifest {
-            files: vec![SnapshotFile { path: path.to_owned(), bytes: 1 }],
+            files: vec![SnapshotFile {
+                path: path.to_owned(),
+                bytes: 1,
+            }],
             ..Manifest::default()
         };
-        for good in
-            ["head/cut", "head/000/chunks/00000001.chunks", "blocks/a/01ARZ3NDEKTSV4RRFFQ69G5FAV/index"]
-        {
+        for good in [
+            "head/cut",
+            "head/000/chunks/00000001.chunks",
+            "blocks/a/01ARZ3NDEKTSV4RRFFQ69G5FAV/index",
+        ] {
             assert_eq!(manifest(good).stray_path(), None, "{good}");
         }
-        for bad in
-            ["", "/etc/passwd", "head", "head/", "head/../identity.toml", "log/base", "blocks//x", "head/./x"]
-        {
+        for bad in [
+            "",
+            "/etc/passwd",
+            "head",
+            "head/",
+            "head/../identity.toml",
+            "log/base",
+            "blocks//x",
+            "head/./x",
+        ] {
             assert_eq!(manifest(bad).stray_path(), Some(bad));
         }
     }

@@ -37,7 +37,9 @@ pub enum RecordKind {
 
 impl RecordKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Samples, Self::WindowClosed, Self::Release].into_iter().find(|k| *k as u8 == byte)
+        [Self::Samples, Self::WindowClosed, Self::Release]
+            .into_iter()
+            .find(|k| *k as u8 == byte)
     }
 }
 
@@ -89,14 +91,20 @@ impl Record {
     /// Length in bytes of the first record in `bytes`; checks that all of it is there, not its checksum.
     pub fn total_len(bytes: &[u8]) -> Result<usize, RecordError> {
         if bytes.len() < HEADER_BYTES {
-            return Err(RecordError::Short { have: bytes.len(), need: HEADER_BYTES });
+            return Err(RecordError::Short {
+                have: bytes.len(),
+                need: HEADER_BYTES,
+            });
         }
         let need = read_u32(bytes, 0) as usize + 8;
         if !(HEADER_BYTES..=RECORD_BYTES_MAX).contains(&need) {
             return Err(RecordError::Length(need));
         }
         if bytes.len() < need {
-            return Err(RecordError::Short { have: bytes.len(), need });
+            return Err(RecordError::Short {
+                have: bytes.len(),
+                need,
+            });
         }
         Ok(need)
     }
@@ -108,7 +116,10 @@ impl Record {
 
     /// The stream it belongs to.
     pub fn stream(&self) -> StreamId {
-        StreamId { incarnation: Incarnation(read_u64(&self.0, 8)), boot: Boot(read_u32(&self.0, 16)) }
+        StreamId {
+            incarnation: Incarnation(read_u64(&self.0, 8)),
+            boot: Boot(read_u32(&self.0, 16)),
+        }
     }
 
     /// Its place in the stream, from 1.
@@ -184,7 +195,10 @@ impl RecordDraft {
 
     /// Fills in stream, seq and checksum. Panics if the draft is over [`RECORD_BYTES_MAX`].
     pub fn seal(mut self, stream: StreamId, seq: u64) -> Record {
-        assert!(self.bytes.len() <= RECORD_BYTES_MAX, "BUG: record was not split by its origin");
+        assert!(
+            self.bytes.len() <= RECORD_BYTES_MAX,
+            "BUG: record was not split by its origin"
+        );
         if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
             // Records stay in memory for followers: what growing set aside would stay with them.
             self.bytes.shrink_to_fit();
@@ -214,12 +228,21 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let stream = StreamId { incarnation: Incarnation(7), boot: Boot(2) };
+        let stream = StreamId {
+            incarnation: Incarnation(7),
+            boot: Boot(2),
+        };
         let mut draft = RecordDraft::new(3, RecordKind::Samples);
         draft.payload_mut().extend_from_slice(b"payload");
         let record = draft.seal(stream, 9);
-        assert_eq!((record.stream(), record.seq(), record.shard()), (stream, 9, 3));
-        assert_eq!(Record::read(&mut record.bytes().clone()).as_ref(), Ok(&record));
+        assert_eq!(
+            (record.stream(), record.seq(), record.shard()),
+            (stream, 9, 3)
+        );
+        assert_eq!(
+            Record::read(&mut record.bytes().clone()).as_ref(),
+            Ok(&record)
+        );
         for bit in 0..record.bytes().len() * 8 {
             let mut bad = record.bytes().to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);

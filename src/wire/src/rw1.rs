@@ -16,8 +16,8 @@ use trireme_model::{EXEMPLAR_LABELS_INVALID, FloatSample, SeriesKey};
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
-    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, Lend, Room, bound, check_histogram,
-    histogram,
+    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, Lend, Room, bound,
+    check_histogram, histogram,
 };
 
 use labels::LabelSpan;
@@ -47,7 +47,10 @@ pub fn decode_within(
     lender: &mut dyn Lend,
 ) -> Result<Decoded, DecodeError> {
     if body.len() > u32::MAX as usize / 2 {
-        return Err(DecodeError::TooLarge { size: body.len() as u64, limit: u32::MAX as usize / 2 });
+        return Err(DecodeError::TooLarge {
+            size: body.len() as u64,
+            limit: u32::MAX as usize / 2,
+        });
     }
     let mut reader = Reader {
         body: &body,
@@ -98,7 +101,14 @@ impl<'a> Reader<'a> {
             }
         }
         // Version 2 has no field in common with version 1. To take its bytes for an empty request would lose them.
-        if unknown && !known { Err(DecodeError::Malformed { at: 0, what: NOT_VERSION_1 }) } else { Ok(()) }
+        if unknown && !known {
+            Err(DecodeError::Malformed {
+                at: 0,
+                what: NOT_VERSION_1,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Series of a request are alike, so the first, which ends at `first`, tells how many there are.
@@ -112,14 +122,19 @@ impl<'a> Reader<'a> {
 
     fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
         let batch = &self.out.batch;
-        let (samples, histograms, exemplars) =
-            (batch.samples.len(), batch.histograms.len(), batch.exemplars.len());
+        let (samples, histograms, exemplars) = (
+            batch.samples.len(),
+            batch.histograms.len(),
+            batch.exemplars.len(),
+        );
         let whole = c.range();
         let mut span = LabelSpan::default();
         let mut bad_histograms = BadHistograms::default();
         loop {
             let start = c.at();
-            let Some((number, wire)) = c.field()? else { break };
+            let Some((number, wire)) = c.field()? else {
+                break;
+            };
             match number {
                 1 => {
                     c.typed_message(wire)?;
@@ -136,12 +151,15 @@ impl<'a> Reader<'a> {
                     match extras::exemplar(exemplar)? {
                         Ok(exemplar) => self.out.batch.exemplars.push(exemplar),
                         Err(why) => {
-                            self.out.dropped.add(EXEMPLAR_LABELS_INVALID, 1, || why.to_string());
+                            self.out
+                                .dropped
+                                .add(EXEMPLAR_LABELS_INVALID, 1, || why.to_string());
                         }
                     }
                 }
                 4 => {
-                    let mut sample = histogram::read(c.typed_message(wire)?, false, &mut self.room)?;
+                    let mut sample =
+                        histogram::read(c.typed_message(wire)?, false, &mut self.room)?;
                     match check_histogram(&mut sample) {
                         Ok(()) => self.out.batch.histograms.push(sample),
                         Err(why) => bad_histograms.add(why),
@@ -177,7 +195,9 @@ impl<'a> Reader<'a> {
         let rejections = &mut self.out.rejections;
         bad.reject(rejections, || labels::display(raw));
         if let Some((reason, detail)) = labels::over_bound(labels, raw.len(), self.limits) {
-            rejections.add(reason, carried.max(1) as u64, || format!("{}: {detail}", labels::display(raw)));
+            rejections.add(reason, carried.max(1) as u64, || {
+                format!("{}: {detail}", labels::display(raw))
+            });
             batch.samples.truncate(series.samples.start as usize);
             batch.histograms.truncate(series.histograms.start as usize);
             batch.exemplars.truncate(series.exemplars.start as usize);

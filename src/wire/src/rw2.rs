@@ -17,8 +17,8 @@ use trireme_model::{
 use crate::batch::BatchSeries;
 use crate::prompb::cursor::{Cursor, FIXED64, VARINT};
 use crate::prompb::{
-    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, Lend, Room,
-    bound, check_histogram, histogram,
+    BadHistograms, Boundless, DecodeError, DecodeLimits, Decoded, EXEMPLAR_LABEL_BYTES_MAX, Lend,
+    Room, bound, check_histogram, histogram,
 };
 use crate::rw1::labels as shown;
 
@@ -72,7 +72,9 @@ pub fn decode_within(
     for range in series {
         reader.series(Cursor::over(body, range))?;
     }
-    let Reader { metadata, mut out, .. } = reader;
+    let Reader {
+        metadata, mut out, ..
+    } = reader;
     out.batch.metadata = metadata.finish();
     if out.batch.start_timestamps.iter().all(|st| *st == 0) {
         out.batch.start_timestamps = Vec::new();
@@ -144,10 +146,18 @@ impl<'a> Reader<'a> {
         let floats = self.out.batch.samples.len() - mark.samples;
         let histograms = self.out.batch.histograms.len() - mark.histograms + bad.count as usize;
         let start = self.out.batch.label_bytes.len();
-        let (labels_max, bytes_max) =
-            (self.limits.labels_per_series_max, self.limits.label_bytes_per_series_max);
+        let (labels_max, bytes_max) = (
+            self.limits.labels_per_series_max,
+            self.limits.label_bytes_per_series_max,
+        );
         let label_bytes = &mut self.out.batch.label_bytes;
-        let built = self.builder.build(&self.symbols, &self.refs, label_bytes, labels_max, bytes_max);
+        let built = self.builder.build(
+            &self.symbols,
+            &self.refs,
+            label_bytes,
+            labels_max,
+            bytes_max,
+        );
         let rejections = &mut self.out.rejections;
         let refused = match built {
             Err(e) => Some((e.reason(), e.to_string())),
@@ -156,10 +166,14 @@ impl<'a> Reader<'a> {
                 bad.reject(rejections, || shown::display(raw));
                 bad_exemplars.report(rejections, &mut self.out.dropped, raw);
                 // A series with exemplars alone belongs to samples elsewhere: senders put each into one of its own.
-                let exemplars = self.out.batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
+                let exemplars =
+                    self.out.batch.exemplars.len() - mark.exemplars + bad_exemplars.count();
                 match (floats, histograms) {
                     (0, 0) if exemplars > 0 => None,
-                    (0, 0) => Some(("no samples", format!("{} has no sample", shown::display(raw)))),
+                    (0, 0) => Some((
+                        "no samples",
+                        format!("{} has no sample", shown::display(raw)),
+                    )),
                     (0, _) | (_, 0) => None,
                     _ => Some((
                         "samples and histograms in one series",
@@ -171,13 +185,18 @@ impl<'a> Reader<'a> {
         if let Some((reason, example)) = refused {
             let batch = &self.out.batch;
             let carried =
-                floats + (batch.histograms.len() - mark.histograms) + batch.exemplars.len() - mark.exemplars;
+                floats + (batch.histograms.len() - mark.histograms) + batch.exemplars.len()
+                    - mark.exemplars;
             rejections.add(reason, carried.max(1) as u64, || example);
             self.undo(mark, start);
             return Ok(());
         }
         let batch = &mut self.out.batch;
-        bound(batch.label_bytes.len(), self.limits.label_bytes_max, "bytes of labels")?;
+        bound(
+            batch.label_bytes.len(),
+            self.limits.label_bytes_max,
+            "bytes of labels",
+        )?;
         self.room.series(2 * (batch.label_bytes.len() - start))?;
         let raw = &batch.label_bytes[start..];
         let series = BatchSeries {
@@ -194,14 +213,18 @@ impl<'a> Reader<'a> {
         batch.series.push(series);
         if let Some(refs) = metadata {
             if let Some(name) = self.builder.metric_name() {
-                let series = metadata::Of { name, part: self.builder.part(is_native) };
-                self.metadata.add(series, refs, &self.symbols, self.limits, &mut self.room)?;
+                let series = metadata::Of {
+                    name,
+                    part: self.builder.part(is_native),
+                };
+                self.metadata
+                    .add(series, refs, &self.symbols, self.limits, &mut self.room)?;
             }
             if !refs.are_in(&self.symbols) {
                 let raw = &self.out.batch.label_bytes[start..];
-                self.out
-                    .rejections
-                    .add("bad symbol reference", 1, || format!("{}: its metadata", shown::display(raw)));
+                self.out.rejections.add("bad symbol reference", 1, || {
+                    format!("{}: its metadata", shown::display(raw))
+                });
             }
         }
         let batch = &self.out.batch;
@@ -241,7 +264,12 @@ impl<'a> Reader<'a> {
         let is_empty = |r: u32| self.symbols.get(r).is_some_and(<[u8]>::is_empty);
         let (pairs, rest) = refs.as_chunks::<2>();
         if rest.is_empty() && pairs.iter().any(|[_, value]| is_empty(*value)) {
-            refs = pairs.iter().filter(|[_, value]| !is_empty(*value)).flatten().copied().collect();
+            refs = pairs
+                .iter()
+                .filter(|[_, value]| !is_empty(*value))
+                .flatten()
+                .copied()
+                .collect();
         }
         let mut raw = Vec::new();
         let built = self.builder.build(

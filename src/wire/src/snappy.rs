@@ -9,7 +9,10 @@ pub fn inflate(body: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Decod
     out.clear();
     let size = inflated_len(body)?;
     if size > limit {
-        return Err(DecodeError::TooLarge { size: size as u64, limit });
+        return Err(DecodeError::TooLarge {
+            size: size as u64,
+            limit,
+        });
     }
     out.resize(size, 0);
     let done = snap::raw::Decoder::new().decompress(body, out);
@@ -25,7 +28,9 @@ pub fn inflated_len(body: &[u8]) -> Result<usize, DecodeError> {
 
 /// Compresses `body` in block format. Fails only for bodies over 4 GiB.
 pub fn deflate(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    snap::raw::Encoder::new().compress_vec(body).map_err(|e| DecodeError::Snappy(e.to_string()))
+    snap::raw::Encoder::new()
+        .compress_vec(body)
+        .map_err(|e| DecodeError::Snappy(e.to_string()))
 }
 
 #[cfg(test)]
@@ -40,7 +45,10 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(
             inflate(&body, 9_999, &mut out),
-            Err(DecodeError::TooLarge { size: 10_000, limit: 9_999 })
+            Err(DecodeError::TooLarge {
+                size: 10_000,
+                limit: 9_999
+            })
         );
         assert_eq!(out.capacity(), 0);
         inflate(&body, 10_000, &mut out).expect("at the cap");

@@ -46,7 +46,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mutation = match &arguments.mutation {
         Some(name) => {
-            let known = || format!("there is no bug of that name; there are {:?}", Mutation::ALL);
+            let known = || {
+                format!(
+                    "there is no bug of that name; there are {:?}",
+                    Mutation::ALL
+                )
+            };
             Some(Mutation::named(name).with_context(known)?)
         }
         None => None,
@@ -79,16 +84,31 @@ fn main() -> anyhow::Result<ExitCode> {
                     let begun = seed - arguments.from;
                     if begun > 0 && begun.is_multiple_of(PROGRESS_EVERY) {
                         let seconds = (clock.monotonic() - began).as_secs();
-                        say(format_args!("{begun} of {} seeds begun in {seconds} s", arguments.seeds));
+                        say(format_args!(
+                            "{begun} of {} seeds begun in {seconds} s",
+                            arguments.seeds
+                        ));
                     }
-                    if arguments.kind.as_ref().is_some_and(|kind| *kind != format!("{:?}", kind_of(seed))) {
+                    if arguments
+                        .kind
+                        .as_ref()
+                        .is_some_and(|kind| *kind != format!("{:?}", kind_of(seed)))
+                    {
                         continue;
                     }
-                    match run_scenario(Scenario::with(kind_of(seed), seed), mutation, Trace::default()) {
+                    match run_scenario(
+                        Scenario::with(kind_of(seed), seed),
+                        mutation,
+                        Trace::default(),
+                    ) {
                         Ok(summary) => total.lock().add(&summary),
                         Err(failure) => {
                             // At once; the summary comes at the end.
-                            say(format_args!("seed {seed} ({:?}): {}", kind_of(seed), failure.problem));
+                            say(format_args!(
+                                "seed {seed} ({:?}): {}",
+                                kind_of(seed),
+                                failure.problem
+                            ));
                             failed.lock().push((seed, failure.problem));
                             if !arguments.keep_going {
                                 next.store(end, Ordering::Relaxed);
@@ -104,7 +124,11 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut failed = failed.into_inner();
     failed.sort();
     if let Some((seed, _)) = failed.first()
-        && let Err(failure) = run_scenario(Scenario::with(kind_of(*seed), *seed), mutation, Trace::kept())
+        && let Err(failure) = run_scenario(
+            Scenario::with(kind_of(*seed), *seed),
+            mutation,
+            Trace::kept(),
+        )
     {
         let lines: Vec<&str> = failure.trace.lines().collect();
         for line in &lines[lines.len().saturating_sub(arguments.lines)..] {
@@ -113,12 +137,20 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     for (seed, problem) in &failed {
         let kind = kind_of(*seed);
-        let repeated = if kind == Kind::of(*seed) { String::new() } else { format!(" --as {kind:?}") };
+        let repeated = if kind == Kind::of(*seed) {
+            String::new()
+        } else {
+            format!(" --as {kind:?}")
+        };
         writeln!(out, "seed {seed} ({kind:?}): {problem}")?;
         writeln!(out, "  repeat: scripts/simulate --from {seed}{repeated}")?;
     }
     writeln!(out, "{} of {} seeds failed", failed.len(), arguments.seeds)?;
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn say(what: std::fmt::Arguments<'_>) {

@@ -30,17 +30,29 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path, _: u64) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.0.lock();
         // What an earlier file of that name held went with it.
-        state.all().into_iter().for_each(|ranges| ranges.remove(path));
+        state
+            .all()
+            .into_iter()
+            .for_each(|ranges| ranges.remove(path));
         if state.free_bytes == Some(0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         drop(state);
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Box::new(SimFile { path: path.to_owned(), file, at: 0, disk: self.clone() }))
+        Ok(Box::new(SimFile {
+            path: path.to_owned(),
+            file,
+            at: 0,
+            disk: self.clone(),
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        Ok(Box::new(SimRead { path: path.to_owned(), file: File::open(path)?, disk: self.clone() }))
+        Ok(Box::new(SimRead {
+            path: path.to_owned(),
+            file: File::open(path)?,
+            disk: self.clone(),
+        }))
     }
 }
 
@@ -68,9 +80,8 @@ impl State {
         self.failed.take_of(path, &mut self.unsynced);
         self.failed.take_of(path, &mut self.torn);
         match (fault, self.mutation) {
-            (_, Some(Mutation::IgnoreSyncError)) | (SyncFault::Full, Some(Mutation::IgnoreFullSync)) => {
-                Ok(())
-            }
+            (_, Some(Mutation::IgnoreSyncError))
+            | (SyncFault::Full, Some(Mutation::IgnoreFullSync)) => Ok(()),
             (SyncFault::Io, _) => Err(io::Error::from_raw_os_error(EIO)),
             (SyncFault::Full, _) => Err(io::ErrorKind::StorageFull.into()),
         }
@@ -78,16 +89,24 @@ impl State {
 
     /// The log's writer holds none of its locks.
     fn note_written(&mut self) {
-        let Some(log) = self.log.upgrade() else { return };
-        self.safe.merge(&log.written_positions().into_iter().collect());
+        let Some(log) = self.log.upgrade() else {
+            return;
+        };
+        self.safe
+            .merge(&log.written_positions().into_iter().collect());
     }
 
     /// A segment has got its name. If it has again what a failed sync has lost, that is on the disk.
     fn look_for_lost(&mut self) -> io::Result<()> {
-        let Some(log) = self.log.upgrade() else { return Ok(()) };
+        let Some(log) = self.log.upgrade() else {
+            return Ok(());
+        };
         let found = self.look()?;
         self.safe.merge(&found);
-        self.has_lost_records = log.written_positions().into_iter().any(|(s, seq)| found.get(s) < seq);
+        self.has_lost_records = log
+            .written_positions()
+            .into_iter()
+            .any(|(s, seq)| found.get(s) < seq);
         Ok(())
     }
 }
@@ -104,7 +123,11 @@ impl DiskFile for SimFile {
         let is_torn = room < all.len() as u64;
         let fails = is_torn && state.mutation != Some(Mutation::AckTornWrite);
         if room > 0 {
-            let ranges = if fails { &mut state.torn } else { &mut state.unsynced };
+            let ranges = if fails {
+                &mut state.torn
+            } else {
+                &mut state.unsynced
+            };
             ranges.push(&self.path, self.at, room);
         }
         if fails {
@@ -149,7 +172,10 @@ impl DiskFile for SimFile {
     fn publish(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)?;
         let mut state = self.disk.0.lock();
-        state.all().into_iter().for_each(|ranges| ranges.rename(from, to));
+        state
+            .all()
+            .into_iter()
+            .for_each(|ranges| ranges.rename(from, to));
         self.path = to.to_owned();
         if state.has_lost_records {
             state.look_for_lost()?;

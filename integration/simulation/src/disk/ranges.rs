@@ -18,7 +18,10 @@ pub(super) struct Ranges(BTreeMap<PathBuf, Vec<(u64, u64)>>);
 
 impl Ranges {
     pub fn push(&mut self, path: &Path, from: u64, bytes: u64) {
-        self.0.entry(path.to_owned()).or_default().push((from, bytes));
+        self.0
+            .entry(path.to_owned())
+            .or_default()
+            .push((from, bytes));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -31,12 +34,17 @@ impl Ranges {
 
     /// True if there is more than ends of segments in them.
     pub fn have_records(&self) -> bool {
-        self.0.values().flatten().any(|(_, bytes)| *bytes > EMPTY_BATCH_BYTES)
+        self.0
+            .values()
+            .flatten()
+            .any(|(_, bytes)| *bytes > EMPTY_BATCH_BYTES)
     }
 
     /// The same of one file.
     pub fn have_records_of(&self, path: &Path) -> bool {
-        self.of(path).iter().any(|(_, bytes)| *bytes > EMPTY_BATCH_BYTES)
+        self.of(path)
+            .iter()
+            .any(|(_, bytes)| *bytes > EMPTY_BATCH_BYTES)
     }
 
     /// Forgets a file.
@@ -74,12 +82,17 @@ impl Ranges {
     /// The first byte of each file that is in a range.
     pub fn begins(&self) -> Vec<(PathBuf, u64)> {
         let first = |ranges: &Vec<(u64, u64)>| ranges.iter().map(|(from, _)| *from).min();
-        self.0.iter().filter_map(|(path, ranges)| Some((path.clone(), first(ranges)?))).collect()
+        self.0
+            .iter()
+            .filter_map(|(path, ranges)| Some((path.clone(), first(ranges)?)))
+            .collect()
     }
 
     /// True if a range of a file meets one of these.
     pub fn meet(&self, path: &Path, from: u64, bytes: u64) -> bool {
-        self.of(path).iter().any(|(at, len)| *at < from + bytes && from < at + len)
+        self.of(path)
+            .iter()
+            .any(|(at, len)| *at < from + bytes && from < at + len)
     }
 
     /// Takes the ranges away on the disk.
@@ -93,8 +106,12 @@ impl Ranges {
 /// Takes ranges of a file away: all, none, from somewhere on, or any sectors.
 fn lose(path: &Path, ranges: &[(u64, u64)], rng: &mut SeededRng) {
     // A segment that was trimmed meanwhile is nobody's any more.
-    let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
-    let Ok(length) = file.metadata().map(|m| m.len()) else { return };
+    let Ok(file) = OpenOptions::new().write(true).open(path) else {
+        return;
+    };
+    let Ok(length) = file.metadata().map(|m| m.len()) else {
+        return;
+    };
     let mode = rng.below(4);
     let total: u64 = ranges.iter().map(|(_, len)| len).sum();
     let keep_first = if mode == 2 { rng.below(total + 1) } else { 0 };
@@ -122,7 +139,9 @@ fn lose(path: &Path, ranges: &[(u64, u64)], rng: &mut SeededRng) {
 
 /// Puts something else into a range of a file.
 pub(super) fn garble(path: &Path, from: u64, bytes: u64, rng: &mut SeededRng) {
-    let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
+    let Ok(file) = OpenOptions::new().write(true).open(path) else {
+        return;
+    };
     let other: Vec<u8> = (0..bytes).map(|_| rng.below(256) as u8).collect();
     let _ = file.write_all_at(&other, from);
 }

@@ -14,7 +14,10 @@ use super::Place;
 use super::ranges::Ranges;
 
 /// Nobody writes this stream.
-const READER: StreamId = StreamId { incarnation: Incarnation(u64::MAX), boot: Boot(1) };
+const READER: StreamId = StreamId {
+    incarnation: Incarnation(u64::MAX),
+    boot: Boot(1),
+};
 
 /// How far the streams of a log could be read if the power went now and took all of `lost`.
 pub(super) fn on_disk(place: &Place, lost: &[&Ranges]) -> io::Result<PositionVector> {
@@ -43,9 +46,13 @@ fn blank(path: &Path, from: u64, bytes: u64) -> io::Result<()> {
 }
 
 fn read(place: &Place, copy: &Path) -> Result<PositionVector, LogError> {
-    let options = LogOptions { segment_bytes: 4_096, ..LogOptions::default() };
+    let options = LogOptions {
+        segment_bytes: 4_096,
+        ..LogOptions::default()
+    };
     let (observer, clock) = (Arc::new(NoObserver), Arc::new(place.clock.clone()));
-    let (log, _) = Log::open_without_thread(copy, options, READER, &place.covered, observer, clock)?;
+    let (log, _) =
+        Log::open_without_thread(copy, options, READER, &place.covered, observer, clock)?;
     log.plan_replay(&place.covered)?;
     Ok(log.written_positions().into_iter().collect())
 }

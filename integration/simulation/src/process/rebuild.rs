@@ -49,25 +49,47 @@ impl Process {
     pub fn snapshot(&mut self, taker: Incarnation) -> Result<Arc<Manifest>, String> {
         let positions = self.store.applied_positions();
         let race = self.clock.race();
-        self.writers.iter_mut().for_each(|writer| race.during(|| writer.note_positions(&positions)));
+        self.writers
+            .iter_mut()
+            .for_each(|writer| race.during(|| writer.note_positions(&positions)));
         self.cutting.snapshot(taker).map_err(|e| e.to_string())
     }
 
     /// Bytes of a file of a snapshot, and of how many there are; `None` if it is not held any more.
-    pub fn piece(&self, snapshot: u64, file: usize, offset: u64, bytes_max: u64) -> Option<Vec<u8>> {
+    pub fn piece(
+        &self,
+        snapshot: u64,
+        file: usize,
+        offset: u64,
+        bytes_max: u64,
+    ) -> Option<Vec<u8>> {
         let (path, bytes) = self.cutting.snapshots.file(snapshot, file)?;
         staging::read(&path, offset, bytes_max.min(bytes.saturating_sub(offset))).ok()
     }
 
     /// A stream of which this node has more than a snapshot, without the log that leads there.
     pub fn would_lose(&self, manifest: &Manifest, dir: &Path) -> Option<StreamId> {
-        let theirs: PositionVector = manifest.positions.iter().map(|p| (p.stream(), p.seq)).collect();
-        let is_there = |stream, seq| self.log.first_seq(stream).is_some_and(|first| first <= seq + 1);
+        let theirs: PositionVector = manifest
+            .positions
+            .iter()
+            .map(|p| (p.stream(), p.seq))
+            .collect();
+        let is_there = |stream, seq| {
+            self.log
+                .first_seq(stream)
+                .is_some_and(|first| first <= seq + 1)
+        };
         let copied = Log::load_ended(&staging::ended_of(dir));
         let has_ended = copied.ok().and_then(Result::ok).unwrap_or_default();
-        let mine = self.log.written_positions().into_iter().filter(|(stream, _)| !has_ended.has(*stream));
+        let mine = self
+            .log
+            .written_positions()
+            .into_iter()
+            .filter(|(stream, _)| !has_ended.has(*stream));
         mine.map(|(stream, seq)| (stream, seq, theirs.get(stream)))
-            .find_map(|(stream, seq, theirs)| (seq > theirs && !is_there(stream, theirs)).then_some(stream))
+            .find_map(|(stream, seq, theirs)| {
+                (seq > theirs && !is_there(stream, theirs)).then_some(stream)
+            })
     }
 
     /// Reads copied checkpoints as a start would.

@@ -23,7 +23,10 @@ pub struct Place {
 impl Place {
     /// The place of `me` in `ring`; `None` if the ring does not know it.
     pub fn of(ring: &Ring, me: &NodeName) -> Option<Self> {
-        let group = ring.groups.iter().find(|group| group.member(me).is_some())?;
+        let group = ring
+            .groups
+            .iter()
+            .find(|group| group.member(me).is_some())?;
         let state = group.member(me)?.state;
         let gate = match state {
             MemberState::Joining | MemberState::Active => GateState::Open,
@@ -32,9 +35,16 @@ impl Place {
         };
         let peers = match state {
             MemberState::Left => Vec::new(),
-            _ => group.peers_of(me).map(|member| member.node.clone()).collect(),
+            _ => group
+                .peers_of(me)
+                .map(|member| member.node.clone())
+                .collect(),
         };
-        let seals: BTreeMap<_, _> = ring.seals.iter().map(|seal| (seal.stream(), seal.seq)).collect();
+        let seals: BTreeMap<_, _> = ring
+            .seals
+            .iter()
+            .map(|seal| (seal.stream(), seal.seq))
+            .collect();
         let group = GroupRing {
             epoch: ring.epoch,
             is_forming: group.phase == GroupPhase::Forming,
@@ -49,10 +59,20 @@ impl Place {
 impl Process {
     /// Goes by another ring from now on; answers whose connections end with that.
     pub fn follow(&mut self, ring: &Ring) -> Vec<usize> {
-        let Some(place) = Place::of(ring, &self.identity.node) else { return Vec::new() };
-        let before: Vec<NodeName> = self.hub.group().lock().peers().map(|(node, _)| node.clone()).collect();
-        let gone: Vec<NodeName> =
-            before.into_iter().filter(|node| !place.group.peers.contains(node)).collect();
+        let Some(place) = Place::of(ring, &self.identity.node) else {
+            return Vec::new();
+        };
+        let before: Vec<NodeName> = self
+            .hub
+            .group()
+            .lock()
+            .peers()
+            .map(|(node, _)| node.clone())
+            .collect();
+        let gone: Vec<NodeName> = before
+            .into_iter()
+            .filter(|node| !place.group.peers.contains(node))
+            .collect();
 
         // First no writes of its own under the old ring where this node has to leave, then the new quorum.
         if place.gate != GateState::Open {
@@ -62,10 +82,13 @@ impl Process {
             Some(Mutation::KeepOldQuorum) => self.first_quorum.clone(),
             _ => place.group.quorum.clone(),
         };
-        self.commits.set_quorum(place.group.epoch, quorum, gone.iter());
+        self.commits
+            .set_quorum(place.group.epoch, quorum, gone.iter());
         self.hub.set_ring(place.group, self.clock.monotonic());
         self.gate.set_by_ring(place.gate);
-        (0..self.names.len()).filter(|peer| gone.contains(&self.names[*peer])).collect()
+        (0..self.names.len())
+            .filter(|peer| gone.contains(&self.names[*peer]))
+            .collect()
     }
 
     /// Peers that go by a later ring.
@@ -74,15 +97,24 @@ impl Process {
             let group = self.hub.group().lock();
             group.ahead_of(group.epoch())
         };
-        (0..self.names.len()).filter(|peer| ahead.contains(&self.names[*peer])).collect()
+        (0..self.names.len())
+            .filter(|peer| ahead.contains(&self.names[*peer]))
+            .collect()
     }
 
     /// Samples are among these records of a stream; `None` if the log here has not got all of them.
     pub fn has_samples(&self, stream: StreamId, seqs: RangeInclusive<u64>) -> Option<bool> {
         let records = self.log.read(stream, *seqs.start(), usize::MAX).ok()?;
-        let asked: Vec<_> = records.iter().filter(|record| seqs.contains(&record.seq())).collect();
+        let asked: Vec<_> = records
+            .iter()
+            .filter(|record| seqs.contains(&record.seq()))
+            .collect();
         let is_whole = asked.len() as u64 == seqs.end() - seqs.start() + 1;
-        is_whole.then(|| asked.iter().any(|record| record.kind() == RecordKind::Samples))
+        is_whole.then(|| {
+            asked
+                .iter()
+                .any(|record| record.kind() == RecordKind::Samples)
+        })
     }
 
     /// The ring has this node, as far as it knows.
@@ -96,8 +128,12 @@ impl Process {
         let quorum = group.quorum();
         let able = |peer: &usize| {
             let name = &self.names[*peer];
-            let view = group.peers().find(|(node, _)| *node == name).map(|(_, view)| view);
-            view.is_some_and(|view| view.connected && !view.health.rebuilding) && quorum.is_voter(name)
+            let view = group
+                .peers()
+                .find(|(node, _)| *node == name)
+                .map(|(_, view)| view);
+            view.is_some_and(|view| view.connected && !view.health.rebuilding)
+                && quorum.is_voter(name)
         };
         let needed = quorum.needed() + usize::from(!quorum.is_voter(&self.identity.node));
         ((0..self.names.len()).filter(able).collect(), needed - 1)

@@ -35,8 +35,15 @@ pub(super) struct Session {
 impl Process {
     /// The link to a peer has to be told something, and that is not planned yet.
     pub fn has_news(&self, peer: usize) -> bool {
-        let is_told = self.sessions.get(&peer).is_none_or(|session| session.is_told);
-        !is_told && self.hub.feed(&self.names[peer]).is_some_and(|feed| feed.has_news())
+        let is_told = self
+            .sessions
+            .get(&peer)
+            .is_none_or(|session| session.is_told);
+        !is_told
+            && self
+                .hub
+                .feed(&self.names[peer])
+                .is_some_and(|feed| feed.has_news())
     }
 
     /// A look at the news for a peer is planned, or was taken.
@@ -59,7 +66,8 @@ impl Process {
     /// Whether a handshake with this peer would succeed here.
     pub fn admits(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         match self.hub.group().lock().check(peer) {
-            Err(AdmitError::DuplicateName { .. }) if self.mutation == Some(Mutation::LetTwinsIn) => {}
+            Err(AdmitError::DuplicateName { .. })
+                if self.mutation == Some(Mutation::LetTwinsIn) => {}
             checked => checked?,
         }
         if self.mutation == Some(Mutation::TrustSetBack) {
@@ -83,7 +91,13 @@ impl Process {
     }
 
     /// A connection has passed the handshake; an older one to the peer is over.
-    pub fn connect(&mut self, peer: usize, identity: PeerIdentity, lineage: &Lineage, conn: u64) -> Vec<Out> {
+    pub fn connect(
+        &mut self,
+        peer: usize,
+        identity: PeerIdentity,
+        lineage: &Lineage,
+        conn: u64,
+    ) -> Vec<Out> {
         self.disconnect(peer);
         self.witnesses.forget_all();
         if let Ok(Some(news)) = self.processes.enter(&identity, lineage) {
@@ -107,11 +121,31 @@ impl Process {
             feed.start();
         }
         let refusals = self.store.intake().refusals;
-        self.sessions.insert(peer, Session { conn, number, is_paused: false, refusals, is_told: false });
+        self.sessions.insert(
+            peer,
+            Session {
+                conn,
+                number,
+                is_paused: false,
+                refusals,
+                is_told: false,
+            },
+        );
         let (tails, durable) = (self.store.written(), self.told_durable());
-        let applied = feed.map(|feed| feed.applied_positions()).unwrap_or_default();
+        let applied = feed
+            .map(|feed| feed.applied_positions())
+            .unwrap_or_default();
         let mut out = Vec::new();
-        self.feed(peer, Event::Up { peer: identity, tails, durable, applied }, &mut out);
+        self.feed(
+            peer,
+            Event::Up {
+                peer: identity,
+                tails,
+                durable,
+                applied,
+            },
+            &mut out,
+        );
         out
     }
 
@@ -124,7 +158,9 @@ impl Process {
 
     /// The connection to a peer is gone.
     pub fn disconnect(&mut self, peer: usize) {
-        let Some(session) = self.sessions.remove(&peer) else { return };
+        let Some(session) = self.sessions.remove(&peer) else {
+            return;
+        };
         let now = self.clock.monotonic();
         if let Some(link) = self.links.get_mut(&peer) {
             link.handle(Event::Down, now, &mut Vec::new());
@@ -132,7 +168,10 @@ impl Process {
         if let Some(feed) = self.hub.feed(&self.names[peer]) {
             feed.stop();
         }
-        self.hub.group().lock().disconnected(&self.names[peer], session.number, now);
+        self.hub
+            .group()
+            .lock()
+            .disconnected(&self.names[peer], session.number, now);
     }
 
     /// A frame came in.
@@ -149,11 +188,15 @@ impl Process {
     /// News of the own log for the link to a peer.
     pub fn news(&mut self, peer: usize) -> Vec<Out> {
         let mut out = Vec::new();
-        let Some(feed) = self.hub.feed(&self.names[peer]) else { return out };
+        let Some(feed) = self.hub.feed(&self.names[peer]) else {
+            return out;
+        };
         for event in feed.take().events {
             match &event {
                 Event::Applied { .. } if self.mutation == Some(Mutation::KeepCredit) => continue,
-                Event::Appended(records) if self.mutation == Some(Mutation::PositionBeforeFsync) => {
+                Event::Appended(records)
+                    if self.mutation == Some(Mutation::PositionBeforeFsync) =>
+                {
                     let last = records.last().map(|last| (last.stream(), last.seq()));
                     self.feed(peer, event, &mut out);
                     if let Some((stream, seq)) = last {
@@ -167,16 +210,34 @@ impl Process {
     }
 
     /// The answer to a read of the log.
-    pub fn read(&mut self, peer: usize, stream: StreamId, from_seq: u64, max_bytes: u64) -> Vec<Out> {
-        let records = self.log.read(stream, from_seq, usize::try_from(max_bytes).unwrap_or(usize::MAX));
+    pub fn read(
+        &mut self,
+        peer: usize,
+        stream: StreamId,
+        from_seq: u64,
+        max_bytes: u64,
+    ) -> Vec<Out> {
+        let records = self.log.read(
+            stream,
+            from_seq,
+            usize::try_from(max_bytes).unwrap_or(usize::MAX),
+        );
         let result = records.map_err(|error| match error {
-            LogError::Gone { .. } => {
-                ReadFault::Trimmed { first_seq: self.log.first_seq(stream).unwrap_or(u64::MAX) }
-            }
+            LogError::Gone { .. } => ReadFault::Trimmed {
+                first_seq: self.log.first_seq(stream).unwrap_or(u64::MAX),
+            },
             other => ReadFault::Failed(other.to_string()),
         });
         let mut out = Vec::new();
-        self.feed(peer, Event::LogRead { stream, from_seq, result }, &mut out);
+        self.feed(
+            peer,
+            Event::LogRead {
+                stream,
+                from_seq,
+                result,
+            },
+            &mut out,
+        );
         out
     }
 
@@ -189,7 +250,13 @@ impl Process {
             link.set_health(health);
             link.set_ends(self.store.ends());
         }
-        self.feed(peer, Event::Tick { wall_ms: self.clock.now_ms() }, &mut out);
+        self.feed(
+            peer,
+            Event::Tick {
+                wall_ms: self.clock.now_ms(),
+            },
+            &mut out,
+        );
         self.plan(peer, &mut out);
         out
     }
@@ -197,13 +264,19 @@ impl Process {
     /// Decides anew what to take from whom.
     fn plan(&mut self, peer: usize, out: &mut Vec<Out>) {
         let name = &self.names[peer];
-        let taken = self.links.get(&peer).map(|link| link.taken()).unwrap_or_default();
+        let taken = self
+            .links
+            .get(&peer)
+            .map(|link| link.taken())
+            .unwrap_or_default();
         let (mut assigned, running) = {
             let mut group = self.hub.group().lock();
             group.taken(name, taken);
             group.plan(self.clock.monotonic());
             let running = group.peers().find(|(node, _)| *node == name);
-            let running = running.and_then(|(_, view)| view.identity.as_ref()).map(PeerIdentity::stream);
+            let running = running
+                .and_then(|(_, view)| view.identity.as_ref())
+                .map(PeerIdentity::stream);
             (group.assigned(name), running)
         };
         if self.mutation == Some(Mutation::TakeStallForLoss) {
@@ -212,7 +285,11 @@ impl Process {
         if self.mutation == Some(Mutation::SkipStreams) {
             assigned.retain(|stream| Some(*stream) == running);
         }
-        if self.sessions.get(&peer).is_some_and(|session| session.is_paused) {
+        if self
+            .sessions
+            .get(&peer)
+            .is_some_and(|session| session.is_paused)
+        {
             assigned.clear();
         }
         self.feed(peer, Event::Assigned(assigned), out);
@@ -247,7 +324,11 @@ impl Process {
     /// What a peer hears under a ring follows everything that was durable here before this node went by it.
     fn follow_ring(&mut self, peer: usize, out: &mut Vec<Out>) {
         let epoch = self.hub.epoch();
-        if self.links.get(&peer).is_none_or(|link| link.epoch() == epoch) {
+        if self
+            .links
+            .get(&peer)
+            .is_none_or(|link| link.epoch() == epoch)
+        {
             return;
         }
         let durable = self.told_durable();
@@ -266,7 +347,9 @@ impl Process {
         }
         let now = self.clock.monotonic();
         let mut effects = Vec::new();
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
         link.handle(event, now, &mut effects);
         for effect in effects {
             self.execute(peer, effect, out);
@@ -287,30 +370,62 @@ impl Process {
                 }
             }
             Effect::Append { records, .. } => self.append(peer, records, out),
-            Effect::ReadLog { stream, from_seq, max_bytes } => {
+            Effect::ReadLog {
+                stream,
+                from_seq,
+                max_bytes,
+            } => {
                 out.push(Out::Read(peer, stream, from_seq, max_bytes));
             }
-            Effect::PeerDurable { incarnation, positions, epoch } => {
+            Effect::PeerDurable {
+                incarnation,
+                positions,
+                epoch,
+            } => {
                 let trusted = match self.mutation {
                     Some(Mutation::TrustWiped) => self.first_seen.get(&peer).copied(),
                     _ => None,
                 };
                 let trusted = trusted.unwrap_or(incarnation);
-                let epoch = if self.mutation == Some(Mutation::CountUnderAnyRing) { 0 } else { epoch };
+                let epoch = if self.mutation == Some(Mutation::CountUnderAnyRing) {
+                    0
+                } else {
+                    epoch
+                };
                 if let Err(proof) = self.store.peer_durable(name, trusted, &positions, epoch) {
                     return self.second_writer(peer, proof.to_string(), out);
                 }
-                self.hub.group().lock().observed(name, incarnation, &positions);
+                self.hub
+                    .group()
+                    .lock()
+                    .observed(name, incarnation, &positions);
             }
-            Effect::PeerHealth { health, wall_ms, epoch } => {
+            Effect::PeerHealth {
+                health,
+                wall_ms,
+                epoch,
+            } => {
                 let mut group = self.hub.group().lock();
-                group.heard(name, health, wall_ms, self.clock.now_ms(), self.clock.monotonic());
+                group.heard(
+                    name,
+                    health,
+                    wall_ms,
+                    self.clock.now_ms(),
+                    self.clock.monotonic(),
+                );
                 group.heard_epoch(name, epoch);
             }
             Effect::PeerEnds(ends) => self.hub.group().lock().heard_ends(name, &ends),
-            Effect::Unserved { stream, reason, first_seq } => {
+            Effect::Unserved {
+                stream,
+                reason,
+                first_seq,
+            } => {
                 let now = self.clock.monotonic();
-                self.hub.group().lock().refused(name, stream, reason, first_seq, now);
+                self.hub
+                    .group()
+                    .lock()
+                    .refused(name, stream, reason, first_seq, now);
             }
             Effect::Disconnect(proof @ DisconnectReason::SecondWriter { .. }) => {
                 self.second_writer(peer, proof.to_string(), out);
@@ -343,7 +458,9 @@ impl Process {
     fn look_at_intake(&mut self, peer: usize, out: &mut Vec<Out>) {
         let intake = self.store.intake();
         let stays = self.mutation == Some(Mutation::StayPaused);
-        let Some(session) = self.sessions.get_mut(&peer) else { return };
+        let Some(session) = self.sessions.get_mut(&peer) else {
+            return;
+        };
         session.is_paused &= stays || !intake.is_open;
         if std::mem::replace(&mut session.refusals, intake.refusals) != intake.refusals {
             self.set_back(peer, out);

@@ -19,7 +19,10 @@ pub const WINDOW_MS: i64 = 20_000;
 /// How long a window stays open after its end (ms).
 pub const GRACE_MS: i64 = 2_000;
 /// Both.
-pub const WINDOWS: Windows = Windows { window_ms: WINDOW_MS, grace_ms: GRACE_MS };
+pub const WINDOWS: Windows = Windows {
+    window_ms: WINDOW_MS,
+    grace_ms: GRACE_MS,
+};
 /// How long a write may wait for its quorum.
 pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Writes that may wait for their quorum.
@@ -51,7 +54,10 @@ pub(super) fn link_config() -> LinkConfig {
 
 /// Bounds of all tenants.
 pub(super) fn limits() -> IngestLimits {
-    IngestLimits { out_of_order_window_ms: 86_400_000, ..IngestLimits::default() }
+    IngestLimits {
+        out_of_order_window_ms: 86_400_000,
+        ..IngestLimits::default()
+    }
 }
 
 /// How the log of a node behaves.
@@ -71,5 +77,7 @@ pub(super) fn log_options(start: &Start<'_>) -> LogOptions {
 
 /// Folders of a data directory.
 pub(super) fn make_folders(dir: &Path) -> std::io::Result<()> {
-    ["log", "head", "blocks"].iter().try_for_each(|part| std::fs::create_dir_all(dir.join(part)))
+    ["log", "head", "blocks"]
+        .iter()
+        .try_for_each(|part| std::fs::create_dir_all(dir.join(part)))
 }

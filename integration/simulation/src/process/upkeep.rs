@@ -33,7 +33,12 @@ impl Process {
             let mut closed = true;
             for writer in &mut self.writers {
                 // As the real one: the first that fails ends the round, which is repeated.
-                closed = closed && self.clock.race().during(|| writer.close_window(due)).is_ok();
+                closed = closed
+                    && self
+                        .clock
+                        .race()
+                        .during(|| writer.close_window(due))
+                        .is_ok();
             }
             if closed {
                 self.closed = Some(due);
@@ -58,7 +63,11 @@ impl Process {
         Ok(false)
     }
 
-    fn cut_next(&mut self, closed: i64, interruption: Option<Interruption>) -> Result<bool, String> {
+    fn cut_next(
+        &mut self,
+        closed: i64,
+        interruption: Option<Interruption>,
+    ) -> Result<bool, String> {
         let k = match self.cutting.next_cut(closed) {
             NextCut::Ready(k) => k,
             NextCut::Blocked(k, _) if self.mutation == Some(Mutation::CutBeforeMarkers) => k,
@@ -93,17 +102,30 @@ impl Process {
     fn checkpoint(&mut self, interruption: Option<Interruption>) -> bool {
         let positions = self.store.applied_positions();
         let race = self.clock.race();
-        self.writers.iter_mut().for_each(|writer| race.during(|| writer.note_positions(&positions)));
+        self.writers
+            .iter_mut()
+            .for_each(|writer| race.during(|| writer.note_positions(&positions)));
         if self.mutation == Some(Mutation::EndUnasked) {
-            let peers =
-                self.hub.group().lock().peers().filter_map(|(_, view)| view.identity.clone()).collect();
+            let peers = self
+                .hub
+                .group()
+                .lock()
+                .peers()
+                .filter_map(|(_, view)| view.identity.clone())
+                .collect();
             let peers: Vec<PeerIdentity> = peers;
-            self.hub.end(&peers.iter().map(|peer| (peer.incarnation, peer.boot)).collect());
+            self.hub.end(
+                &peers
+                    .iter()
+                    .map(|peer| (peer.incarnation, peer.boot))
+                    .collect(),
+            );
         }
         if self.mutation == Some(Mutation::TrimToApplied) {
             let group = self.hub.group().lock();
-            let held =
-                positions.iter().map(|(stream, seq)| (*stream, group.everybody_has(*stream).min(*seq)));
+            let held = positions
+                .iter()
+                .map(|(stream, seq)| (*stream, group.everybody_has(*stream).min(*seq)));
             let held: Vec<_> = held.collect();
             drop(group);
             let _ = self.log.trim(&held);
@@ -125,7 +147,10 @@ impl Process {
             }
             _ => {}
         }
-        let trims_otherwise = matches!(self.mutation, Some(Mutation::TrimTooEarly | Mutation::TrimToNewest));
+        let trims_otherwise = matches!(
+            self.mutation,
+            Some(Mutation::TrimTooEarly | Mutation::TrimToNewest)
+        );
         if self.trims && !publishes_first && !trims_otherwise {
             // A failed one is repeated; a failed log is noticed elsewhere.
             let _ = self.cutting.checkpoint();
@@ -133,7 +158,9 @@ impl Process {
         }
         let mut positions = Vec::new();
         for shard in &self.shards {
-            let Ok(report) = checkpoint(shard) else { return false };
+            let Ok(report) = checkpoint(shard) else {
+                return false;
+            };
             positions.push(report.positions);
         }
         let covered = covered_by_all(positions);
@@ -141,7 +168,9 @@ impl Process {
             Some(Mutation::TrimTooEarly) => drop(self.log.trim(&covered)),
             Some(Mutation::TrimToNewest) => {
                 let group = self.hub.group().lock();
-                let held = covered.into_iter().map(|(s, seq)| (s, group.everybody_has(s).min(seq)));
+                let held = covered
+                    .into_iter()
+                    .map(|(s, seq)| (s, group.everybody_has(s).min(seq)));
                 let held: Vec<_> = held.collect();
                 drop(group);
                 let _ = self.log.trim(&held);

@@ -57,13 +57,17 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         let now = Duration::from_micros(self.now_us);
-        self.scenario.load.quiet.is_some_and(|(from, to)| (from..to).contains(&now))
+        self.scenario
+            .load
+            .quiet
+            .is_some_and(|(from, to)| (from..to).contains(&now))
     }
 
     /// What a scrape is of: whose, and whether there is something about the metrics in it.
     pub(super) fn wanted(&mut self, sender: usize, series: usize, t: i64) -> Wanted {
         let load = &self.scenario.load;
-        let (moves, has_histograms, has_metadata) = (load.moves, load.has_histograms, load.has_metadata);
+        let (moves, has_histograms, has_metadata) =
+            (load.moves, load.has_histograms, load.has_metadata);
         if moves && self.rng.chance(0.03) {
             let name = format!("tenant-{}", self.history.tenants.len());
             self.senders[sender].tenant = Tenant::new(&name).expect("letters and digits");
@@ -78,10 +82,19 @@ impl World {
         let series = if about == 0 { 0 } else { series };
         let tenant = match about {
             // Nothing else is ever sent for it.
-            0 if self.rng.chance(0.3) => Tenant::new(&format!("about-{sender}")).expect("letters and digits"),
+            0 if self.rng.chance(0.3) => {
+                Tenant::new(&format!("about-{sender}")).expect("letters and digits")
+            }
             _ => self.senders[sender].tenant.clone(),
         };
-        Wanted { tenant, sender, series, t, has_histograms, help }
+        Wanted {
+            tenant,
+            sender,
+            series,
+            t,
+            has_histograms,
+            help,
+        }
     }
 
     /// Sends what is first in the queue.
@@ -90,7 +103,9 @@ impl World {
         if client.attempt.is_some() {
             return;
         }
-        let Some(batch) = client.queue.front().copied() else { return };
+        let Some(batch) = client.queue.front().copied() else {
+            return;
+        };
         if client.wanders {
             client.home = self.rng.below(self.scenario.targets() as u64) as usize;
         }
@@ -98,9 +113,24 @@ impl World {
         self.next_attempt += 1;
         client.attempt = Some((attempt, node));
         let way = self.network.latency(&mut self.rng);
-        self.after(way, Event::Arrive { sender, attempt, node, batch });
+        self.after(
+            way,
+            Event::Arrive {
+                sender,
+                attempt,
+                node,
+                batch,
+            },
+        );
         let answer = Answer::Later("no answer in time".to_owned());
-        self.after(PATIENCE_US, Event::Answer { sender, attempt, answer });
+        self.after(
+            PATIENCE_US,
+            Event::Answer {
+                sender,
+                attempt,
+                answer,
+            },
+        );
     }
 
     /// A request reaches its node.
@@ -122,7 +152,9 @@ impl World {
 
     /// A node answers.
     pub(super) fn answer(&mut self, attempt: u64, answer: Answer) -> Result<(), String> {
-        let Some(sender) = self.attempts.remove(&attempt) else { return Ok(()) };
+        let Some(sender) = self.attempts.remove(&attempt) else {
+            return Ok(());
+        };
         if answer == Answer::Stored {
             self.check_stored(sender, attempt)?;
         }
@@ -131,15 +163,26 @@ impl World {
             return Ok(());
         }
         let way = self.network.latency(&mut self.rng);
-        self.after(way, Event::Answer { sender, attempt, answer });
+        self.after(
+            way,
+            Event::Answer {
+                sender,
+                attempt,
+                answer,
+            },
+        );
         Ok(())
     }
 
     /// Whoever is told that a request is stored is told so because a quorum has it.
     fn check_stored(&self, sender: usize, attempt: u64) -> Result<(), String> {
         let client = &self.senders[sender];
-        let is_current = client.attempt.is_some_and(|(current, _)| current == attempt);
-        let Some(batch) = client.queue.front().copied().filter(|_| is_current) else { return Ok(()) };
+        let is_current = client
+            .attempt
+            .is_some_and(|(current, _)| current == attempt);
+        let Some(batch) = client.queue.front().copied().filter(|_| is_current) else {
+            return Ok(());
+        };
         if self.decided.is_some() {
             // Who counts changes; queries are checked instead.
             return Ok(());
@@ -148,17 +191,32 @@ impl World {
         // A disk that was replaced, or a machine that stood in for another one, may have held it when that was confirmed.
         let has_stand_in = |n: usize| self.scenario.has_twin && n == self.victim;
         let kept = |n: &usize| voters[*n].before.is_none() && !has_stand_in(*n);
-        let lacks = |n: &usize| voters[*n].process.as_ref().is_some_and(|p| self.history.lacks(batch, p));
+        let lacks = |n: &usize| {
+            voters[*n]
+                .process
+                .as_ref()
+                .is_some_and(|p| self.history.lacks(batch, p))
+        };
         let lacking: Vec<usize> = (0..voters.len()).filter(kept).filter(lacks).collect();
         if voters.len() - lacking.len() < self.quorum.needed() {
-            return Err(format!("request {batch} is called stored, but n{lacking:?} do not have all of it"));
+            return Err(format!(
+                "request {batch} is called stored, but n{lacking:?} do not have all of it"
+            ));
         }
         Ok(())
     }
 
     /// A sender hears an answer, or stops waiting for it.
-    pub(super) fn answered(&mut self, sender: usize, attempt: u64, answer: Answer) -> Result<(), String> {
-        if self.senders[sender].attempt.is_none_or(|(current, _)| current != attempt) {
+    pub(super) fn answered(
+        &mut self,
+        sender: usize,
+        attempt: u64,
+        answer: Answer,
+    ) -> Result<(), String> {
+        if self.senders[sender]
+            .attempt
+            .is_none_or(|(current, _)| current != attempt)
+        {
             return Ok(());
         }
         match answer {
@@ -170,13 +228,16 @@ impl World {
                 self.send(sender);
             }
             Answer::Refused(why) => {
-                return Err(format!("a request with nothing wrong in it was refused for good: {why}"));
+                return Err(format!(
+                    "a request with nothing wrong in it was refused for good: {why}"
+                ));
             }
             Answer::Later(_) => {
                 self.summary.retried += 1;
                 let wait = self.senders[sender].failed();
                 if self.rng.chance(0.6) {
-                    self.senders[sender].home = self.rng.below(self.scenario.targets() as u64) as usize;
+                    self.senders[sender].home =
+                        self.rng.below(self.scenario.targets() as u64) as usize;
                 }
                 self.after(wait, Event::Send(sender));
             }

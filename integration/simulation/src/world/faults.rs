@@ -58,10 +58,22 @@ use Fault::*;
 
 fn faults_of(kind: Kind) -> &'static [Fault] {
     match kind {
-        Kind::Crashes => &[Kill, Kill, PowerCut, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, CrashPoint],
-        Kind::Network => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Drop, Swizzle, Kill, CrashPoint],
+        Kind::Crashes => &[
+            Kill,
+            Kill,
+            PowerCut,
+            PowerCut,
+            PowerCutOfAll,
+            CrashPoint,
+            CrashPoint,
+            CrashPoint,
+        ],
+        Kind::Network => &[
+            Pair, Pair, Isolate, OneWay, OneWay, Drop, Drop, Swizzle, Kill, CrashPoint,
+        ],
         Kind::Disks => &[
-            Slow, Slow, Stuck, Eio, Eio, FullSync, FullSync, Full, Full, Kill, PowerCut, PowerCut, CrashPoint,
+            Slow, Slow, Stuck, Eio, Eio, FullSync, FullSync, Full, Full, Kill, PowerCut, PowerCut,
+            CrashPoint,
         ],
         Kind::Clocks => &[Jump, Jump, Year, Year, Kill, Drop],
         Kind::Mixed => &[
@@ -82,22 +94,63 @@ fn faults_of(kind: Kind) -> &'static [Fault] {
             Full,
         ],
         Kind::Away => &[Isolate, Pair, Kill, PowerCut, Drop, CrashPoint, OneWay],
-        Kind::Damage => {
-            &[Damage, Damage, BadSector, BadSector, LoseEnds, LoseEnds, Kill, Drop, CrashPoint, PowerCut]
-        }
+        Kind::Damage => &[
+            Damage, Damage, BadSector, BadSector, LoseEnds, LoseEnds, Kill, Drop, CrashPoint,
+            PowerCut,
+        ],
         Kind::Wiped => &[Slow, Stuck, Pair, Kill, PowerCut, Wipe, Wipe],
-        Kind::Stalls => &[Stuck, Stuck, Stuck, Pause, Pause, Slow, Kill, PowerCut, PowerCutOfAll, Drop],
-        Kind::Tenants => &[Kill, Kill, PowerCut, PowerCutOfAll, CrashPoint, CrashPoint, Drop, Isolate, Full],
+        Kind::Stalls => &[
+            Stuck,
+            Stuck,
+            Stuck,
+            Pause,
+            Pause,
+            Slow,
+            Kill,
+            PowerCut,
+            PowerCutOfAll,
+            Drop,
+        ],
+        Kind::Tenants => &[
+            Kill,
+            Kill,
+            PowerCut,
+            PowerCutOfAll,
+            CrashPoint,
+            CrashPoint,
+            Drop,
+            Isolate,
+            Full,
+        ],
         Kind::Lives => &[Kill, Kill, Kill, PowerCut, CrashPoint, Drop],
-        Kind::Rings => &[Pair, Pair, Isolate, OneWay, OneWay, Drop, Slow, Stuck, Kill, PowerCut, CrashPoint],
+        Kind::Rings => &[
+            Pair, Pair, Isolate, OneWay, OneWay, Drop, Slow, Stuck, Kill, PowerCut, CrashPoint,
+        ],
         Kind::Behind => &[Absent, Absent, Kill, PowerCut, CrashPoint, Drop],
-        Kind::Copies => &[SetBack, SetBack, Twin, Kill, PowerCut, PowerCutOfAll, Slow, CrashPoint, Drop],
-        Kind::Checkpoints => {
-            &[SpoilCheckpoint, SpoilCheckpoint, Kill, PowerCut, CrashPoint, CrashPoint, Drop]
-        }
-        Kind::Writers => {
-            &[Full, Full, Full, WriterDies, WriterDies, HalfChange, HalfChange, Slow, Kill, PowerCut, Drop]
-        }
+        Kind::Copies => &[
+            SetBack,
+            SetBack,
+            Twin,
+            Kill,
+            PowerCut,
+            PowerCutOfAll,
+            Slow,
+            CrashPoint,
+            Drop,
+        ],
+        Kind::Checkpoints => &[
+            SpoilCheckpoint,
+            SpoilCheckpoint,
+            Kill,
+            PowerCut,
+            CrashPoint,
+            CrashPoint,
+            Drop,
+        ],
+        Kind::Writers => &[
+            Full, Full, Full, WriterDies, WriterDies, HalfChange, HalfChange, Slow, Kill, PowerCut,
+            Drop,
+        ],
     }
 }
 
@@ -132,7 +185,9 @@ impl World {
             OneWay => self.cut(&[(node, peer)], span),
             Isolate => {
                 let others = (0..members).filter(|other| *other != node);
-                let ways: Vec<_> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+                let ways: Vec<_> = others
+                    .flat_map(|other| [(node, other), (other, node)])
+                    .collect();
                 self.cut(&ways, span);
             }
             Swizzle => {
@@ -142,14 +197,21 @@ impl World {
                 }
             }
             Drop => {
-                let conn = self.machines[node].process.as_ref().and_then(|p| p.connection(peer));
+                let conn = self.machines[node]
+                    .process
+                    .as_ref()
+                    .and_then(|p| p.connection(peer));
                 if let Some(conn) = conn {
                     self.after(0, Event::Closed { conn, node });
                     self.after(1_000, Event::Closed { conn, node: peer });
                 }
             }
             Slow | Stuck => {
-                self.machines[node].pace = if fault == Slow { Pace::Slow } else { Pace::Stuck };
+                self.machines[node].pace = if fault == Slow {
+                    Pace::Slow
+                } else {
+                    Pace::Stuck
+                };
                 self.after(span, Event::Repair(Repair::Disk(node)));
             }
             Eio => self.machines[node].disk.fail_next_sync(SyncFault::Io),
@@ -190,7 +252,9 @@ impl World {
         let wanted = self.wanted(sender, series, t);
         let value = self.rng.below(1 << 20) as f64 + 0.5;
         let made = self.history.make(&wanted, |n| value + n as f64);
-        let Some(process) = &mut self.machines[node].process else { return };
+        let Some(process) = &mut self.machines[node].process else {
+            return;
+        };
         process.half_change(&self.history.batches[made]);
         if self.mutation == Some(Mutation::SaveSuspectShard) {
             process.save_shards();
@@ -265,15 +329,18 @@ impl World {
     /// Streams with records have ended for all others, and their logs have everything of those that have not.
     fn lacks_only_ended(&self, node: usize) -> bool {
         let others = (0..self.scenario.members()).filter(|other| *other != node);
-        let running: Option<Vec<&Process>> =
-            others.map(|other| self.machines[other].process.as_ref()).collect();
+        let running: Option<Vec<&Process>> = others
+            .map(|other| self.machines[other].process.as_ref())
+            .collect();
         let Some(running) = running else { return false };
         let is_held = |stream: StreamId| running.iter().any(|p| p.log.first_seq(stream) == Some(1));
         running.iter().all(|process| {
             let known = process.log.written_positions();
             // The first stream of a directory is that of boot 1.
             process.log.ended().iter().any(|(_, end)| end.before.0 > 1)
-                && known.iter().all(|(stream, seq)| *seq == 0 || is_held(*stream))
+                && known
+                    .iter()
+                    .all(|(stream, seq)| *seq == 0 || is_held(*stream))
         })
     }
 
@@ -310,7 +377,9 @@ impl World {
         }
         // Whoever has left is stopped by an operator, also if it never heard of that.
         let members = self.members();
-        let left: Vec<usize> = (0..self.scenario.members()).filter(|n| !members.contains(n)).collect();
+        let left: Vec<usize> = (0..self.scenario.members())
+            .filter(|n| !members.contains(n))
+            .collect();
         left.into_iter().for_each(|node| self.crash(node, true));
         self.resume();
     }

@@ -34,7 +34,10 @@ impl World {
         let before = self.compare("before the last cut")?;
         // The samples of the last windows may be ahead of all clocks by some seconds.
         self.run_for(Duration::from_secs(2))?;
-        self.until(CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60)), Self::uncut)?;
+        self.until(
+            CUT_WITHIN + self.scenario.seal_after.min(Duration::from_secs(60)),
+            Self::uncut,
+        )?;
         let after = self.compare("after the last cut")?;
         if let Some(difference) = content::difference(&before, &after) {
             return Err(format!("a cut changed the content: {difference}"));
@@ -49,11 +52,18 @@ impl World {
     }
 
     /// Runs until `problem` has none, or names it.
-    fn until(&mut self, limit: Duration, problem: fn(&Self) -> Option<String>) -> Result<(), String> {
+    fn until(
+        &mut self,
+        limit: Duration,
+        problem: fn(&Self) -> Option<String>,
+    ) -> Result<(), String> {
         let end = self.now_us + limit.as_micros() as u64;
         while let Some(problem) = problem(self) {
             if self.now_us >= end {
-                return Err(format!("{} s after the last fault {problem}", limit.as_secs()));
+                return Err(format!(
+                    "{} s after the last fault {problem}",
+                    limit.as_secs()
+                ));
             }
             self.run_for(LOOK_EVERY)?;
         }
@@ -64,7 +74,9 @@ impl World {
     fn running(&self) -> Result<Vec<(usize, &Process)>, String> {
         let of = |n: usize| {
             let process = self.machines[n].process.as_ref();
-            process.map(|process| (n, process)).ok_or_else(|| format!("n{n} does not run"))
+            process
+                .map(|process| (n, process))
+                .ok_or_else(|| format!("n{n} does not run"))
         };
         self.members().into_iter().map(of).collect()
     }
@@ -75,7 +87,11 @@ impl World {
             Ok(running) => running,
             Err(problem) => return Some(problem),
         };
-        if let Some(waiting) = self.senders.iter().position(|s| !s.queue.is_empty() || s.attempt.is_some()) {
+        if let Some(waiting) = self
+            .senders
+            .iter()
+            .position(|s| !s.queue.is_empty() || s.attempt.is_some())
+        {
             return Some(format!("sender {waiting} still waits for an answer"));
         }
         let (one, first) = (running[0].0, running[0].1.store.durable());
@@ -114,7 +130,10 @@ impl World {
         match self.running() {
             Ok(running) => {
                 let (n, process) = running.iter().find(|(_, process)| !process.is_cut())?;
-                Some(format!("n{n} still has windows to cut: {}", process.blocked_by()))
+                Some(format!(
+                    "n{n} still has windows to cut: {}",
+                    process.blocked_by()
+                ))
             }
             Err(problem) => Some(problem),
         }
@@ -122,9 +141,17 @@ impl World {
 
     /// Streams of earlier starts that the running replicas have let go.
     fn ended(&self) -> u64 {
-        let running = self.machines.iter().filter_map(|machine| machine.process.as_ref());
+        let running = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.process.as_ref());
         let of = |process: &Process| -> u64 {
-            process.log.ended().iter().map(|(_, end)| u64::from(end.before.0)).sum()
+            process
+                .log
+                .ended()
+                .iter()
+                .map(|(_, end)| u64::from(end.before.0))
+                .sum()
         };
         running.map(of).sum()
     }
@@ -132,13 +159,18 @@ impl World {
     /// A stream of an earlier start that is kept although no log holds anything of it.
     fn lasting(&self) -> Option<String> {
         let running = self.running().ok()?;
-        let held: BTreeSet<StreamId> = running.iter().flat_map(|(_, process)| process.log.held()).collect();
+        let held: BTreeSet<StreamId> = running
+            .iter()
+            .flat_map(|(_, process)| process.log.held())
+            .collect();
         for (n, process) in &running {
             let mut known = process.log.written_positions();
             known.sort_unstable();
             // They end in order.
             let free = |streams: &&[(StreamId, u64)]| !held.contains(&streams[0].0);
-            let oldest = known.chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation).find(free);
+            let oldest = known
+                .chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation)
+                .find(free);
             if let Some(streams) = oldest.filter(|streams| streams.len() > 1) {
                 return Some(format!("n{n} still keeps {}", streams[0].0));
             }
@@ -150,9 +182,11 @@ impl World {
     fn compare(&self, when: &str) -> Result<Content, String> {
         let mut first: Option<Content> = None;
         for (n, process) in self.running()? {
-            let content =
-                content::content(process, &self.history.tenants).map_err(|e| format!("n{n}: {e}"))?;
-            self.history.check(n, &content).map_err(|problem| format!("{problem}, {when}"))?;
+            let content = content::content(process, &self.history.tenants)
+                .map_err(|e| format!("n{n}: {e}"))?;
+            self.history
+                .check(n, &content)
+                .map_err(|problem| format!("{problem}, {when}"))?;
             if let Some(first) = &first
                 && let Some(difference) = content::difference(first, &content)
             {
@@ -173,7 +207,10 @@ impl World {
             let blocks = content::blocks(process);
             if blocks != first {
                 let only = |a: &[(i64, String)], b: &[(i64, String)]| -> Vec<(i64, String)> {
-                    a.iter().filter(|block| !b.contains(block)).cloned().collect()
+                    a.iter()
+                        .filter(|block| !b.contains(block))
+                        .cloned()
+                        .collect()
                 };
                 return Err(format!(
                     "blocks differ: the first alone has {:?}, n{n} alone has {:?}",
@@ -189,11 +226,14 @@ impl World {
 /// The first stream that stands differently.
 fn differ(a: &PositionVector, b: &PositionVector) -> Option<String> {
     let mut streams: BTreeMap<StreamId, (u64, u64)> = BTreeMap::new();
-    a.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().0 = seq);
-    b.iter().for_each(|(stream, seq)| streams.entry(stream).or_default().1 = seq);
+    a.iter()
+        .for_each(|(stream, seq)| streams.entry(stream).or_default().0 = seq);
+    b.iter()
+        .for_each(|(stream, seq)| streams.entry(stream).or_default().1 = seq);
     // Of a stream that has ended for one of them nothing is missing.
     let has_ended = |stream: StreamId| a.get(stream) == ALL || b.get(stream) == ALL;
-    let (stream, (a, b)) =
-        streams.into_iter().find(|(stream, (at_a, at_b))| at_a != at_b && !has_ended(*stream))?;
+    let (stream, (a, b)) = streams
+        .into_iter()
+        .find(|(stream, (at_a, at_b))| at_a != at_b && !has_ended(*stream))?;
     Some(format!("{stream} is at {a} and at {b}"))
 }

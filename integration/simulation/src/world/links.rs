@@ -18,7 +18,9 @@ impl World {
     }
 
     pub(super) fn closed(&mut self, conn: u64, node: usize) -> Result<(), String> {
-        let Some(found) = self.network.get(conn) else { return Ok(()) };
+        let Some(found) = self.network.get(conn) else {
+            return Ok(());
+        };
         let end = usize::from(found.ends[1] == node);
         let peer = found.ends[1 - end];
         if self.network.is_blocked(peer, node) {
@@ -54,7 +56,8 @@ impl World {
         if a.connection(to).is_some() {
             return Ok(());
         }
-        let [(one, its), (other, of_other)] = [a, b].map(|p| (p.identity.clone(), p.lineage.clone()));
+        let [(one, its), (other, of_other)] =
+            [a, b].map(|p| (p.identity.clone(), p.lineage.clone()));
         if let Err(refusal) = a.admits(&other, &of_other) {
             return self.turned_away(to, from, &refusal);
         }
@@ -66,11 +69,15 @@ impl World {
         let conn = self.network.connect(from, to);
         self.note(|| format!("n{from} and n{to} connect ({conn})"));
         for (node, peer, identity, lineage) in [(from, to, other, of_other), (to, from, one, its)] {
-            let Some(process) = &mut self.machines[node].process else { continue };
+            let Some(process) = &mut self.machines[node].process else {
+                continue;
+            };
             if let Some(old) = process.connection(peer) {
                 self.network.close(old, node, true);
             }
-            let Some(process) = &mut self.machines[node].process else { continue };
+            let Some(process) = &mut self.machines[node].process else {
+                continue;
+            };
             let out = process.connect(peer, identity, &lineage, conn);
             self.act(node, out)?;
         }
@@ -81,7 +88,9 @@ impl World {
     /// A node was refused by a peer. If enough say that it must not run, it does not any more.
     fn turned_away(&mut self, node: usize, by: usize, refusal: &Refusal) -> Result<(), String> {
         self.note(|| format!("n{by} refuses n{node}: {refusal}"));
-        let Some(process) = &mut self.machines[node].process else { return Ok(()) };
+        let Some(process) = &mut self.machines[node].process else {
+            return Ok(());
+        };
         match process.refused_by(by, refusal) {
             Some(why) => self.refuse(node, &why),
             None => Ok(()),
@@ -91,7 +100,9 @@ impl World {
     /// The members have shown that a process must not run: it ends, and its directory is not used again.
     fn refuse(&mut self, node: usize, why: &str) -> Result<(), String> {
         if self.summary.set_back == 0 || node != self.victim {
-            return Err(format!("n{node} is said to be a copy of another one: {why}"));
+            return Err(format!(
+                "n{node} is said to be a copy of another one: {why}"
+            ));
         }
         self.summary.refused += 1;
         self.note(|| format!("n{node} must not run: {why}"));
@@ -104,23 +115,36 @@ impl World {
 
     /// Two machines of one name are never connected to a node at a time.
     fn check_twins(&self, node: usize, peer: usize) -> Result<(), String> {
-        let Some(process) = &self.machines[node].process else { return Ok(()) };
+        let Some(process) = &self.machines[node].process else {
+            return Ok(());
+        };
         let is_twin = |other: &usize| *other != peer && self.names[*other] == self.names[peer];
         match process.connected().into_iter().find(is_twin) {
-            Some(_) => Err(format!("n{node} is connected to two that say to be {}", self.names[peer])),
+            Some(_) => Err(format!(
+                "n{node} is connected to two that say to be {}",
+                self.names[peer]
+            )),
             None => Ok(()),
         }
     }
 
     pub(super) fn deliver(&mut self, conn: u64, end: usize) -> Result<(), String> {
-        let Some(found) = self.network.get(conn) else { return Ok(()) };
+        let Some(found) = self.network.get(conn) else {
+            return Ok(());
+        };
         let (node, peer) = (found.ends[end], found.ends[1 - end]);
-        let Some(process) = &self.machines[node].process else { return Ok(()) };
+        let Some(process) = &self.machines[node].process else {
+            return Ok(());
+        };
         if process.connection(peer) != Some(conn) {
             return Ok(());
         }
-        let Some(frame) = self.network.arrived(conn, end, self.now_us)? else { return Ok(()) };
-        let Some(process) = &mut self.machines[node].process else { return Ok(()) };
+        let Some(frame) = self.network.arrived(conn, end, self.now_us)? else {
+            return Ok(());
+        };
+        let Some(process) = &mut self.machines[node].process else {
+            return Ok(());
+        };
         let out = process.receive(peer, frame);
         self.act(node, out)?;
         if self.network.is_due(conn, end, self.now_us) {
@@ -144,23 +168,44 @@ impl World {
     pub(super) fn act(&mut self, node: usize, out: Vec<Out>) -> Result<(), String> {
         let life = self.machines[node].life;
         for one in out {
-            let Some(process) = &mut self.machines[node].process else { return Ok(()) };
+            let Some(process) = &mut self.machines[node].process else {
+                return Ok(());
+            };
             match one {
                 Out::Send(peer, frame) => {
-                    let Some(conn) = process.connection(peer) else { continue };
-                    let sent = self.network.send(conn, node, &frame, self.now_us, &mut self.rng);
+                    let Some(conn) = process.connection(peer) else {
+                        continue;
+                    };
+                    let sent = self
+                        .network
+                        .send(conn, node, &frame, self.now_us, &mut self.rng);
                     if let Some((end, at)) = sent {
                         self.after(at - self.now_us, Event::Deliver { conn, end });
                     }
                 }
                 Out::Read(peer, stream, from, bytes) => {
-                    let Some(conn) = process.connection(peer) else { continue };
+                    let Some(conn) = process.connection(peer) else {
+                        continue;
+                    };
                     let wait = 100 + self.rng.below(5_000);
                     self.summary.catch_up_reads += 1;
-                    self.after(wait, Event::Read { node, life, peer, conn, stream, from, bytes });
+                    self.after(
+                        wait,
+                        Event::Read {
+                            node,
+                            life,
+                            peer,
+                            conn,
+                            stream,
+                            from,
+                            bytes,
+                        },
+                    );
                 }
                 Out::HangUp(peer, why, is_store) => {
-                    let Some(conn) = process.connection(peer) else { continue };
+                    let Some(conn) = process.connection(peer) else {
+                        continue;
+                    };
                     process.disconnect(peer);
                     self.summary.hang_ups += 1;
                     self.note(|| format!("n{node} hangs up on n{peer}: {why}"));

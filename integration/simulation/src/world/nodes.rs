@@ -18,14 +18,23 @@ impl World {
 
     pub(super) fn process(&mut self, node: usize, life: u64) -> Option<&mut Process> {
         let machine = &mut self.machines[node];
-        if machine.life == life { machine.process.as_mut() } else { None }
+        if machine.life == life {
+            machine.process.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
         let has_left = !self.members().contains(&node) && self.is_healing;
         let is_outside = self.decided.is_some() && self.machines[node].ring.is_none();
         let machine = &self.machines[node];
-        if machine.process.is_some() || machine.is_idle || machine.is_refused || has_left || is_outside {
+        if machine.process.is_some()
+            || machine.is_idle
+            || machine.is_refused
+            || has_left
+            || is_outside
+        {
             return Ok(());
         }
         if machine.absent_until > self.now_us && !self.is_healing {
@@ -66,12 +75,20 @@ impl World {
         self.summary.starts += 1;
         let found = process.log.written_positions();
         self.note(|| {
-            let found: Vec<_> = found.iter().map(|(stream, seq)| format!("{stream}#{seq}")).collect();
-            format!("n{node} starts as {stream}, its log has {}", found.join(" "))
+            let found: Vec<_> = found
+                .iter()
+                .map(|(stream, seq)| format!("{stream}#{seq}"))
+                .collect();
+            format!(
+                "n{node} starts as {stream}, its log has {}",
+                found.join(" ")
+            )
         });
         let machine = &mut self.machines[node];
         machine.process = Some(process);
-        machine.note_found().map_err(|problem| format!("n{node}: {problem}"))?;
+        machine
+            .note_found()
+            .map_err(|problem| format!("n{node}: {problem}"))?;
         let life = machine.life;
         let replay = 1_000 + self.rng.below(self.scenario.replay_max.as_micros() as u64);
         self.after(replay, Event::Replay { node, life });
@@ -84,7 +101,9 @@ impl World {
     /// The process ends at once; without power, so does the page cache.
     pub(super) fn crash(&mut self, node: usize, has_power: bool) {
         let machine = &mut self.machines[node];
-        let Some(process) = machine.process.take() else { return };
+        let Some(process) = machine.process.take() else {
+            return;
+        };
         machine.crash = None;
         machine.pace = Pace::Normal;
         machine.paused_until = 0;
@@ -92,7 +111,11 @@ impl World {
             if let Some(sender) = self.attempts.remove(&request.attempt).filter(|_| has_power) {
                 let answer = crate::request::Answer::Later("connection reset".to_owned());
                 self.order += 1;
-                let event = Event::Answer { sender, attempt: request.attempt, answer };
+                let event = Event::Answer {
+                    sender,
+                    attempt: request.attempt,
+                    answer,
+                };
                 self.queue.insert((self.now_us + 1_000, self.order), event);
             }
         }
@@ -110,22 +133,44 @@ impl World {
         for conn in self.network.of(node) {
             self.close(conn, node, has_power);
         }
-        self.note(|| format!("n{node} {}", if has_power { "is killed" } else { "loses power" }));
+        self.note(|| {
+            format!(
+                "n{node} {}",
+                if has_power {
+                    "is killed"
+                } else {
+                    "loses power"
+                }
+            )
+        });
         let down = 100_000 + self.rng.below(self.scenario.down_max.as_micros() as u64);
         self.after(down, Event::Start(node));
     }
 
     pub(super) fn tick(&mut self, node: usize, life: u64) -> Result<(), String> {
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         process.tick();
         if process.has_failed() {
             let wait = 300_000 + self.rng.below(3_000_000);
-            self.after(wait, Event::Crash { node, life, has_power: true });
+            self.after(
+                wait,
+                Event::Crash {
+                    node,
+                    life,
+                    has_power: true,
+                },
+            );
         }
         self.rebuild(node)?;
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         for peer in process.connected() {
-            let Some(process) = self.process(node, life) else { return Ok(()) };
+            let Some(process) = self.process(node, life) else {
+                return Ok(());
+            };
             let out = process.tick_link(peer);
             self.act(node, out)?;
         }
@@ -147,19 +192,33 @@ impl World {
             Some((CrashPoint::Upkeep(interruption), _)) => Some(interruption),
             _ => None,
         };
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         let (cut, trimmed) = (process.shelf.blocks().len(), process.log.stats().segments);
-        let interrupted = process.look(interruption).map_err(|problem| format!("n{node}: {problem}"))?;
+        let interrupted = process
+            .look(interruption)
+            .map_err(|problem| format!("n{node}: {problem}"))?;
         let (cut_now, segments) = (process.shelf.blocks().len(), process.log.stats().segments);
         self.summary.blocks += (cut_now - cut) as u64;
         self.summary.trimmed += trimmed.saturating_sub(segments);
         if cut_now > cut {
-            let names = self.machines[node].process.as_ref().map(crate::content::blocks);
-            self.note(|| format!("n{node} cut: {:?}", names.unwrap_or_default().split_off(cut)));
+            let names = self.machines[node]
+                .process
+                .as_ref()
+                .map(crate::content::blocks);
+            self.note(|| {
+                format!(
+                    "n{node} cut: {:?}",
+                    names.unwrap_or_default().split_off(cut)
+                )
+            });
         }
         self.machines[node].note_safe();
         if interrupted {
-            let has_power = self.machines[node].crash.is_none_or(|(_, has_power)| has_power);
+            let has_power = self.machines[node]
+                .crash
+                .is_none_or(|(_, has_power)| has_power);
             self.note(|| format!("n{node} is interrupted: {interruption:?}"));
             self.crash(node, has_power);
             return Ok(());
@@ -168,13 +227,19 @@ impl World {
     }
 
     pub(super) fn replay(&mut self, node: usize, life: u64) -> Result<(), String> {
-        let Some(process) = self.process(node, life) else { return Ok(()) };
-        process.replay().map_err(|problem| format!("n{node}: {problem}"))?;
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
+        process
+            .replay()
+            .map_err(|problem| format!("n{node}: {problem}"))?;
         self.settle(node)
     }
 
     pub(super) fn log_write(&mut self, node: usize, life: u64) -> Result<(), String> {
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         let wrote = process.log.write_queued();
         if !wrote {
             self.machines[node].log_busy = false;
@@ -188,7 +253,14 @@ impl World {
             self.machines[node].pace = Pace::Stuck;
             self.machines[node].crash = None;
             let wait = self.rng.below(60_000);
-            self.after(wait, Event::Crash { node, life, has_power });
+            self.after(
+                wait,
+                Event::Crash {
+                    node,
+                    life,
+                    has_power,
+                },
+            );
         }
         let wait = match self.machines[node].pace {
             Pace::Normal => 300 + self.rng.below(6_000),
@@ -204,7 +276,9 @@ impl World {
             self.after(50_000, Event::LogSync { node, life });
             return Ok(());
         }
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         process.log.sync_written();
         self.machines[node].log_busy = false;
         self.machines[node].note_safe();
@@ -217,19 +291,25 @@ impl World {
 
     pub(super) fn drain(&mut self, node: usize, life: u64) -> Result<(), String> {
         let dying = self.machines[node].dying;
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         if let Some(shard) = dying.filter(|shard| process.waits_for(*shard)) {
             process.replace_writer(shard);
             self.machines[node].dying = None;
         }
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         process.drain_lanes();
         self.machines[node].lanes_busy = false;
         self.settle(node)
     }
 
     pub(super) fn news(&mut self, node: usize, life: u64, peer: usize) -> Result<(), String> {
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+        let Some(process) = self.process(node, life) else {
+            return Ok(());
+        };
         process.set_told(peer, false);
         let out = process.news(peer);
         self.act(node, out)?;
@@ -242,7 +322,9 @@ impl World {
         let machine = &mut self.machines[node];
         machine.note_safe();
         let life = machine.life;
-        let Some(process) = &mut machine.process else { return Ok(()) };
+        let Some(process) = &mut machine.process else {
+            return Ok(());
+        };
         let mut planned = Vec::new();
         if !machine.log_busy && process.has_log_work() {
             machine.log_busy = true;
@@ -272,8 +354,8 @@ impl World {
                 Some(ring) => ring.quorum(&ring.groups[0]),
                 None => self.quorum.clone(),
             };
-            let holders =
-                (0..self.machines.len()).filter(|n| self.seems_to_hold(node, *n, stream, committed));
+            let holders = (0..self.machines.len())
+                .filter(|n| self.seems_to_hold(node, *n, stream, committed));
             let holders: Vec<_> = holders.map(|n| self.names[n].clone()).collect();
             if !quorum.is_met_by(&holders) {
                 return Err(format!(
@@ -292,11 +374,17 @@ impl World {
         if machine.safe.get(stream) >= seq {
             return true;
         }
-        let Some((incarnation, before)) = &machine.before else { return false };
-        let Some(process) = &self.machines[node].process else { return false };
+        let Some((incarnation, before)) = &machine.before else {
+            return false;
+        };
+        let Some(process) = &self.machines[node].process else {
+            return false;
+        };
         let group = process.hub.group().lock();
         let known = group.peers().find(|(name, _)| **name == self.names[holder]);
-        let known = known.and_then(|(_, view)| view.identity.as_ref()).map(|id| id.incarnation);
+        let known = known
+            .and_then(|(_, view)| view.identity.as_ref())
+            .map(|id| id.incarnation);
         known == Some(*incarnation) && before.get(stream) >= seq
     }
 }

@@ -21,7 +21,10 @@ const PRESENT_MAX: usize = 5;
 
 /// A ring of active members.
 pub(super) fn first_ring(names: &[NodeName]) -> Ring {
-    let members = names.iter().map(|name| Member::active(name.as_str(), &format!("{name}:1"))).collect();
+    let members = names
+        .iter()
+        .map(|name| Member::active(name.as_str(), &format!("{name}:1")))
+        .collect();
     Ring::new(1, names.len(), vec![Group::new("g0", members)]).expect("names differ")
 }
 
@@ -51,12 +54,22 @@ impl World {
         let epoch = self.decided.as_ref()?.epoch;
         let members = self.members();
         let may = |n: &usize| {
-            let is_informed = self.machines[*n].ring.as_ref().is_some_and(|ring| ring.epoch == epoch);
-            let reached = members.iter().filter(|other| self.reaches(*n, **other)).count();
+            let is_informed = self.machines[*n]
+                .ring
+                .as_ref()
+                .is_some_and(|ring| ring.epoch == epoch);
+            let reached = members
+                .iter()
+                .filter(|other| self.reaches(*n, **other))
+                .count();
             is_informed && reached > members.len() / 2
         };
         let able: Vec<usize> = members.iter().copied().filter(may).collect();
-        if able.is_empty() { None } else { Some(able[self.rng.below(able.len() as u64) as usize]) }
+        if able.is_empty() {
+            None
+        } else {
+            Some(able[self.rng.below(able.len() as u64) as usize])
+        }
     }
 
     /// An operator asks for a change, or one goes on by itself.
@@ -70,14 +83,24 @@ impl World {
             false => 500_000 + self.rng.below(4_000_000),
         };
         self.after(again, Event::ChangeRing);
-        let (Some(leader), Some(ring)) = (self.leader(), self.decided.clone()) else { return Ok(()) };
+        let (Some(leader), Some(ring)) = (self.leader(), self.decided.clone()) else {
+            return Ok(());
+        };
         let evidence = self.evidence(leader, &ring);
-        let by_itself = evidence.as_ref().and_then(|known| next_step(&ring, &ring.groups[0], known));
+        let by_itself = evidence
+            .as_ref()
+            .and_then(|known| next_step(&ring, &ring.groups[0], known));
         let proposal = match by_itself.filter(|_| self.rng.chance(0.5)) {
             Some(proposal) => proposal,
             None => {
-                let Some(change) = self.wish(&ring, evidence.as_ref()) else { return Ok(()) };
-                Proposal { epoch: ring.epoch, change, force: None }
+                let Some(change) = self.wish(&ring, evidence.as_ref()) else {
+                    return Ok(());
+                };
+                Proposal {
+                    epoch: ring.epoch,
+                    change,
+                    force: None,
+                }
             }
         };
         let is_unmeasured = self.mutation == Some(Mutation::ChangeUnmeasured);
@@ -92,7 +115,12 @@ impl World {
             return Ok(());
         }
         let next = ring.apply(&proposal).map_err(|e| e.to_string())?;
-        self.note(|| format!("n{leader} decides {:?}, epoch {}", proposal.change, next.epoch));
+        self.note(|| {
+            format!(
+                "n{leader} decides {:?}, epoch {}",
+                proposal.change, next.epoch
+            )
+        });
         self.summary.ring_changes += 1;
         self.check_seals(&proposal.change)?;
         if let Change::Join { node, .. } = &proposal.change
@@ -108,7 +136,13 @@ impl World {
         for peer in self.members() {
             let way = self.network.latency(&mut self.rng);
             if peer != leader && self.reaches(leader, peer) && (goes || self.rng.chance(0.7)) {
-                self.after(way, Event::Adopt { node: peer, from: leader });
+                self.after(
+                    way,
+                    Event::Adopt {
+                        node: peer,
+                        from: leader,
+                    },
+                );
             }
         }
         Ok(())
@@ -126,7 +160,9 @@ impl World {
                     wishes.push(Change::Drain { node });
                 }
                 MemberState::Draining => {
-                    let seals = evidence.map(|known| known.seals(ring, &node)).unwrap_or_default();
+                    let seals = evidence
+                        .map(|known| known.seals(ring, &node))
+                        .unwrap_or_default();
                     wishes.push(Change::Leave { node, seals });
                 }
                 _ => {}
@@ -138,7 +174,14 @@ impl World {
             let replaces = group.active().nth(of).map(|member| member.node.clone());
             let address = format!("{node}:1");
             let node = node.clone();
-            wishes.push(Change::Join { node, address, zone: None, group: None, replaces, found: None });
+            wishes.push(Change::Join {
+                node,
+                address,
+                zone: None,
+                group: None,
+                replaces,
+                found: None,
+            });
         }
         if wishes.is_empty() {
             return None;
@@ -161,20 +204,36 @@ impl World {
         }
         let mut streams = fence.as_ref().map(|(_, streams)| streams.clone())?;
         let of = |member: &Member| known.get(&member.node).and_then(|k| k.incarnation);
-        let writers = || ring.groups[0].present().filter(|member| member.state != MemberState::Draining);
+        let writers = || {
+            ring.groups[0]
+                .present()
+                .filter(|member| member.state != MemberState::Draining)
+        };
         let is_written = |stream: StreamId| writers().any(|m| of(m) == Some(stream.incarnation));
         // What nobody writes any more stands still.
-        streams.merge(&longest.iter().filter(|(stream, _)| !is_written(*stream)).collect());
+        streams.merge(
+            &longest
+                .iter()
+                .filter(|(stream, _)| !is_written(*stream))
+                .collect(),
+        );
         let mut members = self.known(leader, ring, &streams)?;
         if self.mutation == Some(Mutation::IgnoreUninformed) {
-            members.values_mut().for_each(|member| member.epoch = ring.epoch);
+            members
+                .values_mut()
+                .for_each(|member| member.epoch = ring.epoch);
         }
         let sealed = match self.mutation {
             Some(Mutation::SealByOwnLog) => self.machines[leader].process.as_ref()?.store.durable(),
             _ => longest,
         };
         let (fenced_at, streams) = (Some(ring.epoch), sealed.iter().collect());
-        Some(Evidence { fenced_at, streams, members, ..Evidence::default() })
+        Some(Evidence {
+            fenced_at,
+            streams,
+            members,
+            ..Evidence::default()
+        })
     }
 
     /// The longest prefix of each stream that a leader knows of.
@@ -196,7 +255,10 @@ impl World {
     ) -> Option<BTreeMap<NodeName, MemberEvidence>> {
         let process = self.machines[leader].process.as_ref()?;
         let behind = |positions: &PositionVector| -> u64 {
-            positions.behind(streams).map(|(_, have, others)| others - have).sum()
+            positions
+                .behind(streams)
+                .map(|(_, have, others)| others - have)
+                .sum()
         };
         let own = MemberEvidence {
             connected: true,
@@ -216,7 +278,13 @@ impl World {
             };
             (node.clone(), evidence)
         };
-        Some(group.peers().map(of).chain([(self.names[leader].clone(), own)]).collect())
+        Some(
+            group
+                .peers()
+                .map(of)
+                .chain([(self.names[leader].clone(), own)])
+                .collect(),
+        )
     }
 
     /// A stream that is sealed must have everything that was acknowledged of it.
@@ -224,11 +292,18 @@ impl World {
     /// Markers do not count: a member that drains goes on with them, nobody was answered for one, and behind the seal
     /// no window waits for one.
     fn check_seals(&self, change: &Change) -> Result<(), String> {
-        let Change::Leave { node, seals } = change else { return Ok(()) };
+        let Change::Leave { node, seals } = change else {
+            return Ok(());
+        };
         for seal in seals {
             let acked = self.acked.get(seal.stream());
-            let running = || self.machines.iter().filter_map(|machine| machine.process.as_ref());
-            let mut told = running().filter_map(|p| p.has_samples(seal.stream(), seal.seq + 1..=acked));
+            let running = || {
+                self.machines
+                    .iter()
+                    .filter_map(|machine| machine.process.as_ref())
+            };
+            let mut told =
+                running().filter_map(|p| p.has_samples(seal.stream(), seal.seq + 1..=acked));
             if acked > seal.seq && told.next() != Some(false) {
                 let (stream, seq) = (seal.stream(), seal.seq);
                 return Err(format!(
@@ -248,28 +323,50 @@ impl World {
         committed: u64,
     ) -> Result<(), String> {
         let seals = self.decided.iter().flat_map(|ring| &ring.seals);
-        let seal = seals.filter(|seal| seal.stream() == stream).map(|seal| seal.seq).max();
-        let Some(seal) = seal.filter(|seal| *seal < committed) else { return Ok(()) };
+        let seal = seals
+            .filter(|seal| seal.stream() == stream)
+            .map(|seal| seal.seq)
+            .max();
+        let Some(seal) = seal.filter(|seal| *seal < committed) else {
+            return Ok(());
+        };
         let process = self.machines[node].process.as_ref();
-        if process.and_then(|process| process.has_samples(stream, seal + 1..=committed)) == Some(true) {
-            return Err(format!("{stream} is sealed at {seal}, and {committed} is acknowledged afterwards"));
+        if process.and_then(|process| process.has_samples(stream, seal + 1..=committed))
+            == Some(true)
+        {
+            return Err(format!(
+                "{stream} is sealed at {seal}, and {committed} is acknowledged afterwards"
+            ));
         }
         Ok(())
     }
 
     /// A machine takes the ring of another one, if that is later.
     pub(super) fn adopt(&mut self, node: usize, from: usize) -> Result<(), String> {
-        let told = if node == from { self.decided.clone() } else { self.machines[from].ring.clone() };
+        let told = if node == from {
+            self.decided.clone()
+        } else {
+            self.machines[from].ring.clone()
+        };
         let Some(told) = told else { return Ok(()) };
         let machine = &mut self.machines[node];
-        if machine.process.is_none() || machine.ring.as_ref().is_some_and(|own| own.epoch >= told.epoch) {
+        if machine.process.is_none()
+            || machine
+                .ring
+                .as_ref()
+                .is_some_and(|own| own.epoch >= told.epoch)
+        {
             return Ok(());
         }
         machine.ring = Some(told.clone());
-        let Some(process) = &mut machine.process else { return Ok(()) };
+        let Some(process) = &mut machine.process else {
+            return Ok(());
+        };
         let gone = process.follow(&told);
         for peer in gone {
-            let Some(process) = &mut self.machines[node].process else { continue };
+            let Some(process) = &mut self.machines[node].process else {
+                continue;
+            };
             if let Some(conn) = process.connection(peer) {
                 process.disconnect(peer);
                 self.close(conn, node, true);
@@ -284,7 +381,11 @@ impl World {
         if self.decided.is_none() {
             return;
         }
-        let ahead = self.machines[node].process.as_ref().map(|process| process.ahead()).unwrap_or_default();
+        let ahead = self.machines[node]
+            .process
+            .as_ref()
+            .map(|process| process.ahead())
+            .unwrap_or_default();
         for from in ahead {
             let way = 2 * self.network.latency(&mut self.rng);
             if self.reaches(node, from) {
@@ -298,7 +399,9 @@ impl World {
         let again = 20_000 + self.rng.below(200_000);
         self.after(again, Event::Query);
         let node = self.rng.below(self.machines.len() as u64) as usize;
-        let Some(read) = self.fence(node) else { return Ok(()) };
+        let Some(read) = self.fence(node) else {
+            return Ok(());
+        };
         self.summary.queries += 1;
         if let Some((stream, have, acked)) = read.behind(&self.acked).next() {
             return Err(format!(
@@ -322,10 +425,16 @@ impl World {
         }
         while needed > 0 && !witnesses.is_empty() {
             let peer = witnesses.swap_remove(self.rng.below(witnesses.len() as u64) as usize);
-            let Some(told) = self.machines[peer].process.as_ref().filter(|_| self.reaches(node, peer)) else {
+            let Some(told) = self.machines[peer]
+                .process
+                .as_ref()
+                .filter(|_| self.reaches(node, peer))
+            else {
                 continue;
             };
-            if told.hub.group().lock().epoch() > epoch && self.mutation != Some(Mutation::ReadByOldRing) {
+            if told.hub.group().lock().epoch() > epoch
+                && self.mutation != Some(Mutation::ReadByOldRing)
+            {
                 // It takes that ring and begins anew, which is another query here.
                 return None;
             }

@@ -86,11 +86,15 @@ mod tests {
     fn any_name_becomes_one_that_every_scraper_reads() {
         let mut rng = trireme_base::SeededRng::new(7);
         for _ in 0..20_000 {
-            let name: String =
-                (0..1 + rng.below(8)).filter_map(|_| char::from_u32(rng.below(0x3000) as u32)).collect();
+            let name: String = (0..1 + rng.below(8))
+                .filter_map(|_| char::from_u32(rng.below(0x3000) as u32))
+                .collect();
             for scheme in [Escaping::Underscores, Escaping::Dots, Escaping::Values] {
                 let escaped = scheme.name(&name);
-                assert!(name.is_empty() || is_legacy(&escaped), "{name:?} as {escaped:?}");
+                assert!(
+                    name.is_empty() || is_legacy(&escaped),
+                    "{name:?} as {escaped:?}"
+                );
             }
         }
     }

@@ -47,14 +47,27 @@ impl<'a> Accepted<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let pair = |part: &'a str| part.split_once('=').map(|(k, v)| (k.trim(), v.trim().trim_matches('"')));
+        let pair = |part: &'a str| {
+            part.split_once('=')
+                .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
+        };
         let parameters: Vec<_> = parts.filter_map(pair).collect();
-        let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, q)| q.parse().ok());
-        Self { media, parameters, quality: quality.unwrap_or(1.0) }
+        let quality = parameters
+            .iter()
+            .find(|(k, _)| *k == "q")
+            .and_then(|(_, q)| q.parse().ok());
+        Self {
+            media,
+            parameters,
+            quality: quality.unwrap_or(1.0),
+        }
     }
 
     fn get(&self, name: &str) -> &'a str {
-        self.parameters.iter().find(|(k, _)| *k == name).map_or("", |(_, v)| *v)
+        self.parameters
+            .iter()
+            .find(|(k, _)| *k == name)
+            .map_or("", |(_, v)| *v)
     }
 
     fn format(&self) -> Option<Format> {
@@ -78,7 +91,11 @@ impl<'a> Accepted<'a> {
 /// The best format that both sides know, and how names are escaped: by the last scheme named before it, as Prometheus
 /// reads the header. OpenMetrics is never chosen.
 pub(super) fn negotiate(accept: &str) -> (Format, Escaping) {
-    let mut accepted: Vec<_> = accept.split(',').take(TYPES_MAX).map(Accepted::parse).collect();
+    let mut accepted: Vec<_> = accept
+        .split(',')
+        .take(TYPES_MAX)
+        .map(Accepted::parse)
+        .collect();
     accepted.sort_by(|a, b| b.quality.total_cmp(&a.quality));
 
     let mut escaping = Escaping::Underscores;
@@ -107,10 +124,18 @@ mod tests {
             ("", Format::Text, Escaping::Underscores),
             ("*/*", Format::Text, Escaping::Underscores),
             (prometheus, Format::Text, Escaping::AllowUtf8),
-            (protobuf, Format::Protobuf(Form::Delimited), Escaping::Underscores),
+            (
+                protobuf,
+                Format::Protobuf(Form::Delimited),
+                Escaping::Underscores,
+            ),
             (compact, Format::Protobuf(Form::Compact), Escaping::Dots),
             ("text/plain;escaping=values", Format::Text, Escaping::Values),
-            ("text/plain;escaping=rot13;q=x,,;;=", Format::Text, Escaping::Underscores),
+            (
+                "text/plain;escaping=rot13;q=x,,;;=",
+                Format::Text,
+                Escaping::Underscores,
+            ),
         ];
         for (accept, format, escaping) in cases {
             assert_eq!(negotiate(accept), (format, escaping), "{accept}");
@@ -119,8 +144,21 @@ mod tests {
 
     #[test]
     fn any_header_gets_an_answer() {
-        let pieces =
-            ["text/plain", "*/*", ";", ",", "=", "q", "NaN", "1e999", "\"", "escaping", "dots", " ", "é"];
+        let pieces = [
+            "text/plain",
+            "*/*",
+            ";",
+            ",",
+            "=",
+            "q",
+            "NaN",
+            "1e999",
+            "\"",
+            "escaping",
+            "dots",
+            " ",
+            "é",
+        ];
         let mut rng = trireme_base::SeededRng::new(7);
         for _ in 0..20_000 {
             let picks = (0..rng.below(20)).map(|_| pieces[rng.below(pieces.len() as u64) as usize]);

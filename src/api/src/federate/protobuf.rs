@@ -103,10 +103,16 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping, form: Form) -> Vec<u8
         };
 
         let name = newest.labels.metric_name();
-        let goes_on = family.as_ref().is_some_and(|(last, f)| *last == name && f.kind == Some(kind));
+        let goes_on = family
+            .as_ref()
+            .is_some_and(|(last, f)| *last == name && f.kind == Some(kind));
         if !goes_on {
             let written = Some(escaping.name(name).into_owned());
-            let next = Family { name: written, kind: Some(kind), metrics: Vec::new() };
+            let next = Family {
+                name: written,
+                kind: Some(kind),
+                metrics: Vec::new(),
+            };
             push(&mut out, family.replace((name, next)), form);
         }
         if let Some((_, family)) = &mut family {
@@ -143,9 +149,13 @@ impl Family {
                 w.text("name", pair.name.as_deref());
                 w.text("value", pair.value.as_deref());
             });
-            w.messages("untyped", &metric.untyped, |w, untyped| w.float("value", untyped.value));
+            w.messages("untyped", &metric.untyped, |w, untyped| {
+                w.float("value", untyped.value)
+            });
             w.word("timestamp_ms", metric.timestamp_ms);
-            w.messages("histogram", &metric.histogram, |w, histogram| histogram.write(w));
+            w.messages("histogram", &metric.histogram, |w, histogram| {
+                histogram.write(w)
+            });
         });
     }
 }
@@ -162,16 +172,25 @@ impl Histogram {
         w.float("zero_threshold", self.zero_threshold);
         w.float("zero_count_float", self.zero_count);
         w.messages("negative_span", &self.negative_spans, span);
-        self.negative_counts.iter().for_each(|n| w.float("negative_count", Some(*n)));
+        self.negative_counts
+            .iter()
+            .for_each(|n| w.float("negative_count", Some(*n)));
         w.messages("positive_span", &self.positive_spans, span);
-        self.positive_counts.iter().for_each(|n| w.float("positive_count", Some(*n)));
+        self.positive_counts
+            .iter()
+            .for_each(|n| w.float("positive_count", Some(*n)));
     }
 }
 
 fn metric(newest: &Newest, escaping: Escaping) -> Metric {
-    let pair = |name: String, value: &str| Pair { name: Some(name), value: Some(value.to_owned()) };
+    let pair = |name: String, value: &str| Pair {
+        name: Some(name),
+        value: Some(value.to_owned()),
+    };
     let given = newest.labels.iter().filter(|(n, _)| *n != METRIC_NAME);
-    let mut labels: Vec<Pair> = given.map(|(n, v)| pair(escaping.name(n).into_owned(), v)).collect();
+    let mut labels: Vec<Pair> = given
+        .map(|(n, v)| pair(escaping.name(n).into_owned(), v))
+        .collect();
     // Prometheus adds an empty instance, so that the scraper does not put its own there.
     if newest.labels.get("instance").is_none() {
         labels.push(pair("instance".to_owned(), ""));
@@ -181,12 +200,23 @@ fn metric(newest: &Newest, escaping: Escaping) -> Metric {
         Value::Float(v) => (Some(Untyped { value: Some(*v) }), None),
         Value::Histogram(h) => (None, Some(histogram(h))),
     };
-    Metric { labels, untyped, histogram, timestamp_ms: Some(newest.t) }
+    Metric {
+        labels,
+        untyped,
+        histogram,
+        timestamp_ms: Some(newest.t),
+    }
 }
 
 fn histogram(h: &FloatHistogram) -> Histogram {
     let spans = |spans: &[trireme_model::Span]| -> Vec<Span> {
-        spans.iter().map(|s| Span { offset: Some(s.offset), length: Some(s.length) }).collect()
+        spans
+            .iter()
+            .map(|s| Span {
+                offset: Some(s.offset),
+                length: Some(s.length),
+            })
+            .collect()
     };
     Histogram {
         count: Some(h.count),
@@ -211,14 +241,22 @@ mod tests {
 
     #[test]
     fn each_histogram_has_its_own_buckets_and_floats_are_a_family_of_their_own() {
-        let labels = |i: &str| Labels::from_pairs([("__name__", "h.x"), ("i", i), ("instance", "n")]);
+        let labels =
+            |i: &str| Labels::from_pairs([("__name__", "h.x"), ("i", i), ("instance", "n")]);
         let h = |count: f64| FloatHistogram {
             count,
-            positive_spans: vec![trireme_model::Span { offset: 1, length: 1 }],
+            positive_spans: vec![trireme_model::Span {
+                offset: 1,
+                length: 1,
+            }],
             positive_buckets: vec![count],
             ..FloatHistogram::default()
         };
-        let newest = |i: &str, value| Newest { labels: labels(i), t: 7, value };
+        let newest = |i: &str, value| Newest {
+            labels: labels(i),
+            t: 7,
+            value,
+        };
         let found = [
             newest("1", Value::Histogram(Arc::new(h(10.0)))),
             newest("2", Value::Histogram(Arc::new(h(20.0)))),
@@ -233,12 +271,21 @@ mod tests {
         }
 
         let counts = |f: &Family| {
-            f.metrics.iter().map(|m| m.histogram.as_ref().and_then(|h| h.count)).collect::<Vec<_>>()
+            f.metrics
+                .iter()
+                .map(|m| m.histogram.as_ref().and_then(|h| h.count))
+                .collect::<Vec<_>>()
         };
         assert_eq!(families.len(), 2);
-        assert_eq!((families[0].name.as_deref(), families[0].kind), (Some("h_x"), Some(HISTOGRAM)));
+        assert_eq!(
+            (families[0].name.as_deref(), families[0].kind),
+            (Some("h_x"), Some(HISTOGRAM))
+        );
         assert_eq!(counts(&families[0]), [Some(10.0), Some(20.0)]);
-        assert_eq!((families[1].kind, families[1].metrics.len()), (Some(UNTYPED), 1));
+        assert_eq!(
+            (families[1].kind, families[1].metrics.len()),
+            (Some(UNTYPED), 1)
+        );
     }
     #[test]
     fn the_text_forms_say_the_same() {
@@ -246,15 +293,27 @@ mod tests {
         let h = FloatHistogram {
             count: 2.5,
             sum: f64::NAN,
-            negative_spans: vec![trireme_model::Span { offset: -1, length: 1 }],
+            negative_spans: vec![trireme_model::Span {
+                offset: -1,
+                length: 1,
+            }],
             negative_buckets: vec![f64::INFINITY],
             ..FloatHistogram::default()
         };
         let found = [
-            Newest { labels: labels.clone(), t: 7, value: Value::Float(1e-9) },
-            Newest { labels, t: 7, value: Value::Histogram(Arc::new(h)) },
+            Newest {
+                labels: labels.clone(),
+                t: 7,
+                value: Value::Float(1e-9),
+            },
+            Newest {
+                labels,
+                t: 7,
+                value: Value::Histogram(Arc::new(h)),
+            },
         ];
-        let text = |form| String::from_utf8(expose(&found, Escaping::AllowUtf8, form)).expect("text");
+        let text =
+            |form| String::from_utf8(expose(&found, Escaping::AllowUtf8, form)).expect("text");
         let label = r#"label:{name:"job" value:"a\"b\n"} label:{name:"instance" value:""}"#;
         let compact = format!(
             "name:\"up\" type:UNTYPED metric:{{{label} untyped:{{value:1e-9}} timestamp_ms:7}}\n\

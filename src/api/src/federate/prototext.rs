@@ -13,12 +13,20 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// A field a line.
     pub(super) fn lines(out: &'a mut Vec<u8>) -> Self {
-        Self { out, depth: Some(0), is_first: true }
+        Self {
+            out,
+            depth: Some(0),
+            is_first: true,
+        }
     }
 
     /// All fields on one line.
     pub(super) fn one_line(out: &'a mut Vec<u8>) -> Self {
-        Self { out, depth: None, is_first: true }
+        Self {
+            out,
+            depth: None,
+            is_first: true,
+        }
     }
 
     /// A number or the name of one.
@@ -57,7 +65,14 @@ impl<'a> Writer<'a> {
             self.push("{");
             let depth = self.depth.map(|depth| depth + 1);
             let is_first = depth.is_none();
-            fields(&mut Writer { out: self.out, depth, is_first }, item);
+            fields(
+                &mut Writer {
+                    out: self.out,
+                    depth,
+                    is_first,
+                },
+                item,
+            );
             if let Some(depth) = self.depth {
                 self.push("\n");
                 self.push(&"  ".repeat(depth));

@@ -16,16 +16,26 @@ pub(super) fn expose(found: &[Newest], escaping: Escaping) -> Vec<u8> {
         let Value::Float(v) = value else { continue };
         let metric = labels.metric_name();
         let name = escaping.name(metric);
-        let written = if is_legacy(&name) { name.to_string() } else { quoted(&name) };
+        let written = if is_legacy(&name) {
+            name.to_string()
+        } else {
+            quoted(&name)
+        };
         if last != Some(metric) {
             let _ = writeln!(out, "# TYPE {written} untyped");
             last = Some(metric);
         }
 
-        let (before, first) = if is_legacy(&name) { (written, None) } else { (String::new(), Some(written)) };
+        let (before, first) = if is_legacy(&name) {
+            (written, None)
+        } else {
+            (String::new(), Some(written))
+        };
         let pairs = labels.iter().filter(|(n, _)| *n != METRIC_NAME);
-        let mut parts: Vec<String> =
-            first.into_iter().chain(pairs.map(|(n, v)| pair(n, v, escaping))).collect();
+        let mut parts: Vec<String> = first
+            .into_iter()
+            .chain(pairs.map(|(n, v)| pair(n, v, escaping)))
+            .collect();
         // Prometheus adds an empty instance, so that the scraper does not put its own there.
         if labels.get("instance").is_none() {
             parts.push("instance=\"\"".to_owned());
@@ -49,7 +59,12 @@ fn pair(name: &str, value: &str, escaping: Escaping) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
 }
 
 #[cfg(test)]
@@ -59,7 +74,11 @@ mod tests {
     use super::*;
 
     fn newest(pairs: &[(&str, &str)], t: i64, v: f64) -> Newest {
-        Newest { labels: Labels::from_pairs(pairs.iter().copied()), t, value: Value::Float(v) }
+        Newest {
+            labels: Labels::from_pairs(pairs.iter().copied()),
+            t,
+            value: Value::Float(v),
+        }
     }
 
     #[test]
@@ -68,7 +87,8 @@ mod tests {
             newest(&[("__name__", "a"), ("x", "q\"\n")], 1, 1.5),
             newest(&[("__name__", "a"), ("instance", "i")], 2, f64::INFINITY),
         ];
-        let want = "# TYPE a untyped\na{x=\"q\\\"\\n\",instance=\"\"} 1.5 1\na{instance=\"i\"} +Inf 2\n";
+        let want =
+            "# TYPE a untyped\na{x=\"q\\\"\\n\",instance=\"\"} 1.5 1\na{instance=\"i\"} +Inf 2\n";
         assert_eq!(expose(&found, Escaping::Underscores), want.as_bytes());
     }
 

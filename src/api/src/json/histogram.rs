@@ -59,9 +59,15 @@ mod tests {
             sum: 1.5,
             zero_threshold: 0.001,
             zero_count: 2.0,
-            positive_spans: vec![Span { offset: 0, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 2,
+            }],
             positive_buckets: vec![3.0, 0.0],
-            negative_spans: vec![Span { offset: 0, length: 1 }],
+            negative_spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
             negative_buckets: vec![2.0],
             ..Default::default()
         };
@@ -75,10 +81,19 @@ mod tests {
     fn raw_histograms_tell_stale_from_other_nans() {
         let text = |sum: f64| {
             let mut out = Vec::new();
-            push_raw_histogram(&mut out, &FloatHistogram { sum, ..Default::default() });
+            push_raw_histogram(
+                &mut out,
+                &FloatHistogram {
+                    sum,
+                    ..Default::default()
+                },
+            );
             String::from_utf8(out).expect("text")
         };
-        assert_eq!(text(f64::from_bits(trireme_model::STALE_NAN)), r#"{"count":"0","sum":"StaleNaN"}"#);
+        assert_eq!(
+            text(f64::from_bits(trireme_model::STALE_NAN)),
+            r#"{"count":"0","sum":"StaleNaN"}"#
+        );
         assert_eq!(text(f64::NAN), r#"{"count":"0","sum":"NaN"}"#);
     }
 }

@@ -45,7 +45,13 @@ impl ResultPieces {
     pub(crate) fn new(result: QueryResult, more: &[u8]) -> Self {
         let mut out = Vec::with_capacity(PIECE_BYTES + 1_024);
         out.extend_from_slice(answer::HEAD);
-        put(&mut out, format_args!("{{\"resultType\":\"{}\",\"result\":[", result.value.type_name()));
+        put(
+            &mut out,
+            format_args!(
+                "{{\"resultType\":\"{}\",\"result\":[",
+                result.value.type_name()
+            ),
+        );
         let rest = match result.value {
             Value::Vector(samples) => Rest::Vector(samples.into_iter()),
             Value::Matrix(series) => Rest::Matrix(series.into_iter(), None),
@@ -66,7 +72,12 @@ impl ResultPieces {
         tail.extend_from_slice(more);
         tail.push(b'}');
         answer::tail(&mut tail, &result.warnings, &result.infos);
-        Self { out, rest, first: true, tail: Some(tail) }
+        Self {
+            out,
+            rest,
+            first: true,
+            tail: Some(tail),
+        }
     }
 
     /// Writes one element or point; false at the end.
@@ -74,7 +85,9 @@ impl ResultPieces {
         match &mut self.rest {
             Rest::Nothing => false,
             Rest::Vector(samples) => {
-                let Some(sample) = samples.next() else { return false };
+                let Some(sample) = samples.next() else {
+                    return false;
+                };
                 separate(&mut self.out, &mut self.first);
                 push_sample(&mut self.out, &sample);
                 true
@@ -86,7 +99,9 @@ impl ResultPieces {
                     }
                     return true;
                 }
-                let Some(next) = series.next() else { return false };
+                let Some(next) = series.next() else {
+                    return false;
+                };
                 separate(&mut self.out, &mut self.first);
                 self.out.extend_from_slice(b"{\"metric\":");
                 push_labels(&mut self.out, &next.labels);
@@ -127,7 +142,11 @@ impl Open {
         }
         self.close(out);
         self.array = array;
-        out.extend_from_slice(if array == Array::Values { b",\"values\":[" } else { b",\"histograms\":[" });
+        out.extend_from_slice(if array == Array::Values {
+            b",\"values\":["
+        } else {
+            b",\"histograms\":["
+        });
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
@@ -148,7 +167,10 @@ impl Iterator for ResultPieces {
                 return Some(std::mem::take(&mut self.out));
             }
         }
-        Some(std::mem::replace(&mut self.out, Vec::with_capacity(PIECE_BYTES + 1_024)))
+        Some(std::mem::replace(
+            &mut self.out,
+            Vec::with_capacity(PIECE_BYTES + 1_024),
+        ))
     }
 }
 
@@ -198,7 +220,12 @@ mod tests {
     use super::*;
 
     fn text(value: Value) -> String {
-        let result = QueryResult { value, warnings: vec![], infos: vec![], stats: QueryStats::default() };
+        let result = QueryResult {
+            value,
+            warnings: vec![],
+            infos: vec![],
+            stats: QueryStats::default(),
+        };
         String::from_utf8(ResultPieces::new(result, b"").flatten().collect()).expect("text")
     }
 
@@ -207,8 +234,17 @@ mod tests {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "n")]);
         let empty = Arc::new(FloatHistogram::default());
         let cases = [
-            (Value::Scalar { t: 1_500, v: 2.0 }, r#""scalar","result":[1.500,"2"]"#),
-            (Value::String { t: 0, v: "a\"".into() }, r#""string","result":[0,"a\""]"#),
+            (
+                Value::Scalar { t: 1_500, v: 2.0 },
+                r#""scalar","result":[1.500,"2"]"#,
+            ),
+            (
+                Value::String {
+                    t: 0,
+                    v: "a\"".into(),
+                },
+                r#""string","result":[0,"a\""]"#,
+            ),
             (Value::Vector(vec![]), r#""vector","result":[]"#),
             (
                 Value::Vector(vec![Sample {
@@ -230,7 +266,11 @@ mod tests {
                         floats: vec![(0, 1.0)],
                         histograms: vec![(1_000, empty.clone())],
                     },
-                    Series { labels: Labels::empty(), floats: vec![], histograms: vec![(1_000, empty)] },
+                    Series {
+                        labels: Labels::empty(),
+                        floats: vec![],
+                        histograms: vec![(1_000, empty)],
+                    },
                 ]),
                 concat!(
                     r#""matrix","result":[{"metric":{"__name__":"up","job":"n"},"values":[[0,"1"],[1,"2"]]},"#,
@@ -240,7 +280,10 @@ mod tests {
             ),
         ];
         for (value, want) in cases {
-            assert_eq!(text(value), format!(r#"{{"status":"success","data":{{"resultType":{want}}}}}"#));
+            assert_eq!(
+                text(value),
+                format!(r#"{{"status":"success","data":{{"resultType":{want}}}}}"#)
+            );
         }
     }
 
@@ -252,12 +295,20 @@ mod tests {
             histograms: vec![],
         };
         let value = Value::Matrix((0..3).map(series).collect());
-        let result =
-            QueryResult { value, warnings: vec!["w".into()], infos: vec![], stats: QueryStats::default() };
+        let result = QueryResult {
+            value,
+            warnings: vec!["w".into()],
+            infos: vec![],
+            stats: QueryStats::default(),
+        };
         let pieces: Vec<_> = ResultPieces::new(result, b"").collect();
         assert!(pieces.len() > 5 && pieces.iter().all(|p| p.len() < PIECE_BYTES + 1_024));
-        let json: serde_json::Value = serde_json::from_slice(&pieces.concat()).expect("one document");
-        assert_eq!(json["data"]["result"][2]["values"].as_array().map(Vec::len), Some(11_000));
+        let json: serde_json::Value =
+            serde_json::from_slice(&pieces.concat()).expect("one document");
+        assert_eq!(
+            json["data"]["result"][2]["values"].as_array().map(Vec::len),
+            Some(11_000)
+        );
         assert_eq!(json["warnings"][0], "w");
     }
 }

@@ -4,19 +4,25 @@ use crate::error::ApiError;
 
 /// Name and value of every part that is a field; files are left out, as in Go.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
-    let wrong = |what: &str| ApiError::invalid(format!("error parsing form values: multipart: {what}"));
+    let wrong =
+        |what: &str| ApiError::invalid(format!("error parsing form values: multipart: {what}"));
     let boundary = parameter(content_type, "boundary").filter(|b| !b.is_empty() && b.len() <= 200);
     let boundary = boundary.ok_or_else(|| wrong("no boundary in the content type"))?;
     let delimiter = format!("\r\n--{boundary}");
     // The first boundary may stand at the very beginning.
     let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
         Some(rest) => rest,
-        None => cut(body, delimiter.as_bytes()).ok_or_else(|| wrong("the boundary does not occur"))?.1,
+        None => {
+            cut(body, delimiter.as_bytes())
+                .ok_or_else(|| wrong("the boundary does not occur"))?
+                .1
+        }
     };
 
     let mut fields = Vec::new();
     while !rest.starts_with(b"--") {
-        let (part, after) = cut(rest, delimiter.as_bytes()).ok_or_else(|| wrong("a part has no end"))?;
+        let (part, after) =
+            cut(rest, delimiter.as_bytes()).ok_or_else(|| wrong("a part has no end"))?;
         let (head, value) = cut(part, b"\r\n\r\n").ok_or_else(|| wrong("a part has no header"))?;
         if let Some(name) = field_name(head) {
             fields.push((name, String::from_utf8_lossy(value).into_owned()));
@@ -35,9 +41,14 @@ fn cut<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 /// The name in a part's `Content-Disposition`, unless it is a file.
 fn field_name(head: &[u8]) -> Option<String> {
     let head = String::from_utf8_lossy(head);
-    let disposition = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("content-disposition").then(|| value.trim().to_owned())
-    })?;
+    let disposition = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(name, value)| {
+            name.trim()
+                .eq_ignore_ascii_case("content-disposition")
+                .then(|| value.trim().to_owned())
+        })?;
     if parameter(&disposition, "filename").is_some() {
         return None;
     }
@@ -46,9 +57,14 @@ fn field_name(head: &[u8]) -> Option<String> {
 
 /// A parameter of a header's value: `x; name="value"`. The values looked for here hold no semicolon.
 fn parameter(value: &str, wanted: &str) -> Option<String> {
-    let parameters = value.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let parameters = value
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.split_once('='));
     let mut matching = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
-    matching.next().map(|(_, value)| value.trim().trim_matches('"').to_owned())
+    matching
+        .next()
+        .map(|(_, value)| value.trim().trim_matches('"').to_owned())
 }
 
 #[cfg(test)]
@@ -65,13 +81,17 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         for body in [body.to_owned(), format!("preamble\r\n{body}")] {
             let read = fields(TYPE, body.as_bytes()).expect("a form");
-            assert_eq!(read, [pair("query", "sum(up)\r\nby (job)"), pair("match[]", "")]);
+            assert_eq!(
+                read,
+                [pair("query", "sum(up)\r\nby (job)"), pair("match[]", "")]
+            );
         }
     }
 
     #[test]
     fn what_is_no_form_is_said() {
-        let whole = "--x-y\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nup\r\n--x-y--\r\n";
+        let whole =
+            "--x-y\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nup\r\n--x-y--\r\n";
         assert_eq!(fields(TYPE, whole.as_bytes()).expect("a form").len(), 1);
         for end in 0..whole.len() - 4 {
             assert!(fields(TYPE, &whole.as_bytes()[..end]).is_err(), "{end}");

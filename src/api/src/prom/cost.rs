@@ -28,7 +28,9 @@ pub(super) struct Cost {
 impl Cost {
     /// Reads the parameters. A request may only lower what is set; without the switch it says nothing.
     pub(super) fn of(ask: &Ask, costed: impl FnOnce() -> Costed) -> Result<Self, ApiError> {
-        let Some(ceilings) = ask.state.settings.features.query_cost else { return Ok(Self::default()) };
+        let Some(ceilings) = ask.state.settings.features.query_cost else {
+            return Ok(Self::default());
+        };
         let series_max = limit(ask, "max_series", ceilings.series)?;
         let samples_read_max = limit(ask, "max_samples_read", ceilings.samples_read)?;
         let ceiling = match ceilings.duration {
@@ -37,10 +39,15 @@ impl Cost {
         };
         let is_compared = match ask.params.get("cost") {
             None => false,
-            Some(text) => parse_bool(text).ok_or_else(|| ApiError::parameter("cost", "must be a boolean"))?,
+            Some(text) => {
+                parse_bool(text).ok_or_else(|| ApiError::parameter("cost", "must be a boolean"))?
+            }
         };
         Ok(Self {
-            limits: CostLimits { series_max, samples_read_max },
+            limits: CostLimits {
+                series_max,
+                samples_read_max,
+            },
             longest: Some(longest(ask, ceiling)?),
             compared: is_compared.then(|| (costed(), ask.state.settings.parser.clone())),
         })
@@ -65,18 +72,32 @@ impl Cost {
         queries: &dyn Queries,
         context: &QueryContext,
     ) -> Option<Result<CostEstimate, QueryError>> {
-        self.compared.as_ref().map(|(costed, parser)| estimate_cost(queries, context, parser, costed))
+        self.compared
+            .as_ref()
+            .map(|(costed, parser)| estimate_cost(queries, context, parser, costed))
     }
 }
 
 /// A limit of the request's, or the one that is set if it has none; 0 means no bound.
 fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
-    let Some(text) = ask.params.get(name) else { return Ok(ceiling) };
+    let Some(text) = ask.params.get(name) else {
+        return Ok(ceiling);
+    };
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    let asked = text.parse::<u64>().ok().filter(|_| is_number).ok_or_else(|| {
-        let why = if is_number { "value out of range" } else { "invalid syntax" };
-        ApiError::invalid(format!("error parsing {name}: strconv.ParseUint: parsing {text:?}: {why}"))
-    })?;
+    let asked = text
+        .parse::<u64>()
+        .ok()
+        .filter(|_| is_number)
+        .ok_or_else(|| {
+            let why = if is_number {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
+            ApiError::invalid(format!(
+                "error parsing {name}: strconv.ParseUint: parsing {text:?}: {why}"
+            ))
+        })?;
     match asked {
         0 => Ok(ceiling),
         asked if ceiling > 0 && asked > ceiling => Err(above(name, asked, ceiling)),
@@ -86,11 +107,14 @@ fn limit(ask: &Ask, name: &str, ceiling: u64) -> Result<u64, ApiError> {
 
 fn longest(ask: &Ask, ceiling: Duration) -> Result<Duration, ApiError> {
     const NAME: &str = "max_query_duration";
-    let Some(text) = ask.params.get(NAME) else { return Ok(ceiling) };
+    let Some(text) = ask.params.get(NAME) else {
+        return Ok(ceiling);
+    };
     let wrong = |why: String| ApiError::invalid(format!("error parsing {NAME}: {why}"));
     let ms = parse_step(text).map_err(wrong)?;
     let asked = u64::try_from(ms).map(Duration::from_millis);
-    let asked = asked.map_err(|_| wrong(format!("must not be negative, got {}", go_duration(ms))))?;
+    let asked =
+        asked.map_err(|_| wrong(format!("must not be negative, got {}", go_duration(ms))))?;
     match asked {
         Duration::ZERO => Ok(ceiling),
         asked if asked > ceiling => {
@@ -102,7 +126,9 @@ fn longest(ask: &Ask, ceiling: Duration) -> Result<Duration, ApiError> {
 }
 
 fn above(name: &str, asked: impl Display, ceiling: impl Display) -> ApiError {
-    ApiError::invalid(format!("requested {name} of {asked} exceeds the server limit of {ceiling}"))
+    ApiError::invalid(format!(
+        "requested {name} of {asked} exceeds the server limit of {ceiling}"
+    ))
 }
 
 /// Milliseconds as Go writes a duration: `1h0m0s`, `1.5s`, `250ms`.
@@ -136,7 +162,8 @@ fn check_switch(ask: &Ask) -> Result<(), ApiError> {
     match ask.state.settings.features.query_cost {
         Some(_) => Ok(()),
         None => {
-            let text = "the cost of queries is not estimated here; features.query-cost switches it on";
+            let text =
+                "the cost of queries is not estimated here; features.query-cost switches it on";
             Err(ApiError(QueryError::new(ErrorKind::NotFound, text)))
         }
     }
@@ -151,10 +178,13 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
     context.start_timestamps = start_timestamps;
     cost.bound(&mut context);
     let parser = ask.state.settings.parser.clone();
-    let estimate = ask.run(move |q| estimate_cost(q, &context, &parser, &costed)).await;
+    let estimate = ask
+        .run(move |q| estimate_cost(q, &context, &parser, &costed))
+        .await;
     let mut estimate = estimate.map_err(|ApiError(e)| match e.kind() {
         ErrorKind::Timeout => {
-            let text = "cost estimation exceeded the query duration limit: context deadline exceeded";
+            let text =
+                "cost estimation exceeded the query duration limit: context deadline exceeded";
             ApiError(QueryError::new(ErrorKind::Timeout, text))
         }
         _ => name_query(ApiError(e)),
@@ -170,8 +200,14 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
 
 fn push_estimate(out: &mut Vec<u8>, estimate: &CostEstimate) {
     // Prometheus's numbers have 63 bits.
-    let (series, read) = (estimate.series.min(i64::MAX as u64), estimate.samples_read.min(i64::MAX as u64));
-    put(out, format_args!("{{\"seriesTouched\":{series},\"samplesRead\":{read}}}"));
+    let (series, read) = (
+        estimate.series.min(i64::MAX as u64),
+        estimate.samples_read.min(i64::MAX as u64),
+    );
+    put(
+        out,
+        format_args!("{{\"seriesTouched\":{series},\"samplesRead\":{read}}}"),
+    );
 }
 
 /// The member `cost` of an answer: what was expected, and what it came to.
@@ -189,7 +225,9 @@ pub(super) fn push_comparison(out: &mut Vec<u8>, estimate: &CostEstimate, stats:
 
 /// Counts what a query cost, or which limit it reached.
 pub(super) fn observe(ask: &Ask, outcome: Result<&QueryStats, &ApiError>) {
-    let Some(metrics) = &ask.state.metrics.query_cost else { return };
+    let Some(metrics) = &ask.state.metrics.query_cost else {
+        return;
+    };
     match outcome {
         Ok(stats) => {
             metrics.series.observe(stats.series as f64);

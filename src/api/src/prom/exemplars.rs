@@ -16,7 +16,9 @@ pub(crate) async fn query(ask: Ask) -> Answer {
     let start_ms = ask.params.time("start", i64::MIN)?;
     let end_ms = ask.params.time("end", i64::MAX)?;
     if end_ms < start_ms {
-        return Err(ApiError::invalid("end timestamp must not be before start timestamp"));
+        return Err(ApiError::invalid(
+            "end timestamp must not be before start timestamp",
+        ));
     }
     let expr = ask.params.text("query").to_owned();
     let (context, entry) = ask.begin(&expr).await?;
@@ -55,7 +57,10 @@ fn without(replica_labels: &[String], items: Vec<ExemplarSeries>) -> Vec<Exempla
     let names: Vec<&str> = replica_labels.iter().map(String::as_str).collect();
     let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
     for series in items {
-        by_series.entry(series.labels.without(&names)).or_default().extend(series.exemplars);
+        by_series
+            .entry(series.labels.without(&names))
+            .or_default()
+            .extend(series.exemplars);
     }
     let one = |(labels, mut exemplars): (Labels, Vec<Exemplar>)| {
         exemplars.sort_unstable();
@@ -71,8 +76,11 @@ mod tests {
 
     #[test]
     fn replicas_have_each_exemplar_once() {
-        let exemplar =
-            |trace: &str, t: i64| Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), v: 1.0, t };
+        let exemplar = |trace: &str, t: i64| Exemplar {
+            labels: Labels::from_pairs([("trace_id", trace)]),
+            v: 1.0,
+            t,
+        };
         let series = |replica: &str, exemplars: Vec<Exemplar>| ExemplarSeries {
             labels: Labels::from_pairs([("__name__", "up"), ("replica", replica)]),
             exemplars,
@@ -87,6 +95,9 @@ mod tests {
         let found = without(&["replica".to_owned()], both());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].labels, Labels::from_pairs([("__name__", "up")]));
-        assert_eq!(found[0].exemplars, [exemplar("x", 1), exemplar("y", 2), exemplar("z", 3)]);
+        assert_eq!(
+            found[0].exemplars,
+            [exemplar("x", 1), exemplar("y", 2), exemplar("z", 3)]
+        );
     }
 }

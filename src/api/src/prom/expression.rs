@@ -15,7 +15,11 @@ const FORMAT_HEIGHT_MAX: usize = 1_000;
 
 pub(crate) async fn format(ask: Ask) -> Answer {
     let unquoted = ask.state.settings.parser.unquoted_utf8_names;
-    let names = if unquoted { Names::Unquoted } else { Names::Quoted };
+    let names = if unquoted {
+        Names::Unquoted
+    } else {
+        Names::Quoted
+    };
     let mut options = ask.state.settings.parser.clone();
     options.height_max = options.height_max.min(FORMAT_HEIGHT_MAX);
     let text = read(&ask, options, move |expr| prettify(expr, names)).await?;
@@ -25,7 +29,9 @@ pub(crate) async fn format(ask: Ask) -> Answer {
 pub(crate) async fn parse(ask: Ask) -> Answer {
     let options = ask.state.settings.parser.clone();
     let tree = read(&ask, options, |expr| tree::node(expr).to_string()).await?;
-    Ok(answer::success(&[], &[], |out| out.extend_from_slice(tree.as_bytes())))
+    Ok(answer::success(&[], &[], |out| {
+        out.extend_from_slice(tree.as_bytes())
+    }))
 }
 
 /// Parses the query and writes it with `write` where there is a stack for it: trees are walked by recursion.
@@ -37,7 +43,8 @@ async fn read(
     let text = ask.params.text("query").to_owned();
     let is_light = is_light([text.as_str()]);
     let parse = move || {
-        let expr = parse_expr(&text, &options).map_err(|e| QueryError::parameter("query", e.to_string()))?;
+        let expr = parse_expr(&text, &options)
+            .map_err(|e| QueryError::parameter("query", e.to_string()))?;
         Ok(write(&expr))
     };
     ask.parse(is_light, parse).await

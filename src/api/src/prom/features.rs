@@ -94,18 +94,26 @@ fn promql(settings: &ApiSettings) -> Map<String, Value> {
 
 fn functions(settings: &ApiSettings) -> Map<String, Value> {
     let experimental = settings.parser.experimental_functions;
-    map(FUNCTIONS.iter().map(|f| (f.name, experimental || !f.experimental)))
+    map(FUNCTIONS
+        .iter()
+        .map(|f| (f.name, experimental || !f.experimental)))
 }
 
 fn operators(settings: &ApiSettings) -> Map<String, Value> {
     let experimental = settings.parser.experimental_functions;
     let binary = BinaryOp::ALL.iter().map(|op| (op.as_str(), true));
-    let aggregations = AggregateOp::ALL.iter().map(|op| (op.as_str(), experimental || !op.is_experimental()));
-    map(binary.chain(aggregations).chain(OTHER_OPERATORS.map(|op| (op, true))))
+    let aggregations = AggregateOp::ALL
+        .iter()
+        .map(|op| (op.as_str(), experimental || !op.is_experimental()));
+    map(binary
+        .chain(aggregations)
+        .chain(OTHER_OPERATORS.map(|op| (op, true))))
 }
 
 fn map<'a>(pairs: impl Iterator<Item = (&'a str, bool)>) -> Map<String, Value> {
-    pairs.map(|(name, on)| (name.to_owned(), Value::Bool(on))).collect()
+    pairs
+        .map(|(name, on)| (name.to_owned(), Value::Bool(on)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -11,9 +11,15 @@ pub(crate) async fn metadata(ask: Ask) -> Answer {
     let metric = ask.params.get("metric").map(str::to_owned);
     // Negative means none in both, and 0 is a limit of metrics only, as in Prometheus.
     let limit = ask.params.limit_or_none("limit")?.unwrap_or(usize::MAX);
-    let per_metric = ask.params.limit_or_none("limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let per_metric = ask
+        .params
+        .limit_or_none("limit_per_metric")?
+        .filter(|n| *n > 0)
+        .unwrap_or(usize::MAX);
     let (context, entry) = ask.enter("metadata")?;
-    let found = ask.run(move |q| q.metadata(&context, metric.as_deref())).await?;
+    let found = ask
+        .run(move |q| q.metadata(&context, metric.as_deref()))
+        .await?;
     drop(entry);
     let answer = answer::counted(&ask, &[], |out| {
         out.push(b'{');

@@ -19,18 +19,27 @@ const STEPS_MAX: i64 = 11_000;
 
 pub(crate) async fn instant(ask: Ask) -> Answer {
     let query = instant_query(&ask)?;
-    evaluate(&ask, Costed::from(&query), move |q, context| q.instant(context, &query)).await
+    evaluate(&ask, Costed::from(&query), move |q, context| {
+        q.instant(context, &query)
+    })
+    .await
 }
 
 pub(crate) async fn range(ask: Ask) -> Answer {
     let query = range_query(&ask)?;
-    evaluate(&ask, Costed::from(&query), move |q, context| q.range(context, &query)).await
+    evaluate(&ask, Costed::from(&query), move |q, context| {
+        q.range(context, &query)
+    })
+    .await
 }
 
 /// Evaluates what is asked, as a query in progress that may be canceled, and answers it.
 async fn evaluate<F>(ask: &Ask, asked: Costed, evaluate: F) -> Answer
 where
-    F: FnOnce(&dyn Queries, &QueryContext) -> Result<QueryResult, QueryError> + Clone + Send + 'static,
+    F: FnOnce(&dyn Queries, &QueryContext) -> Result<QueryResult, QueryError>
+        + Clone
+        + Send
+        + 'static,
 {
     let limit = ask.params.count("limit")?;
     let start_timestamps = ask.use_start_timestamps()?;
@@ -45,13 +54,29 @@ where
     let job = move |q: &dyn Queries, context: &QueryContext| {
         let queued = clock.monotonic().saturating_sub(begun);
         let estimate = cost.estimate(q, context);
-        evaluate(q, context).map(|result| Done { result, queued, estimate })
+        evaluate(q, context).map(|result| Done {
+            result,
+            queued,
+            estimate,
+        })
     };
-    let Costed { ref expr, start_ms, end_ms, step_ms, lookback } = asked;
+    let Costed {
+        ref expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback,
+    } = asked;
     let done = match is_compared {
         true => ask.run(move |q| job(q, &context)).await,
         false => {
-            let asked = Asked::Expr { text: expr, start_ms, end_ms, step_ms, lookback };
+            let asked = Asked::Expr {
+                text: expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            };
             ask.run_quick(context, &asked, job).await
         }
     };
@@ -79,11 +104,15 @@ pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
 pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
     let (start_ms, end_ms) = (required_time(ask, "start")?, required_time(ask, "end")?);
     if end_ms < start_ms {
-        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+        return Err(ApiError::parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
     }
     ask.limits().check_range(start_ms, end_ms)?;
     let step = ask.params.duration("step")?;
-    let step_ms = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    let step_ms =
+        step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
     if step_ms <= 0 {
         let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(ApiError::parameter("step", why));
@@ -94,25 +123,38 @@ pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
         ));
     }
     let expr = ask.params.text("query").to_owned();
-    Ok(RangeQuery { expr, start_ms, end_ms, step_ms, lookback: lookback(ask)? })
+    Ok(RangeQuery {
+        expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback: lookback(ask)?,
+    })
 }
 
 fn required_time(ask: &Ask, name: &str) -> Result<i64, ApiError> {
     if ask.params.get(name).is_none() {
-        return Err(ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"));
+        return Err(ApiError::parameter(
+            name,
+            "cannot parse \"\" to a valid timestamp",
+        ));
     }
     ask.params.required_time(name)
 }
 
 fn lookback(ask: &Ask) -> Result<Option<Duration>, ApiError> {
     let parsed = ask.params.get("lookback_delta").map(parse_step).transpose();
-    let parsed =
-        parsed.map_err(|why| ApiError::invalid(format!("error parsing lookback delta duration: {why}")))?;
+    let parsed = parsed.map_err(|why| {
+        ApiError::invalid(format!("error parsing lookback delta duration: {why}"))
+    })?;
     let Some(ms) = parsed else {
         return Ok(Some(ask.state.settings.lookback_delta));
     };
     // Like Prometheus's engine, which takes its default for anything that is not positive.
-    let given = u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    let given = u64::try_from(ms)
+        .ok()
+        .filter(|ms| *ms > 0)
+        .map(Duration::from_millis);
     Ok(Some(given.unwrap_or(ask.state.settings.lookback_delta)))
 }
 
@@ -138,7 +180,10 @@ struct Done {
 
 /// What is said about the parameter `stats`.
 pub(super) fn stats_warning(ask: &Ask) -> Option<String> {
-    let other = ask.params.get("stats").filter(|text| !matches!(*text, "true" | "all"))?;
+    let other = ask
+        .params
+        .get("stats")
+        .filter(|text| !matches!(*text, "true" | "all"))?;
     Some(format!(
         "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
          use \"true\" or \"all\"",
@@ -148,7 +193,11 @@ pub(super) fn stats_warning(ask: &Ask) -> Option<String> {
 
 /// `begun` is when the query came in (monotonic).
 fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
-    let Done { mut result, queued, estimate } = done;
+    let Done {
+        mut result,
+        queued,
+        estimate,
+    } = done;
     let cut = match &mut result.value {
         Value::Vector(v) if limit > 0 && v.len() > limit => {
             v.truncate(limit);
@@ -161,7 +210,9 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
         _ => false,
     };
     if cut {
-        result.warnings.push("results truncated due to limit".to_owned());
+        result
+            .warnings
+            .push("results truncated due to limit".to_owned());
     }
     result.warnings.extend(stats_warning(ask));
     let mut more = Vec::new();
@@ -184,7 +235,11 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
 fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Duration) {
     let eval = total.saturating_sub(queued);
     let inner = eval.saturating_sub(stats.prepare).as_secs_f64();
-    let (total, eval, queued) = (total.as_secs_f64(), eval.as_secs_f64(), queued.as_secs_f64());
+    let (total, eval, queued) = (
+        total.as_secs_f64(),
+        eval.as_secs_f64(),
+        queued.as_secs_f64(),
+    );
     let prepare = stats.prepare.as_secs_f64();
     put(
         out,
@@ -194,8 +249,16 @@ fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Du
              \"samples\":{{"
         ),
     );
-    push_steps(out, "totalQueryableSamplesPerStep", stats.by_step.iter().map(|(t, total, _)| (*t, *total)));
-    push_steps(out, "samplesReadPerStep", stats.by_step.iter().map(|(t, _, read)| (*t, *read)));
+    push_steps(
+        out,
+        "totalQueryableSamplesPerStep",
+        stats.by_step.iter().map(|(t, total, _)| (*t, *total)),
+    );
+    push_steps(
+        out,
+        "samplesReadPerStep",
+        stats.by_step.iter().map(|(t, _, read)| (*t, *read)),
+    );
     put(
         out,
         format_args!(
@@ -211,6 +274,8 @@ fn push_steps(out: &mut Vec<u8>, name: &str, steps: impl ExactSizeIterator<Item 
         return;
     }
     put(out, format_args!("\"{name}\":"));
-    json::push_array(out, steps, |out, (t, n)| put(out, format_args!("[{},{n}]", t as f64 / 1e3)));
+    json::push_array(out, steps, |out, (t, n)| {
+        put(out, format_args!("[{},{n}]", t as f64 / 1e3))
+    });
     out.push(b',');
 }

@@ -11,7 +11,9 @@ use crate::ask::Ask;
 use crate::error::ApiError;
 
 fn fixed(json: &'static str) -> Answer {
-    Ok(answer::success(&[], &[], |out| out.extend_from_slice(json.as_bytes())))
+    Ok(answer::success(&[], &[], |out| {
+        out.extend_from_slice(json.as_bytes())
+    }))
 }
 
 pub(crate) async fn targets(_: Ask) -> Answer {
@@ -36,8 +38,15 @@ pub(crate) async fn scrape_pool_config(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn rules(ask: Ask) -> Answer {
-    if let Some(other) = ask.params.get("type").filter(|kind| !["alert", "record"].contains(kind)) {
-        return Err(ApiError::parameter("type", format!("not supported value {}", quote(other))));
+    if let Some(other) = ask
+        .params
+        .get("type")
+        .filter(|kind| !["alert", "record"].contains(kind))
+    {
+        return Err(ApiError::parameter(
+            "type",
+            format!("not supported value {}", quote(other)),
+        ));
     }
     fixed(r#"{"groups":[]}"#)
 }
@@ -62,10 +71,15 @@ pub(crate) async fn relabel_steps(ask: Ask) -> Answer {
         }
     }
     let pool = quote(ask.params.text("scrapePool"));
-    Err(ApiError::invalid(format!("error retrieving scrape config: unknown scrape pool {pool}")))
+    Err(ApiError::invalid(format!(
+        "error retrieving scrape config: unknown scrape pool {pool}"
+    )))
 }
 
 /// Series are not deleted and no snapshots made through the API.
 pub(crate) async fn administration(_: Ask) -> Answer {
-    Err(ApiError(QueryError::new(ErrorKind::Unavailable, "admin APIs disabled")))
+    Err(ApiError(QueryError::new(
+        ErrorKind::Unavailable,
+        "admin APIs disabled",
+    )))
 }

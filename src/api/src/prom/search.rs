@@ -40,14 +40,26 @@ pub(crate) async fn label_values(ask: Ask) -> Answer {
 
 /// See [`crate::fuzzing::search`].
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let (encoded, text) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+    let (encoded, text) = bytes.split_at(
+        bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(bytes.len()),
+    );
     let text = String::from_utf8_lossy(text);
-    let Ok(params) = Params::of_encoded(encoded) else { return };
+    let Ok(params) = Params::of_encoded(encoded) else {
+        return;
+    };
     for what in [What::MetricNames, What::LabelNames, What::LabelValues] {
-        let Ok(request) = Request::of(&params, what, 1_700_000_000_000) else { continue };
+        let Ok(request) = Request::of(&params, what, 1_700_000_000_000) else {
+            continue;
+        };
         assert!((1..=request.limit).contains(&request.batch), "{request:?}");
         if let Some(score) = request.score(&text) {
-            assert!(score > 0.0 && score <= 1.0, "{score} for {text:?} by {request:?}");
+            assert!(
+                score > 0.0 && score <= 1.0,
+                "{score} for {text:?} by {request:?}"
+            );
         }
     }
 }
@@ -62,7 +74,11 @@ async fn search(ask: Ask, what: What) -> Answer {
     let asked = request.clone();
     let answered = ask.run(move |queries| {
         let texts = texts(queries, &context, &asked)?;
-        let metadata = if asked.metadata { queries.metadata(&context, None)? } else { Vec::new() };
+        let metadata = if asked.metadata {
+            queries.metadata(&context, None)?
+        } else {
+            Vec::new()
+        };
         Ok((texts, metadata))
     });
     let (found, metadata) = answered.await?;
@@ -103,7 +119,11 @@ fn choose(request: &Request, texts: Vec<String>) -> (Vec<Hit>, bool) {
         // As they come.
         Sort::Rising => {}
         Sort::Falling => hits.reverse(),
-        Sort::Score => hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.text.cmp(&b.text))),
+        Sort::Score => hits.sort_by(|a, b| {
+            b.score
+                .total_cmp(&a.score)
+                .then_with(|| a.text.cmp(&b.text))
+        }),
     }
     let more = hits.len() > request.limit;
     hits.truncate(request.limit);
@@ -111,10 +131,17 @@ fn choose(request: &Request, texts: Vec<String>) -> (Vec<Hit>, bool) {
 }
 
 /// The whole answer.
-fn lines(request: &Request, found: Found<String>, metadata: Vec<(String, Vec<MetricMetadata>)>) -> Vec<u8> {
+fn lines(
+    request: &Request,
+    found: Found<String>,
+    metadata: Vec<(String, Vec<MetricMetadata>)>,
+) -> Vec<u8> {
     let (hits, more) = choose(request, found.items);
     let families = Families::new(&metadata);
-    let records: Vec<Value> = hits.iter().map(|hit| record(request, hit, &families)).collect();
+    let records: Vec<Value> = hits
+        .iter()
+        .map(|hit| record(request, hit, &families))
+        .collect();
 
     let mut lines: Vec<u8> = Vec::new();
     let mut push = |line: Value| lines.extend_from_slice(format!("{line}\n").as_bytes());
@@ -135,7 +162,11 @@ fn lines(request: &Request, found: Found<String>, metadata: Vec<(String, Vec<Met
 
 fn record(request: &Request, hit: &Hit, families: &Families<'_>) -> Value {
     let mut out = Map::new();
-    let key = if request.what == What::LabelValues { "value" } else { "name" };
+    let key = if request.what == What::LabelValues {
+        "value"
+    } else {
+        "name"
+    };
     out.insert(key.to_owned(), Value::from(hit.text.as_str()));
     if request.show_score {
         out.insert("score".to_owned(), Value::from(hit.score));

@@ -14,22 +14,34 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     if ask.params.all("match[]").next().is_none() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
-    let Some(selection) = selection else { return nothing() };
+    let Some(selection) = selection else {
+        return nothing();
+    };
     let limit = selection.limit;
     let (context, entry) = ask.begin("series").await?;
     let (asked, job) = (Asked::Series(&selection), selection.clone());
-    let mut found = ask.run_quick(context, &asked, move |q, context| q.series(context, &job)).await?;
+    let mut found = ask
+        .run_quick(context, &asked, move |q, context| q.series(context, &job))
+        .await?;
     drop(entry);
     found.truncate(limit);
-    Ok(answer::counted(&ask, &found.warnings, |o| push_array(o, &found.items, push_labels))?)
+    Ok(answer::counted(&ask, &found.warnings, |o| {
+        push_array(o, &found.items, push_labels)
+    })?)
 }
 
 pub(crate) async fn label_names(ask: Ask) -> Answer {
-    let Some(selection) = ask.selection().await? else { return nothing() };
+    let Some(selection) = ask.selection().await? else {
+        return nothing();
+    };
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels").await?;
     let (asked, job) = (Asked::LabelNames(&selection), selection.clone());
-    let found = ask.run_quick(context, &asked, move |q, context| q.label_names(context, &job)).await?;
+    let found = ask
+        .run_quick(context, &asked, move |q, context| {
+            q.label_names(context, &job)
+        })
+        .await?;
     drop(entry);
     strings(&ask, found, limit)
 }
@@ -38,17 +50,27 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
     // A name that is not escaped well is itself, as in Prometheus.
     let name = unescape(&path).unwrap_or_else(|| path.to_string());
     if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(ApiError::invalid(format!("invalid label name: {:?}", path.as_str())));
+        return Err(ApiError::invalid(format!(
+            "invalid label name: {:?}",
+            path.as_str()
+        )));
     }
-    let Some(selection) = ask.selection().await? else { return nothing() };
+    let Some(selection) = ask.selection().await? else {
+        return nothing();
+    };
     let limit = selection.limit;
     let (context, entry) = ask.begin("label values").await?;
     if context.replica_labels.contains(&name) {
         // No series has it any more.
         return nothing();
     }
-    let (asked, job) = (Asked::LabelValues(&name, &selection), (name.clone(), selection.clone()));
-    let found = ask.run_quick(context, &asked, move |q, context| q.label_values(context, &job.0, &job.1));
+    let (asked, job) = (
+        Asked::LabelValues(&name, &selection),
+        (name.clone(), selection.clone()),
+    );
+    let found = ask.run_quick(context, &asked, move |q, context| {
+        q.label_values(context, &job.0, &job.1)
+    });
     let found = found.await?;
     drop(entry);
     strings(&ask, found, limit)
@@ -56,7 +78,9 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
 
 /// The answer where nothing can be.
 fn nothing() -> Answer {
-    Ok(answer::success(&[], &[], |out| out.extend_from_slice(b"[]")))
+    Ok(answer::success(&[], &[], |out| {
+        out.extend_from_slice(b"[]")
+    }))
 }
 
 fn strings(ask: &Ask, mut found: Found<String>, limit: usize) -> Answer {
@@ -68,7 +92,9 @@ fn strings(ask: &Ask, mut found: Found<String>, limit: usize) -> Answer {
 /// Undoes the escaping of label names in paths: `U__` in front, `__` for `_`, `_<hex>_` for any other character.
 /// `None` for a name that starts so, but is not escaped well.
 fn unescape(name: &str) -> Option<String> {
-    let Some(mut rest) = name.strip_prefix("U__") else { return Some(name.to_owned()) };
+    let Some(mut rest) = name.strip_prefix("U__") else {
+        return Some(name.to_owned());
+    };
     let mut out = String::with_capacity(rest.len());
     while let Some((plain, after)) = rest.split_once('_') {
         out.push_str(plain);
@@ -78,7 +104,12 @@ fn unescape(name: &str) -> Option<String> {
         } else {
             let (code, after) = after.split_once('_')?;
             let short = code.len() <= 6;
-            out.push(u32::from_str_radix(code, 16).ok().filter(|_| short).and_then(char::from_u32)?);
+            out.push(
+                u32::from_str_radix(code, 16)
+                    .ok()
+                    .filter(|_| short)
+                    .and_then(char::from_u32)?,
+            );
             after
         };
     }

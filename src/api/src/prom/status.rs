@@ -19,7 +19,9 @@ const TSDB_LINES: usize = 10;
 const TSDB_LINES_MAX: usize = 10_000;
 
 pub(super) fn value(value: &Value) -> Answer {
-    Ok(answer::success(&[], &[], |out| put(out, format_args!("{value}"))))
+    Ok(answer::success(&[], &[], |out| {
+        put(out, format_args!("{value}"))
+    }))
 }
 
 /// The version is that of the Prometheus whose API this is, because clients such as Grafana decide by it what they may ask;
@@ -40,9 +42,12 @@ pub(crate) async fn runtime_info(ask: Ask) -> Answer {
     let start = jiff::Timestamp::from_millisecond(ask.state.started_ms)
         .map_or_else(|_| String::new(), |t| t.to_string());
     let now = ask.state.clock.now_ms();
-    let now = jiff::Timestamp::from_millisecond(now).map_or_else(|_| String::new(), |t| t.to_string());
+    let now =
+        jiff::Timestamp::from_millisecond(now).map_or_else(|_| String::new(), |t| t.to_string());
     let flags = &ask.state.settings.flags;
-    let retention = flags.iter().find(|(name, _)| name == "storage.tsdb.retention.time");
+    let retention = flags
+        .iter()
+        .find(|(name, _)| name == "storage.tsdb.retention.time");
     let retention = retention.map_or("", |(_, value)| value.as_str());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     value(&json!({
@@ -78,7 +83,13 @@ pub(crate) async fn config(ask: Ask) -> Answer {
 }
 
 pub(crate) async fn flags(ask: Ask) -> Answer {
-    let flags = ask.state.settings.flags.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
+    let flags = ask
+        .state
+        .settings
+        .flags
+        .iter()
+        .map(|(k, v)| (k.clone(), Value::from(v.as_str())))
+        .collect();
     value(&Value::Object(flags))
 }
 
@@ -91,13 +102,18 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
         }
     };
     if limit > TSDB_LINES_MAX {
-        return Err(ApiError::invalid(format!("limit must not exceed {TSDB_LINES_MAX}")));
+        return Err(ApiError::invalid(format!(
+            "limit must not exceed {TSDB_LINES_MAX}"
+        )));
     }
     let (context, entry) = ask.enter("status/tsdb")?;
     let s = ask.run(move |q| q.tsdb_status(&context, limit)).await?;
     drop(entry);
-    let list =
-        |top: &[TsdbTop]| top.iter().map(|t| json!({ "name": t.name, "value": t.value })).collect::<Vec<_>>();
+    let list = |top: &[TsdbTop]| {
+        top.iter()
+            .map(|t| json!({ "name": t.name, "value": t.value }))
+            .collect::<Vec<_>>()
+    };
     value(&json!({
         "headStats": {
             "numSeries": s.series,
@@ -117,7 +133,9 @@ pub(crate) async fn tsdb(ask: Ask) -> Answer {
 pub(crate) async fn wal_replay(ask: Ask) -> Answer {
     let replay = ask.state.health.replay();
     let state = if replay.done { "done" } else { "in progress" };
-    value(&json!({ "min": replay.first, "max": replay.last, "current": replay.current, "state": state }))
+    value(
+        &json!({ "min": replay.first, "max": replay.last, "current": replay.current, "state": state }),
+    )
 }
 
 /// The tenant's queries in progress.
@@ -134,10 +152,15 @@ pub(crate) async fn cancel_query(ask: Ask, id: Path<u64>) -> Answer {
     if ask.state.running.cancel(ask.tenant.as_str(), *id) {
         return Ok(HttpResponse::NoContent().finish());
     }
-    Err(ApiError(QueryError::new(ErrorKind::NotFound, format!("there is no query {id} in progress"))))
+    Err(ApiError(QueryError::new(
+        ErrorKind::NotFound,
+        format!("there is no query {id} in progress"),
+    )))
 }
 
 /// What can be asked here, for programs that make clients of it.
 pub(crate) async fn open_api() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/yaml; charset=utf-8").body(include_str!("openapi.yaml"))
+    HttpResponse::Ok()
+        .content_type("application/yaml; charset=utf-8")
+        .body(include_str!("openapi.yaml"))
 }

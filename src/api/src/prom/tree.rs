@@ -17,9 +17,10 @@ pub(super) fn node(expr: &Expr) -> Value {
         Expr::Number(n) => json!({ "type": "numberLiteral", "val": number(n.value) }),
         Expr::String(s) => json!({ "type": "stringLiteral", "val": &*s.value }),
         Expr::Paren(p) => with(json!({ "type": "parenExpr" }), [("expr", node(&p.expr))]),
-        Expr::Unary(u) => {
-            with(json!({ "type": "unaryExpr", "op": u.op.as_str() }), [("expr", node(&u.expr))])
-        }
+        Expr::Unary(u) => with(
+            json!({ "type": "unaryExpr", "op": u.op.as_str() }),
+            [("expr", node(&u.expr))],
+        ),
         Expr::Binary(b) => {
             let found = json!({
                 "type": "binaryExpr", "op": b.op.as_str(), "matching": b.matching.as_ref().map(matching),
@@ -74,13 +75,17 @@ fn selector(kind: &str, v: &VectorSelector) -> Value {
 
 /// A duration that was written as an expression, as a tree; null for a plain one.
 fn duration(arg: &DurationArg) -> Value {
-    arg.expr.as_ref().map_or(Value::Null, |expr| duration_node(expr))
+    arg.expr
+        .as_ref()
+        .map_or(Value::Null, |expr| duration_node(expr))
 }
 
 fn duration_node(expr: &DurationExpr) -> Value {
     let of = |op: &str, lhs: Value, rhs: Value, wrapped: bool| json!({ "type": "durationExpr", "op": op, "lhs": lhs, "rhs": rhs, "wrapped": wrapped });
     match expr {
-        DurationExpr::Literal { seconds, duration, .. } => {
+        DurationExpr::Literal {
+            seconds, duration, ..
+        } => {
             json!({ "type": "numberLiteral", "val": number(*seconds), "duration": duration })
         }
         DurationExpr::Step(_) => of("step", Value::Null, Value::Null, false),
@@ -133,7 +138,10 @@ fn call(c: &Call) -> Value {
             "returnType": c.func.return_type.as_str(),
         },
     });
-    with(found, [("args", Value::Array(c.args.iter().map(node).collect()))])
+    with(
+        found,
+        [("args", Value::Array(c.args.iter().map(node).collect()))],
+    )
 }
 
 fn matching(m: &VectorMatching) -> Value {
@@ -203,10 +211,14 @@ mod tests {
                 "startOrEnd": "end", "rangeExpr": null, "offsetExpr": null, "stepExpr": null,
             }),
         );
-        let literal =
-            |val: &str, duration: bool| json!({ "type": "numberLiteral", "val": val, "duration": duration });
+        let literal = |val: &str, duration: bool| json!({ "type": "numberLiteral", "val": val, "duration": duration });
         for (text, op, lhs, rhs) in [
-            ("x offset (1m/2)", "/", literal("60", true), literal("2", false)),
+            (
+                "x offset (1m/2)",
+                "/",
+                literal("60", true),
+                literal("2", false),
+            ),
             ("x offset (-1m)", "+", Value::Null, literal("-60", true)),
             ("x offset ((60))", "+", Value::Null, literal("60", false)),
         ] {
@@ -232,7 +244,10 @@ mod tests {
             }),
         );
         let filled = parse("a + fill_left(1) b", &ParserOptions::default()).expect("an expression");
-        assert_eq!(node(&filled)["matching"]["fillValues"], json!({ "lhs": 1.0, "rhs": null }));
+        assert_eq!(
+            node(&filled)["matching"]["fillValues"],
+            json!({ "lhs": 1.0, "rhs": null })
+        );
         check(
             "-(1e6 + Inf)",
             json!({

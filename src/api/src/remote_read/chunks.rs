@@ -41,7 +41,12 @@ struct Open {
 
 impl Frames {
     pub(super) fn new(sets: Sets, cancel: Cancel) -> Self {
-        Self { sets: sets.enumerate(), cancel, open: None, columns: Columns::default() }
+        Self {
+            sets: sets.enumerate(),
+            cancel,
+            open: None,
+            columns: Columns::default(),
+        }
     }
 
     /// Appends the frames of the next series; false when there is none.
@@ -49,9 +54,20 @@ impl Frames {
         loop {
             let Some(open) = &mut self.open else {
                 self.cancel.check().map_err(SelectError::from)?;
-                let Some((index, chosen)) = self.sets.next() else { return Ok(false) };
-                let Chosen { start_ms, end_ms, set } = chosen?;
-                self.open = Some(Open { index, start_ms, end_ms, series: set.series.into_iter() });
+                let Some((index, chosen)) = self.sets.next() else {
+                    return Ok(false);
+                };
+                let Chosen {
+                    start_ms,
+                    end_ms,
+                    set,
+                } = chosen?;
+                self.open = Some(Open {
+                    index,
+                    start_ms,
+                    end_ms,
+                    series: set.series.into_iter(),
+                });
                 continue;
             };
             let Some(series) = open.series.next() else {
@@ -61,8 +77,8 @@ impl Frames {
             self.cancel.check().map_err(SelectError::from)?;
             self.columns.clear();
             series.read(open.start_ms, open.end_ms, &mut self.columns)?;
-            let chunks =
-                encode(&self.columns).map_err(|e| QueryError::new(ErrorKind::Internal, e.to_string()))?;
+            let chunks = encode(&self.columns)
+                .map_err(|e| QueryError::new(ErrorKind::Internal, e.to_string()))?;
             push_frames(out, series.as_ref(), chunks, open.index as i64);
             return Ok(true);
         }
@@ -91,8 +107,15 @@ fn push_frames(out: &mut Vec<u8>, series: &dyn SeriesRead, chunks: Vec<Chunk>, q
             bytes += chunk.data.len();
             some.push(chunk);
         }
-        let chunked_series = vec![ChunkedSeries { labels: labels_of(series.labels()), chunks: some }];
-        let message = ChunkedReadResponse { chunked_series, query_index }.encode_to_vec();
+        let chunked_series = vec![ChunkedSeries {
+            labels: labels_of(series.labels()),
+            chunks: some,
+        }];
+        let message = ChunkedReadResponse {
+            chunked_series,
+            query_index,
+        }
+        .encode_to_vec();
         prost::encoding::encode_varint(message.len() as u64, out);
         out.extend_from_slice(&crc32c::crc32c(&message).to_be_bytes());
         out.extend_from_slice(&message);
@@ -147,15 +170,34 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
         }
         (Encoding::Xor, data)
     };
-    let (first, last) = (times.first().copied().unwrap_or(0), times.last().copied().unwrap_or(0));
+    let (first, last) = (
+        times.first().copied().unwrap_or(0),
+        times.last().copied().unwrap_or(0),
+    );
     let r#type = i32::from(encoding.as_u8());
-    Ok(Chunk { min_time_ms: first, max_time_ms: last, r#type, data })
+    Ok(Chunk {
+        min_time_ms: first,
+        max_time_ms: last,
+        r#type,
+        data,
+    })
 }
 
 fn sample(point: &HistogramPoint) -> HistogramSample {
-    let integer = if point.is_integer { point.h.to_integer() } else { None };
-    let h = integer.map_or_else(|| AnyHistogram::Float(point.h.clone()), |h| AnyHistogram::Int(Arc::new(h)));
-    HistogramSample { t: point.t, st: point.st, h }
+    let integer = if point.is_integer {
+        point.h.to_integer()
+    } else {
+        None
+    };
+    let h = integer.map_or_else(
+        || AnyHistogram::Float(point.h.clone()),
+        |h| AnyHistogram::Int(Arc::new(h)),
+    );
+    HistogramSample {
+        t: point.t,
+        st: point.st,
+        h,
+    }
 }
 
 fn histogram_chunks(samples: &[HistogramSample], out: &mut Vec<Chunk>) -> Result<(), ChunkError> {
@@ -207,7 +249,10 @@ mod tests {
         for t in 1..300 {
             match t {
                 200.. => {
-                    let h = FloatHistogram { count: t as f64, ..Default::default() };
+                    let h = FloatHistogram {
+                        count: t as f64,
+                        ..Default::default()
+                    };
                     columns.push_histogram(t, if t < 250 { 0 } else { t - 1 }, Arc::new(h));
                 }
                 _ => columns.push_float_st(t, if t <= 120 { 0 } else { t - 1 }, t as f64),
@@ -234,29 +279,56 @@ mod tests {
             }
             seen.extend(times.into_iter().zip(starts));
         }
-        let want = |t: i64| if t <= 120 || (200..250).contains(&t) { 0 } else { t - 1 };
+        let want = |t: i64| {
+            if t <= 120 || (200..250).contains(&t) {
+                0
+            } else {
+                t - 1
+            }
+        };
         assert_eq!(seen, (1..300).map(|t| (t, want(t))).collect::<Vec<_>>());
-        assert_eq!(chunks.iter().map(|c| c.r#type).collect::<Vec<_>>(), [1, 4, 6]);
+        assert_eq!(
+            chunks.iter().map(|c| c.r#type).collect::<Vec<_>>(),
+            [1, 4, 6]
+        );
     }
 
     #[test]
     fn integer_histograms_stay_integer() {
         let mut columns = Columns::default();
-        let integer = |count| AnyHistogram::Int(Arc::new(Histogram { count, ..Histogram::default() }));
+        let integer = |count| {
+            AnyHistogram::Int(Arc::new(Histogram {
+                count,
+                ..Histogram::default()
+            }))
+        };
         columns.push_stored_histogram(1, 0, &integer(1));
         columns.push_stored_histogram(2, 0, &integer(2));
-        columns.push_histogram(3, 0, Arc::new(FloatHistogram { count: 3.0, ..Default::default() }));
+        columns.push_histogram(
+            3,
+            0,
+            Arc::new(FloatHistogram {
+                count: 3.0,
+                ..Default::default()
+            }),
+        );
         columns.push_stored_histogram(4, 3, &integer(4));
         let kinds = |starts: bool| {
             let mut columns = columns.clone();
-            columns.histograms.iter_mut().for_each(|h| h.st = if starts { h.st } else { 0 });
+            columns
+                .histograms
+                .iter_mut()
+                .for_each(|h| h.st = if starts { h.st } else { 0 });
             let chunks = encode(&columns).expect("good");
             let kinds: Vec<i32> = chunks.iter().map(|c| c.r#type).collect();
             let of = |chunk: &Chunk| {
                 let encoding = Encoding::try_from(chunk.r#type as u8).expect("known");
                 decode_histograms(encoding, &chunk.data).expect("just written")
             };
-            let kept = chunks.iter().flat_map(of).map(|s| matches!(s.h, AnyHistogram::Int(_)));
+            let kept = chunks
+                .iter()
+                .flat_map(of)
+                .map(|s| matches!(s.h, AnyHistogram::Int(_)));
             assert_eq!(kept.collect::<Vec<_>>(), [true, true, false, true]);
             kinds
         };
@@ -270,24 +342,35 @@ mod tests {
         for t in 0..1_000 {
             match t {
                 300..310 | 700..950 => {
-                    let h = FloatHistogram { count: t as f64, ..Default::default() };
+                    let h = FloatHistogram {
+                        count: t as f64,
+                        ..Default::default()
+                    };
                     columns.push_histogram(t, 0, Arc::new(h));
                 }
                 _ => columns.push_float(t, t as f64 / 3.0),
             }
         }
         let chunks = encode(&columns).expect("good");
-        assert!(chunks.windows(2).all(|w| w[0].max_time_ms < w[1].min_time_ms));
+        assert!(
+            chunks
+                .windows(2)
+                .all(|w| w[0].max_time_ms < w[1].min_time_ms)
+        );
         let mut seen = Vec::new();
         for chunk in &chunks {
             let (mut times, mut values) = (Vec::new(), Vec::new());
             if chunk.r#type == i32::from(Encoding::Xor.as_u8()) {
                 decode_into(&chunk.data, &mut times, &mut values).expect("just written");
             } else {
-                let samples = decode_histograms(Encoding::FloatHistogram, &chunk.data).expect("just written");
+                let samples =
+                    decode_histograms(Encoding::FloatHistogram, &chunk.data).expect("just written");
                 times.extend(samples.iter().map(|s| s.t));
             }
-            assert_eq!((times.first(), times.last()), (Some(&chunk.min_time_ms), Some(&chunk.max_time_ms)));
+            assert_eq!(
+                (times.first(), times.last()),
+                (Some(&chunk.min_time_ms), Some(&chunk.max_time_ms))
+            );
             assert!(times.len() <= CHUNK_SAMPLES_MAX);
             seen.extend(times);
         }

@@ -14,12 +14,20 @@ const LABEL_BYTES_PER_SAMPLE: usize = 16;
 
 /// Reads all series; over `limit` samples the request is refused, as the message must be whole in memory. Labels count as
 /// samples: series without many samples take memory too.
-pub(super) fn response(sets: Sets, cancel: &Cancel, limit: usize) -> Result<ReadResponse, QueryError> {
+pub(super) fn response(
+    sets: Sets,
+    cancel: &Cancel,
+    limit: usize,
+) -> Result<ReadResponse, QueryError> {
     let mut results = Vec::new();
     let mut columns = Columns::default();
     let mut left = limit;
     for chosen in sets {
-        let Chosen { start_ms, end_ms, set } = chosen?;
+        let Chosen {
+            start_ms,
+            end_ms,
+            set,
+        } = chosen?;
         let mut timeseries = Vec::new();
         for series in set.series {
             cancel.check().map_err(SelectError::from)?;
@@ -38,7 +46,12 @@ pub(super) fn response(sets: Sets, cancel: &Cancel, limit: usize) -> Result<Read
             let samples = columns.float_t.iter().zip(&columns.float_v);
             timeseries.push(TimeSeries {
                 labels: labels_of(series.labels()),
-                samples: samples.map(|(t, v)| Sample { value: *v, timestamp: *t }).collect(),
+                samples: samples
+                    .map(|(t, v)| Sample {
+                        value: *v,
+                        timestamp: *t,
+                    })
+                    .collect(),
                 exemplars: Vec::new(),
                 histograms: columns.histograms.iter().map(histogram).collect(),
             });
@@ -50,7 +63,14 @@ pub(super) fn response(sets: Sets, cancel: &Cancel, limit: usize) -> Result<Read
 
 fn histogram(point: &HistogramPoint) -> Histogram {
     let h: &FloatHistogram = &point.h;
-    let spans = |s: &[Span]| s.iter().map(|s| BucketSpan { offset: s.offset, length: s.length }).collect();
+    let spans = |s: &[Span]| {
+        s.iter()
+            .map(|s| BucketSpan {
+                offset: s.offset,
+                length: s.length,
+            })
+            .collect()
+    };
     let mut found = Histogram {
         sum: h.sum,
         schema: h.schema,
@@ -68,7 +88,11 @@ fn histogram(point: &HistogramPoint) -> Histogram {
         ..Histogram::default()
     };
 
-    let integer = if point.is_integer { h.to_integer() } else { None };
+    let integer = if point.is_integer {
+        h.to_integer()
+    } else {
+        None
+    };
     if let Some(integer) = integer {
         found.count = Some(Count::Int(integer.count));
         found.zero_count = Some(ZeroCount::Int(integer.zero_count));
@@ -96,7 +120,10 @@ mod tests {
         let stored = Stored {
             count: 9,
             zero_count: 2,
-            positive_spans: vec![Span { offset: 1, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 1,
+                length: 2,
+            }],
             positive_buckets: vec![3, 1],
             ..Stored::default()
         };
@@ -104,12 +131,21 @@ mod tests {
         columns.push_stored_histogram(1, 0, &AnyHistogram::Int(Arc::new(stored.clone())));
         columns.push_stored_histogram(2, 0, &AnyHistogram::Float(Arc::new(stored.to_float())));
         let found: Vec<_> = columns.histograms.iter().map(histogram).collect();
-        assert_eq!((found[0].count, found[0].zero_count), (Some(Count::Int(9)), Some(ZeroCount::Int(2))));
-        assert_eq!((&*found[0].positive_deltas, &*found[0].positive_counts), (&[3, 1][..], &[][..]));
+        assert_eq!(
+            (found[0].count, found[0].zero_count),
+            (Some(Count::Int(9)), Some(ZeroCount::Int(2)))
+        );
+        assert_eq!(
+            (&*found[0].positive_deltas, &*found[0].positive_counts),
+            (&[3, 1][..], &[][..])
+        );
         assert_eq!(
             (found[1].count, found[1].zero_count),
             (Some(Count::Float(9.0)), Some(ZeroCount::Float(2.0)))
         );
-        assert_eq!((&*found[1].positive_deltas, &*found[1].positive_counts), (&[][..], &[3.0, 4.0][..]));
+        assert_eq!(
+            (&*found[1].positive_deltas, &*found[1].positive_counts),
+            (&[][..], &[3.0, 4.0][..])
+        );
     }
 }

@@ -13,17 +13,19 @@ use trireme_base::pool::CpuPool;
 use trireme_base::{ErrorKind, ManualClock};
 use trireme_model::{Exemplar, Labels, MetricMetadata, MetricType, Tenant, WriteOutcome};
 use trireme_promql::{
-    Columns, QueryResult, QueryStats, Sample, SampleValue, SelectError, SelectRequest, SeriesRead, SeriesSet,
+    Columns, QueryResult, QueryStats, Sample, SampleValue, SelectError, SelectRequest, SeriesRead,
+    SeriesSet,
 };
 use trireme_query::{
-    ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection, TsdbStatus,
+    ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery, Selection,
+    TsdbStatus,
 };
 use trireme_telemetry::Metrics;
 use trireme_wire::batch::Batch;
 
 use crate::{
-    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness, ReplayStatus, Traffic,
-    WriteSink, configure,
+    Admin, AdminError, ApiMetrics, ApiParts, ApiSettings, ApiState, Health, Readiness,
+    ReplayStatus, Traffic, WriteSink, configure,
 };
 
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
@@ -51,7 +53,10 @@ impl WriteSink for FakeSink {
             steps.go_on.notified().await;
             steps.done.notify_one();
         }
-        let all = WriteOutcome { samples: batch.samples.len() as u64, ..Default::default() };
+        let all = WriteOutcome {
+            samples: batch.samples.len() as u64,
+            ..Default::default()
+        };
         self.batches.lock().push((tenant, batch));
         self.outcome.lock().clone().unwrap_or(all)
     }
@@ -71,7 +76,11 @@ impl SeriesRead for FakeSeries {
         samples_max: usize,
         out: &mut Columns,
     ) -> Result<(), SelectError> {
-        for (t, v) in self.1.iter().filter(|(t, _)| (start_ms..=end_ms).contains(t)) {
+        for (t, v) in self
+            .1
+            .iter()
+            .filter(|(t, _)| (start_ms..=end_ms).contains(t))
+        {
             out.push_float(*t, *v);
         }
         out.check_within(samples_max)
@@ -112,7 +121,11 @@ impl FakeQueries {
     }
 
     fn result(&self) -> QueryResult {
-        let sample = |job| Sample { labels: up(job), t: NOW_MS, value: SampleValue::Float(1.0) };
+        let sample = |job| Sample {
+            labels: up(job),
+            t: NOW_MS,
+            value: SampleValue::Float(1.0),
+        };
         QueryResult {
             value: trireme_promql::Value::Vector(vec![sample("a"), sample("b")]),
             warnings: self.warnings.lock().clone(),
@@ -130,7 +143,11 @@ impl FakeQueries {
 }
 
 impl Queries for FakeQueries {
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError> {
         self.ask(context, format!("instant {} {}", query.expr, query.time_ms))?;
         let mut result = self.result();
         if context.per_step_stats {
@@ -140,23 +157,43 @@ impl Queries for FakeQueries {
     }
 
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
-        self.ask(context, format!("range {} {} {} {}", q.expr, q.start_ms, q.end_ms, q.step_ms))?;
+        self.ask(
+            context,
+            format!("range {} {} {} {}", q.expr, q.start_ms, q.end_ms, q.step_ms),
+        )?;
         Ok(self.result())
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         self.ask(context, format!("select {:?}", request.matchers))?;
         if *self.lacks.lock() && !context.partial_response {
-            return Err(QueryError::new(trireme_base::ErrorKind::Unavailable, "a block cannot be read"));
+            return Err(QueryError::new(
+                trireme_base::ErrorKind::Unavailable,
+                "a block cannot be read",
+            ));
         }
         let samples = self.samples.lock().clone();
         let series = |job| Box::new(FakeSeries(up(job), samples.clone())) as Box<dyn SeriesRead>;
-        Ok(SeriesSet { series: vec![series("a"), series("b")], warnings: self.warnings.lock().clone() })
+        Ok(SeriesSet {
+            series: vec![series("a"), series("b")],
+            warnings: self.warnings.lock().clone(),
+        })
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         self.ask(context, format!("series {:?}", selection.matchers))?;
-        Ok(Found { items: vec![up("a"), up("b")], warnings: vec![] })
+        Ok(Found {
+            items: vec![up("a"), up("b")],
+            warnings: vec![],
+        })
     }
 
     fn label_names(
@@ -164,7 +201,10 @@ impl Queries for FakeQueries {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        self.ask(context, format!("names {} {}", selection.start_ms, selection.end_ms))?;
+        self.ask(
+            context,
+            format!("names {} {}", selection.start_ms, selection.end_ms),
+        )?;
         Ok(self.strings(&["__name__", "job"]))
     }
 
@@ -186,10 +226,16 @@ impl Queries for FakeQueries {
         end_ms: i64,
     ) -> Result<Found<ExemplarSeries>, QueryError> {
         self.ask(context, format!("exemplars {expr} {start_ms} {end_ms}"))?;
-        let exemplar =
-            Exemplar { labels: Labels::from_pairs([("trace_id", "x")]), v: 6.0, t: 1_600_096_945_479 };
+        let exemplar = Exemplar {
+            labels: Labels::from_pairs([("trace_id", "x")]),
+            v: 6.0,
+            t: 1_600_096_945_479,
+        };
         Ok(Found {
-            items: vec![ExemplarSeries { labels: up("a"), exemplars: vec![exemplar] }],
+            items: vec![ExemplarSeries {
+                labels: up("a"),
+                exemplars: vec![exemplar],
+            }],
             warnings: vec![],
         })
     }
@@ -200,14 +246,20 @@ impl Queries for FakeQueries {
         metric: Option<&str>,
     ) -> Result<Vec<(String, Vec<MetricMetadata>)>, QueryError> {
         self.ask(context, format!("metadata {metric:?}"))?;
-        let entry =
-            MetricMetadata { kind: MetricType::Gauge, unit: String::new(), help: "Is it \"up\"?".into() };
+        let entry = MetricMetadata {
+            kind: MetricType::Gauge,
+            unit: String::new(),
+            help: "Is it \"up\"?".into(),
+        };
         Ok(vec![("up".into(), vec![entry])])
     }
 
     fn tsdb_status(&self, context: &QueryContext, limit: usize) -> Result<TsdbStatus, QueryError> {
         self.ask(context, format!("tsdb {limit}"))?;
-        Ok(TsdbStatus { series: 2, ..Default::default() })
+        Ok(TsdbStatus {
+            series: 2,
+            ..Default::default()
+        })
     }
 }
 
@@ -228,7 +280,10 @@ impl Admin for FakeAdmin {
     }
 
     async fn cancel_rebuild(&self) -> Result<Value, AdminError> {
-        Err(AdminError { kind: ErrorKind::Invalid, message: "there is none".into() })
+        Err(AdminError {
+            kind: ErrorKind::Invalid,
+            message: "there is none".into(),
+        })
     }
 
     async fn windows(&self, tenant: Option<Tenant>) -> Result<Value, AdminError> {
@@ -240,11 +295,17 @@ impl Admin for FakeAdmin {
     }
 
     async fn checkpoint(&self) -> Result<Value, AdminError> {
-        Err(AdminError { kind: ErrorKind::Unavailable, message: "busy".into() })
+        Err(AdminError {
+            kind: ErrorKind::Unavailable,
+            message: "busy".into(),
+        })
     }
 
     async fn crash(&self, actor: &str) -> Result<Value, AdminError> {
-        Err(AdminError { kind: ErrorKind::NotFound, message: actor.to_owned() })
+        Err(AdminError {
+            kind: ErrorKind::NotFound,
+            message: actor.to_owned(),
+        })
     }
 
     async fn add_member(&self, body: Value) -> Result<Value, AdminError> {
@@ -255,16 +316,31 @@ impl Admin for FakeAdmin {
         Ok(json!({ "removed": node, "body": body }))
     }
 
-    async fn change_member(&self, node: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+    async fn change_member(
+        &self,
+        node: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError> {
         Ok(json!({ "node": node, "action": action, "body": body }))
     }
 
-    async fn change_group(&self, group: &str, action: &str, body: Value) -> Result<Value, AdminError> {
+    async fn change_group(
+        &self,
+        group: &str,
+        action: &str,
+        body: Value,
+    ) -> Result<Value, AdminError> {
         Ok(json!({ "group": group, "action": action, "body": body }))
     }
 }
 
-const REPLAYED: ReplayStatus = ReplayStatus { first: 1, last: 1, current: 1, done: true };
+const REPLAYED: ReplayStatus = ReplayStatus {
+    first: 1,
+    last: 1,
+    current: 1,
+    done: true,
+};
 
 pub(crate) struct FakeHealth(pub(crate) Mutex<Readiness>, pub(crate) Mutex<ReplayStatus>);
 
@@ -307,7 +383,10 @@ impl Node {
 
     pub(crate) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
         let (sink, queries) = (Arc::new(sink), Arc::new(FakeQueries::default()));
-        let health = Arc::new(FakeHealth(Mutex::new(Readiness::Ready), Mutex::new(REPLAYED)));
+        let health = Arc::new(FakeHealth(
+            Mutex::new(Readiness::Ready),
+            Mutex::new(REPLAYED),
+        ));
         let clock = Arc::new(ManualClock::at(NOW_MS));
         let metrics = Metrics::default();
         let rendered = metrics.clone();
@@ -330,7 +409,14 @@ impl Node {
             render_metrics: Arc::new(move || rendered.render()),
             log: slog::Logger::root(slog::Discard, slog::o!()),
         });
-        Self { sink, queries, health, clock, metrics, state }
+        Self {
+            sink,
+            queries,
+            health,
+            clock,
+            metrics,
+            state,
+        }
     }
 
     /// Sends one request through the application.
@@ -342,7 +428,12 @@ impl Node {
             .wrap(actix_web::middleware::from_fn(crate::prefix::strip_prefix))
             .configure(|cfg| configure(cfg, state));
         let app = test::init_service(app).await;
-        Reply::of(app.call(request.to_request()).await.expect("no handler fails without a response")).await
+        Reply::of(
+            app.call(request.to_request())
+                .await
+                .expect("no handler fails without a response"),
+        )
+        .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -373,7 +464,11 @@ pub(crate) struct Reply {
 impl Reply {
     async fn of<B: MessageBody>(response: ServiceResponse<B>) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: test::read_body(response).await.to_vec() }
+        Self {
+            status,
+            headers,
+            body: test::read_body(response).await.to_vec(),
+        }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

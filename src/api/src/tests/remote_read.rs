@@ -4,7 +4,8 @@ use actix_web::test::TestRequest;
 use prost::Message;
 use trireme_chunk::decode_into;
 use trireme_wire::prompb::read::{
-    ChunkedReadResponse, LabelMatcher, Query, ReadRequest, ReadResponse, SAMPLES, STREAMED_XOR_CHUNKS,
+    ChunkedReadResponse, LabelMatcher, Query, ReadRequest, ReadResponse, SAMPLES,
+    STREAMED_XOR_CHUNKS,
 };
 use trireme_wire::snappy;
 
@@ -12,11 +13,23 @@ use super::fakes::{Node, Reply};
 use crate::ApiSettings;
 
 async fn read(node: &Node, accepted: &[i32]) -> Reply {
-    let matcher = LabelMatcher { r#type: 0, name: "__name__".into(), value: "up".into() };
-    let query = Query { start_timestamp_ms: 0, end_timestamp_ms: 1_000, matchers: vec![matcher] };
-    let request = ReadRequest { queries: vec![query], accepted_response_types: accepted.to_vec() };
+    let matcher = LabelMatcher {
+        r#type: 0,
+        name: "__name__".into(),
+        value: "up".into(),
+    };
+    let query = Query {
+        start_timestamp_ms: 0,
+        end_timestamp_ms: 1_000,
+        matchers: vec![matcher],
+    };
+    let request = ReadRequest {
+        queries: vec![query],
+        accepted_response_types: accepted.to_vec(),
+    };
     let body = snappy::deflate(&request.encode_to_vec()).expect("small");
-    node.send(TestRequest::post().uri("/api/v1/read").set_payload(body)).await
+    node.send(TestRequest::post().uri("/api/v1/read").set_payload(body))
+        .await
 }
 
 #[actix_web::test]
@@ -24,7 +37,10 @@ async fn samples_come_as_one_snappy_message() {
     let node = Node::new();
     *node.queries.samples.lock() = vec![(5, 1.5), (10, 2.5), (2_000, 9.0)];
     let reply = read(&node, &[]).await;
-    assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("snappy")));
+    assert_eq!(
+        (reply.status, reply.header("content-encoding")),
+        (200, Some("snappy"))
+    );
     assert_eq!(reply.header("content-type"), Some("application/x-protobuf"));
     let mut inflated = Vec::new();
     snappy::inflate(&reply.body, 1 << 20, &mut inflated).expect("snappy");
@@ -32,7 +48,11 @@ async fn samples_come_as_one_snappy_message() {
     let series = &message.results[0].timeseries;
     assert_eq!(series.len(), 2);
     assert_eq!(
-        series[0].samples.iter().map(|s| (s.timestamp, s.value)).collect::<Vec<_>>(),
+        series[0]
+            .samples
+            .iter()
+            .map(|s| (s.timestamp, s.value))
+            .collect::<Vec<_>>(),
         [(5, 1.5), (10, 2.5)]
     );
 }
@@ -42,7 +62,11 @@ async fn chunks_come_as_frames_with_checksums() {
     let node = Node::new();
     *node.queries.samples.lock() = (0..500).map(|t| (t, t as f64)).collect();
     let reply = read(&node, &[7, STREAMED_XOR_CHUNKS, SAMPLES]).await;
-    assert!(reply.header("content-type").is_some_and(|t| t.starts_with("application/x-streamed-protobuf")));
+    assert!(
+        reply
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("application/x-streamed-protobuf"))
+    );
     let mut rest = reply.body.as_slice();
     let (mut frames, mut times, mut values) = (0, Vec::new(), Vec::new());
     while !rest.is_empty() {
@@ -61,14 +85,33 @@ async fn chunks_come_as_frames_with_checksums() {
 
 #[actix_web::test]
 async fn what_cannot_be_answered_is_400() {
-    let node = Node::with(ApiSettings { remote_read_samples_max: 3, ..Default::default() });
+    let node = Node::with(ApiSettings {
+        remote_read_samples_max: 3,
+        ..Default::default()
+    });
     let reply = read(&node, &[7]).await;
     assert_eq!(reply.status, 400);
-    assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-    assert_eq!(reply.text(), "server does not support any of the requested response types: [7]\n");
+    assert_eq!(
+        reply.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(
+        reply.text(),
+        "server does not support any of the requested response types: [7]\n"
+    );
     *node.queries.samples.lock() = vec![(1, 1.0), (2, 2.0)];
     let reply = read(&node, &[SAMPLES]).await;
-    assert!(reply.status == 400 && reply.text().contains("exceeded sample limit (3)"), "{}", reply.text());
-    let reply = node.send(TestRequest::post().uri("/api/v1/read").set_payload(vec![0xff; 9])).await;
+    assert!(
+        reply.status == 400 && reply.text().contains("exceeded sample limit (3)"),
+        "{}",
+        reply.text()
+    );
+    let reply = node
+        .send(
+            TestRequest::post()
+                .uri("/api/v1/read")
+                .set_payload(vec![0xff; 9]),
+        )
+        .await;
     assert_eq!(reply.status, 400);
 }

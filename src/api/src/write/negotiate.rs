@@ -27,22 +27,35 @@ impl Protocol {
 /// vmagent sends zstd first and falls back to snappy on 415. No content type and no encoding mean version 1 and snappy,
 /// as Prometheus has it.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Protocol, Refusal> {
-    let refuse =
-        |text: String| Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, text, retry: None });
+    let refuse = |text: String| {
+        Err(Refusal {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            text,
+            retry: None,
+        })
+    };
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
     {
         let encoding = String::from_utf8_lossy(encoding.as_bytes());
-        return refuse(format!("content encoding {encoding:?} is not supported, only snappy is"));
+        return refuse(format!(
+            "content encoding {encoding:?} is not supported, only snappy is"
+        ));
     }
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Protocol::V1) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(Protocol::V1);
+    };
     let text = String::from_utf8_lossy(value.as_bytes());
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
     if !media.eq_ignore_ascii_case("application/x-protobuf") {
-        return refuse(format!("content type {text:?} is not supported, expected application/x-protobuf"));
+        return refuse(format!(
+            "content type {text:?} is not supported, expected application/x-protobuf"
+        ));
     }
-    let proto = parts.filter_map(|p| p.split_once('=')).find(|(k, _)| k.trim().eq_ignore_ascii_case("proto"));
+    let proto = parts
+        .filter_map(|p| p.split_once('='))
+        .find(|(k, _)| k.trim().eq_ignore_ascii_case("proto"));
     match proto.map(|(_, v)| v.trim().trim_matches('"')) {
         None | Some(v1::PROTO) => Ok(Protocol::V1),
         Some(v2::PROTO) => Ok(Protocol::V2),
@@ -65,7 +78,11 @@ mod tests {
         let v2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
         let cases = [
             (None, None, Some(Protocol::V1)),
-            (Some("application/x-protobuf"), Some("snappy"), Some(Protocol::V1)),
+            (
+                Some("application/x-protobuf"),
+                Some("snappy"),
+                Some(Protocol::V1),
+            ),
             (
                 Some("application/x-protobuf;proto=prometheus.WriteRequest"),
                 Some("snappy"),
@@ -80,7 +97,11 @@ mod tests {
             (Some("application/x-protobuf"), Some("zstd"), None),
             (Some("application/x-protobuf"), Some("gzip"), None),
             (Some("application/json"), Some("snappy"), None),
-            (Some("application/x-protobuf;proto=io.prometheus.write.v3.Request"), None, None),
+            (
+                Some("application/x-protobuf;proto=io.prometheus.write.v3.Request"),
+                None,
+                None,
+            ),
         ];
         for (content_type, encoding, want) in cases {
             let mut request = TestRequest::post();

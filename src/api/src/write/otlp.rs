@@ -56,7 +56,11 @@ pub(crate) async fn handle(
     match accept(&request, payload, &state).await {
         Ok((tenant, outcome)) => respond(&state, &tenant, &outcome, form),
         Err(refusal) => {
-            state.metrics.write_requests.with_label_values(&[PROTOCOL, refusal.status.as_str()]).inc();
+            state
+                .metrics
+                .write_requests
+                .with_label_values(&[PROTOCOL, refusal.status.as_str()])
+                .inc();
             let mut response = HttpResponse::build(refusal.status);
             if let Some(after) = refusal.retry {
                 response.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
@@ -74,11 +78,21 @@ async fn accept(
     let (form, gzip) = negotiate(request)?;
     let tenant = tenant::of(request.headers(), &state.settings).map_err(Refusal::invalid)?;
     let mut reserved = state.budget.open(&tenant);
-    let body = body::read(request, payload, &state.settings.body_bounds(), &mut reserved).await?;
+    let body = body::read(
+        request,
+        payload,
+        &state.settings.body_bounds(),
+        &mut reserved,
+    )
+    .await?;
     let (settings, seed) = (Arc::clone(&state.settings), tenant.seed());
     let job = move || {
         let sent = body.len();
-        let body = if gzip { inflate(&body, settings.inflated_bytes_max, &mut reserved)? } else { body };
+        let body = if gzip {
+            inflate(&body, settings.inflated_bytes_max, &mut reserved)?
+        } else {
+            body
+        };
         // JSON becomes protobuf before, of at most the same length.
         let mut bytes = sent + body.len();
         let body = match form {
@@ -91,13 +105,17 @@ async fn accept(
                 otlp::json::to_protobuf(&body)?
             }
         };
-        let mut beside = Beside { bytes, reserved: &mut reserved };
+        let mut beside = Beside {
+            bytes,
+            reserved: &mut reserved,
+        };
         let (limits, options) = (&settings.decode, &settings.otlp);
         let decoded = otlp::decode_within(&body, seed, limits, options, &mut beside)?;
         Ok((decoded, reserved))
     };
-    let done =
-        runner::run(state.decoder.as_ref(), job).await.map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
+    let done = runner::run(state.decoder.as_ref(), job)
+        .await
+        .map_err(|e| Refusal::new(e.kind(), e.to_string()))?;
     let (decoded, reserved) = done.map_err(|broken| match broken {
         Broken::Body(error) => refuse(state, &error),
         Broken::NoRoom => Refusal::busy(),
@@ -114,17 +132,31 @@ fn count_oddities(state: &ApiState, warnings: &[(&'static str, u64)], outcome: &
         return;
     }
     for (category, n) in warnings {
-        state.metrics.otlp_warnings.with_label_values(&[*category]).inc_by(*n);
+        state
+            .metrics
+            .otlp_warnings
+            .with_label_values(&[*category])
+            .inc_by(*n);
     }
     // An exemplar may be older than others of its series here, as a sample may; only beyond that it is late.
-    let late = outcome.dropped.iter().filter(|d| d.reason == EXEMPLAR_TOO_OLD).map(|d| d.count).sum();
+    let late = outcome
+        .dropped
+        .iter()
+        .filter(|d| d.reason == EXEMPLAR_TOO_OLD)
+        .map(|d| d.count)
+        .sum();
     state.metrics.otlp_late_exemplars.inc_by(late);
 }
 
 /// The form, and whether it is gzip; 415 for what is not understood.
 fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
-    let refuse =
-        |text: String| Err(Refusal { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, text, retry: None });
+    let refuse = |text: String| {
+        Err(Refusal {
+            status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            text,
+            retry: None,
+        })
+    };
     let Some(form) = form_of(request) else {
         let content_type = header(request, CONTENT_TYPE);
         return refuse(format!(
@@ -132,21 +164,36 @@ fn negotiate(request: &HttpRequest) -> Result<(Form, bool), Refusal> {
         ));
     };
 
-    match header(request, CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+    match header(request, CONTENT_ENCODING)
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "" | "identity" => Ok((form, false)),
         "gzip" => Ok((form, true)),
-        other => refuse(format!("content encoding {other:?} is not supported, only gzip is")),
+        other => refuse(format!(
+            "content encoding {other:?} is not supported, only gzip is"
+        )),
     }
 }
 
 fn form_of(request: &HttpRequest) -> Option<Form> {
-    let media = header(request, CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let media = header(request, CONTENT_TYPE)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let forms = [(PROTOBUF, Form::Protobuf), (JSON, Form::Json)];
-    forms.into_iter().find(|(name, _)| media.eq_ignore_ascii_case(name)).map(|(_, form)| form)
+    forms
+        .into_iter()
+        .find(|(name, _)| media.eq_ignore_ascii_case(name))
+        .map(|(_, form)| form)
 }
 
 fn header(request: &HttpRequest, name: HeaderName) -> &str {
-    request.headers().get(name).map_or("", |value| value.to_str().unwrap_or("?"))
+    request
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap_or("?"))
 }
 
 /// Inflates at most `limit` bytes; gzip does not say in advance how many there are, so memory is reserved on the way.
@@ -158,10 +205,16 @@ fn inflate(body: &[u8], limit: usize, reserved: &mut Reserved) -> Result<Vec<u8>
         if !reserved.grow_to(body.len() + before + INFLATE_STEP_BYTES) {
             return Err(Broken::NoRoom);
         }
-        let step = (&mut reader).take(INFLATE_STEP_BYTES as u64).read_to_end(&mut out);
+        let step = (&mut reader)
+            .take(INFLATE_STEP_BYTES as u64)
+            .read_to_end(&mut out);
         step.map_err(|e| DecodeError::Gzip(e.to_string()))?;
         if out.len() > limit {
-            return Err(DecodeError::TooLarge { size: out.len() as u64, limit }.into());
+            return Err(DecodeError::TooLarge {
+                size: out.len() as u64,
+                limit,
+            }
+            .into());
         }
         if out.len() == before {
             return Ok(out);
@@ -203,7 +256,9 @@ fn respond(state: &ApiState, tenant: &Tenant, outcome: &WriteOutcome, form: Form
 /// A failure in OTLP's form; the gRPC code is not used over HTTP.
 fn failed(mut response: HttpResponseBuilder, message: String, form: Form) -> HttpResponse {
     match form {
-        Form::Protobuf => response.content_type(PROTOBUF).body(Status { code: 0, message }.encode_to_vec()),
+        Form::Protobuf => response
+            .content_type(PROTOBUF)
+            .body(Status { code: 0, message }.encode_to_vec()),
         Form::Json => response.json(json!({ "message": message })),
     }
 }

@@ -25,7 +25,11 @@ impl Refusal {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let status = status::of_write(kind);
         let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        Self { status, text: text.into(), retry: again.then_some(Duration::from_secs(1)) }
+        Self {
+            status,
+            text: text.into(),
+            retry: again.then_some(Duration::from_secs(1)),
+        }
     }
 
     /// There is no memory for the request now.
@@ -46,9 +50,17 @@ impl From<BodyError> for Refusal {
 }
 
 /// Answers a request of which nothing was stored. `protocol` is `None` if it could not be agreed on.
-pub(crate) fn refused(state: &ApiState, protocol: Option<Protocol>, refusal: &Refusal) -> HttpResponse {
+pub(crate) fn refused(
+    state: &ApiState,
+    protocol: Option<Protocol>,
+    refusal: &Refusal,
+) -> HttpResponse {
     let name = protocol.map_or("unknown", Protocol::name);
-    state.metrics.write_requests.with_label_values(&[name, refusal.status.as_str()]).inc();
+    state
+        .metrics
+        .write_requests
+        .with_label_values(&[name, refusal.status.as_str()])
+        .inc();
     let mut response = HttpResponse::build(refusal.status);
     if let Some(after) = refusal.retry {
         response.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
@@ -101,18 +113,29 @@ pub(super) fn describe(later: Option<&RetryLater>, outcome: &WriteOutcome) -> St
         let _ = writeln!(out, "{}", later.message);
     }
     for r in outcome.rejections.iter() {
-        let _ =
-            writeln!(out, "{}: {} refused, for example {}", r.reason, r.count, r.example.replace('\n', " "));
+        let _ = writeln!(
+            out,
+            "{}: {} refused, for example {}",
+            r.reason,
+            r.count,
+            r.example.replace('\n', " ")
+        );
     }
     out
 }
 
 /// Counts of what is stored; only version 2 senders may see them, version 1 senders would misread them.
 fn written(response: &mut HttpResponseBuilder, outcome: &WriteOutcome) {
-    let counts =
-        [("Samples", outcome.samples), ("Histograms", outcome.histograms), ("Exemplars", outcome.exemplars)];
+    let counts = [
+        ("Samples", outcome.samples),
+        ("Histograms", outcome.histograms),
+        ("Exemplars", outcome.exemplars),
+    ];
     for (kind, n) in counts {
-        response.insert_header((format!("X-Prometheus-Remote-Write-{kind}-Written"), n.to_string()));
+        response.insert_header((
+            format!("X-Prometheus-Remote-Write-{kind}-Written"),
+            n.to_string(),
+        ));
     }
 }
 
@@ -125,18 +148,27 @@ pub(super) fn count(
     status: StatusCode,
 ) {
     let m = &state.metrics;
-    m.write_requests.with_label_values(&[protocol, status.as_str()]).inc();
+    m.write_requests
+        .with_label_values(&[protocol, status.as_str()])
+        .inc();
     let tenant = m.name_of(tenant, state.settings.metric_tenants_max);
-    let items =
-        [("sample", outcome.samples), ("histogram", outcome.histograms), ("exemplar", outcome.exemplars)];
+    let items = [
+        ("sample", outcome.samples),
+        ("histogram", outcome.histograms),
+        ("exemplar", outcome.exemplars),
+    ];
     for (kind, n) in items.into_iter().filter(|(_, n)| *n > 0) {
         m.write_items.with_label_values(&[tenant, kind]).inc_by(n);
     }
     for r in outcome.rejections.iter() {
-        m.write_rejected.with_label_values(&[tenant, r.reason]).inc_by(r.count);
+        m.write_rejected
+            .with_label_values(&[tenant, r.reason])
+            .inc_by(r.count);
     }
     for r in outcome.dropped.iter() {
-        m.write_dropped.with_label_values(&[tenant, r.reason]).inc_by(r.count);
+        m.write_dropped
+            .with_label_values(&[tenant, r.reason])
+            .inc_by(r.count);
     }
 }
 

@@ -9,9 +9,15 @@
 
 /// Gives the samples of a counter column to `push`, times rising.
 pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f64)) {
-    let (Some(first), Some(last)) = (values.first(), values.last()) else { return };
+    let (Some(first), Some(last)) = (values.first(), values.last()) else {
+        return;
+    };
     let is_twice = times.len() > 1 && times[times.len() - 2] == times[times.len() - 1];
-    let lost = if is_twice { values[values.len() - 2] - last } else { 0.0 };
+    let lost = if is_twice {
+        values[values.len() - 2] - last
+    } else {
+        0.0
+    };
     // What resets take away is no less than the value before the first of them. Less than that is the error of sums.
     let has_reset = lost > 0.0 && lost >= *first;
 
@@ -32,7 +38,9 @@ pub(super) fn restore(times: &[i64], values: &[f64], mut push: impl FnMut(i64, f
         if has_reset && !has_fallen && (is_last || *v > lost) {
             let fall = [(1, lost), (2, 0.0)];
             let fall = fall.map(|(after, v)| (before.unwrap_or(*t).saturating_add(after), v));
-            fall.into_iter().filter(|(at, _)| at < t).for_each(|(at, v)| push(at, v));
+            fall.into_iter()
+                .filter(|(at, _)| at < t)
+                .for_each(|(at, v)| push(at, v));
             has_fallen = true;
         }
         push(*t, value);
@@ -53,7 +61,16 @@ mod tests {
 
     /// What `increase` finds between the first and the last sample.
     fn rise(samples: &[(i64, f64)]) -> f64 {
-        samples.windows(2).map(|w| if w[1].1 < w[0].1 { w[1].1 } else { w[1].1 - w[0].1 }).sum()
+        samples
+            .windows(2)
+            .map(|w| {
+                if w[1].1 < w[0].1 {
+                    w[1].1
+                } else {
+                    w[1].1 - w[0].1
+                }
+            })
+            .sum()
     }
 
     #[test]
@@ -61,13 +78,26 @@ mod tests {
         // 5, 8 | 10, reset, 1 | 4, 6
         let stored = [(10, 5.0), (299, 8.0), (599, 11.0), (899, 16.0), (899, 6.0)];
         let given = restored(&stored);
-        assert_eq!(given, [(10, 5.0), (299, 8.0), (300, 10.0), (301, 0.0), (599, 1.0), (899, 6.0)]);
+        assert_eq!(
+            given,
+            [
+                (10, 5.0),
+                (299, 8.0),
+                (300, 10.0),
+                (301, 0.0),
+                (599, 1.0),
+                (899, 6.0)
+            ]
+        );
         assert_eq!(rise(&given), 11.0);
     }
 
     #[test]
     fn without_a_reset_values_stay_and_errors_of_sums_make_none() {
-        assert_eq!(restored(&[(1, 5.0), (299, 8.0), (299, 8.0)]), [(1, 5.0), (299, 8.0)]);
+        assert_eq!(
+            restored(&[(1, 5.0), (299, 8.0), (299, 8.0)]),
+            [(1, 5.0), (299, 8.0)]
+        );
         let sum = 0.1 + 0.2 + 0.3;
         let given = restored(&[(1, 0.1), (299, sum), (599, sum), (599, 0.6)]);
         assert_eq!(given, [(1, 0.1), (299, 0.6), (599, 0.6)]);
@@ -79,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_counter_that_is_higher_after_the_reset_than_before_has_fallen_nevertheless() {
-        assert_eq!(rise(&restored(&[(10, 1.0), (299, 101.0), (299, 100.0)])), 100.0);
+        assert_eq!(
+            rise(&restored(&[(10, 1.0), (299, 101.0), (299, 100.0)])),
+            100.0
+        );
     }
 
     #[test]
@@ -88,6 +121,9 @@ mod tests {
         let stored = [(0, 5.0), (299, 11.0), (599, 17.0), (899, 19.0), (899, 3.0)];
         let given = restored(&stored);
         assert_eq!(rise(&given), 14.0, "{given:?}");
-        assert_eq!((given[0], *given.last().expect("some")), ((0, 5.0), (899, 3.0)));
+        assert_eq!(
+            (given[0], *given.last().expect("some")),
+            ((0, 5.0), (899, 3.0))
+        );
     }
 }

@@ -79,7 +79,8 @@ impl Block {
             };
             read.map_err(|e| e.at(chunk_place(chunk.reference)))?;
 
-            out.samples.trim(floats, histograms, start, end, &series.deleted);
+            out.samples
+                .trim(floats, histograms, start, end, &series.deleted);
             let mut at = 0;
             out.counts.retain(|counted| {
                 at += 1;
@@ -91,7 +92,11 @@ impl Block {
 }
 
 fn is_kept(t: i64, start: i64, end: i64, deleted: &[Interval]) -> bool {
-    t >= start && t <= end && !deleted.iter().any(|interval| interval.first <= t && t <= interval.last)
+    t >= start
+        && t <= end
+        && !deleted
+            .iter()
+            .any(|interval| interval.first <= t && t <= interval.last)
 }
 
 /// Appends what is asked of one chunk.
@@ -145,9 +150,17 @@ fn read_columns(
 }
 
 /// Appends sums divided by counts.
-fn average(sums: &mut Samples, counts: &Samples, out: &mut AggregateSamples) -> Result<(), Malformed> {
+fn average(
+    sums: &mut Samples,
+    counts: &Samples,
+    out: &mut AggregateSamples,
+) -> Result<(), Malformed> {
     divide(sums, counts)?;
-    let counted = counts.times.iter().zip(&counts.values).map(|(t, n)| Counted { t: *t, n: *n });
+    let counted = counts
+        .times
+        .iter()
+        .zip(&counts.values)
+        .map(|(t, n)| Counted { t: *t, n: *n });
     out.counts.extend(counted);
     out.samples.times.append(&mut sums.times);
     out.samples.values.append(&mut sums.values);
@@ -165,7 +178,10 @@ fn divide(sums: &mut Samples, counts: &Samples) -> Result<(), Malformed> {
     if !fits {
         return Err(NOT_ALIGNED);
     }
-    sums.values.iter_mut().zip(&counts.values).for_each(|(sum, n)| *sum /= n);
+    sums.values
+        .iter_mut()
+        .zip(&counts.values)
+        .for_each(|(sum, n)| *sum /= n);
     for (sample, n) in sums.histograms.iter_mut().zip(&counts.values) {
         let HistogramSample { h, .. } = sample;
         let mut mean: FloatHistogram = FloatHistogram::clone(&h.to_float());
@@ -184,8 +200,13 @@ mod tests {
     use super::*;
     use crate::aggregates::{check, put_column};
 
-    const ALL: [Aggregate; 5] =
-        [Aggregate::Average, Aggregate::Sum, Aggregate::Min, Aggregate::Max, Aggregate::Counter];
+    const ALL: [Aggregate; 5] = [
+        Aggregate::Average,
+        Aggregate::Sum,
+        Aggregate::Min,
+        Aggregate::Max,
+        Aggregate::Counter,
+    ];
 
     proptest! {
         #[test]

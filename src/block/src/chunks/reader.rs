@@ -67,8 +67,9 @@ impl ChunkReader {
         let mut count = 0;
         for entry in std::fs::read_dir(&dir).map_err(at(&dir))? {
             let name = entry.map_err(at(&dir))?.file_name();
-            let is_segment =
-                name.to_str().is_some_and(|n| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit()));
+            let is_segment = name
+                .to_str()
+                .is_some_and(|n| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit()));
             count += usize::from(is_segment);
         }
         let mut segments: Vec<Arc<dyn RangeRead>> = Vec::with_capacity(count);
@@ -91,7 +92,9 @@ impl ChunkReader {
 
     /// Reads a chunk and checks its checksum. For many of them use `ChunkReader::reader`.
     pub fn read(&self, reference: u64) -> Result<(Encoding, Bytes), BlockError> {
-        self.reader().read(reference).map(|(encoding, data, _)| (encoding, data))
+        self.reader()
+            .read(reference)
+            .map(|(encoding, data, _)| (encoding, data))
     }
 
     /// Says that chunks of a series will be read, each at most `bytes_max` long; gives their bytes, at most, or 0 if the
@@ -101,11 +104,19 @@ impl ChunkReader {
         let mut bytes = 0;
         while let Some(reference) = references.next() {
             let (number, start) = place_of(reference);
-            let Some(file) = self.segments.get(number).filter(|file| file.is_far()) else { continue };
-            let next =
-                references.peek().map(|next| place_of(*next)).filter(|(segment, _)| *segment == number);
-            let end = next.map(|(_, next)| next).filter(|next| *next > start && *next - start <= bytes_max);
-            let end = end.unwrap_or_else(|| start.saturating_add(bytes_max)).min(file.len());
+            let Some(file) = self.segments.get(number).filter(|file| file.is_far()) else {
+                continue;
+            };
+            let next = references
+                .peek()
+                .map(|next| place_of(*next))
+                .filter(|(segment, _)| *segment == number);
+            let end = next
+                .map(|(_, next)| next)
+                .filter(|next| *next > start && *next - start <= bytes_max);
+            let end = end
+                .unwrap_or_else(|| start.saturating_add(bytes_max))
+                .min(file.len());
             file.want(start..end);
             bytes += end.saturating_sub(start);
         }
@@ -114,7 +125,10 @@ impl ChunkReader {
 
     /// Reads chunks one after the other.
     pub(crate) fn reader(&self) -> ChunkPass<'_> {
-        ChunkPass { chunks: self, window: None }
+        ChunkPass {
+            chunks: self,
+            window: None,
+        }
     }
 }
 
@@ -138,7 +152,11 @@ impl<'a> ChunkPass<'a> {
     }
 
     fn window(&mut self, segment: usize) -> Option<&mut Window<'a>> {
-        if self.window.as_ref().is_none_or(|(known, _)| *known != segment) {
+        if self
+            .window
+            .as_ref()
+            .is_none_or(|(known, _)| *known != segment)
+        {
             let file = self.chunks.segments.get(segment)?;
             self.window = Some((segment, Window::new(&**file)));
         }
@@ -148,8 +166,10 @@ impl<'a> ChunkPass<'a> {
     /// A chunk and where it lies.
     pub(crate) fn read(&mut self, reference: u64) -> Result<(Encoding, Bytes, Extent), BlockError> {
         let (encoding, data, extent) = self.read_any(reference)?;
-        let encoding = Encoding::try_from(encoding)
-            .map_err(|e| BlockError::Unsupported { place: chunk_place(reference), what: e.to_string() })?;
+        let encoding = Encoding::try_from(encoding).map_err(|e| BlockError::Unsupported {
+            place: chunk_place(reference),
+            what: e.to_string(),
+        })?;
         Ok((encoding, data, extent))
     }
 
@@ -166,12 +186,23 @@ impl<'a> ChunkPass<'a> {
         let head = window.get(start, LENGTH_BYTES.min(rest)).map_err(io)?;
         let mut c = Cursor::new(&head);
         let len = c.uvarint().map_err(bad)?;
-        let len = usize::try_from(len).ok().and_then(|len| len.checked_add(5)).filter(|len| *len <= rest);
+        let len = usize::try_from(len)
+            .ok()
+            .and_then(|len| len.checked_add(5))
+            .filter(|len| *len <= rest);
         let len = len.ok_or_else(|| bad(Malformed("is longer than its file")))?;
         let first = start + c.position() as u64;
         let region = window.get(first, len).map_err(io)?;
         let content = checked(&region).map_err(bad)?.len();
-        Ok((region[0], region.slice(1..content), Extent { segment, start, end: first + len as u64 }))
+        Ok((
+            region[0],
+            region.slice(1..content),
+            Extent {
+                segment,
+                start,
+                end: first + len as u64,
+            },
+        ))
     }
 }
 
@@ -188,5 +219,9 @@ fn place(segment: usize) -> String {
 /// Name of a chunk for error messages.
 pub(crate) fn chunk_place(reference: u64) -> String {
     let segment = (reference >> 32) as usize;
-    format!("{}: chunk at {}", place(segment), reference & u64::from(u32::MAX))
+    format!(
+        "{}: chunk at {}",
+        place(segment),
+        reference & u64::from(u32::MAX)
+    )
 }

@@ -26,7 +26,14 @@ impl ChunkWriter {
     pub(crate) fn create(dir: PathBuf, segment_bytes_max: u64) -> Result<Self, BlockError> {
         fs::create_dir(&dir).map_err(at(&dir))?;
         let segment_bytes_max = segment_bytes_max.min(u64::from(u32::MAX));
-        Ok(Self { dir, segment_bytes_max, open: None, segments: 0, scratch: Vec::new(), chunk_bytes_max: 0 })
+        Ok(Self {
+            dir,
+            segment_bytes_max,
+            open: None,
+            segments: 0,
+            scratch: Vec::new(),
+            chunk_bytes_max: 0,
+        })
     }
 
     /// Appends a chunk, `encoding` being its byte for that, and answers its reference.
@@ -59,8 +66,8 @@ impl ChunkWriter {
                 self.open.insert(file)
             }
         };
-        let offset =
-            u32::try_from(file.position()).map_err(|_| BlockError::TooLarge("a chunk file over 4 GiB"))?;
+        let offset = u32::try_from(file.position())
+            .map_err(|_| BlockError::TooLarge("a chunk file over 4 GiB"))?;
         file.write(digest, &self.scratch)?;
         self.chunk_bytes_max = self.chunk_bytes_max.max(len);
         Ok((self.segments as u64 - 1) << 32 | u64::from(offset))

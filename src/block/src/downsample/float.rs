@@ -63,7 +63,10 @@ struct XorColumn {
 impl Default for XorColumn {
     fn default() -> Self {
         let mut bytes = Vec::new();
-        Self { open: XorAppender::start(&mut bytes), bytes }
+        Self {
+            open: XorAppender::start(&mut bytes),
+            bytes,
+        }
     }
 }
 
@@ -102,7 +105,10 @@ impl Floats {
         let end = self.windows.end_of(t);
         if self.window.as_ref().is_some_and(|window| window.end != end) {
             self.end_window();
-            if self.times.is_some_and(|(_, last)| self.windows.is_full(self.steps, last, t)) {
+            if self
+                .times
+                .is_some_and(|(_, last)| self.windows.is_full(self.steps, last, t))
+            {
                 self.end_chunk(sink)?;
             }
         }
@@ -111,13 +117,27 @@ impl Floats {
             true => self.counter.advance(v),
             false => self.start_chunk(t, v),
         }
-        self.add_to_window(end, FloatStep { t, count: 1.0, sum: v, min: v, max: v });
+        self.add_to_window(
+            end,
+            FloatStep {
+                t,
+                count: 1.0,
+                sum: v,
+                min: v,
+                max: v,
+            },
+        );
         Ok(())
     }
 
     /// Adds windows of a finer level: all of a chunk, as what its counter lost to resets is known at its end only.
-    pub(super) fn add_steps(&mut self, chunk: &FloatSteps, sink: Sink<'_>) -> Result<(), BlockError> {
-        let (Some(first), Some((first_t, first_v))) = (chunk.steps.first(), chunk.counter.first()) else {
+    pub(super) fn add_steps(
+        &mut self,
+        chunk: &FloatSteps,
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
+        let (Some(first), Some((first_t, first_v))) = (chunk.steps.first(), chunk.counter.first())
+        else {
             return Ok(());
         };
         let closed = u64::from(self.window.is_some());
@@ -175,8 +195,21 @@ impl Floats {
                 window.max = window.max.max(step.max);
             }
             none => {
-                let FloatStep { t, count, sum, min, max } = step;
-                *none = Some(Window { end, last: t, count, sum, min, max });
+                let FloatStep {
+                    t,
+                    count,
+                    sum,
+                    min,
+                    max,
+                } = step;
+                *none = Some(Window {
+                    end,
+                    last: t,
+                    count,
+                    sum,
+                    min,
+                    max,
+                });
             }
         }
     }
@@ -189,8 +222,17 @@ impl Floats {
     }
 
     fn write_step(&mut self, t: i64, window: &Window) {
-        let values = [window.count, window.sum, window.min, window.max, self.counter.total];
-        self.columns.iter_mut().zip(values).for_each(|(column, v)| column.append(t, v));
+        let values = [
+            window.count,
+            window.sum,
+            window.min,
+            window.max,
+            self.counter.total,
+        ];
+        self.columns
+            .iter_mut()
+            .zip(values)
+            .for_each(|(column, v)| column.append(t, v));
         self.times = Some((self.times.map_or(t, |(first, _)| first), t));
         self.steps += 1;
     }
@@ -205,7 +247,9 @@ impl Floats {
     }
 
     fn end_chunk(&mut self, sink: Sink<'_>) -> Result<(), BlockError> {
-        let Some((first, last)) = self.times.take() else { return Ok(()) };
+        let Some((first, last)) = self.times.take() else {
+            return Ok(());
+        };
         self.columns[COUNTER].append(last, self.counter.last);
 
         self.scratch.clear();
@@ -213,6 +257,10 @@ impl Floats {
             put_column(&mut self.scratch, Some((Encoding::Xor, &column.bytes)));
         }
         self.steps_written += std::mem::take(&mut self.steps);
-        sink(Finished { data: &self.scratch, first, last })
+        sink(Finished {
+            data: &self.scratch,
+            first,
+            last,
+        })
     }
 }

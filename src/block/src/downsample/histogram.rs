@@ -49,20 +49,42 @@ struct Chunk {
 
 impl Histograms {
     pub(super) fn new(windows: Windows) -> Self {
-        Self { windows, window: None, chunk: None, scratch: Vec::new(), steps_written: 0 }
+        Self {
+            windows,
+            window: None,
+            chunk: None,
+            scratch: Vec::new(),
+            steps_written: 0,
+        }
     }
 
     /// Adds a raw sample.
-    pub(super) fn add_sample(&mut self, sample: &HistogramSample, sink: Sink<'_>) -> Result<(), BlockError> {
+    pub(super) fn add_sample(
+        &mut self,
+        sample: &HistogramSample,
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
         let h = sample.h.to_float();
         if h.sum.is_nan() {
             return Ok(());
         }
-        self.add_step(HistogramStep { t: sample.t, count: 1.0, sum: Arc::clone(&h), last: h }, sink)
+        self.add_step(
+            HistogramStep {
+                t: sample.t,
+                count: 1.0,
+                sum: Arc::clone(&h),
+                last: h,
+            },
+            sink,
+        )
     }
 
     /// Adds a window of a finer level.
-    pub(super) fn add_step(&mut self, step: HistogramStep, sink: Sink<'_>) -> Result<(), BlockError> {
+    pub(super) fn add_step(
+        &mut self,
+        step: HistogramStep,
+        sink: Sink<'_>,
+    ) -> Result<(), BlockError> {
         let end = self.windows.end_of(step.t);
         let before = self.window.as_ref().map(|window| &window.last);
         let before = before.or(self.chunk.as_ref().map(|chunk| &chunk.before));
@@ -81,13 +103,22 @@ impl Histograms {
                 window.last_t = step.t;
                 window.count += step.count;
                 // Of one layout, so it cannot fail.
-                window.sum.add(&step.sum).map_err(|e| BlockError::Input(e.to_string()))?;
+                window
+                    .sum
+                    .add(&step.sum)
+                    .map_err(|e| BlockError::Input(e.to_string()))?;
                 window.last = step.last;
             }
             none => {
                 let sum = FloatHistogram::clone(&step.sum);
                 let (last_t, count, last) = (step.t, step.count, step.last);
-                *none = Some(Window { end, last_t, count, sum, last });
+                *none = Some(Window {
+                    end,
+                    last_t,
+                    count,
+                    sum,
+                    last,
+                });
             }
         }
         Ok(())
@@ -103,7 +134,9 @@ impl Histograms {
 
     /// Writes the step of the window under way, at its last sample if others `share` it.
     fn end_window(&mut self, is_shared: bool, sink: Sink<'_>) -> Result<(), BlockError> {
-        let Some(window) = self.window.take() else { return Ok(()) };
+        let Some(window) = self.window.take() else {
+            return Ok(());
+        };
         let t = if is_shared { window.last_t } else { window.end };
         let is_in = match &mut self.chunk {
             Some(chunk) => chunk.try_append(t, &window)?,
@@ -117,7 +150,9 @@ impl Histograms {
     }
 
     fn end_chunk(&mut self, sink: Sink<'_>) -> Result<(), BlockError> {
-        let Some(chunk) = self.chunk.take() else { return Ok(()) };
+        let Some(chunk) = self.chunk.take() else {
+            return Ok(());
+        };
         self.scratch.clear();
         let out = &mut self.scratch;
         put_column(out, Some((Encoding::Xor, &chunk.count_bytes)));
@@ -126,7 +161,11 @@ impl Histograms {
         put_column(out, None);
         put_column(out, Some((chunk.lasts.encoding(), chunk.lasts.bytes())));
         self.steps_written += chunk.steps;
-        sink(Finished { data: &self.scratch, first: chunk.first, last: chunk.last })
+        sink(Finished {
+            data: &self.scratch,
+            first: chunk.first,
+            last: chunk.last,
+        })
     }
 }
 
@@ -141,8 +180,15 @@ fn follows(before: &FloatHistogram, next: &FloatHistogram) -> bool {
 }
 
 fn sample(t: i64, h: &FloatHistogram, hint: ResetHint) -> HistogramSample {
-    let h = FloatHistogram { reset_hint: hint, ..h.clone() };
-    HistogramSample { t, st: 0, h: AnyHistogram::Float(Arc::new(h)) }
+    let h = FloatHistogram {
+        reset_hint: hint,
+        ..h.clone()
+    };
+    HistogramSample {
+        t,
+        st: 0,
+        h: AnyHistogram::Float(Arc::new(h)),
+    }
 }
 
 /// The samples of a step in the columns of sums and of counters.
@@ -152,7 +198,10 @@ fn samples(t: i64, window: &Window) -> (HistogramSample, HistogramSample) {
         _ => ResetHint::Unknown,
     };
     // A sum may be less than the one before, which is no reset.
-    (sample(t, &window.sum, ResetHint::Gauge), sample(t, &window.last, hint))
+    (
+        sample(t, &window.sum, ResetHint::Gauge),
+        sample(t, &window.last, hint),
+    )
 }
 
 fn bad(e: ChunkError) -> BlockError {
@@ -182,7 +231,10 @@ impl Chunk {
         let (sum, last) = samples(t, window);
         let (mut sums, mut lasts) = (self.sums.clone(), self.lasts.clone());
         for (column, sample) in [(&mut sums, &sum), (&mut lasts, &last)] {
-            if matches!(column.append(sample).map_err(bad)?, Appended::NeedsNewChunk(_)) {
+            if matches!(
+                column.append(sample).map_err(bad)?,
+                Appended::NeedsNewChunk(_)
+            ) {
                 return Ok(false);
             }
         }

@@ -109,7 +109,10 @@ impl Input {
 fn raw_of(encoding: Encoding, data: &Bytes, deleted: &[Interval]) -> Result<Input, Malformed> {
     let samples = decoded(deleted, |out| append_raw(encoding, data, out))?;
     Ok(match samples.histograms.is_empty() {
-        true => Input::Floats(FloatSamples { times: samples.times, values: samples.values }),
+        true => Input::Floats(FloatSamples {
+            times: samples.times,
+            values: samples.values,
+        }),
         false => Input::Histograms(samples.histograms),
     })
 }
@@ -127,7 +130,11 @@ fn decoded(
 }
 
 /// A column that must be there.
-fn column(columns: &ColumnChunks, column: Column, deleted: &[Interval]) -> Result<Samples, Malformed> {
+fn column(
+    columns: &ColumnChunks,
+    column: Column,
+    deleted: &[Interval],
+) -> Result<Samples, Malformed> {
     decoded(deleted, |out| match columns.decode(column, out)? {
         true => Ok(()),
         false => Err(Malformed("lacks a column")),
@@ -147,9 +154,19 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
     if counts.times.len() > STEPS_MAX {
         return Err(Malformed("has too many steps"));
     }
-    let each = counts.times.iter().copied().zip(counts.values.iter().copied()).enumerate();
+    let each = counts
+        .times
+        .iter()
+        .copied()
+        .zip(counts.values.iter().copied())
+        .enumerate();
     if columns.is_histograms() {
-        let times = |of: &Samples| of.histograms.iter().map(|s| s.t).eq(counts.times.iter().copied());
+        let times = |of: &Samples| {
+            of.histograms
+                .iter()
+                .map(|s| s.t)
+                .eq(counts.times.iter().copied())
+        };
         if !times(&sums) || !times(&counter) {
             return Err(NOT_ALIGNED);
         }
@@ -164,7 +181,10 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
 
     let mins = column(columns, Column::Min, deleted)?;
     let maxs = column(columns, Column::Max, deleted)?;
-    if [&sums, &mins, &maxs].iter().any(|of| of.times != counts.times) {
+    if [&sums, &mins, &maxs]
+        .iter()
+        .any(|of| of.times != counts.times)
+    {
         return Err(NOT_ALIGNED);
     }
     let step = |(at, (t, count)): (usize, (i64, f64))| FloatStep {

@@ -31,12 +31,18 @@ impl Postings {
     /// The id at a position below [`Postings::len`].
     #[inline]
     pub fn get(&self, i: usize) -> u32 {
-        u32::from_be_bytes(self.0[i * 4..i * 4 + 4].try_into().expect("BUG: four bytes"))
+        u32::from_be_bytes(
+            self.0[i * 4..i * 4 + 4]
+                .try_into()
+                .expect("BUG: four bytes"),
+        )
     }
 
     /// Ids, ascending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
-        self.0.chunks_exact(4).map(|b| u32::from_be_bytes(b.try_into().expect("BUG: four bytes")))
+        self.0
+            .chunks_exact(4)
+            .map(|b| u32::from_be_bytes(b.try_into().expect("BUG: four bytes")))
     }
 
     /// Position of the first id at or behind `from` that is not below `id`; doubles its steps, so near is cheap.
@@ -92,7 +98,10 @@ mod tests {
 
     fn list(ids: &[u32]) -> Postings {
         let count = (ids.len() as u32).to_be_bytes();
-        let bytes: Vec<u8> = count.into_iter().chain(ids.iter().flat_map(|id| id.to_be_bytes())).collect();
+        let bytes: Vec<u8> = count
+            .into_iter()
+            .chain(ids.iter().flat_map(|id| id.to_be_bytes()))
+            .collect();
         Postings::parse(Bytes::from(bytes)).expect("whole list")
     }
 

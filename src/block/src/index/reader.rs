@@ -35,27 +35,43 @@ impl IndexReader {
         let len = file.len();
         let at = |part: &'static str| move |e: Malformed| e.at(format!("{INDEX_FILE}: {part}"));
         if len < HEADER_BYTES + Toc::BYTES as u64 {
-            return Err(BlockError::corrupt(INDEX_FILE, format!("is only {len} bytes long")));
+            return Err(BlockError::corrupt(
+                INDEX_FILE,
+                format!("is only {len} bytes long"),
+            ));
         }
         let header = read(&*file, 0, HEADER_BYTES as usize)?;
         let mut c = Cursor::new(&header);
         if c.u32() != Ok(MAGIC) {
-            return Err(BlockError::corrupt(INDEX_FILE, "does not begin with the magic number of an index"));
+            return Err(BlockError::corrupt(
+                INDEX_FILE,
+                "does not begin with the magic number of an index",
+            ));
         }
         match c.u8().map_err(at("header"))? {
             VERSION => {}
             version => {
                 let what = format!("index version {version}");
-                return Err(BlockError::Unsupported { place: INDEX_FILE.into(), what });
+                return Err(BlockError::Unsupported {
+                    place: INDEX_FILE.into(),
+                    what,
+                });
             }
         }
         let toc = read(&*file, len - Toc::BYTES as u64, Toc::BYTES)?;
         let toc = Toc::parse(&toc, len).map_err(at("TOC"))?;
         let content = section(&*file, toc.symbols).map_err(|e| e.within("symbols"))?;
         let symbols = Symbols::parse(&content, toc.symbols + 4).map_err(at("symbols"))?;
-        let content = section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
-        let table = PostingsTable::parse(&content, toc.postings_table + 4).map_err(at("postings table"))?;
-        Ok(Self { file, toc, symbols, table })
+        let content =
+            section(&*file, toc.postings_table).map_err(|e| e.within("postings table"))?;
+        let table =
+            PostingsTable::parse(&content, toc.postings_table + 4).map_err(at("postings table"))?;
+        Ok(Self {
+            file,
+            toc,
+            symbols,
+            table,
+        })
     }
 
     /// Length of the file.
@@ -90,8 +106,14 @@ impl IndexReader {
 
     /// Gives the values of a label from the first that is not below `from`, sorted, each with a reference for
     /// [`Self::list`], until `each` ends it.
-    pub fn each_value(&self, name: &str, from: &str, each: &mut EachValue<'_>) -> Result<(), BlockError> {
-        self.table.each_value(name, from, &mut self.table_pages(), each)
+    pub fn each_value(
+        &self,
+        name: &str,
+        from: &str,
+        each: &mut EachValue<'_>,
+    ) -> Result<(), BlockError> {
+        self.table
+            .each_value(name, from, &mut self.table_pages(), each)
     }
 
     fn table_pages(&self) -> Pages<'_> {
@@ -106,7 +128,9 @@ impl IndexReader {
     /// Says that lists will be read.
     pub(crate) fn want_lists(&self, references: &[u64]) {
         if self.file.is_far() {
-            references.iter().for_each(|at| self.file.want(*at..at.saturating_add(LIST_HEAD_BYTES)));
+            references
+                .iter()
+                .for_each(|at| self.file.want(*at..at.saturating_add(LIST_HEAD_BYTES)));
         }
     }
 
@@ -114,7 +138,9 @@ impl IndexReader {
     pub(crate) fn want_series(&self, ids: &[u32], bytes_max: u64) {
         if self.file.is_far() {
             let entry = |id: &u32| u64::from(*id) * SERIES_ALIGN;
-            ids.iter().map(entry).for_each(|at| self.file.want(at..at.saturating_add(bytes_max)));
+            ids.iter()
+                .map(entry)
+                .for_each(|at| self.file.want(at..at.saturating_add(bytes_max)));
         }
     }
 
@@ -158,7 +184,9 @@ impl IndexReader {
 
     /// The text of a symbol's number.
     pub(crate) fn symbol(&self, number: u64) -> Result<String, BlockError> {
-        self.symbols.get(number, &mut self.symbol_pages()).map(str::to_owned)
+        self.symbols
+            .get(number, &mut self.symbol_pages())
+            .map(str::to_owned)
     }
 }
 
@@ -189,15 +217,25 @@ impl SeriesReader<'_> {
             return Err(at(Malformed("stands before the series section")));
         }
         let rest = self.index.file.len().saturating_sub(offset);
-        let head = self.window.get(offset, LENGTH_BYTES.min(rest as usize)).map_err(io_at(INDEX_FILE))?;
+        let head = self
+            .window
+            .get(offset, LENGTH_BYTES.min(rest as usize))
+            .map_err(io_at(INDEX_FILE))?;
         let mut c = Cursor::new(&head);
         let len = c.uvarint().map_err(at)?;
         let start = offset + c.position() as u64;
-        let len = usize::try_from(len).ok().filter(|len| *len as u64 + 4 <= rest);
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len as u64 + 4 <= rest);
         let len = len.ok_or_else(|| at(Malformed("is longer than the file")))?;
         let region = self.window.get(start, len + 4).map_err(io_at(INDEX_FILE))?;
         let content = checked(&region).map_err(at)?;
-        let entry = series::parse(content, &self.index.symbols, &mut self.symbols, &mut self.scratch);
+        let entry = series::parse(
+            content,
+            &self.index.symbols,
+            &mut self.symbols,
+            &mut self.scratch,
+        );
         let entry = entry.map_err(|e| e.within(&format!("series {id}")))?;
         Ok((entry, start + len as u64 + 4))
     }
@@ -208,14 +246,22 @@ impl SeriesReader<'_> {
 pub fn header_ranges(file: &dyn RangeRead) -> Result<[std::ops::Range<u64>; 2], BlockError> {
     let len = file.len();
     if len < HEADER_BYTES + Toc::BYTES as u64 {
-        return Err(BlockError::corrupt(INDEX_FILE, format!("is only {len} bytes long")));
+        return Err(BlockError::corrupt(
+            INDEX_FILE,
+            format!("is only {len} bytes long"),
+        ));
     }
     let toc = read(file, len - Toc::BYTES as u64, Toc::BYTES)?;
     let toc = Toc::parse(&toc, len).map_err(|e| e.at(format!("{INDEX_FILE}: TOC")))?;
-    let symbols = Cursor::new(&read(file, toc.symbols, 4)?).u32().map_err(|e| e.at(INDEX_FILE))?;
+    let symbols = Cursor::new(&read(file, toc.symbols, 4)?)
+        .u32()
+        .map_err(|e| e.at(INDEX_FILE))?;
     let symbols_end = toc.symbols + 8 + u64::from(symbols);
     if symbols_end > toc.postings_table {
-        return Err(BlockError::corrupt(INDEX_FILE, "symbols reach into the postings table"));
+        return Err(BlockError::corrupt(
+            INDEX_FILE,
+            "symbols reach into the postings table",
+        ));
     }
     Ok([0..symbols_end, toc.postings_table..len])
 }
@@ -255,12 +301,19 @@ impl Gaps {
 
 /// Reads `length u32 | content | crc32` and answers the content.
 pub(crate) fn section(file: &dyn RangeRead, offset: u64) -> Result<Bytes, BlockError> {
-    let len = Cursor::new(&read(file, offset, 4)?).u32().map_err(|e| e.at(INDEX_FILE))?;
+    let len = Cursor::new(&read(file, offset, 4)?)
+        .u32()
+        .map_err(|e| e.at(INDEX_FILE))?;
     let fits = offset + 8 + u64::from(len) <= file.len();
     if !fits {
-        return Err(BlockError::corrupt(INDEX_FILE, format!("section at {offset} is longer than the file")));
+        return Err(BlockError::corrupt(
+            INDEX_FILE,
+            format!("section at {offset} is longer than the file"),
+        ));
     }
     let region = read(file, offset + 4, len as usize + 4)?;
-    let content = checked(&region).map_err(|e| e.at(format!("{INDEX_FILE}: section at {offset}")))?.len();
+    let content = checked(&region)
+        .map_err(|e| e.at(format!("{INDEX_FILE}: section at {offset}")))?
+        .len();
     Ok(region.slice(..content))
 }

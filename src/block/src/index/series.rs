@@ -87,7 +87,12 @@ fn parse_labels(
     scratch: &mut Scratch,
 ) -> Result<Labels, BlockError> {
     let at = |e: Malformed| e.at(INDEX_FILE);
-    let Scratch { numbers, wire, name, last_name } = scratch;
+    let Scratch {
+        numbers,
+        wire,
+        name,
+        last_name,
+    } = scratch;
     numbers.clear();
     wire.clear();
     last_name.clear();
@@ -119,9 +124,14 @@ fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {
         let last = chunks.last().copied();
         let min_time = match &last {
             None => c.varint()?,
-            Some(last) => last.max_time.checked_add_unsigned(c.uvarint()?).ok_or(overflow)?,
+            Some(last) => last
+                .max_time
+                .checked_add_unsigned(c.uvarint()?)
+                .ok_or(overflow)?,
         };
-        let max_time = min_time.checked_add_unsigned(c.uvarint()?).ok_or(overflow)?;
+        let max_time = min_time
+            .checked_add_unsigned(c.uvarint()?)
+            .ok_or(overflow)?;
         let reference = match &last {
             None => c.uvarint()?,
             Some(last) => last.reference.wrapping_add(c.varint()? as u64),
@@ -129,7 +139,11 @@ fn parse_chunks(c: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, Malformed> {
         if last.is_some_and(|last| min_time <= last.max_time) {
             return Err(Malformed("has chunks that overlap"));
         }
-        chunks.push(ChunkMeta { min_time, max_time, reference });
+        chunks.push(ChunkMeta {
+            min_time,
+            max_time,
+            reference,
+        });
     }
     Ok(chunks)
 }

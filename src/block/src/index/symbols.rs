@@ -45,7 +45,11 @@ impl Symbols {
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last symbol"));
         }
-        Ok(Self { part: start..start + content.len() as u64, count, offsets })
+        Ok(Self {
+            part: start..start + content.len() as u64,
+            count,
+            offsets,
+        })
     }
 
     /// Where the section's content is in the file.
@@ -63,13 +67,22 @@ impl Symbols {
     }
 
     /// The symbol of a number; `pages` are those of [`Symbols::part`].
-    pub(super) fn get<'p>(&self, number: u64, pages: &'p mut Pages<'_>) -> Result<&'p str, BlockError> {
+    pub(super) fn get<'p>(
+        &self,
+        number: u64,
+        pages: &'p mut Pages<'_>,
+    ) -> Result<&'p str, BlockError> {
         let at = |e: Malformed| e.at(format!("{INDEX_FILE}: symbols"));
         let number = usize::try_from(number).ok().filter(|n| *n < self.count);
         let number = number.ok_or_else(|| at(Malformed("names a symbol that does not exist")))?;
         let step = number / STEP;
-        let end = self.offsets.get(step + 1).map_or(self.part.end - self.part.start, |end| u64::from(*end));
-        let bytes = pages.get(u64::from(self.offsets[step])..end).map_err(io_at(INDEX_FILE))?;
+        let end = self
+            .offsets
+            .get(step + 1)
+            .map_or(self.part.end - self.part.start, |end| u64::from(*end));
+        let bytes = pages
+            .get(u64::from(self.offsets[step])..end)
+            .map_err(io_at(INDEX_FILE))?;
         let mut c = Cursor::new(bytes);
         for _ in 0..number % STEP {
             c.string().map_err(at)?;

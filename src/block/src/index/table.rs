@@ -48,7 +48,11 @@ fn entry<'a>(c: &mut Cursor<'a>) -> Result<(&'a str, &'a str, u64), Malformed> {
 
 /// Begins an entry.
 fn pair(c: &mut Cursor<'_>) -> Result<(), Malformed> {
-    if c.u8()? == 2 { Ok(()) } else { Err(Malformed("has an entry that is not a pair")) }
+    if c.u8()? == 2 {
+        Ok(())
+    } else {
+        Err(Malformed("has an entry that is not a pair"))
+    }
 }
 
 fn at_table(e: Malformed) -> BlockError {
@@ -66,7 +70,8 @@ impl PostingsTable {
     pub(super) fn parse(content: &[u8], start: u64) -> Result<Self, Malformed> {
         let mut c = Cursor::new(content);
         let count = c.u32()?;
-        let place = |c: &Cursor<'_>| u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"));
+        let place =
+            |c: &Cursor<'_>| u32::try_from(c.position()).map_err(|_| Malformed("is over 4 GiB"));
         let mut names: Vec<Name> = Vec::new();
         let mut last: Option<(&str, &str)> = None;
         for _ in 0..count {
@@ -79,7 +84,11 @@ impl PostingsTable {
                 if let Some(before) = names.last_mut() {
                     before.offsets.push(at);
                 }
-                names.push(Name { name: name.into(), values: 0, offsets: Vec::new() });
+                names.push(Name {
+                    name: name.into(),
+                    values: 0,
+                    offsets: Vec::new(),
+                });
             }
             last = Some((name, value));
             let open = names.last_mut().expect("BUG: a name was just pushed");
@@ -94,7 +103,10 @@ impl PostingsTable {
         if !c.is_empty() {
             return Err(Malformed("has bytes behind its last entry"));
         }
-        Ok(Self { part: start..start + content.len() as u64, names })
+        Ok(Self {
+            part: start..start + content.len() as u64,
+            names,
+        })
     }
 
     /// Where the section's content is in the file.
@@ -109,7 +121,10 @@ impl PostingsTable {
 
     /// Label names, sorted, without the "" of all series.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|n| &*n.name).filter(|n| !n.is_empty())
+        self.names
+            .iter()
+            .map(|n| &*n.name)
+            .filter(|n| !n.is_empty())
     }
 
     /// Number of values of a name.
@@ -140,7 +155,9 @@ impl PostingsTable {
         pages: &mut Pages<'_>,
         each: &mut EachValue<'_>,
     ) -> Result<(), BlockError> {
-        let Some(known) = self.name(name) else { return Ok(()) };
+        let Some(known) = self.name(name) else {
+            return Ok(());
+        };
         let first = step_before(known, from, pages)?;
         for number in first..known.steps() {
             let bytes = pages.get(known.step(number)).map_err(io_at(INDEX_FILE))?;

@@ -49,7 +49,10 @@ impl Toc {
             postings_table: c.u64()?,
         };
         let end = file_len.saturating_sub(Self::BYTES as u64);
-        if [toc.symbols, toc.series, toc.postings, toc.postings_table].iter().any(|offset| *offset > end) {
+        if [toc.symbols, toc.series, toc.postings, toc.postings_table]
+            .iter()
+            .any(|offset| *offset > end)
+        {
             return Err(Malformed("points behind the end of the file"));
         }
         if toc.series < toc.symbols {

@@ -41,13 +41,22 @@ impl IndexWriter {
         let file = File::create_new(&spill_path).map_err(at(&spill_path))?;
         let spill = BufWriter::with_capacity(1 << 18, file);
         let symbols = HashMap::new();
-        Ok(Self { spill_path, spill, symbols, series: 0, last: None, scratch: Vec::new() })
+        Ok(Self {
+            spill_path,
+            spill,
+            symbols,
+            series: 0,
+            last: None,
+            scratch: Vec::new(),
+        })
     }
 
     /// Adds the next series in label order.
     pub(crate) fn add(&mut self, labels: &Labels, chunks: &[ChunkMeta]) -> Result<(), BlockError> {
         if self.last.as_ref().is_some_and(|last| last >= labels) {
-            return Err(BlockError::Input(format!("series {labels} is out of order or there twice")));
+            return Err(BlockError::Input(format!(
+                "series {labels} is out of order or there twice"
+            )));
         }
         self.scratch.clear();
         put_uvarint(&mut self.scratch, labels.len() as u64);
@@ -56,7 +65,8 @@ impl IndexWriter {
                 Some(number) => *number,
                 None => {
                     let number = u32::try_from(self.symbols.len());
-                    let number = number.map_err(|_| BlockError::TooLarge("more than 2^32 symbols"))?;
+                    let number =
+                        number.map_err(|_| BlockError::TooLarge("more than 2^32 symbols"))?;
                     self.symbols.insert(text.into(), number);
                     number
                 }
@@ -66,8 +76,10 @@ impl IndexWriter {
         put_chunks(&mut self.scratch, chunks);
         let len = u32::try_from(self.scratch.len());
         let len = len.map_err(|_| BlockError::TooLarge("a series entry over 4 GiB"))?;
-        let written =
-            self.spill.write_all(&len.to_be_bytes()).and_then(|()| self.spill.write_all(&self.scratch));
+        let written = self
+            .spill
+            .write_all(&len.to_be_bytes())
+            .and_then(|()| self.spill.write_all(&self.scratch));
         written.map_err(at(&self.spill_path))?;
         self.series += 1;
         self.last = Some(labels.clone());
@@ -80,9 +92,21 @@ impl IndexWriter {
     }
 
     /// Writes the index file, durable, and removes the spill file.
-    pub(crate) fn finish(self, path: PathBuf, digest: &mut Sha256) -> Result<IndexSizes, BlockError> {
-        let Self { spill_path, spill, symbols, series, .. } = self;
-        let spill = spill.into_inner().map_err(|e| at(&spill_path)(e.into_error()))?;
+    pub(crate) fn finish(
+        self,
+        path: PathBuf,
+        digest: &mut Sha256,
+    ) -> Result<IndexSizes, BlockError> {
+        let Self {
+            spill_path,
+            spill,
+            symbols,
+            series,
+            ..
+        } = self;
+        let spill = spill
+            .into_inner()
+            .map_err(|e| at(&spill_path)(e.into_error()))?;
         drop(spill);
         let mut sorted: Vec<(Box<str>, u32)> = symbols.into_iter().collect();
         sorted.sort_unstable();
@@ -90,16 +114,28 @@ impl IndexWriter {
         for (i, (_, provisional)) in sorted.iter().enumerate() {
             rank[*provisional as usize] = i as u32;
         }
-        let mut out = Output { file: HashedFile::create(path)?, digest };
+        let mut out = Output {
+            file: HashedFile::create(path)?,
+            digest,
+        };
         let mut header = MAGIC.to_be_bytes().to_vec();
         header.push(VERSION);
         out.write(&header)?;
-        let mut toc = Toc { symbols: out.file.position(), ..Toc::default() };
+        let mut toc = Toc {
+            symbols: out.file.position(),
+            ..Toc::default()
+        };
         write_symbols(&mut out, &sorted)?;
         toc.series = out.file.position();
-        let reader = BufReader::with_capacity(1 << 18, File::open(&spill_path).map_err(at(&spill_path))?);
-        let mut pass = SeriesPass { pairs: BTreeMap::new(), all: Vec::new(), series_bytes_max: 0 };
-        pass.run(&mut out, reader, series, &rank).map_err(|e| e.unwrap_io(&spill_path))?;
+        let reader =
+            BufReader::with_capacity(1 << 18, File::open(&spill_path).map_err(at(&spill_path))?);
+        let mut pass = SeriesPass {
+            pairs: BTreeMap::new(),
+            all: Vec::new(),
+            series_bytes_max: 0,
+        };
+        pass.run(&mut out, reader, series, &rank)
+            .map_err(|e| e.unwrap_io(&spill_path))?;
         toc.label_indices = out.file.position();
         toc.postings = toc.label_indices;
         let table = write_postings(&mut out, &pass, &sorted)?;
@@ -109,7 +145,9 @@ impl IndexWriter {
         out.write(&toc.to_bytes())?;
         out.file.finish()?;
         fs::remove_file(&spill_path).map_err(at(&spill_path))?;
-        Ok(IndexSizes { series_bytes_max: pass.series_bytes_max })
+        Ok(IndexSizes {
+            series_bytes_max: pass.series_bytes_max,
+        })
     }
 }
 
@@ -130,8 +168,8 @@ impl Output<'_> {
 
 /// `length u32 | content | crc32`.
 fn write_section(out: &mut Output<'_>, content: &[u8]) -> Result<(), BlockError> {
-    let len =
-        u32::try_from(content.len()).map_err(|_| BlockError::TooLarge("an index section over 4 GiB"))?;
+    let len = u32::try_from(content.len())
+        .map_err(|_| BlockError::TooLarge("an index section over 4 GiB"))?;
     out.write(&len.to_be_bytes())?;
     out.write(content)?;
     out.write(&crc32c::crc32c(content).to_be_bytes())
@@ -200,7 +238,9 @@ impl SeriesPass {
             let crc = crc32c::crc32c(&entry);
             out.write(&entry)?;
             out.write(&crc.to_be_bytes())?;
-            self.series_bytes_max = self.series_bytes_max.max((prefix.len() + entry.len() + 4) as u64);
+            self.series_bytes_max = self
+                .series_bytes_max
+                .max((prefix.len() + entry.len() + 4) as u64);
         }
         Ok(())
     }
@@ -231,7 +271,8 @@ fn write_postings(
     let count = count.map_err(|_| BlockError::TooLarge("more than 2^32 label pairs"))?;
     let mut table = count.to_be_bytes().to_vec();
     let mut content = Vec::new();
-    let named = |(name, value): &(u32, u32)| (&*sorted[*name as usize].0, &*sorted[*value as usize].0);
+    let named =
+        |(name, value): &(u32, u32)| (&*sorted[*name as usize].0, &*sorted[*value as usize].0);
     let lists = pass.pairs.iter().map(|(pair, ids)| (named(pair), ids));
     for ((name, value), ids) in std::iter::once((("", ""), &pass.all)).chain(lists) {
         out.pad(4)?;

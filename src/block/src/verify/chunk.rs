@@ -23,7 +23,14 @@ pub(super) struct ChunkCheck<'a> {
 impl<'a> ChunkCheck<'a> {
     pub(super) fn new(block: &'a Block) -> Self {
         let chunks = block.chunks().reader();
-        Self { block, chunks, extents: Vec::new(), samples: Samples::default(), floats: 0, histograms: 0 }
+        Self {
+            block,
+            chunks,
+            extents: Vec::new(),
+            samples: Samples::default(),
+            floats: 0,
+            histograms: 0,
+        }
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -60,7 +67,10 @@ impl<'a> ChunkCheck<'a> {
         }
         if all.first() != Some(&chunk.min_time) || all.last() != Some(&chunk.max_time) {
             let (says, is) = ((chunk.min_time, chunk.max_time), (all.first(), all.last()));
-            faults.add(place(), format!("the index says times {says:?}, the samples say {is:?}"));
+            faults.add(
+                place(),
+                format!("the index says times {says:?}, the samples say {is:?}"),
+            );
         }
         let meta = self.block.meta();
         if chunk.min_time < meta.min_time || chunk.max_time >= meta.max_time {
@@ -82,7 +92,10 @@ impl<'a> ChunkCheck<'a> {
         let found = aggregates::check(data).map_err(|e| e.at(place()))?;
         if found.first < chunk.min_time || found.last > chunk.max_time {
             let (says, is) = ((chunk.min_time, chunk.max_time), (found.first, found.last));
-            faults.add(place(), format!("the index says times {says:?}, the steps say {is:?}"));
+            faults.add(
+                place(),
+                format!("the index says times {says:?}, the steps say {is:?}"),
+            );
         }
         match found.is_histograms {
             true => self.histograms += found.count as u64,
@@ -104,13 +117,18 @@ impl<'a> ChunkCheck<'a> {
             let mut end = HEADER_BYTES;
             while let Some(extent) = extents.next_if(|e| e.segment == number) {
                 if extent.start != end {
-                    faults
-                        .add(&*place, format!("no chunk of the index uses bytes {end} to {}", extent.start));
+                    faults.add(
+                        &*place,
+                        format!("no chunk of the index uses bytes {end} to {}", extent.start),
+                    );
                 }
                 end = extent.end;
             }
             if end != file.len() {
-                faults.add(&*place, format!("no chunk of the index uses bytes {end} to {}", file.len()));
+                faults.add(
+                    &*place,
+                    format!("no chunk of the index uses bytes {end} to {}", file.len()),
+                );
             }
         }
     }

@@ -25,7 +25,9 @@ struct Fingerprint(u64, u64);
 
 impl Fingerprint {
     fn add(&mut self, id: u32) {
-        let mixed = u64::from(id).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = u64::from(id)
+            .wrapping_add(1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         *self = Self(self.0 + 1, self.1.wrapping_add(mixed ^ (mixed >> 29)));
     }
 
@@ -66,8 +68,14 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
         };
         check_gap(block.index(), end, u64::from(id) * 16, faults);
         end = entry_end;
-        if last.as_ref().is_some_and(|(_, labels, _)| *labels >= entry.labels) {
-            faults.add(place(), format!("{} does not come after its predecessor", entry.labels));
+        if last
+            .as_ref()
+            .is_some_and(|(_, labels, _)| *labels >= entry.labels)
+        {
+            faults.add(
+                place(),
+                format!("{} does not come after its predecessor", entry.labels),
+            );
         }
         let mut reference = last.as_ref().map_or(0, |(.., reference)| *reference);
         for chunk in &entry.chunks {
@@ -81,7 +89,10 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
             faults.add(place(), "has no chunks");
         }
         for pair in series.numbers() {
-            pairs.entry(*pair).or_insert_with(Fingerprint::default).add(id);
+            pairs
+                .entry(*pair)
+                .or_insert_with(Fingerprint::default)
+                .add(id);
         }
         last = Some((id, entry.labels, reference));
     }
@@ -93,7 +104,13 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
         faults.error(error);
     }
     let (series, count) = (ids.len() as u64, chunks.count());
-    Some(Found { series, chunks: count, floats: chunks.floats, histograms: chunks.histograms, ids })
+    Some(Found {
+        series,
+        chunks: count,
+        floats: chunks.floats,
+        histograms: chunks.histograms,
+        ids,
+    })
 }
 
 /// Bytes between entries are zero and few.
@@ -101,7 +118,10 @@ fn check_gap(index: &IndexReader, start: u64, end: u64, faults: &mut FaultList) 
     if start > end {
         faults.add(INDEX_FILE, format!("entries overlap at byte {end}"));
     } else if end - start >= 16 || !is_zero(index.file(), start, end) {
-        faults.add(INDEX_FILE, format!("bytes {start} to {end} belong to nothing and are not just padding"));
+        faults.add(
+            INDEX_FILE,
+            format!("bytes {start} to {end} belong to nothing and are not just padding"),
+        );
     }
 }
 
@@ -139,7 +159,10 @@ fn verify_lists(
         })?;
     }
     if lists != pairs.len() {
-        let what = format!("{lists} label pairs have postings, {} occur in series", pairs.len());
+        let what = format!(
+            "{lists} label pairs have postings, {} occur in series",
+            pairs.len()
+        );
         faults.add(format!("{INDEX_FILE}: postings table"), what);
     }
     if let Some(mut end) = gaps.series_end {
@@ -160,8 +183,12 @@ fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64
         found = Some(reference);
         Ok(ControlFlow::Break(()))
     })?;
-    let reference = found.ok_or_else(|| BlockError::corrupt(INDEX_FILE, "has no list of all series"))?;
-    Ok((reference, reference + 12 + 4 * index.list(reference)?.len() as u64))
+    let reference =
+        found.ok_or_else(|| BlockError::corrupt(INDEX_FILE, "has no list of all series"))?;
+    Ok((
+        reference,
+        reference + 12 + 4 * index.list(reference)?.len() as u64,
+    ))
 }
 
 /// Number of a symbol by its text.

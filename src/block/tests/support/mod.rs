@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use trireme_base::SeededRng;
 use trireme_block::{BlockMeta, IterSource, SeriesInput, WriteOptions, write_block};
-use trireme_model::{AnyHistogram, FloatHistogram, Histogram, HistogramSample, Labels, STALE_NAN, Span};
+use trireme_model::{
+    AnyHistogram, FloatHistogram, Histogram, HistogramSample, Labels, STALE_NAN, Span,
+};
 
 pub const HOUR: i64 = 3_600_000;
 /// A window on the two-hour grid.
@@ -24,12 +26,18 @@ pub fn series(count: usize, seed: u64) -> Vec<SeriesInput> {
 
 fn one(i: usize, rng: &mut SeededRng) -> SeriesInput {
     let metric = ["requests_total", "temperature", "latency_seconds", "größe"][i % 4];
-    let (instance, job) = (format!("host-{}:9100", i / 4), if i.is_multiple_of(3) { "node" } else { "api" });
+    let (instance, job) = (
+        format!("host-{}:9100", i / 4),
+        if i.is_multiple_of(3) { "node" } else { "api" },
+    );
     let mut pairs = vec![("__name__", metric), ("instance", &instance), ("job", job)];
     if i.is_multiple_of(5) {
         pairs.push(("zone", "zürich ☃"));
     }
-    let mut series = SeriesInput { labels: Labels::from_pairs(pairs), ..SeriesInput::default() };
+    let mut series = SeriesInput {
+        labels: Labels::from_pairs(pairs),
+        ..SeriesInput::default()
+    };
     let mut t = START + rng.below(15_000) as i64;
     let mut total = 0.0;
     while t < END {
@@ -58,9 +66,15 @@ fn histogram(n: u64, float: bool) -> AnyHistogram {
     let buckets = 1 + (n / 100).min(5) as u32;
     let counts: Vec<u64> = (0..u64::from(buckets)).map(|b| n / (b + 1)).collect();
     let count = counts.iter().sum::<u64>() + 1;
-    let spans = vec![Span { offset: -2, length: buckets }];
+    let spans = vec![Span {
+        offset: -2,
+        length: buckets,
+    }];
     let mut last = 0;
-    let deltas = counts.iter().map(|c| (*c as i64) - std::mem::replace(&mut last, *c as i64)).collect();
+    let deltas = counts
+        .iter()
+        .map(|c| (*c as i64) - std::mem::replace(&mut last, *c as i64))
+        .collect();
     if float {
         return AnyHistogram::Float(Arc::new(FloatHistogram {
             schema: 2,
@@ -87,7 +101,9 @@ fn histogram(n: u64, float: bool) -> AnyHistogram {
 
 pub fn write(dir: &Path, series: &[SeriesInput], options: &WriteOptions) -> (BlockMeta, PathBuf) {
     let mut source = IterSource(series.iter().cloned());
-    let meta = write_block(dir, START..END, options, &mut source).unwrap().unwrap();
+    let meta = write_block(dir, START..END, options, &mut source)
+        .unwrap()
+        .unwrap();
     let path = dir.join(meta.ulid.to_string());
     (meta, path)
 }
@@ -108,6 +124,10 @@ pub fn has(program: &str) -> bool {
 pub fn run(program: &str, args: &[&str]) -> String {
     let out = Command::new(program).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{program} {args:?}: {text}{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{program} {args:?}: {text}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     text
 }

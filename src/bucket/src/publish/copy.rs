@@ -39,10 +39,15 @@ pub(super) async fn put_file(
         return Err(has_changed(&path));
     }
     let payload = PutPayload::from(bytes);
-    let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let create = PutOptions {
+        mode: PutMode::Create,
+        ..PutOptions::default()
+    };
     match store.put_opts(&path, payload.clone(), create).await {
         Ok(_) => Ok(()),
-        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+        Err(
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. },
+        ) => {
             // Without a meta.json the object is a leftover; other bytes are of no use to anybody.
             if !has_bytes(store, &path, file).await? {
                 store.put(&path, payload).await.map_err(at(&path))?;
@@ -53,7 +58,11 @@ pub(super) async fn put_file(
     }
 }
 
-async fn put_parts(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Result<(), BucketError> {
+async fn put_parts(
+    store: &dyn ObjectStore,
+    path: &Path,
+    file: &LocalFile,
+) -> Result<(), BucketError> {
     let mut upload = store.put_multipart(path).await.map_err(at(path))?;
     let sent = match send_parts(&mut *upload, file).await {
         Ok(digest) if digest == file.sha256 => upload.complete().await.map(drop).map_err(at(path)),
@@ -69,11 +78,17 @@ async fn put_parts(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Re
 
 fn has_changed(path: &Path) -> BucketError {
     let what = "the local file has other bytes than when it was hashed".to_owned();
-    BucketError::Differs { place: path.to_string(), what }
+    BucketError::Differs {
+        place: path.to_string(),
+        what,
+    }
 }
 
 /// Sends all parts; answers the SHA-256 of what was sent.
-async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> object_store::Result<String> {
+async fn send_parts(
+    upload: &mut dyn MultipartUpload,
+    file: &LocalFile,
+) -> object_store::Result<String> {
     let mut digest = Sha256::new();
     let mut under_way = futures::stream::FuturesUnordered::new();
     for start in (0..file.size()).step_by(PART_BYTES) {
@@ -90,7 +105,11 @@ async fn send_parts(upload: &mut dyn MultipartUpload, file: &LocalFile) -> objec
 }
 
 /// True if the object exists with the size and digest of the file.
-async fn has_bytes(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Result<bool, BucketError> {
+async fn has_bytes(
+    store: &dyn ObjectStore,
+    path: &Path,
+    file: &LocalFile,
+) -> Result<bool, BucketError> {
     match store.head(path).await {
         Ok(meta) if meta.size != file.size() => Ok(false),
         Ok(_) => Ok(digest_of(store, path).await?.1 == file.sha256),
@@ -100,7 +119,10 @@ async fn has_bytes(store: &dyn ObjectStore, path: &Path, file: &LocalFile) -> Re
 }
 
 /// Size and SHA-256 (hex) of an object, read as a stream.
-pub(super) async fn digest_of(store: &dyn ObjectStore, path: &Path) -> Result<(u64, String), BucketError> {
+pub(super) async fn digest_of(
+    store: &dyn ObjectStore,
+    path: &Path,
+) -> Result<(u64, String), BucketError> {
     let mut stream = store.get(path).await.map_err(at(path))?.into_stream();
     let (mut digest, mut size) = (Sha256::new(), 0);
     while let Some(piece) = stream.try_next().await.map_err(at(path))? {

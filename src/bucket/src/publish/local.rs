@@ -6,8 +6,8 @@ use std::path::Path;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use trireme_block::{
-    BlockMeta, CHUNKS_DIR, INDEX_FILE, LocalFile as BlockFile, META_FILE, RangeRead, ThanosFile, ThanosHash,
-    ThanosMeta, hex, segment_name,
+    BlockMeta, CHUNKS_DIR, INDEX_FILE, LocalFile as BlockFile, META_FILE, RangeRead, ThanosFile,
+    ThanosHash, ThanosMeta, hex, segment_name,
 };
 
 use crate::BucketError;
@@ -33,8 +33,10 @@ impl LocalFile {
     /// The bytes of `[start, end)`, as the store takes them.
     pub(super) fn read(&self, start: u64, end: u64) -> object_store::Result<Bytes> {
         let bytes = self.file.read_at(start, (end - start) as usize);
-        bytes
-            .map_err(|source| object_store::Error::Generic { store: "local block", source: Box::new(source) })
+        bytes.map_err(|source| object_store::Error::Generic {
+            store: "local block",
+            source: Box::new(source),
+        })
     }
 }
 
@@ -62,7 +64,10 @@ impl LocalBlock {
     ) -> Result<Self, BucketError> {
         let mut meta = BlockMeta::read(dir)?;
         if external_labels.is_empty() {
-            return Err(BucketError::Config(format!("block {} has no external labels", meta.ulid)));
+            return Err(BucketError::Config(format!(
+                "block {} has no external labels",
+                meta.ulid
+            )));
         }
         let mut files = Vec::new();
         let mut number = 0;
@@ -85,11 +90,18 @@ impl LocalBlock {
                 size_bytes: Some(f.size()),
                 hash: Some(ThanosHash::sha256(f.sha256.clone())),
             })
-            .chain([ThanosFile { rel_path: META_FILE.into(), size_bytes: None, hash: None }])
+            .chain([ThanosFile {
+                rel_path: META_FILE.into(),
+                size_bytes: None,
+                hash: None,
+            }])
             .collect();
         list_segments(&mut thanos, files.len() - 1);
         meta.thanos = Some(thanos);
-        Ok(Self { meta: meta.sealed(), files })
+        Ok(Self {
+            meta: meta.sealed(),
+            files,
+        })
     }
 
     /// The meta as the bucket gets it.
@@ -127,5 +139,9 @@ fn open_file(dir: &Path, rel_path: String) -> Result<LocalFile, BucketError> {
         at += bytes as u64;
     }
     let sha256 = hex(&digest.finalize());
-    Ok(LocalFile { rel_path, file, sha256 })
+    Ok(LocalFile {
+        rel_path,
+        file,
+        sha256,
+    })
 }

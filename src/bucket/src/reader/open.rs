@@ -20,7 +20,13 @@ pub(super) struct OpenBlocks {
 
 impl OpenBlocks {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, blocks: HashMap::new(), used: BTreeMap::new(), clock: 0 }
+        Self {
+            bytes_max,
+            bytes: 0,
+            blocks: HashMap::new(),
+            used: BTreeMap::new(),
+            clock: 0,
+        }
     }
 
     pub(super) fn get(&mut self, ulid: Ulid) -> Option<Arc<Block>> {
@@ -51,7 +57,12 @@ impl OpenBlocks {
     }
 
     pub(super) fn retain(&mut self, keep: &dyn Fn(Ulid) -> bool) {
-        let gone: Vec<Ulid> = self.blocks.keys().copied().filter(|ulid| !keep(*ulid)).collect();
+        let gone: Vec<Ulid> = self
+            .blocks
+            .keys()
+            .copied()
+            .filter(|ulid| !keep(*ulid))
+            .collect();
         gone.into_iter().for_each(|ulid| self.remove(ulid));
     }
 

@@ -45,7 +45,10 @@ struct Request {
 }
 
 fn in_thread(name: &str, work: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).unwrap();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .unwrap();
 }
 
 impl Server {
@@ -69,7 +72,13 @@ impl Server {
 
     /// Requests of this method that were not refused for their condition.
     pub fn count(&self, method: &str) -> usize {
-        self.state.lock().unwrap().seen.iter().filter(|seen| *seen == method).count()
+        self.state
+            .lock()
+            .unwrap()
+            .seen
+            .iter()
+            .filter(|seen| *seen == method)
+            .count()
     }
 
     pub fn refusals(&self) -> usize {
@@ -78,7 +87,11 @@ impl Server {
 
     /// Puts an object past all conditions and counts.
     pub fn insert(&self, key: &str, body: Vec<u8>) {
-        self.state.lock().unwrap().objects.insert(key.to_owned(), body);
+        self.state
+            .lock()
+            .unwrap()
+            .objects
+            .insert(key.to_owned(), body);
     }
 
     pub fn keys(&self) -> Vec<String> {
@@ -98,7 +111,10 @@ fn serve(mut stream: TcpStream, condition: Condition, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(request) = read(&mut reader) {
         let (status, body) = answer(&request, condition, &mut state.lock().unwrap());
-        let mut head = format!("HTTP/1.1 {status} x\r\nETag: \"e\"\r\nContent-Length: {}\r\n", body.len());
+        let mut head = format!(
+            "HTTP/1.1 {status} x\r\nETag: \"e\"\r\nContent-Length: {}\r\n",
+            body.len()
+        );
         head.push_str("Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         if request.method != "HEAD" {
@@ -109,14 +125,19 @@ fn serve(mut stream: TcpStream, condition: Condition, state: &Mutex<State>) {
 
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+    reader
+        .read_line(&mut line)
+        .ok()
+        .filter(|length| *length > 0)?;
     let mut words = line.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
     let (mut is_conditional, mut length) = (false, 0);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
-        let Some((name, value)) = header.trim_end().split_once(':') else { break };
+        let Some((name, value)) = header.trim_end().split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "if-none-match" => is_conditional = true,
             "content-length" => length = value.trim().parse().unwrap(),
@@ -127,9 +148,20 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let query: BTreeMap<_, _> = pairs.map(|(name, value)| (name.to_owned(), decoded(value, true))).collect();
-    let key = decoded(path.trim_start_matches("/metrics").trim_start_matches('/'), false);
-    Some(Request { method, key, query, is_conditional, body })
+    let query: BTreeMap<_, _> = pairs
+        .map(|(name, value)| (name.to_owned(), decoded(value, true)))
+        .collect();
+    let key = decoded(
+        path.trim_start_matches("/metrics").trim_start_matches('/'),
+        false,
+    );
+    Some(Request {
+        method,
+        key,
+        query,
+        is_conditional,
+        body,
+    })
 }
 
 fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, Vec<u8>) {
@@ -137,10 +169,17 @@ fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, V
         && let Condition::Refused(status) = condition
     {
         state.refusals += 1;
-        return (status, b"<Error><Code>NotImplemented</Code></Error>".to_vec());
+        return (
+            status,
+            b"<Error><Code>NotImplemented</Code></Error>".to_vec(),
+        );
     }
     let is_list = request.method == "GET" && request.query.contains_key("list-type");
-    state.seen.push(if is_list { "LIST".to_owned() } else { request.method.clone() });
+    state.seen.push(if is_list {
+        "LIST".to_owned()
+    } else {
+        request.method.clone()
+    });
     let found = state.objects.get(&request.key);
     match request.method.as_str() {
         "PUT" if state.failing.is_some() => (state.failing.take().unwrap(), Vec::new()),
@@ -158,8 +197,13 @@ fn answer(request: &Request, condition: Condition, state: &mut State) -> (u16, V
 }
 
 fn put(state: &mut State, request: &Request) {
-    state.objects.insert(request.key.clone(), request.body.clone());
-    if let Some((_, body)) = state.other_writer.take_if(|(end, _)| request.key.ends_with(end.as_str())) {
+    state
+        .objects
+        .insert(request.key.clone(), request.body.clone());
+    if let Some((_, body)) = state
+        .other_writer
+        .take_if(|(end, _)| request.key.ends_with(end.as_str()))
+    {
         state.objects.insert(request.key.clone(), body);
     }
 }
@@ -183,21 +227,39 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
     let prefix = query.get("prefix").cloned().unwrap_or_default();
     // By name, folders and keys together, as in S3.
     let mut entries: BTreeMap<String, Option<usize>> = BTreeMap::new();
-    for (key, body) in state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)) {
+    for (key, body) in state
+        .objects
+        .iter()
+        .filter(|(key, _)| key.starts_with(&prefix))
+    {
         let rest = &key[prefix.len()..];
-        match rest.split_once('/').filter(|_| query.contains_key("delimiter")) {
+        match rest
+            .split_once('/')
+            .filter(|_| query.contains_key("delimiter"))
+        {
             Some((folder, _)) => entries.insert(format!("{prefix}{folder}/"), None),
             None => entries.insert(key.clone(), Some(body.len())),
         };
     }
     let after = query.get("continuation-token");
-    let mut left = entries.into_iter().filter(|(name, _)| after.is_none_or(|after| name > after)).peekable();
+    let mut left = entries
+        .into_iter()
+        .filter(|(name, _)| after.is_none_or(|after| name > after))
+        .peekable();
     let (mut contents, mut last) = (String::new(), String::new());
     for (name, size) in left.by_ref().take(PAGE_ENTRIES) {
         match size {
-            None => write!(contents, "<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>").unwrap(),
+            None => write!(
+                contents,
+                "<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
+            )
+            .unwrap(),
             Some(size) => {
-                write!(contents, "<Contents><Key>{name}</Key><Size>{size}</Size><ETag>e</ETag>").unwrap();
+                write!(
+                    contents,
+                    "<Contents><Key>{name}</Key><Size>{size}</Size><ETag>e</ETag>"
+                )
+                .unwrap();
                 contents.push_str("<LastModified>2024-01-01T00:00:00Z</LastModified></Contents>");
             }
         }
@@ -208,8 +270,10 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
         None => String::new(),
     };
     let is_cut = !next.is_empty();
-    format!("<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{next}{contents}</ListBucketResult>")
-        .into_bytes()
+    format!(
+        "<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{next}{contents}</ListBucketResult>"
+    )
+    .into_bytes()
 }
 
 fn decoded(text: &str, is_query: bool) -> String {
@@ -217,7 +281,11 @@ fn decoded(text: &str, is_query: bool) -> String {
     let (mut out, mut i) = (Vec::new(), 0);
     while i < bytes.len() {
         let hex = (bytes[i] == b'%').then(|| u8::from_str_radix(&text[i + 1..i + 3], 16).unwrap());
-        out.push(hex.unwrap_or(if bytes[i] == b'+' && is_query { b' ' } else { bytes[i] }));
+        out.push(hex.unwrap_or(if bytes[i] == b'+' && is_query {
+            b' '
+        } else {
+            bytes[i]
+        }));
         i += if hex.is_some() { 3 } else { 1 };
     }
     String::from_utf8(out).unwrap()

@@ -57,14 +57,18 @@ impl HistogramAppender {
         let at = (first.t, first.st);
         Ok(Self(match &first.h {
             AnyHistogram::Int(h) => Kind::Int(Open::start(at, Parts::of_int(h)?, hint, starts)),
-            AnyHistogram::Float(h) => Kind::Float(Open::start(at, Parts::of_float(h)?, hint, starts)),
+            AnyHistogram::Float(h) => {
+                Kind::Float(Open::start(at, Parts::of_float(h)?, hint, starts))
+            }
         }))
     }
 
     /// Opens an existing chunk (not empty) to append behind its last sample.
     pub fn resume(encoding: Encoding, chunk: &[u8]) -> Result<Self, ChunkError> {
         Ok(Self(match encoding {
-            Encoding::Histogram | Encoding::HistogramSt => Kind::Int(Open::resume(encoding, chunk)?),
+            Encoding::Histogram | Encoding::HistogramSt => {
+                Kind::Int(Open::resume(encoding, chunk)?)
+            }
             Encoding::FloatHistogram | Encoding::FloatHistogramSt => {
                 Kind::Float(Open::resume(encoding, chunk)?)
             }
@@ -157,7 +161,12 @@ struct Open<F: Form> {
 type At = (i64, i64);
 
 impl<F: Assemble> Open<F> {
-    fn start((t, st): At, first: Parts<F>, hint: ResetHint, mut starts: Option<StartState>) -> Self {
+    fn start(
+        (t, st): At,
+        first: Parts<F>,
+        hint: ResetHint,
+        mut starts: Option<StartState>,
+    ) -> Self {
         let header = match first.hint {
             own @ (ResetHint::Gauge | ResetHint::Reset) => own,
             _ => hint,
@@ -168,8 +177,15 @@ impl<F: Assemble> Open<F> {
         if let Some(starts) = &mut starts {
             starts.put(&mut w, 0, t, 0, st);
         }
-        let mut open =
-            Self { w, count: 1, header, layout: first.layout.clone(), fields, last: first, starts };
+        let mut open = Self {
+            w,
+            count: 1,
+            header,
+            layout: first.layout.clone(),
+            fields,
+            last: first,
+            starts,
+        };
         open.write_header();
         open
     }
@@ -190,8 +206,22 @@ impl<F: Assemble> Open<F> {
             return Err(at("no samples to continue"));
         };
         let w = BitWriter::resume(chunk, len);
-        let ChunkReader { count, header, layout, start: starts, .. } = reader;
-        Ok(Self { w, count, header, layout, fields, last, starts })
+        let ChunkReader {
+            count,
+            header,
+            layout,
+            start: starts,
+            ..
+        } = reader;
+        Ok(Self {
+            w,
+            count,
+            header,
+            layout,
+            fields,
+            last,
+            starts,
+        })
     }
 
     /// With start timestamps the flags lie above the count, and their byte holds the header of those.
@@ -205,7 +235,11 @@ impl<F: Assemble> Open<F> {
     }
 
     fn append(&mut self, (t, st): At, mut sample: Parts<F>) -> Result<Appended, ChunkError> {
-        let count_max = if self.starts.is_some() { COUNT_WITH_STARTS_MAX } else { u16::MAX };
+        let count_max = if self.starts.is_some() {
+            COUNT_WITH_STARTS_MAX
+        } else {
+            u16::MAX
+        };
         if self.count >= count_max {
             return Err(ChunkError::Full(self.count));
         }
@@ -241,11 +275,19 @@ impl<F: Assemble> Open<F> {
     fn recode(&mut self, positive: &[Span], negative: &[Span]) -> Result<(), ChunkError> {
         let bytes = self.w.bytes().to_vec();
         // Whether counts are integers makes no difference to the header.
-        let encoding = if self.starts.is_some() { Encoding::HistogramSt } else { Encoding::Histogram };
+        let encoding = if self.starts.is_some() {
+            Encoding::HistogramSt
+        } else {
+            Encoding::Histogram
+        };
         let mut reader = ChunkReader::<F>::new(encoding, &bytes)?;
         let mut wider: Option<Self> = None;
         while let Some((t, st, parts)) = reader.next()? {
-            let parts = if parts.is_stale() { parts } else { parts.widened(positive, negative) };
+            let parts = if parts.is_stale() {
+                parts
+            } else {
+                parts.widened(positive, negative)
+            };
             match &mut wider {
                 None => {
                     let starts = self.starts.is_some().then(StartState::default);
@@ -275,7 +317,11 @@ impl<F: Assemble> Open<F> {
             return Fit::Same;
         }
         if gauge != (self.header == ResetHint::Gauge) || last.is_stale() {
-            return Fit::New(if gauge { ResetHint::Gauge } else { ResetHint::Unknown });
+            return Fit::New(if gauge {
+                ResetHint::Gauge
+            } else {
+                ResetHint::Unknown
+            });
         }
         if !gauge && F::less(new.count, last.count) {
             return Fit::New(ResetHint::Reset);
@@ -292,10 +338,22 @@ impl<F: Assemble> Open<F> {
         }
         if !gauge {
             let sides = [
-                (&self.layout.positive, &last.positive, &new.layout.positive, &new.positive),
-                (&self.layout.negative, &last.negative, &new.layout.negative, &new.negative),
+                (
+                    &self.layout.positive,
+                    &last.positive,
+                    &new.layout.positive,
+                    &new.positive,
+                ),
+                (
+                    &self.layout.negative,
+                    &last.negative,
+                    &new.layout.negative,
+                    &new.negative,
+                ),
             ];
-            let reset = sides.iter().any(|(a, before, b, after)| bucket_reset::<F>(a, before, b, after));
+            let reset = sides
+                .iter()
+                .any(|(a, before, b, after)| bucket_reset::<F>(a, before, b, after));
             if reset || F::less(new.zero_count, last.zero_count) {
                 return Fit::New(ResetHint::Reset);
             }
@@ -306,7 +364,11 @@ impl<F: Assemble> Open<F> {
         let wider = |chunk: &[Span], sample: &[Span]| {
             let all = union(chunk, sample);
             // The chunk's own spans stay if they cover everything, however they are cut.
-            if indexes(chunk).eq(indexes(&all)) { chunk.to_vec() } else { all }
+            if indexes(chunk).eq(indexes(&all)) {
+                chunk.to_vec()
+            } else {
+                all
+            }
         };
         Fit::Wider(
             wider(&self.layout.positive, &new.layout.positive),

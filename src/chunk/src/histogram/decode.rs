@@ -15,7 +15,10 @@ use crate::{ChunkError, Encoding};
 const DECODED_BYTES_MAX: usize = 256 << 20;
 
 /// All samples of a histogram chunk of any encoding, in time order.
-pub fn decode_histograms(encoding: Encoding, chunk: &[u8]) -> Result<Vec<HistogramSample>, ChunkError> {
+pub fn decode_histograms(
+    encoding: Encoding,
+    chunk: &[u8],
+) -> Result<Vec<HistogramSample>, ChunkError> {
     match encoding {
         Encoding::Histogram | Encoding::HistogramSt => decode::<Int>(encoding, chunk),
         Encoding::FloatHistogram | Encoding::FloatHistogramSt => decode::<Float>(encoding, chunk),
@@ -23,11 +26,18 @@ pub fn decode_histograms(encoding: Encoding, chunk: &[u8]) -> Result<Vec<Histogr
     }
 }
 
-fn decode<F: Assemble>(encoding: Encoding, chunk: &[u8]) -> Result<Vec<HistogramSample>, ChunkError> {
+fn decode<F: Assemble>(
+    encoding: Encoding,
+    chunk: &[u8],
+) -> Result<Vec<HistogramSample>, ChunkError> {
     let mut reader = ChunkReader::<F>::new(encoding, chunk)?;
     let mut samples = Vec::new();
     while let Some((t, st, parts)) = reader.next()? {
-        samples.push(HistogramSample { t, st, h: F::assemble(parts) });
+        samples.push(HistogramSample {
+            t,
+            st,
+            h: F::assemble(parts),
+        });
     }
     Ok(samples)
 }
@@ -53,13 +63,26 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
         // With start timestamps the flags share a byte with the count, and theirs holds the start header.
         let with_start = matches!(encoding, Encoding::HistogramSt | Encoding::FloatHistogramSt);
         let (header, count_high, start) = if with_start {
-            (hint_of(high), high & 0x3f, Some(StartState::of_header(third)))
+            (
+                hint_of(high),
+                high & 0x3f,
+                Some(StartState::of_header(third)),
+            )
         } else {
             (hint_of(third), high, None)
         };
         let count = u16::from_be_bytes([count_high, low]);
         let (layout, budget) = (Layout::default(), DECODED_BYTES_MAX);
-        Ok(Self { bits, header, layout, fields: None, start, count, read: 0, budget })
+        Ok(Self {
+            bits,
+            header,
+            layout,
+            fields: None,
+            start,
+            count,
+            read: 0,
+            budget,
+        })
     }
 
     /// Bit behind the last sample that was read.

@@ -61,7 +61,10 @@ impl<F: Form> Fields<F> {
         F::put_next(w, &mut self.count, p.count);
         F::put_next(w, &mut self.zero_count, p.zero_count);
         self.sum.put(w, p.sum);
-        debug_assert_eq!((self.positive.len(), self.negative.len()), (p.positive.len(), p.negative.len()));
+        debug_assert_eq!(
+            (self.positive.len(), self.negative.len()),
+            (p.positive.len(), p.negative.len())
+        );
         let states = self.positive.iter_mut().chain(&mut self.negative);
         for (state, bucket) in states.zip(p.positive.iter().chain(&p.negative)) {
             F::put_next(w, state, *bucket);
@@ -69,21 +72,38 @@ impl<F: Form> Fields<F> {
     }
 
     /// Reads the first sample.
-    pub(super) fn read_first(r: Bits<'_, '_>, layout: &Layout) -> Result<(Self, Parts<F>), ChunkError> {
+    pub(super) fn read_first(
+        r: Bits<'_, '_>,
+        layout: &Layout,
+    ) -> Result<(Self, Parts<F>), ChunkError> {
         let t = read_int(r)?;
         let (count, zero_count) = (F::read_first_count(r)?, F::read_first_count(r)?);
         let sum = f64::from_bits(r.bits(64)?);
         let mut buckets = |spans| -> Result<Vec<F::Num>, ChunkError> {
-            (0..bucket_count(spans)).map(|_| F::read_first_bucket(r)).collect()
+            (0..bucket_count(spans))
+                .map(|_| F::read_first_bucket(r))
+                .collect()
         };
         let (positive, negative) = (buckets(&layout.positive)?, buckets(&layout.negative)?);
         let hint = ResetHint::Unknown;
-        let p = Parts { hint, layout: layout.clone(), count, zero_count, sum, positive, negative };
+        let p = Parts {
+            hint,
+            layout: layout.clone(),
+            count,
+            zero_count,
+            sum,
+            positive,
+            negative,
+        };
         Ok((Self::after_first(t, &p), p))
     }
 
     /// Reads a later sample.
-    pub(super) fn read_next(&mut self, r: Bits<'_, '_>, layout: &Layout) -> Result<Parts<F>, ChunkError> {
+    pub(super) fn read_next(
+        &mut self,
+        r: Bits<'_, '_>,
+        layout: &Layout,
+    ) -> Result<Parts<F>, ChunkError> {
         self.t_delta = self.t_delta.wrapping_add(read_int(r)?);
         self.t = self.t.wrapping_add(self.t_delta);
         let count = F::read_next(r, &mut self.count)?;
@@ -101,8 +121,16 @@ impl<F: Form> Fields<F> {
         // A stale sample ends here.
         if !p.is_stale() {
             let mut next = |state: &mut F::State| F::read_next(r, state);
-            p.positive = self.positive.iter_mut().map(&mut next).collect::<Result<_, _>>()?;
-            p.negative = self.negative.iter_mut().map(&mut next).collect::<Result<_, _>>()?;
+            p.positive = self
+                .positive
+                .iter_mut()
+                .map(&mut next)
+                .collect::<Result<_, _>>()?;
+            p.negative = self
+                .negative
+                .iter_mut()
+                .map(&mut next)
+                .collect::<Result<_, _>>()?;
             p.layout = layout.clone();
         }
         Ok(p)

@@ -57,11 +57,19 @@ pub(super) struct XorState {
 
 impl XorState {
     pub(super) fn new(first: f64) -> Self {
-        Self { value: first.to_bits(), leading: 0xff, trailing: 0 }
+        Self {
+            value: first.to_bits(),
+            leading: 0xff,
+            trailing: 0,
+        }
     }
 
     pub(super) fn put(&mut self, w: &mut BitWriter, value: f64) {
-        let (code, n) = xor_code(value.to_bits() ^ self.value, &mut self.leading, &mut self.trailing);
+        let (code, n) = xor_code(
+            value.to_bits() ^ self.value,
+            &mut self.leading,
+            &mut self.trailing,
+        );
         w.push(code, n);
         self.value = value.to_bits();
     }
@@ -93,7 +101,10 @@ impl Form for Int {
     }
 
     fn state(first: i64) -> DeltaState {
-        DeltaState { value: first, delta: 0 }
+        DeltaState {
+            value: first,
+            delta: 0,
+        }
     }
 
     fn put_next(w: &mut BitWriter, state: &mut DeltaState, value: i64) {

@@ -55,7 +55,8 @@ impl Layout {
 
     pub(super) fn read(r: Bits<'_, '_>) -> Result<Self, ChunkError> {
         let zero_threshold = read_zero_threshold(r)?;
-        let schema = i32::try_from(read_int(r)?).map_err(|_| r.malformed("unknown histogram schema"))?;
+        let schema =
+            i32::try_from(read_int(r)?).map_err(|_| r.malformed("unknown histogram schema"))?;
         let (positive, negative) = (read_spans(r)?, read_spans(r)?);
         let mut custom = Vec::new();
         if schema == CUSTOM_BUCKETS_SCHEMA {
@@ -68,7 +69,13 @@ impl Layout {
                 custom.push(read_custom_bound(r)?);
             }
         }
-        let layout = Self { schema, zero_threshold, positive, negative, custom };
+        let layout = Self {
+            schema,
+            zero_threshold,
+            positive,
+            negative,
+            custom,
+        };
         layout.check().map_err(|what| r.malformed(what))?;
         // Every bucket of the first sample takes a bit or more.
         if bucket_count(&layout.positive) + bucket_count(&layout.negative) > r.remaining() as u64 {
@@ -86,8 +93,10 @@ fn read_spans(r: Bits<'_, '_>) -> Result<Vec<Span>, ChunkError> {
     }
     let mut spans = Vec::with_capacity(n as usize);
     for _ in 0..n {
-        let length = u32::try_from(read_uint(r)?).map_err(|_| r.malformed("span length over 32 bits"))?;
-        let offset = i32::try_from(read_int(r)?).map_err(|_| r.malformed("span offset over 32 bits"))?;
+        let length =
+            u32::try_from(read_uint(r)?).map_err(|_| r.malformed("span length over 32 bits"))?;
+        let offset =
+            i32::try_from(read_int(r)?).map_err(|_| r.malformed("span offset over 32 bits"))?;
         spans.push(Span { offset, length });
     }
     Ok(spans)
@@ -162,12 +171,18 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
         let mut offset = i64::from(index) - end;
         // A gap may be wider than an offset can say.
         while offset > i64::from(i32::MAX) {
-            spans.push(Span { offset: i32::MAX, length: 0 });
+            spans.push(Span {
+                offset: i32::MAX,
+                length: 0,
+            });
             offset -= i64::from(i32::MAX);
         }
         match spans.last_mut() {
             Some(last) if offset == 0 => last.length += 1,
-            _ => spans.push(Span { offset: offset as i32, length: 1 }),
+            _ => spans.push(Span {
+                offset: offset as i32,
+                length: 1,
+            }),
         }
         end = i64::from(index) + 1;
     }
@@ -177,7 +192,10 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
 /// Moves counts from the buckets of `from` to those of `to`, which covers them; new buckets are 0.
 pub(super) fn spread<N: Copy + Default>(counts: &[N], from: &[Span], to: &[Span]) -> Vec<N> {
     let mut old = indexes(from).zip(counts).peekable();
-    let place = |index| old.next_if(|(i, _)| *i == index).map_or(N::default(), |(_, count)| *count);
+    let place = |index| {
+        old.next_if(|(i, _)| *i == index)
+            .map_or(N::default(), |(_, count)| *count)
+    };
     indexes(to).map(place).collect()
 }
 
@@ -205,12 +223,25 @@ mod tests {
         }
         let mut w = BitWriter::with_header(&[]);
         put_zero_threshold(&mut w, small);
-        assert_eq!(w.bytes(), [116], "the byte Prometheus documents for its default threshold");
+        assert_eq!(
+            w.bytes(),
+            [116],
+            "the byte Prometheus documents for its default threshold"
+        );
     }
 
     #[test]
     fn custom_bounds_come_back() {
-        for x in [0.0, 0.001, 0.25, 33_554.43, 33_554.431, -1.0, 1.0 / 3.0, f64::INFINITY] {
+        for x in [
+            0.0,
+            0.001,
+            0.25,
+            33_554.43,
+            33_554.431,
+            -1.0,
+            1.0 / 3.0,
+            f64::INFINITY,
+        ] {
             let mut w = BitWriter::with_header(&[]);
             put_custom_bound(&mut w, x);
             assert_eq!(read_custom_bound(&mut BitReader::new(w.bytes())), Ok(x));
@@ -220,12 +251,22 @@ mod tests {
     #[test]
     fn union_covers_both_and_keeps_counts() {
         let span = |offset, length| Span { offset, length };
-        let (a, b) = ([span(-1, 2), span(3, 1)], [span(0, 3), span(0, 0), span(1, 1)]);
+        let (a, b) = (
+            [span(-1, 2), span(3, 1)],
+            [span(0, 3), span(0, 0), span(1, 1)],
+        );
         let both = union(&a, &b);
         assert_eq!(both, [span(-1, 4), span(1, 1)]);
         assert_eq!(spread(&[7, 8, 9], &a, &both), [7, 8, 0, 0, 9]);
         let far = union(&[span(i32::MIN + 1, 1)], &[span(i32::MAX, 1)]);
         assert_eq!(indexes(&far).collect::<Vec<_>>(), [i32::MIN + 1, i32::MAX]);
-        assert_eq!(Layout { positive: far, ..Layout::default() }.check(), Ok(()));
+        assert_eq!(
+            Layout {
+                positive: far,
+                ..Layout::default()
+            }
+            .check(),
+            Ok(())
+        );
     }
 }

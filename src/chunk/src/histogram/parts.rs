@@ -42,20 +42,30 @@ impl<F: Form> Parts<F> {
 
     /// Memory it takes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let layout = self.layout.positive.len() + self.layout.negative.len() + self.layout.custom.len();
+        let layout =
+            self.layout.positive.len() + self.layout.negative.len() + self.layout.custom.len();
         200 + 8 * (layout + self.positive.len() + self.negative.len())
     }
 
     /// Refuses what the format cannot hold, and empties a stale sample as Prometheus does.
     fn checked(self) -> Result<Self, ChunkError> {
         if self.is_stale() {
-            return Ok(Self { hint: self.hint, ..Self::stale(self.sum) });
+            return Ok(Self {
+                hint: self.hint,
+                ..Self::stale(self.sum)
+            });
         }
         let bad = |what| ChunkError::BadHistogram(what);
         let layout = &self.layout;
         layout.check().map_err(bad)?;
-        let counts = [(&layout.positive, self.positive.len()), (&layout.negative, self.negative.len())];
-        if counts.iter().any(|(spans, buckets)| bucket_count(spans) != *buckets as u64) {
+        let counts = [
+            (&layout.positive, self.positive.len()),
+            (&layout.negative, self.negative.len()),
+        ];
+        if counts
+            .iter()
+            .any(|(spans, buckets)| bucket_count(spans) != *buckets as u64)
+        {
             return Err(bad("spans and buckets differ in number"));
         }
         Ok(self)
@@ -64,14 +74,29 @@ impl<F: Form> Parts<F> {
 
 fn layout(h: (i32, f64, &[Span], &[Span], &[f64])) -> Layout {
     let (schema, zero_threshold, positive, negative, custom) = h;
-    let custom = if schema == CUSTOM_BUCKETS_SCHEMA { custom.to_vec() } else { Vec::new() };
-    Layout { schema, zero_threshold, positive: positive.to_vec(), negative: negative.to_vec(), custom }
+    let custom = if schema == CUSTOM_BUCKETS_SCHEMA {
+        custom.to_vec()
+    } else {
+        Vec::new()
+    };
+    Layout {
+        schema,
+        zero_threshold,
+        positive: positive.to_vec(),
+        negative: negative.to_vec(),
+        custom,
+    }
 }
 
 impl Parts<Int> {
     pub(super) fn of_int(h: &Histogram) -> Result<Self, ChunkError> {
-        let shape =
-            (h.schema, h.zero_threshold, &h.positive_spans[..], &h.negative_spans[..], &h.custom_values[..]);
+        let shape = (
+            h.schema,
+            h.zero_threshold,
+            &h.positive_spans[..],
+            &h.negative_spans[..],
+            &h.custom_values[..],
+        );
         Self {
             hint: h.reset_hint,
             layout: layout(shape),
@@ -87,8 +112,13 @@ impl Parts<Int> {
 
 impl Parts<Float> {
     pub(super) fn of_float(h: &FloatHistogram) -> Result<Self, ChunkError> {
-        let shape =
-            (h.schema, h.zero_threshold, &h.positive_spans[..], &h.negative_spans[..], &h.custom_values[..]);
+        let shape = (
+            h.schema,
+            h.zero_threshold,
+            &h.positive_spans[..],
+            &h.negative_spans[..],
+            &h.custom_values[..],
+        );
         Self {
             hint: h.reset_hint,
             layout: layout(shape),

@@ -11,13 +11,21 @@ fn span(offset: i32, length: u32) -> Span {
 }
 
 fn sample(t: i64, h: Histogram) -> HistogramSample {
-    HistogramSample { t, st: 0, h: AnyHistogram::Int(Arc::new(h)) }
+    HistogramSample {
+        t,
+        st: 0,
+        h: AnyHistogram::Int(Arc::new(h)),
+    }
 }
 
 /// A counter histogram with the given buckets as (index, count), indexes ascending.
 fn counter(buckets: &[(i32, u64)]) -> Histogram {
-    let mut h =
-        Histogram { schema: 1, zero_threshold: 2f64.powi(-128), zero_count: 2, ..Histogram::default() };
+    let mut h = Histogram {
+        schema: 1,
+        zero_threshold: 2f64.powi(-128),
+        zero_count: 2,
+        ..Histogram::default()
+    };
     let (mut end, mut last) = (0, 0i64);
     for (index, count) in buckets {
         match h.positive_spans.last_mut() {
@@ -67,7 +75,10 @@ fn meaning(h: &AnyHistogram) -> (u64, u64, Vec<(i32, u64)>) {
         AnyHistogram::Float(h) => (**h).clone(),
     };
     let indexes = super::layout::indexes(&f.positive_spans);
-    let full = indexes.zip(&f.positive_buckets).filter(|(_, n)| **n != 0.0).map(|(i, n)| (i, n.to_bits()));
+    let full = indexes
+        .zip(&f.positive_buckets)
+        .filter(|(_, n)| **n != 0.0)
+        .map(|(i, n)| (i, n.to_bits()));
     (f.count.to_bits(), f.sum.to_bits(), full.collect())
 }
 
@@ -94,23 +105,38 @@ fn encode(samples: &[HistogramSample]) -> Vec<(Encoding, Vec<u8>)> {
             },
         };
         let new = start(s, hint, with_starts);
-        chunks.extend(open.replace(new).map(|o| (o.encoding(), o.bytes().to_vec())));
+        chunks.extend(
+            open.replace(new)
+                .map(|o| (o.encoding(), o.bytes().to_vec())),
+        );
     }
     chunks.extend(open.map(|o| (o.encoding(), o.bytes().to_vec())));
     chunks
 }
 
 fn decode_all(chunks: &[(Encoding, Vec<u8>)]) -> Vec<HistogramSample> {
-    chunks.iter().flat_map(|(e, c)| decode_histograms(*e, c).expect("own chunk")).collect()
+    chunks
+        .iter()
+        .flat_map(|(e, c)| decode_histograms(*e, c).expect("own chunk"))
+        .collect()
 }
 
 /// Series of histograms: counters with growing buckets, resets, stale markers, kinds mixed.
 fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
     let bucket = (-20i32..20, 0u64..1 << 40);
-    let step = (prop::collection::btree_map(-20i32..20, 0u64..50, 0..6), 0u8..20, any::<bool>());
+    let step = (
+        prop::collection::btree_map(-20i32..20, 0u64..50, 0..6),
+        0u8..20,
+        any::<bool>(),
+    );
     let first = prop::collection::vec(bucket, 0..4);
-    (prop::collection::vec(step, 1..60), first, any::<i32>(), any::<bool>()).prop_map(
-        |(steps, first, start, with_starts)| {
+    (
+        prop::collection::vec(step, 1..60),
+        first,
+        any::<i32>(),
+        any::<bool>(),
+    )
+        .prop_map(|(steps, first, start, with_starts)| {
             let mut buckets = std::collections::BTreeMap::from_iter(first);
             let mut t = i64::from(start);
             let mut st = 0;
@@ -121,7 +147,10 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
                     *buckets.entry(index).or_insert(0) += n;
                 }
                 let mut h = match event {
-                    0 => Histogram { sum: f64::from_bits(STALE_NAN), ..Histogram::default() },
+                    0 => Histogram {
+                        sum: f64::from_bits(STALE_NAN),
+                        ..Histogram::default()
+                    },
                     1 => {
                         buckets.clear();
                         st = if with_starts { t - 7_000 } else { 0 };
@@ -146,8 +175,7 @@ fn series() -> impl Strategy<Value = Vec<HistogramSample>> {
                 all.push(HistogramSample { t, st, h });
             }
             all
-        },
-    )
+        })
 }
 
 proptest! {
@@ -206,12 +234,21 @@ proptest! {
 
 #[test]
 fn new_buckets_recode_and_a_vanished_or_smaller_bucket_is_a_reset() {
-    let mut open =
-        HistogramAppender::start(&sample(1, counter(&[(0, 5)])), ResetHint::Unknown).expect("valid");
-    assert_eq!(open.append(&sample(2, counter(&[(0, 6)]))), Ok(Appended::Done));
-    assert_eq!(open.append(&sample(3, counter(&[(-3, 1), (0, 6), (1, 0)]))), Ok(Appended::Recoded));
+    let mut open = HistogramAppender::start(&sample(1, counter(&[(0, 5)])), ResetHint::Unknown)
+        .expect("valid");
+    assert_eq!(
+        open.append(&sample(2, counter(&[(0, 6)]))),
+        Ok(Appended::Done)
+    );
+    assert_eq!(
+        open.append(&sample(3, counter(&[(-3, 1), (0, 6), (1, 0)]))),
+        Ok(Appended::Recoded)
+    );
     // Bucket 1 was empty: it may go.
-    assert_eq!(open.append(&sample(4, counter(&[(-3, 1), (0, 7)]))), Ok(Appended::Done));
+    assert_eq!(
+        open.append(&sample(4, counter(&[(-3, 1), (0, 7)]))),
+        Ok(Appended::Done)
+    );
     let reset = Ok(Appended::NeedsNewChunk(ResetHint::Reset));
     assert_eq!(open.append(&sample(5, counter(&[(-3, 0), (0, 9)]))), reset);
     assert_eq!(open.append(&sample(5, counter(&[(0, 99)]))), reset);
@@ -224,14 +261,27 @@ fn new_buckets_recode_and_a_vanished_or_smaller_bucket_is_a_reset() {
 
 #[test]
 fn gauges_go_down_in_one_chunk() {
-    let gauge =
-        |t, buckets: &[(i32, u64)]| sample(t, Histogram { reset_hint: ResetHint::Gauge, ..counter(buckets) });
-    let samples = [gauge(1, &[(0, 9), (1, 1)]), gauge(2, &[(0, 3)]), gauge(3, &[(4, 1)])];
+    let gauge = |t, buckets: &[(i32, u64)]| {
+        sample(
+            t,
+            Histogram {
+                reset_hint: ResetHint::Gauge,
+                ..counter(buckets)
+            },
+        )
+    };
+    let samples = [
+        gauge(1, &[(0, 9), (1, 1)]),
+        gauge(2, &[(0, 3)]),
+        gauge(3, &[(4, 1)]),
+    ];
     let chunks = encode(&samples);
     assert_eq!(chunks.len(), 1);
     for (a, b) in samples.iter().zip(decode_all(&chunks)) {
         assert_eq!(meaning(&a.h), meaning(&b.h));
-        let AnyHistogram::Int(h) = b.h else { panic!("kind changed") };
+        let AnyHistogram::Int(h) = b.h else {
+            panic!("kind changed")
+        };
         assert_eq!(h.reset_hint, ResetHint::Gauge);
     }
 }
@@ -240,7 +290,8 @@ fn gauges_go_down_in_one_chunk() {
 fn custom_bounds_are_kept_and_a_change_of_them_cuts() {
     let custom = |bounds: &[f64]| {
         let mut h = counter(&[(0, 1), (1, 2)]);
-        (h.schema, h.zero_threshold, h.zero_count, h.custom_values) = (-53, 0.0, 0, bounds.to_vec());
+        (h.schema, h.zero_threshold, h.zero_count, h.custom_values) =
+            (-53, 0.0, 0, bounds.to_vec());
         h
     };
     let samples = [
@@ -250,7 +301,9 @@ fn custom_bounds_are_kept_and_a_change_of_them_cuts() {
     ];
     let chunks = encode(&samples);
     assert_eq!(chunks.len(), 2);
-    let AnyHistogram::Int(h) = &decode_all(&chunks)[1].h else { panic!("kind changed") };
+    let AnyHistogram::Int(h) = &decode_all(&chunks)[1].h else {
+        panic!("kind changed")
+    };
     assert_eq!(h.custom_values, [0.1, 1.0 / 3.0]);
 }
 
@@ -301,8 +354,15 @@ fn chunks_with_starts_have_the_bytes_of_prometheus() {
             HistogramSample { t: *t, st, h }
         });
         let chunks = encode(&samples.collect::<Vec<_>>());
-        let written: String = chunks[0].1.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((chunks.len(), chunks[0].0, written.as_str()), (1, encoding, hex));
+        let written: String = chunks[0]
+            .1
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            (chunks.len(), chunks[0].0, written.as_str()),
+            (1, encoding, hex)
+        );
     }
 }
 
@@ -312,27 +372,58 @@ fn starts_are_kept_when_buckets_are_added_and_behind_the_reach_of_the_header() {
     let st = |i: i64| if i < 150 { 0 } else { 77 + i / 180 };
     for i in 0..200 {
         let buckets = [(0, 1 + i as u64), (3, 1)];
-        let at = HistogramSample { st: st(i), ..sample(i * 10, counter(&buckets[..1 + (i > 160) as usize])) };
+        let at = HistogramSample {
+            st: st(i),
+            ..sample(i * 10, counter(&buckets[..1 + (i > 160) as usize]))
+        };
         match &mut open {
-            Some(open) => assert_ne!(open.append(&at), Ok(Appended::NeedsNewChunk(ResetHint::Reset)), "{i}"),
+            Some(open) => assert_ne!(
+                open.append(&at),
+                Ok(Appended::NeedsNewChunk(ResetHint::Reset)),
+                "{i}"
+            ),
             None => open = Some(start(&at, ResetHint::Unknown, true)),
         }
     }
     let open = open.expect("just opened");
-    assert_eq!((open.encoding(), open.count()), (Encoding::HistogramSt, 200));
+    assert_eq!(
+        (open.encoding(), open.count()),
+        (Encoding::HistogramSt, 200)
+    );
     let read = decode_histograms(open.encoding(), open.bytes()).expect("own chunk");
-    assert!(read.iter().zip(0..).all(|(s, i)| (s.t, s.st) == (i * 10, st(i))));
+    assert!(
+        read.iter()
+            .zip(0..)
+            .all(|(s, i)| (s.t, s.st) == (i * 10, st(i)))
+    );
 }
 
 #[test]
 fn a_chunk_with_starts_is_full_when_its_count_has_no_more_bits() {
-    let first = HistogramSample { st: 1, ..sample(2, counter(&[])) };
+    let first = HistogramSample {
+        st: 1,
+        ..sample(2, counter(&[]))
+    };
     let mut open = start(&first, ResetHint::Unknown, true);
     for t in 3..2 + 0x3fff {
-        assert_eq!(open.append(&HistogramSample { t, ..first.clone() }), Ok(Appended::Done));
+        assert_eq!(
+            open.append(&HistogramSample { t, ..first.clone() }),
+            Ok(Appended::Done)
+        );
     }
-    assert_eq!(open.append(&HistogramSample { t: 1 << 20, ..first }), Err(ChunkError::Full(0x3fff)));
-    assert_eq!(decode_histograms(open.encoding(), open.bytes()).expect("own chunk").len(), 0x3fff);
+    assert_eq!(
+        open.append(&HistogramSample {
+            t: 1 << 20,
+            ..first
+        }),
+        Err(ChunkError::Full(0x3fff))
+    );
+    assert_eq!(
+        decode_histograms(open.encoding(), open.bytes())
+            .expect("own chunk")
+            .len(),
+        0x3fff
+    );
 }
 
 #[test]
@@ -352,7 +443,12 @@ fn reads_start_timestamps() {
     w.push(0, 1);
     put_int(&mut w, 1_000 - 900);
     let read = decode_histograms(Encoding::HistogramSt, w.bytes()).expect("readable");
-    assert_eq!(read.iter().map(|s| (s.t, s.st)).collect::<Vec<_>>(), [(1_000, 400), (16_000, 900)]);
-    let AnyHistogram::Int(first) = &read[0].h else { panic!("kind changed") };
+    assert_eq!(
+        read.iter().map(|s| (s.t, s.st)).collect::<Vec<_>>(),
+        [(1_000, 400), (16_000, 900)]
+    );
+    let AnyHistogram::Int(first) = &read[0].h else {
+        panic!("kind changed")
+    };
     assert_eq!((first.count, first.reset_hint), (4, ResetHint::Reset));
 }

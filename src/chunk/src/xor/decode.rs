@@ -23,7 +23,16 @@ impl<'a> XorIterator<'a> {
         let count = count_of(chunk)?;
         let mut reader = BitReader::new(chunk);
         reader.short(16)?;
-        Ok(Self { reader, left: count, count, t: 0, t_delta: 0, v: 0, leading: NO_WINDOW, trailing: 0 })
+        Ok(Self {
+            reader,
+            left: count,
+            count,
+            t: 0,
+            t_delta: 0,
+            v: 0,
+            leading: NO_WINDOW,
+            trailing: 0,
+        })
     }
 
     /// Samples in the chunk, by its header.
@@ -81,9 +90,11 @@ impl<'a> XorIterator<'a> {
         let rest = bits << time_bits;
         let (header, leading, n) = match rest >> 62 {
             0b00 | 0b01 => (1, self.leading, 0),
-            0b10 if self.leading != NO_WINDOW => {
-                (2, self.leading, 64 - u32::from(self.leading) - u32::from(self.trailing))
-            }
+            0b10 if self.leading != NO_WINDOW => (
+                2,
+                self.leading,
+                64 - u32::from(self.leading) - u32::from(self.trailing),
+            ),
             0b10 => return false,
             // A number of 0 bits stands for 64, which are never seen at once.
             _ => (13, (rest << 2 >> 59) as u8, (rest << 7 >> 58) as u32),
@@ -190,7 +201,11 @@ pub(crate) fn read_window(
 }
 
 /// Appends all samples of a float chunk to `times` (ms) and `values`; both stay as they were on an error.
-pub fn decode_into(chunk: &[u8], times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
+pub fn decode_into(
+    chunk: &[u8],
+    times: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<(), ChunkError> {
     let (times_before, values_before) = (times.len(), values.len());
     let mut samples = XorIterator::new(chunk)?;
     // A sample takes at least two bits: a false count must not make us allocate.

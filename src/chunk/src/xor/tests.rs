@@ -15,7 +15,10 @@ fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
 fn decode(chunk: &[u8]) -> Result<Vec<(i64, u64)>, ChunkError> {
     let (mut times, mut values) = (Vec::new(), Vec::new());
     decode_into(chunk, &mut times, &mut values)?;
-    Ok(times.into_iter().zip(values.into_iter().map(f64::to_bits)).collect())
+    Ok(times
+        .into_iter()
+        .zip(values.into_iter().map(f64::to_bits))
+        .collect())
 }
 
 fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
@@ -24,7 +27,12 @@ fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
 
 /// Samples with the shapes that real series have, next to arbitrary ones.
 fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
-    let step = prop_oneof![Just(15_000i64), 14_900i64..15_100, 1i64..1 << 40, Just(i64::MAX)];
+    let step = prop_oneof![
+        Just(15_000i64),
+        14_900i64..15_100,
+        1i64..1 << 40,
+        Just(i64::MAX)
+    ];
     let value = prop_oneof![
         any::<u64>().prop_map(f64::from_bits),
         (0u32..1000).prop_map(f64::from),
@@ -113,7 +121,11 @@ fn one_sample_never_takes_more_than_promised() {
     for i in 0..2_000u64 {
         let before = buf.len();
         t = t.wrapping_add(1 << (i % 62));
-        appender.append(&mut buf, t, f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        appender.append(
+            &mut buf,
+            t,
+            f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        );
         assert!(buf.len() - before <= XorAppender::SAMPLE_BYTES_MAX);
     }
 }

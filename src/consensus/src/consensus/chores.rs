@@ -31,7 +31,11 @@ impl Consensus {
     }
 
     async fn round(&self) -> Result<(), String> {
-        if self.disk.look(|state| state.is_blank() && !state.forgetful).await {
+        if self
+            .disk
+            .look(|state| state.is_blank() && !state.forgetful)
+            .await
+        {
             return self.found().await;
         }
         if !self.leads() {
@@ -59,11 +63,15 @@ impl Consensus {
             return self.came_late().await;
         }
         let founders = voters(&ring);
-        let here = founders.iter().filter(|n| **n == self.me || statuses.contains_key(*n)).count();
+        let here = founders
+            .iter()
+            .filter(|n| **n == self.me || statuses.contains_key(*n))
+            .count();
         if ring.epoch != 1 || !founders.contains(&self.me) || here * 2 <= founders.len() {
             return Ok(());
         }
-        let members: BTreeMap<u64, BasicNode> = founders.iter().map(|name| self.node(name)).collect();
+        let members: BTreeMap<u64, BasicNode> =
+            founders.iter().map(|name| self.node(name)).collect();
         // Refused where a message of another founder came first, which is as good.
         let _ = self.raft.initialize(members).await;
         info!(self.log, "founding the ring"; "voters" => founders.len());
@@ -79,9 +87,15 @@ impl Consensus {
             let known: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
             (known, membership.voter_ids().collect::<BTreeSet<u64>>())
         };
-        let present: Vec<NodeName> =
-            ring.groups.iter().flat_map(|g| g.present()).map(|m| m.node.clone()).collect();
-        let missing = present.iter().filter(|node| !known.contains(&voter_id(node)));
+        let present: Vec<NodeName> = ring
+            .groups
+            .iter()
+            .flat_map(|g| g.present())
+            .map(|m| m.node.clone())
+            .collect();
+        let missing = present
+            .iter()
+            .filter(|node| !known.contains(&voter_id(node)));
         let missing: BTreeMap<u64, BasicNode> = missing.map(|node| self.node(node)).collect();
         if !missing.is_empty() {
             return self.change(ChangeMembers::AddNodes(missing)).await;
@@ -99,8 +113,10 @@ impl Consensus {
     }
 
     async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<(), String> {
-        let changed =
-            tokio::time::timeout(super::DECISION_TIMEOUT, self.raft.change_membership(change, true));
+        let changed = tokio::time::timeout(
+            super::DECISION_TIMEOUT,
+            self.raft.change_membership(change, true),
+        );
         match changed.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!("voters cannot be changed: {error}")),

@@ -14,9 +14,17 @@ struct Others {
 impl Voice for Others {
     async fn call(&self, _: &NodeName, body: Bytes, _: Duration) -> Result<Bytes, String> {
         let request: Request = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
-        let Request::Status = request else { return Err("not there".to_owned()) };
-        let status = Status { founded: self.founded, leader: None, epoch: 1 };
-        serde_json::to_vec(&Reply::Status(status)).map(Bytes::from).map_err(|e| e.to_string())
+        let Request::Status = request else {
+            return Err("not there".to_owned());
+        };
+        let status = Status {
+            founded: self.founded,
+            leader: None,
+            epoch: 1,
+        };
+        serde_json::to_vec(&Reply::Status(status))
+            .map(Bytes::from)
+            .map_err(|e| e.to_string())
     }
 
     fn reaches(&self, _: &NodeName) -> bool {
@@ -65,12 +73,18 @@ async fn a_wiped_voter_asks_the_others_before_its_first_vote_and_remembers_what_
     }
     drop(consensus);
     let again = blank(dir.path(), false).await;
-    assert!(matches!(asked_for_a_vote(&again).await, Reply::No(_)), "whatever they say the next time");
+    assert!(
+        matches!(asked_for_a_vote(&again).await, Reply::No(_)),
+        "whatever they say the next time"
+    );
 }
 
 #[tokio::test]
 async fn a_voter_of_a_ring_that_is_being_founded_votes() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let consensus = blank(dir.path(), false).await;
-    assert!(matches!(asked_for_a_vote(&consensus).await, Reply::Vote(Ok(_))));
+    assert!(matches!(
+        asked_for_a_vote(&consensus).await,
+        Reply::Vote(Ok(_))
+    ));
 }

@@ -11,5 +11,10 @@ pub fn cpu() -> Duration {
 /// Resident bytes of the process.
 pub fn rss() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("linux");
-    statm.split_whitespace().nth(1).and_then(|p| p.parse::<u64>().ok()).expect("pages") * 4_096
+    statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|p| p.parse::<u64>().ok())
+        .expect("pages")
+        * 4_096
 }

@@ -22,12 +22,26 @@ pub const STEP_MS: i64 = 15_000;
 
 /// Limits that take a day ahead of [`NOW_MS`].
 pub fn limits() -> IngestLimits {
-    IngestLimits { max_future_ms: 86_400_000, ..IngestLimits::default() }
+    IngestLimits {
+        max_future_ms: 86_400_000,
+        ..IngestLimits::default()
+    }
 }
 
 pub fn shards(dir: &Path, count: u16) -> Vec<Arc<Shard>> {
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
-    let make = |n: u16| Shard::new(ShardOptions::new(n, count, 7_200_000, dir.join(n.to_string()), own));
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
+    let make = |n: u16| {
+        Shard::new(ShardOptions::new(
+            n,
+            count,
+            7_200_000,
+            dir.join(n.to_string()),
+            own,
+        ))
+    };
     (0..count).map(|n| make(n).expect("shard opens")).collect()
 }
 
@@ -79,7 +93,9 @@ fn push_labels(out: &mut Vec<u8>, id: usize) {
         ("namespace", "monitoring-system"),
         ("pod", &pod),
     ];
-    labels.iter().for_each(|(n, v)| push_label(out, n.as_bytes(), v.as_bytes()));
+    labels
+        .iter()
+        .for_each(|(n, v)| push_label(out, n.as_bytes(), v.as_bytes()));
 }
 
 /// Sets the samples of scrape number `scrape`: counters, gauges, constants and a few full-precision floats.
@@ -87,7 +103,8 @@ pub fn fill(batch: &mut Batch, request: usize, scrape: i64) {
     let t = START_MS + scrape * STEP_MS;
     for (n, sample) in batch.samples.iter_mut().enumerate() {
         let id = (request * REQUEST_SERIES + n) as i64;
-        let noise = (id.wrapping_mul(0x9e37_79b9) ^ scrape.wrapping_mul(0x85eb_ca6b)).rem_euclid(1_000);
+        let noise =
+            (id.wrapping_mul(0x9e37_79b9) ^ scrape.wrapping_mul(0x85eb_ca6b)).rem_euclid(1_000);
         let v = match id % 10 {
             0 | 1 => 0.0,
             2 => (id % 7) as f64,
@@ -99,7 +116,10 @@ pub fn fill(batch: &mut Batch, request: usize, scrape: i64) {
             8 => (scrape * 3 + noise / 300) as f64,
             _ => (noise as f64 + 0.5).sqrt(),
         };
-        *sample = FloatSample { t: t + id / TARGET_SERIES as i64 % 15_000, v };
+        *sample = FloatSample {
+            t: t + id / TARGET_SERIES as i64 % 15_000,
+            v,
+        };
     }
 }
 

@@ -27,18 +27,30 @@ enum PartData {
 impl Part {
     /// A chunk whose first sample has time `min`.
     pub fn chunk(min: i64, data: ChunkData, starts: Option<Arc<Starts>>) -> Self {
-        Self { min, data: PartData::Chunk(data), starts }
+        Self {
+            min,
+            data: PartData::Chunk(data),
+            starts,
+        }
     }
 
     /// A chunk of out-of-order samples whose first has time `min`.
     pub fn late_chunk(min: i64, data: ChunkData) -> Self {
-        Self { min, data: PartData::LateChunk(data), starts: None }
+        Self {
+            min,
+            data: PartData::LateChunk(data),
+            starts: None,
+        }
     }
 
     /// Out-of-order samples by time.
     pub fn samples(samples: Vec<LateSample>) -> Self {
         let min = samples.first().map_or(i64::MIN, |sample| sample.t);
-        Self { min, data: PartData::Samples(samples), starts: None }
+        Self {
+            min,
+            data: PartData::Samples(samples),
+            starts: None,
+        }
     }
 
     /// Appends its samples; `buffer` is for bytes of a file.
@@ -69,16 +81,30 @@ impl Part {
 
 /// XOR chunk and start timestamps of a chunk of out-of-order samples.
 fn split_late(bytes: &[u8]) -> Result<(&[u8], Option<Starts>), HeadError> {
-    let bad = || HeadError::corrupt(Path::new("chunk file"), "a chunk of late samples cannot be read");
+    let bad = || {
+        HeadError::corrupt(
+            Path::new("chunk file"),
+            "a chunk of late samples cannot be read",
+        )
+    };
     let (length, rest) = bytes.split_first_chunk::<2>().ok_or_else(bad)?;
-    let (chunk, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(bad)?;
-    let (entries, []) = rest.as_chunks::<16>() else { return Err(bad()) };
+    let (chunk, rest) = rest
+        .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+        .ok_or_else(bad)?;
+    let (entries, []) = rest.as_chunks::<16>() else {
+        return Err(bad());
+    };
     let word = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("BUG: half of 16 bytes"));
-    let entries: Vec<_> = entries.iter().map(|entry| (word(&entry[..8]), word(&entry[8..]))).collect();
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|entry| (word(&entry[..8]), word(&entry[8..])))
+        .collect();
     if entries.is_empty() {
         return Ok((chunk, None));
     }
-    Starts::from_entries(entries).map(|starts| (chunk, Some(starts))).ok_or_else(bad)
+    Starts::from_entries(entries)
+        .map(|starts| (chunk, Some(starts)))
+        .ok_or_else(bad)
 }
 
 /// Where samples are read to: times, values, and start timestamps (0 = unset), which stay empty while none is known and
@@ -94,7 +120,11 @@ pub(crate) fn keep_readable(parts: &mut Vec<Part>) -> u64 {
     let (before, mut buffer) = (parts.len(), Vec::new());
     parts.retain(|part| {
         let (mut times, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut out = Floats { times: &mut times, values: &mut values, starts: &mut starts };
+        let mut out = Floats {
+            times: &mut times,
+            values: &mut values,
+            starts: &mut starts,
+        };
         part.decode(&mut buffer, &mut out).is_ok()
     });
     (before - parts.len()) as u64
@@ -144,8 +174,9 @@ impl Floats<'_> {
     /// Puts the samples from `from` on in order, each time once.
     fn sort(&mut self, from: usize) {
         let start = |i: usize| self.starts.get(i).copied().unwrap_or(0);
-        let mut all: Vec<(i64, (f64, i64))> =
-            (from..self.times.len()).map(|i| (self.times[i], (self.values[i], start(i)))).collect();
+        let mut all: Vec<(i64, (f64, i64))> = (from..self.times.len())
+            .map(|i| (self.times[i], (self.values[i], start(i))))
+            .collect();
         all.sort_by_key(|(t, _)| *t);
         all.dedup_by(|later, kept| {
             let same = later.0 == kept.0;

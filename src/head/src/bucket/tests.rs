@@ -8,7 +8,10 @@ use trireme_base::{Boot, Incarnation, StreamId};
 use super::*;
 
 fn options(dir: &std::path::Path) -> ShardOptions {
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
     let mut options = ShardOptions::new(0, 1, 100_000, dir.to_owned(), own);
     options.chunk_samples_max = 8;
     options
@@ -78,12 +81,22 @@ fn a_repeated_sample_is_seen_while_it_is_at_hand() {
     bucket.samples_max = 5;
     let mut put = |t: i64, v: f64| bucket.insert(&mut files, &options, t, v, 0);
     for t in 1..6 {
-        assert_eq!((put(t, 1.0), put(t, 1.0)), (Placed::New, Placed::Duplicate), "{t}");
+        assert_eq!(
+            (put(t, 1.0), put(t, 1.0)),
+            (Placed::New, Placed::Duplicate),
+            "{t}"
+        );
     }
     // The chunk is closed now, and only its last sample is at hand.
-    assert_eq!((put(5, 1.0), put(5, 0.5)), (Placed::Duplicate, Placed::Conflict));
+    assert_eq!(
+        (put(5, 1.0), put(5, 0.5)),
+        (Placed::Duplicate, Placed::Conflict)
+    );
     assert_eq!((put(6, 1.0), put(6, 1.0)), (Placed::New, Placed::Duplicate));
     assert_eq!(put(2, 1.0), Placed::Unchecked);
-    assert_eq!((put(2, 1.0), put(2, 2.0)), (Placed::Duplicate, Placed::Conflict));
+    assert_eq!(
+        (put(2, 1.0), put(2, 2.0)),
+        (Placed::Duplicate, Placed::Conflict)
+    );
     assert_eq!(bucket.late.as_ref().map(|late| late.len()), Some(1));
 }

@@ -66,7 +66,11 @@ pub(super) fn put_series(out: &mut Vec<u8>, slot: u32, series: &Series, pairs: &
 /// The start timestamps of a series; nothing if it has none.
 pub(super) fn put_starts(out: &mut Vec<u8>, slot: u32, series: &Series) {
     for bucket in series.buckets() {
-        let Some(starts) = bucket.starts.as_ref().filter(|starts| !starts.entries().is_empty()) else {
+        let Some(starts) = bucket
+            .starts
+            .as_ref()
+            .filter(|starts| !starts.entries().is_empty())
+        else {
             continue;
         };
         out.put_u32_le(slot);
@@ -178,7 +182,11 @@ pub(super) struct FoundHistograms<'a> {
 
 impl FoundHistograms<'_> {
     pub fn build(self) -> HistogramBucket {
-        HistogramBucket { open: self.open.into_owned(), closed: self.closed.iter().collect(), noted: 0 }
+        HistogramBucket {
+            open: self.open.into_owned(),
+            closed: self.closed.iter().collect(),
+            noted: 0,
+        }
     }
 }
 
@@ -196,7 +204,10 @@ type Read<T> = Result<T, Malformed>;
 impl<'a> Reader<'a> {
     /// Reads bytes of a file of this version.
     pub fn new(bytes: &'a [u8], version: u32) -> Self {
-        Self { rest: bytes, version }
+        Self {
+            rest: bytes,
+            version,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -205,11 +216,19 @@ impl<'a> Reader<'a> {
 
     /// A count that had 16 bits before version 3.
     pub fn wide(&mut self) -> Read<u32> {
-        if self.version >= 3 { self.u32() } else { self.u16().map(u32::from) }
+        if self.version >= 3 {
+            self.u32()
+        } else {
+            self.u16().map(u32::from)
+        }
     }
 
     pub fn need(&self, bytes: usize) -> Read<()> {
-        if self.rest.len() < bytes { Err(Malformed) } else { Ok(()) }
+        if self.rest.len() < bytes {
+            Err(Malformed)
+        } else {
+            Ok(())
+        }
     }
 
     pub fn u8(&mut self) -> Read<u8> {
@@ -252,7 +271,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn stream(&mut self) -> Read<StreamId> {
-        Ok(StreamId { incarnation: Incarnation(self.u64()?), boot: Boot(self.u32()?) })
+        Ok(StreamId {
+            incarnation: Incarnation(self.u64()?),
+            boot: Boot(self.u32()?),
+        })
     }
 
     /// A count of things of at least `each` bytes, so that it can be trusted for an allocation.
@@ -264,37 +286,67 @@ impl<'a> Reader<'a> {
 
     /// The fixed part of a series: slot, key, tenant, own reference; then its pairs.
     pub fn series_head(&mut self, pairs: &mut Vec<u32>) -> Read<(u32, SeriesKey, u32, u32)> {
-        let head = (self.u32()?, SeriesKey(self.u128()?), self.u32()?, self.u32()?);
+        let head = (
+            self.u32()?,
+            SeriesKey(self.u128()?),
+            self.u32()?,
+            self.u32()?,
+        );
         let n = usize::from(self.u16()?);
         let ids = self.take(n * 4)?;
         pairs.clear();
-        pairs.extend(ids.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        pairs.extend(
+            ids.chunks_exact(4)
+                .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        );
         Ok(head)
     }
 
     pub fn bucket(&mut self) -> Read<FoundBucket<'a>> {
-        let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let id = BucketId {
+            window: self.i64()?,
+            cut: self.i64()?,
+        };
         let (max, samples_max) = (self.i64()?, self.u8()?);
         let len = self.wide()? as usize;
         let mut open = None;
         if len > 0 {
             let min = self.i64()?;
-            let state = self.take(XorAppender::STATE_BYTES)?.try_into().map_err(|_| Malformed)?;
+            let state = self
+                .take(XorAppender::STATE_BYTES)?
+                .try_into()
+                .map_err(|_| Malformed)?;
             let bytes = self.take(len)?;
-            open = Some((min, XorAppender::from_bytes(state, bytes).map_err(|_| Malformed)?, bytes));
+            open = Some((
+                min,
+                XorAppender::from_bytes(state, bytes).map_err(|_| Malformed)?,
+                bytes,
+            ));
         }
         let closed = self.closed()?;
         let late_bytes = if self.version >= 3 { 24 } else { 16 };
         let n = self.count(late_bytes)?;
         let late = self.take(n * late_bytes)?.chunks_exact(late_bytes);
-        Ok(FoundBucket { id, max, samples_max, open, closed, late })
+        Ok(FoundBucket {
+            id,
+            max,
+            samples_max,
+            open,
+            closed,
+            late,
+        })
     }
 
     /// Start timestamps of one bucket: slot, bucket, entries.
     pub fn starts(&mut self) -> Read<(u32, BucketId, Starts)> {
         let slot = self.u32()?;
-        let id = BucketId { window: self.i64()?, cut: self.i64()? };
-        let entries = (0..self.count(16)?).map(|_| Ok((self.i64()?, self.i64()?))).collect::<Read<_>>()?;
+        let id = BucketId {
+            window: self.i64()?,
+            cut: self.i64()?,
+        };
+        let entries = (0..self.count(16)?)
+            .map(|_| Ok((self.i64()?, self.i64()?)))
+            .collect::<Read<_>>()?;
         Ok((slot, id, Starts::from_entries(entries).ok_or(Malformed)?))
     }
 
@@ -304,7 +356,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn histogram_bucket(&mut self) -> Read<FoundHistograms<'a>> {
-        let id = BucketId { window: self.i64()?, cut: self.i64()? };
+        let id = BucketId {
+            window: self.i64()?,
+            cut: self.i64()?,
+        };
         let closed = self.closed()?;
         let open = if self.version >= 4 {
             let run = self.bytes()?;

@@ -62,7 +62,9 @@ impl Shard {
                 let state = fresh(&options, cut)?;
                 Ok(Self::recovered(options, state, 0, None))
             }
-            Ok(None) => Err(newest.unwrap_or_else(|| HeadError::corrupt(&options.dir, "no checkpoint"))),
+            Ok(None) => {
+                Err(newest.unwrap_or_else(|| HeadError::corrupt(&options.dir, "no checkpoint")))
+            }
             Err(error) => Err(newest.unwrap_or(error)),
         }
     }
@@ -91,7 +93,9 @@ impl Shard {
                 Err(error) => return Err(error),
             }
         }
-        best.streams.values_mut().for_each(|stream| stream.applied = 0);
+        best.streams
+            .values_mut()
+            .for_each(|stream| stream.applied = 0);
         Ok((Self::with_state(options, best), damage))
     }
 
@@ -101,11 +105,23 @@ impl Shard {
         bytes: u64,
         damage: Option<HeadError>,
     ) -> (Arc<Self>, Recovered) {
-        let positions: Vec<_> = state.streams.iter().map(|(id, s)| (*id, s.applied)).collect();
+        let positions: Vec<_> = state
+            .streams
+            .iter()
+            .map(|(id, s)| (*id, s.applied))
+            .collect();
         let series = state.series.len() as u64;
         let shard = Self::with_state(options, state);
         shard.covered.lock().clone_from(&positions);
-        (shard, Recovered { positions, series, bytes, damage })
+        (
+            shard,
+            Recovered {
+                positions,
+                series,
+                bytes,
+                damage,
+            },
+        )
     }
 }
 
@@ -113,9 +129,18 @@ impl Shard {
 fn fresh(options: &ShardOptions, cut: Option<&CutManifest>) -> Result<State, HeadError> {
     let mut state = State::new(options)?;
     if let Some(cut) = cut {
-        let positions =
-            cut.positions.get(usize::from(options.number)).into_iter().flatten().copied().collect();
-        state.last_cut = LastCut { number: Some(cut.cut), positions, left: cut.left.clone() };
+        let positions = cut
+            .positions
+            .get(usize::from(options.number))
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        state.last_cut = LastCut {
+            number: Some(cut.cut),
+            positions,
+            left: cut.left.clone(),
+        };
     }
     Ok(state)
 }
@@ -127,7 +152,9 @@ fn load(
     name: &str,
 ) -> Result<Option<(State, u64)>, HeadError> {
     let path = options.dir.join(name);
-    let Some(parts) = open(&path)? else { return Ok(None) };
+    let Some(parts) = open(&path)? else {
+        return Ok(None);
+    };
     let bytes = parts.bytes;
     let mut state = fresh(options, cut)?;
     Loader::new(options, &path, &parts, Into::State(&mut state)).load(parts)?;
@@ -141,7 +168,9 @@ fn salvage(
     name: &str,
 ) -> Result<Option<(State, Vec<HeadError>)>, HeadError> {
     let path = options.dir.join(name);
-    let Some(parts) = open(&path)? else { return Ok(None) };
+    let Some(parts) = open(&path)? else {
+        return Ok(None);
+    };
     let mut state = fresh(options, cut)?;
     let damage = Loader::new(options, &path, &parts, Into::State(&mut state)).salvage(parts)?;
     Ok(Some((state, damage)))
@@ -180,7 +209,12 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(options: &'a ShardOptions, path: &'a Path, parts: &Parts<'_>, into: Into<'a>) -> Self {
+    pub fn new(
+        options: &'a ShardOptions,
+        path: &'a Path,
+        parts: &Parts<'_>,
+        into: Into<'a>,
+    ) -> Self {
         Self {
             options,
             path,
@@ -203,7 +237,9 @@ impl<'a> Loader<'a> {
 
     /// What is wrong; passed over in a salvage.
     fn bear(&mut self, error: HeadError) -> Result<(), HeadError> {
-        let Some(damage) = &mut self.damage else { return Err(error) };
+        let Some(damage) = &mut self.damage else {
+            return Err(error);
+        };
         if damage.len() < DAMAGE_TOLD_MAX {
             damage.push(error);
         }
@@ -236,9 +272,9 @@ impl<'a> Loader<'a> {
             };
             let mut reader = Reader::new(body, version);
             let done = match kind {
-                part::HEADER => {
-                    self.header(&mut reader, &mut other_settings).map(|stream| own = Some(stream))
-                }
+                part::HEADER => self
+                    .header(&mut reader, &mut other_settings)
+                    .map(|stream| own = Some(stream)),
                 part::STREAM => self.stream(&mut reader),
                 part::TENANT => self.tenant(&mut reader),
                 part::NAMES => self.names(&mut reader),
@@ -259,7 +295,9 @@ impl<'a> Loader<'a> {
                 break;
             }
         }
-        let Some((id, mut stream)) = own else { return self.bear(self.bad("no header")) };
+        let Some((id, mut stream)) = own else {
+            return self.bear(self.bad("no header"));
+        };
         for (reference, slot) in std::mem::take(&mut self.refs) {
             stream.refs.define(reference, slot);
         }
@@ -271,9 +309,17 @@ impl<'a> Loader<'a> {
     }
 
     /// The former own stream, which is one like any other now.
-    fn header(&self, r: &mut Reader<'_>, why: &mut Option<String>) -> Result<(StreamId, Stream), Malformed> {
+    fn header(
+        &self,
+        r: &mut Reader<'_>,
+        why: &mut Option<String>,
+    ) -> Result<(StreamId, Stream), Malformed> {
         let (number, shards, window_ms) = (r.u16()?, r.u16()?, r.i64()?);
-        let want = (self.options.number, self.options.shards, self.options.window_ms);
+        let want = (
+            self.options.number,
+            self.options.shards,
+            self.options.window_ms,
+        );
         if (number, shards, window_ms) != want {
             let path = self.path.display();
             *why = Some(format!(
@@ -284,7 +330,11 @@ impl<'a> Loader<'a> {
         let id = r.stream()?;
         let (applied, marker) = (r.u64()?, marker(r)?);
         let refs = Refs::with_extent(Refs::pages_for(r.u32()?));
-        let stream = Stream { applied, marker, refs };
+        let stream = Stream {
+            applied,
+            marker,
+            refs,
+        };
         Ok((id, stream))
     }
 
@@ -301,7 +351,14 @@ impl<'a> Loader<'a> {
             refs.define(reference, slot).ok_or(Malformed)?;
         }
         if let Into::State(state) = &mut self.into {
-            state.streams.insert(id, Stream { applied, marker, refs });
+            state.streams.insert(
+                id,
+                Stream {
+                    applied,
+                    marker,
+                    refs,
+                },
+            );
         }
         Ok(())
     }
@@ -348,11 +405,17 @@ impl<'a> Loader<'a> {
         let most = self.room.get(tenant as usize).copied().unwrap_or(0);
         while !r.is_empty() {
             let (id, name) = (r.u32()?, r.u32()?);
-            let series = if self.version >= 2 { r.u32()? as usize } else { 0 };
+            let series = if self.version >= 2 {
+                r.u32()? as usize
+            } else {
+                0
+            };
             let value = r.str()?;
             self.seen.add_pair(tenant, id, name)?;
             if let Into::State(state) = &mut self.into {
-                state.tenants[tenant as usize].index.load_pair(id, name, value, series.min(most));
+                state.tenants[tenant as usize]
+                    .index
+                    .load_pair(id, name, value, series.min(most));
             }
         }
         Ok(())
@@ -393,7 +456,9 @@ impl<'a> Loader<'a> {
         if histograms.ids().next().is_some() {
             series.histograms = Some(Box::new(histograms));
         }
-        let Into::State(state) = &mut self.into else { return Ok(()) };
+        let Into::State(state) = &mut self.into else {
+            return Ok(());
+        };
         series.labels = state.lists.insert(pairs).ok_or(Malformed)?;
         let of_tenant = &mut state.tenants[tenant as usize];
         of_tenant.index.load_series(slot, pairs);
@@ -408,14 +473,23 @@ impl<'a> Loader<'a> {
 
     /// True if these pairs are the label set that the key was made of: numbers mean something else once a part is lost.
     fn is_itself(&self, key: SeriesKey, tenant: u32, pairs: &[u32]) -> bool {
-        let Into::State(state) = &self.into else { return true };
-        let Some(tenant) = state.tenants.get(tenant as usize) else { return false };
+        let Into::State(state) = &self.into else {
+            return true;
+        };
+        let Some(tenant) = state.tenants.get(tenant as usize) else {
+            return false;
+        };
         let labels = tenant.index.labels(pairs, &mut Vec::with_capacity(512));
         SeriesKey::of(tenant.seed, labels.as_bytes()) == key
     }
 
     /// True if a bucket is not in a block yet and goes into the shard; its chunks are there.
-    fn keep(&mut self, tenant: u32, id: BucketId, closed: FoundChunks<'_>) -> Result<bool, Malformed> {
+    fn keep(
+        &mut self,
+        tenant: u32,
+        id: BucketId,
+        closed: FoundChunks<'_>,
+    ) -> Result<bool, Malformed> {
         let window_ms = self.options.window_ms;
         let is_salvage = self.damage.is_some();
         match &mut self.into {
@@ -460,9 +534,13 @@ impl<'a> Loader<'a> {
             {
                 if self.version < 3 {
                     // It has those of out-of-order samples too.
-                    bucket.late.iter_mut().flat_map(|late| late.iter_mut()).for_each(|sample| {
-                        sample.start = starts.at(sample.t);
-                    });
+                    bucket
+                        .late
+                        .iter_mut()
+                        .flat_map(|late| late.iter_mut())
+                        .for_each(|sample| {
+                            sample.start = starts.at(sample.t);
+                        });
                 }
                 bucket.starts = Some(Arc::new(starts));
             }
@@ -475,7 +553,11 @@ impl<'a> Loader<'a> {
         if !self.seen.has_tenant(tenant) {
             // Until version 3 those of tenants that came while the file was written were in it without their names. No
             // sample is among them, and the log behind the file has them again.
-            return if self.version < 3 { Ok(()) } else { Err(Malformed) };
+            return if self.version < 3 {
+                Ok(())
+            } else {
+                Err(Malformed)
+            };
         }
         let mut nowhere = None;
         let of_tenant = match &mut self.into {
@@ -489,7 +571,11 @@ impl<'a> Loader<'a> {
         for _ in 0..r.u32()? {
             let metric = r.str()?;
             let kind = MetricType::from_number(r.u8()?).ok_or(Malformed)?;
-            let metadata = MetricMetadata { kind, unit: r.str()?.to_owned(), help: r.str()?.to_owned() };
+            let metadata = MetricMetadata {
+                kind,
+                unit: r.str()?.to_owned(),
+                help: r.str()?.to_owned(),
+            };
             of_tenant.add_metadata(metric, &metadata, usize::MAX);
         }
         for _ in 0..r.u32()? {
@@ -502,7 +588,11 @@ impl<'a> Loader<'a> {
     }
 
     fn end(&self, r: &mut Reader<'_>) -> Result<(), Malformed> {
-        if r.u64()? == self.seen.series { Ok(()) } else { Err(Malformed) }
+        if r.u64()? == self.seen.series {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -519,7 +609,9 @@ fn pass_buckets(r: &mut Reader<'_>) -> Result<(), Malformed> {
 
 /// References to slots that are not in the file belong to series made after the positions; the log defines them again.
 fn count_references(state: &mut State) {
-    let State { streams, series, .. } = state;
+    let State {
+        streams, series, ..
+    } = state;
     for stream in streams.values_mut() {
         let mut missing = Vec::new();
         for (reference, slot) in stream.refs.iter() {

@@ -41,7 +41,10 @@ mod tests {
         let quarter = 1_000 + ((400 << 20) / 4);
         assert!(!pace.is_due(quarter - 1, u64::MAX));
         assert!(pace.is_due(quarter, u64::MAX));
-        assert!(pace.is_due(1_000 + (10 << 20), 10 << 20), "as much log as may stand behind one");
+        assert!(
+            pace.is_due(1_000 + (10 << 20), 10 << 20),
+            "as much log as may stand behind one"
+        );
     }
 
     #[test]

@@ -29,14 +29,29 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Opens a checkpoint and checks that it is one.
     pub fn open(file: File, path: &'a Path) -> Result<Self, HeadError> {
-        let bytes = file.metadata().map_err(|e| HeadError::io("look at", path, e))?.len();
-        let mut parts = Self { file, path, version: 0, bytes, at: 0, behind: None, buffer: Vec::new() };
+        let bytes = file
+            .metadata()
+            .map_err(|e| HeadError::io("look at", path, e))?
+            .len();
+        let mut parts = Self {
+            file,
+            path,
+            version: 0,
+            bytes,
+            at: 0,
+            behind: None,
+            buffer: Vec::new(),
+        };
         let mut head = [0; 12];
         parts.read_into(&mut head)?;
-        let version = head.strip_prefix(codec::MAGIC).ok_or_else(|| parts.bad("not a checkpoint"))?;
+        let version = head
+            .strip_prefix(codec::MAGIC)
+            .ok_or_else(|| parts.bad("not a checkpoint"))?;
         parts.version = u32::from_le_bytes([version[0], version[1], version[2], version[3]]);
         if !(1..=codec::VERSION).contains(&parts.version) {
-            return Err(HeadError::Version { path: path.to_owned() });
+            return Err(HeadError::Version {
+                path: path.to_owned(),
+            });
         }
         Ok(parts)
     }
@@ -49,7 +64,9 @@ impl<'a> Parts<'a> {
         if out.len() as u64 > self.bytes - self.at {
             return Err(self.bad("cut off"));
         }
-        self.file.read_exact(out).map_err(|e| HeadError::io(READ, self.path, e))?;
+        self.file
+            .read_exact(out)
+            .map_err(|e| HeadError::io(READ, self.path, e))?;
         self.at += out.len() as u64;
         Ok(())
     }
@@ -60,8 +77,9 @@ impl<'a> Parts<'a> {
         self.behind = None;
         let mut head = [0; part::HEADER_BYTES];
         self.read_into(&mut head)?;
-        let word =
-            |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
+        let word = |from: usize| {
+            u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
+        };
         let (length, crc) = (word(1) as usize, word(5));
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
@@ -80,7 +98,9 @@ impl<'a> Parts<'a> {
 
     /// Goes to the part behind one that could not be read; false if nobody knows where that is.
     pub fn pass(&mut self) -> bool {
-        let Some(behind) = self.behind else { return false };
+        let Some(behind) = self.behind else {
+            return false;
+        };
         self.at = behind;
         self.file.seek(SeekFrom::Start(behind)).is_ok()
     }

@@ -13,19 +13,26 @@ use super::{CheckpointReport, DAMAGED_FILE, PREVIOUS_FILE};
 use crate::bucket::ClosedChunk;
 use crate::chunkfile::ChunkPlace;
 use crate::{
-    CHECKPOINT_FILE, HeadError, HeadSeries, IngestLimits, IngestOutput, Shard, ShardOptions, covered_by_all,
+    CHECKPOINT_FILE, HeadError, HeadSeries, IngestLimits, IngestOutput, Shard, ShardOptions,
+    covered_by_all,
 };
 
 const NOW_MS: i64 = 1_700_003_600_000;
 
 fn options(dir: &Path, boot: u32) -> ShardOptions {
-    let own = StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let own = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    };
     ShardOptions::new(0, 1, 7_200_000, dir.to_owned(), own)
 }
 
 /// Settings of a shard whose samples are in chunk files at once.
 fn small(dir: &Path) -> ShardOptions {
-    ShardOptions { chunk_samples_max: 2, ..options(dir, 1) }
+    ShardOptions {
+        chunk_samples_max: 2,
+        ..options(dir, 1)
+    }
 }
 
 /// A checkpoint of a shard without a log.
@@ -40,7 +47,8 @@ fn fill(shard: &Shard) {
 fn fill_at(shard: &Shard, t: i64) {
     let (tenant, mut batch) = (Tenant::default(), Batch::default());
     for n in 0..50u32 {
-        let labels = Labels::from_pairs([("__name__", "up"), ("job", "node"), ("n", &n.to_string())]);
+        let labels =
+            Labels::from_pairs([("__name__", "up"), ("job", "node"), ("n", &n.to_string())]);
         let from = batch.label_bytes.len() as u32;
         batch.label_bytes.extend_from_slice(labels.as_bytes());
         batch.samples.push(FloatSample { t, v: f64::from(n) });
@@ -60,11 +68,19 @@ fn fill_at(shard: &Shard, t: i64) {
 
 #[test]
 fn what_one_shard_lacks_is_not_covered() {
-    let stream = |boot| StreamId { incarnation: Incarnation(1), boot: Boot(boot) };
+    let stream = |boot| StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(boot),
+    };
     let shards = [
         vec![(stream(1), 7), (stream(2), 5), (stream(3), 9)],
         vec![(stream(1), 6), (stream(2), 8)],
-        vec![(stream(1), 9), (stream(2), 5), (stream(3), 1), (stream(4), 1)],
+        vec![
+            (stream(1), 9),
+            (stream(2), 5),
+            (stream(3), 1),
+            (stream(4), 1),
+        ],
     ];
     assert_eq!(covered_by_all(shards), [(stream(1), 6), (stream(2), 5)]);
     assert!(covered_by_all([]).is_empty());
@@ -76,8 +92,12 @@ fn as_version(version: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = [MAGIC.as_slice(), &version.to_le_bytes()].concat();
     let mut rest = Reader::new(&bytes[12..], VERSION);
     while !rest.is_empty() {
-        let (Ok(kind), Ok(length), Ok(_crc)) = (rest.u8(), rest.u32(), rest.u32()) else { panic!("a part") };
-        let Ok(body) = rest.take(length as usize) else { panic!("a body") };
+        let (Ok(kind), Ok(length), Ok(_crc)) = (rest.u8(), rest.u32(), rest.u32()) else {
+            panic!("a part")
+        };
+        let Ok(body) = rest.take(length as usize) else {
+            panic!("a body")
+        };
         let mut body = body.to_vec();
         if kind == part::TENANT && version == 1 {
             body.truncate(body.len() - 8);
@@ -100,10 +120,13 @@ fn put_part(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
 
 fn without_numbers(body: &[u8]) -> Vec<u8> {
     let mut pairs = Reader::new(body, VERSION);
-    let Ok(tenant) = pairs.u32() else { panic!("a tenant") };
+    let Ok(tenant) = pairs.u32() else {
+        panic!("a tenant")
+    };
     let mut old = tenant.to_le_bytes().to_vec();
     while !pairs.is_empty() {
-        let (Ok(id), Ok(name), Ok(_), Ok(value)) = (pairs.u32(), pairs.u32(), pairs.u32(), pairs.str())
+        let (Ok(id), Ok(name), Ok(_), Ok(value)) =
+            (pairs.u32(), pairs.u32(), pairs.u32(), pairs.str())
         else {
             panic!("a pair")
         };
@@ -153,16 +176,27 @@ fn reads_earlier_versions_and_refuses_what_it_does_not_know() {
         std::fs::write(&path, &file).expect("writable");
         let (again, found) = Shard::recover(options(dir.path(), 2), None).expect("loads");
         assert_eq!((found.series, found.bytes), (50, file.len() as u64));
-        assert_eq!(again.window_digests(&Tenant::default()).expect("readable"), want);
+        assert_eq!(
+            again.window_digests(&Tenant::default()).expect("readable"),
+            want
+        );
     }
     let mut newer = bytes.clone();
     newer[8] = VERSION as u8 + 1;
     std::fs::write(&path, newer).expect("writable");
-    let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
+    let error = Shard::recover(options(dir.path(), 2), None)
+        .err()
+        .expect("refused");
     assert!(matches!(error, HeadError::Version { .. }), "{error}");
-    for bad in [bytes[..bytes.len() - 1].to_vec(), bytes[..9].to_vec(), Vec::new()] {
+    for bad in [
+        bytes[..bytes.len() - 1].to_vec(),
+        bytes[..9].to_vec(),
+        Vec::new(),
+    ] {
         std::fs::write(&path, bad).expect("writable");
-        let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
+        let error = Shard::recover(options(dir.path(), 2), None)
+            .err()
+            .expect("refused");
         assert!(matches!(error, HeadError::Corrupt { .. }), "{error}");
     }
 }
@@ -185,11 +219,17 @@ fn extras_of_a_tenant_that_is_not_named_cost_an_old_file_nothing_else() {
     let path = dir.path().join(CHECKPOINT_FILE);
     let bytes = std::fs::read(&path).expect("there");
     let extras = [&9u32.to_le_bytes()[..], &[0; 16]].concat();
-    std::fs::write(&path, with_part(&as_version(2, &bytes), part::EXTRAS, &extras)).expect("writable");
+    std::fs::write(
+        &path,
+        with_part(&as_version(2, &bytes), part::EXTRAS, &extras),
+    )
+    .expect("writable");
     let (_, found) = Shard::recover(options(dir.path(), 2), None).expect("loads");
     assert_eq!(found.series, 50);
     std::fs::write(&path, with_part(&bytes, part::EXTRAS, &extras)).expect("writable");
-    let error = Shard::recover(options(dir.path(), 2), None).err().expect("refused");
+    let error = Shard::recover(options(dir.path(), 2), None)
+        .err()
+        .expect("refused");
     assert!(error.is_damage(), "{error}");
 }
 
@@ -204,27 +244,39 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
     shard.note_positions(&[(stream(7), 9)]);
     let report = checkpoint(&shard).expect("written");
     let of_seven = |positions: &[(StreamId, u64)]| {
-        positions.iter().find(|(id, _)| *id == stream(7)).map(|(_, seq)| *seq)
+        positions
+            .iter()
+            .find(|(id, _)| *id == stream(7))
+            .map(|(_, seq)| *seq)
     };
-    assert_eq!((of_seven(&report.positions), of_seven(&report.trim_to)), (Some(9), Some(5)));
+    assert_eq!(
+        (of_seven(&report.positions), of_seven(&report.trim_to)),
+        (Some(9), Some(5))
+    );
     assert!(path(PREVIOUS_FILE).exists());
     let mut bytes = std::fs::read(path(CHECKPOINT_FILE)).expect("there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(path(CHECKPOINT_FILE), &bytes).expect("writable");
 
-    let (again, found) = Shard::recover(options(dir.path(), 2), None).expect("loads the one before");
+    let (again, found) =
+        Shard::recover(options(dir.path(), 2), None).expect("loads the one before");
     assert_eq!((of_seven(&found.positions), found.series), (Some(5), 0));
     assert!(found.damage.is_some_and(|error| error.is_damage()));
     assert!(path(DAMAGED_FILE).exists() && !path(PREVIOUS_FILE).exists());
     // The damaged one must not become the one before.
-    assert_eq!(of_seven(&checkpoint(&again).expect("written").trim_to), Some(5));
+    assert_eq!(
+        of_seven(&checkpoint(&again).expect("written").trim_to),
+        Some(5)
+    );
     let (_, found) = Shard::recover(options(dir.path(), 3), None).expect("loads");
     assert!(found.damage.is_none());
     for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
         std::fs::write(path(name), b"nothing").expect("writable");
     }
-    let error = Shard::recover(options(dir.path(), 4), None).err().expect("nothing to load");
+    let error = Shard::recover(options(dir.path(), 4), None)
+        .err()
+        .expect("nothing to load");
     assert!(error.is_damage(), "{error}");
 }
 
@@ -235,7 +287,10 @@ fn contents(shard: &Arc<Shard>) -> BTreeMap<Vec<u8>, Vec<(i64, u64)>> {
         let (mut times, mut values) = (Vec::new(), Vec::new());
         // Chunks that cannot be read are missing.
         let _ = series.read(i64::MIN, i64::MAX, &mut times, &mut values);
-        let samples = times.into_iter().zip(values.into_iter().map(f64::to_bits)).collect();
+        let samples = times
+            .into_iter()
+            .zip(values.into_iter().map(f64::to_bits))
+            .collect();
         (series.labels.as_bytes().to_vec(), samples)
     };
     series.iter().map(read).collect()
@@ -272,7 +327,11 @@ fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
         all += usize::from(found.len() == 50);
         some += usize::from(!found.is_empty());
     }
-    assert!(all > 0 && some >= all, "{all} of {} salvages were whole, {some} gave anything", whole.len() / 7);
+    assert!(
+        all > 0 && some >= all,
+        "{all} of {} salvages were whole, {some} gave anything",
+        whole.len() / 7
+    );
 }
 
 #[test]
@@ -296,7 +355,10 @@ fn a_salvage_passes_over_one_part_and_one_chunk_file() {
 }
 
 fn stream(boot: u32) -> StreamId {
-    StreamId { incarnation: Incarnation(3), boot: Boot(boot) }
+    StreamId {
+        incarnation: Incarnation(3),
+        boot: Boot(boot),
+    }
 }
 
 #[test]
@@ -307,15 +369,25 @@ fn a_checkpoint_that_no_start_could_read_does_not_replace_the_last_one() {
     checkpoint(&shard).expect("written");
     let before = std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there");
     // A defect: a series with a chunk that no file has.
-    let lost = ChunkPlace { file: 77, offset: 16, len: 9 };
+    let lost = ChunkPlace {
+        file: 77,
+        offset: 16,
+        len: 9,
+    };
     {
         let mut state = shard.state.write();
         let series = state.series.get_mut(3).expect("made");
-        series.current.closed.push(ClosedChunk::new(lost, 0, 1, 2, 3));
+        series
+            .current
+            .closed
+            .push(ClosedChunk::new(lost, 0, 1, 2, 3));
     }
     let error = checkpoint(&shard).expect_err("refused");
     assert!(matches!(error, HeadError::Corrupt { .. }), "{error}");
-    assert_eq!(std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there"), before);
+    assert_eq!(
+        std::fs::read(dir.path().join(CHECKPOINT_FILE)).expect("there"),
+        before
+    );
 }
 
 #[test]
@@ -329,14 +401,20 @@ fn no_checkpoint_relies_on_a_chunk_file_whose_sync_failed_once() {
     let want = shard.window_digests(&Tenant::default()).expect("readable");
     shard.state.write().files.fail_sync = true;
     let error = checkpoint(&shard).expect_err("the sync failed");
-    assert!(matches!(error, HeadError::Io { action: "sync", .. }), "{error}");
+    assert!(
+        matches!(error, HeadError::Io { action: "sync", .. }),
+        "{error}"
+    );
     let report = checkpoint(&shard).expect("written");
     // What the failed sync may have lost is gone.
     std::fs::remove_file(dir.path().join("chunks/00000001.chunks")).expect("still there");
     assert_eq!(report.files.len(), 2);
     small.own.boot = Boot(2);
     let (again, _) = Shard::recover(small, None).expect("loads");
-    assert_eq!(again.window_digests(&Tenant::default()).expect("readable"), want);
+    assert_eq!(
+        again.window_digests(&Tenant::default()).expect("readable"),
+        want
+    );
 }
 
 #[test]
@@ -364,7 +442,10 @@ fn the_checkpoint_before_keeps_the_chunk_files_that_only_it_names() {
     std::fs::write(&newest, b"nothing").expect("writable");
     let (shard, found) = recover(&mut small);
     assert!(found.damage.is_some());
-    assert_eq!(shard.window_digests(&Tenant::default()).expect("readable"), want);
+    assert_eq!(
+        shard.window_digests(&Tenant::default()).expect("readable"),
+        want
+    );
 
     // The file goes when neither checkpoint names it.
     shard.state.write().files.fail_sync = true;

@@ -11,7 +11,11 @@ use crate::{HeadError, ShardOptions};
 
 /// Reads a checkpoint as a start would, without building anything from it: every part, every reference, every chunk that
 /// it names lies within its file.
-pub(super) fn verify(path: &Path, options: &ShardOptions, files: &FileLengths) -> Result<(), HeadError> {
+pub(super) fn verify(
+    path: &Path,
+    options: &ShardOptions,
+    files: &FileLengths,
+) -> Result<(), HeadError> {
     let file = File::open(path).map_err(|e| HeadError::io("open", path, e))?;
     let parts = Parts::open(file, path)?;
     Loader::new(options, path, &parts, Into::Nothing(files)).load(parts)
@@ -24,5 +28,9 @@ pub fn verify_checkpoint(dir: &Path, options: &ShardOptions) -> Result<(), HeadE
     if !path.exists() {
         return Ok(());
     }
-    verify(&path, options, &ChunkFiles::open(&dir.join(CHUNKS_DIR))?.lengths()?)
+    verify(
+        &path,
+        options,
+        &ChunkFiles::open(&dir.join(CHUNKS_DIR))?.lengths()?,
+    )
 }

@@ -50,7 +50,14 @@ impl Shard {
         let (streams, next_ref): (Vec<(StreamId, Stream)>, u32) = {
             let mut state = self.state.write();
             state.frozen = true;
-            (state.streams.iter().map(|(id, stream)| (*id, stream.clone())).collect(), state.next_ref)
+            (
+                state
+                    .streams
+                    .iter()
+                    .map(|(id, stream)| (*id, stream.clone()))
+                    .collect(),
+                state.next_ref,
+            )
         };
         self.put_header(&mut out, own, next_ref)?;
         let mut positions: Vec<(StreamId, u64)> = Vec::with_capacity(streams.len() + 1);
@@ -90,14 +97,24 @@ impl Shard {
         self.state.write().files.published();
         let trim_to = std::mem::replace(&mut *self.covered.lock(), positions.clone());
         let trim_to = covered_by_all([trim_to, positions.clone()]);
-        Ok(CheckpointReport { positions, trim_to, series, bytes, files: paths })
+        Ok(CheckpointReport {
+            positions,
+            trim_to,
+            series,
+            bytes,
+            files: paths,
+        })
     }
 
     fn sync(&self, file: &SyncFile) -> Result<(), HeadError> {
         let synced = file.sync();
         #[cfg(test)]
         let synced = match std::mem::take(&mut self.state.write().files.fail_sync) {
-            true => Err(HeadError::io("sync", &file.path, std::io::Error::other("a test"))),
+            true => Err(HeadError::io(
+                "sync",
+                &file.path,
+                std::io::Error::other("a test"),
+            )),
             false => synced,
         };
         if synced.is_err() {
@@ -183,7 +200,10 @@ impl Shard {
 
 /// What a tenant has besides series, in as many parts as it takes.
 fn put_extras_of(out: &mut Vec<u8>, number: usize, tenant: &TenantState) -> Result<(), HeadError> {
-    let entries = tenant.metadata.iter().flat_map(|(metric, all)| all.iter().map(move |one| (metric, one)));
+    let entries = tenant
+        .metadata
+        .iter()
+        .flat_map(|(metric, all)| all.iter().map(move |one| (metric, one)));
     let mut metadata = entries.peekable();
     let mut exemplars = tenant.exemplars.iter().peekable();
     loop {
@@ -273,7 +293,9 @@ impl Known {
             if *names < index.names.len() {
                 let from = begin(out, part::NAMES);
                 out.put_u32_le(number as u32);
-                index.names[*names..].iter().for_each(|name| put_bytes(out, name.text.as_bytes()));
+                index.names[*names..]
+                    .iter()
+                    .for_each(|name| put_bytes(out, name.text.as_bytes()));
                 end(out, from)?;
                 *names = index.names.len();
             }
@@ -346,15 +368,26 @@ impl Output {
         let file = File::create(path).map_err(|e| HeadError::io("create", path, e))?;
         // The buffer below does the collecting.
         let file = BufWriter::with_capacity(0, file);
-        Ok(Self { path: path.to_owned(), file, buffer: Vec::with_capacity(2 << 20), bytes: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            buffer: Vec::with_capacity(2 << 20),
+            bytes: 0,
+        })
     }
 
     fn flush_if_large(&mut self) -> Result<(), HeadError> {
-        if self.buffer.len() >= 1 << 20 { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= 1 << 20 {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), HeadError> {
-        self.file.write_all(&self.buffer).map_err(|e| HeadError::io("write", &self.path, e))?;
+        self.file
+            .write_all(&self.buffer)
+            .map_err(|e| HeadError::io("write", &self.path, e))?;
         self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -362,8 +395,13 @@ impl Output {
 
     fn finish(mut self) -> Result<u64, HeadError> {
         self.flush()?;
-        self.file.flush().map_err(|e| HeadError::io("write", &self.path, e))?;
-        self.file.get_ref().sync_all().map_err(|e| HeadError::io("sync", &self.path, e))?;
+        self.file
+            .flush()
+            .map_err(|e| HeadError::io("write", &self.path, e))?;
+        self.file
+            .get_ref()
+            .sync_all()
+            .map_err(|e| HeadError::io("sync", &self.path, e))?;
         Ok(self.bytes)
     }
 }

@@ -20,14 +20,18 @@ pub struct LeftWindow {
 
 impl LeftWindow {
     fn takes(&self, window_ms: i64, tenant: &Tenant, id: BucketId) -> bool {
-        id.window == self.window && *tenant == self.tenant && Taken::by(self.cut, window_ms).takes(id)
+        id.window == self.window
+            && *tenant == self.tenant
+            && Taken::by(self.cut, window_ms).takes(id)
     }
 }
 
 impl LastCut {
     /// True if samples of this bucket are in a block.
     pub fn has(&self, window_ms: i64, tenant: &Tenant, id: BucketId) -> bool {
-        let is_taken = self.number.is_some_and(|cut| Taken::by(cut, window_ms).takes(id));
+        let is_taken = self
+            .number
+            .is_some_and(|cut| Taken::by(cut, window_ms).takes(id));
         is_taken && !self.has_left(window_ms, tenant, id)
     }
 
@@ -59,12 +63,21 @@ impl Portion {
         let is_before = |left: &&LeftWindow| {
             left.window == part.window && left.tenant == part.tenant && left.cut < part.cut
         };
-        let before = left.iter().filter(is_before).map(|left| Taken::by(left.cut, window_ms));
-        Self { window: part.window, taken: Taken::by(part.cut, window_ms), before: before.collect() }
+        let before = left
+            .iter()
+            .filter(is_before)
+            .map(|left| Taken::by(left.cut, window_ms));
+        Self {
+            window: part.window,
+            taken: Taken::by(part.cut, window_ms),
+            before: before.collect(),
+        }
     }
 
     #[inline]
     pub fn takes(&self, id: BucketId) -> bool {
-        id.window == self.window && self.taken.takes(id) && !self.before.iter().any(|cut| cut.takes(id))
+        id.window == self.window
+            && self.taken.takes(id)
+            && !self.before.iter().any(|cut| cut.takes(id))
     }
 }

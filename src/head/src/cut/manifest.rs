@@ -38,7 +38,11 @@ impl CutManifest {
         let mut out = Vec::new();
         out.put_slice(MAGIC);
         // An earlier release can read what has nothing new in it.
-        out.put_u32_le(if self.left.is_empty() { VERSION_PLAIN } else { VERSION });
+        out.put_u32_le(if self.left.is_empty() {
+            VERSION_PLAIN
+        } else {
+            VERSION
+        });
         out.put_i64_le(self.cut);
         out.put_u32_le(self.positions.len() as u32);
         for shard in &self.positions {
@@ -51,7 +55,12 @@ impl CutManifest {
         }
         if !self.left.is_empty() {
             out.put_u32_le(self.left.len() as u32);
-            for LeftWindow { cut, tenant, window } in &self.left {
+            for LeftWindow {
+                cut,
+                tenant,
+                window,
+            } in &self.left
+            {
                 out.put_i64_le(*cut);
                 out.put_i64_le(*window);
                 out.put_u16_le(tenant.as_str().len() as u16);
@@ -75,28 +84,42 @@ impl CutManifest {
 
     fn decode(path: &Path, bytes: &[u8]) -> Result<Self, HeadError> {
         let bad = |what: &str| HeadError::corrupt(path, what);
-        let (body, mut crc) =
-            bytes.split_at_checked(bytes.len().wrapping_sub(4)).ok_or_else(|| bad("cut off"))?;
+        let (body, mut crc) = bytes
+            .split_at_checked(bytes.len().wrapping_sub(4))
+            .ok_or_else(|| bad("cut off"))?;
         if crc.get_u32_le() != crc32c::crc32c(body) {
             return Err(bad("checksum does not fit"));
         }
-        let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or_else(|| bad("not a cut manifest"))?;
+        let mut rest = body
+            .strip_prefix(MAGIC.as_slice())
+            .ok_or_else(|| bad("not a cut manifest"))?;
         if rest.len() < 16 {
             return Err(bad("cut off"));
         }
         let version = rest.get_u32_le();
         if !(VERSION_PLAIN..=VERSION).contains(&version) {
-            return Err(HeadError::Version { path: path.to_owned() });
+            return Err(HeadError::Version {
+                path: path.to_owned(),
+            });
         }
-        let mut this = Self { cut: rest.get_i64_le(), ..Self::default() };
+        let mut this = Self {
+            cut: rest.get_i64_le(),
+            ..Self::default()
+        };
         for _ in 0..rest.get_u32_le() {
-            let count = if rest.len() < 4 { return Err(bad("cut off")) } else { rest.get_u32_le() as usize };
+            let count = if rest.len() < 4 {
+                return Err(bad("cut off"));
+            } else {
+                rest.get_u32_le() as usize
+            };
             if rest.len() < count.saturating_mul(20) {
                 return Err(bad("cut off"));
             }
             let one = |_| {
-                let stream =
-                    StreamId { incarnation: Incarnation(rest.get_u64_le()), boot: Boot(rest.get_u32_le()) };
+                let stream = StreamId {
+                    incarnation: Incarnation(rest.get_u64_le()),
+                    boot: Boot(rest.get_u32_le()),
+                };
                 (stream, rest.get_u64_le())
             };
             this.positions.push((0..count).map(one).collect());
@@ -116,7 +139,11 @@ fn left(rest: &mut &[u8]) -> Option<Vec<LeftWindow>> {
         let (name, behind) = rest.split_at_checked(length)?;
         *rest = behind;
         let tenant = Tenant::new(std::str::from_utf8(name).ok()?).ok()?;
-        all.push(LeftWindow { cut, tenant, window });
+        all.push(LeftWindow {
+            cut,
+            tenant,
+            window,
+        });
     }
     Some(all)
 }
@@ -130,10 +157,21 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("cut");
         assert_eq!(CutManifest::load(&path).expect("no file"), None);
-        let stream = StreamId { incarnation: Incarnation(5), boot: Boot(6) };
-        let plain = CutManifest { cut: -3, positions: vec![vec![(stream, 7)], vec![]], left: vec![] };
+        let stream = StreamId {
+            incarnation: Incarnation(5),
+            boot: Boot(6),
+        };
+        let plain = CutManifest {
+            cut: -3,
+            positions: vec![vec![(stream, 7)], vec![]],
+            left: vec![],
+        };
         let tenant = Tenant::new("t").expect("a name");
-        let left = vec![LeftWindow { cut: -4, tenant, window: 9 }];
+        let left = vec![LeftWindow {
+            cut: -4,
+            tenant,
+            window: 9,
+        }];
         for manifest in [plain.clone(), CutManifest { left, ..plain }] {
             manifest.store(&path).expect("stored");
             assert_eq!(CutManifest::load(&path).expect("stored"), Some(manifest));
@@ -142,8 +180,12 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 4;
-            let is_damage =
-                |bytes: &[u8]| matches!(CutManifest::decode(&path, bytes), Err(HeadError::Corrupt { .. }));
+            let is_damage = |bytes: &[u8]| {
+                matches!(
+                    CutManifest::decode(&path, bytes),
+                    Err(HeadError::Corrupt { .. })
+                )
+            };
             assert!(is_damage(&bad) && is_damage(&bytes[..at]), "byte {at}");
         }
     }

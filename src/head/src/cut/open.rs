@@ -36,9 +36,17 @@ impl OpenCuts {
     /// The cut to be made next if windows up to `closed` are closed.
     pub fn due(&self, closed: i64, window_ms: i64) -> Option<i64> {
         let taken = Taken::by(closed, window_ms);
-        let astray = self.0.iter().rev().take_while(|(cut, _)| taken.is_astray(**cut));
+        let astray = self
+            .0
+            .iter()
+            .rev()
+            .take_while(|(cut, _)| taken.is_astray(**cut));
         let oldest_astray = astray.map(|(_, (oldest, _))| *oldest).min();
-        self.first().into_iter().chain(oldest_astray).min().filter(|k| *k <= closed)
+        self.first()
+            .into_iter()
+            .chain(oldest_astray)
+            .min()
+            .filter(|k| *k <= closed)
     }
 
     /// The greatest cut up to `k`.
@@ -66,7 +74,10 @@ mod tests {
             cuts.note(BucketId { window, cut });
         }
         assert_eq!((cuts.first(), cuts.oldest_window()), (Some(7), Some(3)));
-        assert_eq!((cuts.due(6, HOURS_2), cuts.due(7, HOURS_2)), (None, Some(7)));
+        assert_eq!(
+            (cuts.due(6, HOURS_2), cuts.due(7, HOURS_2)),
+            (None, Some(7))
+        );
         assert_eq!((cuts.last_up_to(6), cuts.last_up_to(99)), (None, Some(8)));
         cuts.close(7, Taken::by(7, HOURS_2));
         assert_eq!((cuts.first(), cuts.oldest_window()), (Some(8), Some(5)));
@@ -75,9 +86,18 @@ mod tests {
     #[test]
     fn what_waits_for_a_cut_that_cannot_come_is_due_with_its_window() {
         let mut cuts = OpenCuts::default();
-        cuts.note(BucketId { window: 9, cut: 5_000 });
-        cuts.note(BucketId { window: 11, cut: 5_000 });
-        assert_eq!((cuts.due(8, HOURS_2), cuts.due(10, HOURS_2)), (None, Some(9)));
+        cuts.note(BucketId {
+            window: 9,
+            cut: 5_000,
+        });
+        cuts.note(BucketId {
+            window: 11,
+            cut: 5_000,
+        });
+        assert_eq!(
+            (cuts.due(8, HOURS_2), cuts.due(10, HOURS_2)),
+            (None, Some(9))
+        );
         cuts.close(9, Taken::by(9, HOURS_2));
         assert_eq!(cuts.oldest_window(), Some(10));
         cuts.close(11, Taken::by(11, HOURS_2));

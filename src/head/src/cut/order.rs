@@ -18,11 +18,17 @@ impl Shard {
     pub(super) fn cut_order(&self, tenant: u32, portion: &Portion) -> Vec<u32> {
         let mut slots: Vec<(u32, u32, u16)> = Vec::new();
         let mut lists: Vec<u32> = Vec::new();
-        let all = self.state.read().tenants[tenant as usize].index.all.ascending().into_owned();
+        let all = self.state.read().tenants[tenant as usize]
+            .index
+            .all
+            .ascending()
+            .into_owned();
         for some in all.chunks(PAGE_SLOTS) {
             let state = self.state.read();
             for slot in some {
-                let Some(series) = state.series.get(*slot).filter(|s| s.tenant == tenant) else { continue };
+                let Some(series) = state.series.get(*slot).filter(|s| s.tenant == tenant) else {
+                    continue;
+                };
                 let mut floats = series.buckets().map(|b| b.id);
                 let mut histograms = series.histograms.iter().flat_map(|h| h.ids());
                 let wanted = |id: crate::bucket::BucketId| portion.takes(id);
@@ -34,7 +40,8 @@ impl Shard {
             }
         }
         self.rank(tenant, &mut lists);
-        let of = |(_, at, len): &(u32, u32, u16)| &lists[*at as usize..*at as usize + usize::from(*len)];
+        let of =
+            |(_, at, len): &(u32, u32, u16)| &lists[*at as usize..*at as usize + usize::from(*len)];
         slots.sort_unstable_by(|a, b| of(a).cmp(of(b)));
         slots.into_iter().map(|(slot, _, _)| slot).collect()
     }
@@ -50,12 +57,19 @@ impl Shard {
             let index = &state.tenants[tenant as usize].index;
             texts.extend(some.iter().filter_map(|id| {
                 let pair = index.pair(*id)?;
-                Some((index.names[pair.name as usize].text.clone(), pair.value.clone(), *id))
+                Some((
+                    index.names[pair.name as usize].text.clone(),
+                    pair.value.clone(),
+                    *id,
+                ))
             }));
         }
         texts.sort_unstable();
-        let ranks: HashMap<u32, u32> =
-            texts.iter().enumerate().map(|(rank, (_, _, id))| (*id, rank as u32)).collect();
+        let ranks: HashMap<u32, u32> = texts
+            .iter()
+            .enumerate()
+            .map(|(rank, (_, _, id))| (*id, rank as u32))
+            .collect();
         for id in lists {
             // A pair of a series with samples cannot be freed meanwhile.
             *id = ranks.get(id).copied().unwrap_or(u32::MAX);

@@ -34,17 +34,30 @@ impl CutSource {
         let mut parts = Vec::with_capacity(shards.len());
         let window_ms = shards.first().map_or(1, |shard| shard.options.window_ms);
         let left = shards.first().map(|shard| shard.left()).unwrap_or_default();
-        let part = LeftWindow { cut, tenant: tenant.clone(), window };
+        let part = LeftWindow {
+            cut,
+            tenant: tenant.clone(),
+            window,
+        };
         let portion = Portion::of(&left, window_ms, &part);
         for shard in shards {
             let number = shard.state.read().tenant_number(tenant.as_str());
             let Some(number) = number else { continue };
             let slots = shard.cut_order(number, &portion).into_iter();
-            let mut part = ShardPart { shard: shard.clone(), slots, next: None };
+            let mut part = ShardPart {
+                shard: shard.clone(),
+                slots,
+                next: None,
+            };
             part.advance();
             parts.push(part);
         }
-        Self { portion, parts, skips_damage: false, lost: 0 }
+        Self {
+            portion,
+            parts,
+            skips_damage: false,
+            lost: 0,
+        }
     }
 
     /// Leaves out chunks that cannot be read, in the place of failing.
@@ -64,7 +77,9 @@ impl CutSource {
         let mut runs = Vec::new();
         {
             let state = shard.state.read();
-            let Some(found) = state.series.get(slot) else { return Ok(()) };
+            let Some(found) = state.series.get(slot) else {
+                return Ok(());
+            };
             for bucket in found.buckets().filter(|b| self.portion.takes(b.id)) {
                 bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
@@ -77,15 +92,31 @@ impl CutSource {
             self.lost += keep_readable(&mut parts) + keep_readable_runs(&mut runs);
         }
         merge_histograms(runs, i64::MIN, i64::MAX, &mut series.histograms)?;
-        let SeriesInput { times, values, starts, .. } = series;
-        merge(parts, i64::MIN, i64::MAX, &mut Floats { times, values, starts })
+        let SeriesInput {
+            times,
+            values,
+            starts,
+            ..
+        } = series;
+        merge(
+            parts,
+            i64::MIN,
+            i64::MAX,
+            &mut Floats {
+                times,
+                values,
+                starts,
+            },
+        )
     }
 }
 
 impl ShardPart {
     fn advance(&mut self) {
         let state = self.shard.state.read();
-        self.next = self.slots.find_map(|slot| state.series.get(slot).map(|s| (state.labels_of(s), slot)));
+        self.next = self
+            .slots
+            .find_map(|slot| state.series.get(slot).map(|s| (state.labels_of(s), slot)));
     }
 }
 
@@ -93,9 +124,17 @@ impl SeriesSource for CutSource {
     fn next(&mut self, series: &mut SeriesInput) -> Result<bool, BlockError> {
         series.clear();
         let labels = |part: &ShardPart| part.next.as_ref().map(|(labels, _)| labels.clone());
-        let heads = self.parts.iter().enumerate().filter_map(|(at, part)| labels(part).map(|l| (l, at)));
-        let Some((_, at)) = heads.min() else { return Ok(false) };
-        let Some((labels, slot)) = self.parts[at].next.take() else { return Ok(false) };
+        let heads = self
+            .parts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, part)| labels(part).map(|l| (l, at)));
+        let Some((_, at)) = heads.min() else {
+            return Ok(false);
+        };
+        let Some((labels, slot)) = self.parts[at].next.take() else {
+            return Ok(false);
+        };
         series.labels = labels;
         let read = self.read(at, slot, series);
         read.map_err(|error| BlockError::Input(format!("{}: {error}", series.labels)))?;

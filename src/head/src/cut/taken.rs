@@ -64,7 +64,11 @@ mod tests {
             ((101, i64::MAX), false),
         ];
         for ((window, cut), want) in table {
-            assert_eq!(taken.takes(BucketId { window, cut }), want, "{window} {cut}");
+            assert_eq!(
+                taken.takes(BucketId { window, cut }),
+                want,
+                "{window} {cut}"
+            );
         }
     }
 
@@ -73,6 +77,10 @@ mod tests {
         assert_eq!(sane_marker(HOURS_2, Some(184), Some(100)), Some(184));
         assert_eq!(sane_marker(HOURS_2, Some(185), Some(100)), None);
         assert_eq!(sane_marker(HOURS_2, Some(i64::MAX), Some(100)), None);
-        assert_eq!(sane_marker(HOURS_2, Some(185), None), Some(185), "nothing to measure it by");
+        assert_eq!(
+            sane_marker(HOURS_2, Some(185), None),
+            Some(185),
+            "nothing to measure it by"
+        );
     }
 }

@@ -55,7 +55,10 @@ impl Lists {
 
     /// The page being filled, or another one if that has no room for a list of this length.
     fn page_with_room(&mut self, len: usize) -> usize {
-        if let Some(number) = self.filling.filter(|number| self.pages[*number].ids.len() + len <= PAGE) {
+        if let Some(number) = self
+            .filling
+            .filter(|number| self.pages[*number].ids.len() + len <= PAGE)
+        {
             return number;
         }
         let number = self.vacant.pop().unwrap_or_else(|| {
@@ -92,11 +95,18 @@ impl Lists {
         for page in self.pages.iter_mut().filter(|page| page.used == 0) {
             page.ids = Vec::new();
         }
-        let used = self.pages.iter().rposition(|page| page.used > 0).map_or(0, |last| last + 1);
+        let used = self
+            .pages
+            .iter()
+            .rposition(|page| page.used > 0)
+            .map_or(0, |last| last + 1);
         self.pages.truncate(used);
         let is_there = |number: usize| self.pages.get(number).is_some_and(|page| page.used > 0);
         self.filling = self.filling.filter(|number| is_there(*number));
-        self.vacant = (0..used).rev().filter(|number| !is_there(*number)).collect();
+        self.vacant = (0..used)
+            .rev()
+            .filter(|number| !is_there(*number))
+            .collect();
         for places in &mut self.free {
             places.retain(|at| is_there(split(*at).0));
             places.sort_by(|a, b| b.cmp(a));

@@ -57,19 +57,32 @@ impl PairLists {
             with_index(&mut |index| {
                 some.iter().try_for_each(|id| {
                     let pair = index.pair(*id)?;
-                    names.entry(pair.name).or_insert_with(|| index.names[pair.name as usize].text.clone());
+                    names
+                        .entry(pair.name)
+                        .or_insert_with(|| index.names[pair.name as usize].text.clone());
                     distinct.push((pair.name, pair.value.clone(), *id));
                     Some(())
                 })
             })?;
         }
-        let mut by_text: Vec<_> = names.iter().map(|(number, text)| (&**text, *number)).collect();
+        let mut by_text: Vec<_> = names
+            .iter()
+            .map(|(number, text)| (&**text, *number))
+            .collect();
         by_text.sort_unstable();
-        let name_ranks: BTreeMap<u32, u32> =
-            by_text.iter().zip(0..).map(|((_, number), rank)| (*number, rank)).collect();
-        distinct.iter_mut().for_each(|(name, ..)| *name = name_ranks[name]);
+        let name_ranks: BTreeMap<u32, u32> = by_text
+            .iter()
+            .zip(0..)
+            .map(|((_, number), rank)| (*number, rank))
+            .collect();
+        distinct
+            .iter_mut()
+            .for_each(|(name, ..)| *name = name_ranks[name]);
         distinct.sort_unstable();
-        distinct.iter().zip(0..).for_each(|((.., id), rank)| ranks[*id as usize] = rank);
+        distinct
+            .iter()
+            .zip(0..)
+            .for_each(|((.., id), rank)| ranks[*id as usize] = rank);
         self.ids.iter_mut().for_each(|id| *id = ranks[*id as usize]);
         let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
         order.sort_unstable_by(|a, b| self.list(*a).cmp(self.list(*b)));

@@ -13,13 +13,17 @@ pub(crate) struct Postings {
 impl Postings {
     /// An empty set with room for `slots`.
     pub fn with_capacity(slots: usize) -> Self {
-        Self { slots: Vec::with_capacity(slots), sorted: 0 }
+        Self {
+            slots: Vec::with_capacity(slots),
+            sorted: 0,
+        }
     }
 
     /// Adds a slot that is not in the set.
     pub fn insert(&mut self, slot: u32) {
         let sorted = self.sorted as usize;
-        let ascends = sorted == self.slots.len() && self.slots.last().is_none_or(|last| *last < slot);
+        let ascends =
+            sorted == self.slots.len() && self.slots.last().is_none_or(|last| *last < slot);
         if self.slots.len() == self.slots.capacity() {
             // A quarter instead of a double: most of the memory of an index is here.
             self.slots.reserve_exact((self.slots.len() / 4).max(4));

@@ -15,7 +15,9 @@ impl State {
     /// Slots of the series in `index` that satisfy all matchers, ascending.
     pub fn select(&self, index: &Index, matchers: &[Matcher]) -> Vec<u32> {
         index.select(matchers, |slot| {
-            self.series.get(slot).map_or(&[], |series| self.lists.get(series.labels))
+            self.series
+                .get(slot)
+                .map_or(&[], |series| self.lists.get(series.labels))
         })
     }
 }
@@ -25,7 +27,11 @@ impl Index {
     ///
     /// Matchers whose lists are found by a look-up go first, the shortest list before all. Any other is then tried on the
     /// values of its label or on the labels of the series that are left, whichever are fewer.
-    pub fn select<'a>(&'a self, matchers: &[Matcher], pairs_at: impl Fn(u32) -> &'a [u32]) -> Vec<u32> {
+    pub fn select<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        pairs_at: impl Fn(u32) -> &'a [u32],
+    ) -> Vec<u32> {
         let (mut wanted, mut unwanted, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for matcher in matchers {
             match self.listed(matcher) {
@@ -36,7 +42,9 @@ impl Index {
             }
         }
         wanted.sort_by_key(|list| list.len());
-        let mut found = wanted.into_iter().reduce(|a, b| Cow::Owned(intersect(&a, &b)));
+        let mut found = wanted
+            .into_iter()
+            .reduce(|a, b| Cow::Owned(intersect(&a, &b)));
         // Those that an absent label cannot satisfy name the series; the others only take some away.
         rest.sort_by_key(|matcher| matcher.matches_empty());
         for matcher in rest {
@@ -48,7 +56,11 @@ impl Index {
             };
         }
         let found = found.unwrap_or_else(|| self.all.ascending());
-        if unwanted.is_empty() { found.into_owned() } else { subtract(&found, &union(&unwanted)) }
+        if unwanted.is_empty() {
+            found.into_owned()
+        } else {
+            subtract(&found, &union(&unwanted))
+        }
     }
 
     /// The series that a matcher names, if its values can be listed: those with one of them or, if an absent label
@@ -58,22 +70,31 @@ impl Index {
         let values: &[Box<str>] = match matcher.op {
             MatchOp::Equal if fits_absent => return None,
             MatchOp::NotEqual if !fits_absent => return None,
-            MatchOp::Equal | MatchOp::NotEqual => return Some(self.of_value(&matcher.name, &matcher.value)),
+            MatchOp::Equal | MatchOp::NotEqual => {
+                return Some(self.of_value(&matcher.name, &matcher.value));
+            }
             MatchOp::Regex if fits_absent => return None,
             MatchOp::NotRegex if !fits_absent => return None,
             MatchOp::Regex | MatchOp::NotRegex => matcher.set_matches()?,
         };
-        let lists: Vec<_> = values.iter().map(|value| self.of_value(&matcher.name, value)).collect();
+        let lists: Vec<_> = values
+            .iter()
+            .map(|value| self.of_value(&matcher.name, value))
+            .collect();
         Some(one_list(lists))
     }
 
     fn of_value(&self, name: &str, value: &str) -> Cow<'_, [u32]> {
-        let pair = self.name_id(name).and_then(|name| self.pair_id(name, value)).and_then(|id| self.pair(id));
+        let pair = self
+            .name_id(name)
+            .and_then(|name| self.pair_id(name, value))
+            .and_then(|id| self.pair(id));
         pair.map_or(Cow::Borrowed(&[]), |pair| pair.postings.ascending())
     }
 
     fn value_count(&self, name: &str) -> usize {
-        self.name_id(name).map_or(0, |name| self.names[name as usize].pairs.len())
+        self.name_id(name)
+            .map_or(0, |name| self.names[name as usize].pairs.len())
     }
 
     /// The series among `slots` whose labels satisfy a matcher.
@@ -84,14 +105,24 @@ impl Index {
         pairs_at: impl Fn(u32) -> &'a [u32],
     ) -> Vec<u32> {
         let Some(name) = self.name_id(&matcher.name) else {
-            return if matcher.matches_empty() { slots.to_vec() } else { Vec::new() };
+            return if matcher.matches_empty() {
+                slots.to_vec()
+            } else {
+                Vec::new()
+            };
         };
         // Series that follow each other often share the value.
         let mut last: Option<(u32, bool)> = None;
         let fits_absent = matcher.matches_empty();
         let mut fits = |slot: &u32| {
-            let of_name = |id: &u32| self.pair(*id).filter(|pair| pair.name == name).map(|pair| (*id, pair));
-            let Some((id, pair)) = pairs_at(*slot).iter().find_map(of_name) else { return fits_absent };
+            let of_name = |id: &u32| {
+                self.pair(*id)
+                    .filter(|pair| pair.name == name)
+                    .map(|pair| (*id, pair))
+            };
+            let Some((id, pair)) = pairs_at(*slot).iter().find_map(of_name) else {
+                return fits_absent;
+            };
             match last {
                 Some((known, fits)) if known == id => fits,
                 _ => last.insert((id, matcher.matches(&pair.value))).1,
@@ -101,14 +132,25 @@ impl Index {
     }
 
     /// The series of `found` (none: of all) that satisfy a matcher, by the values of its label.
-    fn by_values<'a>(&'a self, found: Option<Cow<'a, [u32]>>, matcher: &Matcher) -> Option<Cow<'a, [u32]>> {
+    fn by_values<'a>(
+        &'a self,
+        found: Option<Cow<'a, [u32]>>,
+        matcher: &Matcher,
+    ) -> Option<Cow<'a, [u32]>> {
         let fits_absent = matcher.matches_empty();
         let Some(name) = self.name_id(&matcher.name) else {
-            return if fits_absent { found } else { Some(Cow::Borrowed(&[])) };
+            return if fits_absent {
+                found
+            } else {
+                Some(Cow::Borrowed(&[]))
+            };
         };
         let chosen = |pair: &&Pair| matcher.matches(&pair.value) != fits_absent;
-        let lists: Vec<_> =
-            self.pairs_of(name).filter(chosen).map(|pair| pair.postings.ascending()).collect();
+        let lists: Vec<_> = self
+            .pairs_of(name)
+            .filter(chosen)
+            .map(|pair| pair.postings.ascending())
+            .collect();
         let all = || self.all.ascending();
         // A series has one value of a label at most: lists of so many series are those of all.
         let are_all = lists.iter().map(|list| list.len()).sum::<usize>() == self.all.len();
@@ -127,7 +169,9 @@ impl Index {
             let of_name = |id: &u32| self.pair(*id).filter(|p| p.name == name);
             pairs.iter().find_map(of_name).map_or("", |p| &*p.value)
         };
-        matchers.iter().all(|m| m.matches(self.name_id(&m.name).map_or("", value)))
+        matchers
+            .iter()
+            .all(|m| m.matches(self.name_id(&m.name).map_or("", value)))
     }
 
     /// Pairs of a name that series have.
@@ -171,7 +215,8 @@ mod tests {
             Just(".*"),
             Just(".+")
         ];
-        ("[x-z]", op, value).prop_map(|(name, op, value)| Matcher::new(&name, op, value).expect("valid"))
+        ("[x-z]", op, value)
+            .prop_map(|(name, op, value)| Matcher::new(&name, op, value).expect("valid"))
     }
 
     proptest! {

@@ -38,7 +38,8 @@ impl Shard {
             }
             None => {}
         }
-        let items = (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
+        let items =
+            (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
         let sent = request.batch.labels_of(series);
         let labels = match validate::labels(sent, request.limits) {
             Ok(labels) => labels,
@@ -54,7 +55,11 @@ impl Shard {
         };
         let shard = key.shard(self.options.shards);
         if key != series.key {
-            let alias = if shard == self.options.number { Alias::Here(key) } else { Alias::Shard(shard) };
+            let alias = if shard == self.options.number {
+                Alias::Here(key)
+            } else {
+                Alias::Shard(shard)
+            };
             if state.aliases.len() >= self.options.aliases_max {
                 state.aliases.clear();
             }
@@ -70,7 +75,9 @@ impl Shard {
         if series.samples.is_empty() && series.histograms.is_empty() {
             let count = series.exemplars.len() as u64;
             if count > 0 {
-                out.outcome.dropped.add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
+                out.outcome
+                    .dropped
+                    .add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
             }
             return Resolved::Refused;
         }
@@ -80,7 +87,9 @@ impl Shard {
             let TenantState { index, worst, .. } = tenant;
             out.outcome.rejections.add(SERIES_LIMIT, items.max(1), || {
                 let worst = worst.text(index, request.now_ms);
-                format!("{max} active series per shard, known ones go on; {worst}; refused: {labels}")
+                format!(
+                    "{max} active series per shard, known ones go on; {worst}; refused: {labels}"
+                )
             });
             return Resolved::Refused;
         }
@@ -95,12 +104,17 @@ impl Shard {
         if !has_storable_item(request, series) {
             let whole = request.batch;
             let times = whole.samples_of(series).iter().map(|s| s.t);
-            let histograms = whole.histograms.get(range(&series.histograms)).unwrap_or_default();
+            let histograms = whole
+                .histograms
+                .get(range(&series.histograms))
+                .unwrap_or_default();
             let times = times.chain(histograms.iter().map(|h| h.t));
             times.for_each(|t| super::refuse_time(request, series, t, out));
             if !series.exemplars.is_empty() {
                 let count = series.exemplars.len() as u64;
-                out.outcome.dropped.add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
+                out.outcome
+                    .dropped
+                    .add(EXEMPLAR_OF_UNKNOWN_SERIES, count, || labels.to_string());
             }
             return Resolved::Refused;
         }
@@ -110,7 +124,9 @@ impl Shard {
                 Resolved::Slot(slot)
             }
             None => {
-                out.outcome.rejections.add("shard_full", items.max(1), || labels.to_string());
+                out.outcome
+                    .rejections
+                    .add("shard_full", items.max(1), || labels.to_string());
                 Resolved::Refused
             }
         }
@@ -125,5 +141,10 @@ fn has_storable_item(request: &Request<'_>, series: &BatchSeries) -> bool {
     let batch = request.batch;
     let fits = |t: i64| request.times.contain(t);
     batch.samples_of(series).iter().any(|s| fits(s.t))
-        || batch.histograms.get(range(&series.histograms)).unwrap_or_default().iter().any(|h| fits(h.t))
+        || batch
+            .histograms
+            .get(range(&series.histograms))
+            .unwrap_or_default()
+            .iter()
+            .any(|h| fits(h.t))
 }

@@ -27,7 +27,11 @@ impl Shard {
     /// cannot be looked at without waiting.
     pub fn effort(&self, tenant: &Tenant, matchers: &[Matcher]) -> Option<Effort> {
         let state = self.state.try_read()?;
-        Some(state.index(tenant).map_or_else(Effort::default, |index| index.effort(matchers)))
+        Some(
+            state
+                .index(tenant)
+                .map_or_else(Effort::default, |index| index.effort(matchers)),
+        )
     }
 
     /// Number of values of a label, if the shard can be looked at without waiting.
@@ -40,23 +44,31 @@ impl Shard {
 
 impl Index {
     fn effort(&self, matchers: &[Matcher]) -> Effort {
-        let mut effort = Effort { series: self.all.len(), entries: 0 };
+        let mut effort = Effort {
+            series: self.all.len(),
+            entries: 0,
+        };
         let mut tried = Vec::new();
         for matcher in matchers {
             let Some(name) = self.name_id(&matcher.name) else {
                 if matcher.matches_empty() {
                     continue;
                 }
-                return Effort { series: 0, ..effort };
+                return Effort {
+                    series: 0,
+                    ..effort
+                };
             };
             let of_value = |value: &str| {
-                self.pair_id(name, value).and_then(|id| self.pair(id)).map_or(0, |pair| pair.postings.len())
+                self.pair_id(name, value)
+                    .and_then(|id| self.pair(id))
+                    .map_or(0, |pair| pair.postings.len())
             };
             let listed = match matcher.op {
                 MatchOp::Equal if !matcher.value.is_empty() => Some(of_value(&matcher.value)),
-                MatchOp::Regex => {
-                    matcher.set_matches().map(|values| values.iter().map(|v| of_value(v)).sum())
-                }
+                MatchOp::Regex => matcher
+                    .set_matches()
+                    .map(|values| values.iter().map(|v| of_value(v)).sum()),
                 _ => None,
             };
             if let Some(listed) = listed.filter(|_| !matcher.matches_empty()) {
@@ -72,7 +84,9 @@ impl Index {
             }
         }
         for name in tried {
-            effort.entries = effort.entries.saturating_add(self.entries_of(name, effort.series));
+            effort.entries = effort
+                .entries
+                .saturating_add(self.entries_of(name, effort.series));
         }
         effort
     }
@@ -87,7 +101,11 @@ impl Index {
         if values > VALUES_MAX {
             return usize::MAX;
         }
-        values * ENTRIES_PER_VALUE + self.pairs_of(name).map(|pair| pair.postings.len()).sum::<usize>()
+        values * ENTRIES_PER_VALUE
+            + self
+                .pairs_of(name)
+                .map(|pair| pair.postings.len())
+                .sum::<usize>()
     }
 }
 
@@ -102,14 +120,29 @@ mod tests {
             let job = if slot % 2 == 0 { "even" } else { "odd" };
             let pod = format!("p{slot}");
             let pairs = [("__name__", "up"), ("job", job), ("pod", pod.as_str())];
-            let pairs: Vec<u32> = pairs.iter().map(|(n, v)| index.intern(n, v, false)).collect();
+            let pairs: Vec<u32> = pairs
+                .iter()
+                .map(|(n, v)| index.intern(n, v, false))
+                .collect();
             index.add_series(slot, &pairs);
             lists.push(pairs);
         }
         let cases = [
             (vec![("job", MatchOp::Equal, "even")], 10),
-            (vec![("__name__", MatchOp::Equal, "up"), ("pod", MatchOp::Regex, "p1|p2|none")], 2),
-            (vec![("job", MatchOp::Equal, "odd"), ("pod", MatchOp::Regex, "p1.*")], 10),
+            (
+                vec![
+                    ("__name__", MatchOp::Equal, "up"),
+                    ("pod", MatchOp::Regex, "p1|p2|none"),
+                ],
+                2,
+            ),
+            (
+                vec![
+                    ("job", MatchOp::Equal, "odd"),
+                    ("pod", MatchOp::Regex, "p1.*"),
+                ],
+                10,
+            ),
             (vec![("job", MatchOp::NotEqual, "odd")], 20),
             (vec![("job", MatchOp::Equal, "none")], 0),
             (vec![("absent", MatchOp::Regex, ".+")], 0),
@@ -117,11 +150,16 @@ mod tests {
             (vec![("job", MatchOp::Equal, "")], 20),
         ];
         for (matchers, series) in cases {
-            let matchers: Vec<_> =
-                matchers.iter().map(|(n, op, v)| Matcher::new(n, *op, v).expect("valid")).collect();
+            let matchers: Vec<_> = matchers
+                .iter()
+                .map(|(n, op, v)| Matcher::new(n, *op, v).expect("valid"))
+                .collect();
             let effort = index.effort(&matchers);
             assert_eq!(effort.series, series, "{matchers:?}");
-            assert!(index.select(&matchers, |slot| &lists[slot as usize]).len() <= series, "{matchers:?}");
+            assert!(
+                index.select(&matchers, |slot| &lists[slot as usize]).len() <= series,
+                "{matchers:?}"
+            );
         }
     }
 }

@@ -44,13 +44,28 @@ impl Shard {
     /// Label names of all series in range. One series in range decides for a name, so most names cost one look.
     fn all_label_names(&self, tenant: &Tenant, start: i64, end: i64, mut each: impl FnMut(&str)) {
         let state = self.state.read();
-        let Some(tenant) = state.tenant(tenant) else { return };
+        let Some(tenant) = state.tenant(tenant) else {
+            return;
+        };
         let (index, all) = (&tenant.index, self.are_all_in(&state, tenant, start, end));
-        let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
-        let has_live = |id: u32| index.pairs_of(id).any(|pair| pair.postings.iter().any(live));
+        let live = |slot: u32| {
+            state
+                .series
+                .get(slot)
+                .is_some_and(|s| self.overlaps(s, start, end))
+        };
+        let has_live = |id: u32| {
+            index
+                .pairs_of(id)
+                .any(|pair| pair.postings.iter().any(live))
+        };
         for (id, name) in index.names.iter().enumerate() {
             // Pairs without a series are removed.
-            let is_used = if all { !name.pairs.is_empty() } else { has_live(id as u32) };
+            let is_used = if all {
+                !name.pairs.is_empty()
+            } else {
+                has_live(id as u32)
+            };
             if is_used {
                 each(&name.text);
             }
@@ -71,12 +86,17 @@ impl Shard {
         if matchers.is_empty() {
             return self.all_label_values(tenant, name, start, end, each);
         }
-        if self.values_of_many(tenant, name, matchers, start, end, &mut each).is_some() {
+        if self
+            .values_of_many(tenant, name, matchers, start, end, &mut each)
+            .is_some()
+        {
             return;
         }
         let mut found = BTreeSet::new();
         self.each_matching(tenant, matchers, start, end, |index, _, pairs, _| {
-            let Some(name) = index.name_id(name) else { return };
+            let Some(name) = index.name_id(name) else {
+                return;
+            };
             let of_name = |id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p));
             if let Some((id, pair)) = pairs.iter().find_map(of_name)
                 && found.insert(id)
@@ -97,19 +117,31 @@ impl Shard {
     ) {
         let ids = {
             let state = self.state.read();
-            let Some(index) = state.index(tenant) else { return };
-            let Some(name) = index.name_id(name) else { return };
+            let Some(index) = state.index(tenant) else {
+                return;
+            };
+            let Some(name) = index.name_id(name) else {
+                return;
+            };
             index.names[name as usize].pairs.clone()
         };
         for some in ids.chunks(PAGE_SLOTS) {
             let state = self.state.read();
-            let Some(tenant) = state.tenant(tenant) else { return };
+            let Some(tenant) = state.tenant(tenant) else {
+                return;
+            };
             // Series may be dropped meanwhile, and their numbers go to others.
-            let Some(name) = tenant.index.name_id(name) else { return };
+            let Some(name) = tenant.index.name_id(name) else {
+                return;
+            };
             let all = self.are_all_in(&state, tenant, start, end);
             // One series in range decides for a value, so most values cost one look.
-            let live =
-                |slot: u32| all || state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
+            let live = |slot: u32| {
+                all || state
+                    .series
+                    .get(slot)
+                    .is_some_and(|s| self.overlaps(s, start, end))
+            };
             let has_live = |p: &&Pair| p.name == name && p.postings.iter().any(live);
             let pairs = some.iter().filter_map(|id| tenant.index.pair(*id));
             pairs.filter(has_live).for_each(|pair| each(&pair.value));
@@ -139,8 +171,15 @@ impl Shard {
         };
         for some in ids.chunks(VALUES_LOCKED) {
             let state = self.state.read();
-            let index = state.index(tenant).filter(|_| state.dropped_series == dropped)?;
-            let live = |slot: u32| state.series.get(slot).is_some_and(|s| self.overlaps(s, start, end));
+            let index = state
+                .index(tenant)
+                .filter(|_| state.dropped_series == dropped)?;
+            let live = |slot: u32| {
+                state
+                    .series
+                    .get(slot)
+                    .is_some_and(|s| self.overlaps(s, start, end))
+            };
             for pair in some.iter().filter_map(|id| index.pair(*id)) {
                 let of_value: Cow<'_, [u32]> = pair.postings.ascending();
                 if common(&of_value, &slots).any(live) {

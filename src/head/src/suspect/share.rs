@@ -41,7 +41,9 @@ impl Share<'_> {
         let mut hash = Hash(Xxh3::new());
         hash.text(self.tenant.as_str().as_bytes());
         match self.items {
-            Items::Series(batch, idx) => picked(batch, idx).for_each(|series| hash.series(batch, series)),
+            Items::Series(batch, idx) => {
+                picked(batch, idx).for_each(|series| hash.series(batch, series))
+            }
             Items::Metadata(metadata) => metadata.iter().for_each(|(metric, metadata)| {
                 hash.text(metric.as_bytes());
                 hash.number(metadata.kind as u64);
@@ -58,7 +60,8 @@ fn picked<'a>(batch: &'a Batch, idx: &'a [u32]) -> impl Iterator<Item = &'a Batc
 }
 
 fn part<'a, T>(all: &'a [T], range: &Range<u32>) -> &'a [T] {
-    all.get(range.start as usize..range.end as usize).unwrap_or_default()
+    all.get(range.start as usize..range.end as usize)
+        .unwrap_or_default()
 }
 
 struct Hash(Xxh3);
@@ -132,15 +135,30 @@ mod tests {
             });
             batch.samples.push(FloatSample { t: 5, v: 1.0 });
             batch.start_timestamps.push(2);
-            let h = AnyHistogram::Int(Histogram { count: 3, sum: 4.0, ..Histogram::default() }.into());
+            let h = AnyHistogram::Int(
+                Histogram {
+                    count: 3,
+                    sum: 4.0,
+                    ..Histogram::default()
+                }
+                .into(),
+            );
             batch.histograms.push(HistogramSample { t: 6, st: 0, h });
-            batch.exemplars.push(Exemplar { labels: Labels::from_pairs([("id", "a")]), v: 1.0, t: 5 });
+            batch.exemplars.push(Exemplar {
+                labels: Labels::from_pairs([("id", "a")]),
+                v: 1.0,
+                t: 5,
+            });
         }
         batch
     }
 
     fn fingerprint(batch: &Batch, idx: &[u32]) -> u64 {
-        Share { tenant: &Tenant::default(), items: Items::Series(batch, idx) }.fingerprint()
+        Share {
+            tenant: &Tenant::default(),
+            items: Items::Series(batch, idx),
+        }
+        .fingerprint()
     }
 
     #[test]
@@ -166,24 +184,40 @@ mod tests {
             assert_ne!(fingerprint(&other, &[0, 1]), same, "change {n}");
         }
         let (batch, tenant) = (batch(), Tenant::new("other").expect("a name"));
-        let share = Share { tenant: &tenant, items: Items::Series(&batch, &[0, 1]) };
+        let share = Share {
+            tenant: &tenant,
+            items: Items::Series(&batch, &[0, 1]),
+        };
         assert_ne!(share.fingerprint(), same, "of another tenant");
         assert_eq!(share.count(), 6);
     }
 
     #[test]
     fn of_a_broken_batch_a_fingerprint_is_made_too() {
-        let broken = Batch { samples: Vec::new(), exemplars: Vec::new(), ..batch() };
+        let broken = Batch {
+            samples: Vec::new(),
+            exemplars: Vec::new(),
+            ..batch()
+        };
         fingerprint(&broken, &[0, 1, 2]);
     }
 
     #[test]
     fn metadata_is_known_again() {
         let metadata = |help: &str| {
-            vec![("up".to_owned(), MetricMetadata { help: help.to_owned(), ..MetricMetadata::default() })]
+            vec![(
+                "up".to_owned(),
+                MetricMetadata {
+                    help: help.to_owned(),
+                    ..MetricMetadata::default()
+                },
+            )]
         };
         let share = |metadata: &[(String, MetricMetadata)]| {
-            let share = Share { tenant: &Tenant::default(), items: Items::Metadata(metadata) };
+            let share = Share {
+                tenant: &Tenant::default(),
+                items: Items::Metadata(metadata),
+            };
             (share.fingerprint(), share.count())
         };
         assert_eq!(share(&metadata("a")), share(&metadata("a")));

@@ -16,7 +16,10 @@ pub const NOW: i64 = 1_700_003_600_000;
 pub const WINDOW: i64 = 7_200_000;
 
 pub fn stream(n: u64) -> StreamId {
-    StreamId { incarnation: Incarnation(n), boot: Boot(1) }
+    StreamId {
+        incarnation: Incarnation(n),
+        boot: Boot(1),
+    }
 }
 
 pub fn tenant() -> Tenant {
@@ -40,10 +43,14 @@ pub struct Maker {
 impl Maker {
     pub fn series(mut self, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
         let from = self.batch.label_bytes.len();
-        labels.iter().for_each(|(n, v)| push_label(&mut self.batch.label_bytes, n.as_bytes(), v.as_bytes()));
+        labels
+            .iter()
+            .for_each(|(n, v)| push_label(&mut self.batch.label_bytes, n.as_bytes(), v.as_bytes()));
         let key = SeriesKey::of(tenant().seed(), &self.batch.label_bytes[from..]);
         let first = self.batch.samples.len() as u32;
-        self.batch.samples.extend(samples.iter().map(|(t, v)| FloatSample { t: *t, v: *v }));
+        self.batch
+            .samples
+            .extend(samples.iter().map(|(t, v)| FloatSample { t: *t, v: *v }));
         self.batch.series.push(BatchSeries {
             key,
             labels: from as u32..self.batch.label_bytes.len() as u32,
@@ -82,7 +89,10 @@ pub struct Origin {
 
 impl Origin {
     pub fn new(n: u64) -> Self {
-        Self { stream: stream(n), records: Vec::new() }
+        Self {
+            stream: stream(n),
+            records: Vec::new(),
+        }
     }
 
     pub fn log(&mut self, shard: &Shard, drafts: impl IntoIterator<Item = RecordDraft>) {
@@ -101,7 +111,9 @@ pub fn equal(name: &str, value: &str) -> Matcher {
 /// Values of the label `job` of the series that match.
 pub fn jobs(shard: &Shard, matchers: &[Matcher], start: i64, end: i64) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    shard.label_values(&tenant(), "job", matchers, start, end, |value| found.extend([value.to_owned()]));
+    shard.label_values(&tenant(), "job", matchers, start, end, |value| {
+        found.extend([value.to_owned()])
+    });
     found
 }
 
@@ -110,10 +122,15 @@ pub fn dump(shard: &Arc<Shard>) -> Vec<(String, Vec<(i64, u64)>)> {
     let mut out = Vec::new();
     for series in shard.select(&tenant(), &[], i64::MIN, i64::MAX) {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        series.read(i64::MIN, i64::MAX, &mut times, &mut values).unwrap();
+        series
+            .read(i64::MIN, i64::MAX, &mut times, &mut values)
+            .unwrap();
         out.push((
             series.labels.to_string(),
-            times.into_iter().zip(values.iter().map(|v| v.to_bits())).collect(),
+            times
+                .into_iter()
+                .zip(values.iter().map(|v| v.to_bits()))
+                .collect(),
         ));
     }
     out.sort();

@@ -42,7 +42,10 @@ impl CachedDisk {
 
     /// The next `count` files cannot be made.
     pub fn fail_creations(&self, error: i32, count: usize) {
-        self.0.lock().create_errors.extend(std::iter::repeat_n(error, count));
+        self.0
+            .lock()
+            .create_errors
+            .extend(std::iter::repeat_n(error, count));
     }
 
     /// A part of a file cannot be read any more.
@@ -69,13 +72,26 @@ impl Disk for CachedDisk {
         }
         let file = RealDisk.create(path, bytes)?;
         let zeros = vec![0; bytes as usize];
-        let content = Content { cached: zeros.clone(), on_disk: zeros, dirty: Vec::new() };
+        let content = Content {
+            cached: zeros.clone(),
+            on_disk: zeros,
+            dirty: Vec::new(),
+        };
         state.files.insert(path.to_owned(), content);
-        Ok(Box::new(CachedFile { path: path.to_owned(), disk: self.clone(), file, at: 0 }))
+        Ok(Box::new(CachedFile {
+            path: path.to_owned(),
+            disk: self.clone(),
+            file,
+            at: 0,
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
-        Ok(Box::new(SpoiltFile { path: path.to_owned(), disk: self.clone(), file: File::open(path)? }))
+        Ok(Box::new(SpoiltFile {
+            path: path.to_owned(),
+            disk: self.clone(),
+            file: File::open(path)?,
+        }))
     }
 }
 
@@ -108,7 +124,11 @@ impl DiskFile for CachedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let fails = if state.sync_errors.is_empty() { None } else { state.sync_errors.remove(0) };
+        let fails = if state.sync_errors.is_empty() {
+            None
+        } else {
+            state.sync_errors.remove(0)
+        };
         let content = state.files.get_mut(&self.path).unwrap();
         let dirty = std::mem::take(&mut content.dirty);
         if let Some(error) = fails {
@@ -125,7 +145,12 @@ impl DiskFile for CachedFile {
 
     fn shrink(&mut self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.files.get_mut(&self.path).unwrap().cached.truncate(bytes as usize);
+        state
+            .files
+            .get_mut(&self.path)
+            .unwrap()
+            .cached
+            .truncate(bytes as usize);
         self.file.shrink(bytes)
     }
 

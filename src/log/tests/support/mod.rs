@@ -12,7 +12,10 @@ use trireme_log::{CompletionTag, Log, LogError, LogObserver, LogOptions, OwnPlac
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
 
 pub fn stream(n: u64) -> StreamId {
-    StreamId { incarnation: Incarnation(n), boot: Boot(1) }
+    StreamId {
+        incarnation: Incarnation(n),
+        boot: Boot(1),
+    }
 }
 
 pub fn draft(shard: u16, bytes: usize) -> RecordDraft {
@@ -24,20 +27,39 @@ pub fn draft(shard: u16, bytes: usize) -> RecordDraft {
 /// A record whose payload follows from its seq.
 pub fn record(stream: StreamId, seq: u64, bytes: usize) -> Record {
     let mut draft = RecordDraft::new(0, RecordKind::Samples);
-    draft.payload_mut().extend((0..bytes).map(|n| (n as u64 * 31 + seq) as u8));
+    draft
+        .payload_mut()
+        .extend((0..bytes).map(|n| (n as u64 * 31 + seq) as u8));
     draft.seal(stream, seq)
 }
 
 pub fn options() -> LogOptions {
-    LogOptions { segment_bytes: 8_192, queue_records_max: 4_096, ..LogOptions::default() }
+    LogOptions {
+        segment_bytes: 8_192,
+        queue_records_max: 4_096,
+        ..LogOptions::default()
+    }
 }
 
 pub fn open(dir: &Path, own: u64, recorder: Arc<Recorder>) -> (Log, Recovered) {
     open_with(dir, own, options(), recorder)
 }
 
-pub fn open_with(dir: &Path, own: u64, options: LogOptions, recorder: Arc<Recorder>) -> (Log, Recovered) {
-    Log::open(dir, options, stream(own), &[], recorder, Arc::new(SystemClock::new())).expect("log opens")
+pub fn open_with(
+    dir: &Path,
+    own: u64,
+    options: LogOptions,
+    recorder: Arc<Recorder>,
+) -> (Log, Recovered) {
+    Log::open(
+        dir,
+        options,
+        stream(own),
+        &[],
+        recorder,
+        Arc::new(SystemClock::new()),
+    )
+    .expect("log opens")
 }
 
 #[derive(Default)]

@@ -7,7 +7,9 @@ use super::{FloatHistogram, ResetHint};
 #[derive(Debug, thiserror::Error, Clone, Copy, PartialEq, Eq)]
 pub enum HistogramError {
     /// One has exponential buckets and the other custom ones.
-    #[error("cannot apply this operation on histograms with a mix of exponential and custom bucket schemas")]
+    #[error(
+        "cannot apply this operation on histograms with a mix of exponential and custom bucket schemas"
+    )]
     IncompatibleSchema,
 }
 
@@ -46,7 +48,11 @@ impl FloatHistogram {
         self.zero_count = f(self.zero_count);
         self.count = f(self.count);
         self.sum = f(self.sum);
-        for count in self.positive_buckets.iter_mut().chain(&mut self.negative_buckets) {
+        for count in self
+            .positive_buckets
+            .iter_mut()
+            .chain(&mut self.negative_buckets)
+        {
             *count = f(*count);
         }
     }
@@ -61,7 +67,11 @@ impl FloatHistogram {
         self.combine(other, |a, b| a - b)
     }
 
-    fn combine(&mut self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Result<AddOutcome, HistogramError> {
+    fn combine(
+        &mut self,
+        other: &Self,
+        f: impl Fn(f64, f64) -> f64,
+    ) -> Result<AddOutcome, HistogramError> {
         if self.uses_custom_buckets() != other.uses_custom_buckets() {
             return Err(HistogramError::IncompatibleSchema);
         }
@@ -70,13 +80,24 @@ impl FloatHistogram {
         self.sum = f(self.sum, other.sum);
         if self.has_layout_of(other) {
             self.zero_count = f(self.zero_count, other.zero_count);
-            for (a, b) in self.positive_buckets.iter_mut().zip(&other.positive_buckets) {
+            for (a, b) in self
+                .positive_buckets
+                .iter_mut()
+                .zip(&other.positive_buckets)
+            {
                 *a = f(*a, *b);
             }
-            for (a, b) in self.negative_buckets.iter_mut().zip(&other.negative_buckets) {
+            for (a, b) in self
+                .negative_buckets
+                .iter_mut()
+                .zip(&other.negative_buckets)
+            {
                 *a = f(*a, *b);
             }
-            return Ok(AddOutcome { reset_collision, bounds_reconciled: false });
+            return Ok(AddOutcome {
+                reset_collision,
+                bounds_reconciled: false,
+            });
         }
         let (mut a, mut b) = (Flat::of(self, |c| c), Flat::of(other, |c| c));
         let bounds_reconciled = a.unify(&mut b);
@@ -84,7 +105,10 @@ impl FloatHistogram {
         merge(&mut a.positive, &b.positive, &f, |c| f(0.0, c));
         merge(&mut a.negative, &b.negative, &f, |c| f(0.0, c));
         a.store(self);
-        Ok(AddOutcome { reset_collision, bounds_reconciled })
+        Ok(AddOutcome {
+            reset_collision,
+            bounds_reconciled,
+        })
     }
 
     fn has_layout_of(&self, other: &Self) -> bool {
@@ -118,7 +142,10 @@ impl FloatHistogram {
     pub fn compact(&mut self) {
         let tidy = |spans: &[super::Span], counts: &[f64]| {
             counts.iter().all(|c| *c != 0.0)
-                && spans.iter().enumerate().all(|(i, s)| s.length > 0 && (i == 0 || s.offset != 0))
+                && spans
+                    .iter()
+                    .enumerate()
+                    .all(|(i, s)| s.length > 0 && (i == 0 || s.offset != 0))
         };
         if !tidy(&self.positive_spans, &self.positive_buckets) {
             let flat: Vec<_> = self.positive().collect();
@@ -152,7 +179,8 @@ impl FloatHistogram {
     /// What the histogram weighs against a sample limit, in floats of 16 bytes, as Prometheus counts it.
     pub fn size_in_samples(&self) -> usize {
         let spans = self.positive_spans.len() + self.negative_spans.len();
-        let floats = self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len();
+        let floats =
+            self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len();
         (168 + 8 * (spans + floats) + 8) / 16
     }
 }
@@ -167,7 +195,10 @@ mod tests {
             schema,
             count: counts.iter().sum(),
             sum: 1.0,
-            positive_spans: vec![Span { offset, length: counts.len() as u32 }],
+            positive_spans: vec![Span {
+                offset,
+                length: counts.len() as u32,
+            }],
             positive_buckets: counts.to_vec(),
             ..FloatHistogram::default()
         }
@@ -180,7 +211,8 @@ mod tests {
     #[test]
     fn adds_buckets_of_different_layouts_at_the_coarser_schema() {
         let mut a = positive(0, 0, &[1.0, 2.0]);
-        a.add(&positive(1, 1, &[1.0, 1.0, 1.0, 1.0])).expect("both exponential");
+        a.add(&positive(1, 1, &[1.0, 1.0, 1.0, 1.0]))
+            .expect("both exponential");
         assert_eq!(a.schema, 0);
         assert_eq!(listed(&a), [(0, 1.0), (1, 4.0), (2, 2.0)]);
         assert_eq!((a.count, a.sum), (7.0, 2.0));
@@ -203,7 +235,8 @@ mod tests {
     #[test]
     fn subtraction_drops_buckets_that_become_empty_after_compaction() {
         let mut a = positive(0, 0, &[1.0, 2.0, 3.0]);
-        a.sub(&positive(0, 0, &[1.0, 1.0, 3.0])).expect("both exponential");
+        a.sub(&positive(0, 0, &[1.0, 1.0, 3.0]))
+            .expect("both exponential");
         a.compact();
         assert_eq!(listed(&a), [(1, 1.0)]);
     }
@@ -215,18 +248,30 @@ mod tests {
             ..positive(CUSTOM_BUCKETS_SCHEMA, 0, counts)
         };
         let mut a = custom(&[1.0, 2.0, 3.0], &[1.0, 1.0, 1.0, 1.0]);
-        let outcome = a.add(&custom(&[2.0, 4.0], &[10.0, 20.0, 40.0])).expect("both custom");
+        let outcome = a
+            .add(&custom(&[2.0, 4.0], &[10.0, 20.0, 40.0]))
+            .expect("both custom");
         assert!(outcome.bounds_reconciled);
         assert_eq!(a.custom_values, [2.0]);
         assert_eq!(listed(&a), [(0, 12.0), (1, 62.0)]);
-        assert_eq!(a.add(&positive(0, 0, &[1.0])), Err(HistogramError::IncompatibleSchema));
+        assert_eq!(
+            a.add(&positive(0, 0, &[1.0])),
+            Err(HistogramError::IncompatibleSchema)
+        );
     }
 
     #[test]
     fn hints_merge_towards_gauge_and_report_collisions() {
-        let with = |hint| FloatHistogram { reset_hint: hint, ..FloatHistogram::default() };
+        let with = |hint| FloatHistogram {
+            reset_hint: hint,
+            ..FloatHistogram::default()
+        };
         let mut a = with(ResetHint::Reset);
-        assert!(a.add(&with(ResetHint::NotReset)).expect("same schema").reset_collision);
+        assert!(
+            a.add(&with(ResetHint::NotReset))
+                .expect("same schema")
+                .reset_collision
+        );
         assert_eq!(a.reset_hint, ResetHint::Unknown);
         a.add(&with(ResetHint::Gauge)).expect("same schema");
         assert_eq!(a.reset_hint, ResetHint::Gauge);

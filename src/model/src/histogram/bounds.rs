@@ -13,11 +13,18 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
     }
     if schema <= 0 {
         let exponent = i64::from(index) << schema.saturating_neg().min(31);
-        return if exponent == 1024 { f64::MAX } else { power_of_two(exponent) };
+        return if exponent == 1024 {
+            f64::MAX
+        } else {
+            power_of_two(exponent)
+        };
     }
     let schema = schema.min(SCHEMA_MAX);
     let per_octave = 1i64 << schema;
-    let (octave, part) = (i64::from(index).div_euclid(per_octave), i64::from(index).rem_euclid(per_octave));
+    let (octave, part) = (
+        i64::from(index).div_euclid(per_octave),
+        i64::from(index).rem_euclid(per_octave),
+    );
     if octave == 1024 && part == 0 {
         return f64::MAX;
     }
@@ -124,7 +131,10 @@ mod tests {
         assert_eq!(upper_bound(3, 2, &[]), 0.8408964152537144 * 2.0);
         for index in -256..=256 {
             let exact = (f64::from(index) / 256.0).exp2();
-            assert!((upper_bound(index, 8, &[]) / exact - 1.0).abs() < 1e-14, "{index}");
+            assert!(
+                (upper_bound(index, 8, &[]) / exact - 1.0).abs() < 1e-14,
+                "{index}"
+            );
         }
     }
 
@@ -135,6 +145,9 @@ mod tests {
         assert_eq!(upper_bound(1, schema, &[1.0]), f64::INFINITY);
         let shared = shared_bounds(&[1.0, 2.0, 5.0], &[2.0, 3.0, 5.0]);
         assert_eq!(shared, [2.0, 5.0]);
-        assert_eq!([0, 1, 2, 3].map(|i| mapped_index(i, &[1.0, 2.0, 5.0], &shared)), [0, 0, 1, 2]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|i| mapped_index(i, &[1.0, 2.0, 5.0], &shared)),
+            [0, 0, 1, 2]
+        );
     }
 }

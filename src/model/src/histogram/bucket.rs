@@ -26,7 +26,12 @@ pub struct Bucket {
 impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.lower_inclusive { "[" } else { "(" })?;
-        write!(f, "{},{}", format_float(self.lower), format_float(self.upper))?;
+        write!(
+            f,
+            "{},{}",
+            format_float(self.lower),
+            format_float(self.upper)
+        )?;
         f.write_str(if self.upper_inclusive { "]" } else { ")" })?;
         write!(f, ":{}", format_float(self.count))
     }
@@ -76,7 +81,12 @@ struct Cursor {
 impl Cursor {
     /// Before the first bucket.
     fn first(spans: &[Span]) -> Self {
-        Self { span: 0, in_span: 0, bucket: 0, index: spans.first().map_or(0, |s| s.offset) }
+        Self {
+            span: 0,
+            in_span: 0,
+            bucket: 0,
+            index: spans.first().map_or(0, |s| s.offset),
+        }
     }
 
     /// Takes the next bucket in rising index order.
@@ -95,14 +105,23 @@ impl Cursor {
 
     /// After the last bucket. `span` counts the spans not yet used up, `in_span` the buckets left in the last of them.
     fn last(spans: &[Span], counts: &[f64]) -> Self {
-        let index = spans.iter().fold(0i32, |at, s| at.wrapping_add(s.offset).wrapping_add(s.length as i32));
-        Self { span: spans.len(), in_span: spans.last().map_or(0, |s| s.length), bucket: counts.len(), index }
+        let index = spans.iter().fold(0i32, |at, s| {
+            at.wrapping_add(s.offset).wrapping_add(s.length as i32)
+        });
+        Self {
+            span: spans.len(),
+            in_span: spans.last().map_or(0, |s| s.length),
+            bucket: counts.len(),
+            index,
+        }
     }
 
     /// Takes the next bucket in falling index order.
     fn backward(&mut self, spans: &[Span], counts: &[f64]) -> Option<(i32, f64)> {
         while self.in_span == 0 {
-            self.index = self.index.wrapping_sub(spans.get(self.span.checked_sub(1)?)?.offset);
+            self.index = self
+                .index
+                .wrapping_sub(spans.get(self.span.checked_sub(1)?)?.offset);
             self.span -= 1;
             self.in_span = spans.get(self.span.checked_sub(1)?)?.length;
         }
@@ -128,7 +147,9 @@ impl Iterator for Buckets<'_> {
                         self.cursor.forward(spans, counts)
                     };
                     match item {
-                        Some((index, count)) => return Some(h.bucket(index, count, false).beside_zero(h)),
+                        Some((index, count)) => {
+                            return Some(h.bucket(index, count, false).beside_zero(h));
+                        }
                         None if self.upwards => self.part = Part::Zero,
                         None => self.part = Part::Done,
                     }
@@ -153,7 +174,9 @@ impl Iterator for Buckets<'_> {
                         self.cursor.backward(spans, counts)
                     };
                     match item {
-                        Some((index, count)) => return Some(h.bucket(index, count, true).beside_zero(h)),
+                        Some((index, count)) => {
+                            return Some(h.bucket(index, count, true).beside_zero(h));
+                        }
                         None if self.upwards => self.part = Part::Done,
                         None => self.part = Part::Zero,
                     }
@@ -173,13 +196,23 @@ impl FloatHistogram {
     /// All buckets from the lowest bounds to the highest; the zero bucket only if it is populated.
     pub fn buckets(&self) -> Buckets<'_> {
         let cursor = Cursor::last(&self.negative_spans, &self.negative_buckets);
-        Buckets { histogram: self, upwards: true, part: Part::Negative, cursor }
+        Buckets {
+            histogram: self,
+            upwards: true,
+            part: Part::Negative,
+            cursor,
+        }
     }
 
     /// All buckets from the highest bounds to the lowest; the zero bucket only if it is populated.
     pub fn buckets_reversed(&self) -> Buckets<'_> {
         let cursor = Cursor::last(&self.positive_spans, &self.positive_buckets);
-        Buckets { histogram: self, upwards: false, part: Part::Positive, cursor }
+        Buckets {
+            histogram: self,
+            upwards: false,
+            part: Part::Positive,
+            cursor,
+        }
     }
 
     /// The bucket around zero.
@@ -235,9 +268,27 @@ mod tests {
             zero_threshold: 0.5,
             zero_count: 2.0,
             count: 12.0,
-            positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 1, length: 1 }],
+            positive_spans: vec![
+                Span {
+                    offset: 0,
+                    length: 2,
+                },
+                Span {
+                    offset: 1,
+                    length: 1,
+                },
+            ],
             positive_buckets: vec![1.0, 2.0, 3.0],
-            negative_spans: vec![Span { offset: 1, length: 1 }, Span { offset: 0, length: 1 }],
+            negative_spans: vec![
+                Span {
+                    offset: 1,
+                    length: 1,
+                },
+                Span {
+                    offset: 0,
+                    length: 1,
+                },
+            ],
             negative_buckets: vec![1.0, 3.0],
             ..FloatHistogram::default()
         }
@@ -258,7 +309,10 @@ mod tests {
                 (4.0, 8.0, 3.0)
             ]
         );
-        let mut down: Vec<_> = h.buckets_reversed().map(|b| (b.lower, b.upper, b.count)).collect();
+        let mut down: Vec<_> = h
+            .buckets_reversed()
+            .map(|b| (b.lower, b.upper, b.count))
+            .collect();
         down.reverse();
         assert_eq!(up, down);
     }
@@ -268,9 +322,15 @@ mod tests {
         let h = FloatHistogram {
             zero_threshold: 0.6,
             zero_count: 2.0,
-            positive_spans: vec![Span { offset: 0, length: 1 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
             positive_buckets: vec![3.0],
-            negative_spans: vec![Span { offset: 0, length: 1 }],
+            negative_spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
             negative_buckets: vec![1.0],
             ..FloatHistogram::default()
         };
@@ -282,7 +342,10 @@ mod tests {
     fn survives_spans_that_promise_more_buckets_than_there_are() {
         let mut h = sample();
         h.positive_spans[1].length = 100;
-        h.negative_spans.push(Span { offset: i32::MAX, length: u32::MAX });
+        h.negative_spans.push(Span {
+            offset: i32::MAX,
+            length: u32::MAX,
+        });
         assert!(h.buckets().count() <= 6);
         assert!(h.buckets_reversed().count() <= 6);
     }

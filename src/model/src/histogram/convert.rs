@@ -40,7 +40,8 @@ impl FloatHistogram {
     /// The same histogram with integer counts; `None` if a count is no whole number below 2^53, where every
     /// integer has a double of its own.
     pub fn to_integer(&self) -> Option<Histogram> {
-        let whole = |v: f64| ((0.0..WHOLE_MAX).contains(&v) && v.fract() == 0.0).then_some(v as i64);
+        let whole =
+            |v: f64| ((0.0..WHOLE_MAX).contains(&v) && v.fract() == 0.0).then_some(v as i64);
         let deltas = |counts: &[f64]| {
             let mut before = 0;
             let delta = |count: &f64| {
@@ -84,7 +85,10 @@ mod tests {
     fn deltas_become_absolute_counts() {
         let h = Histogram {
             count: 8,
-            positive_spans: vec![Span { offset: 0, length: 3 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 3,
+            }],
             positive_buckets: vec![2, 1, -1],
             ..Histogram::default()
         };
@@ -95,9 +99,15 @@ mod tests {
     #[test]
     fn counts_that_are_no_integers_stay_floats() {
         for count in [0.5, -1.0, f64::NAN, f64::INFINITY, 1e300] {
-            let h = FloatHistogram { count, ..FloatHistogram::default() };
+            let h = FloatHistogram {
+                count,
+                ..FloatHistogram::default()
+            };
             assert_eq!(h.to_integer(), None, "{count}");
-            let h = FloatHistogram { negative_buckets: vec![count], ..FloatHistogram::default() };
+            let h = FloatHistogram {
+                negative_buckets: vec![count],
+                ..FloatHistogram::default()
+            };
             assert_eq!(h.to_integer(), None, "{count}");
         }
     }

@@ -27,7 +27,12 @@ pub fn format_float(v: f64) -> String {
 /// Prometheus's text form: `{count:3, sum:2, [-1,1]:1, (1,2]:2}`, empty buckets left out.
 impl fmt::Display for FloatHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{count:{}, sum:{}", format_float(self.count), format_float(self.sum))?;
+        write!(
+            f,
+            "{{count:{}, sum:{}",
+            format_float(self.count),
+            format_float(self.sum)
+        )?;
         for bucket in self.buckets().filter(|b| b.count != 0.0) {
             write!(f, ", {bucket}")?;
         }
@@ -65,10 +70,16 @@ mod tests {
             sum: 2.5,
             zero_threshold: 0.001,
             zero_count: 1.0,
-            positive_spans: vec![Span { offset: 0, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 2,
+            }],
             positive_buckets: vec![0.0, 2.0],
             ..FloatHistogram::default()
         };
-        assert_eq!(h.to_string(), "{count:3, sum:2.5, [-0.001,0.001]:1, (1,2]:2}");
+        assert_eq!(
+            h.to_string(),
+            "{count:3, sum:2.5, [-0.001,0.001]:1, (1,2]:2}"
+        );
     }
 }

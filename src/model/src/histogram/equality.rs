@@ -7,7 +7,8 @@ impl FloatHistogram {
     /// hints are not compared. Compact both first to ignore empty buckets.
     pub fn equals(&self, other: &Self) -> bool {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a == b;
-        let pairs = |a: &mut dyn Iterator<Item = (i32, f64)>, b: &mut dyn Iterator<Item = (i32, f64)>| loop {
+        let pairs = |a: &mut dyn Iterator<Item = (i32, f64)>,
+                     b: &mut dyn Iterator<Item = (i32, f64)>| loop {
             match (a.next(), b.next()) {
                 (None, None) => return true,
                 (Some(x), Some(y)) if x.0 == y.0 && same(x.1, y.1) => {}

@@ -52,7 +52,8 @@ impl<T: Count> Flat<T> {
     /// True if `h` has the same buckets, populated or not, and nothing has to be reconciled.
     pub(super) fn has_layout_of(&self, h: &FloatHistogram) -> bool {
         let same = |a: &[(i32, T)], b: &mut dyn Iterator<Item = (i32, f64)>| {
-            a.iter().all(|(index, _)| b.next().is_some_and(|(other, _)| *index == other))
+            a.iter()
+                .all(|(index, _)| b.next().is_some_and(|(other, _)| *index == other))
                 && b.next().is_none()
         };
         self.schema == h.schema
@@ -237,7 +238,10 @@ pub(super) fn roll_up(buckets: &[(i32, f64)]) -> (Vec<Span>, Vec<f64>) {
     for (index, count) in buckets.iter().filter(|(_, c)| *c != 0.0) {
         match spans.last_mut() {
             Some(span) if *index == next => span.length += 1,
-            _ => spans.push(Span { offset: index.wrapping_sub(next), length: 1 }),
+            _ => spans.push(Span {
+                offset: index.wrapping_sub(next),
+                length: 1,
+            }),
         }
         next = index.wrapping_add(1);
         counts.push(*count);

@@ -49,7 +49,8 @@ impl FloatHistogram {
 
     /// Compares buckets of the same schema.
     fn any_bucket_fell(&self, previous: &Self) -> bool {
-        let lower = |now: &[f64], before: &[f64]| now.iter().zip(before).any(|(now, before)| now < before);
+        let lower =
+            |now: &[f64], before: &[f64]| now.iter().zip(before).any(|(now, before)| now < before);
         let same = self.positive_spans == previous.positive_spans
             && self.negative_spans == previous.negative_spans
             && self.positive_buckets.len() == previous.positive_buckets.len()
@@ -72,7 +73,10 @@ impl FloatHistogram {
 }
 
 /// True if a populated bucket of `before` is missing or has a lower count in `now`.
-fn fell(mut now: impl Iterator<Item = (i32, f64)>, before: impl Iterator<Item = (i32, f64)>) -> bool {
+fn fell(
+    mut now: impl Iterator<Item = (i32, f64)>,
+    before: impl Iterator<Item = (i32, f64)>,
+) -> bool {
     let mut current = now.next();
     for (index, count) in before {
         while current.is_some_and(|(i, _)| i < index) {
@@ -99,7 +103,10 @@ mod tests {
             schema,
             count: counts.iter().sum(),
             zero_threshold: 0.1,
-            positive_spans: vec![Span { offset: 0, length: counts.len() as u32 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: counts.len() as u32,
+            }],
             positive_buckets: counts.to_vec(),
             ..FloatHistogram::default()
         }
@@ -109,13 +116,34 @@ mod tests {
     fn finds_resets_in_buckets_counts_and_layout() {
         assert!(!h(0, &[1.0, 2.0]).detect_reset(&h(0, &[1.0, 2.0])));
         assert!(!h(0, &[1.0, 2.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])));
-        assert!(h(0, &[3.0, 1.0]).detect_reset(&h(0, &[1.0, 2.0])), "a bucket fell");
-        assert!(h(0, &[1.0]).detect_reset(&h(0, &[1.0, 2.0])), "the count fell");
-        assert!(h(1, &[9.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])), "finer resolution");
-        assert!(!h(0, &[9.0, 9.0]).detect_reset(&h(1, &[1.0, 1.0, 1.0])), "coarser resolution");
-        let wide = FloatHistogram { zero_threshold: 0.7, ..h(0, &[9.0, 9.0]) };
-        assert!(wide.detect_reset(&h(0, &[1.0, 2.0])), "the zero bucket cuts (0.5, 1]");
-        let reset = FloatHistogram { reset_hint: ResetHint::Reset, ..h(0, &[9.0]) };
+        assert!(
+            h(0, &[3.0, 1.0]).detect_reset(&h(0, &[1.0, 2.0])),
+            "a bucket fell"
+        );
+        assert!(
+            h(0, &[1.0]).detect_reset(&h(0, &[1.0, 2.0])),
+            "the count fell"
+        );
+        assert!(
+            h(1, &[9.0, 9.0]).detect_reset(&h(0, &[1.0, 2.0])),
+            "finer resolution"
+        );
+        assert!(
+            !h(0, &[9.0, 9.0]).detect_reset(&h(1, &[1.0, 1.0, 1.0])),
+            "coarser resolution"
+        );
+        let wide = FloatHistogram {
+            zero_threshold: 0.7,
+            ..h(0, &[9.0, 9.0])
+        };
+        assert!(
+            wide.detect_reset(&h(0, &[1.0, 2.0])),
+            "the zero bucket cuts (0.5, 1]"
+        );
+        let reset = FloatHistogram {
+            reset_hint: ResetHint::Reset,
+            ..h(0, &[9.0])
+        };
         assert!(reset.detect_reset(&h(0, &[1.0])));
     }
 }

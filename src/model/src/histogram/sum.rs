@@ -26,7 +26,10 @@ struct Exact {
 
 impl Exact {
     fn of(v: f64) -> Self {
-        Self { sum: v, compensation: 0.0 }
+        Self {
+            sum: v,
+            compensation: 0.0,
+        }
     }
 
     fn add(self, v: f64) -> Self {
@@ -35,7 +38,10 @@ impl Exact {
     }
 
     fn scale(self, f: f64) -> Self {
-        Self { sum: self.sum * f, compensation: self.compensation * f }
+        Self {
+            sum: self.sum * f,
+            compensation: self.compensation * f,
+        }
     }
 
     fn total(self) -> f64 {
@@ -46,7 +52,10 @@ impl Exact {
 impl Count for Exact {
     fn plus(self, other: Self) -> Self {
         let added = self.add(other.sum);
-        Self { compensation: added.compensation + other.compensation, ..added }
+        Self {
+            compensation: added.compensation + other.compensation,
+            ..added
+        }
     }
 
     fn is_populated(self) -> bool {
@@ -79,7 +88,10 @@ impl HistogramSum {
         if self.flat.is_custom() != h.uses_custom_buckets() {
             return Err(HistogramError::IncompatibleSchema);
         }
-        let mut hint = FloatHistogram { reset_hint: self.hint, ..FloatHistogram::default() };
+        let mut hint = FloatHistogram {
+            reset_hint: self.hint,
+            ..FloatHistogram::default()
+        };
         let reset_collision = hint.merge_hint(h.reset_hint);
         self.hint = hint.reset_hint;
         self.count = self.count.add(h.count);
@@ -90,14 +102,30 @@ impl HistogramSum {
             positive.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
             let negative = self.flat.negative.iter_mut().zip(h.negative());
             negative.for_each(|(sum, (_, count))| sum.1 = sum.1.add(count));
-            return Ok(AddOutcome { reset_collision, bounds_reconciled: false });
+            return Ok(AddOutcome {
+                reset_collision,
+                bounds_reconciled: false,
+            });
         }
         let mut other = Flat::of(h, |c| c);
         let bounds_reconciled = self.flat.unify(&mut other);
         self.flat.zero = self.flat.zero.add(other.zero);
-        merge(&mut self.flat.positive, &other.positive, Exact::add, Exact::of);
-        merge(&mut self.flat.negative, &other.negative, Exact::add, Exact::of);
-        Ok(AddOutcome { reset_collision, bounds_reconciled })
+        merge(
+            &mut self.flat.positive,
+            &other.positive,
+            Exact::add,
+            Exact::of,
+        );
+        merge(
+            &mut self.flat.negative,
+            &other.negative,
+            Exact::add,
+            Exact::of,
+        );
+        Ok(AddOutcome {
+            reset_collision,
+            bounds_reconciled,
+        })
     }
 
     /// Multiplies everything by a positive factor.
@@ -164,7 +192,10 @@ mod tests {
         let h = |v: f64| FloatHistogram {
             count: v,
             sum: v,
-            positive_spans: vec![Span { offset: 0, length: 1 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
             positive_buckets: vec![v],
             ..FloatHistogram::default()
         };
@@ -173,7 +204,10 @@ mod tests {
             sum.add(&h(v)).expect("same schema");
         }
         let total = sum.total();
-        assert_eq!((total.count, total.sum, total.positive_buckets[0]), (2.0, 2.0, 2.0));
+        assert_eq!(
+            (total.count, total.sum, total.positive_buckets[0]),
+            (2.0, 2.0, 2.0)
+        );
         assert!(!sum.has_overflow());
     }
 }

@@ -20,7 +20,10 @@ fn spans(buckets: usize) -> impl Strategy<Value = Vec<Span>> {
             left -= length;
         }
         if left > 0 {
-            out.push(Span { offset: 2, length: left });
+            out.push(Span {
+                offset: 2,
+                length: left,
+            });
         }
         out
     })
@@ -32,52 +35,77 @@ fn side() -> impl Strategy<Value = (Vec<Span>, Vec<f64>)> {
 
 /// Well-formed, with a count that fits the buckets.
 fn histogram() -> impl Strategy<Value = FloatHistogram> {
-    (-2i32..4, prop_oneof![Just(0.001), Just(0.6), Just(3.0)], 0.0..10.0f64, side(), side(), any::<bool>())
-        .prop_map(|(schema, zero_threshold, zero_count, (ps, pc), (ns, nc), custom)| {
-            let mut h = FloatHistogram {
-                schema,
-                zero_threshold,
-                zero_count,
-                positive_spans: ps,
-                positive_buckets: pc,
-                negative_spans: ns,
-                negative_buckets: nc,
-                ..FloatHistogram::default()
-            };
-            if custom {
-                h.schema = CUSTOM_BUCKETS_SCHEMA;
-                h.custom_values = (0..60).map(|i| f64::from(i) * 0.5 - 3.0 + f64::from(schema)).collect();
-                h.negative_spans.clear();
-                h.negative_buckets.clear();
-                (h.zero_threshold, h.zero_count) = (0.0, 0.0);
-            }
-            h.count = h.buckets().map(|b| b.count).sum();
-            h.sum = h.count * 1.5;
-            h
-        })
+    (
+        -2i32..4,
+        prop_oneof![Just(0.001), Just(0.6), Just(3.0)],
+        0.0..10.0f64,
+        side(),
+        side(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(schema, zero_threshold, zero_count, (ps, pc), (ns, nc), custom)| {
+                let mut h = FloatHistogram {
+                    schema,
+                    zero_threshold,
+                    zero_count,
+                    positive_spans: ps,
+                    positive_buckets: pc,
+                    negative_spans: ns,
+                    negative_buckets: nc,
+                    ..FloatHistogram::default()
+                };
+                if custom {
+                    h.schema = CUSTOM_BUCKETS_SCHEMA;
+                    h.custom_values = (0..60)
+                        .map(|i| f64::from(i) * 0.5 - 3.0 + f64::from(schema))
+                        .collect();
+                    h.negative_spans.clear();
+                    h.negative_buckets.clear();
+                    (h.zero_threshold, h.zero_count) = (0.0, 0.0);
+                }
+                h.count = h.buckets().map(|b| b.count).sum();
+                h.sum = h.count * 1.5;
+                h
+            },
+        )
 }
 
 /// Whatever a broken peer may send.
 fn garbage() -> impl Strategy<Value = FloatHistogram> {
     let span = (any::<i32>(), prop_oneof![0u32..5, any::<u32>()]);
-    let spans = proptest::collection::vec(span.prop_map(|(offset, length)| Span { offset, length }), 0..4);
+    let spans = proptest::collection::vec(
+        span.prop_map(|(offset, length)| Span { offset, length }),
+        0..4,
+    );
     let floats = proptest::collection::vec(any::<f64>(), 0..6);
     let schema = prop_oneof![Just(CUSTOM_BUCKETS_SCHEMA), -4i32..9, any::<i32>()];
-    (schema, any::<[f64; 4]>(), spans.clone(), floats.clone(), spans, floats.clone(), floats).prop_map(
-        |(schema, [zero_threshold, zero_count, count, sum], ps, pc, ns, nc, custom_values)| FloatHistogram {
-            reset_hint: ResetHint::Unknown,
-            schema,
-            zero_threshold,
-            zero_count,
-            count,
-            sum,
-            positive_spans: ps,
-            positive_buckets: pc,
-            negative_spans: ns,
-            negative_buckets: nc,
-            custom_values,
-        },
+    (
+        schema,
+        any::<[f64; 4]>(),
+        spans.clone(),
+        floats.clone(),
+        spans,
+        floats.clone(),
+        floats,
     )
+        .prop_map(
+            |(schema, [zero_threshold, zero_count, count, sum], ps, pc, ns, nc, custom_values)| {
+                FloatHistogram {
+                    reset_hint: ResetHint::Unknown,
+                    schema,
+                    zero_threshold,
+                    zero_count,
+                    count,
+                    sum,
+                    positive_spans: ps,
+                    positive_buckets: pc,
+                    negative_spans: ns,
+                    negative_buckets: nc,
+                    custom_values,
+                }
+            },
+        )
 }
 
 fn total(h: &FloatHistogram) -> f64 {

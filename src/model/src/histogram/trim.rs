@@ -51,7 +51,8 @@ impl FloatHistogram {
         let (negative, has_negative) = cut(self.negative().collect(), false);
         let mut out = self.clone();
         if self.zero_count > 0.0 {
-            let rest = rest_of_zero_bucket(&self.zero_bucket(), at, below, has_negative, has_positive);
+            let rest =
+                rest_of_zero_bucket(&self.zero_bucket(), at, below, has_negative, has_positive);
             changed |= rest.count != self.zero_count;
             out.zero_count = rest.count;
             count += rest.count;
@@ -68,42 +69,74 @@ impl FloatHistogram {
 }
 
 fn rest_of_bucket(b: &Bucket, at: f64, below: bool, positive: bool, custom: bool) -> Rest {
-    let (inside, outside) =
-        if below { (b.upper <= at, b.lower >= at) } else { (b.lower >= at, b.upper <= at) };
+    let (inside, outside) = if below {
+        (b.upper <= at, b.lower >= at)
+    } else {
+        (b.lower >= at, b.upper <= at)
+    };
     if inside {
-        return Rest { count: b.count, middle: middle(b.lower, b.upper, positive, custom) };
+        return Rest {
+            count: b.count,
+            middle: middle(b.lower, b.upper, positive, custom),
+        };
     }
     // A NaN is neither: like everything that is not clearly inside, it keeps nothing.
     if outside || at.is_nan() {
-        return Rest { count: 0.0, middle: 0.0 };
+        return Rest {
+            count: 0.0,
+            middle: 0.0,
+        };
     }
     if b.lower.is_infinite() || b.upper.is_infinite() {
         return rest_of_infinite_bucket(b, at, below);
     }
     let under = b.count * fraction_below(b, at, positive, custom);
     if below {
-        Rest { count: under, middle: middle(b.lower, at, positive, custom) }
+        Rest {
+            count: under,
+            middle: middle(b.lower, at, positive, custom),
+        }
     } else {
-        Rest { count: b.count - under, middle: middle(at, b.upper, positive, custom) }
+        Rest {
+            count: b.count - under,
+            middle: middle(at, b.upper, positive, custom),
+        }
     }
 }
 
 /// `at` lies inside a bucket that has an infinite bound.
 fn rest_of_infinite_bucket(b: &Bucket, at: f64, below: bool) -> Rest {
-    let none = Rest { count: 0.0, middle: 0.0 };
+    let none = Rest {
+        count: 0.0,
+        middle: 0.0,
+    };
     if b.lower == f64::NEG_INFINITY {
         // The first custom bucket of a histogram of positive values is taken to start at 0.
         let starts_at_zero = b.upper > 0.0 && b.upper.is_finite();
         return match below {
-            true if at > 0.0 && starts_at_zero => Rest { count: b.count * at / b.upper, middle: at / 2.0 },
-            true if b.upper <= 0.0 => Rest { count: b.count, middle: at },
-            false if at >= 0.0 && starts_at_zero => {
-                Rest { count: b.count * (1.0 - at / b.upper), middle: (at + b.upper) / 2.0 }
-            }
+            true if at > 0.0 && starts_at_zero => Rest {
+                count: b.count * at / b.upper,
+                middle: at / 2.0,
+            },
+            true if b.upper <= 0.0 => Rest {
+                count: b.count,
+                middle: at,
+            },
+            false if at >= 0.0 && starts_at_zero => Rest {
+                count: b.count * (1.0 - at / b.upper),
+                middle: (at + b.upper) / 2.0,
+            },
             _ => none,
         };
     }
-    if below { none } else { Rest { count: b.count, middle: at } }
+    if below {
+        none
+    } else {
+        Rest {
+            count: b.count,
+            middle: at,
+        }
+    }
 }
 
 /// Part of the observations at or below `at`, which lies inside the bucket.
@@ -112,22 +145,52 @@ fn fraction_below(b: &Bucket, at: f64, positive: bool, linear: bool) -> f64 {
         return (at - b.lower) / (b.upper - b.lower);
     }
     let (lower, upper, at) = (b.lower.abs().log2(), b.upper.abs().log2(), at.abs().log2());
-    if positive { (at - lower) / (upper - lower) } else { 1.0 - (at - upper) / (lower - upper) }
+    if positive {
+        (at - lower) / (upper - lower)
+    } else {
+        1.0 - (at - upper) / (lower - upper)
+    }
 }
 
-fn rest_of_zero_bucket(b: &Bucket, at: f64, below: bool, has_negative: bool, has_positive: bool) -> Rest {
+fn rest_of_zero_bucket(
+    b: &Bucket,
+    at: f64,
+    below: bool,
+    has_negative: bool,
+    has_positive: bool,
+) -> Rest {
     // With observations on one side only, those near zero are taken to be on that side as well.
-    let lower = if has_positive && !has_negative { 0.0 } else { b.lower };
-    let upper = if has_negative && !has_positive { 0.0 } else { b.upper };
-    let none = Rest { count: 0.0, middle: 0.0 };
-    let all = Rest { count: b.count, middle: (lower + upper) / 2.0 };
+    let lower = if has_positive && !has_negative {
+        0.0
+    } else {
+        b.lower
+    };
+    let upper = if has_negative && !has_positive {
+        0.0
+    } else {
+        b.upper
+    };
+    let none = Rest {
+        count: 0.0,
+        middle: 0.0,
+    };
+    let all = Rest {
+        count: b.count,
+        middle: (lower + upper) / 2.0,
+    };
     match below {
         true if at <= lower => none,
         true if at >= upper => all,
-        true => Rest { count: b.count * ((at - lower) / (upper - lower)), middle: (lower + at) / 2.0 },
+        true => Rest {
+            count: b.count * ((at - lower) / (upper - lower)),
+            middle: (lower + at) / 2.0,
+        },
         false if at <= lower => all,
         false if at >= upper => none,
-        false => Rest { count: b.count * ((upper - at) / (upper - lower)), middle: (at + upper) / 2.0 },
+        false => Rest {
+            count: b.count * ((upper - at) / (upper - lower)),
+            middle: (at + upper) / 2.0,
+        },
     }
 }
 
@@ -162,15 +225,27 @@ mod tests {
             sum: 100.0,
             zero_threshold: 0.001,
             zero_count: 1.0,
-            positive_spans: vec![Span { offset: 1, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 1,
+                length: 2,
+            }],
             positive_buckets: vec![4.0, 4.0],
             ..FloatHistogram::default()
         };
         let below = h.keep_below(2.0);
-        assert_eq!((below.count, below.positive_buckets.as_slice()), (5.0, [4.0].as_slice()));
+        assert_eq!(
+            (below.count, below.positive_buckets.as_slice()),
+            (5.0, [4.0].as_slice())
+        );
         let split = h.keep_above(8f64.sqrt());
-        assert!((split.count - 2.0).abs() < 1e-12, "half of (2,4] on a log scale");
+        assert!(
+            (split.count - 2.0).abs() < 1e-12,
+            "half of (2,4] on a log scale"
+        );
         assert_eq!(split.zero_count, 0.0);
-        assert!(h.keep_below(100.0).equals(&h), "nothing cut: nothing changes, not even the sum");
+        assert!(
+            h.keep_below(100.0).equals(&h),
+            "nothing cut: nothing changes, not even the sum"
+        );
     }
 }

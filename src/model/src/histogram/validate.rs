@@ -61,7 +61,10 @@ impl FloatHistogram {
         let in_buckets = positive + negative + self.zero_count;
         // Float counts may differ by rounding, and NaN observations count without being in a bucket.
         if in_buckets > self.count * (1.0 + 1e-9) + 1e-9 {
-            return Err(HistogramInvalid::Count { in_buckets, count: self.count });
+            return Err(HistogramInvalid::Count {
+                in_buckets,
+                count: self.count,
+            });
         }
         Ok(())
     }
@@ -78,32 +81,56 @@ impl Histogram {
         let positive = check_int_buckets(&self.positive_spans, &self.positive_buckets)?;
         let negative = check_int_buckets(&self.negative_spans, &self.negative_buckets)?;
         check_custom_reach(self.schema, &self.positive_spans, &self.custom_values)?;
-        let in_buckets = positive.saturating_add(negative).saturating_add(self.zero_count);
-        let fits = if self.sum.is_nan() { in_buckets <= self.count } else { in_buckets == self.count };
+        let in_buckets = positive
+            .saturating_add(negative)
+            .saturating_add(self.zero_count);
+        let fits = if self.sum.is_nan() {
+            in_buckets <= self.count
+        } else {
+            in_buckets == self.count
+        };
         if fits {
             return Ok(());
         }
-        Err(HistogramInvalid::Count { in_buckets: in_buckets as f64, count: self.count as f64 })
+        Err(HistogramInvalid::Count {
+            in_buckets: in_buckets as f64,
+            count: self.count as f64,
+        })
     }
 }
 
-fn check_layout(schema: i32, custom_values: &[f64], has_others: bool) -> Result<(), HistogramInvalid> {
+fn check_layout(
+    schema: i32,
+    custom_values: &[f64],
+    has_others: bool,
+) -> Result<(), HistogramInvalid> {
     if schema == CUSTOM_BUCKETS_SCHEMA {
         if has_others {
             return Err(HistogramInvalid::MixedLayout);
         }
         let rises = custom_values.windows(2).all(|w| w[0] < w[1]);
         let finite = custom_values.iter().all(|v| v.is_finite());
-        return if rises && finite { Ok(()) } else { Err(HistogramInvalid::CustomBounds) };
+        return if rises && finite {
+            Ok(())
+        } else {
+            Err(HistogramInvalid::CustomBounds)
+        };
     }
     if !(-4..=8).contains(&schema) {
         return Err(HistogramInvalid::Schema(schema));
     }
-    if custom_values.is_empty() { Ok(()) } else { Err(HistogramInvalid::MixedLayout) }
+    if custom_values.is_empty() {
+        Ok(())
+    } else {
+        Err(HistogramInvalid::MixedLayout)
+    }
 }
 
 fn check_custom_reach(schema: i32, spans: &[Span], bounds: &[f64]) -> Result<(), HistogramInvalid> {
-    let end: i64 = spans.iter().map(|s| i64::from(s.offset) + i64::from(s.length)).sum();
+    let end: i64 = spans
+        .iter()
+        .map(|s| i64::from(s.offset) + i64::from(s.length))
+        .sum();
     let starts_below = spans.first().is_some_and(|s| s.offset < 0);
     if schema == CUSTOM_BUCKETS_SCHEMA && (starts_below || end > bounds.len() as i64 + 1) {
         return Err(HistogramInvalid::CustomBounds);
@@ -120,7 +147,10 @@ fn check_spans(spans: &[Span], buckets: usize) -> Result<(), HistogramInvalid> {
     if wanted == buckets as u64 {
         Ok(())
     } else {
-        Err(HistogramInvalid::BucketNumber { wanted, found: buckets })
+        Err(HistogramInvalid::BucketNumber {
+            wanted,
+            found: buckets,
+        })
     }
 }
 
@@ -137,7 +167,9 @@ fn check_int_buckets(spans: &[Span], deltas: &[i64]) -> Result<u64, HistogramInv
     let (mut count, mut total) = (0i64, 0u64);
     for (at, delta) in deltas.iter().enumerate() {
         count = count.wrapping_add(*delta);
-        let Ok(absolute) = u64::try_from(count) else { return Err(HistogramInvalid::NegativeBucket(at + 1)) };
+        let Ok(absolute) = u64::try_from(count) else {
+            return Err(HistogramInvalid::NegativeBucket(at + 1));
+        };
         total = total.saturating_add(absolute);
     }
     Ok(total)
@@ -150,44 +182,84 @@ mod tests {
     #[test]
     fn bucket_indexes_reach_from_one_above_the_least_to_the_greatest_of_32_bits() {
         let check = |spans: &[(i32, u32)]| {
-            let spans: Vec<Span> =
-                spans.iter().map(|(offset, length)| Span { offset: *offset, length: *length }).collect();
+            let spans: Vec<Span> = spans
+                .iter()
+                .map(|(offset, length)| Span {
+                    offset: *offset,
+                    length: *length,
+                })
+                .collect();
             Span::check_reach(&spans).map_err(|e| e.to_string())
         };
         let why = ": histogram has a span whose bucket index is out of range";
         let at_end = |n: u32, verb: &str, index: i64| {
-            Err(format!("span number {n} {verb} at bucket index {index}{why}"))
+            Err(format!(
+                "span number {n} {verb} at bucket index {index}{why}"
+            ))
         };
         assert_eq!(check(&[(i32::MAX, 1)]), Ok(()));
         assert_eq!(check(&[(i32::MAX - 1, 2)]), Ok(()));
         assert_eq!(check(&[(i32::MIN + 1, 1)]), Ok(()));
         assert_eq!(check(&[(i32::MIN, 1)]), at_end(1, "starts", -2_147_483_648));
         assert_eq!(check(&[(i32::MAX, 2)]), at_end(1, "ends", 2_147_483_648));
-        assert_eq!(check(&[(i32::MAX, 1), (0, 1)]), at_end(2, "ends", 2_147_483_648));
-        assert_eq!(check(&[(i32::MAX - 1, 1), (1, 1)]), at_end(2, "ends", 2_147_483_648));
+        assert_eq!(
+            check(&[(i32::MAX, 1), (0, 1)]),
+            at_end(2, "ends", 2_147_483_648)
+        );
+        assert_eq!(
+            check(&[(i32::MAX - 1, 1), (1, 1)]),
+            at_end(2, "ends", 2_147_483_648)
+        );
     }
 
     #[test]
     fn refuses_parts_that_do_not_fit() {
         let good = Histogram {
             count: 3,
-            positive_spans: vec![Span { offset: 0, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 2,
+            }],
             positive_buckets: vec![1, 1],
             ..Histogram::default()
         };
         assert_eq!(good.validate(), Ok(()));
         assert_eq!(good.to_float().validate(), Ok(()));
         let cases: [(Histogram, HistogramInvalid); 4] = [
-            (Histogram { schema: 9, ..good.clone() }, HistogramInvalid::Schema(9)),
             (
-                Histogram { positive_buckets: vec![1], ..good.clone() },
-                HistogramInvalid::BucketNumber { wanted: 2, found: 1 },
+                Histogram {
+                    schema: 9,
+                    ..good.clone()
+                },
+                HistogramInvalid::Schema(9),
             ),
             (
-                Histogram { positive_buckets: vec![1, -2], ..good.clone() },
+                Histogram {
+                    positive_buckets: vec![1],
+                    ..good.clone()
+                },
+                HistogramInvalid::BucketNumber {
+                    wanted: 2,
+                    found: 1,
+                },
+            ),
+            (
+                Histogram {
+                    positive_buckets: vec![1, -2],
+                    ..good.clone()
+                },
                 HistogramInvalid::NegativeBucket(2),
             ),
-            (Histogram { count: 4, ..good.clone() }, HistogramInvalid::Count { in_buckets: 3.0, count: 4.0 }),
+            (
+                Histogram {
+                    count: 4,
+                    ..good.clone()
+                },
+                HistogramInvalid::Count {
+                    in_buckets: 3.0,
+                    count: 4.0,
+                },
+            ),
         ];
         for (h, error) in cases {
             assert_eq!(h.validate(), Err(error));

@@ -34,18 +34,34 @@ impl<'a> Iterator for RawLabels<'a> {
 /// The first label if all its lengths are one byte, as nearly always.
 #[inline]
 pub(super) fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
-    let [0x0a, len @ ..0x80, 0x0a, name_len @ ..0x80, ..] = bytes else { return None };
+    let [0x0a, len @ ..0x80, 0x0a, name_len @ ..0x80, ..] = bytes else {
+        return None;
+    };
     let (end, name_end) = (2 + usize::from(*len), 4 + usize::from(*name_len));
     let whole = bytes.get(..end)?;
-    let [0x12, value_len @ ..0x80, value @ ..] = whole.get(name_end..)? else { return None };
-    (value.len() == usize::from(*value_len)).then(|| RawLabel { whole, name: &whole[4..name_end], value })
+    let [0x12, value_len @ ..0x80, value @ ..] = whole.get(name_end..)? else {
+        return None;
+    };
+    (value.len() == usize::from(*value_len)).then(|| RawLabel {
+        whole,
+        name: &whole[4..name_end],
+        value,
+    })
 }
 
 #[cold]
 fn any_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
-    let mut reader = WireReader { bytes, at: 0, all_short: false };
+    let mut reader = WireReader {
+        bytes,
+        at: 0,
+        all_short: false,
+    };
     let (name, value) = reader.next_pair().ok()??;
-    Some(RawLabel { whole: &bytes[..reader.at], name: &bytes[name], value: &bytes[value] })
+    Some(RawLabel {
+        whole: &bytes[..reader.at],
+        name: &bytes[name],
+        value: &bytes[value],
+    })
 }
 
 /// Prometheus's order: name, then value, label by label; a prefix comes first.
@@ -67,14 +83,21 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
                 }
             }
             (None, None) => return Ordering::Equal,
-            (x, _) => return if x.is_some() { Ordering::Greater } else { Ordering::Less },
+            (x, _) => {
+                return if x.is_some() {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                };
+            }
         }
     }
 }
 
 /// How many bytes are equal from the start.
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("BUG: chunks of eight bytes"));
+    let word =
+        |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("BUG: chunks of eight bytes"));
     let words = a.chunks_exact(8).zip(b.chunks_exact(8));
     let mut at = 0;
     for (x, y) in words {
@@ -84,7 +107,11 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
         }
         at += 8;
     }
-    at + a[at..].iter().zip(&b[at..]).take_while(|(x, y)| x == y).count()
+    at + a[at..]
+        .iter()
+        .zip(&b[at..])
+        .take_while(|(x, y)| x == y)
+        .count()
 }
 
 #[cfg(test)]
@@ -98,7 +125,11 @@ mod tests {
 
     fn labels() -> impl Strategy<Value = Pairs> {
         let name = prop_oneof!["[a-c]{1,3}", "[a-b]{1,200}", "é[\\x00-\\x7f]{0,3}"];
-        proptest::collection::btree_map(name, prop_oneof!["[a-c\\x00é]{1,3}", "[xy]{120,140}"], 0..6)
+        proptest::collection::btree_map(
+            name,
+            prop_oneof!["[a-c\\x00é]{1,3}", "[xy]{120,140}"],
+            0..6,
+        )
     }
 
     proptest! {

@@ -38,14 +38,21 @@ pub(super) fn expand(captures: &Captures<'_>, mut template: &str, out: &mut Vec<
 fn reference(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix('{');
     let from = inside.unwrap_or(text);
-    let end = from.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(from.len());
+    let end = from
+        .find(|c: char| c != '_' && !c.is_alphanumeric())
+        .unwrap_or(from.len());
     let (name, rest) = from.split_at(end);
-    let rest = if inside.is_some() { rest.strip_prefix('}')? } else { rest };
+    let rest = if inside.is_some() {
+        rest.strip_prefix('}')?
+    } else {
+        rest
+    };
     (!name.is_empty()).then_some((name, rest))
 }
 
 /// The number of a group; a name like `1x` or `01` is none.
 fn number(name: &str) -> Option<usize> {
-    let is_number = name.bytes().all(|b| b.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0'));
+    let is_number =
+        name.bytes().all(|b| b.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0'));
     name.parse().ok().filter(|_| is_number)
 }

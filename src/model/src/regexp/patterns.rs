@@ -17,7 +17,10 @@ pub struct Patterns {
 
 impl Default for Patterns {
     fn default() -> Self {
-        Self { compiled: HashMap::new(), left_bytes: PATTERNS_BYTES_MAX }
+        Self {
+            compiled: HashMap::new(),
+            left_bytes: PATTERNS_BYTES_MAX,
+        }
     }
 }
 

@@ -42,7 +42,11 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
     let parts = flatten(hir);
     let literal_of = |parts: &[&Hir]| enumerate_parts(parts, 1).and_then(|mut v| v.pop());
     let leading = parts.iter().take_while(|p| is_literal(p)).count();
-    let trailing = parts[leading..].iter().rev().take_while(|p| is_literal(p)).count();
+    let trailing = parts[leading..]
+        .iter()
+        .rev()
+        .take_while(|p| is_literal(p))
+        .count();
     let prefix = literal_of(&parts[..leading]).unwrap_or_default();
     let suffix = if leading == parts.len() {
         prefix.clone()
@@ -50,7 +54,11 @@ pub(super) fn analyse(hir: &Hir) -> Analysis {
         literal_of(&parts[parts.len() - trailing..]).unwrap_or_default()
     };
     let shape = shape_of(&parts, leading, trailing, &prefix, &suffix);
-    Analysis { shape, prefix: prefix.into(), suffix: suffix.into() }
+    Analysis {
+        shape,
+        prefix: prefix.into(),
+        suffix: suffix.into(),
+    }
 }
 
 /// Looks at a pattern of nothing but alternatives in plain text, as dashboards make of long lists, without parsing it.
@@ -80,8 +88,16 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
         .find(|((_, a), b)| a != b)
         .map_or(first.len(), |((i, _), _)| i);
     let prefix = first[..shared.min(last.len())].into();
-    let suffix = if set.len() == 1 { first.clone() } else { Box::default() };
-    Some(Analysis { shape, prefix, suffix })
+    let suffix = if set.len() == 1 {
+        first.clone()
+    } else {
+        Box::default()
+    };
+    Some(Analysis {
+        shape,
+        prefix,
+        suffix,
+    })
 }
 
 fn set_of(mut strings: Vec<String>) -> Shape {
@@ -102,8 +118,14 @@ fn shape_of(parts: &[&Hir], leading: usize, trailing: usize, prefix: &str, suffi
     match (run, leading, trailing) {
         (Some(false), 0, 0) => Shape::Any,
         (Some(true), 0, 0) => Shape::NonEmpty,
-        (Some(more), _, 0) => Shape::Prefix { literal: prefix.into(), more },
-        (Some(more), 0, _) => Shape::Suffix { literal: suffix.into(), more },
+        (Some(more), _, 0) => Shape::Prefix {
+            literal: prefix.into(),
+            more,
+        },
+        (Some(more), 0, _) => Shape::Suffix {
+            literal: suffix.into(),
+            more,
+        },
         (None, 0, 0) => contains(middle).unwrap_or(Shape::General),
         _ => Shape::General,
     }
@@ -111,7 +133,9 @@ fn shape_of(parts: &[&Hir], leading: usize, trailing: usize, prefix: &str, suffi
 
 /// `.*literal.*`
 fn contains(parts: &[&Hir]) -> Option<Shape> {
-    let [first, inner @ .., last] = parts else { return None };
+    let [first, inner @ .., last] = parts else {
+        return None;
+    };
     if inner.is_empty() || dots(first) != Some(false) || dots(last) != Some(false) {
         return None;
     }
@@ -138,8 +162,18 @@ fn is_literal(hir: &Hir) -> bool {
 
 /// `Some(false)` for `.*`, `Some(true)` for `.+`.
 fn dots(hir: &Hir) -> Option<bool> {
-    let HirKind::Repetition(Repetition { min, max: None, sub, .. }) = hir.kind() else { return None };
-    let HirKind::Class(Class::Unicode(class)) = sub.kind() else { return None };
+    let HirKind::Repetition(Repetition {
+        min,
+        max: None,
+        sub,
+        ..
+    }) = hir.kind()
+    else {
+        return None;
+    };
+    let HirKind::Class(Class::Unicode(class)) = sub.kind() else {
+        return None;
+    };
     let all = matches!(class.ranges(), [r] if r.start() == '\0' && r.end() == char::MAX);
     (all && *min <= 1).then_some(*min == 1)
 }
@@ -152,11 +186,18 @@ fn enumerate_parts(parts: &[&Hir], max: usize) -> Option<Vec<String>> {
         let bytes = |list: &[String]| list.iter().map(String::len).sum::<usize>();
         // Each string of one list meets each of the other.
         let product_bytes = bytes(&all) * next.len() + bytes(&next) * all.len();
-        let most = if all.len() > 1 && next.len() > 1 { max.min(PRODUCT_MAX) } else { max };
+        let most = if all.len() > 1 && next.len() > 1 {
+            max.min(PRODUCT_MAX)
+        } else {
+            max
+        };
         if all.len() * next.len() > most || product_bytes > SET_BYTES_MAX {
             return None;
         }
-        all = all.iter().flat_map(|a| next.iter().map(move |b| format!("{a}{b}"))).collect();
+        all = all
+            .iter()
+            .flat_map(|a| next.iter().map(move |b| format!("{a}{b}")))
+            .collect();
     }
     Some(all)
 }
@@ -170,7 +211,13 @@ fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
             if count > max.min(PRODUCT_MAX) {
                 return None;
             }
-            Some(class.iter().flat_map(|r| r.start()..=r.end()).map(String::from).collect())
+            Some(
+                class
+                    .iter()
+                    .flat_map(|r| r.start()..=r.end())
+                    .map(String::from)
+                    .collect(),
+            )
         }
         HirKind::Capture(group) => enumerate(&group.sub, max),
         HirKind::Concat(_) => enumerate_parts(&flatten(hir), max),
@@ -184,7 +231,12 @@ fn enumerate(hir: &Hir, max: usize) -> Option<Vec<String>> {
             }
             Some(all)
         }
-        HirKind::Repetition(Repetition { min: 0, max: Some(1), sub, .. }) => {
+        HirKind::Repetition(Repetition {
+            min: 0,
+            max: Some(1),
+            sub,
+            ..
+        }) => {
             let mut all = enumerate(sub, max)?;
             all.push(String::new());
             (all.len() <= max).then_some(all)

@@ -8,7 +8,9 @@ fn regexp(pattern: &str) -> Regexp {
 
 /// What the compiled pattern says, whatever shortcut the shape allows.
 fn automaton(regexp: &Regexp, value: &str) -> bool {
-    regexp.automaton().is_some_and(|r| r.is_match(value.as_bytes()))
+    regexp
+        .automaton()
+        .is_some_and(|r| r.is_match(value.as_bytes()))
 }
 
 /// Each line: pattern, matching values, values that do not match.
@@ -58,11 +60,20 @@ fn patterns_mean_what_they_mean_in_go() {
         let regexp = regexp(pattern);
         for value in *good {
             assert!(regexp.is_match(value), "{pattern} should match {value:?}");
-            assert!(automaton(&regexp, value), "{pattern} compiled should match {value:?}");
+            assert!(
+                automaton(&regexp, value),
+                "{pattern} compiled should match {value:?}"
+            );
         }
         for value in *bad {
-            assert!(!regexp.is_match(value), "{pattern} should not match {value:?}");
-            assert!(!automaton(&regexp, value), "{pattern} compiled should not match {value:?}");
+            assert!(
+                !regexp.is_match(value),
+                "{pattern} should not match {value:?}"
+            );
+            assert!(
+                !automaton(&regexp, value),
+                "{pattern} compiled should not match {value:?}"
+            );
         }
     }
 }
@@ -94,29 +105,55 @@ fn errors_have_the_texts_of_go() {
     ];
     for (pattern, want) in cases {
         let error = Regexp::new(pattern).expect_err(pattern);
-        assert_eq!(error.to_string(), format!("error parsing regexp: {want}"), "{pattern}");
+        assert_eq!(
+            error.to_string(),
+            format!("error parsing regexp: {want}"),
+            "{pattern}"
+        );
     }
 }
 
 #[test]
 fn simple_patterns_are_recognised() {
     let set = |pattern: &str| -> Vec<String> {
-        regexp(pattern).set_matches().map(|s| s.iter().map(ToString::to_string).collect()).unwrap_or_default()
+        regexp(pattern)
+            .set_matches()
+            .map(|s| s.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
     };
     assert_eq!(set("b|a|abc"), ["a", "abc", "b"]);
     assert_eq!(set("a(b|c)d[ef]"), ["abde", "abdf", "acde", "acdf"]);
     assert_eq!(set("plain"), ["plain"]);
     assert_eq!(set(r"10\.0\.0\.1|10\.0\.0\.2"), ["10.0.0.1", "10.0.0.2"]);
     assert_eq!(regexp(r"10\.0\.0\.1|10\.0\.0\.2").prefix(), "10.0.0.");
-    assert_eq!((regexp("é1|è1|é1").prefix(), regexp("ab|a").prefix(), regexp("|a").prefix()), ("", "a", ""));
+    assert_eq!(
+        (
+            regexp("é1|è1|é1").prefix(),
+            regexp("ab|a").prefix(),
+            regexp("|a").prefix()
+        ),
+        ("", "a", "")
+    );
     assert_eq!((regexp("ab").prefix(), regexp("ab").suffix()), ("ab", "ab"));
     assert_eq!(set("(?:a|)"), ["", "a"]);
     assert_eq!(set("a?"), ["", "a"]);
     assert_eq!(set("[a-z][a-z]"), Vec::<String>::new());
     assert_eq!(regexp(".*").0.shape, Shape::Any);
     assert_eq!(regexp(".+").0.shape, Shape::NonEmpty);
-    assert_eq!(regexp("ab.*").0.shape, Shape::Prefix { literal: "ab".into(), more: false });
-    assert_eq!(regexp(".+ab").0.shape, Shape::Suffix { literal: "ab".into(), more: true });
+    assert_eq!(
+        regexp("ab.*").0.shape,
+        Shape::Prefix {
+            literal: "ab".into(),
+            more: false
+        }
+    );
+    assert_eq!(
+        regexp(".+ab").0.shape,
+        Shape::Suffix {
+            literal: "ab".into(),
+            more: true
+        }
+    );
     assert_eq!(regexp(".*a.*").0.shape, Shape::Contains("a".into()));
     let general = regexp("ab[0-9]+cd");
     assert_eq!((general.prefix(), general.suffix()), ("ab", "cd"));
@@ -134,7 +171,10 @@ fn a_literal_part_shared_by_prefix_and_suffix_is_not_counted_twice() {
 #[test]
 fn expands_groups_by_number_and_name() {
     let r = regexp("(?P<first>[a-z]+)-([0-9]+)");
-    assert_eq!(r.expand("ab-12", "$2:${first}:$first$$ ${9}$x").as_deref(), Some("12:ab:ab$ "));
+    assert_eq!(
+        r.expand("ab-12", "$2:${first}:$first$$ ${9}$x").as_deref(),
+        Some("12:ab:ab$ ")
+    );
     assert_eq!(r.expand("ab-12!", "$1"), None);
 }
 
@@ -143,12 +183,17 @@ fn oversized_patterns_are_refused() {
     assert!(Regexp::new(&".a".repeat(PATTERN_BYTES_MAX / 2 + 1)).is_err());
     assert!(Regexp::new(&"a".repeat(LIST_BYTES_MAX + 1)).is_err());
     assert!(Regexp::new(&"(".repeat(10_000)).is_err());
-    assert!(Regexp::new(r"(?:[\pL\pN]{1000}){1}[\pL\pN]{1000}[\pL\pN]{1000}[\pL\pN]{1000}").is_err());
+    assert!(
+        Regexp::new(r"(?:[\pL\pN]{1000}){1}[\pL\pN]{1000}[\pL\pN]{1000}[\pL\pN]{1000}").is_err()
+    );
 }
 
 #[test]
 fn long_lists_are_sets_but_do_not_explode() {
-    let list = (0..3000).map(|i| format!("host-{i}")).collect::<Vec<_>>().join("|");
+    let list = (0..3000)
+        .map(|i| format!("host-{i}"))
+        .collect::<Vec<_>>()
+        .join("|");
     assert_eq!(regexp(&list).set_matches().map(<[_]>::len), Some(3000));
     let product = "(a|b)".repeat(20);
     assert!(regexp(&product).set_matches().is_none());
@@ -200,14 +245,24 @@ fn translation_takes_time_in_proportion_to_the_pattern() {
 fn patterns_of_a_request_are_bounded_together_and_equal_ones_count_once() {
     let mut patterns = Patterns::default();
     for _ in 0..10_000 {
-        patterns.compile(r"(a|b)+x.y").expect("the same one again and again");
+        patterns
+            .compile(r"(a|b)+x.y")
+            .expect("the same one again and again");
     }
 
     // About 16 MiB each: some of them fit, many do not.
     let large = |i: usize| format!(r"\pL{{200}}{i}");
-    let fitting = (0..20).take_while(|i| patterns.compile(&large(*i)).is_ok()).count();
-    assert!((1..10).contains(&fitting), "{fitting} large patterns were compiled");
-    let refused = patterns.compile(&large(19)).expect_err("over the bound").to_string();
+    let fitting = (0..20)
+        .take_while(|i| patterns.compile(&large(*i)).is_ok())
+        .count();
+    assert!(
+        (1..10).contains(&fitting),
+        "{fitting} large patterns were compiled"
+    );
+    let refused = patterns
+        .compile(&large(19))
+        .expect_err("over the bound")
+        .to_string();
     assert!(refused.contains("more than 64 MiB"), "{refused}");
 
     // What was compiled stays usable.
@@ -217,12 +272,22 @@ fn patterns_of_a_request_are_bounded_together_and_equal_ones_count_once() {
 #[test]
 fn what_a_pattern_weighs_is_not_less_than_what_it_takes() {
     // The crate refuses what is over its bound, so a weight that is too low shows as a pattern that it refuses.
-    let cases =
-        [r"\pL{50}", r"(?i)\pL{20}x", r"(\w+\.){30}com", r"[^a]{500}", r"(a|b|c|d){200}e", r"(?:\PL|\d){40}"];
+    let cases = [
+        r"\pL{50}",
+        r"(?i)\pL{20}x",
+        r"(\w+\.){30}com",
+        r"[^a]{500}",
+        r"(a|b|c|d){200}e",
+        r"(?:\PL|\d){40}",
+    ];
     for pattern in cases {
         let regexp = regexp(pattern);
         let translated = translate::translate(pattern).expect("valid");
-        assert!(compile(&translated, regexp.weight()).is_ok(), "{pattern} weighs {}", regexp.weight());
+        assert!(
+            compile(&translated, regexp.weight()).is_ok(),
+            "{pattern} weighs {}",
+            regexp.weight()
+        );
     }
 }
 
@@ -234,7 +299,9 @@ fn a_pattern_of_very_many_unicode_classes_is_refused_before_it_is_parsed() {
 
 #[test]
 fn a_list_of_very_many_values_needs_no_automaton() {
-    let values: Vec<String> = (0..20_000).map(|i| format!("10\\.0\\.0\\.{i}:9100")).collect();
+    let values: Vec<String> = (0..20_000)
+        .map(|i| format!("10\\.0\\.0\\.{i}:9100"))
+        .collect();
     let regexp = regexp(&values.join("|"));
     assert_eq!(regexp.set_matches().map(<[_]>::len), Some(20_000));
     assert!(regexp.is_match("10.0.0.19999:9100") && !regexp.is_match("10.0.0.20000:9100"));
@@ -252,6 +319,10 @@ fn templates_are_read_as_go_reads_them() {
         ("$01$0", "ab"),
         ("$é.", "."),
     ] {
-        assert_eq!(r.expand("ab", template).as_deref(), Some(want), "{template}");
+        assert_eq!(
+            r.expand("ab", template).as_deref(),
+            Some(want),
+            "{template}"
+        );
     }
 }

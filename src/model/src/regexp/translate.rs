@@ -19,7 +19,13 @@ const REPEAT_MAX: u32 = 1000;
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
     let out = String::with_capacity(pattern.len() * 2);
     let last_class_end = pattern.rfind(":]");
-    let mut t = Translator { pattern, at: 0, out, depth: 0, last_class_end };
+    let mut t = Translator {
+        pattern,
+        at: 0,
+        out,
+        depth: 0,
+        last_class_end,
+    };
     t.alternation()?;
     match t.peek() {
         None => Ok(t.out),
@@ -101,10 +107,18 @@ impl<'a> Translator<'a> {
         };
         self.at += len;
         let last = inside.char_indices().next_back().map_or(0, |(i, _)| i);
-        inside[..last].chars().for_each(|c| push_literal(&mut self.out, c));
+        inside[..last]
+            .chars()
+            .for_each(|c| push_literal(&mut self.out, c));
         let from = self.out.len();
-        inside[last..].chars().for_each(|c| push_literal(&mut self.out, c));
-        if inside.is_empty() { Ok(1) } else { self.repetitions(from, 1) }
+        inside[last..]
+            .chars()
+            .for_each(|c| push_literal(&mut self.out, c));
+        if inside.is_empty() {
+            Ok(1)
+        } else {
+            self.repetitions(from, 1)
+        }
     }
 
     /// One element without repetition.
@@ -113,9 +127,14 @@ impl<'a> Translator<'a> {
             '(' => return self.group(),
             '[' => self.class()?,
             '\\' => self.escape()?,
-            '*' | '+' | '?' => return Err(format!("missing argument to repetition operator: `{c}`")),
+            '*' | '+' | '?' => {
+                return Err(format!("missing argument to repetition operator: `{c}`"));
+            }
             '{' if let Some((_, _, len)) = self.counts()? => {
-                return Err(format!("missing argument to repetition operator: `{}`", &self.rest()[..len]));
+                return Err(format!(
+                    "missing argument to repetition operator: `{}`",
+                    &self.rest()[..len]
+                ));
             }
             '.' | '^' | '$' => {
                 self.next();
@@ -133,14 +152,18 @@ impl<'a> Translator<'a> {
     fn repetitions(&mut self, from: usize, inner: Repeats) -> Result<Repeats, String> {
         let mut repeats = inner;
         let start = self.at;
-        let Some(op) = self.peek() else { return Ok(repeats) };
+        let Some(op) = self.peek() else {
+            return Ok(repeats);
+        };
         let suffix = match op {
             '*' | '+' | '?' => {
                 self.next();
                 op.to_string()
             }
             '{' => {
-                let Some((min, max, len)) = self.counts()? else { return Ok(repeats) };
+                let Some((min, max, len)) = self.counts()? else {
+                    return Ok(repeats);
+                };
                 let text = &self.rest()[..len];
                 let invalid = || format!("invalid repeat count: `{text}`");
                 let top = max.unwrap_or(min);
@@ -178,7 +201,10 @@ impl<'a> Translator<'a> {
             },
             _ => return Ok(()),
         };
-        Err(format!("invalid nested repetition operator: `{}`", &self.pattern[start..self.at + len]))
+        Err(format!(
+            "invalid nested repetition operator: `{}`",
+            &self.pattern[start..self.at + len]
+        ))
     }
 
     /// `{n}`, `{n,}` or `{n,m}` at this place: the counts (`max` = `None`: without end) and the length of the text.
@@ -186,7 +212,11 @@ impl<'a> Translator<'a> {
     fn counts(&self) -> Result<Option<(u32, Option<u32>, usize)>, String> {
         let rest = self.rest();
         // Digits and commas only: a search for the brace would go through the rest of the pattern for each brace in it.
-        let inside = rest.bytes().skip(1).take_while(|byte| byte.is_ascii_digit() || *byte == b',').count();
+        let inside = rest
+            .bytes()
+            .skip(1)
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b',')
+            .count();
         let end = inside + 1;
         if rest.as_bytes().get(end) != Some(&b'}') {
             return Ok(None);
@@ -201,7 +231,9 @@ impl<'a> Translator<'a> {
         Ok(match inside.split_once(',') {
             None => number(inside).map(|n| (n, Some(n), end + 1)),
             Some((min, "")) => number(min).map(|n| (n, None, end + 1)),
-            Some((min, max)) => number(min).zip(number(max)).map(|(n, m)| (n, Some(m), end + 1)),
+            Some((min, max)) => number(min)
+                .zip(number(max))
+                .map(|(n, m)| (n, Some(m), end + 1)),
         })
     }
 
@@ -233,13 +265,20 @@ impl<'a> Translator<'a> {
     fn group_name(&mut self, start: usize) -> Result<(), String> {
         let rest = self.rest();
         let Some(end) = rest.find('>') else {
-            return Err(format!("invalid named capture: `{}`", &self.pattern[start..]));
+            return Err(format!(
+                "invalid named capture: `{}`",
+                &self.pattern[start..]
+            ));
         };
         let name = &rest[..end];
-        let valid = !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+        let valid =
+            !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
         self.at += end + 1;
         if !valid {
-            return Err(format!("invalid named capture: `{}`", &self.pattern[start..self.at]));
+            return Err(format!(
+                "invalid named capture: `{}`",
+                &self.pattern[start..self.at]
+            ));
         }
         let written = write!(self.out, "(?P<{}>", group_name(name));
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
@@ -248,8 +287,12 @@ impl<'a> Translator<'a> {
 
     /// Flags behind `(?`. True if they stand alone and are complete, false if a group follows.
     fn flags(&mut self, start: usize) -> Result<bool, String> {
-        let unsupported =
-            |t: &Self| Err(format!("invalid or unsupported Perl syntax: `{}`", &t.pattern[start..t.at]));
+        let unsupported = |t: &Self| {
+            Err(format!(
+                "invalid or unsupported Perl syntax: `{}`",
+                &t.pattern[start..t.at]
+            ))
+        };
         let (mut on, mut off, mut negative, mut any) = (String::new(), String::new(), false, false);
         loop {
             let Some(c) = self.next() else {
@@ -297,7 +340,8 @@ impl<'a> Translator<'a> {
             }
             'b' | 'B' => {
                 self.next();
-                self.out.push_str(if c == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
+                self.out
+                    .push_str(if c == 'b' { r"(?-u:\b)" } else { r"(?-u:\B)" });
             }
             _ => {
                 self.at = start;

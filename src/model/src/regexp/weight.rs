@@ -19,7 +19,9 @@ const TEXT_BYTES: usize = 64;
 /// Memory of a list of texts that is written as `pattern` (bytes).
 pub(super) fn of_text(pattern: &str) -> usize {
     let texts = pattern.matches('|').count() + 1;
-    texts.saturating_mul(TEXT_BYTES).saturating_add(pattern.len().saturating_mul(2))
+    texts
+        .saturating_mul(TEXT_BYTES)
+        .saturating_add(pattern.len().saturating_mul(2))
 }
 
 /// Memory of the compiled pattern (bytes).
@@ -33,19 +35,32 @@ pub(super) fn properties(pattern: &str) -> usize {
 }
 
 fn of(hir: &Hir) -> usize {
-    let sum = |parts: &[Hir]| parts.iter().map(of).fold(INSTRUCTION_BYTES, usize::saturating_add);
+    let sum = |parts: &[Hir]| {
+        parts
+            .iter()
+            .map(of)
+            .fold(INSTRUCTION_BYTES, usize::saturating_add)
+    };
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => INSTRUCTION_BYTES,
         HirKind::Literal(literal) => literal.0.len().saturating_mul(INSTRUCTION_BYTES),
         HirKind::Class(Class::Unicode(class)) => {
             let beyond_ascii = if class.is_ascii() { 0 } else { UNICODE_BYTES };
-            class.ranges().len().saturating_mul(RANGE_BYTES).saturating_add(beyond_ascii)
+            class
+                .ranges()
+                .len()
+                .saturating_mul(RANGE_BYTES)
+                .saturating_add(beyond_ascii)
         }
-        HirKind::Class(Class::Bytes(class)) => class.ranges().len().saturating_mul(INSTRUCTION_BYTES),
+        HirKind::Class(Class::Bytes(class)) => {
+            class.ranges().len().saturating_mul(INSTRUCTION_BYTES)
+        }
         HirKind::Capture(capture) => of(&capture.sub).saturating_add(2 * INSTRUCTION_BYTES),
         HirKind::Concat(parts) | HirKind::Alternation(parts) => sum(parts),
         HirKind::Repetition(repeated) => {
-            let times = repeated.max.unwrap_or_else(|| repeated.min.saturating_add(1));
+            let times = repeated
+                .max
+                .unwrap_or_else(|| repeated.min.saturating_add(1));
             let one = of(&repeated.sub).saturating_add(INSTRUCTION_BYTES);
             one.saturating_mul(times.max(1) as usize)
         }

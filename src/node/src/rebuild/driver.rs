@@ -19,7 +19,8 @@ use trireme_replication::{Action, Rebuild, RebuildLimits, SourceFault};
 use trireme_telemetry::{Metrics, MetricsError};
 use trireme_transport::{CallBook, CallError};
 use trireme_wire::rebuild::{
-    Begin, CALL_REBUILD, CALL_REBUILD_VERSION, Checksum, Fetch, Manifest, Piece, Question, Request, Sum,
+    Begin, CALL_REBUILD, CALL_REBUILD_VERSION, Checksum, Fetch, Manifest, Piece, Question, Request,
+    Sum,
 };
 
 use super::staging::{Found, Staging};
@@ -59,9 +60,14 @@ impl RebuildMetrics {
                 "trireme_rebuild_incomplete",
                 "1 while this replica does not have everything and is not asked for reads.",
             )?,
-            remaining: metrics
-                .gauge("trireme_rebuild_remaining_bytes", "Bytes that are still to be copied from a peer.")?,
-            bytes: metrics.counter("trireme_rebuild_copied_bytes_total", "Bytes copied from peers.")?,
+            remaining: metrics.gauge(
+                "trireme_rebuild_remaining_bytes",
+                "Bytes that are still to be copied from a peer.",
+            )?,
+            bytes: metrics.counter(
+                "trireme_rebuild_copied_bytes_total",
+                "Bytes copied from peers.",
+            )?,
             snapshots: metrics.counter(
                 "trireme_rebuild_begun_total",
                 "Snapshots of peers that this replica began to copy.",
@@ -183,7 +189,10 @@ impl Driver {
         }
         match self.machine.cancel() {
             Ok(()) => {
-                warn!(self.log, "the rebuild was cancelled, this replica goes on with what it has");
+                warn!(
+                    self.log,
+                    "the rebuild was cancelled, this replica goes on with what it has"
+                );
                 self.show();
                 self.staging.clear()
             }
@@ -206,7 +215,10 @@ impl Driver {
                 self.staging.mark_needed(reason)?;
             }
             Action::Complete => {
-                info!(self.log, "nothing to copy: the logs of the group reach back to its beginning");
+                info!(
+                    self.log,
+                    "nothing to copy: the logs of the group reach back to its beginning"
+                );
                 self.show();
                 self.staging.clear()?;
             }
@@ -217,12 +229,30 @@ impl Driver {
                 self.staging.clear()?;
             }
             Action::Begin(source) => self.begin(&source).await?,
-            Action::Fetch { source, snapshot, file, offset, bytes_max } => {
-                let fetch = Fetch { snapshot, file: file as u32, offset, bytes_max };
+            Action::Fetch {
+                source,
+                snapshot,
+                file,
+                offset,
+                bytes_max,
+            } => {
+                let fetch = Fetch {
+                    snapshot,
+                    file: file as u32,
+                    offset,
+                    bytes_max,
+                };
                 self.fetch(&source, file, fetch).await?;
             }
-            Action::Check { source, snapshot, file } => {
-                let sum = Sum { snapshot, file: file as u32 };
+            Action::Check {
+                source,
+                snapshot,
+                file,
+            } => {
+                let sum = Sum {
+                    snapshot,
+                    file: file as u32,
+                };
                 self.check(&source, file, sum).await?;
             }
         }
@@ -230,7 +260,9 @@ impl Driver {
     }
 
     async fn begin(&mut self, source: &NodeName) -> io::Result<()> {
-        let answer = self.ask::<Manifest>(source, Question::Begin(Begin {}), BEGIN_TIMEOUT).await;
+        let answer = self
+            .ask::<Manifest>(source, Question::Begin(Begin {}), BEGIN_TIMEOUT)
+            .await;
         let manifest = match answer {
             Ok(manifest) => manifest,
             Err(err) => {
@@ -244,7 +276,8 @@ impl Driver {
         }
         self.staging.begin(source, &manifest)?;
         let staging = self.staging.clone();
-        self.machine.began(manifest.clone(), |path, bytes| staging.have(path, bytes));
+        self.machine
+            .began(manifest.clone(), |path, bytes| staging.have(path, bytes));
         self.metrics.snapshots.inc();
         let progress = self.machine.progress();
         info!(self.log, "copying a snapshot"; "peer" => %source, "snapshot" => manifest.snapshot,
@@ -261,24 +294,34 @@ impl Driver {
                 manifest.shards, manifest.window_ms, options.shards, options.window_ms
             ));
         }
-        manifest.stray_path().map(|path| format!("it names a file that belongs to no snapshot: {path:?}"))
+        manifest
+            .stray_path()
+            .map(|path| format!("it names a file that belongs to no snapshot: {path:?}"))
     }
 
     async fn fetch(&mut self, source: &NodeName, file: usize, fetch: Fetch) -> io::Result<()> {
         self.keep_rate().await;
         let offset = fetch.offset;
-        match self.ask::<Piece>(source, Question::Fetch(fetch), FETCH_TIMEOUT).await {
+        match self
+            .ask::<Piece>(source, Question::Fetch(fetch), FETCH_TIMEOUT)
+            .await
+        {
             Ok(piece) if piece.is_whole() && !piece.data.is_empty() => {
-                let Some(path) = self.path(file) else { return Ok(()) };
+                let Some(path) = self.path(file) else {
+                    return Ok(());
+                };
                 let (staging, bytes) = (self.staging.clone(), piece.data.len() as u64);
-                self.on_disk(move || staging.write(&path, offset, &piece.data)).await?;
+                self.on_disk(move || staging.write(&path, offset, &piece.data))
+                    .await?;
                 self.machine.fetched(file, bytes);
                 self.metrics.bytes.inc_by(bytes);
                 self.paid(bytes);
             }
-            Ok(_) => {
-                self.fault(source, SourceFault::NoAnswer, "a piece does not fit its checksum, or is empty")
-            }
+            Ok(_) => self.fault(
+                source,
+                SourceFault::NoAnswer,
+                "a piece does not fit its checksum, or is empty",
+            ),
             Err(err) => self.call_failed(source, &err),
         }
         Ok(())
@@ -286,9 +329,14 @@ impl Driver {
 
     async fn check(&mut self, source: &NodeName, file: usize, sum: Sum) -> io::Result<()> {
         self.keep_rate().await;
-        match self.ask::<Checksum>(source, Question::Sum(sum), SUM_TIMEOUT).await {
+        match self
+            .ask::<Checksum>(source, Question::Sum(sum), SUM_TIMEOUT)
+            .await
+        {
             Ok(theirs) => {
-                let Some(path) = self.path(file) else { return Ok(()) };
+                let Some(path) = self.path(file) else {
+                    return Ok(());
+                };
                 let bytes = self.machine.manifest().map_or(0, |m| m.files[file].bytes);
                 let staging = self.staging.clone();
                 let name = path.clone();
@@ -352,7 +400,9 @@ impl Driver {
         for shard in &self.store.parts().shards {
             let options = shard.options().clone();
             let dir = self.staging.file(&format!("head/{:03}", options.number));
-            let verified = self.on_disk(move || Ok(verify_checkpoint(&dir, &options))).await?;
+            let verified = self
+                .on_disk(move || Ok(verify_checkpoint(&dir, &options)))
+                .await?;
             if verified.is_err() {
                 return Ok(verified);
             }
@@ -364,17 +414,25 @@ impl Driver {
     fn would_lose(&self, manifest: &Manifest) -> Option<StreamId> {
         let log = self.store.log();
         // What has ended is in the snapshot, although no position of it says so.
-        let has_ended =
-            Log::load_ended(&self.staging.file(ENDED)).ok().and_then(Result::ok).unwrap_or_default();
-        let theirs: BTreeMap<StreamId, u64> =
-            manifest.positions.iter().map(|p| (p.stream(), p.seq)).collect();
+        let has_ended = Log::load_ended(&self.staging.file(ENDED))
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
+        let theirs: BTreeMap<StreamId, u64> = manifest
+            .positions
+            .iter()
+            .map(|p| (p.stream(), p.seq))
+            .collect();
         log.written_positions()
             .into_iter()
             .filter(|(stream, _)| !has_ended.has(*stream))
             .map(|(stream, seq)| (stream, seq, theirs.get(&stream).copied()))
             .find_map(|(stream, seq, theirs)| {
                 let theirs = theirs.unwrap_or(0);
-                let is_there = || log.first_seq(stream).is_some_and(|first| first <= theirs + 1);
+                let is_there = || {
+                    log.first_seq(stream)
+                        .is_some_and(|first| first <= theirs + 1)
+                };
                 (seq > theirs && !is_there()).then_some(stream)
             })
     }
@@ -387,8 +445,15 @@ impl Driver {
     ) -> Result<A, CallError> {
         let calls = self.calls.get(source);
         let calls = calls.ok_or_else(|| CallError::new(ErrorKind::NotFound, "no such member"))?;
-        let body = Bytes::from(Request { question: Some(question) }.encode_to_vec());
-        let answer = calls.call(CALL_REBUILD, CALL_REBUILD_VERSION, body, timeout).await?;
+        let body = Bytes::from(
+            Request {
+                question: Some(question),
+            }
+            .encode_to_vec(),
+        );
+        let answer = calls
+            .call(CALL_REBUILD, CALL_REBUILD_VERSION, body, timeout)
+            .await?;
         A::decode(answer).map_err(|e| CallError::new(ErrorKind::Corrupt, e.to_string()))
     }
 
@@ -403,14 +468,21 @@ impl Driver {
     fn fault(&mut self, source: &NodeName, fault: SourceFault, reason: &str) {
         self.metrics.faults.inc();
         warn!(self.log, "source of a rebuild failed"; "peer" => %source, "fault" => ?fault, "reason" => reason);
-        self.store.parts().completeness.set_problem(format!("{source}: {reason}"));
+        self.store
+            .parts()
+            .completeness
+            .set_problem(format!("{source}: {reason}"));
         self.machine.failed(fault, self.clock.monotonic());
         // A source that answers at once that it cannot must not be asked in a tight loop.
         self.next_at = self.next_at.max(self.clock.monotonic() + LOOK_EVERY);
     }
 
     fn path(&self, file: usize) -> Option<String> {
-        self.machine.manifest()?.files.get(file).map(|file| file.path.clone())
+        self.machine
+            .manifest()?
+            .files
+            .get(file)
+            .map(|file| file.path.clone())
     }
 
     async fn on_disk<T: Send + 'static>(
@@ -443,7 +515,9 @@ impl Driver {
         self.metrics.incomplete.set(i64::from(!is_complete));
         let progress = self.machine.progress();
         let remaining = progress.bytes_total.saturating_sub(progress.bytes);
-        self.metrics.remaining.set(i64::try_from(remaining).unwrap_or(i64::MAX));
+        self.metrics
+            .remaining
+            .set(i64::try_from(remaining).unwrap_or(i64::MAX));
         let now = self.clock.monotonic();
         if remaining > 0 && now.saturating_sub(self.told_at) >= TELL_EVERY {
             self.told_at = now;

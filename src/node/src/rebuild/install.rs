@@ -37,7 +37,10 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
         sync_dir(data_dir)?;
     }
     // What the head of before lacked is in the copy; what the source lacks is not.
-    let lacks = staging.copy().map(|(_, manifest)| manifest.lacks).unwrap_or_default();
+    let lacks = staging
+        .copy()
+        .map(|(_, manifest)| manifest.lacks)
+        .unwrap_or_default();
     note_missing(&data_dir.join(INCOMPLETE), &lacks)?;
     staging.clear()?;
     if replaced.exists() {
@@ -90,10 +93,17 @@ mod tests {
         put(&dir.path().join("head/000/checkpoint"), "old");
         put(&dir.path().join("blocks/t/A/index"), "a");
         let staging = Staging::of(dir.path());
-        staging.mark_needed(RebuildReason::LeftBehind).expect("marked");
+        staging
+            .mark_needed(RebuildReason::LeftBehind)
+            .expect("marked");
         put(&dir.path().join(INCOMPLETE), "records");
-        let manifest = Manifest { lacks: "blocks".to_owned(), ..Manifest::default() };
-        staging.begin(&NodeName::new("n1"), &manifest).expect("begun");
+        let manifest = Manifest {
+            lacks: "blocks".to_owned(),
+            ..Manifest::default()
+        };
+        staging
+            .begin(&NodeName::new("n1"), &manifest)
+            .expect("begun");
         put(&staging.file("head/000/checkpoint"), "new");
         put(&staging.file("head/cut"), "cut");
         put(&staging.file("blocks/t/A/index"), "a");
@@ -135,7 +145,10 @@ mod tests {
             if steps_done >= 3 {
                 fs::rename(staging.file("head"), d.join("head")).expect("renamed");
             }
-            assert!(install(d, &log).expect("installed"), "after {steps_done} steps");
+            assert!(
+                install(d, &log).expect("installed"),
+                "after {steps_done} steps"
+            );
             assert!(is_installed(d), "after {steps_done} steps");
             assert!(!install(d, &log).expect("looked"));
         }

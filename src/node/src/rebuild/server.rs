@@ -62,17 +62,33 @@ impl SnapshotServer {
         deadline: Duration,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let request = Request::decode(body).map_err(|e| CallError::new(ErrorKind::Invalid, e.to_string()))?;
+        let request =
+            Request::decode(body).map_err(|e| CallError::new(ErrorKind::Invalid, e.to_string()))?;
         match request.question {
-            Some(Question::Begin(_)) => self.begin(peer, deadline).await.map(|m| m.encode_to_vec().into()),
-            Some(Question::Fetch(fetch)) => self.fetch(fetch).await.map(|p| p.encode_to_vec().into()),
+            Some(Question::Begin(_)) => self
+                .begin(peer, deadline)
+                .await
+                .map(|m| m.encode_to_vec().into()),
+            Some(Question::Fetch(fetch)) => {
+                self.fetch(fetch).await.map(|p| p.encode_to_vec().into())
+            }
             Some(Question::Sum(sum)) => self.sum(sum).await.map(|c| c.encode_to_vec().into()),
-            None => Err(CallError::new(ErrorKind::Invalid, "this node does not know the question")),
+            None => Err(CallError::new(
+                ErrorKind::Invalid,
+                "this node does not know the question",
+            )),
         }
     }
 
-    async fn begin(&self, taker: Incarnation, deadline: Duration) -> Result<Arc<Manifest>, CallError> {
-        let made = self.block_writer.call(TakeSnapshot { taker }, deadline).await;
+    async fn begin(
+        &self,
+        taker: Incarnation,
+        deadline: Duration,
+    ) -> Result<Arc<Manifest>, CallError> {
+        let made = self
+            .block_writer
+            .call(TakeSnapshot { taker }, deadline)
+            .await;
         let made = made.map_err(|e| CallError::new(e.kind(), e.to_string()))?;
         let manifest = made.map_err(|e| CallError::new(ErrorKind::Unavailable, e))?;
         self.metrics.snapshots.inc();
@@ -81,7 +97,8 @@ impl SnapshotServer {
 
     async fn fetch(&self, fetch: Fetch) -> Result<Piece, CallError> {
         let (path, bytes) = self.file(fetch.snapshot, fetch.file)?;
-        let wanted = u64::from(fetch.bytes_max.min(PIECE_BYTES_MAX)).min(bytes.saturating_sub(fetch.offset));
+        let wanted =
+            u64::from(fetch.bytes_max.min(PIECE_BYTES_MAX)).min(bytes.saturating_sub(fetch.offset));
         let data = self.read(move || read(&path, fetch.offset, wanted)).await?;
         self.metrics.bytes.inc_by(data.len() as u64);
         Ok(Piece::of(data.into()))
@@ -95,7 +112,9 @@ impl SnapshotServer {
 
     fn file(&self, snapshot: u64, file: u32) -> Result<(std::path::PathBuf, u64), CallError> {
         let gone = || CallError::new(ErrorKind::NotFound, "the snapshot is not held any more");
-        self.snapshots.file(snapshot, file as usize).ok_or_else(gone)
+        self.snapshots
+            .file(snapshot, file as usize)
+            .ok_or_else(gone)
     }
 
     async fn read<T: Send + 'static>(

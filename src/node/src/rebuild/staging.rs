@@ -49,7 +49,10 @@ pub(crate) struct Staging {
 
 impl Staging {
     pub(crate) fn of(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), root: data_dir.join("rebuild") }
+        Self {
+            data_dir: data_dir.to_owned(),
+            root: data_dir.join("rebuild"),
+        }
     }
 
     /// The directory is new: nobody knows yet whether there is something to copy.
@@ -73,7 +76,9 @@ impl Staging {
         match fs::read_to_string(self.root.join("state")) {
             Ok(text) if text == UNDECIDED => Ok(Found::Undecided),
             // A text of a later version is still a rebuild that is needed.
-            Ok(text) => Ok(Found::Needed(RebuildReason::from_text(&text).unwrap_or(RebuildReason::Damaged))),
+            Ok(text) => Ok(Found::Needed(
+                RebuildReason::from_text(&text).unwrap_or(RebuildReason::Damaged),
+            )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
             Err(error) => Err(error),
         }
@@ -103,7 +108,10 @@ impl Staging {
             fs::remove_dir_all(&head)?;
         }
         fs::create_dir_all(self.root.join("files"))?;
-        let copy = Copy { source: source.to_string(), manifest: Some(manifest.clone()) };
+        let copy = Copy {
+            source: source.to_string(),
+            manifest: Some(manifest.clone()),
+        };
         let body = copy.encode_to_vec();
         let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
         bytes.extend_from_slice(&body);
@@ -118,14 +126,19 @@ impl Staging {
             return None;
         }
         let copy = Copy::decode(body).ok()?;
-        let manifest = copy.manifest.filter(|manifest| manifest.stray_path().is_none())?;
+        let manifest = copy
+            .manifest
+            .filter(|manifest| manifest.stray_path().is_none())?;
         Some((NodeName::new(&copy.source), manifest))
     }
 
     /// What is here of a file: copied, or of a block that this node has anyway.
     pub(crate) fn have(&self, path: &str, bytes: u64) -> Have {
-        let is_whole = |place: PathBuf| fs::metadata(place).is_ok_and(|m| m.is_file() && m.len() == bytes);
-        if is_whole(self.file(path)) || (path.starts_with("blocks/") && is_whole(self.data_dir.join(path))) {
+        let is_whole =
+            |place: PathBuf| fs::metadata(place).is_ok_and(|m| m.is_file() && m.len() == bytes);
+        if is_whole(self.file(path))
+            || (path.starts_with("blocks/") && is_whole(self.data_dir.join(path)))
+        {
             return Have::Whole;
         }
         Have::Part(fs::metadata(self.part(path)).map_or(0, |meta| meta.len()))
@@ -137,7 +150,11 @@ impl Staging {
         if let Some(parent) = part.parent() {
             fs::create_dir_all(parent)?;
         }
-        let mut file = File::options().create(true).truncate(false).write(true).open(&part)?;
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&part)?;
         file.set_len(offset)?;
         file.seek(SeekFrom::Start(offset))?;
         file.write_all(bytes)
@@ -162,7 +179,11 @@ impl Staging {
 
     /// Removes what was copied of earlier snapshots and is in this one no more.
     pub(crate) fn prune(&self, manifest: &Manifest) -> io::Result<()> {
-        let wanted: BTreeSet<PathBuf> = manifest.files.iter().map(|file| self.file(&file.path)).collect();
+        let wanted: BTreeSet<PathBuf> = manifest
+            .files
+            .iter()
+            .map(|file| self.file(&file.path))
+            .collect();
         let files = self.root.join("files");
         fs::create_dir_all(&files)?;
         prune(&files, &wanted).map(drop)
@@ -255,30 +276,64 @@ mod tests {
         assert_eq!(staging.found().expect("readable"), Found::Nothing);
         staging.mark_undecided().expect("written");
         assert_eq!(staging.found().expect("readable"), Found::Undecided);
-        staging.mark_needed(RebuildReason::NewDisk).expect("written");
+        staging
+            .mark_needed(RebuildReason::NewDisk)
+            .expect("written");
 
-        let files = vec![SnapshotFile { path: "head/000/checkpoint".to_owned(), bytes: 6 }];
-        let manifest = Manifest { snapshot: 4, files, ..Manifest::default() };
-        staging.begin(&NodeName::new("n1"), &manifest).expect("begun");
-        staging.write("head/000/checkpoint", 0, b"abc").expect("written");
-        staging.write("head/000/checkpoint", 3, b"xyzzz").expect("written");
-        staging.write("head/000/checkpoint", 3, b"def").expect("what stood behind goes");
+        let files = vec![SnapshotFile {
+            path: "head/000/checkpoint".to_owned(),
+            bytes: 6,
+        }];
+        let manifest = Manifest {
+            snapshot: 4,
+            files,
+            ..Manifest::default()
+        };
+        staging
+            .begin(&NodeName::new("n1"), &manifest)
+            .expect("begun");
+        staging
+            .write("head/000/checkpoint", 0, b"abc")
+            .expect("written");
+        staging
+            .write("head/000/checkpoint", 3, b"xyzzz")
+            .expect("written");
+        staging
+            .write("head/000/checkpoint", 3, b"def")
+            .expect("what stood behind goes");
 
         let again = Staging::of(dir.path());
-        assert_eq!(again.found().expect("readable"), Found::Needed(RebuildReason::NewDisk));
+        assert_eq!(
+            again.found().expect("readable"),
+            Found::Needed(RebuildReason::NewDisk)
+        );
         assert_eq!(again.copy(), Some((NodeName::new("n1"), manifest.clone())));
         assert_eq!(again.have("head/000/checkpoint", 6), Have::Part(6));
-        assert_eq!(again.checksum("head/000/checkpoint", 6).expect("there"), crc32c::crc32c(b"abcdef"));
+        assert_eq!(
+            again.checksum("head/000/checkpoint", 6).expect("there"),
+            crc32c::crc32c(b"abcdef")
+        );
         again.finish("head/000/checkpoint").expect("renamed");
         assert_eq!(again.have("head/000/checkpoint", 6), Have::Whole);
-        again.write("blocks/t/old/index", 0, b"part").expect("written");
+        again
+            .write("blocks/t/old/index", 0, b"part")
+            .expect("written");
         again.prune(&manifest).expect("pruned");
-        assert!(!again.file("blocks").exists(), "of no use for this snapshot");
+        assert!(
+            !again.file("blocks").exists(),
+            "of no use for this snapshot"
+        );
         again.mark_ready().expect("marked");
         assert!(again.is_ready());
 
-        again.begin(&NodeName::new("n2"), &manifest).expect("begun anew");
-        assert_eq!(again.have("head/000/checkpoint", 6), Have::Part(0), "it was of another snapshot");
+        again
+            .begin(&NodeName::new("n2"), &manifest)
+            .expect("begun anew");
+        assert_eq!(
+            again.have("head/000/checkpoint", 6),
+            Have::Part(0),
+            "it was of another snapshot"
+        );
         again.clear().expect("cleared");
         assert_eq!(again.found().expect("readable"), Found::Nothing);
     }
@@ -287,7 +342,10 @@ mod tests {
     fn an_empty_file_is_a_file_and_a_block_that_is_here_is_not_copied() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let staging = Staging::of(dir.path());
-        assert_eq!(staging.checksum("blocks/t/b/tombstones", 0).expect("made"), 0);
+        assert_eq!(
+            staging.checksum("blocks/t/b/tombstones", 0).expect("made"),
+            0
+        );
         staging.finish("blocks/t/b/tombstones").expect("renamed");
         assert_eq!(staging.have("blocks/t/b/tombstones", 0), Have::Whole);
         fs::create_dir_all(dir.path().join("blocks/t/b")).expect("made");

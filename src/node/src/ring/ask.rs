@@ -93,17 +93,23 @@ impl Ask {
     /// True if it asks for somebody to go who has gone.
     fn has_gone(&self, ring: &Ring) -> bool {
         match self.op {
-            Op::Remove => {
-                ring.member(&NodeName::new(&self.node)).is_some_and(|m| m.state == MemberState::Left)
-            }
-            Op::RemoveGroup => ring.group(self.subject()).is_some_and(|g| g.phase == GroupPhase::Gone),
+            Op::Remove => ring
+                .member(&NodeName::new(&self.node))
+                .is_some_and(|m| m.state == MemberState::Left),
+            Op::RemoveGroup => ring
+                .group(self.subject())
+                .is_some_and(|g| g.phase == GroupPhase::Gone),
             _ => false,
         }
     }
 
     /// What it is about.
     pub(crate) fn subject(&self) -> &str {
-        if self.node.is_empty() { self.group.as_deref().unwrap_or_default() } else { &self.node }
+        if self.node.is_empty() {
+            self.group.as_deref().unwrap_or_default()
+        } else {
+            &self.node
+        }
     }
 
     /// A new member as the API's JSON gives it: `node`, `address`, and perhaps `zone` and `group`. `new_group` instead of
@@ -126,18 +132,34 @@ impl Ask {
         let joining: Joining = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if joining.node.is_empty() || !joining.node.chars().all(named) {
-            let message = format!("{:?} is no node name: use letters, digits and -_.", joining.node);
-            return Err(AdminError { kind: ErrorKind::Invalid, message });
+            let message = format!(
+                "{:?} is no node name: use letters, digits and -_.",
+                joining.node
+            );
+            return Err(AdminError {
+                kind: ErrorKind::Invalid,
+                message,
+            });
         }
-        let weight = joining.new_group.as_ref().map(|_| joining.weight.unwrap_or(1));
+        let weight = joining
+            .new_group
+            .as_ref()
+            .map(|_| joining.weight.unwrap_or(1));
         if (joining.group.is_some() || replaces.is_some()) && joining.new_group.is_some() {
             let message =
-                "a member founds a group, joins one, or takes the place of another member".to_owned();
-            return Err(AdminError { kind: ErrorKind::Invalid, message });
+                "a member founds a group, joins one, or takes the place of another member"
+                    .to_owned();
+            return Err(AdminError {
+                kind: ErrorKind::Invalid,
+                message,
+            });
         }
         if weight.is_none() && joining.weight.is_some() {
             let message = "weight goes with new_group; that of a group that is there is changed by `trireme ring weigh`";
-            return Err(AdminError { kind: ErrorKind::Invalid, message: message.to_owned() });
+            return Err(AdminError {
+                kind: ErrorKind::Invalid,
+                message: message.to_owned(),
+            });
         }
         Ok(Self {
             address: joining.address,
@@ -157,14 +179,20 @@ impl Ask {
             address: String,
         }
         let moved: Moved = serde_json::from_value(body).map_err(|e| invalid(&e))?;
-        Ok(Self { address: moved.address, ..Self::new(Op::Move, node) })
+        Ok(Self {
+            address: moved.address,
+            ..Self::new(Op::Move, node)
+        })
     }
 
     /// A change of a group; the API's JSON may hold `force` with the reason, and holds `weight` where that is changed.
     pub(crate) fn about_group(op: Op, group: &str, body: Value) -> Result<Self, AdminError> {
         let group = Some(group.to_owned());
         if op != Op::Weigh {
-            return Ok(Self { group, ..Self::about(op, "", body)? });
+            return Ok(Self {
+                group,
+                ..Self::about(op, "", body)?
+            });
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -172,7 +200,11 @@ impl Ask {
             weight: u32,
         }
         let weighed: Weighed = serde_json::from_value(body).map_err(|e| invalid(&e))?;
-        Ok(Self { group, weight: Some(weighed.weight), ..Self::new(op, "") })
+        Ok(Self {
+            group,
+            weight: Some(weighed.weight),
+            ..Self::new(op, "")
+        })
     }
 
     /// A change of one member; the API's JSON may hold `force` with the reason.
@@ -185,11 +217,20 @@ impl Ask {
         }
         let options: Option<Options> = serde_json::from_value(body).map_err(|e| invalid(&e))?;
         let force = options.unwrap_or_default().force;
-        if force.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        if force
+            .as_ref()
+            .is_some_and(|reason| reason.trim().is_empty())
+        {
             let message = "force needs the reason as its value, for the log".to_owned();
-            return Err(AdminError { kind: ErrorKind::Invalid, message });
+            return Err(AdminError {
+                kind: ErrorKind::Invalid,
+                message,
+            });
         }
-        Ok(Self { force, ..Self::new(op, node) })
+        Ok(Self {
+            force,
+            ..Self::new(op, node)
+        })
     }
 
     pub(crate) fn change(&self) -> Change {
@@ -204,12 +245,24 @@ impl Ask {
                 replaces: self.replaces.as_deref().map(NodeName::new),
                 found: self.weight,
             },
-            Op::Describe => Change::Describe { node, zone: self.zone.clone() },
-            Op::Move => Change::Move { node, address: self.address.clone() },
+            Op::Describe => Change::Describe {
+                node,
+                zone: self.zone.clone(),
+            },
+            Op::Move => Change::Move {
+                node,
+                address: self.address.clone(),
+            },
             Op::Activate => Change::Activate { node },
             Op::Drain => Change::Drain { node },
-            Op::Remove => Change::Leave { node, seals: Vec::new() },
-            Op::Weigh => Change::Weigh { group: of_group(), weight: self.weight.unwrap_or(1) },
+            Op::Remove => Change::Leave {
+                node,
+                seals: Vec::new(),
+            },
+            Op::Weigh => Change::Weigh {
+                group: of_group(),
+                weight: self.weight.unwrap_or(1),
+            },
             Op::ActivateGroup => Change::Resume { group: of_group() },
             Op::DrainGroup => Change::Retire { group: of_group() },
             Op::RemoveGroup => Change::Dissolve { group: of_group() },
@@ -222,7 +275,11 @@ impl Ask {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Done(Value),
-    Refused { found: bool, wait: bool, message: String },
+    Refused {
+        found: bool,
+        wait: bool,
+        message: String,
+    },
 }
 
 impl Outcome {
@@ -234,19 +291,31 @@ impl Outcome {
                 json!({ "epoch": epoch, "group": group, "state": state, "warnings": warnings }),
             );
         }
-        let state = ring.member(&NodeName::new(&ask.node)).map(|m| m.state.word());
-        Self::Done(json!({ "epoch": epoch, "node": ask.node, "state": state, "warnings": ring.warnings() }))
+        let state = ring
+            .member(&NodeName::new(&ask.node))
+            .map(|m| m.state.word());
+        Self::Done(
+            json!({ "epoch": epoch, "node": ask.node, "state": state, "warnings": ring.warnings() }),
+        )
     }
 
     pub(crate) fn refused(kind: ErrorKind, message: String) -> Self {
         let wait = !matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound);
-        Self::Refused { found: kind != ErrorKind::NotFound, wait, message }
+        Self::Refused {
+            found: kind != ErrorKind::NotFound,
+            wait,
+            message,
+        }
     }
 
     fn into_result(self) -> Result<Value, AdminError> {
         match self {
             Self::Done(value) => Ok(value),
-            Self::Refused { found, wait, message } => {
+            Self::Refused {
+                found,
+                wait,
+                message,
+            } => {
                 let kind = match (found, wait) {
                     (false, _) => ErrorKind::NotFound,
                     (true, true) => ErrorKind::Unavailable,
@@ -259,7 +328,10 @@ impl Outcome {
 }
 
 fn invalid(error: &serde_json::Error) -> AdminError {
-    AdminError { kind: ErrorKind::Invalid, message: format!("request body: {error}") }
+    AdminError {
+        kind: ErrorKind::Invalid,
+        message: format!("request body: {error}"),
+    }
 }
 
 /// Takes an operator's change to the leader, wherever that is.
@@ -268,7 +340,9 @@ pub(crate) async fn ask(
     steward: &Arc<Steward>,
     ask: Ask,
 ) -> Result<Value, AdminError> {
-    let answered = at_leader(consensus, steward, &ask).await.and_then(Outcome::into_result);
+    let answered = at_leader(consensus, steward, &ask)
+        .await
+        .and_then(Outcome::into_result);
     match answered {
         // Whoever decided may be gone by what was decided, or this node is, and with it the way for the answer.
         Err(error) if error.kind == ErrorKind::Unavailable => {
@@ -292,7 +366,9 @@ async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
     let until = tokio::time::Instant::now() + LOOK_EVERY * LOOKS;
     loop {
         let leader = consensus.find_leader().await;
-        let is_in_reach = leader.as_ref().is_some_and(|leader| consensus.reaches(leader));
+        let is_in_reach = leader
+            .as_ref()
+            .is_some_and(|leader| consensus.reaches(leader));
         if is_in_reach || tokio::time::Instant::now() >= until {
             return leader;
         }
@@ -300,12 +376,19 @@ async fn leader_in_reach(consensus: &Consensus) -> Option<NodeName> {
     }
 }
 
-async fn at_leader(consensus: &Consensus, steward: &Arc<Steward>, ask: &Ask) -> Result<Outcome, AdminError> {
+async fn at_leader(
+    consensus: &Consensus,
+    steward: &Arc<Steward>,
+    ask: &Ask,
+) -> Result<Outcome, AdminError> {
     let asked = serde_json::to_value(ask).unwrap_or(Value::Null);
     let answer = match leader_in_reach(consensus).await {
         None => {
             let error = consensus.no_leader();
-            return Err(AdminError { kind: error.kind(), message: error.to_string() });
+            return Err(AdminError {
+                kind: error.kind(),
+                message: error.to_string(),
+            });
         }
         Some(leader) if leader == steward.me => steward.answer(asked).await,
         Some(leader) => {
@@ -318,8 +401,10 @@ async fn at_leader(consensus: &Consensus, steward: &Arc<Steward>, ask: &Ask) -> 
             })?
         }
     };
-    serde_json::from_value(answer)
-        .map_err(|e| AdminError { kind: ErrorKind::Internal, message: format!("answer of the leader: {e}") })
+    serde_json::from_value(answer).map_err(|e| AdminError {
+        kind: ErrorKind::Internal,
+        message: format!("answer of the leader: {e}"),
+    })
 }
 
 #[cfg(test)]
@@ -327,14 +412,18 @@ mod tests {
     use super::*;
 
     fn joined(body: Value) -> Result<Change, String> {
-        Ask::join(body, None).map(|ask| ask.change()).map_err(|e| e.message)
+        Ask::join(body, None)
+            .map(|ask| ask.change())
+            .map_err(|e| e.message)
     }
 
     #[test]
     fn a_new_member_joins_a_group_or_founds_one() {
         let body = |more: Value| {
             let mut body = json!({ "node": "n3", "address": "h:1" });
-            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            body.as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().expect("an object").clone());
             body
         };
         let join = |group: Option<&str>, found| Change::Join {
@@ -346,16 +435,37 @@ mod tests {
             found,
         };
         assert_eq!(joined(body(json!({}))), Ok(join(None, None)));
-        assert_eq!(joined(body(json!({ "group": "g1" }))), Ok(join(Some("g1"), None)));
-        assert_eq!(joined(body(json!({ "new_group": "g1" }))), Ok(join(Some("g1"), Some(1))));
-        assert_eq!(joined(body(json!({ "new_group": "g1", "weight": 3 }))), Ok(join(Some("g1"), Some(3))));
+        assert_eq!(
+            joined(body(json!({ "group": "g1" }))),
+            Ok(join(Some("g1"), None))
+        );
+        assert_eq!(
+            joined(body(json!({ "new_group": "g1" }))),
+            Ok(join(Some("g1"), Some(1)))
+        );
+        assert_eq!(
+            joined(body(json!({ "new_group": "g1", "weight": 3 }))),
+            Ok(join(Some("g1"), Some(3)))
+        );
         let both = joined(body(json!({ "group": "g0", "new_group": "g1" })));
         assert!(both.is_err_and(|why| why.contains("founds a group, joins one")));
         let weight = joined(body(json!({ "group": "g0", "weight": 3 })));
         assert!(weight.is_err_and(|why| why.contains("trireme ring weigh")));
-        let weighed = Ask::about_group(Op::Weigh, "g1", json!({ "weight": 2 })).map(|ask| ask.change());
-        assert_eq!(weighed.ok(), Some(Change::Weigh { group: "g1".to_owned(), weight: 2 }));
+        let weighed =
+            Ask::about_group(Op::Weigh, "g1", json!({ "weight": 2 })).map(|ask| ask.change());
+        assert_eq!(
+            weighed.ok(),
+            Some(Change::Weigh {
+                group: "g1".to_owned(),
+                weight: 2
+            })
+        );
         let drained = Ask::about_group(Op::DrainGroup, "g1", Value::Null).map(|ask| ask.change());
-        assert_eq!(drained.ok(), Some(Change::Retire { group: "g1".to_owned() }));
+        assert_eq!(
+            drained.ok(),
+            Some(Change::Retire {
+                group: "g1".to_owned()
+            })
+        );
     }
 }

@@ -59,16 +59,25 @@ impl Follower {
     async fn change(&self, now: &Place, next: &Place, ring: &Ring) {
         // A peer that is something else from now on is another peer.
         let of = |place: &Place| -> BTreeMap<(NodeName, PeerRole), PeerAddress> {
-            place.peers.iter().map(|p| ((p.node.clone(), p.role), p.clone())).collect()
+            place
+                .peers
+                .iter()
+                .map(|p| ((p.node.clone(), p.role), p.clone()))
+                .collect()
         };
         let (before, after) = (of(now), of(next));
         let without = |these: &BTreeMap<_, PeerAddress>,
                        those: &BTreeMap<_, PeerAddress>|
          -> Vec<PeerAddress> {
-            these.iter().filter(|(key, _)| !those.contains_key(*key)).map(|(_, peer)| peer.clone()).collect()
+            these
+                .iter()
+                .filter(|(key, _)| !those.contains_key(*key))
+                .map(|(_, peer)| peer.clone())
+                .collect()
         };
         let (gone, new) = (without(&before, &after), without(&after, &before));
-        let names = |peers: &[PeerAddress]| peers.iter().map(|p| p.node.to_string()).collect::<Vec<_>>();
+        let names =
+            |peers: &[PeerAddress]| peers.iter().map(|p| p.node.to_string()).collect::<Vec<_>>();
         info!(self.log, "following the ring"; "epoch" => next.group.epoch, "new" => ?names(&new),
             "gone" => ?names(&gone), "group" => &next.name, "active" => next.is_active,
             "needed" => next.group.quorum.needed());
@@ -76,16 +85,23 @@ impl Follower {
         if next.gate != GateState::Open {
             self.gate.set_by_ring(next.gate);
         }
-        let left: Vec<&NodeName> =
-            gone.iter().filter(|p| p.role == PeerRole::Replica).map(|p| &p.node).collect();
+        let left: Vec<&NodeName> = gone
+            .iter()
+            .filter(|p| p.role == PeerRole::Replica)
+            .map(|p| &p.node)
+            .collect();
         let group = &next.group;
-        self.commits.set_quorum(group.epoch, group.quorum.clone(), left.iter().copied());
+        self.commits
+            .set_quorum(group.epoch, group.quorum.clone(), left.iter().copied());
         let told = now.peers.iter().map(|p| p.node.clone()).collect();
         self.tell_peers(told, !gone.is_empty()).await;
         for peer in &gone {
             self.door.forget(&Replicators::name(peer)).await;
             if peer.role == PeerRole::Replica {
-                let _ = self.front.tell(PeerHealth { peer: peer.node.clone(), health: None });
+                let _ = self.front.tell(PeerHealth {
+                    peer: peer.node.clone(),
+                    health: None,
+                });
             }
         }
         // A group that is gone is not asked any more before its members are disconnected.
@@ -93,12 +109,20 @@ impl Follower {
         self.routes.set(Route::of(ring, &self.me));
         let clock = self.clock.monotonic();
         self.hub.set_ring(next.group.clone(), clock);
-        self.neighbours.hub().set_ring(next.neighbours.clone(), clock);
-        self.calls.set_peers(next.peers.iter().map(|peer| &peer.node));
-        self.mesh.set_ring(next.group.epoch, ring.fingerprint(), next.peers.clone());
+        self.neighbours
+            .hub()
+            .set_ring(next.neighbours.clone(), clock);
+        self.calls
+            .set_peers(next.peers.iter().map(|peer| &peer.node));
+        self.mesh
+            .set_ring(next.group.epoch, ring.fingerprint(), next.peers.clone());
         for peer in &new {
             match self.replicators.starter(peer) {
-                Some(start) => self.door.add(ActorKind::Replicator, &Replicators::name(peer), start).await,
+                Some(start) => {
+                    self.door
+                        .add(ActorKind::Replicator, &Replicators::name(peer), start)
+                        .await
+                }
                 None => error!(self.log, "the mesh does not know a new peer"; "peer" => %peer.node),
             }
         }

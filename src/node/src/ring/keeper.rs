@@ -39,8 +39,14 @@ struct MeshVoice(Arc<CallBook>);
 #[async_trait]
 impl Voice for MeshVoice {
     async fn call(&self, to: &NodeName, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
-        let calls = self.0.get(to).ok_or_else(|| format!("{to} is not a peer"))?;
-        calls.call(CALL_RING, CALL_RING_VERSION, body, timeout).await.map_err(|e| e.to_string())
+        let calls = self
+            .0
+            .get(to)
+            .ok_or_else(|| format!("{to} is not a peer"))?;
+        calls
+            .call(CALL_RING, CALL_RING_VERSION, body, timeout)
+            .await
+            .map_err(|e| e.to_string())
     }
 
     fn reaches(&self, member: &NodeName) -> bool {
@@ -56,26 +62,44 @@ pub(crate) async fn start(ground: &Ground, cluster: &Cluster) -> anyhow::Result<
         dir: ground.data_dir.path("ring"),
         book: Arc::clone(&ground.book),
         voice: Arc::new(MeshVoice(Arc::clone(&cluster.calls))),
-        timing: Timing { heartbeat: election / HEARTBEATS_PER_ELECTION, election },
+        timing: Timing {
+            heartbeat: election / HEARTBEATS_PER_ELECTION,
+            election,
+        },
         log: ground.part_log("ring"),
     };
-    let started = ground.io.spawn(Consensus::start(parts)).await.context("ring consensus")?;
+    let started = ground
+        .io
+        .spawn(Consensus::start(parts))
+        .await
+        .context("ring consensus")?;
     Ok(started?)
 }
 
 /// Runs the chores for as long as the node runs.
-pub(crate) fn keep(ground: &Ground, cluster: &Cluster, steward: &Arc<Steward>) -> anyhow::Result<()> {
+pub(crate) fn keep(
+    ground: &Ground,
+    cluster: &Cluster,
+    steward: &Arc<Steward>,
+) -> anyhow::Result<()> {
     let chores = Arc::clone(&steward.consensus);
     ground.io.spawn(async move { chores.run().await });
     let gauges = Gauges {
-        epoch: ground.metrics.gauge("trireme_ring_epoch", "Epoch of the ring by which this node goes.")?,
-        leads: ground
-            .metrics
-            .gauge("trireme_ring_leader", "1 on the node that decides about changes of the ring.")?,
+        epoch: ground.metrics.gauge(
+            "trireme_ring_epoch",
+            "Epoch of the ring by which this node goes.",
+        )?,
+        leads: ground.metrics.gauge(
+            "trireme_ring_leader",
+            "1 on the node that decides about changes of the ring.",
+        )?,
     };
     let listener = Listener {
         consensus: Arc::clone(&steward.consensus),
-        hubs: [Arc::clone(&cluster.hub), Arc::clone(cluster.neighbours.hub())],
+        hubs: [
+            Arc::clone(&cluster.hub),
+            Arc::clone(cluster.neighbours.hub()),
+        ],
         gate: Arc::clone(&ground.gate),
         commits: Arc::clone(&steward.store.parts().commits),
         clock: Arc::clone(&ground.clock),
@@ -86,7 +110,9 @@ pub(crate) fn keep(ground: &Ground, cluster: &Cluster, steward: &Arc<Steward>) -
     ground.io.spawn(async move { bringing_forward.run().await });
     let zone = ground.settings.node.zone.clone();
     if !zone.is_empty() {
-        ground.io.spawn(describe(Arc::clone(steward), zone, ground.part_log("ring")));
+        ground
+            .io
+            .spawn(describe(Arc::clone(steward), zone, ground.part_log("ring")));
     }
     Ok(())
 }
@@ -105,7 +131,10 @@ async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
         if ring.epoch == EPOCH_OUTSIDE || !ring.member(&steward.me).is_some_and(is_news) {
             continue;
         }
-        let told = Ask { zone: Some(zone.clone()), ..Ask::new(Op::Describe, steward.me.as_str()) };
+        let told = Ask {
+            zone: Some(zone.clone()),
+            ..Ask::new(Op::Describe, steward.me.as_str())
+        };
         if let Err(err) = ask(&steward.consensus, &steward, told).await {
             debug!(log, "the ring could not be told this node's zone"; "err" => err.message);
         }
@@ -131,7 +160,9 @@ impl Listener {
         let mut behind_since = None;
         let mut complained = String::new();
         loop {
-            gauges.epoch.set(self.consensus.book().current().epoch as i64);
+            gauges
+                .epoch
+                .set(self.consensus.book().current().epoch as i64);
             gauges.leads.set(i64::from(self.consensus.leads()));
             tokio::time::sleep(LOOK_EVERY).await;
 
@@ -151,7 +182,10 @@ impl Listener {
     /// Connected peers that go by a later ring than the one this node has.
     fn ahead(&self) -> Vec<NodeName> {
         let epoch = self.consensus.book().current().epoch;
-        self.hubs.iter().flat_map(|hub| hub.group().lock().ahead_of(epoch)).collect()
+        self.hubs
+            .iter()
+            .flat_map(|hub| hub.group().lock().ahead_of(epoch))
+            .collect()
     }
 
     fn is_behind(&self) -> bool {
@@ -180,8 +214,14 @@ impl Listener {
         }
         self.commits.suspend(is_uninformed);
         match is_uninformed {
-            true => warn!(self.log, "others go by a later ring, this node takes no writes until it has it"),
-            false => info!(self.log, "this node has the others' ring again and takes writes"),
+            true => warn!(
+                self.log,
+                "others go by a later ring, this node takes no writes until it has it"
+            ),
+            false => info!(
+                self.log,
+                "this node has the others' ring again and takes writes"
+            ),
         }
     }
 }

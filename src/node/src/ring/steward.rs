@@ -16,8 +16,8 @@ use trireme_base::{Clock, NodeName, StreamId};
 use trireme_consensus::{Asked, Consensus, ConsensusError};
 use trireme_replication::PositionVector;
 use trireme_ring::{
-    Change, Evidence, Group, Holdings, Member, MemberEvidence, MemberState, Proposal, Refusal, Ring, goes_on,
-    guard, next_step,
+    Change, Evidence, Group, Holdings, Member, MemberEvidence, MemberState, Proposal, Refusal,
+    Ring, goes_on, guard, next_step,
 };
 use trireme_transport::ReplicaStore;
 
@@ -73,8 +73,25 @@ pub(crate) struct Steward {
 
 impl Steward {
     pub(crate) fn new(parts: StewardParts) -> Self {
-        let StewardParts { me, consensus, store, neighbours, stock, clock, log } = parts;
-        Self { me, consensus, store, neighbours, stock, fence: Mutex::default(), clock, log }
+        let StewardParts {
+            me,
+            consensus,
+            store,
+            neighbours,
+            stock,
+            clock,
+            log,
+        } = parts;
+        Self {
+            me,
+            consensus,
+            store,
+            neighbours,
+            stock,
+            fence: Mutex::default(),
+            clock,
+            log,
+        }
     }
 
     /// Brings replacements and new groups forward, for as long as it is polled.
@@ -86,14 +103,23 @@ impl Steward {
             }
             let ring = self.consensus.book().current();
             for group in ring.groups.iter().filter(|group| goes_on(group)) {
-                let Ok(evidence) = self.evidence_of(&ring, group).await else { continue };
-                let Some(proposal) = next_step(&ring, group, &evidence) else { continue };
-                let (step, subject) = (proposal.change.word(), proposal.change.subject().to_owned());
+                let Ok(evidence) = self.evidence_of(&ring, group).await else {
+                    continue;
+                };
+                let Some(proposal) = next_step(&ring, group, &evidence) else {
+                    continue;
+                };
+                let (step, subject) =
+                    (proposal.change.word(), proposal.change.subject().to_owned());
                 match self.consensus.propose(proposal).await {
-                    Ok(epoch) => info!(self.log, "ring change goes on"; "step" => step, "peer" => subject,
-                        "group" => &group.name, "epoch" => epoch),
-                    Err(err) => warn!(self.log, "ring change has to wait"; "step" => step, "peer" => subject,
-                        "group" => &group.name, "err" => %err),
+                    Ok(epoch) => {
+                        info!(self.log, "ring change goes on"; "step" => step, "peer" => subject,
+                        "group" => &group.name, "epoch" => epoch)
+                    }
+                    Err(err) => {
+                        warn!(self.log, "ring change has to wait"; "step" => step, "peer" => subject,
+                        "group" => &group.name, "err" => %err)
+                    }
                 }
                 // The epoch has moved on; the next look is at another ring.
                 break;
@@ -103,7 +129,10 @@ impl Steward {
 
     /// What is known of a group: by this node's own view, or by the word of a member.
     async fn evidence_of(&self, ring: &Ring, group: &Group) -> Result<Evidence, Refusal> {
-        if ring.group_of(&self.me).is_some_and(|own| own.name == group.name) {
+        if ring
+            .group_of(&self.me)
+            .is_some_and(|own| own.name == group.name)
+        {
             return self.evidence(ring);
         }
         // Members that count know most; of those that do not, one is as good as another.
@@ -112,12 +141,16 @@ impl Steward {
         members.sort_by_key(|node| state(node) != MemberState::Active);
         for member in members {
             let asked = serde_json::to_value(Question::Evidence(ring.epoch)).unwrap_or(Value::Null);
-            let Ok(answer) = self.consensus.ask(&member, asked, WORD_TIMEOUT).await else { continue };
+            let Ok(answer) = self.consensus.ask(&member, asked, WORD_TIMEOUT).await else {
+                continue;
+            };
             if let Ok(Some(word)) = serde_json::from_value::<Option<EvidenceWord>>(answer) {
                 return Ok(word.into());
             }
         }
-        Err(Refusal::NoWord { group: group.name.clone() })
+        Err(Refusal::NoWord {
+            group: group.name.clone(),
+        })
     }
 
     /// What the members of a group still have; those who do not answer are left out.
@@ -127,46 +160,83 @@ impl Steward {
                 return Some((member.node.clone(), self.stock.holdings(ring.epoch)));
             }
             let asked = serde_json::to_value(Question::Holdings(ring.epoch)).ok()?;
-            let answer = self.consensus.ask(&member.node, asked, WORD_TIMEOUT).await.ok()?;
+            let answer = self
+                .consensus
+                .ask(&member.node, asked, WORD_TIMEOUT)
+                .await
+                .ok()?;
             Some((member.node.clone(), serde_json::from_value(answer).ok()?))
         });
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        futures::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// What is known of the own group now; refused while somebody who is connected does not know the ring yet.
     fn evidence(&self, ring: &Ring) -> Result<Evidence, Refusal> {
         let known = self.members(&PositionVector::new());
-        let uninformed = known.iter().find(|(_, m)| m.connected && m.epoch != ring.epoch);
+        let uninformed = known
+            .iter()
+            .find(|(_, m)| m.connected && m.epoch != ring.epoch);
         if let Some((node, member)) = uninformed {
-            return Err(Refusal::NotInformed { node: node.clone(), epoch: member.epoch });
+            return Err(Refusal::NotInformed {
+                node: node.clone(),
+                epoch: member.epoch,
+            });
         }
 
         let now = self.clock.monotonic();
         let mut streams = {
             let mut fence = self.fence.lock();
-            let is_good = |f: &Fence| f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR;
+            let is_good =
+                |f: &Fence| f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR;
             if !fence.as_ref().is_some_and(is_good) {
-                *fence = Some(Fence { epoch: ring.epoch, taken_at: now, streams: self.longest() });
+                *fence = Some(Fence {
+                    epoch: ring.epoch,
+                    taken_at: now,
+                    streams: self.longest(),
+                });
             }
-            fence.as_ref().map(|f| f.streams.clone()).unwrap_or_default()
+            fence
+                .as_ref()
+                .map(|f| f.streams.clone())
+                .unwrap_or_default()
         };
         // Streams that nobody writes any more stand still: they must be whole before they are sealed.
         let longest = self.longest();
         let writes = |stream: StreamId| {
             let of = |m: &Member| known.get(&m.node).and_then(|k| k.incarnation);
             let writers = ring.group_of(&self.me).into_iter().flat_map(Group::present);
-            writers.filter(|m| m.state != MemberState::Draining).any(|m| of(m) == Some(stream.incarnation))
+            writers
+                .filter(|m| m.state != MemberState::Draining)
+                .any(|m| of(m) == Some(stream.incarnation))
         };
-        streams.merge(&longest.iter().filter(|(stream, _)| !writes(*stream)).collect());
+        streams.merge(
+            &longest
+                .iter()
+                .filter(|(stream, _)| !writes(*stream))
+                .collect(),
+        );
         let members = self.members(&streams);
         let (fenced_at, streams) = (Some(ring.epoch), longest.iter().collect());
-        Ok(Evidence { fenced_at, streams, members, ..Evidence::default() })
+        Ok(Evidence {
+            fenced_at,
+            streams,
+            members,
+            ..Evidence::default()
+        })
     }
 
     /// What is known of the own group for a change that is forced: streams to seal, and nothing that was measured.
     fn unmeasured(&self) -> Evidence {
         let members = self.members(&PositionVector::new());
-        Evidence { streams: self.longest().iter().collect(), members, ..Evidence::default() }
+        Evidence {
+            streams: self.longest().iter().collect(),
+            members,
+            ..Evidence::default()
+        }
     }
 
     /// The longest prefix of each stream that anybody connected holds.
@@ -181,11 +251,15 @@ impl Steward {
 
     fn members(&self, streams: &PositionVector) -> BTreeMap<NodeName, MemberEvidence> {
         let behind = |positions: &PositionVector| -> u64 {
-            positions.behind(streams).map(|(_, have, others)| others - have).sum()
+            positions
+                .behind(streams)
+                .map(|(_, have, others)| others - have)
+                .sum()
         };
         // Whoever is being rebuilt lacks blocks as well, of which positions say nothing.
-        let lacks =
-            |positions: &PositionVector, rebuilding: bool| behind(positions).max(u64::from(rebuilding));
+        let lacks = |positions: &PositionVector, rebuilding: bool| {
+            behind(positions).max(u64::from(rebuilding))
+        };
         let parts = self.store.parts();
         let mine = MemberEvidence {
             connected: true,
@@ -206,7 +280,11 @@ impl Steward {
             };
             (node.clone(), evidence)
         };
-        group.peers().map(of).chain([(self.me.clone(), mine)]).collect()
+        group
+            .peers()
+            .map(of)
+            .chain([(self.me.clone(), mine)])
+            .collect()
     }
 
     /// Decides about an operator's change: waits for replicas as long as that may help, then proposes or refuses.
@@ -237,8 +315,10 @@ impl Steward {
                 Err(error) => return Outcome::refused(error.kind(), error.to_string()),
             }
         }
-        let error =
-            refusal.map_or_else(|| "the ring keeps changing, ask again".to_owned(), |r| r.to_string());
+        let error = refusal.map_or_else(
+            || "the ring keeps changing, ask again".to_owned(),
+            |r| r.to_string(),
+        );
         warn!(self.log, "ring change refused"; "peer" => ask.subject(), "op" => ask.op.word(), "reason" => &error);
         Outcome::refused(trireme_base::ErrorKind::Invalid, error)
     }
@@ -246,10 +326,16 @@ impl Steward {
     /// The proposal for an operator's change, if it is safe now.
     async fn checked(&self, ask: &Ask, ring: &Ring) -> Result<Proposal, Refusal> {
         let mut change = ask.change();
-        let as_asked = Proposal { epoch: ring.epoch, change: change.clone(), force: ask.force.clone() };
+        let as_asked = Proposal {
+            epoch: ring.epoch,
+            change: change.clone(),
+            force: ask.force.clone(),
+        };
         // What the ring alone refuses needs no evidence.
         ring.apply(&as_asked)?;
-        let mut evidence = self.evidence_for(&change, ask.force.is_some(), ring).await?;
+        let mut evidence = self
+            .evidence_for(&change, ask.force.is_some(), ring)
+            .await?;
         if let (Change::Dissolve { .. }, Some(group)) = (&change, change.group(ring)) {
             let votes = |m: &Member| self.consensus.voters().contains(&m.node.to_string());
             if group.present().any(votes) {
@@ -260,20 +346,31 @@ impl Steward {
         if let Change::Leave { node, seals } = &mut change {
             *seals = evidence.seals(ring, node);
         }
-        let proposal = Proposal { epoch: ring.epoch, change, force: ask.force.clone() };
+        let proposal = Proposal {
+            epoch: ring.epoch,
+            change,
+            force: ask.force.clone(),
+        };
         guard(ring, &proposal, &evidence)?;
         Ok(proposal)
     }
 
     /// The evidence about the member that a change concerns.
-    async fn evidence_for(&self, change: &Change, forced: bool, ring: &Ring) -> Result<Evidence, Refusal> {
+    async fn evidence_for(
+        &self,
+        change: &Change,
+        forced: bool,
+        ring: &Ring,
+    ) -> Result<Evidence, Refusal> {
         let group = match change {
             Change::Activate { node } | Change::Drain { node } | Change::Leave { node, .. } => {
                 ring.group_of(node)
             }
             _ => None,
         };
-        let Some(group) = group else { return Ok(Evidence::default()) };
+        let Some(group) = group else {
+            return Ok(Evidence::default());
+        };
         match self.evidence_of(ring, group).await {
             Ok(evidence) => Ok(evidence),
             Err(_) if forced && group.member(&self.me).is_some() => Ok(self.unmeasured()),

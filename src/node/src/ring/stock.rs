@@ -43,7 +43,10 @@ impl Stock {
         let parts = self.store.parts();
         let all_informed = {
             let group = parts.hub.group().lock();
-            group.epoch() == epoch && group.peers().all(|(_, peer)| !peer.connected || peer.epoch >= epoch)
+            group.epoch() == epoch
+                && group
+                    .peers()
+                    .all(|(_, peer)| !peer.connected || peer.epoch >= epoch)
         };
         let now_ms = self.clock.now_ms();
         let seen_after_ms = i64::try_from(self.seen_after.as_millis()).unwrap_or(i64::MAX);

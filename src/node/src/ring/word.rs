@@ -66,8 +66,15 @@ impl From<Evidence> for EvidenceWord {
 
 impl From<EvidenceWord> for Evidence {
     fn from(word: EvidenceWord) -> Self {
-        let stream =
-            |s: StreamWord| (StreamId { incarnation: Incarnation(s.incarnation), boot: Boot(s.boot) }, s.seq);
+        let stream = |s: StreamWord| {
+            (
+                StreamId {
+                    incarnation: Incarnation(s.incarnation),
+                    boot: Boot(s.boot),
+                },
+                s.seq,
+            )
+        };
         let member = |m: MemberWord| {
             let evidence = MemberEvidence {
                 connected: m.connected,
@@ -95,7 +102,10 @@ mod tests {
 
     #[test]
     fn evidence_comes_back_as_it_was() {
-        let stream = StreamId { incarnation: Incarnation(u64::MAX), boot: Boot(3) };
+        let stream = StreamId {
+            incarnation: Incarnation(u64::MAX),
+            boot: Boot(3),
+        };
         let member = MemberEvidence {
             connected: true,
             epoch: 7,
@@ -109,7 +119,8 @@ mod tests {
             members: BTreeMap::from([(NodeName::new("n0"), member)]),
             ..Evidence::default()
         };
-        let json = serde_json::to_string(&EvidenceWord::from(evidence.clone())).expect("serializes");
+        let json =
+            serde_json::to_string(&EvidenceWord::from(evidence.clone())).expect("serializes");
         let word: EvidenceWord = serde_json::from_str(&json).expect("deserializes");
         assert_eq!(Evidence::from(word), evidence);
     }

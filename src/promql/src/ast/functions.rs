@@ -56,8 +56,19 @@ pub struct Function {
     pub time_dependent: bool,
 }
 
-const fn sig(name: &'static str, arg_types: &'static [ValueType], return_type: ValueType) -> Function {
-    Function { name, arg_types, variadic: 0, return_type, experimental: false, time_dependent: false }
+const fn sig(
+    name: &'static str,
+    arg_types: &'static [ValueType],
+    return_type: ValueType,
+) -> Function {
+    Function {
+        name,
+        arg_types,
+        variadic: 0,
+        return_type,
+        experimental: false,
+        time_dependent: false,
+    }
 }
 
 impl Function {
@@ -83,7 +94,9 @@ impl Function {
 
     /// The greatest number of arguments, `None` if there is no bound.
     pub fn args_max(&self) -> Option<usize> {
-        usize::try_from(self.variadic).ok().map(|n| self.args_min() + n)
+        usize::try_from(self.variadic)
+            .ok()
+            .map(|n| self.args_min() + n)
     }
 
     /// The type wanted for argument `i`, counted from 0.
@@ -94,7 +107,10 @@ impl Function {
 
 /// Finds a function by its (case-sensitive) name.
 pub fn function(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.binary_search_by(|f| f.name.cmp(name)).ok().map(|i| &FUNCTIONS[i])
+    FUNCTIONS
+        .binary_search_by(|f| f.name.cmp(name))
+        .ok()
+        .map(|i| &FUNCTIONS[i])
 }
 
 /// All functions, sorted by name.
@@ -117,14 +133,27 @@ pub static FUNCTIONS: [Function; 91] = [
     sig("cos", &[Vector], Vector),
     sig("cosh", &[Vector], Vector),
     sig("count_over_time", &[Matrix], Vector),
-    sig("day_of_month", &[Vector], Vector).variadic(1).time_dependent(),
-    sig("day_of_week", &[Vector], Vector).variadic(1).time_dependent(),
-    sig("day_of_year", &[Vector], Vector).variadic(1).time_dependent(),
-    sig("days_in_month", &[Vector], Vector).variadic(1).time_dependent(),
+    sig("day_of_month", &[Vector], Vector)
+        .variadic(1)
+        .time_dependent(),
+    sig("day_of_week", &[Vector], Vector)
+        .variadic(1)
+        .time_dependent(),
+    sig("day_of_year", &[Vector], Vector)
+        .variadic(1)
+        .time_dependent(),
+    sig("days_in_month", &[Vector], Vector)
+        .variadic(1)
+        .time_dependent(),
     sig("deg", &[Vector], Vector),
     sig("delta", &[Matrix], Vector),
     sig("deriv", &[Matrix], Vector),
-    sig("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector).experimental(),
+    sig(
+        "double_exponential_smoothing",
+        &[Matrix, Scalar, Scalar],
+        Vector,
+    )
+    .experimental(),
     sig("end", &[], Scalar).experimental().time_dependent(),
     sig("exp", &[Vector], Vector),
     sig("first_over_time", &[Matrix], Vector),
@@ -133,18 +162,32 @@ pub static FUNCTIONS: [Function; 91] = [
     sig("histogram_count", &[Vector], Vector),
     sig("histogram_fraction", &[Scalar, Scalar, Vector], Vector),
     sig("histogram_quantile", &[Scalar, Vector], Vector),
-    sig("histogram_quantiles", &[Vector, String, Scalar, Scalar], Vector).variadic(9).experimental(),
+    sig(
+        "histogram_quantiles",
+        &[Vector, String, Scalar, Scalar],
+        Vector,
+    )
+    .variadic(9)
+    .experimental(),
     sig("histogram_stddev", &[Vector], Vector),
     sig("histogram_stdvar", &[Vector], Vector),
     sig("histogram_sum", &[Vector], Vector),
     sig("hour", &[Vector], Vector).variadic(1).time_dependent(),
     sig("idelta", &[Matrix], Vector),
     sig("increase", &[Matrix], Vector),
-    sig("info", &[Vector, Vector], Vector).variadic(1).experimental(),
-    sig("integral", &[Matrix, Scalar], Vector).variadic(1).experimental(),
+    sig("info", &[Vector, Vector], Vector)
+        .variadic(1)
+        .experimental(),
+    sig("integral", &[Matrix, Scalar], Vector)
+        .variadic(1)
+        .experimental(),
     sig("irate", &[Matrix], Vector),
     sig("label_join", &[Vector, String, String, String], Vector).variadic(-1),
-    sig("label_replace", &[Vector, String, String, String, String], Vector),
+    sig(
+        "label_replace",
+        &[Vector, String, String, String, String],
+        Vector,
+    ),
     sig("last_over_time", &[Matrix], Vector),
     sig("ln", &[Vector], Vector),
     sig("log10", &[Vector], Vector),
@@ -154,7 +197,9 @@ pub static FUNCTIONS: [Function; 91] = [
     sig("max_over_time", &[Matrix], Vector),
     sig("min_of", &[Scalar, Scalar], Scalar).experimental(),
     sig("min_over_time", &[Matrix], Vector),
-    sig("minute", &[Vector], Vector).variadic(1).time_dependent(),
+    sig("minute", &[Vector], Vector)
+        .variadic(1)
+        .time_dependent(),
     sig("month", &[Vector], Vector).variadic(1).time_dependent(),
     sig("pi", &[], Scalar),
     sig("predict_linear", &[Matrix, Scalar], Vector).time_dependent(),
@@ -170,8 +215,12 @@ pub static FUNCTIONS: [Function; 91] = [
     sig("sin", &[Vector], Vector),
     sig("sinh", &[Vector], Vector),
     sig("sort", &[Vector], Vector),
-    sig("sort_by_label", &[Vector, String], Vector).variadic(-1).experimental(),
-    sig("sort_by_label_desc", &[Vector, String], Vector).variadic(-1).experimental(),
+    sig("sort_by_label", &[Vector, String], Vector)
+        .variadic(-1)
+        .experimental(),
+    sig("sort_by_label_desc", &[Vector, String], Vector)
+        .variadic(-1)
+        .experimental(),
     sig("sort_desc", &[Vector], Vector),
     sig("sqrt", &[Vector], Vector),
     sig("start", &[], Scalar).experimental().time_dependent(),

@@ -111,7 +111,10 @@ impl BinaryOp {
 
     /// True for `== != < <= > >=`; histogram trims are not comparisons.
     pub fn is_comparison(self) -> bool {
-        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+        matches!(
+            self,
+            Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge
+        )
     }
 
     /// True for `and`, `or` and `unless`.
@@ -263,7 +266,12 @@ impl AggregateOp {
     pub fn has_param(self) -> bool {
         matches!(
             self,
-            Self::Topk | Self::Bottomk | Self::Quantile | Self::CountValues | Self::Limitk | Self::LimitRatio
+            Self::Topk
+                | Self::Bottomk
+                | Self::Quantile
+                | Self::CountValues
+                | Self::Limitk
+                | Self::LimitRatio
         )
     }
 

@@ -11,7 +11,12 @@ impl Expr {
             Self::Paren(e) => vec![&e.expr],
             Self::Unary(e) => vec![&e.expr],
             Self::Binary(e) => vec![&e.lhs, &e.rhs],
-            Self::Aggregate(e) => e.param.iter().map(AsRef::as_ref).chain([e.expr.as_ref()]).collect(),
+            Self::Aggregate(e) => e
+                .param
+                .iter()
+                .map(AsRef::as_ref)
+                .chain([e.expr.as_ref()])
+                .collect(),
             Self::Call(e) => e.args.iter().collect(),
         }
     }
@@ -24,7 +29,12 @@ impl Expr {
             Self::Paren(e) => vec![&mut e.expr],
             Self::Unary(e) => vec![&mut e.expr],
             Self::Binary(e) => vec![&mut e.lhs, &mut e.rhs],
-            Self::Aggregate(e) => e.param.iter_mut().map(AsMut::as_mut).chain([e.expr.as_mut()]).collect(),
+            Self::Aggregate(e) => e
+                .param
+                .iter_mut()
+                .map(AsMut::as_mut)
+                .chain([e.expr.as_mut()])
+                .collect(),
             Self::Call(e) => e.args.iter_mut().collect(),
         }
     }

@@ -53,9 +53,9 @@ impl<'q> Evaluator<'q> {
 
     fn string_param(&self, a: &'q Aggregate) -> Result<&'q str, QueryError> {
         match a.param.as_deref().map(Expr::unwrap_parens) {
-            Some(Expr::String(s)) => {
-                s.text().map_err(|e| QueryError::execution(format!("invalid label name {}", e.0)))
-            }
+            Some(Expr::String(s)) => s
+                .text()
+                .map_err(|e| QueryError::execution(format!("invalid label name {}", e.0))),
             _ => Err(unexpected("a string", &a.expr)),
         }
     }

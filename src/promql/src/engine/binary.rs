@@ -32,8 +32,11 @@ impl<'q> Evaluator<'q> {
                     continue;
                 }
                 let number = scalar.at(step);
-                let (lhs, rhs) =
-                    if swapped { (Cell::Float(number), cell) } else { (cell, Cell::Float(number)) };
+                let (lhs, rhs) = if swapped {
+                    (Cell::Float(number), cell)
+                } else {
+                    (cell, Cell::Float(number))
+                };
                 let outcome = element_op(op, lhs, rhs, pos);
                 if let Some(note) = outcome.note {
                     worker.notes.add(note);
@@ -61,5 +64,8 @@ impl<'q> Evaluator<'q> {
 
 /// True for the operators that trim histograms, which keep the metric's name.
 fn is_trim(b: &Binary) -> bool {
-    matches!(b.op, crate::ast::BinaryOp::TrimLower | crate::ast::BinaryOp::TrimUpper)
+    matches!(
+        b.op,
+        crate::ast::BinaryOp::TrimLower | crate::ast::BinaryOp::TrimUpper
+    )
 }

@@ -19,7 +19,10 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn new(steps: usize) -> Self {
-        Self { steps, ..Self::default() }
+        Self {
+            steps,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn push(&mut self, meta: Meta, row: Row) {
@@ -34,19 +37,37 @@ impl Block {
 
     pub(crate) fn into_stream<'q>(self) -> Stream<'q> {
         let (metas, steps) = (self.metas, self.steps);
-        Stream::new(metas, steps, Box::new(Kept { rows: self.rows, _held: self.held }))
+        Stream::new(
+            metas,
+            steps,
+            Box::new(Kept {
+                rows: self.rows,
+                _held: self.held,
+            }),
+        )
     }
 
     /// The same single step at each of `steps` steps.
     pub(crate) fn repeat<'q>(self, steps: usize) -> Stream<'q> {
         let metas = self.metas;
-        Stream::new(metas, steps, Box::new(Repeated { rows: self.rows, _held: self.held }))
+        Stream::new(
+            metas,
+            steps,
+            Box::new(Repeated {
+                rows: self.rows,
+                _held: self.held,
+            }),
+        )
     }
 
     /// Merges series with the same labels (and the same say about the name); fails if two have a sample at the same
     /// step.
     pub(crate) fn merge_equal_labels(self) -> Result<Self, QueryError> {
-        let mut out = Self { steps: self.steps, held: self.held, ..Self::default() };
+        let mut out = Self {
+            steps: self.steps,
+            held: self.held,
+            ..Self::default()
+        };
         let mut by_labels: HashMap<_, usize> = HashMap::with_capacity(self.metas.len());
         for (meta, row) in self.metas.into_iter().zip(self.rows) {
             let key = (meta.labels.clone(), meta.drop_name);

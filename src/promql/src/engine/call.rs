@@ -19,7 +19,10 @@ use crate::functions::{integral, math, native, sort};
 impl<'q> Evaluator<'q> {
     /// A function whose result is an instant vector.
     pub(super) fn call(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
-        let this = Self { stats: self.stats.inside(call.func.name), ..*self };
+        let this = Self {
+            stats: self.stats.inside(call.func.name),
+            ..*self
+        };
         this.dispatch(call)
     }
 
@@ -69,8 +72,12 @@ impl<'q> Evaluator<'q> {
             "label_replace" => self.label_replace(call),
             "label_join" => self.label_join(call),
             "info" => self.info(call),
-            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => self.histogram_call(call),
-            _ => Err(QueryError::Internal(format!("BUG: function {name} is not implemented"))),
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                self.histogram_call(call)
+            }
+            _ => Err(QueryError::Internal(format!(
+                "BUG: function {name} is not implemented"
+            ))),
         }
     }
 
@@ -125,20 +132,30 @@ impl<'q> Evaluator<'q> {
             ("clamp_min", Some(min), _) => (min, infinite),
             ("clamp_max", Some(max), _) => (infinite.map(|v| -v), max),
             (_, Some(min), Some(max)) => (min, max),
-            _ => return Err(QueryError::Internal("BUG: an argument is missing".to_owned())),
+            _ => {
+                return Err(QueryError::Internal(
+                    "BUG: an argument is missing".to_owned(),
+                ));
+            }
         };
-        let empty = (0..self.steps.count).map(|i| max.at(i) < min.at(i)).collect::<Vec<_>>();
-        let clamped =
-            self.map_floats(stream, move |v, step| math::max(min.at(step), math::min(max.at(step), v)))?;
+        let empty = (0..self.steps.count)
+            .map(|i| max.at(i) < min.at(i))
+            .collect::<Vec<_>>();
+        let clamped = self.map_floats(stream, move |v, step| {
+            math::max(min.at(step), math::min(max.at(step), v))
+        })?;
         Ok(clamped.map(move |_, row, _| {
-            (0..row.steps()).filter(|i| empty[*i]).for_each(|i| row.clear(i));
+            (0..row.steps())
+                .filter(|i| empty[*i])
+                .for_each(|i| row.clear(i));
             Ok(())
         }))
     }
 
     fn timestamp(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
         if let Some(selector) = plain_selector(argument(call, 0)?) {
-            let stream = self.instant_selector(selector, Field::Timestamp, hints(call.func.name))?;
+            let stream =
+                self.instant_selector(selector, Field::Timestamp, hints(call.func.name))?;
             return stream.drop_names(self.query);
         }
         let steps = self.steps;
@@ -156,7 +173,8 @@ impl<'q> Evaluator<'q> {
     fn start_timestamp(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
         match plain_selector(argument(call, 0)?) {
             Some(selector) if self.query.options.start_timestamps => {
-                let stream = self.instant_selector(selector, Field::StartTimestamp, hints(call.func.name))?;
+                let stream =
+                    self.instant_selector(selector, Field::StartTimestamp, hints(call.func.name))?;
                 stream.drop_names(self.query)
             }
             // Start timestamps do not pass through expressions.
@@ -186,10 +204,18 @@ impl<'q> Evaluator<'q> {
         Ok(out.into_stream())
     }
 
-    fn call_over_range(&self, call: &'q Call, function: RangeFunction) -> Result<Stream<'q>, QueryError> {
+    fn call_over_range(
+        &self,
+        call: &'q Call,
+        function: RangeFunction,
+    ) -> Result<Stream<'q>, QueryError> {
         let name = call.func.name;
         let is_range = |arg: &Expr| arg.value_type() == ValueType::Matrix;
-        let at = call.args.iter().position(is_range).ok_or_else(|| unexpected("a range", &call.args[0]))?;
+        let at = call
+            .args
+            .iter()
+            .position(is_range)
+            .ok_or_else(|| unexpected("a range", &call.args[0]))?;
         if let Expr::Matrix(m) = call.args[at].unwrap_parens() {
             let check = |modifier: &str, allowed: &[&str]| {
                 if allowed.contains(&name) {
@@ -208,7 +234,9 @@ impl<'q> Evaluator<'q> {
         }
         let range = self.range(&call.args[at], hints(name))?;
         let others = || call.args.iter().filter(|arg| !is_range(arg));
-        let mut scalars = others().map(|arg| self.scalar(arg)).collect::<Result<Vec<_>, _>>()?;
+        let mut scalars = others()
+            .map(|arg| self.scalar(arg))
+            .collect::<Result<Vec<_>, _>>()?;
         if name == "integral" && scalars.is_empty() {
             scalars.push(Scalar::Constant(integral::STRATEGY_DEFAULT));
         }
@@ -237,11 +265,16 @@ impl<'q> Evaluator<'q> {
             self.query.note(notes::sort_in_range_query(call.pos));
             return Ok(stream);
         }
-        let labels = call.args[1..].iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let labels = call.args[1..]
+            .iter()
+            .map(string)
+            .collect::<Result<Vec<_>, _>>()?;
         let descending = name.ends_with("_desc");
         let mut block = stream.collect(self.query)?;
-        let mut rows: Vec<_> =
-            std::mem::take(&mut block.metas).into_iter().zip(std::mem::take(&mut block.rows)).collect();
+        let mut rows: Vec<_> = std::mem::take(&mut block.metas)
+            .into_iter()
+            .zip(std::mem::take(&mut block.rows))
+            .collect();
         if by_label {
             rows.sort_by(|(a, _), (b, _)| {
                 let order = sort::by_labels(&a.labels, &b.labels, &labels);
@@ -292,7 +325,11 @@ fn labels_of_absent(expr: &Expr) -> Labels {
     };
     let mut builder = trireme_model::LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in selector.matchers.iter().filter(|m| !METADATA.contains(&&*m.name)) {
+    for matcher in selector
+        .matchers
+        .iter()
+        .filter(|m| !METADATA.contains(&&*m.name))
+    {
         let is_equal = matcher.op == trireme_model::MatchOp::Equal;
         if is_equal && !seen.contains(&&*matcher.name) {
             builder.set(&matcher.name, &matcher.value);

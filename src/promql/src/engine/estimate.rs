@@ -21,7 +21,8 @@ const SAMPLES_MEASURED_MAX: usize = 50 * 120;
 /// Distance of samples (ms) where none could be measured: the scrape interval of `status/config`.
 const INTERVAL_MS: f64 = 60_000.0;
 
-const INCOMPLETE: &str = "query cost estimate is incomplete: info() selects additional series at runtime";
+const INCOMPLETE: &str =
+    "query cost estimate is incomplete: info() selects additional series at runtime";
 
 /// What a query is expected to cost; it may come to more, or to less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,21 +50,39 @@ impl Engine {
     ) -> Result<CostEstimate, QueryError> {
         let range_ms = end_ms.saturating_sub(start_ms);
         if step_ms < 0 || range_ms < 0 {
-            return Err(QueryError::execution("start, end and step do not go together"));
+            return Err(QueryError::execution(
+                "start, end and step do not go together",
+            ));
         }
         if step_ms > 0 {
             super::check_range_type(expr)?;
         }
-        let context =
-            if step_ms == 0 { DurationContext::default() } else { DurationContext { step_ms, range_ms } };
+        let context = if step_ms == 0 {
+            DurationContext::default()
+        } else {
+            DurationContext { step_ms, range_ms }
+        };
         let expr = resolved(expr, context)?;
         let options = self.options.with(options);
         let cancel = cancel.with_timeout(options.timeout);
-        let count = range_ms.checked_div(step_ms).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
-        let steps = Steps { start: start_ms, step: step_ms.max(1), count: count.saturating_add(1) };
+        let count = range_ms
+            .checked_div(step_ms)
+            .map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        let steps = Steps {
+            start: start_ms,
+            step: step_ms.max(1),
+            count: count.saturating_add(1),
+        };
         let out = CostEstimate::default();
-        let mut estimator =
-            Estimator { select, options, cancel, start_ms, end_ms, out, columns: Columns::default() };
+        let mut estimator = Estimator {
+            select,
+            options,
+            cancel,
+            start_ms,
+            end_ms,
+            out,
+            columns: Columns::default(),
+        };
         estimator.visit(&expr, steps, Stats::Off)?;
 
         let mut out = estimator.out;
@@ -110,7 +129,11 @@ impl Estimator<'_> {
     /// Adds the selectors of `expr`, which is evaluated at `steps`.
     fn visit(&mut self, expr: &Expr, steps: Steps, stats: Stats) -> Result<(), QueryError> {
         let once = steps.count > 1 && eval::is_step_invariant(expr);
-        let steps = if once { Steps { count: 1, ..steps } } else { steps };
+        let steps = if once {
+            Steps { count: 1, ..steps }
+        } else {
+            steps
+        };
         match expr {
             Expr::Vector(v) => self.selector(v, self.instant_reach(v, steps), steps, stats),
             Expr::Matrix(m) => {
@@ -128,7 +151,9 @@ impl Estimator<'_> {
     }
 
     fn children(&mut self, expr: &Expr, steps: Steps, stats: Stats) -> Result<(), QueryError> {
-        expr.children().into_iter().try_for_each(|child| self.visit(child, steps, stats))
+        expr.children()
+            .into_iter()
+            .try_for_each(|child| self.visit(child, steps, stats))
     }
 
     /// What the second argument of `info` chooses depends on the first one.
@@ -138,7 +163,8 @@ impl Estimator<'_> {
             self.out.warnings.push(INCOMPLETE.to_owned());
             args = args.get(..1).unwrap_or_default();
         }
-        args.iter().try_for_each(|arg| self.visit(arg, steps, stats))
+        args.iter()
+            .try_for_each(|arg| self.visit(arg, steps, stats))
     }
 
     fn shift(&self, at: Option<At>, offset: i64) -> TimeShift {
@@ -157,9 +183,17 @@ impl Estimator<'_> {
         match v.smoothed {
             true => {
                 let window_ms = Some(lookback.saturating_mul(2));
-                Reach { from, to: last.saturating_add(lookback), window_ms }
+                Reach {
+                    from,
+                    to: last.saturating_add(lookback),
+                    window_ms,
+                }
             }
-            false => Reach { from, to: last, window_ms: None },
+            false => Reach {
+                from,
+                to: last,
+                window_ms: None,
+            },
         }
     }
 
@@ -172,12 +206,21 @@ impl Estimator<'_> {
         };
         let shift = self.shift(v.at, v.offset.ms);
         let (from, to) = range_bounds(&shift, &steps, range_ms, extension, lookback);
-        Reach { from, to, window_ms: Some(range_ms.saturating_add(beyond)) }
+        Reach {
+            from,
+            to,
+            window_ms: Some(range_ms.saturating_add(beyond)),
+        }
     }
 
     /// The steps inside a subquery, if there are any.
     fn inner_steps(&self, s: &Subquery, steps: Steps) -> Option<Steps> {
-        super::range::inner_steps(s, self.shift(s.at, s.offset.ms), &steps, self.options.subquery_step_ms)
+        super::range::inner_steps(
+            s,
+            self.shift(s.at, s.offset.ms),
+            &steps,
+            self.options.subquery_step_ms,
+        )
     }
 
     fn selector(
@@ -203,15 +246,25 @@ impl Estimator<'_> {
         }
 
         let density = self.measure(&set.series, reach, stats)?;
-        let mut samples =
-            series.saturating_mul(samples_per_series(reach.window_ms, steps, density.interval_ms()));
+        let mut samples = series.saturating_mul(samples_per_series(
+            reach.window_ms,
+            steps,
+            density.interval_ms(),
+        ));
         if reach.window_ms.is_some() && density.series > 0 {
             // No more is read than there is.
             let there = scaled(series, density.samples as f64 / density.series as f64);
             samples = samples.min(there);
         }
-        let weight = if density.series > 0 { density.weight as f64 / density.series as f64 } else { 1.0 };
-        self.out.samples_read = self.out.samples_read.saturating_add(scaled(samples, weight));
+        let weight = if density.series > 0 {
+            density.weight as f64 / density.series as f64
+        } else {
+            1.0
+        };
+        self.out.samples_read = self
+            .out
+            .samples_read
+            .saturating_add(scaled(samples, weight));
         Ok(())
     }
 
@@ -238,14 +291,26 @@ impl Estimator<'_> {
 
 impl Density {
     fn add(&mut self, columns: &Columns) {
-        let floats = columns.float_t.first().zip(columns.float_t.last()).map(|(a, b)| (*a, *b));
-        let histograms = columns.histograms.first().zip(columns.histograms.last()).map(|(a, b)| (a.t, b.t));
+        let floats = columns
+            .float_t
+            .first()
+            .zip(columns.float_t.last())
+            .map(|(a, b)| (*a, *b));
+        let histograms = columns
+            .histograms
+            .first()
+            .zip(columns.histograms.last())
+            .map(|(a, b)| (a.t, b.t));
         let (first, last, weight) = match (floats, histograms) {
             (None, None) => return,
             (Some(f), None) => (f.0, f.1, 1),
             (None, Some(h)) => (h.0, h.1, columns.histograms[0].h.size_in_samples()),
             (Some(f), Some(h)) => {
-                let weight = if f.0 <= h.0 { 1 } else { columns.histograms[0].h.size_in_samples() };
+                let weight = if f.0 <= h.0 {
+                    1
+                } else {
+                    columns.histograms[0].h.size_in_samples()
+                };
                 (f.0.min(h.0), f.1.max(h.1), weight)
             }
         };
@@ -259,13 +324,19 @@ impl Density {
     fn interval_ms(&self) -> f64 {
         let measured = self.distance_ms / self.distances as f64;
         // Whole milliseconds, as Prometheus counts.
-        if measured >= 1.0 { measured.trunc() } else { INTERVAL_MS }
+        if measured >= 1.0 {
+            measured.trunc()
+        } else {
+            INTERVAL_MS
+        }
     }
 }
 
 /// Samples that one series gives: a whole window, and what comes in with each further step.
 fn samples_per_series(window_ms: Option<i64>, steps: Steps, interval_ms: f64) -> u64 {
-    let Some(window_ms) = window_ms else { return steps.count as u64 };
+    let Some(window_ms) = window_ms else {
+        return steps.count as u64;
+    };
     let window = (window_ms.max(0) as f64 / interval_ms).floor() as u64 + 1;
     let each = (steps.step as f64 / interval_ms).min(window as f64);
     let more = scaled(steps.count as u64 - 1, each);
@@ -274,5 +345,9 @@ fn samples_per_series(window_ms: Option<i64>, steps: Steps, interval_ms: f64) ->
 
 /// `n * factor`, rounded; as it is if the factor says nothing.
 fn scaled(n: u64, factor: f64) -> u64 {
-    if factor > 0.0 { (n as f64 * factor).round() as u64 } else { n }
+    if factor > 0.0 {
+        (n as f64 * factor).round() as u64
+    } else {
+        n
+    }
 }

@@ -27,7 +27,12 @@ pub(crate) struct Evaluator<'q> {
 impl<'q> Evaluator<'q> {
     /// For the steps of the query itself.
     pub(crate) fn of_query(query: &'q Query<'q>, steps: Steps) -> Self {
-        Self { query, steps, stats: Stats::Off, tally: 0 }
+        Self {
+            query,
+            steps,
+            stats: Stats::Off,
+            tally: 0,
+        }
     }
 
     /// The time shift that `@` and `offset` ask for.
@@ -52,7 +57,11 @@ impl<'q> Evaluator<'q> {
             Expr::Paren(p) => self.scalar(&p.expr),
             Expr::Unary(u) => {
                 let value = self.scalar(&u.expr)?;
-                Ok(if u.op == UnaryOp::Minus { value.map(|v| -v) } else { value })
+                Ok(if u.op == UnaryOp::Minus {
+                    value.map(|v| -v)
+                } else {
+                    value
+                })
             }
             Expr::Binary(b) => {
                 let (lhs, rhs) = (self.scalar(&b.lhs)?, self.scalar(&b.rhs)?);
@@ -67,7 +76,8 @@ impl<'q> Evaluator<'q> {
                     ("range", _) => seconds(self.query.end_ms.saturating_sub(self.query.start_ms)),
                     ("step", _) => seconds(self.query.step_ms),
                     ("time", _) => {
-                        let times = (0..self.steps.count).map(|i| self.steps.time(i) as f64 / 1000.0);
+                        let times =
+                            (0..self.steps.count).map(|i| self.steps.time(i) as f64 / 1000.0);
                         Scalar::PerStep(times.collect())
                     }
                     ("min_of", [a, b]) => self.scalar(a)?.zip(self.scalar(b)?, math::min),
@@ -96,10 +106,17 @@ impl<'q> Evaluator<'q> {
     }
 
     /// Evaluates an instant vector. `hints` tell the storage what is around a selector.
-    pub(crate) fn vector(&self, expr: &'q Expr, hints: SelectHints) -> Result<Stream<'q>, QueryError> {
+    pub(crate) fn vector(
+        &self,
+        expr: &'q Expr,
+        hints: SelectHints,
+    ) -> Result<Stream<'q>, QueryError> {
         self.query.check()?;
         if self.steps.count > 1 && is_step_invariant(expr) {
-            let once = self.at_first_step().vector(expr, hints)?.collect(self.query)?;
+            let once = self
+                .at_first_step()
+                .vector(expr, hints)?
+                .collect(self.query)?;
             return Ok(once.repeat(self.steps.count));
         }
         match expr {
@@ -130,9 +147,18 @@ impl<'q> Evaluator<'q> {
         if self.steps.count == 1 {
             return *self;
         }
-        let steps = Steps { count: 1, ..self.steps };
-        let tally = self.query.new_tally(steps, Relation::Once, self.tally, self.steps.count);
-        Self { steps, tally, ..*self }
+        let steps = Steps {
+            count: 1,
+            ..self.steps
+        };
+        let tally = self
+            .query
+            .new_tally(steps, Relation::Once, self.tally, self.steps.count);
+        Self {
+            steps,
+            tally,
+            ..*self
+        }
     }
 
     fn unary(&self, unary: &'q Unary, hints: SelectHints) -> Result<Stream<'q>, QueryError> {
@@ -144,7 +170,9 @@ impl<'q> Evaluator<'q> {
             row.map_floats(|v| -v);
             if !row.has_floats_only() {
                 for step in 0..row.steps() {
-                    let Cell::Histogram(h) = row.cell(step) else { continue };
+                    let Cell::Histogram(h) = row.cell(step) else {
+                        continue;
+                    };
                     let mut h = (**h).clone();
                     h.mul(-1.0);
                     row.set(step, Out::histogram(h));
@@ -157,7 +185,10 @@ impl<'q> Evaluator<'q> {
 
     fn binary(&self, b: &'q Binary) -> Result<Stream<'q>, QueryError> {
         // What is around an operator does not tell what the operator needs.
-        let this = Self { stats: Stats::Off, ..*self };
+        let this = Self {
+            stats: Stats::Off,
+            ..*self
+        };
         this.binary_of_types(b)
     }
 
@@ -180,12 +211,17 @@ impl<'q> Evaluator<'q> {
 
 /// Hints that name the function around a selector.
 pub(crate) fn hints(func: &str) -> SelectHints {
-    SelectHints { func: func.to_owned(), ..SelectHints::default() }
+    SelectHints {
+        func: func.to_owned(),
+        ..SelectHints::default()
+    }
 }
 
 pub(crate) fn unexpected(wanted: &str, found: &Expr) -> QueryError {
     let found = found.value_type().document_name();
-    QueryError::Internal(format!("BUG: the parser let {found} through where {wanted} is needed"))
+    QueryError::Internal(format!(
+        "BUG: the parser let {found} through where {wanted} is needed"
+    ))
 }
 
 /// True if the value does not depend on the step: all selectors are pinned by `@` and no function looks at the time.
@@ -202,9 +238,10 @@ pub(crate) fn is_step_invariant(expr: &Expr) -> bool {
             is_step_invariant(&a.expr) && a.param.as_ref().is_none_or(|p| is_step_invariant(p))
         }
         // What info() adds is as of the time of its first argument, if that has one; the second one only says which labels.
-        Expr::Call(c) if c.func.name == "info" => {
-            c.args.first().is_some_and(|arg| is_step_invariant(arg) && super::info::is_pinned(arg))
-        }
+        Expr::Call(c) if c.func.name == "info" => c
+            .args
+            .first()
+            .is_some_and(|arg| is_step_invariant(arg) && super::info::is_pinned(arg)),
         Expr::Call(c) => !c.func.time_dependent && c.args.iter().all(is_step_invariant),
     }
 }

@@ -43,21 +43,37 @@ impl<'q> Evaluator<'q> {
     pub(super) fn histogram_call(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
         let args = &call.args;
         let (wanted, vector) = match call.func.name {
-            "histogram_quantile" => (Wanted::Quantile(self.scalar(argument(call, 0)?)?), argument(call, 1)?),
+            "histogram_quantile" => (
+                Wanted::Quantile(self.scalar(argument(call, 0)?)?),
+                argument(call, 1)?,
+            ),
             "histogram_fraction" => {
-                let (lower, upper) = (self.scalar(argument(call, 0)?)?, self.scalar(argument(call, 1)?)?);
+                let (lower, upper) = (
+                    self.scalar(argument(call, 0)?)?,
+                    self.scalar(argument(call, 1)?)?,
+                );
                 (Wanted::Fraction(lower, upper), argument(call, 2)?)
             }
             _ => {
                 let label = string(argument(call, 1)?)?;
-                let quantiles = args[2..].iter().map(|arg| self.scalar(arg)).collect::<Result<_, _>>()?;
+                let quantiles = args[2..]
+                    .iter()
+                    .map(|arg| self.scalar(arg))
+                    .collect::<Result<_, _>>()?;
                 (Wanted::Quantiles(label, quantiles), argument(call, 0)?)
             }
         };
-        let block = self.vector(vector, hints(call.func.name))?.collect(self.query)?;
+        let block = self
+            .vector(vector, hints(call.func.name))?
+            .collect(self.query)?;
         self.note_invalid_quantiles(call, &wanted);
-        let mut families =
-            Histograms { evaluator: self, block, wanted, pos: vector.pos(), notes: Notes::default() };
+        let mut families = Histograms {
+            evaluator: self,
+            block,
+            wanted,
+            pos: vector.pos(),
+            notes: Notes::default(),
+        };
         let out = families.compute()?;
         self.query.merge_notes(families.notes);
         Ok(out.merge_equal_labels()?.into_stream())
@@ -71,7 +87,8 @@ impl<'q> Evaluator<'q> {
         };
         for (q, arg) in quantiles {
             for step in (0..self.steps.count).filter(|step| is_invalid(q.at(*step))) {
-                self.query.note(notes::invalid_quantile(q.at(step), arg.pos()));
+                self.query
+                    .note(notes::invalid_quantile(q.at(step), arg.pos()));
             }
         }
     }
@@ -95,7 +112,11 @@ impl Histograms<'_, '_> {
 
     /// The name for a note.
     fn name_of<'a>(&self, labels: &'a Labels) -> &'a str {
-        if self.shows_names() { labels.metric_name() } else { "" }
+        if self.shows_names() {
+            labels.metric_name()
+        } else {
+            ""
+        }
     }
 
     fn families(&mut self) -> Vec<Family> {
@@ -150,14 +171,20 @@ impl Histograms<'_, '_> {
                 buckets.clear();
                 for (upper, series) in &family.buckets {
                     if let Cell::Float(count) = self.block.rows[*series].cell(step) {
-                        buckets.push(ClassicBucket { upper: *upper, count });
+                        buckets.push(ClassicBucket {
+                            upper: *upper,
+                            count,
+                        });
                     }
                 }
-                let native = family.native.filter(|i| self.block.rows[*i].tag(step) == Tag::Histogram);
+                let native = family
+                    .native
+                    .filter(|i| self.block.rows[*i].tag(step) == Tag::Histogram);
                 match (native, buckets.is_empty()) {
                     (None, true) => {}
                     (Some(_), false) => {
-                        let note = notes::mixed_classic_native(self.name_of(&family.labels), self.pos);
+                        let note =
+                            notes::mixed_classic_native(self.name_of(&family.labels), self.pos);
                         self.notes.add(note);
                     }
                     (Some(series), true) => self.native(&family.labels, series, step, &mut rows)?,
@@ -176,12 +203,24 @@ impl Histograms<'_, '_> {
         step: usize,
         rows: &mut OutputRows<'_>,
     ) -> Result<(), QueryError> {
-        let Cell::Histogram(h) = self.block.rows[series].cell(step) else { return Ok(()) };
+        let Cell::Histogram(h) = self.block.rows[series].cell(step) else {
+            return Ok(());
+        };
         let nameless = Labels::empty();
-        let labels = if self.shows_names() { labels } else { &nameless };
-        let mut notice = Notice { labels, pos: self.pos, notes: &mut self.notes };
+        let labels = if self.shows_names() {
+            labels
+        } else {
+            &nameless
+        };
+        let mut notice = Notice {
+            labels,
+            pos: self.pos,
+            notes: &mut self.notes,
+        };
         match &self.wanted {
-            Wanted::Quantile(q) => rows.set(None, step, native::quantile(q.at(step), h, &mut notice)),
+            Wanted::Quantile(q) => {
+                rows.set(None, step, native::quantile(q.at(step), h, &mut notice))
+            }
             Wanted::Quantiles(label, quantiles) => {
                 for q in quantiles {
                     let q = q.at(step);
@@ -210,7 +249,14 @@ impl Histograms<'_, '_> {
         let mut quantile = |q: f64, buckets: &mut Vec<ClassicBucket>| {
             let (value, forced) = classic::quantile(q, buckets);
             if let Some(f) = forced {
-                notes.add(notes::forced_monotonicity(name, pos, t, f.bucket_min, f.bucket_max, f.diff_max));
+                notes.add(notes::forced_monotonicity(
+                    name,
+                    pos,
+                    t,
+                    f.bucket_min,
+                    f.bucket_max,
+                    f.diff_max,
+                ));
             }
             value
         };
@@ -223,9 +269,11 @@ impl Histograms<'_, '_> {
                 }
                 Ok(())
             }
-            Wanted::Fraction(lower, upper) => {
-                rows.set(None, step, classic::fraction(lower.at(step), upper.at(step), buckets))
-            }
+            Wanted::Fraction(lower, upper) => rows.set(
+                None,
+                step,
+                classic::fraction(lower.at(step), upper.at(step), buckets),
+            ),
         }
     }
 }
@@ -239,11 +287,20 @@ struct OutputRows<'a> {
 
 impl<'a> OutputRows<'a> {
     fn new(evaluator: &'a Evaluator<'a>, family: &'a Family) -> Self {
-        Self { evaluator, family, rows: Vec::new() }
+        Self {
+            evaluator,
+            family,
+            rows: Vec::new(),
+        }
     }
 
     /// Sets the result at a step, in the series of a quantile (with its label name) or in the only one.
-    fn set(&mut self, quantile: Option<(&str, f64)>, step: usize, v: f64) -> Result<(), QueryError> {
+    fn set(
+        &mut self,
+        quantile: Option<(&str, f64)>,
+        step: usize,
+        v: f64,
+    ) -> Result<(), QueryError> {
         let key = quantile.map(|(_, q)| q.to_bits());
         let at = match self.rows.iter().position(|(k, ..)| *k == key) {
             Some(at) => at,
@@ -254,7 +311,8 @@ impl<'a> OutputRows<'a> {
                     builder.set(name, &format_quantile(q));
                     labels = builder.finish();
                 }
-                self.rows.push((key, labels, Row::empty(self.evaluator.steps.count)));
+                self.rows
+                    .push((key, labels, Row::empty(self.evaluator.steps.count)));
                 self.rows.len() - 1
             }
         };
@@ -270,9 +328,19 @@ impl<'a> OutputRows<'a> {
         let query = self.evaluator.query;
         let delayed = query.options.delayed_name_removal;
         for (_, labels, row) in self.rows {
-            let labels = if delayed { labels } else { without_metadata(&labels) };
+            let labels = if delayed {
+                labels
+            } else {
+                without_metadata(&labels)
+            };
             out.held.hold(&query.budget, row.samples())?;
-            out.push(Meta { labels, drop_name: delayed || self.family.drop_name }, row);
+            out.push(
+                Meta {
+                    labels,
+                    drop_name: delayed || self.family.drop_name,
+                },
+                row,
+            );
         }
         Ok(())
     }
@@ -281,5 +349,9 @@ impl<'a> OutputRows<'a> {
 /// A number as exposition formats write it: with a point or an exponent.
 fn format_quantile(q: f64) -> String {
     let text = trireme_model::format_float(q);
-    if q.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
+    if q.is_finite() && !text.contains(['.', 'e']) {
+        format!("{text}.0")
+    } else {
+        text
+    }
 }

@@ -24,7 +24,9 @@ impl Stats {
     /// What holds inside a function.
     pub(crate) fn inside(self, function: &str) -> Self {
         match function {
-            "histogram_count" | "histogram_sum" | "histogram_avg" if self != Self::Never => Self::On,
+            "histogram_count" | "histogram_sum" | "histogram_avg" if self != Self::Never => {
+                Self::On
+            }
             "histogram_quantile"
             | "histogram_quantiles"
             | "histogram_fraction"
@@ -51,7 +53,13 @@ impl Stats {
             };
             // The schema stays, because a mix of exponential and custom buckets is still one.
             let (schema, count, sum) = (point.h.schema, point.h.count, point.h.sum);
-            let stats = FloatHistogram { reset_hint, schema, count, sum, ..FloatHistogram::default() };
+            let stats = FloatHistogram {
+                reset_hint,
+                schema,
+                count,
+                sum,
+                ..FloatHistogram::default()
+            };
             prev = Some(std::mem::replace(&mut point.h, Arc::new(stats)));
         }
     }

@@ -35,10 +35,13 @@ impl InfoSelector {
             Some(Expr::Vector(selector)) => selector.matchers.as_slice(),
             _ => &[],
         };
-        let (mut names, data): (Vec<_>, Vec<_>) =
-            matchers.iter().cloned().partition(|m| &*m.name == METRIC_NAME);
-        let new =
-            |op, value| Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()));
+        let (mut names, data): (Vec<_>, Vec<_>) = matchers
+            .iter()
+            .cloned()
+            .partition(|m| &*m.name == METRIC_NAME);
+        let new = |op, value| {
+            Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()))
+        };
         let is_positive = |m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex);
         if names.is_empty() {
             names.push(new(MatchOp::Equal, DEFAULT_METRIC)?);
@@ -60,8 +63,9 @@ impl InfoSelector {
     /// Matchers of all info series that can be of use to the base series, and of some more; `None` if there are none.
     fn matchers(&self, base: &Block) -> Result<Option<Vec<Matcher>>, QueryError> {
         let wanted = base.metas.iter().map(|meta| &meta.labels);
-        let wanted: Vec<&Labels> =
-            wanted.filter(|labels| !self.is_info(labels) && is_identified(labels)).collect();
+        let wanted: Vec<&Labels> = wanted
+            .filter(|labels| !self.is_info(labels) && is_identified(labels))
+            .collect();
         if wanted.is_empty() {
             return Ok(None);
         }
@@ -69,10 +73,17 @@ impl InfoSelector {
         let mut matchers = self.names.clone();
         for name in IDENTITY {
             // A label that a series lacks has to be lacking in its info series, too: the empty value is one of the list.
-            let mut values: Vec<&str> = wanted.iter().map(|labels| labels.get(name).unwrap_or("")).collect();
+            let mut values: Vec<&str> = wanted
+                .iter()
+                .map(|labels| labels.get(name).unwrap_or(""))
+                .collect();
             values.sort_unstable();
             values.dedup();
-            let pattern = values.iter().map(|v| escape(v)).collect::<Vec<_>>().join("|");
+            let pattern = values
+                .iter()
+                .map(|v| escape(v))
+                .collect::<Vec<_>>()
+                .join("|");
             let matcher = Matcher::new(name, MatchOp::Regex, &pattern);
             matchers.push(matcher.map_err(|e| QueryError::Internal(e.to_string()))?);
         }
@@ -114,7 +125,8 @@ impl<'q> Evaluator<'q> {
             // Info series are read as of the time that the base series are read at.
             Some(matchers) => {
                 let shift = self.info_shift(arg);
-                let stream = self.newest_samples(&matchers, shift, Field::InfoTime, hints("info"))?;
+                let stream =
+                    self.newest_samples(&matchers, shift, Field::InfoTime, hints("info"))?;
                 stream.collect(self.query)?
             }
             None => Block::new(base.steps),
@@ -123,12 +135,24 @@ impl<'q> Evaluator<'q> {
         Ok(out.merge_equal_labels()?.into_stream())
     }
 
-    fn enrich(&self, base: &Block, infos: &Block, selector: &InfoSelector) -> Result<Block, QueryError> {
-        let mut names: Vec<&str> = infos.metas.iter().map(|meta| meta.labels.metric_name()).collect();
+    fn enrich(
+        &self,
+        base: &Block,
+        infos: &Block,
+        selector: &InfoSelector,
+    ) -> Result<Block, QueryError> {
+        let mut names: Vec<&str> = infos
+            .metas
+            .iter()
+            .map(|meta| meta.labels.metric_name())
+            .collect();
         names.sort_unstable();
         names.dedup();
-        let signatures: Vec<Labels> =
-            infos.metas.iter().map(|m| signature(m.labels.metric_name(), &m.labels)).collect();
+        let signatures: Vec<Labels> = infos
+            .metas
+            .iter()
+            .map(|m| signature(m.labels.metric_name(), &m.labels))
+            .collect();
         let newest = (0..base.steps)
             .map(|step| newest_infos(infos, &signatures, step))
             .collect::<Result<Vec<_>, _>>()?;
@@ -142,12 +166,16 @@ impl<'q> Evaluator<'q> {
                 continue;
             }
             let identified = names.iter().filter(|_| is_identified(&meta.labels));
-            let wanted: Vec<Labels> = identified.map(|name| signature(name, &meta.labels)).collect();
+            let wanted: Vec<Labels> = identified
+                .map(|name| signature(name, &meta.labels))
+                .collect();
             // Output row of each combination of info series.
             let mut row_of: HashMap<Vec<usize>, usize> = HashMap::new();
             for step in (0..base.steps).filter(|step| row.tag(*step) != Tag::Empty) {
-                let found: Vec<usize> =
-                    wanted.iter().filter_map(|s| newest[step].get(s).map(|(series, _)| *series)).collect();
+                let found: Vec<usize> = wanted
+                    .iter()
+                    .filter_map(|s| newest[step].get(s).map(|(series, _)| *series))
+                    .collect();
                 if found.is_empty() && must_match {
                     continue;
                 }
@@ -155,7 +183,13 @@ impl<'q> Evaluator<'q> {
                     Some(at) => *at,
                     None => {
                         let labels = enriched(&meta.labels, &found, infos, selector)?;
-                        out.push(Meta { labels, drop_name: meta.drop_name }, Row::empty(base.steps));
+                        out.push(
+                            Meta {
+                                labels,
+                                drop_name: meta.drop_name,
+                            },
+                            Row::empty(base.steps),
+                        );
                         row_of.insert(found, out.rows.len() - 1);
                         out.rows.len() - 1
                     }
@@ -176,7 +210,9 @@ fn newest_infos<'a>(
 ) -> Result<HashMap<&'a Labels, (usize, f64)>, QueryError> {
     let mut newest: HashMap<&Labels, (usize, f64)> = HashMap::new();
     for (series, row) in infos.rows.iter().enumerate() {
-        let Cell::Float(t) = row.cell(step) else { continue };
+        let Cell::Float(t) = row.cell(step) else {
+            continue;
+        };
         match newest.get(&signatures[series]) {
             Some((other, present)) if *present == t => {
                 let labels = |i: usize| super::labels::display(&infos.metas[i].labels);

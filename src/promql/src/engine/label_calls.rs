@@ -22,12 +22,19 @@ fn set(meta: &mut Meta, name: &str, value: &str) {
 
 impl<'q> Evaluator<'q> {
     pub(super) fn label_replace(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
-        let texts = call.args[1..].iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let texts = call.args[1..]
+            .iter()
+            .map(string)
+            .collect::<Result<Vec<_>, _>>()?;
         let [to, replacement, from, pattern] = texts[..] else {
-            return Err(QueryError::Internal("BUG: label_replace lacks an argument".to_owned()));
+            return Err(QueryError::Internal(
+                "BUG: label_replace lacks an argument".to_owned(),
+            ));
         };
         let regexp = self.query.pattern(pattern).map_err(|_| {
-            QueryError::execution(format!("invalid regular expression in label_replace(): {pattern}"))
+            QueryError::execution(format!(
+                "invalid regular expression in label_replace(): {pattern}"
+            ))
         })?;
         if !is_valid_name(to) {
             return Err(QueryError::execution(format!(
@@ -42,7 +49,9 @@ impl<'q> Evaluator<'q> {
                 continue;
             }
             // At most: each reference stands for the whole value.
-            let bytes = replacement.len().saturating_add(references.saturating_mul(value.len()));
+            let bytes = replacement
+                .len()
+                .saturating_add(references.saturating_mul(value.len()));
             self.query.count_label_bytes("label_replace", bytes)?;
             if let Some(value) = regexp.expand(value, replacement) {
                 set(meta, to, &value);
@@ -52,12 +61,19 @@ impl<'q> Evaluator<'q> {
     }
 
     pub(super) fn label_join(&self, call: &'q Call) -> Result<Stream<'q>, QueryError> {
-        let texts = call.args[1..].iter().map(string).collect::<Result<Vec<_>, _>>()?;
+        let texts = call.args[1..]
+            .iter()
+            .map(string)
+            .collect::<Result<Vec<_>, _>>()?;
         let [to, separator, from @ ..] = &texts[..] else {
-            return Err(QueryError::Internal("BUG: label_join lacks an argument".to_owned()));
+            return Err(QueryError::Internal(
+                "BUG: label_join lacks an argument".to_owned(),
+            ));
         };
         if let Some(name) = from.iter().find(|name| !is_valid_name(name)) {
-            return Err(QueryError::execution(format!("invalid source label name in label_join(): {name}")));
+            return Err(QueryError::execution(format!(
+                "invalid source label name in label_join(): {name}"
+            )));
         }
         if !is_valid_name(to) {
             return Err(QueryError::execution(format!(
@@ -66,9 +82,17 @@ impl<'q> Evaluator<'q> {
         }
         let mut stream = self.first_vector(call)?;
         for meta in &mut stream.metas {
-            let values: Vec<_> = from.iter().map(|name| meta.labels.get(name).unwrap_or("")).collect();
-            let between = separator.len().saturating_mul(values.len().saturating_sub(1));
-            let bytes = values.iter().map(|value| value.len()).fold(between, usize::saturating_add);
+            let values: Vec<_> = from
+                .iter()
+                .map(|name| meta.labels.get(name).unwrap_or(""))
+                .collect();
+            let between = separator
+                .len()
+                .saturating_mul(values.len().saturating_sub(1));
+            let bytes = values
+                .iter()
+                .map(|value| value.len())
+                .fold(between, usize::saturating_add);
             self.query.count_label_bytes("label_join", bytes)?;
             let value = values.join(separator);
             set(meta, to, &value);

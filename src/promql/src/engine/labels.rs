@@ -32,7 +32,11 @@ pub(crate) fn display(labels: &Labels) -> String {
             .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
     };
     let pairs = labels.iter().map(|(name, value)| {
-        let name = if plain(name) { name.to_owned() } else { quote(name) };
+        let name = if plain(name) {
+            name.to_owned()
+        } else {
+            quote(name)
+        };
         format!("{name}={}", quote(value))
     });
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))

@@ -93,7 +93,8 @@ impl<'q> Query<'q> {
         given: &'q [Partials],
         room: Arc<Room>,
     ) -> Self {
-        let sum = |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
+        let sum =
+            |field: fn(&QueryStats) -> u64| given.iter().map(|p| field(&p.stats)).sum::<u64>();
         let prepare = |s: &QueryStats| u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
         let tally = Tally::of_query(steps, options.per_step_stats);
         let budget = Budget::new(options.samples_max, room);
@@ -109,7 +110,10 @@ impl<'q> Query<'q> {
             notes: Mutex::default(),
             patterns: Mutex::default(),
             tallies: Mutex::new(vec![Arc::new(tally)]),
-            elsewhere: Consumed { total: sum(|s| s.total_samples), read: sum(|s| s.samples_read) },
+            elsewhere: Consumed {
+                total: sum(|s| s.total_samples),
+                read: sum(|s| s.samples_read),
+            },
             peak_elsewhere: sum(|s| s.peak_samples),
             series: AtomicU64::new(sum(|s| s.series)),
             read: AtomicU64::new(sum(|s| s.samples_read)),
@@ -121,7 +125,10 @@ impl<'q> Query<'q> {
 
     /// Compiles a regular expression of the query; all of them are bounded together, and equal ones compiled once.
     pub(crate) fn pattern(&self, pattern: &str) -> Result<Regexp, RegexpError> {
-        self.patterns.lock().unwrap_or_else(PoisonError::into_inner).compile(pattern)
+        self.patterns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .compile(pattern)
     }
 
     /// Counts the bytes of a label value that `function` is about to make, before they are made. They count as long as the
@@ -134,7 +141,11 @@ impl<'q> Query<'q> {
         }
         self.check()?;
         let samples = bytes.div_ceil(BYTES_PER_SAMPLE);
-        let held = self.budget.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        let held = self
+            .budget
+            .held
+            .fetch_add(samples, Ordering::Relaxed)
+            .saturating_add(samples);
         match self.budget.cover(held) {
             Err(QueryError::TooManySamples) => Err(QueryError::execution(format!(
                 "{function}(): the query would hold too many bytes of labels in memory; \
@@ -146,7 +157,10 @@ impl<'q> Query<'q> {
 
     /// For a loop that must not outlive the query.
     pub(crate) fn pace(&'q self) -> Pace<'q> {
-        Pace { query: self, cells_left: 0 }
+        Pace {
+            query: self,
+            cells_left: 0,
+        }
     }
 
     /// Fails if the query has to stop.
@@ -155,12 +169,18 @@ impl<'q> Query<'q> {
     }
 
     pub(crate) fn note(&self, note: Note) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).add(note);
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(note);
     }
 
     pub(crate) fn merge_notes(&self, notes: Notes) {
         if !notes.is_empty() {
-            self.notes.lock().unwrap_or_else(PoisonError::into_inner).merge(notes);
+            self.notes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .merge(notes);
         }
     }
 
@@ -202,14 +222,20 @@ impl<'q> Query<'q> {
     pub(crate) fn count_partial(&self, bytes: usize) -> Result<(), QueryError> {
         let max = self.options.partial_bytes_max;
         let before = self.partial_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > max { Err(QueryError::PartialTooLarge(max)) } else { Ok(()) }
+        if before.saturating_add(bytes) > max {
+            Err(QueryError::PartialTooLarge(max))
+        } else {
+            Ok(())
+        }
     }
 
     /// Most samples to be read at once of one series, for windows of so many steps.
     pub(crate) fn series_samples_max(&self, steps: usize) -> usize {
         let max = self.options.samples_max;
         match steps {
-            0 | 1 => max.saturating_sub(self.budget.held.load(Ordering::Relaxed)).max(SERIES_SAMPLES_FREE),
+            0 | 1 => max
+                .saturating_sub(self.budget.held.load(Ordering::Relaxed))
+                .max(SERIES_SAMPLES_FREE),
             _ => max.max(WINDOWS_SAMPLES_FREE),
         }
     }
@@ -261,17 +287,25 @@ impl<'q> Query<'q> {
         QueryStats {
             total_samples: consumed.total.saturating_add(self.elsewhere.total),
             samples_read: read,
-            peak_samples: (self.budget.peak.load(Ordering::Relaxed) as u64).max(self.peak_elsewhere),
+            peak_samples: (self.budget.peak.load(Ordering::Relaxed) as u64)
+                .max(self.peak_elsewhere),
             series: self.series.load(Ordering::Relaxed),
             prepare: Duration::from_nanos(self.prepare_ns.load(Ordering::Relaxed)),
-            by_step: tallies.first().map(|query| self.by_step(query)).unwrap_or_default(),
+            by_step: tallies
+                .first()
+                .map(|query| self.by_step(query))
+                .unwrap_or_default(),
         }
     }
 }
 
 /// Number of each step, with its total and read samples.
 fn steps_of(stats: &QueryStats) -> impl Iterator<Item = (usize, (u64, u64))> {
-    stats.by_step.iter().map(|(_, total, read)| (*total, *read)).enumerate()
+    stats
+        .by_step
+        .iter()
+        .map(|(_, total, read)| (*total, *read))
+        .enumerate()
 }
 
 /// Samples in memory against the limit.
@@ -296,7 +330,10 @@ impl Held {
     /// Takes `n` samples more.
     pub(crate) fn hold(&mut self, budget: &Arc<Budget>, n: usize) -> Result<(), QueryError> {
         self.samples += n;
-        let held = budget.held.fetch_add(n, Ordering::Relaxed).saturating_add(n);
+        let held = budget
+            .held
+            .fetch_add(n, Ordering::Relaxed)
+            .saturating_add(n);
         self.budget.get_or_insert_with(|| Arc::clone(budget));
         budget.peak.fetch_max(held, Ordering::Relaxed);
         budget.cover(held)
@@ -323,9 +360,18 @@ impl Drop for Held {
 
 impl Budget {
     fn new(max: usize, room: Arc<Room>) -> Self {
-        let (held, peak, covered) =
-            (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(FREE_SAMPLES));
-        Self { held, peak, max, covered, room }
+        let (held, peak, covered) = (
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+            AtomicUsize::new(FREE_SAMPLES),
+        );
+        Self {
+            held,
+            peak,
+            max,
+            covered,
+            room,
+        }
     }
 
     /// Checks that `held` samples are within the query's limit and the node's.
@@ -334,7 +380,11 @@ impl Budget {
         if held > self.max {
             return Err(QueryError::TooManySamples);
         }
-        if held > self.covered.load(Ordering::Relaxed) { self.take_room(held) } else { Ok(()) }
+        if held > self.covered.load(Ordering::Relaxed) {
+            self.take_room(held)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]

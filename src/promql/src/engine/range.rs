@@ -46,8 +46,14 @@ pub(crate) struct Range<'q> {
 }
 
 enum Source<'q> {
-    Stored { series: Vec<Box<dyn SeriesRead>>, stats: Stats },
-    Computed { rows: Arc<dyn Rows + 'q>, steps: Steps },
+    Stored {
+        series: Vec<Box<dyn SeriesRead>>,
+        stats: Stats,
+    },
+    Computed {
+        rows: Arc<dyn Rows + 'q>,
+        steps: Steps,
+    },
 }
 
 impl<'q> Range<'q> {
@@ -61,9 +67,17 @@ impl<'q> Range<'q> {
         columns: &mut Columns,
     ) -> Result<(), QueryError> {
         match &self.source {
-            Source::Stored { series: stored, stats } => {
+            Source::Stored {
+                series: stored,
+                stats,
+            } => {
                 let (from, to) = self.bounds(steps, query.options.lookback_ms);
-                stored[series].read_within(from, to, query.series_samples_max(steps.count), columns)?;
+                stored[series].read_within(
+                    from,
+                    to,
+                    query.series_samples_max(steps.count),
+                    columns,
+                )?;
                 stats.apply(columns);
                 drop_stale(columns);
                 if !query.options.start_timestamps {
@@ -77,7 +91,9 @@ impl<'q> Range<'q> {
                     match row.cell(step) {
                         Cell::Empty => {}
                         Cell::Float(v) => columns.push_float(steps.time(step), v),
-                        Cell::Histogram(h) => columns.push_histogram(steps.time(step), 0, without_hint(h)),
+                        Cell::Histogram(h) => {
+                            columns.push_histogram(steps.time(step), 0, without_hint(h))
+                        }
                     }
                 }
                 worker.give_row(row);
@@ -135,15 +151,25 @@ pub(crate) fn count_by_step(
 
 /// The steps inside a subquery around which there are `steps`; `None` if no window holds one. They are multiples of the
 /// resolution: the first after the left edge, the last not after the right one.
-pub(crate) fn inner_steps(s: &Subquery, shift: TimeShift, steps: &Steps, default_ms: i64) -> Option<Steps> {
+pub(crate) fn inner_steps(
+    s: &Subquery,
+    shift: TimeShift,
+    steps: &Steps,
+    default_ms: i64,
+) -> Option<Steps> {
     let step = s.step.as_ref().map_or(default_ms, |step| step.ms).max(1);
     let (first, last) = shift.bounds(steps);
     let after = first.saturating_sub(s.range.ms);
-    let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
+    let start = after
+        .div_euclid(step)
+        .saturating_add(1)
+        .saturating_mul(step);
     if start > last {
         return None;
     }
-    let count = usize::try_from((last - start) / step).unwrap_or(usize::MAX).saturating_add(1);
+    let count = usize::try_from((last - start) / step)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1);
     Some(Steps { start, step, count })
 }
 
@@ -208,11 +234,13 @@ pub(crate) fn weight(columns: &Columns) -> u64 {
 impl Rows for RangeRows<'_> {
     fn fill(&self, series: usize, worker: &mut Worker, row: &mut Row) -> Result<(), QueryError> {
         let mut columns = worker.take_columns();
-        self.range.read(self.query, &self.steps, series, worker, &mut columns)?;
+        self.range
+            .read(self.query, &self.steps, series, worker, &mut columns)?;
         let labels = &self.range.metas[series].labels;
         let lookback = self.query.options.lookback_ms;
         let (before, after) = self.reach();
-        let may_reset = columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
+        let may_reset =
+            columns.float_v.windows(2).any(|w| w[1] < w[0]) || !columns.float_st.is_empty();
         if let Some(kind) = self.plain
             && columns.histograms.is_empty()
             && columns.float_st.is_empty()
@@ -239,7 +267,11 @@ impl Rows for RangeRows<'_> {
             scalars: [0.0; 2],
             scalar_pos: self.scalar_pos,
             may_reset,
-            notice: Notice { labels, pos: self.pos, notes: &mut worker.notes },
+            notice: Notice {
+                labels,
+                pos: self.pos,
+                notes: &mut worker.notes,
+            },
             scratch: &mut scratch,
             start_timestamps: self.query.options.start_timestamps,
         };
@@ -247,7 +279,10 @@ impl Rows for RangeRows<'_> {
             call.eval_t = self.steps.time(step);
             call.end = self.range.shift.apply(call.eval_t);
             call.start = call.end.saturating_sub(self.range.range_ms);
-            let (after, until) = (call.start.saturating_sub(before), call.end.saturating_add(after));
+            let (after, until) = (
+                call.start.saturating_sub(before),
+                call.end.saturating_add(after),
+            );
             call.window = sliding.advance(&columns, after, until);
             if call.window.is_empty() {
                 continue;
@@ -311,7 +346,16 @@ impl RangeRows<'_> {
                 self.query.check()?;
                 unchecked = 0;
             }
-            if let Some(v) = rate::plain(&window, rate::Edges { start, end, length_s }, may_reset, kind) {
+            if let Some(v) = rate::plain(
+                &window,
+                rate::Edges {
+                    start,
+                    end,
+                    length_s,
+                },
+                may_reset,
+                kind,
+            ) {
                 row.set_float(step, v);
             }
         }
@@ -327,9 +371,14 @@ impl RangeRows<'_> {
             return Ok(());
         }
         let (before, after) = self.reach();
-        let length = self.range.range_ms.saturating_add(before).saturating_add(after);
+        let length = self
+            .range
+            .range_ms
+            .saturating_add(before)
+            .saturating_add(after);
         // Windows that touch or overlap read all there is between the first and the last.
-        let apart = self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
+        let apart =
+            self.range.shift.at.is_none() && self.steps.count > 1 && self.steps.step > length;
         let read = if apart { total } else { weight(columns) };
         self.tally.count(total, read);
         if self.tally.is_by_step() {
@@ -354,33 +403,52 @@ impl RangeRows<'_> {
 
     fn note_if_no_counter(&self, labels: &Labels, row: &Row, worker: &mut Worker) {
         let name = labels.metric_name();
-        let counts = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+        let counts = ["_total", "_sum", "_count", "_bucket"]
+            .iter()
+            .any(|end| name.ends_with(end));
         let by_label = self.query.options.type_and_unit_labels;
-        if name.is_empty() || (!by_label && counts) || !(0..row.steps()).any(|i| row.tag(i) == Tag::Float) {
+        if name.is_empty()
+            || (!by_label && counts)
+            || !(0..row.steps()).any(|i| row.tag(i) == Tag::Float)
+        {
             return;
         }
         if !by_label {
-            worker.notes.add(notes::possible_non_counter(name, self.pos));
+            worker
+                .notes
+                .add(notes::possible_non_counter(name, self.pos));
             return;
         }
         let kind = labels.get("__type__").unwrap_or("");
         if kind != "counter" && kind != "histogram" {
-            worker.notes.add(notes::possible_non_counter_label(name, kind, self.pos));
+            worker
+                .notes
+                .add(notes::possible_non_counter_label(name, kind, self.pos));
         }
     }
 }
 
 impl<'q> Evaluator<'q> {
     /// The range vector that a selector or subquery stands for.
-    pub(crate) fn range(&self, expr: &'q Expr, hints: SelectHints) -> Result<Range<'q>, QueryError> {
+    pub(crate) fn range(
+        &self,
+        expr: &'q Expr,
+        hints: SelectHints,
+    ) -> Result<Range<'q>, QueryError> {
         match expr.unwrap_parens() {
             Expr::Matrix(m) => self.stored_range(m, hints),
             Expr::Subquery(s) => self.computed_range(s),
-            _ => Err(QueryError::Internal("a range vector was expected".to_owned())),
+            _ => Err(QueryError::Internal(
+                "a range vector was expected".to_owned(),
+            )),
         }
     }
 
-    fn stored_range(&self, m: &MatrixSelector, mut hints: SelectHints) -> Result<Range<'q>, QueryError> {
+    fn stored_range(
+        &self,
+        m: &MatrixSelector,
+        mut hints: SelectHints,
+    ) -> Result<Range<'q>, QueryError> {
         let selector = &m.selector;
         let extension = match (selector.anchored, selector.smoothed) {
             (true, _) => Extension::Anchored,
@@ -394,7 +462,10 @@ impl<'q> Evaluator<'q> {
         let series = self.select(&selector.matchers, from, to, hints)?;
         Ok(Range {
             metas: super::selector::metas_of(&series),
-            source: Source::Stored { series, stats: self.stats },
+            source: Source::Stored {
+                series,
+                stats: self.stats,
+            },
             shift,
             range_ms: m.range.ms,
             extension,
@@ -412,8 +483,12 @@ impl<'q> Evaluator<'q> {
             extension: Extension::None,
             pos: s.pos,
         };
-        let Some(steps) = inner_steps(s, shift, &self.steps, self.query.options.subquery_step_ms) else {
-            let nothing = Source::Stored { series: Vec::new(), stats: Stats::Off };
+        let Some(steps) = inner_steps(s, shift, &self.steps, self.query.options.subquery_step_ms)
+        else {
+            let nothing = Source::Stored {
+                series: Vec::new(),
+                stats: Stats::Off,
+            };
             return Ok(range(Vec::new(), nothing));
         };
         // Each thread holds the samples of one series at a time.
@@ -422,9 +497,19 @@ impl<'q> Evaluator<'q> {
             return Err(QueryError::TooManySamples);
         }
         // Resets are to be found by the buckets, of which a subquery may skip the telling sample.
-        let relation = Relation::Subquery { shift, range_ms: s.range.ms };
-        let tally = self.query.new_tally(steps, relation, self.tally, self.steps.count);
-        let inner = Evaluator { query: self.query, steps, stats: Stats::Never, tally };
+        let relation = Relation::Subquery {
+            shift,
+            range_ms: s.range.ms,
+        };
+        let tally = self
+            .query
+            .new_tally(steps, relation, self.tally, self.steps.count);
+        let inner = Evaluator {
+            query: self.query,
+            steps,
+            stats: Stats::Never,
+            tally,
+        };
         let stream = inner.vector_or_scalar(&s.expr)?;
         let (metas, rows) = stream.into_parts();
         Ok(range(metas, Source::Computed { rows, steps }))
@@ -455,7 +540,10 @@ impl<'q> Evaluator<'q> {
         };
         let stream = Stream::new(metas, self.steps.count, Box::new(rows));
         // absent_over_time only looks whether there is anything, under whatever name.
-        if matches!(name, "last_over_time" | "first_over_time" | "absent_over_time") {
+        if matches!(
+            name,
+            "last_over_time" | "first_over_time" | "absent_over_time"
+        ) {
             Ok(stream)
         } else {
             stream.drop_names(self.query)

@@ -22,13 +22,21 @@ impl<'q> Evaluator<'q> {
     pub(super) fn instant_result(&self, expr: &'q Expr) -> Result<Value, QueryError> {
         let t = self.steps.start;
         match expr.value_type() {
-            ValueType::Scalar => Ok(Value::Scalar { t, v: self.scalar(expr)?.at(0) }),
+            ValueType::Scalar => Ok(Value::Scalar {
+                t,
+                v: self.scalar(expr)?.at(0),
+            }),
             ValueType::String => match expr.unwrap_parens() {
-                Expr::String(s) => Ok(Value::String { t, v: s.value.to_string() }),
+                Expr::String(s) => Ok(Value::String {
+                    t,
+                    v: s.value.to_string(),
+                }),
                 other => Err(unexpected("a string", other)),
             },
             ValueType::Vector => {
-                let block = self.vector(expr, SelectHints::default())?.collect(self.query)?;
+                let block = self
+                    .vector(expr, SelectHints::default())?
+                    .collect(self.query)?;
                 let mut samples = Vec::with_capacity(block.rows.len());
                 let block = with_final_names(block);
                 if !are_distinct(&block.metas) {
@@ -40,7 +48,11 @@ impl<'q> Evaluator<'q> {
                         Cell::Float(v) => SampleValue::Float(v),
                         Cell::Histogram(h) => SampleValue::Histogram(Arc::clone(h)),
                     };
-                    samples.push(Sample { labels: meta.labels.clone(), t, value });
+                    samples.push(Sample {
+                        labels: meta.labels.clone(),
+                        t,
+                        value,
+                    });
                 }
                 Ok(Value::Vector(samples))
             }
@@ -57,11 +69,19 @@ impl<'q> Evaluator<'q> {
             self.vector(expr, SelectHints::default())?
         };
         let block = with_final_names(stream.collect(self.query)?);
-        let block = if are_distinct(&block.metas) { block } else { block.merge_equal_labels()? };
+        let block = if are_distinct(&block.metas) {
+            block
+        } else {
+            block.merge_equal_labels()?
+        };
         let mut out = Vec::with_capacity(block.rows.len());
         for (meta, row) in block.metas.iter().zip(&block.rows) {
             let floats = Vec::with_capacity(row.floats().count());
-            let mut series = Series { labels: meta.labels.clone(), floats, histograms: Vec::new() };
+            let mut series = Series {
+                labels: meta.labels.clone(),
+                floats,
+                histograms: Vec::new(),
+            };
             for step in 0..row.steps() {
                 let t = self.steps.time(step);
                 match row.cell(step) {
@@ -101,17 +121,30 @@ impl<'q> Evaluator<'q> {
             columns.clear();
             range.read(self.query, &self.steps, series, &mut worker, &mut columns)?;
             let mut sliding = Sliding::default();
-            let window = sliding.advance(&columns, start.saturating_sub(before), end.saturating_add(after));
+            let window = sliding.advance(
+                &columns,
+                start.saturating_sub(before),
+                end.saturating_add(after),
+            );
             held.hold(&self.query.budget, window.len())?;
             if !range.is_computed() {
                 tally.count(window.len() as u64, window.len() as u64);
                 tally.count_at(0, window.len() as u64, window.len() as u64);
                 self.query.count_read(window.len() as u64)?;
             }
-            let mut floats: Vec<_> = window.t.iter().copied().zip(window.v.iter().copied()).collect();
+            let mut floats: Vec<_> = window
+                .t
+                .iter()
+                .copied()
+                .zip(window.v.iter().copied())
+                .collect();
             if range.extension != Extension::None {
                 if !window.h.is_empty() {
-                    let name = if range.extension == Extension::Anchored { "anchored" } else { "smoothed" };
+                    let name = if range.extension == Extension::Anchored {
+                        "anchored"
+                    } else {
+                        "smoothed"
+                    };
                     let text = format!("{name} modifier is not supported with histograms");
                     return Err(QueryError::Execution(text));
                 }
@@ -127,14 +160,22 @@ impl<'q> Evaluator<'q> {
                     scalar_pos: range.pos,
                     may_reset: true,
                     start_timestamps: false,
-                    notice: Notice { labels: &meta.labels, pos: range.pos, notes: &mut worker.notes },
+                    notice: Notice {
+                        labels: &meta.labels,
+                        pos: range.pos,
+                        notes: &mut worker.notes,
+                    },
                     scratch: &mut Vec::new(),
                 };
                 floats = edges_and_between(&call);
             }
             let histograms: Vec<_> = window.h.iter().map(|p| (p.t, Arc::clone(&p.h))).collect();
             if !floats.is_empty() || !histograms.is_empty() {
-                out.push(Series { labels: meta.labels, floats, histograms });
+                out.push(Series {
+                    labels: meta.labels,
+                    floats,
+                    histograms,
+                });
             }
         }
         self.query.merge_notes(worker.notes);

@@ -48,7 +48,10 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) fn new(labels: Labels) -> Self {
-        Self { labels, drop_name: false }
+        Self {
+            labels,
+            drop_name: false,
+        }
     }
 }
 
@@ -147,7 +150,9 @@ impl Row {
     /// Steps and values of the floats.
     pub(crate) fn floats(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let tagged = self.tags.iter().zip(&self.values).enumerate();
-        tagged.filter(|(_, (tag, _))| **tag == Tag::Float).map(|(i, (_, v))| (i, *v))
+        tagged
+            .filter(|(_, (tag, _))| **tag == Tag::Float)
+            .map(|(i, (_, v))| (i, *v))
     }
 
     /// Changes every float.
@@ -179,6 +184,10 @@ impl Row {
             _ => None,
         });
         let samples = floats + histograms.sum::<usize>();
-        if samples == 0 { 0 } else { samples.max(self.tags.len() * 9 / 16) }
+        if samples == 0 {
+            0
+        } else {
+            samples.max(self.tags.len() * 9 / 16)
+        }
     }
 }

@@ -22,12 +22,18 @@ impl Scalar {
     pub(crate) fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
         match (self, other) {
             (Self::Constant(a), Self::Constant(b)) => Self::Constant(f(a, b)),
-            (Self::PerStep(a), b) => {
-                Self::PerStep(a.into_iter().enumerate().map(|(i, a)| f(a, b.at(i))).collect())
-            }
-            (a, Self::PerStep(b)) => {
-                Self::PerStep(b.into_iter().enumerate().map(|(i, b)| f(a.at(i), b)).collect())
-            }
+            (Self::PerStep(a), b) => Self::PerStep(
+                a.into_iter()
+                    .enumerate()
+                    .map(|(i, a)| f(a, b.at(i)))
+                    .collect(),
+            ),
+            (a, Self::PerStep(b)) => Self::PerStep(
+                b.into_iter()
+                    .enumerate()
+                    .map(|(i, b)| f(a.at(i), b))
+                    .collect(),
+            ),
         }
     }
 

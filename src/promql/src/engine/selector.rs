@@ -61,14 +61,20 @@ impl Newest {
         while columns.float_t.get(self.floats).is_some_and(|x| *x <= t) {
             self.floats += 1;
         }
-        while columns.histograms.get(self.histograms).is_some_and(|x| x.t <= t) {
+        while columns
+            .histograms
+            .get(self.histograms)
+            .is_some_and(|x| x.t <= t)
+        {
             self.histograms += 1;
         }
         match (self.floats.checked_sub(1), self.histograms.checked_sub(1)) {
             (None, None) => None,
             (Some(f), None) => Some(Pick::Float(f)),
             (None, Some(h)) => Some(Pick::Histogram(h)),
-            (Some(f), Some(h)) if columns.histograms[h].t >= columns.float_t[f] => Some(Pick::Histogram(h)),
+            (Some(f), Some(h)) if columns.histograms[h].t >= columns.float_t[f] => {
+                Some(Pick::Histogram(h))
+            }
             (Some(f), Some(_)) => Some(Pick::Float(f)),
         }
     }
@@ -89,7 +95,9 @@ impl Rows for InstantRows<'_> {
         let (mut total, by_step) = (0, self.tally.is_by_step());
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
-            let Some(pick) = newest.advance(&columns, t) else { continue };
+            let Some(pick) = newest.advance(&columns, t) else {
+                continue;
+            };
             let (sample_t, st, stale, weight) = match pick {
                 Pick::Float(i) => (
                     columns.float_t[i],
@@ -99,7 +107,12 @@ impl Rows for InstantRows<'_> {
                 ),
                 Pick::Histogram(i) => {
                     let point = &columns.histograms[i];
-                    (point.t, point.st, is_stale(point.h.sum), point.h.size_in_samples() as u64)
+                    (
+                        point.t,
+                        point.st,
+                        is_stale(point.h.sum),
+                        point.h.size_in_samples() as u64,
+                    )
                 }
             };
             if stale || sample_t <= t.saturating_sub(lookback) {
@@ -115,7 +128,8 @@ impl Rows for InstantRows<'_> {
                 Field::StartTimestamp => row.set_float(step, st as f64 / 1000.0),
                 Field::InfoTime if matches!(pick, Pick::Histogram(_)) => {
                     let labels = super::labels::display(self.series[series].labels());
-                    let text = format!("this should be an info metric, with float samples: {labels}");
+                    let text =
+                        format!("this should be an info metric, with float samples: {labels}");
                     return Err(QueryError::Execution(text));
                 }
                 Field::InfoTime => row.set_float(step, sample_t as f64),
@@ -184,14 +198,24 @@ impl<'q> Evaluator<'q> {
         mut hints: SelectHints,
     ) -> Result<Vec<Box<dyn SeriesRead>>, QueryError> {
         self.query.check()?;
-        hints.step_ms = if self.steps.count > 1 { self.steps.step } else { 0 };
-        let request = SelectRequest { matchers: matchers.to_vec(), start_ms, end_ms, hints };
+        hints.step_ms = if self.steps.count > 1 {
+            self.steps.step
+        } else {
+            0
+        };
+        let request = SelectRequest {
+            matchers: matchers.to_vec(),
+            start_ms,
+            end_ms,
+            hints,
+        };
         let clock = self.query.cancel.clock();
         let begun = clock.map(|clock| clock.monotonic());
         let set = self.query.select.select(&request, &self.query.cancel)?;
         if let (Some(clock), Some(begun)) = (clock, begun) {
             let took = clock.monotonic().saturating_sub(begun);
-            self.query.count_prepare(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+            self.query
+                .count_prepare(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         }
         for text in set.warnings {
             self.query.note(storage_warning(text));
@@ -202,5 +226,8 @@ impl<'q> Evaluator<'q> {
 }
 
 pub(crate) fn metas_of(series: &[Box<dyn SeriesRead>]) -> Vec<Meta> {
-    series.iter().map(|s| Meta::new(s.labels().clone())).collect()
+    series
+        .iter()
+        .map(|s| Meta::new(s.labels().clone()))
+        .collect()
 }

@@ -36,18 +36,34 @@ impl Rows for SmoothedRows<'_> {
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
         let source = &self.series[series];
-        let (from, to) = (first.saturating_sub(lookback - 1), last.saturating_add(lookback));
-        source.read_within(from, to, self.query.series_samples_max(self.steps.count), &mut columns)?;
+        let (from, to) = (
+            first.saturating_sub(lookback - 1),
+            last.saturating_add(lookback),
+        );
+        source.read_within(
+            from,
+            to,
+            self.query.series_samples_max(self.steps.count),
+            &mut columns,
+        )?;
         self.stats.apply(&mut columns);
         super::range::drop_stale(&mut columns);
         let mut sliding = Sliding::default();
         let mut total = 0;
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
-            let window = sliding.advance(&columns, t.saturating_sub(lookback), t.saturating_add(lookback));
+            let window = sliding.advance(
+                &columns,
+                t.saturating_sub(lookback),
+                t.saturating_add(lookback),
+            );
             total += window.len() as u64;
             self.query.budget.check(window.len())?;
-            let mut notice = Notice { labels: source.labels(), pos: self.pos, notes: &mut worker.notes };
+            let mut notice = Notice {
+                labels: source.labels(),
+                pos: self.pos,
+                notes: &mut worker.notes,
+            };
             if let Some(out) = value_at(&window, t, &mut notice) {
                 row.set(step, out);
             }
@@ -77,7 +93,9 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
             return Some(Out::Float(window.v[next]));
         }
         let prev = next.checked_sub(1)?;
-        let Some(next_t) = window.t.get(next) else { return Some(Out::Float(window.v[prev])) };
+        let Some(next_t) = window.t.get(next) else {
+            return Some(Out::Float(window.v[prev]));
+        };
         let (a, b) = ((window.t[prev], window.v[prev]), (*next_t, window.v[next]));
         return Some(Out::Float(interpolate(a, b, t, false)));
     }
@@ -108,7 +126,12 @@ impl<'q> Evaluator<'q> {
         let shift = self.shift(selector.at, selector.offset.ms);
         let (first, last) = shift.bounds(&self.steps);
         let from = first.saturating_sub(lookback - 1);
-        let series = self.select(&selector.matchers, from, last.saturating_add(lookback), hints)?;
+        let series = self.select(
+            &selector.matchers,
+            from,
+            last.saturating_add(lookback),
+            hints,
+        )?;
         let metas = metas_of(&series);
         let rows = SmoothedRows {
             query: self.query,

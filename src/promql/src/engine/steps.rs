@@ -13,13 +13,18 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn single(t: i64) -> Self {
-        Self { start: t, step: 1, count: 1 }
+        Self {
+            start: t,
+            step: 1,
+            count: 1,
+        }
     }
 
     /// Time of a step (ms).
     #[inline]
     pub(crate) fn time(&self, step: usize) -> i64 {
-        self.start.saturating_add(self.step.saturating_mul(step as i64))
+        self.start
+            .saturating_add(self.step.saturating_mul(step as i64))
     }
 
     /// The first step later than `t`, the number of steps if there is none.

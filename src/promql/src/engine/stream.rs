@@ -98,7 +98,11 @@ impl<'q> Stream<'q> {
     where
         F: Fn(usize, &mut Row, &mut Worker) -> Result<(), QueryError> + Send + Sync + 'q,
     {
-        Self { metas: self.metas, steps: self.steps, rows: Box::new(Mapped { rows: self.rows, f }) }
+        Self {
+            metas: self.metas,
+            steps: self.steps,
+            rows: Box::new(Mapped { rows: self.rows, f }),
+        }
     }
 
     /// Marks names as dropped, or drops them at once, as the query is set; series that become equal are merged.
@@ -130,7 +134,8 @@ impl<'q> Stream<'q> {
         mut each: impl FnMut(usize, &mut Row) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let threads = query.options.threads.min(self.metas.len());
-        if threads > 1 && self.metas.len().saturating_mul(self.steps.max(64)) >= PARALLEL_CELLS_MIN {
+        if threads > 1 && self.metas.len().saturating_mul(self.steps.max(64)) >= PARALLEL_CELLS_MIN
+        {
             return self.for_each_parallel(query, threads, &mut each);
         }
         let mut worker = Worker::default();
@@ -163,25 +168,30 @@ impl<'q> Stream<'q> {
             let mut used = Vec::with_capacity(threads);
             let mut handles = Vec::with_capacity(threads);
             for lane in 0..threads {
-                let (to_main, from_worker) = sync_channel::<Result<Vec<Row>, QueryError>>(BATCHES_AHEAD);
+                let (to_main, from_worker) =
+                    sync_channel::<Result<Vec<Row>, QueryError>>(BATCHES_AHEAD);
                 // Room for every batch that can be under way, so that handing one back never blocks.
                 let (give_back, spare) = sync_channel::<Vec<Row>>(BATCHES_AHEAD + 2);
                 results.push(from_worker);
                 used.push(give_back);
-                let batches = (0..self.metas.len()).step_by(size).skip(lane).step_by(threads);
+                let batches = (0..self.metas.len())
+                    .step_by(size)
+                    .skip(lane)
+                    .step_by(threads);
                 // Rows of a long chain of operators are computed by recursion as deep as the chain.
                 let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
                 let work = move || self.produce(query, batches, size, &to_main, &spare);
                 let started = thread.spawn_scoped(scope, work);
-                let failed = |e| QueryError::Internal(format!("a query thread cannot be started: {e}"));
+                let failed =
+                    |e| QueryError::Internal(format!("a query thread cannot be started: {e}"));
                 handles.push(started.map_err(failed)?);
             }
             let mut run = || {
                 for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {
                     let lane = batch % threads;
                     let rows = results[lane].recv();
-                    let mut rows =
-                        rows.map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
+                    let mut rows = rows
+                        .map_err(|_| QueryError::Internal("a query thread ended early".into()))??;
                     for (series, row) in (first..).zip(&mut rows) {
                         each(series, row)?;
                     }

@@ -61,7 +61,14 @@ impl Tally {
     fn with_steps(steps: Steps, relation: Relation, around: usize, apart: bool) -> Self {
         let mut by_step = Vec::new();
         by_step.resize_with(if apart { steps.count } else { 0 }, Default::default);
-        Self { steps, relation, around, total: AtomicU64::new(0), read: AtomicU64::new(0), by_step }
+        Self {
+            steps,
+            relation,
+            around,
+            total: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            by_step,
+        }
     }
 
     /// True if [`Tally::count_at`] has to be told of each step.
@@ -86,7 +93,9 @@ impl Tally {
     /// Total and read of each step (ms), where steps are told apart.
     pub(crate) fn steps(&self) -> Vec<(i64, u64, u64)> {
         let steps = (0..self.by_step.len()).map(|step| (step, self.at(step)));
-        steps.map(|(step, sum)| (self.steps.time(step), sum.total, sum.read)).collect()
+        steps
+            .map(|(step, sum)| (self.steps.time(step), sum.total, sum.read))
+            .collect()
     }
 
     fn at(&self, step: usize) -> Consumed {
@@ -99,7 +108,10 @@ impl Tally {
 
     /// Adds what is inside to the tally around.
     fn fold_into(&self, outer: &Self) {
-        let (total, read) = (self.total.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
+        let (total, read) = (
+            self.total.load(Ordering::Relaxed),
+            self.read.load(Ordering::Relaxed),
+        );
         match self.relation {
             Relation::Query => {}
             Relation::Once => {
@@ -124,7 +136,10 @@ impl Tally {
                 Some(*sum)
             })
             .collect();
-        let before = |step: usize| step.checked_sub(1).map_or_else(Consumed::default, |i| sums[i]);
+        let before = |step: usize| {
+            step.checked_sub(1)
+                .map_or_else(Consumed::default, |i| sums[i])
+        };
 
         // The first step not yet read for a window.
         let mut unread = 0;
@@ -148,6 +163,11 @@ pub(crate) fn sum(tallies: &[std::sync::Arc<Tally>]) -> Consumed {
     for tally in tallies.iter().skip(1).rev() {
         tally.fold_into(&tallies[tally.around]);
     }
-    let Some(query) = tallies.first() else { return Consumed::default() };
-    Consumed { total: query.total.load(Ordering::Relaxed), read: query.read.load(Ordering::Relaxed) }
+    let Some(query) = tallies.first() else {
+        return Consumed::default();
+    };
+    Consumed {
+        total: query.total.load(Ordering::Relaxed),
+        read: query.read.load(Ordering::Relaxed),
+    }
 }

@@ -95,16 +95,26 @@ pub(crate) fn quantile(q: f64, buckets: &mut Vec<ClassicBucket>) -> (f64, Option
         return (f64::NAN, forced);
     }
     let rank = q * observations;
-    let at = buckets[..last].iter().position(|b| b.count >= rank).unwrap_or(last);
+    let at = buckets[..last]
+        .iter()
+        .position(|b| b.count >= rank)
+        .unwrap_or(last);
     if at == last {
         return (buckets[last - 1].upper, forced);
     }
     if at == 0 && buckets[0].upper <= 0.0 {
         return (buckets[0].upper, forced);
     }
-    let (start, below) = if at > 0 { (buckets[at - 1].upper, buckets[at - 1].count) } else { (0.0, 0.0) };
+    let (start, below) = if at > 0 {
+        (buckets[at - 1].upper, buckets[at - 1].count)
+    } else {
+        (0.0, 0.0)
+    };
     let in_bucket = buckets[at].count - below;
-    (start + (buckets[at].upper - start) * ((rank - below) / in_bucket), forced)
+    (
+        start + (buckets[at].upper - start) * ((rank - below) / in_bucket),
+        forced,
+    )
 }
 
 /// The part of the observations between two values. Buckets must be sorted by bound and not be empty.
@@ -122,7 +132,11 @@ pub(crate) fn fraction(lower: f64, upper: f64, buckets: &mut Vec<ClassicBucket>)
     }
     let rank_of = |v: f64| {
         // Values are taken to be positive if the first bound is.
-        let mut bucket_lower = if buckets[0].upper <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
+        let mut bucket_lower = if buckets[0].upper <= 0.0 {
+            f64::NEG_INFINITY
+        } else {
+            0.0
+        };
         let mut rank = 0.0;
         for b in buckets.iter() {
             if bucket_lower >= v {
@@ -148,7 +162,12 @@ mod tests {
     use super::*;
 
     fn buckets(list: &[(f64, f64)]) -> Vec<ClassicBucket> {
-        list.iter().map(|(upper, count)| ClassicBucket { upper: *upper, count: *count }).collect()
+        list.iter()
+            .map(|(upper, count)| ClassicBucket {
+                upper: *upper,
+                count: *count,
+            })
+            .collect()
     }
 
     #[test]
@@ -165,7 +184,14 @@ mod tests {
     fn falling_counts_are_raised_and_reported_but_rounding_errors_are_not() {
         let mut b = buckets(&[(1.0, 10.0), (2.0, 8.0), (f64::INFINITY, 20.0)]);
         let (_, forced) = quantile(0.5, &mut b);
-        assert_eq!(forced, Some(Forced { bucket_min: 2.0, bucket_max: 2.0, diff_max: 2.0 }));
+        assert_eq!(
+            forced,
+            Some(Forced {
+                bucket_min: 2.0,
+                bucket_max: 2.0,
+                diff_max: 2.0
+            })
+        );
         let mut b = buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-13), (f64::INFINITY, 20.0)]);
         assert_eq!(quantile(0.5, &mut b).1, None);
     }

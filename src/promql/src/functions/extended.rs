@@ -54,7 +54,8 @@ pub(crate) fn interpolate_histograms(
 
 /// First and last sample that take part, by index; there is at least one.
 fn bounds(call: &RangeCall<'_>, t: impl Fn(usize) -> i64, len: usize) -> (usize, usize) {
-    let below = |limit: usize, f: &dyn Fn(i64) -> bool| (0..limit).position(|i| f(t(i))).unwrap_or(limit);
+    let below =
+        |limit: usize, f: &dyn Fn(i64) -> bool| (0..limit).position(|i| f(t(i))).unwrap_or(limit);
     let first = below(len - 1, &|x| x > call.start).saturating_sub(1);
     match call.extension {
         Extension::Smoothed => (first, below(len - 1, &|x| x >= call.end)),
@@ -91,7 +92,9 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
     } else {
         (*points[last].h).clone()
     };
-    if !kind.counter && (left.reset_hint != ResetHint::Gauge || right.reset_hint != ResetHint::Gauge) {
+    if !kind.counter
+        && (left.reset_hint != ResetHint::Gauge || right.reset_hint != ResetHint::Gauge)
+    {
         call.notice.add(notes::not_gauge);
     }
     let mut result = right.clone();
@@ -122,7 +125,9 @@ fn lost_at_resets<'a>(
     let (mut prev, mut from) = (left, first + 1);
     if smoothed
         && points[first].t < call.start
-        && points.get(first + 1).is_some_and(|next| next.h.detect_reset(&points[first].h))
+        && points
+            .get(first + 1)
+            .is_some_and(|next| next.h.detect_reset(&points[first].h))
     {
         // The interpolation at the left edge has dealt with this reset.
         prev = &points[first + 1].h;

@@ -59,7 +59,11 @@ pub(crate) fn integral(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErr
             (sum, compensation) = kahan_add(remainder * seconds, sum, compensation);
         }
     }
-    Ok(Some(Out::Float(if f64::is_infinite(sum) { sum } else { sum + compensation })))
+    Ok(Some(Out::Float(if f64::is_infinite(sum) {
+        sum
+    } else {
+        sum + compensation
+    })))
 }
 
 /// NaN, where nothing is known, counts as 0.
@@ -77,7 +81,14 @@ fn weight(strategy: Strategy, left: f64, right: f64) -> (f64, f64) {
             if sum.is_infinite() && left.is_finite() && right.is_finite() {
                 return (left / 2.0 + right / 2.0, 0.0);
             }
-            (sum / 2.0, if sum.is_infinite() { 0.0 } else { remainder / 2.0 })
+            (
+                sum / 2.0,
+                if sum.is_infinite() {
+                    0.0
+                } else {
+                    remainder / 2.0
+                },
+            )
         }
     }
 }

@@ -40,7 +40,10 @@ fn variance(h: &FloatHistogram) -> f64 {
 
 /// A zero bucket reaches only to the side that has observations, if it is only one.
 fn one_sided(h: &FloatHistogram, bucket: &mut Bucket) {
-    let (negative, positive) = (!h.negative_buckets.is_empty(), !h.positive_buckets.is_empty());
+    let (negative, positive) = (
+        !h.negative_buckets.is_empty(),
+        !h.positive_buckets.is_empty(),
+    );
     if positive && !negative {
         bucket.lower = 0.0;
     } else if negative && !positive {
@@ -61,7 +64,11 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     }
     // NaN observations are in the count but in no bucket, as if above all others: then only counting upwards is right.
     let upwards = h.sum.is_nan() || q < 0.5;
-    let mut rank = if upwards { q * h.count } else { (1.0 - q) * h.count };
+    let mut rank = if upwards {
+        q * h.count
+    } else {
+        (1.0 - q) * h.count
+    };
     let mut up = h.buckets();
     let mut down = h.buckets_reversed();
     let mut next = || if upwards { up.next() } else { down.next() };
@@ -104,7 +111,11 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
         }
         return bucket.upper;
     }
-    rank = if upwards { rank - (count - bucket.count) } else { count - rank };
+    rank = if upwards {
+        rank - (count - bucket.count)
+    } else {
+        count - rank
+    };
     if h.sum.is_nan() {
         let all = in_buckets + std::iter::from_fn(next).map(|b| b.count).sum::<f64>();
         if all < h.count {
@@ -199,12 +210,19 @@ mod tests {
         let h = FloatHistogram {
             count: 4.0,
             sum: 10.0,
-            positive_spans: vec![Span { offset: 1, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 1,
+                length: 2,
+            }],
             positive_buckets: vec![2.0, 2.0],
             ..FloatHistogram::default()
         };
         let (labels, mut notes) = (Labels::empty(), Notes::default());
-        let mut notice = Notice { labels: &labels, pos: PosRange::default(), notes: &mut notes };
+        let mut notice = Notice {
+            labels: &labels,
+            pos: PosRange::default(),
+            notes: &mut notes,
+        };
         assert!((quantile(0.25, &h, &mut notice) - 2f64.sqrt()).abs() < 1e-12);
         assert!((quantile(0.75, &h, &mut notice) - 8f64.sqrt()).abs() < 1e-12);
         assert!((fraction(1.0, 8f64.sqrt(), &h, &mut notice) - 0.75).abs() < 1e-12);

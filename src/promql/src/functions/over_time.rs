@@ -45,13 +45,23 @@ pub(crate) fn last(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
 
 pub(crate) fn ts_of_first(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     let w = call.window;
-    let t = w.t.first().copied().into_iter().chain(w.h.first().map(|p| p.t)).min();
+    let t =
+        w.t.first()
+            .copied()
+            .into_iter()
+            .chain(w.h.first().map(|p| p.t))
+            .min();
     Ok(t.map(|t| Out::Float(t as f64 / 1000.0)))
 }
 
 pub(crate) fn ts_of_last(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     let w = call.window;
-    let t = w.t.last().copied().into_iter().chain(w.h.last().map(|p| p.t)).max();
+    let t =
+        w.t.last()
+            .copied()
+            .into_iter()
+            .chain(w.h.last().map(|p| p.t))
+            .max();
     Ok(t.map(|t| Out::Float(t as f64 / 1000.0)))
 }
 
@@ -104,7 +114,11 @@ pub(crate) fn sum(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     for v in call.window.v {
         (sum, compensation) = kahan_add(*v, sum, compensation);
     }
-    Ok(Some(Out::Float(if f64::is_infinite(sum) { sum } else { sum + compensation })))
+    Ok(Some(Out::Float(if f64::is_infinite(sum) {
+        sum
+    } else {
+        sum + compensation
+    })))
 }
 
 pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
@@ -163,7 +177,8 @@ impl FloatMean {
             self.compensation /= self.count - 1.0;
         }
         let q = (self.count - 1.0) / self.count;
-        (self.value, self.compensation) = kahan_add(v / self.count, q * self.value, q * self.compensation);
+        (self.value, self.compensation) =
+            kahan_add(v / self.count, q * self.value, q * self.compensation);
     }
 
     /// Count, sum (or mean, if incremental), compensation, and whether it is incremental.
@@ -172,7 +187,12 @@ impl FloatMean {
     }
 
     pub(crate) fn from_parts(count: f64, value: f64, compensation: f64, incremental: bool) -> Self {
-        Self { count, value, compensation, incremental }
+        Self {
+            count,
+            value,
+            compensation,
+            incremental,
+        }
     }
 
     /// Adds all values of another mean.
@@ -185,11 +205,15 @@ impl FloatMean {
             let (sum, compensation) = kahan_add(other.value, self.value, self.compensation);
             let (sum, compensation) = kahan_add(other.compensation, sum, compensation);
             if !sum.is_infinite() {
-                (self.count, self.value, self.compensation) = (self.count + other.count, sum, compensation);
+                (self.count, self.value, self.compensation) =
+                    (self.count + other.count, sum, compensation);
                 return;
             }
         }
-        for mean in [&mut *self, &mut other].into_iter().filter(|mean| !mean.incremental) {
+        for mean in [&mut *self, &mut other]
+            .into_iter()
+            .filter(|mean| !mean.incremental)
+        {
             mean.value /= mean.count;
             mean.compensation /= mean.count;
             mean.incremental = true;
@@ -198,7 +222,8 @@ impl FloatMean {
         let (mine, theirs) = (self.count / count, other.count / count);
         let (mean, compensation) = (mine * self.value, mine * self.compensation);
         let (mean, compensation) = kahan_add(theirs * other.value, mean, compensation);
-        (self.value, self.compensation) = kahan_add(theirs * other.compensation, mean, compensation);
+        (self.value, self.compensation) =
+            kahan_add(theirs * other.compensation, mean, compensation);
         self.count = count;
     }
 
@@ -251,9 +276,13 @@ impl HistogramMean {
         self.count += 1.0;
         if !self.incremental {
             let before = self.mean.then(|| self.sum.clone());
-            let Ok(outcome) = self.sum.add(h) else { return false };
+            let Ok(outcome) = self.sum.add(h) else {
+                return false;
+            };
             self.reconciled |= outcome.bounds_reconciled;
-            let Some(before) = before.filter(|_| self.sum.has_overflow()) else { return true };
+            let Some(before) = before.filter(|_| self.sum.has_overflow()) else {
+                return true;
+            };
             self.incremental = true;
             self.sum = before;
             self.sum.scale(1.0 / (self.count - 1.0));
@@ -261,7 +290,9 @@ impl HistogramMean {
         let mut part = h.clone();
         part.div(self.count);
         self.sum.scale((self.count - 1.0) / self.count);
-        let Ok(outcome) = self.sum.add(&part) else { return false };
+        let Ok(outcome) = self.sum.add(&part) else {
+            return false;
+        };
         self.reconciled |= outcome.bounds_reconciled;
         true
     }
@@ -316,14 +347,18 @@ impl HistogramMean {
         let share = |n: f64, incremental: bool| if incremental { n / count } else { 1.0 / count };
         self.sum.scale(share(self.count, self.incremental));
         let mut theirs = part.sum.clone();
-        theirs.iter_mut().for_each(|h| h.mul(share(part.count, part.incremental)));
+        theirs
+            .iter_mut()
+            .for_each(|h| h.mul(share(part.count, part.incremental)));
         (self.count, self.incremental) = (count, true);
         self.add_both(&theirs)
     }
 
     fn add_both(&mut self, parts: &[FloatHistogram; 2]) -> bool {
         for h in parts {
-            let Ok(outcome) = self.sum.add(h) else { return false };
+            let Ok(outcome) = self.sum.add(h) else {
+                return false;
+            };
             self.reconciled |= outcome.bounds_reconciled;
         }
         true
@@ -355,10 +390,16 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
     }
     let pos = call.notice.pos;
     if state.resets_collide() {
-        call.notice.add_note(notes::counter_reset_collision(HistogramOperation::Aggregate, pos));
+        call.notice.add_note(notes::counter_reset_collision(
+            HistogramOperation::Aggregate,
+            pos,
+        ));
     }
     if state.reconciled {
-        call.notice.add_note(notes::mismatched_custom_buckets(HistogramOperation::Aggregate, pos));
+        call.notice.add_note(notes::mismatched_custom_buckets(
+            HistogramOperation::Aggregate,
+            pos,
+        ));
     }
     Some(state.value())
 }

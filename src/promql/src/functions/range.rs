@@ -41,7 +41,11 @@ impl RangeCall<'_> {
 
     /// Start timestamp of a histogram, 0 if unset.
     pub(crate) fn histogram_st(&self, i: usize) -> i64 {
-        if self.start_timestamps { self.window.h[i].st } else { 0 }
+        if self.start_timestamps {
+            self.window.h[i].st
+        } else {
+            0
+        }
     }
 
     /// Length of the range in seconds.
@@ -52,7 +56,8 @@ impl RangeCall<'_> {
     /// For functions that only look at floats: tells if histograms had to be ignored beside them.
     pub(crate) fn note_ignored_histograms(&mut self) {
         if !self.window.h.is_empty() {
-            self.notice.add(crate::annotations::histogram_ignored_in_mixed_range);
+            self.notice
+                .add(crate::annotations::histogram_ignored_in_mixed_range);
         }
     }
 }

@@ -23,23 +23,50 @@ pub(crate) struct Kind {
 }
 
 pub(crate) fn rate(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
-    Ok(over_range(call, Kind { counter: true, per_second: true }))
+    Ok(over_range(
+        call,
+        Kind {
+            counter: true,
+            per_second: true,
+        },
+    ))
 }
 
 pub(crate) fn increase(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
-    Ok(over_range(call, Kind { counter: true, per_second: false }))
+    Ok(over_range(
+        call,
+        Kind {
+            counter: true,
+            per_second: false,
+        },
+    ))
 }
 
 pub(crate) fn delta(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
-    Ok(over_range(call, Kind { counter: false, per_second: false }))
+    Ok(over_range(
+        call,
+        Kind {
+            counter: false,
+            per_second: false,
+        },
+    ))
 }
 
 /// What the functions compute that [`plain`] can do.
 pub(crate) fn kind(name: &str) -> Option<Kind> {
     match name {
-        "rate" => Some(Kind { counter: true, per_second: true }),
-        "increase" => Some(Kind { counter: true, per_second: false }),
-        "delta" => Some(Kind { counter: false, per_second: false }),
+        "rate" => Some(Kind {
+            counter: true,
+            per_second: true,
+        }),
+        "increase" => Some(Kind {
+            counter: true,
+            per_second: false,
+        }),
+        "delta" => Some(Kind {
+            counter: false,
+            per_second: false,
+        }),
         _ => None,
     }
 }
@@ -99,7 +126,11 @@ pub(crate) struct Edges {
 
 impl Edges {
     fn of(call: &RangeCall<'_>) -> Self {
-        Self { start: call.start, end: call.end, length_s: call.range_s() }
+        Self {
+            start: call.start,
+            end: call.end,
+            length_s: call.range_s(),
+        }
     }
 }
 
@@ -112,7 +143,11 @@ fn extrapolation(range: Edges, s: &Sampled, kind: Kind) -> Option<f64> {
     let mut to_start = (s.first_t - range.start) as f64 / 1000.0;
     let mut to_end = (range.end - s.last_t) as f64 / 1000.0;
     let mut sampled = (s.last_t - s.first_t) as f64 / 1000.0;
-    let distance = if s.samples > 1 { sampled / (s.samples - 1) as f64 } else { 0.0 };
+    let distance = if s.samples > 1 {
+        sampled / (s.samples - 1) as f64
+    } else {
+        0.0
+    };
     let threshold = distance * 1.1;
     if let Some(st) = s.start_inside {
         // There was a 0 at the start timestamp, so nothing has to be guessed on the left.
@@ -134,7 +169,11 @@ fn extrapolation(range: Edges, s: &Sampled, kind: Kind) -> Option<f64> {
     if to_end >= threshold {
         to_end = distance / 2.0;
     }
-    let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+    let mut factor = if sampled == 0.0 {
+        1.0
+    } else {
+        (sampled + to_start + to_end) / sampled
+    };
     if kind.per_second {
         factor /= range.length_s;
     }
@@ -161,8 +200,13 @@ pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Ki
         }
     }
     let first_share = (increase > 0.0 && v[0] >= 0.0).then(|| v[0] / increase);
-    let sampled =
-        Sampled { first_t: t[0], last_t: t[last], samples: last + 1, start_inside: None, first_share };
+    let sampled = Sampled {
+        first_t: t[0],
+        last_t: t[last],
+        samples: last + 1,
+        start_inside: None,
+        first_share,
+    };
     Some(increase * extrapolation(range, &sampled, kind)?)
 }
 
@@ -191,17 +235,29 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     if start_inside.is_some() {
         increase += v[0];
     }
-    let sampled = Sampled { first_t: t[0], last_t: t[last], samples: last + 1, start_inside, first_share };
+    let sampled = Sampled {
+        first_t: t[0],
+        last_t: t[last],
+        samples: last + 1,
+        start_inside,
+        first_share,
+    };
     Some(increase * extrapolation(Edges::of(call), &sampled, kind)?)
 }
 
 fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
     let points = call.window.h;
     let last = points.len() - 1;
-    let mut increase = if last > 0 { Some(histogram_increase(call, kind)?) } else { None };
+    let mut increase = if last > 0 {
+        Some(histogram_increase(call, kind)?)
+    } else {
+        None
+    };
     let first = &points[0];
     let start_inside = start_inside(call, kind, call.histogram_st(0), first.t);
-    let first_share = increase.as_ref().filter(|h| h.count > 0.0 && first.h.count >= 0.0);
+    let first_share = increase
+        .as_ref()
+        .filter(|h| h.count > 0.0 && first.h.count >= 0.0);
     let first_share = first_share.map(|h| first.h.count / h.count);
     if start_inside.is_some() {
         match &mut increase {
@@ -209,8 +265,13 @@ fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<Float
             Some(h) => add_noted(h, &first.h, &mut call.notice)?,
         }
     }
-    let sampled =
-        Sampled { first_t: first.t, last_t: points[last].t, samples: last + 1, start_inside, first_share };
+    let sampled = Sampled {
+        first_t: first.t,
+        last_t: points[last].t,
+        samples: last + 1,
+        start_inside,
+        first_share,
+    };
     let factor = extrapolation(Edges::of(call), &sampled, kind)?;
     let mut increase = increase?;
     increase.mul(factor);
@@ -262,7 +323,13 @@ fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHisto
     if kind.counter {
         let mut overlap = false;
         for i in 1..points.len() {
-            if !overlap && overlaps(call.histogram_st(i - 1), points[i - 1].t, call.histogram_st(i)) {
+            if !overlap
+                && overlaps(
+                    call.histogram_st(i - 1),
+                    points[i - 1].t,
+                    call.histogram_st(i),
+                )
+            {
                 overlap = true;
                 call.notice.add(notes::start_time_overlap);
             }
@@ -348,20 +415,36 @@ fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
     let (floats, histograms) = (window.t.len(), window.h.len());
     let mut late: Vec<Late<'_>> = Vec::with_capacity(4);
     for i in floats.saturating_sub(2)..floats {
-        late.push(Late::Float { t: window.t[i], st: call.float_st(i), v: window.v[i] });
+        late.push(Late::Float {
+            t: window.t[i],
+            st: call.float_st(i),
+            v: window.v[i],
+        });
     }
     for i in histograms.saturating_sub(2)..histograms {
-        late.push(Late::Histogram { st: call.histogram_st(i), point: &window.h[i] });
+        late.push(Late::Histogram {
+            st: call.histogram_st(i),
+            point: &window.h[i],
+        });
     }
     late.sort_by_key(Late::t);
-    let [.., a, b] = late.as_slice() else { return None };
+    let [.., a, b] = late.as_slice() else {
+        return None;
+    };
     let interval = b.t() - a.t();
     if interval == 0 {
         return None;
     }
     let seconds = interval as f64 / 1000.0;
     match (a, b) {
-        (Late::Float { t: t0, st: st0, v: v0 }, Late::Float { t, st, v }) => {
+        (
+            Late::Float {
+                t: t0,
+                st: st0,
+                v: v0,
+            },
+            Late::Float { t, st, v },
+        ) => {
             let reset = is_rate && (v < v0 || is_start_reset(*st0, *t0, *st, *t));
             let change = if reset { *v } else { v - v0 };
             Some(Out::Float(if is_rate { change / seconds } else { change }))
@@ -404,8 +487,14 @@ mod tests {
         assert!(is_start_reset(50, 100, 100, 200), "delta");
         assert!(!is_start_reset(0, 100, 100, 200), "unknown start");
         assert!(!is_start_reset(100, 100, 100, 200), "unknown start");
-        assert!(!is_start_reset(150, 100, 100, 200), "invalid previous start");
+        assert!(
+            !is_start_reset(150, 100, 100, 200),
+            "invalid previous start"
+        );
         assert!(!is_start_reset(50, 100, 200, 200), "start at the sample");
-        assert!(!is_start_reset(150, 100, 150, 200), "the same start, after the previous sample");
+        assert!(
+            !is_start_reset(150, 100, 150, 200),
+            "the same start, after the previous sample"
+        );
     }
 }

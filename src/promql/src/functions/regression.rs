@@ -11,10 +11,15 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
     let first = v.first().copied().unwrap_or(f64::NAN);
     // Rounding would give a constant series a slope.
     if v.iter().all(|v| *v == first) {
-        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+        return if first.is_infinite() {
+            (f64::NAN, f64::NAN)
+        } else {
+            (0.0, first)
+        };
     }
     let n = v.len() as f64;
-    let (mut x_sum, mut y_sum, mut xy_sum, mut xx_sum) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+    let (mut x_sum, mut y_sum, mut xy_sum, mut xx_sum) =
+        ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
     for (t, y) in t.iter().zip(v) {
         let x = (t - at) as f64 / 1000.0;
         x_sum = kahan_add(x, x_sum.0, x_sum.1);
@@ -22,7 +27,8 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
         xy_sum = kahan_add(x * y, xy_sum.0, xy_sum.1);
         xx_sum = kahan_add(x * x, xx_sum.0, xx_sum.1);
     }
-    let [x, y, xy, xx] = [x_sum, y_sum, xy_sum, xx_sum].map(|(sum, compensation)| sum + compensation);
+    let [x, y, xy, xx] =
+        [x_sum, y_sum, xy_sum, xx_sum].map(|(sum, compensation)| sum + compensation);
     let slope = (xy - x * y / n) / (xx - x * x / n);
     (slope, y / n - slope * x / n)
 }
@@ -52,7 +58,9 @@ pub(crate) fn predict_linear(call: &mut RangeCall<'_>) -> Result<Option<Out>, Qu
     Ok(Some(Out::Float(slope * call.scalars[0] + value)))
 }
 
-pub(crate) fn double_exponential_smoothing(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
+pub(crate) fn double_exponential_smoothing(
+    call: &mut RangeCall<'_>,
+) -> Result<Option<Out>, QueryError> {
     let [smoothing, trend] = call.scalars;
     for (name, factor) in [("smoothing", smoothing), ("trend", trend)] {
         if factor <= 0.0 || factor >= 1.0 {
@@ -83,8 +91,18 @@ mod tests {
 
     #[test]
     fn lines_are_found_and_constants_are_flat() {
-        assert_eq!(linear_regression(&[0, 1000, 2000], &[1.0, 3.0, 5.0], 1000), (2.0, 3.0));
-        assert_eq!(linear_regression(&[0, 1000], &[1e300, 1e300], 0), (0.0, 1e300));
-        assert!(linear_regression(&[0, 1000], &[f64::INFINITY; 2], 0).0.is_nan());
+        assert_eq!(
+            linear_regression(&[0, 1000, 2000], &[1.0, 3.0, 5.0], 1000),
+            (2.0, 3.0)
+        );
+        assert_eq!(
+            linear_regression(&[0, 1000], &[1e300, 1e300], 0),
+            (0.0, 1e300)
+        );
+        assert!(
+            linear_regression(&[0, 1000], &[f64::INFINITY; 2], 0)
+                .0
+                .is_nan()
+        );
     }
 }

@@ -45,7 +45,9 @@ fn natural(a: &str, b: &str) -> Ordering {
 /// The leading run of digits or of other characters, and the rest.
 fn split_chunk(text: &str) -> (&str, &str) {
     let digits = text.starts_with(|c: char| c.is_ascii_digit());
-    let end = text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| c.is_ascii_digit() != digits)
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 

@@ -7,12 +7,19 @@ fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_TO_EPOCH: i64 = 719_468;
     const CYCLE_DAYS: i64 = 146_097;
     let shifted = days + DAYS_TO_EPOCH;
-    let (cycle, day) = (shifted.div_euclid(CYCLE_DAYS), shifted.rem_euclid(CYCLE_DAYS));
+    let (cycle, day) = (
+        shifted.div_euclid(CYCLE_DAYS),
+        shifted.rem_euclid(CYCLE_DAYS),
+    );
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let of_year = day - (365 * year + year / 4 - year / 100);
     let month_from_march = (5 * of_year + 2) / 153;
     let of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (cycle * 400 + year + i64::from(month <= 2), month, of_month)
 }
 

@@ -24,10 +24,17 @@ fn count(call: &RangeCall<'_>, is: impl Fn(Point<'_>, Point<'_>) -> bool) -> Opt
         let float_next = h >= w.h.len() || (f < w.t.len() && w.t[f] < w.h[h].t);
         let current = if float_next {
             f += 1;
-            Point::Float { t: w.t[f - 1], st: call.float_st(f - 1), v: w.v[f - 1] }
+            Point::Float {
+                t: w.t[f - 1],
+                st: call.float_st(f - 1),
+                v: w.v[f - 1],
+            }
         } else {
             h += 1;
-            Point::Histogram { st: call.histogram_st(h - 1), point: &w.h[h - 1] }
+            Point::Histogram {
+                st: call.histogram_st(h - 1),
+                point: &w.h[h - 1],
+            }
         };
         if prev.is_some_and(|prev| is(prev, current)) {
             n += 1;
@@ -60,7 +67,9 @@ fn first_indexes(call: &RangeCall<'_>) -> Option<(usize, usize)> {
 
 pub(crate) fn changes(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
     Ok(count(call, |a, b| match (a, b) {
-        (Point::Float { v: a, .. }, Point::Float { v: b, .. }) => a != b && !(a.is_nan() && b.is_nan()),
+        (Point::Float { v: a, .. }, Point::Float { v: b, .. }) => {
+            a != b && !(a.is_nan() && b.is_nan())
+        }
         (Point::Histogram { point: a, .. }, Point::Histogram { point: b, .. }) => !b.h.equals(&a.h),
         _ => true,
     }))
@@ -68,9 +77,14 @@ pub(crate) fn changes(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErro
 
 pub(crate) fn resets(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryError> {
     Ok(count(call, |a, b| match (a, b) {
-        (Point::Float { t: t0, st: st0, v: v0 }, Point::Float { t, st, v }) => {
-            v < v0 || is_start_reset(st0, t0, st, t)
-        }
+        (
+            Point::Float {
+                t: t0,
+                st: st0,
+                v: v0,
+            },
+            Point::Float { t, st, v },
+        ) => v < v0 || is_start_reset(st0, t0, st, t),
         (Point::Histogram { st: st0, point: a }, Point::Histogram { st, point: b }) => {
             is_start_reset(st0, a.t, st, b.t) || b.h.detect_reset(&a.h)
         }

@@ -45,7 +45,12 @@ pub(crate) struct Sliding {
 impl Sliding {
     /// Moves on to the samples of `(after, until]`; neither may be before that of the last call.
     #[inline]
-    pub(crate) fn advance<'a>(&mut self, columns: &'a Columns, after: i64, until: i64) -> Window<'a> {
+    pub(crate) fn advance<'a>(
+        &mut self,
+        columns: &'a Columns,
+        after: i64,
+        until: i64,
+    ) -> Window<'a> {
         let t = columns.float_t.as_slice();
         let (mut first, mut end) = self.floats;
         while end < t.len() && t[end] <= until {

@@ -23,8 +23,9 @@ pub(crate) fn is_unquoted_name(name: &str) -> bool {
 
 /// Unicode's category L. The standard library's `is_alphabetic` knows a wider one, with marks among it.
 fn is_letter_beyond_ascii(c: char) -> bool {
-    static LETTER: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"^\p{L}").expect("the pattern is a constant that the tests use"));
+    static LETTER: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^\p{L}").expect("the pattern is a constant that the tests use")
+    });
     !c.is_ascii() && LETTER.is_match(c.encode_utf8(&mut [0; 4]))
 }
 

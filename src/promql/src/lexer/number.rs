@@ -20,7 +20,10 @@ pub(super) fn scan(input: &str) -> Result<(usize, Kind), String> {
         Ok(len) => Ok((len, Kind::Number)),
         Err(at) => match scan_duration_rest(input, at) {
             Ok(len) => Ok((len, Kind::Duration)),
-            Err(at) => Err(format!("bad number or duration syntax: {}", quote(&input[..at]))),
+            Err(at) => Err(format!(
+                "bad number or duration syntax: {}",
+                quote(&input[..at])
+            )),
         },
     }
 }
@@ -53,7 +56,10 @@ const HEX_DIGITS: &[u8] = b"0123456789abcdefABCDEF";
 /// Length of the number at the start of `input`, or where it went wrong. The text found is not checked in full:
 /// [`parse_number`] has the last word.
 fn scan_number(input: &str) -> Result<usize, usize> {
-    let mut r = Reader { bytes: input.as_bytes(), at: 0 };
+    let mut r = Reader {
+        bytes: input.as_bytes(),
+        at: 0,
+    };
     let hex = r.accept(b"0") && r.accept(b"xX");
     let digits = if hex {
         r.accept(b"_");
@@ -87,12 +93,19 @@ fn scan_number(input: &str) -> Result<usize, usize> {
             break;
         }
     }
-    if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) { Err(r.at) } else { Ok(r.at) }
+    if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) {
+        Err(r.at)
+    } else {
+        Ok(r.at)
+    }
 }
 
 /// Goes on from `at`, where a number ended: a unit has to follow, and further numbers with units may.
 fn scan_duration_rest(input: &str, at: usize) -> Result<usize, usize> {
-    let mut r = Reader { bytes: input.as_bytes(), at };
+    let mut r = Reader {
+        bytes: input.as_bytes(),
+        at,
+    };
     if !r.accept(b"smhdwy") {
         return Err(r.at);
     }
@@ -104,7 +117,11 @@ fn scan_duration_rest(input: &str, at: usize) -> Result<usize, usize> {
         }
         r.accept(b"s");
     }
-    if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) { Err(r.at + 1) } else { Ok(r.at) }
+    if r.peek().is_some_and(|b| is_alphanumeric(char::from(b))) {
+        Err(r.at + 1)
+    } else {
+        Ok(r.at)
+    }
 }
 
 /// The value of a number literal: decimal, `0x..`, octal with a leading 0 as in Go, `Inf` or `NaN` in any case,
@@ -120,8 +137,13 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
         return Err(syntax());
     }
     let plain = text.replace('_', "");
-    if let Some(hex) = plain.strip_prefix("0x").or_else(|| plain.strip_prefix("0X")) {
-        return i64::from_str_radix(hex, 16).map(|v| v as f64).map_err(|_| syntax());
+    if let Some(hex) = plain
+        .strip_prefix("0x")
+        .or_else(|| plain.strip_prefix("0X"))
+    {
+        return i64::from_str_radix(hex, 16)
+            .map(|v| v as f64)
+            .map_err(|_| syntax());
     }
     if plain.len() > 1
         && plain.starts_with('0')
@@ -130,7 +152,11 @@ pub(crate) fn parse_number(text: &str) -> Result<f64, NumberError> {
         return Ok(v as f64);
     }
     let value: f64 = plain.parse().map_err(|_| syntax())?;
-    if value.is_infinite() { Err(NumberError::Range(text.to_owned())) } else { Ok(value) }
+    if value.is_infinite() {
+        Err(NumberError::Range(text.to_owned()))
+    } else {
+        Ok(value)
+    }
 }
 
 /// True if each underscore stands between digits; the prefix `0x` counts as a digit.
@@ -169,7 +195,11 @@ mod tests {
             ("iNf", f64::INFINITY),
         ];
         for (text, want) in cases {
-            assert_eq!(scan(text).ok(), Some((text.len(), Kind::Number)).filter(|_| text != "iNf"), "{text}");
+            assert_eq!(
+                scan(text).ok(),
+                Some((text.len(), Kind::Number)).filter(|_| text != "iNf"),
+                "{text}"
+            );
             assert_eq!(parse_number(text), Ok(want), "{text}");
         }
         assert!(parse_number("NaN").is_ok_and(f64::is_nan));
@@ -179,11 +209,19 @@ mod tests {
     fn tells_durations_from_numbers_and_from_nonsense() {
         assert_eq!(scan("5m+"), Ok((2, Kind::Duration)));
         assert_eq!(scan("1h30m10s500ms]"), Ok((13, Kind::Duration)));
-        assert_eq!(scan("1m2x"), Err("bad number or duration syntax: \"1m2\"".to_owned()));
-        for bad in ["1.2.3", "1e", "1e_", "1_", "1__2", "0x1.5", "5mx", "1a", "0b11"] {
+        assert_eq!(
+            scan("1m2x"),
+            Err("bad number or duration syntax: \"1m2\"".to_owned())
+        );
+        for bad in [
+            "1.2.3", "1e", "1e_", "1_", "1__2", "0x1.5", "5mx", "1a", "0b11",
+        ] {
             let ok = scan(bad).is_ok_and(|(len, _)| len == bad.len() && parse_number(bad).is_ok());
             assert!(!ok, "{bad}");
         }
-        assert_eq!(parse_number("1e999"), Err(NumberError::Range("1e999".to_owned())));
+        assert_eq!(
+            parse_number("1e999"),
+            Err(NumberError::Range("1e999".to_owned()))
+        );
     }
 }

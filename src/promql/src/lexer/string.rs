@@ -26,11 +26,19 @@ pub(super) fn scan(input: &str, quote: char) -> Result<usize, String> {
             _ => {}
         }
     }
-    Err(if raw { "unterminated raw string" } else { "unterminated quoted string" }.to_owned())
+    Err(if raw {
+        "unterminated raw string"
+    } else {
+        "unterminated quoted string"
+    }
+    .to_owned())
 }
 
 /// Checks an escape sequence whose backslash has been read.
-fn check_escape(chars: &mut impl Iterator<Item = (usize, char)>, quote: char) -> Result<(), String> {
+fn check_escape(
+    chars: &mut impl Iterator<Item = (usize, char)>,
+    quote: char,
+) -> Result<(), String> {
     const UNTERMINATED: &str = "escape sequence not terminated";
     let Some((_, c)) = chars.next() else {
         return Err(UNTERMINATED.to_owned());
@@ -50,7 +58,10 @@ fn check_escape(chars: &mut impl Iterator<Item = (usize, char)>, quote: char) ->
             return Err(UNTERMINATED.to_owned());
         };
         let Some(digit) = c.to_digit(radix) else {
-            return Err(format!("illegal character {} in escape sequence", code_point(c)));
+            return Err(format!(
+                "illegal character {} in escape sequence",
+                code_point(c)
+            ));
         };
         value = value * u64::from(radix) + u64::from(digit);
     }
@@ -83,7 +94,9 @@ pub(crate) fn unquote(token: &str) -> Result<Cow<'_, str>, UnquoteError> {
         rest = unescape(&rest[at + 1..], &mut bytes)?;
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).map(Cow::Owned).map_err(|e| UnquoteError::Utf8(e.into_bytes()))
+    String::from_utf8(bytes)
+        .map(Cow::Owned)
+        .map_err(|e| UnquoteError::Utf8(e.into_bytes()))
 }
 
 /// Decodes one escape sequence (without its backslash) and returns what follows it.
@@ -122,7 +135,10 @@ fn unescape<'a>(rest: &'a str, out: &mut Vec<u8>) -> Result<&'a str, UnquoteErro
 }
 
 fn digits(text: &str, count: usize, radix: u32) -> Result<(u32, &str), UnquoteError> {
-    let number = text.get(..count).filter(|n| !n.starts_with('+')).ok_or(UnquoteError::Syntax)?;
+    let number = text
+        .get(..count)
+        .filter(|n| !n.starts_with('+'))
+        .ok_or(UnquoteError::Syntax)?;
     let value = u32::from_str_radix(number, radix).map_err(|_| UnquoteError::Syntax)?;
     Ok((value, &text[count..]))
 }
@@ -146,15 +162,28 @@ mod tests {
             assert_eq!(scan(token, quote), Ok(token.len()), "{token}");
             assert_eq!(unquote(token).as_deref(), Ok(want), "{token}");
         }
-        assert_eq!(unquote(r#""a\xff""#), Err(UnquoteError::Utf8(vec![b'a', 0xff])));
+        assert_eq!(
+            unquote(r#""a\xff""#),
+            Err(UnquoteError::Utf8(vec![b'a', 0xff]))
+        );
     }
 
     #[test]
     fn rejects_broken_escapes() {
-        for bad in
-            [r#""\q""#, r#""\'""#, r#""\400""#, r#""\ud800""#, r#""\x4"#, "\"a\nb\"", "\"open", "`open"]
-        {
-            assert!(scan(bad, bad.chars().next().unwrap_or(' ')).is_err(), "{bad}");
+        for bad in [
+            r#""\q""#,
+            r#""\'""#,
+            r#""\400""#,
+            r#""\ud800""#,
+            r#""\x4"#,
+            "\"a\nb\"",
+            "\"open",
+            "`open",
+        ] {
+            assert!(
+                scan(bad, bad.chars().next().unwrap_or(' ')).is_err(),
+                "{bad}"
+            );
         }
     }
 }

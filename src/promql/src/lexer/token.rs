@@ -109,7 +109,9 @@ impl Token {
             Kind::Number => format!("number {}", shortened(text)),
             Kind::Duration => format!("duration {}", shortened(text)),
             Kind::String => format!("string {}", shortened(text)),
-            Kind::Op(_) | Kind::At | Kind::MatchRegex | Kind::MatchNotRegex => format!("<op:{text}>"),
+            Kind::Op(_) | Kind::At | Kind::MatchRegex | Kind::MatchNotRegex => {
+                format!("<op:{text}>")
+            }
             Kind::Aggregate(_) => format!("<aggr:{text}>"),
             Kind::Keyword(k) if k.is_function() => shortened(text),
             Kind::Keyword(_) => format!("<{text}>"),

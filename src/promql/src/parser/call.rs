@@ -27,21 +27,34 @@ impl Parser<'_> {
             _ => function(text),
         };
         let Some(func) = found else {
-            return Err(self.error(name.pos, format!("unknown function with name {}", quote(text))));
+            return Err(self.error(
+                name.pos,
+                format!("unknown function with name {}", quote(text)),
+            ));
         };
         if func.experimental && !self.options.experimental_functions {
             let message = format!("function {} is not enabled", quote(text));
             return Err(self.error(name.pos, message));
         }
         let pos = PosRange::new(name.pos.start as usize, self.last_end());
-        self.tree(Expr::Call(Call { func, args: arguments.list, pos }), arguments.size.above())
+        self.tree(
+            Expr::Call(Call {
+                func,
+                args: arguments.list,
+                pos,
+            }),
+            arguments.size.above(),
+        )
     }
 
     fn arguments(&mut self) -> ParseResult<Arguments> {
         if self.accept(&Kind::LeftParen).is_none() {
             return Err(self.unexpected_here());
         }
-        let mut arguments = Arguments { list: Vec::new(), size: Size::default() };
+        let mut arguments = Arguments {
+            list: Vec::new(),
+            size: Size::default(),
+        };
         if self.accept(&Kind::RightParen).is_some() {
             return Ok(arguments);
         }
@@ -56,14 +69,20 @@ impl Parser<'_> {
                 return Err(self.unexpected_here());
             };
             if *self.peek_kind() == Kind::RightParen {
-                return Err(self.error(comma.pos, "trailing commas not allowed in function call args"));
+                return Err(self.error(
+                    comma.pos,
+                    "trailing commas not allowed in function call args",
+                ));
             }
         }
     }
 
     /// True if the aggregation operator at this place is used as one; else it is the name of a metric.
     pub(super) fn aggregate_follows(&self) -> bool {
-        matches!(self.peek_second(), Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without))
+        matches!(
+            self.peek_second(),
+            Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without)
+        )
     }
 
     pub(super) fn aggregate(&mut self, op: AggregateOp) -> ParseResult<Tree> {
@@ -85,17 +104,31 @@ impl Parser<'_> {
         }
         if op.is_experimental() && !self.options.experimental_functions {
             let flag = "--enable-feature=promql-experimental-functions";
-            let message = format!("{}() is experimental and must be enabled with {flag}", op.as_str());
+            let message = format!(
+                "{}() is experimental and must be enabled with {flag}",
+                op.as_str()
+            );
             return Err(self.error(pos, message));
         }
-        let param = if op.has_param() { list.next().map(Box::new) } else { None };
+        let param = if op.has_param() {
+            list.next().map(Box::new)
+        } else {
+            None
+        };
         let (Some(expr), None) = (list.next(), list.next()) else {
             let message = format!(
                 "wrong number of arguments for aggregate expression provided, expected {wanted}, got {given}"
             );
             return Err(self.error(pos, message));
         };
-        let aggregate = Aggregate { op, expr: Box::new(expr), param, grouping, without, pos };
+        let aggregate = Aggregate {
+            op,
+            expr: Box::new(expr),
+            param,
+            grouping,
+            without,
+            pos,
+        };
         self.tree(Expr::Aggregate(aggregate), arguments.size.above())
     }
 

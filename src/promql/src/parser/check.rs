@@ -2,7 +2,9 @@
 
 use trireme_model::{METRIC_NAME, quote};
 
-use crate::ast::{AggregateOp, Binary, Call, Expr, MatchCardinality, PosRange, ValueType, VectorSelector};
+use crate::ast::{
+    AggregateOp, Binary, Call, Expr, MatchCardinality, PosRange, ValueType, VectorSelector,
+};
 use crate::parse_error::ParseError;
 
 /// Checks types and completes what depends on them: how vectors match.
@@ -55,8 +57,11 @@ impl Checker<'_> {
             }
             Expr::Aggregate(a) => {
                 self.expect_type(&mut a.expr, ValueType::Vector, "aggregation expression")?;
-                let wanted =
-                    if a.op == AggregateOp::CountValues { ValueType::String } else { ValueType::Scalar };
+                let wanted = if a.op == AggregateOp::CountValues {
+                    ValueType::String
+                } else {
+                    ValueType::Scalar
+                };
                 match &mut a.param {
                     Some(param) => self.expect_type(param, wanted, "aggregation parameter"),
                     None => Ok(()),
@@ -74,7 +79,10 @@ impl Checker<'_> {
             return Ok(());
         }
         let (wanted, found) = (wanted.document_name(), found.document_name());
-        self.fail(expr.pos(), format!("expected type {wanted} in {context}, got {found}"))
+        self.fail(
+            expr.pos(),
+            format!("expected type {wanted} in {context}, got {found}"),
+        )
     }
 
     fn binary(&self, b: &mut Binary) -> CheckResult {
@@ -83,10 +91,16 @@ impl Checker<'_> {
         let (left, right) = (b.lhs.value_type(), b.rhs.value_type());
         let scalar = |t| t == ValueType::Scalar;
         if b.return_bool && !b.op.is_comparison() {
-            return self.fail(b.op_pos, "bool modifier can only be used on comparison operators");
+            return self.fail(
+                b.op_pos,
+                "bool modifier can only be used on comparison operators",
+            );
         }
         if b.op.is_comparison() && !b.return_bool && scalar(left) && scalar(right) {
-            return self.fail(b.op_pos, "comparisons between scalars must use BOOL modifier");
+            return self.fail(
+                b.op_pos,
+                "comparisons between scalars must use BOOL modifier",
+            );
         }
         let mut matching = b.matching.take().unwrap_or_default();
         let is_set = b.op.is_set();
@@ -94,39 +108,60 @@ impl Checker<'_> {
             matching.card = MatchCardinality::ManyToMany;
         }
         if matching.on
-            && let Some(label) = matching.labels.iter().find(|l| matching.include.contains(l))
+            && let Some(label) = matching
+                .labels
+                .iter()
+                .find(|l| matching.include.contains(l))
         {
-            let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label));
+            let message = format!(
+                "label {} must not occur in ON and GROUP clause at once",
+                quote(label)
+            );
             return self.fail(b.op_pos, message);
         }
         for (side, side_type) in [(&b.lhs, left), (&b.rhs, right)] {
             if !matches!(side_type, ValueType::Scalar | ValueType::Vector) {
-                return self
-                    .fail(side.pos(), "binary expression must contain only scalar and instant vector types");
+                return self.fail(
+                    side.pos(),
+                    "binary expression must contain only scalar and instant vector types",
+                );
             }
         }
         let fills = matching.fill_left.or(matching.fill_right).is_some();
         if scalar(left) || scalar(right) {
             if !matching.labels.is_empty() {
-                return self.fail(b.pos, "vector matching only allowed between instant vectors");
+                return self.fail(
+                    b.pos,
+                    "vector matching only allowed between instant vectors",
+                );
             }
             if fills {
-                return self.fail(b.pos, "filling in missing series only allowed between instant vectors");
+                return self.fail(
+                    b.pos,
+                    "filling in missing series only allowed between instant vectors",
+                );
             }
             if is_set {
-                let message =
-                    format!("set operator {} not allowed in binary scalar expression", quote(b.op.as_str()));
+                let message = format!(
+                    "set operator {} not allowed in binary scalar expression",
+                    quote(b.op.as_str())
+                );
                 return self.fail(b.pos, message);
             }
             return Ok(());
         }
         if is_set {
             if matching.card != MatchCardinality::ManyToMany {
-                return self
-                    .fail(b.pos, format!("no grouping allowed for {} operation", quote(b.op.as_str())));
+                return self.fail(
+                    b.pos,
+                    format!("no grouping allowed for {} operation", quote(b.op.as_str())),
+                );
             }
             if fills {
-                return self.fail(b.pos, "filling in missing series not allowed for set operators");
+                return self.fail(
+                    b.pos,
+                    "filling in missing series not allowed for set operators",
+                );
             }
         }
         b.matching = Some(matching);
@@ -138,12 +173,17 @@ impl Checker<'_> {
         let name = quote(func.name);
         let (min, max) = (func.args_min(), func.args_max());
         let count_is_wrong = if func.variadic == 0 && given != min {
-            Some(format!("expected {min} argument(s) in call to {name}, got {given}"))
+            Some(format!(
+                "expected {min} argument(s) in call to {name}, got {given}"
+            ))
         } else if given < min {
-            Some(format!("expected at least {min} argument(s) in call to {name}, got {given}"))
+            Some(format!(
+                "expected at least {min} argument(s) in call to {name}, got {given}"
+            ))
         } else {
-            max.filter(|max| given > *max)
-                .map(|max| format!("expected at most {max} argument(s) in call to {name}, got {given}"))
+            max.filter(|max| given > *max).map(|max| {
+                format!("expected at most {max} argument(s) in call to {name}, got {given}")
+            })
         };
         if let Some(message) = count_is_wrong {
             return self.fail(call.pos, message);
@@ -164,12 +204,16 @@ impl Checker<'_> {
     fn info_selector(&self, arg: &Expr, call: PosRange, context: &str) -> CheckResult {
         if arg.value_type() != ValueType::Vector {
             let found = arg.value_type().document_name();
-            return self.fail(call, format!("expected type instant vector in {context}, got {found}"));
+            return self.fail(
+                call,
+                format!("expected type instant vector in {context}, got {found}"),
+            );
         }
         match arg {
-            Expr::Vector(v) if v.name.is_some() => {
-                self.fail(v.pos, "expected label selectors only, got vector selector instead")
-            }
+            Expr::Vector(v) if v.name.is_some() => self.fail(
+                v.pos,
+                "expected label selectors only, got vector selector instead",
+            ),
             Expr::Vector(v) => self.selector(v, true),
             _ => self.fail(arg.pos(), "expected label selectors only"),
         }
@@ -179,8 +223,11 @@ impl Checker<'_> {
         if let (Some(name), Some((_, others))) = (&v.name, v.matchers.split_last()) {
             return match others.iter().find(|m| &*m.name == METRIC_NAME) {
                 Some(m) => {
-                    let message =
-                        format!("metric name must not be set twice: {} or {}", quote(name), quote(&m.value));
+                    let message = format!(
+                        "metric name must not be set twice: {} or {}",
+                        quote(name),
+                        quote(&m.value)
+                    );
                     self.fail(v.pos, message)
                 }
                 None => Ok(()),
@@ -189,6 +236,9 @@ impl Checker<'_> {
         if may_match_everything || v.matchers.iter().any(|m| !m.matches_empty()) {
             return Ok(());
         }
-        self.fail(v.pos, "vector selector must contain at least one non-empty matcher")
+        self.fail(
+            v.pos,
+            "vector selector must contain at least one non-empty matcher",
+        )
     }
 }

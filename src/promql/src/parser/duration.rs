@@ -51,7 +51,10 @@ impl Parser<'_> {
                 let nanoseconds = (seconds * 1e9).round() as i64;
                 Ok(DurationArg::from_ms(nanoseconds / 1_000_000))
             }
-            expr => Ok(DurationArg { ms: 0, expr: Some(Box::new(expr)) }),
+            expr => Ok(DurationArg {
+                ms: 0,
+                expr: Some(Box::new(expr)),
+            }),
         }
     }
 
@@ -65,7 +68,10 @@ impl Parser<'_> {
                 None => p.duration_term()?,
             };
             let mut chain = p.depth;
-            while let Some(op) = p.duration_operator().filter(|op| op.precedence() >= precedence_min) {
+            while let Some(op) = p
+                .duration_operator()
+                .filter(|op| op.precedence() >= precedence_min)
+            {
                 // The tree grows with each operator; see `Parser::depth_max`.
                 chain += 1;
                 if chain > p.options.depth_max {
@@ -82,14 +88,21 @@ impl Parser<'_> {
                     }
                 }
                 let pos = lhs.pos().merge(rhs.pos());
-                lhs = DurationExpr::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), pos };
+                lhs = DurationExpr::Binary {
+                    op,
+                    lhs: Box::new(lhs),
+                    rhs: Box::new(rhs),
+                    pos,
+                };
             }
             Ok(lhs)
         })
     }
 
     fn duration_operator(&self) -> Option<DurationOp> {
-        let Kind::Op(op) = self.peek_kind() else { return None };
+        let Kind::Op(op) = self.peek_kind() else {
+            return None;
+        };
         Some(match op {
             BinaryOp::Add => DurationOp::Add,
             BinaryOp::Sub => DurationOp::Sub,
@@ -118,10 +131,17 @@ impl Parser<'_> {
     ) -> ParseResult<DurationExpr> {
         let pos = sign.merge(operand.pos());
         match operand {
-            DurationExpr::Literal { seconds, duration, .. } => {
-                Ok(DurationExpr::Literal { seconds: if minus { -seconds } else { seconds }, duration, pos })
-            }
-            operand if minus => Ok(DurationExpr::Neg { expr: Box::new(operand), pos }),
+            DurationExpr::Literal {
+                seconds, duration, ..
+            } => Ok(DurationExpr::Literal {
+                seconds: if minus { -seconds } else { seconds },
+                duration,
+                pos,
+            }),
+            operand if minus => Ok(DurationExpr::Neg {
+                expr: Box::new(operand),
+                pos,
+            }),
             operand => Ok(operand),
         }
     }
@@ -144,13 +164,20 @@ impl Parser<'_> {
                 self.next();
                 let expr = Box::new(self.duration_expression(0)?);
                 let close = self.expect(&Kind::RightParen)?;
-                Ok(DurationExpr::Paren { expr, pos: token.pos.merge(close.pos) })
+                Ok(DurationExpr::Paren {
+                    expr,
+                    pos: token.pos.merge(close.pos),
+                })
             }
             Kind::Keyword(keyword @ (Keyword::Step | Keyword::Range)) => {
                 self.next();
                 self.expect(&Kind::LeftParen)?;
                 let pos = token.pos.merge(self.expect(&Kind::RightParen)?.pos);
-                Ok(if *keyword == Keyword::Step { DurationExpr::Step(pos) } else { DurationExpr::Range(pos) })
+                Ok(if *keyword == Keyword::Step {
+                    DurationExpr::Step(pos)
+                } else {
+                    DurationExpr::Range(pos)
+                })
             }
             Kind::Identifier if let Some(max) = pick(self.text(&token)) => {
                 self.next();
@@ -171,7 +198,8 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, kind: &Kind) -> ParseResult<Token> {
-        self.accept(kind).ok_or_else(|| self.unexpected_in_duration())
+        self.accept(kind)
+            .ok_or_else(|| self.unexpected_in_duration())
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{ParseResult, Parser, Size, Tree};
-use crate::ast::{Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp};
+use crate::ast::{
+    Binary, BinaryOp, Expr, NumberLiteral, Paren, PosRange, StringLiteral, Unary, UnaryOp,
+};
 use crate::durations::parse_duration;
 use crate::lexer::{Keyword, Kind, UnquoteError, parse_number, unquote};
 
@@ -29,7 +31,11 @@ impl Parser<'_> {
         let rhs_min = op.precedence() + u8::from(!op.is_right_associative());
         let rhs = self.expression(rhs_min)?;
         let pos = lhs.expr.pos().merge(rhs.expr.pos());
-        if modifiers.matching.fill_left.or(modifiers.matching.fill_right).is_some()
+        if modifiers
+            .matching
+            .fill_left
+            .or(modifiers.matching.fill_right)
+            .is_some()
             && !self.options.fill_modifiers
         {
             return Err(self.error(pos, "binop fill modifiers are experimental and not enabled"));
@@ -37,8 +43,15 @@ impl Parser<'_> {
         // Another operator on the left makes a chain with this one.
         let chains = matches!(lhs.expr, Expr::Binary(_));
         let height = lhs.size.height.max(rhs.size.height) + 1;
-        let left = if chains { lhs.size.depth } else { lhs.size.depth + 1 };
-        let size = Size { depth: left.max(rhs.size.depth + 1), height };
+        let left = if chains {
+            lhs.size.depth
+        } else {
+            lhs.size.depth + 1
+        };
+        let size = Size {
+            depth: left.max(rhs.size.depth + 1),
+            height,
+        };
         let binary = Binary {
             op,
             op_pos,
@@ -70,7 +83,11 @@ impl Parser<'_> {
                 self.tree(Expr::Number(number), operand.size)
             }
             expr => {
-                let unary = Unary { op, expr: Box::new(expr), pos };
+                let unary = Unary {
+                    op,
+                    expr: Box::new(expr),
+                    pos,
+                };
                 self.tree(Expr::Unary(unary), operand.size.above())
             }
         }
@@ -104,17 +121,27 @@ impl Parser<'_> {
                 self.next();
                 let (value, bytes) = match unquote(self.text(&token)) {
                     // What becomes of it is up to the function that gets it.
-                    Err(UnquoteError::Utf8(bytes)) => {
-                        (Arc::from(&*String::from_utf8_lossy(&bytes)), Some(Arc::from(bytes)))
-                    }
+                    Err(UnquoteError::Utf8(bytes)) => (
+                        Arc::from(&*String::from_utf8_lossy(&bytes)),
+                        Some(Arc::from(bytes)),
+                    ),
                     _ => (self.unquote(&token)?, None),
                 };
-                self.tree(Expr::String(StringLiteral { value, bytes, pos: token.pos }), Size::LEAF)
+                self.tree(
+                    Expr::String(StringLiteral {
+                        value,
+                        bytes,
+                        pos: token.pos,
+                    }),
+                    Size::LEAF,
+                )
             }
             Kind::LeftParen => self.parenthesised(),
             Kind::Aggregate(op) if self.aggregate_follows() => self.aggregate(*op),
             Kind::Identifier if *self.peek_second() == Kind::LeftParen => self.call(),
-            Kind::Keyword(k) if k.is_function() && *self.peek_second() == Kind::LeftParen => self.call(),
+            Kind::Keyword(k) if k.is_function() && *self.peek_second() == Kind::LeftParen => {
+                self.call()
+            }
             _ => {
                 let selector = self.vector_selector()?;
                 self.tree(Expr::Vector(selector), Size::LEAF)
@@ -128,7 +155,10 @@ impl Parser<'_> {
         let Some(close) = self.accept(&Kind::RightParen) else {
             return Err(self.unexpected_here());
         };
-        let paren = Paren { expr: Box::new(inner.expr), pos: open.merge(close.pos) };
+        let paren = Paren {
+            expr: Box::new(inner.expr),
+            pos: open.merge(close.pos),
+        };
         self.tree(Expr::Paren(paren), inner.size.above())
     }
 
@@ -146,13 +176,18 @@ impl Parser<'_> {
             match parse_number(text) {
                 Ok(value) => value,
                 Err(e) => {
-                    return Err(
-                        self.error(token.pos, format!("error parsing number: strconv.ParseFloat: {e}"))
-                    );
+                    return Err(self.error(
+                        token.pos,
+                        format!("error parsing number: strconv.ParseFloat: {e}"),
+                    ));
                 }
             }
         };
-        Ok(NumberLiteral { value, duration, pos: token.pos })
+        Ok(NumberLiteral {
+            value,
+            duration,
+            pos: token.pos,
+        })
     }
 
     /// A number or duration that may have a sign.

@@ -25,7 +25,10 @@ impl Parser<'_> {
             self.group_modifier(&mut matching)?;
         }
         self.fill_modifiers(&mut matching)?;
-        Ok(BinaryModifiers { return_bool, matching })
+        Ok(BinaryModifiers {
+            return_bool,
+            matching,
+        })
     }
 
     fn group_modifier(&mut self, matching: &mut VectorMatching) -> ParseResult<()> {
@@ -100,7 +103,9 @@ impl Parser<'_> {
         let token = self.peek().clone();
         let name = match &token.kind {
             Kind::String => self.unquote(&token)?,
-            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregate(_) => Arc::from(self.text(&token)),
+            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregate(_) => {
+                Arc::from(self.text(&token))
+            }
             Kind::Op(op) if op.as_str().starts_with(|c: char| c.is_ascii_alphabetic()) => {
                 Arc::from(self.text(&token))
             }
@@ -110,7 +115,10 @@ impl Parser<'_> {
         self.next();
         let has_colon = self.options.unquoted_utf8_names && token.kind == Kind::MetricIdentifier;
         if name.is_empty() || has_colon {
-            return Err(self.error(token.pos, format!("invalid label name for grouping: {}", quote(&name))));
+            return Err(self.error(
+                token.pos,
+                format!("invalid label name for grouping: {}", quote(&name)),
+            ));
         }
         Ok(name)
     }

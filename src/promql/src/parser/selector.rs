@@ -5,7 +5,9 @@ use std::sync::Arc;
 use trireme_model::{METRIC_NAME, MatchOp, Matcher};
 
 use super::{ParseResult, Parser, Size, Tree, selector_of};
-use crate::ast::{At, BinaryOp, DurationArg, Expr, MatrixSelector, PosRange, Subquery, VectorSelector};
+use crate::ast::{
+    At, BinaryOp, DurationArg, Expr, MatrixSelector, PosRange, Subquery, VectorSelector,
+};
 use crate::lexer::{Keyword, Kind};
 
 impl Parser<'_> {
@@ -109,7 +111,13 @@ impl Parser<'_> {
         self.matcher(&name, op, &text, label.pos.merge(value.pos))
     }
 
-    fn matcher(&mut self, name: &str, op: MatchOp, value: &str, pos: PosRange) -> ParseResult<Matcher> {
+    fn matcher(
+        &mut self,
+        name: &str,
+        op: MatchOp,
+        value: &str,
+        pos: PosRange,
+    ) -> ParseResult<Matcher> {
         let matcher = Matcher::within(name, op, value, &mut self.patterns);
         matcher.map_err(|e| self.error(pos, e.to_string()))
     }
@@ -137,11 +145,23 @@ impl Parser<'_> {
         }
         let pos = PosRange::new(tree.expr.pos().start as usize, self.last_end());
         let expr = Box::new(tree.expr);
-        let subquery = Subquery { expr, range, step, offset: DurationArg::default(), at: None, pos };
+        let subquery = Subquery {
+            expr,
+            range,
+            step,
+            offset: DurationArg::default(),
+            at: None,
+            pos,
+        };
         self.tree(Expr::Subquery(subquery), tree.size.above())
     }
 
-    fn matrix_selector(&self, tree: Tree, range: DurationArg, brackets: PosRange) -> ParseResult<Tree> {
+    fn matrix_selector(
+        &self,
+        tree: Tree,
+        range: DurationArg,
+        brackets: PosRange,
+    ) -> ParseResult<Tree> {
         let selector = match tree.expr {
             Expr::Vector(selector) => selector,
             _ => return Err(self.error(brackets, "ranges only allowed for vector selectors")),
@@ -153,7 +173,14 @@ impl Parser<'_> {
             return Err(self.error(brackets, "no @ modifiers allowed before range"));
         }
         let pos = PosRange::new(selector.pos.start as usize, self.last_end());
-        self.tree(Expr::Matrix(MatrixSelector { selector, range, pos }), Size::LEAF)
+        self.tree(
+            Expr::Matrix(MatrixSelector {
+                selector,
+                range,
+                pos,
+            }),
+            Size::LEAF,
+        )
     }
 
     pub(super) fn offset(&mut self, expr: &mut Expr) -> ParseResult<()> {
@@ -192,10 +219,17 @@ impl Parser<'_> {
     /// `anchored` or `smoothed`.
     pub(super) fn extended(&mut self, expr: &mut Expr, keyword: Keyword) -> ParseResult<()> {
         self.next();
-        let word = if keyword == Keyword::Anchored { "anchored" } else { "smoothed" };
+        let word = if keyword == Keyword::Anchored {
+            "anchored"
+        } else {
+            "smoothed"
+        };
         let pos = expr.pos();
         if matches!(expr, Expr::Subquery(_)) {
-            return Err(self.error(pos, format!("{word} modifier is not supported for subqueries")));
+            return Err(self.error(
+                pos,
+                format!("{word} modifier is not supported for subqueries"),
+            ));
         }
         let Some(selector) = selector_of(expr) else {
             return Err(self.error(pos, format!("{word} modifier not implemented")));
@@ -205,7 +239,10 @@ impl Parser<'_> {
             _ => selector.smoothed = true,
         }
         if selector.anchored && selector.smoothed {
-            return Err(self.error(pos, "anchored and smoothed modifiers cannot be used together"));
+            return Err(self.error(
+                pos,
+                "anchored and smoothed modifiers cannot be used together",
+            ));
         }
         self.extend(expr);
         Ok(())
@@ -239,7 +276,11 @@ impl Parser<'_> {
             if self.accept(&Kind::LeftParen).is_none() || self.accept(&Kind::RightParen).is_none() {
                 return Err(self.unexpected("@", "timestamp"));
             }
-            return Ok(if keyword == Keyword::Start { At::Start } else { At::End });
+            return Ok(if keyword == Keyword::Start {
+                At::Start
+            } else {
+                At::End
+            });
         }
         let Some(number) = self.signed_number()? else {
             return Err(self.unexpected("@", "timestamp"));
@@ -249,7 +290,10 @@ impl Parser<'_> {
         const SECONDS_MAX: f64 = i64::MAX as f64 / 1000.0;
         if seconds.is_nan() || seconds.abs() >= SECONDS_MAX {
             let text = crate::printer::format_fixed(seconds, 6);
-            return Err(self.error(pos, format!("timestamp out of bounds for @ modifier: {text}")));
+            return Err(self.error(
+                pos,
+                format!("timestamp out of bounds for @ modifier: {text}"),
+            ));
         }
         Ok(At::Timestamp((seconds * 1000.0).round() as i64))
     }

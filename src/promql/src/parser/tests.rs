@@ -26,8 +26,14 @@ fn parses_and_prints_the_whole_grammar() {
         ("1 + 2 * 3 ^ 4 ^ 5", None),
         ("foo and bar unless baz or qux", None),
         ("foo == bool bar", None),
-        ("foo ==bool on(a,b) group_left(c) bar", Some("foo == bool on (a, b) group_left (c) bar")),
-        ("foo * ignoring () group_right bar", Some("foo * ignoring () group_right () bar")),
+        (
+            "foo ==bool on(a,b) group_left(c) bar",
+            Some("foo == bool on (a, b) group_left (c) bar"),
+        ),
+        (
+            "foo * ignoring () group_right bar",
+            Some("foo * ignoring () group_right () bar"),
+        ),
         ("foo + on () bar", None),
         ("foo + ignoring () bar", Some("foo + bar")),
         ("foo + fill(-1) bar", Some("foo + fill (-1) bar")),
@@ -42,11 +48,20 @@ fn parses_and_prints_the_whole_grammar() {
         ("SUM(foo) BY (a)", Some("sum by (a) (foo)")),
         ("sum without () (foo)", None),
         ("sum by () (foo)", Some("sum(foo)")),
-        ("topk by (by, on, \"a b\", a:b) (3, foo)", Some("topk by (by, on, \"a b\", \"a:b\") (3, foo)")),
+        (
+            "topk by (by, on, \"a b\", a:b) (3, foo)",
+            Some("topk by (by, on, \"a b\", \"a:b\") (3, foo)"),
+        ),
         ("count_values(\"v\", foo)", None),
         ("limitk(2, foo)", None),
-        ("foo{b=\"1\", a!=\"2\", c=~\"x|y\", d!~\"z\",}", Some("foo{a!=\"2\",b=\"1\",c=~\"x|y\",d!~\"z\"}")),
-        ("{\"foo.bar\", \"a.b\"=\"c\"}", Some("{\"a.b\"=\"c\",__name__=\"foo.bar\"}")),
+        (
+            "foo{b=\"1\", a!=\"2\", c=~\"x|y\", d!~\"z\",}",
+            Some("foo{a!=\"2\",b=\"1\",c=~\"x|y\",d!~\"z\"}"),
+        ),
+        (
+            "{\"foo.bar\", \"a.b\"=\"c\"}",
+            Some("{\"a.b\"=\"c\",__name__=\"foo.bar\"}"),
+        ),
         ("{__name__=\"foo\"}", None),
         ("foo:bar", None),
         ("sum", None),
@@ -61,13 +76,22 @@ fn parses_and_prints_the_whole_grammar() {
         ("foo[5m] @ start() offset 1w", None),
         ("foo @ -1h", Some("foo @ -3600.000")),
         ("foo[5m:]", None),
-        ("rate(foo[5m])[1h:1m] offset 5m @ end()", Some("rate(foo[5m])[1h:1m] @ end() offset 5m")),
+        (
+            "rate(foo[5m])[1h:1m] offset 5m @ end()",
+            Some("rate(foo[5m])[1h:1m] @ end() offset 5m"),
+        ),
         ("(foo + bar)[1h:]", None),
         ("foo[5m] anchored", None),
-        ("foo smoothed @ 5 offset 1m", Some("foo @ 5.000 smoothed offset 1m")),
+        (
+            "foo smoothed @ 5 offset 1m",
+            Some("foo @ 5.000 smoothed offset 1m"),
+        ),
         ("foo[5m + 2 * step()]", None),
         ("foo[(range() - 5m) / 2:step() + 1s]", None),
-        ("foo[min_of(5m, MAX_OF(1, step()))]", Some("foo[min_of(5m, max_of(1, step()))]")),
+        (
+            "foo[min_of(5m, MAX_OF(1, step()))]",
+            Some("foo[min_of(5m, max_of(1, step()))]"),
+        ),
         ("foo offset -(5m + 1s)", None),
         ("foo offset +(5m)", Some("foo offset (5m)")),
         ("foo offset -step()", None),
@@ -94,18 +118,39 @@ fn parses_and_prints_the_whole_grammar() {
 #[test]
 fn errors_have_the_texts_and_positions_of_prometheus() {
     let cases = [
-        ("", "unknown position: parse error: no expression found in input"),
-        ("# just a comment\n\n", "1:1: parse error: no expression found in input"),
+        (
+            "",
+            "unknown position: parse error: no expression found in input",
+        ),
+        (
+            "# just a comment\n\n",
+            "1:1: parse error: no expression found in input",
+        ),
         ("1+", "1:3: parse error: unexpected end of input"),
         (".", "1:1: parse error: unexpected character: '.'"),
-        ("2.5.", "1:1: parse error: bad number or duration syntax: \"2.5.\""),
+        (
+            "2.5.",
+            "1:1: parse error: bad number or duration syntax: \"2.5.\"",
+        ),
         ("foo bar", "1:5: parse error: unexpected identifier \"bar\""),
         ("(1", "1:3: parse error: unclosed left parenthesis"),
         ("1)", "1:3: parse error: unexpected right parenthesis ')'"),
-        ("sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation"),
-        ("sum by foo", "1:8: parse error: unexpected identifier \"foo\" in grouping opts, expected \"(\""),
-        ("sum by (1) (foo)", "1:9: parse error: unexpected number \"1\" in grouping opts, expected label"),
-        ("sum()", "1:1: parse error: no arguments for aggregate expression provided"),
+        (
+            "sum(foo bar)",
+            "1:9: parse error: unexpected identifier \"bar\" in aggregation",
+        ),
+        (
+            "sum by foo",
+            "1:8: parse error: unexpected identifier \"foo\" in grouping opts, expected \"(\"",
+        ),
+        (
+            "sum by (1) (foo)",
+            "1:9: parse error: unexpected number \"1\" in grouping opts, expected label",
+        ),
+        (
+            "sum()",
+            "1:1: parse error: no arguments for aggregate expression provided",
+        ),
         (
             "sum(a, b)",
             "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 1, got 2",
@@ -114,27 +159,66 @@ fn errors_have_the_texts_and_positions_of_prometheus() {
             "topk(a)",
             "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1",
         ),
-        ("nope(foo)", "1:1: parse error: unknown function with name \"nope\""),
+        (
+            "nope(foo)",
+            "1:1: parse error: unknown function with name \"nope\"",
+        ),
         (
             "rate(foo)",
             "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
         ),
-        ("rate()", "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 0"),
-        ("round(a, 1, 2)", "1:1: parse error: expected at most 2 argument(s) in call to \"round\", got 3"),
+        (
+            "rate()",
+            "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 0",
+        ),
+        (
+            "round(a, 1, 2)",
+            "1:1: parse error: expected at most 2 argument(s) in call to \"round\", got 3",
+        ),
         (
             "label_join(a, \"b\")",
             "1:1: parse error: expected at least 3 argument(s) in call to \"label_join\", got 2",
         ),
-        ("floor(foo,)", "1:10: parse error: trailing commas not allowed in function call args"),
-        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
-        ("{a=\"\"}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
-        ("foo{__name__=\"bar\"}", "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\""),
-        ("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator"),
-        ("foo{a=b}", "1:7: parse error: unexpected identifier \"b\" in label matching, expected string"),
-        ("foo{1}", "1:5: parse error: unexpected character inside braces: '1'"),
-        ("foo{", "1:5: parse error: unexpected end of input inside braces"),
-        ("foo{a=~\"(\"}", "1:5: parse error: error parsing regexp: missing closing ): `(`"),
-        ("foo[", "1:5: parse error: unexpected end of input in duration expression"),
+        (
+            "floor(foo,)",
+            "1:10: parse error: trailing commas not allowed in function call args",
+        ),
+        (
+            "{}",
+            "1:1: parse error: vector selector must contain at least one non-empty matcher",
+        ),
+        (
+            "{a=\"\"}",
+            "1:1: parse error: vector selector must contain at least one non-empty matcher",
+        ),
+        (
+            "foo{__name__=\"bar\"}",
+            "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\"",
+        ),
+        (
+            "foo{a}",
+            "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator",
+        ),
+        (
+            "foo{a=b}",
+            "1:7: parse error: unexpected identifier \"b\" in label matching, expected string",
+        ),
+        (
+            "foo{1}",
+            "1:5: parse error: unexpected character inside braces: '1'",
+        ),
+        (
+            "foo{",
+            "1:5: parse error: unexpected end of input inside braces",
+        ),
+        (
+            "foo{a=~\"(\"}",
+            "1:5: parse error: error parsing regexp: missing closing ): `(`",
+        ),
+        (
+            "foo[",
+            "1:5: parse error: unexpected end of input in duration expression",
+        ),
         ("foo[5m", "1:7: parse error: unclosed left bracket"),
         (
             "foo[]",
@@ -156,42 +240,96 @@ fn errors_have_the_texts_and_positions_of_prometheus() {
             "foo[5m:1m 2m]",
             "1:11: parse error: unexpected duration \"2m\" in subquery selector, expected \"]\"",
         ),
-        ("foo[0m]", "1:5: parse error: duration must be greater than 0"),
-        ("foo[-5m]", "1:5: parse error: duration must be greater than 0"),
-        ("foo[5mm]", "1:5: parse error: bad number or duration syntax: \"5mm\""),
+        (
+            "foo[0m]",
+            "1:5: parse error: duration must be greater than 0",
+        ),
+        (
+            "foo[-5m]",
+            "1:5: parse error: duration must be greater than 0",
+        ),
+        (
+            "foo[5mm]",
+            "1:5: parse error: bad number or duration syntax: \"5mm\"",
+        ),
         ("foo[5m / 0]", "1:8: parse error: division by zero"),
         ("foo[9.5e10]", "1:5: parse error: duration out of range"),
-        ("foo offset 1m[5m]", "1:14: parse error: no offset modifiers allowed before range"),
-        ("foo @ 1 [5m]", "1:9: parse error: no @ modifiers allowed before range"),
-        ("(foo)[5m]", "1:6: parse error: ranges only allowed for vector selectors"),
-        ("foo[5m][1h:]", "1:1: parse error: subquery is only allowed on instant vector, got matrix instead"),
+        (
+            "foo offset 1m[5m]",
+            "1:14: parse error: no offset modifiers allowed before range",
+        ),
+        (
+            "foo @ 1 [5m]",
+            "1:9: parse error: no @ modifiers allowed before range",
+        ),
+        (
+            "(foo)[5m]",
+            "1:6: parse error: ranges only allowed for vector selectors",
+        ),
+        (
+            "foo[5m][1h:]",
+            "1:1: parse error: subquery is only allowed on instant vector, got matrix instead",
+        ),
         (
             "foo offset",
             "1:11: parse error: unexpected end of input in offset, expected number, duration, step(), or range()",
         ),
-        ("foo offset 1m offset 2m", "1:1: parse error: offset may not be set multiple times"),
+        (
+            "foo offset 1m offset 2m",
+            "1:1: parse error: offset may not be set multiple times",
+        ),
         (
             "1 offset 1d",
             "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
         ),
-        ("foo @ bar", "1:7: parse error: unexpected identifier \"bar\" in @, expected timestamp"),
-        ("foo @ 1 @ 2", "1:1: parse error: @ <timestamp> may not be set multiple times"),
-        ("foo @ Inf", "1:1: parse error: timestamp out of bounds for @ modifier: +Inf"),
+        (
+            "foo @ bar",
+            "1:7: parse error: unexpected identifier \"bar\" in @, expected timestamp",
+        ),
+        (
+            "foo @ 1 @ 2",
+            "1:1: parse error: @ <timestamp> may not be set multiple times",
+        ),
+        (
+            "foo @ Inf",
+            "1:1: parse error: timestamp out of bounds for @ modifier: +Inf",
+        ),
         (
             "foo anchored smoothed",
             "1:1: parse error: anchored and smoothed modifiers cannot be used together",
         ),
-        ("foo[5m:] anchored", "1:1: parse error: anchored modifier is not supported for subqueries"),
-        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
-        ("1 + bool 1", "1:3: parse error: bool modifier can only be used on comparison operators"),
-        ("foo or 1", "1:1: parse error: set operator \"or\" not allowed in binary scalar expression"),
-        ("foo + on(a) 1", "1:1: parse error: vector matching only allowed between instant vectors"),
+        (
+            "foo[5m:] anchored",
+            "1:1: parse error: anchored modifier is not supported for subqueries",
+        ),
+        (
+            "1 == 1",
+            "1:3: parse error: comparisons between scalars must use BOOL modifier",
+        ),
+        (
+            "1 + bool 1",
+            "1:3: parse error: bool modifier can only be used on comparison operators",
+        ),
+        (
+            "foo or 1",
+            "1:1: parse error: set operator \"or\" not allowed in binary scalar expression",
+        ),
+        (
+            "foo + on(a) 1",
+            "1:1: parse error: vector matching only allowed between instant vectors",
+        ),
         (
             "foo + fill(1) 1",
             "1:1: parse error: filling in missing series only allowed between instant vectors",
         ),
-        ("foo and on(a) group_left(b) bar", "1:1: parse error: no grouping allowed for \"and\" operation"),
-        ("a and fill(1) b", "1:1: parse error: filling in missing series not allowed for set operators"),
+        (
+            "foo and on(a) group_left(b) bar",
+            "1:1: parse error: no grouping allowed for \"and\" operation",
+        ),
+        (
+            "a and fill(1) b",
+            "1:1: parse error: filling in missing series not allowed for set operators",
+        ),
         (
             "a + on(b) group_left(b) c",
             "1:3: parse error: label \"b\" must not occur in ON and GROUP clause at once",
@@ -204,13 +342,31 @@ fn errors_have_the_texts_and_positions_of_prometheus() {
             "-\"a\"",
             "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"string\"",
         ),
-        ("sum(1)", "1:5: parse error: expected type instant vector in aggregation expression, got scalar"),
-        ("topk(\"a\", b)", "1:6: parse error: expected type scalar in aggregation parameter, got string"),
-        ("info(a, b)", "1:9: parse error: expected label selectors only, got vector selector instead"),
+        (
+            "sum(1)",
+            "1:5: parse error: expected type instant vector in aggregation expression, got scalar",
+        ),
+        (
+            "topk(\"a\", b)",
+            "1:6: parse error: expected type scalar in aggregation parameter, got string",
+        ),
+        (
+            "info(a, b)",
+            "1:9: parse error: expected label selectors only, got vector selector instead",
+        ),
         ("\"a\nb\"", "1:1: parse error: unterminated quoted string"),
-        ("foo\n+ \"\\q\"", "2:3: parse error: unknown escape sequence U+0071 'q'"),
-        ("foo ! bar", "1:5: parse error: unexpected character after '!': ' '"),
-        ("foo =~ bar", "1:5: parse error: unexpected character after '=': '~'"),
+        (
+            "foo\n+ \"\\q\"",
+            "2:3: parse error: unknown escape sequence U+0071 'q'",
+        ),
+        (
+            "foo ! bar",
+            "1:5: parse error: unexpected character after '!': ' '",
+        ),
+        (
+            "foo =~ bar",
+            "1:5: parse error: unexpected character after '=': '~'",
+        ),
     ];
     for (query, want) in cases {
         match parse(query, &ParserOptions::default()) {
@@ -238,16 +394,34 @@ fn every_node_knows_its_place() {
 
 #[test]
 fn experimental_parts_can_be_switched_off() {
-    let off =
-        ParserOptions { experimental_functions: false, fill_modifiers: false, ..ParserOptions::default() };
-    let queries = ["start()", "limitk(1, foo)", "integral(foo[5m])", "a + fill(1) b"];
+    let off = ParserOptions {
+        experimental_functions: false,
+        fill_modifiers: false,
+        ..ParserOptions::default()
+    };
+    let queries = [
+        "start()",
+        "limitk(1, foo)",
+        "integral(foo[5m])",
+        "a + fill(1) b",
+    ];
     for query in queries {
         assert!(parse(query, &off).is_err(), "{query}");
         parsed(query);
     }
-    let error = parse("integral(a[5m])", &off).expect_err("is off").to_string();
-    assert_eq!(error, "1:1: parse error: function \"integral\" is not enabled");
-    for stable in ["foo[step()]", "foo[5m+1m]", "foo anchored", "foo[1m] smoothed"] {
+    let error = parse("integral(a[5m])", &off)
+        .expect_err("is off")
+        .to_string();
+    assert_eq!(
+        error,
+        "1:1: parse error: function \"integral\" is not enabled"
+    );
+    for stable in [
+        "foo[step()]",
+        "foo[5m+1m]",
+        "foo anchored",
+        "foo[1m] smoothed",
+    ] {
         assert!(parse(stable, &off).is_ok(), "{stable}");
     }
 }
@@ -279,7 +453,11 @@ fn deep_and_long_queries_are_refused_without_deep_recursion() {
 /// Runs `job` with the stack that a node's query threads have.
 fn on_query_stack(job: impl FnOnce() + Send + 'static) {
     let builder = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
-    builder.spawn(job).expect("a thread starts").join().expect("it does not fail");
+    builder
+        .spawn(job)
+        .expect("a thread starts")
+        .join()
+        .expect("it does not fail");
 }
 
 #[test]
@@ -288,9 +466,13 @@ fn chains_are_no_nesting() {
         let options = ParserOptions::default();
         let chain = |term: &str, op: &str, terms: usize| vec![term; terms].join(op);
         let most = options.height_max;
-        for (term, op) in
-            [("a", " or "), ("1", " + "), ("a * b", " - "), ("(a + a)", " / "), ("sum(a)", " == ")]
-        {
+        for (term, op) in [
+            ("a", " or "),
+            ("1", " + "),
+            ("a * b", " - "),
+            ("(a + a)", " / "),
+            ("sum(a)", " == "),
+        ] {
             let query = chain(term, op, most - 3);
             let expr = parse(&query, &options).unwrap_or_else(|e| panic!("{op}: {e}"));
             // Whatever walks over a tree has the stack for it.
@@ -300,12 +482,25 @@ fn chains_are_no_nesting() {
             expr.walk(&mut |_| nodes += 1);
             assert!(nodes >= 2 * (most - 3) - 1);
         }
-        let error = parse(&chain("a", "+", most + 1), &options).expect_err("too long").to_string();
-        assert!(error.contains("more than 2000 operators above each other"), "{error}");
+        let error = parse(&chain("a", "+", most + 1), &options)
+            .expect_err("too long")
+            .to_string();
+        assert!(
+            error.contains("more than 2000 operators above each other"),
+            "{error}"
+        );
         // Chains in chains count together: it is the whole tree that is walked.
-        let nested = format!("{} + ({})", chain("a", "+", most / 2), chain("a", "+", most - 5));
+        let nested = format!(
+            "{} + ({})",
+            chain("a", "+", most / 2),
+            chain("a", "+", most - 5)
+        );
         assert!(parse(&nested, &options).is_ok());
-        let nested = format!("({}) + {}", chain("a", "+", most / 2), chain("a", "+", most - 5));
+        let nested = format!(
+            "({}) + {}",
+            chain("a", "+", most / 2),
+            chain("a", "+", most - 5)
+        );
         assert!(parse(&nested, &options).is_err());
     });
 }
@@ -317,7 +512,10 @@ fn a_long_expression_is_split_over_lines() {
     let pretty = crate::printer::prettify(&parsed(query), Names::Quoted);
     assert_eq!(pretty, want);
     assert_eq!(parsed(&pretty).to_string(), query);
-    assert_eq!(crate::printer::prettify(&parsed("foo+bar"), Names::Quoted), "foo + bar");
+    assert_eq!(
+        crate::printer::prettify(&parsed("foo+bar"), Names::Quoted),
+        "foo + bar"
+    );
 }
 
 #[test]
@@ -335,7 +533,10 @@ fn selectors_are_parsed_alone() {
 
 #[test]
 fn names_of_any_script_need_no_quotes_if_switched_on() {
-    let on = ParserOptions { unquoted_utf8_names: true, ..ParserOptions::default() };
+    let on = ParserOptions {
+        unquoted_utf8_names: true,
+        ..ParserOptions::default()
+    };
     let accepted = [
         "a.",
         "a..b",
@@ -355,19 +556,41 @@ fn names_of_any_script_need_no_quotes_if_switched_on() {
         let expr = parse(query, &on).unwrap_or_else(|e| panic!("{query}: {e}"));
         assert_eq!(expr.printed(Names::Unquoted).to_string(), query);
         let quoted = expr.to_string();
-        assert_eq!(parsed(&quoted).to_string(), quoted, "what is quoted reads back everywhere");
-        assert!(parse(query, &ParserOptions::default()).is_err() || query == quoted, "{query}");
+        assert_eq!(
+            parsed(&quoted).to_string(),
+            quoted,
+            "what is quoted reads back everywhere"
+        );
+        assert!(
+            parse(query, &ParserOptions::default()).is_err() || query == quoted,
+            "{query}"
+        );
     }
     let refused = [
         (".a", "1:1: parse error: unexpected character: '.'"),
         ("x_١", "1:3: parse error: unexpected character: '١'"),
-        ("o\u{308}", "1:2: parse error: unexpected character: '\u{308}'"),
+        (
+            "o\u{308}",
+            "1:2: parse error: unexpected character: '\u{308}'",
+        ),
         ("😀", "1:1: parse error: unexpected character: '😀'"),
-        ("1a.b", "1:1: parse error: bad number or duration syntax: \"1\""),
+        (
+            "1a.b",
+            "1:1: parse error: bad number or duration syntax: \"1\"",
+        ),
         ("5m.x", "1:3: parse error: unexpected character: '.'"),
-        ("a and.b", "1:3: parse error: unexpected identifier \"and.b\""),
-        ("foo.bar(1)", "1:1: parse error: unknown function with name \"foo.bar\""),
-        ("sum by (a:b) (a)", "1:9: parse error: invalid label name for grouping: \"a:b\""),
+        (
+            "a and.b",
+            "1:3: parse error: unexpected identifier \"and.b\"",
+        ),
+        (
+            "foo.bar(1)",
+            "1:1: parse error: unknown function with name \"foo.bar\"",
+        ),
+        (
+            "sum by (a:b) (a)",
+            "1:9: parse error: invalid label name for grouping: \"a:b\"",
+        ),
     ];
     for (query, want) in refused {
         match parse(query, &on) {
@@ -379,7 +602,10 @@ fn names_of_any_script_need_no_quotes_if_switched_on() {
         assert!(parse(query, &on).is_err(), "{query}");
     }
     let quoted = parsed("{\"http.server.requests\", \"a.b\"=\"c\"}");
-    assert_eq!(quoted.to_string(), "{\"a.b\"=\"c\",__name__=\"http.server.requests\"}");
+    assert_eq!(
+        quoted.to_string(),
+        "{\"a.b\"=\"c\",__name__=\"http.server.requests\"}"
+    );
     let unquoted = "{__name__=\"http.server.requests\",a.b=\"c\"}";
     assert_eq!(quoted.printed(Names::Unquoted).to_string(), unquoted);
     parsed("sum by (a:b) (a)");

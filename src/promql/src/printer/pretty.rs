@@ -33,8 +33,16 @@ fn pretty(expr: &Expr, level: usize, names: Names) -> String {
             format!("{lhs}\n{indent}{}\n{rhs}", names.operator(b))
         }
         Expr::Aggregate(a) => {
-            let param = a.param.as_ref().map(|p| format!("{},\n", pretty(p, level + 1))).unwrap_or_default();
-            format!("{indent}{}(\n{param}{}\n{indent})", names.aggregate_head(a), pretty(&a.expr, level + 1))
+            let param = a
+                .param
+                .as_ref()
+                .map(|p| format!("{},\n", pretty(p, level + 1)))
+                .unwrap_or_default();
+            format!(
+                "{indent}{}(\n{param}{}\n{indent})",
+                names.aggregate_head(a),
+                pretty(&a.expr, level + 1)
+            )
         }
         Expr::Call(c) => {
             let args: Vec<String> = c.args.iter().map(|arg| pretty(arg, level + 1)).collect();

@@ -32,7 +32,11 @@ impl Case {
             Value::Scalar { v, .. } => self.compare_scalar(*v),
             Value::String { v, .. } => {
                 let want = self.expected_string.as_ref();
-                if want == Some(v) { Ok(()) } else { Err(format!("expected {want:?} but got string {v:?}")) }
+                if want == Some(v) {
+                    Ok(())
+                } else {
+                    Err(format!("expected {want:?} but got string {v:?}"))
+                }
             }
             Value::Vector(samples) => self.compare_vector(samples),
             Value::Matrix(series) => self.compare_matrix(series),
@@ -43,19 +47,27 @@ impl Case {
         match self.expected_scalar {
             Some(want) if almost_equal(want, v) => Ok(()),
             Some(want) => Err(format!("expected scalar {want} but got {v}")),
-            None => Err(format!("expected vector or matrix result, but got scalar {v}")),
+            None => Err(format!(
+                "expected vector or matrix result, but got scalar {v}"
+            )),
         }
     }
 
     /// Compares the elements of an instant vector.
     pub(super) fn compare_vector(&self, samples: &[Sample]) -> Result<(), String> {
         if let Some(want) = self.expected_scalar {
-            return Err(format!("expected scalar {want}, but got a vector of {} elements", samples.len()));
+            return Err(format!(
+                "expected scalar {want}, but got a vector of {} elements",
+                samples.len()
+            ));
         }
         let mut seen = vec![false; self.expected.len()];
         for (place, sample) in samples.iter().enumerate() {
             // The last of several lines with the same labels counts.
-            let found = self.expected.iter().rposition(|e| e.labels == sample.labels);
+            let found = self
+                .expected
+                .iter()
+                .rposition(|e| e.labels == sample.labels);
             let Some(i) = found else {
                 return Err(format!(
                     "unexpected {} in result, has value {}",
@@ -75,21 +87,32 @@ impl Case {
                 return Err(format!("{} is twice in the result", sample.labels));
             }
             let want = self.expected[i].values.first();
-            let equal = want
-                .is_some_and(|w| w.value.as_ref().is_some_and(|v| same(v, &sample.value, w.hint_written)));
+            let equal = want.is_some_and(|w| {
+                w.value
+                    .as_ref()
+                    .is_some_and(|v| same(v, &sample.value, w.hint_written))
+            });
             if !equal {
-                let want = want.and_then(|w| w.value.as_ref()).map_or("nothing".to_owned(), show);
-                return Err(format!("expected {want} for {} but got {}", sample.labels, show(&sample.value)));
+                let want = want
+                    .and_then(|w| w.value.as_ref())
+                    .map_or("nothing".to_owned(), show);
+                return Err(format!(
+                    "expected {want} for {} but got {}",
+                    sample.labels,
+                    show(&sample.value)
+                ));
             }
         }
         self.all_seen(&seen)
     }
 
     fn all_seen(&self, seen: &[bool]) -> Result<(), String> {
-        let missing =
-            self.expected.iter().enumerate().find(|(i, e)| {
-                !seen[*i] && !self.expected[i + 1..].iter().any(|later| later.labels == e.labels)
-            });
+        let missing = self.expected.iter().enumerate().find(|(i, e)| {
+            !seen[*i]
+                && !self.expected[i + 1..]
+                    .iter()
+                    .any(|later| later.labels == e.labels)
+        });
         match missing {
             Some((_, e)) => Err(format!("expected {} not found", e.labels)),
             None => Ok(()),
@@ -101,13 +124,24 @@ impl Case {
             return Err("expected ordered result, but query returned a matrix".to_owned());
         }
         if let Some(want) = self.expected_scalar {
-            return Err(format!("expected scalar {want}, but got a matrix of {} series", matrix.len()));
+            return Err(format!(
+                "expected scalar {want}, but got a matrix of {} series",
+                matrix.len()
+            ));
         }
         check_sorted(matrix)?;
         let mut seen = vec![false; self.expected.len()];
         for series in matrix {
-            let Some(i) = self.expected.iter().rposition(|e| e.labels == series.labels) else {
-                return Err(format!("unexpected {} in result, has {}", series.labels, show_series(series)));
+            let Some(i) = self
+                .expected
+                .iter()
+                .rposition(|e| e.labels == series.labels)
+            else {
+                return Err(format!(
+                    "unexpected {} in result, has {}",
+                    series.labels,
+                    show_series(series)
+                ));
             };
             if std::mem::replace(&mut seen[i], true) {
                 return Err(format!("{} is twice in the result", series.labels));
@@ -123,14 +157,28 @@ impl Case {
         for (i, want) in expected.values.iter().enumerate() {
             let t = start_ms + i as i64 * step_ms;
             if t > end_ms {
-                return Err(format!("expected more points for {} than the query can return", series.labels));
+                return Err(format!(
+                    "expected more points for {} than the query can return",
+                    series.labels
+                ));
             }
-            let SequenceValue { value: Some(value), hint_written } = want else { continue };
-            let equal =
-                points.next().is_some_and(|(pt, point)| pt == t && same(value, &point, *hint_written));
+            let SequenceValue {
+                value: Some(value),
+                hint_written,
+            } = want
+            else {
+                continue;
+            };
+            let equal = points
+                .next()
+                .is_some_and(|(pt, point)| pt == t && same(value, &point, *hint_written));
             if !equal {
                 let got = show_series(series);
-                return Err(format!("expected {} for {} at {t}, but got {got}", show(value), series.labels));
+                return Err(format!(
+                    "expected {} for {} at {t}, but got {got}",
+                    show(value),
+                    series.labels
+                ));
             }
         }
         match points.next() {
@@ -147,15 +195,24 @@ impl Case {
 /// Range results have to be sorted by labels.
 pub(super) fn check_sorted(matrix: &[Series]) -> Result<(), String> {
     match matrix.windows(2).find(|w| w[0].labels > w[1].labels) {
-        Some(w) => Err(format!("matrix is not sorted: {} comes before {}", w[0].labels, w[1].labels)),
+        Some(w) => Err(format!(
+            "matrix is not sorted: {} comes before {}",
+            w[0].labels, w[1].labels
+        )),
         None => Ok(()),
     }
 }
 
 /// Floats and histograms of a series by time.
 pub(super) fn points_of(series: &Series) -> Vec<(i64, SampleValue)> {
-    let floats = series.floats.iter().map(|(t, v)| (*t, SampleValue::Float(*v)));
-    let histograms = series.histograms.iter().map(|(t, h)| (*t, SampleValue::Histogram(h.clone())));
+    let floats = series
+        .floats
+        .iter()
+        .map(|(t, v)| (*t, SampleValue::Float(*v)));
+    let histograms = series
+        .histograms
+        .iter()
+        .map(|(t, h)| (*t, SampleValue::Histogram(h.clone())));
     let mut points: Vec<_> = floats.chain(histograms).collect();
     points.sort_by_key(|(t, _)| *t);
     points
@@ -164,7 +221,9 @@ pub(super) fn points_of(series: &Series) -> Vec<(i64, SampleValue)> {
 fn same(want: &SampleValue, got: &SampleValue, hint_written: bool) -> bool {
     match (want, got) {
         (SampleValue::Float(a), SampleValue::Float(b)) => almost_equal(*a, *b),
-        (SampleValue::Histogram(a), SampleValue::Histogram(b)) => same_histogram(a, b, hint_written),
+        (SampleValue::Histogram(a), SampleValue::Histogram(b)) => {
+            same_histogram(a, b, hint_written)
+        }
         _ => false,
     }
 }
@@ -173,8 +232,9 @@ fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: boo
     let (mut a, mut b) = (want.clone(), got.clone());
     a.compact();
     b.compact();
-    let lists =
-        |x: &[f64], y: &[f64]| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| almost_equal(*x, *y));
+    let lists = |x: &[f64], y: &[f64]| {
+        x.len() == y.len() && x.iter().zip(y).all(|(x, y)| almost_equal(*x, *y))
+    };
     a.schema == b.schema
         && almost_equal(a.count, b.count)
         && almost_equal(a.sum, b.sum)
@@ -211,9 +271,15 @@ fn show(value: &SampleValue) -> String {
                 h.count,
                 h.zero_count,
                 h.zero_threshold,
-                h.positive_spans.iter().map(|s| (s.offset, s.length)).collect::<Vec<_>>(),
+                h.positive_spans
+                    .iter()
+                    .map(|s| (s.offset, s.length))
+                    .collect::<Vec<_>>(),
                 h.positive_buckets,
-                h.negative_spans.iter().map(|s| (s.offset, s.length)).collect::<Vec<_>>(),
+                h.negative_spans
+                    .iter()
+                    .map(|s| (s.offset, s.length))
+                    .collect::<Vec<_>>(),
                 h.negative_buckets,
                 h.custom_values,
                 h.reset_hint
@@ -223,6 +289,9 @@ fn show(value: &SampleValue) -> String {
 }
 
 fn show_series(series: &Series) -> String {
-    let points: Vec<String> = points_of(series).iter().map(|(t, v)| format!("{}@{t}", show(v))).collect();
+    let points: Vec<String> = points_of(series)
+        .iter()
+        .map(|(t, v)| format!("{}@{t}", show(v)))
+        .collect();
     format!("[{}]", points.join(" "))
 }

@@ -12,8 +12,16 @@ use crate::value::QueryResult;
 impl Evaluate for Engine {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
         let (expr, options) = (parsed(query)?, QueryOptions::default());
-        Engine::instant(self, storage, &expr, query, t_ms, &options, &Cancel::never())
-            .map_err(|e| e.to_string())
+        Engine::instant(
+            self,
+            storage,
+            &expr,
+            query,
+            t_ms,
+            &options,
+            &Cancel::never(),
+        )
+        .map_err(|e| e.to_string())
     }
 
     fn range(
@@ -25,7 +33,16 @@ impl Evaluate for Engine {
         step_ms: i64,
     ) -> Result<QueryResult, String> {
         let (expr, options, span) = (parsed(query)?, QueryOptions::default(), (start_ms, end_ms));
-        let result = Engine::range(self, storage, &expr, query, span, step_ms, &options, &Cancel::never());
+        let result = Engine::range(
+            self,
+            storage,
+            &expr,
+            query,
+            span,
+            step_ms,
+            &options,
+            &Cancel::never(),
+        );
         result.map_err(|e| e.to_string())
     }
 }
@@ -36,7 +53,10 @@ fn parsed(query: &str) -> Result<Expr, String> {
 
 /// How Prometheus's scripts are parsed: with all experimental parts.
 pub fn script_parser_options() -> ParserOptions {
-    ParserOptions { unquoted_utf8_names: true, ..ParserOptions::default() }
+    ParserOptions {
+        unquoted_utf8_names: true,
+        ..ParserOptions::default()
+    }
 }
 
 /// The settings that Prometheus's scripts are written for.

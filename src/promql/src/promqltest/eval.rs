@@ -26,7 +26,11 @@ pub(super) struct Case {
 /// When a case is evaluated (ms).
 pub(super) enum Times {
     Instant(i64),
-    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+    Range {
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    },
 }
 
 /// Step of the range query around an instant case.
@@ -49,7 +53,14 @@ impl Case {
     pub(super) fn matrix_times(&self) -> (i64, i64, i64) {
         match (self.result_times, &self.times) {
             (Some(times), _) => times,
-            (None, Times::Range { start_ms, end_ms, step_ms }) => (*start_ms, *end_ms, *step_ms),
+            (
+                None,
+                Times::Range {
+                    start_ms,
+                    end_ms,
+                    step_ms,
+                },
+            ) => (*start_ms, *end_ms, *step_ms),
             (None, Times::Instant(t)) => (*t, *t, 0),
         }
     }
@@ -62,14 +73,20 @@ impl Case {
         executions: &mut usize,
     ) -> Result<(), String> {
         match self.times {
-            Times::Range { start_ms, end_ms, step_ms } => {
+            Times::Range {
+                start_ms,
+                end_ms,
+                step_ms,
+            } => {
                 *executions += 1;
                 let result = evaluator.range(storage, &self.expr, start_ms, end_ms, step_ms);
                 self.check(result).map(drop)
             }
             Times::Instant(t) => {
                 self.run_instant(storage, evaluator, &self.expr, t, executions)?;
-                let Some((pinned, times)) = pinned_variants(&self.expr, t) else { return Ok(()) };
+                let Some((pinned, times)) = pinned_variants(&self.expr, t) else {
+                    return Ok(());
+                };
                 for other in times {
                     self.run_instant(storage, evaluator, &pinned, other, executions)
                         .map_err(|e| format!("as {pinned} at {other}: {e}"))?;
@@ -102,19 +119,30 @@ impl Case {
         executions: &mut usize,
     ) -> Result<(), String> {
         *executions += 1;
-        let Some(result) = self.check(evaluator.instant(storage, expr, t))? else { return Ok(()) };
-        let depends_on_query = ["start()", "end()", "range()", "step()"].iter().any(|f| expr.contains(f));
+        let Some(result) = self.check(evaluator.instant(storage, expr, t))? else {
+            return Ok(());
+        };
+        let depends_on_query = ["start()", "end()", "range()", "step()"]
+            .iter()
+            .any(|f| expr.contains(f));
         if self.expected_string.is_some() || self.result_times.is_some() || depends_on_query {
             return Ok(());
         }
         *executions += 1;
         let in_range = evaluator
-            .range(storage, expr, t - RANGE_STEP_MS, t + RANGE_STEP_MS, RANGE_STEP_MS)
+            .range(
+                storage,
+                expr,
+                t - RANGE_STEP_MS,
+                t + RANGE_STEP_MS,
+                RANGE_STEP_MS,
+            )
             .map_err(|e| format!("in range mode: {e}"))?;
         if self.expectation.ordered {
             return Ok(());
         }
-        self.compare_middle(&result.value, &in_range.value, t).map_err(|e| format!("in range mode: {e}"))
+        self.compare_middle(&result.value, &in_range.value, t)
+            .map_err(|e| format!("in range mode: {e}"))
     }
 
     /// Compares the step at `t` of a range query's result.
@@ -123,15 +151,28 @@ impl Case {
             return Err(format!("got a {} from a range query", in_range.type_name()));
         };
         check_sorted(matrix)?;
-        let at_t = |series| points_of(series).into_iter().find(|(pt, _)| *pt == t).map(|(_, value)| value);
+        let at_t = |series| {
+            points_of(series)
+                .into_iter()
+                .find(|(pt, _)| *pt == t)
+                .map(|(_, value)| value)
+        };
         let middle = matrix.iter().filter_map(|series| {
-            at_t(series).map(|value| Sample { labels: series.labels.clone(), t, value })
+            at_t(series).map(|value| Sample {
+                labels: series.labels.clone(),
+                t,
+                value,
+            })
         });
         let middle: Vec<Sample> = middle.collect();
         match (instant, middle.first()) {
-            (Value::Scalar { .. }, Some(Sample { value: SampleValue::Float(v), .. })) => {
-                self.compare(&Value::Scalar { t, v: *v })
-            }
+            (
+                Value::Scalar { .. },
+                Some(Sample {
+                    value: SampleValue::Float(v),
+                    ..
+                }),
+            ) => self.compare(&Value::Scalar { t, v: *v }),
             (Value::Scalar { .. }, _) => Err("no scalar at the middle step".to_owned()),
             _ => self.compare_vector(&middle),
         }
@@ -145,7 +186,11 @@ fn pinned_variants(expr: &str, t: i64) -> Option<(String, Vec<i64>)> {
     if !pin(&mut tree, At::Timestamp(t)) {
         return None;
     }
-    let times = if t == 0 { vec![-1000, 0, 1000] } else { vec![-10 * t, 0, t / 5, t, 10 * t] };
+    let times = if t == 0 {
+        vec![-1000, 0, 1000]
+    } else {
+        vec![-10 * t, 0, t / 5, t, 10 * t]
+    };
     Some((tree.printed(Names::Unquoted).to_string(), times))
 }
 

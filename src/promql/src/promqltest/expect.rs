@@ -13,7 +13,9 @@ pub(super) enum Expectation {
 impl Expectation {
     pub(super) fn text(text: &str, is_regex: bool) -> Result<Self, String> {
         if is_regex {
-            Regex::new(text).map(Self::Pattern).map_err(|e| format!("invalid regex {text:?}: {e}"))
+            Regex::new(text)
+                .map(Self::Pattern)
+                .map_err(|e| format!("invalid regex {text:?}: {e}"))
         } else {
             Ok(Self::Exact(text.to_owned()))
         }
@@ -79,7 +81,9 @@ impl Expectations {
             "no_info" => self.no_info = true,
             _ => return Err(format!("invalid expect statement {line:?}")),
         }
-        if (self.no_warning && !self.warnings.is_empty()) || (self.no_info && !self.infos.is_empty()) {
+        if (self.no_warning && !self.warnings.is_empty())
+            || (self.no_info && !self.infos.is_empty())
+        {
             return Err("expectations contradict each other".to_owned());
         }
         Ok(())
@@ -89,17 +93,30 @@ impl Expectations {
     pub(super) fn check_error(&self, error: &str) -> Result<(), String> {
         match &self.fail {
             None => Err(format!("query failed: {error}")),
-            Some(Some(want)) if !want.matches(error) => {
-                Err(format!("expected error {:?}, but got: {error}", want.as_str()))
-            }
+            Some(Some(want)) if !want.matches(error) => Err(format!(
+                "expected error {:?}, but got: {error}",
+                want.as_str()
+            )),
             Some(_) => Ok(()),
         }
     }
 
     /// Compares a result's warnings and infos.
     pub(super) fn check_notes(&self, result: &QueryResult) -> Result<(), String> {
-        check_kind("warning", &self.warnings, self.some_warning, self.no_warning, &result.warnings)?;
-        check_kind("info", &self.infos, self.some_info, self.no_info, &result.infos)
+        check_kind(
+            "warning",
+            &self.warnings,
+            self.some_warning,
+            self.no_warning,
+            &result.warnings,
+        )?;
+        check_kind(
+            "info",
+            &self.infos,
+            self.some_info,
+            self.no_info,
+            &result.infos,
+        )
     }
 }
 
@@ -116,10 +133,18 @@ fn check_kind(
     if some && actual.is_empty() {
         return Err(format!("expected a {kind} but got none"));
     }
-    if let Some(missing) = expected.iter().find(|e| !actual.iter().any(|a| e.matches(a))) {
-        return Err(format!("expected {kind} {:?}, found: {actual:?}", missing.as_str()));
+    if let Some(missing) = expected
+        .iter()
+        .find(|e| !actual.iter().any(|a| e.matches(a)))
+    {
+        return Err(format!(
+            "expected {kind} {:?}, found: {actual:?}",
+            missing.as_str()
+        ));
     }
-    let unexpected = actual.iter().find(|a| !expected.iter().any(|e| e.matches(a)));
+    let unexpected = actual
+        .iter()
+        .find(|a| !expected.iter().any(|e| e.matches(a)));
     match unexpected {
         Some(text) if !expected.is_empty() => Err(format!("unexpected {kind} {text:?}")),
         _ => Ok(()),

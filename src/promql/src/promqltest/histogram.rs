@@ -13,17 +13,28 @@ pub(super) struct Literal {
 
 /// Reads the literal at the start of `text` and returns what follows it.
 pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
-    let end = text.find("}}").ok_or_else(|| format!("histogram without end: {text:?}"))?;
-    let inside = text.strip_prefix("{{").and_then(|t| t.get(..end - 2)).ok_or("not a histogram")?;
-    let mut literal = Literal { histogram: FloatHistogram::default(), hint_written: false };
+    let end = text
+        .find("}}")
+        .ok_or_else(|| format!("histogram without end: {text:?}"))?;
+    let inside = text
+        .strip_prefix("{{")
+        .and_then(|t| t.get(..end - 2))
+        .ok_or("not a histogram")?;
+    let mut literal = Literal {
+        histogram: FloatHistogram::default(),
+        hint_written: false,
+    };
     let (mut offset, mut n_offset) = (0, 0);
     let mut rest = inside.trim();
     while !rest.is_empty() {
-        let (key, tail) = rest.split_once(':').ok_or_else(|| format!("missing `:` in {inside:?}"))?;
+        let (key, tail) = rest
+            .split_once(':')
+            .ok_or_else(|| format!("missing `:` in {inside:?}"))?;
         let value_len = match tail.strip_prefix('[') {
-            Some(list) => {
-                list.find(']').map(|n| n + 2).ok_or_else(|| format!("missing `]` in {inside:?}"))?
-            }
+            Some(list) => list
+                .find(']')
+                .map(|n| n + 2)
+                .ok_or_else(|| format!("missing `]` in {inside:?}"))?,
             None => tail.find(char::is_whitespace).unwrap_or(tail.len()),
         };
         let (value, tail) = tail.split_at(value_len);
@@ -79,5 +90,9 @@ fn number(text: &str) -> Result<f64, String> {
 
 fn list(text: &str) -> Result<Vec<f64>, String> {
     let inside = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    inside.ok_or_else(|| format!("not a list: {text:?}"))?.split_whitespace().map(number).collect()
+    inside
+        .ok_or_else(|| format!("not a list: {text:?}"))?
+        .split_whitespace()
+        .map(number)
+        .collect()
 }

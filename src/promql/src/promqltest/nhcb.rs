@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trireme_model::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, LabelsBuilder, METRIC_NAME, Span};
+use trireme_model::{
+    CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, LabelsBuilder, METRIC_NAME, Span,
+};
 
 use super::series::{Description, plain_number};
 use super::storage::{MemoryStorage, Stored};
@@ -27,12 +29,17 @@ pub(super) fn append_converted<'a>(
     let mut found: BTreeMap<Labels, BTreeMap<i64, Classic>> = BTreeMap::new();
     for description in series {
         let name = description.labels.metric_name();
-        let Some((base, part)) =
-            ["_bucket", "_count", "_sum"].iter().find_map(|s| Some((name.strip_suffix(s)?, *s)))
+        let Some((base, part)) = ["_bucket", "_count", "_sum"]
+            .iter()
+            .find_map(|s| Some((name.strip_suffix(s)?, *s)))
         else {
             continue;
         };
-        let bound = description.labels.get("le").and_then(plain_number).filter(|v| !v.is_nan());
+        let bound = description
+            .labels
+            .get("le")
+            .and_then(plain_number)
+            .filter(|v| !v.is_nan());
         if part == "_bucket" && bound.is_none() {
             continue;
         }
@@ -55,7 +62,14 @@ pub(super) fn append_converted<'a>(
     for (labels, times) in found {
         for (t, classic) in times {
             let histogram = classic.convert().map_err(|e| format!("{e} in {labels}"))?;
-            storage.append(&labels, Stored { t, st: 0, value: SampleValue::Histogram(Arc::new(histogram)) });
+            storage.append(
+                &labels,
+                Stored {
+                    t,
+                    st: 0,
+                    value: SampleValue::Histogram(Arc::new(histogram)),
+                },
+            );
         }
     }
     Ok(())
@@ -70,8 +84,15 @@ impl Classic {
     }
 
     fn convert(mut self) -> Result<FloatHistogram, String> {
-        let count = self.count.or(self.buckets.last().map(|(_, count)| *count)).unwrap_or(0.0);
-        if self.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+        let count = self
+            .count
+            .or(self.buckets.last().map(|(_, count)| *count))
+            .unwrap_or(0.0);
+        if self
+            .buckets
+            .last()
+            .is_none_or(|(bound, _)| *bound != f64::INFINITY)
+        {
             self.buckets.push((f64::INFINITY, count));
         }
         let mut below = 0.0;
@@ -84,9 +105,14 @@ impl Classic {
             below = *cumulative;
         }
         if below != count {
-            return Err(format!("count {count} is not that of the last bucket, {below}"));
+            return Err(format!(
+                "count {count} is not that of the last bucket, {below}"
+            ));
         }
-        let custom_values = self.buckets[..self.buckets.len() - 1].iter().map(|(bound, _)| *bound).collect();
+        let custom_values = self.buckets[..self.buckets.len() - 1]
+            .iter()
+            .map(|(bound, _)| *bound)
+            .collect();
         let length = u32::try_from(positive_buckets.len()).map_err(|e| e.to_string())?;
         Ok(FloatHistogram {
             schema: CUSTOM_BUCKETS_SCHEMA,

@@ -36,14 +36,24 @@ struct LoadSeries {
 
 /// The commands with their line numbers, from 1. A command that cannot be read is an error text in its place.
 pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).map(|line| if line.starts_with('#') { "" } else { line }).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .map(|line| if line.starts_with('#') { "" } else { line })
+        .collect();
     let mut commands = Vec::new();
     let mut at = 0;
     while at < lines.len() {
         let first = lines[at];
-        let word = first.split([' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
-        let block_end = lines[at..].iter().position(|line| line.is_empty()).map_or(lines.len(), |n| at + n);
+        let word = first
+            .split([' ', '\t'])
+            .next()
+            .unwrap_or("")
+            .to_ascii_lowercase();
+        let block_end = lines[at..]
+            .iter()
+            .position(|line| line.is_empty())
+            .map_or(lines.len(), |n| at + n);
         let block = &lines[at..block_end];
         let (used, command) = match word.as_str() {
             "" => {
@@ -67,7 +77,9 @@ pub(super) fn commands(text: &str) -> Vec<(usize, Result<Command, String>)> {
 impl Load {
     fn parse(block: &[&str]) -> Result<Self, String> {
         let (head, lines) = block.split_first().ok_or("empty command")?;
-        let (word, gap) = head.split_once(char::is_whitespace).ok_or("load without a step")?;
+        let (word, gap) = head
+            .split_once(char::is_whitespace)
+            .ok_or("load without a step")?;
         let with_nhcb = match word {
             "load" => false,
             "load_with_nhcb" => true,
@@ -90,7 +102,9 @@ impl Load {
                 None => None,
                 Some((metric, start)) => {
                     if parse_description(metric)?.labels != description.labels {
-                        return Err("@st metric does not match the following sample line metric".to_owned());
+                        return Err(
+                            "@st metric does not match the following sample line metric".to_owned()
+                        );
                     }
                     if start.len() != description.values.len() {
                         let (n, m) = (start.len(), description.values.len());
@@ -103,7 +117,11 @@ impl Load {
         }
         match pending {
             Some(_) => Err("@st line has no following sample line".to_owned()),
-            None => Ok(Self { gap_ms, with_nhcb, series }),
+            None => Ok(Self {
+                gap_ms,
+                with_nhcb,
+                series,
+            }),
         }
     }
 
@@ -113,9 +131,19 @@ impl Load {
             let mut t = 0;
             for (i, value) in series.description.values.iter().enumerate() {
                 if let Some(value) = &value.value {
-                    let start = series.start.as_ref().and_then(|start| start.get(i).copied().flatten());
+                    let start = series
+                        .start
+                        .as_ref()
+                        .and_then(|start| start.get(i).copied().flatten());
                     let st = start.map_or(0, |offset| t + offset);
-                    storage.append(&series.description.labels, Stored { t, st, value: value.clone() });
+                    storage.append(
+                        &series.description.labels,
+                        Stored {
+                            t,
+                            st,
+                            value: value.clone(),
+                        },
+                    );
                 }
                 t += self.gap_ms;
             }
@@ -128,10 +156,13 @@ impl Load {
     }
 }
 
-static INSTANT: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"^eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$"));
+static INSTANT: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(r"^eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$")
+});
 static RANGE: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"^eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+?)\s+(.+)$")
+    compiled(
+        r"^eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+?)\s+(.+)$",
+    )
 });
 static EXPECT_RANGE: LazyLock<Regex> =
     LazyLock::new(|| compiled(r"^expect range vector\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+)$"));
@@ -142,7 +173,9 @@ fn compiled(pattern: &str) -> Regex {
 
 /// Reads an evaluation; also says how many lines it took.
 fn parse_eval(block: &[&str]) -> (usize, Result<Case, String>) {
-    let Some((head, lines)) = block.split_first() else { return (1, Err("empty command".to_owned())) };
+    let Some((head, lines)) = block.split_first() else {
+        return (1, Err("empty command".to_owned()));
+    };
     let mut case = match parse_eval_head(head) {
         Ok(case) => case,
         Err(e) => return (block.len(), Err(e)),
@@ -162,11 +195,25 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
         let at = duration(parts.get(2).map_or("", |m| m.as_str()))?;
         (parts.get(1), Case::new(&parts[3], Times::Instant(at)))
     } else if let Some(parts) = RANGE.captures(head) {
-        let (start_ms, end_ms, step_ms) = (duration(&parts[2])?, duration(&parts[3])?, duration(&parts[4])?);
+        let (start_ms, end_ms, step_ms) = (
+            duration(&parts[2])?,
+            duration(&parts[3])?,
+            duration(&parts[4])?,
+        );
         if end_ms < start_ms {
             return Err("end timestamp is before start timestamp".to_owned());
         }
-        (parts.get(1), Case::new(&parts[5], Times::Range { start_ms, end_ms, step_ms }))
+        (
+            parts.get(1),
+            Case::new(
+                &parts[5],
+                Times::Range {
+                    start_ms,
+                    end_ms,
+                    step_ms,
+                },
+            ),
+        )
     } else {
         return Err(format!("invalid evaluation command {head:?}"));
     };
@@ -183,7 +230,10 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
 /// Reads a line below the head. False if no further line can belong to the evaluation.
 fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
     if case.expectation.fail.is_some() {
-        for (word, is_regex) in [("expected_fail_message", false), ("expected_fail_regexp", true)] {
+        for (word, is_regex) in [
+            ("expected_fail_message", false),
+            ("expected_fail_regexp", true),
+        ] {
             if let Some(text) = line.strip_prefix(word) {
                 case.expectation.fail = Some(Some(Expectation::text(text.trim(), is_regex)?));
                 return Ok(false);
@@ -191,9 +241,14 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
         }
     }
     if line.starts_with("expect range vector") {
-        let parts =
-            EXPECT_RANGE.captures(line).ok_or_else(|| format!("invalid range vector definition {line:?}"))?;
-        let (start_ms, end_ms, step_ms) = (duration(&parts[1])?, duration(&parts[2])?, duration(&parts[3])?);
+        let parts = EXPECT_RANGE
+            .captures(line)
+            .ok_or_else(|| format!("invalid range vector definition {line:?}"))?;
+        let (start_ms, end_ms, step_ms) = (
+            duration(&parts[1])?,
+            duration(&parts[2])?,
+            duration(&parts[3])?,
+        );
         case.result_times = Some((start_ms, end_ms, step_ms));
         if let Times::Instant(at) = &mut case.times {
             *at = end_ms;
@@ -201,7 +256,8 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
         return Ok(true);
     }
     if let Some(literal) = line.strip_prefix("expect string") {
-        let text = unquote(literal.trim()).map_err(|e| format!("expected string literal not valid: {e}"))?;
+        let text = unquote(literal.trim())
+            .map_err(|e| format!("expected string literal not valid: {e}"))?;
         case.expected_string = Some(text.into_owned());
         return Ok(true);
     }

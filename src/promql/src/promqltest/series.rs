@@ -29,14 +29,23 @@ pub(super) struct SequenceValue {
 }
 
 impl SequenceValue {
-    const GAP: Self = Self { value: None, hint_written: false };
+    const GAP: Self = Self {
+        value: None,
+        hint_written: false,
+    };
 
     fn float(v: f64) -> Self {
-        Self { value: Some(SampleValue::Float(v)), hint_written: false }
+        Self {
+            value: Some(SampleValue::Float(v)),
+            hint_written: false,
+        }
     }
 
     fn histogram(h: FloatHistogram, hint_written: bool) -> Self {
-        Self { value: Some(SampleValue::Histogram(h.into())), hint_written }
+        Self {
+            value: Some(SampleValue::Histogram(h.into())),
+            hint_written,
+        }
     }
 }
 
@@ -56,7 +65,10 @@ pub(super) fn parse_description(line: &str) -> Result<Description, String> {
         }
         rest = rest.trim_start();
     }
-    Ok(Description { labels, values: sequence })
+    Ok(Description {
+        labels,
+        values: sequence,
+    })
 }
 
 /// Length of the metric at the start of the line.
@@ -73,10 +85,18 @@ fn metric_len(line: &str) -> usize {
             (None, '"' | '\'' | '`') if inside_braces => quote = Some(c),
             (None, '{') => inside_braces = true,
             (None, '}') => return i + 1,
-            (None, _) if c.is_whitespace() && !inside_braces && !line[i..].trim_start().starts_with('{') => {
+            (None, _)
+                if c.is_whitespace()
+                    && !inside_braces
+                    && !line[i..].trim_start().starts_with('{') =>
+            {
                 return i;
             }
-            (None, _) if c.is_whitespace() && line[i..].trim_start().starts_with("{{") && !inside_braces => {
+            (None, _)
+                if c.is_whitespace()
+                    && line[i..].trim_start().starts_with("{{")
+                    && !inside_braces =>
+            {
                 return i;
             }
             (None, _) => {}
@@ -86,7 +106,8 @@ fn metric_len(line: &str) -> usize {
 }
 
 fn parse_metric(text: &str) -> Result<Labels, String> {
-    let matchers = parse_selector(text, &script_parser_options()).map_err(|e| format!("{e} in {text:?}"))?;
+    let matchers =
+        parse_selector(text, &script_parser_options()).map_err(|e| format!("{e} in {text:?}"))?;
     let mut labels = LabelsBuilder::default();
     for m in &matchers {
         if m.op != MatchOp::Equal {
@@ -113,7 +134,11 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
     }
     let (mut value, rest) = signed_number(text)?;
     let has_step = rest.starts_with(['+', '-']);
-    let (step, rest) = if has_step { signed_number(rest)? } else { (0.0, rest) };
+    let (step, rest) = if has_step {
+        signed_number(rest)?
+    } else {
+        (0.0, rest)
+    };
     let (times, rest) = repetition(rest)?;
     if has_step && times.is_none() {
         return Err(format!("step without repetition before {rest:?}"));
@@ -126,8 +151,17 @@ fn parse_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str
     Ok(rest)
 }
 
-fn parse_histogram_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Result<&'a str, String> {
-    let (Literal { histogram, hint_written }, rest) = parse_literal(text)?;
+fn parse_histogram_item<'a>(
+    text: &'a str,
+    out: &mut Vec<SequenceValue>,
+) -> Result<&'a str, String> {
+    let (
+        Literal {
+            histogram,
+            hint_written,
+        },
+        rest,
+    ) = parse_literal(text)?;
     let sign = rest.chars().next().filter(|c| matches!(c, '+' | '-'));
     let Some(sign) = sign else {
         let (times, rest) = repetition(rest)?;
@@ -142,9 +176,15 @@ fn parse_histogram_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Resu
     for _ in 0..times.unwrap_or(0) {
         if current.schema > step.histogram.schema {
             let (from, to) = (step.histogram.schema, current.schema);
-            return Err(format!("error combining histograms: cannot merge from schema {from} to {to}"));
+            return Err(format!(
+                "error combining histograms: cannot merge from schema {from} to {to}"
+            ));
         }
-        let combined = if sign == '+' { current.add(&step.histogram) } else { current.sub(&step.histogram) };
+        let combined = if sign == '+' {
+            current.add(&step.histogram)
+        } else {
+            current.sub(&step.histogram)
+        };
         combined.map_err(|e| e.to_string())?;
         out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     }
@@ -153,9 +193,14 @@ fn parse_histogram_item<'a>(text: &'a str, out: &mut Vec<SequenceValue>) -> Resu
 
 /// `xN`, if it is there.
 fn repetition(text: &str) -> Result<(Option<usize>, &str), String> {
-    let Some(rest) = text.strip_prefix('x') else { return Ok((None, text)) };
+    let Some(rest) = text.strip_prefix('x') else {
+        return Ok((None, text));
+    };
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let times = rest[..digits].parse::<usize>().ok().filter(|n| *n <= VALUES_MAX);
+    let times = rest[..digits]
+        .parse::<usize>()
+        .ok()
+        .filter(|n| *n <= VALUES_MAX);
     times
         .map(|n| (Some(n), &rest[digits..]))
         .ok_or_else(|| format!("invalid repetition in series values: {text:?}"))
@@ -183,7 +228,9 @@ pub(super) fn signed_number(text: &str) -> Result<(f64, &str), String> {
     let (number, tail) = rest.split_at(len);
     let value = match parse_number(number) {
         Ok(value) => value,
-        Err(_) => parse_duration(number).map_err(|_| format!("bad number {rest:?}"))? as f64 / 1000.0,
+        Err(_) => {
+            parse_duration(number).map_err(|_| format!("bad number {rest:?}"))? as f64 / 1000.0
+        }
     };
     Ok((f64::from(sign) * value, tail))
 }
@@ -193,8 +240,9 @@ fn number_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(b) = bytes.get(at) {
-        let after_exponent =
-            at > 0 && matches!(bytes[at - 1], b'e' | b'E') && bytes[0].is_ascii_digit() | (bytes[0] == b'.');
+        let after_exponent = at > 0
+            && matches!(bytes[at - 1], b'e' | b'E')
+            && bytes[0].is_ascii_digit() | (bytes[0] == b'.');
         match b {
             b'x' => break,
             b'+' | b'-' if !after_exponent => break,
@@ -240,7 +288,11 @@ pub(super) fn parse_start_timestamps(text: &str) -> Result<Vec<Option<i64>>, Str
 }
 
 fn end_of_item(rest: &str) -> Result<(), String> {
-    if rest.is_empty() { Ok(()) } else { Err(format!("unexpected {rest:?} in @st values")) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("unexpected {rest:?} in @st values"))
+    }
 }
 
 fn signed_duration(text: &str) -> Result<(i64, &str), String> {

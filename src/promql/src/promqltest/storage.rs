@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trireme_model::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, Matcher, ResetHint, Span, is_stale};
+use trireme_model::{
+    CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Labels, Matcher, ResetHint, Span, is_stale,
+};
 
 use crate::cancel::Cancel;
 use crate::select::{Columns, Select, SelectError, SelectRequest, SeriesRead, SeriesSet};
@@ -27,12 +29,26 @@ pub(super) struct Stored {
 impl MemoryStorage {
     /// Adds a float sample; a later one at the same time replaces it.
     pub fn append_float(&mut self, labels: &Labels, t: i64, v: f64) {
-        self.append(labels, Stored { t, st: 0, value: SampleValue::Float(v) });
+        self.append(
+            labels,
+            Stored {
+                t,
+                st: 0,
+                value: SampleValue::Float(v),
+            },
+        );
     }
 
     /// Adds a histogram sample; a later one at the same time replaces it.
     pub fn append_histogram(&mut self, labels: &Labels, t: i64, h: Arc<FloatHistogram>) {
-        self.append(labels, Stored { t, st: 0, value: SampleValue::Histogram(h) });
+        self.append(
+            labels,
+            Stored {
+                t,
+                st: 0,
+                value: SampleValue::Histogram(h),
+            },
+        );
     }
 
     /// Adds a sample; a later one at the same time replaces it.
@@ -54,10 +70,16 @@ impl Select for MemoryStorage {
         };
         let chosen = self.series.iter().filter(|(labels, _)| matches(labels));
         let series = chosen.map(|(labels, samples)| {
-            let read = MemorySeries { labels: labels.clone(), samples: Arc::clone(samples) };
+            let read = MemorySeries {
+                labels: labels.clone(),
+                samples: Arc::clone(samples),
+            };
             Box::new(read) as Box<dyn SeriesRead>
         });
-        Ok(SeriesSet { series: series.collect(), warnings: Vec::new() })
+        Ok(SeriesSet {
+            series: series.collect(),
+            warnings: Vec::new(),
+        })
     }
 }
 
@@ -128,8 +150,14 @@ fn continues_chunk(p: &FloatHistogram, h: &FloatHistogram) -> bool {
         && (h.schema != CUSTOM_BUCKETS_SCHEMA || h.custom_values == p.custom_values);
     let fell = h.count < p.count
         || h.zero_count < p.zero_count
-        || any_fell((&p.positive_spans, &p.positive_buckets), (&h.positive_spans, &h.positive_buckets))
-        || any_fell((&p.negative_spans, &p.negative_buckets), (&h.negative_spans, &h.negative_buckets));
+        || any_fell(
+            (&p.positive_spans, &p.positive_buckets),
+            (&h.positive_spans, &h.positive_buckets),
+        )
+        || any_fell(
+            (&p.negative_spans, &p.negative_buckets),
+            (&h.negative_spans, &h.negative_buckets),
+        );
     same_layout && !fell
 }
 

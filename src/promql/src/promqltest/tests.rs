@@ -6,7 +6,12 @@ use crate::value::{QueryStats, Sample, SampleValue, Value};
 struct Exact;
 
 fn result(value: Value) -> QueryResult {
-    QueryResult { value, warnings: Vec::new(), infos: Vec::new(), stats: QueryStats::default() }
+    QueryResult {
+        value,
+        warnings: Vec::new(),
+        infos: Vec::new(),
+        stats: QueryStats::default(),
+    }
 }
 
 impl Exact {
@@ -16,8 +21,11 @@ impl Exact {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<crate::value::Series>, String> {
-        let expr = crate::parse(query, &crate::ParserOptions::default()).map_err(|e| e.to_string())?;
-        let crate::ast::Expr::Vector(v) = expr else { return Err("only selectors".to_owned()) };
+        let expr =
+            crate::parse(query, &crate::ParserOptions::default()).map_err(|e| e.to_string())?;
+        let crate::ast::Expr::Vector(v) = expr else {
+            return Err("only selectors".to_owned());
+        };
         let (start_ms, end_ms, fixed) = match v.at {
             Some(crate::ast::At::Timestamp(t)) => (t, t, true),
             _ => (start_ms, end_ms, false),
@@ -28,12 +36,21 @@ impl Exact {
             end_ms,
             hints: crate::SelectHints::default(),
         };
-        let set = storage.select(&request, &crate::Cancel::never()).map_err(|e| e.to_string())?;
+        let set = storage
+            .select(&request, &crate::Cancel::never())
+            .map_err(|e| e.to_string())?;
         let mut out = Vec::new();
         for series in set.series {
             let mut columns = crate::Columns::default();
-            series.read(start_ms, end_ms, &mut columns).map_err(|e| e.to_string())?;
-            let floats: Vec<(i64, f64)> = columns.float_t.iter().copied().zip(columns.float_v).collect();
+            series
+                .read(start_ms, end_ms, &mut columns)
+                .map_err(|e| e.to_string())?;
+            let floats: Vec<(i64, f64)> = columns
+                .float_t
+                .iter()
+                .copied()
+                .zip(columns.float_v)
+                .collect();
             if !floats.is_empty() {
                 assert!(!fixed || floats.len() == 1);
                 out.push(crate::value::Series {
@@ -50,8 +67,11 @@ impl Exact {
 impl Evaluate for Exact {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
         let samples = Self::at(storage, query, t_ms, t_ms)?.into_iter();
-        let samples =
-            samples.map(|s| Sample { labels: s.labels, t: t_ms, value: SampleValue::Float(s.floats[0].1) });
+        let samples = samples.map(|s| Sample {
+            labels: s.labels,
+            t: t_ms,
+            value: SampleValue::Float(s.floats[0].1),
+        });
         Ok(result(Value::Vector(samples.collect())))
     }
 
@@ -67,7 +87,9 @@ impl Evaluate for Exact {
         if query.contains('@') {
             for s in &mut series {
                 let v = s.floats[0].1;
-                s.floats = (0..=(end - start) / step).map(|i| (start + i * step, v)).collect();
+                s.floats = (0..=(end - start) / step)
+                    .map(|i| (start + i * step, v))
+                    .collect();
             }
         }
         Ok(result(Value::Matrix(series)))
@@ -83,10 +105,21 @@ fn a_right_expectation_passes_in_all_variants() {
     let report = run(
         "# comment\nload 1m\n  up{a=\"b\"} 1+1x5\n\neval instant at 2m up\n  up{a=\"b\"} 3\n\nclear\neval instant at 2m up\n",
     );
-    assert_eq!((report.passed, report.failed), (2, 0), "{:?}", report.failures);
+    assert_eq!(
+        (report.passed, report.failed),
+        (2, 0),
+        "{:?}",
+        report.failures
+    );
     assert_eq!(report.executions, 24);
-    let report = run("load 1m\n  up 1 _ 3 stale\n\neval range from 0 to 2m step 1m up\n  up 1 _ 3\n");
-    assert_eq!((report.passed, report.failed), (1, 0), "{:?}", report.failures);
+    let report =
+        run("load 1m\n  up 1 _ 3 stale\n\neval range from 0 to 2m step 1m up\n  up 1 _ 3\n");
+    assert_eq!(
+        (report.passed, report.failed),
+        (1, 0),
+        "{:?}",
+        report.failures
+    );
 }
 
 #[test]
@@ -125,7 +158,12 @@ fn errors_are_compared() {
         "eval_fail instant at 2m sum(up)\n  expected_fail_message only selectors\n\n",
         "eval instant at 2m sum(up)\n  expect fail msg: something else\n",
     ));
-    assert_eq!((report.passed, report.failed), (3, 1), "{:?}", report.failures);
+    assert_eq!(
+        (report.passed, report.failed),
+        (3, 1),
+        "{:?}",
+        report.failures
+    );
 }
 
 #[test]
@@ -144,11 +182,26 @@ fn sequences_are_expanded() {
         floats("a{b=\"c d\"} 1+2x2 -1-.5x1 1e+3 5m"),
         some(&[1.0, 3.0, 5.0, -1.0, -1.5, 1000.0, 300.0])
     );
-    assert_eq!(floats("{\"x y\", le=\"} \"} _x2 Inf"), [None, None, Some(f64::INFINITY)]);
-    assert_eq!(floats("a -Inf 1e-3x1"), some(&[f64::NEG_INFINITY, 1e-3, 1e-3]));
+    assert_eq!(
+        floats("{\"x y\", le=\"} \"} _x2 Inf"),
+        [None, None, Some(f64::INFINITY)]
+    );
+    assert_eq!(
+        floats("a -Inf 1e-3x1"),
+        some(&[f64::NEG_INFINITY, 1e-3, 1e-3])
+    );
     assert_eq!(
         parse_start_timestamps("_ -30s-1mx2 0 _x2 *"),
-        Ok(vec![None, Some(-30_000), Some(-90_000), Some(-150_000), Some(0), None, None, Some(0)])
+        Ok(vec![
+            None,
+            Some(-30_000),
+            Some(-90_000),
+            Some(-150_000),
+            Some(0),
+            None,
+            None,
+            Some(0)
+        ])
     );
     for bad in [
         "a 1x",
@@ -181,7 +234,13 @@ fn histogram_literals_and_their_sums_are_read() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(histograms[0].positive_spans, [trireme_model::Span { offset: -2, length: 2 }]);
+    assert_eq!(
+        histograms[0].positive_spans,
+        [trireme_model::Span {
+            offset: -2,
+            length: 2
+        }]
+    );
     assert!(description.values[0].hint_written);
     let counts: Vec<f64> = histograms.iter().map(|h| h.count).collect();
     assert_eq!(counts, [4.0, 1.0, 2.0, 3.0]);
@@ -192,7 +251,8 @@ fn floats_are_compared_with_tolerance() {
     use compare::almost_equal;
     assert!(almost_equal(1.0, 1.000_000_1) && !almost_equal(1.0, 1.000_01));
     assert!(
-        almost_equal(f64::NAN, f64::NAN) && !almost_equal(f64::NAN, f64::from_bits(trireme_model::STALE_NAN))
+        almost_equal(f64::NAN, f64::NAN)
+            && !almost_equal(f64::NAN, f64::from_bits(trireme_model::STALE_NAN))
     );
     assert!(!almost_equal(0.0, 1e-9) && almost_equal(f64::INFINITY, f64::INFINITY));
     assert!(!almost_equal(f64::INFINITY, f64::NEG_INFINITY));

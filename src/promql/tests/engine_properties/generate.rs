@@ -11,11 +11,19 @@ pub struct Memory(Vec<(Labels, Arc<Columns>)>);
 
 impl Select for Memory {
     fn select(&self, request: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
-        let matches =
-            |labels: &Labels| request.matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
+        let matches = |labels: &Labels| {
+            request
+                .matchers
+                .iter()
+                .all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+        };
         let chosen = self.0.iter().filter(|(labels, _)| matches(labels));
-        let series = chosen.map(|(l, c)| Box::new(Read(l.clone(), Arc::clone(c))) as Box<dyn SeriesRead>);
-        Ok(SeriesSet { series: series.collect(), warnings: Vec::new() })
+        let series =
+            chosen.map(|(l, c)| Box::new(Read(l.clone(), Arc::clone(c))) as Box<dyn SeriesRead>);
+        Ok(SeriesSet {
+            series: series.collect(),
+            warnings: Vec::new(),
+        })
     }
 }
 
@@ -34,8 +42,18 @@ impl SeriesRead for Read {
         out: &mut Columns,
     ) -> Result<(), SelectError> {
         let wanted = start_ms..=end_ms;
-        for (i, t) in self.1.float_t.iter().enumerate().filter(|(_, t)| wanted.contains(t)) {
-            out.push_float_st(*t, self.1.float_st.get(i).copied().unwrap_or(0), self.1.float_v[i]);
+        for (i, t) in self
+            .1
+            .float_t
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| wanted.contains(t))
+        {
+            out.push_float_st(
+                *t,
+                self.1.float_st.get(i).copied().unwrap_or(0),
+                self.1.float_v[i],
+            );
         }
         for p in self.1.histograms.iter().filter(|p| wanted.contains(&p.t)) {
             out.push_histogram(p.t, p.st, Arc::clone(&p.h));
@@ -59,11 +77,22 @@ pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
             if name == "target_info" {
                 pairs.push(("version", if i % 2 == 0 { "1" } else { "2" }));
             }
-            out.push((Labels::from_pairs(pairs), Arc::new(columns(rng, name, samples))));
+            out.push((
+                Labels::from_pairs(pairs),
+                Arc::new(columns(rng, name, samples)),
+            ));
         }
         for le in ["0.1", "1", "10", "+Inf"] {
-            let pairs = [("__name__", "b_bucket"), ("instance", &*instance), ("job", &*job), ("le", le)];
-            out.push((Labels::from_pairs(pairs), Arc::new(columns(rng, "c_total", samples))));
+            let pairs = [
+                ("__name__", "b_bucket"),
+                ("instance", &*instance),
+                ("job", &*job),
+                ("le", le),
+            ];
+            out.push((
+                Labels::from_pairs(pairs),
+                Arc::new(columns(rng, "c_total", samples)),
+            ));
         }
     }
     Memory(out)
@@ -80,7 +109,11 @@ fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
             out.push_float(t, f64::from_bits(STALE_NAN));
             continue;
         }
-        let st = if rng.chance(0.1) { t - rng.below(30_000) as i64 } else { 0 };
+        let st = if rng.chance(0.1) {
+            t - rng.below(30_000) as i64
+        } else {
+            0
+        };
         if name == "h" || (name == "mix" && rng.chance(0.5)) {
             let reset = rng.chance(0.1);
             for count in &mut counts {
@@ -113,23 +146,43 @@ fn histogram(rng: &mut SeededRng, counts: &[f64; 3]) -> FloatHistogram {
             _ => ResetHint::Unknown,
         },
         schema: if custom { -53 } else { rng.below(3) as i32 },
-        zero_threshold: if custom { 0.0 } else { [0.001, 0.6][rng.below(2) as usize] },
+        zero_threshold: if custom {
+            0.0
+        } else {
+            [0.001, 0.6][rng.below(2) as usize]
+        },
         zero_count: if custom { 0.0 } else { rng.below(3) as f64 },
         count,
-        sum: if rng.chance(0.05) { f64::NAN } else { count * 1.5 },
+        sum: if rng.chance(0.05) {
+            f64::NAN
+        } else {
+            count * 1.5
+        },
         positive_spans: vec![
-            Span { offset: 0, length: 2 },
-            Span { offset: 1 - i32::from(custom), length: 1 },
+            Span {
+                offset: 0,
+                length: 2,
+            },
+            Span {
+                offset: 1 - i32::from(custom),
+                length: 1,
+            },
         ],
         positive_buckets: counts.to_vec(),
-        custom_values: if custom { vec![1.0, 2.0 + rng.below(2) as f64, 5.0] } else { Vec::new() },
+        custom_values: if custom {
+            vec![1.0, 2.0 + rng.below(2) as f64, 5.0]
+        } else {
+            Vec::new()
+        },
         ..FloatHistogram::default()
     }
 }
 
 /// Series whose histograms do not hold together: spans without buckets, odd schemas, NaN everywhere.
 pub fn malformed(rng: &mut SeededRng) -> Memory {
-    let odd = |rng: &mut SeededRng| [0.0, 1.0, -3.0, f64::NAN, f64::INFINITY, 1e308][rng.below(6) as usize];
+    let odd = |rng: &mut SeededRng| {
+        [0.0, 1.0, -3.0, f64::NAN, f64::INFINITY, 1e308][rng.below(6) as usize]
+    };
     let mut out = Vec::new();
     for name in ["g", "h", "mix"] {
         let mut columns = Columns::default();
@@ -156,7 +209,10 @@ pub fn malformed(rng: &mut SeededRng) -> Memory {
             };
             columns.push_histogram(i * 15_000, 0, Arc::new(h));
         }
-        out.push((Labels::from_pairs([("__name__", name), ("instance", "i1")]), Arc::new(columns)));
+        out.push((
+            Labels::from_pairs([("__name__", name), ("instance", "i1")]),
+            Arc::new(columns),
+        ));
     }
     Memory(out)
 }
@@ -171,21 +227,36 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
         0 => selector(rng),
         1 | 2 => over_range(rng, depth),
         3 | 4 => {
-            let op = pick(rng, &["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"]);
+            let op = pick(
+                rng,
+                &[
+                    "sum", "avg", "min", "max", "count", "group", "stddev", "stdvar",
+                ],
+            );
             format!("{op} {} ({})", grouping(rng), inner(rng))
         }
         5 => {
-            let op = pick(rng, &["topk", "bottomk", "quantile", "limit_ratio", "limitk"]);
+            let op = pick(
+                rng,
+                &["topk", "bottomk", "quantile", "limit_ratio", "limitk"],
+            );
             let param = pick(rng, &["1", "2", "0.5", "0.9", "(1 + 0 * time())"]);
             // limitk takes the first ones; an order that all steps share, only selectors have.
-            let vector = if op == "limitk" { selector(rng) } else { inner(rng) };
+            let vector = if op == "limitk" {
+                selector(rng)
+            } else {
+                inner(rng)
+            };
             format!("{op} {} ({param}, {vector})", grouping(rng))
         }
         6 => format!("count_values {} (\"value\", {})", grouping(rng), inner(rng)),
         7 => {
             let op = pick(
                 rng,
-                &["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<= bool", "> bool", "</", ">/"],
+                &[
+                    "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<= bool", "> bool",
+                    "</", ">/",
+                ],
             );
             let scalar = pick(rng, &["2", "0.5", "time()", "-1", "NaN", "(1 / 0)"]);
             let op_left = op.trim_end_matches(" bool");
@@ -196,7 +267,12 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
             }
         }
         8 | 9 => {
-            let op = pick(rng, &["+", "-", "*", "/", "==", "!=", "> bool", "<", "and", "or", "unless"]);
+            let op = pick(
+                rng,
+                &[
+                    "+", "-", "*", "/", "==", "!=", "> bool", "<", "and", "or", "unless",
+                ],
+            );
             let is_set = matches!(op, "and" | "or" | "unless");
             let matching = match rng.below(5) {
                 0 => "on (instance)",
@@ -237,8 +313,14 @@ pub fn expression(rng: &mut SeededRng, depth: u32) -> String {
             _ => format!("clamp({}, -5, 5)", inner(rng)),
         },
         12 => match rng.below(3) {
-            0 => format!("label_replace({}, \"job\", \"x-$1\", \"instance\", \"(i[01])\")", inner(rng)),
-            1 => format!("label_join({}, \"__name__\", \"_\", \"job\", \"instance\")", inner(rng)),
+            0 => format!(
+                "label_replace({}, \"job\", \"x-$1\", \"instance\", \"(i[01])\")",
+                inner(rng)
+            ),
+            1 => format!(
+                "label_join({}, \"__name__\", \"_\", \"job\", \"instance\")",
+                inner(rng)
+            ),
             _ => format!("vector(scalar({}))", inner(rng)),
         },
         _ => format!("({})", inner(rng)),
@@ -285,9 +367,18 @@ fn selector(rng: &mut SeededRng) -> String {
 fn over_range(rng: &mut SeededRng, depth: u32) -> String {
     let range = if depth > 1 && rng.chance(0.3) {
         let step = pick(rng, &["", "7s", "25s"]);
-        format!("({})[2m:{step}]{}", expression(rng, depth - 1), modifiers(rng))
+        format!(
+            "({})[2m:{step}]{}",
+            expression(rng, depth - 1),
+            modifiers(rng)
+        )
     } else {
-        format!("{}[{}]{}", name(rng), pick(rng, &["15s", "1m", "5m"]), modifiers(rng))
+        format!(
+            "{}[{}]{}",
+            name(rng),
+            pick(rng, &["15s", "1m", "5m"]),
+            modifiers(rng)
+        )
     };
     let plain = [
         "rate",

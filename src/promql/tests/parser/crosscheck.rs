@@ -16,7 +16,12 @@ fn agrees_on_the_expressions_of_the_scripts() {
         .filter(|(_, _, expr)| explained(expr).is_none())
         .filter_map(|(file, line, expr)| difference(expr).map(|d| format!("{file}:{line}: {d}")))
         .collect();
-    assert!(unexplained.is_empty(), "{}:\n{}", unexplained.len(), unexplained.join("\n"));
+    assert!(
+        unexplained.is_empty(),
+        "{}:\n{}",
+        unexplained.len(),
+        unexplained.join("\n")
+    );
 }
 
 #[test]
@@ -70,14 +75,33 @@ fn agrees_on_what_is_wrong() {
         "foo{a=~\"(\"}",
     ];
     for query in wrong {
-        assert!(parse(query, &ParserOptions::default()).is_err(), "we accept {query:?}");
+        assert!(
+            parse(query, &ParserOptions::default()).is_err(),
+            "we accept {query:?}"
+        );
         assert!(other::parse(query).is_err(), "the crate accepts {query:?}");
     }
 }
 
 /// What is put into queries to damage them.
-const FRAGMENTS: [&str; 16] =
-    ["", " ", "(", ")", "[5m]", "{", "}", ",", "-", "1", "a", " by (a) ", " offset 1m", "\"", "==", " or "];
+const FRAGMENTS: [&str; 16] = [
+    "",
+    " ",
+    "(",
+    ")",
+    "[5m]",
+    "{",
+    "}",
+    ",",
+    "-",
+    "1",
+    "a",
+    " by (a) ",
+    " offset 1m",
+    "\"",
+    "==",
+    " or ",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]

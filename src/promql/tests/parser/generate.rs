@@ -12,14 +12,27 @@ pub struct Features {
 }
 
 fn name() -> BoxedStrategy<String> {
-    select(vec!["foo", "bar_total", "a:b:c", "sum", "by", "offset", "start", "fill", "on_x", "Inf_", "_"])
-        .prop_map(str::to_owned)
-        .boxed()
+    select(vec![
+        "foo",
+        "bar_total",
+        "a:b:c",
+        "sum",
+        "by",
+        "offset",
+        "start",
+        "fill",
+        "on_x",
+        "Inf_",
+        "_",
+    ])
+    .prop_map(str::to_owned)
+    .boxed()
 }
 
 fn label() -> BoxedStrategy<String> {
     select(vec![
-        "a", "job", "by", "bool", "on", "ignoring", "sum", "offset", "\"x.y\"", "'ü'", "atan2", "and", "end",
+        "a", "job", "by", "bool", "on", "ignoring", "sum", "offset", "\"x.y\"", "'ü'", "atan2",
+        "and", "end",
     ])
     .prop_map(str::to_owned)
     .boxed()
@@ -29,15 +42,21 @@ fn string() -> BoxedStrategy<String> {
     prop_oneof![
         "[a-z0-9 .|]{0,8}".prop_map(|s| format!("\"{s}\"")),
         "[a-z0-9 \"\n]{0,8}".prop_map(|s| format!("`{s}`")),
-        select(vec!["'\\''", "\"\\n\\t\\\\\\\"\"", "\"\\u00e9\\x41\\101\"", "\"世界\""])
-            .prop_map(str::to_owned),
+        select(vec![
+            "'\\''",
+            "\"\\n\\t\\\\\\\"\"",
+            "\"\\u00e9\\x41\\101\"",
+            "\"世界\""
+        ])
+        .prop_map(str::to_owned),
     ]
     .boxed()
 }
 
 fn duration() -> BoxedStrategy<String> {
     prop_oneof![
-        (1..500_u32, select(vec!["ms", "s", "m", "h", "d", "w"])).prop_map(|(n, unit)| format!("{n}{unit}")),
+        (1..500_u32, select(vec!["ms", "s", "m", "h", "d", "w"]))
+            .prop_map(|(n, unit)| format!("{n}{unit}")),
         (1..100_u32, 1..60_u32).prop_map(|(h, m)| format!("{h}h{m}m")),
         (1..10_000_u32).prop_map(|n| n.to_string()),
         Just("1y2w3d".to_owned()),
@@ -49,7 +68,11 @@ fn duration_expression() -> BoxedStrategy<String> {
     let leaf = prop_oneof![4 => duration(), 1 => Just("step()".to_owned()), 1 => Just("range()".to_owned())];
     leaf.prop_recursive(3, 12, 2, |inner| {
         prop_oneof![
-            (inner.clone(), select(vec!["+", "-", "*", "/", "%", "^"]), inner.clone())
+            (
+                inner.clone(),
+                select(vec!["+", "-", "*", "/", "%", "^"]),
+                inner.clone()
+            )
                 .prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("-({a})")),
@@ -86,7 +109,11 @@ fn modifiers(features: Features) -> BoxedStrategy<String> {
         Just(" @ start()".to_owned()),
         Just(" @ end()".to_owned()),
     ];
-    let extended = if features.recent { vec!["", "", " anchored", " smoothed"] } else { vec![""] };
+    let extended = if features.recent {
+        vec!["", "", " anchored", " smoothed"]
+    } else {
+        vec![""]
+    };
     (
         proptest::option::of(offset.prop_map(|o| format!(" offset {o}"))),
         proptest::option::of(at),
@@ -95,39 +122,57 @@ fn modifiers(features: Features) -> BoxedStrategy<String> {
     )
         .prop_map(|(offset, at, extended, swap)| {
             let (offset, at) = (offset.unwrap_or_default(), at.unwrap_or_default());
-            if swap { format!("{extended}{at}{offset}") } else { format!("{offset}{at}{extended}") }
+            if swap {
+                format!("{extended}{at}{offset}")
+            } else {
+                format!("{offset}{at}{extended}")
+            }
         })
         .boxed()
 }
 
 fn selector() -> BoxedStrategy<String> {
-    let matcher = (label(), select(vec!["=", "!=", "=~", "!~"]), string()).prop_map(|(l, op, v)| {
-        // Inside braces every word is an identifier, but regular expressions have to compile.
-        let v = if op.ends_with('~') && v.contains('\\') { "\"a|b.*\"".to_owned() } else { v };
-        format!("{l}{op}{v}")
-    });
+    let matcher =
+        (label(), select(vec!["=", "!=", "=~", "!~"]), string()).prop_map(|(l, op, v)| {
+            // Inside braces every word is an identifier, but regular expressions have to compile.
+            let v = if op.ends_with('~') && v.contains('\\') {
+                "\"a|b.*\"".to_owned()
+            } else {
+                v
+            };
+            format!("{l}{op}{v}")
+        });
     let matchers = proptest::collection::vec(matcher, 0..4).prop_map(|m| m.join(", "));
     prop_oneof![
         name(),
         (name(), matchers.clone()).prop_map(|(n, m)| format!("{n}{{{m}}}")),
-        matchers.prop_map(|m| if m.is_empty() { "{\"q.n\"}".into() } else { format!("{{\"q.n\", {m},}}") }),
+        matchers.prop_map(|m| if m.is_empty() {
+            "{\"q.n\"}".into()
+        } else {
+            format!("{{\"q.n\", {m},}}")
+        }),
     ]
     .boxed()
 }
 
 fn scalar(features: Features) -> BoxedStrategy<String> {
-    let mut numbers = vec!["0x1F", "1e3", ".5", "2.", "Inf", "nan", "1h30m", "time()", "pi()"];
+    let mut numbers = vec![
+        "0x1F", "1e3", ".5", "2.", "Inf", "nan", "1h30m", "time()", "pi()",
+    ];
     if features.recent {
         numbers.extend(["1_000", "0x_1f", "017"]);
     }
     let leaf = prop_oneof![
-        any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(|v| format!("{v}")),
+        any::<f64>()
+            .prop_filter("finite", |v| v.is_finite())
+            .prop_map(|v| format!("{v}")),
         (0..1000_u32).prop_map(|v| v.to_string()),
         select(numbers).prop_map(str::to_owned),
     ];
     leaf.prop_recursive(2, 8, 2, |inner| {
         prop_oneof![
-            (inner.clone(), arithmetic(), inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            (inner.clone(), arithmetic(), inner.clone())
+                .prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             inner.clone().prop_map(|a| format!("-{a}")),
             inner.prop_map(|a| format!("({a})")),
         ]
@@ -136,19 +181,34 @@ fn scalar(features: Features) -> BoxedStrategy<String> {
 }
 
 fn arithmetic() -> BoxedStrategy<String> {
-    select(vec!["+", "-", "*", "/", "%", "^", "atan2"]).prop_map(str::to_owned).boxed()
+    select(vec!["+", "-", "*", "/", "%", "^", "atan2"])
+        .prop_map(str::to_owned)
+        .boxed()
 }
 
 fn grouping() -> BoxedStrategy<String> {
-    proptest::collection::vec(label(), 0..3).prop_map(|l| l.join(",")).boxed()
+    proptest::collection::vec(label(), 0..3)
+        .prop_map(|l| l.join(","))
+        .boxed()
 }
 
 fn matching() -> BoxedStrategy<String> {
     let on = (select(vec!["on", "ignoring"]), grouping()).prop_map(|(w, g)| format!(" {w}({g})"));
     let grouped = (grouping(), select(vec!["group_left", "group_right"]))
         .prop_map(|(g, w)| format!(" ignoring({g}) {w}(copied)"));
-    let fill = select(vec!["", "", " fill(0)", " fill_left(-1.5)", " fill_right(NaN) fill_left(2)"]);
-    (prop_oneof![2 => Just(String::new()), 1 => on, 1 => grouped], fill).prop_map(|(m, f)| m + f).boxed()
+    let fill = select(vec![
+        "",
+        "",
+        " fill(0)",
+        " fill_left(-1.5)",
+        " fill_right(NaN) fill_left(2)",
+    ]);
+    (
+        prop_oneof![2 => Just(String::new()), 1 => on, 1 => grouped],
+        fill,
+    )
+        .prop_map(|(m, f)| m + f)
+        .boxed()
 }
 
 /// An instant vector.

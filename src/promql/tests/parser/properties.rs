@@ -7,7 +7,8 @@ use trireme_promql::{Names, ParserOptions, parse, parse_selector, prettify};
 use crate::generate::{Features, vector};
 
 fn parsed(query: &str) -> Result<Expr, TestCaseError> {
-    parse(query, &ParserOptions::default()).map_err(|e| TestCaseError::fail(format!("{query}: {e}")))
+    parse(query, &ParserOptions::default())
+        .map_err(|e| TestCaseError::fail(format!("{query}: {e}")))
 }
 
 proptest! {

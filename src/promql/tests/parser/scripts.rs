@@ -15,13 +15,20 @@ pub fn data() -> PathBuf {
 pub fn expressions() -> Vec<(String, usize, String)> {
     let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/promqltest/prometheus");
     let dir = fs::read_dir(scripts).expect("a folder of the repository");
-    let mut paths: Vec<PathBuf> =
-        dir.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "test")).collect();
+    let mut paths: Vec<PathBuf> = dir
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "test"))
+        .collect();
     paths.sort();
     let of_file = |path: &PathBuf| {
-        let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let text = fs::read_to_string(path).expect("a listed script can be read");
-        script_expressions(&text).into_iter().map(move |(line, expr)| (name.clone(), line, expr))
+        script_expressions(&text)
+            .into_iter()
+            .map(move |(line, expr)| (name.clone(), line, expr))
     };
     paths.iter().flat_map(of_file).collect()
 }
@@ -36,14 +43,23 @@ fn expressions_of_the_scripts_parse_and_print_stably() {
             Err(e) => bad.push(format!("{file}:{line}: {expr}: {e}")),
             Ok(tree) => {
                 let printed = tree.printed(Names::Unquoted).to_string();
-                let again = parse(&printed, &options).map(|t| t.printed(Names::Unquoted).to_string());
+                let again =
+                    parse(&printed, &options).map(|t| t.printed(Names::Unquoted).to_string());
                 if again.as_ref() != Ok(&printed) {
-                    bad.push(format!("{file}:{line}: {expr} prints as {printed}, then {again:?}"));
+                    bad.push(format!(
+                        "{file}:{line}: {expr} prints as {printed}, then {again:?}"
+                    ));
                 }
             }
         }
     }
-    assert!(bad.is_empty(), "{} of {}:\n{}", bad.len(), expressions.len(), bad.join("\n"));
+    assert!(
+        bad.is_empty(),
+        "{} of {}:\n{}",
+        bad.len(),
+        expressions.len(),
+        bad.join("\n")
+    );
 }
 
 #[test]
@@ -69,8 +85,10 @@ fn collect(json: &serde_json::Value, out: &mut Vec<(String, bool)>) {
         serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, out)),
         serde_json::Value::Object(map) => match map.get("query").and_then(|q| q.as_str()) {
             Some(query) => {
-                let should_fail =
-                    map.get("should_fail").and_then(serde_json::Value::as_bool).unwrap_or(false);
+                let should_fail = map
+                    .get("should_fail")
+                    .and_then(serde_json::Value::as_bool)
+                    .unwrap_or(false);
                 out.push((query.to_owned(), should_fail));
             }
             None => map.values().for_each(|item| collect(item, out)),

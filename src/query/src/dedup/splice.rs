@@ -21,15 +21,30 @@ pub(super) fn splice(tracks: &[Track], start: i64, end: i64, counters: bool) -> 
     let interval = interval(tracks);
     let mut out = Vec::new();
     let all: Vec<usize> = (0..tracks.len()).collect();
-    let whole = Gap { lo: start.saturating_sub(1), hi: end.saturating_add(1), before: None, after: None };
-    let job = Job { tracks, interval, counters };
+    let whole = Gap {
+        lo: start.saturating_sub(1),
+        hi: end.saturating_add(1),
+        before: None,
+        after: None,
+    };
+    let job = Job {
+        tracks,
+        interval,
+        counters,
+    };
     job.fill(&all, whole, &mut out);
     out
 }
 
 fn interval(tracks: &[Track]) -> i64 {
-    let longest = tracks.iter().filter(|t| t.points.len() > 1).max_by_key(|t| t.points.len());
-    longest.and_then(Track::interval).unwrap_or(INTERVAL_DEFAULT_MS).max(1)
+    let longest = tracks
+        .iter()
+        .filter(|t| t.points.len() > 1)
+        .max_by_key(|t| t.points.len());
+    longest
+        .and_then(Track::interval)
+        .unwrap_or(INTERVAL_DEFAULT_MS)
+        .max(1)
 }
 
 struct Job<'a> {
@@ -78,7 +93,9 @@ impl Job<'_> {
     fn bridge(&self, rest: &[usize], gap: Gap, last: Option<Point>, out: &mut Vec<Pick>) {
         let mark = out.len();
         self.fill(rest, gap, out);
-        let (Some(stale), Some((replica, at))) = (last.filter(|p| p.stale), out.get(mark)) else { return };
+        let (Some(stale), Some((replica, at))) = (last.filter(|p| p.stale), out.get(mark)) else {
+            return;
+        };
         let first = self.tracks[*replica].points[*at];
         if !first.stale && !self.is_gap(stale.t, first.t) && mark > 0 {
             out.remove(mark - 1);
@@ -89,8 +106,16 @@ impl Job<'_> {
     fn inner(&self, lo: i64, hi: i64, before: Option<Point>, after: Option<Point>) -> Gap {
         let margin = self.interval / 2;
         Gap {
-            lo: if before.is_some() { lo.saturating_add(margin) } else { lo },
-            hi: if after.is_some() { hi.saturating_sub(margin) } else { hi },
+            lo: if before.is_some() {
+                lo.saturating_add(margin)
+            } else {
+                lo
+            },
+            hi: if after.is_some() {
+                hi.saturating_sub(margin)
+            } else {
+                hi
+            },
             before: before.filter(|p| !p.stale),
             after: after.filter(|p| !p.stale),
         }
@@ -103,7 +128,10 @@ impl Job<'_> {
     /// Samples that are no stale markers; a replica that only has markers completes nothing.
     fn live(&self, replica: usize, gap: Gap) -> usize {
         let track = &self.tracks[replica];
-        track.points[track.between(gap.lo, gap.hi)].iter().filter(|p| !p.stale).count()
+        track.points[track.between(gap.lo, gap.hi)]
+            .iter()
+            .filter(|p| !p.stale)
+            .count()
     }
 
     /// Samples of a replica in a gap, without those that would look like a reset.

@@ -33,7 +33,10 @@ fn scrapes(
     offset: i64,
     value: impl Fn(i64) -> f64,
 ) -> Vec<(i64, f64)> {
-    present.into_iter().map(|k| (k * STEP + offset, value(k * STEP + offset))).collect()
+    present
+        .into_iter()
+        .map(|k| (k * STEP + offset, value(k * STEP + offset)))
+        .collect()
 }
 
 #[test]
@@ -67,8 +70,11 @@ fn gaps_are_filled_inside_and_at_both_ends() {
     let b = scrapes((0..30).chain(50..100), 7_000, |_| 2.0);
     let out = spliced(&[a.clone(), b.clone()], false);
     // Neither has 40..50: the gap stays. Everything else is there, at about the scrape interval.
-    let gaps: Vec<_> =
-        out.windows(2).filter(|w| w[1].0 - w[0].0 > 2 * STEP).map(|w| (w[0].0, w[1].0)).collect();
+    let gaps: Vec<_> = out
+        .windows(2)
+        .filter(|w| w[1].0 - w[0].0 > 2 * STEP)
+        .map(|w| (w[0].0, w[1].0))
+        .collect();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert!(out.windows(2).all(|w| w[1].0 - w[0].0 >= STEP / 2));
     assert!(out[0].0 < STEP && out.last().is_some_and(|p| p.0 > 98 * STEP));
@@ -81,7 +87,11 @@ fn three_replicas_complete_each_other() {
     let c = scrapes(60..70, 6_000, |_| 3.0);
     let out = spliced(&[a, b, c], false);
     assert!(out.windows(2).all(|w| w[1].0 - w[0].0 < 2 * STEP));
-    assert!([1.0, 2.0, 3.0].iter().all(|v| out.iter().any(|p| p.1 == *v)));
+    assert!(
+        [1.0, 2.0, 3.0]
+            .iter()
+            .all(|v| out.iter().any(|p| p.1 == *v))
+    );
 }
 
 #[test]
@@ -102,12 +112,21 @@ fn a_stale_marker_goes_if_another_replica_saw_the_target_go_on() {
 #[test]
 fn a_real_reset_in_a_gap_is_kept() {
     // The counter restarts at step 45; the first replica misses 40..50.
-    let value = |t: i64| if t < 45 * STEP { 1_000.0 + t as f64 } else { (t - 45 * STEP) as f64 };
+    let value = |t: i64| {
+        if t < 45 * STEP {
+            1_000.0 + t as f64
+        } else {
+            (t - 45 * STEP) as f64
+        }
+    };
     let a = scrapes((0..40).chain(50..100), 0, value);
     let b = scrapes(30..60, 7_000, value);
     let out = spliced(&[a, b], true);
     assert_eq!(out.windows(2).filter(|w| w[1].1 < w[0].1).count(), 1);
-    assert!(out.windows(2).all(|w| w[1].0 - w[0].0 < 2 * STEP), "nothing of the fill was dropped");
+    assert!(
+        out.windows(2).all(|w| w[1].0 - w[0].0 < 2 * STEP),
+        "nothing of the fill was dropped"
+    );
 }
 
 #[test]
@@ -132,19 +151,38 @@ fn the_labels_of_replicas_are_removed() {
     impl Select for Two {
         fn select(&self, _: &SelectRequest, _: &Cancel) -> Result<SeriesSet, SelectError> {
             let one = |r| {
-                Box::new(One(Labels::from_pairs([("__name__", "up"), ("replica", r)]))) as Box<dyn SeriesRead>
+                Box::new(One(Labels::from_pairs([
+                    ("__name__", "up"),
+                    ("replica", r),
+                ]))) as Box<dyn SeriesRead>
             };
-            Ok(SeriesSet { series: vec![one("a"), one("b")], warnings: vec![] })
+            Ok(SeriesSet {
+                series: vec![one("a"), one("b")],
+                warnings: vec![],
+            })
         }
     }
-    let request = SelectRequest { matchers: vec![], start_ms: 0, end_ms: 9, hints: Default::default() };
+    let request = SelectRequest {
+        matchers: vec![],
+        start_ms: 0,
+        end_ms: 9,
+        hints: Default::default(),
+    };
     let select = |labels: &[&str]| {
         let labels = labels.iter().map(|l| (*l).to_owned()).collect();
-        let set = Dedup::new(Two, labels).select(&request, &Cancel::never()).expect("works");
-        set.series.iter().map(|s| s.labels().to_string()).collect::<Vec<_>>()
+        let set = Dedup::new(Two, labels)
+            .select(&request, &Cancel::never())
+            .expect("works");
+        set.series
+            .iter()
+            .map(|s| s.labels().to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(select(&["replica"]), ["up"]);
-    assert_eq!(select(&["other"]), [r#"up{replica="a"}"#, r#"up{replica="b"}"#]);
+    assert_eq!(
+        select(&["other"]),
+        [r#"up{replica="a"}"#, r#"up{replica="b"}"#]
+    );
     assert_eq!(select(&[]).len(), 2);
 }
 
@@ -218,13 +256,27 @@ proptest! {
 fn rate_of(points: &[(i64, f64)]) -> f64 {
     let mut storage = MemoryStorage::default();
     let labels = Labels::from_pairs([("__name__", "m")]);
-    points.iter().for_each(|(t, v)| storage.append_float(&labels, *t, *v));
+    points
+        .iter()
+        .for_each(|(t, v)| storage.append_float(&labels, *t, *v));
     let (text, options) = ("rate(m[1500s])", QueryOptions::default());
     let expr = parse(text, &ParserOptions::default()).expect("an expression");
-    let result = Engine::default().instant(&storage, &expr, text, 1_500_000 - 1, &options, &Cancel::never());
+    let result = Engine::default().instant(
+        &storage,
+        &expr,
+        text,
+        1_500_000 - 1,
+        &options,
+        &Cancel::never(),
+    );
     match result.expect("works").value {
         Value::Vector(found) => match found.as_slice() {
-            [Sample { value: SampleValue::Float(rate), .. }] => *rate,
+            [
+                Sample {
+                    value: SampleValue::Float(rate),
+                    ..
+                },
+            ] => *rate,
             other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),

@@ -22,13 +22,18 @@ pub(super) struct Point {
 
 impl Track {
     pub(super) fn new(columns: &Columns) -> Self {
-        let floats = columns.float_t.iter().zip(&columns.float_v).enumerate().map(|(i, (t, v))| Point {
-            t: *t,
-            level: *v,
-            stale: is_stale(*v),
-            float: true,
-            index: i as u32,
-        });
+        let floats = columns
+            .float_t
+            .iter()
+            .zip(&columns.float_v)
+            .enumerate()
+            .map(|(i, (t, v))| Point {
+                t: *t,
+                level: *v,
+                stale: is_stale(*v),
+                float: true,
+                index: i as u32,
+            });
         let histograms = columns.histograms.iter().enumerate().map(|(i, p)| Point {
             t: p.t,
             level: p.h.count,
@@ -45,10 +50,16 @@ impl Track {
 
     /// Appends sample `at` to `out`.
     pub(super) fn push(&self, at: usize, columns: &Columns, out: &mut Columns) {
-        let Point { t, float, index, .. } = self.points[at];
+        let Point {
+            t, float, index, ..
+        } = self.points[at];
         let index = index as usize;
         if float {
-            out.push_float_st(t, columns.float_st.get(index).copied().unwrap_or(0), columns.float_v[index]);
+            out.push_float_st(
+                t,
+                columns.float_st.get(index).copied().unwrap_or(0),
+                columns.float_v[index],
+            );
         } else {
             out.histograms.push(columns.histograms[index].clone());
         }
@@ -63,7 +74,11 @@ impl Track {
 
     /// The usual distance of samples (ms), if there are at least two.
     pub(super) fn interval(&self) -> Option<i64> {
-        let mut distances: Vec<i64> = self.points.windows(2).map(|w| w[1].t.saturating_sub(w[0].t)).collect();
+        let mut distances: Vec<i64> = self
+            .points
+            .windows(2)
+            .map(|w| w[1].t.saturating_sub(w[0].t))
+            .collect();
         let middle = distances.len() / 2;
         (!distances.is_empty()).then(|| *distances.select_nth_unstable(middle).1)
     }

@@ -42,7 +42,11 @@ impl Parsed {
         }
         let mut kept = self.0.lock();
         let text: Arc<str> = text.into();
-        if kept.by_text.insert(Arc::clone(&text), Arc::clone(expr)).is_some() {
+        if kept
+            .by_text
+            .insert(Arc::clone(&text), Arc::clone(expr))
+            .is_some()
+        {
             return;
         }
         kept.bytes += bytes;
@@ -66,7 +70,9 @@ fn bytes_of(text: &str, expr: &Expr) -> usize {
             _ => return,
         };
         let patterns = selector.matchers.iter().filter_map(Matcher::regexp);
-        bytes = patterns.map(Regexp::kept_bytes).fold(bytes, usize::saturating_add);
+        bytes = patterns
+            .map(Regexp::kept_bytes)
+            .fold(bytes, usize::saturating_add);
     });
     bytes
 }
@@ -89,11 +95,18 @@ mod tests {
             parsed.keep(&text(n), &expr(&text(n)));
             parsed.keep(&text(n), &expr(&text(n)));
         }
-        assert!(parsed.get(&text(99)).is_some_and(|found| *found == *expr(&text(99))));
+        assert!(
+            parsed
+                .get(&text(99))
+                .is_some_and(|found| *found == *expr(&text(99)))
+        );
         assert!(parsed.get(&text(0)).is_none());
         let kept = parsed.0.lock();
         assert_eq!((kept.by_text.len(), kept.texts.len()), (33, 33));
-        assert_eq!(kept.bytes, kept.texts.iter().map(|(_, bytes)| bytes).sum::<usize>());
+        assert_eq!(
+            kept.bytes,
+            kept.texts.iter().map(|(_, bytes)| bytes).sum::<usize>()
+        );
     }
 
     #[test]

@@ -31,7 +31,13 @@ const PART_UNITS: u64 = 2;
 const TEXT_BYTES_MAX: usize = 4_096;
 /// Functions whose effort the number of series and samples does not tell: they make labels, sort, or read series that
 /// the expression does not show.
-const NEVER_QUICK: [&str; 5] = ["info", "label_join", "label_replace", "mad_over_time", "quantile_over_time"];
+const NEVER_QUICK: [&str; 5] = [
+    "info",
+    "label_join",
+    "label_replace",
+    "mad_over_time",
+    "quantile_over_time",
+];
 /// Looking at one label of a series, or at one value of a label.
 const LABEL_UNITS: u64 = 20;
 
@@ -55,7 +61,10 @@ const WILDCARDS_MAX: usize = 4;
 /// operators, and have no regular expression whose compilation takes long.
 pub fn is_light<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
     let mut bytes_left = TEXT_BYTES_MAX;
-    let mut patterns = PlainPatterns { bytes: 0, wildcards: 0 };
+    let mut patterns = PlainPatterns {
+        bytes: 0,
+        wildcards: 0,
+    };
     texts.into_iter().all(|text| {
         let left = bytes_left.checked_sub(text.len());
         bytes_left = left.unwrap_or(0);
@@ -85,12 +94,22 @@ impl PlainPatterns {
 
     /// True if the string literal that `text` begins with is a plain pattern.
     fn take(&mut self, text: &str) -> bool {
-        let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) else { return false };
-        let Some((pattern, _)) = text[1..].split_once(quote) else { return false };
+        let Some(quote) = text
+            .chars()
+            .next()
+            .filter(|c| matches!(c, '"' | '\'' | '`'))
+        else {
+            return false;
+        };
+        let Some((pattern, _)) = text[1..].split_once(quote) else {
+            return false;
+        };
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-:/|.*+() ".contains(&b);
         self.bytes += pattern.len();
         self.wildcards += pattern.bytes().filter(|b| *b == b'.').count();
-        self.bytes <= PATTERN_BYTES_MAX && self.wildcards <= WILDCARDS_MAX && pattern.bytes().all(is_plain)
+        self.bytes <= PATTERN_BYTES_MAX
+            && self.wildcards <= WILDCARDS_MAX
+            && pattern.bytes().all(is_plain)
     }
 }
 
@@ -99,7 +118,11 @@ fn operators(text: &str) -> usize {
     let signs = text.bytes().filter(|b| b"+-*/%^=<>".contains(b)).count();
     let words = ["or", "and", "unless", "atan2"];
     let lower = text.to_ascii_lowercase();
-    signs + words.iter().map(|word| lower.matches(word).count()).sum::<usize>()
+    signs
+        + words
+            .iter()
+            .map(|word| lower.matches(word).count())
+            .sum::<usize>()
 }
 
 /// A guess in the making.
@@ -127,22 +150,47 @@ impl Querier {
     /// See [`Queries::is_quick`](crate::Queries::is_quick).
     pub(super) fn guess_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
         let lookback_ms = self.engine.options().lookback_ms;
-        let mut guess = Guess { querier: self, context, lookback_ms, units: 0 };
+        let mut guess = Guess {
+            querier: self,
+            context,
+            lookback_ms,
+            units: 0,
+        };
         let known = match asked {
-            Asked::Expr { text, start_ms, end_ms, step_ms, lookback } => {
-                guess.lookback_ms =
-                    lookback.map_or(guess.lookback_ms, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+            Asked::Expr {
+                text,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            } => {
+                guess.lookback_ms = lookback.map_or(guess.lookback_ms, |d| {
+                    i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
+                });
                 let (start_ms, end_ms) = (*start_ms, *end_ms);
-                let steps = end_ms.saturating_sub(start_ms).checked_div(*step_ms).unwrap_or(0);
-                let times = Times { start_ms, end_ms, steps: units_of(steps).saturating_add(1) };
-                self.parse_light(text).and_then(|expr| guess.expr(&expr, times)).is_some()
+                let steps = end_ms
+                    .saturating_sub(start_ms)
+                    .checked_div(*step_ms)
+                    .unwrap_or(0);
+                let times = Times {
+                    start_ms,
+                    end_ms,
+                    steps: units_of(steps).saturating_add(1),
+                };
+                self.parse_light(text)
+                    .and_then(|expr| guess.expr(&expr, times))
+                    .is_some()
             }
             Asked::Series(selection) => guess.series(selection, SERIES_UNITS).is_some(),
             Asked::LabelNames(selection) => guess.names(selection).is_some(),
             Asked::LabelValues(name, selection) => guess.values(name, selection).is_some(),
         };
         // Joining the series of replicas takes about as long again.
-        let doubled = if context.replica_labels.is_empty() { 1 } else { 2 };
+        let doubled = if context.replica_labels.is_empty() {
+            1
+        } else {
+            2
+        };
         known && guess.units.saturating_mul(doubled) <= QUICK_UNITS
     }
 }
@@ -199,7 +247,9 @@ impl Guess<'_> {
     fn names(&mut self, selection: &Selection) -> Option<()> {
         match selection.matchers.is_empty() {
             // A few series decide; the names themselves are few.
-            true => self.found(&[], selection.start_ms, selection.end_ms).map(drop),
+            true => self
+                .found(&[], selection.start_ms, selection.end_ms)
+                .map(drop),
             false => self.series(selection, LABEL_UNITS),
         }
     }
@@ -237,7 +287,11 @@ impl Guess<'_> {
                 for child in expr.children() {
                     series = series.saturating_add(self.expr(child, times)?);
                 }
-                self.add(series.saturating_mul(times.steps).saturating_mul(PART_UNITS))?;
+                self.add(
+                    series
+                        .saturating_mul(times.steps)
+                        .saturating_mul(PART_UNITS),
+                )?;
                 Some(series)
             }
         }
@@ -254,7 +308,10 @@ impl Guess<'_> {
             return None;
         }
         let offset = plain(&selector.offset)?;
-        let start_ms = times.start_ms.saturating_sub(offset).saturating_sub(range_ms);
+        let start_ms = times
+            .start_ms
+            .saturating_sub(offset)
+            .saturating_sub(range_ms);
         let end_ms = times.end_ms.saturating_sub(offset);
         let series = self.found(&selector.matchers, start_ms, end_ms)?;
         let samples = |ms: i64| units_of(ms) / SAMPLE_DISTANCE_MS + 1;
@@ -263,7 +320,9 @@ impl Guess<'_> {
             // Only the newest sample is read.
             (false, 1) => STEP_UNITS,
             (false, steps) => read * SAMPLE_UNITS + steps * STEP_UNITS,
-            (true, steps) => read * SAMPLE_UNITS + steps.saturating_mul(STEP_UNITS + samples(range_ms) / 2),
+            (true, steps) => {
+                read * SAMPLE_UNITS + steps.saturating_mul(STEP_UNITS + samples(range_ms) / 2)
+            }
         };
         self.add(series.saturating_mul(per_series.saturating_add(SERIES_UNITS)))?;
         Some(series)
@@ -276,13 +335,26 @@ impl Guess<'_> {
         let (range_ms, offset) = (plain(&s.range)?, plain(&s.offset)?);
         let default_ms = self.querier.engine.options().subquery_step_ms;
         let step_ms = s.step.as_ref().map_or(Some(default_ms), plain)?.max(1);
-        let start_ms = times.start_ms.saturating_sub(offset).saturating_sub(range_ms);
+        let start_ms = times
+            .start_ms
+            .saturating_sub(offset)
+            .saturating_sub(range_ms);
         let end_ms = times.end_ms.saturating_sub(offset);
         let steps = units_of(end_ms.saturating_sub(start_ms) / step_ms).saturating_add(1);
-        let series = self.expr(&s.expr, Times { start_ms, end_ms, steps })?;
+        let series = self.expr(
+            &s.expr,
+            Times {
+                start_ms,
+                end_ms,
+                steps,
+            },
+        )?;
         let window = units_of(range_ms / step_ms).saturating_add(1);
         // What has no series still has a sample at each of its steps.
-        let samples = series.max(1).saturating_mul(times.steps).saturating_mul(window);
+        let samples = series
+            .max(1)
+            .saturating_mul(times.steps)
+            .saturating_mul(window);
         self.add(samples.saturating_mul(PART_UNITS))?;
         Some(series)
     }

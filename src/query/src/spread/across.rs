@@ -22,8 +22,8 @@ use super::message::{self, What};
 use super::union::{labels_in, select_error, texts_in, unite};
 use super::{OtherGroup, Question, Spread};
 use crate::{
-    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError, RangeQuery,
-    Selection, TsdbStatus,
+    Asked, Dedup, ExemplarSeries, Found, InstantQuery, Queries, QueryContext, QueryError,
+    RangeQuery, Selection, TsdbStatus,
 };
 use gather::Gather;
 
@@ -83,9 +83,20 @@ impl Across {
         Ok(self.spread.replicas.other_groups())
     }
 
-    fn storage<'a>(&'a self, context: &QueryContext, others: &'a [OtherGroup]) -> Dedup<AllGroups<'a>> {
-        let raw = QueryContext { replica_labels: Vec::new(), ..context.clone() };
-        let all = AllGroups { spread: &self.spread, context: raw, others };
+    fn storage<'a>(
+        &'a self,
+        context: &QueryContext,
+        others: &'a [OtherGroup],
+    ) -> Dedup<AllGroups<'a>> {
+        let raw = QueryContext {
+            replica_labels: Vec::new(),
+            ..context.clone()
+        };
+        let all = AllGroups {
+            spread: &self.spread,
+            context: raw,
+            others,
+        };
         Dedup::new(all, context.replica_labels.clone())
     }
 
@@ -97,7 +108,12 @@ impl Across {
     ) -> Result<QueryResult, QueryError> {
         let spread = &self.spread;
         let expr = parse(q.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let mut result = q.evaluate(&spread.engine, &self.storage(context, others), &expr, context)?;
+        let mut result = q.evaluate(
+            &spread.engine,
+            &self.storage(context, others),
+            &expr,
+            context,
+        )?;
         result.warnings.sort();
         result.warnings.dedup();
         Ok(result)
@@ -131,7 +147,10 @@ impl Across {
         }
         warnings.sort();
         warnings.dedup();
-        Ok(Found { items: items.into_iter().collect(), warnings })
+        Ok(Found {
+            items: items.into_iter().collect(),
+            warnings,
+        })
     }
 
     /// What other groups answer that is not asked for by matchers.
@@ -163,42 +182,83 @@ fn merge_exemplars(into: &mut Vec<Exemplar>, more: Vec<Exemplar>) {
 impl Queries for Across {
     /// Whoever has to ask other groups is not quick.
     fn is_quick(&self, context: &QueryContext, asked: &Asked<'_>) -> bool {
-        self.others(context).is_ok_and(|others| others.is_empty()) && self.spread.is_quick(context, asked)
+        self.others(context).is_ok_and(|others| others.is_empty())
+            && self.spread.is_quick(context, asked)
     }
 
     fn prepare<'a>(&'a self, context: &'a QueryContext) -> BoxFuture<'a, Result<(), QueryError>> {
         self.spread.prepare(context)
     }
 
-    fn instant(&self, context: &QueryContext, query: &InstantQuery) -> Result<QueryResult, QueryError> {
+    fn instant(
+        &self,
+        context: &QueryContext,
+        query: &InstantQuery,
+    ) -> Result<QueryResult, QueryError> {
         let others = self.others(context)?;
         if others.is_empty() {
             return self.spread.instant(context, query);
         }
         let t = query.time_ms;
         let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);
-        self.evaluate(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback }, &others)
+        self.evaluate(
+            context,
+            &Question {
+                text: &query.expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            },
+            &others,
+        )
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let others = self.others(context)?;
-        let &RangeQuery { start_ms, end_ms, step_ms, lookback, .. } = query;
+        let &RangeQuery {
+            start_ms,
+            end_ms,
+            step_ms,
+            lookback,
+            ..
+        } = query;
         // The undivided way has the words for a range that is none.
         if others.is_empty() || step_ms <= 0 || end_ms < start_ms {
             return self.spread.range(context, query);
         }
-        self.evaluate(context, &Question { text: &query.expr, start_ms, end_ms, step_ms, lookback }, &others)
+        self.evaluate(
+            context,
+            &Question {
+                text: &query.expr,
+                start_ms,
+                end_ms,
+                step_ms,
+                lookback,
+            },
+            &others,
+        )
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         let others = self.others(context)?;
         if others.is_empty() {
             return self.spread.select(context, request);
         }
-        Ok(self.storage(context, &others).select(request, &context.cancel)?)
+        Ok(self
+            .storage(context, &others)
+            .select(request, &context.cancel)?)
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         let own = || self.spread.series(context, selection);
         self.found(context, selection, (What::Series, ""), own, labels_in)
     }
@@ -234,8 +294,11 @@ impl Queries for Across {
         if found.answers.is_empty() && found.warnings.is_empty() {
             return Ok(own);
         }
-        let mut by_series: BTreeMap<Labels, Vec<Exemplar>> =
-            own.items.into_iter().map(|series| (series.labels, series.exemplars)).collect();
+        let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = own
+            .items
+            .into_iter()
+            .map(|series| (series.labels, series.exemplars))
+            .collect();
         let mut warnings = own.warnings;
         warnings.extend(found.warnings);
         for answer in found.answers {
@@ -244,11 +307,19 @@ impl Queries for Across {
                 continue;
             };
             for series in more {
-                merge_exemplars(by_series.entry(series.labels).or_default(), series.exemplars);
+                merge_exemplars(
+                    by_series.entry(series.labels).or_default(),
+                    series.exemplars,
+                );
             }
         }
-        let items = by_series.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars });
-        Ok(Found { items: items.collect(), warnings })
+        let items = by_series
+            .into_iter()
+            .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars });
+        Ok(Found {
+            items: items.collect(),
+            warnings,
+        })
     }
 
     fn metadata(
@@ -270,7 +341,9 @@ impl Queries for Across {
                 entries.push(entry);
             }
         }
-        by_metric.values_mut().for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
+        by_metric
+            .values_mut()
+            .for_each(|entries| entries.sort_unstable_by(|a, b| b.cmp(a)));
         Ok(by_metric.into_iter().collect())
     }
 

@@ -48,24 +48,36 @@ impl Spread {
         let invalid = |what: String| QueryError::new(ErrorKind::Invalid, what);
         let request = message::Request::decode(body).map_err(|e| invalid(e.to_string()))?;
         match request.question {
-            _ if !self.replicas.is_complete() => {
-                Err(QueryError::new(ErrorKind::Unavailable, "this replica is being rebuilt"))
-            }
+            _ if !self.replicas.is_complete() => Err(QueryError::new(
+                ErrorKind::Unavailable,
+                "this replica is being rebuilt",
+            )),
             Some(Asked::Positions(_)) => {
                 let positions = codec::positions_out(&self.replicas.durable());
                 let epoch = self.replicas.latest_epoch();
-                let answer = message::Answer { positions, epoch, ..message::Answer::default() };
+                let answer = message::Answer {
+                    positions,
+                    epoch,
+                    ..message::Answer::default()
+                };
                 Ok(Accepted::Answer(answer.encode_to_vec().into()))
             }
-            Some(Asked::Query(query)) if query.shards <= SHARDS_MAX && query.shard < query.shards.max(1) => {
-                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::Query(query) }))
+            Some(Asked::Query(query))
+                if query.shards <= SHARDS_MAX && query.shard < query.shards.max(1) =>
+            {
+                Ok(Accepted::Job(Job {
+                    spread: Arc::clone(self),
+                    work: Work::Query(query),
+                }))
             }
-            Some(Asked::Find(find)) => {
-                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::Find(find) }))
-            }
-            Some(Asked::OfGroup(of)) if of.shard < of.shards.max(1) => {
-                Ok(Accepted::Job(Job { spread: Arc::clone(self), work: Work::OfGroup(of) }))
-            }
+            Some(Asked::Find(find)) => Ok(Accepted::Job(Job {
+                spread: Arc::clone(self),
+                work: Work::Find(find),
+            })),
+            Some(Asked::OfGroup(of)) if of.shard < of.shards.max(1) => Ok(Accepted::Job(Job {
+                spread: Arc::clone(self),
+                work: Work::OfGroup(of),
+            })),
             _ => Err(invalid("this node does not know the question".to_owned())),
         }
     }
@@ -76,7 +88,10 @@ impl Job {
     pub fn run(&self, cancel: Cancel) -> Result<Bytes, QueryError> {
         let answer = match &self.work {
             Work::Query(query) => self.evaluate(query, cancel)?,
-            Work::Find(find) => self.spread.found_here(find, context_of(&find.tenant, cancel)?, None)?,
+            Work::Find(find) => {
+                self.spread
+                    .found_here(find, context_of(&find.tenant, cancel)?, None)?
+            }
             Work::OfGroup(of) => self.spread.found_in_group(of, cancel)?,
         };
         let fits = answer.encoded_len() <= self.spread.answer_bytes_max;
@@ -84,11 +99,18 @@ impl Job {
         Ok(answer.encode_to_vec().into())
     }
 
-    fn evaluate(&self, query: &message::Query, cancel: Cancel) -> Result<message::Answer, QueryError> {
+    fn evaluate(
+        &self,
+        query: &message::Query,
+        cancel: Cancel,
+    ) -> Result<message::Answer, QueryError> {
         let spread = &self.spread;
         let positions = codec::positions_in(&query.positions);
         if !block_on(spread.applied_within(&positions, APPLY_WAIT)) {
-            return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind"));
+            return Err(QueryError::new(
+                ErrorKind::Unavailable,
+                "this replica is behind",
+            ));
         }
         let context = QueryContext {
             replica_labels: query.replica_labels.clone(),
@@ -124,16 +146,22 @@ impl Job {
         question: &Question<'_>,
     ) -> Result<message::Answer, QueryError> {
         let spread = &self.spread;
-        let expr = parse(question.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let expr =
+            parse(question.text, &spread.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
         let nodes: Vec<_> = query.nodes.iter().map(|pos| codec::pos_in(*pos)).collect();
         if nodes != plan::distributable(&expr) {
-            return Err(QueryError::invalid("this node would divide the query in another way"));
+            return Err(QueryError::invalid(
+                "this node would divide the query in another way",
+            ));
         }
         let local = spread.local(context);
         let storage = Sharded::new(&local, query.shard, query.shards);
         let span = (question.start_ms, question.end_ms);
         let bytes_max = Some(spread.answer_bytes_max);
-        let options = QueryOptions { partial_bytes_max: bytes_max, ..question.options(context) };
+        let options = QueryOptions {
+            partial_bytes_max: bytes_max,
+            ..question.options(context)
+        };
         let partials = spread.engine.partials(
             &storage,
             &expr,
@@ -154,10 +182,16 @@ impl Job {
 /// The context of a peer's question: a part that cannot be read is an error, for the asker to do without this replica.
 fn context_of(tenant: &str, cancel: Cancel) -> Result<QueryContext, QueryError> {
     let tenant = Tenant::new(tenant).map_err(|e| QueryError::invalid(e.to_string()))?;
-    Ok(QueryContext { partial_response: false, ..QueryContext::new(tenant, cancel) })
+    Ok(QueryContext {
+        partial_response: false,
+        ..QueryContext::new(tenant, cancel)
+    })
 }
 
 /// Says that there is more than fits into an answer.
 fn too_large() -> message::Answer {
-    message::Answer { too_large: true, ..message::Answer::default() }
+    message::Answer {
+        too_large: true,
+        ..message::Answer::default()
+    }
 }

@@ -10,14 +10,14 @@ use trireme_base::{Boot, Incarnation, StreamId};
 use trireme_model::{FloatHistogram, Labels, ResetHint, Span};
 use trireme_promql::ast::PosRange;
 use trireme_promql::{
-    Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials, QueryResult, QueryStats,
-    Sample, SampleValue, Series, Value,
+    Partial, PartialGroup, PartialHistogram, PartialNote, PartialRow, Partials, QueryResult,
+    QueryStats, Sample, SampleValue, Series, Value,
 };
 
 use super::message as wire;
 pub(crate) use find::{
-    columns_in, columns_out, exemplars_in, exemplars_out, items_out, matchers_in, metadata_in, metadata_out,
-    samples_out, series_labels_in, series_labels_out,
+    columns_in, columns_out, exemplars_in, exemplars_out, items_out, matchers_in, metadata_in,
+    metadata_out, samples_out, series_labels_in, series_labels_out,
 };
 
 /// What is wrong with a message.
@@ -39,8 +39,10 @@ pub(crate) fn positions_out(positions: &[(StreamId, u64)]) -> Vec<wire::Position
 }
 
 pub(crate) fn positions_in(positions: &[wire::Position]) -> Vec<(StreamId, u64)> {
-    let stream =
-        |p: &wire::Position| StreamId { incarnation: Incarnation(p.incarnation), boot: Boot(p.boot) };
+    let stream = |p: &wire::Position| StreamId {
+        incarnation: Incarnation(p.incarnation),
+        boot: Boot(p.boot),
+    };
     positions.iter().map(|p| (stream(p), p.seq)).collect()
 }
 
@@ -49,7 +51,10 @@ pub(crate) fn pos_out(pos: PosRange) -> u64 {
 }
 
 pub(crate) fn pos_in(pos: u64) -> PosRange {
-    PosRange { start: (pos >> 32) as u32, end: pos as u32 }
+    PosRange {
+        start: (pos >> 32) as u32,
+        end: pos as u32,
+    }
 }
 
 /// A switch that may be left as it is.
@@ -74,8 +79,18 @@ const STATS: usize = 5;
 
 fn stats_out(s: &QueryStats) -> Vec<u64> {
     let prepare_ns = u64::try_from(s.prepare.as_nanos()).unwrap_or(u64::MAX);
-    let mut out = vec![s.total_samples, s.samples_read, s.peak_samples, s.series, prepare_ns];
-    out.extend(s.by_step.iter().flat_map(|(t, total, read)| [*t as u64, *total, *read]));
+    let mut out = vec![
+        s.total_samples,
+        s.samples_read,
+        s.peak_samples,
+        s.series,
+        prepare_ns,
+    ];
+    out.extend(
+        s.by_step
+            .iter()
+            .flat_map(|(t, total, read)| [*t as u64, *total, *read]),
+    );
     out
 }
 
@@ -88,13 +103,19 @@ fn stats_in(s: &[u64]) -> QueryStats {
         peak_samples: at(2),
         series: at(3),
         prepare: Duration::from_nanos(at(4)),
-        by_step: steps.map(|step| (step[0] as i64, step[1], step[2])).collect(),
+        by_step: steps
+            .map(|step| (step[0] as i64, step[1], step[2]))
+            .collect(),
     }
 }
 
 pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
-    let spans =
-        |spans: &[Span]| spans.iter().flat_map(|s| [i64::from(s.offset), i64::from(s.length)]).collect();
+    let spans = |spans: &[Span]| {
+        spans
+            .iter()
+            .flat_map(|s| [i64::from(s.offset), i64::from(s.length)])
+            .collect()
+    };
     wire::Histogram {
         reset_hint: match h.reset_hint {
             ResetHint::Unknown => 0,
@@ -118,11 +139,16 @@ pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
 
 pub(super) fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
     let spans = |flat: &[i64], buckets: usize| -> Result<Vec<Span>, BadMessage> {
-        let span =
-            |pair: &[i64]| Some(Span { offset: pair[0].try_into().ok()?, length: pair[1].try_into().ok()? });
+        let span = |pair: &[i64]| {
+            Some(Span {
+                offset: pair[0].try_into().ok()?,
+                length: pair[1].try_into().ok()?,
+            })
+        };
         let spans: Option<Vec<Span>> = flat.chunks_exact(2).map(span).collect();
         let spans = spans.filter(|s| {
-            flat.len().is_multiple_of(2) && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets
+            flat.len().is_multiple_of(2)
+                && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets
         });
         spans.ok_or_else(|| bad("spans and buckets of a histogram do not fit"))
     };
@@ -158,7 +184,11 @@ pub(crate) fn partials_out(partials: &Partials) -> wire::Answer {
         rows: node.rows.iter().map(row_out).collect(),
         notes: node.notes.iter().map(note_out).collect(),
     });
-    wire::Answer { nodes: nodes.collect(), stats: stats_out(&partials.stats), ..wire::Answer::default() }
+    wire::Answer {
+        nodes: nodes.collect(),
+        stats: stats_out(&partials.stats),
+        ..wire::Answer::default()
+    }
 }
 
 pub(crate) fn partials_in(answer: wire::Answer) -> Result<Partials, BadMessage> {
@@ -166,21 +196,44 @@ pub(crate) fn partials_in(answer: wire::Answer) -> Result<Partials, BadMessage> 
         Ok(Partial {
             pos: pos_in(node.pos),
             steps: node.steps as usize,
-            groups: node.groups.into_iter().map(group_in).collect::<Result<_, _>>()?,
-            rows: node.rows.into_iter().map(row_in).collect::<Result<_, _>>()?,
+            groups: node
+                .groups
+                .into_iter()
+                .map(group_in)
+                .collect::<Result<_, _>>()?,
+            rows: node
+                .rows
+                .into_iter()
+                .map(row_in)
+                .collect::<Result<_, _>>()?,
             notes: node.notes.into_iter().map(note_in).collect(),
         })
     };
     let stats = stats_in(&answer.stats);
-    Ok(Partials { nodes: answer.nodes.into_iter().map(node).collect::<Result<_, _>>()?, stats })
+    Ok(Partials {
+        nodes: answer
+            .nodes
+            .into_iter()
+            .map(node)
+            .collect::<Result<_, _>>()?,
+        stats,
+    })
 }
 
 fn note_out(note: &PartialNote) -> wire::Note {
-    wire::Note { warning: note.warning, text: note.text.clone(), pos: note.pos.map(pos_out) }
+    wire::Note {
+        warning: note.warning,
+        text: note.text.clone(),
+        pos: note.pos.map(pos_out),
+    }
 }
 
 fn note_in(note: wire::Note) -> PartialNote {
-    PartialNote { warning: note.warning, text: note.text, pos: note.pos.map(pos_in) }
+    PartialNote {
+        warning: note.warning,
+        text: note.text,
+        pos: note.pos.map(pos_in),
+    }
 }
 
 fn group_out(group: &PartialGroup) -> wire::Group {
@@ -191,7 +244,11 @@ fn group_out(group: &PartialGroup) -> wire::Group {
             sum: Some(histogram_out(&h.sum[0])),
             rest: Some(histogram_out(&h.sum[1])),
             count: h.count,
-            flags: flags.iter().enumerate().map(|(bit, flag)| u32::from(*flag) << bit).sum(),
+            flags: flags
+                .iter()
+                .enumerate()
+                .map(|(bit, flag)| u32::from(*flag) << bit)
+                .sum(),
         }
     };
     wire::Group {
@@ -229,7 +286,11 @@ fn group_in(group: wire::Group) -> Result<PartialGroup, BadMessage> {
         values: group.values,
         compensations: group.compensations,
         counts: group.counts,
-        histograms: group.histograms.into_iter().map(histogram).collect::<Result<_, _>>()?,
+        histograms: group
+            .histograms
+            .into_iter()
+            .map(histogram)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -237,10 +298,22 @@ fn row_out(row: &PartialRow) -> wire::Row {
     wire::Row {
         labels: row.labels.as_bytes().to_vec(),
         drop_name: row.drop_name,
-        at: row.floats.iter().map(|(step, _)| i64::from(*step)).collect(),
+        at: row
+            .floats
+            .iter()
+            .map(|(step, _)| i64::from(*step))
+            .collect(),
         values: row.floats.iter().map(|(_, v)| *v).collect(),
-        histograms_at: row.histograms.iter().map(|(step, _)| i64::from(*step)).collect(),
-        histograms: row.histograms.iter().map(|(_, h)| histogram_out(h)).collect(),
+        histograms_at: row
+            .histograms
+            .iter()
+            .map(|(step, _)| i64::from(*step))
+            .collect(),
+        histograms: row
+            .histograms
+            .iter()
+            .map(|(_, h)| histogram_out(h))
+            .collect(),
         ..wire::Row::default()
     }
 }
@@ -272,7 +345,11 @@ fn series_out(series: &Series) -> wire::Row {
         at: series.floats.iter().map(|(t, _)| *t).collect(),
         values: series.floats.iter().map(|(_, v)| *v).collect(),
         histograms_at: series.histograms.iter().map(|(t, _)| *t).collect(),
-        histograms: series.histograms.iter().map(|(_, h)| histogram_out(h)).collect(),
+        histograms: series
+            .histograms
+            .iter()
+            .map(|(_, h)| histogram_out(h))
+            .collect(),
         ..wire::Row::default()
     }
 }
@@ -281,7 +358,10 @@ fn series_in(row: wire::Row) -> Result<Series, BadMessage> {
     if row.at.len() != row.values.len() || row.histograms_at.len() != row.histograms.len() {
         return Err(bad("a series has columns of different lengths"));
     }
-    let histograms = row.histograms.into_iter().map(|h| histogram_in(h).map(Arc::new));
+    let histograms = row
+        .histograms
+        .into_iter()
+        .map(|h| histogram_in(h).map(Arc::new));
     let histograms = histograms.collect::<Result<Vec<_>, _>>()?;
     Ok(Series {
         labels: labels_in(&row.labels)?,
@@ -309,7 +389,11 @@ pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::
             whole.rows = rows_within(series.iter().map(series_out), bytes_max)?;
         }
     }
-    Some(wire::Answer { whole: Some(whole), stats: stats_out(&result.stats), ..wire::Answer::default() })
+    Some(wire::Answer {
+        whole: Some(whole),
+        stats: stats_out(&result.stats),
+        ..wire::Answer::default()
+    })
 }
 
 /// The rows, unless they have more bytes than `bytes_max`; then they are made no further.
@@ -331,27 +415,50 @@ fn series_of(sample: &Sample) -> Series {
         SampleValue::Float(v) => floats.push((sample.t, *v)),
         SampleValue::Histogram(h) => histograms.push((sample.t, Arc::clone(h))),
     }
-    Series { labels: sample.labels.clone(), floats, histograms }
+    Series {
+        labels: sample.labels.clone(),
+        floats,
+        histograms,
+    }
 }
 
 pub(crate) fn whole_in(answer: wire::Answer) -> Result<QueryResult, BadMessage> {
     let stats = stats_in(&answer.stats);
     let whole = answer.whole.ok_or_else(|| bad("no result"))?;
-    let rows = whole.rows.into_iter().map(series_in).collect::<Result<Vec<_>, _>>()?;
+    let rows = whole
+        .rows
+        .into_iter()
+        .map(series_in)
+        .collect::<Result<Vec<_>, _>>()?;
     let sample = |mut series: Series| {
         let (t, value) = match (series.floats.pop(), series.histograms.pop()) {
             (Some((t, v)), _) => (t, SampleValue::Float(v)),
             (None, Some((t, h))) => (t, SampleValue::Histogram(h)),
             (None, None) => return Err(bad("an element has no value")),
         };
-        Ok(Sample { labels: series.labels, t, value })
+        Ok(Sample {
+            labels: series.labels,
+            t,
+            value,
+        })
     };
     let value = match whole.kind {
-        1 => Value::Scalar { t: whole.t, v: whole.v },
-        2 => Value::String { t: whole.t, v: whole.text },
+        1 => Value::Scalar {
+            t: whole.t,
+            v: whole.v,
+        },
+        2 => Value::String {
+            t: whole.t,
+            v: whole.text,
+        },
         3 => Value::Vector(rows.into_iter().map(sample).collect::<Result<_, _>>()?),
         4 => Value::Matrix(rows),
         other => return Err(bad(format!("result of kind {other}"))),
     };
-    Ok(QueryResult { value, warnings: whole.warnings, infos: whole.infos, stats })
+    Ok(QueryResult {
+        value,
+        warnings: whole.warnings,
+        infos: whole.infos,
+        stats,
+    })
 }

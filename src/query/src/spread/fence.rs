@@ -66,7 +66,15 @@ impl<'a> Asking<'a> {
     fn new(spread: &'a Spread, peers: Vec<NodeName>) -> Self {
         let (done, answers) = unbounded();
         let first = spread.witness.load(Ordering::Relaxed) % peers.len().max(1);
-        Self { spread, peers, first, sent: Vec::new(), done, answers, open: 0 }
+        Self {
+            spread,
+            peers,
+            first,
+            sent: Vec::new(),
+            done,
+            answers,
+            open: 0,
+        }
     }
 
     fn has_more(&self) -> bool {
@@ -78,12 +86,17 @@ impl<'a> Asking<'a> {
         while self.sent.len() < wanted.min(self.peers.len()) {
             let from = (self.first + self.sent.len()) % self.peers.len();
             let done = self.done.clone();
-            let request =
-                message::Request { question: Some(message::Question::Positions(message::Nothing {})) };
+            let request = message::Request {
+                question: Some(message::Question::Positions(message::Nothing {})),
+            };
             let body = Bytes::from(request.encode_to_vec());
             // Who asked may have gone.
             let done = Box::new(move |body| drop(done.unbounded_send(Answer { from, body })));
-            self.sent.push(self.spread.replicas.ask(&self.peers[from], body, POSITIONS_WAIT, done));
+            self.sent.push(
+                self.spread
+                    .replicas
+                    .ask(&self.peers[from], body, POSITIONS_WAIT, done),
+            );
             self.open += 1;
         }
     }
@@ -117,11 +130,16 @@ impl Spread {
     ///
     /// A quorum is one of a ring. If somebody of it goes by a later ring, writes may have been acknowledged by members
     /// whom this node has not asked: it takes that ring and asks anew, or does not know how far the group is.
-    pub(super) async fn take_fence(&self, context: &QueryContext) -> Result<Arc<Fence>, QueryError> {
+    pub(super) async fn take_fence(
+        &self,
+        context: &QueryContext,
+    ) -> Result<Arc<Fence>, QueryError> {
         let is_whole = self.replicas.is_complete();
         let mut told = self.ask_quorum(context, is_whole).await?;
         for _ in 1..RINGS_MAX {
-            let Some((peer, epoch)) = &told.ahead else { break };
+            let Some((peer, epoch)) = &told.ahead else {
+                break;
+            };
             if !self.replicas.learn_ring(peer, *epoch, POSITIONS_WAIT).await {
                 break;
             }
@@ -131,7 +149,11 @@ impl Spread {
         let known = told.known && told.ahead.is_none();
         let positions: Vec<_> = told.positions.into_iter().collect();
         let complete = known && is_whole && self.applied_within(&positions, APPLY_WAIT).await;
-        let fence = Arc::new(Fence { positions, known, complete });
+        let fence = Arc::new(Fence {
+            positions,
+            known,
+            complete,
+        });
         // One that is there already was taken before this one, and is not complete any more.
         let _ = context.fence.set(Arc::clone(&fence));
         Ok(fence)
@@ -142,12 +164,24 @@ impl Spread {
         // A replica that is being rebuilt is no witness of what was acknowledged before.
         let needed = self.replicas.quorum().saturating_sub(usize::from(is_whole));
         let connected = || self.replicas.connected();
-        let peers = self.met(context, connected(), connected, |peers| peers.len() >= needed).await?;
+        let peers = self
+            .met(context, connected(), connected, |peers| {
+                peers.len() >= needed
+            })
+            .await?;
 
         // This node is one of the quorum: its log may have what it has not applied, and what the others have not heard of.
-        let own = if is_whole { self.replicas.durable() } else { Vec::new() };
+        let own = if is_whole {
+            self.replicas.durable()
+        } else {
+            Vec::new()
+        };
         let positions = own.into_iter().collect();
-        let mut told = Told { positions, known: false, ahead: None };
+        let mut told = Told {
+            positions,
+            known: false,
+            ahead: None,
+        };
         let mut asking = Asking::new(self, peers);
         let (begun, mut heard, mut failed) = (self.clock.monotonic(), 0, 0);
 
@@ -158,7 +192,11 @@ impl Spread {
                 break;
             }
             check(context)?;
-            let wait = if asking.has_more() { PATIENCE } else { LOOK_EVERY };
+            let wait = if asking.has_more() {
+                PATIENCE
+            } else {
+                LOOK_EVERY
+            };
             match asking.next(wait.min(POSITIONS_WAIT - waited)).await {
                 Some(answer) => match self.hear(&asking, answer, epoch, &mut told) {
                     true => heard += 1,
@@ -177,7 +215,11 @@ impl Spread {
     /// Takes in what a peer tells; false if that is nothing.
     fn hear(&self, asking: &Asking<'_>, answer: Answer, epoch: u64, told: &mut Told) -> bool {
         let from = answer.from;
-        let Some(answer) = answer.body.ok().and_then(|body| message::Answer::decode(body).ok()) else {
+        let Some(answer) = answer
+            .body
+            .ok()
+            .and_then(|body| message::Answer::decode(body).ok())
+        else {
             return false;
         };
         self.witness.store(from, Ordering::Relaxed);
@@ -192,7 +234,11 @@ impl Spread {
     }
 
     /// Waits, at most `wait`, until everything up to `positions` is applied here; true if it is.
-    pub(super) async fn applied_within(&self, positions: &[(StreamId, u64)], wait: Duration) -> bool {
+    pub(super) async fn applied_within(
+        &self,
+        positions: &[(StreamId, u64)],
+        wait: Duration,
+    ) -> bool {
         if self.replicas.has_applied(positions) {
             return true;
         }
@@ -270,11 +316,17 @@ impl Spread {
 pub(super) fn must_not_wait(context: &QueryContext) -> Result<(), QueryError> {
     match context.head_only {
         false => Ok(()),
-        true => Err(QueryError::new(ErrorKind::Unavailable, "others have to be asked for this answer")),
+        true => Err(QueryError::new(
+            ErrorKind::Unavailable,
+            "others have to be asked for this answer",
+        )),
     }
 }
 
 /// An error if the query was cancelled or is out of time.
 pub(super) fn check(context: &QueryContext) -> Result<(), QueryError> {
-    context.cancel.check().map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))
+    context
+        .cancel
+        .check()
+        .map_err(|stop| QueryError::new(stop.kind(), stop.to_string()))
 }

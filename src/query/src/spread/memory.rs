@@ -43,13 +43,19 @@ impl Memory {
     /// True if the query was cheap when it was last asked. An unknown one may be expensive.
     pub(super) fn is_cheap(&self, asked: Asked<'_>) -> bool {
         let key = self.key(asked);
-        self.samples.lock().get(&key).is_some_and(|samples| *samples < CHEAP_SAMPLES)
+        self.samples
+            .lock()
+            .get(&key)
+            .is_some_and(|samples| *samples < CHEAP_SAMPLES)
     }
 
     /// A panel that moves on with the time keeps its key; the same panel over a month has another than over an hour.
     fn key(&self, asked: Asked<'_>) -> u64 {
         let magnitude = i64::from(asked.span_ms.max(1).ilog2());
-        self.hasher.hash_one(Asked { span_ms: magnitude, ..asked })
+        self.hasher.hash_one(Asked {
+            span_ms: magnitude,
+            ..asked
+        })
     }
 }
 
@@ -59,15 +65,38 @@ mod tests {
 
     #[test]
     fn a_query_is_known_by_its_tenant_text_step_and_length() {
-        let (one, other) = (Tenant::new("one").expect("valid"), Tenant::new("other").expect("valid"));
-        let hour = Asked { tenant: &one, text: "up", step_ms: 15_000, span_ms: 3_600_000 };
+        let (one, other) = (
+            Tenant::new("one").expect("valid"),
+            Tenant::new("other").expect("valid"),
+        );
+        let hour = Asked {
+            tenant: &one,
+            text: "up",
+            step_ms: 15_000,
+            span_ms: 3_600_000,
+        };
         let memory = Memory::default();
         assert!(!memory.is_cheap(hour), "unknown");
         memory.note(hour, 10);
-        assert!(memory.is_cheap(hour) && memory.is_cheap(Asked { span_ms: 3_601_000, ..hour }));
-        assert!(!memory.is_cheap(Asked { span_ms: 30 * 86_400_000, ..hour }));
-        assert!(!memory.is_cheap(Asked { tenant: &other, ..hour }));
-        assert!(!memory.is_cheap(Asked { text: "down", ..hour }));
+        assert!(
+            memory.is_cheap(hour)
+                && memory.is_cheap(Asked {
+                    span_ms: 3_601_000,
+                    ..hour
+                })
+        );
+        assert!(!memory.is_cheap(Asked {
+            span_ms: 30 * 86_400_000,
+            ..hour
+        }));
+        assert!(!memory.is_cheap(Asked {
+            tenant: &other,
+            ..hour
+        }));
+        assert!(!memory.is_cheap(Asked {
+            text: "down",
+            ..hour
+        }));
         memory.note(hour, 1_000_000);
         assert!(!memory.is_cheap(hour));
     }

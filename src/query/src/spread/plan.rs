@@ -100,16 +100,25 @@ fn collect(expr: &Expr, found: &mut Vec<PosRange>) {
         // It looks at the expression of its second argument, not at its value.
         Expr::Call(c) if c.func.name == "info" => {}
         // They read histograms without their buckets, which shards do not know of.
-        Expr::Call(c) if c.func.name.starts_with("histogram_") && !c.func.name.starts_with("histogram_q") => {
+        Expr::Call(c)
+            if c.func.name.starts_with("histogram_") && !c.func.name.starts_with("histogram_q") => {
         }
-        _ => expr.children().into_iter().for_each(|child| collect(child, found)),
+        _ => expr
+            .children()
+            .into_iter()
+            .for_each(|child| collect(child, found)),
     }
 }
 
 fn is_distributable(a: &Aggregate) -> bool {
     use AggregateOp::{Avg, Bottomk, Count, Group, Limitk, Max, Min, Sum, Topk};
-    let op = matches!(a.op, Sum | Count | Min | Max | Avg | Group | Topk | Bottomk | Limitk);
-    op && has_selector(&a.expr) && is_by_series(&a.expr) && a.param.as_ref().is_none_or(|p| is_by_series(p))
+    let op = matches!(
+        a.op,
+        Sum | Count | Min | Max | Avg | Group | Topk | Bottomk | Limitk
+    );
+    op && has_selector(&a.expr)
+        && is_by_series(&a.expr)
+        && a.param.as_ref().is_none_or(|p| is_by_series(p))
 }
 
 fn has_selector(expr: &Expr) -> bool {
@@ -127,7 +136,9 @@ fn is_by_series(expr: &Expr) -> bool {
         Expr::Paren(p) => is_by_series(&p.expr),
         Expr::Unary(u) => is_by_series(&u.expr),
         Expr::Binary(b) => {
-            let scalar = [&b.lhs, &b.rhs].iter().any(|side| side.value_type() == ValueType::Scalar);
+            let scalar = [&b.lhs, &b.rhs]
+                .iter()
+                .any(|side| side.value_type() == ValueType::Scalar);
             scalar && is_by_series(&b.lhs) && is_by_series(&b.rhs)
         }
         Expr::Call(c) => BY_SERIES.contains(&c.func.name) && c.args.iter().all(is_by_series),
@@ -143,12 +154,18 @@ mod tests {
 
     fn parts(text: &str) -> Vec<&str> {
         let expr = parse(text, &ParserOptions::default()).expect("an expression");
-        distributable(&expr).into_iter().map(|pos| pos.text(text).trim()).collect()
+        distributable(&expr)
+            .into_iter()
+            .map(|pos| pos.text(text).trim())
+            .collect()
     }
 
     #[test]
     fn every_listed_function_exists() {
-        let missing: Vec<_> = BY_SERIES.iter().filter(|name| function(name).is_none()).collect();
+        let missing: Vec<_> = BY_SERIES
+            .iter()
+            .filter(|name| function(name).is_none())
+            .collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

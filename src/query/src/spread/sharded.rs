@@ -30,14 +30,19 @@ pub struct Sharded<'a> {
 impl<'a> Sharded<'a> {
     /// Shard `shard` (from 0) of `shards`.
     pub fn new(inner: &'a dyn Select, shard: u32, shards: u32) -> Self {
-        Self { inner, shard, shards }
+        Self {
+            inner,
+            shard,
+            shards,
+        }
     }
 }
 
 impl Select for Sharded<'_> {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         let mut set = self.inner.select(request, cancel)?;
-        set.series.retain(|series| shard_of(series.labels(), self.shards) == self.shard);
+        set.series
+            .retain(|series| shard_of(series.labels(), self.shards) == self.shard);
         Ok(set)
     }
 }

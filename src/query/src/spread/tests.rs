@@ -67,7 +67,11 @@ fn same(a: &QueryResult, b: &QueryResult) -> bool {
         (Value::Matrix(a), Value::Matrix(b)) => {
             a.len() == b.len()
                 && a.iter().zip(b).all(|(a, b)| {
-                    let points = a.floats.iter().zip(&b.floats).all(|(x, y)| x.0 == y.0 && close(x.1, y.1));
+                    let points = a
+                        .floats
+                        .iter()
+                        .zip(&b.floats)
+                        .all(|(x, y)| x.0 == y.0 && close(x.1, y.1));
                     a.labels == b.labels
                         && a.floats.len() == b.floats.len()
                         && points
@@ -79,15 +83,31 @@ fn same(a: &QueryResult, b: &QueryResult) -> bool {
 }
 
 fn range(expr: &str) -> RangeQuery {
-    RangeQuery { expr: expr.to_owned(), start_ms: 0, end_ms: 600_000, step_ms: 60_000, lookback: None }
+    RangeQuery {
+        expr: expr.to_owned(),
+        start_ms: 0,
+        end_ms: 600_000,
+        step_ms: 60_000,
+        lookback: None,
+    }
 }
 
 fn instant(expr: &str) -> InstantQuery {
-    InstantQuery { expr: expr.to_owned(), time_ms: 600_000, lookback: None }
+    InstantQuery {
+        expr: expr.to_owned(),
+        time_ms: 600_000,
+        lookback: None,
+    }
 }
 
 fn some_values() -> Vec<Vec<Option<i32>>> {
-    (0..12).map(|i| (0..11).map(|t| ((i + t) % 5 != 0).then_some(i * 10 + t)).collect()).collect()
+    (0..12)
+        .map(|i| {
+            (0..11)
+                .map(|t| ((i + t) % 5 != 0).then_some(i * 10 + t))
+                .collect()
+        })
+        .collect()
 }
 
 proptest! {
@@ -110,9 +130,15 @@ proptest! {
 #[test]
 fn every_replica_evaluates_a_shard() {
     let group = Group::of(3, storage(&some_values()));
-    group.spread(0).range(&context(), &range("sum(m)")).expect("works");
+    group
+        .spread(0)
+        .range(&context(), &range("sum(m)"))
+        .expect("works");
     assert_eq!(group.served(), [0, 1, 1]);
-    group.spread(1).range(&context(), &range("quantile(0.5, m)")).expect("works");
+    group
+        .spread(1)
+        .range(&context(), &range("quantile(0.5, m)"))
+        .expect("works");
     assert_eq!(group.served(), [0, 1, 1], "not a query that can be divided");
 }
 
@@ -120,15 +146,34 @@ fn every_replica_evaluates_a_shard() {
 fn limits_of_cost_hold_for_all_shards_together() {
     let group = Group::of(3, storage(&some_values()));
     let limited = |series_max, samples_read_max| {
-        let cost_limits = crate::CostLimits { series_max, samples_read_max };
-        let limited = QueryContext { cost_limits, ..context() };
+        let cost_limits = crate::CostLimits {
+            series_max,
+            samples_read_max,
+        };
+        let limited = QueryContext {
+            cost_limits,
+            ..context()
+        };
         group.spread(0).range(&limited, &range("sum(m)"))
     };
     let stats = limited(0, 0).expect("no limit").stats;
     assert_eq!(stats.series, 12);
-    let undivided = group.undivided().range(&context(), &range("sum(m)")).expect("works").stats;
-    assert!(stats.peak_samples > undivided.peak_samples, "{stats:?} in shards, {undivided:?} in one");
-    assert_eq!(limited(12, stats.samples_read).expect("just enough").stats.samples_read, stats.samples_read);
+    let undivided = group
+        .undivided()
+        .range(&context(), &range("sum(m)"))
+        .expect("works")
+        .stats;
+    assert!(
+        stats.peak_samples > undivided.peak_samples,
+        "{stats:?} in shards, {undivided:?} in one"
+    );
+    assert_eq!(
+        limited(12, stats.samples_read)
+            .expect("just enough")
+            .stats
+            .samples_read,
+        stats.samples_read
+    );
     let too_many_series = || limited(11, 0).expect_err("too much").reached_limit();
     assert_eq!(too_many_series(), Some("max_series"));
     let too_much = limited(0, stats.samples_read - 1).expect_err("too much");
@@ -142,11 +187,24 @@ fn limits_of_cost_hold_for_all_shards_together() {
 #[test]
 fn steps_are_told_apart_over_all_shards() {
     let group = Group::of(3, storage(&some_values()));
-    let by_step = QueryContext { per_step_stats: true, ..context() };
-    let stats = |member: usize| {
-        group.spread(member).range(&by_step, &range("sum(rate(m[2m]))")).expect("works").stats.by_step
+    let by_step = QueryContext {
+        per_step_stats: true,
+        ..context()
     };
-    let want = group.undivided().range(&by_step, &range("sum(rate(m[2m]))")).expect("works").stats.by_step;
+    let stats = |member: usize| {
+        group
+            .spread(member)
+            .range(&by_step, &range("sum(rate(m[2m]))"))
+            .expect("works")
+            .stats
+            .by_step
+    };
+    let want = group
+        .undivided()
+        .range(&by_step, &range("sum(rate(m[2m]))"))
+        .expect("works")
+        .stats
+        .by_step;
     assert_eq!((want.len(), stats(0)), (11, want.clone()));
     assert_eq!(group.served(), [0, 1, 1]);
     group.fail(1, Fault::Lagging);
@@ -156,8 +214,20 @@ fn steps_are_told_apart_over_all_shards() {
 #[test]
 fn costs_are_estimated_over_the_series_of_all_replicas() {
     let group = Group::of(3, storage(&some_values()));
-    let RangeQuery { expr, start_ms, end_ms, step_ms, lookback } = range("sum(m) + on () max(m)");
-    let costed = crate::Costed { expr, start_ms, end_ms, step_ms, lookback };
+    let RangeQuery {
+        expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback,
+    } = range("sum(m) + on () max(m)");
+    let costed = crate::Costed {
+        expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback,
+    };
     let of = |member: usize| {
         let spread = group.spread(member).as_ref();
         crate::estimate_cost(spread, &context(), &ParserOptions::default(), &costed).expect("works")
@@ -172,7 +242,10 @@ fn costs_are_estimated_over_the_series_of_all_replicas() {
 fn a_cheap_query_is_divided_once_and_remembered() {
     let group = Group::with_mode(3, storage(&some_values()), SpreadMode::Auto);
     for _ in 0..3 {
-        group.spread(0).range(&context(), &range("sum(m)")).expect("works");
+        group
+            .spread(0)
+            .range(&context(), &range("sum(m)"))
+            .expect("works");
     }
     assert_eq!(group.served(), [0, 1, 1]);
 }
@@ -180,15 +253,24 @@ fn a_cheap_query_is_divided_once_and_remembered() {
 #[test]
 fn shards_of_replicas_that_fail_lag_or_talk_nonsense_are_evaluated_here() {
     let group = Group::of(3, storage(&some_values()));
-    let want = group.undivided().range(&context(), &range("sum by (a) (m)")).expect("works");
+    let want = group
+        .undivided()
+        .range(&context(), &range("sum by (a) (m)"))
+        .expect("works");
     for fault in [Fault::Broken, Fault::Lagging, Fault::Nonsense] {
         group.fail(1, fault);
-        let got = group.spread(0).range(&context(), &range("sum by (a) (m)")).expect("works");
+        let got = group
+            .spread(0)
+            .range(&context(), &range("sum by (a) (m)"))
+            .expect("works");
         assert!(same(&want, &got), "{fault:?}: {got:?}");
     }
     group.fail(2, Fault::Broken);
     group.fail(1, Fault::Lagging);
-    let got = group.spread(0).range(&context(), &range("sum by (a) (m)")).expect("works");
+    let got = group
+        .spread(0)
+        .range(&context(), &range("sum by (a) (m)"))
+        .expect("works");
     assert!(same(&want, &got));
 }
 
@@ -197,8 +279,14 @@ fn a_replica_that_lags_lets_another_one_answer() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Lagging);
     for query in ["sum(m)", "m", "1 + 1", "quantile(0.5, m)"] {
-        let want = group.undivided().instant(&context(), &instant(query)).expect("works");
-        let got = group.spread(0).instant(&context(), &instant(query)).expect("works");
+        let want = group
+            .undivided()
+            .instant(&context(), &instant(query))
+            .expect("works");
+        let got = group
+            .spread(0)
+            .instant(&context(), &instant(query))
+            .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
     }
 }
@@ -208,13 +296,29 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Lagging);
     let many = "m + on() group_left m";
-    let want = group.undivided().instant(&context(), &instant(many)).expect_err("many on both sides");
+    let want = group
+        .undivided()
+        .instant(&context(), &instant(many))
+        .expect_err("many on both sides");
     assert!(want.is_execution(), "{want:?}");
-    let got = group.spread(0).instant(&context(), &instant(many)).expect_err("many on both sides");
-    assert_eq!((got.to_string(), got.is_execution()), (want.to_string(), true));
-    assert_eq!(group.served().iter().sum::<usize>(), 1, "by one replica, and not over the union of all");
+    let got = group
+        .spread(0)
+        .instant(&context(), &instant(many))
+        .expect_err("many on both sides");
+    assert_eq!(
+        (got.to_string(), got.is_execution()),
+        (want.to_string(), true)
+    );
+    assert_eq!(
+        group.served().iter().sum::<usize>(),
+        1,
+        "by one replica, and not over the union of all"
+    );
     for _ in 0..3 {
-        group.spread(0).instant(&context(), &instant("m")).expect("works");
+        group
+            .spread(0)
+            .instant(&context(), &instant("m"))
+            .expect("works");
     }
     assert_eq!(group.served()[1..], [2, 2]);
 }
@@ -223,24 +327,51 @@ fn what_cannot_be_evaluated_is_tried_once_and_replicas_take_turns() {
 fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
     let group = Group::of(3, storage(&some_values()));
     for series_max in 1..12 {
-        let cost_limits = crate::CostLimits { series_max, samples_read_max: 0 };
-        let limited = QueryContext { cost_limits, ..context() };
-        let error = group.spread(0).range(&limited, &range("sum(m)")).expect_err("too many series");
+        let cost_limits = crate::CostLimits {
+            series_max,
+            samples_read_max: 0,
+        };
+        let limited = QueryContext {
+            cost_limits,
+            ..context()
+        };
+        let error = group
+            .spread(0)
+            .range(&limited, &range("sum(m)"))
+            .expect_err("too many series");
         assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
-        let error = group.spread(0).range(&limited, &range("topk(1, m)")).expect_err("too many series");
+        let error = group
+            .spread(0)
+            .range(&limited, &range("topk(1, m)"))
+            .expect_err("too many series");
         assert_eq!(error.reached_limit(), Some("max_series"), "of {series_max}");
     }
-    let error = group.spread(0).instant(&context(), &instant("topk(NaN, m)")).expect_err("not a number");
+    let error = group
+        .spread(0)
+        .instant(&context(), &instant("topk(NaN, m)"))
+        .expect_err("not a number");
     assert!(error.is_execution(), "{error}");
-    let error = group.spread(0).range(&context(), &range("sum(m) + on () group_left m / on () group_left m"));
+    let error = group.spread(0).range(
+        &context(),
+        &range("sum(m) + on () group_left m / on () group_left m"),
+    );
     assert!(error.expect_err("many on both sides").is_execution());
     assert_eq!(group.evaluated(), [0, 0, 0]);
 
     // A replica that lags asks one other, and not each.
     group.fail(0, Fault::Lagging);
-    let cost_limits = crate::CostLimits { series_max: 11, samples_read_max: 0 };
-    let limited = QueryContext { cost_limits, ..context() };
-    let error = group.spread(0).range(&limited, &range("quantile(0.5, m)")).expect_err("too many series");
+    let cost_limits = crate::CostLimits {
+        series_max: 11,
+        samples_read_max: 0,
+    };
+    let limited = QueryContext {
+        cost_limits,
+        ..context()
+    };
+    let error = group
+        .spread(0)
+        .range(&limited, &range("quantile(0.5, m)"))
+        .expect_err("too many series");
     assert_eq!(error.reached_limit(), Some("max_series"));
     assert_eq!(group.evaluated().iter().sum::<usize>(), 1);
 }
@@ -248,15 +379,24 @@ fn a_divided_query_that_fails_for_good_is_not_evaluated_again() {
 #[test]
 fn a_bound_of_samples_of_the_tenant_goes_with_its_queries() {
     let group = Group::of(3, storage(&some_values()));
-    let bounded = QueryContext { samples_max: 5, ..context() };
+    let bounded = QueryContext {
+        samples_max: 5,
+        ..context()
+    };
     for lagging in [false, true] {
         if lagging {
             group.fail(0, Fault::Lagging);
         }
         for query in ["sum by (b) (m)", "m"] {
-            let error = group.spread(0).range(&bounded, &range(query)).expect_err("too many samples");
+            let error = group
+                .spread(0)
+                .range(&bounded, &range(query))
+                .expect_err("too many samples");
             assert_eq!(error.kind(), ErrorKind::TooLarge, "{query}: {error}");
-            group.spread(0).range(&context(), &range(query)).expect("no bound of its own");
+            group
+                .spread(0)
+                .range(&context(), &range(query))
+                .expect("no bound of its own");
         }
     }
 }
@@ -265,9 +405,14 @@ fn a_bound_of_samples_of_the_tenant_goes_with_its_queries() {
 fn a_query_whose_time_is_over_is_not_evaluated_again() {
     let group = Group::of(3, storage(&some_values()));
     let clock: std::sync::Arc<dyn Clock> = std::sync::Arc::new(trireme_base::SystemClock::new());
-    let late =
-        || QueryContext { cancel: Cancel::new(clock.clone()).with_timeout(Duration::ZERO), ..context() };
-    let error = group.spread(0).range(&late(), &range("sum(m)")).expect_err("late");
+    let late = || QueryContext {
+        cancel: Cancel::new(clock.clone()).with_timeout(Duration::ZERO),
+        ..context()
+    };
+    let error = group
+        .spread(0)
+        .range(&late(), &range("sum(m)"))
+        .expect_err("late");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert_eq!(group.evaluated(), [0, 0, 0]);
 }
@@ -276,8 +421,14 @@ fn a_query_whose_time_is_over_is_not_evaluated_again() {
 fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
     let group = Group::of_short_answers(3, storage(&some_values()), 200);
     for query in ["sum by (b) (m)", "avg by (b) (m)", "topk by (b) (1, m)"] {
-        let want = group.undivided().range(&context(), &range(query)).expect("works");
-        let got = group.spread(0).range(&context(), &range(query)).expect("works");
+        let want = group
+            .undivided()
+            .range(&context(), &range(query))
+            .expect("works");
+        let got = group
+            .spread(0)
+            .range(&context(), &range(query))
+            .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
     }
     assert_eq!(group.served(), [0, 3, 3]);
@@ -285,16 +436,32 @@ fn shards_and_results_that_are_too_large_to_be_sent_are_evaluated_here() {
     // The second would have as much to say as the first.
     group.fail(0, Fault::Lagging);
     let before = group.evaluated().iter().sum::<usize>();
-    let want = group.undivided().range(&context(), &range("m")).expect("works");
-    let got = group.spread(0).range(&context(), &range("m")).expect("works");
-    assert_eq!((got.value, got.warnings), (want.value, vec![INCOMPLETE.to_owned()]));
-    assert_eq!(group.evaluated().iter().sum::<usize>(), before + 2, "one peer's and the one to compare with");
+    let want = group
+        .undivided()
+        .range(&context(), &range("m"))
+        .expect("works");
+    let got = group
+        .spread(0)
+        .range(&context(), &range("m"))
+        .expect("works");
+    assert_eq!(
+        (got.value, got.warnings),
+        (want.value, vec![INCOMPLETE.to_owned()])
+    );
+    assert_eq!(
+        group.evaluated().iter().sum::<usize>(),
+        before + 2,
+        "one peer's and the one to compare with"
+    );
 }
 
 /// Counts what is read of a storage.
 struct Counted<'a>(&'a dyn Select, std::sync::Arc<AtomicUsize>);
 
-struct CountedSeries(Box<dyn trireme_promql::SeriesRead>, std::sync::Arc<AtomicUsize>);
+struct CountedSeries(
+    Box<dyn trireme_promql::SeriesRead>,
+    std::sync::Arc<AtomicUsize>,
+);
 
 impl Select for Counted<'_> {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
@@ -325,14 +492,28 @@ impl trireme_promql::SeriesRead for CountedSeries {
 #[test]
 fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
     let storage = storage(&some_values());
-    for (query, whole) in [("sum by (b) (m)", 12 * 11 * 17), ("avg by (b) (m)", 12 * 11 * 25)] {
+    for (query, whole) in [
+        ("sum by (b) (m)", 12 * 11 * 17),
+        ("avg by (b) (m)", 12 * 11 * 25),
+    ] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
         let partials = |bytes_max| {
             let counted = Counted(&storage, std::sync::Arc::default());
-            let options = QueryOptions { partial_bytes_max: Some(bytes_max), ..QueryOptions::default() };
+            let options = QueryOptions {
+                partial_bytes_max: Some(bytes_max),
+                ..QueryOptions::default()
+            };
             let (span, nodes) = ((0, 600_000), plan::distributable(&expr));
             let engine = Engine::new(trireme_promql::EngineOptions::default());
-            let found = engine.partials(&counted, &expr, span, 60_000, &nodes, &options, &Cancel::never());
+            let found = engine.partials(
+                &counted,
+                &expr,
+                span,
+                60_000,
+                &nodes,
+                &options,
+                &Cancel::never(),
+            );
             (
                 found.map(|part| codec::partials_out(&part)),
                 counted.1.load(std::sync::atomic::Ordering::Relaxed),
@@ -340,10 +521,17 @@ fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
         };
         let (found, read) = partials(usize::MAX);
         let bytes = found.expect("no bound").encoded_len();
-        assert!(bytes > whole && read == 12, "{query}: {bytes} bytes, {read} read");
+        assert!(
+            bytes > whole && read == 12,
+            "{query}: {bytes} bytes, {read} read"
+        );
         assert!(partials(bytes).0.is_ok(), "{query}");
         let (found, read) = partials(bytes / 4);
-        assert_eq!(found.err(), Some(EngineError::PartialTooLarge(bytes / 4)), "{query}");
+        assert_eq!(
+            found.err(),
+            Some(EngineError::PartialTooLarge(bytes / 4)),
+            "{query}"
+        );
         assert!((2..6).contains(&read), "{query}: {read} series were read");
     }
 }
@@ -353,7 +541,10 @@ fn a_replica_that_has_not_applied_what_its_own_log_has_lets_another_one_answer()
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Unapplied);
     // Its log may have been the second copy for which a write was acknowledged, and the peer that is asked the third.
-    let got = group.spread(0).instant(&context(), &instant("m")).expect("works");
+    let got = group
+        .spread(0)
+        .instant(&context(), &instant("m"))
+        .expect("works");
     assert!(got.warnings.is_empty(), "{got:?}");
     assert_eq!(group.served()[1..].iter().sum::<usize>(), 1);
 }
@@ -363,15 +554,29 @@ fn a_replica_that_is_rebuilt_lets_another_one_answer_and_is_no_witness() {
     for mode in [SpreadMode::Always, SpreadMode::Off] {
         let group = Group::with_mode(3, storage(&some_values()), mode);
         group.fail(0, Fault::Rebuilt);
-        let got = group.spread(0).instant(&context(), &instant("sum(m)")).expect("works");
+        let got = group
+            .spread(0)
+            .instant(&context(), &instant("sum(m)"))
+            .expect("works");
         assert!(got.warnings.is_empty(), "{got:?}");
-        assert_eq!(group.served()[1..].iter().sum::<usize>(), 1, "with {mode:?}");
+        assert_eq!(
+            group.served()[1..].iter().sum::<usize>(),
+            1,
+            "with {mode:?}"
+        );
     }
     let group = Group::of(3, storage(&some_values()));
     group.fail(0, Fault::Rebuilt);
     group.fail(1, Fault::Broken);
-    let got = group.spread(2).instant(&context(), &instant("sum(m)")).expect("works");
-    assert_eq!(got.warnings, [INCOMPLETE], "one whole replica of three knows no quorum");
+    let got = group
+        .spread(2)
+        .instant(&context(), &instant("sum(m)"))
+        .expect("works");
+    assert_eq!(
+        got.warnings,
+        [INCOMPLETE],
+        "one whole replica of three knows no quorum"
+    );
 }
 
 #[test]
@@ -379,12 +584,24 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
     let group = Group::of(3, storage(&some_values()));
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Broken);
-    let got = group.spread(0).instant(&context(), &instant("sum(m)")).expect("works");
+    let got = group
+        .spread(0)
+        .instant(&context(), &instant("sum(m)"))
+        .expect("works");
     assert_eq!(got.warnings, [INCOMPLETE]);
-    let strict = QueryContext { partial_response: false, ..context() };
-    let error = group.spread(0).instant(&strict, &instant("sum(m)")).expect_err("must be whole");
+    let strict = QueryContext {
+        partial_response: false,
+        ..context()
+    };
+    let error = group
+        .spread(0)
+        .instant(&strict, &instant("sum(m)"))
+        .expect_err("must be whole");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let error = group.spread(0).instant(&context(), &instant("sum(")).expect_err("no expression");
+    let error = group
+        .spread(0)
+        .instant(&context(), &instant("sum("))
+        .expect_err("no expression");
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
@@ -392,7 +609,12 @@ fn without_a_complete_replica_there_is_a_warning_or_an_error() {
 #[test]
 fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quorum() {
     let group = Group::of(3, storage(&some_values()));
-    let fence = |member: usize| group.spread(member).fence(&context()).expect("not cancelled");
+    let fence = |member: usize| {
+        group
+            .spread(member)
+            .fence(&context())
+            .expect("not cancelled")
+    };
     assert!(fence(0).known);
 
     group.hears(1, 3);
@@ -405,14 +627,20 @@ fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quo
     group.hears(2, 4);
     let by_an_old_ring = fence(0);
     assert!(!by_an_old_ring.known && !by_an_old_ring.complete);
-    assert!(!by_an_old_ring.positions.is_empty(), "what was told is still of use");
+    assert!(
+        !by_an_old_ring.positions.is_empty(),
+        "what was told is still of use"
+    );
     assert!(fence(1).known, "who is ahead need not wait for the others");
 }
 
 fn torn(values: &[Vec<Option<i32>>]) -> Group {
     let lacks = |replica: usize| {
         let cell = |(i, row): (usize, &Vec<Option<i32>>)| {
-            row.iter().enumerate().map(|(t, v)| v.filter(|_| (i + t) % 3 != replica)).collect()
+            row.iter()
+                .enumerate()
+                .map(|(t, v)| v.filter(|_| (i + t) % 3 != replica))
+                .collect()
         };
         storage(&values.iter().enumerate().map(cell).collect::<Vec<_>>())
     };
@@ -444,8 +672,16 @@ fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
 #[test]
 fn what_is_small_is_looked_at_at_once_when_others_have_told() {
     let group = Group::of(3, storage(&some_values()));
-    let (spread, asking) = (group.spread(0), QueryContext { head_only: true, ..context() });
-    let error = spread.range(&asking, &range("sum(m)")).expect_err("nobody was asked");
+    let (spread, asking) = (
+        group.spread(0),
+        QueryContext {
+            head_only: true,
+            ..context()
+        },
+    );
+    let error = spread
+        .range(&asking, &range("sum(m)"))
+        .expect_err("nobody was asked");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 
     block_on(spread.prepare(&asking)).expect("not cancelled");
@@ -469,13 +705,30 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
     let whole = Group::of(1, storage(&some_values()));
     let group = torn(&some_values());
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
-    for query in ["sum(m)", "m", "sum by (a) (rate(m[5m]))", "quantile(0.5, m)"] {
-        let mut want = whole.undivided().range(&context(), &range(query)).expect("works");
+    for query in [
+        "sum(m)",
+        "m",
+        "sum by (a) (rate(m[5m]))",
+        "quantile(0.5, m)",
+    ] {
+        let mut want = whole
+            .undivided()
+            .range(&context(), &range(query))
+            .expect("works");
         want.warnings.push(INCOMPLETE.to_owned());
-        let got = group.spread(0).range(&context(), &range(query)).expect("works");
+        let got = group
+            .spread(0)
+            .range(&context(), &range(query))
+            .expect("works");
         assert!(same(&want, &got), "{query}: {got:?}");
-        let strict = QueryContext { partial_response: false, ..context() };
-        let error = group.spread(0).range(&strict, &range(query)).expect_err("must be whole");
+        let strict = QueryContext {
+            partial_response: false,
+            ..context()
+        };
+        let error = group
+            .spread(0)
+            .range(&strict, &range(query))
+            .expect_err("must be whole");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
 }
@@ -483,28 +736,57 @@ fn without_a_complete_replica_the_answer_is_the_union_of_all() {
 #[test]
 fn series_and_lists_of_a_replica_that_lags_are_those_of_the_union() {
     let group = torn(&[vec![Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]]);
-    let matchers = trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
-    let selection = Selection { matchers: vec![matchers], start_ms: 0, end_ms: 0, limit: 0 };
+    let matchers =
+        trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
+    let selection = Selection {
+        matchers: vec![matchers],
+        start_ms: 0,
+        end_ms: 0,
+        limit: 0,
+    };
     let spread = group.spread(0);
-    let own = spread.series(&context(), &selection).expect("works").items.len();
+    let own = spread
+        .series(&context(), &selection)
+        .expect("works")
+        .items
+        .len();
     assert_eq!((own, group.served()), (2, vec![0, 0, 0]));
     group.fail(0, Fault::Lagging);
     let found = spread.series(&context(), &selection).expect("works");
     // Those asked have applied everything, so that nothing can be missing.
     assert_eq!((found.items.len(), found.warnings), (4, vec![]));
-    assert_eq!(spread.label_names(&context(), &selection).expect("works").items, ["__name__", "a", "b"]);
-    let values = spread.label_values(&context(), "b", &selection).expect("works");
+    assert_eq!(
+        spread
+            .label_names(&context(), &selection)
+            .expect("works")
+            .items,
+        ["__name__", "a", "b"]
+    );
+    let values = spread
+        .label_values(&context(), "b", &selection)
+        .expect("works");
     assert_eq!(values.items, ["b0", "b1", "b2", "b3"]);
-    let few = Selection { limit: 2, ..selection.clone() };
-    let values = spread.label_values(&context(), "b", &few).expect("works").items;
+    let few = Selection {
+        limit: 2,
+        ..selection.clone()
+    };
+    let values = spread
+        .label_values(&context(), "b", &few)
+        .expect("works")
+        .items;
     assert!(
         values.len() > 2 && values[..2] == ["b0", "b1"],
         "the first of all, and a sign of more: {values:?}"
     );
     group.fail(1, Fault::Broken);
     group.fail(2, Fault::Lagging);
-    let found = spread.label_values(&context(), "b", &selection).expect("works");
-    assert_eq!((found.items.len(), found.warnings), (4, vec![INCOMPLETE.to_owned()]));
+    let found = spread
+        .label_values(&context(), "b", &selection)
+        .expect("works");
+    assert_eq!(
+        (found.items.len(), found.warnings),
+        (4, vec![INCOMPLETE.to_owned()])
+    );
 }
 
 #[test]
@@ -512,7 +794,9 @@ fn replicas_of_ha_pairs_become_one_after_the_union() {
     let series = |replica: &str, values: &[(i64, f64)]| {
         let mut storage = MemoryStorage::default();
         let labels = Labels::from_pairs([("__name__", "m"), ("replica", replica)]);
-        values.iter().for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
+        values
+            .iter()
+            .for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
         storage
     };
     let storages = vec![
@@ -522,11 +806,22 @@ fn replicas_of_ha_pairs_become_one_after_the_union() {
     ];
     let group = Group::of_storages(storages, SpreadMode::Always);
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
-    let context = QueryContext { replica_labels: vec!["replica".to_owned()], ..context() };
-    let got = group.spread(0).instant(&context, &instant("m[10m]")).expect("works");
-    let Value::Matrix(series) = got.value else { panic!("{got:?}") };
+    let context = QueryContext {
+        replica_labels: vec!["replica".to_owned()],
+        ..context()
+    };
+    let got = group
+        .spread(0)
+        .instant(&context, &instant("m[10m]"))
+        .expect("works");
+    let Value::Matrix(series) = got.value else {
+        panic!("{got:?}")
+    };
     assert_eq!(series.len(), 1);
-    assert_eq!(series[0].floats, [(60_000, 1.0), (120_000, 2.0), (180_000, 3.0)]);
+    assert_eq!(
+        series[0].floats,
+        [(60_000, 1.0), (120_000, 2.0), (180_000, 3.0)]
+    );
 }
 
 #[test]
@@ -535,7 +830,11 @@ fn errors_are_those_of_an_undivided_query() {
     for query in ["sum(", "topk(NaN, m)", "sum(rate({__name__=~\"m|n\"}[5m]))"] {
         let want = group.undivided().instant(&context(), &instant(query));
         assert_eq!(
-            group.spread(0).instant(&context(), &instant(query)).map_err(|e| e.to_string()).err(),
+            group
+                .spread(0)
+                .instant(&context(), &instant(query))
+                .map_err(|e| e.to_string())
+                .err(),
             want.map_err(|e| e.to_string()).err(),
             "{query}"
         );
@@ -549,8 +848,14 @@ fn a_canceled_query_stops_waiting() {
     group.fail(2, Fault::Silent);
     let cancel = Cancel::never();
     cancel.cancel();
-    let context = QueryContext { cancel, ..context() };
-    let error = group.spread(0).range(&context, &range("sum(m)")).expect_err("canceled");
+    let context = QueryContext {
+        cancel,
+        ..context()
+    };
+    let error = group
+        .spread(0)
+        .range(&context, &range("sum(m)"))
+        .expect_err("canceled");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }
 
@@ -558,7 +863,13 @@ fn a_canceled_query_stops_waiting() {
 fn garbage_from_a_peer_is_refused() {
     let group = Group::of(3, storage(&some_values()));
     for body in [&b""[..], b"\xff\xff", b"\x12\x02\x38\x05"] {
-        assert!(group.spread(0).accept(Bytes::copy_from_slice(body)).is_err(), "{body:?}");
+        assert!(
+            group
+                .spread(0)
+                .accept(Bytes::copy_from_slice(body))
+                .is_err(),
+            "{body:?}"
+        );
     }
 }
 

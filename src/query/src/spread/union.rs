@@ -12,7 +12,8 @@ use prost::Message;
 use trireme_base::ErrorKind;
 use trireme_model::Labels;
 use trireme_promql::{
-    Cancel, Columns, QueryResult, Select, SelectError, SelectRequest, SeriesRead, SeriesSet, Stop, parse,
+    Cancel, Columns, QueryResult, Select, SelectError, SelectRequest, SeriesRead, SeriesSet, Stop,
+    parse,
 };
 
 use super::codec::{self, BadMessage};
@@ -47,16 +48,28 @@ impl Spread {
         fence: &Fence,
     ) -> Result<QueryResult, QueryError> {
         let expr = parse(q.text, &self.parser).map_err(|e| QueryError::invalid(e.to_string()))?;
-        let mut peers = if fence.known { self.replicas.connected() } else { Vec::new() };
+        let mut peers = if fence.known {
+            self.replicas.connected()
+        } else {
+            Vec::new()
+        };
         // By turns, or one peer would evaluate everything that this replica cannot.
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % peers.len().max(1);
         peers.rotate_left(first);
         for peer in peers {
             let request = message::Request {
-                question: Some(message::Question::Query(q.message(context, &fence.positions))),
+                question: Some(message::Question::Query(
+                    q.message(context, &fence.positions),
+                )),
             };
-            let (_asked, answers) = self.ask(std::slice::from_ref(&peer), |_| request.clone(), SHARD_TIMEOUT);
-            let Some(answer) = self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)? else {
+            let (_asked, answers) = self.ask(
+                std::slice::from_ref(&peer),
+                |_| request.clone(),
+                SHARD_TIMEOUT,
+            );
+            let Some(answer) =
+                self.next(&answers, self.clock.monotonic() + SHARD_TIMEOUT, context)?
+            else {
                 continue;
             };
             let body = match answer.body {
@@ -81,8 +94,18 @@ impl Spread {
 
     /// The series of all replicas, those of HA pairs made one after samples were united.
     fn union<'a>(&'a self, context: &QueryContext, fence: &'a Fence) -> Dedup<Union<'a>> {
-        let raw = QueryContext { replica_labels: Vec::new(), ..context.clone() };
-        Dedup::new(Union { spread: self, context: raw, fence }, context.replica_labels.clone())
+        let raw = QueryContext {
+            replica_labels: Vec::new(),
+            ..context.clone()
+        };
+        Dedup::new(
+            Union {
+                spread: self,
+                context: raw,
+                fence,
+            },
+            context.replica_labels.clone(),
+        )
     }
 
     /// For questions that are not divided: what the group has, if this replica does not have all of it.
@@ -100,7 +123,9 @@ impl Spread {
         request: &SelectRequest,
         fence: &Fence,
     ) -> Result<SeriesSet, QueryError> {
-        Ok(self.union(context, fence).select(request, &context.cancel)?)
+        Ok(self
+            .union(context, fence)
+            .select(request, &context.cancel)?)
     }
 
     /// Items of this replica and, if it lags, of the others.
@@ -130,12 +155,25 @@ impl Spread {
     }
 
     /// Counts the samples of an answer, which stay until the query ends: among those of the query, and of the node.
-    pub(super) fn hold(&self, context: &QueryContext, answer: &message::Answer) -> Result<(), QueryError> {
+    pub(super) fn hold(
+        &self,
+        context: &QueryContext,
+        answer: &message::Answer,
+    ) -> Result<(), QueryError> {
         let of_histograms = |row: &message::Row| {
-            row.histograms.iter().map(|h| 1 + h.encoded_len() / SAMPLE_BYTES).sum::<usize>()
+            row.histograms
+                .iter()
+                .map(|h| 1 + h.encoded_len() / SAMPLE_BYTES)
+                .sum::<usize>()
         };
-        let samples = answer.rows.iter().map(|row| row.at.len() + of_histograms(row)).sum();
-        let of_query = Some(context.samples_max).filter(|max| *max > 0).unwrap_or(usize::MAX);
+        let samples = answer
+            .rows
+            .iter()
+            .map(|row| row.at.len() + of_histograms(row))
+            .sum();
+        let of_query = Some(context.samples_max)
+            .filter(|max| *max > 0)
+            .unwrap_or(usize::MAX);
         if context.gathered.more(self.engine.room(), samples)? > self.samples_max.min(of_query) {
             let why = "query processing would load too many samples of other nodes into memory";
             return Err(QueryError::new(ErrorKind::Limited, why));
@@ -155,14 +193,24 @@ impl Spread {
             positions: codec::positions_out(&fence.positions),
             ..find
         };
-        let request = message::Request { question: Some(message::Question::Find(find)) };
+        let request = message::Request {
+            question: Some(message::Question::Find(find)),
+        };
         let peers = self.replicas.connected();
         let (asked, answers) = self.ask(&peers, |_| request.clone(), SHARD_TIMEOUT);
         let until = self.clock.monotonic() + SHARD_TIMEOUT;
-        let mut found = Elsewhere { answers: Vec::new(), complete: false };
+        let mut found = Elsewhere {
+            answers: Vec::new(),
+            complete: false,
+        };
         for _ in &peers {
-            let Some(answer) = self.next(&answers, until, context)? else { break };
-            let answer = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
+            let Some(answer) = self.next(&answers, until, context)? else {
+                break;
+            };
+            let answer = answer
+                .body
+                .ok()
+                .and_then(|body| message::Answer::decode(body).ok());
             if let Some(answer) = answer {
                 // Positions that no quorum has told say nothing about completeness.
                 found.complete |= fence.known && answer.complete;
@@ -204,13 +252,19 @@ pub(super) fn unite(
 ) -> (Vec<Box<dyn SeriesRead>>, bool) {
     let mut by_labels: BTreeMap<Labels, Vec<Box<dyn SeriesRead>>> = BTreeMap::new();
     for series in own {
-        by_labels.entry(series.labels().clone()).or_default().push(series);
+        by_labels
+            .entry(series.labels().clone())
+            .or_default()
+            .push(series);
     }
     let mut is_readable = true;
     for row in others {
         match codec::columns_in(row) {
             Ok((labels, columns)) => {
-                let held = Box::new(Held { labels: labels.clone(), columns });
+                let held = Box::new(Held {
+                    labels: labels.clone(),
+                    columns,
+                });
                 by_labels.entry(labels).or_default().push(held);
             }
             Err(_) => is_readable = false,
@@ -260,10 +314,20 @@ impl SeriesRead for Held {
         out: &mut Columns,
     ) -> Result<(), SelectError> {
         let c = &self.columns;
-        for (i, t) in c.float_t.iter().enumerate().filter(|(_, t)| (start_ms..=end_ms).contains(*t)) {
+        for (i, t) in c
+            .float_t
+            .iter()
+            .enumerate()
+            .filter(|(_, t)| (start_ms..=end_ms).contains(*t))
+        {
             out.push_float_st(*t, c.float_st.get(i).copied().unwrap_or(0), c.float_v[i]);
         }
-        out.histograms.extend(c.histograms.iter().filter(|p| (start_ms..=end_ms).contains(&p.t)).cloned());
+        out.histograms.extend(
+            c.histograms
+                .iter()
+                .filter(|p| (start_ms..=end_ms).contains(&p.t))
+                .cloned(),
+        );
         out.check_within(samples_max)
     }
 }

@@ -1,5 +1,10 @@
 //! A bucket of made-up blocks behind a store that is slow and counts.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods
+)]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +27,8 @@ use trireme_block::{IterSource, SeriesInput, WriteOptions, write_block};
 use trireme_bucket::{BucketReader, Listing, LocalBlock, MetaCache, ReadRules, ReaderOptions};
 use trireme_model::{Labels, Matcher, MetricMetadata, Tenant};
 use trireme_query::{
-    Catalog, ExemplarSeries, Far, Labelled, RemoteBlock, Scope, Source, SourceError, SourceList, TsdbStatus,
+    Catalog, ExemplarSeries, Far, Labelled, RemoteBlock, Scope, Source, SourceError, SourceList,
+    TsdbStatus,
 };
 
 pub const STEP_MS: i64 = 60_000;
@@ -43,7 +49,11 @@ impl Counts {
     /// Requests, bytes and most requests side by side since the last call.
     pub fn take(&self) -> (u64, u64, u64) {
         let take = |count: &AtomicU64| count.swap(0, Ordering::SeqCst);
-        (take(&self.requests), take(&self.bytes), take(&self.side_by_side))
+        (
+            take(&self.requests),
+            take(&self.bytes),
+            take(&self.side_by_side),
+        )
     }
 }
 
@@ -57,7 +67,11 @@ pub struct Slow {
 impl Slow {
     pub fn new(dir: &Path, delay: Duration) -> Self {
         let inner = LocalFileSystem::new_with_prefix(dir).unwrap();
-        Self { inner, delay, counts: Arc::default() }
+        Self {
+            inner,
+            delay,
+            counts: Arc::default(),
+        }
     }
 
     async fn wait(&self) {
@@ -84,7 +98,12 @@ impl fmt::Debug for Slow {
 
 #[async_trait]
 impl ObjectStore for Slow {
-    async fn put_opts(&self, path: &Object, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        path: &Object,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         self.inner.put_opts(path, payload, options).await
     }
 
@@ -99,11 +118,16 @@ impl ObjectStore for Slow {
     async fn get_opts(&self, path: &Object, options: GetOptions) -> Result<GetResult> {
         self.wait().await;
         let answer = self.inner.get_opts(path, options).await?;
-        self.counts.bytes.fetch_add(answer.range.end - answer.range.start, Ordering::SeqCst);
+        self.counts
+            .bytes
+            .fetch_add(answer.range.end - answer.range.start, Ordering::SeqCst);
         Ok(answer)
     }
 
-    fn delete_stream(&self, paths: BoxStream<'static, Result<Object>>) -> BoxStream<'static, Result<Object>> {
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Object>>,
+    ) -> BoxStream<'static, Result<Object>> {
         self.inner.delete_stream(paths)
     }
 
@@ -133,14 +157,23 @@ pub fn series(count: usize, window: &Range<i64>, extra: &[(&str, &str)]) -> Vec<
     let times: Vec<i64> = window.clone().step_by(STEP_MS as usize).collect();
     let one = |n: usize| {
         let (metric, a, b) = match n < count / 10 {
-            true => ("cpu_seconds_total".to_owned(), ("cpu", n / 8), ("mode", n % 8)),
-            false => (format!("metric_{:03}_total", n / 20), ("instance", n % 20), ("job", n % 3)),
+            true => (
+                "cpu_seconds_total".to_owned(),
+                ("cpu", n / 8),
+                ("mode", n % 8),
+            ),
+            false => (
+                format!("metric_{:03}_total", n / 20),
+                ("instance", n % 20),
+                ("job", n % 3),
+            ),
         };
         let (a, b) = ((a.0, format!("{}", a.1)), (b.0, format!("{}", b.1)));
         let pairs = [("__name__", metric.as_str()), (a.0, &a.1), (b.0, &b.1)];
         let labels = Labels::from_pairs(pairs.into_iter().chain(extra.iter().copied()));
         let value = |t: &i64| {
-            ((t / STEP_MS) as f64) * ((n % 7) as f64 + 1.0) + ((t / STEP_MS * 31) % 17) as f64 / 10.0
+            ((t / STEP_MS) as f64) * ((n % 7) as f64 + 1.0)
+                + ((t / STEP_MS * 31) % 17) as f64 / 10.0
         };
         SeriesInput {
             labels,
@@ -160,12 +193,17 @@ pub fn fill(dir: &Path, blocks: usize, count: usize, external: &[(&str, &str)]) 
     let labels = external.iter().copied().chain([("tenant_id", TENANT)]);
     let external_labels: BTreeMap<String, String> =
         labels.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let options = WriteOptions { external_labels, ..WriteOptions::default() };
+    let options = WriteOptions {
+        external_labels,
+        ..WriteOptions::default()
+    };
     for number in 0..blocks as i64 {
         let begin = START_MS + number * WINDOW_MS;
         let window = begin..begin + WINDOW_MS;
         let mut source = IterSource(series(count, &window, &[]).into_iter());
-        let meta = write_block(dir, window, &options, &mut source).unwrap().unwrap();
+        let meta = write_block(dir, window, &options, &mut source)
+            .unwrap()
+            .unwrap();
         // As it is published, with the lengths of its files.
         let path = dir.join(meta.ulid.to_string());
         let published = LocalBlock::open(&path, &options.external_labels, "test").unwrap();
@@ -187,25 +225,43 @@ impl BucketOnly {
         runtime: &tokio::runtime::Runtime,
         options: ReaderOptions,
     ) -> Self {
-        let rules = ReadRules { tenant_label: "tenant_id".into(), ..ReadRules::default() };
+        let rules = ReadRules {
+            tenant_label: "tenant_id".into(),
+            ..ReadRules::default()
+        };
         let metas = MetaCache::new(rules);
-        runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects)).unwrap();
+        runtime
+            .block_on(metas.refresh(store.as_ref(), Listing::Objects))
+            .unwrap();
         let reader = Arc::new(BucketReader::new(store, runtime.handle().clone(), options));
-        Self { metas, reader, side_by_side: true }
+        Self {
+            metas,
+            reader,
+            side_by_side: true,
+        }
     }
 }
 
 impl Catalog for BucketOnly {
     fn sources(&self, scope: &Scope) -> SourceList {
-        let blocks = self.metas.select(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
+        let blocks = self
+            .metas
+            .select(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
         let source = |read| {
             let labels = Arc::clone(&Arc::<trireme_bucket::ReadBlock>::clone(&read).labels);
             let block = RemoteBlock::new(Arc::clone(&self.reader), read, true);
             Arc::new(Labelled::new(block, labels)) as Arc<dyn Source>
         };
-        let far = Far { reader: Arc::clone(&self.reader), tenant: scope.tenant.as_str().into() };
+        let far = Far {
+            reader: Arc::clone(&self.reader),
+            tenant: scope.tenant.as_str().into(),
+        };
         let far = self.side_by_side.then_some(far);
-        SourceList { sources: blocks.into_iter().map(source).collect(), far, warnings: Vec::new() }
+        SourceList {
+            sources: blocks.into_iter().map(source).collect(),
+            far,
+            warnings: Vec::new(),
+        }
     }
 
     fn exemplars(

@@ -2,7 +2,10 @@ use trireme_base::Boot;
 
 use super::*;
 
-const OWN: StreamId = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+const OWN: StreamId = StreamId {
+    incarnation: Incarnation(1),
+    boot: Boot(1),
+};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn tracker(replicas: usize) -> CommitTracker<u32> {
@@ -29,7 +32,10 @@ fn releases_waiters_in_order_of_seq_when_a_quorum_has_them() {
     assert_eq!(t.wait(5, SECOND, 51), Ok(Some(51)), "already committed");
     assert!(t.peer_durable(&n(1), Incarnation(2), 9, 1));
     assert_eq!(t.advance(), [90]);
-    assert!(t.expire(SECOND).is_empty(), "released waiters have no deadline");
+    assert!(
+        t.expire(SECOND).is_empty(),
+        "released waiters have no deadline"
+    );
 }
 
 #[test]
@@ -41,7 +47,11 @@ fn peers_alone_make_a_quorum() {
         t.peer_durable(&n(peer), Incarnation(10 + peer as u64), 7, 1);
     }
     t.advance();
-    assert_eq!(t.committed(), 7, "two of three have it although this disk is slower");
+    assert_eq!(
+        t.committed(),
+        7,
+        "two of three have it although this disk is slower"
+    );
 }
 
 #[test]
@@ -56,14 +66,23 @@ fn a_group_of_one_commits_with_its_own_disk() {
 fn does_not_trust_acknowledgements_of_another_incarnation() {
     let mut t = tracker(3);
     t.own_durable(10);
-    assert!(!t.peer_durable(&n(1), Incarnation(2), 10, 1), "no handshake yet");
+    assert!(
+        !t.peer_durable(&n(1), Incarnation(2), 10, 1),
+        "no handshake yet"
+    );
     t.trust(&n(1), Incarnation(2));
-    assert!(!t.peer_durable(&n(1), Incarnation(3), 10, 1), "not the one that is connected");
+    assert!(
+        !t.peer_durable(&n(1), Incarnation(3), 10, 1),
+        "not the one that is connected"
+    );
     assert!(t.peer_durable(&n(1), Incarnation(2), 3, 1));
     t.advance();
     assert_eq!(t.committed(), 3);
     t.trust(&n(1), Incarnation(3));
-    assert!(!t.peer_durable(&n(1), Incarnation(2), 10, 1), "the wiped disk's late ack");
+    assert!(
+        !t.peer_durable(&n(1), Incarnation(2), 10, 1),
+        "the wiped disk's late ack"
+    );
     t.advance();
     assert_eq!(t.committed(), 3, "what was committed stays, nothing new is");
     assert!(t.peer_durable(&n(1), Incarnation(3), 10, 1));
@@ -87,7 +106,10 @@ fn expires_by_deadline_and_bounds_the_waiters() {
     assert_eq!(t.wait(1, 3 * SECOND, 1), Ok(None));
     assert_eq!(t.wait(2, SECOND, 2), Ok(None));
     assert_eq!(t.wait(3, 2 * SECOND, 3), Ok(None));
-    assert_eq!(t.wait(4, SECOND, 4), Err(TooManyWaiters { max: 3, token: 4 }));
+    assert_eq!(
+        t.wait(4, SECOND, 4),
+        Err(TooManyWaiters { max: 3, token: 4 })
+    );
     assert_eq!(t.next_deadline(), Some(SECOND));
     assert_eq!(t.expire(2 * SECOND), [2, 3]);
     assert_eq!((t.waiting(), t.next_deadline()), (1, Some(3 * SECOND)));
@@ -111,7 +133,10 @@ fn what_is_not_committed_needs_the_quorum_of_the_present_ring() {
     t.set_quorum(2, Quorum::new((0..4).map(n), 3));
     assert_eq!(t.wait(7, SECOND, 70), Ok(None));
     t.own_durable(7);
-    assert!(t.advance().is_empty(), "three of four are needed, n0 and n3 have it");
+    assert!(
+        t.advance().is_empty(),
+        "three of four are needed, n0 and n3 have it"
+    );
     has(&mut t, 1, 5);
     assert_eq!(t.advance(), [50]);
     has(&mut t, 1, 7);
@@ -129,7 +154,10 @@ fn what_is_told_under_a_later_ring_counts_when_this_node_goes_by_it() {
     t.own_durable(5);
     // n3 came, n0 itself is to go: n1 to n3 count, and n2 has told so already.
     assert!(t.peer_durable(&n(2), Incarnation(12), 5, 3));
-    assert!(t.advance().is_empty(), "under the old ring it would be committed by n0 and n2");
+    assert!(
+        t.advance().is_empty(),
+        "under the old ring it would be committed by n0 and n2"
+    );
     t.set_quorum(2, Quorum::new((0..4).map(n), 3));
     assert!(t.advance().is_empty());
     t.set_quorum(3, Quorum::new((1..4).map(n), 3));
@@ -148,7 +176,10 @@ fn a_position_above_what_was_given_out_is_of_another_history() {
     }
     assert_eq!(t.wait(3, SECOND, 30), Ok(None));
     t.own_durable(3);
-    assert!(t.advance().is_empty(), "nobody has it, whatever was said of a stream of this name");
+    assert!(
+        t.advance().is_empty(),
+        "nobody has it, whatever was said of a stream of this name"
+    );
     assert_eq!(t.committed(), 0);
 }
 

@@ -32,7 +32,10 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
         -3 -3  9 9 9,9  no  -  yes no  ok
         -3 -4  9 9 9,9  no  -  yes no  open
     ";
-    let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+    let stream = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
     for line in table.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let c: Vec<&str> = line.split_whitespace().collect();
         let number = |text: &str| text.parse::<u64>().expect("a number");
@@ -63,13 +66,20 @@ fn a_cut_waits_for_markers_or_for_agreement_on_the_end() {
             "notapplied" => vec![CutBlocker::NotApplied(stream)],
             other => panic!("unknown outcome {other}"),
         };
-        assert_eq!(cut_blockers(c[0].parse().expect("window"), &input), want, "{line}");
+        assert_eq!(
+            cut_blockers(c[0].parse().expect("window"), &input),
+            want,
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn a_stream_sealed_by_the_ring_needs_no_agreement_only_its_end() {
-    let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+    let stream = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
     for (applied, want) in [(9, vec![]), (8, vec![CutBlocker::NotApplied(stream)])] {
         let state = StreamCut {
             stream,
@@ -82,8 +92,12 @@ fn a_stream_sealed_by_the_ring_needs_no_agreement_only_its_end() {
             unreachable_for: Some(Duration::ZERO),
         };
         let seal_after = Duration::from_secs(60);
-        let input =
-            CutInput { quorum_connected: false, is_unsettled: true, seal_after, streams: vec![state] };
+        let input = CutInput {
+            quorum_connected: false,
+            is_unsettled: true,
+            seal_after,
+            streams: vec![state],
+        };
         assert_eq!(cut_blockers(5, &input), want);
     }
 }

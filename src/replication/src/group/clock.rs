@@ -33,11 +33,18 @@ impl GroupView {
         }
         let members = self.peers.len() + 1;
         let majority = members / 2 + 1;
-        let mut offsets: Vec<i64> = self.offsets(wall_ms, now).map(|(_, offset)| offset).collect();
+        let mut offsets: Vec<i64> = self
+            .offsets(wall_ms, now)
+            .map(|(_, offset)| offset)
+            .collect();
         offsets.sort_unstable();
 
-        let near =
-            |to: i64| offsets.iter().filter(|o| o.saturating_sub(to).saturating_abs() <= bound).count();
+        let near = |to: i64| {
+            offsets
+                .iter()
+                .filter(|o| o.saturating_sub(to).saturating_abs() <= bound)
+                .count()
+        };
         if near(0) + 1 >= majority {
             return ClockWord::Agreed;
         }
@@ -55,10 +62,14 @@ impl GroupView {
             ClockWord::Wrong { offset_ms } => offset_ms,
             ClockWord::Agreed | ClockWord::Unknown => 0,
         };
-        let peers = self.offsets(wall_ms, now).map(|(node, offset)| (node.clone(), offset));
+        let peers = self
+            .offsets(wall_ms, now)
+            .map(|(node, offset)| (node.clone(), offset));
         let all = peers.chain([(self.me.node.clone(), 0)]);
         let ahead = all.map(|(node, offset)| (node, offset.saturating_sub(right)));
-        ahead.filter(|(_, ahead)| ahead.saturating_abs() > self.clock_bound_ms()).collect()
+        ahead
+            .filter(|(_, ahead)| ahead.saturating_abs() > self.clock_bound_ms())
+            .collect()
     }
 
     fn clock_bound_ms(&self) -> i64 {
@@ -67,7 +78,10 @@ impl GroupView {
 
     /// The clock of each peer that was heard, minus this node's.
     fn offsets(&self, wall_ms: i64, now: Duration) -> impl Iterator<Item = (&NodeName, i64)> {
-        let heard = self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard);
+        let heard = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.is_heard);
         heard.map(move |(node, peer)| (node, peer.wall_ms_at(now).saturating_sub(wall_ms)))
     }
 }
@@ -76,7 +90,8 @@ impl PeerView {
     /// What its wall clock shows now, if it goes on as when it was heard.
     fn wall_ms_at(&self, now: Duration) -> i64 {
         let since = now.saturating_sub(self.wall_heard_at);
-        self.wall_ms.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        self.wall_ms
+            .saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
@@ -92,18 +107,30 @@ pub struct Timekeeper {
 
 impl Timekeeper {
     /// The time (ms since the epoch) while this node's clock shows `wall_ms`. `newest_ms` is the newest sample of anybody.
-    pub fn now_ms(&mut self, word: ClockWord, wall_ms: i64, now: Duration, newest_ms: Option<i64>) -> i64 {
+    pub fn now_ms(
+        &mut self,
+        word: ClockWord,
+        wall_ms: i64,
+        now: Duration,
+        newest_ms: Option<i64>,
+    ) -> i64 {
         let allowed = match (word, self.base) {
             (ClockWord::Agreed, _) => wall_ms,
             (ClockWord::Wrong { offset_ms }, _) => wall_ms.saturating_add(offset_ms),
             (ClockWord::Unknown, None) => wall_ms,
             (ClockWord::Unknown, Some((base_ms, at))) => {
                 let since = i64::try_from(now.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);
-                base_ms.saturating_add(since).max(newest_ms.unwrap_or(i64::MIN))
+                base_ms
+                    .saturating_add(since)
+                    .max(newest_ms.unwrap_or(i64::MIN))
             }
         };
         self.base = Some((allowed, now));
-        if word == ClockWord::Unknown { wall_ms.min(allowed) } else { allowed }
+        if word == ClockWord::Unknown {
+            wall_ms.min(allowed)
+        } else {
+            allowed
+        }
     }
 }
 
@@ -130,13 +157,28 @@ mod tests {
     /// n0 among `members`, with the clocks of those of its peers that were heard a second ago.
     fn view(members: u64, clocks: &[(u64, i64)]) -> GroupView {
         let names: Vec<NodeName> = (0..members).map(name).collect();
-        let identity =
-            |index| PeerIdentity { node: name(index), incarnation: Incarnation(index), boot: Boot(1) };
+        let identity = |index| PeerIdentity {
+            node: name(index),
+            incarnation: Incarnation(index),
+            boot: Boot(1),
+        };
         let quorum = Quorum::new(names.clone(), 3);
-        let mut view = GroupView::new(identity(0), quorum, names, GroupLimits::default(), seconds(0));
+        let mut view = GroupView::new(
+            identity(0),
+            quorum,
+            names,
+            GroupLimits::default(),
+            seconds(0),
+        );
         for (peer, ahead_ms) in clocks {
             view.admit(&identity(*peer), seconds(99)).expect("a member");
-            view.heard(&name(*peer), Health::default(), NOON - 1_000 + ahead_ms, NOON - 1_000, seconds(99));
+            view.heard(
+                &name(*peer),
+                Health::default(),
+                NOON - 1_000 + ahead_ms,
+                NOON - 1_000,
+                seconds(99),
+            );
         }
         view
     }
@@ -158,7 +200,11 @@ mod tests {
             (5, &[(1, YEAR), (2, YEAR), (3, 0)], ClockWord::Unknown),
         ];
         for (members, clocks, want) in table {
-            assert_eq!(view(members, clocks).clock_word(NOON, seconds(100)), want, "{members} {clocks:?}");
+            assert_eq!(
+                view(members, clocks).clock_word(NOON, seconds(100)),
+                want,
+                "{members} {clocks:?}"
+            );
         }
     }
 
@@ -168,7 +214,10 @@ mod tests {
         assert_eq!(view.clock_word(NOON, seconds(100)), ClockWord::Agreed);
         let stepped = view.clock_word(NOON + YEAR, seconds(100));
         assert_eq!(stepped, ClockWord::Wrong { offset_ms: -YEAR });
-        assert_eq!(view.wrong_clocks(NOON + YEAR, seconds(100)), [(name(0), YEAR)]);
+        assert_eq!(
+            view.wrong_clocks(NOON + YEAR, seconds(100)),
+            [(name(0), YEAR)]
+        );
     }
 
     #[test]
@@ -182,21 +231,39 @@ mod tests {
         let mut time = Timekeeper::default();
         assert_eq!(time.now_ms(ClockWord::Agreed, NOON, seconds(0), None), NOON);
         let wrong = ClockWord::Wrong { offset_ms: -YEAR };
-        assert_eq!(time.now_ms(wrong, NOON + YEAR + 1_000, seconds(1), None), NOON + 1_000);
+        assert_eq!(
+            time.now_ms(wrong, NOON + YEAR + 1_000, seconds(1), None),
+            NOON + 1_000
+        );
         let alone = time.now_ms(ClockWord::Unknown, NOON + YEAR, seconds(3), None);
         assert_eq!(alone, NOON + 3_000, "a step forward is not believed");
         let back = time.now_ms(ClockWord::Unknown, NOON - 500, seconds(4), None);
-        assert_eq!(back, NOON - 500, "what the own clock has not reached is not claimed");
+        assert_eq!(
+            back,
+            NOON - 500,
+            "what the own clock has not reached is not claimed"
+        );
         let again = time.now_ms(ClockWord::Unknown, NOON + 4_500, seconds(5), None);
-        assert_eq!(again, NOON + 4_500, "and when it is right again, nothing is left of it");
+        assert_eq!(
+            again,
+            NOON + 4_500,
+            "and when it is right again, nothing is left of it"
+        );
     }
 
     #[test]
     fn samples_show_that_a_clock_was_behind() {
         let mut time = Timekeeper::default();
-        assert_eq!(time.now_ms(ClockWord::Unknown, 5_000, seconds(0), None), 5_000, "a dead battery");
+        assert_eq!(
+            time.now_ms(ClockWord::Unknown, 5_000, seconds(0), None),
+            5_000,
+            "a dead battery"
+        );
         let stepped = time.now_ms(ClockWord::Unknown, NOON, seconds(1), Some(NOON - 20));
         assert_eq!(stepped, NOON - 20);
-        assert_eq!(time.now_ms(ClockWord::Unknown, NOON + 1_000, seconds(2), None), NOON + 980);
+        assert_eq!(
+            time.now_ms(ClockWord::Unknown, NOON + 1_000, seconds(2), None),
+            NOON + 980
+        );
     }
 }

@@ -62,8 +62,13 @@ impl GroupView {
         if end.before <= mine.before {
             return true;
         }
-        let known = self.mine.of(incarnation).take_while(|(stream, _)| stream.boot < end.before);
-        known.fold(mine.digest, |digest, (stream, seq)| End::with(digest, stream.boot, seq)) == end.digest
+        let known = self
+            .mine
+            .of(incarnation)
+            .take_while(|(stream, _)| stream.boot < end.before);
+        known.fold(mine.digest, |digest, (stream, seq)| {
+            End::with(digest, stream.boot, seq)
+        }) == end.digest
     }
 
     /// True if streams have ended for a peer of which this node lacks something.
@@ -75,7 +80,12 @@ impl GroupView {
 
     /// True if streams have ended for this peer of which this node lacks something.
     pub(super) fn has_missed(&self, peer: &PeerView) -> bool {
-        !self.is_foreign && peer.positions.ended().iter().any(|(i, end)| !self.agrees(i, end))
+        !self.is_foreign
+            && peer
+                .positions
+                .ended()
+                .iter()
+                .any(|(i, end)| !self.agrees(i, end))
     }
 
     /// The streams that may end here, given those that this node has settled.
@@ -93,32 +103,59 @@ impl GroupView {
         let told = self.told_ended();
         let may = |(incarnation, settled): (Incarnation, End)| {
             let end = told.of(incarnation);
-            let told = if self.agrees(incarnation, end) { end.before } else { Boot(0) };
-            let may = told.max(self.settled_by_all(incarnation, settled.before)).min(settled.before);
+            let told = if self.agrees(incarnation, end) {
+                end.before
+            } else {
+                Boot(0)
+            };
+            let may = told
+                .max(self.settled_by_all(incarnation, settled.before))
+                .min(settled.before);
             (incarnation, may)
         };
-        let is_news =
-            |(incarnation, before): &(Incarnation, Boot)| *before > self.mine.ended().before(*incarnation);
+        let is_news = |(incarnation, before): &(Incarnation, Boot)| {
+            *before > self.mine.ended().before(*incarnation)
+        };
         settled.iter().map(may).filter(is_news).collect()
     }
 
     /// Before which boot all members have settled the streams of an incarnation, and have them equally far.
     fn settled_by_all(&self, incarnation: Incarnation, settled: Boot) -> Boot {
-        let running = self.peers.values().filter_map(|peer| peer.identity.as_ref()).chain([&self.me]);
-        let running = running.filter(|id| id.incarnation == incarnation).map(|id| id.boot).max();
+        let running = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.identity.as_ref())
+            .chain([&self.me]);
+        let running = running
+            .filter(|id| id.incarnation == incarnation)
+            .map(|id| id.boot)
+            .max();
         let is_here = |peer: &PeerView| peer.connected && peer.is_heard && !peer.health.rebuilding;
-        let Some(running) = running.filter(|_| self.peers.values().all(is_here)) else { return Boot(0) };
+        let Some(running) = running.filter(|_| self.peers.values().all(is_here)) else {
+            return Boot(0);
+        };
         let by_word = |peer: &PeerView| peer.settled.before(incarnation);
-        let before = self.peers.values().map(by_word).fold(settled.min(running), Ord::min);
+        let before = self
+            .peers
+            .values()
+            .map(by_word)
+            .fold(settled.min(running), Ord::min);
 
         let vectors = || self.peers.values().map(|peer| &peer.positions);
-        let known = vectors().chain([&self.mine]).flat_map(|vector| vector.of(incarnation));
-        let known: BTreeSet<StreamId> =
-            known.map(|(stream, _)| stream).filter(|stream| stream.boot < before).collect();
+        let known = vectors()
+            .chain([&self.mine])
+            .flat_map(|vector| vector.of(incarnation));
+        let known: BTreeSet<StreamId> = known
+            .map(|(stream, _)| stream)
+            .filter(|stream| stream.boot < before)
+            .collect();
         let is_level = |stream: &StreamId| {
             let mine = self.mine.get(*stream);
             vectors().all(|vector| [mine, ALL].contains(&vector.get(*stream)))
         };
-        known.iter().find(|stream| !is_level(stream)).map_or(before, |stream| stream.boot)
+        known
+            .iter()
+            .find(|stream| !is_level(stream))
+            .map_or(before, |stream| stream.boot)
     }
 }

@@ -37,7 +37,12 @@ impl GroupView {
             self.note_progress(stream, position, now);
             match self.choose(stream, position) {
                 Some(node) => {
-                    let fresh = Server { node: node.clone(), received: position, position, moved_at: now };
+                    let fresh = Server {
+                        node: node.clone(),
+                        received: position,
+                        position,
+                        moved_at: now,
+                    };
                     let server = self.servers.entry(stream).or_insert_with(|| fresh.clone());
                     if server.node != node {
                         *server = fresh;
@@ -52,15 +57,25 @@ impl GroupView {
 
     /// Streams to take from a peer: first the one it is writing, then others up to the bound.
     pub fn assigned(&self, node: &NodeName) -> Vec<StreamId> {
-        let Some(peer) = self.peers.get(node).filter(|p| p.connected) else { return Vec::new() };
+        let Some(peer) = self.peers.get(node).filter(|p| p.connected) else {
+            return Vec::new();
+        };
         let running = peer.identity.as_ref().map(PeerIdentity::stream);
         let mine = |stream: &&StreamId| self.servers.get(stream).is_some_and(|s| &s.node == node);
         let own = running.filter(|stream| mine(&stream));
-        let others = self.servers.keys().filter(mine).filter(|s| Some(**s) != running);
+        let others = self
+            .servers
+            .keys()
+            .filter(mine)
+            .filter(|s| Some(**s) != running);
         // Those that lag come first; within the bound a stream that is complete must not keep one out that is not.
         let (behind, level): (Vec<_>, Vec<_>) =
             others.partition(|s| self.mine.get(**s) < peer.positions.get(**s));
-        let rest = behind.into_iter().chain(level).copied().take(self.limits.streams_per_peer_max);
+        let rest = behind
+            .into_iter()
+            .chain(level)
+            .copied()
+            .take(self.limits.streams_per_peer_max);
         own.into_iter().chain(rest).collect()
     }
 
@@ -68,7 +83,11 @@ impl GroupView {
     fn wanted_streams(&self) -> BTreeSet<StreamId> {
         let connected = || self.peers.values().filter(|p| p.connected);
         let mut streams = self.ahead.clone();
-        streams.extend(connected().filter_map(|p| p.identity.as_ref()).map(PeerIdentity::stream));
+        streams.extend(
+            connected()
+                .filter_map(|p| p.identity.as_ref())
+                .map(PeerIdentity::stream),
+        );
         streams.extend(self.servers.keys());
         streams.remove(&self.me.stream());
         streams
@@ -79,14 +98,17 @@ impl GroupView {
         let (peers, mine) = (&self.peers, &self.mine);
         self.ahead.retain(|stream| {
             let have = mine.get(*stream);
-            peers.values().any(|peer| peer.connected && peer.positions.get(*stream) > have)
+            peers
+                .values()
+                .any(|peer| peer.connected && peer.positions.get(*stream) > have)
         });
     }
 
     /// What a node that is no peer any more was to serve has to come from somebody else.
     pub(super) fn forget_servers_that_left(&mut self) {
         let peers = &self.peers;
-        self.servers.retain(|_, server| peers.contains_key(&server.node));
+        self.servers
+            .retain(|_, server| peers.contains_key(&server.node));
     }
 
     /// Gives a server up that owes this node records and sends none, and asks anew for what was received and never stored: a
@@ -95,8 +117,13 @@ impl GroupView {
     /// What counts first is what comes in, not what is stored: while the own disk stands still, the log is parked or the
     /// start replays, nobody has room to send, and the server is not to blame.
     fn note_progress(&mut self, stream: StreamId, position: u64, now: Duration) {
-        let Some(server) = self.servers.get(&stream) else { return };
-        let taken = self.peers.get(&server.node).and_then(|peer| peer.taking.get(&stream));
+        let Some(server) = self.servers.get(&stream) else {
+            return;
+        };
+        let taken = self
+            .peers
+            .get(&server.node)
+            .and_then(|peer| peer.taking.get(&stream));
         let received = taken.map_or(server.received, |taken| taken.seq);
         let has_moved = received != server.received || position != server.position;
 
@@ -125,14 +152,25 @@ impl GroupView {
     fn choose(&self, stream: StreamId, position: u64) -> Option<NodeName> {
         let able = |peer: &PeerView| peer.connected && !peer.unserved.contains_key(&stream);
         let candidates = || self.peers.iter().filter(|(_, peer)| able(peer));
-        let is_origin = |peer: &PeerView| peer.identity.as_ref().is_some_and(|id| id.stream() == stream);
+        let is_origin = |peer: &PeerView| {
+            peer.identity
+                .as_ref()
+                .is_some_and(|id| id.stream() == stream)
+        };
         if let Some((origin, _)) = candidates().find(|(_, peer)| is_origin(peer)) {
             return Some(origin.clone());
         }
         // Who serves it already goes on: as long as it has more, or while more of the stream may come to it.
-        let may_grow = self.latest_boot(stream.incarnation).is_none_or(|boot| boot <= stream.boot);
-        let current = self.servers.get(&stream).and_then(|s| candidates().find(|(node, _)| **node == s.node));
-        if let Some((node, _)) = current.filter(|(_, p)| may_grow || p.positions.get(stream) > position) {
+        let may_grow = self
+            .latest_boot(stream.incarnation)
+            .is_none_or(|boot| boot <= stream.boot);
+        let current = self
+            .servers
+            .get(&stream)
+            .and_then(|s| candidates().find(|(node, _)| **node == s.node));
+        if let Some((node, _)) =
+            current.filter(|(_, p)| may_grow || p.positions.get(stream) > position)
+        {
             return Some(node.clone());
         }
         let ahead = candidates().filter(|(_, p)| p.positions.get(stream) > position);

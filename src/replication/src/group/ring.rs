@@ -27,14 +27,24 @@ impl GroupView {
     /// The ring has changed. Peers that stay are known as before; what one that is gone was to serve is taken from
     /// somebody else by the next [`GroupView::plan`].
     pub fn set_ring(&mut self, ring: GroupRing, now: Duration) {
-        let GroupRing { epoch, is_forming, quorum, peers, seals } = ring;
+        let GroupRing {
+            epoch,
+            is_forming,
+            quorum,
+            peers,
+            seals,
+        } = ring;
         self.epoch = epoch;
         self.is_forming = is_forming;
         self.quorum = quorum;
         self.seals = seals;
         self.peers.retain(|node, _| peers.contains(node));
         for node in peers.into_iter().filter(|node| *node != self.me.node) {
-            let unseen = PeerView { changed_at: now, positions: self.untold(), ..PeerView::default() };
+            let unseen = PeerView {
+                changed_at: now,
+                positions: self.untold(),
+                ..PeerView::default()
+            };
             self.peers.entry(node).or_insert(unseen);
         }
         self.forget_servers_that_left();
@@ -54,7 +64,10 @@ impl GroupView {
 
     /// Connected peers that go by a later ring than that of `epoch`.
     pub fn ahead_of(&self, epoch: u64) -> Vec<NodeName> {
-        let ahead = self.peers.iter().filter(|(_, p)| p.connected && p.epoch > epoch);
+        let ahead = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.connected && p.epoch > epoch);
         ahead.map(|(node, _)| node.clone()).collect()
     }
 }

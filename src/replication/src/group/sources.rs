@@ -11,7 +11,11 @@ use crate::rebuild::{Look, Source};
 impl GroupView {
     /// What a replica that has everything asks about the group, many times a minute.
     pub fn standing_look(&self, now: Duration) -> Look {
-        Look { now, is_stranded: self.is_stranded(), ..Look::default() }
+        Look {
+            now,
+            is_stranded: self.is_stranded(),
+            ..Look::default()
+        }
     }
 
     /// True if this node lacks what no log can give.
@@ -21,19 +25,29 @@ impl GroupView {
 
     /// What a rebuild asks about the group.
     pub fn rebuild_look(&self, now: Duration) -> Look {
-        let told = || self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard);
+        let told = || {
+            self.peers
+                .iter()
+                .filter(|(_, peer)| peer.connected && peer.is_heard)
+        };
         let mut furthest = PositionVector::new();
         told().for_each(|(_, peer)| furthest.merge(&peer.positions));
         let stranded = self.stranded();
         let has_stranded = |peer: &PeerView| {
             self.has_missed(peer)
-                || stranded.iter().any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
+                || stranded
+                    .iter()
+                    .any(|stream| peer.positions.get(*stream) > self.mine.get(*stream))
         };
         let source = |(node, peer): (&NodeName, &PeerView)| Source {
             node: node.clone(),
             is_rebuilding: peer.health.rebuilding,
             has_history: peer.health.has_history,
-            records_behind: peer.positions.behind(&furthest).map(|(_, have, other)| other - have).sum(),
+            records_behind: peer
+                .positions
+                .behind(&furthest)
+                .map(|(_, have, other)| other - have)
+                .sum(),
             has_stranded: has_stranded(peer),
         };
         let heard = told().map(|(node, _)| node);
@@ -42,7 +56,11 @@ impl GroupView {
             now,
             sources: told().map(source).collect(),
             quorum_connected,
-            is_new_group: self.is_forming && self.peers.values().all(|peer| peer.connected && peer.is_heard),
+            is_new_group: self.is_forming
+                && self
+                    .peers
+                    .values()
+                    .all(|peer| peer.connected && peer.is_heard),
             is_stranded: self.is_stranded(),
             is_served: self.is_served() && !self.has_missed_ends(),
             is_furthest: quorum_connected && self.is_furthest_of_all_left_behind(),
@@ -52,19 +70,29 @@ impl GroupView {
     /// True if everybody who is connected waits for a snapshot because of trimmed logs, as this node does, and nobody of them
     /// has more records than this node. Equal ones are told apart by name.
     fn is_furthest_of_all_left_behind(&self) -> bool {
-        let told: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.connected && peer.is_heard).collect();
+        let told: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.is_heard)
+            .collect();
         if self.has_missed_ends()
-            || told.iter().any(|(_, peer)| !peer.health.rebuilding || !peer.health.left_behind)
+            || told
+                .iter()
+                .any(|(_, peer)| !peer.health.rebuilding || !peer.health.left_behind)
         {
             return false;
         }
         let mut furthest = self.mine.clone();
-        told.iter().for_each(|(_, peer)| furthest.merge(&peer.positions));
+        told.iter()
+            .for_each(|(_, peer)| furthest.merge(&peer.positions));
         let lacks = |positions: &PositionVector| -> u64 {
-            let lacking = positions.behind(&furthest).map(|(_, have, other)| other - have);
+            let lacking = positions
+                .behind(&furthest)
+                .map(|(_, have, other)| other - have);
             lacking.fold(0, u64::saturating_add)
         };
         let mine = (lacks(&self.mine), &self.me.node);
-        told.iter().all(|(node, peer)| mine < (lacks(&peer.positions), node))
+        told.iter()
+            .all(|(node, peer)| mine < (lacks(&peer.positions), node))
     }
 }

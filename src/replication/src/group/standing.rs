@@ -34,11 +34,16 @@ impl GroupView {
 
     /// What is being taken from a peer now: all of it, as its link has it.
     pub fn taken(&mut self, node: &NodeName, taken: Vec<Taken>) {
-        let Some(view) = self.peers.get_mut(node) else { return };
+        let Some(view) = self.peers.get_mut(node) else {
+            return;
+        };
         for given in taken.iter().filter(|taken| taken.has_given) {
             view.trimmed.remove(&given.stream);
         }
-        view.taking = taken.into_iter().map(|taken| (taken.stream, taken)).collect();
+        view.taking = taken
+            .into_iter()
+            .map(|taken| (taken.stream, taken))
+            .collect();
     }
 
     /// Streams of which a connected peer has more than this node, while each that has more has said that the next records
@@ -49,25 +54,39 @@ impl GroupView {
             peer.trimmed.get(&stream).is_some_and(|first| *first > next)
         };
         let lacking = self.lacking(is_trimmed);
-        lacking.into_iter().filter(|(_, trimmed)| trimmed.all).map(|(stream, _)| stream).collect()
+        lacking
+            .into_iter()
+            .filter(|(_, trimmed)| trimmed.all)
+            .map(|(stream, _)| stream)
+            .collect()
     }
 
     /// True if every stream of which a connected peer has more than this node is being received.
     pub fn is_served(&self) -> bool {
-        let gives =
-            |peer: &PeerView, stream: StreamId| peer.taking.get(&stream).is_some_and(|taken| taken.has_given);
+        let gives = |peer: &PeerView, stream: StreamId| {
+            peer.taking
+                .get(&stream)
+                .is_some_and(|taken| taken.has_given)
+        };
         self.lacking(gives).values().all(|given| given.any)
     }
 
     /// The streams of which connected peers have more than this node, and for how many of these peers `holds` is true.
     fn lacking(&self, holds: impl Fn(&PeerView, StreamId) -> bool) -> BTreeMap<StreamId, Holds> {
         let mut lacking: BTreeMap<StreamId, Holds> = BTreeMap::new();
-        for stream in self.ahead.iter().filter(|stream| **stream != self.me.stream()) {
+        for stream in self
+            .ahead
+            .iter()
+            .filter(|stream| **stream != self.me.stream())
+        {
             let have = self.mine.get(*stream);
             let ahead = |peer: &&PeerView| peer.connected && peer.positions.get(*stream) > have;
             for peer in self.peers.values().filter(ahead) {
                 let of_peer = holds(peer, *stream);
-                let held = lacking.entry(*stream).or_insert(Holds { all: true, any: false });
+                let held = lacking.entry(*stream).or_insert(Holds {
+                    all: true,
+                    any: false,
+                });
                 held.all &= of_peer;
                 held.any |= of_peer;
             }

@@ -75,15 +75,24 @@ impl Inbound {
 
     /// A session begins with a peer that writes `running`. Batches beyond the tails never reached the log and will never
     /// be applied.
-    pub(super) fn start(&mut self, running: StreamId, tails: &PositionVector, applied: &PositionVector) {
+    pub(super) fn start(
+        &mut self,
+        running: StreamId,
+        tails: &PositionVector,
+        applied: &PositionVector,
+    ) {
         self.running = Some(running);
-        self.keep(|stream, last_seq| (applied.get(stream) + 1..=tails.get(stream)).contains(&last_seq));
+        self.keep(|stream, last_seq| {
+            (applied.get(stream) + 1..=tails.get(stream)).contains(&last_seq)
+        });
     }
 
     /// Keeps those batches that wait to be applied, by their stream and last seq.
     fn keep(&mut self, is_waiting: impl Fn(StreamId, u64) -> bool) {
         for (stream, unapplied) in &mut self.unapplied {
-            unapplied.batches.retain(|(last_seq, _)| is_waiting(*stream, *last_seq));
+            unapplied
+                .batches
+                .retain(|(last_seq, _)| is_waiting(*stream, *last_seq));
             unapplied.bytes = unapplied.batches.iter().map(|(_, bytes)| bytes).sum();
         }
         self.unapplied.retain(|_, unapplied| unapplied.bytes > 0);
@@ -122,12 +131,19 @@ impl Inbound {
     }
 
     /// Makes the subscriptions equal to `wanted`.
-    pub(super) fn assign(&mut self, wanted: &[StreamId], tails: &PositionVector, effects: &mut Vec<Effect>) {
+    pub(super) fn assign(
+        &mut self,
+        wanted: &[StreamId],
+        tails: &PositionVector,
+        effects: &mut Vec<Effect>,
+    ) {
         let wanted: BTreeSet<StreamId> = wanted.iter().copied().collect();
         self.by_number.retain(|number, subscription| {
             let keep = wanted.contains(&subscription.stream);
             if !keep {
-                effects.push(Effect::Send(Frame::Unsubscribe(Unsubscribe { subscription: *number })));
+                effects.push(Effect::Send(Frame::Unsubscribe(Unsubscribe {
+                    subscription: *number,
+                })));
             }
             keep
         });
@@ -139,7 +155,11 @@ impl Inbound {
 
     /// Record bytes of a stream that may be under way. All windows together are what a peer may have under way.
     fn window_of(&self, stream: StreamId) -> u64 {
-        if self.running == Some(stream) { self.window_bytes } else { self.other_window_bytes }
+        if self.running == Some(stream) {
+            self.window_bytes
+        } else {
+            self.other_window_bytes
+        }
     }
 
     fn subscribe(&mut self, stream: StreamId, from_seq: u64, effects: &mut Vec<Effect>) {
@@ -173,10 +193,14 @@ impl Inbound {
         effects: &mut Vec<Effect>,
     ) -> Result<(), DisconnectReason> {
         // Frames of a subscription that was given up may still be on their way.
-        let Some(subscription) = self.by_number.get_mut(&records.subscription()) else { return Ok(()) };
+        let Some(subscription) = self.by_number.get_mut(&records.subscription()) else {
+            return Ok(());
+        };
         let (stream, bytes) = (records.stream(), records.record_bytes());
         if stream != subscription.stream {
-            return Err(DisconnectReason::Protocol("records of another stream than subscribed"));
+            return Err(DisconnectReason::Protocol(
+                "records of another stream than subscribed",
+            ));
         }
         if records.first_seq() != subscription.next_seq {
             return Err(DisconnectReason::Protocol("records out of order"));
@@ -188,8 +212,14 @@ impl Inbound {
         subscription.next_seq = records.last_seq() + 1;
         stats.records_in += records.records().len() as u64;
         stats.record_bytes_in += bytes;
-        self.unapplied.entry(stream).or_default().push(records.last_seq(), bytes);
-        effects.push(Effect::Append { stream, records: records.into_records() });
+        self.unapplied
+            .entry(stream)
+            .or_default()
+            .push(records.last_seq(), bytes);
+        effects.push(Effect::Append {
+            stream,
+            records: records.into_records(),
+        });
         Ok(())
     }
 
@@ -199,8 +229,16 @@ impl Inbound {
     }
 
     /// Frees what is applied and gives credit for it, not for each batch but for a quarter of the window at a time.
-    pub(super) fn applied(&mut self, stream: StreamId, seq: u64, live: bool, effects: &mut Vec<Effect>) {
-        let Some(unapplied) = self.unapplied.get_mut(&stream) else { return };
+    pub(super) fn applied(
+        &mut self,
+        stream: StreamId,
+        seq: u64,
+        live: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(unapplied) = self.unapplied.get_mut(&stream) else {
+            return;
+        };
         let freed = unapplied.applied(seq);
         let empty = unapplied.bytes == 0;
         if empty {
@@ -210,14 +248,19 @@ impl Inbound {
             return;
         }
         let window_bytes = self.window_of(stream);
-        let Some((number, subscription)) = self.by_number.iter_mut().find(|(_, s)| s.stream == stream) else {
+        let Some((number, subscription)) =
+            self.by_number.iter_mut().find(|(_, s)| s.stream == stream)
+        else {
             return;
         };
         subscription.owed_bytes += freed;
         if subscription.owed_bytes > 0 && (empty || subscription.owed_bytes >= window_bytes / 4) {
             let bytes = std::mem::take(&mut subscription.owed_bytes);
             subscription.granted_bytes += bytes;
-            effects.push(Effect::Send(Frame::Credit(Credit { subscription: *number, bytes })));
+            effects.push(Effect::Send(Frame::Credit(Credit {
+                subscription: *number,
+                bytes,
+            })));
         }
     }
 }

@@ -49,7 +49,13 @@ enum Read {
 
 impl Outbound {
     pub(super) fn new(own: StreamId, config: LinkConfig) -> Self {
-        Self { own, config, by_number: BTreeMap::new(), sending_bytes: 0, last_served: 0 }
+        Self {
+            own,
+            config,
+            by_number: BTreeMap::new(),
+            sending_bytes: 0,
+            last_served: 0,
+        }
     }
 
     pub(super) fn stop(&mut self) {
@@ -96,8 +102,12 @@ impl Outbound {
 
     /// Keeps fresh records for the subscription of their stream; [`Outbound::trim`] is to follow after sending.
     pub(super) fn appended(&mut self, records: Vec<Record>) {
-        let Some(stream) = records.first().map(Record::stream) else { return };
-        let Some(subscription) = self.by_number.values_mut().find(|s| s.stream == stream) else { return };
+        let Some(stream) = records.first().map(Record::stream) else {
+            return;
+        };
+        let Some(subscription) = self.by_number.values_mut().find(|s| s.stream == stream) else {
+            return;
+        };
         for record in records {
             subscription.keep_fresh(record);
         }
@@ -120,7 +130,8 @@ impl Outbound {
         effects: &mut Vec<Effect>,
     ) {
         let waiting = |s: &Subscription| s.stream == stream && s.read == Read::Running(from_seq);
-        let Some((&number, subscription)) = self.by_number.iter_mut().find(|(_, s)| waiting(s)) else {
+        let Some((&number, subscription)) = self.by_number.iter_mut().find(|(_, s)| waiting(s))
+        else {
             return;
         };
         subscription.read = Read::Idle;
@@ -141,21 +152,41 @@ impl Outbound {
     }
 
     pub(super) fn retry_reads(&mut self) {
-        for subscription in self.by_number.values_mut().filter(|s| s.read == Read::Later) {
+        for subscription in self
+            .by_number
+            .values_mut()
+            .filter(|s| s.read == Read::Later)
+        {
             subscription.read = Read::Idle;
         }
     }
 
     /// Sends as much as credit and the send budget allow: the own stream first, because writes wait for it, then one
     /// frame per subscription in turn.
-    pub(super) fn pump(&mut self, tails: &PositionVector, stats: &mut LinkStats, effects: &mut Vec<Effect>) {
-        let own = self.by_number.iter().find(|(_, s)| s.stream == self.own).map(|(number, _)| *number);
+    pub(super) fn pump(
+        &mut self,
+        tails: &PositionVector,
+        stats: &mut LinkStats,
+        effects: &mut Vec<Effect>,
+    ) {
+        let own = self
+            .by_number
+            .iter()
+            .find(|(_, s)| s.stream == self.own)
+            .map(|(number, _)| *number);
         if let Some(own) = own {
             while self.serve(own, tails, stats, effects) {}
         }
-        let later = self.by_number.range(self.last_served.saturating_add(1)..).map(|(number, _)| *number);
+        let later = self
+            .by_number
+            .range(self.last_served.saturating_add(1)..)
+            .map(|(number, _)| *number);
         let mut turns: VecDeque<u32> = later.collect();
-        turns.extend(self.by_number.range(..=self.last_served).map(|(number, _)| *number));
+        turns.extend(
+            self.by_number
+                .range(..=self.last_served)
+                .map(|(number, _)| *number),
+        );
         while let Some(number) = turns.pop_front() {
             if Some(number) != own && self.serve(number, tails, stats, effects) {
                 self.last_served = number;
@@ -175,7 +206,9 @@ impl Outbound {
         if self.sending_bytes >= self.config.sending_bytes {
             return false;
         }
-        let Some(subscription) = self.by_number.get_mut(&number) else { return false };
+        let Some(subscription) = self.by_number.get_mut(&number) else {
+            return false;
+        };
         if subscription.credit_bytes <= 0 {
             return false;
         }
@@ -208,8 +241,16 @@ impl Subscription {
         if record.seq() < self.next_seq {
             return;
         }
-        if self.fresh.back().is_some_and(|last| last.seq() + 1 != record.seq()) {
-            if self.fresh.back().is_some_and(|last| record.seq() <= last.seq()) {
+        if self
+            .fresh
+            .back()
+            .is_some_and(|last| last.seq() + 1 != record.seq())
+        {
+            if self
+                .fresh
+                .back()
+                .is_some_and(|last| record.seq() <= last.seq())
+            {
                 return;
             }
             self.fresh.clear();
@@ -229,7 +270,9 @@ impl Subscription {
     fn take_run(&mut self, frame_bytes: u64) -> Vec<Record> {
         let (mut run, mut run_bytes) = (Vec::new(), 0);
         while self.credit_bytes > 0 {
-            let Some(next) = self.next_in_memory() else { break };
+            let Some(next) = self.next_in_memory() else {
+                break;
+            };
             let bytes = next.bytes().len() as u64;
             if !run.is_empty() && run_bytes + bytes > frame_bytes {
                 break;
@@ -244,7 +287,11 @@ impl Subscription {
 
     /// The record that is to be sent next, if it is in memory; what lies before it is let go.
     fn next_in_memory(&mut self) -> Option<Record> {
-        while self.fetched.front().is_some_and(|r| r.seq() < self.next_seq) {
+        while self
+            .fetched
+            .front()
+            .is_some_and(|r| r.seq() < self.next_seq)
+        {
             self.fetched.pop_front();
         }
         while self.fresh.front().is_some_and(|r| r.seq() < self.next_seq) {
@@ -259,5 +306,9 @@ impl Subscription {
 }
 
 fn ended(subscription: u32, reason: EndReason, first_seq: u64) -> Effect {
-    Effect::Send(Frame::StreamEnded(StreamEnded { subscription, reason: reason as i32, first_seq }))
+    Effect::Send(Frame::StreamEnded(StreamEnded {
+        subscription,
+        reason: reason as i32,
+        first_seq,
+    }))
 }

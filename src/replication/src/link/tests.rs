@@ -15,7 +15,11 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn identity(index: u64) -> PeerIdentity {
-    PeerIdentity { node: NodeName::new(&format!("n{index}")), incarnation: Incarnation(index), boot: Boot(1) }
+    PeerIdentity {
+        node: NodeName::new(&format!("n{index}")),
+        incarnation: Incarnation(index),
+        boot: Boot(1),
+    }
 }
 
 fn stream(index: u64) -> StreamId {
@@ -26,7 +30,9 @@ fn stream(index: u64) -> StreamId {
 fn records(stream: StreamId, seqs: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<Record> {
     let record = |seq| {
         let mut draft = RecordDraft::new(0, RecordKind::Samples);
-        draft.payload_mut().resize(bytes.max(HEADER_BYTES), seq as u8);
+        draft
+            .payload_mut()
+            .resize(bytes.max(HEADER_BYTES), seq as u8);
         draft.seal(stream, seq)
     };
     seqs.map(record).collect()
@@ -55,7 +61,10 @@ struct Bench {
 impl Bench {
     /// With a session, and own log tails as given.
     fn up(tails: &[(StreamId, u64)]) -> Self {
-        let mut bench = Self { link: PeerLink::new(identity(0), identity(1).node, config()), now: SECOND };
+        let mut bench = Self {
+            link: PeerLink::new(identity(0), identity(1).node, config()),
+            now: SECOND,
+        };
         let tails: PositionVector = tails.iter().copied().collect();
         assert_eq!(bench.feed(up(identity(1), &tails, &tails)), []);
         bench
@@ -77,17 +86,38 @@ impl Bench {
     }
 
     /// The peer subscribes with number 1.
-    fn peer_subscribes(&mut self, stream: StreamId, from_seq: u64, credit_bytes: u64) -> Vec<Effect> {
-        self.frame(Frame::Subscribe(subscribe(1, stream, from_seq, credit_bytes)))
+    fn peer_subscribes(
+        &mut self,
+        stream: StreamId,
+        from_seq: u64,
+        credit_bytes: u64,
+    ) -> Vec<Effect> {
+        self.frame(Frame::Subscribe(subscribe(
+            1,
+            stream,
+            from_seq,
+            credit_bytes,
+        )))
     }
 }
 
 fn up(peer: PeerIdentity, tails: &PositionVector, applied: &PositionVector) -> Event {
-    Event::Up { peer, tails: tails.clone(), durable: tails.clone(), applied: applied.clone() }
+    Event::Up {
+        peer,
+        tails: tails.clone(),
+        durable: tails.clone(),
+        applied: applied.clone(),
+    }
 }
 
 fn subscribe(subscription: u32, stream: StreamId, from_seq: u64, credit_bytes: u64) -> Subscribe {
-    Subscribe { subscription, incarnation: stream.incarnation.0, boot: stream.boot.0, from_seq, credit_bytes }
+    Subscribe {
+        subscription,
+        incarnation: stream.incarnation.0,
+        boot: stream.boot.0,
+        from_seq,
+        credit_bytes,
+    }
 }
 
 fn records_frame(subscription: u32, run: Vec<Record>) -> Frame {

@@ -3,12 +3,19 @@ use proptest::prelude::*;
 use super::*;
 
 fn stream(incarnation: u64, boot: u32) -> StreamId {
-    StreamId { incarnation: Incarnation(incarnation), boot: Boot(boot) }
+    StreamId {
+        incarnation: Incarnation(incarnation),
+        boot: Boot(boot),
+    }
 }
 
 fn vectors() -> impl Strategy<Value = PositionVector> {
-    proptest::collection::vec((0u64..4, 0u32..3, 0u64..9), 0..12)
-        .prop_map(|entries| entries.into_iter().map(|(i, b, seq)| (stream(i, b), seq)).collect())
+    proptest::collection::vec((0u64..4, 0u32..3, 0u64..9), 0..12).prop_map(|entries| {
+        entries
+            .into_iter()
+            .map(|(i, b, seq)| (stream(i, b), seq))
+            .collect()
+    })
 }
 
 #[test]
@@ -22,8 +29,9 @@ fn a_position_never_goes_back() {
 
 #[test]
 fn finds_the_latest_boot_of_an_incarnation() {
-    let vector: PositionVector =
-        [(stream(1, 1), 5), (stream(1, 7), 1), (stream(2, 9), 1)].into_iter().collect();
+    let vector: PositionVector = [(stream(1, 1), 5), (stream(1, 7), 1), (stream(2, 9), 1)]
+        .into_iter()
+        .collect();
     assert_eq!(vector.latest_boot(Incarnation(1)), Some(Boot(7)));
     assert_eq!(vector.latest_boot(Incarnation(3)), None);
 }
@@ -59,7 +67,14 @@ fn of_a_stream_that_has_ended_nothing_is_missing_and_nothing_is_kept() {
     let whole = ended.clone();
     let before = [(Incarnation(1), Boot(3))].into_iter().collect::<Ended>();
     assert!(ended.end(&before) && !ended.end(&before));
-    assert_eq!((ended.len(), ended.get(stream(1, 2)), ended.get(stream(1, 3))), (1, ALL, 7));
+    assert_eq!(
+        (
+            ended.len(),
+            ended.get(stream(1, 2)),
+            ended.get(stream(1, 3))
+        ),
+        (1, ALL, 7)
+    );
     assert!(ended.covers(&whole) && whole.covers(&ended));
     assert!(!ended.advance(stream(1, 1), 9), "it is over");
     assert_eq!(ended.latest_boot(Incarnation(1)), Some(Boot(3)));

@@ -24,12 +24,19 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(manifest: Manifest, have: impl Fn(&str, u64) -> Have) -> Self {
-        let have = manifest.files.iter().map(|file| match have(&file.path, file.bytes) {
-            Have::Part(bytes) if bytes > file.bytes => Have::Part(0),
-            other => other,
-        });
+        let have = manifest
+            .files
+            .iter()
+            .map(|file| match have(&file.path, file.bytes) {
+                Have::Part(bytes) if bytes > file.bytes => Have::Part(0),
+                other => other,
+            });
         let have = have.collect();
-        Self { manifest, have, at: 0 }
+        Self {
+            manifest,
+            have,
+            at: 0,
+        }
     }
 
     pub(super) fn manifest(&self) -> &Manifest {
@@ -58,15 +65,28 @@ impl Files {
             self.at += 1;
         }
         let (source, snapshot, file) = (source.clone(), self.manifest.snapshot, self.at);
-        let (Some(Have::Part(offset)), Some(entry)) = (self.have.get(file), self.manifest.files.get(file))
+        let (Some(Have::Part(offset)), Some(entry)) =
+            (self.have.get(file), self.manifest.files.get(file))
         else {
             return Action::Wait;
         };
         if *offset >= entry.bytes {
-            return Action::Check { source, snapshot, file };
+            return Action::Check {
+                source,
+                snapshot,
+                file,
+            };
         }
-        let bytes_max = u32::try_from(entry.bytes - offset).unwrap_or(u32::MAX).min(piece_bytes);
-        Action::Fetch { source, snapshot, file, offset: *offset, bytes_max }
+        let bytes_max = u32::try_from(entry.bytes - offset)
+            .unwrap_or(u32::MAX)
+            .min(piece_bytes);
+        Action::Fetch {
+            source,
+            snapshot,
+            file,
+            offset: *offset,
+            bytes_max,
+        }
     }
 
     pub(super) fn fetched(&mut self, file: usize, bytes: u64) {

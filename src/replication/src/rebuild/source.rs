@@ -29,6 +29,9 @@ pub(super) fn choose(
     may_ask: impl Fn(&NodeName) -> bool,
 ) -> Option<NodeName> {
     let helps = |peer: &Source| peer.has_stranded || reason != Some(RebuildReason::LeftBehind);
-    let able = sources.iter().filter(|peer| !peer.is_rebuilding && helps(peer) && may_ask(&peer.node));
-    able.min_by_key(|peer| (peer.records_behind, &peer.node)).map(|peer| peer.node.clone())
+    let able = sources
+        .iter()
+        .filter(|peer| !peer.is_rebuilding && helps(peer) && may_ask(&peer.node));
+    able.min_by_key(|peer| (peer.records_behind, &peer.node))
+        .map(|peer| peer.node.clone())
 }

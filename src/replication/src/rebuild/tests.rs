@@ -11,7 +11,10 @@ fn seconds(s: u64) -> Duration {
 }
 
 fn limits() -> RebuildLimits {
-    RebuildLimits { piece_bytes: 100, ..RebuildLimits::default() }
+    RebuildLimits {
+        piece_bytes: 100,
+        ..RebuildLimits::default()
+    }
 }
 
 /// A peer: number, `r`ebuilding, `h`istory, `l`acks what no log gives, records behind.
@@ -35,8 +38,15 @@ fn look(at_s: u64, sources: &[Source]) -> Look {
 }
 
 fn manifest(snapshot: u64, files: &[(&str, u64)]) -> Manifest {
-    let files = files.iter().map(|(path, bytes)| SnapshotFile { path: (*path).to_owned(), bytes: *bytes });
-    Manifest { snapshot, files: files.collect(), ..Manifest::default() }
+    let files = files.iter().map(|(path, bytes)| SnapshotFile {
+        path: (*path).to_owned(),
+        bytes: *bytes,
+    });
+    Manifest {
+        snapshot,
+        files: files.collect(),
+        ..Manifest::default()
+    }
 }
 
 fn nothing(_: &str, _: u64) -> Have {
@@ -60,7 +70,12 @@ fn run(rebuild: &mut Rebuild, look: &Look) -> (Vec<(usize, u64)>, Action) {
     let mut fetches = Vec::new();
     loop {
         match rebuild.next(look) {
-            Action::Fetch { file, offset, bytes_max, .. } => {
+            Action::Fetch {
+                file,
+                offset,
+                bytes_max,
+                ..
+            } => {
                 fetches.push((file, offset));
                 rebuild.fetched(file, u64::from(bytes_max));
             }
@@ -74,16 +89,31 @@ fn run(rebuild: &mut Rebuild, look: &Look) -> (Vec<(usize, u64)>, Action) {
 fn a_new_disk_is_complete_when_a_quorum_has_only_what_logs_can_give() {
     let mut rebuild = Rebuild::undecided(limits());
     assert!(!rebuild.is_complete());
-    assert_eq!(rebuild.next(&look(0, &[])), Action::Wait, "nobody is there to ask");
-    assert_eq!(rebuild.next(&look(1, &[source(1, "r", 0)])), Action::Complete, "all are new");
+    assert_eq!(
+        rebuild.next(&look(0, &[])),
+        Action::Wait,
+        "nobody is there to ask"
+    );
+    assert_eq!(
+        rebuild.next(&look(1, &[source(1, "r", 0)])),
+        Action::Complete,
+        "all are new"
+    );
     assert!(rebuild.is_complete());
 }
 
 #[test]
 fn a_new_disk_in_a_group_that_is_forming_waits_for_no_quorum() {
     let mut rebuild = Rebuild::undecided(limits());
-    let mut forming = Look { quorum_connected: false, ..look(0, &[source(1, "r", 0)]) };
-    assert_eq!(rebuild.next(&forming), Action::Wait, "somebody has told nothing yet");
+    let mut forming = Look {
+        quorum_connected: false,
+        ..look(0, &[source(1, "r", 0)])
+    };
+    assert_eq!(
+        rebuild.next(&forming),
+        Action::Wait,
+        "somebody has told nothing yet"
+    );
     forming.is_new_group = true;
     assert_eq!(rebuild.next(&forming), Action::Complete);
 }
@@ -91,7 +121,10 @@ fn a_new_disk_in_a_group_that_is_forming_waits_for_no_quorum() {
 #[test]
 fn a_new_disk_beside_old_ones_is_rebuilt() {
     let mut rebuild = Rebuild::undecided(limits());
-    assert_eq!(rebuild.next(&look(0, &both())), Action::Need(RebuildReason::NewDisk));
+    assert_eq!(
+        rebuild.next(&look(0, &both())),
+        Action::Need(RebuildReason::NewDisk)
+    );
     assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&look(0, &both())), Action::Begin(name(1)));
 }
@@ -114,12 +147,18 @@ fn copies_from_the_most_complete_peer_that_is_whole_itself() {
 
 #[test]
 fn fetches_in_pieces_checks_each_file_and_installs_at_the_end() {
-    let mut rebuild =
-        copying(&[("head/cut", 30), ("head/000/checkpoint", 250), ("blocks/t/b/tombstones", 0)]);
+    let mut rebuild = copying(&[
+        ("head/cut", 30),
+        ("head/000/checkpoint", 250),
+        ("blocks/t/b/tombstones", 0),
+    ]);
     let (fetches, end) = run(&mut rebuild, &look(1, &both()));
     assert_eq!(fetches, [(0, 0), (1, 0), (1, 100), (1, 200)]);
     assert_eq!(end, Action::Install);
-    assert!(!rebuild.is_complete(), "only the start that installed it is");
+    assert!(
+        !rebuild.is_complete(),
+        "only the start that installed it is"
+    );
 }
 
 #[test]
@@ -128,7 +167,17 @@ fn a_file_that_differs_is_fetched_again_and_a_bad_source_is_left() {
     let now = look(1, &both());
     for round in 0..limits().faults_max {
         let fetch = rebuild.next(&now);
-        assert!(matches!(fetch, Action::Fetch { file: 0, offset: 0, .. }), "round {round}: {fetch:?}");
+        assert!(
+            matches!(
+                fetch,
+                Action::Fetch {
+                    file: 0,
+                    offset: 0,
+                    ..
+                }
+            ),
+            "round {round}: {fetch:?}"
+        );
         // The fetch itself succeeds, but what came is not what the source has.
         if let State::Copying { files, .. } = &mut rebuild.state {
             files.fetched(0, 100);
@@ -141,16 +190,37 @@ fn a_file_that_differs_is_fetched_again_and_a_bad_source_is_left() {
 
 #[test]
 fn goes_on_where_a_crash_left_it() {
-    let files = [("head/cut", 30), ("head/000/checkpoint", 250), ("blocks/t/b/index", 90)];
+    let files = [
+        ("head/cut", 30),
+        ("head/000/checkpoint", 250),
+        ("blocks/t/b/index", 90),
+    ];
     let have = |path: &str, _: u64| match path {
         "head/cut" => Have::Whole,
         "head/000/checkpoint" => Have::Part(200),
         _ => Have::Part(1_000),
     };
-    let mut rebuild = Rebuild::resumed(limits(), RebuildReason::NewDisk, name(2), manifest(7, &files), have);
-    assert_eq!(rebuild.progress(), Progress { source: Some(name(2)), bytes: 230, bytes_total: 370 });
+    let mut rebuild = Rebuild::resumed(
+        limits(),
+        RebuildReason::NewDisk,
+        name(2),
+        manifest(7, &files),
+        have,
+    );
+    assert_eq!(
+        rebuild.progress(),
+        Progress {
+            source: Some(name(2)),
+            bytes: 230,
+            bytes_total: 370
+        }
+    );
     let (fetches, end) = run(&mut rebuild, &look(0, &both()));
-    assert_eq!(fetches, [(1, 200), (2, 0)], "what is longer than the file starts over");
+    assert_eq!(
+        fetches,
+        [(1, 200), (2, 0)],
+        "what is longer than the file starts over"
+    );
     assert_eq!(end, Action::Install);
 }
 
@@ -159,10 +229,21 @@ fn a_snapshot_that_is_gone_is_asked_for_again_at_the_same_source() {
     let mut rebuild = copying(&[("head/cut", 30), ("blocks/t/b/index", 90)]);
     rebuild.failed(SourceFault::SnapshotGone, seconds(1));
     assert_eq!(rebuild.next(&look(1, &both())), Action::Begin(name(1)));
-    rebuild.began(manifest(8, &[("head/cut", 30), ("blocks/t/b/index", 90)]), |path, _| {
-        if path.starts_with("blocks/") { Have::Whole } else { Have::Part(0) }
-    });
-    assert_eq!(run(&mut rebuild, &look(1, &both())).0, [(0, 0)], "blocks are what they were");
+    rebuild.began(
+        manifest(8, &[("head/cut", 30), ("blocks/t/b/index", 90)]),
+        |path, _| {
+            if path.starts_with("blocks/") {
+                Have::Whole
+            } else {
+                Have::Part(0)
+            }
+        },
+    );
+    assert_eq!(
+        run(&mut rebuild, &look(1, &both())).0,
+        [(0, 0)],
+        "blocks are what they were"
+    );
 }
 
 #[test]
@@ -171,7 +252,10 @@ fn another_peer_takes_over_from_one_that_stays_away() {
     let without = [source(2, "h", 3)];
     assert_eq!(rebuild.next(&look(1, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(5, &without)), Action::Wait);
-    assert!(matches!(rebuild.next(&look(6, &both())), Action::Fetch { .. }), "it came back");
+    assert!(
+        matches!(rebuild.next(&look(6, &both())), Action::Fetch { .. }),
+        "it came back"
+    );
     assert_eq!(rebuild.next(&look(7, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(17, &without)), Action::Wait);
     assert_eq!(rebuild.next(&look(17, &without)), Action::Begin(name(2)));
@@ -210,7 +294,10 @@ fn a_snapshot_that_cannot_be_installed_is_asked_for_ever_more_rarely() {
         }
     }
     assert!(asked.len() <= 9, "{asked:?}");
-    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= 620), "but it goes on: {asked:?}");
+    assert!(
+        asked.windows(2).all(|pair| pair[1] - pair[0] <= 620),
+        "but it goes on: {asked:?}"
+    );
 }
 
 /// A machine that was left behind, with sources to copy from or not.
@@ -220,41 +307,65 @@ fn left_behind() -> Rebuild {
 
 #[test]
 fn a_replica_that_is_served_again_is_not_rebuilt() {
-    let served = |at_s, sources: &[Source]| Look { is_served: true, ..look(at_s, sources) };
+    let served = |at_s, sources: &[Source]| Look {
+        is_served: true,
+        ..look(at_s, sources)
+    };
     let mut waiting = left_behind();
     let none = [source(1, "r", 0)];
     assert_eq!(waiting.next(&served(0, &none)), Action::Wait);
     assert_eq!(waiting.next(&look(3, &none)), Action::Wait, "it stopped");
     assert_eq!(waiting.next(&served(4, &none)), Action::Wait);
-    assert_eq!(waiting.next(&served(9, &none)), Action::Revoke(Revoked::Served));
+    assert_eq!(
+        waiting.next(&served(9, &none)),
+        Action::Revoke(Revoked::Served)
+    );
     assert!(waiting.is_complete() && waiting.reason().is_none());
 
     let mut copies = left_behind();
     assert_eq!(copies.next(&served(0, &both())), Action::Begin(name(1)));
     copies.began(manifest(7, &[("head/cut", 30)]), nothing);
-    assert_eq!(copies.next(&served(5, &both())), Action::Revoke(Revoked::Served), "also in the middle");
+    assert_eq!(
+        copies.next(&served(5, &both())),
+        Action::Revoke(Revoked::Served),
+        "also in the middle"
+    );
 
     for reason in [RebuildReason::NewDisk, RebuildReason::Damaged] {
         let mut lacks = Rebuild::needed(limits(), reason);
         assert_eq!(lacks.next(&served(0, &none)), Action::Wait);
-        assert_eq!(lacks.next(&served(100, &none)), Action::Wait, "logs cannot give what a disk lost");
+        assert_eq!(
+            lacks.next(&served(100, &none)),
+            Action::Wait,
+            "logs cannot give what a disk lost"
+        );
     }
 }
 
 #[test]
 fn a_group_in_which_all_wait_for_all_goes_on_with_the_longest() {
     let all_wait = [source(1, "rh", 5), source(2, "rh", 5)];
-    let furthest = |at_s| Look { is_furthest: true, ..look(at_s, &all_wait) };
+    let furthest = |at_s| Look {
+        is_furthest: true,
+        ..look(at_s, &all_wait)
+    };
     let mut rebuild = left_behind();
     assert_eq!(rebuild.next(&furthest(0)), Action::Wait);
     assert_eq!(rebuild.next(&furthest(29)), Action::Wait);
-    assert_eq!(rebuild.next(&furthest(30)), Action::Revoke(Revoked::LastResort));
+    assert_eq!(
+        rebuild.next(&furthest(30)),
+        Action::Revoke(Revoked::LastResort)
+    );
 
     let mut shorter = left_behind();
     assert_eq!(shorter.next(&look(0, &all_wait)), Action::Wait);
     assert_eq!(shorter.next(&look(100, &all_wait)), Action::Wait);
     let one_is_whole = [source(1, "h", 0), source(2, "rh", 5)];
-    assert_eq!(shorter.next(&look(101, &one_is_whole)), Action::Begin(name(1)), "it copies from that one");
+    assert_eq!(
+        shorter.next(&look(101, &one_is_whole)),
+        Action::Begin(name(1)),
+        "it copies from that one"
+    );
 }
 
 #[test]
@@ -264,19 +375,32 @@ fn an_operator_may_cancel_what_only_trimmed_logs_made_necessary() {
     assert!(rebuild.is_complete());
     assert_eq!(rebuild.cancel(), Err(CancelError::NotNeeded));
     let mut new = Rebuild::needed(limits(), RebuildReason::NewDisk);
-    assert_eq!(new.cancel(), Err(CancelError::Lacks(RebuildReason::NewDisk)));
+    assert_eq!(
+        new.cancel(),
+        Err(CancelError::Lacks(RebuildReason::NewDisk))
+    );
     assert!(!new.is_complete());
 }
 
 #[test]
 fn a_complete_replica_is_rebuilt_when_it_stays_stranded() {
     let mut rebuild = Rebuild::complete(limits());
-    let stranded = |at_s| Look { is_stranded: true, ..look(at_s, &both()) };
+    let stranded = |at_s| Look {
+        is_stranded: true,
+        ..look(at_s, &both())
+    };
     assert_eq!(rebuild.next(&stranded(0)), Action::Wait);
-    assert_eq!(rebuild.next(&look(3, &both())), Action::Wait, "somebody serves it again");
+    assert_eq!(
+        rebuild.next(&look(3, &both())),
+        Action::Wait,
+        "somebody serves it again"
+    );
     assert_eq!(rebuild.next(&stranded(4)), Action::Wait);
     assert_eq!(rebuild.next(&stranded(8)), Action::Wait);
-    assert_eq!(rebuild.next(&stranded(9)), Action::Need(RebuildReason::LeftBehind));
+    assert_eq!(
+        rebuild.next(&stranded(9)),
+        Action::Need(RebuildReason::LeftBehind)
+    );
     assert!(!rebuild.is_complete());
     assert_eq!(rebuild.next(&stranded(9)), Action::Begin(name(1)));
 }
@@ -290,7 +414,10 @@ fn one_that_was_left_behind_copies_only_from_whom_has_what_it_lacks() {
         Action::Wait,
         "a copy would change nothing"
     );
-    assert_eq!(behind.next(&look(1, &[level.clone(), holder])), Action::Begin(name(2)));
+    assert_eq!(
+        behind.next(&look(1, &[level.clone(), holder])),
+        Action::Begin(name(2))
+    );
 
     for reason in [RebuildReason::NewDisk, RebuildReason::Damaged] {
         let mut lacks = Rebuild::needed(limits(), reason);
@@ -304,7 +431,11 @@ fn one_that_was_left_behind_copies_only_from_whom_has_what_it_lacks() {
 
 #[test]
 fn reasons_keep_their_names() {
-    for reason in [RebuildReason::NewDisk, RebuildReason::LeftBehind, RebuildReason::Damaged] {
+    for reason in [
+        RebuildReason::NewDisk,
+        RebuildReason::LeftBehind,
+        RebuildReason::Damaged,
+    ] {
         assert_eq!(RebuildReason::from_text(reason.text()), Some(reason));
     }
 }

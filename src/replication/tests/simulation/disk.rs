@@ -23,7 +23,10 @@ impl Disk {
     }
 
     pub fn written(&self) -> PositionVector {
-        self.streams.iter().map(|(stream, records)| (*stream, records.len() as u64)).collect()
+        self.streams
+            .iter()
+            .map(|(stream, records)| (*stream, records.len() as u64))
+            .collect()
     }
 
     pub fn synced(&self) -> &PositionVector {
@@ -34,7 +37,10 @@ impl Disk {
     pub fn write(&mut self, record: Record) -> Result<(), String> {
         let records = self.streams.entry(record.stream()).or_default();
         if record.seq() != records.len() as u64 + 1 {
-            return Err(format!("{record:?} written after {} records", records.len()));
+            return Err(format!(
+                "{record:?} written after {} records",
+                records.len()
+            ));
         }
         records.push(record);
         Ok(())
@@ -58,7 +64,9 @@ impl Disk {
     }
 
     pub fn get(&self, stream: StreamId, seq: u64) -> Option<&Record> {
-        self.streams.get(&stream)?.get(usize::try_from(seq).ok()?.checked_sub(1)?)
+        self.streams
+            .get(&stream)?
+            .get(usize::try_from(seq).ok()?.checked_sub(1)?)
     }
 
     pub fn is_synced(&self, record: &Record) -> bool {
@@ -76,10 +84,17 @@ impl Disk {
         self.trimmed.get(stream) - before
     }
 
-    pub fn read(&self, stream: StreamId, from_seq: u64, max_bytes: u64) -> Result<Vec<Record>, ReadFault> {
+    pub fn read(
+        &self,
+        stream: StreamId,
+        from_seq: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<Record>, ReadFault> {
         let trimmed = self.trimmed.get(stream);
         if from_seq <= trimmed {
-            return Err(ReadFault::Trimmed { first_seq: trimmed + 1 });
+            return Err(ReadFault::Trimmed {
+                first_seq: trimmed + 1,
+            });
         }
         let records = self.streams.get(&stream).map_or(&[][..], Vec::as_slice);
         let mut bytes = 0;
@@ -88,6 +103,11 @@ impl Disk {
             bytes += record.bytes().len() as u64;
             before < max_bytes
         };
-        Ok(records.iter().skip(from_seq as usize - 1).take_while(fits).cloned().collect())
+        Ok(records
+            .iter()
+            .skip(from_seq as usize - 1)
+            .take_while(fits)
+            .cloned()
+            .collect())
     }
 }

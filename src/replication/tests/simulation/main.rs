@@ -41,7 +41,10 @@ fn run(seed: u64, bug: Bug) -> Result<world::Summary, String> {
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is not a number")),
+    )
 }
 
 #[test]
@@ -57,7 +60,10 @@ fn acknowledged_entries_survive_and_replicas_become_equal() {
     }
     // Schedules in which nothing happens prove nothing.
     let often = |count: u64, per_schedule: u64| count >= per_schedule * schedules;
-    assert!(often(total.acknowledged, 20) && total.unacknowledged > 0, "{total:?}");
+    assert!(
+        often(total.acknowledged, 20) && total.unacknowledged > 0,
+        "{total:?}"
+    );
     assert!(
         often(total.power_cuts, 1) && often(total.kills, 1) && often(total.connections_lost, 5),
         "{total:?}"
@@ -70,19 +76,30 @@ fn acknowledged_entries_survive_and_replicas_become_equal() {
 
 /// Some schedule must fail, and for a reason that belongs to the bug.
 fn fails_with(bug: Bug, reasons: &[&str]) {
-    let failures = (1..=SCHEDULES)
-        .filter_map(|seed| run(seed, bug).err().map(|problem| format!("seed {seed}: {problem}")));
+    let failures = (1..=SCHEDULES).filter_map(|seed| {
+        run(seed, bug)
+            .err()
+            .map(|problem| format!("seed {seed}: {problem}"))
+    });
     let first: Vec<String> = failures.take(2).collect();
-    assert!(!first.is_empty(), "{bug:?} was not noticed in {SCHEDULES} schedules");
     assert!(
-        first.iter().all(|problem| reasons.iter().any(|reason| problem.contains(reason))),
+        !first.is_empty(),
+        "{bug:?} was not noticed in {SCHEDULES} schedules"
+    );
+    assert!(
+        first
+            .iter()
+            .all(|problem| reasons.iter().any(|reason| problem.contains(reason))),
         "{bug:?} failed for another reason: {first:#?}"
     );
 }
 
 #[test]
 fn notices_an_acknowledgement_before_the_quorum() {
-    fails_with(Bug::AckBeforeQuorum, &["was acknowledged but is durable on"]);
+    fails_with(
+        Bug::AckBeforeQuorum,
+        &["was acknowledged but is durable on"],
+    );
 }
 
 #[test]
@@ -92,7 +109,14 @@ fn notices_a_skipped_fsync() {
 
 #[test]
 fn notices_a_reused_seq() {
-    fails_with(Bug::ReuseSeq, &["missing or different", "hold different records", "not level after healing"]);
+    fails_with(
+        Bug::ReuseSeq,
+        &[
+            "missing or different",
+            "hold different records",
+            "not level after healing",
+        ],
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use trireme_base::{Incarnation, NodeName, SeededRng, StreamId};
 use trireme_replication::{
-    CommitTracker, Effect, Event, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink, PositionVector,
+    CommitTracker, Effect, Event, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink,
+    PositionVector,
 };
 use trireme_ring::Quorum;
 use trireme_wire::frame::Frame;
@@ -55,7 +56,11 @@ pub struct Process {
 impl Process {
     pub fn start(index: usize, disk: &mut Disk, bug: Bug, now: Duration) -> Self {
         let boot = disk.next_boot(bug == Bug::ReuseSeq);
-        let identity = PeerIdentity { node: name(index), incarnation: Incarnation(index as u64 + 1), boot };
+        let identity = PeerIdentity {
+            node: name(index),
+            incarnation: Incarnation(index as u64 + 1),
+            boot,
+        };
         let names: Vec<NodeName> = (0..NODES).map(name).collect();
         let quorum = Quorum::new(names.clone(), NODES);
         let limits = GroupLimits::default();
@@ -63,9 +68,14 @@ impl Process {
         // The log's recovery makes what it has found durable before anybody is told.
         disk.sync();
         let written = disk.written();
-        written.iter().for_each(|(stream, seq)| group.own_durable(stream, seq));
-        let counts =
-            if bug == Bug::AckBeforeQuorum { Quorum::new([identity.node.clone()], 1) } else { quorum };
+        written
+            .iter()
+            .for_each(|(stream, seq)| group.own_durable(stream, seq));
+        let counts = if bug == Bug::AckBeforeQuorum {
+            Quorum::new([identity.node.clone()], 1)
+        } else {
+            quorum
+        };
         let link = |peer| {
             let config = LinkConfig {
                 window_bytes: WINDOW_BYTES,
@@ -84,7 +94,10 @@ impl Process {
             links: (0..NODES).filter(|peer| *peer != index).map(link).collect(),
             sessions: BTreeMap::new(),
             queue: VecDeque::new(),
-            head: written.iter().flat_map(|(s, last)| (1..=last).map(move |seq| ((s, seq), 1))).collect(),
+            head: written
+                .iter()
+                .flat_map(|(s, last)| (1..=last).map(move |seq| ((s, seq), 1)))
+                .collect(),
             applied: written.clone(),
             tails: written,
             reads: VecDeque::new(),
@@ -104,12 +117,18 @@ impl Process {
         self.next_value = self.next_value.wrapping_add(1);
         // Two boots never write the same bytes, so that a reused seq shows.
         let value = self.next_value ^ rng.next_u64() as u8;
-        draft.payload_mut().resize(HEADER_BYTES + 1 + rng.below(RECORD_BYTES_MAX - 40) as usize, value);
+        draft.payload_mut().resize(
+            HEADER_BYTES + 1 + rng.below(RECORD_BYTES_MAX - 40) as usize,
+            value,
+        );
         let record = draft.seal(stream, seq);
         self.tails.advance(stream, seq);
         self.queue.push_back(record.clone());
         let waiting = self.commits.wait(seq, now + WRITE_DEADLINE, record);
-        assert!(matches!(waiting, Ok(None)), "a new entry cannot be committed");
+        assert!(
+            matches!(waiting, Ok(None)),
+            "a new entry cannot be committed"
+        );
     }
 
     /// The log's thread writes some of its queue and tells the links.
@@ -120,7 +139,11 @@ impl Process {
         now: Duration,
     ) -> Result<Vec<(usize, Outcome)>, String> {
         let mut out = Vec::new();
-        for record in self.queue.drain(..count.min(self.queue.len())).collect::<Vec<_>>() {
+        for record in self
+            .queue
+            .drain(..count.min(self.queue.len()))
+            .collect::<Vec<_>>()
+        {
             disk.write(record.clone())?;
             self.tell_all(|| Event::Appended(vec![record.clone()]), now, &mut out)?;
         }
@@ -128,7 +151,11 @@ impl Process {
     }
 
     /// The log's thread has synced.
-    pub fn sync_log(&mut self, disk: &mut Disk, now: Duration) -> Result<Vec<(usize, Outcome)>, String> {
+    pub fn sync_log(
+        &mut self,
+        disk: &mut Disk,
+        now: Duration,
+    ) -> Result<Vec<(usize, Outcome)>, String> {
         if self.bug != Bug::SkipFsync {
             disk.sync();
         }
@@ -174,8 +201,10 @@ impl Process {
         now: Duration,
     ) -> Result<Vec<(usize, Outcome)>, String> {
         self.disconnect(peer, now);
-        let session =
-            self.group.admit(identity, now).map_err(|e| format!("{identity:?} not admitted: {e}"))?;
+        let session = self
+            .group
+            .admit(identity, now)
+            .map_err(|e| format!("{identity:?} not admitted: {e}"))?;
         self.sessions.insert(peer, session);
         self.commits.trust(&identity.node, identity.incarnation);
         let up = Event::Up {
@@ -226,8 +255,17 @@ impl Process {
         Ok(out)
     }
 
-    fn plan(&mut self, peer: usize, now: Duration, out: &mut Vec<(usize, Outcome)>) -> Result<(), String> {
-        let taken = self.links.get(&peer).map(|link| link.taken()).unwrap_or_default();
+    fn plan(
+        &mut self,
+        peer: usize,
+        now: Duration,
+        out: &mut Vec<(usize, Outcome)>,
+    ) -> Result<(), String> {
+        let taken = self
+            .links
+            .get(&peer)
+            .map(|link| link.taken())
+            .unwrap_or_default();
         self.group.taken(&name(peer), taken);
         self.group.plan(now);
         let assigned = self.group.assigned(&name(peer));
@@ -242,13 +280,24 @@ impl Process {
         now: Duration,
     ) -> Result<Vec<(usize, Outcome)>, String> {
         let mut out = Vec::new();
-        let Some((peer, stream, from_seq, max_bytes)) = self.reads.pop_front() else { return Ok(out) };
+        let Some((peer, stream, from_seq, max_bytes)) = self.reads.pop_front() else {
+            return Ok(out);
+        };
         let result = match rng.below(20) {
             0 => Ok(Vec::new()),
             1 => Err(trireme_replication::ReadFault::Failed("simulated".into())),
             _ => disk.read(stream, from_seq, max_bytes),
         };
-        self.tell(peer, Event::LogRead { stream, from_seq, result }, now, &mut out)?;
+        self.tell(
+            peer,
+            Event::LogRead {
+                stream,
+                from_seq,
+                result,
+            },
+            now,
+            &mut out,
+        )?;
         Ok(out)
     }
 
@@ -268,12 +317,19 @@ impl Process {
             return 0;
         }
         let (stream, mine) = streams[rng.below(streams.len() as u64) as usize];
-        let upto = if self.bug == Bug::TrimTooEarly { mine } else { self.group.everybody_has(stream) };
+        let upto = if self.bug == Bug::TrimTooEarly {
+            mine
+        } else {
+            self.group.everybody_has(stream)
+        };
         disk.trim(stream, upto)
     }
 
     pub fn catch_up_reads(&self) -> u64 {
-        self.links.values().map(|link| link.stats().catch_up_reads).sum()
+        self.links
+            .values()
+            .map(|link| link.stats().catch_up_reads)
+            .sum()
     }
 
     fn tell_all(
@@ -284,7 +340,9 @@ impl Process {
     ) -> Result<(), String> {
         // As with the real feeds, a link without a session hears nothing.
         let peers: Vec<usize> = self.sessions.keys().copied().collect();
-        peers.into_iter().try_for_each(|peer| self.tell(peer, event(), now, out))
+        peers
+            .into_iter()
+            .try_for_each(|peer| self.tell(peer, event(), now, out))
     }
 
     fn tell(
@@ -297,9 +355,13 @@ impl Process {
         let link = self.links.get_mut(&peer).expect("a link per peer");
         let mut effects = Vec::new();
         link.handle(event, now, &mut effects);
-        let bound = (WINDOW_BYTES + RECORD_BYTES_MAX) * (1 + self.tails.len() as u64 + NODES as u64);
+        let bound =
+            (WINDOW_BYTES + RECORD_BYTES_MAX) * (1 + self.tails.len() as u64 + NODES as u64);
         if link.unapplied_bytes() > bound {
-            return Err(format!("{} bytes are waiting to be applied", link.unapplied_bytes()));
+            return Err(format!(
+                "{} bytes are waiting to be applied",
+                link.unapplied_bytes()
+            ));
         }
         for effect in effects {
             match effect {
@@ -310,10 +372,18 @@ impl Process {
                     out.push((peer, Outcome::Send(frame)));
                 }
                 Effect::Append { stream, records } => self.append(stream, records)?,
-                Effect::ReadLog { stream, from_seq, max_bytes } => {
+                Effect::ReadLog {
+                    stream,
+                    from_seq,
+                    max_bytes,
+                } => {
                     self.reads.push_back((peer, stream, from_seq, max_bytes));
                 }
-                Effect::PeerDurable { incarnation, positions, epoch } => {
+                Effect::PeerDurable {
+                    incarnation,
+                    positions,
+                    epoch,
+                } => {
                     self.group.observed(&name(peer), incarnation, &positions);
                     self.commits.peer_durable(
                         &name(peer),
@@ -323,9 +393,13 @@ impl Process {
                     );
                 }
                 Effect::PeerHealth { .. } | Effect::PeerEnds(_) => {}
-                Effect::Unserved { stream, reason, first_seq } => {
-                    self.group.refused(&name(peer), stream, reason, first_seq, now)
-                }
+                Effect::Unserved {
+                    stream,
+                    reason,
+                    first_seq,
+                } => self
+                    .group
+                    .refused(&name(peer), stream, reason, first_seq, now),
                 Effect::Disconnect(_) => out.push((peer, Outcome::HangUp)),
             }
         }
@@ -356,6 +430,9 @@ trait BehindOf {
 
 impl BehindOf for PositionVector {
     fn behind_of(&self, other: &PositionVector) -> Vec<(StreamId, u64)> {
-        other.behind(self).map(|(stream, _, here)| (stream, here)).collect()
+        other
+            .behind(self)
+            .map(|(stream, _, here)| (stream, here))
+            .collect()
     }
 }

@@ -70,15 +70,20 @@ impl World {
     pub fn new(seed: u64, bug: Bug) -> Self {
         let now = Duration::from_secs(1);
         let mut disks: Vec<Disk> = (0..NODES).map(|_| Disk::default()).collect();
-        let processes =
-            disks.iter_mut().enumerate().map(|(i, disk)| Some(Process::start(i, disk, bug, now))).collect();
+        let processes = disks
+            .iter_mut()
+            .enumerate()
+            .map(|(i, disk)| Some(Process::start(i, disk, bug, now)))
+            .collect();
         Self {
             rng: SeededRng::new(seed),
             bug,
             now,
             disks,
             processes,
-            pipes: (0..NODES).map(|_| (0..NODES).map(|_| Pipe::default()).collect()).collect(),
+            pipes: (0..NODES)
+                .map(|_| (0..NODES).map(|_| Pipe::default()).collect())
+                .collect(),
             partitioned: vec![vec![false; NODES]; NODES],
             stuck: [false; NODES],
             acknowledged: Vec::new(),
@@ -102,7 +107,9 @@ impl World {
             let (a, b) = self.pair();
             match self.rng.below(1000) {
                 0..100 => self.write(a),
-                100..250 => self.step(a, |w, p, d| p.write_log(d, 1 + w.below(8) as usize, w.now))?,
+                100..250 => {
+                    self.step(a, |w, p, d| p.write_log(d, 1 + w.below(8) as usize, w.now))?
+                }
                 250..330 if self.stuck[a] => {}
                 250..330 => self.step(a, |w, p, d| p.sync_log(d, w.now))?,
                 330..410 => self.step(a, |w, p, d| p.apply(d, &mut w.rng, w.now))?,
@@ -146,8 +153,13 @@ impl World {
         node: usize,
         step: impl FnOnce(&mut Tools, &mut Process, &mut Disk) -> Steps,
     ) -> Result<(), String> {
-        let Some(process) = &mut self.processes[node] else { return Ok(()) };
-        let mut tools = Tools { rng: self.rng.clone(), now: self.now };
+        let Some(process) = &mut self.processes[node] else {
+            return Ok(());
+        };
+        let mut tools = Tools {
+            rng: self.rng.clone(),
+            now: self.now,
+        };
         let outcomes = step(&mut tools, process, &mut self.disks[node]);
         self.rng = tools.rng;
         for (peer, outcome) in outcomes.map_err(|problem| format!("n{node}: {problem}"))? {
@@ -173,13 +185,20 @@ impl World {
             if self.partitioned[from][to] {
                 return Ok(());
             }
-            let Some(mut bytes) = self.pipes[from][to].frames.pop_front() else { return Ok(()) };
-            let frame =
-                Decoder::default().next(&mut bytes).map_err(|e| e.to_string())?.ok_or("half a frame")?;
-            self.step(
-                to,
-                |w, p, _| if p.is_connected(from) { p.receive(from, frame, w.now) } else { Ok(vec![]) },
-            )?;
+            let Some(mut bytes) = self.pipes[from][to].frames.pop_front() else {
+                return Ok(());
+            };
+            let frame = Decoder::default()
+                .next(&mut bytes)
+                .map_err(|e| e.to_string())?
+                .ok_or("half a frame")?;
+            self.step(to, |w, p, _| {
+                if p.is_connected(from) {
+                    p.receive(from, frame, w.now)
+                } else {
+                    Ok(vec![])
+                }
+            })?;
         }
         Ok(())
     }
@@ -195,7 +214,9 @@ impl World {
         let (Some(id_a), Some(id_b)) = (up(&self.processes[a]), up(&self.processes[b])) else {
             return Ok(());
         };
-        let level = |w: &Self, x: usize, y: usize| w.processes[x].as_ref().is_some_and(|p| p.is_connected(y));
+        let level = |w: &Self, x: usize, y: usize| {
+            w.processes[x].as_ref().is_some_and(|p| p.is_connected(y))
+        };
         let alive = level(self, a, b) && level(self, b, a) && !self.pipes[a][b].dead;
         if alive || self.partitioned[a][b] {
             return Ok(());
@@ -207,7 +228,10 @@ impl World {
 
     fn break_pipes(&mut self, a: usize, b: usize, dead: bool) {
         for (from, to) in [(a, b), (b, a)] {
-            self.pipes[from][to] = Pipe { frames: VecDeque::new(), dead };
+            self.pipes[from][to] = Pipe {
+                frames: VecDeque::new(),
+                dead,
+            };
         }
     }
 
@@ -217,14 +241,20 @@ impl World {
         self.break_pipes(node, peer, true);
         let notices = !self.partitioned[node][peer] && self.rng.chance(0.5);
         for (one, other) in [(node, peer), (peer, node)] {
-            if let Some(process) = self.processes[one].as_mut().filter(|_| one == node || notices) {
+            if let Some(process) = self.processes[one]
+                .as_mut()
+                .filter(|_| one == node || notices)
+            {
                 process.disconnect(other, self.now);
             }
         }
     }
 
     fn lose_connection(&mut self, a: usize, b: usize) {
-        if self.processes[a].as_ref().is_some_and(|p| p.is_connected(b)) {
+        if self.processes[a]
+            .as_ref()
+            .is_some_and(|p| p.is_connected(b))
+        {
             self.hang_up(a, b);
         }
     }
@@ -245,7 +275,9 @@ impl World {
             self.summary.kills += 1;
             for peer in (0..NODES).filter(|p| *p != node) {
                 self.break_pipes(node, peer, true);
-                if let Some(process) = self.processes[peer].as_mut().filter(|_| !self.partitioned[node][peer])
+                if let Some(process) = self.processes[peer]
+                    .as_mut()
+                    .filter(|_| !self.partitioned[node][peer])
                 {
                     process.disconnect(node, self.now);
                 }
@@ -258,13 +290,20 @@ impl World {
         if self.processes[node].take().is_some() {
             self.summary.power_cuts += 1;
             self.summary.lost_unsynced += self.disks[node].power_cut(&mut self.rng);
-            (0..NODES).filter(|p| *p != node).for_each(|peer| self.break_pipes(node, peer, true));
+            (0..NODES)
+                .filter(|p| *p != node)
+                .for_each(|peer| self.break_pipes(node, peer, true));
         }
     }
 
     fn restart(&mut self, node: usize) {
         if self.processes[node].is_none() {
-            self.processes[node] = Some(Process::start(node, &mut self.disks[node], self.bug, self.now));
+            self.processes[node] = Some(Process::start(
+                node,
+                &mut self.disks[node],
+                self.bug,
+                self.now,
+            ));
         }
     }
 
@@ -272,13 +311,19 @@ impl World {
     fn settle_commits(&mut self) -> Result<(), String> {
         let quorum = Quorum::new((0..NODES).map(name), NODES);
         for node in 0..NODES {
-            let Some(process) = &mut self.processes[node] else { continue };
+            let Some(process) = &mut self.processes[node] else {
+                continue;
+            };
             self.summary.unacknowledged += process.commits.expire(self.now).len() as u64;
             for record in process.commits.advance() {
-                let holders = (0..NODES).filter(|n| self.disks[*n].is_synced(&record)).map(name);
+                let holders = (0..NODES)
+                    .filter(|n| self.disks[*n].is_synced(&record))
+                    .map(name);
                 let holders: Vec<_> = holders.collect();
                 if !quorum.is_met_by(&holders) {
-                    return Err(format!("{record:?} was acknowledged but is durable on {holders:?} only"));
+                    return Err(format!(
+                        "{record:?} was acknowledged but is durable on {holders:?} only"
+                    ));
                 }
                 self.summary.acknowledged += 1;
                 self.acknowledged.push(record);
@@ -315,7 +360,11 @@ impl World {
                 return Ok(());
             }
         }
-        let vectors: Vec<String> = self.disks.iter().map(|d| format!("{:?}", d.synced())).collect();
+        let vectors: Vec<String> = self
+            .disks
+            .iter()
+            .map(|d| format!("{:?}", d.synced()))
+            .collect();
         Err(format!("not level after healing: {}", vectors.join(" | ")))
     }
 
@@ -328,7 +377,10 @@ impl World {
             disk.synced() == first
                 && disk.written() == *first
                 && process.head.len() == applied
-                && process.group.peers().all(|(_, peer)| peer.positions == *first)
+                && process
+                    .group
+                    .peers()
+                    .all(|(_, peer)| peer.positions == *first)
         };
         self.disks.iter().zip(&self.processes).all(level)
     }
@@ -338,7 +390,9 @@ impl World {
         for record in &self.acknowledged {
             for (node, disk) in self.disks.iter().enumerate() {
                 if disk.get(record.stream(), record.seq()) != Some(record) {
-                    return Err(format!("acknowledged {record:?} is missing or different on n{node}"));
+                    return Err(format!(
+                        "acknowledged {record:?} is missing or different on n{node}"
+                    ));
                 }
             }
         }
@@ -348,8 +402,13 @@ impl World {
             }
         }
         for process in self.processes.iter().flatten() {
-            if let Some(((stream, seq), times)) = process.head.iter().find(|(_, times)| **times != 1) {
-                return Err(format!("{stream}#{seq} was applied {times} times on {}", process.identity.node));
+            if let Some(((stream, seq), times)) =
+                process.head.iter().find(|(_, times)| **times != 1)
+            {
+                return Err(format!(
+                    "{stream}#{seq} was applied {times} times on {}",
+                    process.identity.node
+                ));
             }
             self.summary.catch_up_reads += process.catch_up_reads();
         }

@@ -26,7 +26,11 @@ impl Ring {
         };
         match fits {
             true => Ok(group),
-            false => Err(Refusal::Phase { group: name.to_owned(), phase: group.phase, wanted }),
+            false => Err(Refusal::Phase {
+                group: name.to_owned(),
+                phase: group.phase,
+                wanted,
+            }),
         }
     }
 
@@ -40,7 +44,10 @@ impl Ring {
 
     /// All members leave at once. Nobody is left to whom the ends of their streams would matter.
     pub(super) fn dissolve(&mut self, name: &str) -> Result<(), Refusal> {
-        if self.group(name).is_some_and(|g| g.phase == GroupPhase::Serving) {
+        if self
+            .group(name)
+            .is_some_and(|g| g.phase == GroupPhase::Serving)
+        {
             return Err(Refusal::StillServing(name.to_owned()));
         }
         let group = self.phased(name, "removed", &[GroupPhase::Leaving, GroupPhase::Forming])?;
@@ -48,7 +55,11 @@ impl Ring {
         for member in &mut group.members {
             (member.state, member.replaces) = (MemberState::Left, None);
         }
-        let gone = self.groups.iter().filter(|g| g.phase == GroupPhase::Gone).count();
+        let gone = self
+            .groups
+            .iter()
+            .filter(|g| g.phase == GroupPhase::Gone)
+            .count();
         let mut surplus = gone.saturating_sub(GONE_SHOWN_MAX);
         self.groups.retain(|g| {
             let drop = g.phase == GroupPhase::Gone && surplus > 0 && g.name != name;
@@ -69,7 +80,11 @@ impl Ring {
             return Err(Refusal::TooManyGroups { max: GROUPS_MAX });
         }
         let weight = weight.clamp(1, WEIGHT_MAX);
-        self.groups.push(Group { phase: GroupPhase::Forming, weight, ..Group::new(name, Vec::new()) });
+        self.groups.push(Group {
+            phase: GroupPhase::Forming,
+            weight,
+            ..Group::new(name, Vec::new())
+        });
         Ok(self.groups.len() - 1)
     }
 
@@ -81,20 +96,32 @@ impl Ring {
     ) -> Result<usize, Refusal> {
         if let Some(old) = replaces {
             let holds = |g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left);
-            let at = self.groups.iter().position(holds).ok_or_else(|| Refusal::Unknown(old.clone()))?;
+            let at = self
+                .groups
+                .iter()
+                .position(holds)
+                .ok_or_else(|| Refusal::Unknown(old.clone()))?;
             let group = &self.groups[at];
             if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {
-                return Err(Refusal::ReplacedAlready { node: old.clone(), by: other.node.clone() });
+                return Err(Refusal::ReplacedAlready {
+                    node: old.clone(),
+                    by: other.node.clone(),
+                });
             }
             let state = group.member(old).map_or(MemberState::Left, |m| m.state);
             if state == MemberState::Joining {
-                return Err(Refusal::State { node: old.clone(), state, wanted: "replaced" });
+                return Err(Refusal::State {
+                    node: old.clone(),
+                    state,
+                    wanted: "replaced",
+                });
             }
             return Ok(at);
         }
         let here = |g: &Group| g.phase != GroupPhase::Gone;
         match (group, found) {
-            (Some(name), found) => match self.groups.iter().position(|g| g.name == name && here(g)) {
+            (Some(name), found) => match self.groups.iter().position(|g| g.name == name && here(g))
+            {
                 Some(at) => Ok(at),
                 None => match found {
                     Some(weight) => self.found(name, weight),
@@ -106,7 +133,11 @@ impl Ring {
                 match (known.next(), known.next()) {
                     (Some((at, _)), None) => Ok(at),
                     _ => {
-                        let names = self.groups.iter().filter(|g| here(g)).map(|g| g.name.clone());
+                        let names = self
+                            .groups
+                            .iter()
+                            .filter(|g| here(g))
+                            .map(|g| g.name.clone());
                         Err(Refusal::WhichGroup(names.collect()))
                     }
                 }

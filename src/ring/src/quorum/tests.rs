@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn names(count: usize) -> Vec<NodeName> {
-    (0..count).map(|i| NodeName::new(&format!("n{i}"))).collect()
+    (0..count)
+        .map(|i| NodeName::new(&format!("n{i}")))
+        .collect()
 }
 
 /// Columns: replication factor, active voters, needed.
@@ -22,7 +24,10 @@ fn needs_a_majority_of_the_factor_and_of_the_voters() {
         7 7 4
     ";
     for line in table.lines().map(str::trim).filter(|l| !l.is_empty()) {
-        let n: Vec<usize> = line.split(' ').map(|x| x.parse().expect("a number")).collect();
+        let n: Vec<usize> = line
+            .split(' ')
+            .map(|x| x.parse().expect("a number"))
+            .collect();
         assert_eq!(Quorum::new(names(n[1]), n[0]).needed(), n[2], "{line}");
     }
 }
@@ -47,13 +52,19 @@ fn commits_what_a_quorum_has() {
     ";
     for line in table.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let quorum =
-            Quorum::new(names(columns[0].parse().expect("voters")), columns[1].parse().expect("factor"));
+        let quorum = Quorum::new(
+            names(columns[0].parse().expect("voters")),
+            columns[1].parse().expect("factor"),
+        );
         let positions = columns[2].split(',').filter(|p| *p != "-").map(|entry| {
             let (node, position) = entry.split_once(':').expect("node:position");
             (NodeName::new(node), position.parse().expect("position"))
         });
-        assert_eq!(quorum.committed(positions), columns[3].parse::<u64>().expect("committed"), "{line}");
+        assert_eq!(
+            quorum.committed(positions),
+            columns[3].parse::<u64>().expect("committed"),
+            "{line}"
+        );
     }
 }
 

@@ -134,10 +134,16 @@ impl LimitsOverride {
             samples_per_second: self.samples_per_second.unwrap_or(base.samples_per_second),
             samples_burst: self.samples_burst.unwrap_or(base.samples_burst),
             labels_max: self.labels_max.unwrap_or(base.labels_max),
-            label_name_bytes_max: self.label_name_bytes_max.unwrap_or(base.label_name_bytes_max),
-            label_value_bytes_max: self.label_value_bytes_max.unwrap_or(base.label_value_bytes_max),
+            label_name_bytes_max: self
+                .label_name_bytes_max
+                .unwrap_or(base.label_name_bytes_max),
+            label_value_bytes_max: self
+                .label_value_bytes_max
+                .unwrap_or(base.label_value_bytes_max),
             query_samples_max: self.query_samples_max.unwrap_or(base.query_samples_max),
-            query_concurrency_max: self.query_concurrency_max.unwrap_or(base.query_concurrency_max),
+            query_concurrency_max: self
+                .query_concurrency_max
+                .unwrap_or(base.query_concurrency_max),
             query_range_max: self.query_range_max.unwrap_or(base.query_range_max),
         }
     }

@@ -50,12 +50,21 @@ impl Settings {
             ("bucket.sync_interval", self.bucket.sync_interval),
             ("compaction.interval", self.compaction.interval),
             ("checkpoint.interval", self.checkpoint.interval),
-            ("cluster.heartbeat_interval", self.cluster.heartbeat_interval),
+            (
+                "cluster.heartbeat_interval",
+                self.cluster.heartbeat_interval,
+            ),
             ("log.sync_interval", self.log.sync_interval),
-            ("telemetry.self_monitoring_interval", self.telemetry.self_monitoring_interval),
+            (
+                "telemetry.self_monitoring_interval",
+                self.telemetry.self_monitoring_interval,
+            ),
         ];
         let least = Duration::from_millis(10);
-        for (key, interval) in intervals.iter().filter(|(_, interval)| interval.as_duration() < least) {
+        for (key, interval) in intervals
+            .iter()
+            .filter(|(_, interval)| interval.as_duration() < least)
+        {
             problems.push(format!("{key}: is {interval}; must be at least 10ms"));
         }
 
@@ -70,7 +79,10 @@ impl Settings {
             ("cluster.peer_timeout", self.cluster.peer_timeout),
             ("storage.retention", storage.retention),
         ];
-        for (key, _) in timeouts.iter().filter(|(_, timeout)| timeout.as_duration().is_zero()) {
+        for (key, _) in timeouts
+            .iter()
+            .filter(|(_, timeout)| timeout.as_duration().is_zero())
+        {
             problems.push(format!("{key}: must be more than 0s"));
         }
 
@@ -88,19 +100,39 @@ impl Settings {
         let counts = [
             ("http.workers", http.workers, 0, THREADS_MAX),
             ("http.connections_max", http.connections_max, 1, usize::MAX),
-            ("bucket.uploads_at_once", self.bucket.uploads_at_once, 1, UPLOADS_MAX),
-            ("query.max_concurrency", query.max_concurrency, 1, THREADS_MAX),
+            (
+                "bucket.uploads_at_once",
+                self.bucket.uploads_at_once,
+                1,
+                UPLOADS_MAX,
+            ),
+            (
+                "query.max_concurrency",
+                query.max_concurrency,
+                1,
+                THREADS_MAX,
+            ),
             ("query.max_streams", query.max_streams, 1, THREADS_MAX),
             ("query.max_queued", query.max_queued, 1, 1_000_000),
             ("query.max_samples", query.max_samples, 1, usize::MAX),
-            ("tenants.limits.labels_max", limits.labels_max, 1, usize::MAX),
+            (
+                "tenants.limits.labels_max",
+                limits.labels_max,
+                1,
+                usize::MAX,
+            ),
             (
                 "tenants.limits.label_name_bytes_max",
                 limits.label_name_bytes_max,
                 "__name__".len(),
                 usize::MAX,
             ),
-            ("tenants.limits.label_value_bytes_max", limits.label_value_bytes_max, 1, usize::MAX),
+            (
+                "tenants.limits.label_value_bytes_max",
+                limits.label_value_bytes_max,
+                1,
+                usize::MAX,
+            ),
         ];
         for (key, count, least, most) in counts {
             if count < least {
@@ -131,11 +163,16 @@ impl Settings {
             !name.is_empty() && name.bytes().all(ok)
         };
         if !is_header(&tenants.header) {
-            problems.push(format!("tenants.header: {:?} is no name of an HTTP header", tenants.header));
+            problems.push(format!(
+                "tenants.header: {:?} is no name of an HTTP header",
+                tenants.header
+            ));
         }
         if !tenants.header_alias.is_empty() && !is_header(&tenants.header_alias) {
             let alias = &tenants.header_alias;
-            problems.push(format!("tenants.header_alias: {alias:?} is no name of an HTTP header"));
+            problems.push(format!(
+                "tenants.header_alias: {alias:?} is no name of an HTTP header"
+            ));
         }
         if !self.http.is_external_url_valid() {
             problems.push(format!(
@@ -144,8 +181,9 @@ impl Settings {
             ));
         }
         let prefix = &self.http.route_prefix;
-        let is_path =
-            prefix.starts_with('/') && !prefix.ends_with('/') && prefix.bytes().all(|b| b.is_ascii_graphic());
+        let is_path = prefix.starts_with('/')
+            && !prefix.ends_with('/')
+            && prefix.bytes().all(|b| b.is_ascii_graphic());
         if !prefix.is_empty() && !is_path {
             problems.push(format!(
                 "http.route_prefix: is {prefix:?}; must be a path like /metrics/eu, or nothing"
@@ -158,12 +196,23 @@ impl Settings {
         }
 
         let words: [(&str, &str, &[&str]); 2] = [
-            ("telemetry.log_format", &self.telemetry.log_format, &["auto", "terminal", "json"]),
-            ("telemetry.log_level", &self.telemetry.log_level, &["error", "warn", "info", "debug", "trace"]),
+            (
+                "telemetry.log_format",
+                &self.telemetry.log_format,
+                &["auto", "terminal", "json"],
+            ),
+            (
+                "telemetry.log_level",
+                &self.telemetry.log_level,
+                &["error", "warn", "info", "debug", "trace"],
+            ),
         ];
         for (key, word, known) in words {
             if !known.contains(&word) {
-                problems.push(format!("{key}: {word:?} is unknown; use one of {}", known.join(", ")));
+                problems.push(format!(
+                    "{key}: {word:?} is unknown; use one of {}",
+                    known.join(", ")
+                ));
             }
         }
     }

@@ -19,7 +19,11 @@ pub struct CallBook {
 impl CallBook {
     /// A book without peers; the bounds are those of [`Calls::new`].
     pub fn new(calls_max: usize, answer_bytes_max: usize) -> Self {
-        Self { calls_max, answer_bytes_max, peers: RwLock::default() }
+        Self {
+            calls_max,
+            answer_bytes_max,
+            peers: RwLock::default(),
+        }
     }
 
     /// The ring has changed; peers that stay keep their calls. Called by one thread at a time.
@@ -29,7 +33,10 @@ impl CallBook {
             Some(calls) => Arc::clone(calls),
             None => Arc::new(Calls::new(self.calls_max, self.answer_bytes_max)),
         };
-        let next = peers.into_iter().map(|node| (node.clone(), calls(node))).collect();
+        let next = peers
+            .into_iter()
+            .map(|node| (node.clone(), calls(node)))
+            .collect();
         *self.peers.write() = Arc::new(next);
     }
 

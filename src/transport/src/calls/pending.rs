@@ -34,7 +34,11 @@ struct Waiting {
 
 impl Pending {
     pub(super) fn connected() -> Self {
-        Self { connected: true, next_id: 1, ..Self::default() }
+        Self {
+            connected: true,
+            next_id: 1,
+            ..Self::default()
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -48,7 +52,10 @@ impl Pending {
         calls_max: usize,
     ) -> Result<(u64, oneshot::Receiver<Answer>), CallError> {
         if !self.connected {
-            return Err(CallError::new(ErrorKind::Unavailable, "there is no connection to the peer"));
+            return Err(CallError::new(
+                ErrorKind::Unavailable,
+                "there is no connection to the peer",
+            ));
         }
         if self.waiting.len() >= calls_max {
             return Err(CallError::new(
@@ -59,7 +66,14 @@ impl Pending {
         head.id = self.next_id;
         self.next_id += 1;
         let (reply, answer) = oneshot::channel();
-        self.waiting.insert(head.id, Waiting { parts: Vec::new(), bytes: 0, reply });
+        self.waiting.insert(
+            head.id,
+            Waiting {
+                parts: Vec::new(),
+                bytes: 0,
+                reply,
+            },
+        );
         self.to_send.push_back((head.clone(), body));
         Ok((head.id, answer))
     }
@@ -77,13 +91,21 @@ impl Pending {
         self.to_send.retain(|(head, _)| head.id != id);
         let was_sent = before == self.to_send.len();
         if was_sent {
-            self.to_send.push_back((RequestHead { id, ..RequestHead::default() }, Bytes::new()));
+            self.to_send.push_back((
+                RequestHead {
+                    id,
+                    ..RequestHead::default()
+                },
+                Bytes::new(),
+            ));
         }
         was_sent
     }
 
     pub(super) fn answered(&mut self, head: &ResponseHead, part: Bytes, bytes_max: usize) {
-        let Some(waiting) = self.waiting.get_mut(&head.id) else { return };
+        let Some(waiting) = self.waiting.get_mut(&head.id) else {
+            return;
+        };
         let answer = if let Some(kind) = head.error_kind() {
             Err(CallError::new(kind, String::from_utf8_lossy(&part)))
         } else {
@@ -92,7 +114,10 @@ impl Pending {
             waiting.parts.push(part);
             self.part_bytes += bytes;
             if waiting.bytes > bytes_max {
-                Err(CallError::new(ErrorKind::TooLarge, format!("answer is over {bytes_max} bytes")))
+                Err(CallError::new(
+                    ErrorKind::TooLarge,
+                    format!("answer is over {bytes_max} bytes"),
+                ))
             } else if self.part_bytes > bytes_max {
                 let what = format!("answers of the peer are over {bytes_max} bytes together");
                 Err(CallError::new(ErrorKind::Limited, what))
@@ -108,7 +133,13 @@ impl Pending {
             let _ = waiting.reply.send(answer);
         }
         if is_broken_off {
-            self.to_send.push_back((RequestHead { id: head.id, ..RequestHead::default() }, Bytes::new()));
+            self.to_send.push_back((
+                RequestHead {
+                    id: head.id,
+                    ..RequestHead::default()
+                },
+                Bytes::new(),
+            ));
         }
     }
 }
@@ -127,7 +158,9 @@ impl Waiting {
             return self.parts.swap_remove(0);
         }
         let mut whole = BytesMut::with_capacity(self.bytes);
-        self.parts.iter().for_each(|part| whole.extend_from_slice(part));
+        self.parts
+            .iter()
+            .for_each(|part| whole.extend_from_slice(part));
         whole.freeze()
     }
 }

@@ -40,8 +40,11 @@ impl Requests {
             return self.first(head, body);
         }
         // The rest of a call that was refused or given up may still be on its way.
-        let Some((_, held)) = self.coming.get_mut(&head.id) else { return Arrived::Part };
-        if held.len() + body.len() > RECORD_BYTES_MAX || self.bytes + body.len() > REQUEST_BYTES_MAX {
+        let Some((_, held)) = self.coming.get_mut(&head.id) else {
+            return Arrived::Part;
+        };
+        if held.len() + body.len() > RECORD_BYTES_MAX || self.bytes + body.len() > REQUEST_BYTES_MAX
+        {
             self.forget(head.id);
             return Arrived::NoRoom;
         }
@@ -63,7 +66,8 @@ impl Requests {
         }
         self.bytes += bytes;
         if head.more {
-            self.coming.insert(head.id, (head, BytesMut::from(&body[..])));
+            self.coming
+                .insert(head.id, (head, BytesMut::from(&body[..])));
             return Arrived::Part;
         }
         self.answering.insert(head.id, bytes);
@@ -72,7 +76,10 @@ impl Requests {
 
     /// A call was answered or given up.
     pub(super) fn forget(&mut self, id: u64) {
-        let coming = self.coming.remove(&id).map(|(_, held)| OVERHEAD_BYTES + held.len());
+        let coming = self
+            .coming
+            .remove(&id)
+            .map(|(_, held)| OVERHEAD_BYTES + held.len());
         let answering = self.answering.remove(&id);
         self.bytes -= coming.unwrap_or(0) + answering.unwrap_or(0);
     }
@@ -83,7 +90,13 @@ mod tests {
     use super::*;
 
     fn head(id: u64, part: u32, more: bool) -> RequestHead {
-        RequestHead { id, part, more, deadline_ms: 1, ..RequestHead::default() }
+        RequestHead {
+            id,
+            part,
+            more,
+            deadline_ms: 1,
+            ..RequestHead::default()
+        }
     }
 
     fn bytes(len: usize) -> Bytes {
@@ -99,7 +112,10 @@ mod tests {
             Arrived::Whole(head(2, 0, false), bytes(1))
         );
         assert_eq!(requests.arrived(head(1, 1, true), bytes(4)), Arrived::Part);
-        assert_eq!(requests.arrived(head(1, 2, false), bytes(2)), Arrived::Whole(head(1, 0, true), bytes(9)));
+        assert_eq!(
+            requests.arrived(head(1, 2, false), bytes(2)),
+            Arrived::Whole(head(1, 0, true), bytes(9))
+        );
         requests.forget(1);
         requests.forget(2);
         assert_eq!(requests.bytes, 0);
@@ -108,19 +124,46 @@ mod tests {
     #[test]
     fn bounds_what_it_holds_in_bytes_and_in_calls() {
         let mut requests = Requests::default();
-        assert_eq!(requests.arrived(head(1, 0, true), bytes(RECORD_BYTES_MAX)), Arrived::Part);
-        assert_eq!(requests.arrived(head(1, 1, true), bytes(1)), Arrived::NoRoom, "larger than any call");
-        assert_eq!(requests.arrived(head(1, 2, false), bytes(1)), Arrived::Part, "its rest is nobody's");
+        assert_eq!(
+            requests.arrived(head(1, 0, true), bytes(RECORD_BYTES_MAX)),
+            Arrived::Part
+        );
+        assert_eq!(
+            requests.arrived(head(1, 1, true), bytes(1)),
+            Arrived::NoRoom,
+            "larger than any call"
+        );
+        assert_eq!(
+            requests.arrived(head(1, 2, false), bytes(1)),
+            Arrived::Part,
+            "its rest is nobody's"
+        );
         assert_eq!(requests.bytes, 0);
 
         let half = RECORD_BYTES_MAX - OVERHEAD_BYTES;
-        assert!(matches!(requests.arrived(head(2, 0, false), bytes(half)), Arrived::Whole(..)));
-        assert!(matches!(requests.arrived(head(3, 0, false), bytes(half)), Arrived::Whole(..)));
-        assert_eq!(requests.arrived(head(4, 0, false), bytes(0)), Arrived::NoRoom);
+        assert!(matches!(
+            requests.arrived(head(2, 0, false), bytes(half)),
+            Arrived::Whole(..)
+        ));
+        assert!(matches!(
+            requests.arrived(head(3, 0, false), bytes(half)),
+            Arrived::Whole(..)
+        ));
+        assert_eq!(
+            requests.arrived(head(4, 0, false), bytes(0)),
+            Arrived::NoRoom
+        );
         requests.forget(3);
         for id in 5..5 + REQUESTS_MAX as u64 - 1 {
-            assert!(matches!(requests.arrived(head(id, 0, false), bytes(0)), Arrived::Whole(..)));
+            assert!(matches!(
+                requests.arrived(head(id, 0, false), bytes(0)),
+                Arrived::Whole(..)
+            ));
         }
-        assert_eq!(requests.arrived(head(99, 0, false), bytes(0)), Arrived::NoRoom, "as many as it answers");
+        assert_eq!(
+            requests.arrived(head(99, 0, false), bytes(0)),
+            Arrived::NoRoom,
+            "as many as it answers"
+        );
     }
 }

@@ -68,7 +68,11 @@ impl<S: ?Sized> Drop for Presence<'_, S> {
             feed.stop();
         }
         parts.calls.stop();
-        parts.hub.group().lock().disconnected(node, self.session, parts.clock.monotonic());
+        parts
+            .hub
+            .group()
+            .lock()
+            .disconnected(node, self.session, parts.clock.monotonic());
     }
 }
 
@@ -119,8 +123,17 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             _presence: presence,
         };
         let (tails, durable) = (parts.store.written(), parts.store.durable());
-        let applied = parts.hub.feed(&peer.node).map(|feed| feed.applied_positions()).unwrap_or_default();
-        session.feed(Event::Up { peer, tails, durable, applied })?;
+        let applied = parts
+            .hub
+            .feed(&peer.node)
+            .map(|feed| feed.applied_positions())
+            .unwrap_or_default();
+        session.feed(Event::Up {
+            peer,
+            tails,
+            durable,
+            applied,
+        })?;
         Ok(session)
     }
 
@@ -132,7 +145,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             }
         };
         let mut nothing = Vec::new();
-        self.link.handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
+        self.link
+            .handle(Event::Down, self.parts.clock.monotonic(), &mut nothing);
         self.report();
         end
     }
@@ -142,7 +156,9 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         let woken = self.wait().await;
         self.handle(woken)?;
         for _ in 1..TURN_MAX {
-            let Some(woken) = self.arrived().now_or_never() else { break };
+            let Some(woken) = self.arrived().now_or_never() else {
+                break;
+            };
             self.handle(woken)?;
         }
         Ok(())
@@ -174,7 +190,9 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     /// What else is there already: it belongs to the same turn, so that one write answers all of it.
     async fn arrived(&mut self) -> Woken {
-        let Some(feed) = self.parts.hub.feed(&self.peer.node) else { return std::future::pending().await };
+        let Some(feed) = self.parts.hub.feed(&self.peer.node) else {
+            return std::future::pending().await;
+        };
         tokio::select! {
             frame = self.connection.reader.next() => Woken::Frame(frame),
             batch = feed.next() => Woken::News(batch),
@@ -196,19 +214,27 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             Woken::Answer(id, answer) => {
                 self.cancel.remove(&id);
                 self.requests.forget(id);
-                let frames = answer.map(|answer| answer_frames(id, answer)).unwrap_or_default();
-                frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
+                let frames = answer
+                    .map(|answer| answer_frames(id, answer))
+                    .unwrap_or_default();
+                frames
+                    .into_iter()
+                    .for_each(|frame| self.lanes.push_call(frame));
             }
             Woken::Request(head, body) => {
                 let frames = request_frames(head, body, self.connection.version);
-                frames.into_iter().for_each(|frame| self.lanes.push_call(frame));
+                frames
+                    .into_iter()
+                    .for_each(|frame| self.lanes.push_call(frame));
             }
             Woken::Tick => {
                 self.look_at_intake()?;
                 self.link.set_health(self.parts.store.health());
                 self.link.set_ends(self.parts.store.ends());
                 self.note_signs_of_life()?;
-                self.feed(Event::Tick { wall_ms: self.parts.clock.now_ms() })?;
+                self.feed(Event::Tick {
+                    wall_ms: self.parts.clock.now_ms(),
+                })?;
                 self.plan()?;
                 self.report();
             }
@@ -251,7 +277,11 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             return Ok(());
         }
         let has_room = head.part > 0 || self.lanes.call_bytes() < CALL_BYTES_MAX;
-        let arrived = if has_room { self.requests.arrived(head, body) } else { Arrived::NoRoom };
+        let arrived = if has_room {
+            self.requests.arrived(head, body)
+        } else {
+            Arrived::NoRoom
+        };
         let Arrived::Whole(head, body) = arrived else {
             if arrived == Arrived::Part {
                 return Ok(());
@@ -261,16 +291,27 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 return Err(TransportError::Timeout("sending answers").into());
             }
             let busy = CallError::new(ErrorKind::Limited, "too many calls at a time");
-            answer_frames(id, Err(busy)).into_iter().for_each(|frame| self.lanes.push_call(frame));
+            answer_frames(id, Err(busy))
+                .into_iter()
+                .for_each(|frame| self.lanes.push_call(frame));
             return Ok(());
         };
         let limit = Duration::from_millis(head.deadline_ms);
         let (handle, registration) = AbortHandle::new_pair();
-        let answering = Abortable::new(self.parts.handler.call(&self.peer, head, body), registration);
+        let answering = Abortable::new(
+            self.parts.handler.call(&self.peer, head, body),
+            registration,
+        );
         self.cancel.insert(id, handle);
         self.answers.push(Box::pin(async move {
             // A caller that has stopped waiting needs no answer; nor does one that said so.
-            (id, tokio::time::timeout(limit, answering).await.ok().and_then(Result::ok))
+            (
+                id,
+                tokio::time::timeout(limit, answering)
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
+            )
         }));
         Ok(())
     }
@@ -284,7 +325,11 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             group.plan(self.parts.clock.monotonic());
             group.assigned(&self.peer.node)
         };
-        self.feed(Event::Assigned(if self.is_paused { Vec::new() } else { assigned }))
+        self.feed(Event::Assigned(if self.is_paused {
+            Vec::new()
+        } else {
+            assigned
+        }))
     }
 
     /// A large frame takes its time on a slow line; its bytes show that the peer lives.
@@ -321,8 +366,11 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     fn hand_over(&mut self, event: Event) -> Result<(), LinkEnd> {
         let mut effects = Vec::new();
-        self.link.handle(event, self.parts.clock.monotonic(), &mut effects);
-        effects.into_iter().try_for_each(|effect| self.execute(effect))
+        self.link
+            .handle(event, self.parts.clock.monotonic(), &mut effects);
+        effects
+            .into_iter()
+            .try_for_each(|effect| self.execute(effect))
     }
 
     fn execute(&mut self, effect: Effect) -> Result<(), LinkEnd> {
@@ -335,29 +383,61 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 }
             }
             Effect::Append { records, .. } => return self.append(records),
-            Effect::ReadLog { stream, from_seq, max_bytes } => {
+            Effect::ReadLog {
+                stream,
+                from_seq,
+                max_bytes,
+            } => {
                 let read = parts.store.read(stream, from_seq, max_bytes);
-                self.reads
-                    .push(Box::pin(async move { Event::LogRead { stream, from_seq, result: read.await } }));
+                self.reads.push(Box::pin(async move {
+                    Event::LogRead {
+                        stream,
+                        from_seq,
+                        result: read.await,
+                    }
+                }));
             }
-            Effect::PeerDurable { incarnation, positions, epoch } => {
-                if let Err(proof) = parts.store.peer_durable(node, incarnation, &positions, epoch) {
+            Effect::PeerDurable {
+                incarnation,
+                positions,
+                epoch,
+            } => {
+                if let Err(proof) = parts
+                    .store
+                    .peer_durable(node, incarnation, &positions, epoch)
+                {
                     return Err(self.second_writer(proof));
                 }
-                parts.hub.group().lock().observed(node, incarnation, &positions);
+                parts
+                    .hub
+                    .group()
+                    .lock()
+                    .observed(node, incarnation, &positions);
             }
-            Effect::PeerHealth { health, wall_ms, epoch } => {
+            Effect::PeerHealth {
+                health,
+                wall_ms,
+                epoch,
+            } => {
                 let (ours, now) = (parts.clock.now_ms(), parts.clock.monotonic());
                 let mut group = parts.hub.group().lock();
                 group.heard(node, health, wall_ms, ours, now);
                 group.heard_epoch(node, epoch);
             }
             Effect::PeerEnds(ends) => parts.hub.group().lock().heard_ends(node, &ends),
-            Effect::Unserved { stream, reason, first_seq } => {
+            Effect::Unserved {
+                stream,
+                reason,
+                first_seq,
+            } => {
                 warn!(parts.log, "peer does not serve a stream"; "peer" => %node, "stream" => %stream,
                     "reason" => ?reason, "first_seq" => first_seq);
                 let now = parts.clock.monotonic();
-                parts.hub.group().lock().refused(node, stream, reason, first_seq, now);
+                parts
+                    .hub
+                    .group()
+                    .lock()
+                    .refused(node, stream, reason, first_seq, now);
             }
             Effect::Disconnect(proof @ DisconnectReason::SecondWriter { .. }) => {
                 return Err(self.second_writer(proof));
@@ -397,7 +477,9 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
 
     /// Streams go on from where the log stands, with the next plan.
     fn set_back(&mut self) -> Result<(), LinkEnd> {
-        self.feed(Event::SetBack { taken: self.parts.store.taken() })
+        self.feed(Event::SetBack {
+            taken: self.parts.store.taken(),
+        })
     }
 
     /// Moves frames from the lanes to the writer, as long as it is not ahead.
@@ -415,6 +497,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             return Ok(());
         }
         // The link may put more into the lanes; it is written in a later turn.
-        self.feed(Event::Sent { bytes: record_bytes })
+        self.feed(Event::Sent {
+            bytes: record_bytes,
+        })
     }
 }

@@ -27,10 +27,17 @@ async fn three_stores_converge() {
     let all = (0..50).map(|r| 1 + r % 7).sum::<usize>() as u64;
     // A stream may have come by a detour at first; in the end each takes from a peer what that peer writes.
     cluster
-        .until(|c| c.status(0, 1).stats.records_in >= all && c.status(1, 0).stats.records_out >= all)
+        .until(|c| {
+            c.status(0, 1).stats.records_in >= all && c.status(1, 0).stats.records_out >= all
+        })
         .await;
-    cluster.until(|c| c.status(2, 0).subscribed.len() == 1 && c.status(2, 1).subscribed.len() == 1).await;
-    assert_eq!(cluster.store(0).record_count(), 3 * (0..50).map(|r| 1 + r % 7).sum::<usize>());
+    cluster
+        .until(|c| c.status(2, 0).subscribed.len() == 1 && c.status(2, 1).subscribed.len() == 1)
+        .await;
+    assert_eq!(
+        cluster.store(0).record_count(),
+        3 * (0..50).map(|r| 1 + r % 7).sum::<usize>()
+    );
 }
 
 #[tokio::test]
@@ -88,8 +95,22 @@ async fn a_node_whose_disk_was_set_back_is_told_by_the_first_peer_it_meets() {
     cluster.start(0).await;
     cluster.write(0, 3, 100);
     let proof = cluster.second_writer(0).await;
-    assert!(matches!(proof, DisconnectReason::SecondWriter { written: 3, claimed: 50, .. }), "{proof}");
-    assert_eq!(cluster.store(0).committed(), 0, "what n1 has under these numbers is something else");
+    assert!(
+        matches!(
+            proof,
+            DisconnectReason::SecondWriter {
+                written: 3,
+                claimed: 50,
+                ..
+            }
+        ),
+        "{proof}"
+    );
+    assert_eq!(
+        cluster.store(0).committed(),
+        0,
+        "what n1 has under these numbers is something else"
+    );
 }
 
 #[tokio::test]
@@ -116,8 +137,13 @@ async fn slow_shards_stop_the_peer_at_the_window_even_over_a_reconnect() {
     cluster.store(1).hold_applied(true);
     cluster.write(0, 100, 20_000);
     let window = cluster::WINDOW_BYTES;
-    cluster.until(|c| c.status(1, 0).unapplied_bytes >= window).await;
-    assert!(cluster.status(1, 0).unapplied_bytes < window + 30_000, "the window and one record");
+    cluster
+        .until(|c| c.status(1, 0).unapplied_bytes >= window)
+        .await;
+    assert!(
+        cluster.status(1, 0).unapplied_bytes < window + 30_000,
+        "the window and one record"
+    );
     cluster.kill(0);
     cluster.until(|c| !c.connected(1, 0)).await;
     // Everything that came is applied while there is no session that could hear of it.
@@ -136,15 +162,21 @@ async fn calls_go_both_ways_beside_replication() {
     for (from, to) in [(0, 1), (1, 0)] {
         let calls = cluster.calls(from, to);
         cluster.until(|c| c.connected(from, to)).await;
-        let echo = calls.call(1, 1, large.clone(), Duration::from_secs(60)).await;
+        let echo = calls
+            .call(1, 1, large.clone(), Duration::from_secs(60))
+            .await;
         assert_eq!(echo.as_deref(), Ok(&large[..]));
-        let unknown = calls.call(99, 1, Bytes::new(), Duration::from_secs(60)).await;
+        let unknown = calls
+            .call(99, 1, Bytes::new(), Duration::from_secs(60))
+            .await;
         assert_eq!(unknown.map_err(|e| e.kind()), Err(ErrorKind::NotFound));
     }
     cluster.kill(1);
     let refused = cluster.calls(0, 1);
     cluster.until(|c| !c.connected(0, 1)).await;
-    let lost = refused.call(1, 1, Bytes::new(), Duration::from_secs(60)).await;
+    let lost = refused
+        .call(1, 1, Bytes::new(), Duration::from_secs(60))
+        .await;
     assert_eq!(lost.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
     cluster.converged_among(&[0]).await;
 }

@@ -4,7 +4,10 @@ use trireme_wire::record::{RecordDraft, RecordKind};
 use super::*;
 
 fn stream(index: u64) -> StreamId {
-    StreamId { incarnation: Incarnation(index), boot: Boot(1) }
+    StreamId {
+        incarnation: Incarnation(index),
+        boot: Boot(1),
+    }
 }
 
 /// A record of 32 bytes.
@@ -15,14 +18,24 @@ fn record(index: u64, seq: u64) -> Record {
 fn text(batch: FeedBatch) -> String {
     let event = |event: Event| match event {
         Event::Appended(run) => {
-            format!("{}:{}-{}", run[0].stream().incarnation.0, run[0].seq(), run[run.len() - 1].seq())
+            format!(
+                "{}:{}-{}",
+                run[0].stream().incarnation.0,
+                run[0].seq(),
+                run[run.len() - 1].seq()
+            )
         }
         Event::TailMoved { stream, seq } => format!("tail{}:{seq}", stream.incarnation.0),
         Event::Durable { stream, seq } => format!("durable{}:{seq}", stream.incarnation.0),
         Event::Applied { stream, seq } => format!("applied{}:{seq}", stream.incarnation.0),
         other => panic!("unexpected {other:?}"),
     };
-    batch.events.into_iter().map(event).collect::<Vec<_>>().join(" ")
+    batch
+        .events
+        .into_iter()
+        .map(event)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[tokio::test]
@@ -36,7 +49,10 @@ async fn merges_runs_and_keeps_the_last_positions() {
     feed.durable(&[(stream(1), 6)], true);
     feed.applied(stream(1), 4);
     feed.applied(stream(1), 6);
-    assert_eq!(text(feed.next().await), "1:5-6 2:1-1 2:3-3 durable1:6 durable2:3 applied1:6");
+    assert_eq!(
+        text(feed.next().await),
+        "1:5-6 2:1-1 2:3-3 durable1:6 durable2:3 applied1:6"
+    );
     assert_eq!(text(feed.take()), "");
 }
 

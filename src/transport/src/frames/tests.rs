@@ -5,7 +5,10 @@ use trireme_wire::record::{HEADER_BYTES, RecordDraft, RecordKind};
 use super::*;
 
 fn records(bytes: usize) -> Frame {
-    let stream = StreamId { incarnation: Incarnation(1), boot: Boot(1) };
+    let stream = StreamId {
+        incarnation: Incarnation(1),
+        boot: Boot(1),
+    };
     let run = (1..=200).map(|seq| {
         let mut draft = RecordDraft::new(0, RecordKind::Samples);
         draft.payload_mut().resize(HEADER_BYTES + bytes, seq as u8);
@@ -17,8 +20,16 @@ fn records(bytes: usize) -> Frame {
 #[tokio::test]
 async fn frames_pass_through_a_narrow_pipe_in_order() {
     let (left, right) = tokio::io::duplex(100);
-    let frames =
-        [Frame::Ack(Ack { incarnation: 1, boot: 1, position: 7, epoch: 0 }), records(50), records(0)];
+    let frames = [
+        Frame::Ack(Ack {
+            incarnation: 1,
+            boot: 1,
+            position: 7,
+            epoch: 0,
+        }),
+        records(50),
+        records(0),
+    ];
     let mut writer = FrameWriter::new(left);
     for frame in &frames {
         writer.queue(frame);
@@ -50,9 +61,14 @@ async fn a_large_frame_arrives_without_copies_of_its_records() {
     reader.handshake_done();
     let (written, got) = futures::join!(writer.flush(), reader.next());
     written.expect("written");
-    let Frame::Records(got) = got.expect("a frame") else { panic!("not records") };
+    let Frame::Records(got) = got.expect("a frame") else {
+        panic!("not records")
+    };
     let at = |i: usize| got.records()[i].bytes().as_ptr_range();
-    assert!((1..200).all(|i| at(i - 1).end == at(i).start), "records lie side by side in one buffer");
+    assert!(
+        (1..200).all(|i| at(i - 1).end == at(i).start),
+        "records lie side by side in one buffer"
+    );
 }
 
 #[tokio::test]
@@ -60,7 +76,10 @@ async fn takes_only_handshake_frames_at_first() {
     let (left, right) = tokio::io::duplex(1000);
     let mut writer = FrameWriter::new(left);
     let mut reader = FrameReader::new(right);
-    for frame in [Frame::Welcome(Welcome { version: 1 }), Frame::Ack(Ack::default())] {
+    for frame in [
+        Frame::Welcome(Welcome { version: 1 }),
+        Frame::Ack(Ack::default()),
+    ] {
         writer.queue(&frame);
     }
     writer.flush().await.expect("written");

@@ -44,7 +44,9 @@ mod tests {
     fn a_flood_is_a_few_lines_and_a_number() {
         let complaints = Complaints::default();
         let now = Duration::from_secs(100);
-        let told = (0..1_000).filter(|_| complaints.may_tell(now).is_some()).count();
+        let told = (0..1_000)
+            .filter(|_| complaints.may_tell(now).is_some())
+            .count();
         assert_eq!(told, 10);
         assert_eq!(complaints.may_tell(now + EVERY), Some(990));
         assert_eq!(complaints.may_tell(now + EVERY), Some(0));

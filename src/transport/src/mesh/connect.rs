@@ -70,11 +70,16 @@ impl Mesh {
     ) -> Result<Connected, TransportError> {
         let mut reader = FrameReader::new(Box::new(read) as BoxedRead);
         let mut writer = FrameWriter::new(Box::new(write) as BoxedWrite);
-        let admission =
-            |peer: &PeerIdentity, lineage: &Lineage| -> Result<(), Refusal> { self.admit(peer, lineage) };
+        let admission = |peer: &PeerIdentity, lineage: &Lineage| -> Result<(), Refusal> {
+            self.admit(peer, lineage)
+        };
         let local = self.local.read().clone();
-        let shaking =
-            Shaking { local: &local, reader: &mut reader, writer: &mut writer, admission: &admission };
+        let shaking = Shaking {
+            local: &local,
+            reader: &mut reader,
+            writer: &mut writer,
+            admission: &admission,
+        };
         let hellos = async {
             match expected {
                 Some(name) => shaking.dial(name).await,
@@ -84,7 +89,16 @@ impl Mesh {
         let met = within(self.config.handshake_timeout, "shaking hands", hellos).await??;
         self.enter(&met).await?;
         let (alive, closed) = oneshot::channel();
-        Ok((Connection { peer: met.peer, version: met.version, reader, writer, _alive: alive }, closed))
+        Ok((
+            Connection {
+                peer: met.peer,
+                version: met.version,
+                reader,
+                writer,
+                _alive: alive,
+            },
+            closed,
+        ))
     }
 }
 
@@ -93,5 +107,7 @@ async fn within<T>(
     what: &'static str,
     work: impl Future<Output = T>,
 ) -> Result<T, TransportError> {
-    tokio::time::timeout(limit, work).await.map_err(|_| TransportError::Timeout(what))
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| TransportError::Timeout(what))
 }

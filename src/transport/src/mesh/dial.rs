@@ -17,8 +17,11 @@ impl Mesh {
         let mut dialled: BTreeSet<PeerAddress> = BTreeSet::new();
         let mut dialling = FuturesUnordered::new();
         loop {
-            let wanted: Vec<PeerAddress> =
-                changes.borrow_and_update().values().map(|peer| peer.address.clone()).collect();
+            let wanted: Vec<PeerAddress> = changes
+                .borrow_and_update()
+                .values()
+                .map(|peer| peer.address.clone())
+                .collect();
             for peer in wanted.into_iter().filter(|peer| peer.node > me) {
                 if dialled.insert(peer.clone()) {
                     dialling.push(self.dial_while_wanted(peer));
@@ -37,9 +40,15 @@ impl Mesh {
         let mut changes = self.peers.subscribe();
         let unwanted = async {
             let gone = |peers: &BTreeMap<NodeName, MeshPeer>| {
-                peers.get(&peer.node).is_none_or(|known| known.address != peer)
+                peers
+                    .get(&peer.node)
+                    .is_none_or(|known| known.address != peer)
             };
-            changes.wait_for(gone).await.map(drop).expect("BUG: the mesh holds the sender");
+            changes
+                .wait_for(gone)
+                .await
+                .map(drop)
+                .expect("BUG: the mesh holds the sender");
         };
         tokio::select! {
             () = self.keep_connected(&peer) => {}
@@ -49,8 +58,14 @@ impl Mesh {
     }
 
     async fn keep_connected(&self, peer: &PeerAddress) {
-        let Some(slot) = self.slot(&peer.node) else { return };
-        let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, self.seed());
+        let Some(slot) = self.slot(&peer.node) else {
+            return;
+        };
+        let mut backoff = Backoff::new(
+            self.config.backoff_min,
+            self.config.backoff_max,
+            self.seed(),
+        );
         loop {
             let began = self.clock.monotonic();
             match self.dial(peer).await {
@@ -91,7 +106,12 @@ impl Mesh {
                 continue;
             }
 
-            let peers = self.peers.borrow().values().map(|peer| peer.address.clone()).collect::<Vec<_>>();
+            let peers = self
+                .peers
+                .borrow()
+                .values()
+                .map(|peer| peer.address.clone())
+                .collect::<Vec<_>>();
             let callers = peers.iter().filter(|peer| peer.node < me);
             let asked = callers.map(|peer| async move {
                 if let Err(error) = self.ask(peer).await {

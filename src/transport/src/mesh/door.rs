@@ -19,7 +19,12 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new(max: usize, per_source_max: usize) -> Self {
-        Self { max, per_source_max, next_number: 0, inside: VecDeque::new() }
+        Self {
+            max,
+            per_source_max,
+            next_number: 0,
+            inside: VecDeque::new(),
+        }
     }
 
     /// Somebody comes in, and somebody else may have to go. Gives the number to leave with.
@@ -45,7 +50,10 @@ impl Door {
     }
 
     fn of(&self, from: IpAddr) -> usize {
-        self.inside.iter().filter(|(_, address, _)| *address == from).count()
+        self.inside
+            .iter()
+            .filter(|(_, address, _)| *address == from)
+            .count()
     }
 
     fn busiest(&self) -> Option<IpAddr> {
@@ -53,11 +61,17 @@ impl Door {
         for (_, address, _) in &self.inside {
             *counts.entry(*address).or_default() += 1;
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(address, _)| address)
+        counts
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(address, _)| address)
     }
 
     fn give_way(&mut self, from: IpAddr) {
-        let oldest = self.inside.iter().position(|(_, address, _)| *address == from);
+        let oldest = self
+            .inside
+            .iter()
+            .position(|(_, address, _)| *address == from);
         if let Some((_, _, handle)) = oldest.and_then(|at| self.inside.remove(at)) {
             handle.abort();
         }

@@ -10,7 +10,10 @@ pub(super) fn text(magic: &str, version: u32, lines: &str) -> String {
 }
 
 fn header(magic: &str, version: u32, lines: &str) -> String {
-    format!("{magic} {version} crc32c={:08x}", crc32c::crc32c(lines.as_bytes()))
+    format!(
+        "{magic} {version} crc32c={:08x}",
+        crc32c::crc32c(lines.as_bytes())
+    )
 }
 
 /// The lines of a file; `None` if it is not there.

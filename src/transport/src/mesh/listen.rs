@@ -17,7 +17,10 @@ impl Mesh {
     /// those who come later, so that they cannot keep a member out by being many or slow.
     pub(super) async fn listen(&self, listener: TcpListener) {
         let mut shaking = FuturesUnordered::new();
-        let mut door = Door::new(self.config.handshakes_max, self.config.handshakes_per_source_max);
+        let mut door = Door::new(
+            self.config.handshakes_max,
+            self.config.handshakes_per_source_max,
+        );
         let process = self.local.read().lineage.process;
         let mut backoff = Backoff::new(self.config.backoff_min, self.config.backoff_max, process);
 

@@ -70,23 +70,40 @@ impl Processes {
                 VecDeque::new()
             }
         };
-        Self(Arc::new(Shared { path, known: Mutex::new(known), writing: Mutex::default() }))
+        Self(Arc::new(Shared {
+            path,
+            known: Mutex::new(known),
+            writing: Mutex::default(),
+        }))
     }
 
     /// Whether a peer may be this process of its data directory.
     pub fn check(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
         let known = self.0.known.lock();
-        match known.iter().find(|known| known.incarnation == peer.incarnation) {
+        match known
+            .iter()
+            .find(|known| known.incarnation == peer.incarnation)
+        {
             Some(known) => known.check(peer, lineage),
             None => Ok(()),
         }
     }
 
     /// A peer has shaken hands. Gives the file to write if that is news.
-    pub fn enter(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<Option<NewFile>, Refusal> {
-        let now = Known { incarnation: peer.incarnation, boot: peer.boot, process: lineage.process };
+    pub fn enter(
+        &self,
+        peer: &PeerIdentity,
+        lineage: &Lineage,
+    ) -> Result<Option<NewFile>, Refusal> {
+        let now = Known {
+            incarnation: peer.incarnation,
+            boot: peer.boot,
+            process: lineage.process,
+        };
         let mut known = self.0.known.lock();
-        let at = known.iter().position(|known| known.incarnation == peer.incarnation);
+        let at = known
+            .iter()
+            .position(|known| known.incarnation == peer.incarnation);
         if let Some(at) = at {
             // Somebody else may have come since it was admitted.
             known[at].check(peer, lineage)?;
@@ -99,7 +116,10 @@ impl Processes {
             known.pop_front();
         }
         known.push_back(now);
-        Ok(self.0.path.clone().map(|path| NewFile { path, shared: Arc::clone(&self.0) }))
+        Ok(self.0.path.clone().map(|path| NewFile {
+            path,
+            shared: Arc::clone(&self.0),
+        }))
     }
 }
 
@@ -111,24 +131,35 @@ impl Known {
                 "{node} is at boot {boot} of {incarnation}, but boot {} is known: its data directory was set back to an older state",
                 self.boot.0
             );
-            return Err(Refusal { reason: RefuseReason::StaleBoot, detail });
+            return Err(Refusal {
+                reason: RefuseReason::StaleBoot,
+                detail,
+            });
         }
         if self.boot == peer.boot && self.process != lineage.process {
             let detail = format!(
                 "boot {boot} of {incarnation} ({node}) is already running as another process, or was: the data directory is a copy \
                  of one that runs, or was set back to an older state"
             );
-            return Err(Refusal { reason: RefuseReason::DuplicateIncarnation, detail });
+            return Err(Refusal {
+                reason: RefuseReason::DuplicateIncarnation,
+                detail,
+            });
         }
         if self.boot < peer.boot
-            && lineage.process_of(self.boot).is_some_and(|process| process != self.process)
+            && lineage
+                .process_of(self.boot)
+                .is_some_and(|process| process != self.process)
         {
             let detail = format!(
                 "{node} is at boot {boot} of {incarnation} and says that boot {} was another process than the known one: its data \
                  directory was set back to an older state, and has been started since",
                 self.boot.0
             );
-            return Err(Refusal { reason: RefuseReason::StaleBoot, detail });
+            return Err(Refusal {
+                reason: RefuseReason::StaleBoot,
+                detail,
+            });
         }
         Ok(())
     }
@@ -151,7 +182,12 @@ impl NewFile {
 /// The file's bytes: a line a data directory.
 fn text(known: &VecDeque<Known>) -> String {
     let mut text = String::new();
-    for Known { incarnation, boot, process } in known {
+    for Known {
+        incarnation,
+        boot,
+        process,
+    } in known
+    {
         let _ = writeln!(text, "{incarnation} {} {process:016x}", boot.0);
     }
     lines::text(MAGIC, VERSION, &text)
@@ -159,8 +195,12 @@ fn text(known: &VecDeque<Known>) -> String {
 
 /// `None` if there is no file.
 fn read(path: &Path) -> Result<Option<VecDeque<Known>>, String> {
-    let Some(text) = lines::read(path, MAGIC, VERSION)? else { return Ok(None) };
-    let known = text.lines().map(|line| parse(line).ok_or_else(|| format!("{line:?} is no process")));
+    let Some(text) = lines::read(path, MAGIC, VERSION)? else {
+        return Ok(None);
+    };
+    let known = text
+        .lines()
+        .map(|line| parse(line).ok_or_else(|| format!("{line:?} is no process")));
     known.collect::<Result<_, _>>().map(Some)
 }
 
@@ -169,7 +209,11 @@ fn parse(line: &str) -> Option<Known> {
     let incarnation = Incarnation(u64::from_str_radix(words.next()?, 16).ok()?);
     let boot = Boot(words.next()?.parse().ok()?);
     let process = u64::from_str_radix(words.next()?, 16).ok()?;
-    Some(Known { incarnation, boot, process })
+    Some(Known {
+        incarnation,
+        boot,
+        process,
+    })
 }
 
 #[cfg(test)]
@@ -180,7 +224,11 @@ mod tests {
     use super::*;
 
     fn peer(incarnation: u64, boot: u32) -> PeerIdentity {
-        PeerIdentity { node: NodeName::new("n1"), incarnation: Incarnation(incarnation), boot: Boot(boot) }
+        PeerIdentity {
+            node: NodeName::new("n1"),
+            incarnation: Incarnation(incarnation),
+            boot: Boot(boot),
+        }
     }
 
     fn reason(checked: Result<(), Refusal>) -> Option<RefuseReason> {
@@ -193,18 +241,33 @@ mod tests {
         let path = dir.path().join("processes");
         let open = || Processes::open(Some(path.clone()), &discard_logger());
         let processes = open();
-        assert_eq!(reason(processes.check(&peer(7, 2), &Lineage::from(1))), None);
+        assert_eq!(
+            reason(processes.check(&peer(7, 2), &Lineage::from(1))),
+            None
+        );
         assert_eq!(
             reason(processes.check(&peer(7, 2), &Lineage::from(2))),
             None,
             "who only asked is not entered"
         );
-        let file = processes.enter(&peer(7, 2), &Lineage::from(1)).expect("the first").expect("news");
+        let file = processes
+            .enter(&peer(7, 2), &Lineage::from(1))
+            .expect("the first")
+            .expect("news");
         file.write().expect("writable");
-        assert!(processes.enter(&peer(7, 2), &Lineage::from(1)).expect("the same").is_none(), "no news");
+        assert!(
+            processes
+                .enter(&peer(7, 2), &Lineage::from(1))
+                .expect("the same")
+                .is_none(),
+            "no news"
+        );
 
         for processes in [processes, open()] {
-            assert_eq!(reason(processes.check(&peer(7, 2), &Lineage::from(1))), None);
+            assert_eq!(
+                reason(processes.check(&peer(7, 2), &Lineage::from(1))),
+                None
+            );
             assert_eq!(
                 reason(processes.check(&peer(7, 2), &Lineage::from(2))),
                 Some(RefuseReason::DuplicateIncarnation)
@@ -213,21 +276,41 @@ mod tests {
                 reason(processes.check(&peer(7, 1), &Lineage::from(3))),
                 Some(RefuseReason::StaleBoot)
             );
-            assert_eq!(reason(processes.check(&peer(7, 3), &Lineage::from(4))), None);
-            assert!(processes.enter(&peer(7, 2), &Lineage::from(2)).is_err(), "somebody else was faster");
+            assert_eq!(
+                reason(processes.check(&peer(7, 3), &Lineage::from(4))),
+                None
+            );
+            assert!(
+                processes.enter(&peer(7, 2), &Lineage::from(2)).is_err(),
+                "somebody else was faster"
+            );
         }
     }
 
     #[test]
     fn a_later_start_is_refused_if_the_known_one_was_another_process() {
         let processes = Processes::open(None, &discard_logger());
-        processes.enter(&peer(7, 6), &Lineage::from(60)).expect("new");
+        processes
+            .enter(&peer(7, 6), &Lineage::from(60))
+            .expect("new");
         let later = |earlier: &[(u32, u64)]| {
-            let earlier = earlier.iter().map(|(boot, process)| (Boot(*boot), *process)).collect();
-            reason(processes.check(&peer(7, 8), &Lineage { process: 80, earlier }))
+            let earlier = earlier
+                .iter()
+                .map(|(boot, process)| (Boot(*boot), *process))
+                .collect();
+            reason(processes.check(
+                &peer(7, 8),
+                &Lineage {
+                    process: 80,
+                    earlier,
+                },
+            ))
         };
         assert_eq!(later(&[(5, 50), (6, 60), (7, 70)]), None);
-        assert_eq!(later(&[(5, 50), (6, 61), (7, 71)]), Some(RefuseReason::StaleBoot));
+        assert_eq!(
+            later(&[(5, 50), (6, 61), (7, 71)]),
+            Some(RefuseReason::StaleBoot)
+        );
         assert_eq!(later(&[(7, 71)]), None, "nobody can tell");
     }
 
@@ -237,7 +320,10 @@ mod tests {
         let path = dir.path().join("processes");
         fs::write(&path, "trireme-processes 1 crc32c=00000000\nx").expect("writable");
         let processes = Processes::open(Some(path.clone()), &discard_logger());
-        assert_eq!(reason(processes.check(&peer(7, 1), &Lineage::from(3))), None);
+        assert_eq!(
+            reason(processes.check(&peer(7, 1), &Lineage::from(3))),
+            None
+        );
         assert!(path.with_extension("damaged").exists() && !path.exists());
     }
 
@@ -245,9 +331,18 @@ mod tests {
     fn forgets_the_one_that_came_first() {
         let processes = Processes::open(None, &discard_logger());
         for incarnation in 0..=PROCESSES_MAX as u64 {
-            processes.enter(&peer(incarnation, 2), &Lineage::from(1)).expect("new");
+            processes
+                .enter(&peer(incarnation, 2), &Lineage::from(1))
+                .expect("new");
         }
-        assert_eq!(reason(processes.check(&peer(0, 1), &Lineage::from(1))), None, "forgotten");
-        assert_eq!(reason(processes.check(&peer(1, 1), &Lineage::from(1))), Some(RefuseReason::StaleBoot));
+        assert_eq!(
+            reason(processes.check(&peer(0, 1), &Lineage::from(1))),
+            None,
+            "forgotten"
+        );
+        assert_eq!(
+            reason(processes.check(&peer(1, 1), &Lineage::from(1))),
+            Some(RefuseReason::StaleBoot)
+        );
     }
 }

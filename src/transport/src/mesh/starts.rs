@@ -32,14 +32,20 @@ pub struct Lineage {
 impl Lineage {
     /// The process that was this start of the directory, if that is still known.
     pub fn process_of(&self, boot: Boot) -> Option<u64> {
-        self.earlier.iter().find(|(earlier, _)| *earlier == boot).map(|(_, process)| *process)
+        self.earlier
+            .iter()
+            .find(|(earlier, _)| *earlier == boot)
+            .map(|(_, process)| *process)
     }
 }
 
 impl From<u64> for Lineage {
     /// A process of which nothing came before, as far as anybody knows.
     fn from(process: u64) -> Self {
-        Self { process, earlier: Vec::new() }
+        Self {
+            process,
+            earlier: Vec::new(),
+        }
     }
 }
 
@@ -76,12 +82,17 @@ pub fn note_start(path: &Path, boot: Boot, process: u64, log: &Logger) -> Lineag
 
 fn read(path: &Path) -> Result<Vec<(Boot, u64)>, String> {
     let text = lines::read(path, MAGIC, VERSION)?.unwrap_or_default();
-    text.lines().map(|line| parse(line).ok_or_else(|| format!("{line:?} is no start"))).collect()
+    text.lines()
+        .map(|line| parse(line).ok_or_else(|| format!("{line:?} is no start")))
+        .collect()
 }
 
 fn parse(line: &str) -> Option<(Boot, u64)> {
     let (boot, process) = line.split_once(' ')?;
-    Some((Boot(boot.parse().ok()?), u64::from_str_radix(process, 16).ok()?))
+    Some((
+        Boot(boot.parse().ok()?),
+        u64::from_str_radix(process, 16).ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -95,10 +106,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("starts");
         let start = |boot: u32, process| note_start(&path, Boot(boot), process, &discard_logger());
-        assert_eq!(start(1, 10), Lineage { process: 10, earlier: Vec::new() });
+        assert_eq!(
+            start(1, 10),
+            Lineage {
+                process: 10,
+                earlier: Vec::new()
+            }
+        );
         for boot in 2..100 {
             let lineage = start(boot, u64::from(boot) * 10);
-            assert_eq!(lineage.process_of(Boot(boot - 1)), Some(u64::from(boot - 1) * 10));
+            assert_eq!(
+                lineage.process_of(Boot(boot - 1)),
+                Some(u64::from(boot - 1) * 10)
+            );
             assert!(lineage.earlier.len() <= STARTS_MAX);
         }
         assert_eq!(start(100, 1).process_of(Boot(1)), None, "that is long ago");

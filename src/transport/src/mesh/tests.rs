@@ -34,13 +34,28 @@ fn local(index: u64) -> LocalNode {
 fn mesh(local: LocalNode, peer: u64, address: String) -> Mesh {
     let names = [local.identity.node.clone(), identity(peer, 1).node];
     let quorum = Quorum::new(names.clone(), 2);
-    let group = GroupView::new(local.identity.clone(), quorum, names, GroupLimits::default(), Duration::ZERO);
-    let mut config =
-        MeshConfig::new(vec![PeerAddress { node: identity(peer, 1).node, role: PeerRole::Replica, address }]);
+    let group = GroupView::new(
+        local.identity.clone(),
+        quorum,
+        names,
+        GroupLimits::default(),
+        Duration::ZERO,
+    );
+    let mut config = MeshConfig::new(vec![PeerAddress {
+        node: identity(peer, 1).node,
+        role: PeerRole::Replica,
+        address,
+    }]);
     config.backoff_max = config.backoff_min;
     (config.ask_min, config.ask_max) = (config.backoff_min, config.backoff_min);
     let groups = vec![Arc::new(Mutex::new(group))];
-    Mesh::new(local, config, groups, Arc::new(SystemClock::new()), discard_logger())
+    Mesh::new(
+        local,
+        config,
+        groups,
+        Arc::new(SystemClock::new()),
+        discard_logger(),
+    )
 }
 
 async fn listener() -> (TcpListener, String) {
@@ -50,7 +65,12 @@ async fn listener() -> (TcpListener, String) {
 }
 
 /// Runs two meshes while `test` does.
-async fn with_both<T>(zero: &Mesh, one: &Mesh, ports: [TcpListener; 2], test: impl Future<Output = T>) -> T {
+async fn with_both<T>(
+    zero: &Mesh,
+    one: &Mesh,
+    ports: [TcpListener; 2],
+    test: impl Future<Output = T>,
+) -> T {
     let [port0, port1] = ports;
     tokio::select! {
         result = test => result,
@@ -61,7 +81,11 @@ async fn with_both<T>(zero: &Mesh, one: &Mesh, ports: [TcpListener; 2], test: im
 
 async fn pair(one: LocalNode) -> (Mesh, Mesh, [TcpListener; 2]) {
     let ((port0, address0), (port1, address1)) = (listener().await, listener().await);
-    (mesh(local(0), 1, address1), mesh(one, 0, address0), [port0, port1])
+    (
+        mesh(local(0), 1, address1),
+        mesh(one, 0, address0),
+        [port0, port1],
+    )
 }
 
 fn only_slot(mesh: &Mesh) -> Arc<PeerSlot> {
@@ -79,7 +103,12 @@ async fn connects_and_connects_again_after_a_loss() {
         for round in 1..=3 {
             let (mut a, mut b) = futures::join!(next(&zero), next(&one));
             assert_eq!((&a.peer, &b.peer), (&identity(1, 1), &identity(0, 1)));
-            let ack = Frame::Ack(Ack { incarnation: 1, boot: 1, position: round, epoch: 0 });
+            let ack = Frame::Ack(Ack {
+                incarnation: 1,
+                boot: 1,
+                position: round,
+                epoch: 0,
+            });
             a.writer.queue(&ack);
             a.writer.flush().await.expect("written");
             assert_eq!(b.reader.next().await.expect("a frame"), ack);
@@ -92,15 +121,25 @@ async fn connects_and_connects_again_after_a_loss() {
 
 #[tokio::test]
 async fn tells_both_sides_why_they_do_not_connect() {
-    let (zero, one, ports) = pair(LocalNode { shards: 8, ..local(1) }).await;
+    let (zero, one, ports) = pair(LocalNode {
+        shards: 8,
+        ..local(1)
+    })
+    .await;
     with_both(&zero, &one, ports, async {
         while only_slot(&zero).problem().is_none() || only_slot(&one).problem().is_none() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(only_slot(&zero).problem().as_deref(), Some("refused by the peer: n0 has 4 shards, n1 has 8"));
-    assert_eq!(only_slot(&one).problem().as_deref(), Some("refused the peer: n0 has 4 shards, n1 has 8"));
+    assert_eq!(
+        only_slot(&zero).problem().as_deref(),
+        Some("refused by the peer: n0 has 4 shards, n1 has 8")
+    );
+    assert_eq!(
+        only_slot(&one).problem().as_deref(),
+        Some("refused the peer: n0 has 4 shards, n1 has 8")
+    );
 }
 
 #[tokio::test]
@@ -109,7 +148,14 @@ async fn a_copy_of_a_running_data_directory_learns_that_it_must_stop() {
     let ((port0, address0), (port1, address1), (port2, _)) =
         (listener().await, listener().await, listener().await);
     let zero = mesh(local(0), 1, address1.clone());
-    let copy = mesh(LocalNode { lineage: Lineage::from(7), ..local(0) }, 1, address1);
+    let copy = mesh(
+        LocalNode {
+            lineage: Lineage::from(7),
+            ..local(0)
+        },
+        1,
+        address1,
+    );
     let one = mesh(local(1), 0, address0);
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
@@ -118,7 +164,12 @@ async fn a_copy_of_a_running_data_directory_learns_that_it_must_stop() {
             () = copy.run(port2) => unreachable!("runs for ever"),
         };
         assert_eq!(refusal.reason, RefuseReason::DuplicateIncarnation);
-        assert!(refusal.detail.contains("already running as another process"), "{refusal}");
+        assert!(
+            refusal
+                .detail
+                .contains("already running as another process"),
+            "{refusal}"
+        );
     })
     .await;
 }
@@ -129,9 +180,20 @@ async fn a_newer_connection_takes_the_place_of_one_that_waits() {
     let connection = |boot| {
         let (read, write) = tokio::io::split(tokio::io::duplex(10).0);
         let (alive, closed) = tokio::sync::oneshot::channel();
-        let (reader, writer) =
-            (crate::FrameReader::new(Box::new(read) as _), crate::FrameWriter::new(Box::new(write) as _));
-        (crate::Connection { peer: identity(1, boot), version: 1, reader, writer, _alive: alive }, closed)
+        let (reader, writer) = (
+            crate::FrameReader::new(Box::new(read) as _),
+            crate::FrameWriter::new(Box::new(write) as _),
+        );
+        (
+            crate::Connection {
+                peer: identity(1, boot),
+                version: 1,
+                reader,
+                writer,
+                _alive: alive,
+            },
+            closed,
+        )
     };
     let ((first, first_closed), (second, _second_closed)) = (connection(1), connection(2));
     slot.put(first);
@@ -160,16 +222,30 @@ async fn a_stranger_cannot_stop_a_node_that_nobody_is_connected_to() {
     let zero = mesh(local(0), 1, "127.0.0.1:1".to_owned());
     let strangers = async {
         for _ in 0..20 {
-            let mut stranger = crate::FrameWriter::new(TcpStream::connect(&address).await.expect("accepted"));
+            let mut stranger =
+                crate::FrameWriter::new(TcpStream::connect(&address).await.expect("accepted"));
             let reason = RefuseReason::DuplicateIncarnation as i32;
-            stranger.queue(&Frame::Refuse(Refuse { reason, detail: "stop".to_owned() }));
+            stranger.queue(&Frame::Refuse(Refuse {
+                reason,
+                detail: "stop".to_owned(),
+            }));
             stranger.flush().await.expect("written");
         }
         // Whoever comes after them is heard after them.
-        let mut other = crate::FrameWriter::new(TcpStream::connect(&address).await.expect("accepted"));
-        other.queue(&Frame::Hello(LocalNode { shards: 9, ..local(1) }.hello(None)));
+        let mut other =
+            crate::FrameWriter::new(TcpStream::connect(&address).await.expect("accepted"));
+        other.queue(&Frame::Hello(
+            LocalNode {
+                shards: 9,
+                ..local(1)
+            }
+            .hello(None),
+        ));
         other.flush().await.expect("written");
-        while !only_slot(&zero).problem().is_some_and(|problem| problem.contains("shards")) {
+        while !only_slot(&zero)
+            .problem()
+            .is_some_and(|problem| problem.contains("shards"))
+        {
             tokio::task::yield_now().await;
         }
     };
@@ -187,7 +263,14 @@ async fn a_copy_that_nobody_dials_asks_and_learns_that_it_must_stop() {
         (listener().await, listener().await, listener().await);
     let zero = mesh(local(0), 1, address1);
     let one = mesh(local(1), 0, address0.clone());
-    let copy = mesh(LocalNode { lineage: Lineage::from(7), ..local(1) }, 0, address0);
+    let copy = mesh(
+        LocalNode {
+            lineage: Lineage::from(7),
+            ..local(1)
+        },
+        0,
+        address0,
+    );
     with_both(&zero, &one, [port0, port1], async {
         let (_a, _b) = futures::join!(next(&zero), next(&one));
         let refusal = tokio::select! {
@@ -207,8 +290,17 @@ async fn who_did_not_finish_its_handshake_is_nobody() {
         // Somebody says to be the other node, and goes.
         let stranger = TcpStream::connect(address).await.expect("accepted");
         let (read, write) = stranger.into_split();
-        let (mut reader, mut writer) = (crate::FrameReader::new(read), crate::FrameWriter::new(write));
-        writer.queue(&Frame::Hello(LocalNode { lineage: Lineage::from(666), ..local(1) }.hello(None)));
+        let (mut reader, mut writer) = (
+            crate::FrameReader::new(read),
+            crate::FrameWriter::new(write),
+        );
+        writer.queue(&Frame::Hello(
+            LocalNode {
+                lineage: Lineage::from(666),
+                ..local(1)
+            }
+            .hello(None),
+        ));
         writer.flush().await.expect("written");
         assert!(matches!(reader.next().await, Ok(Frame::Hello(_))));
         drop((reader, writer));
@@ -226,9 +318,11 @@ async fn many_silent_strangers_do_not_keep_a_member_out() {
         for _ in 0..200 {
             silent.push(TcpStream::connect(address).await.expect("accepted"));
         }
-        tokio::time::timeout(Duration::from_secs(4), async { futures::join!(next(&zero), next(&one)) })
-            .await
-            .expect("sooner than a silent handshake ends");
+        tokio::time::timeout(Duration::from_secs(4), async {
+            futures::join!(next(&zero), next(&one))
+        })
+        .await
+        .expect("sooner than a silent handshake ends");
     })
     .await;
 }

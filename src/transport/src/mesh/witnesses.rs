@@ -27,7 +27,10 @@ impl Witnesses {
         }
         let names: Vec<&str> = known.keys().map(NodeName::as_str).collect();
         let detail = format!("{} ({})", refusal.detail, names.join(", "));
-        Some(Refusal { reason: refusal.reason, detail })
+        Some(Refusal {
+            reason: refusal.reason,
+            detail,
+        })
     }
 
     /// A member let this process in.
@@ -44,15 +47,24 @@ mod tests {
 
     #[test]
     fn one_member_of_several_is_not_enough() {
-        let refusal = Refusal { reason: RefuseReason::DuplicateIncarnation, detail: "a copy".to_owned() };
+        let refusal = Refusal {
+            reason: RefuseReason::DuplicateIncarnation,
+            detail: "a copy".to_owned(),
+        };
         let (n1, n2) = (NodeName::new("n1"), NodeName::new("n2"));
         let witnesses = Witnesses::default();
         assert!(witnesses.heard(&n1, &refusal, 2).is_none());
-        assert!(witnesses.heard(&n1, &refusal, 2).is_none(), "the same one again");
+        assert!(
+            witnesses.heard(&n1, &refusal, 2).is_none(),
+            "the same one again"
+        );
         witnesses.forget_all();
         assert!(witnesses.heard(&n2, &refusal, 2).is_none());
         let agreed = witnesses.heard(&n1, &refusal, 2).expect("both");
         assert_eq!(agreed.detail, "a copy (n1, n2)");
-        assert!(Witnesses::default().heard(&n1, &refusal, 1).is_some(), "there is no other");
+        assert!(
+            Witnesses::default().heard(&n1, &refusal, 1).is_some(),
+            "there is no other"
+        );
     }
 }

@@ -39,22 +39,29 @@ fn block_dirs(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> 
         return Ok(vec![dir.to_path_buf()]);
     }
     let is_block = |name: &str| name.len() == 26 && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    let entries =
-        std::fs::read_dir(dir).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", dir.display()))?;
+    let entries = std::fs::read_dir(dir)
+        .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", dir.display()))?;
     let mut dirs: Vec<_> = entries
         .flatten()
         .filter(|e| e.file_name().to_str().is_some_and(is_block))
         .map(|e| e.path())
         .collect();
     dirs.sort();
-    anyhow::ensure!(!dirs.is_empty(), "{} is no block and holds none", dir.display());
+    anyhow::ensure!(
+        !dirs.is_empty(),
+        "{} is no block and holds none",
+        dir.display()
+    );
     Ok(dirs)
 }
 
 /// A point in time for a person (UTC), or the milliseconds if they are out of any calendar.
 pub fn time_text(ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(ms);
-    time.map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    time.map_or_else(
+        |_| ms.to_string(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
 }
 
 /// Bytes with a unit.
@@ -66,23 +73,35 @@ pub fn size_text(bytes: u64) -> String {
         value /= 1_024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// Rows side by side, the first `left` columns flush left.
 pub fn columns(rows: &[Vec<String>], left: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..count)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells: Vec<String> = cells
-            .map(
-                |(index, (cell, width))| {
-                    if index < left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-                },
-            )
+            .map(|(index, (cell, width))| {
+                if index < left {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            })
             .collect();
         cells.join("  ").trim_end().to_string()
     };
@@ -105,7 +124,9 @@ mod tests {
     fn a_directory_without_blocks_is_named() {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::create_dir(dir.path().join("wal")).expect("made");
-        assert!(format!("{}", block_dirs(dir.path()).expect_err("no block")).contains("holds none"));
+        assert!(
+            format!("{}", block_dirs(dir.path()).expect_err("no block")).contains("holds none")
+        );
         let block = dir.path().join("01HZXYABCDEFGHJKMNPQRSTVWX");
         std::fs::create_dir(&block).expect("made");
         assert_eq!(block_dirs(dir.path()).expect("one block"), vec![block]);

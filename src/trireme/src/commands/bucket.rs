@@ -9,7 +9,9 @@ use anyhow::Context;
 use serde_json::json;
 use slog::{Logger, o};
 use trireme_block::{Fault, resolution_text};
-use trireme_bucket::{BucketBlock, BucketReader, LeftOut, Listing, MetaCache, ReaderOptions, Refreshed};
+use trireme_bucket::{
+    BucketBlock, BucketReader, LeftOut, Listing, MetaCache, ReaderOptions, Refreshed,
+};
 
 use crate::commands::block::{columns, size_text, time_text};
 use crate::commands::{SettingsArgs, note, print_line};
@@ -76,17 +78,28 @@ impl Opened {
         let store = trireme_node::open_bucket(&settings, default_path, &log)?
             .context("the settings name no bucket (bucket.type)")?;
         // Two workers: opening a block waits for requests that the runtime drives.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         let metas = MetaCache::new(trireme_node::read_rules(&settings));
         let refreshed = runtime.block_on(metas.refresh(store.as_ref(), Listing::Objects))?;
         let reader = BucketReader::new(store, runtime.handle().clone(), ReaderOptions::default());
-        Ok(Self { runtime, reader, blocks: metas.blocks(), metas, refreshed })
+        Ok(Self {
+            runtime,
+            reader,
+            blocks: metas.blocks(),
+            metas,
+            refreshed,
+        })
     }
 
     /// Tells about what is no readable block; gives the number of unreadable ones.
     fn tell_problems(&self) -> usize {
         for ulid in &self.refreshed.partial {
-            note(&format!("{ulid}: has no meta.json: an upload under way or broken off"));
+            note(&format!(
+                "{ulid}: has no meta.json: an upload under way or broken off"
+            ));
         }
         for (ulid, error) in &self.refreshed.bad_marks {
             note(&format!("{ulid}: {error}; the block is used"));
@@ -140,10 +153,17 @@ fn table(opened: &Opened) -> String {
     let left_out = opened.metas.left_out();
     for block in &opened.blocks {
         let meta = &block.meta;
-        let labels =
-            meta.external_labels().into_iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
-        let size: u64 =
-            meta.thanos.iter().flat_map(|thanos| &thanos.files).filter_map(|file| file.size_bytes).sum();
+        let labels = meta
+            .external_labels()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("{name}={value:?}"));
+        let size: u64 = meta
+            .thanos
+            .iter()
+            .flat_map(|thanos| &thanos.files)
+            .filter_map(|file| file.size_bytes)
+            .sum();
         let marks = [
             block.deletion.as_ref().map(|_| "deletion"),
             block.no_compact.as_ref().map(|_| "no compaction"),
@@ -160,7 +180,10 @@ fn table(opened: &Opened) -> String {
             meta.stats.num_samples.to_string(),
             size_text(size),
             marks.into_iter().flatten().collect::<Vec<_>>().join(", "),
-            left_out.get(&meta.ulid).map(LeftOut::to_string).unwrap_or_default(),
+            left_out
+                .get(&meta.ulid)
+                .map(LeftOut::to_string)
+                .unwrap_or_default(),
         ]);
     }
     columns(&rows, 5)
@@ -168,7 +191,11 @@ fn table(opened: &Opened) -> String {
 
 fn verify(args: &Verify) -> anyhow::Result<()> {
     let opened = Opened::new(&args.settings)?;
-    let known: Vec<String> = opened.blocks.iter().map(|block| block.meta.ulid.to_string()).collect();
+    let known: Vec<String> = opened
+        .blocks
+        .iter()
+        .map(|block| block.meta.ulid.to_string())
+        .collect();
     if let Some(unknown) = args.blocks.iter().find(|wanted| !known.contains(wanted)) {
         anyhow::bail!("the bucket has no block {unknown}");
     }
@@ -180,11 +207,19 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
         // This thread is none of the runtime's, so it may wait for it.
         let faults = match opened.reader.block(&block.meta) {
             Ok(block) => block.verify(),
-            Err(error) => vec![Fault { place: "block".to_string(), what: error.to_string() }],
+            Err(error) => vec![Fault {
+                place: "block".to_string(),
+                what: error.to_string(),
+            }],
         };
         if args.output == Output::Table {
-            print_line(&format!("{ulid}: {}", if faults.is_empty() { "good" } else { "damaged" }));
-            faults.iter().for_each(|fault| print_line(&format!("  {fault}")));
+            print_line(&format!(
+                "{ulid}: {}",
+                if faults.is_empty() { "good" } else { "damaged" }
+            ));
+            faults
+                .iter()
+                .for_each(|fault| print_line(&format!("  {fault}")));
         }
         results.push((ulid, faults));
     }
@@ -196,7 +231,11 @@ fn verify(args: &Verify) -> anyhow::Result<()> {
             .collect();
         print_line(&serde_json::to_string_pretty(&all)?);
     }
-    let failed = opened.tell_problems() + results.iter().filter(|(_, faults)| !faults.is_empty()).count();
+    let failed = opened.tell_problems()
+        + results
+            .iter()
+            .filter(|(_, faults)| !faults.is_empty())
+            .count();
     drop(opened.runtime);
     anyhow::ensure!(failed == 0, "{failed} blocks are damaged");
     Ok(())

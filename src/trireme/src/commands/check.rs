@@ -32,9 +32,20 @@ fn bucket(args: &SettingsArgs) -> anyhow::Result<()> {
     let default_path = Path::new(&settings.node.data_dir).join("bucket");
     let log = Logger::root(slog::Discard, o!());
     // Two checks at once must not meet each other's object.
-    let name = format!("trireme-check-{}-{}", settings.node.name, std::process::id());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let check = runtime.block_on(trireme_node::check_bucket(&settings, default_path, &log, &name))?;
+    let name = format!(
+        "trireme-check-{}-{}",
+        settings.node.name,
+        std::process::id()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let check = runtime.block_on(trireme_node::check_bucket(
+        &settings,
+        default_path,
+        &log,
+        &name,
+    ))?;
 
     print_line("the bucket takes objects, lists them and gives them back");
     print_line(if check.creates_conditionally {

@@ -43,13 +43,20 @@ struct NodeProcess {
 
 /// Runs the command until Ctrl-C or SIGTERM.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(group(args))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(group(args))
 }
 
 async fn group(args: &Args) -> anyhow::Result<()> {
     // From the start, so that a Ctrl-C during start-up also stops the nodes in order.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot create {}", args.dir.display()))?;
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    std::fs::create_dir_all(&args.dir)
+        .with_context(|| format!("cannot create {}", args.dir.display()))?;
     let mut nodes = Vec::new();
     for i in 0..args.nodes {
         nodes.push(start(args, i)?);
@@ -77,16 +84,18 @@ async fn group(args: &Args) -> anyhow::Result<()> {
 fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
     let name = format!("n{i}");
     let port = args.base_port + i;
-    let peers: Vec<String> =
-        (0..args.nodes).map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k)).collect();
+    let peers: Vec<String> = (0..args.nodes)
+        .map(|k| format!("n{k}=127.0.0.1:{}", args.base_port + 100 + k))
+        .collect();
     let log = args.dir.join(format!("{name}.log"));
     let file = File::options()
         .create(true)
         .append(true)
         .open(&log)
         .with_context(|| format!("cannot open {}", log.display()))?;
-    let mut command =
-        std::process::Command::new(std::env::current_exe().context("cannot find this program's file")?);
+    let mut command = std::process::Command::new(
+        std::env::current_exe().context("cannot find this program's file")?,
+    );
     command.arg("run");
     let settings = [
         format!("node.name={name}"),
@@ -104,7 +113,11 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
         command.args(["--set", setting]);
     }
     // A group of its own: Ctrl-C on the terminal reaches this process only, which then stops the nodes in order.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .process_group(0);
     // SAFETY: prctl is async-signal-safe and touches nothing of this process.
     unsafe {
         command.pre_exec(|| {
@@ -113,12 +126,21 @@ fn start(args: &Args, i: u16) -> anyhow::Result<NodeProcess> {
             Ok(())
         });
     }
-    let child = Command::from(command).spawn().with_context(|| format!("cannot start {name}"))?;
-    Ok(NodeProcess { name, url: format!("http://127.0.0.1:{port}"), log, child })
+    let child = Command::from(command)
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
+    Ok(NodeProcess {
+        name,
+        url: format!("http://127.0.0.1:{port}"),
+        log,
+        child,
+    })
 }
 
 async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(2))
+        .build()?;
     for node in nodes {
         let ready = tokio::time::timeout(READY_WITHIN, async {
             loop {
@@ -137,9 +159,13 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
-        ready
-            .await
-            .with_context(|| format!("{} was not ready in time; see {}", node.name, node.log.display()))??;
+        ready.await.with_context(|| {
+            format!(
+                "{} was not ready in time; see {}",
+                node.name,
+                node.log.display()
+            )
+        })??;
     }
     Ok(())
 }
@@ -147,13 +173,25 @@ async fn all_ready(nodes: &mut [NodeProcess]) -> anyhow::Result<()> {
 fn tail(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    lines.into_iter().rev().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    lines
+        .into_iter()
+        .rev()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn welcome(args: &Args, nodes: &[NodeProcess]) {
-    print_line(&format!("{} nodes are ready; data and logs are in {}", nodes.len(), args.dir.display()));
+    print_line(&format!(
+        "{} nodes are ready; data and logs are in {}",
+        nodes.len(),
+        args.dir.display()
+    ));
     for node in nodes {
-        print_line(&format!("  {}  {}   remote write: {}/api/v1/write", node.name, node.url, node.url));
+        print_line(&format!(
+            "  {}  {}   remote write: {}/api/v1/write",
+            node.name, node.url, node.url
+        ));
     }
     let first = &nodes[0].url;
     print_line("The nodes write their own metrics. See a result:");
@@ -171,7 +209,11 @@ async fn watch(nodes: &mut [NodeProcess]) -> anyhow::Error {
         for (node, reported) in nodes.iter_mut().zip(&mut reported) {
             if let (false, Ok(Some(status))) = (*reported, node.child.try_wait()) {
                 *reported = true;
-                print_line(&format!("{} ended with {status}; see {}", node.name, node.log.display()));
+                print_line(&format!(
+                    "{} ended with {status}; see {}",
+                    node.name,
+                    node.log.display()
+                ));
             }
         }
         if reported.iter().all(|r| *r) {
@@ -191,9 +233,11 @@ async fn stop_all(nodes: &mut [NodeProcess]) {
     for node in nodes {
         match tokio::time::timeout(STOP_WITHIN, node.child.wait()).await {
             Ok(Ok(status)) if status.success() => print_line(&format!("{} stopped", node.name)),
-            Ok(Ok(status)) => {
-                print_line(&format!("{} ended with {status}; see {}", node.name, node.log.display()))
-            }
+            Ok(Ok(status)) => print_line(&format!(
+                "{} ended with {status}; see {}",
+                node.name,
+                node.log.display()
+            )),
             Ok(Err(error)) => print_line(&format!("{}: {error}", node.name)),
             Err(_) => {
                 let _ = node.child.kill().await;

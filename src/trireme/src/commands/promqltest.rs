@@ -24,19 +24,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let evaluator = Evaluator::new();
     let (mut passed, mut failed) = (0, 0);
     for file in files(&args.paths)? {
-        let text =
-            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let name = file
-            .file_name()
-            .map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
-        let report = run_script(&name, &text, &evaluator, &mut |line, failure| match failure {
-            Some(failure) => {
-                print_line(&format!("{name}:{line}: FAILED: {}\n  {}", failure.expr, failure.message))
-            }
-            None if args.verbose => print_line(&format!("{name}:{line}: passed")),
-            None => {}
-        });
-        print_line(&format!("{name}: {} passed, {} failed", report.passed, report.failed));
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let name = file.file_name().map_or_else(
+            || file.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        let report = run_script(
+            &name,
+            &text,
+            &evaluator,
+            &mut |line, failure| match failure {
+                Some(failure) => print_line(&format!(
+                    "{name}:{line}: FAILED: {}\n  {}",
+                    failure.expr, failure.message
+                )),
+                None if args.verbose => print_line(&format!("{name}:{line}: passed")),
+                None => {}
+            },
+        );
+        print_line(&format!(
+            "{name}: {} passed, {} failed",
+            report.passed, report.failed
+        ));
         passed += report.passed;
         failed += report.failed;
     }
@@ -56,11 +66,22 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let is_script = |file: &Path| file.extension().is_some_and(|extension| extension == "test");
-        let mut scripts: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|file| is_script(file)).collect();
-        anyhow::ensure!(!scripts.is_empty(), "{} holds no *.test files", path.display());
+        let entries =
+            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let is_script = |file: &Path| {
+            file.extension()
+                .is_some_and(|extension| extension == "test")
+        };
+        let mut scripts: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|file| is_script(file))
+            .collect();
+        anyhow::ensure!(
+            !scripts.is_empty(),
+            "{} holds no *.test files",
+            path.display()
+        );
         scripts.sort();
         files.append(&mut scripts);
     }
@@ -75,15 +96,24 @@ struct Evaluator {
 
 impl Evaluator {
     fn new() -> Self {
-        Self { engine: Engine::new(script_options()), parser: script_parser_options() }
+        Self {
+            engine: Engine::new(script_options()),
+            parser: script_parser_options(),
+        }
     }
 }
 
 impl Evaluate for Evaluator {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
         let expr = parse(query, &self.parser).map_err(|error| error.to_string())?;
-        let result =
-            self.engine.instant(storage, &expr, query, t_ms, &QueryOptions::default(), &Cancel::never());
+        let result = self.engine.instant(
+            storage,
+            &expr,
+            query,
+            t_ms,
+            &QueryOptions::default(),
+            &Cancel::never(),
+        );
         result.map_err(|error| error.to_string())
     }
 
@@ -97,7 +127,15 @@ impl Evaluate for Evaluator {
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &self.parser).map_err(|error| error.to_string())?;
         let (span, options) = ((start_ms, end_ms), QueryOptions::default());
-        let result = self.engine.range(storage, &expr, query, span, step_ms, &options, &Cancel::never());
+        let result = self.engine.range(
+            storage,
+            &expr,
+            query,
+            span,
+            step_ms,
+            &options,
+            &Cancel::never(),
+        );
         result.map_err(|error| error.to_string())
     }
 }
@@ -125,6 +163,9 @@ mod tests {
             std::fs::write(dir.path().join(name), "").expect("written");
         }
         let found = files(&[dir.path().to_path_buf()]).expect("has scripts");
-        assert_eq!(found, ["a.test", "b.test"].map(|name| dir.path().join(name)));
+        assert_eq!(
+            found,
+            ["a.test", "b.test"].map(|name| dir.path().join(name))
+        );
     }
 }

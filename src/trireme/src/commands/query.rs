@@ -123,7 +123,12 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
                 None => ((end_ms - start_ms) / 60_000 * 1_000).max(1_000),
             };
             let (start, end, step) = (seconds(start_ms), seconds(end_ms), seconds(step_ms));
-            let form = [("query", args.expr.as_str()), ("start", &start), ("end", &end), ("step", &step)];
+            let form = [
+                ("query", args.expr.as_str()),
+                ("start", &start),
+                ("end", &end),
+                ("step", &step),
+            ];
             samples(&args.common, "/api/v1/query_range", &form)
         }
         Command::Series(args) => {
@@ -144,7 +149,10 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
             form.extend(span.iter().map(|(key, value)| (*key, value.as_str())));
             let method = match &args.name {
                 // Only label names have a POST form in the API.
-                Some(name) => Method::Get(format!("/api/v1/label/{}/values", client::percent_encode(name))),
+                Some(name) => Method::Get(format!(
+                    "/api/v1/label/{}/values",
+                    client::percent_encode(name)
+                )),
                 None => Method::Post("/api/v1/labels"),
             };
             let data = args.common.ask(&method, &form)?;
@@ -190,7 +198,10 @@ impl Span {
 }
 
 fn matches(selectors: &[String]) -> Vec<(&'static str, &str)> {
-    selectors.iter().map(|selector| ("match[]", selector.as_str())).collect()
+    selectors
+        .iter()
+        .map(|selector| ("match[]", selector.as_str()))
+        .collect()
 }
 
 fn samples(common: &Common, path: &'static str, form: &[(&str, &str)]) -> anyhow::Result<()> {
@@ -205,5 +216,10 @@ fn samples(common: &Common, path: &'static str, form: &[(&str, &str)]) -> anyhow
 
 /// Milliseconds as the API's seconds.
 fn seconds(ms: i64) -> String {
-    format!("{}{}.{:03}", if ms < 0 { "-" } else { "" }, (ms / 1_000).abs(), (ms % 1_000).abs())
+    format!(
+        "{}{}.{:03}",
+        if ms < 0 { "-" } else { "" },
+        (ms / 1_000).abs(),
+        (ms % 1_000).abs()
+    )
 }

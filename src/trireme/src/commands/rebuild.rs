@@ -85,7 +85,10 @@ fn salvaged_text(done: &Salvaged) -> String {
         done.blocks.len()
     )];
     let block = |b: &SalvagedBlock| {
-        format!("  block {} of {}: {} series, {} samples", b.ulid, b.tenant, b.series, b.samples)
+        format!(
+            "  block {} of {}: {} series, {} samples",
+            b.ulid, b.tenant, b.series, b.samples
+        )
     };
     lines.extend(done.blocks.iter().map(block));
     lines.extend(done.damage.iter().map(|what| format!("  lost: {what}")));
@@ -109,9 +112,15 @@ fn salvaged_json(done: &Salvaged) -> Value {
 
 /// A line for each thing that the node says; a newer node may say more.
 fn text(answer: &Value) -> String {
-    let fields = answer.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let fields = answer
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null());
     let line = |(key, value): (&String, &Value)| {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         format!("{:<18}{value}", key.replace('_', " "))
     };
     fields.map(line).collect::<Vec<_>>().join("\n")

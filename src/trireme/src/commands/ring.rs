@@ -51,7 +51,9 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 fn show(args: &Show) -> anyhow::Result<()> {
-    let ring = Client::new(&args.client)?.get("/api/v1/admin/ring", &[])?.data;
+    let ring = Client::new(&args.client)?
+        .get("/api/v1/admin/ring", &[])?
+        .data;
     print_line(&match args.output {
         Output::Json => serde_json::to_string_pretty(&ring)?,
         Output::Table => text(&ring),
@@ -62,9 +64,22 @@ fn show(args: &Show) -> anyhow::Result<()> {
 /// The ring for a person. The columns are what the node tells about its members: a newer node may tell more.
 fn text(ring: &Value) -> String {
     let mut lines = vec![plain_fields(ring)];
-    let warnings = ring.get("warnings").and_then(Value::as_array).into_iter().flatten();
-    lines.extend(warnings.filter_map(Value::as_str).map(|warning| format!("warning: {warning}")));
-    for group in ring.get("groups").and_then(Value::as_array).into_iter().flatten() {
+    let warnings = ring
+        .get("warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    lines.extend(
+        warnings
+            .filter_map(Value::as_str)
+            .map(|warning| format!("warning: {warning}")),
+    );
+    for group in ring
+        .get("groups")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         lines.push(String::new());
         lines.push(plain_fields(group));
         let members: Vec<&Map<String, Value>> = ["members", "replicas"]
@@ -106,18 +121,37 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
     }
     // What a reader looks for comes first; the rest keeps the node's order.
     let rank = |name: &str| {
-        ["node", "name", "state", "zone", "address"].iter().position(|first| *first == name).unwrap_or(5)
+        ["node", "name", "state", "zone", "address"]
+            .iter()
+            .position(|first| *first == name)
+            .unwrap_or(5)
     };
     columns.sort_by_key(|name| rank(name));
-    let mut rows = vec![columns.iter().map(|name| name.replace('_', " ")).collect::<Vec<_>>()];
+    let mut rows = vec![
+        columns
+            .iter()
+            .map(|name| name.replace('_', " "))
+            .collect::<Vec<_>>(),
+    ];
     rows.extend(members.iter().map(|member| {
-        columns.iter().map(|name| member.get(*name).map_or_else(|| "-".to_string(), cell)).collect()
+        columns
+            .iter()
+            .map(|name| member.get(*name).map_or_else(|| "-".to_string(), cell))
+            .collect()
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         format!("  {}", cells.join("  ")).trim_end().to_string()
     };
     rows.iter().map(line).collect()

@@ -38,8 +38,16 @@ fn start_anew() -> anyhow::Error {
 fn run_once(args: &Args) -> anyhow::Result<End> {
     let settings = args.settings.load()?;
     let telemetry = &settings.telemetry;
-    let format = telemetry.log_format.parse().map_err(anyhow::Error::msg).context("telemetry.log_format")?;
-    let level = telemetry.log_level.parse().map_err(anyhow::Error::msg).context("telemetry.log_level")?;
+    let format = telemetry
+        .log_format
+        .parse()
+        .map_err(anyhow::Error::msg)
+        .context("telemetry.log_format")?;
+    let level = telemetry
+        .log_level
+        .parse()
+        .map_err(anyhow::Error::msg)
+        .context("telemetry.log_level")?;
     let (log, _flush_at_end) = logger(format, level);
     trireme_node::run(settings, log)
 }

@@ -18,15 +18,19 @@ pub fn parse_time_ms(text: &str, now_ms: i64) -> anyhow::Result<i64> {
         }
         return Ok(ms.round() as i64);
     }
-    let relative = text.strip_prefix('-').map(|t| (-1, t)).or_else(|| text.strip_prefix('+').map(|t| (1, t)));
+    let relative = text
+        .strip_prefix('-')
+        .map(|t| (-1, t))
+        .or_else(|| text.strip_prefix('+').map(|t| (1, t)));
     if let Some((sign, duration)) = relative {
-        let duration =
-            humantime::parse_duration(duration).with_context(|| format!("{text} is no duration"))?;
+        let duration = humantime::parse_duration(duration)
+            .with_context(|| format!("{text} is no duration"))?;
         let ms = i64::try_from(duration.as_millis()).context("duration too long")?;
         return Ok(now_ms.saturating_add(sign * ms));
     }
-    let time: jiff::Timestamp =
-        text.parse().with_context(|| format!("{text} is neither RFC 3339 nor Unix seconds"))?;
+    let time: jiff::Timestamp = text
+        .parse()
+        .with_context(|| format!("{text} is neither RFC 3339 nor Unix seconds"))?;
     Ok(time.as_millisecond())
 }
 

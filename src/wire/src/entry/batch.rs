@@ -12,7 +12,12 @@ pub fn encode_batch(tenant: &Tenant, batch: &Batch) -> RecordDraft {
 }
 
 /// Encodes the series of `batch` with these indexes, and its metadata if they are to go along.
-pub fn encode_part(tenant: &Tenant, batch: &Batch, indexes: &[u32], with_metadata: bool) -> RecordDraft {
+pub fn encode_part(
+    tenant: &Tenant,
+    batch: &Batch,
+    indexes: &[u32],
+    with_metadata: bool,
+) -> RecordDraft {
     let series = || indexes.iter().filter_map(|i| batch.series.get(*i as usize));
     encode(tenant, batch, series, with_metadata)
 }
@@ -35,12 +40,16 @@ fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
         }
     }
     for (i, series) in (0_u32..).zip(chosen()) {
-        for sample in &batch.histograms[series.histograms.start as usize..series.histograms.end as usize] {
+        for sample in
+            &batch.histograms[series.histograms.start as usize..series.histograms.end as usize]
+        {
             writer.histogram(i, sample);
         }
     }
     for (i, series) in (0_u32..).zip(chosen()) {
-        for exemplar in &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize] {
+        for exemplar in
+            &batch.exemplars[series.exemplars.start as usize..series.exemplars.end as usize]
+        {
             writer.exemplar(i, exemplar);
         }
     }
@@ -76,8 +85,15 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     for float in entry.floats() {
         let float = float?;
         let at = batch.samples.len() as u32;
-        extend(series(&mut batch.series, float.reference)?, |s| &mut s.samples, at)?;
-        batch.samples.push(trireme_model::FloatSample { t: float.t, v: float.v });
+        extend(
+            series(&mut batch.series, float.reference)?,
+            |s| &mut s.samples,
+            at,
+        )?;
+        batch.samples.push(trireme_model::FloatSample {
+            t: float.t,
+            v: float.v,
+        });
         batch.start_timestamps.push(float.start);
     }
     if batch.start_timestamps.iter().all(|start| *start == 0) {
@@ -86,24 +102,35 @@ pub fn decode_batch(payload: &[u8]) -> Result<(Tenant, Batch), EntryError> {
     for histogram in entry.histograms() {
         let histogram = histogram?;
         let at = batch.histograms.len() as u32;
-        extend(series(&mut batch.series, histogram.reference)?, |s| &mut s.histograms, at)?;
+        extend(
+            series(&mut batch.series, histogram.reference)?,
+            |s| &mut s.histograms,
+            at,
+        )?;
         batch.histograms.push(histogram.sample);
     }
     for exemplar in entry.exemplars() {
         let exemplar = exemplar?;
         let at = batch.exemplars.len() as u32;
-        extend(series(&mut batch.series, exemplar.reference)?, |s| &mut s.exemplars, at)?;
+        extend(
+            series(&mut batch.series, exemplar.reference)?,
+            |s| &mut s.exemplars,
+            at,
+        )?;
         batch.exemplars.push(exemplar.exemplar);
     }
     for metadata in entry.metadata() {
         let metadata = metadata?;
-        batch.metadata.push((metadata.metric.to_owned(), metadata.metadata));
+        batch
+            .metadata
+            .push((metadata.metric.to_owned(), metadata.metadata));
     }
     Ok((tenant, batch))
 }
 
 fn series(all: &mut [BatchSeries], reference: u32) -> Result<&mut BatchSeries, EntryError> {
-    all.get_mut(reference as usize).ok_or(EntryError::Malformed("reference without a series"))
+    all.get_mut(reference as usize)
+        .ok_or(EntryError::Malformed("reference without a series"))
 }
 
 /// Adds item `at` to a range of the series; items of a series follow each other.
@@ -132,13 +159,18 @@ mod tests {
     #[test]
     fn a_batch_comes_back_as_it_was() {
         let tenant = Tenant::default();
-        let mut batch =
-            Batch { metadata: vec![("up".into(), MetricMetadata::default())], ..Batch::default() };
+        let mut batch = Batch {
+            metadata: vec![("up".into(), MetricMetadata::default())],
+            ..Batch::default()
+        };
         for n in 0..3u32 {
             let labels = Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
             let (from, first) = (batch.label_bytes.len() as u32, batch.samples.len() as u32);
             batch.label_bytes.extend_from_slice(labels.as_bytes());
-            batch.samples.extend((0..n).map(|i| FloatSample { t: i64::from(i) * 7, v: f64::from(n) / 3.0 }));
+            batch.samples.extend((0..n).map(|i| FloatSample {
+                t: i64::from(i) * 7,
+                v: f64::from(n) / 3.0,
+            }));
             batch.series.push(BatchSeries {
                 key: SeriesKey::of(tenant.seed(), labels.as_bytes()),
                 labels: from..batch.label_bytes.len() as u32,
@@ -154,16 +186,29 @@ mod tests {
         for (a, b) in copy.series.iter().zip(&batch.series) {
             assert_eq!((a.key, &a.labels), (b.key, &b.labels));
             let bits = |batch: &Batch, s| {
-                batch.samples_of(s).iter().map(|s| (s.t, s.v.to_bits())).collect::<Vec<_>>()
+                batch
+                    .samples_of(s)
+                    .iter()
+                    .map(|s| (s.t, s.v.to_bits()))
+                    .collect::<Vec<_>>()
             };
             assert_eq!(bits(&copy, a), bits(&batch, b));
         }
         assert_eq!((copy.series.len(), &copy.metadata), (3, &batch.metadata));
 
-        let (_, part) = decode_batch(encode_part(&tenant, &batch, &[0, 2], false).payload()).expect("ours");
-        let keys = |batch: &Batch, of: &[usize]| of.iter().map(|i| batch.series[*i].key).collect::<Vec<_>>();
+        let (_, part) =
+            decode_batch(encode_part(&tenant, &batch, &[0, 2], false).payload()).expect("ours");
+        let keys = |batch: &Batch, of: &[usize]| {
+            of.iter().map(|i| batch.series[*i].key).collect::<Vec<_>>()
+        };
         assert_eq!(keys(&part, &[0, 1]), keys(&batch, &[0, 2]));
-        assert_eq!((part.series.len(), part.samples.len(), part.metadata.len()), (2, 2, 0));
-        assert_eq!(part.samples_of(&part.series[1])[1].t, batch.samples_of(&batch.series[2])[1].t);
+        assert_eq!(
+            (part.series.len(), part.samples.len(), part.metadata.len()),
+            (2, 2, 0)
+        );
+        assert_eq!(
+            part.samples_of(&part.series[1])[1].t,
+            batch.samples_of(&batch.series[2])[1].t
+        );
     }
 }

@@ -27,7 +27,9 @@ pub fn split(v: f64) -> Option<(i64, u8)> {
             (m, 3)
         });
     }
-    [4u8, 5].into_iter().find_map(|k| at_scale(v, k).map(|m| (m, k)))
+    [4u8, 5]
+        .into_iter()
+        .find_map(|k| at_scale(v, k).map(|m| (m, k)))
 }
 
 /// The integer `m` with `m / SCALES[k] == v` bit for bit, if there is one; -0.0 has none.
@@ -67,7 +69,15 @@ mod tests {
         for (v, want) in cases {
             assert_eq!(split(v), Some(want), "{v}");
         }
-        for v in [-0.0, f64::NAN, f64::INFINITY, 1e300, 5e-324, std::f64::consts::PI, (1u64 << 52) as f64] {
+        for v in [
+            -0.0,
+            f64::NAN,
+            f64::INFINITY,
+            1e300,
+            5e-324,
+            std::f64::consts::PI,
+            (1u64 << 52) as f64,
+        ] {
             assert_eq!(split(v), None, "{v}");
         }
     }

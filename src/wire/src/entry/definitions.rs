@@ -34,7 +34,14 @@ pub(super) struct LabelTable {
 
 impl LabelTable {
     /// Appends one definition to `buf`, of so many labels as [`count_labels`] says.
-    pub fn put(&mut self, buf: &mut Vec<u8>, last_ref: u32, reference: u32, labels: &[u8], count: u64) {
+    pub fn put(
+        &mut self,
+        buf: &mut Vec<u8>,
+        last_ref: u32,
+        reference: u32,
+        labels: &[u8],
+        count: u64,
+    ) {
         put_signed(buf, i64::from(reference) - i64::from(last_ref));
         put(buf, count);
         let mut rest = Cursor::new(labels);
@@ -46,14 +53,23 @@ impl LabelTable {
     fn put_label(&mut self, buf: &mut Vec<u8>, label: &[u8]) {
         let hash = self.hasher.hash_one(label);
         let bytes_of = |(at, len, _): &(u32, u32, u32)| *at as usize..(*at + *len) as usize;
-        if let Some((_, _, number)) = self.numbers.find(hash, |known| buf[bytes_of(known)] == *label) {
+        if let Some((_, _, number)) = self
+            .numbers
+            .find(hash, |known| buf[bytes_of(known)] == *label)
+        {
             return put(buf, u64::from(*number));
         }
         put(buf, 0);
         put_bytes(buf, label);
-        let entry = ((buf.len() - label.len()) as u32, label.len() as u32, self.numbers.len() as u32 + 1);
+        let entry = (
+            (buf.len() - label.len()) as u32,
+            label.len() as u32,
+            self.numbers.len() as u32 + 1,
+        );
         let (hasher, written) = (&self.hasher, &*buf);
-        self.numbers.insert_unique(hash, entry, |known| hasher.hash_one(&written[bytes_of(known)]));
+        self.numbers.insert_unique(hash, entry, |known| {
+            hasher.hash_one(&written[bytes_of(known)])
+        });
     }
 }
 
@@ -124,10 +140,15 @@ impl<'a> Definitions<'a> {
             }
             let (kind, body) = super::reader::next_section(&mut self.sections).ok()?;
             if kind == section::DEFINITIONS || kind == section::DEFINITIONS_BY_LABEL {
-                (self.body, self.by_label, self.last_ref) = (body, kind == section::DEFINITIONS_BY_LABEL, 0);
+                (self.body, self.by_label, self.last_ref) =
+                    (body, kind == section::DEFINITIONS_BY_LABEL, 0);
             }
         }
-        let read = if self.by_label { self.by_label() } else { self.plain() };
+        let read = if self.by_label {
+            self.by_label()
+        } else {
+            self.plain()
+        };
         match read {
             Ok((reference, Some(labels))) => Some(Ok((reference, labels))),
             Ok((reference, None)) => Some(Ok((reference, &self.built))),
@@ -145,7 +166,9 @@ impl<'a> Definitions<'a> {
     fn by_label(&mut self) -> Result<(u32, Option<&'a [u8]>), EntryError> {
         let body = &mut self.body;
         let reference = i64::from(self.last_ref).checked_add(body.signed()?);
-        let reference = reference.and_then(|r| u32::try_from(r).ok()).ok_or(EntryError::Range(body.at))?;
+        let reference = reference
+            .and_then(|r| u32::try_from(r).ok())
+            .ok_or(EntryError::Range(body.at))?;
         self.last_ref = reference;
         self.built.clear();
         for _ in 0..body.count()? {

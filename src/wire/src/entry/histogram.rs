@@ -9,7 +9,9 @@
 
 use std::sync::Arc;
 
-use trireme_model::{AnyHistogram, FloatHistogram, Histogram, HistogramSample, MetricType, ResetHint, Span};
+use trireme_model::{
+    AnyHistogram, FloatHistogram, Histogram, HistogramSample, MetricType, ResetHint, Span,
+};
 
 use super::EntryError;
 use super::varint::{Cursor, put, put_signed};
@@ -35,17 +37,32 @@ pub(super) fn encode(buf: &mut Vec<u8>, sample: &HistogramSample) {
             put(buf, h.zero_count);
             put(buf, h.count);
             double(buf, h.sum);
-            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| put_signed(buf, *b));
-            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| put_signed(buf, *b));
+            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
+                put_signed(buf, *b)
+            });
+            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
+                put_signed(buf, *b)
+            });
             list(buf, &h.custom_values, |buf, v| double(buf, *v));
         }
         AnyHistogram::Float(h) => {
-            head(buf, FLOAT_FORM, h.reset_hint, sample.st, h.schema, h.zero_threshold);
+            head(
+                buf,
+                FLOAT_FORM,
+                h.reset_hint,
+                sample.st,
+                h.schema,
+                h.zero_threshold,
+            );
             double(buf, h.zero_count);
             double(buf, h.count);
             double(buf, h.sum);
-            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| double(buf, *b));
-            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| double(buf, *b));
+            side(buf, &h.positive_spans, &h.positive_buckets, |buf, b| {
+                double(buf, *b)
+            });
+            side(buf, &h.negative_spans, &h.negative_buckets, |buf, b| {
+                double(buf, *b)
+            });
             list(buf, &h.custom_values, |buf, v| double(buf, *v));
         }
     }
@@ -58,7 +75,12 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
         1 => ResetHint::Reset,
         2 => ResetHint::NotReset,
         3 => ResetHint::Gauge,
-        _ => return Err(EntryError::Unknown { what: "histogram form", code: form }),
+        _ => {
+            return Err(EntryError::Unknown {
+                what: "histogram form",
+                code: form,
+            });
+        }
     };
     let st = cursor.signed()?;
     let schema = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
@@ -138,7 +160,10 @@ fn double(buf: &mut Vec<u8>, v: f64) {
 fn spans(cursor: &mut Cursor<'_>) -> Result<Vec<Span>, EntryError> {
     many(cursor, 2, |cursor| {
         let offset = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
-        Ok(Span { offset, length: cursor.varint_u32()? })
+        Ok(Span {
+            offset,
+            length: cursor.varint_u32()?,
+        })
     })
 }
 
@@ -156,5 +181,8 @@ fn many<'a, T>(
 }
 
 pub(super) fn type_of(code: u8) -> Result<MetricType, EntryError> {
-    MetricType::from_number(code).ok_or(EntryError::Unknown { what: "metric type", code })
+    MetricType::from_number(code).ok_or(EntryError::Unknown {
+        what: "metric type",
+        code,
+    })
 }

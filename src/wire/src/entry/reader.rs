@@ -90,7 +90,12 @@ impl<'a> EntryReader<'a> {
             }
             last.reference = reference;
             let v = value::decode(cursor, control)?;
-            Ok(FloatEntry { reference, t: last.t, v, start: starts.next()? })
+            Ok(FloatEntry {
+                reference,
+                t: last.t,
+                v,
+                start: starts.next()?,
+            })
         })
     }
 
@@ -99,7 +104,10 @@ impl<'a> EntryReader<'a> {
         self.items(section::HISTOGRAMS, |cursor, last| {
             last.reference = last.next_reference(cursor)?;
             last.t = last.t.wrapping_add(cursor.signed()?);
-            Ok(HistogramEntry { reference: last.reference, sample: histogram::decode(cursor, last.t)? })
+            Ok(HistogramEntry {
+                reference: last.reference,
+                sample: histogram::decode(cursor, last.t)?,
+            })
         })
     }
 
@@ -110,17 +118,29 @@ impl<'a> EntryReader<'a> {
             last.t = last.t.wrapping_add(cursor.signed()?);
             let v = cursor.f64()?;
             let labels = Labels::from_canonical_unchecked(cursor.bytes()?);
-            Ok(ExemplarEntry { reference, exemplar: Exemplar { labels, v, t: last.t } })
+            Ok(ExemplarEntry {
+                reference,
+                exemplar: Exemplar {
+                    labels,
+                    v,
+                    t: last.t,
+                },
+            })
         })
     }
 
     /// Metadata in the order written.
-    pub fn metadata(&self) -> impl Iterator<Item = Result<MetadataEntry<'a>, EntryError>> + use<'a> {
+    pub fn metadata(
+        &self,
+    ) -> impl Iterator<Item = Result<MetadataEntry<'a>, EntryError>> + use<'a> {
         self.items(section::METADATA, |cursor, _| {
             let metric = cursor.str()?;
             let (unit, help) = (cursor.str()?.to_owned(), cursor.str()?.to_owned());
             let kind = histogram::type_of(cursor.u8()?)?;
-            Ok(MetadataEntry { metric, metadata: MetricMetadata { kind, unit, help } })
+            Ok(MetadataEntry {
+                metric,
+                metadata: MetricMetadata { kind, unit, help },
+            })
         })
     }
 
@@ -155,7 +175,10 @@ pub(super) fn next_section<'a>(cursor: &mut Cursor<'a>) -> Result<(u8, Cursor<'a
     let length = cursor.uint(4)? as usize;
     let body = cursor.take(length)?;
     if !(section::DEFINITIONS..=section::LAST).contains(&kind) {
-        return Err(EntryError::Unknown { what: "section kind", code: kind });
+        return Err(EntryError::Unknown {
+            what: "section kind",
+            code: kind,
+        });
     }
     Ok((kind, Cursor::new(body)))
 }
@@ -170,7 +193,8 @@ struct Last {
 impl Last {
     fn next_reference(&self, cursor: &mut Cursor<'_>) -> Result<u32, EntryError> {
         let sum = i64::from(self.reference).checked_add(cursor.signed()?);
-        sum.and_then(|r| u32::try_from(r).ok()).ok_or(EntryError::Range(cursor.at))
+        sum.and_then(|r| u32::try_from(r).ok())
+            .ok_or(EntryError::Range(cursor.at))
     }
 }
 

@@ -13,7 +13,9 @@ pub fn write_marker(shard: u16, k: i64) -> RecordDraft {
 
 /// The window number of a WindowClosed payload.
 pub fn read_marker(payload: &[u8]) -> Result<i64, EntryError> {
-    let bytes: [u8; 8] = payload.try_into().map_err(|_| EntryError::Truncated(payload.len()))?;
+    let bytes: [u8; 8] = payload
+        .try_into()
+        .map_err(|_| EntryError::Truncated(payload.len()))?;
     Ok(i64::from_le_bytes(bytes))
 }
 

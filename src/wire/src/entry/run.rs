@@ -37,7 +37,9 @@ pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), En
             base = Some(raw.body);
         }
     }
-    let base = base.map(|body| decode(&mut Cursor::new(body), 0)).transpose()?;
+    let base = base
+        .map(|body| decode(&mut Cursor::new(body), 0))
+        .transpose()?;
 
     let mut body = Vec::with_capacity(256);
     let kind = match base.filter(|base| have_one_layout(&base.h, &sample.h)) {
@@ -79,7 +81,12 @@ pub fn read_run(run: &[u8]) -> impl Iterator<Item = Result<HistogramSample, Entr
         let sample = match (kind, &base) {
             (WHOLE, _) => decode(&mut cursor, t)?,
             (ALIKE, Some(base)) => decode_difference(&mut cursor, base, t)?,
-            _ => return Err(EntryError::Unknown { what: "histogram of a run", code: kind }),
+            _ => {
+                return Err(EntryError::Unknown {
+                    what: "histogram of a run",
+                    code: kind,
+                });
+            }
         };
         if !cursor.is_empty() {
             return Err(EntryError::Range(cursor.at));
@@ -105,12 +112,19 @@ struct Raws<'a> {
 
 impl<'a> Raws<'a> {
     fn of(run: &'a [u8]) -> Self {
-        Self { cursor: Cursor::new(run), t: 0 }
+        Self {
+            cursor: Cursor::new(run),
+            t: 0,
+        }
     }
 
     fn read(&mut self) -> Result<Raw<'a>, EntryError> {
         self.t = self.t.wrapping_add(self.cursor.signed()?);
-        Ok(Raw { t: self.t, kind: self.cursor.u8()?, body: self.cursor.bytes()? })
+        Ok(Raw {
+            t: self.t,
+            kind: self.cursor.u8()?,
+            body: self.cursor.bytes()?,
+        })
     }
 }
 
@@ -132,7 +146,10 @@ impl<'a> Iterator for Raws<'a> {
 
 fn have_one_layout(a: &AnyHistogram, b: &AnyHistogram) -> bool {
     let have_same_bits = |values: &[f64], others: &[f64]| {
-        values.iter().map(|v| v.to_bits()).eq(others.iter().map(|v| v.to_bits()))
+        values
+            .iter()
+            .map(|v| v.to_bits())
+            .eq(others.iter().map(|v| v.to_bits()))
     };
     macro_rules! are_alike {
         ($a:expr, $b:expr) => {
@@ -170,7 +187,12 @@ fn words(sample: &HistogramSample) -> Vec<u64> {
         }
         AnyHistogram::Float(h) => {
             out.extend([h.zero_count, h.count, h.sum].map(f64::to_bits));
-            out.extend(h.positive_buckets.iter().chain(&h.negative_buckets).map(|count| count.to_bits()));
+            out.extend(
+                h.positive_buckets
+                    .iter()
+                    .chain(&h.negative_buckets)
+                    .map(|count| count.to_bits()),
+            );
         }
     }
     out
@@ -211,12 +233,17 @@ fn from_words(base: &HistogramSample, t: i64, words: &[u64]) -> HistogramSample 
             }))
         }
     };
-    HistogramSample { t, st: head[0] as i64, h }
+    HistogramSample {
+        t,
+        st: head[0] as i64,
+        h,
+    }
 }
 
 fn deltas(counts: &[u64]) -> Vec<i64> {
     let mut before = 0;
-    let delta = |count: &u64| (*count as i64).wrapping_sub(std::mem::replace(&mut before, *count as i64));
+    let delta =
+        |count: &u64| (*count as i64).wrapping_sub(std::mem::replace(&mut before, *count as i64));
     counts.iter().map(delta).collect()
 }
 
@@ -228,7 +255,12 @@ fn encode_difference(out: &mut Vec<u8>, base: &HistogramSample, sample: &Histogr
     let (old, new) = (words(base), words(sample));
     let bits = out.len();
     out.resize(bits + new.len().div_ceil(8), 0);
-    for (word, (old, new)) in old.iter().zip(&new).enumerate().filter(|(_, (old, new))| old != new) {
+    for (word, (old, new)) in old
+        .iter()
+        .zip(&new)
+        .enumerate()
+        .filter(|(_, (old, new))| old != new)
+    {
         out[bits + word / 8] |= 1 << (word % 8);
         if is_float(&base.h, word) {
             // The high bits differ, and the low ones mostly too or not at all.
@@ -273,9 +305,18 @@ mod tests {
     }
 
     fn int(t: i64, positive: Vec<i64>, negative: Vec<i64>, seed: u64) -> HistogramSample {
-        let spans = |buckets: &[i64]| vec![Span { offset: 3, length: buckets.len() as u32 }];
+        let spans = |buckets: &[i64]| {
+            vec![Span {
+                offset: 3,
+                length: buckets.len() as u32,
+            }]
+        };
         let h = Histogram {
-            reset_hint: if seed.is_multiple_of(7) { ResetHint::Gauge } else { ResetHint::Unknown },
+            reset_hint: if seed.is_multiple_of(7) {
+                ResetHint::Gauge
+            } else {
+                ResetHint::Unknown
+            },
             schema: 3,
             zero_threshold: 1e-128,
             zero_count: seed,
@@ -285,9 +326,17 @@ mod tests {
             negative_spans: spans(&negative),
             positive_buckets: positive,
             negative_buckets: negative,
-            custom_values: if seed.is_multiple_of(5) { vec![1.0, f64::NAN] } else { Vec::new() },
+            custom_values: if seed.is_multiple_of(5) {
+                vec![1.0, f64::NAN]
+            } else {
+                Vec::new()
+            },
         };
-        HistogramSample { t, st: seed as i64 % 3, h: AnyHistogram::Int(Arc::new(h)) }
+        HistogramSample {
+            t,
+            st: seed as i64 % 3,
+            h: AnyHistogram::Int(Arc::new(h)),
+        }
     }
 
     fn float(t: i64, buckets: &[i64], seed: u64) -> HistogramSample {
@@ -295,23 +344,35 @@ mod tests {
             schema: -1,
             count: seed as f64,
             sum: 0.1 * seed as f64,
-            positive_spans: vec![Span { offset: -3, length: buckets.len() as u32 }],
+            positive_spans: vec![Span {
+                offset: -3,
+                length: buckets.len() as u32,
+            }],
             positive_buckets: buckets.iter().map(|n| *n as f64 * 0.5).collect(),
             ..FloatHistogram::default()
         };
-        HistogramSample { t, st: 0, h: AnyHistogram::Float(Arc::new(h)) }
+        HistogramSample {
+            t,
+            st: 0,
+            h: AnyHistogram::Float(Arc::new(h)),
+        }
     }
 
     fn sample() -> impl Strategy<Value = HistogramSample> {
         let bucket = prop_oneof![Just(0i64), -3..3i64, any::<i64>()];
         let buckets = proptest::collection::vec(bucket, 0..4);
         let time = prop_oneof![0..1_000i64, any::<i64>()];
-        (time, buckets.clone(), buckets, any::<bool>(), prop_oneof![0..20u64, any::<u64>()]).prop_map(
-            |(t, positive, negative, is_float, seed)| match is_float {
+        (
+            time,
+            buckets.clone(),
+            buckets,
+            any::<bool>(),
+            prop_oneof![0..20u64, any::<u64>()],
+        )
+            .prop_map(|(t, positive, negative, is_float, seed)| match is_float {
                 true => float(t, &positive, seed),
                 false => int(t, positive, negative, seed),
-            },
-        )
+            })
     }
 
     proptest! {
@@ -361,6 +422,10 @@ mod tests {
         for n in 1..10 {
             push_to_run(&mut run, &int(n * 15_000, buckets(5 + n), Vec::new(), 1)).expect("a run");
         }
-        assert_eq!(run.len() - first, 9 * (3 + 1 + 1 + 21 + 1), "time, kind, length, bits, one bucket");
+        assert_eq!(
+            run.len() - first,
+            9 * (3 + 1 + 1 + 21 + 1),
+            "time, kind, length, bits, one bucket"
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use trireme_base::SeededRng;
 use trireme_model::{
-    AnyHistogram, Exemplar, FloatHistogram, Histogram, HistogramSample, Labels, MetricMetadata, MetricType,
-    ResetHint, STALE_NAN, Span,
+    AnyHistogram, Exemplar, FloatHistogram, Histogram, HistogramSample, Labels, MetricMetadata,
+    MetricType, ResetHint, STALE_NAN, Span,
 };
 
 use super::*;
@@ -23,8 +23,11 @@ fn value() -> impl Strategy<Value = f64> {
 }
 
 fn histogram() -> impl Strategy<Value = AnyHistogram> {
-    let spans = proptest::collection::vec((any::<i32>(), any::<u32>()), 0..4)
-        .prop_map(|s| s.into_iter().map(|(offset, length)| Span { offset, length }).collect::<Vec<_>>());
+    let spans = proptest::collection::vec((any::<i32>(), any::<u32>()), 0..4).prop_map(|s| {
+        s.into_iter()
+            .map(|(offset, length)| Span { offset, length })
+            .collect::<Vec<_>>()
+    });
     let hint = prop_oneof![
         Just(ResetHint::Unknown),
         Just(ResetHint::Reset),
@@ -41,37 +44,39 @@ fn histogram() -> impl Strategy<Value = AnyHistogram> {
         custom,
         any::<u64>(),
     )
-        .prop_map(|(float, reset_hint, schema, positive_spans, buckets, custom_values, count)| {
-            if float {
-                AnyHistogram::Float(Arc::new(FloatHistogram {
-                    reset_hint,
-                    schema,
-                    zero_threshold: 0.001,
-                    zero_count: 2.5,
-                    count: count as f64,
-                    sum: 4.5,
-                    positive_spans: positive_spans.clone(),
-                    positive_buckets: buckets.iter().map(|b| *b as f64).collect(),
-                    negative_spans: positive_spans,
-                    negative_buckets: vec![1.5],
-                    custom_values,
-                }))
-            } else {
-                AnyHistogram::Int(Arc::new(Histogram {
-                    reset_hint,
-                    schema,
-                    zero_threshold: 0.001,
-                    zero_count: 2,
-                    count,
-                    sum: -0.0,
-                    positive_spans,
-                    positive_buckets: buckets.clone(),
-                    negative_spans: Vec::new(),
-                    negative_buckets: buckets,
-                    custom_values,
-                }))
-            }
-        })
+        .prop_map(
+            |(float, reset_hint, schema, positive_spans, buckets, custom_values, count)| {
+                if float {
+                    AnyHistogram::Float(Arc::new(FloatHistogram {
+                        reset_hint,
+                        schema,
+                        zero_threshold: 0.001,
+                        zero_count: 2.5,
+                        count: count as f64,
+                        sum: 4.5,
+                        positive_spans: positive_spans.clone(),
+                        positive_buckets: buckets.iter().map(|b| *b as f64).collect(),
+                        negative_spans: positive_spans,
+                        negative_buckets: vec![1.5],
+                        custom_values,
+                    }))
+                } else {
+                    AnyHistogram::Int(Arc::new(Histogram {
+                        reset_hint,
+                        schema,
+                        zero_threshold: 0.001,
+                        zero_count: 2,
+                        count,
+                        sum: -0.0,
+                        positive_spans,
+                        positive_buckets: buckets.clone(),
+                        negative_spans: Vec::new(),
+                        negative_buckets: buckets,
+                        custom_values,
+                    }))
+                }
+            },
+        )
 }
 
 proptest! {
@@ -243,7 +248,11 @@ fn definitions(entry: &EntryReader<'_>) -> Vec<(u32, Vec<u8>)> {
 fn a_label_is_written_once_and_few_bytes_never_become_many() {
     let labels = |n: usize| {
         let value = format!("{}-{n}", "x".repeat(300));
-        Labels::from_pairs([("instance", "host-with-a-long-name:9100"), ("long", value.as_str()), ("z", "1")])
+        Labels::from_pairs([
+            ("instance", "host-with-a-long-name:9100"),
+            ("long", value.as_str()),
+            ("z", "1"),
+        ])
     };
     let mut writer = EntryWriter::new(0, "tenant");
     let mut plain = 0;
@@ -253,7 +262,11 @@ fn a_label_is_written_once_and_few_bytes_never_become_many() {
         writer.define(n, labels.as_bytes());
     }
     let draft = writer.finish();
-    assert!(draft.len() < 10_000 && plain > 300_000, "{} of {plain}", draft.len());
+    assert!(
+        draft.len() < 10_000 && plain > 300_000,
+        "{} of {plain}",
+        draft.len()
+    );
     // A section that names one long label many times.
     let mut payload = b"\x01t\x07".to_vec();
     let mut body = vec![0, 0x80, 0x10, 0];
@@ -262,5 +275,8 @@ fn a_label_is_written_once_and_few_bytes_never_become_many() {
     payload.extend_from_slice(&(body.len() as u32).to_le_bytes());
     payload.extend_from_slice(&body);
     let entry = EntryReader::new(&payload).expect("the frame is sound");
-    assert!(matches!(entry.definitions().next(), Some(Err(EntryError::Range(_)))));
+    assert!(matches!(
+        entry.definitions().next(),
+        Some(Err(EntryError::Range(_)))
+    ));
 }

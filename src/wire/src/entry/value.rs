@@ -71,6 +71,11 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, control: u8) -> Result<f64, EntryE
             let n = usize::from(code - DOUBLE) + 1;
             f64::from_bits(cursor.uint(n)? << (8 * (8 - n)))
         }
-        _ => return Err(EntryError::Unknown { what: "value code", code }),
+        _ => {
+            return Err(EntryError::Unknown {
+                what: "value code",
+                code,
+            });
+        }
     })
 }

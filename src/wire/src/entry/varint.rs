@@ -51,7 +51,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub fn u8(&mut self) -> Result<u8, EntryError> {
-        let byte = *self.bytes.get(self.at).ok_or(EntryError::Truncated(self.at))?;
+        let byte = *self
+            .bytes
+            .get(self.at)
+            .ok_or(EntryError::Truncated(self.at))?;
         self.at += 1;
         Ok(byte)
     }
@@ -89,11 +92,17 @@ impl<'a> Cursor<'a> {
     pub fn count(&mut self) -> Result<usize, EntryError> {
         let n = self.varint()?;
         let left = self.bytes.len() - self.at;
-        usize::try_from(n).ok().filter(|n| *n <= left).ok_or(EntryError::Range(self.at))
+        usize::try_from(n)
+            .ok()
+            .filter(|n| *n <= left)
+            .ok_or(EntryError::Range(self.at))
     }
 
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], EntryError> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|end| *end <= self.bytes.len());
         let end = end.ok_or(EntryError::Truncated(self.at))?;
         let slice = &self.bytes[self.at..end];
         self.at = end;
@@ -121,7 +130,11 @@ impl<'a> Cursor<'a> {
             // The common case: eight bytes can be loaded at once and the surplus masked off.
             let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
             self.at += n;
-            return Ok(if n == 8 { word } else { word & ((1 << (8 * n)) - 1) });
+            return Ok(if n == 8 {
+                word
+            } else {
+                word & ((1 << (8 * n)) - 1)
+            });
         }
         let mut word = [0u8; 8];
         word[..n].copy_from_slice(self.take(n)?);

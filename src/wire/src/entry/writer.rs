@@ -90,7 +90,8 @@ impl EntryWriter {
         let next = reference == last_ref.wrapping_add(1);
         let same = t == last_t;
         let (code, word, n) = value::encode(v);
-        let flags = if next { value::NEXT_REF } else { 0 } | if same { value::SAME_TIME } else { 0 };
+        let flags =
+            if next { value::NEXT_REF } else { 0 } | if same { value::SAME_TIME } else { 0 };
         buf.push(code | flags);
         if !next {
             put_signed(buf, i64::from(reference) - i64::from(last_ref));

@@ -15,7 +15,9 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that refuses everything but handshake frames, so that a stranger cannot make us allocate.
     pub fn for_handshake() -> Self {
-        Self { handshake_only: true }
+        Self {
+            handshake_only: true,
+        }
     }
 
     /// Splits the next frame off `input`; `None` when more bytes are needed, for which room is then reserved.
@@ -32,7 +34,11 @@ impl Decoder {
         let kind = FrameKind::from_byte(input[8]).ok_or(FrameError::Kind(input[8]))?;
         let max_bytes = kind.body_bytes_max();
         if body_bytes > max_bytes {
-            return Err(FrameError::TooLarge { kind, body_bytes, max_bytes });
+            return Err(FrameError::TooLarge {
+                kind,
+                body_bytes,
+                max_bytes,
+            });
         }
         if self.handshake_only && !kind.in_handshake() {
             return Err(FrameError::TooEarly(kind));
@@ -83,7 +89,10 @@ fn message<M: Message + Default>(kind: FrameKind, bytes: Bytes) -> Result<M, Fra
     M::decode(bytes).map_err(|_| FrameError::Body(kind))
 }
 
-fn carrier<M: Message + Default>(kind: FrameKind, mut bytes: Bytes) -> Result<(M, Bytes), FrameError> {
+fn carrier<M: Message + Default>(
+    kind: FrameKind,
+    mut bytes: Bytes,
+) -> Result<(M, Bytes), FrameError> {
     if bytes.len() < 2 {
         return Err(FrameError::Body(kind));
     }

@@ -59,7 +59,9 @@ impl FrameKind {
         match self {
             Self::Hello | Self::Welcome | Self::Refuse => 16 << 10,
             Self::Heartbeat => 1 << 20,
-            Self::Subscribe | Self::Unsubscribe | Self::Ack | Self::Credit | Self::StreamEnded => 1 << 10,
+            Self::Subscribe | Self::Unsubscribe | Self::Ack | Self::Credit | Self::StreamEnded => {
+                1 << 10
+            }
             // One record of the largest size and the frame's own head.
             Self::Records | Self::Request | Self::Response => RECORD_BYTES_MAX + (64 << 10),
         }

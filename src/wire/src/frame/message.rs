@@ -188,12 +188,22 @@ pub struct StartsBefore {
 impl StartsBefore {
     /// In wire form.
     pub fn of((incarnation, end): (Incarnation, End)) -> Self {
-        Self { incarnation: incarnation.0, boot: end.before.0, digest: end.digest }
+        Self {
+            incarnation: incarnation.0,
+            boot: end.before.0,
+            digest: end.digest,
+        }
     }
 
     /// The incarnation, and how far its streams have ended.
     pub fn parts(&self) -> (Incarnation, End) {
-        (Incarnation(self.incarnation), End { before: Boot(self.boot), digest: self.digest })
+        (
+            Incarnation(self.incarnation),
+            End {
+                before: Boot(self.boot),
+                digest: self.digest,
+            },
+        )
     }
 }
 
@@ -341,14 +351,22 @@ pub(super) const ERROR_KINDS: [ErrorKind; 10] = [
 impl ResponseHead {
     /// Status number of an error kind, from 1.
     pub fn status_of(kind: ErrorKind) -> u32 {
-        let at = ERROR_KINDS.iter().position(|k| *k == kind).expect("BUG: every kind is listed");
+        let at = ERROR_KINDS
+            .iter()
+            .position(|k| *k == kind)
+            .expect("BUG: every kind is listed");
         at as u32 + 1
     }
 
     /// The error the status stands for; `None` for success. A number of a newer version reads as `Internal`.
     pub fn error_kind(&self) -> Option<ErrorKind> {
         let at = self.status.checked_sub(1)?;
-        Some(ERROR_KINDS.get(at as usize).copied().unwrap_or(ErrorKind::Internal))
+        Some(
+            ERROR_KINDS
+                .get(at as usize)
+                .copied()
+                .unwrap_or(ErrorKind::Internal),
+        )
     }
 }
 

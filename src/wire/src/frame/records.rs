@@ -25,7 +25,10 @@ impl Records {
             }
             expected = record.seq().checked_add(1);
         }
-        Ok(Self { subscription, records })
+        Ok(Self {
+            subscription,
+            records,
+        })
     }
 
     /// Cuts `carried` into records, checking each one; the records are slices of it.
@@ -59,7 +62,10 @@ impl Records {
 
     /// Bytes of all records, which is what credit is counted in.
     pub fn record_bytes(&self) -> u64 {
-        self.records.iter().map(|record| record.bytes().len() as u64).sum()
+        self.records
+            .iter()
+            .map(|record| record.bytes().len() as u64)
+            .sum()
     }
 
     /// The records in order.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use trireme_model::{
-    Exemplar, FloatSample, HistogramSample, METRIC_NAME, MetricMetadata, MetricType, SeriesKey, push_label,
+    Exemplar, FloatSample, HistogramSample, METRIC_NAME, MetricMetadata, MetricType, SeriesKey,
+    push_label,
 };
 
 use super::labels::LabelMap;
@@ -32,10 +33,23 @@ impl<'a> Builder<'a> {
     pub(super) fn new(seed: u64, limits: &'a DecodeLimits, lender: &'a mut dyn Lend) -> Self {
         let (out, families) = (Decoded::default(), BTreeSet::new());
         let room = Room::new(limits, lender);
-        Self { seed, limits, out, families, times: None, warnings: Warnings::default(), room }
+        Self {
+            seed,
+            limits,
+            out,
+            families,
+            times: None,
+            warnings: Warnings::default(),
+            room,
+        }
     }
 
-    pub(super) fn reject(&mut self, reason: &'static str, count: u64, example: impl FnOnce() -> String) {
+    pub(super) fn reject(
+        &mut self,
+        reason: &'static str,
+        count: u64,
+        example: impl FnOnce() -> String,
+    ) {
         self.out.rejections.add(reason, count, example);
     }
 
@@ -53,10 +67,18 @@ impl<'a> Builder<'a> {
         help: String,
     ) -> Result<(), DecodeError> {
         if self.families.insert(family.to_owned()) {
-            self.room.metadata(2 * family.len() + unit.len() + help.len())?;
-            self.out.batch.metadata.push((family.to_owned(), MetricMetadata { kind, unit, help }));
+            self.room
+                .metadata(2 * family.len() + unit.len() + help.len())?;
+            self.out
+                .batch
+                .metadata
+                .push((family.to_owned(), MetricMetadata { kind, unit, help }));
         }
-        bound(self.families.len(), self.limits.metadata_max, "metric families")
+        bound(
+            self.families.len(),
+            self.limits.metadata_max,
+            "metric families",
+        )
     }
 
     /// Adds one float sample; `extra` are labels such as `le`.
@@ -68,7 +90,9 @@ impl<'a> Builder<'a> {
         (t, st, v): FloatPoint,
         exemplars: &[Exemplar],
     ) -> Result<(), DecodeError> {
-        let Some(range) = self.labels(labels, name, extra)? else { return Ok(()) };
+        let Some(range) = self.labels(labels, name, extra)? else {
+            return Ok(());
+        };
         self.push_float(t, st, v)?;
         self.series(range, 1, 0, exemplars)
     }
@@ -80,7 +104,9 @@ impl<'a> Builder<'a> {
         name: &str,
         times: impl Iterator<Item = i64>,
     ) -> Result<(), DecodeError> {
-        let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
+        let Some(range) = self.labels(labels, name, &[])? else {
+            return Ok(());
+        };
         let mut count = 0;
         for t in times {
             self.push_float(t, 0, 1.0)?;
@@ -119,7 +145,9 @@ impl<'a> Builder<'a> {
             self.reject("invalid histogram", 1, || format!("{name}: {why}"));
             return Ok(());
         }
-        let Some(range) = self.labels(labels, name, &[])? else { return Ok(()) };
+        let Some(range) = self.labels(labels, name, &[])? else {
+            return Ok(());
+        };
         self.out.batch.histograms.push(sample);
         self.series(range, 0, 1, exemplars)
     }
@@ -131,7 +159,10 @@ impl<'a> Builder<'a> {
         name: &str,
         extra: &[(&str, &str)],
     ) -> Result<Option<std::ops::Range<u32>>, DecodeError> {
-        let mut all: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let mut all: Vec<(&str, &str)> = labels
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
         all.retain(|(n, _)| *n != METRIC_NAME && extra.iter().all(|(e, _)| e != n));
         all.push((METRIC_NAME, name));
         all.extend_from_slice(extra);
@@ -162,7 +193,10 @@ impl<'a> Builder<'a> {
         exemplars: &[Exemplar],
     ) -> Result<(), DecodeError> {
         let batch = &mut self.out.batch;
-        let key = SeriesKey::of(self.seed, &batch.label_bytes[labels.start as usize..labels.end as usize]);
+        let key = SeriesKey::of(
+            self.seed,
+            &batch.label_bytes[labels.start as usize..labels.end as usize],
+        );
         let first_exemplar = batch.exemplars.len() as u32;
         for exemplar in exemplars {
             self.room.exemplar(exemplar.labels.as_bytes().len())?;

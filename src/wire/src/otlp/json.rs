@@ -19,7 +19,10 @@ use crate::prompb::cursor::{BYTES, FIXED64, VARINT};
 pub fn to_protobuf(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::with_capacity(body.len() / 2);
     let mut json = serde_json::Deserializer::from_slice(body);
-    let request = Content { fields: &REQUEST, out: &mut out };
+    let request = Content {
+        fields: &REQUEST,
+        out: &mut out,
+    };
     let read = request.deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|e| DecodeError::Json(e.to_string()))?;
     Ok(out)
@@ -55,7 +58,9 @@ impl Fields {
     fn named(&self, key: &str) -> Option<&'static Field> {
         let same = |name: &str| {
             let letters = key.bytes().filter(|b| *b != b'_');
-            letters.map(|b| b.to_ascii_lowercase()).eq(name.bytes().map(|b| b.to_ascii_lowercase()))
+            letters
+                .map(|b| b.to_ascii_lowercase())
+                .eq(name.bytes().map(|b| b.to_ascii_lowercase()))
         };
         self.0.iter().find(|field| same(field.name))
     }
@@ -65,7 +70,11 @@ const fn field(name: &'static str, number: u8, kind: Kind) -> Field {
     Field { name, number, kind }
 }
 
-static REQUEST: Fields = Fields(&[field("resourceMetrics", 1, Kind::Message(&RESOURCE_METRICS))]);
+static REQUEST: Fields = Fields(&[field(
+    "resourceMetrics",
+    1,
+    Kind::Message(&RESOURCE_METRICS),
+)]);
 
 static RESOURCE_METRICS: Fields = Fields(&[
     field("resource", 1, Kind::Message(&RESOURCE)),
@@ -144,7 +153,10 @@ static EXPONENTIAL_POINT: Fields = Fields(&[
     field("zeroThreshold", 14, Kind::Double),
 ]);
 
-static BUCKETS: Fields = Fields(&[field("offset", 1, Kind::Zigzag), field("bucketCounts", 2, Kind::Varint)]);
+static BUCKETS: Fields = Fields(&[
+    field("offset", 1, Kind::Zigzag),
+    field("bucketCounts", 2, Kind::Varint),
+]);
 
 static SUMMARY_POINT: Fields = Fields(&[
     field("attributes", 7, Kind::Message(&ATTRIBUTE)),
@@ -156,7 +168,10 @@ static SUMMARY_POINT: Fields = Fields(&[
     field("flags", 8, Kind::Varint),
 ]);
 
-static QUANTILE: Fields = Fields(&[field("quantile", 1, Kind::Double), field("value", 2, Kind::Double)]);
+static QUANTILE: Fields = Fields(&[
+    field("quantile", 1, Kind::Double),
+    field("value", 2, Kind::Double),
+]);
 
 static EXEMPLAR: Fields = Fields(&[
     field("filteredAttributes", 7, Kind::Message(&ATTRIBUTE)),
@@ -167,8 +182,10 @@ static EXEMPLAR: Fields = Fields(&[
     field("traceId", 5, Kind::Hex),
 ]);
 
-static ATTRIBUTE: Fields =
-    Fields(&[field("key", 1, Kind::Text), field("value", 2, Kind::Message(&ANY_VALUE))]);
+static ATTRIBUTE: Fields = Fields(&[
+    field("key", 1, Kind::Text),
+    field("value", 2, Kind::Message(&ANY_VALUE)),
+]);
 
 static ANY_VALUE: Fields = Fields(&[
     field("stringValue", 1, Kind::Text),
@@ -208,7 +225,10 @@ impl<'de> Visitor<'de> for Content<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             match self.fields.named(&key) {
-                Some(field) => map.next_value_seed(FieldValue { field, out: self.out })?,
+                Some(field) => map.next_value_seed(FieldValue {
+                    field,
+                    out: self.out,
+                })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -224,7 +244,10 @@ struct FieldValue<'o> {
 
 impl FieldValue<'_> {
     fn key(&mut self, wire: u8) {
-        encode_varint(u64::from(self.field.number) << 3 | u64::from(wire), self.out);
+        encode_varint(
+            u64::from(self.field.number) << 3 | u64::from(wire),
+            self.out,
+        );
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -256,7 +279,8 @@ impl FieldValue<'_> {
             Kind::Fixed64 => self.fixed(bits),
             Kind::Double => self.fixed((n as f64).to_bits()),
             Kind::Zigzag => {
-                let n = i32::try_from(n).map_err(|_| self.unfit(format_args!("{n} does not fit 32 bits")))?;
+                let n = i32::try_from(n)
+                    .map_err(|_| self.unfit(format_args!("{n} does not fit 32 bits")))?;
                 self.varint(u64::from(((n << 1) ^ (n >> 31)) as u32));
             }
             _ => return Err(self.unfit(format_args!("a number is not expected"))),
@@ -318,17 +342,20 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
         match self.field.kind {
             Kind::Text => self.bytes(text.as_bytes()),
             Kind::Hex => {
-                let bytes = from_hex(text).ok_or_else(|| self.unfit(format_args!("is not hexadecimal")))?;
+                let bytes =
+                    from_hex(text).ok_or_else(|| self.unfit(format_args!("is not hexadecimal")))?;
                 self.bytes(&bytes);
             }
             Kind::Base64 => {
-                let bytes =
-                    STANDARD.decode(text).map_err(|e| self.unfit(format_args!("is not base64: {e}")))?;
+                let bytes = STANDARD
+                    .decode(text)
+                    .map_err(|e| self.unfit(format_args!("is not base64: {e}")))?;
                 self.bytes(&bytes);
             }
             Kind::Double => {
                 let n = special(text).or_else(|| text.parse().ok());
-                let n: f64 = n.ok_or_else(|| self.unfit(format_args!("{text:?} is not a number")))?;
+                let n: f64 =
+                    n.ok_or_else(|| self.unfit(format_args!("{text:?} is not a number")))?;
                 self.fixed(n.to_bits());
             }
             Kind::Temporality => {
@@ -337,17 +364,26 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
                 self.varint(n);
             }
             Kind::Varint | Kind::Zigzag | Kind::Fixed64 => {
-                let n =
-                    text.parse().map_err(|_| self.unfit(format_args!("{text:?} is not a whole number")))?;
+                let n = text
+                    .parse()
+                    .map_err(|_| self.unfit(format_args!("{text:?} is not a whole number")))?;
                 return self.whole(n);
             }
-            Kind::Bool | Kind::Message(_) => return Err(self.unfit(format_args!("text is not expected"))),
+            Kind::Bool | Kind::Message(_) => {
+                return Err(self.unfit(format_args!("text is not expected")));
+            }
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(FieldValue { field: self.field, out: self.out })?.is_some() {}
+        while list
+            .next_element_seed(FieldValue {
+                field: self.field,
+                out: self.out,
+            })?
+            .is_some()
+        {}
         Ok(())
     }
 
@@ -357,7 +393,11 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
         };
         self.key(BYTES);
         let start = self.out.len();
-        Content { fields, out: self.out }.visit_map(map)?;
+        Content {
+            fields,
+            out: self.out,
+        }
+        .visit_map(map)?;
 
         // The length is known only now, and stands before the content.
         let mut length = Vec::with_capacity(5);
@@ -426,7 +466,13 @@ mod tests {
             (1_700_000_000_000_000_000, 3, Some(f64::NEG_INFINITY))
         );
         assert_eq!((p.scale, p.flags), (-2, 0));
-        assert_eq!(p.positive, Some(proto::Buckets { offset: -7, bucket_counts: vec![1, 2] }));
+        assert_eq!(
+            p.positive,
+            Some(proto::Buckets {
+                offset: -7,
+                bucket_counts: vec![1, 2]
+            })
+        );
     }
 
     #[test]
@@ -436,22 +482,36 @@ mod tests {
         let p: proto::NumberDataPoint = point(json);
         assert_eq!(p.value, Some(proto::Number::Int(-5)));
         assert_eq!(p.exemplars[0].trace_id, [0x0a, 0xff]);
-        assert_eq!(p.exemplars[0].value, Some(proto::ExemplarNumber::Double(0.001)));
+        assert_eq!(
+            p.exemplars[0].value,
+            Some(proto::ExemplarNumber::Double(0.001))
+        );
     }
 
     #[test]
     fn wrong_texts_are_refused_with_the_field() {
-        let refused = |json: &str| to_protobuf(json.as_bytes()).expect_err("refused").to_string();
+        let refused = |json: &str| {
+            to_protobuf(json.as_bytes())
+                .expect_err("refused")
+                .to_string()
+        };
         assert!(refused("{").contains("EOF"));
-        assert!(refused(r#"{"resourceMetrics":7}"#).contains("resourceMetrics: a number is not expected"));
-        let metric =
-            |data: &str| format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{data}]}}]}}]}}"#);
         assert!(
-            refused(&metric(r#"{"sum":{"aggregationTemporality":"X"}}"#)).contains("\"X\" is no temporality")
+            refused(r#"{"resourceMetrics":7}"#)
+                .contains("resourceMetrics: a number is not expected")
+        );
+        let metric = |data: &str| {
+            format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{data}]}}]}}]}}"#)
+        };
+        assert!(
+            refused(&metric(r#"{"sum":{"aggregationTemporality":"X"}}"#))
+                .contains("\"X\" is no temporality")
         );
         let points = |p: &str| metric(&format!(r#"{{"gauge":{{"dataPoints":[{p}]}}}}"#));
         assert!(refused(&points(r#"{"timeUnixNano":"soon"}"#)).contains("timeUnixNano"));
-        assert!(refused(&points(r#"{"exemplars":[{"traceId":"abc"}]}"#)).contains("is not hexadecimal"));
+        assert!(
+            refused(&points(r#"{"exemplars":[{"traceId":"abc"}]}"#)).contains("is not hexadecimal")
+        );
     }
 
     #[test]

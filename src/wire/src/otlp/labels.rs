@@ -50,12 +50,24 @@ impl Target {
     ) -> Result<Self, BadName> {
         let identity = identity(resource);
         let promoted = promoted(resource, options)?;
-        let info = if options.target_info { info(resource, &identity, warnings) } else { Ok(None) };
-        Ok(Self { identity, promoted, info })
+        let info = if options.target_info {
+            info(resource, &identity, warnings)
+        } else {
+            Ok(None)
+        };
+        Ok(Self {
+            identity,
+            promoted,
+            info,
+        })
     }
 
     /// Labels of a point: its attributes, then what the resource gives.
-    pub(super) fn labels(&self, of: &[KeyValue], warnings: &mut Warnings) -> Result<LabelMap, BadName> {
+    pub(super) fn labels(
+        &self,
+        of: &[KeyValue],
+        warnings: &mut Warnings,
+    ) -> Result<LabelMap, BadName> {
         let mut labels = attributes(of.iter(), warnings)?;
         for (name, value) in &self.promoted {
             let own = labels.entry(name.clone()).or_default();
@@ -80,7 +92,9 @@ fn identity(resource: &Resource) -> LabelMap {
     });
 
     let named = [(JOB, job), (INSTANCE, find(SERVICE_INSTANCE))];
-    let known = named.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?)));
+    let known = named
+        .into_iter()
+        .filter_map(|(label, value)| Some((label.to_owned(), value?)));
     known.filter(|(_, value)| !value.is_empty()).collect()
 }
 
@@ -101,8 +115,11 @@ fn info(
     identity: &LabelMap,
     warnings: &mut Warnings,
 ) -> Result<Option<LabelMap>, BadName> {
-    let other: Vec<&KeyValue> =
-        resource.attributes.iter().filter(|a| !IDENTITY.contains(&a.key.as_str())).collect();
+    let other: Vec<&KeyValue> = resource
+        .attributes
+        .iter()
+        .filter(|a| !IDENTITY.contains(&a.key.as_str()))
+        .collect();
     if other.is_empty() {
         return Ok(None);
     }

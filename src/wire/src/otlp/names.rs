@@ -51,7 +51,12 @@ const PER: &str = "per_";
 /// Name of a metric, or `None` if no letter, digit or colon is left of it.
 ///
 /// `plain_gauge`: it came as a gauge, so that the unit "1" makes it a ratio.
-pub(super) fn metric(name: &str, unit: &str, kind: MetricType, plain_gauge: bool) -> Option<String> {
+pub(super) fn metric(
+    name: &str,
+    unit: &str,
+    kind: MetricType,
+    plain_gauge: bool,
+) -> Option<String> {
     let mut words: Vec<String> = words(name);
     add_unit(&mut words, unit);
 
@@ -69,7 +74,13 @@ pub(super) fn metric(name: &str, unit: &str, kind: MetricType, plain_gauge: bool
     let name = words.join("_");
     let starts_with_digit = name.starts_with(|c: char| c.is_ascii_digit());
     let has_sign = name.contains(|c| c != '_');
-    has_sign.then(|| if starts_with_digit { format!("_{name}") } else { name })
+    has_sign.then(|| {
+        if starts_with_digit {
+            format!("_{name}")
+        } else {
+            name
+        }
+    })
 }
 
 /// The unit as metadata shows it.
@@ -87,7 +98,10 @@ pub(super) fn unit(unit: &str) -> String {
 
 /// Name of a label, or `None` if it would be empty or of underscores only.
 pub(super) fn label(key: &str) -> Option<String> {
-    let clean: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let clean: String = key
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
     let name = if clean.starts_with(|c: char| c.is_ascii_digit()) {
         format!("key_{clean}")
     } else if clean.starts_with('_') && !clean.starts_with("__") {
@@ -127,7 +141,10 @@ fn is_kept(c: char) -> bool {
 /// Words of letters, digits and colons.
 fn words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !is_kept(c));
-    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What is measured, and per what (with `per_` before it); empty where there is nothing. Units in braces are comments.
@@ -135,7 +152,11 @@ fn split(unit: &str) -> (String, String) {
     let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
     let main = named(main, &UNITS);
     let per = named(per, &PER_UNITS);
-    let per = if per.is_empty() { String::new() } else { format!("{PER}{per}") };
+    let per = if per.is_empty() {
+        String::new()
+    } else {
+        format!("{PER}{per}")
+    };
     (legal(&main), legal(&per))
 }
 
@@ -145,7 +166,11 @@ fn named(code: &str, known: &[(&str, &str)]) -> String {
     if code.contains(['{', '}']) {
         return String::new();
     }
-    known.iter().find(|(c, _)| *c == code).map_or(code, |(_, word)| word).to_owned()
+    known
+        .iter()
+        .find(|(c, _)| *c == code)
+        .map_or(code, |(_, word)| word)
+        .to_owned()
 }
 
 /// Other signs become underscores, several of them one, and none stands at the beginning.

@@ -37,7 +37,11 @@ pub(super) struct Family<'a> {
 }
 
 /// Reads one data point and adds its samples. A point that cannot be read is refused alone.
-pub(super) fn point(family: &Family<'_>, c: Cursor<'_>, out: &mut Builder<'_>) -> Result<(), DecodeError> {
+pub(super) fn point(
+    family: &Family<'_>,
+    c: Cursor<'_>,
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
     match family.shape {
         Shape::Gauge | Shape::Sum => each(family, c, out, number),
         Shape::Histogram => each(family, c, out, histogram),
@@ -58,7 +62,10 @@ fn each<P: Point>(
         Err(Unreadable::OverBound(error)) => return Err(error),
         Err(Unreadable::Malformed) => {
             out.reject("malformed data point", 1, || {
-                format!("{}: a field is malformed or a text is not UTF-8", family.name)
+                format!(
+                    "{}: a field is malformed or a text is not UTF-8",
+                    family.name
+                )
             });
             return Ok(());
         }
@@ -94,7 +101,12 @@ macro_rules! points {
     };
 }
 
-points!(NumberDataPoint, HistogramDataPoint, ExponentialHistogramDataPoint, SummaryDataPoint);
+points!(
+    NumberDataPoint,
+    HistogramDataPoint,
+    ExponentialHistogramDataPoint,
+    SummaryDataPoint
+);
 
 /// Milliseconds of nanoseconds.
 fn ms(nanos: u64) -> i64 {
@@ -103,12 +115,20 @@ fn ms(nanos: u64) -> i64 {
 
 /// A bound or quantile as a label value.
 fn decimal(n: f64) -> String {
-    if n.is_finite() { n.to_string() } else { special(n).to_owned() }
+    if n.is_finite() {
+        n.to_string()
+    } else {
+        special(n).to_owned()
+    }
 }
 
 /// The value, or the stale marker if the point has none.
 fn or_stale(flags: u32, v: f64) -> f64 {
-    if flags & NO_RECORDED_VALUE != 0 { f64::from_bits(STALE_NAN) } else { v }
+    if flags & NO_RECORDED_VALUE != 0 {
+        f64::from_bits(STALE_NAN)
+    } else {
+        v
+    }
 }
 
 fn number(
@@ -123,7 +143,11 @@ fn number(
         None => 0.0,
     };
     // Only what accumulates has a start.
-    let st = if family.shape == Shape::Sum { ms(p.start_time_unix_nano) } else { 0 };
+    let st = if family.shape == Shape::Sum {
+        ms(p.start_time_unix_nano)
+    } else {
+        0
+    };
     let sample = (ms(p.time_unix_nano), st, or_stale(p.flags, v));
     out.float(labels, &family.name, &[], sample, &exemplars(&p.exemplars))
 }
@@ -147,7 +171,13 @@ fn histogram(
     if let Some(sum) = p.sum {
         out.float(labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
     }
-    out.float(labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
+    out.float(
+        labels,
+        &format!("{}_count", family.name),
+        &[],
+        at(p.count as f64),
+        &[],
+    )?;
     let mut waiting = exemplars(&p.exemplars);
     let name = format!("{}_bucket", family.name);
     let mut cumulative = 0u64;
@@ -161,9 +191,21 @@ fn histogram(
         // An exemplar belongs to the smallest bucket that holds its value.
         let (here, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|e| e.v <= *bound);
         waiting = later;
-        out.float(labels, &name, &[("le", &decimal(*bound))], at(cumulative as f64), &here)?;
+        out.float(
+            labels,
+            &name,
+            &[("le", &decimal(*bound))],
+            at(cumulative as f64),
+            &here,
+        )?;
     }
-    out.float(labels, &name, &[("le", "+Inf")], at(p.count as f64), &waiting)
+    out.float(
+        labels,
+        &name,
+        &[("le", "+Inf")],
+        at(p.count as f64),
+        &waiting,
+    )
 }
 
 fn exponential(
@@ -172,11 +214,21 @@ fn exponential(
     p: &proto::ExponentialHistogramDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
-    let buckets = [&p.positive, &p.negative].into_iter().flatten().map(|b| b.bucket_counts.len()).sum();
+    let buckets = [&p.positive, &p.negative]
+        .into_iter()
+        .flatten()
+        .map(|b| b.bucket_counts.len())
+        .sum();
     let stale = p.flags & NO_RECORDED_VALUE != 0;
     check_sum("exponential ", p.flags, p.count, p.sum, out);
     match native::sample(p, ms(p.time_unix_nano), ms(p.start_time_unix_nano), stale) {
-        Ok(sample) => out.histogram(labels, &family.name, sample, buckets, &exemplars(&p.exemplars)),
+        Ok(sample) => out.histogram(
+            labels,
+            &family.name,
+            sample,
+            buckets,
+            &exemplars(&p.exemplars),
+        ),
         Err(why) => {
             out.reject("invalid histogram", 1, || format!("{}: {why}", family.name));
             Ok(())
@@ -186,9 +238,12 @@ fn exponential(
 
 /// Warns of a histogram that counts nothing and has a sum nevertheless.
 fn check_sum(kind: &str, flags: u32, count: u64, sum: Option<f64>, out: &mut Builder<'_>) {
-    let Some(sum) = sum.filter(|sum| *sum != 0.0) else { return };
+    let Some(sum) = sum.filter(|sum| *sum != 0.0) else {
+        return;
+    };
     if count == 0 && flags & NO_RECORDED_VALUE == 0 {
-        out.warnings.add(ZERO_COUNT_NON_ZERO_SUM, &format!("{kind}{sum:.6}"));
+        out.warnings
+            .add(ZERO_COUNT_NON_ZERO_SUM, &format!("{kind}{sum:.6}"));
     }
 }
 
@@ -201,9 +256,21 @@ fn summary(
     let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     out.float(labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
-    out.float(labels, &format!("{}_count", family.name), &[], at(p.count as f64), &[])?;
+    out.float(
+        labels,
+        &format!("{}_count", family.name),
+        &[],
+        at(p.count as f64),
+        &[],
+    )?;
     for q in &p.quantile_values {
-        out.float(labels, &family.name, &[("quantile", &decimal(q.quantile))], at(q.value), &[])?;
+        out.float(
+            labels,
+            &family.name,
+            &[("quantile", &decimal(q.quantile))],
+            at(q.value),
+            &[],
+        )?;
     }
     Ok(())
 }
@@ -215,8 +282,11 @@ fn exemplars(all: &[proto::Exemplar]) -> Vec<Exemplar> {
 /// Trace and span always stay; attributes only if everything together is short enough.
 fn exemplar(e: &proto::Exemplar) -> Exemplar {
     let ids = [("trace_id", &e.trace_id), ("span_id", &e.span_id)];
-    let ids = ids.into_iter().filter(|(_, id)| (1..=ID_BYTES_MAX).contains(&id.len()));
-    let mut labels: Vec<(String, String)> = ids.map(|(name, id)| (name.to_owned(), hex(id))).collect();
+    let ids = ids
+        .into_iter()
+        .filter(|(_, id)| (1..=ID_BYTES_MAX).contains(&id.len()));
+    let mut labels: Vec<(String, String)> =
+        ids.map(|(name, id)| (name.to_owned(), hex(id))).collect();
 
     let attributes: Vec<(String, String)> = e
         .filtered_attributes
@@ -225,7 +295,9 @@ fn exemplar(e: &proto::Exemplar) -> Exemplar {
         .map(|a| (a.key.clone(), text(a.value.as_ref())))
         .collect();
     let all = labels.iter().chain(&attributes);
-    let chars: usize = all.map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+    let chars: usize = all
+        .map(|(name, value)| name.chars().count() + value.chars().count())
+        .sum();
     if chars <= EXEMPLAR_CHARS_MAX {
         labels.extend(attributes);
     }
@@ -235,7 +307,11 @@ fn exemplar(e: &proto::Exemplar) -> Exemplar {
         Some(proto::ExemplarNumber::Int(n)) => n as f64,
         None => 0.0,
     };
-    Exemplar { labels: Labels::from_pairs(labels), v, t: ms(e.time_unix_nano) }
+    Exemplar {
+        labels: Labels::from_pairs(labels),
+        v,
+        t: ms(e.time_unix_nano),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

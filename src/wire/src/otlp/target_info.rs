@@ -13,8 +13,14 @@ const HELP: &str = "Target metadata";
 const SAMPLES_MAX: i64 = 10_000;
 
 /// Adds `target_info` over the time of the resource's points, so that a join finds it at each of them.
-pub(super) fn add(target: &Target, options: &OtlpOptions, out: &mut Builder<'_>) -> Result<(), DecodeError> {
-    let Some((oldest, newest)) = out.times else { return Ok(()) };
+pub(super) fn add(
+    target: &Target,
+    options: &OtlpOptions,
+    out: &mut Builder<'_>,
+) -> Result<(), DecodeError> {
+    let Some((oldest, newest)) = out.times else {
+        return Ok(());
+    };
     let labels = match &target.info {
         Ok(Some(labels)) => labels,
         Ok(None) => return Ok(()),
@@ -25,7 +31,11 @@ pub(super) fn add(target: &Target, options: &OtlpOptions, out: &mut Builder<'_>)
     };
 
     out.metadata(NAME, MetricType::Gauge, String::new(), HELP.to_owned())?;
-    out.ones(labels, NAME, times(oldest, newest, options.target_info_interval_ms.max(1)))
+    out.ones(
+        labels,
+        NAME,
+        times(oldest, newest, options.target_info_interval_ms.max(1)),
+    )
 }
 
 /// From the oldest time on at the interval, and the newest (ms).

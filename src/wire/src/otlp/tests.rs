@@ -17,19 +17,32 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue { value: Some(Value::String(value.into())) });
-    KeyValue { key: key.into(), value }
+    let value = Some(AnyValue {
+        value: Some(Value::String(value.into())),
+    });
+    KeyValue {
+        key: key.into(),
+        value,
+    }
 }
 
 /// One metric of one resource with `service.name` and `host.name`.
 fn request(name: &str, unit: &str, data: u8, points: &[Vec<u8>], rest: &[u8]) -> Vec<u8> {
     let mut content: Vec<u8> = points.iter().flat_map(|p| field(1, p)).collect();
     content.extend_from_slice(rest);
-    let metric =
-        [field(1, name.as_bytes()), field(2, b"help"), field(3, unit.as_bytes()), field(data, &content)]
-            .concat();
-    let resource =
-        Resource { attributes: vec![attribute("service.name", "shop"), attribute("host.name", "h1")] };
+    let metric = [
+        field(1, name.as_bytes()),
+        field(2, b"help"),
+        field(3, unit.as_bytes()),
+        field(data, &content),
+    ]
+    .concat();
+    let resource = Resource {
+        attributes: vec![
+            attribute("service.name", "shop"),
+            attribute("host.name", "h1"),
+        ],
+    };
     let scopes = field(2, &field(2, &metric));
     field(1, &[scopes, field(1, &resource.encode_to_vec())].concat())
 }
@@ -43,7 +56,12 @@ fn shown(d: &Decoded) -> Vec<String> {
     let one = |s: &crate::batch::BatchSeries| {
         let labels = Labels::from_wire(d.batch.labels_of(s)).expect("canonical");
         assert_eq!(labels.as_bytes(), d.batch.labels_of(s), "canonical");
-        let samples: Vec<_> = d.batch.samples_of(s).iter().map(|x| format!("{}@{}", x.v, x.t)).collect();
+        let samples: Vec<_> = d
+            .batch
+            .samples_of(s)
+            .iter()
+            .map(|x| format!("{}@{}", x.v, x.t))
+            .collect();
         format!("{labels} {}", samples.join(" "))
     };
     d.batch.series.iter().map(one).collect()
@@ -59,7 +77,13 @@ fn sums_become_counters_and_resources_become_target_info() {
         ..Default::default()
     };
     let cumulative_monotonic = [0x10, 2, 0x18, 1];
-    let d = read(&request("http.requests", "1", 7, &[point.encode_to_vec()], &cumulative_monotonic));
+    let d = read(&request(
+        "http.requests",
+        "1",
+        7,
+        &[point.encode_to_vec()],
+        &cumulative_monotonic,
+    ));
     let want = [
         r#"http_requests_total{http_method="GET", job="shop"} 3@5"#,
         r#"target_info{host_name="h1", job="shop"} 1@5"#,
@@ -68,14 +92,20 @@ fn sums_become_counters_and_resources_become_target_info() {
     assert_eq!(d.batch.start_timestamps, [1, 0]);
     assert_eq!(d.batch.metadata[0].0, "http_requests_total");
     assert_eq!(
-        (d.batch.metadata[0].1.kind, d.batch.metadata[0].1.help.as_str()),
+        (
+            d.batch.metadata[0].1.kind,
+            d.batch.metadata[0].1.help.as_str()
+        ),
         (MetricType::Counter, "help")
     );
 }
 
 #[test]
 fn deltas_are_refused_and_counted() {
-    let points = [NumberDataPoint::default().encode_to_vec(), NumberDataPoint::default().encode_to_vec()];
+    let points = [
+        NumberDataPoint::default().encode_to_vec(),
+        NumberDataPoint::default().encode_to_vec(),
+    ];
     let d = read(&request("x", "", 7, &points, &[0x10, 1, 0x18, 1]));
     assert!(d.batch.series.is_empty());
     let r = d.rejections.iter().next().expect("one reason");
@@ -95,7 +125,10 @@ fn what_says_nothing_of_its_temporality_is_refused_and_counted() {
 
 #[test]
 fn a_point_with_a_malformed_text_is_refused_alone() {
-    let good = NumberDataPoint { attributes: vec![attribute("k", "v")], ..Default::default() };
+    let good = NumberDataPoint {
+        attributes: vec![attribute("k", "v")],
+        ..Default::default()
+    };
     let good = good.encode_to_vec();
     let mut bad = good.clone();
     *bad.iter_mut().rfind(|b| **b == b'v').expect("the value") = 0xff;
@@ -108,7 +141,11 @@ fn a_point_with_a_malformed_text_is_refused_alone() {
 #[test]
 fn points_of_a_malformed_resource_are_counted() {
     let point = NumberDataPoint::default().encode_to_vec();
-    let metric = [field(1, b"x"), field(5, &[field(1, &point), field(1, &point)].concat())].concat();
+    let metric = [
+        field(1, b"x"),
+        field(5, &[field(1, &point), field(1, &point)].concat()),
+    ]
+    .concat();
     let resource = field(1, &field(1, &field(1, b"\xff")));
     let body = field(1, &[resource, field(2, &field(2, &metric))].concat());
     let d = read(&body);
@@ -123,7 +160,8 @@ fn names_labels_and_times_are_those_of_prometheus() {
     use std::collections::BTreeMap;
 
     let cases: serde_json::Value =
-        serde_json::from_str(include_str!("../../tests/data/otlp-translation.json")).expect("a table");
+        serde_json::from_str(include_str!("../../tests/data/otlp-translation.json"))
+            .expect("a table");
     for case in cases.as_array().expect("a list") {
         let body = json::to_protobuf(case["request"].to_string().as_bytes()).expect("well formed");
         let d = read(&body);
@@ -131,7 +169,10 @@ fn names_labels_and_times_are_those_of_prometheus() {
         let mut have = Vec::new();
         for series in &d.batch.series {
             let labels = Labels::from_wire(d.batch.labels_of(series)).expect("canonical");
-            let labels: BTreeMap<_, _> = labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let labels: BTreeMap<_, _> = labels
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect();
             for sample in d.batch.samples_of(series) {
                 have.push((labels.clone(), sample.t, sample.v.to_bits()));
             }
@@ -150,17 +191,31 @@ fn names_labels_and_times_are_those_of_prometheus() {
         assert_eq!(have, want, "{}", case["name"]);
 
         let metadata = d.batch.metadata.iter();
-        let shown: Vec<String> =
-            metadata.map(|(name, m)| format!("{name} {} {}", m.kind.as_str(), m.unit)).collect();
-        for want in case["metadata"].as_array().into_iter().flatten().filter_map(|m| m.as_str()) {
-            assert!(shown.iter().any(|have| have == want), "{}: {want} not in {shown:?}", case["name"]);
+        let shown: Vec<String> = metadata
+            .map(|(name, m)| format!("{name} {} {}", m.kind.as_str(), m.unit))
+            .collect();
+        for want in case["metadata"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|m| m.as_str())
+        {
+            assert!(
+                shown.iter().any(|have| have == want),
+                "{}: {want} not in {shown:?}",
+                case["name"]
+            );
         }
     }
 }
 
 #[test]
 fn a_point_without_a_value_is_stale() {
-    let point = NumberDataPoint { time_unix_nano: 1_000_000, flags: 1, ..Default::default() };
+    let point = NumberDataPoint {
+        time_unix_nano: 1_000_000,
+        flags: 1,
+        ..Default::default()
+    };
     let d = read(&request("x", "", 5, &[point.encode_to_vec()], &[]));
     assert_eq!(d.batch.samples[0].v.to_bits(), STALE_NAN);
 }
@@ -180,7 +235,13 @@ fn histograms_become_classic_series() {
         }],
         ..Default::default()
     };
-    let d = read(&request("latency", "s", 9, &[point.encode_to_vec()], &[0x10, 2]));
+    let d = read(&request(
+        "latency",
+        "s",
+        9,
+        &[point.encode_to_vec()],
+        &[0x10, 2],
+    ));
     let want = [
         r#"latency_seconds_sum{job="shop"} 2.5@1"#,
         r#"latency_seconds_count{job="shop"} 6@1"#,
@@ -203,21 +264,55 @@ fn exponential_histograms_become_native_ones() {
         sum: Some(1.0),
         scale: 1,
         zero_count: 2,
-        positive: Some(Buckets { offset: 0, bucket_counts: vec![1, 2] }),
+        positive: Some(Buckets {
+            offset: 0,
+            bucket_counts: vec![1, 2],
+        }),
         ..Default::default()
     };
-    let d = read(&request("size", "By", 10, &[point.encode_to_vec()], &[0x10, 2]));
-    let AnyHistogram::Int(h) = &d.batch.histograms[0].h else { panic!("integer counts") };
-    assert_eq!((h.schema, h.count, h.zero_count, h.positive_buckets.as_slice()), (1, 5, 2, &[1, 1][..]));
-    assert_eq!((h.positive_spans[0].offset, h.positive_spans[0].length), (1, 2));
+    let d = read(&request(
+        "size",
+        "By",
+        10,
+        &[point.encode_to_vec()],
+        &[0x10, 2],
+    ));
+    let AnyHistogram::Int(h) = &d.batch.histograms[0].h else {
+        panic!("integer counts")
+    };
+    assert_eq!(
+        (
+            h.schema,
+            h.count,
+            h.zero_count,
+            h.positive_buckets.as_slice()
+        ),
+        (1, 5, 2, &[1, 1][..])
+    );
+    assert_eq!(
+        (h.positive_spans[0].offset, h.positive_spans[0].length),
+        (1, 2)
+    );
     let bad = ExponentialHistogramDataPoint { count: 4, ..point };
-    let d = read(&request("size", "By", 10, &[bad.encode_to_vec()], &[0x10, 2]));
-    assert_eq!(d.rejections.iter().next().map(|r| r.reason), Some("invalid histogram"));
+    let d = read(&request(
+        "size",
+        "By",
+        10,
+        &[bad.encode_to_vec()],
+        &[0x10, 2],
+    ));
+    assert_eq!(
+        d.rejections.iter().next().map(|r| r.reason),
+        Some("invalid histogram")
+    );
 }
 
 #[test]
 fn summaries_become_quantiles() {
-    let quantile_values = vec![ValueAtQuantile { quantile: 0.5, value: 7.0 }];
+    let quantile_values = vec![ValueAtQuantile {
+        quantile: 0.5,
+        value: 7.0,
+    }];
     let point = SummaryDataPoint {
         time_unix_nano: 1_000_000,
         count: 2,
@@ -226,29 +321,56 @@ fn summaries_become_quantiles() {
         ..Default::default()
     };
     let d = read(&request("s", "", 11, &[point.encode_to_vec()], &[]));
-    let want =
-        [r#"s_sum{job="shop"} 9@1"#, r#"s_count{job="shop"} 2@1"#, r#"s{job="shop", quantile="0.5"} 7@1"#];
+    let want = [
+        r#"s_sum{job="shop"} 9@1"#,
+        r#"s_count{job="shop"} 2@1"#,
+        r#"s{job="shop", quantile="0.5"} 7@1"#,
+    ];
     assert_eq!(shown(&d)[..3], want);
 }
 
 #[test]
 fn attributes_are_promoted_and_collisions_joined() {
     let promote_resource_attributes = vec!["host.name".into()];
-    let options = OtlpOptions { promote_resource_attributes, target_info: false, ..Default::default() };
-    let attributes = vec![attribute("a.b", "1"), attribute("a_b", "2"), attribute("le", "x")];
-    let point = NumberDataPoint { attributes, time_unix_nano: 1, ..Default::default() };
+    let options = OtlpOptions {
+        promote_resource_attributes,
+        target_info: false,
+        ..Default::default()
+    };
+    let attributes = vec![
+        attribute("a.b", "1"),
+        attribute("a_b", "2"),
+        attribute("le", "x"),
+    ];
+    let point = NumberDataPoint {
+        attributes,
+        time_unix_nano: 1,
+        ..Default::default()
+    };
     let body = request("x", "", 5, &[point.encode_to_vec()], &[]);
     let d = decode(&body, 7, &DecodeLimits::default(), &options).expect("well formed");
-    assert_eq!(shown(&d), [r#"x{a_b="1;2", host_name="h1", job="shop", le="x"} 0@0"#]);
+    assert_eq!(
+        shown(&d),
+        [r#"x{a_b="1;2", host_name="h1", job="shop", le="x"} 0@0"#]
+    );
 }
 
 #[test]
 fn empty_messages_are_bounded() {
     let points: Vec<Vec<u8>> = vec![Vec::new(); 1_000];
     let body = request("x", "", 5, &points, &[]);
-    let limits = DecodeLimits { samples_max: 999, ..Default::default() };
+    let limits = DecodeLimits {
+        samples_max: 999,
+        ..Default::default()
+    };
     let e = decode(&body, 7, &limits, &OtlpOptions::default()).expect_err("1,000 samples");
-    assert_eq!(e, DecodeError::TooMany { what: "samples", limit: 999 });
+    assert_eq!(
+        e,
+        DecodeError::TooMany {
+            what: "samples",
+            limit: 999
+        }
+    );
     let huge = NumberDataPoint {
         attributes: vec![attribute("k", &"v".repeat(MESSAGE_BYTES_MAX))],
         ..Default::default()
@@ -285,25 +407,48 @@ fn one_series_has_one_key_whatever_protocol_brings_it() {
     assert_eq!(shown(&otlp)[0], r#"temp{job="shop", room="a"} 1@5"#);
 
     let labels = [("__name__", "temp"), ("job", "shop"), ("room", "a")];
-    let pair = |(name, value): (&str, &str)| v1::Label { name: name.into(), value: value.into() };
+    let pair = |(name, value): (&str, &str)| v1::Label {
+        name: name.into(),
+        value: value.into(),
+    };
     let series = v1::TimeSeries {
         labels: labels.map(pair).to_vec(),
-        samples: vec![v1::Sample { value: 1.0, timestamp: 5 }],
+        samples: vec![v1::Sample {
+            value: 1.0,
+            timestamp: 5,
+        }],
         ..Default::default()
     };
-    let body = v1::WriteRequest { timeseries: vec![series], ..Default::default() }.encode_to_vec();
+    let body = v1::WriteRequest {
+        timeseries: vec![series],
+        ..Default::default()
+    }
+    .encode_to_vec();
     let one = crate::rw1::decode(body, 7, &DecodeLimits::default()).expect("well formed");
 
     // In another order: the reader sorts.
-    let symbols = ["", "room", "a", "job", "shop", "__name__", "temp"].map(str::to_owned).to_vec();
+    let symbols = ["", "room", "a", "job", "shop", "__name__", "temp"]
+        .map(str::to_owned)
+        .to_vec();
     let series = v2::TimeSeries {
         labels_refs: vec![1, 2, 3, 4, 5, 6],
-        samples: vec![v2::Sample { value: 1.0, timestamp: 5, ..Default::default() }],
+        samples: vec![v2::Sample {
+            value: 1.0,
+            timestamp: 5,
+            ..Default::default()
+        }],
         ..Default::default()
     };
-    let body = v2::Request { symbols, timeseries: vec![series] }.encode_to_vec();
+    let body = v2::Request {
+        symbols,
+        timeseries: vec![series],
+    }
+    .encode_to_vec();
     let two = crate::rw2::decode(&body, 7, &DecodeLimits::default()).expect("well formed");
 
     let key = otlp.batch.series[0].key;
-    assert_eq!((one.batch.series[0].key, two.batch.series[0].key), (key, key));
+    assert_eq!(
+        (one.batch.series[0].key, two.batch.series[0].key),
+        (key, key)
+    );
 }

@@ -17,7 +17,9 @@ const EXPONENT_BELOW: f64 = 1e-6;
 
 /// The text of a value; empty for none.
 pub(super) fn text(value: Option<&AnyValue>) -> String {
-    let Some(value) = value.and_then(|v| v.value.as_ref()) else { return String::new() };
+    let Some(value) = value.and_then(|v| v.value.as_ref()) else {
+        return String::new();
+    };
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(truth) => truth.to_string(),
@@ -61,8 +63,11 @@ fn json(out: &mut String, value: &Value) -> Result<(), NotFinite> {
 
 fn object(out: &mut String, map: &KeyValueList) -> Result<(), NotFinite> {
     // The last entry of a name counts.
-    let entries: BTreeMap<&str, Option<&AnyValue>> =
-        map.values.iter().map(|entry| (entry.key.as_str(), entry.value.as_ref())).collect();
+    let entries: BTreeMap<&str, Option<&AnyValue>> = map
+        .values
+        .iter()
+        .map(|entry| (entry.key.as_str(), entry.value.as_ref()))
+        .collect();
 
     out.push('{');
     for (i, (key, value)) in entries.into_iter().enumerate() {

@@ -32,6 +32,9 @@ impl Warnings {
 
     /// How many different ones there are by category.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
-        self.0.iter().map(|(category, texts)| (*category, texts.len() as u64)).collect()
+        self.0
+            .iter()
+            .map(|(category, texts)| (*category, texts.len() as u64))
+            .collect()
     }
 }

@@ -22,13 +22,21 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, end: bytes.len() }
+        Self {
+            bytes,
+            at: 0,
+            end: bytes.len(),
+        }
     }
 
     /// Reads a part of a larger message again.
     pub(crate) fn over(bytes: &'a [u8], range: std::ops::Range<usize>) -> Self {
         debug_assert!(range.end <= bytes.len());
-        Self { bytes, at: range.start, end: range.end }
+        Self {
+            bytes,
+            at: range.start,
+            end: range.end,
+        }
     }
 
     #[inline]
@@ -103,8 +111,9 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn fixed64(&mut self) -> Result<u64, DecodeError> {
         let bytes = self.bytes[self.at..self.end].first_chunk::<8>();
-        let value =
-            u64::from_le_bytes(*bytes.ok_or_else(|| self.error("the message ends inside a fixed number"))?);
+        let value = u64::from_le_bytes(
+            *bytes.ok_or_else(|| self.error("the message ends inside a fixed number"))?,
+        );
         self.at += 8;
         Ok(value)
     }
@@ -118,13 +127,21 @@ impl<'a> Cursor<'a> {
         }
         let start = self.at;
         self.at += len as usize;
-        Ok(Cursor { bytes: self.bytes, at: start, end: self.at })
+        Ok(Cursor {
+            bytes: self.bytes,
+            at: start,
+            end: self.at,
+        })
     }
 
     /// Checks the wire type of a known field.
     #[inline]
     pub(crate) fn expect(&self, wire: u8, want: u8) -> Result<(), DecodeError> {
-        if wire == want { Ok(()) } else { Err(self.error("a known field has another wire type")) }
+        if wire == want {
+            Ok(())
+        } else {
+            Err(self.error("a known field has another wire type"))
+        }
     }
 
     #[inline]
@@ -152,7 +169,13 @@ impl<'a> Cursor<'a> {
         native: u8,
         mut each: impl FnMut(u64) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
-        let read = |c: &mut Self| if native == FIXED64 { c.fixed64() } else { c.varint() };
+        let read = |c: &mut Self| {
+            if native == FIXED64 {
+                c.fixed64()
+            } else {
+                c.varint()
+            }
+        };
         if wire == native {
             return each(read(self)?);
         }
@@ -181,7 +204,9 @@ impl<'a> Cursor<'a> {
                 match self.field()? {
                     None => return Err(self.error("a group has no end")),
                     Some((n, GROUP_END)) if n == number => return Ok(()),
-                    Some((_, GROUP_END)) => return Err(self.error("a group ends with another number")),
+                    Some((_, GROUP_END)) => {
+                        return Err(self.error("a group ends with another number"));
+                    }
                     Some((n, w)) => self.skip_at(n, w, depth + 1)?,
                 }
             },

@@ -50,7 +50,9 @@ impl DecodeError {
     /// What the caller should do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed { .. } | Self::Snappy(_) | Self::Gzip(_) | Self::Json(_) => ErrorKind::Invalid,
+            Self::Malformed { .. } | Self::Snappy(_) | Self::Gzip(_) | Self::Json(_) => {
+                ErrorKind::Invalid
+            }
             Self::TooLarge { .. } | Self::TooMany { .. } => ErrorKind::TooLarge,
             Self::NoRoom { .. } => ErrorKind::Unavailable,
         }

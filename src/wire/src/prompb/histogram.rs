@@ -58,7 +58,13 @@ pub(crate) fn read(
 impl Fields {
     /// The form that the count's type announces; the other form's buckets are dropped, as Prometheus does.
     fn finish(self) -> HistogramSample {
-        let Self { h, f, is_float, t, st } = self;
+        let Self {
+            h,
+            f,
+            is_float,
+            t,
+            st,
+        } = self;
         let h = if is_float {
             AnyHistogram::Float(Arc::new(FloatHistogram {
                 reset_hint: h.reset_hint,
@@ -86,7 +92,11 @@ fn hint(n: i32) -> ResetHint {
     }
 }
 
-fn push_span(spans: &mut Vec<Span>, mut c: Cursor<'_>, room: &mut Room<'_>) -> Result<(), DecodeError> {
+fn push_span(
+    spans: &mut Vec<Span>,
+    mut c: Cursor<'_>,
+    room: &mut Room<'_>,
+) -> Result<(), DecodeError> {
     room.bucket()?;
     let mut span = Span::default();
     while let Some((number, wire)) = c.field()? {

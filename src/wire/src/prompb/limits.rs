@@ -125,7 +125,11 @@ impl<'a> Room<'a> {
     /// Takes one bucket or span.
     #[inline]
     pub(crate) fn bucket(&mut self) -> Result<(), DecodeError> {
-        self.buckets_left = less(self.buckets_left, "histogram buckets", self.limits.buckets_max)?;
+        self.buckets_left = less(
+            self.buckets_left,
+            "histogram buckets",
+            self.limits.buckets_max,
+        )?;
         self.bytes(BUCKET_BYTES)
     }
 
@@ -137,7 +141,11 @@ impl<'a> Room<'a> {
 
     /// Takes an entry of metadata with so many bytes of text.
     pub(crate) fn metadata(&mut self, text_bytes: usize) -> Result<(), DecodeError> {
-        self.metadata_left = less(self.metadata_left, "metadata entries", self.limits.metadata_max)?;
+        self.metadata_left = less(
+            self.metadata_left,
+            "metadata entries",
+            self.limits.metadata_max,
+        )?;
         self.bytes(METADATA_BYTES + text_bytes)
     }
 
@@ -163,7 +171,10 @@ impl<'a> Room<'a> {
         let limit = self.limits.decoded_bytes_max;
         // Said apart from a lack of memory, which passes: this request will never fit.
         if self.taken_bytes > limit {
-            return Err(DecodeError::TooMany { what: "bytes after decoding", limit });
+            return Err(DecodeError::TooMany {
+                what: "bytes after decoding",
+                limit,
+            });
         }
         if !self.lender.grow_to(wanted) {
             return Err(DecodeError::NoRoom { bytes: wanted });
@@ -175,7 +186,8 @@ impl<'a> Room<'a> {
 
 #[inline]
 fn less(left: usize, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
-    left.checked_sub(1).ok_or(DecodeError::TooMany { what, limit })
+    left.checked_sub(1)
+        .ok_or(DecodeError::TooMany { what, limit })
 }
 
 /// Histograms of a series that are refused: the first reason stands for all, which may be millions.
@@ -194,7 +206,9 @@ impl BadHistograms {
     /// Counts them in `rejections`, with `series` to name the first one's series.
     pub(crate) fn reject(self, rejections: &mut Rejections, series: impl FnOnce() -> String) {
         if let Some(why) = self.first {
-            rejections.add("invalid histogram", self.count, || format!("{}: {why}", series()));
+            rejections.add("invalid histogram", self.count, || {
+                format!("{}: {why}", series())
+            });
         }
     }
 }
@@ -202,7 +216,11 @@ impl BadHistograms {
 /// Fails if `have` is over `limit`.
 #[inline]
 pub(crate) fn bound(have: usize, limit: usize, what: &'static str) -> Result<(), DecodeError> {
-    if have > limit { Err(DecodeError::TooMany { what, limit }) } else { Ok(()) }
+    if have > limit {
+        Err(DecodeError::TooMany { what, limit })
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>
     let (mut v, mut t) = (0.0, 0);
     loop {
         let start = c.at();
-        let Some((number, wire)) = c.field()? else { break };
+        let Some((number, wire)) = c.field()? else {
+            break;
+        };
         match number {
             1 => {
                 c.typed_message(wire)?;
@@ -47,7 +49,10 @@ pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), De
 
 /// The type of both protocol versions' enums.
 pub(crate) fn metric_type(n: u64) -> MetricType {
-    u8::try_from(n as i32).ok().and_then(MetricType::from_number).unwrap_or_default()
+    u8::try_from(n as i32)
+        .ok()
+        .and_then(MetricType::from_number)
+        .unwrap_or_default()
 }
 
 fn text(c: Cursor<'_>) -> String {

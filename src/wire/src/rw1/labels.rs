@@ -43,7 +43,9 @@ impl LabelSpan {
         let mut c = Cursor::over(body, series);
         loop {
             let at = c.at();
-            let Some((number, wire)) = c.field()? else { break };
+            let Some((number, wire)) = c.field()? else {
+                break;
+            };
             c.skip(number, wire)?;
             if number == 1 {
                 moved.extend_from_slice(&body[at..c.at()]);
@@ -57,7 +59,11 @@ impl LabelSpan {
 #[inline]
 pub(crate) fn bytes<'a>(body: &'a [u8], moved: &'a [u8], range: &Range<u32>) -> &'a [u8] {
     let (start, end) = (range.start as usize, range.end as usize);
-    if end <= body.len() { &body[start..end] } else { &moved[start - body.len()..end - body.len()] }
+    if end <= body.len() {
+        &body[start..end]
+    } else {
+        &moved[start - body.len()..end - body.len()]
+    }
 }
 
 /// The bound that a series' labels break, as reason and detail.
@@ -69,12 +75,18 @@ pub(crate) fn over_bound(
     if count > limits.labels_per_series_max {
         return Some((
             "too many labels",
-            format!("{count} labels, the limit is {}", limits.labels_per_series_max),
+            format!(
+                "{count} labels, the limit is {}",
+                limits.labels_per_series_max
+            ),
         ));
     }
     if bytes > limits.label_bytes_per_series_max {
         let limit = limits.label_bytes_per_series_max;
-        return Some(("labels too long", format!("{bytes} bytes of labels, the limit is {limit}")));
+        return Some((
+            "labels too long",
+            format!("{bytes} bytes of labels, the limit is {limit}"),
+        ));
     }
     None
 }

@@ -89,7 +89,9 @@ impl<'a> LabelBuilder<'a> {
         if !sorted {
             self.pairs.sort_unstable_by_key(|(name, _)| *name);
             if let Some(twice) = self.pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-                return Err(RefsError::Duplicate(String::from_utf8_lossy(twice[0].0).into_owned()));
+                return Err(RefsError::Duplicate(
+                    String::from_utf8_lossy(twice[0].0).into_owned(),
+                ));
             }
         }
         for (name, value) in self.pairs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -100,7 +102,11 @@ impl<'a> LabelBuilder<'a> {
 
     /// What the series of the set that was built last is in its family; `is_native` if it has native histograms.
     pub(crate) fn part(&self, is_native: bool) -> Part {
-        let has = |wanted: &str| self.pairs.iter().any(|(name, _)| *name == wanted.as_bytes());
+        let has = |wanted: &str| {
+            self.pairs
+                .iter()
+                .any(|(name, _)| *name == wanted.as_bytes())
+        };
         match () {
             () if is_native || has("quantile") => Part::Whole,
             () if has("le") => Part::Bucket,
@@ -110,6 +116,9 @@ impl<'a> LabelBuilder<'a> {
 
     /// Metric name of the set that was built last.
     pub(crate) fn metric_name(&self) -> Option<&'a [u8]> {
-        self.pairs.iter().find(|(name, _)| *name == METRIC_NAME.as_bytes()).map(|(_, value)| *value)
+        self.pairs
+            .iter()
+            .find(|(name, _)| *name == METRIC_NAME.as_bytes())
+            .map(|(_, value)| *value)
     }
 }

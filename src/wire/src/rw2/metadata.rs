@@ -85,11 +85,16 @@ impl<'a> MetadataSet<'a> {
             let bytes = symbols.get(r).unwrap_or_default();
             String::from_utf8_lossy(&bytes[..bytes.len().min(HELP_BYTES_MAX)]).into_owned()
         };
-        let metadata = MetricMetadata { kind, unit: text(refs.unit), help: text(refs.help) };
+        let metadata = MetricMetadata {
+            kind,
+            unit: text(refs.unit),
+            help: text(refs.help),
+        };
         let (family, _) = said;
         // Bytes that are not UTF-8 become longer, by which this counts them already.
         room.metadata(family.len() + metadata.unit.len() + metadata.help.len())?;
-        self.entries.push((String::from_utf8_lossy(family).into_owned(), metadata));
+        self.entries
+            .push((String::from_utf8_lossy(family).into_owned(), metadata));
         Ok(())
     }
 
@@ -103,11 +108,16 @@ impl<'a> MetadataSet<'a> {
 fn family(series: Of<'_>, kind: MetricType) -> &[u8] {
     let suffixes: &[&[u8]] = match (kind, series.part) {
         (MetricType::Histogram | MetricType::GaugeHistogram, Part::Bucket) => &[b"_bucket"],
-        (MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary, Part::SumOrCount) => {
-            &[b"_count", b"_sum"]
-        }
+        (
+            MetricType::Histogram | MetricType::GaugeHistogram | MetricType::Summary,
+            Part::SumOrCount,
+        ) => &[b"_count", b"_sum"],
         _ => &[],
     };
     let name = series.name;
-    suffixes.iter().find_map(|s| name.strip_suffix(*s)).filter(|n| !n.is_empty()).unwrap_or(name)
+    suffixes
+        .iter()
+        .find_map(|s| name.strip_suffix(*s))
+        .filter(|n| !n.is_empty())
+        .unwrap_or(name)
 }

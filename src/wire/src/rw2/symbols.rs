@@ -42,7 +42,10 @@ pub(crate) fn split<'a>(
         }
     }
     if (!symbols.is_empty() || !series.is_empty()) && symbols.first() != Some(&b"".as_slice()) {
-        return Err(DecodeError::Malformed { at: 0, what: "the first symbol is not the empty string" });
+        return Err(DecodeError::Malformed {
+            at: 0,
+            what: "the first symbol is not the empty string",
+        });
     }
     Ok((Symbols(symbols), series))
 }

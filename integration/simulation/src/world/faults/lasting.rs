@@ -62,7 +62,9 @@ impl World {
         let victim = self.victim;
         self.crash(victim, true);
         let shard = self.rng.below(u64::from(SHARDS));
-        let path = self.machines[victim].dir.join(format!("head/{shard:03}/checkpoint"));
+        let path = self.machines[victim]
+            .dir
+            .join(format!("head/{shard:03}/checkpoint"));
         if !path.with_extension("previous").exists() {
             // What is lost with the only one there is comes from a peer.
             return;
@@ -85,9 +87,13 @@ impl World {
     /// is known to all others. Whoever has met neither this start nor a later one cannot tell the two apart.
     pub(super) fn plan_set_back(&mut self) {
         let victim = self.victim;
-        let Some(process) = &self.machines[victim].process else { return };
+        let Some(process) = &self.machines[victim].process else {
+            return;
+        };
         let others = (0..self.scenario.members()).filter(|n| *n != victim);
-        let is_known = others.into_iter().all(|other| process.connection(other).is_some());
+        let is_known = others
+            .into_iter()
+            .all(|other| process.connection(other).is_some());
         match self.machines[victim].has_older_state() {
             true if is_known => {
                 let has_power = self.rng.chance(0.5);
@@ -108,7 +114,9 @@ impl World {
     pub(in super::super) fn set_back(&mut self, node: usize) -> Result<(), String> {
         let machine = &mut self.machines[node];
         machine.is_idle = false;
-        machine.set_back().map_err(|e| format!("cannot set n{node} back: {e}"))?;
+        machine
+            .set_back()
+            .map_err(|e| format!("cannot set n{node} back: {e}"))?;
         self.summary.set_back += 1;
         self.note(|| format!("the data directory of n{node} is set back"));
         self.after(50_000, Event::Start(node));
@@ -117,7 +125,9 @@ impl World {
 
     /// Somebody starts another machine under the victim's name, with an empty disk.
     pub(super) fn begin_twin(&mut self, span: u64) {
-        let Some(twin) = self.twin().filter(|twin| self.machines[*twin].is_idle) else { return };
+        let Some(twin) = self.twin().filter(|twin| self.machines[*twin].is_idle) else {
+            return;
+        };
         self.machines[twin].is_idle = false;
         self.after(1_000, Event::Start(twin));
         self.after(span, Event::Repair(Repair::Twin(twin)));

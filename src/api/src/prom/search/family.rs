@@ -21,7 +21,9 @@ const SUFFIXES: [(&str, &[&str]); 7] = [
 
 impl<'a> Families<'a> {
     pub(super) fn new(metadata: &'a [(String, Vec<MetricMetadata>)]) -> Self {
-        let first = metadata.iter().filter_map(|(name, entries)| Some((name.as_str(), entries.first()?)));
+        let first = metadata
+            .iter()
+            .filter_map(|(name, entries)| Some((name.as_str(), entries.first()?)));
         Self(first.collect())
     }
 

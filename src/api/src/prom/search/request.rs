@@ -85,7 +85,12 @@ impl Request {
         if end_ms < start_ms {
             return Err(invalid("end timestamp must not be before start timestamp"));
         }
-        let selection = Selection { matchers: Vec::new(), start_ms, end_ms, limit: 0 };
+        let selection = Selection {
+            matchers: Vec::new(),
+            start_ms,
+            end_ms,
+            limit: 0,
+        };
 
         let case_sensitive = params.flag("case_sensitive", true)?;
         let given: Vec<&str> = params.all("search[]").collect();
@@ -96,7 +101,13 @@ impl Request {
             )));
         }
         let terms = given.into_iter().filter(|term| !term.is_empty());
-        let terms = terms.map(|term| if case_sensitive { term.to_owned() } else { term.to_lowercase() });
+        let terms = terms.map(|term| {
+            if case_sensitive {
+                term.to_owned()
+            } else {
+                term.to_lowercase()
+            }
+        });
         let terms: Vec<String> = terms.collect();
 
         let limit = positive(params, "limit")?;
@@ -134,32 +145,46 @@ impl Request {
             lower = text.to_lowercase();
             &lower
         };
-        let scores = self.terms.iter().filter_map(|term| self.algorithm.score(term, text, self.threshold));
+        let scores = self
+            .terms
+            .iter()
+            .filter_map(|term| self.algorithm.score(term, text, self.threshold));
         scores.reduce(f64::max)
     }
 }
 
 fn positive(params: &Params, name: &str) -> Result<usize, ApiError> {
-    let Some(text) = params.get(name) else { return Ok(DEFAULT) };
+    let Some(text) = params.get(name) else {
+        return Ok(DEFAULT);
+    };
     let number = text.parse::<usize>().ok().filter(|n| *n > 0);
-    number.ok_or_else(|| invalid(format!("invalid {name} {text:?}: must be a positive integer")))
+    number.ok_or_else(|| {
+        invalid(format!(
+            "invalid {name} {text:?}: must be a positive integer"
+        ))
+    })
 }
 
 fn algorithm(params: &Params) -> Result<Algorithm, ApiError> {
     match params.text("fuzz_alg") {
         "" | "subsequence" => Ok(Algorithm::Subsequence),
         "jarowinkler" => Ok(Algorithm::JaroWinkler),
-        other => {
-            Err(invalid(format!("invalid fuzz_alg {other:?}: must be \"subsequence\" or \"jarowinkler\"")))
-        }
+        other => Err(invalid(format!(
+            "invalid fuzz_alg {other:?}: must be \"subsequence\" or \"jarowinkler\""
+        ))),
     }
 }
 
 fn threshold(params: &Params) -> Result<f64, ApiError> {
-    let Some(text) = params.get("fuzz_threshold") else { return Ok(0.0) };
+    let Some(text) = params.get("fuzz_threshold") else {
+        return Ok(0.0);
+    };
     let percent = text.parse::<u8>().ok().filter(|percent| *percent <= 100);
-    let percent = percent
-        .ok_or_else(|| invalid(format!("invalid fuzz_threshold {text:?}: must be between 0 and 100")))?;
+    let percent = percent.ok_or_else(|| {
+        invalid(format!(
+            "invalid fuzz_threshold {text:?}: must be between 0 and 100"
+        ))
+    })?;
     Ok(f64::from(percent) / 100.0)
 }
 
@@ -173,10 +198,14 @@ fn sort(params: &Params, what: What, has_terms: bool) -> Result<Sort, ApiError> 
         ("score", _) => Err(invalid("sort_dir is not supported for sort_by=score")),
         ("alpha", "" | "asc") => Ok(Sort::Rising),
         ("alpha", "dsc") => Ok(Sort::Falling),
-        ("alpha", other) => Err(invalid(format!("invalid sort_dir {other:?}: must be \"asc\" or \"dsc\""))),
+        ("alpha", other) => Err(invalid(format!(
+            "invalid sort_dir {other:?}: must be \"asc\" or \"dsc\""
+        ))),
         (other, _) => {
             let what = what.as_str();
-            Err(invalid(format!("invalid sort_by {other:?} for {what}: must be \"alpha\" or \"score\"")))
+            Err(invalid(format!(
+                "invalid sort_by {other:?} for {what}: must be \"alpha\" or \"score\""
+            )))
         }
     }
 }

@@ -33,7 +33,9 @@ fn subsequence(term: &str, text: &str) -> Option<f64> {
     let (term, text): (Vec<char>, Vec<char>) = (term.chars().collect(), text.chars().collect());
     let first = *term.first()?;
     let starts = (0..text.len()).filter(|at| text[*at] == first);
-    let best = starts.filter_map(|at| from(&term, &text, at)).fold(f64::NEG_INFINITY, f64::max);
+    let best = starts
+        .filter_map(|at| from(&term, &text, at))
+        .fold(f64::NEG_INFINITY, f64::max);
     (best > f64::NEG_INFINITY).then_some(best * NOT_EQUAL)
 }
 
@@ -75,7 +77,12 @@ const PREFIX_MAX: usize = 4;
 fn jaro_winkler(a: &str, b: &str) -> f64 {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let jaro = jaro(&a, &b);
-    let prefix = a.iter().zip(&b).take(PREFIX_MAX).take_while(|(x, y)| x == y).count();
+    let prefix = a
+        .iter()
+        .zip(&b)
+        .take(PREFIX_MAX)
+        .take_while(|(x, y)| x == y)
+        .count();
     jaro + prefix as f64 * 0.1 * (1.0 - jaro)
 }
 
@@ -97,8 +104,17 @@ fn jaro(a: &[char], b: &[char]) -> f64 {
         return 0.0;
     }
 
-    let matched_b = b.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(c, _)| c);
-    let swapped = matched_a.iter().zip(matched_b).filter(|(x, y)| x != y).count() as f64 / 2.0;
+    let matched_b = b
+        .iter()
+        .zip(&taken)
+        .filter(|(_, taken)| **taken)
+        .map(|(c, _)| c);
+    let swapped = matched_a
+        .iter()
+        .zip(matched_b)
+        .filter(|(x, y)| x != y)
+        .count() as f64
+        / 2.0;
     let m = matched_a.len() as f64;
     (m / a.len() as f64 + m / b.len() as f64 + (m - swapped) / m) / 3.0
 }
@@ -112,7 +128,9 @@ mod tests {
         let mut rng = trireme_base::SeededRng::new(7);
         let mut text = |most: u64| -> String {
             let letters = ['a', 'b', '_', 'é', '温'];
-            (0..rng.below(most)).map(|_| letters[rng.below(letters.len() as u64) as usize]).collect()
+            (0..rng.below(most))
+                .map(|_| letters[rng.below(letters.len() as u64) as usize])
+                .collect()
         };
         for _ in 0..20_000 {
             let (term, text) = (text(6) + "a", text(12));
@@ -129,20 +147,61 @@ mod tests {
     #[test]
     fn scores_are_those_of_prometheus() {
         let cases = [
-            (Algorithm::Subsequence, "total", "c_total", 0.0, Some(0.987_582_857_142_857_2)),
-            (Algorithm::Subsequence, "total", "m1_total", 0.0, Some(0.984_015)),
-            (Algorithm::Subsequence, "reqtotal", "requests_total", 0.0, Some(0.399_154_017_857_142_9)),
-            (Algorithm::Subsequence, "req", "requests_total", 0.0, Some(1.0)),
+            (
+                Algorithm::Subsequence,
+                "total",
+                "c_total",
+                0.0,
+                Some(0.987_582_857_142_857_2),
+            ),
+            (
+                Algorithm::Subsequence,
+                "total",
+                "m1_total",
+                0.0,
+                Some(0.984_015),
+            ),
+            (
+                Algorithm::Subsequence,
+                "reqtotal",
+                "requests_total",
+                0.0,
+                Some(0.399_154_017_857_142_9),
+            ),
+            (
+                Algorithm::Subsequence,
+                "req",
+                "requests_total",
+                0.0,
+                Some(1.0),
+            ),
             (Algorithm::Subsequence, "xyz", "requests_total", 0.0, None),
             (Algorithm::Subsequence, "total", "c_total", 0.99, None),
-            (Algorithm::JaroWinkler, "requets_total", "requests_total", 0.5, Some(0.970_329_670_329_670_2)),
-            (Algorithm::JaroWinkler, "requets_total", "requests_total", 0.0, None),
+            (
+                Algorithm::JaroWinkler,
+                "requets_total",
+                "requests_total",
+                0.5,
+                Some(0.970_329_670_329_670_2),
+            ),
+            (
+                Algorithm::JaroWinkler,
+                "requets_total",
+                "requests_total",
+                0.0,
+                None,
+            ),
             (Algorithm::JaroWinkler, "total", "a_total", 0.0, Some(0.1)),
         ];
         for (algorithm, term, text, threshold, want) in cases {
             let got = algorithm.score(term, text, threshold);
-            let near = got.zip(want).is_some_and(|(got, want)| (got - want).abs() < 1e-12);
-            assert!(near || got == want, "{algorithm:?} {term} in {text}: {got:?}, not {want:?}");
+            let near = got
+                .zip(want)
+                .is_some_and(|(got, want)| (got - want).abs() < 1e-12);
+            assert!(
+                near || got == want,
+                "{algorithm:?} {term} in {text}: {got:?}, not {want:?}"
+            );
         }
     }
 }

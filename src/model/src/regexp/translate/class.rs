@@ -49,21 +49,23 @@ impl Translator<'_> {
                 }
                 Item::Char(c) => c,
             };
-            let high =
-                if self.rest().starts_with('-') && !self.rest().starts_with("-]") && self.rest().len() > 1 {
-                    self.next();
-                    match self.class_item(start)? {
-                        Item::Char(c) if c >= low => c,
-                        _ => {
-                            return Err(format!(
-                                "invalid character class range: `{}`",
-                                &self.pattern[from..self.at]
-                            ));
-                        }
+            let high = if self.rest().starts_with('-')
+                && !self.rest().starts_with("-]")
+                && self.rest().len() > 1
+            {
+                self.next();
+                match self.class_item(start)? {
+                    Item::Char(c) if c >= low => c,
+                    _ => {
+                        return Err(format!(
+                            "invalid character class range: `{}`",
+                            &self.pattern[from..self.at]
+                        ));
                     }
-                } else {
-                    low
-                };
+                }
+            } else {
+                low
+            };
             push_range(&mut out, low, high);
         }
         self.next();
@@ -75,8 +77,8 @@ impl Translator<'_> {
     /// `[:alpha:]` inside a class.
     fn named_class(&mut self) -> Result<Option<String>, String> {
         const NAMES: [&str; 14] = [
-            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-            "space", "upper", "word", "xdigit",
+            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
+            "punct", "space", "upper", "word", "xdigit",
         ];
         let rest = self.rest();
         if !rest.starts_with("[:") {
@@ -85,7 +87,9 @@ impl Translator<'_> {
         if self.last_class_end.is_none_or(|last| last < self.at + 2) {
             return Ok(None);
         }
-        let Some(end) = rest[2..].find(":]") else { return Ok(None) };
+        let Some(end) = rest[2..].find(":]") else {
+            return Ok(None);
+        };
         let (text, name) = (&rest[..end + 4], &rest[2..end + 2]);
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
             return Err(format!("invalid character class range: `{text}`"));
@@ -96,7 +100,10 @@ impl Translator<'_> {
 
     fn class_item(&mut self, class_start: usize) -> Result<Item, String> {
         match self.peek() {
-            None => Err(format!("missing closing ]: `{}`", &self.pattern[class_start..])),
+            None => Err(format!(
+                "missing closing ]: `{}`",
+                &self.pattern[class_start..]
+            )),
             Some('\\') => self.class_escape(),
             Some(c) => {
                 self.next();
@@ -112,7 +119,12 @@ impl Translator<'_> {
         let Some(c) = self.next() else {
             return Err("trailing backslash at end of expression: ``".to_owned());
         };
-        let invalid = |t: &Self| Err(format!("invalid escape sequence: `{}`", &t.pattern[start..t.at]));
+        let invalid = |t: &Self| {
+            Err(format!(
+                "invalid escape sequence: `{}`",
+                &t.pattern[start..t.at]
+            ))
+        };
         Ok(match c {
             'd' => Item::Set("[0-9]".to_owned()),
             'D' => Item::Set("[^0-9]".to_owned()),
@@ -164,12 +176,19 @@ impl Translator<'_> {
             return None;
         }
         self.at += len;
-        u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)
+        u32::from_str_radix(digits, 16)
+            .ok()
+            .and_then(char::from_u32)
     }
 
     /// `\pL`, `\p{Greek}`, `\p{^Greek}`, `\PL`.
     fn unicode_class(&mut self, start: usize, negated: bool) -> Result<Item, String> {
-        let invalid = |t: &Self| Err(format!("invalid character class range: `{}`", &t.pattern[start..t.at]));
+        let invalid = |t: &Self| {
+            Err(format!(
+                "invalid character class range: `{}`",
+                &t.pattern[start..t.at]
+            ))
+        };
         let name = if self.accept("{") {
             let rest = self.rest();
             let Some(end) = rest.find('}') else {
@@ -192,7 +211,11 @@ impl Translator<'_> {
         let known = !name.is_empty()
             && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric())
             && regex_syntax::parse(&set).is_ok();
-        if known { Ok(Item::Set(set)) } else { invalid(self) }
+        if known {
+            Ok(Item::Set(set))
+        } else {
+            invalid(self)
+        }
     }
 }
 

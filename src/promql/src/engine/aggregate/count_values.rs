@@ -28,7 +28,10 @@ impl<'q> Evaluator<'q> {
         stream: Stream<'q>,
     ) -> Result<Stream<'q>, QueryError> {
         if !is_valid_name(label) {
-            return Err(QueryError::execution(format!("invalid label name {}", quote(label))));
+            return Err(QueryError::execution(format!(
+                "invalid label name {}",
+                quote(label)
+            )));
         }
         let steps = stream.steps;
         let grouping = Grouping::new(a, Some(label));

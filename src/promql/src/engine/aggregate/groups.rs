@@ -33,11 +33,18 @@ impl<'a> Grouping<'a> {
         } else {
             names.extend(also);
         }
-        Self { names, without: a.without }
+        Self {
+            names,
+            without: a.without,
+        }
     }
 
     pub(super) fn of(&self, labels: &Labels) -> Labels {
-        if self.without { labels.without(&self.names) } else { labels.only(&self.names) }
+        if self.without {
+            labels.without(&self.names)
+        } else {
+            labels.only(&self.names)
+        }
     }
 
     /// The canonical bytes of [`Grouping::of`].
@@ -65,7 +72,9 @@ impl Groups {
             }
             labels.push(Labels::from_canonical_unchecked(&key));
             let group = labels.len() - 1;
-            by_labels.insert_unique(hash, group, |group| hasher.hash_one(labels[*group].as_bytes()));
+            by_labels.insert_unique(hash, group, |group| {
+                hasher.hash_one(labels[*group].as_bytes())
+            });
             group
         });
         let of_series = of_series.collect();
@@ -93,7 +102,11 @@ impl Dropped {
     pub(super) fn new(metas: &[Meta], groups: usize, steps: usize) -> Self {
         let any = metas.iter().any(|meta| meta.drop_name);
         let all = (any == metas.iter().all(|meta| meta.drop_name) || !any).then_some(any);
-        let cells = if all.is_none() { vec![false; groups * steps] } else { Vec::new() };
+        let cells = if all.is_none() {
+            vec![false; groups * steps]
+        } else {
+            Vec::new()
+        };
         Self { all, steps, cells }
     }
 
@@ -101,8 +114,11 @@ impl Dropped {
     pub(super) fn of_groups(dropped: &[bool], steps: usize) -> Self {
         let any = dropped.contains(&true);
         let all = (!any || dropped.iter().all(|d| *d)).then_some(any);
-        let cells =
-            if all.is_none() { dropped.iter().flat_map(|d| vec![*d; steps]).collect() } else { Vec::new() };
+        let cells = if all.is_none() {
+            dropped.iter().flat_map(|d| vec![*d; steps]).collect()
+        } else {
+            Vec::new()
+        };
         Self { all, steps, cells }
     }
 
@@ -131,7 +147,13 @@ impl Dropped {
                 }
             }
             if !part.is_empty() {
-                out.push(Meta { labels: labels.clone(), drop_name }, part);
+                out.push(
+                    Meta {
+                        labels: labels.clone(),
+                        drop_name,
+                    },
+                    part,
+                );
             }
         }
     }

@@ -50,7 +50,9 @@ impl Floats {
         match op {
             AggregateOp::Sum => Self::Sums(vec![(0.0, 0.0); cells]),
             AggregateOp::Avg => Self::Means(vec![FloatMean::default(); cells]),
-            AggregateOp::Stddev | AggregateOp::Stdvar => Self::Spreads(vec![(0.0, 0.0, 0.0); cells]),
+            AggregateOp::Stddev | AggregateOp::Stdvar => {
+                Self::Spreads(vec![(0.0, 0.0, 0.0); cells])
+            }
             _ => Self::Values(vec![0.0; cells]),
         }
     }
@@ -60,7 +62,11 @@ impl Floats {
         match self {
             Self::Sums(sums) => {
                 let (sum, compensation) = sums[cell];
-                sums[cell] = if first { (v, 0.0) } else { kahan_add(v, sum, compensation) };
+                sums[cell] = if first {
+                    (v, 0.0)
+                } else {
+                    kahan_add(v, sum, compensation)
+                };
             }
             Self::Means(means) => means[cell].add(v),
             Self::Values(values) => {
@@ -95,7 +101,11 @@ impl Floats {
             Self::Values(values) => values[cell],
             Self::Spreads(spreads) => {
                 let (count, _, squares) = spreads[cell];
-                if op == AggregateOp::Stddev { (squares / count).sqrt() } else { squares / count }
+                if op == AggregateOp::Stddev {
+                    (squares / count).sqrt()
+                } else {
+                    squares / count
+                }
             }
         }
     }
@@ -112,7 +122,11 @@ impl Cells<'_> {
             for (step, v) in row.floats() {
                 let (sum, seen) = (&mut sums[step], &mut seen[step]);
                 if *seen & BROKEN == 0 {
-                    *sum = if *seen & FLOAT == 0 { (v, 0.0) } else { kahan_add(v, sum.0, sum.1) };
+                    *sum = if *seen & FLOAT == 0 {
+                        (v, 0.0)
+                    } else {
+                        kahan_add(v, sum.0, sum.1)
+                    };
                     *seen |= FLOAT;
                 }
             }
@@ -130,7 +144,9 @@ impl Cells<'_> {
             return Ok(());
         }
         for step in 0..steps {
-            let Cell::Histogram(h) = row.cell(step) else { continue };
+            let Cell::Histogram(h) = row.cell(step) else {
+                continue;
+            };
             let cell = group * steps + step;
             match self.op {
                 AggregateOp::Sum | AggregateOp::Avg => {
@@ -163,11 +179,15 @@ impl Cells<'_> {
         if let Some(state) = self.histograms.get_mut(&cell) {
             if !state.add(h) {
                 self.seen[cell] |= BROKEN;
-                self.evaluator.query.note(notes::mixed_exponential_custom(metric, self.pos));
+                self.evaluator
+                    .query
+                    .note(notes::mixed_exponential_custom(metric, self.pos));
             }
         } else {
-            self.held.hold(&self.evaluator.query.budget, h.size_in_samples())?;
-            self.histograms.insert(cell, HistogramMean::new(h, self.op == AggregateOp::Avg));
+            self.held
+                .hold(&self.evaluator.query.budget, h.size_in_samples())?;
+            self.histograms
+                .insert(cell, HistogramMean::new(h, self.op == AggregateOp::Avg));
         }
         Ok(())
     }
@@ -188,14 +208,21 @@ impl Cells<'_> {
         }
         let state = self.histograms.get(&cell)?;
         if state.resets_collide() {
-            query.note(notes::counter_reset_collision(HistogramOperation::Aggregate, self.pos));
+            query.note(notes::counter_reset_collision(
+                HistogramOperation::Aggregate,
+                self.pos,
+            ));
         }
         Some(Out::histogram(state.value()))
     }
 }
 
 impl<'q> Evaluator<'q> {
-    pub(super) fn numbers(&self, a: &Aggregate, stream: Stream<'q>) -> Result<Stream<'q>, QueryError> {
+    pub(super) fn numbers(
+        &self,
+        a: &Aggregate,
+        stream: Stream<'q>,
+    ) -> Result<Stream<'q>, QueryError> {
         let steps = stream.steps;
         let groups = Groups::new(a, &stream.metas);
         let mut state = self.cells(a, groups.len() * steps)?;
@@ -244,7 +271,10 @@ impl<'q> Evaluator<'q> {
             }
         }
         if state.histograms.values().any(|h| h.reconciled) {
-            self.query.note(notes::mismatched_custom_buckets(HistogramOperation::Aggregate, a.expr.pos()));
+            self.query.note(notes::mismatched_custom_buckets(
+                HistogramOperation::Aggregate,
+                a.expr.pos(),
+            ));
         }
         Ok(out.into_stream())
     }

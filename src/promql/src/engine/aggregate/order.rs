@@ -32,7 +32,9 @@ struct Kept<'a> {
 impl Ord for Kept<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_value = by_value(self.value, other.value, self.top);
-        by_value.then_with(|| self.labels.cmp(other.labels)).then(self.series.cmp(&other.series))
+        by_value
+            .then_with(|| self.labels.cmp(other.labels))
+            .then(self.series.cmp(&other.series))
     }
 }
 
@@ -76,11 +78,15 @@ impl<'q> Evaluator<'q> {
         }
         if min <= i64::MIN as f64 {
             let min = format_float(min);
-            return Err(QueryError::execution(format!("Scalar value {min} underflows int64")));
+            return Err(QueryError::execution(format!(
+                "Scalar value {min} underflows int64"
+            )));
         }
         if max >= i64::MAX as f64 {
             let max = format_float(max);
-            return Err(QueryError::execution(format!("Scalar value {max} overflows int64")));
+            return Err(QueryError::execution(format!(
+                "Scalar value {max} overflows int64"
+            )));
         }
         Ok(max >= 1.0)
     }
@@ -108,7 +114,12 @@ impl<'q> Evaluator<'q> {
             for (step, value) in row.floats() {
                 let k = param.at(step).max(0.0) as usize;
                 let heap = &mut heaps[group * steps + step];
-                let kept = Kept { value, labels: stream.metas[series].labels.as_bytes(), series, top };
+                let kept = Kept {
+                    value,
+                    labels: stream.metas[series].labels.as_bytes(),
+                    series,
+                    top,
+                };
                 if heap.len() < k {
                     held.hold(&self.query.budget, 1)?;
                     heap.push(kept);
@@ -119,7 +130,10 @@ impl<'q> Evaluator<'q> {
                 }
             }
             if !row.has_floats_only() && (0..steps).any(|i| row.tag(i) == Tag::Histogram) {
-                self.query.note(notes::histogram_ignored_in_aggregation(a.op.as_str(), a.pos));
+                self.query.note(notes::histogram_ignored_in_aggregation(
+                    a.op.as_str(),
+                    a.pos,
+                ));
             }
             Ok(())
         })?;
@@ -202,11 +216,19 @@ impl<'q> Evaluator<'q> {
         if min < -1.0 {
             self.query.note(notes::invalid_ratio(min, -1.0, pos));
         }
-        let ratios: Vec<f64> = stream.metas.iter().map(|meta| hash_ratio(&meta.labels)).collect();
+        let ratios: Vec<f64> = stream
+            .metas
+            .iter()
+            .map(|meta| hash_ratio(&meta.labels))
+            .collect();
         Ok(stream.map(move |series, row, _| {
             for step in 0..row.steps() {
                 let (limit, ratio) = (param.at(step), ratios[series]);
-                let keep = if limit >= 0.0 { ratio < limit || limit >= 1.0 } else { ratio >= 1.0 + limit };
+                let keep = if limit >= 0.0 {
+                    ratio < limit || limit >= 1.0
+                } else {
+                    ratio >= 1.0 + limit
+                };
                 if !keep {
                     row.clear(step);
                 }

@@ -15,15 +15,27 @@ use crate::select::SelectHints;
 
 /// True for operators that choose elements, false for those that compute a value per group.
 pub(super) fn chooses(op: AggregateOp) -> bool {
-    matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk)
+    matches!(
+        op,
+        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk
+    )
 }
 
 impl<'q> Evaluator<'q> {
     /// Evaluates an aggregation over a shard's series, with its notes.
     pub(crate) fn partial(&self, a: &'q Aggregate) -> Result<Partial, QueryError> {
-        let invariant = is_step_invariant(&a.expr) && a.param.as_ref().is_none_or(|p| is_step_invariant(p));
-        let here = if invariant { self.at_first_step() } else { *self };
-        let mut out = Partial { pos: a.pos, steps: here.steps.count, ..Partial::default() };
+        let invariant =
+            is_step_invariant(&a.expr) && a.param.as_ref().is_none_or(|p| is_step_invariant(p));
+        let here = if invariant {
+            self.at_first_step()
+        } else {
+            *self
+        };
+        let mut out = Partial {
+            pos: a.pos,
+            steps: here.steps.count,
+            ..Partial::default()
+        };
         if chooses(a.op) {
             let block = here.aggregate(a)?.collect(self.query)?;
             for (meta, row) in block.metas.into_iter().zip(&block.rows) {
@@ -43,7 +55,11 @@ impl<'q> Evaluator<'q> {
         }
         let notes = self.query.take_notes().into_notes();
         out.notes = notes
-            .map(|n| PartialNote { warning: n.severity == Severity::Warning, text: n.text, pos: n.pos })
+            .map(|n| PartialNote {
+                warning: n.severity == Severity::Warning,
+                text: n.text,
+                pos: n.pos,
+            })
             .collect();
         Ok(out)
     }
@@ -51,18 +67,34 @@ impl<'q> Evaluator<'q> {
     /// What shards have of an aggregation, if they were asked; its notes become those of the query.
     pub(super) fn given(&self, a: &Aggregate) -> Result<Option<Vec<&'q Partial>>, QueryError> {
         let given = self.query.given;
-        let parts: Vec<&Partial> =
-            given.iter().filter_map(|shard| shard.nodes.iter().find(|node| node.pos == a.pos)).collect();
+        let parts: Vec<&Partial> = given
+            .iter()
+            .filter_map(|shard| shard.nodes.iter().find(|node| node.pos == a.pos))
+            .collect();
         if parts.is_empty() {
             return Ok(None);
         }
         let fits = |part: &&Partial| part.steps == self.steps.count;
-        if parts.len() != given.len() || !parts.iter().all(fits) || self.steps.start != self.query.start_ms {
-            return Err(QueryError::Internal("answers of shards do not go together".into()));
+        if parts.len() != given.len()
+            || !parts.iter().all(fits)
+            || self.steps.start != self.query.start_ms
+        {
+            return Err(QueryError::Internal(
+                "answers of shards do not go together".into(),
+            ));
         }
         for note in parts.iter().flat_map(|part| &part.notes) {
-            let severity = if note.warning { Severity::Warning } else { Severity::Info };
-            self.query.note(Note { severity, text: note.text.clone(), pos: note.pos, mended: None });
+            let severity = if note.warning {
+                Severity::Warning
+            } else {
+                Severity::Info
+            };
+            self.query.note(Note {
+                severity,
+                text: note.text.clone(),
+                pos: note.pos,
+                mended: None,
+            });
         }
         Ok(Some(parts))
     }
@@ -78,9 +110,14 @@ impl<'q> Evaluator<'q> {
             let mut row = Row::empty(steps);
             let known = |step: u32| {
                 let step = step as usize;
-                let outside =
-                    || QueryError::Internal("a shard's answer has a step that does not exist".into());
-                if step < steps { Ok(step) } else { Err(outside()) }
+                let outside = || {
+                    QueryError::Internal("a shard's answer has a step that does not exist".into())
+                };
+                if step < steps {
+                    Ok(step)
+                } else {
+                    Err(outside())
+                }
             };
             for (step, v) in &given.floats {
                 row.set_float(known(*step)?, *v);
@@ -89,7 +126,13 @@ impl<'q> Evaluator<'q> {
                 row.set_histogram(known(*step)?, h.clone());
             }
             block.held.hold(&self.query.budget, row.samples())?;
-            block.push(Meta { labels: given.labels.clone(), drop_name: given.drop_name }, row);
+            block.push(
+                Meta {
+                    labels: given.labels.clone(),
+                    drop_name: given.drop_name,
+                },
+                row,
+            );
         }
         Ok(block.into_stream())
     }
@@ -116,7 +159,11 @@ fn exported(meta: Meta, row: &Row) -> PartialRow {
 fn row_bytes(row: &PartialRow) -> usize {
     // A step takes a byte or more beside its value.
     let floats = row.floats.len() * (1 + size_of::<f64>());
-    let histograms = row.histograms.iter().map(|(_, h)| 1 + bucket_bytes(h)).sum::<usize>();
+    let histograms = row
+        .histograms
+        .iter()
+        .map(|(_, h)| 1 + bucket_bytes(h))
+        .sum::<usize>();
     row.labels.as_bytes().len() + floats + histograms
 }
 

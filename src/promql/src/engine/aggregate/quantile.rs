@@ -40,8 +40,13 @@ impl<'q> Evaluator<'q> {
                 values[group * steps + step].push(v);
                 floats += 1;
             }
-            if !row.has_floats_only() && (0..steps).any(|i| matches!(row.cell(i), Cell::Histogram(_))) {
-                self.query.note(notes::histogram_ignored_in_aggregation("quantile", a.expr.pos()));
+            if !row.has_floats_only()
+                && (0..steps).any(|i| matches!(row.cell(i), Cell::Histogram(_)))
+            {
+                self.query.note(notes::histogram_ignored_in_aggregation(
+                    "quantile",
+                    a.expr.pos(),
+                ));
             }
             held.hold(&self.query.budget, floats)
         })?;

@@ -26,7 +26,9 @@ pub(super) struct Outcome {
 
 /// An operator between two numbers; comparisons give 0 or 1.
 pub(crate) fn scalar_op(op: BinaryOp, l: f64, r: f64) -> f64 {
-    arithmetic(op, l, r).or_else(|| compare(op, l, r).map(|b| f64::from(u8::from(b)))).unwrap_or(f64::NAN)
+    arithmetic(op, l, r)
+        .or_else(|| compare(op, l, r).map(|b| f64::from(u8::from(b))))
+        .unwrap_or(f64::NAN)
 }
 
 #[inline]
@@ -73,7 +75,10 @@ pub(super) fn changes_meaning(op: BinaryOp) -> bool {
 
 /// Applies an operator to two elements, neither of which is empty.
 pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) -> Outcome {
-    let plain = |element| Outcome { element, note: None };
+    let plain = |element| Outcome {
+        element,
+        note: None,
+    };
     let histogram = |h: FloatHistogram| plain(Element::Out(Out::histogram(h)));
     match (l, r) {
         (Cell::Float(a), Cell::Float(b)) => {
@@ -102,9 +107,18 @@ pub(super) fn element_op(op: BinaryOp, l: Cell<'_>, r: Cell<'_>, pos: PosRange) 
         },
         _ => {}
     }
-    let name = |cell: Cell<'_>| if matches!(cell, Cell::Histogram(_)) { "histogram" } else { "float" };
+    let name = |cell: Cell<'_>| {
+        if matches!(cell, Cell::Histogram(_)) {
+            "histogram"
+        } else {
+            "float"
+        }
+    };
     let note = notes::incompatible_types(name(l), op.as_str(), name(r), pos);
-    Outcome { element: Element::None, note: Some(note) }
+    Outcome {
+        element: Element::None,
+        note: Some(note),
+    }
 }
 
 fn scaled(h: &Arc<FloatHistogram>, f: impl FnOnce(&mut FloatHistogram)) -> FloatHistogram {
@@ -125,16 +139,27 @@ fn combined(op: BinaryOp, a: &FloatHistogram, b: &FloatHistogram, pos: PosRange)
     };
     let Ok((mut h, outcome)) = result else {
         let note = notes::incompatible_bucket_layout(op.as_str(), pos);
-        return Outcome { element: Element::None, note: Some(note) };
+        return Outcome {
+            element: Element::None,
+            note: Some(note),
+        };
     };
     if outcome.reset_collision {
         let note = notes::counter_reset_collision(operation, pos);
-        return Outcome { element: Element::None, note: Some(note) };
+        return Outcome {
+            element: Element::None,
+            note: Some(note),
+        };
     }
     if op == BinaryOp::Sub {
         h.reset_hint = ResetHint::Gauge;
     }
     h.compact();
-    let note = outcome.bounds_reconciled.then(|| notes::mismatched_custom_buckets(operation, pos));
-    Outcome { element: Element::Out(Out::histogram(h)), note }
+    let note = outcome
+        .bounds_reconciled
+        .then(|| notes::mismatched_custom_buckets(operation, pos));
+    Outcome {
+        element: Element::Out(Out::histogram(h)),
+        note,
+    }
 }

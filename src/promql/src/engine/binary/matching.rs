@@ -26,8 +26,16 @@ pub(super) fn groups(lhs: &Block, rhs: &Block, matching: &VectorMatching) -> Vec
         }
         at
     };
-    let left: Vec<_> = lhs.metas.iter().map(|meta| group_of(&meta.labels)).collect();
-    let right: Vec<_> = rhs.metas.iter().map(|meta| group_of(&meta.labels)).collect();
+    let left: Vec<_> = lhs
+        .metas
+        .iter()
+        .map(|meta| group_of(&meta.labels))
+        .collect();
+    let right: Vec<_> = rhs
+        .metas
+        .iter()
+        .map(|meta| group_of(&meta.labels))
+        .collect();
     for (series, at) in left.into_iter().enumerate() {
         groups[at].left.push(series);
     }
@@ -49,11 +57,18 @@ impl<'a> MatchKey<'a> {
         if !matching.on {
             names.extend(METADATA);
         }
-        Self { names, on: matching.on }
+        Self {
+            names,
+            on: matching.on,
+        }
     }
 
     /// The labels that have to be equal.
     pub(super) fn of(&self, labels: &Labels) -> Labels {
-        if self.on { labels.only(&self.names) } else { labels.without(&self.names) }
+        if self.on {
+            labels.only(&self.names)
+        } else {
+            labels.without(&self.names)
+        }
     }
 }

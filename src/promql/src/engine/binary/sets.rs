@@ -21,12 +21,19 @@ pub(super) fn set_operation(
             pace.work(group.left.len() + group.right.len())?;
             match op {
                 BinaryOp::Or => {
-                    if group.left.iter().any(|i| lhs.rows[*i].tag(step) != Tag::Empty) {
+                    if group
+                        .left
+                        .iter()
+                        .any(|i| lhs.rows[*i].tag(step) != Tag::Empty)
+                    {
                         group.right.iter().for_each(|i| rhs.rows[*i].clear(step));
                     }
                 }
                 _ => {
-                    let on_right = group.right.iter().any(|i| rhs.rows[*i].tag(step) != Tag::Empty);
+                    let on_right = group
+                        .right
+                        .iter()
+                        .any(|i| rhs.rows[*i].tag(step) != Tag::Empty);
                     if on_right != (op == BinaryOp::And) {
                         group.left.iter().for_each(|i| lhs.rows[*i].clear(step));
                     }
@@ -35,7 +42,11 @@ pub(super) fn set_operation(
         }
     }
     let mut out = Block::new(steps);
-    let right = if op == BinaryOp::Or { Some(&mut rhs) } else { None };
+    let right = if op == BinaryOp::Or {
+        Some(&mut rhs)
+    } else {
+        None
+    };
     for block in [Some(&mut lhs), right].into_iter().flatten() {
         let rows = std::mem::take(&mut block.rows).into_iter();
         for (meta, row) in std::mem::take(&mut block.metas).into_iter().zip(rows) {
@@ -45,5 +56,9 @@ pub(super) fn set_operation(
         }
         out.adopt(block);
     }
-    if op == BinaryOp::Or { out.merge_equal_labels() } else { Ok(out) }
+    if op == BinaryOp::Or {
+        out.merge_equal_labels()
+    } else {
+        Ok(out)
+    }
 }

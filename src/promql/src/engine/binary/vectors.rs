@@ -22,8 +22,12 @@ use crate::select::SelectHints;
 impl<'q> Evaluator<'q> {
     /// An operator between two vectors.
     pub(in crate::engine) fn vector_vector(&self, b: &'q Binary) -> Result<Stream<'q>, QueryError> {
-        let lhs = self.vector(&b.lhs, SelectHints::default())?.collect(self.query)?;
-        let rhs = self.vector(&b.rhs, SelectHints::default())?.collect(self.query)?;
+        let lhs = self
+            .vector(&b.lhs, SelectHints::default())?
+            .collect(self.query)?;
+        let rhs = self
+            .vector(&b.rhs, SelectHints::default())?
+            .collect(self.query)?;
         let default = VectorMatching::default();
         let matching = b.matching.as_ref().unwrap_or(&default);
         if b.op.is_set() {
@@ -69,10 +73,21 @@ struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    fn new(b: &'a Binary, matching: &'a VectorMatching, lhs: Block, rhs: Block, drop_now: bool) -> Self {
+    fn new(
+        b: &'a Binary,
+        matching: &'a VectorMatching,
+        lhs: Block,
+        rhs: Block,
+        drop_now: bool,
+    ) -> Self {
         let steps = lhs.steps;
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
-        let present = |block: &Block, step| block.rows.iter().any(|row: &Row| row.tag(step) != Tag::Empty);
+        let present = |block: &Block, step| {
+            block
+                .rows
+                .iter()
+                .any(|row: &Row| row.tag(step) != Tag::Empty)
+        };
         let live = |step| match (present(&lhs, step), present(&rhs, step)) {
             (true, true) => true,
             (false, false) => false,
@@ -104,11 +119,17 @@ impl<'a> Join<'a> {
 
     /// Computes all steps of the series that belong together.
     fn group(&mut self, group: &MatchGroup, pace: &mut Pace<'_>) -> Result<(), QueryError> {
-        let (many, one) =
-            if self.many_left { (&group.left, &group.right) } else { (&group.right, &group.left) };
+        let (many, one) = if self.many_left {
+            (&group.left, &group.right)
+        } else {
+            (&group.right, &group.left)
+        };
         let (fill_left, fill_right) = (self.matching.fill_left, self.matching.fill_right);
-        let (fill_many, fill_one) =
-            if self.many_left { (fill_left, fill_right) } else { (fill_right, fill_left) };
+        let (fill_many, fill_one) = if self.many_left {
+            (fill_left, fill_right)
+        } else {
+            (fill_right, fill_left)
+        };
         if one.is_empty() && (many.is_empty() || fill_one.is_none()) {
             return Ok(());
         }
@@ -129,7 +150,13 @@ impl<'a> Join<'a> {
                 if partner.is_none() && fill_one.is_none() {
                     continue;
                 }
-                self.pair((Some(series), partner), step, fill_one, &mut matches, &mut matched)?;
+                self.pair(
+                    (Some(series), partner),
+                    step,
+                    fill_one,
+                    &mut matches,
+                    &mut matched,
+                )?;
             }
             if let (Some(_), Some(_), 0) = (partner, fill_many, matches) {
                 self.pair((None, partner), step, fill_many, &mut matches, &mut matched)?;
@@ -140,9 +167,14 @@ impl<'a> Join<'a> {
 
     /// The series of the "one" side that has a sample.
     fn only_one(&self, one: &[usize], step: usize) -> Result<Option<usize>, QueryError> {
-        let mut present = one.iter().copied().filter(|i| self.one().rows[*i].tag(step) != Tag::Empty);
+        let mut present = one
+            .iter()
+            .copied()
+            .filter(|i| self.one().rows[*i].tag(step) != Tag::Empty);
         let first = present.next();
-        let (Some(a), Some(b)) = (first, present.next()) else { return Ok(first) };
+        let (Some(a), Some(b)) = (first, present.next()) else {
+            return Ok(first);
+        };
         let labels = |i: usize| &self.one().metas[i].labels;
         let (first, second) = (labels(a).min(labels(b)), labels(a).max(labels(b)));
         let side = if self.many_left { "right" } else { "left" };
@@ -164,9 +196,17 @@ impl<'a> Join<'a> {
         matched: &mut HashSet<Labels>,
     ) -> Result<(), QueryError> {
         let filled = || Cell::Float(fill.unwrap_or(f64::NAN));
-        let many = pair.0.map_or_else(filled, |i| self.many().rows[i].cell(step));
-        let one = pair.1.map_or_else(filled, |i| self.one().rows[i].cell(step));
-        let (l, r) = if self.many_left { (many, one) } else { (one, many) };
+        let many = pair
+            .0
+            .map_or_else(filled, |i| self.many().rows[i].cell(step));
+        let one = pair
+            .1
+            .map_or_else(filled, |i| self.one().rows[i].cell(step));
+        let (l, r) = if self.many_left {
+            (many, one)
+        } else {
+            (one, many)
+        };
         let outcome = element_op(self.b.op, l, r, self.b.pos);
         let kept = match outcome.element {
             Element::None => None,
@@ -225,7 +265,8 @@ impl<'a> Join<'a> {
         let many_meta = many.map(|i| &self.many().metas[i]);
         let one_meta = one.map(|i| &self.one().metas[i]);
         let empty = Labels::empty();
-        let partner = |other: Option<&Meta>| other.map_or_else(|| empty.clone(), |m| self.key.of(&m.labels));
+        let partner =
+            |other: Option<&Meta>| other.map_or_else(|| empty.clone(), |m| self.key.of(&m.labels));
         let mut labels = many_meta.map_or_else(|| partner(one_meta), |m| m.labels.clone());
         let lent = one_meta.map_or_else(|| partner(many_meta), |m| m.labels.clone());
         if changes_meaning(self.b.op) || self.drop_now {
@@ -233,7 +274,11 @@ impl<'a> Join<'a> {
         }
         if self.matching.card == MatchCardinality::OneToOne {
             let names: Vec<&str> = self.matching.labels.iter().map(AsRef::as_ref).collect();
-            labels = if self.matching.on { labels.only(&names) } else { labels.without(&names) };
+            labels = if self.matching.on {
+                labels.only(&names)
+            } else {
+                labels.without(&names)
+            };
         }
         if !self.matching.include.is_empty() {
             let mut builder = labels.to_builder();
@@ -243,6 +288,9 @@ impl<'a> Join<'a> {
             labels = builder.finish();
         }
         // As in Prometheus, a comparison takes back that a name was to be removed at the end of the query.
-        Meta { labels, drop_name: self.b.return_bool }
+        Meta {
+            labels,
+            drop_name: self.b.return_bool,
+        }
     }
 }

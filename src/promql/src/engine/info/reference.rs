@@ -12,22 +12,29 @@ struct Reference {
 }
 
 impl Reference {
-    const STEP: Self = Self { at: None, offset: 0 };
+    const STEP: Self = Self {
+        at: None,
+        offset: 0,
+    };
 
     /// What modifiers inside make of it: a time pinned further in decides, offsets up to there add up.
     fn then(self, at: Option<At>, offset: i64) -> Self {
         match at {
             Some(_) => Self { at, offset },
-            None => Self { at: self.at, offset: self.offset.saturating_add(offset) },
+            None => Self {
+                at: self.at,
+                offset: self.offset.saturating_add(offset),
+            },
         }
     }
 
     /// One form for one moment.
     fn normal(self) -> Self {
         match self.at {
-            Some(At::Timestamp(t)) => {
-                Self { at: Some(At::Timestamp(t.saturating_sub(self.offset))), offset: 0 }
-            }
+            Some(At::Timestamp(t)) => Self {
+                at: Some(At::Timestamp(t.saturating_sub(self.offset))),
+                offset: 0,
+            },
             _ => self,
         }
     }
@@ -45,11 +52,16 @@ fn references(expr: &Expr, outer: Reference, found: &mut dyn FnMut(Option<Refere
         Expr::Aggregate(a) => references(&a.expr, outer, found),
         Expr::Binary(b) => {
             let sides = [&b.lhs, &b.rhs];
-            sides.iter().filter(|e| is_vector(e)).for_each(|e| references(e, outer, found));
+            sides
+                .iter()
+                .filter(|e| is_vector(e))
+                .for_each(|e| references(e, outer, found));
         }
         Expr::Call(c) => match vectors_of(c) {
             args if args.is_empty() => found(None),
-            args => args.into_iter().for_each(|arg| references(arg, outer, found)),
+            args => args
+                .into_iter()
+                .for_each(|arg| references(arg, outer, found)),
         },
         Expr::Number(_) | Expr::String(_) => found(None),
     }
@@ -61,16 +73,28 @@ fn is_vector(expr: &Expr) -> bool {
 
 /// The arguments whose samples become those of the call.
 fn vectors_of(call: &Call) -> Vec<&Expr> {
-    let considered = if call.func.name == "info" { 1 } else { call.args.len() };
-    call.args.iter().take(considered).filter(|arg| is_vector(arg)).collect()
+    let considered = if call.func.name == "info" {
+        1
+    } else {
+        call.args.len()
+    };
+    call.args
+        .iter()
+        .take(considered)
+        .filter(|arg| is_vector(arg))
+        .collect()
 }
 
 /// The reference that all ways share, if there is one.
 fn shared(expr: &Expr, normal: impl Fn(Reference) -> Reference) -> Option<Reference> {
     let mut all: Vec<Option<Reference>> = Vec::new();
-    references(expr, Reference::STEP, &mut |found| all.push(found.map(&normal)));
+    references(expr, Reference::STEP, &mut |found| {
+        all.push(found.map(&normal))
+    });
     let first = all.first().copied().flatten()?;
-    all.iter().all(|other| *other == Some(first)).then_some(first)
+    all.iter()
+        .all(|other| *other == Some(first))
+        .then_some(first)
 }
 
 /// True if `info` over this argument reads its metadata as of one moment, whatever the step.

@@ -21,7 +21,11 @@ struct Point {
 impl Point {
     /// Where a counter began: at 0.
     fn start(st: i64) -> Self {
-        Self { t: st, st: 0, v: 0.0 }
+        Self {
+            t: st,
+            st: 0,
+            v: 0.0,
+        }
     }
 
     /// True if the counter began after `after` and before this sample.
@@ -52,8 +56,16 @@ struct Edges<'a, 'b> {
 
 impl Edges<'_, '_> {
     fn point(&self, i: usize) -> Point {
-        let st = if self.counter { self.call.float_st(i) } else { 0 };
-        Point { t: self.call.window.t[i], st, v: self.call.window.v[i] }
+        let st = if self.counter {
+            self.call.float_st(i)
+        } else {
+            0
+        };
+        Point {
+            t: self.call.window.t[i],
+            st,
+            v: self.call.window.v[i],
+        }
     }
 
     /// What stands for the left edge.
@@ -77,7 +89,10 @@ impl Edges<'_, '_> {
         if to.starts_after(at) {
             to = Point::start(to.st);
         } else if from.is_reset_at(to) {
-            from = Point { st: to.st, ..Point::start(to.st) };
+            from = Point {
+                st: to.st,
+                ..Point::start(to.st)
+            };
         }
         match self.smoothed {
             true => point(from.toward(to, at, self.counter), from.st),
@@ -116,7 +131,9 @@ impl Edges<'_, '_> {
     /// What was lost at resets from one edge to the other.
     fn lost(&self, first: usize, last: usize, left: Point, right: Point) -> f64 {
         let (start, end) = (self.call.start, self.call.end);
-        let inside = (first..=last).map(|i| self.point(i)).filter(|p| p.t > start && p.t < end);
+        let inside = (first..=last)
+            .map(|i| self.point(i))
+            .filter(|p| p.t > start && p.t < end);
         let mut lost = 0.0;
         let mut prev = left;
         for next in inside.chain([right]) {
@@ -154,7 +171,11 @@ pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     if kind.counter {
         result += edges.lost(first, last, left, right);
     }
-    Some(if kind.per_second { result / call.range_s() } else { result })
+    Some(if kind.per_second {
+        result / call.range_s()
+    } else {
+        result
+    })
 }
 
 /// The samples of an anchored or smoothed range selector that stands alone: edge values and what is between.
@@ -169,8 +190,20 @@ pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
         return Vec::new();
     }
 
-    let edges = Edges { call, smoothed, counter: false, start_min: call.start };
+    let edges = Edges {
+        call,
+        smoothed,
+        counter: false,
+        start_min: call.start,
+    };
     let (left, right) = (edges.left(first).v, edges.right(last).v);
-    let inside = t.iter().zip(v).filter(|(t, _)| **t > call.start && **t < call.end).map(|(t, v)| (*t, *v));
-    std::iter::once((call.start, left)).chain(inside).chain([(call.end, right)]).collect()
+    let inside = t
+        .iter()
+        .zip(v)
+        .filter(|(t, _)| **t > call.start && **t < call.end)
+        .map(|(t, v)| (*t, *v));
+    std::iter::once((call.start, left))
+        .chain(inside)
+        .chain([(call.end, right)])
+        .collect()
 }

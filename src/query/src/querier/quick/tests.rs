@@ -7,7 +7,9 @@ use trireme_model::{MetricMetadata, Tenant};
 use trireme_promql::{Cancel, SeriesRead};
 
 use super::*;
-use crate::{Catalog, ExemplarSeries, QuerierOptions, Queries, SourceError, SourceList, Texts, TsdbStatus};
+use crate::{
+    Catalog, ExemplarSeries, QuerierOptions, Queries, SourceError, SourceList, Texts, TsdbStatus,
+};
 
 /// Series that match whatever is asked; `None`: nothing is known at once.
 struct Counted(Option<usize>);
@@ -22,7 +24,10 @@ impl Source for Counted {
     }
 
     fn effort(&self, _: &[Matcher]) -> Option<Effort> {
-        self.0.map(|series| Effort { series, entries: series })
+        self.0.map(|series| Effort {
+            series,
+            entries: series,
+        })
     }
 
     fn value_count(&self, _: &str) -> Option<usize> {
@@ -43,7 +48,14 @@ impl Source for Counted {
         Ok(())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
+    fn label_values(
+        &self,
+        _: &str,
+        _: &[Matcher],
+        _: i64,
+        _: i64,
+        _: &mut Texts,
+    ) -> Result<(), SourceError> {
         Ok(())
     }
 }
@@ -71,7 +83,11 @@ impl Catalog for Sources {
         Ok(Vec::new())
     }
 
-    fn metadata(&self, _: &Tenant, _: Option<&str>) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
+    fn metadata(
+        &self,
+        _: &Tenant,
+        _: Option<&str>,
+    ) -> Result<Vec<(String, MetricMetadata)>, SourceError> {
         Ok(Vec::new())
     }
 
@@ -81,13 +97,25 @@ impl Catalog for Sources {
 }
 
 fn is_quick(sources: &[Option<usize>], asked: Asked<'_>) -> bool {
-    let querier = Querier::new(Arc::new(Sources(sources.to_vec())), QuerierOptions::default());
-    querier.is_quick(&QueryContext::new(Tenant::default(), Cancel::never()), &asked)
+    let querier = Querier::new(
+        Arc::new(Sources(sources.to_vec())),
+        QuerierOptions::default(),
+    );
+    querier.is_quick(
+        &QueryContext::new(Tenant::default(), Cancel::never()),
+        &asked,
+    )
 }
 
 fn expr(text: &str, hours: i64) -> Asked<'_> {
     let step_ms = if hours == 0 { 0 } else { 60_000 };
-    Asked::Expr { text, start_ms: 0, end_ms: hours * 3_600_000, step_ms, lookback: None }
+    Asked::Expr {
+        text,
+        start_ms: 0,
+        end_ms: hours * 3_600_000,
+        step_ms,
+        lookback: None,
+    }
 }
 
 #[test]
@@ -107,7 +135,11 @@ fn small_questions_are_quick_and_large_ones_are_not() {
         ("vector(1)", 6, 1_000_000, true),
     ];
     for (text, hours, series, quick) in cases {
-        assert_eq!(is_quick(&[Some(series)], expr(text, hours)), quick, "{text} over {hours} h of {series}");
+        assert_eq!(
+            is_quick(&[Some(series)], expr(text, hours)),
+            quick,
+            "{text} over {hours} h of {series}"
+        );
     }
 }
 
@@ -122,11 +154,17 @@ fn work_without_series_counts_as_well() {
         ("label_join(up, \"a\", \"\", \"a\", \"a\")", 0),
     ];
     for (text, hours) in cases {
-        assert!(!is_quick(&[Some(1)], expr(text, hours)), "{text} over {hours} h");
+        assert!(
+            !is_quick(&[Some(1)], expr(text, hours)),
+            "{text} over {hours} h"
+        );
     }
 
     let many = vec!["1"; 1_000].join("+");
-    assert!(!is_quick(&[Some(1)], expr(&many, 6)), "a thousand parts at 361 steps");
+    assert!(
+        !is_quick(&[Some(1)], expr(&many, 6)),
+        "a thousand parts at 361 steps"
+    );
 }
 
 #[test]
@@ -141,13 +179,29 @@ fn what_takes_long_to_parse_is_not_parsed_to_find_out() {
     let long = format!("up # {}", "a".repeat(5_000));
     assert!(!is_quick(&[Some(1)], expr(&long, 0)));
     assert!(is_light(["up", r#"{a="b"}"#]));
-    assert!(!is_light(std::iter::repeat_n(r#"{a="b"}"#, 1_000)), "short texts, but many");
+    assert!(
+        !is_light(std::iter::repeat_n(r#"{a="b"}"#, 1_000)),
+        "short texts, but many"
+    );
 }
 
 #[test]
 fn patterns_of_letters_and_few_wildcards_are_looked_at_at_once() {
-    for pattern in ["b", "a|b|c", "(node-1:9100|node-2:9100)", ".+", "kube.*", ".*-web-.*"] {
-        assert!(is_quick(&[Some(1)], expr(&format!("up{{a=~\"{pattern}\", b!~`x`}}"), 0)), "{pattern}");
+    for pattern in [
+        "b",
+        "a|b|c",
+        "(node-1:9100|node-2:9100)",
+        ".+",
+        "kube.*",
+        ".*-web-.*",
+    ] {
+        assert!(
+            is_quick(
+                &[Some(1)],
+                expr(&format!("up{{a=~\"{pattern}\", b!~`x`}}"), 0)
+            ),
+            "{pattern}"
+        );
     }
     let one = r#"{a=~"a.*"}"#;
     assert!(is_light([one; 4]));
@@ -158,7 +212,13 @@ fn patterns_of_letters_and_few_wildcards_are_looked_at_at_once() {
 #[test]
 fn the_lookback_of_the_request_counts() {
     let day = Some(std::time::Duration::from_secs(86_400));
-    let asked = |lookback| Asked::Expr { text: "up", start_ms: 0, end_ms: 60_000, step_ms: 60_000, lookback };
+    let asked = |lookback| Asked::Expr {
+        text: "up",
+        start_ms: 0,
+        end_ms: 60_000,
+        step_ms: 60_000,
+        lookback,
+    };
     assert!(is_quick(&[Some(10)], asked(None)));
     assert!(!is_quick(&[Some(10)], asked(day)));
 }
@@ -169,7 +229,11 @@ fn what_is_not_known_at_once_is_not_quick() {
         assert!(!is_quick(&[Some(1)], expr(text, 0)), "{text}");
     }
     assert!(!is_quick(&[Some(1), None], expr("up", 0)));
-    let all = Selection { start_ms: 0, end_ms: 1, ..Selection::default() };
+    let all = Selection {
+        start_ms: 0,
+        end_ms: 1,
+        ..Selection::default()
+    };
     assert!(!is_quick(&[None], Asked::LabelNames(&all)));
     assert!(!is_quick(&[None], Asked::LabelValues("job", &all)));
 }
@@ -177,8 +241,15 @@ fn what_is_not_known_at_once_is_not_quick() {
 #[test]
 fn lists_of_names_and_values_are_quick_by_what_has_to_be_looked_at() {
     let up = Matcher::new("__name__", trireme_model::MatchOp::Equal, "up").expect("valid");
-    let all = Selection { start_ms: 0, end_ms: 1, ..Selection::default() };
-    let some = Selection { matchers: vec![vec![up]], ..all.clone() };
+    let all = Selection {
+        start_ms: 0,
+        end_ms: 1,
+        ..Selection::default()
+    };
+    let some = Selection {
+        matchers: vec![vec![up]],
+        ..all.clone()
+    };
     assert!(is_quick(&[Some(10_000)], Asked::LabelNames(&all)));
     assert!(is_quick(&[Some(10_000)], Asked::LabelValues("job", &all)));
     assert!(!is_quick(&[Some(100_000)], Asked::LabelValues("job", &all)));

@@ -77,7 +77,11 @@ impl Asking {
     /// A member gave all it has.
     fn member_done(&mut self) {
         self.is_answered = true;
-        if self.as_it_is { self.next_member() } else { self.is_over = true }
+        if self.as_it_is {
+            self.next_member()
+        } else {
+            self.is_over = true
+        }
     }
 
     /// A member did not answer, or is behind its group.
@@ -136,13 +140,28 @@ impl<'a> Gather<'a> {
             context,
             others.to_vec(),
             || spread.replicas.other_groups(),
-            |groups| !groups.iter().any(|group| group.has_data && group.members.is_empty()),
+            |groups| {
+                !groups
+                    .iter()
+                    .any(|group| group.has_data && group.members.is_empty())
+            },
         ))?;
         let (done, answers) = channel();
         let until = spread.clock.monotonic() + SHARD_TIMEOUT;
-        let find = message::Find { tenant: context.tenant.as_str().to_owned(), ..find };
+        let find = message::Find {
+            tenant: context.tenant.as_str().to_owned(),
+            ..find
+        };
         let groups = groups.into_iter().map(Asking::new).collect();
-        let mut gather = Self { spread, context, find, groups, done, answers, until };
+        let mut gather = Self {
+            spread,
+            context,
+            find,
+            groups,
+            done,
+            answers,
+            until,
+        };
         for group in 0..gather.groups.len() {
             gather.ask(group);
         }
@@ -171,14 +190,22 @@ impl<'a> Gather<'a> {
     fn ask(&mut self, number: usize) {
         let asking = &mut self.groups[number];
         asking.under_way = None;
-        let (Some(member), Some((shard, shards))) =
-            (asking.group.members.get(asking.member), asking.todo.last().copied())
-        else {
+        let (Some(member), Some((shard, shards))) = (
+            asking.group.members.get(asking.member),
+            asking.todo.last().copied(),
+        ) else {
             asking.is_over = true;
             return;
         };
-        let of = message::OfGroup { find: Some(self.find.clone()), shard, shards, as_it_is: asking.as_it_is };
-        let request = message::Request { question: Some(message::Question::OfGroup(of)) };
+        let of = message::OfGroup {
+            find: Some(self.find.clone()),
+            shard,
+            shards,
+            as_it_is: asking.as_it_is,
+        };
+        let request = message::Request {
+            question: Some(message::Question::OfGroup(of)),
+        };
         let body = Bytes::from(request.encode_to_vec());
         let left = self.until.saturating_sub(self.spread.clock.monotonic());
         let done = self.done.clone();
@@ -190,8 +217,13 @@ impl<'a> Gather<'a> {
 
     fn answered(&mut self, answer: Answer) -> Result<(), QueryError> {
         let number = answer.from;
-        let decoded = answer.body.ok().and_then(|body| message::Answer::decode(body).ok());
-        let Some(asking) = self.groups.get_mut(number) else { return Ok(()) };
+        let decoded = answer
+            .body
+            .ok()
+            .and_then(|body| message::Answer::decode(body).ok());
+        let Some(asking) = self.groups.get_mut(number) else {
+            return Ok(());
+        };
         match decoded {
             None => asking.member_failed(),
             // Of another version, or nonsense: whoever answers for its group says so.
@@ -205,7 +237,9 @@ impl<'a> Gather<'a> {
                     let why = format!("group {} has too much for one answer", asking.group.name);
                     return Err(QueryError::new(ErrorKind::Limited, why));
                 }
-                asking.todo.extend((0..SPLIT).map(|i| (shard + shards.max(1) * i, parts)));
+                asking
+                    .todo
+                    .extend((0..SPLIT).map(|i| (shard + shards.max(1) * i, parts)));
             }
             Some(answer) => {
                 self.spread.hold(self.context, &answer)?;

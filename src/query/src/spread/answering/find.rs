@@ -32,7 +32,10 @@ impl Spread {
         let find = of.find.as_ref().ok_or_else(nothing)?;
         let context = context_of(&find.tenant, cancel)?;
         if !of.as_it_is && !self.is_alone(&context) && !self.fence(&context)?.complete {
-            return Err(QueryError::new(ErrorKind::Unavailable, "this replica is behind its group"));
+            return Err(QueryError::new(
+                ErrorKind::Unavailable,
+                "this replica is behind its group",
+            ));
         }
         let shard = (of.shards > 1).then_some((of.shard, of.shards));
         self.found_here(find, context, shard)
@@ -45,14 +48,27 @@ impl Spread {
         context: QueryContext,
         shard: Option<Shard>,
     ) -> Result<message::Answer, QueryError> {
-        let complete = block_on(self.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT));
+        let complete =
+            block_on(self.applied_within(&codec::positions_in(&find.positions), APPLY_WAIT));
         // The bucket is everyone's; who asks reads it itself.
-        let context =
-            QueryContext { replica_labels: find.replica_labels.clone(), local_only: true, ..context };
-        let matchers = codec::matchers_in(&find.sets).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let context = QueryContext {
+            replica_labels: find.replica_labels.clone(),
+            local_only: true,
+            ..context
+        };
+        let matchers =
+            codec::matchers_in(&find.sets).map_err(|e| QueryError::invalid(e.to_string()))?;
         let limit = usize::try_from(find.limit).unwrap_or(usize::MAX);
-        let selection = Selection { matchers, start_ms: find.start_ms, end_ms: find.end_ms, limit };
-        let mut answer = message::Answer { complete, ..message::Answer::default() };
+        let selection = Selection {
+            matchers,
+            start_ms: find.start_ms,
+            end_ms: find.end_ms,
+            limit,
+        };
+        let mut answer = message::Answer {
+            complete,
+            ..message::Answer::default()
+        };
         match What::try_from(find.what) {
             Ok(What::Samples) => match self.samples(&context, selection, shard)? {
                 Some(rows) => answer.rows = rows,
@@ -65,18 +81,27 @@ impl Spread {
             }
             Ok(What::Names) => answer.texts = self.inner.label_names(&context, &selection)?.items,
             Ok(What::Values) => {
-                answer.texts = self.inner.label_values(&context, &find.name, &selection)?.items;
+                answer.texts = self
+                    .inner
+                    .label_values(&context, &find.name, &selection)?
+                    .items;
             }
             Ok(What::Exemplars) => {
                 let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
-                let found = self.inner.exemplars(&context, &find.name, start_ms, end_ms)?;
+                let found = self
+                    .inner
+                    .exemplars(&context, &find.name, start_ms, end_ms)?;
                 answer.exemplars = codec::exemplars_out(&found.items);
             }
             Ok(What::Metadata) => {
                 let metric = Some(find.name.as_str()).filter(|name| !name.is_empty());
                 answer.metadata = codec::metadata_out(self.inner.metadata(&context, metric)?);
             }
-            Err(_) => return Err(QueryError::invalid("this node does not know what to look for")),
+            Err(_) => {
+                return Err(QueryError::invalid(
+                    "this node does not know what to look for",
+                ));
+            }
         }
         Ok(answer)
     }
@@ -88,14 +113,29 @@ impl Spread {
         selection: Selection,
         shard: Option<Shard>,
     ) -> Result<Option<Vec<message::Row>>, QueryError> {
-        let Selection { mut matchers, start_ms, end_ms, .. } = selection;
-        let matchers = matchers.pop().filter(|set| !set.is_empty() && matchers.is_empty());
-        let matchers =
-            matchers.ok_or_else(|| QueryError::invalid("samples are selected by one set of matchers"))?;
-        let request = SelectRequest { matchers, start_ms, end_ms, hints: SelectHints::default() };
+        let Selection {
+            mut matchers,
+            start_ms,
+            end_ms,
+            ..
+        } = selection;
+        let matchers = matchers
+            .pop()
+            .filter(|set| !set.is_empty() && matchers.is_empty());
+        let matchers = matchers
+            .ok_or_else(|| QueryError::invalid("samples are selected by one set of matchers"))?;
+        let request = SelectRequest {
+            matchers,
+            start_ms,
+            end_ms,
+            hints: SelectHints::default(),
+        };
         let set = self.inner.select(context, &request)?;
         let (mut rows, mut bytes, mut columns) = (Vec::new(), 0, Columns::default());
-        let wanted = set.series.iter().filter(|series| is_in(shard, series.labels()));
+        let wanted = set
+            .series
+            .iter()
+            .filter(|series| is_in(shard, series.labels()));
         for (i, series) in wanted.enumerate() {
             if i.is_multiple_of(SERIES_PER_CHECK) {
                 fence::check(context)?;

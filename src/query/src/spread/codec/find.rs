@@ -15,7 +15,11 @@ fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
         op: m.op.as_str().to_owned(),
         value: m.value.to_string(),
     };
-    sets.iter().map(|set| wire::MatcherSet { matchers: set.iter().map(matcher).collect() }).collect()
+    sets.iter()
+        .map(|set| wire::MatcherSet {
+            matchers: set.iter().map(matcher).collect(),
+        })
+        .collect()
 }
 
 /// The question for the series of a selection, with their samples.
@@ -51,16 +55,26 @@ pub(crate) fn items_out(
 pub(crate) fn matchers_in(sets: &[wire::MatcherSet]) -> Result<Vec<Vec<Matcher>>, BadMessage> {
     let mut patterns = Patterns::default();
     let mut matcher = |m: &wire::Matcher| {
-        let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+        let ops = [
+            MatchOp::Equal,
+            MatchOp::NotEqual,
+            MatchOp::Regex,
+            MatchOp::NotRegex,
+        ];
         let op = ops.into_iter().find(|op| op.as_str() == m.op);
         let op = op.ok_or_else(|| bad(format!("{:?} is no operator of a matcher", m.op)))?;
         Matcher::within(m.name.as_str(), op, m.value.as_str(), &mut patterns).map_err(bad)
     };
-    sets.iter().map(|set| set.matchers.iter().map(&mut matcher).collect()).collect()
+    sets.iter()
+        .map(|set| set.matchers.iter().map(&mut matcher).collect())
+        .collect()
 }
 
 pub(crate) fn series_labels_out(labels: &Labels) -> wire::Row {
-    wire::Row { labels: labels.as_bytes().to_vec(), ..wire::Row::default() }
+    wire::Row {
+        labels: labels.as_bytes().to_vec(),
+        ..wire::Row::default()
+    }
 }
 
 pub(crate) fn series_labels_in(row: &wire::Row) -> Result<Labels, BadMessage> {
@@ -83,7 +97,10 @@ pub(crate) fn columns_out(labels: &Labels, columns: &Columns) -> wire::Row {
 }
 
 fn point_out(point: &HistogramPoint) -> wire::Histogram {
-    wire::Histogram { is_integer: point.is_integer, ..histogram_out(&point.h) }
+    wire::Histogram {
+        is_integer: point.is_integer,
+        ..histogram_out(&point.h)
+    }
 }
 
 pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage> {
@@ -95,17 +112,45 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         && row.histograms.len() == histograms
         && row.histogram_starts.len() == histograms
         && row.counts.len() == row.counts_at.len();
-    if !fits || ![&row.at, &row.histograms_at, &row.counts_at].into_iter().all(|times| rises(times)) {
-        return Err(bad("a series has columns of different lengths, or times that do not rise"));
+    if !fits
+        || ![&row.at, &row.histograms_at, &row.counts_at]
+            .into_iter()
+            .all(|times| rises(times))
+    {
+        return Err(bad(
+            "a series has columns of different lengths, or times that do not rise",
+        ));
     }
     let times = row.histograms_at.into_iter().zip(row.histogram_starts);
     let point = |((t, st), h): ((i64, i64), wire::Histogram)| {
-        Ok(HistogramPoint { t, st, is_integer: h.is_integer, h: Arc::new(histogram_in(h)?) })
+        Ok(HistogramPoint {
+            t,
+            st,
+            is_integer: h.is_integer,
+            h: Arc::new(histogram_in(h)?),
+        })
     };
-    let histograms = times.zip(row.histograms).map(point).collect::<Result<_, BadMessage>>()?;
-    let counts = row.counts_at.into_iter().zip(row.counts).map(|(t, n)| Counted { t, n }).collect();
+    let histograms = times
+        .zip(row.histograms)
+        .map(point)
+        .collect::<Result<_, BadMessage>>()?;
+    let counts = row
+        .counts_at
+        .into_iter()
+        .zip(row.counts)
+        .map(|(t, n)| Counted { t, n })
+        .collect();
     let (float_t, float_v, float_st) = (row.at, row.values, row.starts);
-    Ok((labels, Columns { float_t, float_v, float_st, histograms, counts }))
+    Ok((
+        labels,
+        Columns {
+            float_t,
+            float_v,
+            float_st,
+            histograms,
+            counts,
+        },
+    ))
 }
 
 pub(crate) fn exemplars_out(series: &[ExemplarSeries]) -> Vec<wire::Exemplar> {
@@ -115,16 +160,29 @@ pub(crate) fn exemplars_out(series: &[ExemplarSeries]) -> Vec<wire::Exemplar> {
         value: e.v,
         at: e.t,
     };
-    series.iter().flat_map(|s| s.exemplars.iter().map(|e| one(&s.labels, e))).collect()
+    series
+        .iter()
+        .flat_map(|s| s.exemplars.iter().map(|e| one(&s.labels, e)))
+        .collect()
 }
 
 pub(crate) fn exemplars_in(rows: Vec<wire::Exemplar>) -> Result<Vec<ExemplarSeries>, BadMessage> {
     let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
     for row in rows {
-        let exemplar = Exemplar { labels: labels_in(&row.labels)?, v: row.value, t: row.at };
-        by_series.entry(labels_in(&row.series)?).or_default().push(exemplar);
+        let exemplar = Exemplar {
+            labels: labels_in(&row.labels)?,
+            v: row.value,
+            t: row.at,
+        };
+        by_series
+            .entry(labels_in(&row.series)?)
+            .or_default()
+            .push(exemplar);
     }
-    Ok(by_series.into_iter().map(|(labels, exemplars)| ExemplarSeries { labels, exemplars }).collect())
+    Ok(by_series
+        .into_iter()
+        .map(|(labels, exemplars)| ExemplarSeries { labels, exemplars })
+        .collect())
 }
 
 pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<wire::Metadata> {
@@ -142,8 +200,18 @@ pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<w
 
 pub(crate) fn metadata_in(row: wire::Metadata) -> (String, MetricMetadata) {
     // A type of a newer version is one that this node cannot name.
-    let kind = u8::try_from(row.kind).ok().and_then(MetricType::from_number).unwrap_or_default();
-    (row.metric, MetricMetadata { kind, unit: row.unit, help: row.help })
+    let kind = u8::try_from(row.kind)
+        .ok()
+        .and_then(MetricType::from_number)
+        .unwrap_or_default();
+    (
+        row.metric,
+        MetricMetadata {
+            kind,
+            unit: row.unit,
+            help: row.help,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -156,15 +224,27 @@ mod tests {
         let columns = Columns {
             float_t: vec![300_000, 600_000],
             float_v: vec![0.5, 1.0],
-            counts: vec![Counted { t: 300_000, n: 20.0 }, Counted { t: 600_000, n: 3.0 }],
+            counts: vec![
+                Counted {
+                    t: 300_000,
+                    n: 20.0,
+                },
+                Counted { t: 600_000, n: 3.0 },
+            ],
             ..Columns::default()
         };
         let row = columns_out(&labels, &columns);
         let (named, back) = columns_in(row.clone()).expect("as it was written");
-        assert_eq!((named, back.float_t, back.float_v), (labels, columns.float_t, columns.float_v));
+        assert_eq!(
+            (named, back.float_t, back.float_v),
+            (labels, columns.float_t, columns.float_v)
+        );
         assert_eq!(back.counts, columns.counts);
 
-        let short = wire::Row { counts: vec![20.0], ..row };
+        let short = wire::Row {
+            counts: vec![20.0],
+            ..row
+        };
         assert!(columns_in(short).is_err(), "a time without a count");
     }
 }

@@ -2,31 +2,50 @@
 
 use super::*;
 
-const LOST: &str =
-    "no replica of group g1 can be asked: what it has that is not in the bucket is missing from this answer";
-const UNSURE: &str =
-    "no replica of group g1 is known to have all acknowledged samples: some may be missing from this answer";
+const LOST: &str = "no replica of group g1 can be asked: what it has that is not in the bucket is missing from this answer";
+const UNSURE: &str = "no replica of group g1 is known to have all acknowledged samples: some may be missing from this answer";
 
 /// What of `values` stays in the part that `keeps` says: series by number, and steps.
 fn part(values: &[Vec<Option<i32>>], keeps: impl Fn(usize, usize) -> bool) -> MemoryStorage {
     let row = |(i, row): (usize, &Vec<Option<i32>>)| {
-        row.iter().enumerate().map(|(t, v)| v.filter(|_| keeps(i, t))).collect()
+        row.iter()
+            .enumerate()
+            .map(|(t, v)| v.filter(|_| keeps(i, t)))
+            .collect()
     };
     storage(&values.iter().enumerate().map(row).collect::<Vec<_>>())
 }
 
 /// Two groups. Every other series is in the second one; every third moved there at the fifth step, which both have.
 fn moved(values: &[Vec<Option<i32>>]) -> (Group, Group, Across) {
-    let g0 = Group::named("a", 3, part(values, |i, t| i % 3 == 0 && t <= 5 || i % 3 != 0 && i % 2 == 0));
-    let g1 = Group::named("b", 3, part(values, |i, t| i % 3 == 0 && t >= 5 || i % 3 != 0 && i % 2 == 1));
+    let g0 = Group::named(
+        "a",
+        3,
+        part(values, |i, t| {
+            i % 3 == 0 && t <= 5 || i % 3 != 0 && i % 2 == 0
+        }),
+    );
+    let g1 = Group::named(
+        "b",
+        3,
+        part(values, |i, t| {
+            i % 3 == 0 && t >= 5 || i % 3 != 0 && i % 2 == 1
+        }),
+    );
     g0.meet("g1", &g1, true);
     let across = Across::new(Arc::clone(g0.spread(0)));
     (g0, g1, across)
 }
 
 fn selection() -> Selection {
-    let matchers = trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
-    Selection { matchers: vec![matchers], start_ms: 0, end_ms: 600_000, limit: 0 }
+    let matchers =
+        trireme_promql::parse_selector("m", &ParserOptions::default()).expect("a selector");
+    Selection {
+        matchers: vec![matchers],
+        start_ms: 0,
+        end_ms: 600_000,
+        limit: 0,
+    }
 }
 
 proptest! {
@@ -51,13 +70,29 @@ fn costs_are_estimated_over_all_groups() {
     let values = some_values();
     let whole = Group::of(1, storage(&values));
     let (_g0, _g1, across) = moved(&values);
-    let RangeQuery { expr, start_ms, end_ms, step_ms, lookback } = range("sum(m)");
-    let costed = crate::Costed { expr, start_ms, end_ms, step_ms, lookback };
+    let RangeQuery {
+        expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback,
+    } = range("sum(m)");
+    let costed = crate::Costed {
+        expr,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback,
+    };
     let of = |queries: &dyn Queries| {
-        crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed).expect("works")
+        crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed)
+            .expect("works")
     };
     let (together, alone) = (of(&across), of(whole.undivided()));
-    assert_eq!((together.series, together.samples_read), (alone.series, alone.samples_read));
+    assert_eq!(
+        (together.series, together.samples_read),
+        (alone.series, alone.samples_read)
+    );
     assert_eq!((together.series, together.samples_read), (12, 12 * 11));
 }
 
@@ -73,12 +108,30 @@ fn lists_are_those_of_all_groups() {
         want.series(&context, &selection).expect("works")
     );
     assert_eq!(
-        across.label_values(&context, "b", &selection).expect("works"),
+        across
+            .label_values(&context, "b", &selection)
+            .expect("works"),
         want.label_values(&context, "b", &selection).expect("works")
     );
-    assert_eq!(across.label_names(&context, &selection).expect("works").items, ["__name__", "a", "b"]);
-    let local = QueryContext { local_only: true, ..context };
-    assert!(across.series(&local, &selection).expect("works").items.len() < values.len());
+    assert_eq!(
+        across
+            .label_names(&context, &selection)
+            .expect("works")
+            .items,
+        ["__name__", "a", "b"]
+    );
+    let local = QueryContext {
+        local_only: true,
+        ..context
+    };
+    assert!(
+        across
+            .series(&local, &selection)
+            .expect("works")
+            .items
+            .len()
+            < values.len()
+    );
 }
 
 #[test]
@@ -88,7 +141,11 @@ fn samples_of_other_groups_take_room_of_the_node_until_the_query_ends() {
     across.range(&context, &range("sum(m)")).expect("works");
     let of_one = room.taken();
     across.range(&context, &range("max(m)")).expect("works");
-    assert!(of_one > 0 && room.taken() == 2 * of_one, "{of_one} samples, then {}", room.taken());
+    assert!(
+        of_one > 0 && room.taken() == 2 * of_one,
+        "{of_one} samples, then {}",
+        room.taken()
+    );
     drop(context);
     assert_eq!(room.taken(), 0);
 }
@@ -98,7 +155,12 @@ fn a_complete_member_answers_for_its_group_alone() {
     let (_g0, g1, across) = moved(&some_values());
     let want = across.range(&context(), &range("sum(m)")).expect("works");
     assert_eq!(g1.served(), [1, 0, 0]);
-    for fault in [Fault::Broken, Fault::Lagging, Fault::Nonsense, Fault::Rebuilt] {
+    for fault in [
+        Fault::Broken,
+        Fault::Lagging,
+        Fault::Nonsense,
+        Fault::Rebuilt,
+    ] {
         g1.fail(0, fault);
         let got = across.range(&context(), &range("sum(m)")).expect("works");
         assert!(same(&want, &got), "{fault:?}: {got:?}");
@@ -108,7 +170,10 @@ fn a_complete_member_answers_for_its_group_alone() {
 #[test]
 fn a_group_without_a_complete_member_leaves_a_warning_or_an_error() {
     let (_g0, g1, across) = moved(&some_values());
-    let strict = QueryContext { partial_response: false, ..context() };
+    let strict = QueryContext {
+        partial_response: false,
+        ..context()
+    };
     let want = across.range(&context(), &range("sum(m)")).expect("works");
     for (fault, warning) in [(Fault::Lagging, UNSURE), (Fault::Broken, LOST)] {
         (0..3).for_each(|i| g1.fail(i, fault));
@@ -119,8 +184,13 @@ fn a_group_without_a_complete_member_leaves_a_warning_or_an_error() {
         );
         let found = across.series(&context(), &selection()).expect("works");
         assert_eq!(found.warnings, [warning]);
-        let error = across.range(&strict, &range("sum(m)")).expect_err("must be whole");
-        assert_eq!((error.kind(), error.to_string().contains("g1")), (ErrorKind::Unavailable, true));
+        let error = across
+            .range(&strict, &range("sum(m)"))
+            .expect_err("must be whole");
+        assert_eq!(
+            (error.kind(), error.to_string().contains("g1")),
+            (ErrorKind::Unavailable, true)
+        );
     }
 }
 
@@ -130,11 +200,20 @@ fn a_group_that_is_forming_may_be_silent_and_is_heard_if_it_has_something() {
     let g1 = Group::named("b", 2, storage(&some_values()));
     g0.meet("g1", &g1, false);
     let across = Across::new(Arc::clone(g0.spread(0)));
-    let want = g0.undivided().range(&context(), &range("sum(m)")).expect("works");
-    assert!(same(&want, &across.range(&context(), &range("sum(m)")).expect("works")));
+    let want = g0
+        .undivided()
+        .range(&context(), &range("sum(m)"))
+        .expect("works");
+    assert!(same(
+        &want,
+        &across.range(&context(), &range("sum(m)")).expect("works")
+    ));
     assert_eq!(g1.served(), [1, 1], "none of them is complete by itself");
     (0..2).for_each(|i| g1.fail(i, Fault::Broken));
-    assert!(same(&want, &across.range(&context(), &range("sum(m)")).expect("works")));
+    assert!(same(
+        &want,
+        &across.range(&context(), &range("sum(m)")).expect("works")
+    ));
 }
 
 #[test]
@@ -142,16 +221,26 @@ fn replicas_of_ha_pairs_in_different_groups_become_one() {
     let series = |replica: &str, values: &[(i64, f64)]| {
         let mut storage = MemoryStorage::default();
         let labels = Labels::from_pairs([("__name__", "m"), ("replica", replica)]);
-        values.iter().for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
+        values
+            .iter()
+            .for_each(|(t, v)| storage.append_float(&labels, t * 60_000, *v));
         storage
     };
     let g0 = Group::named("a", 1, series("a", &[(1, 1.0), (2, 2.0), (3, 3.0)]));
     let g1 = Group::named("b", 1, series("b", &[(1, 10.0), (3, 30.0)]));
     g0.meet("g1", &g1, true);
     let across = Across::new(Arc::clone(g0.spread(0)));
-    let context = QueryContext { replica_labels: vec!["replica".to_owned()], ..context() };
+    let context = QueryContext {
+        replica_labels: vec!["replica".to_owned()],
+        ..context()
+    };
     let got = across.instant(&context, &instant("m[10m]")).expect("works");
-    let Value::Matrix(series) = got.value else { panic!("{got:?}") };
+    let Value::Matrix(series) = got.value else {
+        panic!("{got:?}")
+    };
     assert_eq!(series.len(), 1);
-    assert_eq!(series[0].floats, [(60_000, 1.0), (120_000, 2.0), (180_000, 3.0)]);
+    assert_eq!(
+        series[0].floats,
+        [(60_000, 1.0), (120_000, 2.0), (180_000, 3.0)]
+    );
 }

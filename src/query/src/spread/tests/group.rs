@@ -12,14 +12,16 @@ use trireme_base::{Boot, Clock, Incarnation, NodeName, StreamId, SystemClock};
 use trireme_model::{Labels, MetricMetadata, Tenant};
 use trireme_promql::promqltest::MemoryStorage;
 use trireme_promql::{
-    Cancel, Engine, EngineOptions, ParserOptions, QueryResult, Select, SelectHints, SelectRequest, SeriesSet,
-    parse,
+    Cancel, Engine, EngineOptions, ParserOptions, QueryResult, Select, SelectHints, SelectRequest,
+    SeriesSet, parse,
 };
 
-use crate::spread::{ANSWER_BYTES_MAX, Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode};
+use crate::spread::{
+    ANSWER_BYTES_MAX, Accepted, Done, OtherGroup, Refusal, Replicas, Spread, SpreadMode,
+};
 use crate::{
-    ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError, RangeQuery,
-    Selection, TsdbStatus,
+    ExemplarSeries, Found, InstantQuery, QuerierOptions, Queries, QueryContext, QueryError,
+    RangeQuery, Selection, TsdbStatus,
 };
 
 /// What is wrong with a replica.
@@ -45,7 +47,10 @@ pub(super) fn context() -> QueryContext {
 }
 
 fn engine_options() -> EngineOptions {
-    EngineOptions { query_cost: true, ..EngineOptions::default() }
+    EngineOptions {
+        query_cost: true,
+        ..EngineOptions::default()
+    }
 }
 
 /// What stands for a node's querier.
@@ -58,8 +63,8 @@ struct Plain {
 
 impl Queries for Plain {
     fn instant(&self, context: &QueryContext, q: &InstantQuery) -> Result<QueryResult, QueryError> {
-        let expr =
-            parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let expr = parse(&q.expr, &ParserOptions::default())
+            .map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
         self.evaluated.fetch_add(1, Ordering::Relaxed);
         Ok(self.engine.instant(
@@ -73,8 +78,8 @@ impl Queries for Plain {
     }
 
     fn range(&self, context: &QueryContext, q: &RangeQuery) -> Result<QueryResult, QueryError> {
-        let expr =
-            parse(&q.expr, &ParserOptions::default()).map_err(|e| QueryError::invalid(e.to_string()))?;
+        let expr = parse(&q.expr, &ParserOptions::default())
+            .map_err(|e| QueryError::invalid(e.to_string()))?;
         let options = crate::querier::query_options(context, q.lookback);
         let span = (q.start_ms, q.end_ms);
         self.evaluated.fetch_add(1, Ordering::Relaxed);
@@ -89,25 +94,54 @@ impl Queries for Plain {
         )?)
     }
 
-    fn select(&self, context: &QueryContext, request: &SelectRequest) -> Result<SeriesSet, QueryError> {
+    fn select(
+        &self,
+        context: &QueryContext,
+        request: &SelectRequest,
+    ) -> Result<SeriesSet, QueryError> {
         Ok(self.storage.select(request, &context.cancel)?)
     }
 
-    fn series(&self, context: &QueryContext, selection: &Selection) -> Result<Found<Labels>, QueryError> {
+    fn series(
+        &self,
+        context: &QueryContext,
+        selection: &Selection,
+    ) -> Result<Found<Labels>, QueryError> {
         let mut found = BTreeSet::new();
         for matchers in selection.matchers.clone() {
-            let (start_ms, end_ms, hints) = (selection.start_ms, selection.end_ms, SelectHints::default());
-            let set = self.select(context, &SelectRequest { matchers, start_ms, end_ms, hints })?;
+            let (start_ms, end_ms, hints) =
+                (selection.start_ms, selection.end_ms, SelectHints::default());
+            let set = self.select(
+                context,
+                &SelectRequest {
+                    matchers,
+                    start_ms,
+                    end_ms,
+                    hints,
+                },
+            )?;
             found.extend(set.series.iter().map(|s| s.labels().clone()));
         }
-        Ok(Found { items: found.into_iter().collect(), warnings: Vec::new() })
+        Ok(Found {
+            items: found.into_iter().collect(),
+            warnings: Vec::new(),
+        })
     }
 
-    fn label_names(&self, context: &QueryContext, s: &Selection) -> Result<Found<String>, QueryError> {
+    fn label_names(
+        &self,
+        context: &QueryContext,
+        s: &Selection,
+    ) -> Result<Found<String>, QueryError> {
         let series = self.series(context, s)?.items;
-        let names: BTreeSet<_> =
-            series.iter().flat_map(|l| l.iter().map(|(name, _)| name.to_owned())).collect();
-        Ok(Found { items: names.into_iter().collect(), warnings: Vec::new() })
+        let names: BTreeSet<_> = series
+            .iter()
+            .flat_map(|l| l.iter().map(|(name, _)| name.to_owned()))
+            .collect();
+        Ok(Found {
+            items: names.into_iter().collect(),
+            warnings: Vec::new(),
+        })
     }
 
     fn label_values(
@@ -117,8 +151,14 @@ impl Queries for Plain {
         s: &Selection,
     ) -> Result<Found<String>, QueryError> {
         let series = self.series(context, s)?.items;
-        let values: BTreeSet<_> = series.iter().filter_map(|l| l.get(name).map(str::to_owned)).collect();
-        Ok(Found { items: values.into_iter().collect(), warnings: Vec::new() })
+        let values: BTreeSet<_> = series
+            .iter()
+            .filter_map(|l| l.get(name).map(str::to_owned))
+            .collect();
+        Ok(Found {
+            items: values.into_iter().collect(),
+            warnings: Vec::new(),
+        })
     }
 
     fn exemplars(
@@ -191,7 +231,9 @@ impl Seen {
 
 impl Replicas for Seen {
     fn epoch(&self) -> u64 {
-        self.members.upgrade().map_or(0, |members| members.epochs.lock()[self.me])
+        self.members
+            .upgrade()
+            .map_or(0, |members| members.epochs.lock()[self.me])
     }
 
     fn learn_ring(&self, peer: &NodeName, epoch: u64, _: Duration) -> BoxFuture<'_, bool> {
@@ -217,7 +259,12 @@ impl Replicas for Seen {
     }
 
     fn connected(&self) -> Vec<NodeName> {
-        self.names.iter().enumerate().filter(|(i, _)| *i != self.me).map(|(_, name)| name.clone()).collect()
+        self.names
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != self.me)
+            .map(|(_, name)| name.clone())
+            .collect()
     }
 
     fn other_groups(&self) -> Vec<OtherGroup> {
@@ -232,14 +279,26 @@ impl Replicas for Seen {
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
-        let seq = if self.fault(self.me) == Some(Fault::Unapplied) { 8 } else { 7 };
-        vec![(StreamId { incarnation: Incarnation(1), boot: Boot(1) }, seq)]
+        let seq = if self.fault(self.me) == Some(Fault::Unapplied) {
+            8
+        } else {
+            7
+        };
+        vec![(
+            StreamId {
+                incarnation: Incarnation(1),
+                boot: Boot(1),
+            },
+            seq,
+        )]
     }
 
     fn pause(&self, length: Duration) -> BoxFuture<'static, ()> {
         let clock = Arc::clone(&self.clock);
         Box::pin(async move {
-            clock.skipped_ns.fetch_add(length.as_nanos() as u64, Ordering::Relaxed);
+            clock
+                .skipped_ns
+                .fetch_add(length.as_nanos() as u64, Ordering::Relaxed);
         })
     }
 
@@ -255,8 +314,13 @@ impl Replicas for Seen {
         let own = self.members.upgrade().expect("the group is there");
         let at = |members: &Members| members.names.iter().position(|name| name == peer);
         let others = own.others.lock().clone();
-        let mut groups = others.into_iter().map(|(_, members, _)| members).chain([own]);
-        let members = groups.find(|members| at(members).is_some()).expect("a member");
+        let mut groups = others
+            .into_iter()
+            .map(|(_, members, _)| members)
+            .chain([own]);
+        let members = groups
+            .find(|members| at(members).is_some())
+            .expect("a member");
         let member = at(&members).expect("found");
         let fault = members.faults.lock()[member];
         let answer = match fault {
@@ -301,12 +365,19 @@ impl Group {
     /// Replicas that all have the same, with names of their own.
     pub(super) fn named(prefix: &str, n: usize, storage: MemoryStorage) -> Self {
         let storage = Arc::new(storage);
-        Self::of_shared(prefix, (0..n).map(|_| Arc::clone(&storage)).collect(), SpreadMode::Auto)
+        Self::of_shared(
+            prefix,
+            (0..n).map(|_| Arc::clone(&storage)).collect(),
+            SpreadMode::Auto,
+        )
     }
 
     /// From now on this group knows the other one.
     pub(super) fn meet(&self, name: &str, other: &Self, has_data: bool) {
-        self.members.others.lock().push((name.to_owned(), Arc::clone(&other.members), has_data));
+        self.members
+            .others
+            .lock()
+            .push((name.to_owned(), Arc::clone(&other.members), has_data));
     }
 
     /// A replica for each storage.
@@ -334,10 +405,16 @@ impl Group {
         let n = storages.len();
         let plain = |storage| {
             let engine = Engine::new(engine_options());
-            Arc::new(Plain { engine, storage, evaluated: AtomicUsize::new(0) })
+            Arc::new(Plain {
+                engine,
+                storage,
+                evaluated: AtomicUsize::new(0),
+            })
         };
         let plains: Vec<_> = storages.into_iter().map(plain).collect();
-        let names: Vec<NodeName> = (0..n).map(|i| NodeName::new(&format!("{prefix}{i}"))).collect();
+        let names: Vec<NodeName> = (0..n)
+            .map(|i| NodeName::new(&format!("{prefix}{i}")))
+            .collect();
         let members = Arc::new(Members {
             names: names.clone(),
             spreads: OnceLock::new(),
@@ -349,13 +426,27 @@ impl Group {
             told: (0..n).map(|_| AtomicUsize::new(0)).collect(),
         });
         let spread = |me: usize| {
-            let clock = Arc::new(Hasty { clock: SystemClock::new(), skipped_ns: AtomicU64::new(0) });
+            let clock = Arc::new(Hasty {
+                clock: SystemClock::new(),
+                skipped_ns: AtomicU64::new(0),
+            });
             let (members, names) = (Arc::downgrade(&members), names.clone());
-            let seen = Seen { me, clock: Arc::clone(&clock), members, names };
-            let options = QuerierOptions { engine: engine_options(), ..QuerierOptions::default() };
+            let seen = Seen {
+                me,
+                clock: Arc::clone(&clock),
+                members,
+                names,
+            };
+            let options = QuerierOptions {
+                engine: engine_options(),
+                ..QuerierOptions::default()
+            };
             let inner = Arc::clone(&plains[me]) as Arc<dyn Queries>;
             let spread = Spread::new(inner, options, Arc::new(seen), clock, mode);
-            Arc::new(Spread { answer_bytes_max, ..spread })
+            Arc::new(Spread {
+                answer_bytes_max,
+                ..spread
+            })
         };
         let _ = members.spreads.set((0..n).map(spread).collect());
         Self { members, plains }
@@ -371,7 +462,10 @@ impl Group {
 
     /// How many undivided queries each has evaluated.
     pub(super) fn evaluated(&self) -> Vec<usize> {
-        self.plains.iter().map(|plain| plain.evaluated.load(Ordering::Relaxed)).collect()
+        self.plains
+            .iter()
+            .map(|plain| plain.evaluated.load(Ordering::Relaxed))
+            .collect()
     }
 
     pub(super) fn fail(&self, member: usize, fault: Fault) {
@@ -394,10 +488,18 @@ impl Group {
     }
 
     pub(super) fn told(&self) -> Vec<usize> {
-        self.members.told.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+        self.members
+            .told
+            .iter()
+            .map(|n| n.load(Ordering::Relaxed))
+            .collect()
     }
 
     pub(super) fn served(&self) -> Vec<usize> {
-        self.members.served.iter().map(|n| n.load(Ordering::Relaxed)).collect()
+        self.members
+            .served
+            .iter()
+            .map(|n| n.load(Ordering::Relaxed))
+            .collect()
     }
 }

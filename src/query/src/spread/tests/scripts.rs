@@ -26,19 +26,28 @@ impl Divided {
         step_ms: i64,
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &script_parser_options()).map_err(|e| e.to_string())?;
-        let (nodes, options, never) = (distributable(&expr), QueryOptions::default(), Cancel::never());
+        let (nodes, options, never) = (
+            distributable(&expr),
+            QueryOptions::default(),
+            Cancel::never(),
+        );
         let part = |shard: u32| -> Option<Partials> {
             let storage = Sharded::new(storage, shard, SHARDS);
-            let partials =
-                self.engine.partials(&storage, &expr, span, step_ms, &nodes, &options, &never).ok()?;
+            let partials = self
+                .engine
+                .partials(&storage, &expr, span, step_ms, &nodes, &options, &never)
+                .ok()?;
             let wire = codec::partials_out(&partials).encode_to_vec();
             Some(
                 codec::partials_in(message::Answer::decode(wire.as_slice()).expect("own bytes"))
                     .expect("own message"),
             )
         };
-        let parts: Option<Vec<Partials>> =
-            if nodes.is_empty() { None } else { (0..SHARDS).map(part).collect() };
+        let parts: Option<Vec<Partials>> = if nodes.is_empty() {
+            None
+        } else {
+            (0..SHARDS).map(part).collect()
+        };
         let engine = parts.map_or_else(
             || self.engine.clone(),
             |parts| {
@@ -77,11 +86,23 @@ fn the_scripts_of_prometheus_pass_in_three_shards() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../promql/tests/promqltest");
     let entries = |dir: PathBuf| fs::read_dir(dir).expect("a folder of the repository");
     let entries = entries(dir.join("prometheus")).chain(entries(dir));
-    let evaluator = Divided { engine: Engine::new(script_options()), divided: AtomicUsize::new(0) };
+    let evaluator = Divided {
+        engine: Engine::new(script_options()),
+        divided: AtomicUsize::new(0),
+    };
     let (mut passed, mut executions, mut failures) = (0, 0, Vec::new());
-    for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "test")) {
+    for path in entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "test"))
+    {
         let text = fs::read_to_string(&path).expect("a listed script can be read");
-        let report = run_script(&path.display().to_string(), &text, &evaluator, &mut |_, _| {});
+        let report = run_script(
+            &path.display().to_string(),
+            &text,
+            &evaluator,
+            &mut |_, _| {},
+        );
         passed += report.passed;
         executions += report.executions;
         failures.extend(report.failures);

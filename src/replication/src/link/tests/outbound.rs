@@ -7,7 +7,11 @@ fn appended(b: &mut Bench, stream: StreamId, seqs: std::ops::RangeInclusive<u64>
 }
 
 fn read(stream: StreamId, from_seq: u64) -> Effect {
-    Effect::ReadLog { stream, from_seq, max_bytes: 500 }
+    Effect::ReadLog {
+        stream,
+        from_seq,
+        max_bytes: 500,
+    }
 }
 
 fn log_read(
@@ -16,11 +20,18 @@ fn log_read(
     from_seq: u64,
     result: Result<Vec<Record>, ReadFault>,
 ) -> Vec<Effect> {
-    b.feed(Event::LogRead { stream, from_seq, result })
+    b.feed(Event::LogRead {
+        stream,
+        from_seq,
+        result,
+    })
 }
 
 fn credit(b: &mut Bench, bytes: u64) -> Vec<Effect> {
-    b.frame(Frame::Credit(Credit { subscription: 1, bytes }))
+    b.frame(Frame::Credit(Credit {
+        subscription: 1,
+        bytes,
+    }))
 }
 
 #[test]
@@ -40,13 +51,24 @@ fn pushes_fresh_records_without_a_read() {
 #[test]
 fn catches_up_from_the_log_and_goes_over_to_fresh_records() {
     let mut b = Bench::up(&[(stream(0), 6)]);
-    assert_eq!(b.peer_subscribes(stream(0), 1, 10_000), [read(stream(0), 1)]);
-    assert_eq!(appended(&mut b, stream(0), 7..=7), [], "kept while the read runs");
+    assert_eq!(
+        b.peer_subscribes(stream(0), 1, 10_000),
+        [read(stream(0), 1)]
+    );
+    assert_eq!(
+        appended(&mut b, stream(0), 7..=7),
+        [],
+        "kept while the read runs"
+    );
     let effects = log_read(&mut b, stream(0), 1, Ok(records(stream(0), 1..=5, 100)));
     assert_eq!(sent_runs(&effects), [(1, 3), (4, 5)]);
     assert_eq!(effects.last(), Some(&read(stream(0), 6)));
     let effects = log_read(&mut b, stream(0), 6, Ok(records(stream(0), 6..=7, 100)));
-    assert_eq!(sent_runs(&effects), [(6, 7)], "the record that was both read and fresh goes out once");
+    assert_eq!(
+        sent_runs(&effects),
+        [(6, 7)],
+        "the record that was both read and fresh goes out once"
+    );
     b.feed(Event::Sent { bytes: 700 });
     assert_eq!(sent_runs(&appended(&mut b, stream(0), 8..=8)), [(8, 8)]);
 }
@@ -55,7 +77,11 @@ fn catches_up_from_the_log_and_goes_over_to_fresh_records() {
 fn stops_at_the_credit_and_keeps_a_bounded_run_of_fresh_records() {
     let mut b = Bench::up(&[]);
     b.peer_subscribes(stream(0), 1, 150);
-    assert_eq!(sent_runs(&appended(&mut b, stream(0), 1..=4)), [(1, 2)], "the last one may go over");
+    assert_eq!(
+        sent_runs(&appended(&mut b, stream(0), 1..=4)),
+        [(1, 2)],
+        "the last one may go over"
+    );
     assert_eq!(credit(&mut b, 50), [], "the debt is paid first");
     assert_eq!(appended(&mut b, stream(0), 5..=9), []);
     // 3..=9 are waiting, which is over 600 bytes: 3 was dropped and is read when there is credit.
@@ -86,7 +112,10 @@ fn a_record_larger_than_a_frame_goes_alone() {
     let mut run = records(stream(0), 1..=1, 100);
     run.extend(records(stream(0), 2..=2, 450));
     run.extend(records(stream(0), 3..=3, 100));
-    assert_eq!(sent_runs(&b.feed(Event::Appended(run))), [(1, 1), (2, 2), (3, 3)]);
+    assert_eq!(
+        sent_runs(&b.feed(Event::Appended(run))),
+        [(1, 1), (2, 2), (3, 3)]
+    );
 }
 
 #[test]
@@ -100,15 +129,26 @@ fn says_why_it_does_not_serve() {
         }))]
     };
     b.peer_subscribes(stream(0), 1, 1000);
-    let trimmed = log_read(&mut b, stream(0), 1, Err(ReadFault::Trimmed { first_seq: 5 }));
+    let trimmed = log_read(
+        &mut b,
+        stream(0),
+        1,
+        Err(ReadFault::Trimmed { first_seq: 5 }),
+    );
     assert_eq!(trimmed, ended(EndReason::Trimmed, 5));
     b.peer_subscribes(stream(0), 1, 1000);
     let failed = log_read(&mut b, stream(0), 1, Err(ReadFault::Failed("disk".into())));
     assert_eq!(failed, ended(EndReason::ReadFailed, 0));
     for (number, other) in [(2, 5), (3, 6), (4, 7)] {
-        assert_eq!(b.frame(Frame::Subscribe(subscribe(number, stream(other), 1, 1000))), []);
+        assert_eq!(
+            b.frame(Frame::Subscribe(subscribe(number, stream(other), 1, 1000))),
+            []
+        );
     }
-    assert_eq!(b.peer_subscribes(stream(0), 1, 1000), ended(EndReason::TooMany, 0));
+    assert_eq!(
+        b.peer_subscribes(stream(0), 1, 1000),
+        ended(EndReason::TooMany, 0)
+    );
 }
 
 #[test]
@@ -123,14 +163,25 @@ fn reads_again_at_the_next_tick_when_the_log_had_nothing_yet() {
 fn news_of_a_tail_it_did_not_see_is_read_from_the_log() {
     let mut b = Bench::up(&[]);
     b.peer_subscribes(stream(2), 1, 1000);
-    assert_eq!(b.feed(Event::TailMoved { stream: stream(2), seq: 3 }), [read(stream(2), 1)]);
+    assert_eq!(
+        b.feed(Event::TailMoved {
+            stream: stream(2),
+            seq: 3
+        }),
+        [read(stream(2), 1)]
+    );
 }
 
 #[test]
 fn the_own_stream_goes_first_and_the_others_in_turn() {
     let mut b = Bench::up(&[]);
     for (number, index) in [(1, 5), (2, 0), (3, 6)] {
-        b.frame(Frame::Subscribe(subscribe(number, stream(index), 1, 100_000)));
+        b.frame(Frame::Subscribe(subscribe(
+            number,
+            stream(index),
+            1,
+            100_000,
+        )));
     }
     // Fill the budget, then let all three have something to send.
     let first = b.feed(Event::Appended(records(stream(0), 1..=1, 1000)));
@@ -143,7 +194,11 @@ fn the_own_stream_goes_first_and_the_others_in_turn() {
         .feed(Event::Sent { bytes: 1000 })
         .iter()
         .filter_map(|e| {
-            if let Effect::Send(Frame::Records(r)) = e { Some(r.stream().incarnation.0) } else { None }
+            if let Effect::Send(Frame::Records(r)) = e {
+                Some(r.stream().incarnation.0)
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(order, [0, 5, 6, 5]);

@@ -8,7 +8,9 @@ use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use trireme_base::{Boot, Incarnation, NodeName, StreamId, SystemClock};
-use trireme_replication::{DisconnectReason, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink};
+use trireme_replication::{
+    DisconnectReason, GroupLimits, GroupView, LinkConfig, PeerIdentity, PeerLink,
+};
 use trireme_ring::Quorum;
 use trireme_telemetry::discard_logger;
 use trireme_wire::frame::RequestHead;
@@ -16,8 +18,8 @@ use trireme_wire::frame::RequestHead;
 use super::memory::MemoryStore;
 use crate::ReplicaStore as _;
 use crate::{
-    CallError, CallHandler, Calls, Hub, Lineage, LinkParts, LinkStatus, LocalNode, Mesh, MeshConfig, NoCalls,
-    PeerAddress, PeerRole, run_link,
+    CallError, CallHandler, Calls, Hub, Lineage, LinkParts, LinkStatus, LocalNode, Mesh,
+    MeshConfig, NoCalls, PeerAddress, PeerRole, run_link,
 };
 
 pub const WINDOW_BYTES: u64 = 256 << 10;
@@ -32,7 +34,11 @@ impl CallHandler for Echo {
         head: RequestHead,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        if head.kind == 1 { Box::pin(std::future::ready(Ok(body))) } else { NoCalls.call(peer, head, body) }
+        if head.kind == 1 {
+            Box::pin(std::future::ready(Ok(body)))
+        } else {
+            NoCalls.call(peer, head, body)
+        }
     }
 }
 
@@ -65,14 +71,26 @@ impl Cluster {
             let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             port.set_nonblocking(true).expect("supported");
             let address = port.local_addr().expect("bound").to_string();
-            Machine { store: Arc::default(), port, address, boot: 0, running: None }
+            Machine {
+                store: Arc::default(),
+                port,
+                address,
+                boot: 0,
+                running: None,
+            }
         };
-        Self { machines: (0..3).map(machine).collect() }
+        Self {
+            machines: (0..3).map(machine).collect(),
+        }
     }
 
     fn identity(&self, index: usize) -> PeerIdentity {
         let boot = Boot(self.machines[index].boot);
-        PeerIdentity { node: name(index), incarnation: Incarnation(index as u64 + 1), boot }
+        PeerIdentity {
+            node: name(index),
+            incarnation: Incarnation(index as u64 + 1),
+            boot,
+        }
     }
 
     fn own(&self, index: usize) -> StreamId {
@@ -84,7 +102,13 @@ impl Cluster {
         let me = self.identity(index);
         let names: Vec<NodeName> = (0..3).map(name).collect();
         let quorum = Quorum::new(names.clone(), 3);
-        let group = GroupView::new(me.clone(), quorum.clone(), names, GroupLimits::default(), Duration::ZERO);
+        let group = GroupView::new(
+            me.clone(),
+            quorum.clone(),
+            names,
+            GroupLimits::default(),
+            Duration::ZERO,
+        );
         let hub = Arc::new(Hub::new(group, 1 << 20));
         let machine = &self.machines[index];
         machine.store.boot(&me, quorum, &hub);
@@ -105,8 +129,13 @@ impl Cluster {
             lineage: Lineage::from(u64::from(me.boot.0)),
         };
         let clock = Arc::new(SystemClock::new());
-        let mesh =
-            Arc::new(Mesh::new(local, config, vec![hub.group().clone()], clock.clone(), discard_logger()));
+        let mesh = Arc::new(Mesh::new(
+            local,
+            config,
+            vec![hub.group().clone()],
+            clock.clone(),
+            discard_logger(),
+        ));
         let (mut tasks, mut all_calls) = (Vec::new(), Vec::new());
         for slot in mesh.slots() {
             let calls = Arc::new(Calls::new(10, 8 << 20));
@@ -120,7 +149,10 @@ impl Cluster {
                 clock: clock.clone(),
                 log: discard_logger(),
             };
-            let link_config = LinkConfig { window_bytes: WINDOW_BYTES, ..LinkConfig::default() };
+            let link_config = LinkConfig {
+                window_bytes: WINDOW_BYTES,
+                ..LinkConfig::default()
+            };
             let mut link = PeerLink::new(me.clone(), slot.node().clone(), link_config);
             tasks.push(tokio::spawn(async move {
                 loop {
@@ -132,9 +164,16 @@ impl Cluster {
         let port = machine.port.try_clone().expect("a second handle");
         let running = Arc::clone(&mesh);
         tasks.push(tokio::spawn(async move {
-            running.run(TcpListener::from_std(port).expect("nonblocking")).await;
+            running
+                .run(TcpListener::from_std(port).expect("nonblocking"))
+                .await;
         }));
-        self.machines[index].running = Some(Running { hub, mesh, calls: all_calls, tasks });
+        self.machines[index].running = Some(Running {
+            hub,
+            mesh,
+            calls: all_calls,
+            tasks,
+        });
     }
 
     pub fn kill(&mut self, index: usize) {
@@ -150,7 +189,13 @@ impl Cluster {
 
     /// What shows that the node's stream has another writer.
     pub async fn second_writer(&self, index: usize) -> DisconnectReason {
-        self.machines[index].running.as_ref().expect("running").hub.second_writer().await
+        self.machines[index]
+            .running
+            .as_ref()
+            .expect("running")
+            .hub
+            .second_writer()
+            .await
     }
 
     pub fn write(&self, index: usize, count: usize, bytes: usize) {
@@ -163,12 +208,26 @@ impl Cluster {
 
     pub fn calls(&self, from: usize, to: usize) -> Arc<Calls> {
         let running = self.machines[from].running.as_ref().expect("running");
-        running.calls.iter().find(|(node, _)| *node == name(to)).expect("a peer").1.clone()
+        running
+            .calls
+            .iter()
+            .find(|(node, _)| *node == name(to))
+            .expect("a peer")
+            .1
+            .clone()
     }
 
     pub fn connected(&self, from: usize, to: usize) -> bool {
-        let group = self.machines[from].running.as_ref().expect("running").hub.group().lock();
-        group.peers().any(|(node, peer)| *node == name(to) && peer.connected)
+        let group = self.machines[from]
+            .running
+            .as_ref()
+            .expect("running")
+            .hub
+            .group()
+            .lock();
+        group
+            .peers()
+            .any(|(node, peer)| *node == name(to) && peer.connected)
     }
 
     pub fn status(&self, from: usize, to: usize) -> LinkStatus {
@@ -184,7 +243,9 @@ impl Cluster {
                 again.tick().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it never came");
+        tokio::time::timeout(Duration::from_secs(60), waiting)
+            .await
+            .expect("it never came");
     }
 
     pub async fn converged(&self) {
@@ -194,15 +255,32 @@ impl Cluster {
     /// These stores are equal, and each node knows from its peers that they are.
     pub async fn converged_among(&self, nodes: &[usize]) {
         let positions = |c: &Self, n: usize| c.store(n).written();
-        self.until(|c| nodes.iter().all(|n| positions(c, *n) == positions(c, nodes[0]))).await;
+        self.until(|c| {
+            nodes
+                .iter()
+                .all(|n| positions(c, *n) == positions(c, nodes[0]))
+        })
+        .await;
         let first = self.store(nodes[0]).content();
-        nodes.iter().for_each(|n| assert!(self.store(*n).content() == first, "n{n} has other records"));
-        self.until(|c| nodes.iter().all(|n| c.peers_report_level(*n, nodes))).await;
+        nodes
+            .iter()
+            .for_each(|n| assert!(self.store(*n).content() == first, "n{n} has other records"));
+        self.until(|c| nodes.iter().all(|n| c.peers_report_level(*n, nodes)))
+            .await;
     }
 
     fn peers_report_level(&self, index: usize, nodes: &[usize]) -> bool {
-        let group = self.machines[index].running.as_ref().expect("running").hub.group().lock();
+        let group = self.machines[index]
+            .running
+            .as_ref()
+            .expect("running")
+            .hub
+            .group()
+            .lock();
         let among = |node: &NodeName| nodes.iter().any(|n| name(*n) == *node);
-        group.peers().filter(|(node, _)| among(node)).all(|(_, peer)| peer.positions == *group.mine())
+        group
+            .peers()
+            .filter(|(node, _)| among(node))
+            .all(|(_, peer)| peer.positions == *group.mine())
     }
 }

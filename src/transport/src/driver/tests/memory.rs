@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use trireme_base::{Incarnation, NodeName, StreamId};
-use trireme_replication::{CommitTracker, DisconnectReason, PeerIdentity, PositionVector, ReadFault};
+use trireme_replication::{
+    CommitTracker, DisconnectReason, PeerIdentity, PositionVector, ReadFault,
+};
 use trireme_ring::Quorum;
 use trireme_wire::frame::Health;
 use trireme_wire::record::{Record, RecordDraft, RecordKind};
@@ -34,7 +36,11 @@ impl MemoryStore {
         let mut inner = self.inner.lock();
         inner.commits = Some(CommitTracker::new(me.stream(), me.node.clone(), quorum, 10));
         inner.hub = Arc::downgrade(hub);
-        let durable: Vec<_> = inner.streams.iter().map(|(s, records)| (*s, records.len() as u64)).collect();
+        let durable: Vec<_> = inner
+            .streams
+            .iter()
+            .map(|(s, records)| (*s, records.len() as u64))
+            .collect();
         drop(inner);
         hub.durable(&durable);
     }
@@ -47,11 +53,17 @@ impl MemoryStore {
     pub fn hold_applied(&self, hold: bool) {
         let mut inner = self.inner.lock();
         inner.hold_applied = hold;
-        let tails: Vec<_> = inner.streams.iter().map(|(s, records)| (*s, records.len() as u64)).collect();
+        let tails: Vec<_> = inner
+            .streams
+            .iter()
+            .map(|(s, records)| (*s, records.len() as u64))
+            .collect();
         let hub = inner.hub.upgrade().filter(|_| !hold);
         drop(inner);
         if let Some(hub) = hub {
-            tails.into_iter().for_each(|(stream, seq)| hub.applied(stream, seq));
+            tails
+                .into_iter()
+                .for_each(|(stream, seq)| hub.applied(stream, seq));
         }
     }
 
@@ -96,7 +108,11 @@ impl MemoryStore {
     }
 
     pub fn committed(&self) -> u64 {
-        self.inner.lock().commits.as_ref().map_or(0, CommitTracker::committed)
+        self.inner
+            .lock()
+            .commits
+            .as_ref()
+            .map_or(0, CommitTracker::committed)
     }
 
     pub fn record_count(&self) -> usize {
@@ -111,7 +127,12 @@ impl MemoryStore {
 
 impl ReplicaStore for MemoryStore {
     fn written(&self) -> PositionVector {
-        self.inner.lock().streams.iter().map(|(stream, records)| (*stream, records.len() as u64)).collect()
+        self.inner
+            .lock()
+            .streams
+            .iter()
+            .map(|(stream, records)| (*stream, records.len() as u64))
+            .collect()
     }
 
     fn durable(&self) -> PositionVector {
@@ -123,7 +144,10 @@ impl ReplicaStore for MemoryStore {
     }
 
     fn intake(&self) -> Intake {
-        Intake { is_open: true, refusals: 0 }
+        Intake {
+            is_open: true,
+            refusals: 0,
+        }
     }
 
     fn append(&self, records: Vec<Record>) -> Result<(), AppendRefused> {
@@ -150,7 +174,12 @@ impl ReplicaStore for MemoryStore {
             bytes += record.bytes().len() as u64;
             before < max_bytes
         };
-        let run = records.iter().skip(from as usize - 1).take_while(fits).cloned().collect();
+        let run = records
+            .iter()
+            .skip(from as usize - 1)
+            .take_while(fits)
+            .cloned()
+            .collect();
         Box::pin(std::future::ready(Ok(run)))
     }
 
@@ -169,11 +198,17 @@ impl ReplicaStore for MemoryStore {
     ) -> Result<(), DisconnectReason> {
         let mut inner = self.inner.lock();
         let own = inner.commits.as_ref().map(CommitTracker::stream);
-        let written = own.and_then(|own| inner.streams.get(&own)).map_or(0, |records| records.len() as u64);
+        let written = own
+            .and_then(|own| inner.streams.get(&own))
+            .map_or(0, |records| records.len() as u64);
         if let Some(commits) = inner.commits.as_mut() {
             let (stream, claimed) = (commits.stream(), positions.get(commits.stream()));
             if claimed > written {
-                return Err(DisconnectReason::SecondWriter { stream, written, claimed });
+                return Err(DisconnectReason::SecondWriter {
+                    stream,
+                    written,
+                    claimed,
+                });
             }
             commits.peer_durable(peer, incarnation, claimed, epoch);
             commits.advance();
@@ -182,6 +217,9 @@ impl ReplicaStore for MemoryStore {
     }
 
     fn health(&self) -> Health {
-        Health { ready: true, ..Health::default() }
+        Health {
+            ready: true,
+            ..Health::default()
+        }
     }
 }

@@ -82,7 +82,11 @@ impl Batcher {
             Request::V2(request) => request.add(point),
         }
         self.samples += 1;
-        if self.samples == self.samples_max { self.close() } else { Ok(()) }
+        if self.samples == self.samples_max {
+            self.close()
+        } else {
+            Ok(())
+        }
     }
 
     /// The bodies made since the last call, the last one perhaps with fewer samples.
@@ -101,7 +105,11 @@ impl Batcher {
         let mut bytes = self.snappy.compress_vec(raw)?;
         // The room was for bytes that cannot be compressed; many bodies wait to be sent.
         bytes.shrink_to_fit();
-        self.bodies.push(Body { bytes, raw_bytes: raw.len(), samples: self.samples });
+        self.bodies.push(Body {
+            bytes,
+            raw_bytes: raw.len(),
+            samples: self.samples,
+        });
         self.samples = 0;
         match &mut self.request {
             Request::V1(request) => request.clear(),
@@ -125,7 +133,10 @@ mod tests {
         let mut batcher = Batcher::new(protocol, 400);
         fleet.scrape(3, |point| batcher.add(point).expect("compresses"));
         let bodies = batcher.take().expect("compresses");
-        assert_eq!(bodies.iter().map(|body| body.samples).collect::<Vec<_>>(), [400, 400, 400, 300]);
+        assert_eq!(
+            bodies.iter().map(|body| body.samples).collect::<Vec<_>>(),
+            [400, 400, 400, 300]
+        );
         let mut read = Vec::new();
         for body in bodies {
             let mut raw = Vec::new();
@@ -138,7 +149,9 @@ mod tests {
             for series in &batch.series {
                 let labels = Labels::from_wire(batch.labels_of(series)).expect("valid labels");
                 let samples = batch.samples_of(series).iter();
-                read.extend(samples.map(|sample| (labels.to_string(), sample.t, sample.v.to_bits())));
+                read.extend(
+                    samples.map(|sample| (labels.to_string(), sample.t, sample.v.to_bits())),
+                );
             }
         }
         read
@@ -149,6 +162,9 @@ mod tests {
         let (v1, v2) = (read_back(Protocol::V1), read_back(Protocol::V2));
         assert_eq!(v1.len(), 1_500);
         assert_eq!(v1, v2);
-        assert!(v1.iter().all(|(_, t, _)| (1_700_000_045_000..1_700_000_060_000).contains(t)));
+        assert!(
+            v1.iter()
+                .all(|(_, t, _)| (1_700_000_045_000..1_700_000_060_000).contains(t))
+        );
     }
 }

@@ -54,7 +54,15 @@ impl Fleet {
         let templates = templates();
         let groups = templates.iter().map(group).collect();
         let hosts = series.div_ceil(HOST_SERIES);
-        Self { series, interval_ms, start_ms, seed, templates, groups, generations: vec![0; hosts] }
+        Self {
+            series,
+            interval_ms,
+            start_ms,
+            seed,
+            templates,
+            groups,
+            generations: vec![0; hosts],
+        }
     }
 
     /// Number of hosts.
@@ -64,7 +72,8 @@ impl Fleet {
 
     /// Labels a series has on average.
     pub fn labels_per_series(&self) -> f64 {
-        self.templates.iter().map(|t| t.labels.len()).sum::<usize>() as f64 / self.templates.len() as f64
+        self.templates.iter().map(|t| t.labels.len()).sum::<usize>() as f64
+            / self.templates.len() as f64
     }
 
     /// Replaces the next `share` (0 to 1) of the hosts, in turn over the whole fleet as `round` grows.
@@ -76,7 +85,10 @@ impl Fleet {
                 let host = (round * count + i) % hosts;
                 let old_generation = self.generations[host];
                 self.generations[host] += 1;
-                Replaced { host: host as u32, old_generation }
+                Replaced {
+                    host: host as u32,
+                    old_generation,
+                }
             })
             .collect()
     }
@@ -95,18 +107,37 @@ impl Fleet {
 
     /// Gives the stale marker of every series of `replaced` to `each`, at the time of scrape `number`.
     pub fn end(&self, replaced: Replaced, number: u64, mut each: impl FnMut(&Point)) {
-        self.host(replaced.host as usize, replaced.old_generation, number, true, &mut each);
+        self.host(
+            replaced.host as usize,
+            replaced.old_generation,
+            number,
+            true,
+            &mut each,
+        );
     }
 
     fn host_series(&self, host: usize) -> usize {
         (self.series - host * HOST_SERIES).min(HOST_SERIES)
     }
 
-    fn host(&self, host: usize, generation: u32, number: u64, ended: bool, each: &mut impl FnMut(&Point)) {
+    fn host(
+        &self,
+        host: usize,
+        generation: u32,
+        number: u64,
+        ended: bool,
+        each: &mut impl FnMut(&Point),
+    ) {
         let names = HostNames::new(host as u32, generation, CONTAINERS);
         let id = mix(self.seed ^ (u64::from(generation) << 32) ^ host as u64);
-        let scraped_ms = self.start_ms + i64::try_from(number).unwrap_or(i64::MAX / 2) * self.interval_ms;
-        for (index, template) in self.templates.iter().enumerate().take(self.host_series(host)) {
+        let scraped_ms =
+            self.start_ms + i64::try_from(number).unwrap_or(i64::MAX / 2) * self.interval_ms;
+        for (index, template) in self
+            .templates
+            .iter()
+            .enumerate()
+            .take(self.host_series(host))
+        {
             // Servers spread the scrapes of their targets over the interval.
             let offset_ms = mix(id ^ template.job.index()) % self.interval_ms.unsigned_abs().max(1);
             let series = mix(id ^ ((index as u64) << 20));
@@ -115,14 +146,21 @@ impl Fleet {
                 false => template.kind.value(series, id ^ self.groups[index], number),
             };
             let timestamp_ms = scraped_ms + i64::try_from(offset_ms).unwrap_or(0);
-            each(&Point { template, names: &names, timestamp_ms, value });
+            each(&Point {
+                template,
+                names: &names,
+                timestamp_ms,
+                value,
+            });
         }
     }
 }
 
 /// The `node` label of a host that was never replaced.
 pub fn node_name(host: u32) -> String {
-    HostNames::new(host, 0, 0).text(&Text::Node, &mut String::new()).to_string()
+    HostNames::new(host, 0, 0)
+        .text(&Text::Node, &mut String::new())
+        .to_string()
 }
 
 /// The series of a host, in the order in which they are scraped.
@@ -134,9 +172,17 @@ fn templates() -> Vec<Template> {
     ];
     let mut made: Vec<Template> = Vec::with_capacity(HOST_SERIES + 200);
     for (job, families) in jobs {
-        made.extend(families.iter().flat_map(|family| family.templates(job, CONTAINERS)));
+        made.extend(
+            families
+                .iter()
+                .flat_map(|family| family.templates(job, CONTAINERS)),
+        );
         if job != Job::Cadvisor {
-            made.extend(about_the_scrape().iter().flat_map(|family| family.templates(job, 1)));
+            made.extend(
+                about_the_scrape()
+                    .iter()
+                    .flat_map(|family| family.templates(job, 1)),
+            );
         }
     }
     made.truncate(HOST_SERIES);
@@ -149,7 +195,10 @@ fn about_the_scrape() -> Vec<Family> {
         Family::new("up", Kind::Constant(1.0)),
         Family::new("scrape_duration_seconds", Kind::RatioGauge),
         Family::new("scrape_samples_scraped", Kind::SmallGauge { below: 3 }),
-        Family::new("scrape_samples_post_metric_relabeling", Kind::SmallGauge { below: 3 }),
+        Family::new(
+            "scrape_samples_post_metric_relabeling",
+            Kind::SmallGauge { below: 3 },
+        ),
         Family::new("scrape_series_added", Kind::Constant(0.0)),
     ]
 }
@@ -176,7 +225,9 @@ mod tests {
 
     fn labels(point: &Point) -> String {
         let mut scratch = String::new();
-        let text = |(name, text): &(&str, Text)| format!("{name}={},", point.names.text(text, &mut scratch));
+        let text = |(name, text): &(&str, Text)| {
+            format!("{name}={},", point.names.text(text, &mut scratch))
+        };
         point.template.labels.iter().map(text).collect()
     }
 
@@ -193,7 +244,11 @@ mod tests {
             assert!(seen.insert(labels(point)), "twice: {}", labels(point));
         });
         assert_eq!(seen.len(), 2_500);
-        assert!((9.0..=12.0).contains(&fleet.labels_per_series()), "{}", fleet.labels_per_series());
+        assert!(
+            (9.0..=12.0).contains(&fleet.labels_per_series()),
+            "{}",
+            fleet.labels_per_series()
+        );
     }
 
     #[test]
@@ -212,7 +267,9 @@ mod tests {
             ended += 1;
         });
         let mut fresh = 0;
-        fleet.scrape(1, |point| fresh += usize::from(!before.contains(&labels(point))));
+        fleet.scrape(1, |point| {
+            fresh += usize::from(!before.contains(&labels(point)))
+        });
         assert_eq!((ended, fresh), (1_000, 1_000));
     }
 

@@ -31,9 +31,19 @@ impl Target {
         if authority.is_empty() || authority.contains('@') {
             bail!("{url}: the URL needs a host and no user");
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { authority.to_string() } else { format!("{authority}:80") };
-        let path = if path.is_empty() { "/".to_string() } else { path.to_string() };
+        let has_port = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let authority = if has_port {
+            authority.to_string()
+        } else {
+            format!("{authority}:80")
+        };
+        let path = if path.is_empty() {
+            "/".to_string()
+        } else {
+            path.to_string()
+        };
         Ok(Self { authority, path })
     }
 }
@@ -50,7 +60,13 @@ pub struct Client {
 impl Client {
     /// A client that gives up on a connect, read or write after `timeout`.
     pub fn new(target: Target, timeout: Duration) -> Self {
-        Self { target, timeout, stream: None, buffer: Vec::new(), head: String::new() }
+        Self {
+            target,
+            timeout,
+            stream: None,
+            buffer: Vec::new(),
+            head: String::new(),
+        }
     }
 
     /// The target's path.
@@ -60,14 +76,21 @@ impl Client {
 
     /// Sends a request and reads the answer. `headers` are whole lines with CR LF. A kept connection that the
     /// server closed in the meantime is opened anew once.
-    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Response> {
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> io::Result<Response> {
         self.head.clear();
         self.head.push_str(method);
         self.head.push(' ');
         self.head.push_str(path);
         self.head.push_str(" HTTP/1.1\r\nHost: ");
         self.head.push_str(&self.target.authority);
-        self.head.push_str("\r\nUser-Agent: trireme-bench\r\nContent-Length: ");
+        self.head
+            .push_str("\r\nUser-Agent: trireme-bench\r\nContent-Length: ");
         self.head.push_str(&body.len().to_string());
         self.head.push_str("\r\n");
         self.head.push_str(headers);
@@ -93,8 +116,10 @@ impl Client {
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
-        let mut last =
-            io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", self.target.authority));
+        let mut last = io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{} has no address", self.target.authority),
+        );
         for address in self.target.authority.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, self.timeout) {
                 Ok(stream) => {
@@ -112,7 +137,10 @@ impl Client {
 
 fn closed_meanwhile(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
 fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
@@ -121,7 +149,9 @@ fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()
         let slices = [IoSlice::new(&head[sent..]), IoSlice::new(body)];
         match stream.write_vectored(&slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) if sent + n > head.len() => return stream.write_all(&body[sent + n - head.len()..]),
+            Ok(n) if sent + n > head.len() => {
+                return stream.write_all(&body[sent + n - head.len()..]);
+            }
             Ok(n) => sent += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -178,12 +208,19 @@ mod tests {
             "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwait",
         ]);
         let mut client = client(&url);
-        let mut next = || client.send("POST", "/write", "", b"body").expect("answered");
+        let mut next = || {
+            client
+                .send("POST", "/write", "", b"body")
+                .expect("answered")
+        };
         assert_eq!(next().status, 204);
         assert_eq!(next().body, b"hello");
         assert_eq!(next().body, b"abcde");
         let last = next();
-        assert_eq!((last.status, last.retry_after_s, last.keep_alive), (503, Some(7), false));
+        assert_eq!(
+            (last.status, last.retry_after_s, last.keep_alive),
+            (503, Some(7), false)
+        );
     }
 
     #[test]
@@ -193,26 +230,49 @@ mod tests {
             "HTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n",
         ]);
         let mut client = client(&url);
-        assert_eq!(client.send("POST", "/write", "", b"body").expect("answered").status, 200);
-        assert_eq!(client.send("POST", "/write", "", b"body").expect("answered").status, 201);
+        assert_eq!(
+            client
+                .send("POST", "/write", "", b"body")
+                .expect("answered")
+                .status,
+            200
+        );
+        assert_eq!(
+            client
+                .send("POST", "/write", "", b"body")
+                .expect("answered")
+                .status,
+            201
+        );
     }
 
     #[test]
     fn refuses_answers_that_are_not_http() {
-        for answer in
-            ["SSH-2.0-x\r\n\r\n", "HTTP/1.1 x y\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
-        {
+        for answer in [
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/1.1 x y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        ] {
             let url = server(vec![answer]);
-            assert!(client(&url).send("POST", "/write", "", b"body").is_err(), "{answer:?}");
+            assert!(
+                client(&url).send("POST", "/write", "", b"body").is_err(),
+                "{answer:?}"
+            );
         }
     }
 
     #[test]
     fn parses_urls_with_and_without_port_and_path() {
         let target = Target::parse("http://node:9090/api/v1/write").expect("valid");
-        assert_eq!((target.authority.as_str(), target.path.as_str()), ("node:9090", "/api/v1/write"));
+        assert_eq!(
+            (target.authority.as_str(), target.path.as_str()),
+            ("node:9090", "/api/v1/write")
+        );
         let target = Target::parse("http://node").expect("valid");
-        assert_eq!((target.authority.as_str(), target.path.as_str()), ("node:80", "/"));
+        assert_eq!(
+            (target.authority.as_str(), target.path.as_str()),
+            ("node:80", "/")
+        );
         assert!(Target::parse("https://node").is_err());
         assert!(Target::parse("http:///x").is_err());
     }

@@ -17,14 +17,20 @@ pub struct Latencies {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS], total: 0, max_us: 0 }
+        Self {
+            counts: vec![0; BUCKETS],
+            total: 0,
+            max_us: 0,
+        }
     }
 }
 
 impl Latencies {
     /// Counts one request.
     pub fn add(&mut self, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).min(1 << 39);
+        let us = u64::try_from(latency.as_micros())
+            .unwrap_or(u64::MAX)
+            .min(1 << 39);
         self.counts[bucket(us)] += 1;
         self.total += 1;
         self.max_us = self.max_us.max(us);
@@ -32,7 +38,10 @@ impl Latencies {
 
     /// Adds all counts of `other`.
     pub fn merge(&mut self, other: &Latencies) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(mine, theirs)| *mine += theirs);
         self.total += other.total;
         self.max_us = self.max_us.max(other.max_us);
     }
@@ -82,7 +91,12 @@ mod tests {
     fn quantiles_are_close_and_never_too_low() {
         let mut latencies = Latencies::default();
         (1..=10_000u64).for_each(|us| latencies.add(Duration::from_micros(us)));
-        for (q, exact_us) in [(0.5, 5_000.0), (0.9, 9_000.0), (0.99, 9_900.0), (1.0, 10_000.0)] {
+        for (q, exact_us) in [
+            (0.5, 5_000.0),
+            (0.9, 9_000.0),
+            (0.99, 9_900.0),
+            (1.0, 10_000.0),
+        ] {
             let got = latencies.quantile_ms(q).expect("has requests") * 1_000.0;
             assert!(got >= exact_us && got <= exact_us * 1.017, "{q}: {got}");
         }

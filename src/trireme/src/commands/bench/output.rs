@@ -26,7 +26,11 @@ enum Output {
 
 impl ReportArgs {
     /// Writes the file, if one is wanted, and prints the report; `table` makes its form for people.
-    pub(super) fn give(&self, report: &impl Serialize, table: impl FnOnce() -> String) -> anyhow::Result<()> {
+    pub(super) fn give(
+        &self,
+        report: &impl Serialize,
+        table: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(report)?;
         if let Some(file) = &self.json_file {
             std::fs::write(file, format!("{json}\n"))

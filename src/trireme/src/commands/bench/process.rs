@@ -37,14 +37,20 @@ impl Processes {
         }
         all.sort_unstable();
         all.dedup();
-        let processes = Self { pids: all, ticks_per_s: ticks_per_second() };
+        let processes = Self {
+            pids: all,
+            ticks_per_s: ticks_per_second(),
+        };
         processes.usage()?;
         Ok(processes)
     }
 
     /// This process.
     pub fn own() -> Self {
-        Self { pids: vec![std::process::id()], ticks_per_s: ticks_per_second() }
+        Self {
+            pids: vec![std::process::id()],
+            ticks_per_s: ticks_per_second(),
+        }
     }
 
     /// True if nothing is measured.
@@ -62,12 +68,16 @@ impl Processes {
                     .with_context(|| format!("process {pid}: cannot read {name}"))
             };
             let status = read("status")?;
-            sum.cpu_s += cpu_ticks(&read("stat")?).with_context(|| format!("process {pid}: stat"))? as f64
+            sum.cpu_s += cpu_ticks(&read("stat")?)
+                .with_context(|| format!("process {pid}: stat"))? as f64
                 / self.ticks_per_s;
             sum.rss_bytes += field(&status, "VmRSS:").unwrap_or(0) * 1_024;
             sum.peak_rss_bytes += field(&status, "VmHWM:").unwrap_or(0) * 1_024;
             // Needs the same user; without it the rest is still worth having.
-            sum.written_bytes += read("io").ok().and_then(|io| field(&io, "write_bytes:")).unwrap_or(0);
+            sum.written_bytes += read("io")
+                .ok()
+                .and_then(|io| field(&io, "write_bytes:"))
+                .unwrap_or(0);
         }
         Ok(sum)
     }
@@ -93,7 +103,8 @@ impl Processes {
             window.push_back(last.cpu_s);
             if window.len() > QUIET_POLLS as usize {
                 let oldest = window.pop_front().unwrap_or(0.0);
-                let allowed = 0.03 * POLL.as_secs_f64() * f64::from(QUIET_POLLS) * self.pids.len() as f64;
+                let allowed =
+                    0.03 * POLL.as_secs_f64() * f64::from(QUIET_POLLS) * self.pids.len() as f64;
                 let quiet = last.cpu_s - oldest <= allowed.max(1.0 / self.ticks_per_s);
                 if quiet && clock.monotonic() - begin >= REST_MIN {
                     break;
@@ -113,22 +124,35 @@ fn ticks_per_second() -> f64 {
 }
 
 fn read_pid(file: &Path) -> anyhow::Result<u32> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    text.trim().parse().with_context(|| format!("{} holds no process id: {:?}", file.display(), text.trim()))
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{} holds no process id: {:?}", file.display(), text.trim()))
 }
 
 /// User and system ticks of a `/proc/PID/stat` line; the command in parentheses may itself hold parentheses.
 fn cpu_ticks(stat: &str) -> anyhow::Result<u64> {
-    let Some((_, rest)) = stat.rsplit_once(')') else { bail!("no command in parentheses") };
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        bail!("no command in parentheses")
+    };
     let mut fields = rest.split_ascii_whitespace().skip(11);
-    let mut next =
-        || fields.next().context("too few fields").and_then(|f| f.parse::<u64>().context("not a number"));
+    let mut next = || {
+        fields
+            .next()
+            .context("too few fields")
+            .and_then(|f| f.parse::<u64>().context("not a number"))
+    };
     Ok(next()? + next()?)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(name))?;
-    line[name.len()..].split_ascii_whitespace().next()?.parse().ok()
+    line[name.len()..]
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -150,7 +174,9 @@ mod tests {
 
     #[test]
     fn names_a_process_that_is_gone() {
-        let error = Processes::new(&[u32::MAX], &[]).err().expect("no such process");
+        let error = Processes::new(&[u32::MAX], &[])
+            .err()
+            .expect("no such process");
         assert!(format!("{error:#}").contains("4294967295"), "{error:#}");
     }
 }

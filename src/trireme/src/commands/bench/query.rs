@@ -80,31 +80,51 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         match (&query.error, &query.agreement) {
             (Some(error), _) => note(&format!("{}: failed: {error}", query.name)),
             (None, Some(Agreement::Differs(what))) => {
-                note(&format!("{}: differs: {}", query.name, what.chars().take(400).collect::<String>()));
+                note(&format!(
+                    "{}: differs: {}",
+                    query.name,
+                    what.chars().take(400).collect::<String>()
+                ));
             }
             _ => {}
         }
     }
-    let failed = report.queries.iter().filter(|query| query.error.is_some()).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} queries failed", report.queries.len());
+    let failed = report
+        .queries
+        .iter()
+        .filter(|query| query.error.is_some())
+        .count();
+    anyhow::ensure!(
+        failed == 0,
+        "{failed} of {} queries failed",
+        report.queries.len()
+    );
     Ok(())
 }
 
 fn measure(args: &Args) -> anyhow::Result<QueryReport> {
     let clock = SystemClock::new();
     let end_ms = when::parse_time_ms(&args.end, clock.now_ms()).context("--end")?;
-    let span =
-        Span { end_s: end_ms / 1_000, range_s: args.range.as_secs(), step_s: args.step.as_secs().max(1) };
+    let span = Span {
+        end_s: end_ms / 1_000,
+        range_s: args.range.as_secs(),
+        step_s: args.step.as_secs().max(1),
+    };
     let target = Target::parse(&args.url)?;
     let base = target.path.trim_end_matches('/').to_string();
     let headers = super::write::header_lines(&args.headers)?;
     let mut client = Client::new(target, args.timeout);
     let server = Processes::new(&args.pids, &args.pid_files)?;
-    let wanted =
-        |question: &Question| args.only.as_ref().is_none_or(|only| question.name.contains(only.as_str()));
+    let wanted = |question: &Question| {
+        args.only
+            .as_ref()
+            .is_none_or(|only| question.name.contains(only.as_str()))
+    };
     let asked: Vec<Question> = questions().into_iter().filter(wanted).collect();
-    let paths: Vec<String> =
-        asked.iter().map(|question| format!("{base}{}", path(&question.ask, &span))).collect();
+    let paths: Vec<String> = asked
+        .iter()
+        .map(|question| format!("{base}{}", path(&question.ask, &span)))
+        .collect();
     let before = server.usage()?;
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); asked.len()];
     let mut answers: Vec<Result<Value, String>> = vec![Err("not asked".to_string()); asked.len()];
@@ -125,8 +145,8 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
     }
     let reference = args.reference.as_ref().map(load).transpose()?;
     let queries = asked.iter().zip(&times).zip(&answers);
-    let queries =
-        queries.map(|((question, times), answer)| figures(question, times, answer, reference.as_ref()));
+    let queries = queries
+        .map(|((question, times), answer)| figures(question, times, answer, reference.as_ref()));
     Ok(QueryReport {
         name: args.name.clone(),
         passes: args.passes,
@@ -152,7 +172,11 @@ fn path(ask: &Ask, span: &Span) -> String {
     let over = format!("start={start_s}&end={}", span.end_s);
     match ask {
         Ask::Instant(text) => {
-            format!("/api/v1/query?query={}&time={}&nocache=1", percent_encode(text), span.end_s)
+            format!(
+                "/api/v1/query?query={}&time={}&nocache=1",
+                percent_encode(text),
+                span.end_s
+            )
         }
         Ask::Range(text) => {
             format!(
@@ -163,15 +187,25 @@ fn path(ask: &Ask, span: &Span) -> String {
         }
         Ask::LabelValues(name, None) => format!("/api/v1/label/{name}/values?{over}"),
         Ask::LabelValues(name, Some(selector)) => {
-            format!("/api/v1/label/{name}/values?match[]={}&{over}", percent_encode(selector))
+            format!(
+                "/api/v1/label/{name}/values?match[]={}&{over}",
+                percent_encode(selector)
+            )
         }
         Ask::LabelNames => format!("/api/v1/labels?{over}"),
-        Ask::Series(selector) => format!("/api/v1/series?match[]={}&{over}", percent_encode(selector)),
+        Ask::Series(selector) => {
+            format!("/api/v1/series?match[]={}&{over}", percent_encode(selector))
+        }
     }
 }
 
 fn data(status: u16, body: &[u8]) -> Result<Value, String> {
-    let text = || String::from_utf8_lossy(body).chars().take(300).collect::<String>();
+    let text = || {
+        String::from_utf8_lossy(body)
+            .chars()
+            .take(300)
+            .collect::<String>()
+    };
     if status / 100 != 2 {
         return Err(format!("HTTP {status}: {}", text().trim()));
     }
@@ -196,7 +230,10 @@ fn figures(
     later.sort_by(f64::total_cmp);
     let quantile = |q: f64| {
         let rank = (later.len() as f64 * q).ceil() as usize;
-        later.get(rank.clamp(1, later.len().max(1)) - 1).copied().unwrap_or(0.0)
+        later
+            .get(rank.clamp(1, later.len().max(1)) - 1)
+            .copied()
+            .unwrap_or(0.0)
     };
     let (rows, points) = answer.as_ref().map_or((0, 0), compare::size);
     let agreement = match (answer, reference.and_then(|all| all.get(question.name))) {
@@ -225,7 +262,11 @@ fn figures(
     }
 }
 
-fn save(file: &PathBuf, asked: &[Question], answers: &[Result<Value, String>]) -> anyhow::Result<()> {
+fn save(
+    file: &PathBuf,
+    asked: &[Question],
+    answers: &[Result<Value, String>],
+) -> anyhow::Result<()> {
     let all: BTreeMap<&str, &Value> = asked
         .iter()
         .zip(answers)

@@ -84,12 +84,24 @@ impl<'a> Senders<'a> {
         let client = |target: &Target| Client::new(target.clone(), plan.timeout);
         let connections = (0..plan.connections.max(1))
             .map(|i| match plan.rotate {
-                true => Connection { clients: plan.targets.iter().map(client).collect(), next: i },
-                false => Connection { clients: vec![client(&plan.targets[i % count])], next: 0 },
+                true => Connection {
+                    clients: plan.targets.iter().map(client).collect(),
+                    next: i,
+                },
+                false => Connection {
+                    clients: vec![client(&plan.targets[i % count])],
+                    next: 0,
+                },
             })
             .collect();
         let headers = format!("{}{}", plan.protocol.headers(), plan.headers);
-        Self { plan, clock, connections, headers, due: Duration::ZERO }
+        Self {
+            plan,
+            clock,
+            connections,
+            headers,
+            due: Duration::ZERO,
+        }
     }
 
     /// Sends the bodies of some scrapes, one scrape after the other on each connection, and adds to `sum`.
@@ -117,11 +129,15 @@ impl<'a> Senders<'a> {
                     }
                     sent
                 };
-                let thread =
-                    std::thread::Builder::new().name(format!("sender-{lane}")).spawn_scoped(scope, work);
+                let thread = std::thread::Builder::new()
+                    .name(format!("sender-{lane}"))
+                    .spawn_scoped(scope, work);
                 threads.push(thread.context("cannot start a sender")?);
             }
-            Ok(threads.into_iter().map(|thread| thread.join().expect("senders do not panic")).collect())
+            Ok(threads
+                .into_iter()
+                .map(|thread| thread.join().expect("senders do not panic"))
+                .collect())
         })?;
         sent.into_iter().for_each(|one| sum.merge(one));
         sum.wall += self.clock.monotonic() - begin;
@@ -176,14 +192,20 @@ impl Connection {
                 Ok(answer) => {
                     let temporary = answer.status / 100 == 5 || answer.status == 429;
                     let asked = Duration::from_secs(answer.retry_after_s.unwrap_or(0).min(5));
-                    let text = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
+                    let text = String::from_utf8_lossy(&answer.body)
+                        .chars()
+                        .take(300)
+                        .collect();
                     (answer.status.to_string(), temporary.then_some(asked), text)
                 }
                 Err(error) => ("io".to_string(), Some(Duration::ZERO), error.to_string()),
             };
-            sent.first_error.get_or_insert_with(|| format!("{label}: {}", text.trim()));
+            sent.first_error
+                .get_or_insert_with(|| format!("{label}: {}", text.trim()));
             *sent.errors.entry(label).or_default() += 1;
-            let Some(asked) = wait.filter(|_| attempt < plan.retries) else { break };
+            let Some(asked) = wait.filter(|_| attempt < plan.retries) else {
+                break;
+            };
             std::thread::sleep(asked.max(Duration::from_millis(30 << attempt.min(7))));
         }
         sent.samples_failed += body.samples as u64;

@@ -31,8 +31,11 @@ enum AnyReport {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (mut writes, mut queries) = (Vec::new(), Vec::new());
     for file in &args.files {
-        let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        match serde_json::from_slice(&text).with_context(|| format!("{} is no report", file.display()))? {
+        let text =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        match serde_json::from_slice(&text)
+            .with_context(|| format!("{} is no report", file.display()))?
+        {
             AnyReport::Write(report) => writes.push(*report),
             AnyReport::Query(report) => queries.push(report),
         }
@@ -55,7 +58,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub fn plain(reports: &[&Report]) -> String {
     let rows = rows(&by_name(reports));
     let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = format!("{}\n\n", summary(reports));
     for row in &rows {
@@ -96,7 +104,9 @@ fn by_name<'a>(reports: &[&'a Report]) -> Vec<Vec<&'a Report>> {
 }
 
 fn summary(reports: &[&Report]) -> String {
-    let Some(load) = reports.first().map(|report| &report.load) else { return String::new() };
+    let Some(load) = reports.first().map(|report| &report.load) else {
+        return String::new();
+    };
     let per_sample = |bytes: u64| bytes as f64 / load.samples.max(1) as f64;
     let mut text = format!(
         "{} series, {} scrapes every {} s, {} samples a request, {} connections, remote write {}; {:.1} labels a series, \
@@ -125,40 +135,84 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
         1 => group[0].name.clone(),
         runs => format!("{} ({runs} runs)", group[0].name),
     };
-    let mut rows = vec![std::iter::once(String::new()).chain(groups.iter().map(name)).collect()];
+    let mut rows = vec![
+        std::iter::once(String::new())
+            .chain(groups.iter().map(name))
+            .collect(),
+    ];
     let mut add = |what: &str, show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>| {
-        let cells: Vec<String> = groups.iter().map(|group| cell(group, show, figure)).collect();
+        let cells: Vec<String> = groups
+            .iter()
+            .map(|group| cell(group, show, figure))
+            .collect();
         if cells.iter().any(|cell| cell != "-") {
             rows.push(std::iter::once(what.to_string()).chain(cells).collect());
         }
     };
     let steady = |report: &Report, figure: fn(&Phase) -> f64| report.steady.as_ref().map(figure);
-    add("new series/s", grouped, &|r| Some(r.new_series.samples_per_s));
-    add("new series/s until at rest", grouped, &|r| Some(r.new_series.samples_per_s_at_rest));
-    add("CPU µs / new series", short, &|r| r.new_series.receiver?.cpu_us_per_new_series);
+    add("new series/s", grouped, &|r| {
+        Some(r.new_series.samples_per_s)
+    });
+    add("new series/s until at rest", grouped, &|r| {
+        Some(r.new_series.samples_per_s_at_rest)
+    });
+    add("CPU µs / new series", short, &|r| {
+        r.new_series.receiver?.cpu_us_per_new_series
+    });
     add("samples/s", grouped, &|r| steady(r, |p| p.samples_per_s));
-    add("samples/s until at rest", grouped, &|r| steady(r, |p| p.samples_per_s_at_rest));
-    add("CPU s / 1M samples", short, &|r| Some(r.steady.as_ref()?.receiver?.cpu_s_per_million_samples));
-    add("request p50 ms", short, &|r| steady(r, |p| p.latency_ms.p50));
-    add("request p90 ms", short, &|r| steady(r, |p| p.latency_ms.p90));
-    add("request p99 ms", short, &|r| steady(r, |p| p.latency_ms.p99));
-    add("RSS B/series", grouped, &|r| Some(last(r).receiver?.rss_bytes_per_series));
-    add("peak RSS B/series", grouped, &|r| Some(last(r).receiver?.peak_rss_bytes_per_series));
-    add("written B/sample", short, &|r| Some(r.steady.as_ref()?.receiver?.written_bytes_per_sample));
+    add("samples/s until at rest", grouped, &|r| {
+        steady(r, |p| p.samples_per_s_at_rest)
+    });
+    add("CPU s / 1M samples", short, &|r| {
+        Some(r.steady.as_ref()?.receiver?.cpu_s_per_million_samples)
+    });
+    add("request p50 ms", short, &|r| {
+        steady(r, |p| p.latency_ms.p50)
+    });
+    add("request p90 ms", short, &|r| {
+        steady(r, |p| p.latency_ms.p90)
+    });
+    add("request p99 ms", short, &|r| {
+        steady(r, |p| p.latency_ms.p99)
+    });
+    add("RSS B/series", grouped, &|r| {
+        Some(last(r).receiver?.rss_bytes_per_series)
+    });
+    add("peak RSS B/series", grouped, &|r| {
+        Some(last(r).receiver?.peak_rss_bytes_per_series)
+    });
+    add("written B/sample", short, &|r| {
+        Some(r.steady.as_ref()?.receiver?.written_bytes_per_sample)
+    });
     add("disk B/sample, new series included", short, &|r| {
         let bytes: i64 = r.disk.values().map(|part| part.grown_bytes).sum();
         (!r.disk.is_empty()).then(|| bytes as f64 / r.accepted().max(1) as f64)
     });
-    let mut parts: Vec<&String> = groups.iter().flatten().flat_map(|report| report.disk.keys()).collect();
+    let mut parts: Vec<&String> = groups
+        .iter()
+        .flatten()
+        .flat_map(|report| report.disk.keys())
+        .collect();
     parts.sort_unstable();
     parts.dedup();
     for part in parts {
-        let figure =
-            |r: &Report| r.disk.get(part)?.steady_bytes_per_sample.filter(|bytes| bytes.abs() >= 0.01);
-        add(&format!("{part}, B/sample in the steady state"), short, &figure);
+        let figure = |r: &Report| {
+            r.disk
+                .get(part)?
+                .steady_bytes_per_sample
+                .filter(|bytes| bytes.abs() >= 0.01)
+        };
+        add(
+            &format!("{part}, B/sample in the steady state"),
+            short,
+            &figure,
+        );
     }
-    let mut counters: Vec<&String> =
-        groups.iter().flatten().flat_map(|r| phases(r).flat_map(|p| p.counters.keys())).collect();
+    let mut counters: Vec<&String> = groups
+        .iter()
+        .flatten()
+        .flat_map(|r| phases(r).flat_map(|p| p.counters.keys()))
+        .collect();
     counters.sort_unstable();
     counters.dedup();
     for name in counters {
@@ -166,7 +220,11 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
             let steady = r.steady.as_ref()?;
             Some(steady.counters.get(name)? / steady.samples.max(1) as f64)
         };
-        add(&format!("{name} / sample in the steady state"), short, &figure);
+        add(
+            &format!("{name} / sample in the steady state"),
+            short,
+            &figure,
+        );
     }
     add("failed tries", grouped, &|r| {
         let tries: u64 = phases(r).flat_map(|phase| phase.errors.values()).sum();
@@ -176,12 +234,18 @@ fn rows(groups: &[Vec<&Report>]) -> Vec<Vec<String>> {
         let failed: u64 = phases(r).map(|phase| phase.samples_failed).sum();
         (failed > 0).then_some(failed as f64)
     });
-    add("generator CPU s while sending", short, &|r| Some(r.generator.send_cpu_s));
+    add("generator CPU s while sending", short, &|r| {
+        Some(r.generator.send_cpu_s)
+    });
     rows
 }
 
 /// The figure of one run, or median and extremes of several.
-fn cell(group: &[&Report], show: fn(f64) -> String, figure: &dyn Fn(&Report) -> Option<f64>) -> String {
+fn cell(
+    group: &[&Report],
+    show: fn(f64) -> String,
+    figure: &dyn Fn(&Report) -> Option<f64>,
+) -> String {
     let mut values: Vec<f64> = group.iter().filter_map(|report| figure(report)).collect();
     values.sort_by(f64::total_cmp);
     match values.as_slice() {
@@ -217,7 +281,11 @@ fn grouped(value: f64) -> String {
         }
         text.push(digit);
     }
-    if value <= -0.5 { format!("-{text}") } else { text }
+    if value <= -0.5 {
+        format!("-{text}")
+    } else {
+        text
+    }
 }
 
 /// Three significant digits.

@@ -30,7 +30,11 @@ use crate::commands::{note, when};
 #[derive(clap::Args)]
 pub struct Args {
     /// Remote-write URL; repeat it to spread the connections over several receivers.
-    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:19291/api/v1/write")]
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:19291/api/v1/write"
+    )]
     urls: Vec<String>,
     /// Active series.
     #[arg(long, default_value_t = 50_000)]
@@ -107,13 +111,26 @@ pub struct Args {
 
 /// Runs the load and prints the report. Fails if no sample was accepted.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    ensure!(args.series > 0 && args.scrapes > 0, "--series and --scrapes must be at least 1");
-    ensure!((0.0..=1.0).contains(&args.churn_share), "--churn-share must lie between 0 and 1");
-    ensure!(args.rate.is_none_or(|rate| rate > 0.0), "--rate must be above 0");
-    ensure!(args.churn_every != Some(0), "--churn-every must be at least 1");
+    ensure!(
+        args.series > 0 && args.scrapes > 0,
+        "--series and --scrapes must be at least 1"
+    );
+    ensure!(
+        (0.0..=1.0).contains(&args.churn_share),
+        "--churn-share must lie between 0 and 1"
+    );
+    ensure!(
+        args.rate.is_none_or(|rate| rate > 0.0),
+        "--rate must be above 0"
+    );
+    ensure!(
+        args.churn_every != Some(0),
+        "--churn-every must be at least 1"
+    );
     let clock = SystemClock::new();
     let report = Run::new(args, &clock)?.finish()?;
-    args.report.give(&report, || super::table::plain(&[&report]))?;
+    args.report
+        .give(&report, || super::table::plain(&[&report]))?;
     ensure!(report.accepted() > 0, "no sample was accepted");
     Ok(())
 }
@@ -142,15 +159,20 @@ struct Prepared {
 
 impl<'a> Run<'a> {
     fn new(args: &'a Args, clock: &'a dyn Clock) -> anyhow::Result<Self> {
-        let interval_ms = i64::try_from(args.interval.as_millis()).context("--interval is too long")?;
-        let span_ms =
-            interval_ms.saturating_mul(i64::try_from(args.scrapes).context("--scrapes is too large")?);
+        let interval_ms =
+            i64::try_from(args.interval.as_millis()).context("--interval is too long")?;
+        let span_ms = interval_ms
+            .saturating_mul(i64::try_from(args.scrapes).context("--scrapes is too large")?);
         let now_ms = clock.now_ms();
         let start_ms = match &args.start {
             Some(text) => when::parse_time_ms(text, now_ms).context("--start")?,
             None => now_ms - span_ms,
         };
-        let targets = args.urls.iter().map(|url| Target::parse(url)).collect::<anyhow::Result<_>>()?;
+        let targets = args
+            .urls
+            .iter()
+            .map(|url| Target::parse(url))
+            .collect::<anyhow::Result<_>>()?;
         let plan = Plan {
             targets,
             connections: args.connections,
@@ -186,18 +208,33 @@ impl<'a> Run<'a> {
             scrapes => Some(self.phase("steady state", 1..scrapes, &mut load)?),
         };
         let disk_end = super::disk::sizes(&self.args.data_dirs);
-        let generator = report::Generator { prepare_cpu_s: self.prepare_cpu_s, send_cpu_s: self.send_cpu_s };
+        let generator = report::Generator {
+            prepare_cpu_s: self.prepare_cpu_s,
+            send_cpu_s: self.send_cpu_s,
+        };
         let disk = report::disk_parts(
             &disk_before,
             &disk_first,
             &disk_end,
             steady.as_ref().map_or(0, |s| s.samples),
         );
-        Ok(Report { name: self.args.name.clone(), load, new_series: first, steady, disk, generator })
+        Ok(Report {
+            name: self.args.name.clone(),
+            load,
+            new_series: first,
+            steady,
+            disk,
+            generator,
+        })
     }
 
     /// Prepares and sends some scrapes and waits for the receiver to come to rest.
-    fn phase(&mut self, what: &str, scrapes: std::ops::Range<u64>, load: &mut Load) -> anyhow::Result<Phase> {
+    fn phase(
+        &mut self,
+        what: &str,
+        scrapes: std::ops::Range<u64>,
+        load: &mut Load,
+    ) -> anyhow::Result<Phase> {
         let (mut sent, mut phase) = (Sent::default(), Phase::default());
         let (mut next, end) = (scrapes.start, scrapes.end);
         let mut before = None;
@@ -214,19 +251,30 @@ impl<'a> Run<'a> {
             let cpu = self.own.usage()?.cpu_s;
             self.senders.send(&prepared.scrapes, &mut sent)?;
             self.send_cpu_s += self.own.usage()?.cpu_s - cpu;
-            note(&format!("{}: {what}: {next} of {} scrapes sent", self.args.name, self.args.scrapes));
+            note(&format!(
+                "{}: {what}: {next} of {} scrapes sent",
+                self.args.name, self.args.scrapes
+            ));
         }
         let begin_rest = self.clock.monotonic();
         let (after, busy_until) = self.receiver.at_rest(self.clock, self.args.rest_timeout)?;
         if let Some(error) = &sent.first_error {
-            note(&format!("{}: {what}: first failed try: {error}", self.args.name));
+            note(&format!(
+                "{}: {what}: first failed try: {error}",
+                self.args.name
+            ));
         }
         phase.scrapes = end - scrapes.start;
         phase.fill(&sent, busy_until.saturating_sub(begin_rest));
         if let Some((usage, counters)) = before {
             phase.counters = counters::growth(&counters, &self.counters.read()?);
             if !self.receiver.is_empty() {
-                phase.receiver = Some(report::Receiver::new(&usage, &after, &phase, self.args.series));
+                phase.receiver = Some(report::Receiver::new(
+                    &usage,
+                    &after,
+                    &phase,
+                    self.args.series,
+                ));
             }
         }
         Ok(phase)
@@ -253,14 +301,20 @@ impl<'a> Run<'a> {
             prepared.new_series += self.args.series as u64;
         }
         let mut ended = Vec::new();
-        if self.args.churn_every.is_some_and(|every| number > 0 && number.is_multiple_of(every)) {
+        if self
+            .args
+            .churn_every
+            .is_some_and(|every| number > 0 && number.is_multiple_of(every))
+        {
             ended = fleet.replace(self.args.churn_share, self.churn_rounds);
             self.churn_rounds += 1;
         }
         fleet.scrape(number, |point| keep_first(&mut result, batcher.add(point)));
         // Behind the scrape, so that all other series stay in the body, and on the connection, of every scrape.
         for replaced in ended {
-            fleet.end(replaced, number, |point| keep_first(&mut result, batcher.add(point)));
+            fleet.end(replaced, number, |point| {
+                keep_first(&mut result, batcher.add(point))
+            });
             prepared.new_series += fleet.series_of(replaced) as u64;
             prepared.stale_markers += fleet.series_of(replaced) as u64;
         }

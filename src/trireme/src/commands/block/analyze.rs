@@ -23,7 +23,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let dir = block_dirs(&args.dir)?.pop().expect("block_dirs gives at least one");
+    let dir = block_dirs(&args.dir)?
+        .pop()
+        .expect("block_dirs gives at least one");
     let block = Block::open(&dir)?;
     let analysis = analyze(&block, args.limit)?;
     print_line(&match args.output {
@@ -38,7 +40,9 @@ fn as_json(block: &Block, analysis: &BlockAnalysis) -> serde_json::Value {
         json!({"encoding": format!("{encoding:?}"), "chunks": stats.chunks, "bytes": stats.bytes, "samples": stats.samples})
     });
     let named = |list: &[(String, u64)]| {
-        list.iter().map(|(name, n)| json!({"name": name, "count": n})).collect::<Vec<_>>()
+        list.iter()
+            .map(|(name, n)| json!({"name": name, "count": n}))
+            .collect::<Vec<_>>()
     };
     let pairs = analysis.series_of_pairs.iter();
     json!({
@@ -64,7 +68,14 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         analysis.symbols,
         size_text(analysis.index_bytes),
     );
-    let head = ["encoding", "chunks", "samples", "bytes", "B/sample", "samples/chunk"];
+    let head = [
+        "encoding",
+        "chunks",
+        "samples",
+        "bytes",
+        "B/sample",
+        "samples/chunk",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
     for (encoding, stats) in &analysis.encodings {
         rows.push(vec![
@@ -77,9 +88,15 @@ fn table(block: &Block, analysis: &BlockAnalysis) -> String {
         ]);
     }
     text.push_str(&format!("\n{}\n", columns(&rows, 1)));
-    let metrics = analysis.series_of_metrics.iter().map(|(name, n)| vec![name.clone(), n.to_string()]);
+    let metrics = analysis
+        .series_of_metrics
+        .iter()
+        .map(|(name, n)| vec![name.clone(), n.to_string()]);
     text.push_str(&list("metric", "series", metrics));
-    let names = analysis.values_of_names.iter().map(|(name, n)| vec![name.clone(), n.to_string()]);
+    let names = analysis
+        .values_of_names
+        .iter()
+        .map(|(name, n)| vec![name.clone(), n.to_string()]);
     text.push_str(&list("label name", "values", names));
     let pairs = analysis
         .series_of_pairs

@@ -61,7 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for path in &args.blocks {
         let block = Block::open(path).with_context(|| path.display().to_string())?;
         let mut progress = Progress::start(block.meta());
-        let made = downsample_block(&block, &args.out, args.resolution.ms(), &mut |at| progress.tell(at));
+        let made = downsample_block(&block, &args.out, args.resolution.ms(), &mut |at| {
+            progress.tell(at)
+        });
         let made = made.with_context(|| path.display().to_string())?;
         if args.output == Output::Table {
             print_line(&line(block.meta(), made.as_ref()));
@@ -69,14 +71,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         written.push((block.meta().ulid.to_string(), made));
     }
     if args.output == Output::Json {
-        let one = |(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made});
-        print_line(&serde_json::to_string_pretty(&written.iter().map(one).collect::<Vec<_>>())?);
+        let one =
+            |(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made});
+        print_line(&serde_json::to_string_pretty(
+            &written.iter().map(one).collect::<Vec<_>>(),
+        )?);
     }
     Ok(())
 }
 
 fn line(source: &BlockMeta, made: Option<&BlockMeta>) -> String {
-    let Some(meta) = made else { return format!("{}: has no samples that count", source.ulid) };
+    let Some(meta) = made else {
+        return format!("{}: has no samples that count", source.ulid);
+    };
     let (from, to) = (time_text(meta.min_time), time_text(meta.max_time));
     let stats = &meta.stats;
     format!(
@@ -102,14 +109,23 @@ impl Progress {
     fn start(meta: &BlockMeta) -> Self {
         let clock = SystemClock::new();
         let now = clock.monotonic();
-        Self { name: meta.ulid.to_string(), clock, begun: now, told: now }
+        Self {
+            name: meta.ulid.to_string(),
+            clock,
+            begun: now,
+            told: now,
+        }
     }
 
     fn tell(&mut self, at: DownsampleProgress) -> ControlFlow<()> {
         let now = self.clock.monotonic();
         if now.saturating_sub(self.told) >= TELL_EVERY {
             self.told = now;
-            note(&format!("{}: {}", self.name, text(at, now.saturating_sub(self.begun))));
+            note(&format!(
+                "{}: {}",
+                self.name,
+                text(at, now.saturating_sub(self.begun))
+            ));
         }
         ControlFlow::Continue(())
     }
@@ -129,7 +145,11 @@ mod tests {
 
     #[test]
     fn progress_says_rate_and_time_left() {
-        let at = DownsampleProgress { series: 25, series_total: 100, samples: 5_000 };
+        let at = DownsampleProgress {
+            series: 25,
+            series_total: 100,
+            samples: 5_000,
+        };
         let said = text(at, Duration::from_secs(10));
         assert_eq!(said, "25 of 100 series, 500 samples a second, 30 s left");
     }

@@ -72,7 +72,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text_line(out: &mut impl Write, labels: &Labels, t: i64, value: &DumpValue) -> std::io::Result<()> {
+fn text_line(
+    out: &mut impl Write,
+    labels: &Labels,
+    t: i64,
+    value: &DumpValue,
+) -> std::io::Result<()> {
     out.write_all(b"{")?;
     for (index, (name, value)) in labels.iter().enumerate() {
         let comma = if index > 0 { ", " } else { "" };
@@ -87,15 +92,28 @@ fn text_line(out: &mut impl Write, labels: &Labels, t: i64, value: &DumpValue) -
     }
 }
 
-fn json_line(out: &mut impl Write, labels: &Labels, t: i64, value: &DumpValue) -> std::io::Result<()> {
-    let metric: serde_json::Map<_, _> =
-        labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+fn json_line(
+    out: &mut impl Write,
+    labels: &Labels,
+    t: i64,
+    value: &DumpValue,
+) -> std::io::Result<()> {
+    let metric: serde_json::Map<_, _> = labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
     let value = match value {
         DumpValue::Float(value) => json!(short_float(*value)),
-        DumpValue::Histogram(AnyHistogram::Int(histogram)) => json!(histogram.to_float().to_string()),
+        DumpValue::Histogram(AnyHistogram::Int(histogram)) => {
+            json!(histogram.to_float().to_string())
+        }
         DumpValue::Histogram(AnyHistogram::Float(histogram)) => json!(histogram.to_string()),
     };
-    writeln!(out, "{}", json!({"metric": metric, "timestamp": t, "value": value}))
+    writeln!(
+        out,
+        "{}",
+        json!({"metric": metric, "timestamp": t, "value": value})
+    )
 }
 
 /// The shortest text that reads back as the same number, with an exponent below 1e-4 and from 1e6 upwards: Go's `%g`,
@@ -123,7 +141,18 @@ mod tests {
 
     #[test]
     fn floats_are_written_as_promtool_does() {
-        let numbers = [0.0, -0.0, 1.5, 100_000.0, 1e6, 123_456_789.0, 1e21, 1e-5, 0.0001, 1_700_000_000.25];
+        let numbers = [
+            0.0,
+            -0.0,
+            1.5,
+            100_000.0,
+            1e6,
+            123_456_789.0,
+            1e21,
+            1e-5,
+            0.0001,
+            1_700_000_000.25,
+        ];
         let shown: Vec<_> = numbers.map(short_float).into();
         let promtool = [
             "0",

@@ -33,7 +33,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     print_line(&match args.output {
         Output::Table => table(&listings),
-        Output::Json => serde_json::to_string_pretty(&listings.iter().map(as_json).collect::<Vec<_>>())?,
+        Output::Json => {
+            serde_json::to_string_pretty(&listings.iter().map(as_json).collect::<Vec<_>>())?
+        }
     });
     anyhow::ensure!(unreadable == 0, "{unreadable} blocks cannot be read");
     Ok(())
@@ -47,8 +49,17 @@ fn table(listings: &[BlockListing]) -> String {
     if listings.is_empty() {
         return "no blocks".to_string();
     }
-    let head =
-        ["block", "from (UTC)", "to, exclusive", "level", "series", "samples", "chunks", "size", "B/sample"];
+    let head = [
+        "block",
+        "from (UTC)",
+        "to, exclusive",
+        "level",
+        "series",
+        "samples",
+        "chunks",
+        "size",
+        "B/sample",
+    ];
     let mut rows = vec![head.map(String::from).to_vec()];
     for BlockListing { meta, size_bytes } in listings {
         let stats = &meta.stats;
@@ -61,7 +72,10 @@ fn table(listings: &[BlockListing]) -> String {
             stats.num_samples.to_string(),
             stats.num_chunks.to_string(),
             size_text(*size_bytes),
-            format!("{:.2}", *size_bytes as f64 / stats.num_samples.max(1) as f64),
+            format!(
+                "{:.2}",
+                *size_bytes as f64 / stats.num_samples.max(1) as f64
+            ),
         ]);
     }
     columns(&rows, 3)

@@ -34,15 +34,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.output == Output::Json {
         let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
         let block = |(dir, faults): &(PathBuf, Vec<Fault>)| json!({"block": dir.display().to_string(), "faults": faults.iter().map(fault).collect::<Vec<_>>()});
-        print_line(&serde_json::to_string_pretty(&results.iter().map(block).collect::<Vec<_>>())?);
+        print_line(&serde_json::to_string_pretty(
+            &results.iter().map(block).collect::<Vec<_>>(),
+        )?);
     }
-    let bad = results.iter().filter(|(_, faults)| !faults.is_empty()).count();
+    let bad = results
+        .iter()
+        .filter(|(_, faults)| !faults.is_empty())
+        .count();
     anyhow::ensure!(bad == 0, "{bad} of {} blocks are damaged", results.len());
     Ok(())
 }
 
 fn text(block: &std::path::Path, faults: &[Fault]) -> String {
-    let mut text = format!("{}: {}", block.display(), if faults.is_empty() { "good" } else { "damaged" });
+    let mut text = format!(
+        "{}: {}",
+        block.display(),
+        if faults.is_empty() { "good" } else { "damaged" }
+    );
     for fault in faults {
         text.push_str(&format!("\n  {fault}"));
     }

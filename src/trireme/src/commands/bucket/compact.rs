@@ -44,7 +44,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let log = Logger::root(slog::Discard, o!());
     let store = trireme_node::open_bucket(&settings, default_path, &log)?
         .context("the settings name no bucket (bucket.type)")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let mut limits = trireme_node::compaction_limits(&settings);
     if args.all_labels {
         limits.streams = Streams::All;
@@ -79,7 +82,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
         let (blocks, bytes) = (job.sources.len(), size_text(job.bytes()));
         note(&match job.is_downsampling() {
-            true => format!("{}: to {}, {bytes}", range_text(&job), resolution_text(job.resolution_ms)),
+            true => format!(
+                "{}: to {}, {bytes}",
+                range_text(&job),
+                resolution_text(job.resolution_ms)
+            ),
             false => format!("{}: {blocks} blocks, {bytes}", range_text(&job)),
         });
         let now_s = now_ms() / 1_000;
@@ -93,7 +100,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         planned = look()?.0;
     }
     if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        std::fs::remove_dir_all(&dir)
+            .with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     report.tell(args.output, delay)
 }
@@ -103,15 +111,26 @@ fn now_ms() -> i64 {
 }
 
 fn range_text(job: &Job) -> String {
-    format!("{} to {}", time_text(job.range.start), time_text(job.range.end))
+    format!(
+        "{} to {}",
+        time_text(job.range.start),
+        time_text(job.range.end)
+    )
 }
 
 fn labels_text(job: &Job) -> String {
-    job.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(" ")
+    job.labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn names(job: &Job) -> Vec<String> {
-    job.sources.iter().map(|source| source.meta.ulid.to_string()).collect()
+    job.sources
+        .iter()
+        .map(|source| source.meta.ulid.to_string())
+        .collect()
 }
 
 fn job_json(job: &Job) -> serde_json::Value {
@@ -123,13 +142,23 @@ fn job_json(job: &Job) -> serde_json::Value {
 fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         let jobs: Vec<_> = planned.jobs.iter().map(job_json).collect();
-        print_line(&serde_json::to_string_pretty(&json!({"jobs": jobs, "too_large": planned.too_large}))?);
+        print_line(&serde_json::to_string_pretty(
+            &json!({"jobs": jobs, "too_large": planned.too_large}),
+        )?);
         return Ok(());
     }
     if planned.jobs.is_empty() {
         print_line("nothing to merge or to downsample");
     } else {
-        let head = ["from (UTC)", "to, exclusive", "labels", "resolution", "level", "blocks", "size"];
+        let head = [
+            "from (UTC)",
+            "to, exclusive",
+            "labels",
+            "resolution",
+            "level",
+            "blocks",
+            "size",
+        ];
         let mut rows = vec![head.map(String::from).to_vec()];
         for job in &planned.jobs {
             rows.push(vec![
@@ -145,7 +174,10 @@ fn tell_plan(planned: &Plan, output: Output) -> anyhow::Result<()> {
         print_line(&columns(&rows, 4));
     }
     if planned.too_large > 0 {
-        note(&format!("{} ranges stay as they are: see compaction.block_bytes_max", planned.too_large));
+        note(&format!(
+            "{} ranges stay as they are: see compaction.block_bytes_max",
+            planned.too_large
+        ));
     }
     Ok(())
 }
@@ -161,7 +193,11 @@ struct Report {
 impl Report {
     /// Nothing is tried twice in one run, whatever the bucket makes of it.
     fn was_tried(&self, job: &Job) -> bool {
-        let tried = self.failed.iter().map(|(job, _)| job).chain(self.done.iter().map(|(job, _)| job));
+        let tried = self
+            .failed
+            .iter()
+            .map(|(job, _)| job)
+            .chain(self.done.iter().map(|(job, _)| job));
         let key = |job: &Job| (names(job), job.resolution_ms);
         tried.map(key).any(|tried| tried == key(job))
     }
@@ -176,14 +212,20 @@ impl Report {
             note(&format!("{ulid}: {error}"));
         }
         let failed = self.failed.len() + finished.failed.len();
-        anyhow::ensure!(failed == 0, "{failed} jobs, marks or deletions failed; they can be tried again");
+        anyhow::ensure!(
+            failed == 0,
+            "{failed} jobs, marks or deletions failed; they can be tried again"
+        );
         Ok(())
     }
 
     fn print_json(&self) -> anyhow::Result<()> {
         let texts = |ulids: &[Ulid]| ulids.iter().map(Ulid::to_string).collect::<Vec<_>>();
         let done = |is_downsampling: bool| {
-            let those = self.done.iter().filter(move |(job, _)| job.is_downsampling() == is_downsampling);
+            let those = self
+                .done
+                .iter()
+                .filter(move |(job, _)| job.is_downsampling() == is_downsampling);
             let one = |(job, done): &(Job, Done)| {
                 let (name, samples) = match &done.meta {
                     Some(meta) => (Some(meta.ulid.to_string()), meta.stats.num_samples),
@@ -194,7 +236,10 @@ impl Report {
             };
             those.map(one).collect::<Vec<_>>()
         };
-        let failed = self.failed.iter().map(|(job, why)| json!({"job": job_json(job), "error": why}));
+        let failed = self
+            .failed
+            .iter()
+            .map(|(job, why)| json!({"job": job_json(job), "error": why}));
         print_line(&serde_json::to_string_pretty(&json!({
             "merged": done(false), "downsampled": done(true), "failed": failed.collect::<Vec<_>>(),
             "marked_before": texts(&self.finished.marked), "deleted": texts(&self.finished.deleted),
@@ -220,8 +265,10 @@ impl Report {
             ];
             let mut rows = vec![head.map(String::from).to_vec()];
             for (job, done) in &self.done {
-                let name =
-                    done.meta.as_ref().map_or("none: no samples".to_owned(), |meta| meta.ulid.to_string());
+                let name = done
+                    .meta
+                    .as_ref()
+                    .map_or("none: no samples".to_owned(), |meta| meta.ulid.to_string());
                 rows.push(vec![
                     name,
                     time_text(job.range.start),
@@ -232,13 +279,20 @@ impl Report {
                     job.sources.len().to_string(),
                     size_text(job.bytes()),
                     size_text(done.bytes),
-                    done.meta.as_ref().map_or(0, |meta| meta.stats.num_samples).to_string(),
+                    done.meta
+                        .as_ref()
+                        .map_or(0, |meta| meta.stats.num_samples)
+                        .to_string(),
                 ]);
             }
             print_line(&columns(&rows, 5));
         }
-        let marked =
-            self.finished.marked.len() + self.done.iter().map(|(_, done)| done.marked.len()).sum::<usize>();
+        let marked = self.finished.marked.len()
+            + self
+                .done
+                .iter()
+                .map(|(_, done)| done.marked.len())
+                .sum::<usize>();
         let delay = humantime::format_duration(delay);
         print_line(&format!(
             "{marked} blocks are marked and will be deleted by a run after {delay}, {} were deleted now",

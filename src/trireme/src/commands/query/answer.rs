@@ -66,16 +66,32 @@ fn float_text(value: f64) -> String {
 impl Answer {
     /// Reads the `data` of an answer.
     pub fn parse(data: &Value) -> anyhow::Result<Self> {
-        let kind = data.get("resultType").and_then(Value::as_str).context("the answer has no resultType")?;
+        let kind = data
+            .get("resultType")
+            .and_then(Value::as_str)
+            .context("the answer has no resultType")?;
         let result = data.get("result").context("the answer has no result")?;
         let rows = || result.as_array().context("the result is no list");
         match kind {
             "scalar" | "string" => {
-                let text = result.get(1).and_then(Value::as_str).context("the result holds no value")?;
+                let text = result
+                    .get(1)
+                    .and_then(Value::as_str)
+                    .context("the result holds no value")?;
                 Ok(Answer::Single(text.to_string()))
             }
-            "vector" => Ok(Answer::Vector(rows()?.iter().map(vector_row).collect::<anyhow::Result<_>>()?)),
-            "matrix" => Ok(Answer::Matrix(rows()?.iter().map(matrix_row).collect::<anyhow::Result<_>>()?)),
+            "vector" => Ok(Answer::Vector(
+                rows()?
+                    .iter()
+                    .map(vector_row)
+                    .collect::<anyhow::Result<_>>()?,
+            )),
+            "matrix" => Ok(Answer::Matrix(
+                rows()?
+                    .iter()
+                    .map(matrix_row)
+                    .collect::<anyhow::Result<_>>()?,
+            )),
             other => bail!("the answer has the unknown type {other:?}"),
         }
     }
@@ -87,38 +103,59 @@ fn vector_row(row: &Value) -> anyhow::Result<(LabelSet, Point)> {
         (None, Some(pair)) => histogram_point(pair)?,
         (None, None) => bail!("a row without a value"),
     };
-    Ok((label_set(row.get("metric").context("a row without labels")?)?, point))
+    Ok((
+        label_set(row.get("metric").context("a row without labels")?)?,
+        point,
+    ))
 }
 
 fn matrix_row(row: &Value) -> anyhow::Result<(LabelSet, Vec<Point>)> {
     let list = |key: &str| row.get(key).and_then(Value::as_array).into_iter().flatten();
-    let mut points: Vec<Point> = list("values").map(float_point).collect::<anyhow::Result<_>>()?;
+    let mut points: Vec<Point> = list("values")
+        .map(float_point)
+        .collect::<anyhow::Result<_>>()?;
     for pair in list("histograms") {
         points.push(histogram_point(pair)?);
     }
     points.sort_by(|a, b| a.time_s.total_cmp(&b.time_s));
-    Ok((label_set(row.get("metric").context("a row without labels")?)?, points))
+    Ok((
+        label_set(row.get("metric").context("a row without labels")?)?,
+        points,
+    ))
 }
 
 fn time_s(pair: &Value) -> anyhow::Result<f64> {
-    pair.get(0).and_then(Value::as_f64).context("a point without a time")
+    pair.get(0)
+        .and_then(Value::as_f64)
+        .context("a point without a time")
 }
 
 fn number(value: Option<&Value>) -> anyhow::Result<f64> {
-    let text = value.and_then(Value::as_str).context("a value that is no string")?;
+    let text = value
+        .and_then(Value::as_str)
+        .context("a value that is no string")?;
     // Rust reads Prometheus's "+Inf", "-Inf" and "NaN" as they are.
-    text.parse().with_context(|| format!("{text:?} is no number"))
+    text.parse()
+        .with_context(|| format!("{text:?} is no number"))
 }
 
 fn float_point(pair: &Value) -> anyhow::Result<Point> {
-    Ok(Point { time_s: time_s(pair)?, value: PointValue::Float(number(pair.get(1))?) })
+    Ok(Point {
+        time_s: time_s(pair)?,
+        value: PointValue::Float(number(pair.get(1))?),
+    })
 }
 
 fn histogram_point(pair: &Value) -> anyhow::Result<Point> {
     let histogram = pair.get(1).context("a point without a histogram")?;
-    let value =
-        PointValue::Histogram { count: number(histogram.get("count"))?, sum: number(histogram.get("sum"))? };
-    Ok(Point { time_s: time_s(pair)?, value })
+    let value = PointValue::Histogram {
+        count: number(histogram.get("count"))?,
+        sum: number(histogram.get("sum"))?,
+    };
+    Ok(Point {
+        time_s: time_s(pair)?,
+        value,
+    })
 }
 
 fn label_set(value: &Value) -> anyhow::Result<LabelSet> {
@@ -126,20 +163,32 @@ fn label_set(value: &Value) -> anyhow::Result<LabelSet> {
     object
         .iter()
         .map(|(name, value)| {
-            Ok((name.clone(), value.as_str().context("a label that is no string")?.to_string()))
+            Ok((
+                name.clone(),
+                value
+                    .as_str()
+                    .context("a label that is no string")?
+                    .to_string(),
+            ))
         })
         .collect()
 }
 
 /// The label sets of a `series` answer.
 pub fn label_sets(data: &Value) -> anyhow::Result<Vec<LabelSet>> {
-    data.as_array().context("the answer is no list")?.iter().map(label_set).collect()
+    data.as_array()
+        .context("the answer is no list")?
+        .iter()
+        .map(label_set)
+        .collect()
 }
 
 /// The strings of a `labels` answer.
 pub fn strings(data: &Value) -> anyhow::Result<Vec<&str>> {
     let list = data.as_array().context("the answer is no list")?;
-    list.iter().map(|text| text.as_str().context("a label that is no string")).collect()
+    list.iter()
+        .map(|text| text.as_str().context("a label that is no string"))
+        .collect()
 }
 
 /// Labels as PromQL writes them: `name{a="b", c="d"}`.
@@ -158,7 +207,12 @@ pub fn series_text(labels: &LabelSet) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
 }
 
 #[cfg(test)]
@@ -173,7 +227,9 @@ mod tests {
             {"metric": {"__name__": "up", "job": "a\"b"}, "value": [10.5, "+Inf"]},
             {"metric": {}, "histogram": [10.5, {"count": "3", "sum": "1.5", "buckets": []}]},
         ]});
-        let Answer::Vector(rows) = Answer::parse(&data).expect("valid") else { panic!("no vector") };
+        let Answer::Vector(rows) = Answer::parse(&data).expect("valid") else {
+            panic!("no vector")
+        };
         assert_eq!(series_text(&rows[0].0), "up{job=\"a\\\"b\"}");
         assert_eq!(rows[0].1.value, PointValue::Float(f64::INFINITY));
         assert_eq!(series_text(&rows[1].0), "{}");
@@ -184,14 +240,20 @@ mod tests {
     fn puts_floats_and_histograms_of_a_matrix_in_order() {
         let data = json!({"resultType": "matrix", "result": [{"metric": {"a": "b"},
             "values": [[1, "1"], [3, "NaN"]], "histograms": [[2, {"count": "9", "sum": "0"}]]}]});
-        let Answer::Matrix(rows) = Answer::parse(&data).expect("valid") else { panic!("no matrix") };
+        let Answer::Matrix(rows) = Answer::parse(&data).expect("valid") else {
+            panic!("no matrix")
+        };
         let times: Vec<f64> = rows[0].1.iter().map(|point| point.time_s).collect();
         assert_eq!(times, [1.0, 2.0, 3.0]);
     }
 
     #[test]
     fn says_what_is_wrong_with_an_answer() {
-        for data in [json!({}), json!({"resultType": "vector"}), json!({"resultType": "x", "result": []})] {
+        for data in [
+            json!({}),
+            json!({"resultType": "vector"}),
+            json!({"resultType": "x", "result": []}),
+        ] {
             assert!(Answer::parse(&data).is_err(), "{data}");
         }
         let bad = json!({"resultType": "vector", "result": [{"metric": {}, "value": [1, "one"]}]});

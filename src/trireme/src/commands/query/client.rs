@@ -28,7 +28,11 @@ impl ClientArgs {
     pub fn for_completion(url: Option<String>, tenant: Option<String>, timeout: Duration) -> Self {
         let or = |given: Option<String>, name| given.or_else(|| std::env::var(name).ok());
         let url = or(url, "TRIREME_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        Self { url, tenant: or(tenant, "TRIREME_TENANT"), timeout }
+        Self {
+            url,
+            tenant: or(tenant, "TRIREME_TENANT"),
+            timeout,
+        }
     }
 }
 
@@ -59,7 +63,9 @@ impl Client {
             .timeout(args.timeout)
             .build()
             .context("cannot set up the HTTP client")?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         Ok(Self {
             base: args.url.trim_end_matches('/').to_string(),
             tenant: args.tenant.clone(),
@@ -70,14 +76,20 @@ impl Client {
 
     /// Asks with the parameters in the URL.
     pub fn get(&self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Reply> {
-        let query = if form.is_empty() { String::new() } else { format!("?{}", encode(form)) };
+        let query = if form.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", encode(form))
+        };
         self.ask(self.http.get(format!("{}{path}{query}", self.base)), path)
     }
 
     /// Asks with the parameters in the body, where they may be long.
     pub fn post(&self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Reply> {
         let request = self.http.post(format!("{}{path}", self.base));
-        let request = request.header("Content-Type", "application/x-www-form-urlencoded").body(encode(form));
+        let request = request
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(encode(form));
         self.ask(request, path)
     }
 
@@ -98,10 +110,15 @@ impl Client {
             request = request.header("THANOS-TENANT", tenant);
         }
         let (status, body) = self.runtime.block_on(async {
-            let response = request.send().await.with_context(|| format!("cannot ask {}", self.base))?;
+            let response = request
+                .send()
+                .await
+                .with_context(|| format!("cannot ask {}", self.base))?;
             let status = response.status();
-            let body =
-                response.bytes().await.with_context(|| format!("the answer of {} broke off", self.base))?;
+            let body = response
+                .bytes()
+                .await
+                .with_context(|| format!("the answer of {} broke off", self.base))?;
             anyhow::Ok((status, body))
         })?;
         parse(status.as_u16(), &body).with_context(|| format!("{}{path}", self.base))
@@ -109,16 +126,27 @@ impl Client {
 }
 
 fn with_json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
-    if body.is_null() { request } else { request.json(body) }
+    if body.is_null() {
+        request
+    } else {
+        request.json(body)
+    }
 }
 
 fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
     let Ok(mut value) = serde_json::from_slice::<Value>(body) else {
-        let text: String = String::from_utf8_lossy(body).trim().chars().take(500).collect();
+        let text: String = String::from_utf8_lossy(body)
+            .trim()
+            .chars()
+            .take(500)
+            .collect();
         bail!("HTTP {status}: {text}");
     };
     if let Some(error) = value.get("error").and_then(Value::as_str) {
-        let kind = value.get("errorType").and_then(Value::as_str).unwrap_or("error");
+        let kind = value
+            .get("errorType")
+            .and_then(Value::as_str)
+            .unwrap_or("error");
         bail!("{kind}: {error}");
     }
     if status / 100 != 2 {
@@ -126,11 +154,20 @@ fn parse(status: u16, body: &[u8]) -> anyhow::Result<Reply> {
     }
     let mut notes = Vec::new();
     for (key, kind) in [("warnings", "warning"), ("infos", "info")] {
-        let texts = value.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let texts = value
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         notes.extend(texts.map(|text| format!("{kind}: {text}")));
     }
     let enveloped = value.get("status").is_some() && value.get("data").is_some();
-    let data = if enveloped { value["data"].take() } else { value };
+    let data = if enveloped {
+        value["data"].take()
+    } else {
+        value
+    };
     Ok(Reply { data, notes })
 }
 
@@ -166,7 +203,9 @@ mod tests {
         let error = parse(400, body).expect_err("refused");
         assert_eq!(error.to_string(), "bad_data: 1:3: parse error");
         assert_eq!(
-            parse(502, b"<h1>bad gateway</h1>").expect_err("refused").to_string(),
+            parse(502, b"<h1>bad gateway</h1>")
+                .expect_err("refused")
+                .to_string(),
             "HTTP 502: <h1>bad gateway</h1>"
         );
     }
@@ -176,12 +215,21 @@ mod tests {
         let body = br#"{"status":"success","data":["a"],"warnings":["one replica is away"],"infos":["rate of a gauge"]}"#;
         let reply = parse(200, body).expect("accepted");
         assert_eq!(reply.data, serde_json::json!(["a"]));
-        assert_eq!(reply.notes, ["warning: one replica is away", "info: rate of a gauge"]);
-        assert_eq!(parse(200, br#"{"epoch":3}"#).expect("accepted").data, serde_json::json!({"epoch": 3}));
+        assert_eq!(
+            reply.notes,
+            ["warning: one replica is away", "info: rate of a gauge"]
+        );
+        assert_eq!(
+            parse(200, br#"{"epoch":3}"#).expect("accepted").data,
+            serde_json::json!({"epoch": 3})
+        );
     }
 
     #[test]
     fn encodes_every_byte_that_could_be_misread() {
-        assert_eq!(encode(&[("match[]", "a{b=\"c d&é\"}")]), "match%5B%5D=a%7Bb%3D%22c%20d%26%C3%A9%22%7D");
+        assert_eq!(
+            encode(&[("match[]", "a{b=\"c d&é\"}")]),
+            "match%5B%5D=a%7Bb%3D%22c%20d%26%C3%A9%22%7D"
+        );
     }
 }

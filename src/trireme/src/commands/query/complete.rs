@@ -17,7 +17,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// More candidates than this are no help.
 const CANDIDATES_MAX: usize = 500;
 /// Words before parentheses that hold label names.
-const LABEL_LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
+const LABEL_LISTS: [&str; 6] = [
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+];
 
 /// What is being typed.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +39,9 @@ enum Place {
 
 /// Candidates for an expression that is being typed.
 pub fn expression(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let Some(typed) = typed.to_str() else {
+        return Vec::new();
+    };
     let (before, word) = split(typed);
     let names = match place(before, word) {
         Place::Nothing => return Vec::new(),
@@ -48,18 +57,30 @@ pub fn expression(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Candidates for `--name`.
 pub fn label(typed: &OsStr) -> Vec<CompletionCandidate> {
-    typed.to_str().map(|word| candidates("", word, names("/api/v1/labels"))).unwrap_or_default()
+    typed
+        .to_str()
+        .map(|word| candidates("", word, names("/api/v1/labels")))
+        .unwrap_or_default()
 }
 
 fn candidates(before: &str, word: &str, names: Vec<String>) -> Vec<CompletionCandidate> {
-    let fitting = names.iter().filter(|name| name.starts_with(word)).take(CANDIDATES_MAX);
-    fitting.map(|name| CompletionCandidate::new(format!("{before}{name}"))).collect()
+    let fitting = names
+        .iter()
+        .filter(|name| name.starts_with(word))
+        .take(CANDIDATES_MAX);
+    fitting
+        .map(|name| CompletionCandidate::new(format!("{before}{name}")))
+        .collect()
 }
 
 /// What was typed before the last word, and that word.
 fn split(typed: &str) -> (&str, &str) {
     let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let word = typed.char_indices().rev().take_while(|(_, c)| in_name(*c)).last();
+    let word = typed
+        .char_indices()
+        .rev()
+        .take_while(|(_, c)| in_name(*c))
+        .last();
     typed.split_at(word.map_or(typed.len(), |(at, _)| at))
 }
 
@@ -72,7 +93,11 @@ fn place(before: &str, word: &str) -> Place {
             (None, '"' | '\'' | '`') => quote = Some(c),
             (None, '(') => {
                 let list = LABEL_LISTS.contains(&split(before[..at].trim_end()).1);
-                open.push(if list { Place::Label } else { Place::Expression });
+                open.push(if list {
+                    Place::Label
+                } else {
+                    Place::Expression
+                });
             }
             (None, '{') => open.push(Place::Label),
             (None, '[') => open.push(Place::Nothing),
@@ -90,13 +115,28 @@ fn place(before: &str, word: &str) -> Place {
 fn names(path: &str) -> Vec<String> {
     let args: Vec<String> = std::env::args().collect();
     let given = |name: &str| {
-        let joined = args.iter().find_map(|a| a.strip_prefix(&format!("{name}=")).map(str::to_owned));
-        joined.or_else(|| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1).cloned()))
+        let joined = args
+            .iter()
+            .find_map(|a| a.strip_prefix(&format!("{name}=")).map(str::to_owned));
+        joined.or_else(|| {
+            args.iter()
+                .position(|a| a == name)
+                .and_then(|at| args.get(at + 1).cloned())
+        })
     };
-    let client = Client::new(&ClientArgs::for_completion(given("--url"), given("--tenant"), TIMEOUT));
+    let client = Client::new(&ClientArgs::for_completion(
+        given("--url"),
+        given("--tenant"),
+        TIMEOUT,
+    ));
     let reply = client.and_then(|client| client.get(path, &[]));
-    let Ok(Value::Array(items)) = reply.map(|reply| reply.data) else { return Vec::new() };
-    items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    let Ok(Value::Array(items)) = reply.map(|reply| reply.data) else {
+        return Vec::new();
+    };
+    items
+        .into_iter()
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
 }
 
 #[cfg(test)]
@@ -107,19 +147,35 @@ mod tests {
     fn the_place_decides_what_is_offered() {
         let cases = [
             ("no", ("", "no"), Place::Expression),
-            ("sum(rate(node_cp", ("sum(rate(", "node_cp"), Place::Expression),
+            (
+                "sum(rate(node_cp",
+                ("sum(rate(", "node_cp"),
+                Place::Expression,
+            ),
             ("up{jo", ("up{", "jo"), Place::Label),
             ("up{job=\"a", ("up{job=\"", "a"), Place::Nothing),
             ("up{job=\"a\", in", ("up{job=\"a\", ", "in"), Place::Label),
-            ("up{job=\"a\"} + u", ("up{job=\"a\"} + ", "u"), Place::Expression),
+            (
+                "up{job=\"a\"} + u",
+                ("up{job=\"a\"} + ", "u"),
+                Place::Expression,
+            ),
             ("sum by (jo", ("sum by (", "jo"), Place::Label),
             ("sum without(a,b", ("sum without(a,", "b"), Place::Label),
-            ("a * on (x) group_left(y", ("a * on (x) group_left(", "y"), Place::Label),
+            (
+                "a * on (x) group_left(y",
+                ("a * on (x) group_left(", "y"),
+                Place::Label,
+            ),
             ("rate(up[5", ("rate(up[", "5"), Place::Nothing),
             ("ü", ("ü", ""), Place::Expression),
         ];
         for (typed, parts, want) in cases {
-            assert_eq!((split(typed), place(parts.0, parts.1)), (parts, want), "{typed}");
+            assert_eq!(
+                (split(typed), place(parts.0, parts.1)),
+                (parts, want),
+                "{typed}"
+            );
         }
     }
 
@@ -127,7 +183,10 @@ mod tests {
     fn candidates_repeat_what_stands_before_the_word() {
         let names = vec!["up".to_owned(), "uptime".to_owned(), "down".to_owned()];
         let found = candidates("sum(", "up", names);
-        let found: Vec<_> = found.iter().map(|c| c.get_value().to_string_lossy().into_owned()).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|c| c.get_value().to_string_lossy().into_owned())
+            .collect();
         assert_eq!(found, ["sum(up", "sum(uptime"]);
     }
 }

@@ -9,19 +9,41 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
     let width = width.min(values.len());
     let columns: Vec<Option<f64>> = (0..width)
         .map(|column| {
-            let (from, to) = (column * values.len() / width, (column + 1) * values.len() / width);
-            let there: Vec<f64> =
-                values[from..to].iter().flatten().copied().filter(|v| v.is_finite()).collect();
+            let (from, to) = (
+                column * values.len() / width,
+                (column + 1) * values.len() / width,
+            );
+            let there: Vec<f64> = values[from..to]
+                .iter()
+                .flatten()
+                .copied()
+                .filter(|v| v.is_finite())
+                .collect();
             (!there.is_empty()).then(|| there.iter().sum::<f64>() / there.len() as f64)
         })
         .collect();
-    let low = columns.iter().flatten().copied().fold(f64::INFINITY, f64::min);
-    let high = columns.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+    let low = columns
+        .iter()
+        .flatten()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
+    let high = columns
+        .iter()
+        .flatten()
+        .copied()
+        .fold(f64::NEG_INFINITY, f64::max);
     let bar = |value: f64| {
-        let share = if high > low { (value - low) / (high - low) } else { 0.0 };
+        let share = if high > low {
+            (value - low) / (high - low)
+        } else {
+            0.0
+        };
         BARS[((share * 7.0).round() as usize).min(7)]
     };
-    columns.iter().map(|column| column.map_or(' ', bar)).collect()
+    columns
+        .iter()
+        .map(|column| column.map_or(' ', bar))
+        .collect()
 }
 
 #[cfg(test)]
@@ -31,10 +53,16 @@ mod tests {
     #[test]
     fn shows_course_gaps_and_constants() {
         let some = |values: &[f64]| values.iter().map(|v| Some(*v)).collect::<Vec<_>>();
-        assert_eq!(spark(&some(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), 60), "▁▂▃▄▅▆▇█");
+        assert_eq!(
+            spark(&some(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), 60),
+            "▁▂▃▄▅▆▇█"
+        );
         assert_eq!(spark(&some(&[0.0, 0.0, 7.0, 7.0]), 2), "▁█");
         assert_eq!(spark(&some(&[5.0, 5.0]), 9), "▁▁");
-        assert_eq!(spark(&[Some(1.0), None, Some(f64::NAN), Some(2.0)], 4), "▁  █");
+        assert_eq!(
+            spark(&[Some(1.0), None, Some(f64::NAN), Some(2.0)], 4),
+            "▁  █"
+        );
         assert_eq!(spark(&[], 10), "");
     }
 }

@@ -13,8 +13,10 @@ pub fn samples(answer: &Answer) -> String {
         Answer::Vector(rows) if rows.is_empty() => "no series".to_string(),
         Answer::Matrix(rows) if rows.is_empty() => "no series".to_string(),
         Answer::Vector(rows) => {
-            let rows: Vec<_> =
-                rows.iter().map(|(labels, point)| [series_text(labels), point.value.text()]).collect();
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|(labels, point)| [series_text(labels), point.value.text()])
+                .collect();
             aligned(["series", "value"], &rows)
         }
         Answer::Matrix(rows) => matrix(rows),
@@ -31,8 +33,10 @@ pub fn series(sets: &[LabelSet]) -> String {
 
 fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
     // All series share the steps, so a step that a series lacks is a gap in its course.
-    let mut times: Vec<f64> =
-        rows.iter().flat_map(|(_, points)| points.iter().map(|point| point.time_s)).collect();
+    let mut times: Vec<f64> = rows
+        .iter()
+        .flat_map(|(_, points)| points.iter().map(|point| point.time_s))
+        .collect();
     times.sort_by(f64::total_cmp);
     times.dedup();
     let cells = |(labels, points): &(LabelSet, Vec<Point>)| {
@@ -42,16 +46,36 @@ fn matrix(rows: &[(LabelSet, Vec<Point>)]) -> String {
                 values[step] = Some(point.value.number());
             }
         }
-        let there = || values.iter().flatten().copied().filter(|value| !value.is_nan());
+        let there = || {
+            values
+                .iter()
+                .flatten()
+                .copied()
+                .filter(|value| !value.is_nan())
+        };
         let low = there().fold(f64::INFINITY, f64::min);
         let high = there().fold(f64::NEG_INFINITY, f64::max);
-        let last = points.last().map_or_else(String::new, |point| point.value.text());
-        let short = |value: f64| if value.is_finite() { format!("{value:.6}") } else { "-".to_string() };
+        let last = points
+            .last()
+            .map_or_else(String::new, |point| point.value.text());
+        let short = |value: f64| {
+            if value.is_finite() {
+                format!("{value:.6}")
+            } else {
+                "-".to_string()
+            }
+        };
         let trim = |text: String| match text.contains('.') {
             true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
             false => text,
         };
-        [series_text(labels), trim(short(low)), trim(short(high)), last, spark(&values, PLOT_WIDTH)]
+        [
+            series_text(labels),
+            trim(short(low)),
+            trim(short(high)),
+            last,
+            spark(&values, PLOT_WIDTH),
+        ]
     };
     let rows: Vec<[String; 5]> = rows.iter().map(cells).collect();
     aligned(["series", "lowest", "highest", "last", "course"], &rows)
@@ -77,7 +101,10 @@ pub fn aligned<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String 
         text.trim_end().to_string()
     };
     let mut lines = vec![line(head)];
-    lines.extend(rows.iter().map(|row| line(row.each_ref().map(String::as_str))));
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.each_ref().map(String::as_str))),
+    );
     lines.join("\n")
 }
 
@@ -88,10 +115,16 @@ mod tests {
 
     #[test]
     fn a_range_shows_its_course_with_gaps() {
-        let point = |time_s, value| Point { time_s, value: PointValue::Float(value) };
+        let point = |time_s, value| Point {
+            time_s,
+            value: PointValue::Float(value),
+        };
         let labels = |name: &str| LabelSet::from([("__name__".to_string(), name.to_string())]);
         let rows = vec![
-            (labels("a"), vec![point(1.0, 0.5), point(2.0, 1.0), point(3.0, 4.0)]),
+            (
+                labels("a"),
+                vec![point(1.0, 0.5), point(2.0, 1.0), point(3.0, 4.0)],
+            ),
             (labels("b"), vec![point(1.0, 2.0), point(3.0, 2.0)]),
         ];
         let want = "series  lowest  highest  last  course\n\

@@ -21,9 +21,10 @@ impl std::str::FromStr for NewMember {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((node, address)) if !node.is_empty() && address.contains(':') => {
-                Ok(Self { node: node.to_owned(), address: address.to_owned() })
-            }
+            Some((node, address)) if !node.is_empty() && address.contains(':') => Ok(Self {
+                node: node.to_owned(),
+                address: address.to_owned(),
+            }),
             _ => Err("write NAME=HOST:PORT, with the port of its cluster.listen".to_owned()),
         }
     }
@@ -97,7 +98,10 @@ pub struct Move {
 impl Move {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = format!("{MEMBERS}/{}/move", percent_encode(&self.member.node));
-        report(Client::new(&self.client)?.post_json(&path, &json!({ "address": self.member.address }))?)
+        report(
+            Client::new(&self.client)?
+                .post_json(&path, &json!({ "address": self.member.address }))?,
+        )
     }
 }
 
@@ -121,7 +125,12 @@ impl Replace {
     pub fn run(&self) -> anyhow::Result<()> {
         let path = format!("{MEMBERS}/{}/replace", percent_encode(&self.old));
         let zone = self.zone.as_ref().map(|zone| json!(zone));
-        let body = self.member.body([("zone", zone), ("group", None), ("new_group", None), ("weight", None)]);
+        let body = self.member.body([
+            ("zone", zone),
+            ("group", None),
+            ("new_group", None),
+            ("weight", None),
+        ]);
         report(Client::new(&self.client)?.post_json(&path, &body)?)
     }
 }
@@ -131,7 +140,11 @@ struct Target {
     #[command(flatten)]
     client: ClientArgs,
     /// The member.
-    #[arg(value_name = "NAME", required_unless_present = "group", conflicts_with = "group")]
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "group",
+        conflicts_with = "group"
+    )]
     node: Option<String>,
     /// A whole group instead of a member.
     #[arg(long)]
@@ -143,14 +156,19 @@ struct Target {
 
 impl Target {
     fn body(&self) -> Value {
-        self.force.as_ref().map_or(Value::Null, |reason| json!({ "force": reason }))
+        self.force
+            .as_ref()
+            .map_or(Value::Null, |reason| json!({ "force": reason }))
     }
 
     /// Path of the member or group.
     fn path(&self) -> String {
         match (&self.node, &self.group) {
             (_, Some(group)) => format!("{GROUPS}/{}", percent_encode(group)),
-            (node, None) => format!("{MEMBERS}/{}", percent_encode(node.as_deref().unwrap_or_default())),
+            (node, None) => format!(
+                "{MEMBERS}/{}",
+                percent_encode(node.as_deref().unwrap_or_default())
+            ),
         }
     }
 
@@ -227,11 +245,24 @@ impl Weigh {
 
 fn report(answer: Value) -> anyhow::Result<()> {
     let field = |key: &str| answer.get(key).filter(|v| !v.is_null());
-    let epoch = field("epoch").and_then(Value::as_u64).context("the answer has no epoch")?;
+    let epoch = field("epoch")
+        .and_then(Value::as_u64)
+        .context("the answer has no epoch")?;
     let text = |key: &str| field(key).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let subject = if field("group").is_some() { format!("group {}", text("group")) } else { text("node") };
-    print_line(&format!("{subject} is {} as of epoch {epoch}", text("state")));
-    for warning in field("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    let subject = if field("group").is_some() {
+        format!("group {}", text("group"))
+    } else {
+        text("node")
+    };
+    print_line(&format!(
+        "{subject} is {} as of epoch {epoch}",
+        text("state")
+    ));
+    for warning in field("warnings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
     {
         print_line(&format!("warning: {warning}"));
     }
@@ -247,7 +278,12 @@ mod tests {
         let member: NewMember = "n3=10.0.0.4:19391".parse().expect("valid");
         let want = json!({ "node": "n3", "address": "10.0.0.4:19391", "zone": "c" });
         let (zone, none) = (Some(json!("c")), None);
-        let more = [("zone", zone), ("group", none.clone()), ("new_group", none.clone()), ("weight", none)];
+        let more = [
+            ("zone", zone),
+            ("group", none.clone()),
+            ("new_group", none.clone()),
+            ("weight", none),
+        ];
         assert_eq!(member.body(more), want);
         for wrong in ["n3", "=10.0.0.4:19391", "n3=10.0.0.4"] {
             assert!(wrong.parse::<NewMember>().is_err(), "{wrong}");

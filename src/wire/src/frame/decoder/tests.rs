@@ -8,11 +8,16 @@ use super::super::{
 use super::*;
 use crate::record::{Record, RecordDraft, RecordKind};
 
-const STREAM: StreamId = StreamId { incarnation: Incarnation(7), boot: Boot(2) };
+const STREAM: StreamId = StreamId {
+    incarnation: Incarnation(7),
+    boot: Boot(2),
+};
 
 fn record(seq: u64, payload_bytes: usize) -> Record {
     let mut draft = RecordDraft::new(0, RecordKind::Samples);
-    draft.payload_mut().resize(crate::record::HEADER_BYTES + payload_bytes, seq as u8);
+    draft
+        .payload_mut()
+        .resize(crate::record::HEADER_BYTES + payload_bytes, seq as u8);
     draft.seal(STREAM, seq)
 }
 
@@ -30,17 +35,38 @@ fn one_of_each() -> Vec<Frame> {
             shards: 4,
             expects: "n1".into(),
             process: 99,
-            earlier: vec![EarlierStart { boot: 2, process: 98 }],
+            earlier: vec![EarlierStart {
+                boot: 2,
+                process: 98,
+            }],
         }),
         Frame::Welcome(Welcome { version: 1 }),
-        Frame::Refuse(Refuse { reason: RefuseReason::Shards as i32, detail: "4 against 8".into() }),
+        Frame::Refuse(Refuse {
+            reason: RefuseReason::Shards as i32,
+            detail: "4 against 8".into(),
+        }),
         Frame::Heartbeat(Heartbeat {
-            positions: vec![Position { incarnation: 7, boot: 1, seq: 9 }],
-            health: Some(Health { ready: true, ..Health::default() }),
+            positions: vec![Position {
+                incarnation: 7,
+                boot: 1,
+                seq: 9,
+            }],
+            health: Some(Health {
+                ready: true,
+                ..Health::default()
+            }),
             wall_ms: -1,
             epoch: 1,
-            settled: vec![StartsBefore { incarnation: 7, boot: 4, digest: 9 }],
-            ended: vec![StartsBefore { incarnation: 7, boot: 3, digest: 9 }],
+            settled: vec![StartsBefore {
+                incarnation: 7,
+                boot: 4,
+                digest: 9,
+            }],
+            ended: vec![StartsBefore {
+                incarnation: 7,
+                boot: 3,
+                digest: 9,
+            }],
         }),
         Frame::Subscribe(Subscribe {
             subscription: 1,
@@ -50,15 +76,43 @@ fn one_of_each() -> Vec<Frame> {
             credit_bytes: 100,
         }),
         Frame::Unsubscribe(Unsubscribe { subscription: 1 }),
-        Frame::Records(Records::new(1, vec![record(4, 10), record(5, 0), record(6, 3000)]).expect("one run")),
-        Frame::Ack(Ack { incarnation: 7, boot: 1, position: 9, epoch: 3 }),
-        Frame::Credit(Credit { subscription: 1, bytes: 77 }),
-        Frame::StreamEnded(StreamEnded { subscription: 1, reason: EndReason::Trimmed as i32, first_seq: 12 }),
+        Frame::Records(
+            Records::new(1, vec![record(4, 10), record(5, 0), record(6, 3000)]).expect("one run"),
+        ),
+        Frame::Ack(Ack {
+            incarnation: 7,
+            boot: 1,
+            position: 9,
+            epoch: 3,
+        }),
+        Frame::Credit(Credit {
+            subscription: 1,
+            bytes: 77,
+        }),
+        Frame::StreamEnded(StreamEnded {
+            subscription: 1,
+            reason: EndReason::Trimmed as i32,
+            first_seq: 12,
+        }),
         Frame::Request(
-            RequestHead { id: 1, kind: 2, deadline_ms: 500, version: 1, part: 3, more: true },
+            RequestHead {
+                id: 1,
+                kind: 2,
+                deadline_ms: 500,
+                version: 1,
+                part: 3,
+                more: true,
+            },
             Bytes::from_static(b"body"),
         ),
-        Frame::Response(ResponseHead { id: 1, status: 0, more: true }, Bytes::new()),
+        Frame::Response(
+            ResponseHead {
+                id: 1,
+                status: 0,
+                more: true,
+            },
+            Bytes::new(),
+        ),
     ]
 }
 
@@ -73,7 +127,11 @@ fn bytes_of(frames: &[Frame]) -> BytesMut {
 #[test]
 fn every_frame_survives_the_wire_in_pieces_of_any_size() {
     let frames = one_of_each();
-    assert_eq!(frames.len(), FrameKind::ALL.len(), "a new frame needs a sample here");
+    assert_eq!(
+        frames.len(),
+        FrameKind::ALL.len(),
+        "a new frame needs a sample here"
+    );
     let bytes = bytes_of(&frames);
     for piece in [1, 2, 7, 64, bytes.len()] {
         let (mut input, mut got) = (BytesMut::new(), Vec::new());
@@ -108,7 +166,11 @@ fn every_flipped_bit_is_noticed_or_waits_for_more() {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let got = Decoder::default().next(&mut bad);
-            assert!(!matches!(got, Ok(Some(_))), "bit {bit} of {:?}", frame.kind());
+            assert!(
+                !matches!(got, Ok(Some(_))),
+                "bit {bit} of {:?}",
+                frame.kind()
+            );
         }
     }
 }
@@ -119,7 +181,10 @@ fn refuses_oversized_frames_before_allocating() {
     let capacity = input.capacity();
     assert!(matches!(
         Decoder::default().next(&mut input),
-        Err(FrameError::TooLarge { kind: FrameKind::Ack, .. })
+        Err(FrameError::TooLarge {
+            kind: FrameKind::Ack,
+            ..
+        })
     ));
     assert_eq!(input.capacity(), capacity);
     let mut http = BytesMut::from(&b"GET / HTTP/1.1\r\n"[..]);
@@ -141,21 +206,56 @@ fn lets_only_handshake_frames_through_before_the_handshake() {
 #[test]
 fn refuses_runs_with_gaps_mixed_streams_and_nothing() {
     assert_eq!(Records::new(1, vec![]), Err(FrameError::Run));
-    assert_eq!(Records::new(1, vec![record(1, 0), record(3, 0)]), Err(FrameError::Run));
-    assert_eq!(Records::new(1, vec![record(1, 0), record(1, 0)]), Err(FrameError::Run));
-    let other = RecordDraft::new(0, RecordKind::Samples).seal(StreamId { boot: Boot(9), ..STREAM }, 2);
-    assert_eq!(Records::new(1, vec![record(1, 0), other]), Err(FrameError::Run));
+    assert_eq!(
+        Records::new(1, vec![record(1, 0), record(3, 0)]),
+        Err(FrameError::Run)
+    );
+    assert_eq!(
+        Records::new(1, vec![record(1, 0), record(1, 0)]),
+        Err(FrameError::Run)
+    );
+    let other = RecordDraft::new(0, RecordKind::Samples).seal(
+        StreamId {
+            boot: Boot(9),
+            ..STREAM
+        },
+        2,
+    );
+    assert_eq!(
+        Records::new(1, vec![record(1, 0), other]),
+        Err(FrameError::Run)
+    );
     assert!(Records::new(1, vec![record(u64::MAX, 0)]).is_ok());
 }
 
 #[test]
 fn error_kinds_survive_as_status_numbers() {
     for kind in super::super::message::ERROR_KINDS {
-        let head = ResponseHead { id: 1, status: ResponseHead::status_of(kind), more: false };
+        let head = ResponseHead {
+            id: 1,
+            status: ResponseHead::status_of(kind),
+            more: false,
+        };
         assert_eq!(head.error_kind(), Some(kind));
     }
-    assert_eq!(ResponseHead { id: 1, status: 0, more: false }.error_kind(), None);
-    assert_eq!(ResponseHead { id: 1, status: 99, more: false }.error_kind(), Some(ErrorKind::Internal));
+    assert_eq!(
+        ResponseHead {
+            id: 1,
+            status: 0,
+            more: false
+        }
+        .error_kind(),
+        None
+    );
+    assert_eq!(
+        ResponseHead {
+            id: 1,
+            status: 99,
+            more: false
+        }
+        .error_kind(),
+        Some(ErrorKind::Internal)
+    );
 }
 
 /// Random bytes behind a header that is right, so that the bodies' decoders are reached.

@@ -26,16 +26,24 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
             custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
             let positive = absolute(&h.positive_buckets, "positive")?;
             let negative = absolute(&h.negative_buckets, "negative")?;
-            let all =
-                positive.iter().chain(&negative).map(|n| *n as u128).sum::<u128>() + u128::from(h.zero_count);
+            let all = positive
+                .iter()
+                .chain(&negative)
+                .map(|n| *n as u128)
+                .sum::<u128>()
+                + u128::from(h.zero_count);
             let count = u128::from(h.count);
             if (h.sum.is_nan() && all > count) || (!h.sum.is_nan() && all != count) {
-                return Err(format!("{all} observations found in buckets, but the count field is {count}"));
+                return Err(format!(
+                    "{all} observations found in buckets, but the count field is {count}"
+                ));
             }
             if let Some(shift) = shift(h.schema) {
                 // Merged buckets hold the observations of several: together they must still be a number.
                 if all > i64::MAX as u128 {
-                    return Err(format!("{all} observations are too many to merge their buckets"));
+                    return Err(format!(
+                        "{all} observations are too many to merge their buckets"
+                    ));
                 }
                 let h = Arc::make_mut(h);
                 h.schema = SCHEMA_MAX;
@@ -56,10 +64,15 @@ pub fn check(sample: &mut HistogramSample) -> Result<(), String> {
             spans(&h.positive_spans, h.positive_buckets.len(), "positive")?;
             spans(&h.negative_spans, h.negative_buckets.len(), "negative")?;
             custom_fits(h.schema, &h.positive_spans, h.custom_values.len())?;
-            let counts =
-                h.positive_buckets.iter().chain(&h.negative_buckets).chain([&h.zero_count, &h.count]);
+            let counts = h
+                .positive_buckets
+                .iter()
+                .chain(&h.negative_buckets)
+                .chain([&h.zero_count, &h.count]);
             if let Some(bad) = counts.copied().find(|c| c.is_nan() || *c < 0.0) {
-                return Err(format!("a bucket or count is negative, or not a number: {bad}"));
+                return Err(format!(
+                    "a bucket or count is negative, or not a number: {bad}"
+                ));
             }
             if let Some(shift) = shift(h.schema) {
                 let h = Arc::make_mut(h);
@@ -88,7 +101,9 @@ fn layout(
 ) -> Result<(), String> {
     // One that is not a number differs from itself, so that every sample would begin a chunk of its own.
     if !(threshold.is_finite() && threshold >= 0.0) {
-        return Err(format!("the zero threshold is {threshold}; it must be a number from 0 on"));
+        return Err(format!(
+            "the zero threshold is {threshold}; it must be a number from 0 on"
+        ));
     }
     if schema != CUSTOM_BUCKETS_SCHEMA {
         if !(SCHEMA_MIN..=SCHEMA_WIRE_MAX).contains(&schema) {
@@ -102,14 +117,19 @@ fn layout(
         }
         return Ok(());
     }
-    if bounds.windows(2).any(|w| w[0].partial_cmp(&w[1]) != Some(std::cmp::Ordering::Less)) {
+    if bounds
+        .windows(2)
+        .any(|w| w[0].partial_cmp(&w[1]) != Some(std::cmp::Ordering::Less))
+    {
         return Err("custom bounds are not in ascending order".to_owned());
     }
     if bounds.iter().any(|b| b.is_nan()) || bounds.last() == Some(&f64::INFINITY) {
         return Err("custom bounds hold NaN or +Inf".to_owned());
     }
     if has_zero || threshold != 0.0 || negative > 0 {
-        return Err("a histogram with custom bounds has no zero bucket and no negative buckets".to_owned());
+        return Err(
+            "a histogram with custom bounds has no zero bucket and no negative buckets".to_owned(),
+        );
     }
     Ok(())
 }
@@ -118,23 +138,33 @@ fn spans(spans: &[Span], buckets: usize, side: &str) -> Result<(), String> {
     let mut total = 0u64;
     for (i, span) in spans.iter().enumerate() {
         if i > 0 && span.offset < 0 {
-            return Err(format!("{side} span {i} has the negative offset {}", span.offset));
+            return Err(format!(
+                "{side} span {i} has the negative offset {}",
+                span.offset
+            ));
         }
         total += u64::from(span.length);
     }
     Span::check_reach(spans).map_err(|e| e.to_string())?;
     if total != buckets as u64 {
-        return Err(format!("{side} spans announce {total} buckets, {buckets} were sent"));
+        return Err(format!(
+            "{side} spans announce {total} buckets, {buckets} were sent"
+        ));
     }
     Ok(())
 }
 
 /// With n bounds there are n + 1 buckets.
 fn custom_fits(schema: i32, spans: &[Span], bounds: usize) -> Result<(), String> {
-    let end = spans.iter().map(|s| i64::from(s.offset) + i64::from(s.length)).sum::<i64>();
+    let end = spans
+        .iter()
+        .map(|s| i64::from(s.offset) + i64::from(s.length))
+        .sum::<i64>();
     let first = spans.first().map_or(0, |s| s.offset);
     if schema == CUSTOM_BUCKETS_SCHEMA && (end > bounds as i64 + 1 || first < 0) {
-        return Err(format!("{bounds} custom bounds are too few for buckets up to {end}"));
+        return Err(format!(
+            "{bounds} custom bounds are too few for buckets up to {end}"
+        ));
     }
     Ok(())
 }
@@ -174,12 +204,15 @@ fn merge<T: Copy>(
                 (Some(l), Some(sum)) if l == target => *sum = add(*sum, n),
                 (Some(l), Some(_)) if l + 1 == target => {
                     out.push(n);
-                    out_spans.last_mut().expect("a bucket lies in a span").length += 1;
+                    out_spans
+                        .last_mut()
+                        .expect("a bucket lies in a span")
+                        .length += 1;
                 }
                 _ => {
                     let offset = last.map_or(target, |l| target - l - 1);
-                    let offset =
-                        i32::try_from(offset).map_err(|_| "a bucket index is out of range".to_owned())?;
+                    let offset = i32::try_from(offset)
+                        .map_err(|_| "a bucket index is out of range".to_owned())?;
                     out_spans.push(Span { offset, length: 1 });
                     out.push(n);
                 }
@@ -197,14 +230,21 @@ mod tests {
     use super::*;
 
     fn int(h: Histogram) -> HistogramSample {
-        HistogramSample { t: 0, st: 0, h: AnyHistogram::Int(Arc::new(h)) }
+        HistogramSample {
+            t: 0,
+            st: 0,
+            h: AnyHistogram::Int(Arc::new(h)),
+        }
     }
 
     #[test]
     fn rules_of_the_receiver() {
         let good = Histogram {
             count: 4,
-            positive_spans: vec![Span { offset: 0, length: 2 }],
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 2,
+            }],
             positive_buckets: vec![1, 2],
             ..Default::default()
         };
@@ -216,7 +256,15 @@ mod tests {
             (|h| h.positive_buckets = vec![1, -2], "negative count"),
             (|h| h.positive_buckets = vec![i64::MAX, 1], "negative count"),
             (|h| h.positive_spans[0].length = 3, "announce 3 buckets"),
-            (|h| h.positive_spans.push(Span { offset: -1, length: 0 }), "negative offset"),
+            (
+                |h| {
+                    h.positive_spans.push(Span {
+                        offset: -1,
+                        length: 0,
+                    })
+                },
+                "negative offset",
+            ),
             (|h| h.zero_threshold = f64::NAN, "zero threshold"),
             (|h| h.zero_threshold = -1.0, "zero threshold"),
             (|h| h.zero_threshold = f64::INFINITY, "zero threshold"),
@@ -228,10 +276,18 @@ mod tests {
             (|h| h.custom_values = vec![1.0], "no custom bounds"),
             (|h| (h.schema, h.custom_values) = (-53, vec![1.0, 2.0]), ""),
             (|h| h.schema = -53, "too few"),
-            (|h| (h.schema, h.custom_values) = (-53, vec![2.0, 1.0]), "ascending"),
-            (|h| (h.schema, h.custom_values) = (-53, vec![2.0, f64::INFINITY]), "+Inf"),
             (
-                |h| (h.schema, h.custom_values, h.zero_count, h.count) = (-53, vec![1.0, 2.0], 1, 5),
+                |h| (h.schema, h.custom_values) = (-53, vec![2.0, 1.0]),
+                "ascending",
+            ),
+            (
+                |h| (h.schema, h.custom_values) = (-53, vec![2.0, f64::INFINITY]),
+                "+Inf",
+            ),
+            (
+                |h| {
+                    (h.schema, h.custom_values, h.zero_count, h.count) = (-53, vec![1.0, 2.0], 1, 5)
+                },
                 "no zero bucket",
             ),
         ];
@@ -239,7 +295,10 @@ mod tests {
             let mut h = good.clone();
             change(&mut h);
             let got = check(&mut int(h)).err().unwrap_or_default();
-            assert!(got.contains(want) && got.is_empty() == want.is_empty(), "case {i}: {got:?}");
+            assert!(
+                got.contains(want) && got.is_empty() == want.is_empty(),
+                "case {i}: {got:?}"
+            );
         }
     }
 
@@ -248,24 +307,54 @@ mod tests {
         let h = Histogram {
             schema: 10,
             count: 15,
-            positive_spans: vec![Span { offset: 1, length: 4 }, Span { offset: 4, length: 1 }],
+            positive_spans: vec![
+                Span {
+                    offset: 1,
+                    length: 4,
+                },
+                Span {
+                    offset: 4,
+                    length: 1,
+                },
+            ],
             positive_buckets: vec![1, 1, 1, 1, 1],
             ..Default::default()
         };
         let mut sample = int(h);
         check(&mut sample).expect("good");
-        let AnyHistogram::Int(h) = &sample.h else { panic!("stays integer") };
+        let AnyHistogram::Int(h) = &sample.h else {
+            panic!("stays integer")
+        };
         // Buckets 1..=4 become bucket 1 (1+2+3+4), bucket 9 becomes bucket 3.
         assert_eq!(h.schema, 8);
-        assert_eq!(h.positive_spans, [Span { offset: 1, length: 1 }, Span { offset: 1, length: 1 }]);
+        assert_eq!(
+            h.positive_spans,
+            [
+                Span {
+                    offset: 1,
+                    length: 1
+                },
+                Span {
+                    offset: 1,
+                    length: 1
+                }
+            ]
+        );
         assert_eq!(h.positive_buckets, [10, -5]);
         check(&mut sample).expect("still good");
     }
 
     #[test]
     fn float_counts_must_not_be_negative() {
-        let h = FloatHistogram { count: -1.0, ..Default::default() };
-        let mut sample = HistogramSample { t: 0, st: 0, h: AnyHistogram::Float(Arc::new(h)) };
+        let h = FloatHistogram {
+            count: -1.0,
+            ..Default::default()
+        };
+        let mut sample = HistogramSample {
+            t: 0,
+            st: 0,
+            h: AnyHistogram::Float(Arc::new(h)),
+        };
         assert!(check(&mut sample).is_err());
     }
 }

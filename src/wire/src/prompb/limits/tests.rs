@@ -41,7 +41,11 @@ fn v1(part: u8) -> Vec<u8> {
 fn v2(part: u8) -> Vec<u8> {
     let symbols = [field(4, b""), field(4, b"__name__"), field(4, b"up")].concat();
     let labels = field(1, &[1, 2]);
-    [symbols, field(5, &[labels, [part << 3 | 2, 0].repeat(300_000)].concat())].concat()
+    [
+        symbols,
+        field(5, &[labels, [part << 3 | 2, 0].repeat(300_000)].concat()),
+    ]
+    .concat()
 }
 
 /// One metric with very many empty points; `data` is which kind of metric.
@@ -74,7 +78,11 @@ fn a_body_of_empty_parts_takes_no_more_memory_than_it_is_lent() {
         ("v2", "histograms", v2(3)),
         ("v2", "exemplars", v2(4)),
         ("v2", "symbols", field(4, b"").repeat(300_000)),
-        ("v2", "series", [field(4, b""), [5 << 3 | 2, 0].repeat(300_000)].concat()),
+        (
+            "v2",
+            "series",
+            [field(4, b""), [5 << 3 | 2, 0].repeat(300_000)].concat(),
+        ),
         ("otlp", "gauges", otlp_points(5)),
         ("otlp", "sums", otlp_points(7)),
         ("otlp", "histograms", otlp_points(9)),
@@ -85,7 +93,10 @@ fn a_body_of_empty_parts_takes_no_more_memory_than_it_is_lent() {
         let mut lender = Lender::of(1 << 20);
         let refused = decode(protocol, &body, &mut lender);
         // What is dropped at once, such as a series without labels, needs no memory at all.
-        let is_bounded = matches!(refused, Some(DecodeError::NoRoom { .. } | DecodeError::TooMany { .. }));
+        let is_bounded = matches!(
+            refused,
+            Some(DecodeError::NoRoom { .. } | DecodeError::TooMany { .. })
+        );
         let took_nothing = refused.is_none() && lender.lent < 1 << 20;
         assert!(is_bounded || took_nothing, "{protocol} {what}: {refused:?}");
     }
@@ -93,9 +104,16 @@ fn a_body_of_empty_parts_takes_no_more_memory_than_it_is_lent() {
 
 #[test]
 fn a_body_that_never_fits_is_not_to_be_sent_again() {
-    let limits = DecodeLimits { decoded_bytes_max: 1 << 20, ..DecodeLimits::default() };
+    let limits = DecodeLimits {
+        decoded_bytes_max: 1 << 20,
+        ..DecodeLimits::default()
+    };
     let refused = rw1::decode(v1(4), 7, &limits).expect_err("300,000 histograms");
-    assert_eq!(refused.kind(), trireme_base::ErrorKind::TooLarge, "{refused}");
+    assert_eq!(
+        refused.kind(),
+        trireme_base::ErrorKind::TooLarge,
+        "{refused}"
+    );
 }
 
 #[test]
@@ -114,14 +132,32 @@ fn nested_lists_of_otlp_take_time_in_proportion_to_their_size() {
     use crate::otlp::proto::{AnyValue, ArrayValue, KeyValue, Resource};
     use prost::Message;
 
-    let text = AnyValue { value: Some(Value::String("x".repeat(1_000))) };
-    let mut value = AnyValue { value: Some(Value::Array(ArrayValue { values: vec![text; 100] })) };
+    let text = AnyValue {
+        value: Some(Value::String("x".repeat(1_000))),
+    };
+    let mut value = AnyValue {
+        value: Some(Value::Array(ArrayValue {
+            values: vec![text; 100],
+        })),
+    };
     for _ in 0..20 {
-        value = AnyValue { value: Some(Value::Array(ArrayValue { values: vec![value] })) };
+        value = AnyValue {
+            value: Some(Value::Array(ArrayValue {
+                values: vec![value],
+            })),
+        };
     }
     let attributes = vec![
-        KeyValue { key: "service.name".into(), value: Some(AnyValue { value: Some(Value::Int(1)) }) },
-        KeyValue { key: "deep".into(), value: Some(value) },
+        KeyValue {
+            key: "service.name".into(),
+            value: Some(AnyValue {
+                value: Some(Value::Int(1)),
+            }),
+        },
+        KeyValue {
+            key: "deep".into(),
+            value: Some(value),
+        },
     ];
     let resource = field(1, &Resource { attributes }.encode_to_vec());
     let metric = [field(1, b"up"), field(5, &[1 << 3 | 2, 0])].concat();

@@ -43,7 +43,14 @@ impl Floats {
     }
 
     /// Adds a cell of a shard; `first` if there was no float yet.
-    fn import(&mut self, op: AggregateOp, cell: usize, group: &PartialGroup, step: usize, first: bool) {
+    fn import(
+        &mut self,
+        op: AggregateOp,
+        cell: usize,
+        group: &PartialGroup,
+        step: usize,
+        first: bool,
+    ) {
         let value = group.values[step];
         match self {
             Self::Sums(sums) => {
@@ -58,8 +65,12 @@ impl Floats {
             }
             Self::Means(means) => {
                 let incremental = group.seen[step] & INCREMENTAL != 0;
-                let more =
-                    FloatMean::from_parts(group.counts[step], value, group.compensations[step], incremental);
+                let more = FloatMean::from_parts(
+                    group.counts[step],
+                    value,
+                    group.compensations[step],
+                    incremental,
+                );
                 means[cell].merge(more);
             }
             Self::Values(values) if op == AggregateOp::Count => values[cell] += value,
@@ -90,7 +101,9 @@ fn check(group: &PartialGroup, op: AggregateOp, steps: usize) -> Result<(), Quer
     if fits {
         Ok(())
     } else {
-        Err(QueryError::Internal("a shard's answer has columns of a wrong length".into()))
+        Err(QueryError::Internal(
+            "a shard's answer has columns of a wrong length".into(),
+        ))
     }
 }
 
@@ -114,7 +127,8 @@ impl<'q> Evaluator<'q> {
             // A group that has anything is handed over for all steps.
             is_counted[group] = true;
             let of_labels = groups.labels[group].as_bytes().len() + labels.as_bytes().len();
-            self.query.count_partial(of_labels + steps * step_bytes(a.op))
+            self.query
+                .count_partial(of_labels + steps * step_bytes(a.op))
         })?;
         let mut out: Vec<PartialGroup> = Vec::with_capacity(groups.len());
         for (series, group) in groups.of_series.iter().enumerate() {
@@ -134,7 +148,8 @@ impl<'q> Evaluator<'q> {
         }
         for (cell, histograms) in &state.histograms {
             let part = histograms.part((cell % steps) as u32);
-            self.query.count_partial(part.sum.iter().map(bucket_bytes).sum())?;
+            self.query
+                .count_partial(part.sum.iter().map(bucket_bytes).sum())?;
             out[cell / steps].histograms.push(part);
         }
         out.retain(|group| group.seen.iter().any(|seen| *seen != 0));
@@ -164,7 +179,13 @@ impl<'q> Evaluator<'q> {
         for group in order {
             state.merge(number_of[&group.labels] * steps, group)?;
         }
-        self.results(a, labels, &state, &Dropped::of_groups(&dropped, steps), steps)
+        self.results(
+            a,
+            labels,
+            &state,
+            &Dropped::of_groups(&dropped, steps),
+            steps,
+        )
     }
 }
 
@@ -174,7 +195,8 @@ impl Cells<'_> {
         for (step, theirs) in group.seen.iter().enumerate() {
             let seen = &mut self.seen[from + step];
             if theirs & FLOAT != 0 {
-                self.floats.import(self.op, from + step, group, step, *seen & FLOAT == 0);
+                self.floats
+                    .import(self.op, from + step, group, step, *seen & FLOAT == 0);
             }
             *seen |= theirs & (FLOAT | HISTOGRAM | BROKEN);
         }
@@ -187,8 +209,12 @@ impl Cells<'_> {
                     self.evaluator.query.note(note);
                 }
             } else {
-                self.held.hold(&self.evaluator.query.budget, part.sum[0].size_in_samples())?;
-                self.histograms.insert(cell, HistogramMean::from_part(part, self.op == AggregateOp::Avg));
+                self.held
+                    .hold(&self.evaluator.query.budget, part.sum[0].size_in_samples())?;
+                self.histograms.insert(
+                    cell,
+                    HistogramMean::from_part(part, self.op == AggregateOp::Avg),
+                );
             }
         }
         Ok(())

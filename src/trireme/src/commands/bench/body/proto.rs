@@ -25,7 +25,11 @@ pub fn bytes_field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 pub fn sample_field(out: &mut Vec<u8>, tag: u8, value: f64, timestamp_ms: i64) {
     let timestamp = timestamp_ms.cast_unsigned();
     let value_len = if value.to_bits() == 0 { 0 } else { 9 };
-    let timestamp_len = if timestamp == 0 { 0 } else { 1 + varint_len(timestamp) };
+    let timestamp_len = if timestamp == 0 {
+        0
+    } else {
+        1 + varint_len(timestamp)
+    };
     out.push(tag);
     out.push((value_len + timestamp_len) as u8);
     if value_len > 0 {

@@ -18,8 +18,11 @@ impl Request {
         series.clear();
         for (name, text) in &point.template.labels {
             let value = point.names.text(text, &mut self.scratch);
-            let length =
-                2 + name.len() + varint_len(name.len() as u64) + value.len() + varint_len(value.len() as u64);
+            let length = 2
+                + name.len()
+                + varint_len(name.len() as u64)
+                + value.len()
+                + varint_len(value.len() as u64);
             series.push(0x0a);
             varint(series, length as u64);
             bytes_field(series, 0x0a, name.as_bytes());

@@ -33,7 +33,11 @@ impl Request {
             varint(&mut self.references, name);
             varint(&mut self.references, value);
         }
-        let help = intern(&mut self.symbols, &mut self.table, "A metric of the generated fleet.");
+        let help = intern(
+            &mut self.symbols,
+            &mut self.table,
+            "A metric of the generated fleet.",
+        );
         self.series.clear();
         bytes_field(&mut self.series, 0x0a, &self.references);
         sample_field(&mut self.series, 0x12, point.value, point.timestamp_ms);

@@ -22,30 +22,67 @@ const PAGES: &[&str] = &[
 /// All families of cAdvisor; each of them once per container.
 pub fn families() -> Vec<Family> {
     let mut families = vec![
-        Family::new("container_cpu_usage_seconds_total", Kind::NanosecondCounter { per_scrape: 2.2 })
-            .by("cpu", &["total"]),
-        Family::new("container_cpu_user_seconds_total", Kind::NanosecondCounter { per_scrape: 1.5 }),
-        Family::new("container_cpu_system_seconds_total", Kind::NanosecondCounter { per_scrape: 0.7 }),
-        Family::new("container_cpu_cfs_periods_total", Kind::Counter { per_scrape: 90.0 }),
-        Family::new("container_cpu_cfs_throttled_periods_total", Kind::Counter { per_scrape: 2.0 }),
+        Family::new(
+            "container_cpu_usage_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 2.2 },
+        )
+        .by("cpu", &["total"]),
+        Family::new(
+            "container_cpu_user_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 1.5 },
+        ),
+        Family::new(
+            "container_cpu_system_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 0.7 },
+        ),
+        Family::new(
+            "container_cpu_cfs_periods_total",
+            Kind::Counter { per_scrape: 90.0 },
+        ),
+        Family::new(
+            "container_cpu_cfs_throttled_periods_total",
+            Kind::Counter { per_scrape: 2.0 },
+        ),
         Family::new(
             "container_cpu_cfs_throttled_seconds_total",
             Kind::NanosecondCounter { per_scrape: 0.06 },
         ),
         Family::new("container_memory_max_usage_bytes", Kind::Capacity),
-        Family::new("container_memory_failures_total", Kind::Counter { per_scrape: 30.0 })
-            .by("failure_type", &["pgfault", "pgmajfault"])
-            .by("scope", &["container", "hierarchy"]),
+        Family::new(
+            "container_memory_failures_total",
+            Kind::Counter { per_scrape: 30.0 },
+        )
+        .by("failure_type", &["pgfault", "pgmajfault"])
+        .by("scope", &["container", "hierarchy"]),
         Family::new("container_fs_limit_bytes", Kind::Capacity).by("device", &["/dev/nvme0n1p1"]),
-        Family::new("container_fs_reads_bytes_total", Kind::Counter { per_scrape: 9_000.0 })
-            .by("device", &["/dev/nvme0n1"]),
-        Family::new("container_fs_reads_total", Kind::Counter { per_scrape: 0.4 })
-            .by("device", &["/dev/nvme0n1"]),
-        Family::new("container_fs_writes_bytes_total", Kind::Counter { per_scrape: 70_000.0 })
-            .by("device", &["/dev/nvme0n1"]),
-        Family::new("container_fs_writes_total", Kind::Counter { per_scrape: 9.0 })
-            .by("device", &["/dev/nvme0n1"]),
-        Family::new("container_file_descriptors", Kind::SmallGauge { below: 120 }),
+        Family::new(
+            "container_fs_reads_bytes_total",
+            Kind::Counter {
+                per_scrape: 9_000.0,
+            },
+        )
+        .by("device", &["/dev/nvme0n1"]),
+        Family::new(
+            "container_fs_reads_total",
+            Kind::Counter { per_scrape: 0.4 },
+        )
+        .by("device", &["/dev/nvme0n1"]),
+        Family::new(
+            "container_fs_writes_bytes_total",
+            Kind::Counter {
+                per_scrape: 70_000.0,
+            },
+        )
+        .by("device", &["/dev/nvme0n1"]),
+        Family::new(
+            "container_fs_writes_total",
+            Kind::Counter { per_scrape: 9.0 },
+        )
+        .by("device", &["/dev/nvme0n1"]),
+        Family::new(
+            "container_file_descriptors",
+            Kind::SmallGauge { below: 120 },
+        ),
         Family::new("container_processes", Kind::SmallGauge { below: 6 }),
         Family::new("container_sockets", Kind::SmallGauge { below: 40 }),
         Family::new("container_threads", Kind::SmallGauge { below: 50 }),
@@ -56,21 +93,62 @@ pub fn families() -> Vec<Family> {
         Family::new("container_spec_cpu_quota", Kind::Constant(200_000.0)),
         Family::new("container_spec_cpu_shares", Kind::Constant(1_024.0)),
         Family::new("container_spec_memory_limit_bytes", Kind::Capacity),
-        Family::new("container_tasks_state", Kind::Constant(0.0))
-            .by("state", &["iowaiting", "running", "sleeping", "stopped", "uninterruptible"]),
-        Family::new("container_ulimits_soft", Kind::Constant(1_048_576.0)).by("ulimit", &["max_open_files"]),
+        Family::new("container_tasks_state", Kind::Constant(0.0)).by(
+            "state",
+            &[
+                "iowaiting",
+                "running",
+                "sleeping",
+                "stopped",
+                "uninterruptible",
+            ],
+        ),
+        Family::new("container_ulimits_soft", Kind::Constant(1_048_576.0))
+            .by("ulimit", &["max_open_files"]),
     ];
-    families.extend(ZEROS.iter().map(|name| Family::new(name, Kind::Constant(0.0))));
+    families.extend(
+        ZEROS
+            .iter()
+            .map(|name| Family::new(name, Kind::Constant(0.0))),
+    );
     families.extend(PAGES.iter().map(|name| Family::new(name, Kind::PagesGauge)));
     let network = [
-        ("container_network_receive_bytes_total", Kind::Counter { per_scrape: 300_000.0 }),
-        ("container_network_transmit_bytes_total", Kind::Counter { per_scrape: 250_000.0 }),
-        ("container_network_receive_packets_total", Kind::Counter { per_scrape: 900.0 }),
-        ("container_network_transmit_packets_total", Kind::Counter { per_scrape: 800.0 }),
-        ("container_network_receive_errors_total", Kind::Constant(0.0)),
-        ("container_network_transmit_errors_total", Kind::Constant(0.0)),
-        ("container_network_receive_packets_dropped_total", Kind::Constant(0.0)),
-        ("container_network_transmit_packets_dropped_total", Kind::Constant(0.0)),
+        (
+            "container_network_receive_bytes_total",
+            Kind::Counter {
+                per_scrape: 300_000.0,
+            },
+        ),
+        (
+            "container_network_transmit_bytes_total",
+            Kind::Counter {
+                per_scrape: 250_000.0,
+            },
+        ),
+        (
+            "container_network_receive_packets_total",
+            Kind::Counter { per_scrape: 900.0 },
+        ),
+        (
+            "container_network_transmit_packets_total",
+            Kind::Counter { per_scrape: 800.0 },
+        ),
+        (
+            "container_network_receive_errors_total",
+            Kind::Constant(0.0),
+        ),
+        (
+            "container_network_transmit_errors_total",
+            Kind::Constant(0.0),
+        ),
+        (
+            "container_network_receive_packets_dropped_total",
+            Kind::Constant(0.0),
+        ),
+        (
+            "container_network_transmit_packets_dropped_total",
+            Kind::Constant(0.0),
+        ),
     ];
     for (name, kind) in network {
         families.push(Family::new(name, kind).by("interface", &["eth0"]));

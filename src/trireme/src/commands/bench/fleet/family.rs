@@ -78,18 +78,25 @@ pub struct Template {
 impl Family {
     /// A family with no labels of its own.
     pub fn new(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, dimensions: Vec::new(), buckets: false }
+        Self {
+            name,
+            kind,
+            dimensions: Vec::new(),
+            buckets: false,
+        }
     }
 
     /// One series per value of `label`; several calls multiply.
     pub fn by(mut self, label: &'static str, values: &[&str]) -> Self {
-        self.dimensions.push((label, values.iter().map(ToString::to_string).collect()));
+        self.dimensions
+            .push((label, values.iter().map(ToString::to_string).collect()));
         self
     }
 
     /// One series per number below `count`.
     pub fn numbered(mut self, label: &'static str, count: usize) -> Self {
-        self.dimensions.push((label, (0..count).map(|i| i.to_string()).collect()));
+        self.dimensions
+            .push((label, (0..count).map(|i| i.to_string()).collect()));
         self
     }
 
@@ -104,7 +111,11 @@ impl Family {
         let mut made = Vec::new();
         let owners = if job == Job::Cadvisor { containers } else { 1 };
         for owner in 0..owners {
-            let total: usize = self.dimensions.iter().map(|(_, values)| values.len()).product();
+            let total: usize = self
+                .dimensions
+                .iter()
+                .map(|(_, values)| values.len())
+                .product();
             for number in 0..total {
                 made.push(self.template(job, owner, number, total));
             }
@@ -132,15 +143,23 @@ impl Family {
             () if self.kind.is_counter() => MetricType::Counter,
             () => MetricType::Gauge,
         };
-        Template { job, kind, metric_type, labels }
+        Template {
+            job,
+            kind,
+            metric_type,
+            labels,
+        }
     }
 }
 
 fn common_labels(job: Job, owner: usize) -> Vec<(&'static str, Text)> {
     let fixed = |text: &str| Text::Fixed(text.to_string());
     let part = |part| Text::Container(owner, part);
-    let mut labels =
-        vec![("cluster", Text::Cluster), ("node", Text::Node), ("instance", Text::Instance(job))];
+    let mut labels = vec![
+        ("cluster", Text::Cluster),
+        ("node", Text::Node),
+        ("instance", Text::Instance(job)),
+    ];
     match job {
         Job::NodeExporter => labels.extend([
             ("job", fixed("node-exporter")),

@@ -20,8 +20,13 @@ const OPERATIONS: &[&str] = &[
     "stop_container",
     "version",
 ];
-const SLOW_OPERATIONS: &[&str] =
-    &["container_status", "exec_sync", "list_containers", "podsandbox_status", "status"];
+const SLOW_OPERATIONS: &[&str] = &[
+    "container_status",
+    "exec_sync",
+    "list_containers",
+    "podsandbox_status",
+    "status",
+];
 const BOUNDS: &[&str] = &[
     "0.005",
     "0.0125",
@@ -34,49 +39,95 @@ const BOUNDS: &[&str] = &[
     "7.62939453125",
     "+Inf",
 ];
-const CLAIMS: &[&str] = &["data-checkout-0", "data-ledger-0", "data-search-0", "cache-gateway-0"];
+const CLAIMS: &[&str] = &[
+    "data-checkout-0",
+    "data-ledger-0",
+    "data-search-0",
+    "cache-gateway-0",
+];
 
 /// All families of the kubelet.
 pub fn families() -> Vec<Family> {
     let mut families = vec![
-        Family::new("kubelet_runtime_operations_total", Kind::Counter { per_scrape: 12.0 })
-            .by("operation_type", OPERATIONS),
-        Family::new("kubelet_runtime_operations_errors_total", Kind::Counter { per_scrape: 0.01 })
-            .by("operation_type", SLOW_OPERATIONS),
-        Family::new("kubelet_runtime_operations_duration_seconds_bucket", Kind::Counter { per_scrape: 12.0 })
-            .by("operation_type", SLOW_OPERATIONS)
-            .buckets(BOUNDS),
+        Family::new(
+            "kubelet_runtime_operations_total",
+            Kind::Counter { per_scrape: 12.0 },
+        )
+        .by("operation_type", OPERATIONS),
+        Family::new(
+            "kubelet_runtime_operations_errors_total",
+            Kind::Counter { per_scrape: 0.01 },
+        )
+        .by("operation_type", SLOW_OPERATIONS),
+        Family::new(
+            "kubelet_runtime_operations_duration_seconds_bucket",
+            Kind::Counter { per_scrape: 12.0 },
+        )
+        .by("operation_type", SLOW_OPERATIONS)
+        .buckets(BOUNDS),
         Family::new(
             "kubelet_runtime_operations_duration_seconds_sum",
             Kind::NanosecondCounter { per_scrape: 0.7 },
         )
         .by("operation_type", SLOW_OPERATIONS),
-        Family::new("kubelet_runtime_operations_duration_seconds_count", Kind::Counter { per_scrape: 12.0 })
-            .by("operation_type", SLOW_OPERATIONS),
-        Family::new("kubelet_pleg_relist_duration_seconds_bucket", Kind::Counter { per_scrape: 15.0 })
-            .buckets(BOUNDS),
-        Family::new("kubelet_pleg_relist_duration_seconds_sum", Kind::NanosecondCounter { per_scrape: 0.2 }),
-        Family::new("kubelet_pleg_relist_duration_seconds_count", Kind::Counter { per_scrape: 15.0 }),
+        Family::new(
+            "kubelet_runtime_operations_duration_seconds_count",
+            Kind::Counter { per_scrape: 12.0 },
+        )
+        .by("operation_type", SLOW_OPERATIONS),
+        Family::new(
+            "kubelet_pleg_relist_duration_seconds_bucket",
+            Kind::Counter { per_scrape: 15.0 },
+        )
+        .buckets(BOUNDS),
+        Family::new(
+            "kubelet_pleg_relist_duration_seconds_sum",
+            Kind::NanosecondCounter { per_scrape: 0.2 },
+        ),
+        Family::new(
+            "kubelet_pleg_relist_duration_seconds_count",
+            Kind::Counter { per_scrape: 15.0 },
+        ),
         Family::new("kubelet_running_pods", Kind::SmallGauge { below: 14 }),
         Family::new("kubelet_running_containers", Kind::SmallGauge { below: 30 })
             .by("container_state", &["created", "exited", "running"]),
         Family::new("kubelet_node_name", Kind::Constant(1.0)),
-        Family::new("rest_client_requests_total", Kind::Counter { per_scrape: 8.0 })
-            .by("code", &["200", "201", "404"])
-            .by("host", &["kubernetes.default.svc:443"])
-            .by("method", &["GET", "PATCH", "POST", "PUT"]),
+        Family::new(
+            "rest_client_requests_total",
+            Kind::Counter { per_scrape: 8.0 },
+        )
+        .by("code", &["200", "201", "404"])
+        .by("host", &["kubernetes.default.svc:443"])
+        .by("method", &["GET", "PATCH", "POST", "PUT"]),
         Family::new("go_goroutines", Kind::SmallGauge { below: 600 }),
         Family::new("go_gc_duration_seconds", Kind::RatioGauge)
             .by("quantile", &["0", "0.25", "0.5", "0.75", "1"]),
-        Family::new("go_gc_duration_seconds_sum", Kind::NanosecondCounter { per_scrape: 0.002 }),
-        Family::new("go_gc_duration_seconds_count", Kind::Counter { per_scrape: 0.6 }),
+        Family::new(
+            "go_gc_duration_seconds_sum",
+            Kind::NanosecondCounter { per_scrape: 0.002 },
+        ),
+        Family::new(
+            "go_gc_duration_seconds_count",
+            Kind::Counter { per_scrape: 0.6 },
+        ),
         Family::new("go_memstats_alloc_bytes", Kind::PagesGauge),
-        Family::new("go_memstats_alloc_bytes_total", Kind::Counter { per_scrape: 7_000_000.0 }),
+        Family::new(
+            "go_memstats_alloc_bytes_total",
+            Kind::Counter {
+                per_scrape: 7_000_000.0,
+            },
+        ),
         Family::new("go_memstats_heap_inuse_bytes", Kind::PagesGauge),
-        Family::new("go_memstats_heap_objects", Kind::SmallGauge { below: 700_000 }),
+        Family::new(
+            "go_memstats_heap_objects",
+            Kind::SmallGauge { below: 700_000 },
+        ),
         Family::new("go_memstats_next_gc_bytes", Kind::PagesGauge),
         Family::new("go_threads", Kind::SmallGauge { below: 40 }),
-        Family::new("process_cpu_seconds_total", Kind::CentisecondCounter { per_scrape: 0.6 }),
+        Family::new(
+            "process_cpu_seconds_total",
+            Kind::CentisecondCounter { per_scrape: 0.6 },
+        ),
         Family::new("process_max_fds", Kind::Constant(1_000_000.0)),
         Family::new("process_open_fds", Kind::SmallGauge { below: 200 }),
         Family::new("process_resident_memory_bytes", Kind::PagesGauge),
@@ -87,8 +138,14 @@ pub fn families() -> Vec<Family> {
         ("kubelet_volume_stats_capacity_bytes", Kind::Capacity),
         ("kubelet_volume_stats_used_bytes", Kind::PagesGauge),
         ("kubelet_volume_stats_inodes", Kind::Capacity),
-        ("kubelet_volume_stats_inodes_free", Kind::SmallGauge { below: 2_000_000 }),
-        ("kubelet_volume_stats_inodes_used", Kind::SmallGauge { below: 40_000 }),
+        (
+            "kubelet_volume_stats_inodes_free",
+            Kind::SmallGauge { below: 2_000_000 },
+        ),
+        (
+            "kubelet_volume_stats_inodes_used",
+            Kind::SmallGauge { below: 40_000 },
+        ),
     ];
     for (name, kind) in volumes {
         families.push(Family::new(name, kind).by("persistentvolumeclaim", CLAIMS));

@@ -42,8 +42,15 @@ impl HostNames {
     /// Names of host `host` in its `generation`-th life (a replaced host shares no name with the one before).
     pub fn new(host: u32, generation: u32, containers: usize) -> Self {
         let id = mix((u64::from(generation) << 32) | u64::from(host));
-        let address = format!("10.{}.{}.{}", generation % 200 + 16, (host / 250) % 256, host % 250 + 2);
-        let containers = (0..containers).map(|i| container(mix(id ^ (i as u64 + 1)), i)).collect();
+        let address = format!(
+            "10.{}.{}.{}",
+            generation % 200 + 16,
+            (host / 250) % 256,
+            host % 250 + 2
+        );
+        let containers = (0..containers)
+            .map(|i| container(mix(id ^ (i as u64 + 1)), i))
+            .collect();
         Self {
             cluster: format!("prod-eu-{}", host / CLUSTER_HOSTS + 1),
             node: format!("worker-{host:05}-{}.fra1.example.net", suffix(id, 5)),
@@ -63,7 +70,11 @@ impl HostNames {
             Text::Instance(job) => {
                 scratch.clear();
                 scratch.push_str(&self.address);
-                scratch.push_str(if *job == Job::NodeExporter { ":9100" } else { ":10250" });
+                scratch.push_str(if *job == Job::NodeExporter {
+                    ":9100"
+                } else {
+                    ":10250"
+                });
                 scratch
             }
             Text::Container(index, part) => self.containers[*index].part(*part),
@@ -88,14 +99,27 @@ fn container(id: u64, index: usize) -> ContainerNames {
     let (container, namespace) = SERVICES[index % SERVICES.len()];
     let (a, b, c, d) = (mix(id ^ 11), mix(id ^ 12), mix(id ^ 13), mix(id ^ 14));
     let runtime_name = format!("{a:016x}{b:016x}{c:016x}{d:016x}");
-    let uid =
-        format!("{:08x}_{:04x}_4{:03x}_a{:03x}_{:012x}", a as u32, b as u16, c & 0xfff, d & 0xfff, a >> 16);
+    let uid = format!(
+        "{:08x}_{:04x}_4{:03x}_a{:03x}_{:012x}",
+        a as u32,
+        b as u16,
+        c & 0xfff,
+        d & 0xfff,
+        a >> 16
+    );
     let slice = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod";
     ContainerNames {
         container,
         namespace,
-        pod: format!("{container}-{}-{}", suffix(mix(index as u64), 10), suffix(id, 5)),
-        image: format!("registry.example.net/{namespace}/{container}:v1.{}.3", index + 14),
+        pod: format!(
+            "{container}-{}-{}",
+            suffix(mix(index as u64), 10),
+            suffix(id, 5)
+        ),
+        image: format!(
+            "registry.example.net/{namespace}/{container}:v1.{}.3",
+            index + 14
+        ),
         cgroup_id: format!("{slice}{uid}.slice/cri-containerd-{runtime_name}.scope"),
         runtime_name,
     }

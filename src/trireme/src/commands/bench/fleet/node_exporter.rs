@@ -4,9 +4,17 @@ use super::family::Family;
 use super::value::Kind;
 
 const CPUS: usize = 8;
-const MODES: &[&str] = &["idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user"];
+const MODES: &[&str] = &[
+    "idle", "iowait", "irq", "nice", "softirq", "steal", "system", "user",
+];
 const DISKS: &[&str] = &["nvme0n1", "nvme1n1", "dm-0"];
-const MOUNTS: &[&str] = &["/", "/boot", "/var/lib/containerd", "/var/lib/kubelet", "/run"];
+const MOUNTS: &[&str] = &[
+    "/",
+    "/boot",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+    "/run",
+];
 const LINKS: &[&str] = &["lo", "eth0", "eth1", "cni0", "flannel.1", "veth2f9c1a7b"];
 const COLLECTORS: &[&str] = &[
     "arp",
@@ -93,24 +101,41 @@ const VM_COUNTERS: &[&str] = &[
 /// All families of the exporter.
 pub fn families() -> Vec<Family> {
     let mut families = vec![
-        Family::new("node_cpu_seconds_total", Kind::CentisecondCounter { per_scrape: 1.8 })
-            .numbered("cpu", CPUS)
-            .by("mode", MODES),
+        Family::new(
+            "node_cpu_seconds_total",
+            Kind::CentisecondCounter { per_scrape: 1.8 },
+        )
+        .numbered("cpu", CPUS)
+        .by("mode", MODES),
         Family::new("node_cpu_guest_seconds_total", Kind::Constant(0.0))
             .numbered("cpu", CPUS)
             .by("mode", &["nice", "user"]),
-        Family::new("node_schedstat_running_seconds_total", Kind::NanosecondCounter { per_scrape: 6.0 })
-            .numbered("cpu", CPUS),
-        Family::new("node_schedstat_waiting_seconds_total", Kind::NanosecondCounter { per_scrape: 0.8 })
-            .numbered("cpu", CPUS),
-        Family::new("node_softnet_processed_total", Kind::Counter { per_scrape: 9_000.0 })
-            .numbered("cpu", CPUS),
+        Family::new(
+            "node_schedstat_running_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 6.0 },
+        )
+        .numbered("cpu", CPUS),
+        Family::new(
+            "node_schedstat_waiting_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 0.8 },
+        )
+        .numbered("cpu", CPUS),
+        Family::new(
+            "node_softnet_processed_total",
+            Kind::Counter {
+                per_scrape: 9_000.0,
+            },
+        )
+        .numbered("cpu", CPUS),
         Family::new("node_softnet_dropped_total", Kind::Constant(0.0)).numbered("cpu", CPUS),
         Family::new("node_load1", Kind::HundredthsGauge { below: 9.0 }),
         Family::new("node_load5", Kind::HundredthsGauge { below: 8.0 }),
         Family::new("node_load15", Kind::HundredthsGauge { below: 7.0 }),
         Family::new("node_boot_time_seconds", Kind::StartTime),
-        Family::new("node_time_seconds", Kind::NanosecondCounter { per_scrape: 15.0 }),
+        Family::new(
+            "node_time_seconds",
+            Kind::NanosecondCounter { per_scrape: 15.0 },
+        ),
         Family::new("node_filefd_allocated", Kind::SmallGauge { below: 9_000 }),
         Family::new("node_procs_running", Kind::SmallGauge { below: 12 }),
         Family::new("node_procs_blocked", Kind::SmallGauge { below: 2 }),
@@ -118,7 +143,10 @@ pub fn families() -> Vec<Family> {
         Family::new("node_sockstat_TCP_alloc", Kind::SmallGauge { below: 900 }),
         Family::new("node_sockstat_TCP_inuse", Kind::SmallGauge { below: 300 }),
         Family::new("node_sockstat_TCP_tw", Kind::SmallGauge { below: 150 }),
-        Family::new("node_nf_conntrack_entries", Kind::SmallGauge { below: 6_000 }),
+        Family::new(
+            "node_nf_conntrack_entries",
+            Kind::SmallGauge { below: 6_000 },
+        ),
         Family::new("node_nf_conntrack_entries_limit", Kind::Constant(262_144.0)),
         Family::new("node_timex_offset_seconds", Kind::RatioGauge),
         Family::new("node_timex_sync_status", Kind::Constant(1.0)),
@@ -126,21 +154,55 @@ pub fn families() -> Vec<Family> {
             .by("release", &["6.1.0-32-amd64"])
             .by("sysname", &["Linux"])
             .by("machine", &["x86_64"]),
-        Family::new("node_hwmon_temp_celsius", Kind::HundredthsGauge { below: 90.0 })
-            .by("chip", &["platform_coretemp_0"])
-            .by("sensor", &["temp1", "temp2", "temp3", "temp4"]),
-        Family::new("node_pressure_cpu_waiting_seconds_total", Kind::NanosecondCounter { per_scrape: 0.3 }),
-        Family::new("node_pressure_io_waiting_seconds_total", Kind::NanosecondCounter { per_scrape: 0.1 }),
-        Family::new("node_scrape_collector_duration_seconds", Kind::RatioGauge).by("collector", COLLECTORS),
-        Family::new("node_scrape_collector_success", Kind::Constant(1.0)).by("collector", COLLECTORS),
+        Family::new(
+            "node_hwmon_temp_celsius",
+            Kind::HundredthsGauge { below: 90.0 },
+        )
+        .by("chip", &["platform_coretemp_0"])
+        .by("sensor", &["temp1", "temp2", "temp3", "temp4"]),
+        Family::new(
+            "node_pressure_cpu_waiting_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 0.3 },
+        ),
+        Family::new(
+            "node_pressure_io_waiting_seconds_total",
+            Kind::NanosecondCounter { per_scrape: 0.1 },
+        ),
+        Family::new("node_scrape_collector_duration_seconds", Kind::RatioGauge)
+            .by("collector", COLLECTORS),
+        Family::new("node_scrape_collector_success", Kind::Constant(1.0))
+            .by("collector", COLLECTORS),
     ];
     disks(&mut families);
     links(&mut families);
-    families.extend(MEMORY_BUSY.iter().map(|name| Family::new(name, Kind::PagesGauge)));
-    families.extend(MEMORY_FIXED.iter().map(|name| Family::new(name, Kind::Capacity)));
-    families.extend(MEMORY_ZERO.iter().map(|name| Family::new(name, Kind::Constant(0.0))));
-    families.extend(NET_COUNTERS.iter().map(|name| Family::new(name, Kind::Counter { per_scrape: 400.0 })));
-    families.extend(VM_COUNTERS.iter().map(|name| Family::new(name, Kind::Counter { per_scrape: 25_000.0 })));
+    families.extend(
+        MEMORY_BUSY
+            .iter()
+            .map(|name| Family::new(name, Kind::PagesGauge)),
+    );
+    families.extend(
+        MEMORY_FIXED
+            .iter()
+            .map(|name| Family::new(name, Kind::Capacity)),
+    );
+    families.extend(
+        MEMORY_ZERO
+            .iter()
+            .map(|name| Family::new(name, Kind::Constant(0.0))),
+    );
+    families.extend(
+        NET_COUNTERS
+            .iter()
+            .map(|name| Family::new(name, Kind::Counter { per_scrape: 400.0 })),
+    );
+    families.extend(VM_COUNTERS.iter().map(|name| {
+        Family::new(
+            name,
+            Kind::Counter {
+                per_scrape: 25_000.0,
+            },
+        )
+    }));
     families
 }
 
@@ -159,31 +221,64 @@ fn disks(families: &mut Vec<Family>) {
         "node_disk_write_time_seconds_total",
         "node_disk_read_time_seconds_total",
     ] {
-        families.push(Family::new(name, Kind::NanosecondCounter { per_scrape: 0.4 }).by("device", DISKS));
+        families.push(
+            Family::new(name, Kind::NanosecondCounter { per_scrape: 0.4 }).by("device", DISKS),
+        );
     }
-    families.push(Family::new("node_disk_io_now", Kind::SmallGauge { below: 3 }).by("device", DISKS));
+    families
+        .push(Family::new("node_disk_io_now", Kind::SmallGauge { below: 3 }).by("device", DISKS));
     let sizes = [
         ("node_filesystem_avail_bytes", Kind::PagesGauge),
         ("node_filesystem_free_bytes", Kind::PagesGauge),
         ("node_filesystem_size_bytes", Kind::Capacity),
         ("node_filesystem_files", Kind::Capacity),
-        ("node_filesystem_files_free", Kind::SmallGauge { below: 3_000_000 }),
+        (
+            "node_filesystem_files_free",
+            Kind::SmallGauge { below: 3_000_000 },
+        ),
         ("node_filesystem_readonly", Kind::Constant(0.0)),
     ];
     for (name, kind) in sizes {
-        families.push(Family::new(name, kind).by("fstype", &["ext4"]).by("mountpoint", MOUNTS));
+        families.push(
+            Family::new(name, kind)
+                .by("fstype", &["ext4"])
+                .by("mountpoint", MOUNTS),
+        );
     }
 }
 
 fn links(families: &mut Vec<Family>) {
     let kinds = [
-        ("node_network_receive_bytes_total", Kind::Counter { per_scrape: 3_000_000.0 }),
-        ("node_network_transmit_bytes_total", Kind::Counter { per_scrape: 2_500_000.0 }),
-        ("node_network_receive_packets_total", Kind::Counter { per_scrape: 7_000.0 }),
-        ("node_network_transmit_packets_total", Kind::Counter { per_scrape: 6_000.0 }),
+        (
+            "node_network_receive_bytes_total",
+            Kind::Counter {
+                per_scrape: 3_000_000.0,
+            },
+        ),
+        (
+            "node_network_transmit_bytes_total",
+            Kind::Counter {
+                per_scrape: 2_500_000.0,
+            },
+        ),
+        (
+            "node_network_receive_packets_total",
+            Kind::Counter {
+                per_scrape: 7_000.0,
+            },
+        ),
+        (
+            "node_network_transmit_packets_total",
+            Kind::Counter {
+                per_scrape: 6_000.0,
+            },
+        ),
         ("node_network_receive_errs_total", Kind::Constant(0.0)),
         ("node_network_transmit_errs_total", Kind::Constant(0.0)),
-        ("node_network_receive_drop_total", Kind::Counter { per_scrape: 0.02 }),
+        (
+            "node_network_receive_drop_total",
+            Kind::Counter { per_scrape: 0.02 },
+        ),
         ("node_network_transmit_drop_total", Kind::Constant(0.0)),
         ("node_network_receive_multicast_total", Kind::Constant(0.0)),
         ("node_network_mtu_bytes", Kind::Constant(1_500.0)),

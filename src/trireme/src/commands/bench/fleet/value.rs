@@ -63,7 +63,11 @@ impl Kind {
             _ => 10.0,
         };
         // Latencies crowd in the lower middle: the square root bends the shares that way; the last bucket holds all.
-        let share = if index + 1 == count { 1.0 } else { (index as f64 / count as f64).sqrt() };
+        let share = if index + 1 == count {
+            1.0
+        } else {
+            (index as f64 / count as f64).sqrt()
+        };
         Kind::Bucket { per_scrape, share }
     }
 
@@ -76,7 +80,8 @@ impl Kind {
         // Scrapes counted before the first one of the run, so that counters do not all start at zero.
         let age = |of: u64| 1_000.0 + (mix(of ^ 0xa6e) % 100_000) as f64;
         // Monotone: noise below one scrape never lets a later value be less than an earlier one.
-        let grown = |per_scrape: f64| per_scrape * busy(series) * (age(series) + number as f64 + noise());
+        let grown =
+            |per_scrape: f64| per_scrape * busy(series) * (age(series) + number as f64 + noise());
         match self {
             Kind::Constant(value) => value,
             Kind::Capacity => ((1 + mix(series) % 64) * 268_435_456) as f64,
@@ -99,7 +104,8 @@ impl Kind {
             Kind::NanosecondCounter { per_scrape } => (grown(per_scrape) * 1e9).floor() / 1e9,
             Kind::Bucket { per_scrape, share } => {
                 let jitter = unit(mix(group ^ number.wrapping_mul(0x9e37_79b9)));
-                (share * (per_scrape * busy(group) * (age(group) + number as f64 + jitter)).floor()).floor()
+                (share * (per_scrape * busy(group) * (age(group) + number as f64 + jitter)).floor())
+                    .floor()
             }
         }
     }
@@ -113,7 +119,9 @@ mod tests {
     fn counters_never_fall_and_buckets_stay_cumulative() {
         let kinds = [
             Kind::Counter { per_scrape: 0.1 },
-            Kind::Counter { per_scrape: 90_000.0 },
+            Kind::Counter {
+                per_scrape: 90_000.0,
+            },
             Kind::CentisecondCounter { per_scrape: 13.0 },
             Kind::NanosecondCounter { per_scrape: 1.5 },
         ];
@@ -125,8 +133,13 @@ mod tests {
         }
         let base = Kind::Counter { per_scrape: 40.0 };
         for number in 0..200 {
-            let row: Vec<f64> = (0..12).map(|i| base.bucket(i, 12).value(i as u64, 77, number)).collect();
-            assert!(row.windows(2).all(|w| w[0] <= w[1]), "buckets not cumulative at scrape {number}");
+            let row: Vec<f64> = (0..12)
+                .map(|i| base.bucket(i, 12).value(i as u64, 77, number))
+                .collect();
+            assert!(
+                row.windows(2).all(|w| w[0] <= w[1]),
+                "buckets not cumulative at scrape {number}"
+            );
         }
     }
 

@@ -26,13 +26,20 @@ struct Head {
 }
 
 fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("not a valid HTTP answer: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("not a valid HTTP answer: {what}"),
+    )
 }
 
 /// Reads an answer; `buffer` only lends its memory.
 pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response> {
     buffer.clear();
-    let mut input = Input { stream, buffer, used: 0 };
+    let mut input = Input {
+        stream,
+        buffer,
+        used: 0,
+    };
     let head = loop {
         let head = parse_head(&input.head()?)?;
         // 1xx answers announce another one.
@@ -52,7 +59,12 @@ pub fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Response
             keep_alive = false;
         }
     }
-    Ok(Response { status: head.status, body, retry_after_s: head.retry_after_s, keep_alive })
+    Ok(Response {
+        status: head.status,
+        body,
+        retry_after_s: head.retry_after_s,
+        keep_alive,
+    })
 }
 
 fn parse_head(text: &[u8]) -> io::Result<Head> {
@@ -64,12 +76,22 @@ fn parse_head(text: &[u8]) -> io::Result<Head> {
         .and_then(|rest| rest.get(2..5))
         .and_then(|code| code.parse().ok())
         .ok_or_else(|| invalid("status line"))?;
-    let mut head = Head { status, length: None, chunked: false, retry_after_s: None, keep_alive: true };
+    let mut head = Head {
+        status,
+        length: None,
+        chunked: false,
+        retry_after_s: None,
+        keep_alive: true,
+    };
     for line in lines.filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':').ok_or_else(|| invalid("header without a colon"))?;
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| invalid("header without a colon"))?;
         let value = value.trim();
         match name.to_ascii_lowercase().as_str() {
-            "content-length" => head.length = Some(value.parse().map_err(|_| invalid("content length"))?),
+            "content-length" => {
+                head.length = Some(value.parse().map_err(|_| invalid("content length"))?)
+            }
             "transfer-encoding" => head.chunked = value.eq_ignore_ascii_case("chunked"),
             "retry-after" => head.retry_after_s = value.parse().ok(),
             "connection" => head.keep_alive = !value.eq_ignore_ascii_case("close"),
@@ -100,13 +122,20 @@ impl<R: Read> Input<'_, R> {
     fn until(&mut self, mark: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
         let mut from = self.used;
         loop {
-            if let Some(at) = self.buffer[from..].windows(mark.len()).position(|window| window == mark) {
+            if let Some(at) = self.buffer[from..]
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 let end = from + at;
                 let found = self.buffer[self.used..end].to_vec();
                 self.used = end + mark.len();
                 return Ok(found);
             }
-            from = self.buffer.len().saturating_sub(mark.len() - 1).max(self.used);
+            from = self
+                .buffer
+                .len()
+                .saturating_sub(mark.len() - 1)
+                .max(self.used);
             if self.buffer.len() - self.used > bytes_max {
                 return Err(invalid("line or head too long"));
             }
@@ -138,7 +167,10 @@ impl<R: Read> Input<'_, R> {
     fn chunks(&mut self, body: &mut Vec<u8>) -> io::Result<()> {
         loop {
             let line = self.until(b"\r\n", 1 << 10)?;
-            let size = line.split(|b| *b == b';').next().and_then(|hex| std::str::from_utf8(hex).ok());
+            let size = line
+                .split(|b| *b == b';')
+                .next()
+                .and_then(|hex| std::str::from_utf8(hex).ok());
             let size = size.and_then(|hex| usize::from_str_radix(hex.trim(), 16).ok());
             let size = size.ok_or_else(|| invalid("size of a chunk"))?;
             if size == 0 {

@@ -14,7 +14,10 @@ pub fn size(data: &Value) -> (usize, usize) {
     match Answer::parse(data) {
         Ok(Answer::Single(_)) => (1, 1),
         Ok(Answer::Vector(rows)) => (rows.len(), rows.len()),
-        Ok(Answer::Matrix(rows)) => (rows.len(), rows.iter().map(|(_, points)| points.len()).sum()),
+        Ok(Answer::Matrix(rows)) => (
+            rows.len(),
+            rows.iter().map(|(_, points)| points.len()).sum(),
+        ),
         Err(_) => (data.as_array().map_or(0, Vec::len), 0),
     }
 }
@@ -24,10 +27,13 @@ pub fn difference(got: &Value, want: &Value) -> Option<String> {
     if let (Some(got), Some(want)) = (got.as_array(), want.as_array()) {
         let set = |list: &[Value]| list.iter().map(Value::to_string).collect::<BTreeSet<_>>();
         let (got, want) = (set(got), set(want));
-        return got.symmetric_difference(&want).next().map(|item| match got.contains(item) {
-            true => format!("{item} is too much"),
-            false => format!("{item} is missing"),
-        });
+        return got
+            .symmetric_difference(&want)
+            .next()
+            .map(|item| match got.contains(item) {
+                true => format!("{item} is too much"),
+                false => format!("{item} is missing"),
+            });
     }
     match (Answer::parse(got), Answer::parse(want)) {
         (Ok(got), Ok(want)) => {
@@ -35,12 +41,12 @@ pub fn difference(got: &Value, want: &Value) -> Option<String> {
             if let Some(labels) = want.keys().find(|labels| !got.contains_key(*labels)) {
                 return Some(format!("{} is missing", series_text(labels)));
             }
-            got.iter().find_map(|(labels, points)| match want.get(labels) {
-                None => Some(format!("{} is too much", series_text(labels))),
-                Some(wanted) => {
-                    series_difference(points, wanted).map(|what| format!("{}: {what}", series_text(labels)))
-                }
-            })
+            got.iter()
+                .find_map(|(labels, points)| match want.get(labels) {
+                    None => Some(format!("{} is too much", series_text(labels))),
+                    Some(wanted) => series_difference(points, wanted)
+                        .map(|what| format!("{}: {what}", series_text(labels))),
+                })
         }
         (Err(error), _) | (_, Err(error)) => Some(format!("{error:#}")),
     }
@@ -48,8 +54,13 @@ pub fn difference(got: &Value, want: &Value) -> Option<String> {
 
 fn rows(answer: Answer) -> BTreeMap<LabelSet, Vec<Point>> {
     match answer {
-        Answer::Single(text) => BTreeMap::from([(LabelSet::from([("value".to_string(), text)]), Vec::new())]),
-        Answer::Vector(rows) => rows.into_iter().map(|(labels, point)| (labels, vec![point])).collect(),
+        Answer::Single(text) => {
+            BTreeMap::from([(LabelSet::from([("value".to_string(), text)]), Vec::new())])
+        }
+        Answer::Vector(rows) => rows
+            .into_iter()
+            .map(|(labels, point)| (labels, vec![point]))
+            .collect(),
         Answer::Matrix(rows) => rows.into_iter().collect(),
     }
 }
@@ -60,10 +71,15 @@ fn series_difference(got: &[Point], want: &[Point]) -> Option<String> {
     }
     got.iter().zip(want).find_map(|(got, want)| {
         if got.time_s != want.time_s {
-            return Some(format!("a point at {} instead of {}", got.time_s, want.time_s));
+            return Some(format!(
+                "a point at {} instead of {}",
+                got.time_s, want.time_s
+            ));
         }
         let (a, b) = (got.value.number(), want.value.number());
-        let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs());
+        let same = a == b
+            || (a.is_nan() && b.is_nan())
+            || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs());
         (!same).then(|| format!("{a} instead of {b} at {}", got.time_s))
     })
 }
@@ -75,14 +91,19 @@ mod tests {
     use super::*;
 
     fn vector(rows: &[(&str, &str)]) -> Value {
-        let rows: Vec<Value> =
-            rows.iter().map(|(name, value)| json!({"metric": {"a": name}, "value": [10, value]})).collect();
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(name, value)| json!({"metric": {"a": name}, "value": [10, value]}))
+            .collect();
         json!({"resultType": "vector", "result": rows})
     }
 
     #[test]
     fn order_and_last_digits_are_no_difference() {
-        let (a, b) = (vector(&[("x", "1"), ("y", "NaN")]), vector(&[("y", "NaN"), ("x", "1.0000000000001")]));
+        let (a, b) = (
+            vector(&[("x", "1"), ("y", "NaN")]),
+            vector(&[("y", "NaN"), ("x", "1.0000000000001")]),
+        );
         assert_eq!(difference(&a, &b), None);
         assert_eq!(difference(&json!(["b", "a"]), &json!(["a", "b"])), None);
         assert_eq!(size(&a), (2, 2));
@@ -93,8 +114,17 @@ mod tests {
         let want = vector(&[("x", "1"), ("y", "2")]);
         let diff = |rows: &[(&str, &str)]| difference(&vector(rows), &want).expect("differs");
         assert_eq!(diff(&[("x", "1")]), "{a=\"y\"} is missing");
-        assert_eq!(diff(&[("x", "1"), ("y", "2"), ("z", "3")]), "{a=\"z\"} is too much");
-        assert_eq!(diff(&[("x", "1"), ("y", "2.001")]), "{a=\"y\"}: 2.001 instead of 2 at 10");
-        assert_eq!(difference(&json!(["a"]), &json!(["a", "b"])), Some("\"b\" is missing".to_string()));
+        assert_eq!(
+            diff(&[("x", "1"), ("y", "2"), ("z", "3")]),
+            "{a=\"z\"} is too much"
+        );
+        assert_eq!(
+            diff(&[("x", "1"), ("y", "2.001")]),
+            "{a=\"y\"}: 2.001 instead of 2 at 10"
+        );
+        assert_eq!(
+            difference(&json!(["a"]), &json!(["a", "b"])),
+            Some("\"b\" is missing".to_string())
+        );
     }
 }

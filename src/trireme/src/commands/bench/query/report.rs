@@ -48,48 +48,93 @@ pub enum Agreement {
 /// A table with a column of p50 and p99 per server, Markdown or plain. Ratios compare with the first server.
 pub fn table(reports: &[&QueryReport], markdown: bool) -> String {
     let mut rows = vec![head(reports)];
-    let Some(first) = reports.first() else { return String::new() };
+    let Some(first) = reports.first() else {
+        return String::new();
+    };
     for query in &first.queries {
-        let mut row = vec![query.name.clone(), query.kind.clone(), query.rows.to_string()];
+        let mut row = vec![
+            query.name.clone(),
+            query.kind.clone(),
+            query.rows.to_string(),
+        ];
         row.extend(reports.iter().map(|report| {
-            report.queries.iter().find(|other| other.name == query.name).map_or_else(|| "-".to_string(), cell)
+            report
+                .queries
+                .iter()
+                .find(|other| other.name == query.name)
+                .map_or_else(|| "-".to_string(), cell)
         }));
         rows.push(row);
     }
     let mut add = |what: &str, figure: &dyn Fn(&QueryReport) -> Option<String>| {
         let mut row = vec![what.to_string(), String::new(), String::new()];
-        row.extend(reports.iter().map(|report| figure(report).unwrap_or_else(|| "-".to_string())));
+        row.extend(
+            reports
+                .iter()
+                .map(|report| figure(report).unwrap_or_else(|| "-".to_string())),
+        );
         rows.push(row);
     };
     let answered = |report: &QueryReport, figure: fn(&QueryFigures) -> f64| -> f64 {
-        report.queries.iter().filter(|query| query.error.is_none()).map(figure).sum()
+        report
+            .queries
+            .iter()
+            .filter(|query| query.error.is_none())
+            .map(figure)
+            .sum()
     };
     let against_first = |report: &QueryReport| ratios(first, report);
-    add("times faster than the first (geometric mean of p50)", &|report| {
-        let ratios = against_first(report);
-        let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len().max(1) as f64;
-        (!ratios.is_empty() && !std::ptr::eq(report, *first)).then(|| format!("{:.2}", mean.exp()))
-    });
+    add(
+        "times faster than the first (geometric mean of p50)",
+        &|report| {
+            let ratios = against_first(report);
+            let mean =
+                ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len().max(1) as f64;
+            (!ratios.is_empty() && !std::ptr::eq(report, *first))
+                .then(|| format!("{:.2}", mean.exp()))
+        },
+    );
     add("queries slower than the first", &|report| {
         let ratios = against_first(report);
         let slower = ratios.iter().filter(|ratio| **ratio < 1.0).count();
         (!std::ptr::eq(report, *first)).then(|| format!("{slower} of {}", ratios.len()))
     });
-    add("sum of p50", &|report| Some(ms(answered(report, |q| q.p50_ms))));
-    add("sum of p99", &|report| Some(ms(answered(report, |q| q.p99_ms))));
-    add("sum of first runs", &|report| Some(ms(answered(report, |q| q.first_ms))));
+    add("sum of p50", &|report| {
+        Some(ms(answered(report, |q| q.p50_ms)))
+    });
+    add("sum of p99", &|report| {
+        Some(ms(answered(report, |q| q.p99_ms)))
+    });
+    add("sum of first runs", &|report| {
+        Some(ms(answered(report, |q| q.first_ms)))
+    });
     add("answers equal to the reference", &|report| {
-        let compared: Vec<_> = report.queries.iter().filter_map(|query| query.agreement.as_ref()).collect();
-        let equal = compared.iter().filter(|agreement| ***agreement == Agreement::Equal).count();
+        let compared: Vec<_> = report
+            .queries
+            .iter()
+            .filter_map(|query| query.agreement.as_ref())
+            .collect();
+        let equal = compared
+            .iter()
+            .filter(|agreement| ***agreement == Agreement::Equal)
+            .count();
         (!compared.is_empty()).then(|| format!("{equal} of {}", compared.len()))
     });
     add("not answered", &|report| {
-        let failed = report.queries.iter().filter(|query| query.error.is_some()).count();
+        let failed = report
+            .queries
+            .iter()
+            .filter(|query| query.error.is_some())
+            .count();
         (failed > 0).then(|| failed.to_string())
     });
-    add("CPU s of all passes", &|report| report.cpu_s.map(|cpu| format!("{cpu:.1}")));
+    add("CPU s of all passes", &|report| {
+        report.cpu_s.map(|cpu| format!("{cpu:.1}"))
+    });
     add("peak RSS MiB", &|report| {
-        report.peak_rss_bytes.map(|bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
+        report
+            .peak_rss_bytes
+            .map(|bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
     });
     let title = format!(
         "p50 / p99 in ms of {} passes after the first; ranges of {:.0} s in steps of {:.0} s; `≠` marks answers that differ from the reference",
@@ -117,10 +162,19 @@ fn cell(query: &QueryFigures) -> String {
 fn ratios(first: &QueryReport, report: &QueryReport) -> Vec<f64> {
     let answered = |query: &&QueryFigures| query.error.is_none() && query.p50_ms > 0.0;
     let ratio = |query: &QueryFigures| {
-        let other = report.queries.iter().filter(answered).find(|other| other.name == query.name)?;
+        let other = report
+            .queries
+            .iter()
+            .filter(answered)
+            .find(|other| other.name == query.name)?;
         Some(query.p50_ms / other.p50_ms)
     };
-    first.queries.iter().filter(answered).filter_map(ratio).collect()
+    first
+        .queries
+        .iter()
+        .filter(answered)
+        .filter_map(ratio)
+        .collect()
 }
 
 fn ms(value: f64) -> String {
@@ -134,17 +188,29 @@ fn ms(value: f64) -> String {
 fn lines(rows: &[Vec<String>], markdown: bool) -> String {
     if markdown {
         let rule = format!("|---|---|{}", "---:|".repeat(rows[0].len() - 2));
-        let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
+        let mut lines: Vec<String> = rows
+            .iter()
+            .map(|row| format!("| {} |", row.join(" | ")))
+            .collect();
         lines.insert(1, rule);
         return lines.join("\n");
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(index, (cell, width))| match index {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(index, (cell, width))| match index {
+                0 | 1 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -180,10 +246,21 @@ mod tests {
 
     #[test]
     fn the_table_compares_with_its_first_column() {
-        let (a, b) = (report("a", &[("x", 8.0), ("y", 1.0)]), report("b", &[("x", 1.0), ("y", 2.0)]));
+        let (a, b) = (
+            report("a", &[("x", 8.0), ("y", 1.0)]),
+            report("b", &[("x", 1.0), ("y", 2.0)]),
+        );
         let table = table(&[&a, &b], true);
-        let row = |start: &str| table.lines().find(|line| line.starts_with(start)).map(str::to_owned);
-        assert_eq!(row("| x ").as_deref(), Some("| x | instant | 1 | 8.00 / 16.0 | 1.00 / 2.00 |"));
+        let row = |start: &str| {
+            table
+                .lines()
+                .find(|line| line.starts_with(start))
+                .map(str::to_owned)
+        };
+        assert_eq!(
+            row("| x ").as_deref(),
+            Some("| x | instant | 1 | 8.00 / 16.0 | 1.00 / 2.00 |")
+        );
         assert_eq!(
             row("| times faster").as_deref(),
             Some("| times faster than the first (geometric mean of p50) |  |  | - | 2.00 |")

@@ -15,7 +15,10 @@ pub struct Pace {
 impl Pace {
     /// All connections stand before scrape 0.
     pub fn new(connections: usize) -> Self {
-        Self { finished: Mutex::new(vec![0; connections]), moved: Condvar::new() }
+        Self {
+            finished: Mutex::new(vec![0; connections]),
+            moved: Condvar::new(),
+        }
     }
 
     /// Waits until `scrape` is at most [`LEAD_MAX`] ahead of the slowest connection.
@@ -23,7 +26,10 @@ impl Pace {
         // No holder of the lock can leave the numbers half changed, so a poisoned lock is as good.
         let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = |finished: &mut Vec<usize>| {
-            finished.iter().min().is_some_and(|slowest| scrape > slowest + LEAD_MAX)
+            finished
+                .iter()
+                .min()
+                .is_some_and(|slowest| scrape > slowest + LEAD_MAX)
         };
         drop(self.moved.wait_while(finished, ahead));
     }

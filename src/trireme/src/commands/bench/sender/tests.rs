@@ -20,17 +20,24 @@ fn receiver(status: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
                 seen.push(body);
                 seen.len() - 1
             };
-            let answer = format!("HTTP/1.1 {} x\r\nContent-Length: 3\r\n\r\nwhy", status(number));
+            let answer = format!(
+                "HTTP/1.1 {} x\r\nContent-Length: 3\r\n\r\nwhy",
+                status(number)
+            );
             stream.write_all(answer.as_bytes()).expect("written");
         }
     };
     let accept = move || {
         for stream in listener.incoming().flatten() {
             let seen = Arc::clone(&seen);
-            std::thread::Builder::new().spawn(move || serve(stream, seen)).expect("thread starts");
+            std::thread::Builder::new()
+                .spawn(move || serve(stream, seen))
+                .expect("thread starts");
         }
     };
-    std::thread::Builder::new().spawn(accept).expect("thread starts");
+    std::thread::Builder::new()
+        .spawn(accept)
+        .expect("thread starts");
     (url, got)
 }
 
@@ -44,7 +51,10 @@ fn request(stream: &mut TcpStream) -> Option<Vec<u8>> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).expect("text");
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("has a length");
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "))
+        .expect("has a length");
     let mut body = vec![0; length.parse().expect("number")];
     stream.read_exact(&mut body).ok()?;
     Some(body)
@@ -65,14 +75,22 @@ fn plan(url: &str, connections: usize) -> Plan {
 
 /// Scrapes of `bodies` bodies of ten samples each; a body holds its scrape and its place in it.
 fn scrapes(count: u8, bodies: u8) -> Vec<Vec<Body>> {
-    let body = |scrape, place| Body { bytes: vec![scrape, place], raw_bytes: 2, samples: 10 };
-    (0..count).map(|scrape| (0..bodies).map(|place| body(scrape, place)).collect()).collect()
+    let body = |scrape, place| Body {
+        bytes: vec![scrape, place],
+        raw_bytes: 2,
+        samples: 10,
+    };
+    (0..count)
+        .map(|scrape| (0..bodies).map(|place| body(scrape, place)).collect())
+        .collect()
 }
 
 fn send(plan: Plan, scrapes: &[Vec<Body>]) -> Sent {
     let clock = SystemClock::new();
     let mut sent = Sent::default();
-    Senders::new(plan, &clock).send(scrapes, &mut sent).expect("threads start");
+    Senders::new(plan, &clock)
+        .send(scrapes, &mut sent)
+        .expect("threads start");
     sent
 }
 
@@ -84,7 +102,11 @@ fn samples_of_a_series_keep_their_order_over_many_connections() {
     let got = got.lock().expect("receiver idle");
     assert_eq!(got.len(), 35);
     for place in 0..7 {
-        let order: Vec<u8> = got.iter().filter(|body| body[1] == place).map(|body| body[0]).collect();
+        let order: Vec<u8> = got
+            .iter()
+            .filter(|body| body[1] == place)
+            .map(|body| body[0])
+            .collect();
         assert_eq!(order, [0, 1, 2, 3, 4], "place {place}");
     }
 }
@@ -116,8 +138,17 @@ fn gives_up_on_what_is_refused_for_good_and_after_the_last_try() {
 fn rotation_spreads_requests_over_all_receivers() {
     let (first, got_first) = receiver(|_| 204);
     let (second, got_second) = receiver(|_| 204);
-    let targets = [&first, &second].map(|url| Target::parse(url).expect("valid")).to_vec();
-    let sent = send(Plan { targets, rotate: true, ..plan(&first, 1) }, &scrapes(2, 3));
+    let targets = [&first, &second]
+        .map(|url| Target::parse(url).expect("valid"))
+        .to_vec();
+    let sent = send(
+        Plan {
+            targets,
+            rotate: true,
+            ..plan(&first, 1)
+        },
+        &scrapes(2, 3),
+    );
     assert_eq!(sent.samples_ok, 60);
     let counts = [got_first, got_second].map(|got| got.lock().expect("receiver idle").len());
     assert_eq!(counts, [3, 3]);
@@ -126,10 +157,20 @@ fn rotation_spreads_requests_over_all_receivers() {
 #[test]
 fn a_rate_spaces_requests_without_a_burst_after_a_pause() {
     let clock = trireme_base::ManualClock::at(0);
-    let mut senders = Senders::new(Plan { rate: Some(100.0), ..plan("http://localhost:1/x", 1) }, &clock);
+    let mut senders = Senders::new(
+        Plan {
+            rate: Some(100.0),
+            ..plan("http://localhost:1/x", 1)
+        },
+        &clock,
+    );
     let ms = Duration::from_millis;
-    let due = senders.due_times(&scrapes(1, 3), ms(0)).expect("has a rate");
+    let due = senders
+        .due_times(&scrapes(1, 3), ms(0))
+        .expect("has a rate");
     assert_eq!(due, [0, 100, 200].map(ms));
-    let due = senders.due_times(&scrapes(1, 2), ms(5_000)).expect("has a rate");
+    let due = senders
+        .due_times(&scrapes(1, 2), ms(5_000))
+        .expect("has a rate");
     assert_eq!(due, [5_000, 5_100].map(ms));
 }

@@ -207,7 +207,9 @@ pub fn disk_parts(
     steady_samples: u64,
 ) -> BTreeMap<String, DiskPart> {
     let length = |sizes: &BTreeMap<String, Size>, name: &str| {
-        sizes.get(name).map_or(0, |size| i64::try_from(size.length_bytes).unwrap_or(i64::MAX))
+        sizes.get(name).map_or(0, |size| {
+            i64::try_from(size.length_bytes).unwrap_or(i64::MAX)
+        })
     };
     let part = |(name, size): (&String, &Size)| {
         let steady = length(end, name) - length(first, name);
@@ -215,7 +217,8 @@ pub fn disk_parts(
             length_bytes: size.length_bytes,
             allocated_bytes: size.allocated_bytes,
             grown_bytes: length(end, name) - length(before, name),
-            steady_bytes_per_sample: (steady_samples > 0).then(|| steady as f64 / steady_samples as f64),
+            steady_bytes_per_sample: (steady_samples > 0)
+                .then(|| steady as f64 / steady_samples as f64),
         };
         (name.clone(), part)
     };
