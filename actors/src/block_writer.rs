@@ -505,10 +505,8 @@ async fn snapshot(parts: &BlockWriterParts, taker: Incarnation) -> Result<Arc<Ma
 }
 
 async fn retain(parts: &BlockWriterParts, now_ms: i64) {
-    let (shelf, shards) = (
-        Arc::clone(&parts.cutting.shelf),
-        parts.cutting.shards.clone(),
-    );
+    let shelf = Arc::clone(&parts.cutting.shelf);
+    let shards = parts.cutting.shards.clone();
     let options = parts.options.clone();
     let retained = parts.pool.call(move || {
         shelf.retain(
@@ -590,7 +588,8 @@ impl Handler<Delivery<GetWindows>> for BlockWriter {
 
     fn handle(&mut self, Delivery(envelope): Delivery<GetWindows>, _: &mut Context<Self>) {
         let (GetWindows { tenant }, work) = envelope.open();
-        let (parts, closed) = (self.parts.clone(), self.progress.closed);
+        let parts = self.parts.clone();
+        let closed = self.progress.closed;
         if !parts.cutting.store.replay().is_done() {
             return work.done(Err(CuttingError::Replaying.to_string()));
         }

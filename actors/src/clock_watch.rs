@@ -58,7 +58,8 @@ pub struct ClockWatch {
 impl ClockWatch {
     /// Looks once; true if the clock is wrong.
     pub fn is_wrong(&self) -> bool {
-        let (wall_ms, now) = (self.clock.now_ms(), self.clock.monotonic());
+        let wall_ms = self.clock.now_ms();
+        let now = self.clock.monotonic();
         let word = self.hub.group().lock().clock_word(wall_ms, now);
         let ahead_ms = match word {
             ClockWord::Wrong { offset_ms } => offset_ms.saturating_neg(),
@@ -84,7 +85,8 @@ impl ClockWatch {
     /// Whether a sample may be refused for its time by this clock. Not while nobody has said that it is right: a node that
     /// has just started may have heard of no peer yet, and senders drop what is refused. Without a peer there is nobody to ask.
     pub fn may_refuse(&self) -> bool {
-        let (wall_ms, now) = (self.clock.now_ms(), self.clock.monotonic());
+        let wall_ms = self.clock.now_ms();
+        let now = self.clock.monotonic();
         let group = self.hub.group().lock();
         let is_alone = group.peers().next().is_none();
         is_alone || group.clock_word(wall_ms, now) == ClockWord::Agreed

@@ -173,7 +173,8 @@ impl Compacting {
 
     /// Reads blocks of these tenants from the shelf where they are there and good.
     pub fn from_shelf(shelf: &Arc<Shelf>, tenant_label: &str) -> FindLocal {
-        let (shelf, label) = (Arc::clone(shelf), tenant_label.to_owned());
+        let shelf = Arc::clone(shelf);
+        let label = tenant_label.to_owned();
         Arc::new(move |meta| {
             let tenant = Tenant::new(meta.external_labels()?.get(&label)?).ok()?;
             let found = shelf
@@ -235,10 +236,8 @@ async fn looks(parts: CompactingParts, mut seen: Seen) -> Seen {
 
 /// Gives how many jobs were done.
 async fn one_look(parts: &CompactingParts, seen: &mut Seen) -> Result<usize, CompactionError> {
-    let (listed, store) = (
-        Arc::clone(&parts.listed),
-        Arc::clone(&parts.compactor.store),
-    );
+    let listed = Arc::clone(&parts.listed);
+    let store = Arc::clone(&parts.compactor.store);
     let refresh = async move { listed.refresh(store.as_ref(), Listing::Objects).await };
     let refreshed = parts.on_io(refresh).await??;
     for (ulid, err) in refreshed.failed.iter().chain(&refreshed.bad_marks) {
@@ -314,10 +313,8 @@ impl CompactingParts {
             .map(|meta| meta.ulid)
             .collect();
         let compactor = Compactor::new(self.compactor.clone());
-        let (streams, times) = (
-            self.limits.streams.clone(),
-            (now_ms / 1_000, self.delete_delay),
-        );
+        let streams = self.limits.streams.clone();
+        let times = (now_ms / 1_000, self.delete_delay);
         let finish = async move {
             let is_mine = |meta: &BlockMeta| mine.contains(&meta.ulid);
             compactor
@@ -330,14 +327,16 @@ impl CompactingParts {
 
     /// Does a job; false if it was not done.
     async fn run(&self, job: Job) -> bool {
-        let (needed, room) = (job.bytes(), (self.room)());
+        let needed = job.bytes();
+        let room = (self.room)();
         if room < needed {
             self.metrics.failures.with_label_values(&["disk"]).inc();
             warn!(self.log, "no room on the disk to compact blocks"; "bytes" => needed, "room" => room);
             return false;
         }
         let began = self.clock.monotonic();
-        let (compactor, given) = (Compactor::new(self.compactor.clone()), job.clone());
+        let compactor = Compactor::new(self.compactor.clone());
+        let given = job.clone();
         let now_s = self.clock.now_ms() / 1_000;
         let compacted = self
             .on_io(async move { compactor.compact(&given, now_s).await })

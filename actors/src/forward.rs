@@ -178,15 +178,16 @@ impl Forwarder {
         body: Bytes,
         limit: Duration,
     ) -> Result<WriteOutcome, CallError> {
-        let gone = || CallError::new(ErrorKind::NotFound, "not in the ring any more");
-        let calls = self.calls.get(member).ok_or_else(gone)?;
+        let calls = self
+            .calls
+            .get(member)
+            .ok_or_else(|| CallError::new(ErrorKind::NotFound, "not in the ring any more"))?;
         let answer = calls
             .call(CALL_PART, CALL_PART_VERSION, body, limit)
             .await?;
-        let unreadable = |e: prost::DecodeError| CallError::new(ErrorKind::Corrupt, e.to_string());
         OutcomeMessage::decode(answer)
             .map(OutcomeMessage::into_outcome)
-            .map_err(unreadable)
+            .map_err(|e: prost::DecodeError| CallError::new(ErrorKind::Corrupt, e.to_string()))
     }
 }
 

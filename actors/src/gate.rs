@@ -116,7 +116,8 @@ pub struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        let (node, ring) = (GateState::Starting as u8, GateState::Open as u8);
+        let node = GateState::Starting as u8;
+        let ring = GateState::Open as u8;
         Self {
             node: AtomicU8::new(node),
             ring: AtomicU8::new(ring),

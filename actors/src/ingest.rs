@@ -83,7 +83,8 @@ impl Ingest {
     /// How the supervisor starts it.
     pub fn starter(parts: IngestParts, ports: IngestPorts) -> Start {
         Box::new(move |canary| {
-            let (parts, ports) = (parts.clone(), ports.clone());
+            let parts = parts.clone();
+            let ports = ports.clone();
             Box::pin(async move {
                 if parts.writer.mark.is_suspect() {
                     let reason = "its writer died in the middle of a change; the next start rebuilds it from disk";

@@ -102,13 +102,12 @@ impl ApplyLedger {
 
     /// How far a stream is applied; [`ALL`] if it has ended.
     pub fn position(&self, stream: StreamId) -> u64 {
-        let missing = || if self.ended.has(stream) { ALL } else { 0 };
-        let applied = || {
-            self.streams
-                .get(&stream)
-                .map_or_else(missing, |p| p.applied)
-        };
-        self.replaying.get(&stream).copied().unwrap_or_else(applied)
+        self.replaying.get(&stream).copied().unwrap_or_else(|| {
+            self.streams.get(&stream).map_or_else(
+                || if self.ended.has(stream) { ALL } else { 0 },
+                |p| p.applied,
+            )
+        })
     }
 
     /// All streams' positions.

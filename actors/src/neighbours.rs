@@ -55,12 +55,13 @@ impl Neighbours {
             .groups
             .iter()
             .filter(|g| g.member(me).is_none() && g.phase != GroupPhase::Gone);
-        let group = |g: &Group| NeighbourGroup {
-            name: g.name.clone(),
-            phase: g.phase,
-            members: g.present().map(|m| m.node.clone()).collect(),
-        };
-        others.map(group).collect()
+        others
+            .map(|g: &Group| NeighbourGroup {
+                name: g.name.clone(),
+                phase: g.phase,
+                members: g.present().map(|m| m.node.clone()).collect(),
+            })
+            .collect()
     }
 
     /// The ring has changed.

@@ -71,7 +71,9 @@ impl QueryShard {
     pub fn starter(pool: Arc<CpuPool>, log: Logger, port: Port<Evaluate>) -> Start {
         Box::new(move |canary| {
             let addr = Self { _canary: canary }.start();
-            let (door, pool, log) = (addr.clone(), Arc::clone(&pool), log.clone());
+            let door = addr.clone();
+            let pool = Arc::clone(&pool);
+            let log = log.clone();
             port.target(Arc::new(move |envelope: Envelope<Evaluate>| {
                 if !door.connected() {
                     return Err(envelope);

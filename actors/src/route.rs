@@ -111,15 +111,16 @@ mod tests {
 
     fn batch(series: u64) -> Batch {
         let key = |n: u64| SeriesKey(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let one = |n| BatchSeries {
-            key: key(n),
-            labels: 0..0,
-            samples: 0..0,
-            histograms: 0..0,
-            exemplars: 0..0,
-        };
         Batch {
-            series: (0..series).map(one).collect(),
+            series: (0..series)
+                .map(|n| BatchSeries {
+                    key: key(n),
+                    labels: 0..0,
+                    samples: 0..0,
+                    histograms: 0..0,
+                    exemplars: 0..0,
+                })
+                .collect(),
             ..Batch::default()
         }
     }
@@ -127,11 +128,10 @@ mod tests {
     #[test]
     fn members_of_all_groups_divide_a_batch_alike_and_leave_nothing_out() {
         use GroupPhase::Serving;
-        let (of_a, of_b) = (
-            route([Serving, Serving], "a-0"),
-            route([Serving, Serving], "b-2"),
-        );
-        let (of_a, of_b) = (of_a.expect("divides"), of_b.expect("divides"));
+        let of_a = route([Serving, Serving], "a-0");
+        let of_b = route([Serving, Serving], "b-2");
+        let of_a = of_a.expect("divides");
+        let of_b = of_b.expect("divides");
         assert_eq!((of_a.own(), of_b.own()), (Some(0), Some(1)));
         let batch = batch(1_000);
         let parts = of_a.divide(&batch);

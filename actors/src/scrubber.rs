@@ -231,8 +231,12 @@ async fn work(parts: ScrubberParts, mut state: State) -> State {
 
 /// A block that a query could not read and that is not known to be damaged.
 fn doubted(parts: &ScrubberParts) -> Option<Arc<ShelfBlock>> {
-    let is_doubted = |block: &Arc<ShelfBlock>| block.block.take_doubt() && !block.is_damaged();
-    let block = parts.cutting.shelf.blocks().into_iter().find(is_doubted)?;
+    let block = parts
+        .cutting
+        .shelf
+        .blocks()
+        .into_iter()
+        .find(|block: &Arc<ShelfBlock>| block.block.take_doubt() && !block.is_damaged())?;
     warn!(parts.log, "a query met damage in a block, all of it is read again"; "tenant" => %block.tenant,
         "block_id" => %block.meta().ulid);
     Some(block)
@@ -247,7 +251,8 @@ enum Reading {
 }
 
 async fn read_again(parts: &ScrubberParts, state: &mut State, block: &Arc<ShelfBlock>) -> Reading {
-    let (dir, ulid) = (block.dir.clone(), block.meta().ulid);
+    let dir = block.dir.clone();
+    let ulid = block.meta().ulid;
     let begun = on_pool(parts, move || Reread::begin(&dir, ulid)).await;
     let read = match begun {
         Ok(Ok(reread)) => read_through(parts, reread, &mut state.pace).await,
@@ -330,7 +335,8 @@ async fn mend(parts: &ScrubberParts, state: &mut State) {
     state.tell(parts, &found);
     let completeness = &parts.cutting.store.parts().completeness;
     completeness.set_lacks_blocks(found.wanted.iter().any(|wanted| !wanted.peers.is_empty()));
-    let (mut left, mut peer_has) = (found.wanted.len(), false);
+    let mut left = found.wanted.len();
+    let mut peer_has = false;
     parts.metrics.wanted.set(left as i64);
     for wanted in &found.wanted {
         if !parts.may_work() {
@@ -375,10 +381,8 @@ impl State {
             .filter(|w| !self.told.contains(&(w.tenant.clone(), w.ulid)))
         {
             let names: Vec<String> = wanted.peers.iter().map(ToString::to_string).collect();
-            let (start_ms, peers) = (
-                wanted.listed.as_ref().map(|block| block.start_ms),
-                names.join(" "),
-            );
+            let start_ms = wanted.listed.as_ref().map(|block| block.start_ms);
+            let peers = names.join(" ");
             match wanted.lack {
                 // Told where it was found.
                 Lack::Damaged => continue,

@@ -235,10 +235,8 @@ impl Shelf {
     /// As [`Shelf::generation`], of a tenant's blocks with samples in `[start_ms, end_ms]`: it changes with each of them that is
     /// added.
     pub fn generation_of(&self, tenant: &Tenant, start_ms: i64, end_ms: i64) -> u64 {
-        let (first, last) = (
-            (tenant.clone(), Ulid::nil()),
-            (tenant.clone(), Ulid(u128::MAX)),
-        );
+        let first = (tenant.clone(), Ulid::nil());
+        let last = (tenant.clone(), Ulid(u128::MAX));
         let blocks = self.blocks.read();
         let of_tenant = blocks.range(first..=last).map(|(_, block)| block);
         let concerned = of_tenant.filter(|block| block.meta().overlaps(start_ms, end_ms));
@@ -258,7 +256,8 @@ impl Shelf {
     /// the answer. A good one stays, and the copy is dropped.
     pub fn put(&self, tenant: &Tenant, copy: Incoming) -> Result<Option<PathBuf>, BlockError> {
         let _placing = self.placing.lock();
-        let (dir, ulid) = (self.tenant_dir(tenant), copy.ulid());
+        let dir = self.tenant_dir(tenant);
+        let ulid = copy.ulid();
         let old = self.find(tenant, ulid);
         if old.as_ref().is_some_and(|block| !block.is_damaged()) {
             return Ok(None);

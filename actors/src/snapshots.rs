@@ -69,7 +69,8 @@ impl Snapshots {
             match load(&dir) {
                 Some((taker, manifest)) => {
                     info!(log, "snapshot of an earlier start is held"; "snapshot" => manifest.snapshot);
-                    let (snapshot, used_at) = (manifest.snapshot, clock.monotonic());
+                    let snapshot = manifest.snapshot;
+                    let used_at = clock.monotonic();
                     held.insert(
                         snapshot,
                         Snapshot {
@@ -242,10 +243,14 @@ fn load(dir: &Path) -> Option<(Incarnation, Manifest)> {
     let held = Held::decode(body).ok()?;
     let manifest = held.manifest?;
     let named = dir.file_name()?.to_str()?.parse::<u64>().ok()? == manifest.snapshot;
-    let has = |file: &trireme_wire::rebuild::SnapshotFile| {
-        fs::metadata(dir.join(&file.path)).is_ok_and(|meta| meta.len() >= file.bytes)
-    };
-    (named && manifest.files.iter().all(has)).then_some((Incarnation(held.taker), manifest))
+    (named
+        && manifest
+            .files
+            .iter()
+            .all(|file: &trireme_wire::rebuild::SnapshotFile| {
+                fs::metadata(dir.join(&file.path)).is_ok_and(|meta| meta.len() >= file.bytes)
+            }))
+    .then_some((Incarnation(held.taker), manifest))
 }
 
 #[cfg(test)]

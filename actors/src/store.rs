@@ -204,7 +204,9 @@ impl Store {
 
     /// Puts a record of a peer into the lanes of its shards.
     fn dispatch(&self, record: &Record) {
-        let (stream, seq, lanes) = (record.stream(), record.seq(), &self.parts.lanes);
+        let stream = record.stream();
+        let seq = record.seq();
+        let lanes = &self.parts.lanes;
         let to = match record.shard() {
             ALL_SHARDS => lanes.as_slice(),
             shard => match lanes.get(usize::from(shard)) {
@@ -242,7 +244,8 @@ impl Store {
     /// The time by which windows are closed and retention counts (ms since the epoch): the group's where a majority agrees,
     /// see [`Timekeeper`].
     pub fn now_ms(&self, clock: &dyn Clock) -> i64 {
-        let (wall_ms, now) = (clock.now_ms(), clock.monotonic());
+        let wall_ms = clock.now_ms();
+        let now = clock.monotonic();
         let newest_ms = self.newest_ms();
         let word = self.parts.hub.group().lock().clock_word(wall_ms, now);
         self.time.lock().now_ms(word, wall_ms, now, newest_ms)
@@ -252,8 +255,12 @@ impl Store {
     pub fn due_window(&self, clock: &dyn Clock, windows: Windows) -> Option<i64> {
         let now_ms = self.now_ms(clock);
         let over = windows.over(now_ms);
-        let of_shard = |shard: &Arc<Shard>| [shard.waiting_cut(over), shard.closed_up_to(over)];
-        let asked = self.parts.shards.iter().flat_map(of_shard).flatten();
+        let asked = self
+            .parts
+            .shards
+            .iter()
+            .flat_map(|shard: &Arc<Shard>| [shard.waiting_cut(over), shard.closed_up_to(over)])
+            .flatten();
         windows.due(now_ms, self.newest_ms(), asked)
     }
 
@@ -289,7 +296,8 @@ impl Store {
 
 impl LogObserver for Store {
     fn written(&self, record: &Record, own: Option<OwnPlace>) {
-        let (stream, seq) = (record.stream(), record.seq());
+        let stream = record.stream();
+        let seq = record.seq();
         match own {
             Some(place) => {
                 self.parts.commits.given_out(seq);
@@ -395,7 +403,8 @@ impl ReplicaStore for Store {
         from_seq: u64,
         max_bytes: u64,
     ) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>> {
-        let (log, pool) = (Arc::clone(self.log()), Arc::clone(&self.parts.pool));
+        let log = Arc::clone(self.log());
+        let pool = Arc::clone(&self.parts.pool);
         let bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         Box::pin(async move {
             let read = pool.call(move || {
@@ -423,7 +432,8 @@ impl ReplicaStore for Store {
         positions: &PositionVector,
         epoch: u64,
     ) -> Result<(), DisconnectReason> {
-        let (stream, claimed) = (self.parts.own, positions.get(self.parts.own));
+        let stream = self.parts.own;
+        let claimed = positions.get(self.parts.own);
         if claimed == 0 {
             return Ok(());
         }

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_written_before_it_was_tried_again() {
-        let (unlogged, tag) = (Unlogged::default(), |n| CompletionTag(n));
+        let unlogged = Unlogged::default();
+        let tag = |n| CompletionTag(n);
         unlogged.push(tag(1), Vec::new());
         unlogged.push(tag(2), Vec::new());
         let made = unlogged.made();
@@ -156,7 +157,8 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_kept_when_what_stood_before_it_is_written_under_a_newer_tag() {
-        let (unlogged, tag) = (Unlogged::default(), |n| CompletionTag(n));
+        let unlogged = Unlogged::default();
+        let tag = |n| CompletionTag(n);
         unlogged.push(tag(1), Vec::new());
         unlogged.push(tag(2), Vec::new());
         let made = unlogged.made();

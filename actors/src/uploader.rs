@@ -192,9 +192,9 @@ async fn round(
     let listings = parts.listed.generation();
     let room = Arc::new(Semaphore::new((ROOM_BYTES / PERMIT_BYTES) as usize));
     let looks = waiting.into_iter().map(|block| {
-        let begin = || Shipment { first_seen: now, listings, hashed: None };
-        let mut shipment = shipments.remove(&key_of(&block)).unwrap_or_else(begin);
-        let (parts, room) = (&parts, &room);
+        let mut shipment = shipments.remove(&key_of(&block)).unwrap_or_else(|| Shipment { first_seen: now, listings, hashed: None });
+        let parts = &parts;
+let room = &room;
         async move {
             if let Err(err) = ship(parts, &block, &mut shipment, room, now).await {
                 parts.metrics.failures.with_label_values(&[reason(&err)]).inc();
@@ -254,7 +254,8 @@ async fn ship(
         return Ok(());
     }
     let room = Arc::clone(room);
-    let (store, runtime) = (Arc::clone(&parts.bucket), &parts.runtime);
+    let store = Arc::clone(&parts.bucket);
+    let runtime = &parts.runtime;
     // On the runtime for I/O: the actor's thread only waits.
     let shipped = runtime.spawn(async move {
         match compare(store.as_ref(), &local).await? {

@@ -181,13 +181,11 @@ impl WritePath {
             let Some((indexes, with_metadata)) = route.own().and_then(part) else {
                 return WriteOutcome::default();
             };
-            let (tenant, part) = (
-                tenant.clone(),
-                Part {
-                    indexes: Some(indexes),
-                    with_metadata,
-                },
-            );
+            let tenant = tenant.clone();
+            let part = Part {
+                indexes: Some(indexes),
+                with_metadata,
+            };
             match has_substitutes {
                 true => self.own(tenant, Arc::clone(&batch), part).await,
                 false => self.here(tenant, Arc::clone(&batch), part).await,

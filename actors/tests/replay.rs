@@ -54,7 +54,8 @@ fn stream(incarnation: u64, boot: u32) -> StreamId {
 impl Small {
     /// What a start does, up to the replay.
     fn start(dir: &Path, boot: u32) -> Self {
-        let (own, me) = (stream(1, boot), NodeName::new("me"));
+        let own = stream(1, boot);
+        let me = NodeName::new("me");
         let mut shards = Vec::new();
         let mut positions = Vec::new();
         for n in 0..SHARDS {
@@ -184,11 +185,14 @@ impl Small {
     fn write(&self, tag: i64) -> Content {
         let (batch, written) = batch(tag);
         for shard in &self.shards {
-            let mine =
-                |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
-            let indexes: Vec<u32> = (0..JOBS).filter(mine).collect();
+            let indexes: Vec<u32> = (0..JOBS)
+                .filter(|n: &u32| {
+                    batch.series[*n as usize].key.shard(SHARDS) == shard.options().number
+                })
+                .collect();
             let mut out = IngestOutput::default();
-            let (limits, now_ms) = (IngestLimits::default(), START_MS + tag * 1_000);
+            let limits = IngestLimits::default();
+            let now_ms = START_MS + tag * 1_000;
             shard.ingest(
                 &Tenant::default(),
                 &batch,
@@ -214,7 +218,8 @@ impl Small {
             .iter()
             .flat_map(|s| s.select(&Tenant::default(), &[], i64::MIN, i64::MAX))
         {
-            let (mut times, mut values) = (Vec::new(), Vec::new());
+            let mut times = Vec::new();
+            let mut values = Vec::new();
             series
                 .read(i64::MIN, i64::MAX, &mut times, &mut values)
                 .unwrap();
@@ -229,13 +234,15 @@ impl Small {
 }
 
 fn batch(tag: i64) -> (Batch, Content) {
-    let (mut batch, mut written) = (Batch::default(), Content::new());
+    let mut batch = Batch::default();
+    let mut written = Content::new();
     for job in 0..JOBS {
         let from = batch.label_bytes.len();
         let name = format!("job{job}");
         push_label(&mut batch.label_bytes, b"__name__", b"up");
         push_label(&mut batch.label_bytes, b"job", name.as_bytes());
-        let (t, v) = (START_MS + tag * 1_000, (tag * 100 + i64::from(job)) as f64);
+        let t = START_MS + tag * 1_000;
+        let v = (tag * 100 + i64::from(job)) as f64;
         batch.samples.push(FloatSample { t, v });
         batch.series.push(BatchSeries {
             key: SeriesKey::of(Tenant::default().seed(), &batch.label_bytes[from..]),
@@ -254,7 +261,9 @@ fn batch(tag: i64) -> (Batch, Content) {
 
 /// Records as another node makes them: of its own head, in its own stream.
 fn foreign(dir: &Path, tags: std::ops::Range<i64>) -> (Vec<Record>, Content) {
-    let (peer, mut records, mut content) = (stream(2, 1), Vec::new(), Content::new());
+    let peer = stream(2, 1);
+    let mut records = Vec::new();
+    let mut content = Content::new();
     let make = |n| {
         Shard::new(ShardOptions::new(
             n,
@@ -269,10 +278,13 @@ fn foreign(dir: &Path, tags: std::ops::Range<i64>) -> (Vec<Record>, Content) {
         let (batch, written) = batch(tag);
         add(&mut content, written);
         for shard in &shards {
-            let mine =
-                |n: &u32| batch.series[*n as usize].key.shard(SHARDS) == shard.options().number;
-            let indexes: Vec<u32> = (0..JOBS).filter(mine).collect();
-            let (mut out, now_ms) = (IngestOutput::default(), START_MS + tag * 1_000);
+            let indexes: Vec<u32> = (0..JOBS)
+                .filter(|n: &u32| {
+                    batch.series[*n as usize].key.shard(SHARDS) == shard.options().number
+                })
+                .collect();
+            let mut out = IngestOutput::default();
+            let now_ms = START_MS + tag * 1_000;
             let limits = IngestLimits::default();
             shard.ingest(
                 &Tenant::default(),
@@ -366,7 +378,8 @@ fn what_is_written_during_a_replay_survives_another_kill_and_a_cut_waits() {
                 && !progress.done
         );
         // Positions tell what is durable; what is applied does not run ahead of the replay.
-        let (mine, peer) = (stream(1, 1), stream(2, 1));
+        let mine = stream(1, 1);
+        let peer = stream(2, 1);
         assert_eq!(
             ReplicaStore::durable(second.store.as_ref()).get(peer),
             theirs.len() as u64

@@ -136,7 +136,8 @@ impl Node {
             disk: Arc::new(disk.clone()),
             ..LogOptions::default()
         };
-        let (path, observer) = (dir.join("log"), Arc::clone(&store));
+        let path = dir.join("log");
+        let observer = Arc::clone(&store);
         let opened =
             Log::open_without_thread(&path, options, OWN, &[], observer, Arc::clone(&clock));
         let log = Arc::new(opened.unwrap().0);
@@ -279,7 +280,8 @@ fn what_a_full_disk_refused_is_logged_later_and_before_anything_newer() {
         shard.begin_cut(WINDOW).unwrap();
         let shards = std::slice::from_ref(shard);
         let mut source = trireme_head::CutSource::open(shards, &Tenant::default(), WINDOW, WINDOW);
-        let (mut series, mut times) = (trireme_block::SeriesInput::default(), Vec::new());
+        let mut series = trireme_block::SeriesInput::default();
+        let mut times = Vec::new();
         while trireme_block::SeriesSource::next(&mut source, &mut series).unwrap() {
             times.extend_from_slice(&series.times);
         }
@@ -305,7 +307,8 @@ fn a_cut_makes_the_log_durable_before_it_counts() {
 fn times(shard: &Arc<Shard>, tenant: &Tenant) -> Vec<i64> {
     let mut out = Vec::new();
     for series in shard.select(tenant, &[], i64::MIN, i64::MAX) {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         series
             .read(i64::MIN, i64::MAX, &mut times, &mut values)
             .unwrap();
@@ -318,7 +321,8 @@ fn times(shard: &Arc<Shard>, tenant: &Tenant) -> Vec<i64> {
 fn a_block_that_cannot_be_written_holds_up_its_own_samples_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path());
-    let (good, bad) = (Tenant::new("good").unwrap(), Tenant::new("bad").unwrap());
+    let good = Tenant::new("good").unwrap();
+    let bad = Tenant::new("bad").unwrap();
     // Its place on the disk is taken by something else.
     let place = dir.path().join("blocks/bad");
     std::fs::write(&place, "no directory").unwrap();

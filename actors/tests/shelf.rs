@@ -59,7 +59,8 @@ fn names(root: &Path) -> Vec<String> {
 
 #[test]
 fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
-    let (here, peer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let here = tempfile::tempdir().unwrap();
+    let peer = tempfile::tempdir().unwrap();
     let meta = block(here.path(), 1.0);
     assert_eq!(
         block(peer.path(), 1.0).ulid,
@@ -112,8 +113,10 @@ fn a_good_copy_takes_the_place_of_a_damaged_block_and_of_no_other() {
 
 #[test]
 fn a_block_that_was_set_aside_is_lost_until_a_copy_is_there() {
-    let (here, peer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (bad, good) = (block(here.path(), 1.0), block(here.path(), 2.0));
+    let here = tempfile::tempdir().unwrap();
+    let peer = tempfile::tempdir().unwrap();
+    let bad = block(here.path(), 1.0);
+    let good = block(here.path(), 2.0);
     block(peer.path(), 1.0);
     fs::write(dir_of(here.path(), &bad).join("index"), b"rotten").unwrap();
     let tenant = Tenant::default();
@@ -138,7 +141,8 @@ fn blocks_of_many_tenants_are_opened_and_each_keeps_its_own() {
         values: vec![value],
         ..SeriesInput::default()
     };
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
     for tenant in ["a", "b", "c", "d"].map(|name| Tenant::new(name).unwrap()) {
         for number in 0..10 {
             let dir = here.path().join(tenant.as_str());
@@ -180,7 +184,8 @@ fn age_counts_from_the_newest_block_and_never_beyond_now() {
         block(here.path(), value);
     }
     let shelf = open(here.path());
-    let (end, days_400) = (WINDOW.end, 400 * 86_400_000);
+    let end = WINDOW.end;
+    let days_400 = 400 * 86_400_000;
     assert_eq!(
         shelf.retain(end + days_400, 1_000, 0, false),
         0,

@@ -22,9 +22,9 @@ pub fn trireme() -> anyhow::Result<&'static Path> {
 /// The library of faults (`integration/faults`), likewise.
 pub(crate) fn fault_library() -> anyhow::Result<&'static Path> {
     static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let find =
-        || built("trireme-faults", "libtrireme_faults.so").map_err(|error| format!("{error:#}"));
-    let found = LIBRARY.get_or_init(find);
+    let found = LIBRARY.get_or_init(|| {
+        built("trireme-faults", "libtrireme_faults.so").map_err(|error| format!("{error:#}"))
+    });
     found
         .as_deref()
         .map_err(|error| anyhow::anyhow!("no library of faults: {error}"))

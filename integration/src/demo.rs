@@ -150,7 +150,8 @@ impl Demo {
         let bounds = BOUNDS.map(|bound| bound.parse().unwrap_or(f64::INFINITY));
         // Per scrape: the cumulative buckets, and the sum behind them.
         let mut scrapes: Vec<([f64; BOUNDS.len()], f64)> = Vec::new();
-        let (mut buckets, mut sum) = ([0.0; BOUNDS.len()], 0.0);
+        let mut buckets = [0.0; BOUNDS.len()];
+        let mut sum = 0.0;
         for _ in 0..self.times.len() {
             for _ in 0..=self.rng.below(30) {
                 let seconds = -self.rng.unit().ln() / 30.0;

@@ -70,14 +70,15 @@ impl History {
 
     /// The sender's series, without samples.
     pub fn all_series(&self) -> Vec<Series> {
-        let one = |i: usize| {
-            Series::new(
-                METRIC,
-                &[("i", &i.to_string()), ("sender", &self.sender)],
-                &[],
-            )
-        };
-        (0..self.series).map(one).collect()
+        (0..self.series)
+            .map(|i: usize| {
+                Series::new(
+                    METRIC,
+                    &[("i", &i.to_string()), ("sender", &self.sender)],
+                    &[],
+                )
+            })
+            .collect()
     }
 
     /// Begins a request whose samples are at `timestamp_ms` or just behind the last request's; puts them into
@@ -211,9 +212,11 @@ struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     fn new(histories: &'a [History], from_ms: i64) -> Self {
-        let counted = |h: &'a History| (h.sender.as_str(), (h, vec![0; h.requests.len()]));
         Self {
-            histories: histories.iter().map(counted).collect(),
+            histories: histories
+                .iter()
+                .map(|h: &'a History| (h.sender.as_str(), (h, vec![0; h.requests.len()])))
+                .collect(),
             from_ms,
             last: None,
             audit: Audit::default(),
@@ -230,8 +233,8 @@ impl<'a> Judge<'a> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let text = || format!("export line {:.200}", String::from_utf8_lossy(bytes));
-        let line: Line = serde_json::from_slice(bytes).with_context(text)?;
+        let line: Line = serde_json::from_slice(bytes)
+            .with_context(|| format!("export line {:.200}", String::from_utf8_lossy(bytes)))?;
         anyhow::ensure!(
             line.values.len() == line.timestamps.len(),
             "values and timestamps differ in number"
@@ -368,7 +371,8 @@ mod tests {
     #[test]
     fn tells_complete_lost_foreign_and_double_samples_apart() {
         let histories = [history()];
-        let (a, b) = (0.0, 1.0 / SERIES_MAX as f64);
+        let a = 0.0;
+        let b = 1.0 / SERIES_MAX as f64;
         let whole = judged(
             &histories,
             &[

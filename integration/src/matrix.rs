@@ -39,13 +39,15 @@ impl Matrix {
                 .map(|(labels, _)| labels.clone())
                 .collect::<Vec<_>>()
         };
-        let (mine, others) = (labels(self), labels(other));
+        let mine = labels(self);
+        let others = labels(other);
         if mine != others {
             return Some(format!("series {mine:?} against {others:?}"));
         }
         for ((labels, mine), (_, others)) in self.0.iter().zip(&other.0) {
             for time in mine.keys().chain(others.keys()) {
-                let (a, b) = (mine.get(time), others.get(time));
+                let a = mine.get(time);
+                let b = others.get(time);
                 let is_equal = a.zip(b).is_some_and(|(a, b)| close(*a, *b, tolerance));
                 if !is_equal {
                     return Some(format!("{labels:?} at {time}: {a:?} against {b:?}"));

@@ -63,7 +63,8 @@ impl Network {
 
     /// A network for `nodes` nodes.
     pub fn new(nodes: usize) -> anyhow::Result<Self> {
-        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let process = std::process::id();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Processes that run at the same time have ids of their own; the subnet is as good as they let it be.
         let number = (process as u16).wrapping_mul(31).wrapping_add(count);
         let network = Self {
@@ -76,13 +77,15 @@ impl Network {
     }
 
     fn build(&self) -> anyhow::Result<()> {
-        let (bridge, subnet) = (self.bridge(), &self.subnet);
+        let bridge = self.bridge();
+        let subnet = &self.subnet;
         ip(&format!("link add {bridge} type bridge"))?;
         ip(&format!("addr add {subnet}.254/24 dev {bridge}"))?;
         ip(&format!("link set {bridge} up"))?;
         for node in 0..self.nodes {
-            let (space, port, address) =
-                (self.namespace(node), self.port(node), self.address(node));
+            let space = self.namespace(node);
+            let port = self.port(node);
+            let address = self.address(node);
             ip(&format!("netns add {space}"))?;
             ip(&format!(
                 "link add {port} type veth peer name eth0 netns {space}"
@@ -125,7 +128,8 @@ impl Network {
 
     /// From now on nothing that `from` sends reaches `to`; the other direction goes on.
     pub fn cut(&self, from: usize, to: usize) -> anyhow::Result<()> {
-        let (space, address) = (self.namespace(from), self.address(to));
+        let space = self.namespace(from);
+        let address = self.address(to);
         ip(&format!(
             "-n {space} neigh replace {address} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
         ))
@@ -133,14 +137,16 @@ impl Network {
 
     /// Mends what [`Network::cut`] broke; no error if it was whole.
     pub fn mend(&self, from: usize, to: usize) -> anyhow::Result<()> {
-        let (space, address) = (self.namespace(from), self.address(to));
+        let space = self.namespace(from);
+        let address = self.address(to);
         let _ = ip(&format!("-n {space} neigh del {address} dev eth0"));
         Ok(())
     }
 
     /// From now on nothing that `from` sends reaches the clients.
     pub fn mute(&self, from: usize) -> anyhow::Result<()> {
-        let (space, subnet) = (self.namespace(from), &self.subnet);
+        let space = self.namespace(from);
+        let subnet = &self.subnet;
         ip(&format!(
             "-n {space} neigh replace {subnet}.254 lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
         ))
@@ -148,7 +154,8 @@ impl Network {
 
     /// Mends what [`Network::mute`] broke.
     pub fn unmute(&self, from: usize) -> anyhow::Result<()> {
-        let (space, subnet) = (self.namespace(from), &self.subnet);
+        let space = self.namespace(from);
+        let subnet = &self.subnet;
         ip(&format!("-n {space} neigh del {subnet}.254 dev eth0"))
     }
 

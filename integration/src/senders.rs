@@ -99,29 +99,31 @@ impl Senders {
 
     /// As [`Senders::start`]; `prefix` keeps several sets of senders in one test apart.
     pub fn start_named(prefix: &str, clients: &[Client], plan: &Plan) -> Self {
-        let history = |k: usize| {
-            let tenant = plan
-                .tenants
-                .get(k % plan.tenants.len().max(1))
-                .map(String::as_str);
-            Mutex::new(History::new(&format!("{prefix}s{k}"), tenant, plan.series))
-        };
         let shared = Arc::new(Shared {
             is_over: AtomicBool::new(false),
             skew_ms: AtomicI64::new(0),
             totals: Mutex::default(),
-            histories: (0..plan.senders).map(history).collect(),
+            histories: (0..plan.senders)
+                .map(|k: usize| {
+                    let tenant = plan
+                        .tenants
+                        .get(k % plan.tenants.len().max(1))
+                        .map(String::as_str);
+                    Mutex::new(History::new(&format!("{prefix}s{k}"), tenant, plan.series))
+                })
+                .collect(),
         });
-        let task = |k: usize| {
-            let sender = Sender {
-                k,
-                clients: clients.to_vec(),
-                plan: plan.clone(),
-                shared: Arc::clone(&shared),
-            };
-            tokio::spawn(sender.run())
-        };
-        let tasks = (0..plan.senders).map(task).collect();
+        let tasks = (0..plan.senders)
+            .map(|k: usize| {
+                let sender = Sender {
+                    k,
+                    clients: clients.to_vec(),
+                    plan: plan.clone(),
+                    shared: Arc::clone(&shared),
+                };
+                tokio::spawn(sender.run())
+            })
+            .collect();
         Self { shared, tasks }
     }
 
@@ -147,7 +149,8 @@ impl Senders {
     /// Ends the senders; what is on its way is tried to its end for a last time.
     pub async fn stop(self) -> anyhow::Result<(Vec<History>, Totals)> {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        let (histories, totals) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let histories = Arc::clone(&self.shared);
+        let totals = Arc::clone(&self.shared);
         for task in self.tasks {
             task.await??;
         }

@@ -19,14 +19,15 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
     let mut turn = 0_usize;
     until_for("there are more blocks", BOUND, async || {
         let at = now_ms();
-        let one = |i: i64| {
-            Series::new(
-                "sectors",
-                &[("i", &i.to_string())],
-                &[(at, (at % 1_000 + i) as f64)],
-            )
-        };
-        let series: Vec<Series> = (0..40).map(one).collect();
+        let series: Vec<Series> = (0..40)
+            .map(|i: i64| {
+                Series::new(
+                    "sectors",
+                    &[("i", &i.to_string())],
+                    &[(at, (at % 1_000 + i) as f64)],
+                )
+            })
+            .collect();
         turn += 1;
         group.client(turn % 3).write(&series).await?.success()?;
         series.iter().for_each(|series| series.add_to(written));
@@ -39,7 +40,8 @@ async fn write_blocks(group: &Group, more: usize, written: &mut SampleSet) -> an
 
 /// Files below `dir` whose paths end so, the newest first.
 fn found(dir: &Path, ending: &str) -> Vec<PathBuf> {
-    let (mut found, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -119,10 +121,9 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             .await
             .with_context(|| format!("before {files:?}"))?;
         until("node 2 has such files", async || {
-            let is_missing = |(folder, ending, nth, ..): &&BadFile| {
+            let lacks = files.iter().find(|(folder, ending, nth, ..): &&BadFile| {
                 found(&dir.join(folder), ending).len() <= *nth
-            };
-            let lacks = files.iter().find(is_missing);
+            });
             ensure!(lacks.is_none(), "not {lacks:?}");
             Ok(())
         })
@@ -135,7 +136,8 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
             disk.spoil(&path, (*from).min(path.metadata()?.len() / 2)..u64::MAX)?;
             told.extend(is_told.then(|| name_of(&path)));
         }
-        let (before, hits) = (group.nodes()[2].log().len(), disk.hits());
+        let before = group.nodes()[2].log().len();
+        let hits = disk.hits();
         group.node(2).start()?;
         group
             .node(2)
@@ -145,8 +147,10 @@ async fn a_file_that_cannot_be_read_costs_nothing() -> anyhow::Result<()> {
         until_for("the damage is told", BOUND, async || {
             ensure!(disk.hits() > hits, "nothing bad was read");
             let log = group.nodes()[2].log();
-            let is_loud = |line: &&str| line.contains("WARN") || line.contains("ERRO");
-            let loud: Vec<&str> = log[before..].lines().filter(is_loud).collect();
+            let loud: Vec<&str> = log[before..]
+                .lines()
+                .filter(|line: &&str| line.contains("WARN") || line.contains("ERRO"))
+                .collect();
             let silent = told
                 .iter()
                 .find(|name| !loud.iter().any(|line| line.contains(*name)));

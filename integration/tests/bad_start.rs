@@ -74,7 +74,8 @@ async fn bad_settings_are_all_reported_at_once_with_the_key_that_was_meant() -> 
 #[tokio::test]
 async fn a_second_start_on_a_data_directory_in_use_is_refused() -> anyhow::Result<()> {
     let mut group = Group::of(1).start().await?;
-    let (http, cluster) = (free_port()?, free_port()?);
+    let http = free_port()?;
+    let cluster = free_port()?;
     let other_ports = [
         format!("http.listen=127.0.0.1:{http}"),
         format!("cluster.listen=127.0.0.1:{cluster}"),
@@ -99,7 +100,8 @@ async fn a_port_in_use_is_refused_with_its_address() -> anyhow::Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
     let elsewhere = format!("node.data_dir={}", group.dir().join("elsewhere").display());
-    let (http, cluster) = (free_port()?, free_port()?);
+    let http = free_port()?;
+    let cluster = free_port()?;
     for settings in [
         [
             format!("http.listen={address}"),

@@ -271,10 +271,8 @@ fn promtool_agrees(
 async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyhow::Result<()> {
     // No range reaches back before the first block: only ours has samples there. Samples never lie on a tenth of a
     // second, so that open and closed ends of ranges make no difference.
-    let (start, end) = (
-        (written.start + 6_000) / 1_000,
-        (written.end - 1_000) / 1_000,
-    );
+    let start = (written.start + 6_000) / 1_000;
+    let end = (written.end - 1_000) / 1_000;
     for query in [
         "sum(block_test)",
         "block_test",
@@ -293,10 +291,8 @@ async fn same_answers(ours: &Client, theirs: &Client, written: &Written) -> anyh
         let mut request = ours.get("/api/v1/query_range").query(&range);
         request = request.header("THANOS-TENANT", TENANTS[0]);
         let answer: Json = serde_json::from_str(&ours.send(request).await?.success()?.body)?;
-        let (ours, theirs) = (
-            matrix(&answer["data"])?,
-            matrix(&theirs.api("/api/v1/query_range", &range).await?)?,
-        );
+        let ours = matrix(&answer["data"])?;
+        let theirs = matrix(&theirs.api("/api/v1/query_range", &range).await?)?;
         ensure!(!ours.is_empty(), "{query} has no result");
         ensure!(
             ours.keys().eq(theirs.keys()),

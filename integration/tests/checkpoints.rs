@@ -107,15 +107,18 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
     let client = group.client(0).clone();
     let filler = "of a label that makes the head large ".repeat(8);
     for n in 0..20 {
-        let one = |i: i32| {
-            Series::new(
-                "large",
-                &[("i", &format!("{n} {i} {filler}"))],
-                &[(now_ms(), 1.0)],
-            )
-        };
         client
-            .write(&(0..1_000).map(one).collect::<Vec<_>>())
+            .write(
+                &(0..1_000)
+                    .map(|i: i32| {
+                        Series::new(
+                            "large",
+                            &[("i", &format!("{n} {i} {filler}"))],
+                            &[(now_ms(), 1.0)],
+                        )
+                    })
+                    .collect::<Vec<_>>(),
+            )
             .await?
             .success()?;
     }
@@ -126,7 +129,8 @@ async fn a_large_head_is_not_written_again_for_a_few_samples() -> anyhow::Result
         Ok(())
     })
     .await?;
-    let (before, end_ms) = (made().await?, now_ms() + 4_000);
+    let before = made().await?;
+    let end_ms = now_ms() + 4_000;
     while now_ms() < end_ms {
         client
             .write(&[Series::new("small", &[], &[(now_ms(), 1.0)])])
@@ -187,7 +191,8 @@ fn damage(data_dir: &Path, shard: u16, place: impl Fn(usize) -> usize) -> anyhow
 
 /// Writes 50 times, until each shard of each node has two checkpoints with it, and stops all nodes.
 async fn with_two_checkpoints(group: &mut Group, nodes: usize) -> anyhow::Result<SampleSet> {
-    let (mut sent, start) = (SampleSet::default(), now_ms() - 1_000);
+    let mut sent = SampleSet::default();
+    let start = now_ms() - 1_000;
     for n in 0..50 {
         let series: Vec<Series> = (0..40)
             .map(|i| {

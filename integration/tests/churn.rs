@@ -17,23 +17,22 @@ const BOUND: Duration = Duration::from_secs(90);
 async fn write_generation(client: &Client, generation: usize) -> anyhow::Result<()> {
     for chunk in 0..GENERATION / 1_000 {
         let now = now_ms();
-        let one = |i: usize| {
-            let (pod, number) = (
-                format!("pod-{generation}-{chunk}-{i}"),
-                generation.to_string(),
-            );
-            let labels = [
-                ("pod", pod.as_str()),
-                ("generation", number.as_str()),
-                ("job", "churn"),
-            ];
-            Series::new(
-                "churned_total",
-                &labels,
-                &[(now, 1.0), (now + 1, 2.0), (now + 2, 3.0)],
-            )
-        };
-        let series: Vec<Series> = (0..1_000).map(one).collect();
+        let series: Vec<Series> = (0..1_000)
+            .map(|i: usize| {
+                let pod = format!("pod-{generation}-{chunk}-{i}");
+                let number = generation.to_string();
+                let labels = [
+                    ("pod", pod.as_str()),
+                    ("generation", number.as_str()),
+                    ("job", "churn"),
+                ];
+                Series::new(
+                    "churned_total",
+                    &labels,
+                    &[(now, 1.0), (now + 1, 2.0), (now + 2, 3.0)],
+                )
+            })
+            .collect();
         client.write(&series).await?.success()?;
     }
     Ok(())
@@ -134,17 +133,21 @@ async fn bursts_give_their_memory_back_and_leave_no_more_than_one() -> anyhow::R
     let mut left = Vec::new();
     for burst in 0..count {
         for chunk in 0..series / 1_000 {
-            let one = |i: usize| {
-                let (pod, burst) = (format!("pod-{burst}-{chunk}-{i}"), burst.to_string());
-                let labels = [
-                    ("pod", pod.as_str()),
-                    ("burst", burst.as_str()),
-                    ("job", "bursts"),
-                ];
-                Series::new("burst_total", &labels, &[(now_ms(), 1.0)])
-            };
             client
-                .write(&(0..1_000).map(one).collect::<Vec<_>>())
+                .write(
+                    &(0..1_000)
+                        .map(|i: usize| {
+                            let pod = format!("pod-{burst}-{chunk}-{i}");
+                            let burst = burst.to_string();
+                            let labels = [
+                                ("pod", pod.as_str()),
+                                ("burst", burst.as_str()),
+                                ("job", "bursts"),
+                            ];
+                            Series::new("burst_total", &labels, &[(now_ms(), 1.0)])
+                        })
+                        .collect::<Vec<_>>(),
+                )
                 .await?
                 .success()?;
         }

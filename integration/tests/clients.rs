@@ -44,10 +44,8 @@ async fn promtool_prints_for_a_node_what_it_prints_for_prometheus() -> anyhow::R
         .start()
         .await?;
     let span = write_to(&[group.client(0), twin.client()]).await?;
-    let (start, end) = (
-        format!("--start={}", span.start),
-        format!("--end={}", span.end),
-    );
+    let start = format!("--start={}", span.start);
+    let end = format!("--end={}", span.end);
     let time = format!("--time={}", span.end);
     // "URL" stands for the server's address. All numbers are whole, so that the order of a sum changes no digit.
     let printed: &[&[&str]] = &[
@@ -170,10 +168,8 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
         .await?;
     let span = write_to(&[group.client(0)]).await?;
     // Half of it, so that ranges and offsets reach back into data.
-    let (start, end) = (
-        ((span.start + span.end) / 2).to_string(),
-        span.end.to_string(),
-    );
+    let start = ((span.start + span.end) / 2).to_string();
+    let end = span.end.to_string();
     for query in [
         "demo_memory_usage_bytes",
         "{__name__=~\"demo_.*_bytes\", type!=\"free\"}",
@@ -203,7 +199,8 @@ async fn prometheus_that_reads_remotely_answers_as_the_node_does() -> anyhow::Re
         );
     }
     // Sample by sample, stale markers included: Prometheus hands on what it has read.
-    let (start, end) = (span.start * 1_000, span.end * 1_000);
+    let start = span.start * 1_000;
+    let end = span.end * 1_000;
     let held = group.client(0).export().await?.between(start, end);
     ensure!(
         held.sample_count() > 10_000 && held.stale_count() > 0,
@@ -308,14 +305,16 @@ async fn a_python_client_gets_the_same_from_a_node_as_from_prometheus() -> anyho
         .start()
         .await?;
     let span = write_to(&[group.client(0), twin.client()]).await?;
-    let (start, end) = (span.start.to_string(), span.end.to_string());
+    let start = span.start.to_string();
+    let end = span.end.to_string();
     let ask = |client: &Client| {
         python.run(
             include_str!("clients/api_client.py"),
             &[client.url(), &start, &end],
         )
     };
-    let (ours, theirs) = (ask(group.client(0))?, ask(twin.client())?);
+    let ours = ask(group.client(0))?;
+    let theirs = ask(twin.client())?;
     for (question, theirs) in theirs.as_object().context("no object")? {
         ensure!(
             ours[question] == *theirs,

@@ -83,10 +83,8 @@ async fn all_nodes_answer(group: &Group, written: &Written) -> anyhow::Result<()
 }
 
 async fn answers(client: &Client, written: &Written) -> anyhow::Result<Vec<Json>> {
-    let (start, end) = (
-        (written.start / 1_000 + 6).to_string(),
-        (written.end / 1_000 - 1).to_string(),
-    );
+    let start = (written.start / 1_000 + 6).to_string();
+    let end = (written.end / 1_000 - 1).to_string();
     let mut answers = Vec::new();
     for query in [
         "sum(block_test)",

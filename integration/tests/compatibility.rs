@@ -54,7 +54,8 @@ fn form(client: &Client, path: &str, query: &str) -> RequestBuilder {
 /// Sends; demands the status; gives the body.
 async fn expect(request: RequestBuilder, status: u16, what: &str) -> anyhow::Result<String> {
     let answer = request.send().await?;
-    let (got, text) = (answer.status().as_u16(), answer.text().await?);
+    let got = answer.status().as_u16();
+    let text = answer.text().await?;
     ensure!(
         got == status,
         "{what}: answered {got} and not {status}: {text:.1000}"
@@ -546,7 +547,8 @@ async fn reports_of_strangers(client: &Client) -> anyhow::Result<()> {
         "{values}"
     );
     let seconds = |ms: i64| format!("{}", ms / 1_000);
-    let (from, to) = (seconds(now - 60_000), seconds(now + 60_000));
+    let from = seconds(now - 60_000);
+    let to = seconds(now + 60_000);
     let range = [("start", from.as_str()), ("end", to.as_str())];
     for path in [
         "/api/v1/labels",

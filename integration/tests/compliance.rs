@@ -125,11 +125,13 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
         .out_of_order(ACCEPTED_AGE)
         .start()
         .await?;
-    let (ours, theirs) = (group.client(0), judge_server.client());
+    let ours = group.client(0);
+    let theirs = judge_server.client();
 
     let end = now_ms() / 60_000 * 60_000 - AFTER_MS - STEPS_OFF_MS;
     let start = end - QUERIED_MS;
-    let (first, last) = (start - BEFORE_MS + SAMPLES_OFF_MS, end + AFTER_MS);
+    let first = start - BEFORE_MS + SAMPLES_OFF_MS;
+    let last = end + AFTER_MS;
     let series = demo_series(first, ((last - first) / SCRAPE_INTERVAL_MS) as usize + 1);
     for request in requests_of(&series, 20) {
         for client in [ours, theirs] {
@@ -137,8 +139,11 @@ async fn answers_the_compliance_queries_as_prometheus_does() -> anyhow::Result<(
         }
     }
 
-    let (start, end) = ((start / 1_000).to_string(), (end / 1_000).to_string());
-    let (mut wrong, mut compared, mut refused) = (Vec::new(), 0, 0);
+    let start = (start / 1_000).to_string();
+    let end = (end / 1_000).to_string();
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    let mut refused = 0;
     let mut unseen: BTreeSet<&str> = DIFFERENCES
         .iter()
         .map(|difference| difference.query)

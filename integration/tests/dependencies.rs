@@ -98,7 +98,8 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let mut depth = 0_i32;
     let mut split_at = |operator: &str| {
         let mut parts = Vec::new();
-        let (mut start, mut at) = (0, 0);
+        let mut start = 0;
+        let mut at = 0;
         while at < expression.len() {
             match expression.as_bytes()[at] {
                 b'(' => depth += 1,

@@ -24,19 +24,20 @@ const BLOCKS: i64 = 4;
 /// Samples of the gauge and of the counter, which is reset now and then, in hours `from..to`.
 fn samples(from: i64, to: i64) -> Vec<(i64, f64, f64)> {
     let mut counter = 0.0;
-    let one = |minute: i64| {
-        counter = if minute % 1_999 == 1_998 {
-            1.0
-        } else {
-            counter + (minute % 7) as f64
-        };
-        (
-            START + minute * MINUTE + 30_000,
-            ((minute * 37) % 101) as f64 - 20.0,
-            counter,
-        )
-    };
-    let mut all: Vec<_> = (0..to * 60).map(one).collect();
+    let mut all: Vec<_> = (0..to * 60)
+        .map(|minute: i64| {
+            counter = if minute % 1_999 == 1_998 {
+                1.0
+            } else {
+                counter + (minute % 7) as f64
+            };
+            (
+                START + minute * MINUTE + 30_000,
+                ((minute * 37) % 101) as f64 - 20.0,
+                counter,
+            )
+        })
+        .collect();
     all.split_off((from * 60) as usize)
 }
 
@@ -121,19 +122,21 @@ struct Answered {
 impl Answered {
     fn of(json: &Json) -> anyhow::Result<Self> {
         let found = &json["data"]["result"][0];
-        let point = |pair: &Json| -> anyhow::Result<(i64, f64)> {
-            let t = pair[0].as_f64().context("a time")?;
-            Ok((
-                (t * 1_000.0).round() as i64,
-                pair[1].as_str().context("a value")?.parse()?,
-            ))
-        };
         let single = found["value"]
             .is_array()
             .then(|| vec![found["value"].clone()]);
         let pairs =
             single.unwrap_or_else(|| found["values"].as_array().cloned().unwrap_or_default());
-        let values = pairs.iter().map(point).collect::<anyhow::Result<_>>()?;
+        let values = pairs
+            .iter()
+            .map(|pair: &Json| -> anyhow::Result<(i64, f64)> {
+                let t = pair[0].as_f64().context("a time")?;
+                Ok((
+                    (t * 1_000.0).round() as i64,
+                    pair[1].as_str().context("a value")?.parse()?,
+                ))
+            })
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             values,
             warnings: json["warnings"].to_string(),
@@ -186,8 +189,11 @@ async fn at_windows_until(
     (minutes, hours): (i64, i64),
     resolution: &str,
 ) -> anyhow::Result<Answered> {
-    let (start, end) = (START + minutes * MINUTE - 1, START + hours * HOUR - 1);
-    let (start, end, step) = (seconds(start), seconds(end), format!("{}", minutes * 60));
+    let start = START + minutes * MINUTE - 1;
+    let end = START + hours * HOUR - 1;
+    let start = seconds(start);
+    let end = seconds(end);
+    let step = format!("{}", minutes * 60);
     let parameters = [
         ("query", query),
         ("start", &start),
@@ -214,7 +220,8 @@ async fn functions_over_everything(client: &Client) -> anyhow::Result<()> {
     for (resolution, (from, to), warning) in ALLOWED {
         let samples = samples(from, to);
         let gauges = || samples.iter().map(|s| s.1);
-        let (n, sum) = (samples.len() as f64, gauges().sum::<f64>());
+        let n = samples.len() as f64;
+        let sum = gauges().sum::<f64>();
         let want = [
             ("count", n),
             ("sum", sum),
@@ -374,19 +381,21 @@ const WEEKS_HOURS: i64 = (WEEKS + 1) * BLOCK;
 
 /// Resolutions, in minutes, and hours of the blocks in a bucket.
 fn held(bucket: &Path) -> anyhow::Result<BTreeSet<(i64, i64, i64)>> {
-    let one = |path: &PathBuf| -> anyhow::Result<(i64, i64, i64)> {
-        let block = read_block(path)?;
-        let resolution = block.meta["thanos"]["downsample"]["resolution"]
-            .as_i64()
-            .unwrap_or(0);
-        let (start, end) = block.range();
-        Ok((
-            resolution / MINUTE,
-            (start - START) / HOUR,
-            (end - START) / HOUR,
-        ))
-    };
-    blocks_in(bucket)?.iter().map(one).collect()
+    blocks_in(bucket)?
+        .iter()
+        .map(|path: &PathBuf| -> anyhow::Result<(i64, i64, i64)> {
+            let block = read_block(path)?;
+            let resolution = block.meta["thanos"]["downsample"]["resolution"]
+                .as_i64()
+                .unwrap_or(0);
+            let (start, end) = block.range();
+            Ok((
+                resolution / MINUTE,
+                (start - START) / HOUR,
+                (end - START) / HOUR,
+            ))
+        })
+        .collect()
 }
 
 /// What `trireme bucket compact` would do: resolutions and hours of the results.
@@ -410,18 +419,17 @@ fn planned(bucket: &Path) -> anyhow::Result<Vec<(String, i64, i64)>> {
     );
     let said: Json = serde_json::from_slice(&output.stdout)?;
     let hour = |ms: &Json| ms.as_i64().map(|ms| (ms - START) / HOUR).context("a time");
-    let job = |job: &Json| {
-        let resolution = job["resolution"]
-            .as_str()
-            .context("a resolution")?
-            .to_owned();
-        Ok((resolution, hour(&job["from_ms"])?, hour(&job["to_ms"])?))
-    };
     said["jobs"]
         .as_array()
         .context("jobs")?
         .iter()
-        .map(job)
+        .map(|job: &Json| {
+            let resolution = job["resolution"]
+                .as_str()
+                .context("a resolution")?
+                .to_owned();
+            Ok((resolution, hour(&job["from_ms"])?, hour(&job["to_ms"])?))
+        })
         .collect()
 }
 
@@ -502,7 +510,8 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
         .set("compaction.interval=500ms")
         .set("compaction.delete_delay=1s")
         .prepare()?;
-    let (scratch, bucket) = (group.dir().join("scratch"), group.bucket_dir());
+    let scratch = group.dir().join("scratch");
+    let bucket = group.bucket_dir();
     std::fs::create_dir_all(&bucket)?;
     for number in 0..=WEEKS {
         let raw = raw_block(&scratch, number)?;
@@ -514,7 +523,8 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
             std::fs::rename(&path, bucket.join(path.file_name().context("a name")?))?;
         }
     }
-    let (weeks, all) = (WEEKS * BLOCK, WEEKS_HOURS);
+    let weeks = WEEKS * BLOCK;
+    let all = WEEKS_HOURS;
     ensure!(planned(&bucket)? == [("raw".to_owned(), 0, weeks), ("5m".to_owned(), weeks, all)]);
 
     group.node(0).start()?;
@@ -554,11 +564,13 @@ async fn nodes_downsample_what_they_have_merged_and_no_raw_answer_changes() -> a
     }
     let metrics = client.send(client.get("/metrics")).await?.success()?.body;
     for (resolution, count) in [("5m", " 2"), ("1h", " 1")] {
-        let is_it = |line: &&str| {
-            line.starts_with("trireme_compaction_downsampled_blocks_total")
-                && line.contains(&format!("resolution=\"{resolution}\""))
-        };
-        let line = metrics.lines().find(is_it).context("no such metric")?;
+        let line = metrics
+            .lines()
+            .find(|line: &&str| {
+                line.starts_with("trireme_compaction_downsampled_blocks_total")
+                    && line.contains(&format!("resolution=\"{resolution}\""))
+            })
+            .context("no such metric")?;
         ensure!(line.ends_with(count), "{line}");
     }
     group.stop().await

@@ -5,14 +5,16 @@ use trireme_integration::{Group, SampleSet, Series, first_differences, now_ms, u
 
 /// Requests of one series each hundred, all with the same samples whoever sends them.
 fn requests(start: i64) -> Vec<Vec<Series>> {
-    let request = |n: i64| {
-        let series = |i: i64| {
-            let sample = (start + n, (n * 100 + i) as f64 / 8.0);
-            Series::new("twice_total", &[("i", &i.to_string())], &[sample])
-        };
-        (0..100).map(series).collect()
-    };
-    (0..20).map(request).collect()
+    (0..20)
+        .map(|n: i64| {
+            (0..100)
+                .map(|i: i64| {
+                    let sample = (start + n, (n * 100 + i) as f64 / 8.0);
+                    Series::new("twice_total", &[("i", &i.to_string())], &[sample])
+                })
+                .collect()
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,7 +62,9 @@ async fn another_value_at_the_same_time_has_one_winner_everywhere() -> anyhow::R
     let mut group = Group::of(3).start().await?;
     let at = now_ms() - 1_000;
     let value = |v: f64| [Series::new("contested", &[], &[(at, v)])];
-    let (low, high, nan) = (value(1.0), value(2.0), value(f64::NAN));
+    let low = value(1.0);
+    let high = value(2.0);
+    let nan = value(f64::NAN);
     let writes = tokio::join!(
         group.client(0).write(&low),
         group.client(1).write(&high),

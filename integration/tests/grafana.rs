@@ -65,7 +65,8 @@ async fn answers_grafanas_first_calls_on_any_node() -> anyhow::Result<()> {
             found.as_array().map(Vec::len) == Some(2),
             "series are {found}"
         );
-        let (start, end) = ((at / 1_000 - 10).to_string(), (at / 1_000 + 10).to_string());
+        let start = (at / 1_000 - 10).to_string();
+        let end = (at / 1_000 + 10).to_string();
         let range = [
             ("query", "sum(grafana_test)"),
             ("start", &*start),

@@ -46,15 +46,18 @@ async fn ring_refused(client: &Client, words: &[&str], why: &str) -> anyhow::Res
 /// Waits until these nodes show these phases, as `g0=serving g1=forming`, with one epoch. Answers the shares.
 async fn phases(group: &Group, nodes: &[usize], wanted: &str) -> anyhow::Result<Vec<f64>> {
     until(&format!("all show {wanted}"), async || {
-        let (mut epochs, mut shares) = (Vec::new(), Vec::new());
+        let mut epochs = Vec::new();
+        let mut shares = Vec::new();
         for node in nodes {
             let ring = group.client(*node).ring().await?;
             let groups = ring["groups"].as_array().context("groups")?;
-            let phase = |g: &Value| {
-                let text = |key: &str| g[key].as_str().unwrap_or_default().to_owned();
-                format!("{}={}", text("name"), text("phase"))
-            };
-            let shown: Vec<String> = groups.iter().map(phase).collect();
+            let shown: Vec<String> = groups
+                .iter()
+                .map(|g: &Value| {
+                    let text = |key: &str| g[key].as_str().unwrap_or_default().to_owned();
+                    format!("{}={}", text("name"), text("phase"))
+                })
+                .collect();
             ensure!(shown.join(" ") == wanted, "node {node} shows {shown:?}");
             epochs.push(ring["epoch"].as_u64().context("epoch")?);
             shares = groups.iter().filter_map(|g| g["share"].as_f64()).collect();

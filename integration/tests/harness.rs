@@ -33,10 +33,8 @@ async fn two_prometheus_servers_agree_bit_by_bit() -> anyhow::Result<()> {
     .await?;
     target.kill();
     until("the target's series are marked stale on both", async || {
-        let (end, sent) = (
-            now_ms() - 5_000,
-            sender.stored(start, now_ms() - 5_000).await?,
-        );
+        let end = now_ms() - 5_000;
+        let sent = sender.stored(start, now_ms() - 5_000).await?;
         anyhow::ensure!(
             sent.stale_count() > 100,
             "{} stale markers",

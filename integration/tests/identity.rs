@@ -227,11 +227,10 @@ async fn a_second_node_of_a_name_waits_until_the_first_one_is_gone() -> anyhow::
 
     // Its replacement is started elsewhere before it has stopped.
     let data_dir = format!("node.data_dir={}", group.dir().join("second").display());
-    let (http, cluster) = (free_port()?, free_port()?);
-    let (http, cluster) = (
-        format!("http.listen=127.0.0.1:{http}"),
-        format!("cluster.listen=127.0.0.1:{cluster}"),
-    );
+    let http = free_port()?;
+    let cluster = free_port()?;
+    let http = format!("http.listen=127.0.0.1:{http}");
+    let cluster = format!("cluster.listen=127.0.0.1:{cluster}");
     let mut command = group.node(1).command(&[&data_dir, &http, &cluster])?;
     let log = std::fs::File::create(group.dir().join("second.log"))?;
     command

@@ -56,10 +56,8 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
         .set("bucket.type=none")
         .start()
         .await?;
-    let (written, done) = (
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let written = Arc::new(AtomicU64::new(0));
+    let done = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn(write(
         group.client(0).clone(),
         Arc::clone(&written),
@@ -74,7 +72,8 @@ async fn both_sides_of_an_operator_see_the_same_requests() -> anyhow::Result<()>
     done.store(true, Ordering::SeqCst);
     writer.await??;
     for answers in answers {
-        let (answers, written) = (answers?, written.load(Ordering::SeqCst));
+        let answers = answers?;
+        let written = written.load(Ordering::SeqCst);
         ensure!(
             answers > 10,
             "{answers} answers while {written} requests were written"

@@ -8,14 +8,15 @@ use trireme_integration::{Group, SampleSet, Series, first_differences, now_ms, u
 const PANIC_FOR_TEST: &str = "TEST_PANIC_IN_TRIREME";
 
 fn series(start: i64, n: i64) -> Vec<Series> {
-    let one = |i: i64| {
-        Series::new(
-            "kept",
-            &[("i", &i.to_string())],
-            &[(start + n, (n * 100 + i) as f64)],
-        )
-    };
-    (0..50).map(one).collect()
+    (0..50)
+        .map(|i: i64| {
+            Series::new(
+                "kept",
+                &[("i", &i.to_string())],
+                &[(start + n, (n * 100 + i) as f64)],
+            )
+        })
+        .collect()
 }
 
 /// Writes through the first node.
@@ -36,7 +37,8 @@ async fn write(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_while_a_record_is_applied_leaves_replicas_equal() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
-    let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
+    let mut sent = SampleSet::default();
+    let start = now_ms() - 2_000;
     write(&group, 0..20, start, &mut sent).await?;
     group.node(2).stop().await?;
     group
@@ -56,7 +58,8 @@ async fn a_panic_while_a_record_is_applied_leaves_replicas_equal() -> anyhow::Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Result<()> {
     let mut group = Group::of(3).start().await?;
-    let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
+    let mut sent = SampleSet::default();
+    let start = now_ms() - 2_000;
     write(&group, 0..20, start, &mut sent).await?;
     group.node(1).stop().await?;
     group
@@ -89,7 +92,8 @@ async fn a_panic_while_a_write_is_taken_leaves_replicas_equal() -> anyhow::Resul
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_panics_twice_is_refused_at_the_third_time() -> anyhow::Result<()> {
     let mut group = Group::of(1).start().await?;
-    let (mut sent, start) = (SampleSet::default(), now_ms() - 2_000);
+    let mut sent = SampleSet::default();
+    let start = now_ms() - 2_000;
     let doomed = || series(start, 0)[..1].to_vec();
     let fragile = [(PANIC_FOR_TEST, "ingest:victim")];
     group.node(0).stop().await?;

@@ -71,9 +71,12 @@ fn block_names(data_dir: &Path) -> anyhow::Result<BTreeSet<String>> {
     if !dir.exists() {
         return Ok(BTreeSet::new());
     }
-    let name =
-        |path: &std::path::PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
-    Ok(blocks_in(&dir)?.iter().filter_map(name).collect())
+    Ok(blocks_in(&dir)?
+        .iter()
+        .filter_map(|path: &std::path::PathBuf| {
+            path.file_name().map(|n| n.to_string_lossy().into_owned())
+        })
+        .collect())
 }
 
 /// Writes until every node has blocks, and the oldest log of each was trimmed.
@@ -211,7 +214,8 @@ async fn a_wiped_node_copies_what_the_logs_cannot_give_and_answers_no_query_befo
 
     group.node(2).start()?;
     group.node(2).ready().await?;
-    let (whole, rebuilt) = (group.client(0).clone(), group.client(2).clone());
+    let whole = group.client(0).clone();
+    let rebuilt = group.client(2).clone();
     until("the peers see the rebuild", async || {
         let state = rebuild_of(&whole, "n2").await?;
         ensure!(

@@ -412,7 +412,9 @@ async fn whole_answer(client: &Client, query: &str) -> anyhow::Result<Option<f64
 /// Writes ever larger values through the nodes in turn. What is acknowledged has to be in every answer that is called
 /// whole, whichever node gives it. Answers how many answers were looked at.
 async fn write_and_read(clients: Vec<Client>, is_over: Arc<AtomicBool>) -> anyhow::Result<u64> {
-    let (mut acknowledged, mut last_ms, mut looked) = (0.0, 0, 0);
+    let mut acknowledged = 0.0;
+    let mut last_ms = 0;
+    let mut looked = 0;
     for number in 1_usize.. {
         if is_over.load(Ordering::Relaxed) {
             break;

@@ -37,8 +37,10 @@ fn tenant_dir(group: &Group, node: usize) -> PathBuf {
 }
 
 fn names_in(dir: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
-    Ok(blocks_in(dir)?.iter().filter_map(name).collect())
+    Ok(blocks_in(dir)?
+        .iter()
+        .filter_map(|path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned()))
+        .collect())
 }
 
 /// Writes to all nodes in turn until each has `more` blocks more than now, and waits until they have the same.
@@ -154,10 +156,8 @@ async fn a_byte_that_changes_on_one_disk_is_found_and_the_block_fetched_again() 
     let mut group = scrubbed().start().await?;
     let mut written = SampleSet::default();
     let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
-    let (in_chunks, in_index) = (
-        names.first().context("no block")?,
-        names.iter().nth(1).context("one")?,
-    );
+    let in_chunks = names.first().context("no block")?;
+    let in_index = names.iter().nth(1).context("one")?;
     flip(&tenant_dir(&group, 2).join(in_chunks).join("chunks/000001"))?;
     flip(&tenant_dir(&group, 2).join(in_index).join("index"))?;
 
@@ -247,7 +247,9 @@ async fn blocks_that_are_gone_or_set_aside_come_back_from_a_replica() -> anyhow:
     let names = write_blocks(&group, BLOCKS_MIN, &mut written).await?;
     let mut names = names.iter();
     let mut next = || names.next().context("too few blocks");
-    let (removed, removed_away, broken) = (next()?, next()?, next()?);
+    let removed = next()?;
+    let removed_away = next()?;
+    let broken = next()?;
     // Under a running node, which goes on answering from the files it has mapped.
     std::fs::remove_dir_all(tenant_dir(&group, 2).join(removed))?;
     repaired(&group, &[removed]).await?;
@@ -285,7 +287,8 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
         .set("storage.scrub_interval=2s")
         .start()
         .await?;
-    let (mut written, dir) = (SampleSet::default(), tenant_dir(&group, 0));
+    let mut written = SampleSet::default();
+    let dir = tenant_dir(&group, 0);
     let name = until_for("a block is in the bucket", REPAIR_BOUND, async || {
         let status = sample(group.client(0), "scrub_test", now_ms(), &mut written).await?;
         ensure!(status == 204, "a write was answered {status}");
@@ -294,8 +297,10 @@ async fn a_node_without_peers_fetches_a_damaged_block_from_the_bucket() -> anyho
         } else {
             BTreeSet::new()
         };
-        let shipped = |name: &String| dir.join(format!("{name}.shipped")).exists();
-        names.into_iter().find(shipped).context("not yet")
+        names
+            .into_iter()
+            .find(|name: &String| dir.join(format!("{name}.shipped")).exists())
+            .context("not yet")
     })
     .await?;
     let chunks = dir.join(&name).join("chunks/000001");
@@ -379,11 +384,13 @@ async fn a_window_that_differs_is_united_from_the_blocks_of_all_replicas() -> an
     // A block that n2 has written itself, whose cut is over: what it lost in the middle of a cut it would write again.
     let lost = until("n2 is done with a block of the window", async || {
         let log = group.nodes()[2].log();
-        let written = |name: &&String| {
-            log.lines()
-                .any(|line| line.contains("block written") && line.contains(name.as_str()))
-        };
-        names.iter().find(written).context("not yet")
+        names
+            .iter()
+            .find(|name: &&String| {
+                log.lines()
+                    .any(|line| line.contains("block written") && line.contains(name.as_str()))
+            })
+            .context("not yet")
     })
     .await?;
     group.node(2).kill()?;

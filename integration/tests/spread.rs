@@ -46,7 +46,8 @@ async fn every_answer_is_right_while_a_replica_is_killed() -> anyhow::Result<()>
             &[(now_ms(), number)],
         );
         // Written at one living node, asked at the other: it must see what was acknowledged.
-        let (writer, reader) = (&clients[i % 2], &clients[(i + 1) % 2]);
+        let writer = &clients[i % 2];
+        let reader = &clients[(i + 1) % 2];
         writer.write(&[series]).await?.success()?;
         sum += number;
         let (query, want) = match i % 5 {

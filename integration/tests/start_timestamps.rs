@@ -76,30 +76,34 @@ const NAMES: [&str; 2] = ["requests_total", "latency"];
 
 /// Writes (time, value, start) samples of both series.
 async fn write(client: &Client, samples: &[(i64, f64, i64)]) -> anyhow::Result<()> {
-    let sample = |&(timestamp, value, start_timestamp)| Sample {
-        value,
-        timestamp,
-        start_timestamp,
-    };
-    let histogram = |&(timestamp, value, start_timestamp): &(i64, f64, i64)| {
-        let count = value.ceil() as u64;
-        Histogram {
-            count,
-            sum: value,
-            zero_count: count,
-            timestamp,
-            start_timestamp,
-        }
-    };
     let floats = TimeSeries {
         labels_refs: vec![1, 2],
-        samples: samples.iter().map(sample).collect(),
+        samples: samples
+            .iter()
+            .map(|&(timestamp, value, start_timestamp)| Sample {
+                value,
+                timestamp,
+                start_timestamp,
+            })
+            .collect(),
         histograms: vec![],
     };
     let histograms = TimeSeries {
         labels_refs: vec![1, 3],
         samples: vec![],
-        histograms: samples.iter().map(histogram).collect(),
+        histograms: samples
+            .iter()
+            .map(|&(timestamp, value, start_timestamp): &(i64, f64, i64)| {
+                let count = value.ceil() as u64;
+                Histogram {
+                    count,
+                    sum: value,
+                    zero_count: count,
+                    timestamp,
+                    start_timestamp,
+                }
+            })
+            .collect(),
     };
     let symbols = ["", "__name__", NAMES[0], NAMES[1]]
         .map(str::to_owned)
@@ -254,7 +258,8 @@ async fn start_timestamps_reach_every_node_and_survive_a_kill_and_a_cut() -> any
         Ok(now)
     })
     .await?;
-    let (first, second) = (now - 3_600_000, now - 1_500);
+    let first = now - 3_600_000;
+    let second = now - 1_500;
     let in_order = [
         (now - 3_000, 5.0, first),
         (now - 2_000, 9.0, first),

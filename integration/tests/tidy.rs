@@ -123,7 +123,8 @@ fn layers() -> anyhow::Result<Vec<String>> {
 
 #[test]
 fn crates_import_only_from_those_above_them_in_the_table() -> anyhow::Result<()> {
-    let (packages, layers) = (packages()?, layers()?);
+    let packages = packages()?;
+    let layers = layers()?;
     for folder in packages.keys() {
         ensure!(
             layers.contains(folder),
@@ -168,11 +169,11 @@ fn every_dependency_is_used() -> anyhow::Result<()> {
                 &with_tests
             };
             // One that is there for its features says so.
-            let says_why =
-                |line: &str| line.starts_with(&dependency.name) && line.contains("# features of");
             if dependency.kind.as_deref() != Some("build")
                 && !has_word(text, &dependency.name.replace('-', "_"))
-                && !manifest.lines().any(says_why)
+                && !manifest.lines().any(|line: &str| {
+                    line.starts_with(&dependency.name) && line.contains("# features of")
+                })
             {
                 unused.push(format!("{folder} does not use {}", dependency.name));
             }

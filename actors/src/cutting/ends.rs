@@ -28,10 +28,8 @@ impl Cutting {
     /// Streams of which nothing is in the log, everything is applied, and everything is in both checkpoints.
     fn settled(&self, covered: &[(StreamId, u64)]) -> Ended {
         let log = self.store.log();
-        let (held, covered) = (
-            log.held(),
-            covered.iter().copied().collect::<BTreeMap<_, _>>(),
-        );
+        let held = log.held();
+        let covered = covered.iter().copied().collect::<BTreeMap<_, _>>();
         let mut known = log.written_positions();
         known.sort_unstable();
 

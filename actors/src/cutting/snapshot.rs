@@ -60,15 +60,14 @@ impl Cutting {
             let place = format!("blocks/{}/{}", block.tenant, block.meta().ulid);
             link_all(&block.dir, dir, &place, &mut manifest.files)?;
         }
-        let position = |(stream, seq): (StreamId, u64)| Position {
-            incarnation: stream.incarnation.0,
-            boot: stream.boot.0,
-            seq,
-        };
         manifest.lacks = self.store.parts().completeness.lacks_text();
         manifest.positions = covered_by_all(positions)
             .into_iter()
-            .map(position)
+            .map(|(stream, seq): (StreamId, u64)| Position {
+                incarnation: stream.incarnation.0,
+                boot: stream.boot.0,
+                seq,
+            })
             .collect();
         Ok(manifest)
     }

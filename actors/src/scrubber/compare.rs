@@ -133,10 +133,8 @@ async fn listing_of(parts: &ScrubberParts, peer: &NodeName) -> Result<Theirs, Ca
 
 fn listed(block: &ListedBlock) -> Option<Listed> {
     let name = block.name.as_ref()?;
-    let (tenant, ulid) = (
-        Tenant::new(&name.tenant).ok()?,
-        Ulid::from_string(&name.ulid).ok()?,
-    );
+    let tenant = Tenant::new(&name.tenant).ok()?;
+    let ulid = Ulid::from_string(&name.ulid).ok()?;
     let is_canonical = ulid.to_string() == name.ulid && block.start_ms < block.end_ms;
     is_canonical.then_some(Listed {
         tenant,

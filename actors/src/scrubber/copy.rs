@@ -67,7 +67,8 @@ async fn copy(
     if bytes > room {
         return Err(ScrubError::NoRoom { bytes, room });
     }
-    let (dir, ulid) = (parts.cutting.shelf.tenant_dir(&wanted.tenant), wanted.ulid);
+    let dir = parts.cutting.shelf.tenant_dir(&wanted.tenant);
+    let ulid = wanted.ulid;
     let mut copy = on_pool(parts, move || Incoming::begin(&dir, ulid)).await??;
     let mut pace = Pace::new(parts.options.copy_rate, &parts.clock);
     for (path, len) in files {
@@ -77,7 +78,8 @@ async fn copy(
         on_pool(parts, move || copy.reread().map(|reread| (copy, reread))).await??;
     check_tenant(parts, wanted, reread.meta())?;
     read_through(parts, reread, &mut pace).await?;
-    let (shelf, tenant) = (Arc::clone(&parts.cutting.shelf), wanted.tenant.clone());
+    let shelf = Arc::clone(&parts.cutting.shelf);
+    let tenant = wanted.tenant.clone();
     let aside = on_pool(parts, move || shelf.put(&tenant, copy)).await??;
     Ok((bytes, aside))
 }

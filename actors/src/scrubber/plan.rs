@@ -186,8 +186,6 @@ impl<'a> Here<'a> {
 
     /// Should this node have the block: is its window cut here, and is it kept?
     fn is_expected(&self, block: &Listed, keep: Keep) -> bool {
-        let is_cut =
-            |cut: i64| block.end_ms <= cut.saturating_add(1).saturating_mul(keep.window_ms);
         // The oldest one goes first where there is no room for all.
         let has_room = keep.bytes_max == 0
             || self.bytes.saturating_add(block.bytes) <= keep.bytes_max
@@ -196,7 +194,12 @@ impl<'a> Here<'a> {
             .own
             .left
             .contains(&(block.tenant.clone(), block.start_ms));
-        block.end_ms > keep.from_ms && self.own.cut.is_some_and(is_cut) && has_room && !is_left
+        block.end_ms > keep.from_ms
+            && self.own.cut.is_some_and(|cut: i64| {
+                block.end_ms <= cut.saturating_add(1).saturating_mul(keep.window_ms)
+            })
+            && has_room
+            && !is_left
     }
 
     fn lack_of(&self, block: &Listed) -> Option<Lack> {

@@ -70,7 +70,8 @@ impl Source {
                     .collect())
             }
             Self::Bucket(store) => {
-                let (store, ulid) = (Arc::clone(store), wanted.ulid);
+                let store = Arc::clone(store);
+                let ulid = wanted.ulid;
                 // On the runtime for I/O: the actor's thread only waits.
                 let files = parts
                     .runtime
@@ -91,7 +92,8 @@ impl Source {
     ) -> Result<Bytes, ScrubError> {
         let piece = match self {
             Self::Peer(peer) => {
-                let (name, path) = (Some(name_of(wanted)), path.to_owned());
+                let name = Some(name_of(wanted));
+                let path = path.to_owned();
                 let question = Question::Fetch(Fetch {
                     name,
                     path,
@@ -107,14 +109,17 @@ impl Source {
                 piece.data
             }
             Self::Bucket(store) => {
-                let (store, ulid, path) = (Arc::clone(store), wanted.ulid, path.to_owned());
+                let store = Arc::clone(store);
+                let ulid = wanted.ulid;
+                let path = path.to_owned();
                 let range = offset..offset + u64::from(len);
                 let piece = parts.runtime.spawn(async move {
                     let read = trireme_bucket::read_part(store.as_ref(), ulid, &path, range);
                     tokio::time::timeout(FETCH_TIMEOUT, read).await
                 });
-                let late = |_| ScrubError::Unfit("the bucket did not answer in time".to_owned());
-                piece.await.map_err(interrupted)?.map_err(late)??
+                piece.await.map_err(interrupted)?.map_err(|_| {
+                    ScrubError::Unfit("the bucket did not answer in time".to_owned())
+                })??
             }
         };
         if piece.is_empty() || piece.len() > len as usize {

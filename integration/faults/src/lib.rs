@@ -148,10 +148,8 @@ fn readable(fd: c_int, at: Option<i64>, bytes: usize) -> Option<usize> {
         .take(count)
         .filter(|bad| bad.inode.load(Ordering::SeqCst) == inode)
     {
-        let (from, to) = (
-            bad.from.load(Ordering::SeqCst),
-            bad.to.load(Ordering::SeqCst),
-        );
+        let from = bad.from.load(Ordering::SeqCst);
+        let to = bad.to.load(Ordering::SeqCst);
         if to > at && from < end {
             end = from.max(at);
         }

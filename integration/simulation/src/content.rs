@@ -63,7 +63,9 @@ pub fn content(process: &Process, tenants: &BTreeSet<Tenant>) -> Result<Content,
         .flat_map(|s| tenants.iter().map(move |t| (s, t)))
     {
         for series in shard.select(tenant, &[], i64::MIN, i64::MAX) {
-            let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+            let mut times = Vec::new();
+            let mut values = Vec::new();
+            let mut histograms = Vec::new();
             series
                 .read(i64::MIN, i64::MAX, &mut times, &mut values)
                 .map_err(|e| e.to_string())?;
@@ -107,8 +109,9 @@ pub fn blocks(process: &Process) -> Vec<(i64, String)> {
 /// The first place in which two contents differ.
 pub fn difference(a: &Content, b: &Content) -> Option<String> {
     let places = a.keys().chain(b.keys());
-    let differs = |place: &&Place| a.get(*place) != b.get(*place);
-    let first = places.filter(differs).min()?;
+    let first = places
+        .filter(|place: &&Place| a.get(*place) != b.get(*place))
+        .min()?;
     let text = |content: &Content| content.get(first).map(|bits| f64::from_bits(*bits));
     Some(format!("{first:?} is {:?} and {:?}", text(a), text(b)))
 }

@@ -76,7 +76,8 @@ impl History {
                 push_label(&mut batch.label_bytes, name.as_bytes(), text.as_bytes());
             }
             let key = SeriesKey::of(tenant.seed(), &batch.label_bytes[from..]);
-            let (floats, histograms) = (batch.samples.len() as u32, batch.histograms.len() as u32);
+            let floats = batch.samples.len() as u32;
+            let histograms = batch.histograms.len() as u32;
             let value = if wanted.has_histograms && n % 2 == 1 {
                 batch.histograms.push(histogram(*t));
                 sum_of(&batch.histograms[histograms as usize])
@@ -134,16 +135,16 @@ impl History {
                 .filter_map(|shard| shard.last_cut())
                 .max();
             let mut parts = series.rsplit('/');
-            let (number, sender) = (
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            );
+            let number = parts.next().unwrap_or_default();
+            let sender = parts.next().unwrap_or_default();
             let equal = |name, value| Matcher::new(name, MatchOp::Equal, value).ok();
             let matchers: Vec<Matcher> = [equal("sender", sender), equal("series", number)]
                 .into_iter()
                 .flatten()
                 .collect();
-            let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+            let mut times = Vec::new();
+            let mut values = Vec::new();
+            let mut histograms = Vec::new();
             for shard in &process.shards {
                 for found in shard.select(tenant, &matchers, *t, *t) {
                     let read = found.read(*t, *t, &mut times, &mut values);

@@ -172,8 +172,9 @@ impl Machine {
 
     /// A process has run since the directory was copied, so that an older state can take its place.
     pub fn has_older_state(&self) -> bool {
-        let is_older = |b: &Backup| b.incarnation == self.incarnation && b.boots < self.boots;
-        self.backup.as_ref().is_some_and(is_older)
+        self.backup
+            .as_ref()
+            .is_some_and(|b: &Backup| b.incarnation == self.incarnation && b.boots < self.boots)
     }
 
     /// While no process runs: puts the copy back.

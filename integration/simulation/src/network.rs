@@ -124,7 +124,8 @@ impl Network {
         let Some(found) = self.conns.get(&conn) else {
             return Ok(None);
         };
-        let (from, to) = (found.ends[1 - end], found.ends[end]);
+        let from = found.ends[1 - end];
+        let to = found.ends[end];
         if self.is_blocked(from, to) {
             return Ok(None);
         }

@@ -179,7 +179,8 @@ impl Process {
             _ => quorum,
         };
         let tracker = CommitTracker::new(own, me, counted, WAITERS_MAX);
-        let (metrics, gate) = (Metrics::default(), Arc::new(Gate::default()));
+        let metrics = Metrics::default();
+        let gate = Arc::new(Gate::default());
         let mailboxes = MailboxMetrics::new(&metrics)?;
         let commits = Arc::new(Commits::new(Arc::clone(&shared), tracker));
         let hub = Arc::new(Hub::new(view, 4_000));
@@ -202,7 +203,8 @@ impl Process {
             log: quiet.clone(),
         }));
         let shelf = Arc::new(Shelf::open(&dir.join("blocks"), quiet.clone())?);
-        let (path, observer) = (dir.join("log"), Arc::clone(&store));
+        let path = dir.join("log");
+        let observer = Arc::clone(&store);
         let ended = Log::load_ended(&dir.join(ENDED))?.unwrap_or_default();
         let (log, _) = Log::open_without_thread(
             &path,
@@ -312,12 +314,6 @@ impl Process {
             metrics: ClockMetrics::new(&metrics)?,
             log: quiet.clone(),
         };
-        let link = |peer: usize| {
-            (
-                peer,
-                PeerLink::new(identity.clone(), names[peer].clone(), link_config()),
-            )
-        };
         let process = Self {
             lineage: match mutation {
                 Some(Mutation::ForgetStarts) => Lineage::from(start.number),
@@ -331,7 +327,12 @@ impl Process {
             // Another machine of this name is a stranger that says to be this one.
             links: (0..names.len())
                 .filter(|peer| names[*peer] != names[index])
-                .map(link)
+                .map(|peer: usize| {
+                    (
+                        peer,
+                        PeerLink::new(identity.clone(), names[peer].clone(), link_config()),
+                    )
+                })
                 .collect(),
             sessions: BTreeMap::new(),
             names: names.to_vec(),
@@ -404,10 +405,11 @@ impl Process {
     pub fn half_change(&mut self, sent: &SentBatch) {
         let now_ms = self.clock.now_ms();
         for shard in &self.shards {
-            let is_its = |at: &u32| {
-                sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number
-            };
-            let indexes: Vec<u32> = (0..sent.batch.series.len() as u32).filter(is_its).collect();
+            let indexes: Vec<u32> = (0..sent.batch.series.len() as u32)
+                .filter(|at: &u32| {
+                    sent.batch.series[*at as usize].key.shard(SHARDS) == shard.options().number
+                })
+                .collect();
             let mut lost = IngestOutput::default();
             shard.ingest(
                 &sent.tenant,
@@ -481,9 +483,12 @@ fn rebuild_of(start: &Start<'_>) -> Rebuild {
         (None, _) if start.staging.is_undecided => Rebuild::undecided(limits),
         (None, _) => Rebuild::complete(limits),
         (Some(reason), None) => Rebuild::needed(limits, reason),
-        (Some(reason), Some((source, manifest))) => {
-            let have = |path: &str, bytes: u64| staging::have(start.dir, path, bytes);
-            Rebuild::resumed(limits, reason, source.clone(), manifest.clone(), have)
-        }
+        (Some(reason), Some((source, manifest))) => Rebuild::resumed(
+            limits,
+            reason,
+            source.clone(),
+            manifest.clone(),
+            |path: &str, bytes: u64| staging::have(start.dir, path, bytes),
+        ),
     }
 }

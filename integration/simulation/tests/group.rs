@@ -13,7 +13,8 @@ fn run_all(
     mutation: Option<Mutation>,
 ) -> Result<Summary, String> {
     let scenarios = Mutex::new(scenarios);
-    let (total, failed) = (Mutex::new(Summary::default()), Mutex::new(None));
+    let total = Mutex::new(Summary::default());
+    let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -22,7 +23,8 @@ fn run_all(
                     let Some(scenario) = scenario.filter(|_| failed.lock().is_none()) else {
                         return;
                     };
-                    let (seed, kind) = (scenario.seed, scenario.kind);
+                    let seed = scenario.seed;
+                    let kind = scenario.kind;
                     match run_scenario(scenario, mutation, Trace::default()) {
                         Ok(summary) => total.lock().add(&summary),
                         Err(failure) => *failed.lock() = Some((seed, kind, failure.problem)),
@@ -89,8 +91,13 @@ fn every_known_bug_is_found() {
     let mut missed = Vec::new();
     for mutation in Mutation::ALL {
         let kinds = mutation.kinds();
-        let scenario = |seed: u64| Scenario::with(kinds[seed as usize % kinds.len()], seed);
-        if run_all((0..MUTATED_SEEDS).map(scenario), Some(mutation)).is_ok() {
+        if run_all(
+            (0..MUTATED_SEEDS)
+                .map(|seed: u64| Scenario::with(kinds[seed as usize % kinds.len()], seed)),
+            Some(mutation),
+        )
+        .is_ok()
+        {
             missed.push(mutation);
         }
     }

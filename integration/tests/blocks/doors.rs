@@ -60,16 +60,18 @@ pub async fn answer_from_the_bucket_alone(bucket: &Path, written: &Written) -> a
 /// whoever wants all or nothing. Remote read, which knows no warnings, fails.
 async fn damage_is_said(group: &Group, written: &Written) -> anyhow::Result<()> {
     let client = group.client(0);
-    let within = |block: &BlockCopy| {
-        let (from, to) = block.range();
-        block.external_label("tenant_id") == Some(TENANT)
-            && from < written.end
-            && to > written.start
-    };
     let blocks = trireme_integration::blocks_in(&group.bucket_dir())?;
     let mut blocks = blocks.iter().filter_map(|path| read_block(path).ok());
-    let good = blocks.find(within).context("no block of the times asked")?;
-    let (mut meta, mut files) = (good.meta.clone(), good.files.clone());
+    let good = blocks
+        .find(|block: &BlockCopy| {
+            let (from, to) = block.range();
+            block.external_label("tenant_id") == Some(TENANT)
+                && from < written.end
+                && to > written.start
+        })
+        .context("no block of the times asked")?;
+    let mut meta = good.meta.clone();
+    let mut files = good.files.clone();
     meta["ulid"] = json!(DAMAGED);
     files.insert("index".to_owned(), b"no index".to_vec());
     write_block(&group.bucket_dir().join(DAMAGED), &meta, &files)?;
@@ -197,13 +199,12 @@ fn write_block(
 
 /// Asks at every door; what comes is what was written.
 async fn every_door(client: &Client, written: &Written) -> anyhow::Result<()> {
-    let (start, end) = (written.start, written.end);
+    let start = written.start;
+    let end = written.end;
     let sent = written.of(TENANT).between(start, end);
     let time = format!("{}.999", end / 1_000 - 1);
-    let (from, to) = (
-        (start / 1_000 + 1).to_string(),
-        (end / 1_000 - 1).to_string(),
-    );
+    let from = (start / 1_000 + 1).to_string();
+    let to = (end / 1_000 - 1).to_string();
     let span = [("start", from.as_str()), ("end", to.as_str())];
 
     let over = format!("sum(count_over_time(block_test[{}ms]))", end - start);

@@ -73,7 +73,8 @@ pub async fn write_through_windows(
 fn series(at: i64, count: u32, scale: usize) -> Vec<Series> {
     let mut all = Vec::new();
     for i in 0..20 * scale {
-        let (number, parity) = (i.to_string(), if i % 2 == 0 { "even" } else { "odd" });
+        let number = i.to_string();
+        let parity = if i % 2 == 0 { "even" } else { "odd" };
         let labels = [
             ("i", number.as_str()),
             ("parity", parity),

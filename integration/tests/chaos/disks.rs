@@ -78,13 +78,17 @@ async fn t2_would_notice_acknowledgements_before_the_sync() -> anyhow::Result<()
         return Ok(());
     }
     let what = "negative control of T2: with log.durability=memory the same power cut has to lose something";
-    let careless = |group: trireme_integration::GroupBuilder| {
-        group
-            .set("log.durability=memory")
-            .set("log.sync_interval=60s")
-            .set("checkpoint.interval=1h")
-    };
-    let Some(mut run) = Scenario::prepare("T2-control", what, careless)? else {
+    let Some(mut run) = Scenario::prepare(
+        "T2-control",
+        what,
+        |group: trireme_integration::GroupBuilder| {
+            group
+                .set("log.durability=memory")
+                .set("log.sync_interval=60s")
+                .set("checkpoint.interval=1h")
+        },
+    )?
+    else {
         return Ok(());
     };
     let senders = power_cuts(&mut run, 1).await?;
@@ -115,7 +119,8 @@ async fn t7_a_slow_disk_does_not_slow_the_others() -> anyhow::Result<()> {
     progress(&senders, 30).await?;
     let slow = latencies(&senders.histories().await, slow_from);
     disk.slow_syncs(0);
-    let (before, during) = (percentile(&healthy, 0.99), percentile(&slow, 0.99));
+    let before = percentile(&healthy, 0.99);
+    let during = percentile(&slow, 0.99);
     run.figure("p99_before_ms", before);
     run.figure("p99_with_the_slow_disk_ms", during);
     let totals = senders.totals().await;
@@ -128,13 +133,14 @@ async fn t7_a_slow_disk_does_not_slow_the_others() -> anyhow::Result<()> {
 async fn t8_a_full_disk_at_every_write_in_turn_leaves_no_damage() -> anyhow::Result<()> {
     let what =
         "ENOSPC at the first, second, third... write to a file of one node, with windows being cut";
-    let small = |group: trireme_integration::GroupBuilder| {
-        group
-            .short_windows(2)
-            .set("checkpoint.interval=300ms")
-            .set("storage.out_of_order_window=1h")
-    };
-    let Some(mut run) = Scenario::prepare("T8", what, small)? else {
+    let Some(mut run) =
+        Scenario::prepare("T8", what, |group: trireme_integration::GroupBuilder| {
+            group
+                .short_windows(2)
+                .set("checkpoint.interval=300ms")
+                .set("storage.out_of_order_window=1h")
+        })?
+    else {
         return Ok(());
     };
     let disk = run.group.node(1).make_faulty()?;

@@ -136,7 +136,7 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         return Ok(());
     }
     let what = "a bit flips in a node's block index, block chunks, log and checkpoint, one after another, while it is down";
-    let windows = |group: trireme_integration::GroupBuilder| {
+    let Some(mut run) = Scenario::start("T10", what, |group: trireme_integration::GroupBuilder| {
         let group = group
             .short_windows(2)
             .set("checkpoint.interval=1s")
@@ -144,8 +144,9 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
         group
             .set("storage.scrub_interval=2s")
             .set("storage.scrub_rate=0B")
-    };
-    let Some(mut run) = Scenario::start("T10", what, windows).await? else {
+    })
+    .await?
+    else {
         return Ok(());
     };
     let senders = run.load(&plan(Route::Front)).await?;
@@ -185,13 +186,12 @@ async fn t10_a_flipped_bit_is_found_and_mended_from_the_peers() -> anyhow::Resul
             .unwrap_or("");
         let told = until_for("the damage is told", FOUND_WITHIN, async || {
             let log = run.group.nodes()[2].log();
-            let tells = |line: &&str| {
-                let is_loud = line.contains("WARN") || line.contains("ERRO");
-                is_loud && line.contains("damage") && line.contains(block)
-            };
             log[before..]
                 .lines()
-                .find(tells)
+                .find(|line: &&str| {
+                    let is_loud = line.contains("WARN") || line.contains("ERRO");
+                    is_loud && line.contains("damage") && line.contains(block)
+                })
                 .map(str::to_owned)
                 .context("not yet")
         })

@@ -79,10 +79,8 @@ struct Reader {
 
 impl Reader {
     fn start(clients: Vec<Client>) -> Self {
-        let (is_over, seen) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(AtomicU64::new(0));
         let task = tokio::spawn(read_own_writes(
             clients,
             Arc::clone(&is_over),
@@ -163,13 +161,13 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
 -> anyhow::Result<()> {
     let what = "a receiver is replaced by a new one, a second group of three is added, the first one is removed, all under load";
     let window = either(10, 30);
-    let settings = |group: trireme_integration::GroupBuilder| {
-        group
-            .short_windows(window)
-            .set("cluster.ack_timeout=10s")
-            .set("cluster.peer_timeout=3s")
-    };
-    let mut run = Scenario::on_loopback("T26", what, settings)?;
+    let mut run =
+        Scenario::on_loopback("T26", what, |group: trireme_integration::GroupBuilder| {
+            group
+                .short_windows(window)
+                .set("cluster.ack_timeout=10s")
+                .set("cluster.peer_timeout=3s")
+        })?;
     run.is_local = false;
     run.start_all().await?;
     let mut addresses = Vec::new();
@@ -251,12 +249,12 @@ async fn t26_a_receiver_is_replaced_then_a_group_is_added_and_the_first_one_remo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t42_members_are_activated_and_drained_in_a_loop_while_one_lags() -> anyhow::Result<()> {
     let what = "four members, of whom one is always drained and the next activated, again and again, while the disk of another is slow";
-    let settings = |group: trireme_integration::GroupBuilder| {
-        group
-            .set("cluster.ack_timeout=10s")
-            .set("cluster.peer_timeout=3s")
-    };
-    let mut run = Scenario::on_loopback("T42", what, settings)?;
+    let mut run =
+        Scenario::on_loopback("T42", what, |group: trireme_integration::GroupBuilder| {
+            group
+                .set("cluster.ack_timeout=10s")
+                .set("cluster.peer_timeout=3s")
+        })?;
     let disk = run.group.node(2).make_faulty()?;
     run.start_all().await?;
     let address = format!("n3={}", run.group.newcomer("n3")?.1);

@@ -81,10 +81,8 @@ async fn t38_a_copy_of_another_nodes_disk_is_refused_and_says_why() -> anyhow::R
     };
     let senders = run.load(&plan(Route::Front)).await?;
     run.group.node(1).kill()?;
-    let (mine, theirs) = (
-        run.group.nodes()[1].data_dir().to_owned(),
-        run.group.nodes()[0].data_dir().to_owned(),
-    );
+    let mine = run.group.nodes()[1].data_dir().to_owned();
+    let theirs = run.group.nodes()[0].data_dir().to_owned();
     let aside = mine.with_extension("aside");
     std::fs::rename(&mine, &aside)?;
     let copied = std::process::Command::new("cp")

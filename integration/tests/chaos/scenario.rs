@@ -60,7 +60,8 @@ impl Scenario {
             .set("tenants.limits.series_max=0")
             .set("query.timeout=15m")
             .prepare()?;
-        let (figures, criteria) = (BTreeMap::new(), Vec::new());
+        let figures = BTreeMap::new();
+        let criteria = Vec::new();
         let begun = Instant::now();
         Ok(Self {
             id,
@@ -159,7 +160,8 @@ impl Scenario {
             .sum();
         self.figure("samples_acknowledged", acknowledged);
         self.must("no request was refused for good", totals.rejected == 0);
-        let (mut clients, is_local) = (self.group.clients(), self.is_local);
+        let mut clients = self.group.clients();
+        let is_local = self.is_local;
         if let Some(audited) = &self.audited {
             clients = audited
                 .iter()

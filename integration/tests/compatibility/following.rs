@@ -226,7 +226,8 @@ fn series_of(data: &Json) -> anyhow::Result<Vec<Json>> {
 
 /// Asks all queries; says which answers are wrong.
 async fn queries(client: &Client, end: i64) -> anyhow::Result<Vec<String>> {
-    let (time, mut wrong) = ((end / 1_000).to_string(), Vec::new());
+    let time = (end / 1_000).to_string();
+    let mut wrong = Vec::new();
     for (query, wanted) in QUERIES {
         let request = client
             .get("/api/v1/query")

@@ -48,14 +48,16 @@ async fn exemplars(client: &Client, metric: &str) -> anyhow::Result<Vec<(String,
         .iter()
         .flat_map(|series| series["exemplars"].as_array());
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    let one = |e: &Json| {
-        (
-            text(&e["labels"]["trace_id"]),
-            text(&e["value"]),
-            e["timestamp"].as_f64().unwrap_or(0.0),
-        )
-    };
-    Ok(all.flatten().map(one).collect())
+    Ok(all
+        .flatten()
+        .map(|e: &Json| {
+            (
+                text(&e["labels"]["trace_id"]),
+                text(&e["value"]),
+                e["timestamp"].as_f64().unwrap_or(0.0),
+            )
+        })
+        .collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,21 +104,22 @@ async fn hints_cost_no_sample_and_are_the_same_on_every_replica() -> anyhow::Res
 
 /// Exemplars are found by their series, which lasts for as long as it has samples in memory.
 async fn series_go_on(group: &Group) -> anyhow::Result<()> {
-    let series = |name| Series1 {
-        labels: labels(name),
-        samples: vec![Sample {
-            value: 1.0,
-            timestamp: now_ms(),
-        }],
-        exemplars: Vec::new(),
-        histograms: Vec::new(),
-    };
     let names: [&[(&str, &str)]; 2] = [
         &[("__name__", "requests_total"), ("job", "one")],
         &[("__name__", "calls_total")],
     ];
     let request = Write1 {
-        timeseries: names.map(series).into(),
+        timeseries: names
+            .map(|name| Series1 {
+                labels: labels(name),
+                samples: vec![Sample {
+                    value: 1.0,
+                    timestamp: now_ms(),
+                }],
+                exemplars: Vec::new(),
+                histograms: Vec::new(),
+            })
+            .into(),
         metadata: Vec::new(),
     };
     expect(write1(group.client(0), &request), 204, "samples")
@@ -189,12 +192,11 @@ async fn exemplars_of_version_1_are_kept(group: &Group) -> anyhow::Result<()> {
 }
 
 async fn exemplars_of_version_2(group: &Group) -> anyhow::Result<()> {
-    let (client, now) = (group.client(0), now_ms());
+    let client = group.client(0);
+    let now = now_ms();
     let mut request = Write2::default();
-    let (series, stranger) = (
-        request.refs(&["__name__", "calls_total"]),
-        request.refs(&["__name__", "never_seen_total"]),
-    );
+    let series = request.refs(&["__name__", "calls_total"]);
+    let stranger = request.refs(&["__name__", "never_seen_total"]);
     let trace = request.refs(&["trace_id", "t"]);
     let exemplar = |timestamp| Exemplar2 {
         labels: trace.clone(),

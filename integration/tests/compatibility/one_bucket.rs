@@ -55,8 +55,10 @@ async fn tenants_of_one_bucket_do_not_see_each_other() -> anyhow::Result<()> {
         group.node(node).ready().await?;
         let client = group.client(node);
         for (tenant, other) in [(TENANTS[0], TENANTS[1]), (TENANTS[1], TENANTS[0])] {
-            let doors = async || sees_its_own_alone(client, tenant, other, written).await;
-            until("the bucket was seen", doors).await?;
+            until("the bucket was seen", async || {
+                sees_its_own_alone(client, tenant, other, written).await
+            })
+            .await?;
         }
         sees_nothing(client, written).await?;
     }
@@ -86,7 +88,8 @@ fn value_of(tenant: &str) -> f64 {
 /// A series with a name of its own, one that the other tenant has too, and one that differs in a value of a label; each with
 /// an exemplar and metadata.
 fn request_of(tenant: &str, timestamp: i64) -> Write1 {
-    let (own_metric, own_label) = (format!("{tenant}_total"), format!("{tenant}_label"));
+    let own_metric = format!("{tenant}_total");
+    let own_label = format!("{tenant}_label");
     let series = |pairs: &[(&str, &str)]| Series1 {
         labels: labels(pairs),
         samples: vec![Sample {
@@ -123,8 +126,10 @@ async fn every_door(
     written: i64,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
-    let (from, to) = (seconds(written - 60_000), seconds(written + 1_000));
-    let (start, end) = (("start", from.as_str()), ("end", to.as_str()));
+    let from = seconds(written - 60_000);
+    let to = seconds(written + 1_000);
+    let start = ("start", from.as_str());
+    let end = ("end", to.as_str());
     let doors = [
         ("/api/v1/query", vec![("query", ALL), ("time", to.as_str())]),
         (

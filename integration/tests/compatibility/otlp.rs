@@ -193,7 +193,8 @@ async fn target_info_joins(group: &Group) -> anyhow::Result<()> {
     }] });
     post_json(group.client(0), "default-tenant", &request).await?;
 
-    let (start, end) = ((times[0] / 1_000).to_string(), (newest / 1_000).to_string());
+    let start = (times[0] / 1_000).to_string();
+    let end = (newest / 1_000).to_string();
     let query = "waiting * on (job, instance) group_left (host_name) target_info";
     let range = [
         ("query", query),

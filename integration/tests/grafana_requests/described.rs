@@ -73,11 +73,6 @@ pub fn request(timestamps: &[i64]) -> anyhow::Result<Vec<u8>> {
             timestamp: *t,
         });
         let last = timestamps.last().filter(|_| host == "a").copied();
-        let exemplar = |timestamp| Exemplar {
-            labels: vec![label("trace_id", "abc")],
-            value: 0.25,
-            timestamp,
-        };
         timeseries.push(TimeSeries {
             labels: vec![
                 label("__name__", "grafana_requests_total"),
@@ -85,7 +80,14 @@ pub fn request(timestamps: &[i64]) -> anyhow::Result<Vec<u8>> {
                 label("http.status", status),
             ],
             samples: samples.collect(),
-            exemplars: last.map(exemplar).into_iter().collect(),
+            exemplars: last
+                .map(|timestamp| Exemplar {
+                    labels: vec![label("trace_id", "abc")],
+                    value: 0.25,
+                    timestamp,
+                })
+                .into_iter()
+                .collect(),
         });
     }
     let metadata = vec![Metadata {

@@ -12,16 +12,18 @@ const AT_ONCE: usize = 4;
 
 fn request(from: usize) -> Vec<Series> {
     let now = now_ms();
-    let one = |i: usize| {
-        let (user, path) = (format!("user-{i:09}"), format!("/api/v1/things/{i}"));
-        let labels = [
-            ("user", user.as_str()),
-            ("path", path.as_str()),
-            ("job", "bomb"),
-        ];
-        Series::new("requests_with_everything_total", &labels, &[(now, 1.0)])
-    };
-    (from..from + REQUEST_SERIES).map(one).collect()
+    (from..from + REQUEST_SERIES)
+        .map(|i: usize| {
+            let user = format!("user-{i:09}");
+            let path = format!("/api/v1/things/{i}");
+            let labels = [
+                ("user", user.as_str()),
+                ("path", path.as_str()),
+                ("job", "bomb"),
+            ];
+            Series::new("requests_with_everything_total", &labels, &[(now, 1.0)])
+        })
+        .collect()
 }
 
 /// Sends every series of `from..to` once; answers the last refusal.

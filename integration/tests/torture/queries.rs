@@ -108,21 +108,23 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() -> anyhow::Result<()
     let victim = Victim::start(|group| group.set("http.write_idle_timeout=5s")).await?;
     let now = now_ms();
     for part in 0..either(5, 50) {
-        let one = |i: usize| {
-            let name = format!("{part}-{i}");
-            let samples: Vec<(i64, f64)> = (0..30)
-                .map(|n| (now - n * 1_000, (n * i as i64) as f64 / 3.0))
-                .collect();
-            Series::new(
-                "unread",
-                &[("i", &name), ("filler", &"x".repeat(200))],
-                &samples,
-            )
-        };
-        let series: Vec<Series> = (0..2_000).map(one).collect();
+        let series: Vec<Series> = (0..2_000)
+            .map(|i: usize| {
+                let name = format!("{part}-{i}");
+                let samples: Vec<(i64, f64)> = (0..30)
+                    .map(|n| (now - n * 1_000, (n * i as i64) as f64 / 3.0))
+                    .collect();
+                Series::new(
+                    "unread",
+                    &[("i", &name), ("filler", &"x".repeat(200))],
+                    &samples,
+                )
+            })
+            .collect();
         victim.client().write_as(TENANT, &series).await?.success()?;
     }
-    let (start, end) = ((now / 1_000 - 30).to_string(), (now / 1_000).to_string());
+    let start = (now / 1_000 - 30).to_string();
+    let end = (now / 1_000).to_string();
     let mut askers = Vec::new();
     for _ in 0..either(10, 100) {
         let range = [

@@ -194,7 +194,8 @@ mod tests {
 
     #[actix_web::test]
     async fn who_waits_gets_the_place_that_is_left() {
-        let (admission, tenant) = (admission(1, 1), Tenant::default());
+        let admission = admission(1, 1);
+        let tenant = Tenant::default();
         let minute = Duration::from_secs(60);
         let first = admission
             .enter(&tenant, minute)
@@ -226,7 +227,8 @@ mod tests {
 
     #[actix_web::test]
     async fn who_goes_leaves_neither_a_line_nor_a_place_behind() {
-        let (admission, tenant) = (admission(1, 5), Tenant::default());
+        let admission = admission(1, 5);
+        let tenant = Tenant::default();
         let first = admission
             .enter(&tenant, Duration::from_secs(60))
             .await

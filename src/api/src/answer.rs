@@ -162,12 +162,12 @@ fn weight_of(value: &Value) -> usize {
             .iter()
             .map(|s| s.labels.as_bytes().len() + SERIES_BYTES + HISTOGRAM_BYTES / 8)
             .sum(),
-        Value::Matrix(series) => {
-            let one = |s: &trireme_promql::Series| {
+        Value::Matrix(series) => series
+            .iter()
+            .map(|s: &trireme_promql::Series| {
                 let samples = s.floats.len() * FLOAT_BYTES + s.histograms.len() * HISTOGRAM_BYTES;
                 s.labels.as_bytes().len() + SERIES_BYTES + samples
-            };
-            series.iter().map(one).sum()
-        }
+            })
+            .sum(),
     }
 }

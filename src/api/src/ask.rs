@@ -168,11 +168,11 @@ impl Ask {
             .enter(&self.tenant, self.timeout()?)
             .await?;
         let queries = self.state.queries.clone();
-        let held = move || {
+        Ok(runner::run(self.state.runner.as_ref(), move || {
             let _place = place;
             job(queries.as_ref())
-        };
-        Ok(runner::run(self.state.runner.as_ref(), held).await??)
+        })
+        .await??)
     }
 
     /// Runs `job` at once, from memory alone, if that takes an instant; else off the event loop.

@@ -56,7 +56,8 @@ impl Budget {
     fn take(&self, tenant: &Tenant, mine: usize, bytes: usize) -> bool {
         let mut held = self.0.held.lock();
         let before = held.by_tenant.get(tenant).copied().unwrap_or(0);
-        let (of_tenant, all) = (before + bytes, held.all + bytes);
+        let of_tenant = before + bytes;
+        let all = held.all + bytes;
         // A single large request must get through some time, so alone it may have more than the share.
         let is_alone = before == mine;
         if all > self.0.bytes_max || (of_tenant > self.0.bytes_max / TENANT_SHARE && !is_alone) {

@@ -44,7 +44,8 @@ async fn export(ask: Ask) -> Answer {
         .step(&ask.state, move || {
             let mut sets = Vec::with_capacity(selection.matchers.len());
             for matchers in selection.matchers {
-                let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+                let start_ms = selection.start_ms;
+                let end_ms = selection.end_ms;
                 let request = SelectRequest {
                     matchers,
                     start_ms,

@@ -138,7 +138,8 @@ pub(crate) fn fuzz(bytes: &[u8]) {
             continue;
         }
         let labels = Labels::from_pairs([(METRIC_NAME, metric), (name, value)]);
-        let (n, t) = (found.len() as f64, found.len() as i64);
+        let n = found.len() as f64;
+        let t = found.len() as i64;
         let h = FloatHistogram {
             count: n,
             ..FloatHistogram::default()

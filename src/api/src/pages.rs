@@ -74,17 +74,16 @@ fn lifecycle(path: &str) -> Resource {
             "Lifecycle API is not enabled.".into(),
         )
     };
-    let other = || async {
-        let mut status = HttpResponse::MethodNotAllowed();
-        text(
-            status.insert_header((ALLOW, "POST, PUT")),
-            "Only POST or PUT requests allowed".into(),
-        )
-    };
     web::resource(path)
         .route(web::post().to(refused))
         .route(web::put().to(refused))
-        .default_service(web::route().to(other))
+        .default_service(web::route().to(|| async {
+            let mut status = HttpResponse::MethodNotAllowed();
+            text(
+                status.insert_header((ALLOW, "POST, PUT")),
+                "Only POST or PUT requests allowed".into(),
+            )
+        }))
 }
 
 fn text(status: &mut actix_web::HttpResponseBuilder, text: String) -> HttpResponse {

@@ -35,10 +35,8 @@ impl Params {
             .get(CONTENT_TYPE)
             .map_or(&b""[..], |v| v.as_bytes());
         let begins = |form: &[u8]| content_type.to_ascii_lowercase().starts_with(form);
-        let (is_form, is_multipart) = (
-            begins(b"application/x-www-form-urlencoded"),
-            begins(b"multipart/form-data"),
-        );
+        let is_form = begins(b"application/x-www-form-urlencoded");
+        let is_multipart = begins(b"multipart/form-data");
         if (is_form || is_multipart) && request.method() == actix_web::http::Method::POST {
             let bounds = Bounds {
                 bytes_max: FORM_BYTES_MAX,
@@ -102,10 +100,11 @@ impl Params {
 
     /// A time (ms), or `default` if absent.
     pub(crate) fn time(&self, name: &str, default: i64) -> Result<i64, ApiError> {
-        let wrong =
-            |why| ApiError::parameter(name, format!("Invalid time value for '{name}': {why}"));
-        self.get(name)
-            .map_or(Ok(default), |text| parse_time(text).map_err(wrong))
+        self.get(name).map_or(Ok(default), |text| {
+            parse_time(text).map_err(|why| {
+                ApiError::parameter(name, format!("Invalid time value for '{name}': {why}"))
+            })
+        })
     }
 
     /// A time (ms) that has to be there.
@@ -115,8 +114,9 @@ impl Params {
 
     /// A duration (ms), if there.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        let parse = |text| parse_step(text).map_err(|why| ApiError::parameter(name, why));
-        self.get(name).map(parse).transpose()
+        self.get(name)
+            .map(|text| parse_step(text).map_err(|why| ApiError::parameter(name, why)))
+            .transpose()
     }
 
     /// A count that must not be negative; 0 if absent.

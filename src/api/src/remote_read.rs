@@ -57,8 +57,11 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
     let body = body::read(&request, payload, &bounds, &mut state.budget.open(&tenant)).await?;
     // Parsing compiles regular expressions, and one message takes as long as its samples: all of it has a stream's place.
     let stream = Stream::open(&state, &tenant, "remote read").await?;
-    let decode = move || decode(&body).map_err(|e| QueryError::invalid(e.to_string()));
-    let asked = stream.step(&state, decode).await?;
+    let asked = stream
+        .step(&state, move || {
+            decode(&body).map_err(|e| QueryError::invalid(e.to_string()))
+        })
+        .await?;
     let is_streamed = choose(&asked.accepted)?;
     let context = QueryContext::new(tenant.clone(), stream.cancel.clone());
     let sets = Sets::new(Arc::clone(&state.queries), context, asked.queries);
@@ -76,12 +79,13 @@ async fn read(request: HttpRequest, payload: web::Payload, state: web::Data<ApiS
         .remote_read_samples_max
         .min(of_tenant.unwrap_or(usize::MAX));
     let stop = stream.cancel.clone();
-    let job = move || {
-        let message = samples::response(sets, &stop, limit)?;
-        snappy::deflate(&message.encode_to_vec())
-            .map_err(|e| QueryError::new(e.kind(), e.to_string()))
-    };
-    let body = stream.step(&state, job).await?;
+    let body = stream
+        .step(&state, move || {
+            let message = samples::response(sets, &stop, limit)?;
+            snappy::deflate(&message.encode_to_vec())
+                .map_err(|e| QueryError::new(e.kind(), e.to_string()))
+        })
+        .await?;
     let mut response = HttpResponse::Ok();
     response
         .content_type("application/x-protobuf")

@@ -47,7 +47,8 @@ impl Running {
                 .rev()
                 .find(|i| text.is_char_boundary(*i))
                 .unwrap_or(0);
-            let (tenant, text) = (tenant.to_owned(), text[..end].to_owned());
+            let tenant = tenant.to_owned();
+            let text = text[..end].to_owned();
             table.queries.insert(
                 id,
                 Query {
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn a_query_is_canceled_by_its_number_and_by_its_client() {
         let running = Running::default();
-        let (a, b) = (Cancel::never(), Cancel::never());
+        let a = Cancel::never();
+        let b = Cancel::never();
         let first = running.enter("t", "up", 1, a.clone());
         let second = running.enter("t", "down", 2, b.clone());
         let id = running.of("t")[0].0;

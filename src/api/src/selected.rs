@@ -66,11 +66,10 @@ impl Stream {
         job: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, QueryError> {
         let place = Arc::clone(&self.place);
-        let held = move || {
+        let done = runner::run(state.runner.as_ref(), move || {
             let _place = place;
             job()
-        };
-        let done = runner::run(state.runner.as_ref(), held);
+        });
         match tokio::time::timeout(state.settings.query_timeout, done).await {
             Ok(done) => done?,
             Err(_) => {
@@ -121,11 +120,12 @@ async fn piece<P: Produce>(
     stream: &Stream,
     mut producer: P,
 ) -> Result<(Vec<u8>, Option<P>), QueryError> {
-    let job = move || {
-        let mut out = Vec::with_capacity(PIECE_BYTES + 4_096);
-        producer
-            .produce(&mut out)
-            .map(|more| (out, more.then_some(producer)))
-    };
-    stream.step(state, job).await
+    stream
+        .step(state, move || {
+            let mut out = Vec::with_capacity(PIECE_BYTES + 4_096);
+            producer
+                .produce(&mut out)
+                .map(|more| (out, more.then_some(producer)))
+        })
+        .await
 }

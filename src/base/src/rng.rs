@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn repeats_from_its_seed_and_stays_in_range() {
-        let (mut a, mut b) = (SeededRng::new(7), SeededRng::new(7));
+        let mut a = SeededRng::new(7);
+        let mut b = SeededRng::new(7);
         for _ in 0..1_000 {
             let x = a.below(10);
             assert_eq!(x, b.below(10));

@@ -24,12 +24,13 @@ pub fn side_by_side<T: Sync, R: Send>(
         }
     };
     let mut done = std::thread::scope(|scope| {
-        let start = |number: usize| {
-            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
-            // Without it the others do its part.
-            thread.spawn_scoped(scope, run).ok()
-        };
-        let others: Vec<_> = (1..threads.min(items.len())).map_while(start).collect();
+        let others: Vec<_> = (1..threads.min(items.len()))
+            .map_while(|number: usize| {
+                let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
+                // Without it the others do its part.
+                thread.spawn_scoped(scope, run).ok()
+            })
+            .collect();
         let mut done = run();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -51,7 +52,8 @@ mod tests {
         const THREADS: usize = 4;
         let items: Vec<usize> = (0..10 * THREADS).collect();
         // Nobody gets on before four are at it; and no fifth comes.
-        let (barrier, at_it) = (Barrier::new(THREADS), AtomicUsize::new(0));
+        let barrier = Barrier::new(THREADS);
+        let at_it = AtomicUsize::new(0);
         let doubled = side_by_side("round", THREADS, &items, |item| {
             let now = at_it.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(now <= THREADS, "{now} threads");

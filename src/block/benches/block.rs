@@ -36,10 +36,8 @@ impl SeriesSource for Source<'_> {
 
 fn labels() -> Vec<Labels> {
     let one = |i: usize| {
-        let (metric, host) = (
-            format!("metric_{:03}", i % 100),
-            format!("host-{:04}", i / 100),
-        );
+        let metric = format!("metric_{:03}", i % 100);
+        let host = format!("host-{:04}", i / 100);
         let fixed = [
             ("cluster", "prod"),
             ("job", "node"),

@@ -136,20 +136,20 @@ pub(crate) fn check(data: &Bytes) -> Result<Checked, Malformed> {
     for column in Column::ALL {
         let times = times_of(&columns, column)?;
         // The last sample of a counter is there twice.
-        let rises = |a: &i64, b: &i64| {
+        if !times.is_sorted_by(|a: &i64, b: &i64| {
             if column == Column::Counter {
                 a <= b
             } else {
                 a < b
             }
-        };
-        if !times.is_sorted_by(rises) {
+        }) {
             return Err(Malformed("has a column whose times do not rise"));
         }
         if column == Column::Count
             && let (Some(first), Some(last)) = (times.first(), times.last())
         {
-            let (count, is_histograms) = (times.len(), columns.is_histograms());
+            let count = times.len();
+            let is_histograms = columns.is_histograms();
             checked = Some(Checked {
                 count,
                 first: *first,

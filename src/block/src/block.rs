@@ -58,7 +58,8 @@ impl Block {
         let meta = BlockMeta::read(dir)?;
         let path = dir.join(INDEX_FILE);
         let index = IndexReader::open(Arc::new(LocalFile::open(&path).map_err(at(&path))?))?;
-        let (chunks, tombstones) = (ChunkReader::open_dir(dir)?, Tombstones::read(dir)?);
+        let chunks = ChunkReader::open_dir(dir)?;
+        let tombstones = Tombstones::read(dir)?;
         Ok(Self::from_parts(meta, index, chunks, tombstones))
     }
 
@@ -219,7 +220,8 @@ impl Block {
                 return Ok(());
             }
             let (encoding, data, _) = chunks.read(chunk.reference)?;
-            let (floats, histograms) = (out.times.len(), out.histograms.len());
+            let floats = out.times.len();
+            let histograms = out.histograms.len();
             out.append_chunk(encoding, &data)
                 .map_err(|e| chunk_at(chunk_place(chunk.reference))(e))?;
             let whole = chunk.min_time >= start && chunk.max_time <= end;

@@ -97,7 +97,8 @@ pub fn downsample_block(
         series_total: all.len() as u64,
         samples: 0,
     };
-    let (mut entries, mut chunks) = (source.index().reader(), source.chunks().reader());
+    let mut entries = source.index().reader();
+    let mut chunks = source.chunks().reader();
     let mut series = Series::new(resolution_ms, meta.max_time);
     let mut input = Input::default();
     let mut before: Option<Labels> = None;

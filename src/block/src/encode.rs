@@ -88,7 +88,8 @@ impl SeriesEncoder {
         let floats = untied.as_ref().unwrap_or(series);
         let times = &floats.times[..];
         let histograms = &series.histograms[..];
-        let (mut f, mut h) = (0, 0);
+        let mut f = 0;
+        let mut h = 0;
         while f < times.len() || h < histograms.len() {
             let next_histogram = histograms.get(h).map_or(i64::MAX, |s| s.t);
             let run = times[f..].partition_point(|t| *t < next_histogram);
@@ -152,7 +153,8 @@ impl SeriesEncoder {
         let each = run.len().div_ceil(run.len().div_ceil(self.samples_max));
         for from in run.clone().step_by(each) {
             let chunk = from..(from + each).min(run.end);
-            let (min_time, max_time) = (floats.times[chunk.start], floats.times[chunk.end - 1]);
+            let min_time = floats.times[chunk.start];
+            let max_time = floats.times[chunk.end - 1];
             let starts = floats.starts.get(chunk.clone()).unwrap_or_default();
             if self.encodings.xor2(starts) {
                 let mut appender = Xor2Appender::default();

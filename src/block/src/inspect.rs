@@ -106,7 +106,8 @@ pub fn analyze(block: &Block, limit: usize) -> Result<BlockAnalysis, BlockError>
     analysis.values_of_names = values.finish();
     analysis.series_of_pairs = pairs.finish();
     analysis.series_of_metrics = metrics.finish();
-    let (mut series, mut chunks) = (index.reader(), block.chunks().reader());
+    let mut series = index.reader();
+    let mut chunks = block.chunks().reader();
     for id in index.all_postings()?.iter() {
         for chunk in series.read(id)?.chunks {
             let (encoding, data, _) = chunks.read(chunk.reference)?;

@@ -188,7 +188,8 @@ impl BlockMeta {
 
     /// Writes `meta.json` into `dir` through a temporary file, all fsynced.
     pub fn write(&self, dir: &Path) -> Result<(), BlockError> {
-        let (path, temporary) = (dir.join(META_FILE), dir.join("meta.json.tmp"));
+        let path = dir.join(META_FILE);
+        let temporary = dir.join("meta.json.tmp");
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
         file.write_all(&self.to_json())
             .and_then(|()| file.sync_all())
@@ -253,10 +254,12 @@ mod ulid_texts {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Ulid>, D::Error> {
         // Go writes an empty list as null.
         let texts = Option::<Vec<String>>::deserialize(d)?.unwrap_or_default();
-        let parse = |t: String| {
-            Ulid::from_string(&t).map_err(|e| serde::de::Error::custom(format!("{t:?}: {e}")))
-        };
-        texts.into_iter().map(parse).collect()
+        texts
+            .into_iter()
+            .map(|t: String| {
+                Ulid::from_string(&t).map_err(|e| serde::de::Error::custom(format!("{t:?}: {e}")))
+            })
+            .collect()
     }
 }
 

@@ -41,13 +41,15 @@ impl<'a> Pages<'a> {
         if range.is_empty() {
             return Ok(&[]);
         }
-        let (first, last) = (range.start / PAGE_BYTES, (range.end - 1) / PAGE_BYTES);
+        let first = range.start / PAGE_BYTES;
+        let last = (range.end - 1) / PAGE_BYTES;
         if first == last {
             let skip = first * PAGE_BYTES;
             let page = self.page(first)?;
             let within = (range.start - skip) as usize..(range.end - skip) as usize;
-            let past = || crate::past_end(range.start, within.len(), skip + page.len() as u64);
-            return page.get(within.clone()).ok_or_else(past);
+            return page.get(within.clone()).ok_or_else(|| {
+                crate::past_end(range.start, within.len(), skip + page.len() as u64)
+            });
         }
         let start = self.part.start + range.start;
         let whole = self

@@ -66,7 +66,8 @@ impl Tombstones {
         while !c.is_empty() {
             let id = u32::try_from(c.uvarint().map_err(bad)?);
             let id = id.map_err(|_| bad(Malformed("names a series over 32 bits")))?;
-            let (first, last) = (c.varint().map_err(bad)?, c.varint().map_err(bad)?);
+            let first = c.varint().map_err(bad)?;
+            let last = c.varint().map_err(bad)?;
             if first > last {
                 return Err(bad(Malformed("has an interval that ends before it starts")));
             }
@@ -97,7 +98,8 @@ impl Tombstones {
 
     /// Writes the file of a block through a temporary one, fsynced; the caller updates the count in the meta.
     pub fn write(&self, block: &Path) -> Result<(), BlockError> {
-        let (path, temporary) = (block.join(TOMBSTONES_FILE), block.join("tombstones.tmp"));
+        let path = block.join(TOMBSTONES_FILE);
+        let temporary = block.join("tombstones.tmp");
         let mut file = std::fs::File::create(&temporary).map_err(at(&temporary))?;
         file.write_all(&self.to_bytes())
             .and_then(|()| file.sync_all())

@@ -82,7 +82,8 @@ pub fn write_block(
     let mut files = BlockFiles::create(dir, window.clone(), options.segment_bytes_max)?;
     let mut encoder = SeriesEncoder::new(window, options.chunk_samples_max, options.encodings);
     let mut series = SeriesInput::default();
-    let (mut labels, mut counts) = (Labels::default(), SampleCounts::default());
+    let mut labels = Labels::default();
+    let mut counts = SampleCounts::default();
     while source.next(&mut series)? {
         if !source.continues() {
             files.end_series(&labels, std::mem::take(&mut counts))?;
@@ -137,7 +138,9 @@ impl<'a> BlockFiles<'a> {
         let index = IndexWriter::create(temporary.path().join("series.spill"))?;
         let chunks = ChunkWriter::create(temporary.path().join(CHUNKS_DIR), segment_bytes_max)?;
 
-        let (digest, metas, stats) = (Sha256::new(), Vec::new(), BlockStats::default());
+        let digest = Sha256::new();
+        let metas = Vec::new();
+        let stats = BlockStats::default();
         Ok(Self {
             dir,
             window,
@@ -240,10 +243,8 @@ fn meta_of(
     index_stats: ThanosIndexStats,
     digest: [u8; 32],
 ) -> BlockMeta {
-    let (labels, goes_back) = (
-        &options.external_labels,
-        (options.resolution_ms, options.sources.as_slice()),
-    );
+    let labels = &options.external_labels;
+    let goes_back = (options.resolution_ms, options.sources.as_slice());
     let ulid = match options.resolution_ms {
         0 => name_of(window.end, &digest, labels),
         _ => downsampled_name_of(window.end, &digest, labels, goes_back),

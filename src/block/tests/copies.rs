@@ -92,7 +92,8 @@ fn every_byte_that_changed_on_disk_is_found() {
 
 #[test]
 fn a_copy_has_its_name_once_it_is_whole() {
-    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = tempfile::tempdir().unwrap();
+    let to = tempfile::tempdir().unwrap();
     let (meta, path) = small_block(from.path());
     let tenant = to.path().join("tenant");
     let mut incoming = Incoming::begin(&tenant, meta.ulid).unwrap();
@@ -123,7 +124,8 @@ fn a_copy_has_its_name_once_it_is_whole() {
 
 #[test]
 fn a_copy_that_differs_is_refused_and_leaves_nothing() {
-    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = tempfile::tempdir().unwrap();
+    let to = tempfile::tempdir().unwrap();
     let (meta, path) = small_block(from.path());
     let mut incoming = Incoming::begin(to.path(), meta.ulid).unwrap();
     copy(&path, &mut incoming);

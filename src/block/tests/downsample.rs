@@ -37,7 +37,8 @@ impl Chunk {
     fn floats(&self, column: usize) -> Column {
         let (encoding, data) = self.columns[column].as_ref().unwrap();
         assert_eq!(*encoding, 1, "XOR");
-        let (mut t, mut v) = (Vec::new(), Vec::new());
+        let mut t = Vec::new();
+        let mut v = Vec::new();
         trireme_chunk::decode_into(data, &mut t, &mut v).unwrap();
         t.into_iter().zip(v).collect()
     }
@@ -410,15 +411,17 @@ fn what_is_deleted_is_not_counted() {
 }
 
 fn histograms(samples: &[(i64, f64, ResetHint)]) -> SeriesInput {
-    let sample = |(t, count, hint): &(i64, f64, ResetHint)| HistogramSample {
-        t: START + t,
-        st: 0,
-        h: histogram(*count, *hint),
-    };
     let labels = Labels::from_pairs([("__name__", "m")]);
     SeriesInput {
         labels,
-        histograms: samples.iter().map(sample).collect(),
+        histograms: samples
+            .iter()
+            .map(|(t, count, hint): &(i64, f64, ResetHint)| HistogramSample {
+                t: START + t,
+                st: 0,
+                h: histogram(*count, *hint),
+            })
+            .collect(),
         ..SeriesInput::default()
     }
 }
@@ -573,7 +576,8 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
     let step = prop_oneof![8 => 1i64..120_000, 2 => 100_000i64..4_000_000, 1 => 1i64..86_400_000];
     let value = prop_oneof![12 => 0u32..1_000, 1 => Just(u32::MAX)];
     proptest::collection::vec((step, value, 0u32..9), 1..900).prop_map(|steps| {
-        let (mut t, mut total) = (0, 0.0);
+        let mut t = 0;
+        let mut total = 0.0;
         let mut out = Vec::new();
         for (step, value, dice) in steps {
             t += step;

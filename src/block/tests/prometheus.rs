@@ -81,7 +81,8 @@ fn promtool_reads_every_chunk_and_every_sample_of_ours() {
         .iter()
         .find(|s| s.labels.metric_name() == "temperature")
         .unwrap();
-    let (t, v) = (temperature.times[5], temperature.values[5]);
+    let t = temperature.times[5];
+    let v = temperature.values[5];
     assert!(
         dump.lines().any(|l| l.ends_with(&format!(" {v} {t}"))),
         "{v} at {t}"
@@ -237,12 +238,11 @@ fn a_prometheus_server_answers_the_same_numbers_from_our_block() {
     for theirs in answer {
         let labels = labels_of(theirs);
         let ours = floats.iter().find(|s| label_map(s) == labels).unwrap();
-        let float = |p: &Value| (millis(&p[0]), float_bits(number(&p[1])));
         let theirs: Vec<(i64, u64)> = theirs["values"]
             .as_array()
             .unwrap()
             .iter()
-            .map(float)
+            .map(|p: &Value| (millis(&p[0]), float_bits(number(&p[1]))))
             .collect();
         // A range selector leaves stale markers out.
         let ours = ours
@@ -412,7 +412,8 @@ fn we_read_a_block_that_promtool_made() {
         }
     }
     text.push_str("# EOF\n");
-    let (file, out) = (dir.path().join("in.om"), dir.path().join("out"));
+    let file = dir.path().join("in.om");
+    let out = dir.path().join("out");
     fs::write(&file, text).unwrap();
     let args = [
         "tsdb",

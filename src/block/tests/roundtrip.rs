@@ -18,30 +18,29 @@ fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
 }
 
 fn read_all(block: &Block) -> Vec<SeriesInput> {
-    let read = |s: trireme_block::BlockSeries| {
-        let mut samples = Samples::default();
-        block
-            .read_series(&s, i64::MIN, i64::MAX, &mut samples)
-            .unwrap();
-        let Samples {
-            times,
-            values,
-            starts,
-            histograms,
-        } = samples;
-        SeriesInput {
-            labels: s.labels,
-            times,
-            values,
-            starts,
-            histograms,
-        }
-    };
     block
         .select(&[], i64::MIN, i64::MAX)
         .unwrap()
         .into_iter()
-        .map(read)
+        .map(|s: trireme_block::BlockSeries| {
+            let mut samples = Samples::default();
+            block
+                .read_series(&s, i64::MIN, i64::MAX, &mut samples)
+                .unwrap();
+            let Samples {
+                times,
+                values,
+                starts,
+                histograms,
+            } = samples;
+            SeriesInput {
+                labels: s.labels,
+                times,
+                values,
+                starts,
+                histograms,
+            }
+        })
         .collect()
 }
 
@@ -50,10 +49,6 @@ type Essence = (String, Vec<(i64, u64)>, Vec<(i64, u64, u64)>);
 
 /// Floats by bits; histograms by count and sum, since spans may be cut in other ways.
 fn essence(series: &[SeriesInput]) -> Vec<Essence> {
-    let histogram = |s: &trireme_model::HistogramSample| match &s.h {
-        AnyHistogram::Int(h) => (s.t, h.count, h.sum.to_bits()),
-        AnyHistogram::Float(h) => (s.t, h.count as u64, h.sum.to_bits()),
-    };
     let one = |s: &SeriesInput| {
         let floats = s
             .times
@@ -64,7 +59,13 @@ fn essence(series: &[SeriesInput]) -> Vec<Essence> {
         (
             s.labels.to_string(),
             floats,
-            s.histograms.iter().map(histogram).collect(),
+            s.histograms
+                .iter()
+                .map(|s: &trireme_model::HistogramSample| match &s.h {
+                    AnyHistogram::Int(h) => (s.t, h.count, h.sum.to_bits()),
+                    AnyHistogram::Float(h) => (s.t, h.count as u64, h.sum.to_bits()),
+                })
+                .collect(),
         )
     };
     series.iter().map(one).collect()
@@ -97,7 +98,8 @@ fn series_come_back_from_several_chunk_files_and_verify_finds_nothing() {
 
 #[test]
 fn the_same_samples_give_the_same_bytes_and_name_wherever_they_are_written() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let a = tempfile::tempdir().unwrap();
+    let b = tempfile::tempdir().unwrap();
     let series = series(20, 2);
     let (meta_a, path_a) = write(a.path(), &series, &WriteOptions::default());
     let (meta_b, path_b) = write(b.path(), &series, &WriteOptions::default());
@@ -212,7 +214,8 @@ fn a_series_that_comes_in_parts_is_one_series() {
     let mut parts = Vec::new();
     for one in &series {
         assert!(one.starts.is_empty());
-        let (mut first, mut second) = (one.clone(), one.clone());
+        let mut first = one.clone();
+        let mut second = one.clone();
         let at = one.times.partition_point(|t| *t < middle);
         (second.times, second.values) = (first.times.split_off(at), first.values.split_off(at));
         let at = one.histograms.partition_point(|h| h.t < middle);
@@ -287,7 +290,8 @@ fn a_histogram_wins_over_a_float_of_the_same_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut all = series(4, 4);
     let mixed = all.iter_mut().find(|s| !s.histograms.is_empty()).unwrap();
-    let (first, second) = (mixed.histograms[0].t, mixed.histograms[1].t);
+    let first = mixed.histograms[0].t;
+    let second = mixed.histograms[1].t;
     mixed.times = vec![first, first + 1, second];
     mixed.values = vec![1.0, 2.0, 3.0];
     let (_, path) = write(dir.path(), &all, &WriteOptions::default());
@@ -416,7 +420,8 @@ fn a_read_keeps_to_its_time_range_and_to_tombstones() {
     meta.write(&path).unwrap();
     let block = Block::open(&path).unwrap();
     assert_eq!(block.verify(), []);
-    let (from, to) = (middle - 300_000, middle + 900_000);
+    let from = middle - 300_000;
+    let to = middle + 900_000;
     for (i, found) in block.select(&[], from, to).unwrap().iter().enumerate() {
         let mut samples = Samples::default();
         block.read_series(found, from, to, &mut samples).unwrap();

@@ -116,7 +116,8 @@ impl PageCache {
         let mut inner = self.inner.lock();
         inner.remove(&key);
         inner.clock += 1;
-        let (used, pass) = (inner.clock, inner.pass);
+        let used = inner.clock;
+        let pass = inner.pass;
         let is_often = inner.was_dropped(&key).is_some_and(|before| before != pass);
         inner.stats.bytes += page.len();
         if is_often {
@@ -159,7 +160,8 @@ impl Inner {
         let before = std::mem::replace(&mut entry.used, self.clock);
         let was_often = entry.is_often;
         entry.is_often |= entry.pass != self.pass;
-        let (is_often, page) = (entry.is_often, entry.page.clone());
+        let is_often = entry.is_often;
+        let page = entry.page.clone();
         if was_often {
             self.often.remove(&before);
         } else {

@@ -136,7 +136,8 @@ impl BucketConfig {
             max_retries: 0,
             ..retry()
         };
-        let (store, once) = (self.s3_client(retry())?, self.s3_client(once)?);
+        let store = self.s3_client(retry())?;
+        let once = self.s3_client(once)?;
         Ok(Conditional::new(
             store,
             once,

@@ -59,7 +59,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_block_without_meta_is_none() {
-        let (store, ulid) = (InMemory::new(), Ulid::from_parts(7, 7));
+        let store = InMemory::new();
+        let ulid = Ulid::from_parts(7, 7);
         let put = async |name: &str, bytes: &'static [u8]| {
             let path = layout::object(ulid, name);
             store

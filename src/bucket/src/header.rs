@@ -124,7 +124,8 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
     if index.len <= WHOLE_BYTES_MAX {
         known.add(0, get(remote, index, 0..index.len).await?);
     } else {
-        let (front, tail) = (0..FRONT_READ_BYTES, index.len - TAIL_READ_BYTES..index.len);
+        let front = 0..FRONT_READ_BYTES;
+        let tail = index.len - TAIL_READ_BYTES..index.len;
         let both =
             futures::future::join(get(remote, index, front), get(remote, index, tail.clone()))
                 .await;
@@ -141,12 +142,12 @@ pub(crate) async fn fetch(remote: &Remote, index: &Object, dir: &Path) -> Result
         let bytes = get(remote, index, lacking.clone()).await?;
         known.add(lacking.start, bytes);
     }
-    let never = || BlockError::Corrupt {
+    let content = content.ok_or_else(|| BlockError::Corrupt {
         place: index.path.to_string(),
         what: "has no end".into(),
-    };
-    let content = content.ok_or_else(never)?;
-    let (dir, name) = (dir.to_owned(), index.id.ulid.to_string());
+    })?;
+    let dir = dir.to_owned();
+    let name = index.id.ulid.to_string();
     let len = content.len() as u64;
     let saved = tokio::task::spawn_blocking(move || save(&dir, &dir.join(name), &content));
     saved
@@ -238,7 +239,8 @@ impl RangeRead for Pieces {
             .checked_add(len as u64)
             .filter(|end| *end <= self.len);
         let end = end.ok_or_else(|| past_end(offset, len, self.len))?;
-        let (mut at, mut out) = (offset, Vec::new());
+        let mut at = offset;
+        let mut out = Vec::new();
         for (start, bytes) in &self.pieces {
             let known = *start..*start + bytes.len() as u64;
             if !known.contains(&at) || at >= end {
@@ -305,7 +307,8 @@ fn load(path: &Path, index_len: u64) -> Option<Parts> {
     let file = LocalFile::open(path).ok()?;
     let front = file.read_at(0, FRONT_BYTES).ok()?;
     let number = |at: usize| front[at..at + 8].try_into().map(u64::from_be_bytes).ok();
-    let (first_len, second_at) = (number(16)?, number(24)?);
+    let first_len = number(16)?;
+    let second_at = number(24)?;
     let second_len = index_len.checked_sub(second_at)?;
     let parts_len = file.len() - FRONT_BYTES as u64;
     let fits = front[..8] == *MAGIC && number(8)? == index_len;

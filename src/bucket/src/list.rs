@@ -87,11 +87,12 @@ async fn get_mark<T: DeserializeOwned>(
     let Some(bytes) = get_small(store, &path).await? else {
         return Ok(None);
     };
-    let bad = |e: serde_json::Error| BlockError::Corrupt {
-        place: path.to_string(),
-        what: e.to_string(),
-    };
-    Ok(Some(serde_json::from_slice(&bytes).map_err(bad)?))
+    Ok(Some(serde_json::from_slice(&bytes).map_err(
+        |e: serde_json::Error| BlockError::Corrupt {
+            place: path.to_string(),
+            what: e.to_string(),
+        },
+    )?))
 }
 
 /// Reads the mark that a block is to be deleted; none if there is none.
@@ -356,17 +357,20 @@ async fn list_names(
     store: &dyn ObjectStore,
     known: &BTreeMap<Ulid, Arc<BucketBlock>>,
 ) -> Result<BTreeMap<Ulid, Seen>, BucketError> {
-    let seen = |ulid| {
-        let unknown = Seen {
-            meta: true,
-            ..Seen::default()
-        };
-        (
-            ulid,
-            known.get(&ulid).map_or(unknown, |block| Seen::of(block)),
-        )
-    };
-    Ok(list_blocks(store).await?.into_iter().map(seen).collect())
+    Ok(list_blocks(store)
+        .await?
+        .into_iter()
+        .map(|ulid| {
+            let unknown = Seen {
+                meta: true,
+                ..Seen::default()
+            };
+            (
+                ulid,
+                known.get(&ulid).map_or(unknown, |block| Seen::of(block)),
+            )
+        })
+        .collect())
 }
 
 async fn list_with_marks(store: &dyn ObjectStore) -> Result<BTreeMap<Ulid, Seen>, BucketError> {

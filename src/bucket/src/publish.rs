@@ -183,7 +183,8 @@ fn difference(ours: &BlockMeta, theirs: &BlockMeta) -> Option<String> {
             .map(|t| t.files.clone())
             .unwrap_or_default()
     };
-    let (ours, theirs) = (files(ours), files(theirs));
+    let ours = files(ours);
+    let theirs = files(theirs);
     for file in ours.iter().filter(|f| f.rel_path != META_FILE) {
         match theirs.iter().find(|f| f.rel_path == file.rel_path) {
             None => return Some(format!("{} is not listed", file.rel_path)),

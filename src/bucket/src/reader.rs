@@ -144,7 +144,8 @@ impl BucketReader {
                 Arc::clone(fetched_bytes),
             )
         };
-        let (of_index, of_chunks) = (Pieces::default(), Pieces::default());
+        let of_index = Pieces::default();
+        let of_chunks = Pieces::default();
         let index: Arc<dyn RangeRead> = Arc::new(file(index_of(meta.ulid, &layout), &of_index));
         let copied = self
             .header_dir()
@@ -254,11 +255,10 @@ impl BucketReader {
     }
 
     fn copy(&self, index: Object, dir: &Path) -> Copying {
-        let (remote, dir) = (Arc::clone(&self.remote), dir.to_owned());
-        let (cannot_copy, copied_bytes) = (
-            Arc::clone(&self.cannot_copy),
-            Arc::clone(&self.copied_bytes),
-        );
+        let remote = Arc::clone(&self.remote);
+        let dir = dir.to_owned();
+        let cannot_copy = Arc::clone(&self.cannot_copy);
+        let copied_bytes = Arc::clone(&self.copied_bytes);
         let bytes_max = self.options.header_bytes_max;
         let copy = async move {
             let bytes = match header::fetch(&remote, &index, &dir).await {
@@ -271,8 +271,11 @@ impl BucketReader {
             };
             if copied_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > bytes_max {
                 // Some room beyond the bound is made, so that not every copy has to look for it.
-                let keep = move || header::keep_within(&dir, bytes_max / 8 * 7);
-                if let Ok(Ok(left)) = tokio::task::spawn_blocking(keep).await {
+                if let Ok(Ok(left)) = tokio::task::spawn_blocking(move || {
+                    header::keep_within(&dir, bytes_max / 8 * 7)
+                })
+                .await
+                {
                     copied_bytes.store(left, Ordering::Relaxed);
                 }
             }

@@ -147,7 +147,8 @@ impl Remote {
         share: Option<&Arc<Semaphore>>,
     ) -> Vec<Flight> {
         let mut known = self.flights.lock();
-        let (mut flights, mut fresh) = (Vec::new(), Vec::new());
+        let mut flights = Vec::new();
+        let mut fresh = Vec::new();
         for page in wanted {
             match known.get(&(object.id, *page)) {
                 Some(flight) => flights.push(flight.clone()),
@@ -234,12 +235,11 @@ impl Remote {
         let _room = self.room.acquire_many(permits).await;
         let answer =
             tokio::time::timeout(self.timeout, self.store.get_range(path, start..end)).await;
-        let late = |_| {
-            let text = format!("no answer within {:?}", self.timeout);
-            io::Error::new(io::ErrorKind::TimedOut, text)
-        };
         let answer = answer
-            .map_err(late)
+            .map_err(|_| {
+                let text = format!("no answer within {:?}", self.timeout);
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })
             .and_then(|answer| answer.map_err(io::Error::from));
         let answer = answer.map_err(|error| FetchError::new(&error))?;
         if answer.len() != bytes {
@@ -255,7 +255,8 @@ impl Remote {
 
 /// Divides ascending page numbers into runs that are fetched with one request each.
 fn runs(pages: &[u64]) -> Vec<&[u64]> {
-    let (mut runs, mut begin) = (Vec::new(), 0);
+    let mut runs = Vec::new();
+    let mut begin = 0;
     for at in 1..=pages.len() {
         let goes_on = at < pages.len()
             && pages[at] - pages[at - 1] <= GAP_PAGES + 1

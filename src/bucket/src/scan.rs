@@ -87,7 +87,8 @@ impl RangeRead for ScanFile {
         if len as u64 > PIECE_BYTES {
             return self.fetch(offset, end);
         }
-        let (first, last) = (offset / PIECE_BYTES, (end - 1) / PIECE_BYTES);
+        let first = offset / PIECE_BYTES;
+        let last = (end - 1) / PIECE_BYTES;
         let skip = (offset - first * PIECE_BYTES) as usize;
         let piece = self.piece(first)?;
         if first == last {

@@ -48,11 +48,9 @@ mod tests {
 
     #[test]
     fn all_nodes_agree_work_is_spread_and_a_loss_moves_only_its_own_turns() {
-        let (all, shuffled, two) = (
-            nodes(&["a", "b", "c"]),
-            nodes(&["c", "a", "b"]),
-            nodes(&["a", "c"]),
-        );
+        let all = nodes(&["a", "b", "c"]);
+        let shuffled = nodes(&["c", "a", "b"]);
+        let two = nodes(&["a", "c"]);
         let tenant = Tenant::default();
         let mut first = [0; 3];
         for window in 0..3_000 {

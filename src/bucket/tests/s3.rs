@@ -88,7 +88,8 @@ fn open(config: &BucketConfig, log: &Messages) -> Arc<dyn ObjectStore> {
 
 #[test]
 fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
     let blocks = [local(dir.path(), 1.0), local(dir.path(), 2.0)];
     for (condition, lacking) in [
         (Condition::Kept, false),
@@ -96,7 +97,8 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
         (Condition::Refused(400), true),
         (Condition::Ignored, true),
     ] {
-        let (server, log) = (Server::start(condition), Messages::default());
+        let server = Server::start(condition);
+        let log = Messages::default();
         let store = open(&config(&server, "blocks"), &log);
         for block in &blocks {
             let publish = || runtime.block_on(publish(&*store, block)).unwrap();
@@ -131,8 +133,10 @@ fn blocks_reach_servers_that_know_no_condition_which_is_noticed_once() {
 
 #[test]
 fn a_server_that_is_known_to_lack_conditions_is_not_asked() {
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
-    let (server, log) = (Server::start(Condition::Refused(501)), Messages::default());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Condition::Refused(501));
+    let log = Messages::default();
     let config = BucketConfig {
         conditional_put: ConditionalPut::Off,
         ..config(&server, "")
@@ -152,9 +156,11 @@ fn a_server_that_is_known_to_lack_conditions_is_not_asked() {
 
 #[test]
 fn another_block_that_comes_in_between_does_not_go_unnoticed() {
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
     for condition in [Condition::Refused(501), Condition::Ignored] {
-        let (server, log) = (Server::start(condition), Messages::default());
+        let server = Server::start(condition);
+        let log = Messages::default();
         let store = open(&config(&server, ""), &log);
         let ours = local(dir.path(), 1.0);
         let mut theirs = ours.meta().clone();
@@ -171,8 +177,10 @@ fn another_block_that_comes_in_between_does_not_go_unnoticed() {
 
 #[test]
 fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
-    let (server, log) = (Server::start(Condition::Kept), Messages::default());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Condition::Kept);
+    let log = Messages::default();
     let store = open(&config(&server, ""), &log);
     server.fail_next(503);
     assert_eq!(
@@ -187,8 +195,10 @@ fn a_server_in_trouble_is_not_taken_for_one_without_conditions() {
 #[test]
 fn refreshes_ask_for_names_and_for_what_is_new() {
     const BLOCKS: usize = 150;
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
-    let (server, log) = (Server::start(Condition::Kept), Messages::default());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Condition::Kept);
+    let log = Messages::default();
     let store = open(&config(&server, "a/b"), &log);
     let block = local(dir.path(), 1.0);
     let put = |n: usize| {
@@ -226,10 +236,12 @@ fn refreshes_ask_for_names_and_for_what_is_new() {
 
 #[test]
 fn a_prefix_is_the_key_that_was_named() {
-    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let runtime = runtime();
+    let dir = tempfile::tempdir().unwrap();
     let block = local(dir.path(), 1.0);
     for prefix in ["team a/größe 指标", "100%25 ~sure", "plain"] {
-        let (server, log) = (Server::start(Condition::Kept), Messages::default());
+        let server = Server::start(Condition::Kept);
+        let log = Messages::default();
         let store = open(&config(&server, prefix), &log);
         runtime.block_on(publish(&*store, &block)).unwrap();
         let ulid = block.meta().ulid;

@@ -180,7 +180,8 @@ fn a_published_block_is_listed_and_answers_like_the_local_one() {
                 "{name}"
             );
             for series in &found {
-                let (mut a, mut b) = (Samples::default(), Samples::default());
+                let mut a = Samples::default();
+                let mut b = Samples::default();
                 remote
                     .read_series(series, 1_000_000, 2_000_000, &mut a)
                     .unwrap();
@@ -315,7 +316,8 @@ fn a_broken_off_upload_is_mended_and_only_then_visible() {
 fn two_nodes_that_publish_at_once_both_succeed() {
     for_each_store(|name, store, dir, runtime| {
         let (meta, path) = block(dir, 20, 2.0);
-        let (a, b) = (local(&path), local(&path));
+        let a = local(&path);
+        let b = local(&path);
         let both =
             async { futures::future::join(publish(&*store, &a), publish(&*store, &b)).await };
         let (first, second) = runtime.block_on(both);
@@ -462,7 +464,9 @@ fn marks_are_seen_and_a_deleted_block_is_gone() {
 fn names_alone_tell_what_is_new_and_what_is_gone() {
     for_each_store(|name, store, dir, runtime| {
         let blocks: Vec<_> = (0..3).map(|i| block(dir, 3, 40.0 + f64::from(i))).collect();
-        let (first, second, third) = (blocks[0].0.ulid, blocks[1].0.ulid, blocks[2].0.ulid);
+        let first = blocks[0].0.ulid;
+        let second = blocks[1].0.ulid;
+        let third = blocks[2].0.ulid;
         let cache = MetaCache::default();
         let refresh = |listing| runtime.block_on(cache.refresh(&*store, listing)).unwrap();
         runtime

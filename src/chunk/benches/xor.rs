@@ -53,7 +53,8 @@ fn xor(c: &mut Criterion) {
                 black_box(buf.len())
             });
         });
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         group.bench_function("decode", |b| {
             b.iter(|| {
                 times.clear();

@@ -316,7 +316,8 @@ mod tests {
             let half = 1i64 << (n - 1);
             assert!(fits(half, n) && fits(-(half - 1), n) && !fits(-half, n) && !fits(half + 1, n));
             for x in [half, -(half - 1), 0, 1, -1] {
-                let (mut buf, mut len) = (Vec::new(), 0);
+                let mut buf = Vec::new();
+                let mut len = 0;
                 push_bits(&mut buf, &mut len, u128::from(x as u64 & ((1 << n) - 1)), n);
                 assert_eq!(BitReader::new(&buf).signed(n), Ok(x));
             }

@@ -296,7 +296,9 @@ mod tests {
     }
 
     fn decode(chunk: &[u8]) -> Result<Vec<(i64, i64, u64)>, ChunkError> {
-        let (mut times, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
+        let mut starts = Vec::new();
         decode_xor2_into(chunk, &mut times, &mut values, Some(&mut starts))?;
         Ok(starts
             .into_iter()
@@ -321,7 +323,8 @@ mod tests {
             prop::collection::vec((step, value, start), 0..200),
         )
             .prop_map(|(first, steps)| {
-                let (mut t, mut st) = (i64::from(first), 0);
+                let mut t = i64::from(first);
+                let mut st = 0;
                 steps
                     .into_iter()
                     .map(|(step, v, start)| {

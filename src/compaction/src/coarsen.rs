@@ -90,7 +90,8 @@ impl Coarsen {
 
     fn job(&self, block: &Arc<BucketBlock>, step: &Step, busy: &HashSet<Ulid>) -> Option<Job> {
         let meta = &block.meta;
-        let (range, origins) = (meta.range(), origins_of(meta));
+        let range = meta.range();
+        let origins = origins_of(meta);
         let is_due = meta.resolution_ms() == step.from_ms
             && range.end.saturating_sub(range.start) >= step.length_min_ms
             && !origins.iter().any(|origin| busy.contains(origin))

@@ -93,7 +93,8 @@ impl<'a> Listed<'a> {
             .get(&block.meta.ulid)
             .or_else(|| self.covered.get(&named));
         let holder = self.blocks.get(by_sources.unwrap_or(&named))?;
-        let (small, large) = (&block.meta, &holder.meta);
+        let small = &block.meta;
+        let large = &holder.meta;
         let holds = holder.deletion.is_none()
             && large.ulid != small.ulid
             && large.external_labels() == small.external_labels()

@@ -26,7 +26,8 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn open(block: &'a Block) -> Result<Self, BlockError> {
-        let (ids, reader) = (block.index().all_postings()?, block.index().reader());
+        let ids = block.index().all_postings()?;
+        let reader = block.index().reader();
         let mut cursor = Self {
             block,
             ids,
@@ -142,10 +143,10 @@ impl<'a> Merge<'a> {
     fn open_series(&mut self) -> Result<bool, BlockError> {
         self.open.clear();
         self.parts.clear();
-        let labels_of =
-            |cursor: &Cursor<'a>| cursor.series.as_ref().map(|series| series.labels.clone());
         let mut first: Option<Labels> = None;
-        for labels in self.cursors.iter().filter_map(labels_of) {
+        for labels in self.cursors.iter().filter_map(|cursor: &Cursor<'a>| {
+            cursor.series.as_ref().map(|series| series.labels.clone())
+        }) {
             if first.as_ref().is_none_or(|first| labels < *first) {
                 first = Some(labels);
             }
@@ -186,7 +187,8 @@ impl<'a> Merge<'a> {
     fn read_part(&mut self, part: &Range<i64>) -> Result<(), BlockError> {
         for ((number, series), into) in self.open.iter().zip(&mut self.parts) {
             let cursor = &mut self.cursors[*number];
-            let (samples, last) = (&mut into.samples, part.end.saturating_sub(1));
+            let samples = &mut into.samples;
+            let last = part.end.saturating_sub(1);
             cursor
                 .block
                 .read_series(series, part.start, last, samples)

@@ -135,7 +135,8 @@ impl Compactor {
     ///
     /// After an error, or when the future is dropped, it may be done again by anybody.
     pub async fn compact(&self, job: &Job, now_s: i64) -> Result<Done, CompactionError> {
-        let (this, given) = (self.clone(), job.clone());
+        let this = self.clone();
+        let given = job.clone();
         let making = self.parts.runtime.spawn_blocking(move || this.make(&given));
         let made = making
             .await
@@ -220,10 +221,8 @@ impl Compactor {
         let Some(ulid) = error.bad_source(job) else {
             return;
         };
-        let (store, text) = (
-            self.parts.store.as_ref(),
-            format!("cannot be read: {error}"),
-        );
+        let store = self.parts.store.as_ref();
+        let text = format!("cannot be read: {error}");
         warn!(self.parts.log, "a block cannot be compacted, it is left alone from now on"; "block_id" => %ulid,
             "downsampling" => job.is_downsampling(), "err" => %error);
         let marked = match job.is_downsampling() {
@@ -369,8 +368,9 @@ impl Compactor {
             (Err(error), Some(Fault::Source(number))) => return Err(failed(number, error)),
             (written, _) => written?,
         };
-        let empty = || BlockError::Input(format!("the sources of {:?} have no samples", job.range));
-        let meta = written.ok_or_else(empty)?;
+        let meta = written.ok_or_else(|| {
+            BlockError::Input(format!("the sources of {:?} have no samples", job.range))
+        })?;
         let mut counts = sources.iter().zip(merge.samples());
         if let Err(error) = counts.try_for_each(|(source, found)| source.check_count(found)) {
             self.remove_local(meta.ulid);
@@ -406,7 +406,8 @@ impl Source {
 
     /// Were as many samples read as the block says that it has? Deleted ones count there and are not read.
     fn check_count(&self, found: u64) -> Result<(), CompactionError> {
-        let (meta, tombstones) = (self.block.meta(), self.block.tombstones());
+        let meta = self.block.meta();
+        let tombstones = self.block.tombstones();
         let said = meta.stats.num_samples;
         if said == found || said == 0 || tombstones.iter().next().is_some() {
             return Ok(());

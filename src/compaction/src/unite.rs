@@ -115,13 +115,12 @@ fn unite_histograms(parts: &[Part], last_histogram: Option<i64>, out: &mut Serie
         let previous = at
             .checked_sub(1)
             .map_or(last_histogram, |at| Some(all[at].t));
-        let says_so = |part: &Part| {
+        if !parts.iter().any(|part: &Part| {
             let list = &part.samples.histograms;
             let found = list.binary_search_by_key(&t, |sample| sample.t);
             found.is_ok_and(|own| hint_of(&list[own].h) == ResetHint::Reset)
                 && before(list, t, part.last_histogram) == previous
-        };
-        if !parts.iter().any(says_so) {
+        }) {
             forget_reset(&mut all[at].h);
         }
     }
@@ -147,7 +146,8 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         AnyHistogram::Int(h) => (!is_stale(h.sum), h.count as f64, h.sum),
         AnyHistogram::Float(h) => (!is_stale(h.sum), h.count, h.sum),
     };
-    let (ra, rb) = (rank(a), rank(b));
+    let ra = rank(a);
+    let rb = rank(b);
     let by_rank =
         ra.0.cmp(&rb.0)
             .then(ra.1.total_cmp(&rb.1))

@@ -238,7 +238,8 @@ fn jobs_keep_to_their_bounds() {
 }
 
 fn no_downsample(number: u64) -> NoDownsampleMark {
-    let (details, reason) = (String::new(), "manual".into());
+    let details = String::new();
+    let reason = "manual".into();
     NoDownsampleMark {
         id: name(number),
         version: 1,

@@ -735,7 +735,8 @@ fn check_counts(world: &World) {
         ReaderOptions::default(),
     );
     for read in world.list().0.downsampled("a", i64::MIN, i64::MAX) {
-        let (meta, mut counted) = (&read.block.meta, BTreeMap::new());
+        let meta = &read.block.meta;
+        let mut counted = BTreeMap::new();
         let block = reader.block(meta).unwrap();
         assert_eq!(block.verify(), []);
         for series in block.select(&[], i64::MIN, i64::MAX).unwrap() {
@@ -785,18 +786,21 @@ fn long_blocks_are_downsampled_and_anew_when_they_have_become_one() {
     let world = long_blocks(0..9);
     let store = Dying::new(&world.bucket, usize::MAX);
     let done = looks(&world, &store).unwrap();
-    let told = |done: &Done| {
-        let meta = made(done);
-        (
-            meta.resolution_ms(),
-            meta.min_time / HOUR..meta.max_time / HOUR,
-            done.is_new,
-            done.marked.len(),
-        )
-    };
     let done: Vec<Vec<_>> = done
         .iter()
-        .map(|done| done.iter().map(told).collect())
+        .map(|done| {
+            done.iter()
+                .map(|done: &Done| {
+                    let meta = made(done);
+                    (
+                        meta.resolution_ms(),
+                        meta.min_time / HOUR..meta.max_time / HOUR,
+                        done.is_new,
+                        done.marked.len(),
+                    )
+                })
+                .collect()
+        })
         .collect();
     let first = vec![
         (RESOLUTION_5M_MS, 0..8, true, 0),

@@ -71,9 +71,9 @@ impl RingBook {
         if ring.epoch <= self.current().epoch {
             return Ok(false);
         }
-        let named =
-            |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.path.display()));
-        file::write(&self.path, ring).map_err(named)?;
+        file::write(&self.path, ring).map_err(|e: io::Error| {
+            io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
+        })?;
         info!(self.log, "ring changed"; "epoch" => ring.epoch);
         self.current.send_replace(Arc::new(ring.clone()));
         Ok(true)

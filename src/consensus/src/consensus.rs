@@ -423,15 +423,18 @@ impl Consensus {
 
     /// A forgetful node that has everything a leader calls decided may vote again.
     async fn remember(&self, leader_commit: Option<crate::types::LogId>) {
-        let ready = |state: &crate::disk::State| {
-            let last = state
-                .log
-                .last_key_value()
-                .map(|(_, e)| e.log_id)
-                .or(state.purged);
-            state.forgetful && leader_commit.is_some() && last >= leader_commit
-        };
-        if !self.disk.look(ready).await {
+        if !self
+            .disk
+            .look(|state: &crate::disk::State| {
+                let last = state
+                    .log
+                    .last_key_value()
+                    .map(|(_, e)| e.log_id)
+                    .or(state.purged);
+                state.forgetful && leader_commit.is_some() && last >= leader_commit
+            })
+            .await
+        {
             return;
         }
         if self

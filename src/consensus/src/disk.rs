@@ -113,7 +113,8 @@ impl Disk {
         let mut state = self.state.lock().await;
         let result = change(&mut state);
         loop {
-            let (path, copy) = (Arc::clone(&self.path), state.clone());
+            let path = Arc::clone(&self.path);
+            let copy = state.clone();
             let written = tokio::task::spawn_blocking(move || file::write(&path, &copy)).await;
             match written.unwrap_or_else(|e| Err(io::Error::other(e))) {
                 Ok(()) => return Ok(result),

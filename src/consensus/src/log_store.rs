@@ -35,14 +35,16 @@ impl RaftLogStorage<RingRaft> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<RingRaft>, StorageError> {
-        let state = |state: &crate::disk::State| {
-            let last = state.log.last_key_value().map(|(_, entry)| entry.log_id);
-            LogState {
-                last_purged_log_id: state.purged,
-                last_log_id: last.or(state.purged),
-            }
-        };
-        Ok(self.0.look(state).await)
+        Ok(self
+            .0
+            .look(|state: &crate::disk::State| {
+                let last = state.log.last_key_value().map(|(_, entry)| entry.log_id);
+                LogState {
+                    last_purged_log_id: state.purged,
+                    last_log_id: last.or(state.purged),
+                }
+            })
+            .await)
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -77,12 +79,15 @@ impl RaftLogStorage<RingRaft> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let added = |state: &mut crate::disk::State| {
-            state
-                .log
-                .extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
-        };
-        match self.0.change(added).await {
+        match self
+            .0
+            .change(|state: &mut crate::disk::State| {
+                state
+                    .log
+                    .extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
+            })
+            .await
+        {
             Ok(()) => {
                 callback.log_io_completed(Ok(()));
                 Ok(())
@@ -104,12 +109,11 @@ impl RaftLogStorage<RingRaft> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let purged = |state: &mut crate::disk::State| {
-            state.log = state.log.split_off(&(log_id.index + 1));
-            state.purged = Some(log_id);
-        };
         self.0
-            .change(purged)
+            .change(|state: &mut crate::disk::State| {
+                state.log = state.log.split_off(&(log_id.index + 1));
+                state.purged = Some(log_id);
+            })
             .await
             .map_err(|e| StorageIOError::write_logs(&e).into())
     }

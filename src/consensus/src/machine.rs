@@ -111,16 +111,15 @@ impl RaftStateMachine<RingRaft> for Machine {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let applied = |state: &mut crate::disk::State| {
-            let answers: Vec<Answer> = entries
-                .into_iter()
-                .map(|e| state.machine.apply(e))
-                .collect();
-            (answers, state.machine.ring.clone())
-        };
         let (answers, ring) = self
             .disk
-            .change(applied)
+            .change(|state: &mut crate::disk::State| {
+                let answers: Vec<Answer> = entries
+                    .into_iter()
+                    .map(|e| state.machine.apply(e))
+                    .collect();
+                (answers, state.machine.ring.clone())
+            })
             .await
             .map_err(|e| StorageIOError::write_state_machine(&e))?;
         self.publish(ring).await?;

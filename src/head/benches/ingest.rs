@@ -32,7 +32,8 @@ fn known_series(c: &mut Criterion) {
         }
         let mut group = c.benchmark_group(format!("known/{series}"));
         group.throughput(Throughput::Elements(support::REQUEST_SERIES as u64));
-        let (mut scrape, mut at) = (1, 0);
+        let mut scrape = 1;
+        let mut at = 0;
         group.bench_function("ingest", |b| {
             b.iter(|| {
                 support::fill(&mut requests[at], at, scrape);

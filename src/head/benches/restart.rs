@@ -36,10 +36,13 @@ fn options(dir: &std::path::Path, boot: u32) -> ShardOptions {
 /// A shard on disk with two hours of samples, and the records that follow.
 fn write(dir: &std::path::Path) -> Vec<Record> {
     let shard = Shard::new(options(dir, 1)).expect("shard opens");
-    let (tenant, limits) = (Tenant::default(), support::limits());
+    let tenant = Tenant::default();
+    let limits = support::limits();
     let mut requests = support::requests(SERIES);
     let idx: Vec<u32> = (0..support::REQUEST_SERIES as u32).collect();
-    let (mut out, mut seq, mut behind) = (IngestOutput::default(), 0, Vec::new());
+    let mut out = IngestOutput::default();
+    let mut seq = 0;
+    let mut behind = Vec::new();
     for scrape in 0..SCRAPES + LOGGED {
         if scrape == SCRAPES {
             shard

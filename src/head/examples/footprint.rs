@@ -94,7 +94,8 @@ fn main() {
         stats.0 as f64 / series as f64,
         stats.1
     );
-    let (wall, before) = (Instant::now(), cpu());
+    let wall = Instant::now();
+    let before = cpu();
     let bytes: u64 = shards
         .iter()
         .map(|s| s.checkpoint::<HeadError>(|| Ok(())).expect("written").bytes)
@@ -107,7 +108,8 @@ fn main() {
     );
     let options: Vec<_> = shards.iter().map(|s| s.options().clone()).collect();
     drop(shards);
-    let (wall, before) = (Instant::now(), cpu());
+    let wall = Instant::now();
+    let before = cpu();
     let own = StreamId {
         incarnation: Incarnation(1),
         boot: Boot(2),
@@ -135,7 +137,10 @@ fn paced(
     scrapes: i64,
 ) {
     let mut out = IngestOutput::default();
-    let (mut logged, mut written, mut made, mut behind) = (0, 0, 0, 0);
+    let mut logged = 0;
+    let mut written = 0;
+    let mut made = 0;
+    let mut behind = 0;
     let mut pace = CheckpointPace::default();
     for n in 0..240 {
         if n % 4 == 0 && pace.is_due(logged, u64::MAX) {
@@ -180,16 +185,16 @@ fn follow(requests: &[trireme_wire::batch::Batch], routes: &[Vec<Vec<u32>>], scr
         tempfile::tempdir().expect("temp dir"),
         tempfile::tempdir().expect("temp dir"),
     ];
-    let (origin, follower) = (
-        support::shards(dirs[0].path(), SHARDS),
-        support::shards(dirs[1].path(), SHARDS),
-    );
+    let origin = support::shards(dirs[0].path(), SHARDS);
+    let follower = support::shards(dirs[1].path(), SHARDS);
     let own = StreamId {
         incarnation: Incarnation(9),
         boot: Boot(1),
     };
     let mut out = IngestOutput::default();
-    let (mut seq, mut samples, mut spent) = (0, 0, Duration::ZERO);
+    let mut seq = 0;
+    let mut samples = 0;
+    let mut spent = Duration::ZERO;
     for scrape in scrapes..scrapes + 6 {
         for (n, request) in requests.iter().enumerate() {
             let mut batch = trireme_wire::batch::Batch {

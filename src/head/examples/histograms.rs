@@ -49,7 +49,8 @@ fn main() {
         ..IngestLimits::default()
     };
     let tenant = Tenant::default();
-    let (mut spent, mut out) = (Duration::ZERO, IngestOutput::default());
+    let mut spent = Duration::ZERO;
+    let mut out = IngestOutput::default();
     let base = rss();
     let mut logged = 0;
     for scrape in 0..scrapes {
@@ -79,10 +80,8 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
     let mut batch = Batch::default();
     for id in ids {
         let from = batch.label_bytes.len();
-        let (handler, instance) = (
-            format!("/api/v1/{}", id % 50),
-            format!("10.0.{}.{}:9090", id / 50 / 250, id / 50 % 250),
-        );
+        let handler = format!("/api/v1/{}", id % 50);
+        let instance = format!("10.0.{}.{}:9090", id / 50 / 250, id / 50 % 250);
         let labels = [
             ("__name__", "request_duration_seconds"),
             ("handler", &handler),
@@ -105,17 +104,19 @@ fn request(ids: std::ops::Range<usize>, scrape: i64, buckets: u32) -> Batch {
 }
 
 fn sample(id: u64, scrape: i64, buckets: u32) -> HistogramSample {
-    let count_of = |bucket: u64| {
-        let weight = 1
-            + (u64::from(buckets) / 2).saturating_sub(bucket.abs_diff(u64::from(buckets) / 2)) / 8;
-        let noise = id
-            .wrapping_mul(0x9e37_79b9)
-            .wrapping_add(bucket.wrapping_mul(0x85eb_ca6b))
-            >> 7
-            & 3;
-        weight * 100 + scrape as u64 * u64::from(weight > 5) * (weight + noise)
-    };
-    let counts: Vec<u64> = (0..u64::from(buckets)).map(count_of).collect();
+    let counts: Vec<u64> = (0..u64::from(buckets))
+        .map(|bucket: u64| {
+            let weight = 1
+                + (u64::from(buckets) / 2).saturating_sub(bucket.abs_diff(u64::from(buckets) / 2))
+                    / 8;
+            let noise = id
+                .wrapping_mul(0x9e37_79b9)
+                .wrapping_add(bucket.wrapping_mul(0x85eb_ca6b))
+                >> 7
+                & 3;
+            weight * 100 + scrape as u64 * u64::from(weight > 5) * (weight + noise)
+        })
+        .collect();
     let mut before = 0;
     let deltas = counts.iter().map(|count| {
         let delta = *count as i64 - before;

@@ -41,7 +41,8 @@ impl Shard {
     /// Applies a record of another stream, or of any earlier stream at a replay. Records of a stream must come in
     /// order; a repeated one does nothing. Any age of sample is taken: the origin has checked it.
     pub fn apply(&self, record: &Record) -> Result<Applied, HeadError> {
-        let (stream, seq) = (record.stream(), record.seq());
+        let stream = record.stream();
+        let seq = record.seq();
         if record.shard() != self.options.number && record.shard() != ALL_SHARDS {
             return Err(HeadError::WrongShard {
                 stream,
@@ -191,7 +192,8 @@ impl Run<'_> {
         entry: &EntryReader<'_>,
     ) -> Result<u64, EntryError> {
         let options = &self.shard.options;
-        let (mut unknown, mut has_extras) = (0, false);
+        let mut unknown = 0;
+        let mut has_extras = false;
         for exemplar in entry.exemplars() {
             let exemplar = exemplar?;
             let slot = known.refs.slot(exemplar.reference);

@@ -247,19 +247,24 @@ impl Bucket {
             files.failed = Some(error);
             [None, None]
         });
-        let is_same = |old: &(f64, i64)| old.0.to_bits() == new.v.to_bits();
         let known = at_hand.iter().flatten().copied().reduce(prefer_sample);
         let placed = match known {
             None if self.has_closed_at(options, new.t) => Placed::Unchecked,
             None => Placed::New,
-            Some(_) if at_hand.iter().flatten().any(is_same) => Placed::Duplicate,
+            Some(_)
+                if at_hand
+                    .iter()
+                    .flatten()
+                    .any(|old: &(f64, i64)| old.0.to_bits() == new.v.to_bits()) =>
+            {
+                Placed::Duplicate
+            }
             Some(_) => Placed::Conflict,
         };
-        let is_better = |(v, start): (f64, i64)| {
+        if known.is_none_or(|(v, start): (f64, i64)| {
             let better = prefer_sample((v, start), (new.v, new.start));
             (better.0.to_bits(), better.1) != (v.to_bits(), start)
-        };
-        if known.is_none_or(is_better) {
+        }) {
             self.keep_late(files, options, new);
         }
         placed
@@ -301,7 +306,9 @@ impl Bucket {
         if late.len() < usize::from(options.chunk_samples_max) {
             return;
         }
-        let (min, max, count) = (late[0].t, late[late.len() - 1].t, late.len() as u16);
+        let min = late[0].t;
+        let max = late[late.len() - 1].t;
+        let count = late.len() as u16;
         if let Some(place) = files.append(&encode_late(late)) {
             self.late = None;
             self.push_closed(ClosedChunk::new(place, self.base(options), min, max, count).marked());
@@ -311,7 +318,8 @@ impl Bucket {
     /// The newest sample (time, value, start timestamp), if it ends the open chunk and nothing else is as new. `None`
     /// says nothing.
     pub fn newest_at_hand(&self, options: &ShardOptions) -> Option<(i64, f64, i64)> {
-        let (t, v) = (self.open.last_time(), self.open.last_value());
+        let t = self.open.last_time();
+        let v = self.open.last_value();
         let late = self.late.as_ref().and_then(|late| late.last());
         let is_newest =
             self.open.count() > 0 && self.max == t && late.is_none_or(|late| late.t < t);

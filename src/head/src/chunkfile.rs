@@ -128,7 +128,8 @@ struct OpenFile {
 
 impl OpenFile {
     fn new(file: Option<File>, path: PathBuf) -> Self {
-        let (file, path) = (file.map(Arc::new), Arc::from(path));
+        let file = file.map(Arc::new);
+        let path = Arc::from(path);
         Self {
             file,
             path,
@@ -300,15 +301,16 @@ impl ChunkFiles {
     pub fn flush_for_sync(&mut self) -> Result<Vec<SyncFile>, HeadError> {
         self.flush()?;
         let trusted = self.files.iter().filter(|(_, open)| !open.is_suspect);
-        let file = |(number, open): (&u32, &OpenFile)| {
-            let file = open.file.clone()?;
-            Some(SyncFile {
-                number: *number,
-                file,
-                path: open.path.clone(),
+        Ok(trusted
+            .filter_map(|(number, open): (&u32, &OpenFile)| {
+                let file = open.file.clone()?;
+                Some(SyncFile {
+                    number: *number,
+                    file,
+                    path: open.path.clone(),
+                })
             })
-        };
-        Ok(trusted.filter_map(file).collect())
+            .collect())
     }
 
     /// A sync of a file failed: what was written to it since the last one may be lost, though it can still be read.
@@ -368,13 +370,14 @@ impl ChunkFiles {
             .files
             .iter()
             .filter_map(|(number, open)| Some((number, open.file.as_ref()?, open)));
-        let length = |(number, file, open): (&u32, &Arc<File>, &OpenFile)| {
-            let meta = file
-                .metadata()
-                .map_err(|e| HeadError::io("look at", &open.path, e))?;
-            Ok((*number, meta.len()))
-        };
-        written.map(length).collect()
+        written
+            .map(|(number, file, open): (&u32, &Arc<File>, &OpenFile)| {
+                let meta = file
+                    .metadata()
+                    .map_err(|e| HeadError::io("look at", &open.path, e))?;
+                Ok((*number, meta.len()))
+            })
+            .collect()
     }
 
     /// Finds a chunk; what is still in the buffer is copied.
@@ -407,8 +410,12 @@ impl ChunkFiles {
     /// Counts a chunk found in a checkpoint.
     pub fn claim(&mut self, place: ChunkPlace) -> Result<(), HeadError> {
         let dir = &self.dir;
-        let missing = || HeadError::corrupt(dir, format!("chunk file {} is missing", place.file));
-        self.files.get_mut(&place.file).ok_or_else(missing)?.live += 1;
+        self.files
+            .get_mut(&place.file)
+            .ok_or_else(|| {
+                HeadError::corrupt(dir, format!("chunk file {} is missing", place.file))
+            })?
+            .live += 1;
         Ok(())
     }
 

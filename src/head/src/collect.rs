@@ -92,10 +92,14 @@ fn drop_series(state: &mut State, slots: &[u32]) -> usize {
     let mut by_tenant: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); state.tenants.len()];
     let mut dropped = 0;
     for slot in slots {
-        let unused =
-            |s: &crate::series::Series| s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty();
         // Written to since it was looked at.
-        if !state.series.get(*slot).is_some_and(unused) {
+        if !state
+            .series
+            .get(*slot)
+            .is_some_and(|s: &crate::series::Series| {
+                s.own_ref == 0 && s.foreign_refs == 0 && s.is_empty()
+            })
+        {
             continue;
         }
         let Some(series) = state.series.remove(*slot) else {

@@ -311,7 +311,8 @@ pub fn cut_windows(shards: &[Arc<Shard>], k: i64) -> Vec<CutWindow> {
         // After the walk, so that those who came meanwhile have names; who has samples keeps its number.
         let tenants = shard.tenants();
         for (tenant, window, cut) in seen {
-            let (tenant, id) = (&tenants[tenant as usize], BucketId { window, cut });
+            let tenant = &tenants[tenant as usize];
+            let id = BucketId { window, cut };
             if taken.takes(id) && !is_left(&left, window_ms, tenant, id) {
                 let part = LeftWindow {
                     cut: k,

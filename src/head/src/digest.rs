@@ -84,7 +84,8 @@ impl Shard {
         out: &mut BTreeMap<i64, WindowDigest>,
     ) -> Result<(), HeadError> {
         let mut parts = Vec::new();
-        let (mut runs, mut histograms) = (Vec::new(), Vec::new());
+        let mut runs = Vec::new();
+        let mut histograms = Vec::new();
         let key = {
             let state = self.state.read();
             let Some(series) = state.series.get(slot) else {
@@ -99,7 +100,8 @@ impl Shard {
             series.key
         };
         merge_histograms(runs, i64::MIN, i64::MAX, &mut histograms)?;
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         let mut floats = Floats {
             times: &mut times,
             values: &mut values,

@@ -221,7 +221,8 @@ impl HistogramBucket {
             return self.spill_in_pieces(files, base);
         }
         // As a rule it can go as it is.
-        let (first, last) = (before[0].0, before[before.len() - 1].0);
+        let first = before[0].0;
+        let last = before[before.len() - 1].0;
         let newest = read_run(&self.open).last().transpose()?;
         let left = run_of(newest.as_slice())?;
         let open = std::mem::take(&mut self.open);
@@ -237,7 +238,8 @@ impl HistogramBucket {
         let end = samples.len().saturating_sub(1);
         let mut from = 0;
         while from < end {
-            let (mut run, mut to) = (Vec::new(), from);
+            let mut run = Vec::new();
+            let mut to = from;
             while to < end {
                 let before = run.len();
                 push_to_run(&mut run, &samples[to])?;
@@ -310,7 +312,8 @@ pub(crate) fn merge_histograms(
     end: i64,
     out: &mut Vec<HistogramSample>,
 ) -> Result<(), HeadError> {
-    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    let mut buffer = Vec::new();
     for part in parts {
         part.read(&mut buffer, &mut found)?;
     }
@@ -373,7 +376,8 @@ fn order(a: &HistogramSample, b: &HistogramSample) -> Ordering {
         };
         (!trireme_model::is_stale(sum), count)
     };
-    let (ra, rb) = (rank(a), rank(b));
+    let ra = rank(a);
+    let rb = rank(b);
     ra.0.cmp(&rb.0)
         .then_with(|| ra.1.total_cmp(&rb.1))
         .then_with(|| encoded(a).cmp(&encoded(b)))

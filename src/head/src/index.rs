@@ -85,11 +85,12 @@ impl Index {
     /// Id of a pair, if some series has it.
     pub fn pair_id(&self, name: u32, value: &str) -> Option<u32> {
         let hash = Self::hash(&self.hasher, name, value);
-        let same = |id: &u32| {
-            self.pair(*id)
-                .is_some_and(|p| p.name == name && *p.value == *value)
-        };
-        self.pair_ids.find(hash, same).copied()
+        self.pair_ids
+            .find(hash, |id: &u32| {
+                self.pair(*id)
+                    .is_some_and(|p| p.name == name && *p.value == *value)
+            })
+            .copied()
     }
 
     pub fn pair(&self, id: u32) -> Option<&Pair> {
@@ -164,7 +165,8 @@ impl Index {
     pub fn reserve(&mut self, series: usize, pairs: usize) {
         self.all = Postings::with_capacity(series);
         self.pairs.reserve_exact(pairs);
-        let (known, hasher) = (&self.pairs, &self.hasher);
+        let known = &self.pairs;
+        let hasher = &self.hasher;
         self.pair_ids
             .reserve(pairs, |id| pair_hash(known, hasher, *id));
     }
@@ -207,7 +209,8 @@ impl Index {
         if let Some(pair) = &mut self.pairs[id as usize] {
             pair.at = at;
         }
-        let (pairs, hasher) = (&self.pairs, &self.hasher);
+        let pairs = &self.pairs;
+        let hasher = &self.hasher;
         let hash_of = |id: &u32| pair_hash(pairs, hasher, *id);
         self.pair_ids.insert_unique(hash_of(&id), id, hash_of);
     }
@@ -277,7 +280,8 @@ impl Index {
         self.free.sort_by(|a, b| b.cmp(a));
         give_back(&mut self.free);
         if self.pair_ids.capacity() > 4 * self.pair_ids.len() + 64 {
-            let (pairs, hasher) = (&self.pairs, &self.hasher);
+            let pairs = &self.pairs;
+            let hasher = &self.hasher;
             self.pair_ids
                 .shrink_to(2 * self.pair_ids.len(), |id| pair_hash(pairs, hasher, *id));
         }
@@ -321,14 +325,21 @@ impl Index {
 
     /// Rough bytes in memory.
     pub fn bytes(&self) -> usize {
-        let pair = |p: &Pair| 16 + p.value.len() + p.postings.bytes();
-        let name = |n: &Name| 16 + n.text.len() + n.pairs.capacity() * 4;
         self.pairs.capacity() * size_of::<Option<Pair>>()
-            + self.pairs.iter().flatten().map(pair).sum::<usize>()
+            + self
+                .pairs
+                .iter()
+                .flatten()
+                .map(|p: &Pair| 16 + p.value.len() + p.postings.bytes())
+                .sum::<usize>()
             + self.pair_ids.capacity() * 5
             + self.all.bytes()
             + self.names.capacity() * size_of::<Name>()
-            + self.names.iter().map(name).sum::<usize>()
+            + self
+                .names
+                .iter()
+                .map(|n: &Name| 16 + n.text.len() + n.pairs.capacity() * 4)
+                .sum::<usize>()
             + self.name_ids.capacity() * 25
             + (self.free.capacity() + self.free_names.capacity()) * 4
     }

@@ -125,10 +125,11 @@ impl Shard {
         let _change = self.change_for(share);
         let max = self.options.tenants_max;
         if guard.tenant_number(tenant.as_str()).is_none() && !guard.has_place_for_tenant(max) {
-            let reason = || format!("{tenant}: {max} tenants");
             out.outcome
                 .rejections
-                .add("tenant_limit", metadata.len() as u64, reason);
+                .add("tenant_limit", metadata.len() as u64, || {
+                    format!("{tenant}: {max} tenants")
+                });
             return;
         }
         let number = guard.intern_tenant(tenant) as usize;
@@ -177,10 +178,13 @@ impl Shard {
     ) {
         let mut kept = 0;
         for at in 0..items.len() {
-            let (candidate, index) = ((items[at] >> 32) as u32, items[at] as u32);
+            let candidate = (items[at] >> 32) as u32;
+            let index = items[at] as u32;
             let series = &request.batch.series[index as usize];
-            let is_it = |s: &Series| s.key == series.key && s.tenant == request.tenant;
-            let known = state.series.get(candidate).is_some_and(is_it);
+            let known = state
+                .series
+                .get(candidate)
+                .is_some_and(|s: &Series| s.key == series.key && s.tenant == request.tenant);
             let slot = if known {
                 Some(candidate)
             } else {
@@ -233,7 +237,8 @@ impl Shard {
         out: &mut IngestOutput,
     ) {
         let tenant = request.tenant as usize;
-        let (window_ms, floor) = (self.options.window_ms, state.cut_floor());
+        let window_ms = self.options.window_ms;
+        let floor = state.cut_floor();
         let mut pass = Pass {
             shard: self,
             request,
@@ -255,7 +260,8 @@ impl Shard {
             {
                 prefetch::read(last);
             }
-            let (slot, index) = ((item >> 32) as u32, *item as u32);
+            let slot = (item >> 32) as u32;
+            let index = *item as u32;
             let asked = &request.batch.series[index as usize];
             let Some(series) = state.series.get_mut(slot) else {
                 continue;

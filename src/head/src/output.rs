@@ -26,10 +26,8 @@ pub struct IngestOutput {
 impl IngestOutput {
     /// Empties it for the next batch.
     pub fn clear(&mut self) {
-        let (mut redirects, mut drafts) = (
-            std::mem::take(&mut self.redirects),
-            std::mem::take(&mut self.drafts),
-        );
+        let mut redirects = std::mem::take(&mut self.redirects);
+        let mut drafts = std::mem::take(&mut self.drafts);
         redirects.clear();
         drafts.clear();
         *self = Self {

@@ -66,7 +66,9 @@ impl HeadSeries {
         values: &mut Vec<f64>,
         starts: &mut Vec<i64>,
     ) -> Result<bool, HeadError> {
-        let (mut parts, mut samples, mut newer) = (Vec::new(), 0, Vec::new());
+        let mut parts = Vec::new();
+        let mut samples = 0;
+        let mut newer = Vec::new();
         let has_histograms = {
             let state = self.at.shard.state.read();
             let Some(series) = state.series.get(self.slot).filter(|s| s.key == self.key) else {
@@ -218,7 +220,8 @@ impl Shard {
             moment: moment.cloned(),
         });
         let mut scratch = Vec::with_capacity(512);
-        let (mut found, mut lists) = (Vec::new(), PairLists::default());
+        let mut found = Vec::new();
+        let mut lists = PairLists::default();
         let dropped = self.each_matching(
             tenant,
             matchers,
@@ -235,16 +238,15 @@ impl Shard {
                 lists.push(pairs);
             },
         );
-        let with_index = |look: &mut dyn FnMut(&Index) -> Option<()>| {
-            let state = self.state.read();
-            // Once series were dropped, a pair's id may stand for another pair than it did.
-            let index = state
-                .index(tenant)
-                .filter(|_| dropped == Some(state.dropped_series))?;
-            look(index)
-        };
         let order = if found.len() > 1 {
-            lists.order(with_index)
+            lists.order(|look: &mut dyn FnMut(&Index) -> Option<()>| {
+                let state = self.state.read();
+                // Once series were dropped, a pair's id may stand for another pair than it did.
+                let index = state
+                    .index(tenant)
+                    .filter(|_| dropped == Some(state.dropped_series))?;
+                look(index)
+            })
         } else {
             None
         };

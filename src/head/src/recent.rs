@@ -88,7 +88,8 @@ impl Recent {
     /// Adds the times that came to a bucket after `moment`.
     pub fn since(&self, moment: u64, slot: u32, noted: u32, out: &mut Vec<i64>) {
         let oldest = moment.saturating_sub(self.first) as usize;
-        let (mut noted, mut below) = (noted, self.notes.len());
+        let mut noted = noted;
+        let mut below = self.notes.len();
         // Numbers wrap, so one of long ago may seem to be here: it is of another series, or not before the one it is before.
         loop {
             let at = noted.wrapping_sub(self.first as u32) as usize;
@@ -193,7 +194,8 @@ mod tests {
     #[test]
     fn times_since_a_moment_are_those_of_the_bucket_behind_it() {
         let mut recent = Recent::default();
-        let (mut a, mut b) = (0, 0);
+        let mut a = 0;
+        let mut b = 0;
         recent.begin(None);
         recent.note(Placed::New, ID, 1, 10, &mut a);
         assert_eq!((recent.end(), a), (0, 0), "nobody reads");
@@ -236,7 +238,8 @@ mod tests {
             first: u64::from(u32::MAX),
             ..Recent::default()
         };
-        let (mut a, mut b) = (0, 5);
+        let mut a = 0;
+        let mut b = 5;
         recent.begin(Some(u64::from(u32::MAX)));
         recent.push(1, 10, &mut a);
         recent.push(1, 20, &mut a);

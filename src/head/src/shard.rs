@@ -164,12 +164,18 @@ impl Shard {
             marker: logged.marker,
         };
         let state = self.state.read();
-        let other = |(id, s): (&StreamId, &crate::streams::Stream)| StreamState {
-            stream: *id,
-            applied: s.applied,
-            marker: s.marker,
-        };
-        state.streams.iter().map(other).chain([own]).collect()
+        state
+            .streams
+            .iter()
+            .map(
+                |(id, s): (&StreamId, &crate::streams::Stream)| StreamState {
+                    stream: *id,
+                    applied: s.applied,
+                    marker: s.marker,
+                },
+            )
+            .chain([own])
+            .collect()
     }
 
     /// Drops what is kept for streams that have ended: they were applied to their end on all replicas.

@@ -338,10 +338,8 @@ mod tests {
     fn equal_keys_of_two_tenants_are_two_series() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut state = state(&options(&dir));
-        let (a, b) = (
-            state.intern_tenant(&tenant("a")),
-            state.intern_tenant(&tenant("b")),
-        );
+        let a = state.intern_tenant(&tenant("a"));
+        let b = state.intern_tenant(&tenant("b"));
         // Names with equal seeds can be made: the hash is no secret.
         state.tenants[b as usize].seed = state.tenants[a as usize].seed;
 

@@ -238,17 +238,22 @@ impl Panicked {
 
 fn text(panicked: &Panicked) -> String {
     let newest = panicked.records.iter().rev().take(KEPT_MAX);
-    let line = |((stream, seq), times): (&(StreamId, u64), &u32)| {
-        format!(
-            "{:016x} {} {seq} {times}\n",
-            stream.incarnation.0, stream.boot.0
-        )
-    };
-    let of_request =
-        |(fingerprint, times): &(u64, u32)| format!("{REQUEST} {fingerprint:016x} {times}\n");
     newest
-        .map(line)
-        .chain(panicked.requests.0.iter().map(of_request))
+        .map(|((stream, seq), times): (&(StreamId, u64), &u32)| {
+            format!(
+                "{:016x} {} {seq} {times}\n",
+                stream.incarnation.0, stream.boot.0
+            )
+        })
+        .chain(
+            panicked
+                .requests
+                .0
+                .iter()
+                .map(|(fingerprint, times): &(u64, u32)| {
+                    format!("{REQUEST} {fingerprint:016x} {times}\n")
+                }),
+        )
         .collect()
 }
 

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn is_renewed_only_now_and_then() {
-        let (mut index, mut worst) = (index(), Worst::default());
+        let mut index = index();
+        let mut worst = Worst::default();
         let first = worst.text(&index, 1_000).to_owned();
         let user = index.intern("user", "u99", true);
         index.add_series(99, &[user]);

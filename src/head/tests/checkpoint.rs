@@ -111,7 +111,8 @@ fn tenants_that_come_while_a_checkpoint_is_written_do_not_spoil_it() {
             }
             let tenant = Tenant::new(&format!("t{}", n % 300)).unwrap();
             let maker = Maker::default().up(&format!("job{}", n % 7), &[(NOW, 1.0)]);
-            let (idx, mut out) = (maker.idx(), IngestOutput::default());
+            let idx = maker.idx();
+            let mut out = IngestOutput::default();
             writing.ingest(
                 &tenant,
                 &maker.batch,

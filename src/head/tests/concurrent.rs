@@ -16,7 +16,8 @@ use trireme_model::Tenant;
 fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let home = dirs[0].path().join("head");
-    let (origin, head) = (shard(dirs[1].path(), 1), shard(&home, 2));
+    let origin = shard(dirs[1].path(), 1);
+    let head = shard(&home, 2);
     let mut log = Origin::new(1);
     let first = NOW / WINDOW;
     // Series come and go over six windows, so that slots are used again under the readers.
@@ -39,7 +40,10 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
     log.log(&origin, [origin.close_window(first + 5)]);
     let done = AtomicBool::new(false);
     let cut_samples = AtomicU64::new(0);
-    let (head, log, done, cut_samples) = (&head, &log, &done, &cut_samples);
+    let head = &head;
+    let log = &log;
+    let done = &done;
+    let cut_samples = &cut_samples;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for record in &log.records {
@@ -55,7 +59,8 @@ fn readers_and_maintenance_do_not_disturb_writers_nor_each_other() {
                     assert_eq!(series.labels.get("job"), Some("always"));
                 }
                 for series in head.select(&tenant(), &[], 0, i64::MAX) {
-                    let (mut times, mut values) = (Vec::new(), Vec::new());
+                    let mut times = Vec::new();
+                    let mut values = Vec::new();
                     series.read(0, i64::MAX, &mut times, &mut values).unwrap();
                     assert!(times.windows(2).all(|w| w[0] < w[1]) && times.len() == values.len());
                 }

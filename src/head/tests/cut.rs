@@ -320,17 +320,18 @@ fn shards_merge_into_one_block_whose_bytes_do_not_depend_on_their_number() {
     let mut ulids = Vec::new();
     for count in [1u16, 3] {
         let dir = tempfile::tempdir().unwrap();
-        let make = |n| {
-            Shard::new(ShardOptions::new(
-                n,
-                count,
-                WINDOW,
-                dir.path().join(n.to_string()),
-                stream(1),
-            ))
-            .unwrap()
-        };
-        let shards: Vec<Arc<Shard>> = (0..count).map(make).collect();
+        let shards: Vec<Arc<Shard>> = (0..count)
+            .map(|n| {
+                Shard::new(ShardOptions::new(
+                    n,
+                    count,
+                    WINDOW,
+                    dir.path().join(n.to_string()),
+                    stream(1),
+                ))
+                .unwrap()
+            })
+            .collect();
         let mut maker = Maker::default();
         for n in 0..200 {
             let samples: Vec<_> = (0..10)
@@ -463,7 +464,8 @@ fn a_checkpoint_brings_everything_back_and_a_damaged_one_is_refused() {
 #[test]
 fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (old, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let old = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
     let mut origin = Origin::new(1);
     origin.log(&old, [old.close_window(W - 1)]);
     origin.log(
@@ -501,7 +503,8 @@ fn references_of_an_earlier_boot_do_not_keep_series_for_ever() {
 #[test]
 fn idle_series_are_released_and_dropped_everywhere() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (head, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let head = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
     let mut origin = Origin::new(1);
     origin.log(&head, [head.close_window(W - 1)]);
     origin.log(

@@ -32,7 +32,8 @@ fn a_panic_inside_a_change_ends_trust_and_the_last_checkpoint_stays() {
 
 #[test]
 fn a_record_that_panics_twice_is_set_aside_and_named() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let origin_shard = shard(other.path(), 7);
     let mut origin = Origin::new(7);
     for t in [NOW, NOW + 1] {
@@ -135,7 +136,8 @@ fn a_damaged_chunk_is_found_and_a_cut_can_leave_it_out() {
     first.begin_cut(k).unwrap();
     let open = || CutSource::open(std::slice::from_ref(&first), &tenant(), k, k);
     assert!(open().next(&mut SeriesInput::default()).is_err());
-    let (mut source, mut series) = (open().skipping_damage(), SeriesInput::default());
+    let mut source = open().skipping_damage();
+    let mut series = SeriesInput::default();
     assert!(source.next(&mut series).unwrap());
     assert_eq!(source.lost(), 1);
     assert!(

@@ -16,7 +16,8 @@ use trireme_wire::entry::EntryReader;
 #[test]
 fn stores_samples_and_a_follower_gets_the_same_head() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let origin = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
     log.log(&origin, [origin.close_window(5)]);
     let out = Maker::default()
@@ -174,17 +175,18 @@ fn the_node_bounds_the_series_of_all_tenants() {
 #[test]
 fn a_series_of_another_shard_is_redirected_and_found_there_by_its_raw_key() {
     let dir = tempfile::tempdir().unwrap();
-    let make = |n| {
-        Shard::new(ShardOptions::new(
-            n,
-            4,
-            WINDOW,
-            dir.path().join(n.to_string()),
-            stream(1),
-        ))
-        .unwrap()
-    };
-    let shards: Vec<Arc<Shard>> = (0..4).map(make).collect();
+    let shards: Vec<Arc<Shard>> = (0..4)
+        .map(|n| {
+            Shard::new(ShardOptions::new(
+                n,
+                4,
+                WINDOW,
+                dir.path().join(n.to_string()),
+                stream(1),
+            ))
+            .unwrap()
+        })
+        .collect();
     let unsorted = [("job", "a"), ("__name__", "up")];
     let labels = Labels::from_pairs(unsorted);
     let home = SeriesKey::of(tenant().seed(), labels.as_bytes()).shard(4);
@@ -330,7 +332,8 @@ fn reads_only_the_asked_range_from_open_and_full_chunks() {
         (base + 999_000, base + 999_000),
         (0, base - 1),
     ] {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         series.read(start, end, &mut times, &mut values).unwrap();
         let want: Vec<i64> = (0..1_000)
             .map(|n| base + n * 1_000)
@@ -349,7 +352,8 @@ fn reads_only_the_asked_range_from_open_and_full_chunks() {
 #[test]
 fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let origin = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
     let mut maker = Maker::default().up("a", &[(NOW, 1.0)]);
     maker.batch.start_timestamps = vec![NOW - 9];
@@ -393,7 +397,8 @@ fn histograms_exemplars_metadata_and_start_timestamps_reach_followers() {
         let series = &head.select(&tenant(), &[], NOW, NOW)[0];
         let mut found = Vec::new();
         series.read_histograms(0, i64::MAX, &mut found).unwrap();
-        let (mut times, mut starts) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut starts = Vec::new();
         let has_histograms = series
             .read_with_starts(0, i64::MAX, &mut times, &mut Vec::new(), &mut starts)
             .unwrap();
@@ -513,7 +518,8 @@ fn replicas_have_the_same_metadata_whoever_heard_it_first() {
 #[test]
 fn an_undefined_reference_is_an_error_and_a_damaged_payload_too() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
+    let origin = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
     let mut log = Origin::new(1);
     log.log(
         &origin,

@@ -31,7 +31,8 @@ fn follower(dir: &std::path::Path, origin: &Origin) -> Arc<Shard> {
 #[test]
 fn floats_in_random_order_are_all_there_on_every_replica() {
     // Were old chunks decoded for each of them, this would take minutes.
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let first = shard(dir.path(), 1);
     let samples: Vec<(i64, f64)> = shuffled(150_000)
         .into_iter()
@@ -61,7 +62,8 @@ fn floats_in_random_order_are_all_there_on_every_replica() {
 
 #[test]
 fn histograms_in_random_order_are_all_there_on_every_replica() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let first = shard(dir.path(), 1);
     let mut maker = Maker::default().up("a", &[]);
     for n in shuffled(30_000) {
@@ -113,13 +115,15 @@ fn a_request_that_comes_again_soon_is_all_duplicates() {
 
 #[test]
 fn age_is_judged_by_all_shards_of_a_node_together() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     let one = options(dir.path(), 1);
     let two = ShardOptions {
         times: Arc::clone(&one.times),
         ..options(other.path(), 1)
     };
-    let (one, two) = (Shard::new(one).unwrap(), Shard::new(two).unwrap());
+    let one = Shard::new(one).unwrap();
+    let two = Shard::new(two).unwrap();
     let out = Maker::default()
         .up("a", &[(NOW - 7_200_000, 1.0)])
         .ingest(&one, NOW);

@@ -18,7 +18,8 @@ fn at(shard: &Arc<Shard>, moment: &Arc<Moment>) -> Vec<HeadSeries> {
 fn dump_at(shard: &Arc<Shard>, moment: &Arc<Moment>) -> Vec<(String, Vec<(i64, u64)>)> {
     let mut out = Vec::new();
     for series in at(shard, moment) {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         series
             .read(i64::MIN, i64::MAX, &mut times, &mut values)
             .unwrap();
@@ -32,7 +33,8 @@ fn dump_at(shard: &Arc<Shard>, moment: &Arc<Moment>) -> Vec<(String, Vec<(i64, u
 }
 
 fn newest(series: &HeadSeries) -> Option<(i64, f64)> {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let mut times = Vec::new();
+    let mut values = Vec::new();
     series
         .read_newest(i64::MIN, i64::MAX, &mut times, &mut values, &mut Vec::new())
         .unwrap();
@@ -100,7 +102,8 @@ fn a_late_sample_of_a_time_that_no_full_chunk_can_have_is_left_out_too() {
     Maker::default()
         .up("a", &[(NOW, 1.0), (NOW + 10, 2.0)])
         .ingest(&shard, NOW);
-    let (moment, then) = (Arc::new(shard.moment()), dump(&shard));
+    let moment = Arc::new(shard.moment());
+    let then = dump(&shard);
     Maker::default()
         .up("a", &[(NOW + 5, 3.0)])
         .ingest(&shard, NOW);
@@ -166,8 +169,10 @@ fn all_are_equal(shard: &Arc<Shard>, done: &AtomicBool) {
 #[test]
 fn series_of_one_request_are_seen_together_where_it_is_taken_and_where_it_is_applied() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (origin, follower) = (shard(dirs[0].path(), 1), shard(dirs[1].path(), 2));
-    let (taken, applied) = (AtomicBool::new(false), AtomicBool::new(false));
+    let origin = shard(dirs[0].path(), 1);
+    let follower = shard(dirs[1].path(), 2);
+    let taken = AtomicBool::new(false);
+    let applied = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| all_are_equal(&origin, &taken));
         scope.spawn(|| all_are_equal(&follower, &applied));

@@ -138,8 +138,11 @@ fn write(shards: &[Arc<Shard>], log: &Log, tag: u64) {
     let mut drafts = Vec::new();
     for shard in shards {
         let number = shard.options().number;
-        let mine = |i: &u32| maker.batch.series[*i as usize].key.shard(SHARDS) == number;
-        let idx: Vec<u32> = maker.idx().into_iter().filter(mine).collect();
+        let idx: Vec<u32> = maker
+            .idx()
+            .into_iter()
+            .filter(|i: &u32| maker.batch.series[*i as usize].key.shard(SHARDS) == number)
+            .collect();
         let mut out = IngestOutput::default();
         shard.ingest(
             &tenant(),

@@ -74,13 +74,12 @@ impl Log {
             observer: Arc::clone(&writer.observer),
         };
         let observer = Arc::downgrade(&writer.observer);
-        let run = move || {
-            let _guard = guard;
-            writer.run();
-        };
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(run);
+            .spawn(move || {
+                let _guard = guard;
+                writer.run();
+            });
         let thread = thread.map_err(|e| LogError::io("start the thread of", dir, e))?;
         let worker = Worker::Thread(Mutex::new(Some(thread)));
         Ok((
@@ -103,8 +102,12 @@ impl Log {
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Shared>, Sender<Command>, Writer, Recovered), LogError> {
         let found = recovery::rebuild(dir, &options, covered)?;
-        let used = |s: &crate::summary::Summary| s.streams.contains_key(&own);
-        if found.positions.contains_key(&own) || found.segments.values().any(used) {
+        if found.positions.contains_key(&own)
+            || found
+                .segments
+                .values()
+                .any(|s: &crate::summary::Summary| s.streams.contains_key(&own))
+        {
             return Err(LogError::StreamReused(own));
         }
         let recovered = Recovered {
@@ -209,10 +212,8 @@ impl Log {
     pub fn admit(&self) -> Result<(), AppendError> {
         self.shared.check_health()?;
         let counters = self.shared.counters.snapshot(0, 0, 0);
-        let (records, bytes) = (
-            counters.queued_records as usize,
-            counters.queued_bytes as usize,
-        );
+        let records = counters.queued_records as usize;
+        let bytes = counters.queued_bytes as usize;
         let options = &self.shared.options;
         if records * 2 > options.queue_records_max || bytes * 2 > options.queue_bytes_max {
             return Err(AppendError::Busy { records, bytes });
@@ -227,7 +228,8 @@ impl Log {
         epoch: Option<u64>,
     ) -> Result<(), AppendError> {
         self.shared.check_health()?;
-        let (records, bytes) = (drafts.len(), drafts.iter().map(RecordDraft::len).sum());
+        let records = drafts.len();
+        let bytes = drafts.iter().map(RecordDraft::len).sum();
         if records == 0 {
             return Ok(());
         }
@@ -246,7 +248,8 @@ impl Log {
         let mut gap = None;
         let mut taken = Vec::with_capacity(records.len());
         for record in records {
-            let (stream, seq) = (record.stream(), record.seq());
+            let stream = record.stream();
+            let seq = record.seq();
             let known = accepted.get(&stream).copied();
             let have = known.unwrap_or(0);
             // Of a stream that has ended nothing is known, and everything is here.
@@ -271,7 +274,8 @@ impl Log {
         }
         outcome.taken = taken.len();
         if !taken.is_empty() {
-            let (count, bytes) = (taken.len(), taken.iter().map(|r| r.bytes().len()).sum());
+            let count = taken.len();
+            let bytes = taken.iter().map(|r| r.bytes().len()).sum();
             let sent = self.shared.reserve(count, bytes, false).and_then(|()| {
                 self.send(Command::Foreign(taken))
                     .inspect_err(|_| self.shared.release(count, bytes))

@@ -64,7 +64,8 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub fn takes(&mut self, record: &Record) -> bool {
-        let (stream, seq) = (record.stream(), record.seq());
+        let stream = record.stream();
+        let seq = record.seq();
         if stream == self.own || self.ended.has(stream) {
             return false;
         }
@@ -101,7 +102,8 @@ impl Log {
                 state.base.ended.clone(),
             )
         };
-        let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
+        let own = self.shared.own;
+        let skip_holes = self.shared.options.skip_holes;
         let mut chain = Chain {
             own,
             last: from.clone(),
@@ -138,7 +140,6 @@ impl Log {
         plan: &mut ReplayPlan,
     ) -> Result<(), LogError> {
         let path = self.shared.segment_path(number);
-        let io = |e| LogError::io("replay", &path, e);
         let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, end) {
             Ok(scan) => scan,
             // Somebody has deleted it, or its begin cannot be read any more.
@@ -152,7 +153,10 @@ impl Log {
             }
             Err(error) => return Err(error),
         };
-        while let Some(batch) = scan.next_batch().map_err(io)? {
+        while let Some(batch) = scan
+            .next_batch()
+            .map_err(|e| LogError::io("replay", &path, e))?
+        {
             for record in batch.records {
                 if chain.takes(&record) && record.kind() == RecordKind::WindowClosed {
                     plan.markers.push(record.payload().to_vec());

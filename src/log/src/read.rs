@@ -75,10 +75,13 @@ impl Log {
         if state.written.get(&stream).is_none_or(|last| seq > *last) {
             return Vec::new();
         }
-        let place = |(number, summary): (&u64, &Summary)| {
-            Some((*number, summary.place(stream, seq)?, summary.bytes))
-        };
-        state.segments.iter().filter_map(place).collect()
+        state
+            .segments
+            .iter()
+            .filter_map(|(number, summary): (&u64, &Summary)| {
+                Some((*number, summary.place(stream, seq)?, summary.bytes))
+            })
+            .collect()
     }
 
     fn read_segment(

@@ -100,12 +100,18 @@ impl Recent {
             .ok()
             .filter(|n| *n < queue.len())?;
         let mut bytes = 0;
-        let fits = |record: &&Record| {
-            let before = bytes;
-            bytes += record.bytes().len();
-            before == 0 || bytes <= bytes_max
-        };
-        Some(queue.iter().skip(skip).take_while(fits).cloned().collect())
+        Some(
+            queue
+                .iter()
+                .skip(skip)
+                .take_while(|record: &&Record| {
+                    let before = bytes;
+                    bytes += record.bytes().len();
+                    before == 0 || bytes <= bytes_max
+                })
+                .cloned()
+                .collect(),
+        )
     }
 }
 

@@ -389,11 +389,10 @@ impl Rebuilt {
                 what,
             });
         }
-        let is_damage = |bad: &&Bad| bad.offset < synced_to || bad.is_lost;
         let bad: Vec<Damage> = scan
             .bad
             .iter()
-            .filter(is_damage)
+            .filter(|bad: &&Bad| bad.offset < synced_to || bad.is_lost)
             .map(|bad| damage(path, bad.clone()))
             .collect();
         summary.damaged = !bad.is_empty();

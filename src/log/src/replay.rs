@@ -64,15 +64,14 @@ impl Log {
             let mut handles = Vec::with_capacity(threads);
             for n in 0..threads {
                 let (tx, rx) = bounded::<Vec<(u16, Record)>>(QUEUE_BATCHES);
-                let run = move || {
-                    rx.into_iter()
-                        .flatten()
-                        .for_each(|(shard, record)| apply(shard, &record))
-                };
                 // Replay threads live as long as this call.
                 let handle = std::thread::Builder::new()
                     .name(format!("replay-{n}"))
-                    .spawn_scoped(scope, run);
+                    .spawn_scoped(scope, move || {
+                        rx.into_iter()
+                            .flatten()
+                            .for_each(|(shard, record)| apply(shard, &record))
+                    });
                 handles.push(
                     handle.map_err(|e| {
                         LogError::io("start a replay thread for", &self.shared.dir, e)
@@ -96,7 +95,8 @@ impl Log {
         watch: &ReplayWatch,
         queues: &Queues,
     ) -> Result<ReplayReport, LogError> {
-        let (own, skip_holes) = (self.shared.own, self.shared.options.skip_holes);
+        let own = self.shared.own;
+        let skip_holes = self.shared.options.skip_holes;
         let ended = self.ended();
         let mut chain = Chain {
             own,
@@ -108,14 +108,16 @@ impl Log {
         for (number, end) in &plan.segments {
             watch.segment.store(*number, Ordering::Relaxed);
             let path = self.shared.segment_path(*number);
-            let io = |e| LogError::io("replay", &path, e);
             let mut scan = match Scan::open_at(&*self.shared.options.disk, &path, None, *end) {
                 Ok(scan) => scan,
                 // The plan did without it, or it went since: the end tells.
                 Err(error) if error.is_loss() => continue,
                 Err(error) => return Err(error),
             };
-            while let Some(batch) = scan.next_batch().map_err(io)? {
+            while let Some(batch) = scan
+                .next_batch()
+                .map_err(|e| LogError::io("replay", &path, e))?
+            {
                 if watch.stop.load(Ordering::Acquire) {
                     return Err(LogError::Stopped);
                 }

@@ -83,8 +83,7 @@ impl Scan {
         from: Option<u64>,
         end: u64,
     ) -> Result<Self, LogError> {
-        let io = |e| LogError::io("read", path, e);
-        let opened = Self::open(disk, path).map_err(io)?;
+        let opened = Self::open(disk, path).map_err(|e| LogError::io("read", path, e))?;
         let (mut scan, _) = opened.map_err(|unusable| LogError::unusable(path, unusable))?;
         scan.end = end.min(scan.end);
         if let Some(from) = from {

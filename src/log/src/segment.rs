@@ -91,11 +91,14 @@ impl Segment {
         let mut from = 0;
         while from < new.again.len() {
             let mut bytes = 0;
-            let fits = |record: &&Record| {
-                bytes += record.bytes().len();
-                bytes <= new.batch_bytes_max
-            };
-            let count = new.again[from..].iter().take_while(fits).count().max(1);
+            let count = new.again[from..]
+                .iter()
+                .take_while(|record: &&Record| {
+                    bytes += record.bytes().len();
+                    bytes <= new.batch_bytes_max
+                })
+                .count()
+                .max(1);
             let offset = self.write(new.again[from..from + count].iter())?;
             places.push((from, offset));
             from += count;

@@ -108,8 +108,8 @@ impl Shared {
     /// Own records are in the head already when they come, so they may fill twice the bounds.
     pub fn reserve(&self, records: usize, bytes: usize, own: bool) -> Result<(), AppendError> {
         let times = if own { 2 } else { 1 };
-        let (queued_records, queued_bytes) =
-            (&self.counters.queued_records, &self.counters.queued_bytes);
+        let queued_records = &self.counters.queued_records;
+        let queued_bytes = &self.counters.queued_bytes;
         let have_records = queued_records.fetch_add(records as u64, Ordering::AcqRel) as usize;
         let have_bytes = queued_bytes.fetch_add(bytes as u64, Ordering::AcqRel) as usize;
         let over = have_records + records > self.options.queue_records_max * times

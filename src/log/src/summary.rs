@@ -135,11 +135,9 @@ impl Summary {
                 incarnation: Incarnation(rest.get_u64_le()),
                 boot: Boot(rest.get_u32_le()),
             };
-            let (first, last, places) = (
-                rest.get_u64_le(),
-                rest.get_u64_le(),
-                rest.get_u32_le() as usize,
-            );
+            let first = rest.get_u64_le();
+            let last = rest.get_u64_le();
+            let places = rest.get_u32_le() as usize;
             if rest.len() < places.checked_mul(16)? {
                 return None;
             }

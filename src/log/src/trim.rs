@@ -26,11 +26,10 @@ impl Log {
         closed_before_ms: i64,
     ) -> Result<u64, LogError> {
         // A segment is closed when the next one is made.
-        let is_old = |next: u64| {
+        self.trim_where(covered, |next: u64| {
             self.created_ms(next)
                 .is_some_and(|created| created < closed_before_ms)
-        };
-        self.trim_where(covered, is_old)
+        })
     }
 
     /// True if the log can still give every record of every stream it knows.

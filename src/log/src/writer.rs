@@ -132,7 +132,8 @@ impl Writer {
             Some(self.shared.options.sync_interval.saturating_sub(since))
         } else {
             // Also where nothing is written any more, old records leave the memory; a little later, so that many go at once.
-            let (mut recent, now) = (self.shared.recent.write(), self.clock.monotonic());
+            let mut recent = self.shared.recent.write();
+            let now = self.clock.monotonic();
             recent.forget_old(now);
             recent
                 .oldest_leaves_in(now)
@@ -241,8 +242,9 @@ impl Writer {
                 return true;
             }
             let stream = record.stream();
-            let written = || state.written.get(&stream).copied().unwrap_or(0);
-            let known = last.entry(stream).or_insert_with(written);
+            let known = last
+                .entry(stream)
+                .or_insert_with(|| state.written.get(&stream).copied().unwrap_or(0));
             let fits = record.seq() == *known + 1;
             *known += u64::from(fits);
             fits
@@ -253,9 +255,9 @@ impl Writer {
     /// Writes records as a batch; answers its bytes in the file.
     fn write(&mut self, records: &[&(Record, Option<OwnPlace>)]) -> Result<usize, LogError> {
         let items = || records.iter().map(|(r, _)| r);
-        let room =
-            |s: &Segment| s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes;
-        if !self.segment.as_ref().is_some_and(room) {
+        if !self.segment.as_ref().is_some_and(|s: &Segment| {
+            s.bytes + s.batch_bytes_max(items()) <= self.shared.options.segment_bytes
+        }) {
             self.roll()?;
         }
         let segment = self
@@ -263,11 +265,13 @@ impl Writer {
             .as_mut()
             .expect("BUG: roll makes a segment or fails");
         let offset = segment.write(items())?;
-        let (number, end) = (segment.number, segment.bytes);
+        let number = segment.number;
+        let end = segment.bytes;
         {
             let mut state = self.shared.state.lock();
             for (record, _) in records {
-                let (stream, seq) = (record.stream(), record.seq());
+                let stream = record.stream();
+                let seq = record.seq();
                 state.written.insert(stream, seq);
                 self.unsynced.push(record.clone());
                 state

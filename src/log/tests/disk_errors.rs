@@ -98,8 +98,10 @@ fn what_a_sync_lost_for_want_of_space_is_logged_again_before_it_counts() {
 
 fn loses_for_want_of_space(error: i32, durability: Durability) {
     let dir = tempfile::tempdir().unwrap();
-    let (home, after) = (dir.path().join("home"), dir.path().join("after"));
-    let (disk, recorder) = (CachedDisk::default(), Arc::new(Recorder::default()));
+    let home = dir.path().join("home");
+    let after = dir.path().join("after");
+    let disk = CachedDisk::default();
+    let recorder = Arc::new(Recorder::default());
     let options = LogOptions {
         disk: Arc::new(disk.clone()),
         durability,
@@ -147,7 +149,8 @@ fn loses_for_want_of_space(error: i32, durability: Durability) {
 #[test]
 fn several_syncs_without_space_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (disk, recorder) = (CachedDisk::default(), Arc::new(Recorder::default()));
+    let disk = CachedDisk::default();
+    let recorder = Arc::new(Recorder::default());
     let options = LogOptions {
         disk: Arc::new(disk.clone()),
         ..support::options()
@@ -230,7 +233,8 @@ fn a_log_opens_on_a_full_disk_and_calls_nothing_durable_that_is_in_doubt() {
 #[test]
 fn want_of_handles_passes_like_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let (disk, recorder) = (CachedDisk::default(), Arc::new(Recorder::default()));
+    let disk = CachedDisk::default();
+    let recorder = Arc::new(Recorder::default());
     let (log, _) = open_on(&disk, dir.path(), 1, recorder.clone());
     disk.fail_creations(EMFILE, 2);
     let mut refused = false;
@@ -283,7 +287,8 @@ fn sectors_that_cannot_be_read_cost_what_stood_in_them() {
     for sector in 0..4u64 {
         let dir = tempfile::tempdir().unwrap();
         let paths = several_segments(dir.path());
-        let (victim, disk) = (&paths[1], CachedDisk::default());
+        let victim = &paths[1];
+        let disk = CachedDisk::default();
         disk.spoil(victim, sector * 1_500 + 100..sector * 1_500 + 101);
         let (log, found) = open_on(&disk, dir.path(), 2, Arc::default());
         let at = found.positions[0].1;
@@ -331,7 +336,8 @@ fn a_sector_that_goes_bad_behind_a_good_summary_is_met_by_the_plan() {
     }
     drop(log);
     for (name, bytes) in [("header", 0..1), ("middle", 5_000..5_001)] {
-        let (disk, copy) = (CachedDisk::default(), copy_of(dir.path()));
+        let disk = CachedDisk::default();
+        let copy = copy_of(dir.path());
         disk.spoil(&segments(copy.path())[1], bytes);
         let (log, found) = open_on(&disk, copy.path(), 3, Arc::default());
         assert_eq!(found.positions, [(stream(9), 60)], "{name}");
@@ -382,7 +388,8 @@ fn a_log_that_somebody_deleted_is_missed() {
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let (options, observer) = (support::options(), Arc::new(Recorder::default()));
+    let options = support::options();
+    let observer = Arc::new(Recorder::default());
     let clock = Arc::new(SystemClock::new());
     let covered = [(stream(9), 20)];
     let (_log, found) = Log::open(
@@ -482,7 +489,8 @@ fn files_of_a_later_release_end_the_start_and_are_left_alone() {
     };
     later(&paths[2]);
     let before = std::fs::read(&paths[2]).unwrap();
-    let (options, clock) = (support::options(), Arc::new(SystemClock::new()));
+    let options = support::options();
+    let clock = Arc::new(SystemClock::new());
     let error = Log::open(
         dir.path(),
         options,

@@ -382,8 +382,11 @@ fn replays_each_shard_in_stream_order_behind_the_checkpoint() {
     log.flush().unwrap();
     let seen = parking_lot::Mutex::new(Vec::new());
     let watch = ReplayWatch::default();
-    let note = |shard: u16, r: &Record| seen.lock().push((shard, r.stream(), r.seq()));
-    let report = log.replay(&plan, 3, 2, &watch, note).unwrap();
+    let report = log
+        .replay(&plan, 3, 2, &watch, |shard: u16, r: &Record| {
+            seen.lock().push((shard, r.stream(), r.seq()))
+        })
+        .unwrap();
     assert_eq!(Some(watch.segment()), plan.segments().map(|(_, last)| last));
     let seen = seen.into_inner();
     assert!(seen.iter().all(|x| x.2 <= 200 || x.1 != stream(9)));
@@ -497,12 +500,14 @@ fn a_flush_that_races_with_the_end_is_answered() {
         let log = Arc::new(log);
         let (done, all_done) = crossbeam_channel::bounded(4);
         for _ in 0..4 {
-            let (log, done) = (Arc::clone(&log), done.clone());
-            let flusher = move || {
-                while log.flush().is_ok() {}
-                done.send(()).unwrap();
-            };
-            std::thread::Builder::new().spawn(flusher).unwrap();
+            let log = Arc::clone(&log);
+            let done = done.clone();
+            std::thread::Builder::new()
+                .spawn(move || {
+                    while log.flush().is_ok() {}
+                    done.send(()).unwrap();
+                })
+                .unwrap();
         }
         log.flush().unwrap();
         log.close();
@@ -574,7 +579,8 @@ fn everybody_hears_of_it_when_the_thread_panics() {
     }
 
     let dir = tempfile::tempdir().unwrap();
-    let (observer, clock) = (Arc::new(Panics::default()), Arc::new(SystemClock::new()));
+    let observer = Arc::new(Panics::default());
+    let clock = Arc::new(SystemClock::new());
     let heard: Arc<dyn LogObserver> = observer.clone();
     let (log, _) = Log::open(dir.path(), support::options(), stream(1), &[], heard, clock).unwrap();
     assert!(!log.has_ended());

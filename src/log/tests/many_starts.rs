@@ -22,17 +22,20 @@ fn appends(starts: u32) -> Duration {
         ..options()
     };
     let (log, _) = open_with(dir.path(), 1, options, Arc::default());
-    let old = |boot| {
-        (
-            StreamId {
-                incarnation: Incarnation(7),
-                boot: Boot(boot),
-            },
-            5,
-        )
-    };
-    log.advance_base(&(1..starts).map(old).collect::<Vec<_>>())
-        .unwrap();
+    log.advance_base(
+        &(1..starts)
+            .map(|boot| {
+                (
+                    StreamId {
+                        incarnation: Incarnation(7),
+                        boot: Boot(boot),
+                    },
+                    5,
+                )
+            })
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
 
     let mut seq = 0;
     let mut run = || {
@@ -49,7 +52,8 @@ fn appends(starts: u32) -> Duration {
 
 #[test]
 fn an_append_does_not_grow_with_the_starts() {
-    let (few, many) = (appends(10), appends(STARTS));
+    let few = appends(10);
+    let many = appends(STARTS);
     println!("100 appends: {few:?} after 10 starts, {many:?} after {STARTS}");
     assert!(
         many < few * 10 + Duration::from_millis(5),

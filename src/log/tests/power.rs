@@ -123,7 +123,8 @@ impl PowerDisk {
 fn survives(seed: u64, skip_sync: bool) -> bool {
     let mut rng = SeededRng::new(seed);
     let dir = tempfile::tempdir().unwrap();
-    let (home, after) = (dir.path().join("before"), dir.path().join("after"));
+    let home = dir.path().join("before");
+    let after = dir.path().join("after");
     let disk = PowerDisk {
         skip_sync,
         ..PowerDisk::default()
@@ -163,9 +164,9 @@ fn survives(seed: u64, skip_sync: bool) -> bool {
     disk.cut(&home, &after, &mut rng);
     drop(log);
     let (log, found) = open(&after, 2, support::options());
-    let has =
-        |(stream, seq): &(_, u64)| found.positions.iter().any(|(s, q)| s == stream && q >= seq);
-    let all_there = durable.iter().all(has);
+    let all_there = durable.iter().all(|(stream, seq): &(_, u64)| {
+        found.positions.iter().any(|(s, q)| s == stream && q >= seq)
+    });
     if !skip_sync {
         assert!(
             found.damage.is_empty(),

@@ -80,7 +80,8 @@ impl Labels {
             all_short: true,
         };
         while let Some((name, value)) = reader.next_pair()? {
-            let (name, value) = (text.part(name)?, text.part(value)?);
+            let name = text.part(name)?;
+            let value = text.part(value)?;
             if empty_values_go_first && value.is_empty() {
                 canonical = false;
                 continue;
@@ -238,7 +239,8 @@ impl LabelsBuilder {
 
 /// Appends one label in wire form; the caller sees to order and content.
 pub fn push_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let (n, v) = (name.len(), value.len());
+    let n = name.len();
+    let v = value.len();
     if n + v < 124 {
         // Nearly all labels: every length is one byte.
         out.extend_from_slice(&[0x0a, (4 + n + v) as u8, 0x0a, n as u8]);
@@ -335,7 +337,8 @@ impl<'a> WireReader<'a> {
         self.all_short = false;
         self.tag(0x0a)?;
         let end = self.length()?;
-        let (mut name, mut value) = (0..0, 0..0);
+        let mut name = 0..0;
+        let mut value = 0..0;
         while self.at < end {
             let tag = self.bytes[self.at];
             self.at += 1;

@@ -137,14 +137,16 @@ impl Regexp {
 
     fn automaton(&self) -> Option<&Regex> {
         let inner = &*self.0;
-        let late = || {
-            compile(
-                &translate::translate(&inner.source).ok()?,
-                PROGRAM_BYTES_MAX * 8,
-            )
-            .ok()
-        };
-        inner.automaton.get_or_init(late).as_ref()
+        inner
+            .automaton
+            .get_or_init(|| {
+                compile(
+                    &translate::translate(&inner.source).ok()?,
+                    PROGRAM_BYTES_MAX * 8,
+                )
+                .ok()
+            })
+            .as_ref()
     }
 
     /// The pattern as written.

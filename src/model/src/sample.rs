@@ -56,12 +56,11 @@ pub struct Exemplar {
 
 impl Ord for Exemplar {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let by_value = || {
+        self.t.cmp(&other.t).then_with(|| {
             self.v
                 .total_cmp(&other.v)
                 .then_with(|| self.labels.cmp(&other.labels))
-        };
-        self.t.cmp(&other.t).then_with(by_value)
+        })
     }
 }
 

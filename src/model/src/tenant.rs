@@ -27,8 +27,12 @@ impl Tenant {
         if name.is_empty() || name.len() > 150 {
             return Err(TenantError::Length(name.len()));
         }
-        let ok = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b);
-        if !name.bytes().all(ok) || name == "." || name == ".." {
+        if !name
+            .bytes()
+            .all(|b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b))
+            || name == "."
+            || name == ".."
+        {
             return Err(TenantError::Name(name.to_owned()));
         }
         Ok(Self(Arc::from(name)))

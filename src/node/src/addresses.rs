@@ -64,7 +64,8 @@ impl Addresses {
             "trireme_node_connections_refused_total",
             "HTTP connections closed because their address had http.connections_per_address.",
         )?;
-        let (counts, said) = (Mutex::default(), Mutex::default());
+        let counts = Mutex::default();
+        let said = Mutex::default();
         Ok(Arc::new(Self {
             most,
             counts,

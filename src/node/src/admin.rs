@@ -127,7 +127,8 @@ impl NodeAdmin {
             };
             return Some(format!("waits for a source{why}"));
         };
-        let (percent, bytes) = (completeness.permille() / 10, progress.bytes);
+        let percent = completeness.permille() / 10;
+        let bytes = progress.bytes;
         Some(format!(
             "{percent}% from {source}, {bytes} of {} bytes",
             progress.bytes_total
@@ -136,7 +137,8 @@ impl NodeAdmin {
 
     /// Who of the group has a wrong clock, for people.
     fn clock_warnings(&self) -> Vec<String> {
-        let (wall_ms, now) = (self.clock.now_ms(), self.clock.monotonic());
+        let wall_ms = self.clock.now_ms();
+        let now = self.clock.monotonic();
         let group = self.store.parts().hub.group().lock();
         let wrong = group.wrong_clocks(wall_ms, now);
         let is_clear = group.clock_word(wall_ms, now) != ClockWord::Unknown;
@@ -164,13 +166,12 @@ impl NodeAdmin {
             .peers()
             .find(|(node, _)| **node == member.node)
             .map(|(_, view)| view);
-        let neighbour = || {
+        let view = replica.or_else(|| {
             others
                 .peers()
                 .find(|(node, _)| **node == member.node)
                 .map(|(_, view)| view)
-        };
-        let view = replica.or_else(neighbour);
+        });
         let identity = if this {
             Some(group.me().clone())
         } else {
@@ -310,7 +311,8 @@ impl Admin for NodeAdmin {
 
     async fn rebuild(&self) -> Result<Value, AdminError> {
         let completeness = &self.store.parts().completeness;
-        let (state, progress) = (completeness.rebuild(), completeness.progress());
+        let state = completeness.rebuild();
+        let progress = completeness.progress();
         let is_complete = completeness.is_complete();
         Ok(json!({
             "node": self.me.as_str(),

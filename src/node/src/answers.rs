@@ -48,8 +48,11 @@ impl AnswerRoom {
     pub(crate) async fn enter(&self, peer: &NodeName, bytes_max: usize) -> Room {
         let room = {
             let mut peers = self.peers.lock();
-            let fresh = || Arc::new(Semaphore::new(self.units_max as usize));
-            Arc::clone(peers.entry(peer.clone()).or_insert_with(fresh))
+            Arc::clone(
+                peers
+                    .entry(peer.clone())
+                    .or_insert_with(|| Arc::new(Semaphore::new(self.units_max as usize))),
+            )
         };
         // One that is larger than all the room has it alone.
         let wanted = units(bytes_max).min(self.units_max);
@@ -87,7 +90,8 @@ mod tests {
     #[tokio::test]
     async fn an_answer_keeps_its_room_until_its_last_part_is_gone() {
         let rooms = AnswerRoom::new(10 << 10);
-        let (slow, other) = (NodeName::new("n1"), NodeName::new("n2"));
+        let slow = NodeName::new("n1");
+        let other = NodeName::new("n2");
         let room = rooms.enter(&slow, 8 << 10).await;
         assert!(
             rooms.enter(&slow, 8 << 10).now_or_never().is_none(),

@@ -18,7 +18,9 @@ use crate::machine;
 const SERIES_BYTES: u64 = 1 << 10;
 
 pub(crate) fn api_settings(settings: &Settings) -> ApiSettings {
-    let (http, tenants, query) = (&settings.http, &settings.tenants, &settings.query);
+    let http = &settings.http;
+    let tenants = &settings.tenants;
+    let query = &settings.query;
     let features = settings.features_in_force();
     ApiSettings {
         tenant_headers: [tenants.header.clone(), tenants.header_alias.clone()],

@@ -58,16 +58,17 @@ impl BlockServer {
         let request =
             Request::decode(body).map_err(|e| CallError::new(ErrorKind::Invalid, e.to_string()))?;
         let pool = Arc::clone(&self.pool);
-        let work = move || match request.question {
-            Some(Question::List(list)) => self.list(&list).map(|l| l.encode_to_vec()),
-            Some(Question::Files(name)) => self.files(&name).map(|f| f.encode_to_vec()),
-            Some(Question::Fetch(fetch)) => self.fetch(&fetch).map(|p| p.encode_to_vec()),
-            None => Err(CallError::new(
-                ErrorKind::Invalid,
-                "this node does not know the question",
-            )),
-        };
-        let answer = pool.call(work).await;
+        let answer = pool
+            .call(move || match request.question {
+                Some(Question::List(list)) => self.list(&list).map(|l| l.encode_to_vec()),
+                Some(Question::Files(name)) => self.files(&name).map(|f| f.encode_to_vec()),
+                Some(Question::Fetch(fetch)) => self.fetch(&fetch).map(|p| p.encode_to_vec()),
+                None => Err(CallError::new(
+                    ErrorKind::Invalid,
+                    "this node does not know the question",
+                )),
+            })
+            .await;
         answer
             .map_err(|e| CallError::new(ErrorKind::Unavailable, e.to_string()))?
             .map(Bytes::from)
@@ -87,9 +88,11 @@ impl BlockServer {
     fn files(&self, name: &BlockName) -> Result<FileList, CallError> {
         let block = self.block(Some(name))?;
         let files = block_files(&block.dir).map_err(|e| CallError::new(e.kind(), e.to_string()))?;
-        let file = |(path, bytes)| SnapshotFile { path, bytes };
         Ok(FileList {
-            files: files.into_iter().map(file).collect(),
+            files: files
+                .into_iter()
+                .map(|(path, bytes)| SnapshotFile { path, bytes })
+                .collect(),
         })
     }
 
@@ -149,14 +152,16 @@ fn page(blocks: Vec<Arc<ShelfBlock>>, after: Option<&BlockName>, cut: Option<i64
     named.sort_by(|(a, _), (b, _)| key(a).cmp(&key(b)));
     let more = named.len() > PAGE_BLOCKS;
     named.truncate(PAGE_BLOCKS);
-    let listed = |(name, block): (BlockName, Arc<ShelfBlock>)| ListedBlock {
-        name: Some(name),
-        start_ms: block.meta().min_time,
-        end_ms: block.meta().max_time,
-        bytes: block.size_bytes(),
-    };
     Listing {
-        blocks: named.into_iter().map(listed).collect(),
+        blocks: named
+            .into_iter()
+            .map(|(name, block): (BlockName, Arc<ShelfBlock>)| ListedBlock {
+                name: Some(name),
+                start_ms: block.meta().min_time,
+                end_ms: block.meta().max_time,
+                bytes: block.size_bytes(),
+            })
+            .collect(),
         more,
         cut,
     }

@@ -64,7 +64,9 @@ impl CallHandler for NodeCalls {
                 body,
             )),
             CALL_PART => {
-                let (writes, gate, pool) = (&self.writes, &self.gate, &self.pool);
+                let writes = &self.writes;
+                let gate = &self.gate;
+                let pool = &self.pool;
                 Box::pin(part(
                     Arc::clone(writes),
                     Arc::clone(gate),
@@ -121,7 +123,8 @@ impl NodeCalls {
         peer: &PeerIdentity,
         answering: impl Future<Output = Result<Bytes, CallError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (rooms, peer) = (Arc::clone(&self.rooms), peer.node.clone());
+        let rooms = Arc::clone(&self.rooms);
+        let peer = peer.node.clone();
         Box::pin(async move {
             let room = rooms.enter(&peer, PIECE_BYTES_MAX).await;
             answering.await.map(|answer| room.around(answer))
@@ -167,8 +170,9 @@ async fn part(
     if !state.takes_writes() {
         return Err(CallError::new(ErrorKind::Unavailable, state.reason()));
     }
-    let invalid = || CallError::new(ErrorKind::Invalid, "a part of a write without content");
-    let passes = *body.first().ok_or_else(invalid)?;
+    let passes = *body
+        .first()
+        .ok_or_else(|| CallError::new(ErrorKind::Invalid, "a part of a write without content"))?;
     let (tenant, batch) = decoded(&pool, body.split_off(1)).await?;
     let outcome = writes.take_part(tenant, batch, passes).await;
     Ok(OutcomeMessage::from(outcome).encode_to_vec().into())

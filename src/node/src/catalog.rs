@@ -44,16 +44,19 @@ impl BucketView {
         remote: &[Arc<ReadBlock>],
         downsampled: &[Arc<ReadBlock>],
     ) -> Option<String> {
-        let (start, end) = (scope.start_ms, scope.end_ms);
+        let start = scope.start_ms;
+        let end = scope.end_ms;
         let mut coarser = self.metas.downsampled(scope.tenant.as_str(), start, end);
         coarser.retain(|read| read.block.meta.resolution_ms() > scope.max_source_resolution_ms);
         let finest = coarser
             .iter()
             .map(|read| read.block.meta.resolution_ms())
             .min()?;
-        let own = |meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) };
         let theirs = |of: &'_ Arc<ReadBlock>| -> Range<i64> { of.block.meta.range() };
-        let mut read: Vec<Span<'_>> = local.iter().map(own).collect();
+        let mut read: Vec<Span<'_>> = local
+            .iter()
+            .map(|meta: &&BlockMeta| -> Span<'_> { (meta.range(), &[]) })
+            .collect();
         read.extend(
             remote
                 .iter()
@@ -113,15 +116,18 @@ pub(crate) struct NodeCatalog {
 impl NodeCatalog {
     /// The shards of the head.
     fn heads(&self, scope: &Scope) -> Vec<Arc<dyn Source>> {
-        let source = |(number, shard): (usize, &Arc<Shard>)| {
-            let moment = scope
-                .moments
-                .as_ref()
-                .and_then(|moments| moments.get(number).cloned());
-            let source = HeadSource::new(Arc::clone(shard), scope.tenant.clone()).at(moment);
-            Arc::new(source.with_starts(self.with_starts)) as Arc<dyn Source>
-        };
-        self.shards.iter().enumerate().map(source).collect()
+        self.shards
+            .iter()
+            .enumerate()
+            .map(|(number, shard): (usize, &Arc<Shard>)| {
+                let moment = scope
+                    .moments
+                    .as_ref()
+                    .and_then(|moments| moments.get(number).cloned());
+                let source = HeadSource::new(Arc::clone(shard), scope.tenant.clone()).at(moment);
+                Arc::new(source.with_starts(self.with_starts)) as Arc<dyn Source>
+            })
+            .collect()
     }
 }
 

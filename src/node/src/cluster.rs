@@ -66,7 +66,8 @@ impl Cluster {
             ring.epoch
         );
         let now = clock.monotonic();
-        let (quorum, peers) = (place.group.quorum.clone(), place.group.peers.clone());
+        let quorum = place.group.quorum.clone();
+        let peers = place.group.peers.clone();
         let clock_offset_max = settings.cluster.clock_offset_max.as_duration();
         let limits = GroupLimits {
             clock_offset_max,

@@ -61,10 +61,8 @@ pub(crate) async fn add_compactor(
     if let Err(err) = Compactor::new(compactor.clone()).clear_dir() {
         warn!(log, "what a crash left of compaction cannot be removed"; "err" => %err);
     }
-    let (data_dir, free_min) = (
-        ground.data_dir.path(""),
-        ground.settings.storage.disk_free_min.0,
-    );
+    let data_dir = ground.data_dir.path("");
+    let free_min = ground.settings.storage.disk_free_min.0;
     let parts = CompactingParts {
         compactor,
         listed: Arc::new(MetaCache::new(read_rules(&ground.settings))),

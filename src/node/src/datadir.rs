@@ -478,7 +478,8 @@ mod tests {
     #[test]
     fn notices_that_it_was_deleted_or_replaced() {
         let above = tempfile::tempdir().expect("temporary directory");
-        let (root, moved) = (above.path().join("data"), above.path().join("moved"));
+        let root = above.path().join("data");
+        let moved = above.path().join("moved");
         let dir = DataDir::open(&root, 4).expect("new directory");
         let held = dir.held();
         assert!(held.is_there());

@@ -22,7 +22,8 @@ pub(crate) async fn until_quiet(gate: Arc<Gate>, traffic: Traffic, longest: Dura
     if !gate.set(GateState::Draining) {
         return true;
     }
-    let (mut seen, mut since) = (traffic.requests(), Instant::now());
+    let mut seen = traffic.requests();
+    let mut since = Instant::now();
     let end = since + longest;
     while Instant::now() < end {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -115,7 +115,8 @@ fn look() {
     let Some(allocator) = memory::allocator() else {
         return;
     };
-    let (allocated, held) = ((allocator.allocated)(), (allocator.held)());
+    let allocated = (allocator.allocated)();
+    let held = (allocator.held)();
     if held > allocated + allocated / 4 + SPARE_BYTES {
         memory::ask_threads();
     }

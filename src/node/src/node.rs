@@ -150,14 +150,13 @@ fn stop_list(
     traffic: Traffic,
 ) -> StopList {
     let mut stop = StopList::default();
-    let (gate, longest) = (
-        Arc::clone(&ground.gate),
-        ground.settings.http.drain_timeout.as_duration(),
-    );
+    let gate = Arc::clone(&ground.gate);
+    let longest = ground.settings.http.drain_timeout.as_duration();
     stop.push("clients", move || {
         drain::until_quiet(gate, traffic, longest)
     });
-    let (gate, commits) = (Arc::clone(&ground.gate), Arc::clone(&storage.commits));
+    let gate = Arc::clone(&ground.gate);
+    let commits = Arc::clone(&storage.commits);
     let patience = ground.settings.http.stop_timeout.as_duration();
     stop.push("writes in flight", move || async move {
         gate.set(GateState::Stopping);
@@ -174,15 +173,14 @@ fn stop_list(
         supervisor.expect_end();
         true
     });
-    let (wal, pool) = (Arc::clone(&storage.wal), Arc::clone(&ground.pool));
+    let wal = Arc::clone(&storage.wal);
+    let pool = Arc::clone(&ground.pool);
     stop.push("log", move || async move {
         matches!(pool.call(move || wal.flush()).await, Ok(Ok(())))
     });
-    let (cutting, pool, log) = (
-        storage.cutting(&ground),
-        Arc::clone(&ground.pool),
-        ground.log.clone(),
-    );
+    let cutting = storage.cutting(&ground);
+    let pool = Arc::clone(&ground.pool);
+    let log = ground.log.clone();
     stop.push("checkpoint", move || async move {
         match pool.call(move || cutting.checkpoint()).await {
             Ok(Ok(_)) => true,
@@ -216,10 +214,8 @@ fn stop_list(
 
 impl Node {
     async fn until_stopped(mut self, stop: StopList) -> anyhow::Result<End> {
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let asked = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,

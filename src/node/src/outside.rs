@@ -49,7 +49,8 @@ const QUERY_GRACE: Duration = Duration::from_secs(5);
 /// Listens for peers and dials them.
 pub(crate) fn join_mesh(ground: &Ground, cluster: &Cluster, listener: Option<TcpListener>) {
     let Some(listener) = listener else { return };
-    let (mesh, failed) = (Arc::clone(&cluster.mesh), ground.ask_stop.clone());
+    let mesh = Arc::clone(&cluster.mesh);
+    let failed = ground.ask_stop.clone();
     // Sockets belong to the runtime they were opened on. On that of the replicators, which read and write them, no other
     // thread has to wake up first.
     actix_rt::spawn(async move {
@@ -134,7 +135,8 @@ pub(crate) fn open_doors(
         log: ground.part_log("http"),
     });
     let per_address = settings.http.connections_per_address;
-    let (clock, log) = (Arc::clone(&ground.clock), ground.part_log("http"));
+    let clock = Arc::clone(&ground.clock);
+    let log = ground.part_log("http");
     let addresses = Addresses::new(per_address, clock, &ground.metrics, log)?;
     let (server, handle) = http::serve(doors.listener, settings, state, addresses)?;
     actix_rt::spawn(server);
@@ -204,10 +206,8 @@ fn queries(
 pub(crate) fn bucket_view(ground: &Ground, store: bucket::Store) -> anyhow::Result<BucketView> {
     let settings = &ground.settings.bucket;
     let metas = Arc::new(MetaCache::new(bucket::read_rules(&ground.settings)));
-    let (clock, every) = (
-        Arc::clone(&ground.clock),
-        settings.sync_interval.as_duration(),
-    );
+    let clock = Arc::clone(&ground.clock);
+    let every = settings.sync_interval.as_duration();
     let freshness = Arc::new(Freshness::new(Arc::clone(&clock), every));
     let options = ReaderOptions {
         cache_bytes_max: settings.cache_bytes.0 as usize,

@@ -113,7 +113,8 @@ impl Rates {
 
     /// Forgets tenants whose bucket has long been full.
     pub(crate) fn look(&mut self, now: Duration) {
-        let (overrides, of_all) = (&self.overrides, self.of_all);
+        let overrides = &self.overrides;
+        let of_all = self.of_all;
         self.buckets.retain(|tenant, bucket| {
             let rate = rate_of(overrides, of_all, tenant);
             rate.is_some_and(|rate| bucket.filled(rate, now).samples < rate.burst as f64)
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn what_passes_in_an_hour_is_the_rate_and_one_burst() {
-        let (mut rates, a) = (rates(), tenant("a"));
+        let mut rates = rates();
+        let a = tenant("a");
         let passed = (0..36_000u64).filter(|tick| {
             let now = Duration::from_millis(tick * 100);
             rates.take(&a, 30, now).is_none()
@@ -165,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_request_larger_than_the_burst_passes_and_is_waited_for() {
-        let (mut rates, a) = (rates(), tenant("a"));
+        let mut rates = rates();
+        let a = tenant("a");
         assert!(rates.take(&a, 1_300, Duration::ZERO).is_none());
         let later = rates.take(&a, 1, Duration::ZERO).expect("over its rate");
         assert_eq!(later.after, Duration::from_secs(10));
@@ -181,7 +184,9 @@ mod tests {
     #[test]
     fn each_tenant_has_its_own_rate() {
         let mut rates = rates();
-        let (a, b, free) = (tenant("a"), tenant("b"), tenant("free"));
+        let a = tenant("a");
+        let b = tenant("b");
+        let free = tenant("free");
         assert!(rates.take(&a, 1_000, Duration::ZERO).is_none());
         assert!(rates.take(&b, 1, Duration::ZERO).is_none());
         for _ in 0..100 {
@@ -191,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_full_bucket_is_forgotten() {
-        let (mut rates, a) = (rates(), tenant("a"));
+        let mut rates = rates();
+        let a = tenant("a");
         assert!(rates.take(&a, 400, Duration::ZERO).is_none());
         rates.look(Duration::from_secs(3));
         assert_eq!(rates.buckets.len(), 1);

@@ -41,7 +41,8 @@ pub(crate) async fn open_shards(
     }
     let mut opened = Vec::new();
     let mut positions = Vec::new();
-    let (mut series, mut bytes) = (0, 0);
+    let mut series = 0;
+    let mut bytes = 0;
     for shard in opening {
         let (shard, recovered) = shard.await.context("a shard could not be opened")??;
         opened.push(shard);

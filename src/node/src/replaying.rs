@@ -74,7 +74,8 @@ impl Work {
 
     fn apply(&self) -> Result<ReplayReport, LogError> {
         let shards = &self.store.parts().shards;
-        let (watch, count) = (self.store.replay().watch(), shards.len() as u16);
+        let watch = self.store.replay().watch();
+        let count = shards.len() as u16;
         self.store.log().replay(&self.plan, count, self.threads, watch, |shard, record| {
             if let Err(err) = shards[usize::from(shard)].apply(record) {
                 error!(self.log, "record of the log could not be applied in full"; "shard" => shard, "err" => %err);

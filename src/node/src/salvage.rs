@@ -186,10 +186,8 @@ fn apply_log(
     let damage = recovered.damage.iter().chain(&plan.damage);
     done.damage
         .extend(damage.map(|d| format!("{} at {}: {}", d.segment.display(), d.offset, d.what)));
-    let (in_part, threads) = (
-        AtomicU64::new(0),
-        available_parallelism().map_or(1, usize::from),
-    );
+    let in_part = AtomicU64::new(0);
+    let threads = available_parallelism().map_or(1, usize::from);
     let replayed = log.replay(
         &plan,
         shards.len() as u16,

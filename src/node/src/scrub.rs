@@ -27,7 +27,8 @@ pub(crate) async fn add_scrubber(
     if settings.scrub_interval.as_duration().is_zero() {
         return Ok(());
     }
-    let (data_dir, free_min) = (ground.data_dir.path(""), settings.disk_free_min.0);
+    let data_dir = ground.data_dir.path("");
+    let free_min = settings.disk_free_min.0;
     let parts = ScrubberParts {
         cutting: storage.cutting(ground),
         hub: Arc::clone(&cluster.hub),

@@ -37,8 +37,8 @@ fn batch_of(metrics: &Metrics, now_ms: i64, instance: &str, tenant: &Tenant) -> 
         pairs.push(("job".to_owned(), "trireme".to_owned()));
         pairs.push(("instance".to_owned(), instance.to_owned()));
         let labels = Labels::from_pairs(pairs);
-        let (label_start, sample_start) =
-            (batch.label_bytes.len() as u32, batch.samples.len() as u32);
+        let label_start = batch.label_bytes.len() as u32;
+        let sample_start = batch.samples.len() as u32;
         batch.label_bytes.extend_from_slice(labels.as_bytes());
         batch.samples.push(FloatSample { t: now_ms, v });
         batch.series.push(BatchSeries {

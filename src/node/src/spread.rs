@@ -65,7 +65,8 @@ impl Replicas for GroupReplicas {
     }
 
     fn learn_ring(&self, peer: &NodeName, epoch: u64, wait: Duration) -> BoxFuture<'_, bool> {
-        let (consensus, peer) = (Arc::clone(&self.consensus), peer.clone());
+        let consensus = Arc::clone(&self.consensus);
+        let peer = peer.clone();
         let fetching = Asked(self.io.spawn(async move {
             // What went wrong is told where rings are listened for; here it shows by the epoch.
             let _ = consensus.fetch(&peer).await;
@@ -126,12 +127,14 @@ impl Replicas for GroupReplicas {
 
     fn other_groups(&self) -> Vec<OtherGroup> {
         let groups = self.neighbours.groups();
-        let other = |group: &trireme_actors::NeighbourGroup| OtherGroup {
-            name: group.name.clone(),
-            members: self.neighbours.witnesses(&group.name),
-            has_data: group.phase != GroupPhase::Forming,
-        };
-        groups.iter().map(other).collect()
+        groups
+            .iter()
+            .map(|group: &trireme_actors::NeighbourGroup| OtherGroup {
+                name: group.name.clone(),
+                members: self.neighbours.witnesses(&group.name),
+                has_data: group.phase != GroupPhase::Forming,
+            })
+            .collect()
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
@@ -149,7 +152,8 @@ impl Replicas for GroupReplicas {
     }
 
     fn progress(&self) -> BoxFuture<'_, ()> {
-        let (moved, pause) = (self.store.moved(), self.pause(LOOK_EVERY));
+        let moved = self.store.moved();
+        let pause = self.pause(LOOK_EVERY);
         Box::pin(async move {
             futures::future::select(Box::pin(moved), pause).await;
         })
@@ -201,8 +205,9 @@ pub(crate) async fn answer(
     deadline: Duration,
     body: Bytes,
 ) -> Result<Bytes, CallError> {
-    let starting = || CallError::new(ErrorKind::Unavailable, "this node is still starting");
-    let queries = queries.get().ok_or_else(starting)?;
+    let queries = queries
+        .get()
+        .ok_or_else(|| CallError::new(ErrorKind::Unavailable, "this node is still starting"))?;
     let failed = |e: QueryError| {
         let (kind, text) = Refusal::told(&e);
         CallError::new(kind, text)

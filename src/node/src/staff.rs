@@ -249,7 +249,8 @@ fn follow_ring(
 }
 
 fn supervisor(ground: &Ground) -> anyhow::Result<Supervisor> {
-    let (metrics, give_up) = (&ground.metrics, ground.ask_stop.clone());
+    let metrics = &ground.metrics;
+    let give_up = ground.ask_stop.clone();
     let by = &["actor"];
     Ok(Supervisor::new(SupervisorParts {
         clock: Arc::clone(&ground.clock),
@@ -270,7 +271,8 @@ async fn start_shards(
     ground: &Ground,
     storage: &Storage,
 ) -> anyhow::Result<(Vec<IngestPorts>, Vec<Arbiter>)> {
-    let (mut all_ports, mut arbiters) = (Vec::new(), Vec::new());
+    let mut all_ports = Vec::new();
+    let mut arbiters = Vec::new();
     let limits = limits_table(&ground.settings)?;
     let metrics = HeadMetrics::new(&ground.metrics)?;
     for (i, (shard, lane)) in storage.shards.iter().zip(&storage.lanes).enumerate() {

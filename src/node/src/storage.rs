@@ -70,12 +70,14 @@ impl Storage {
         let completeness = Arc::new(completeness);
         let open = recovery::open_shards(settings, data_dir, own, pool, log).await?;
         let shards = open.shards.clone();
-        let lane = |_: &Arc<Shard>| {
-            Arc::new(Lane::new(
-                ground.mailboxes.port(ActorKind::Ingest, "ingest-lane"),
-            ))
-        };
-        let lanes: Vec<Arc<Lane>> = shards.iter().map(lane).collect();
+        let lanes: Vec<Arc<Lane>> = shards
+            .iter()
+            .map(|_: &Arc<Shard>| {
+                Arc::new(Lane::new(
+                    ground.mailboxes.port(ActorKind::Ingest, "ingest-lane"),
+                ))
+            })
+            .collect();
         let unlogged: Vec<Arc<Unlogged>> = shards.iter().map(|_| Arc::default()).collect();
         let quorum = cluster.place.group.quorum.clone();
         let mut tracker = CommitTracker::new(own, ground.name.clone(), quorum.clone(), WAITERS_MAX);
@@ -103,7 +105,8 @@ impl Storage {
             // Until blocks were compared, peers may have what was set aside here.
             completeness.set_lacks_blocks(true);
         }
-        let (mut options, observer) = (log_options(settings, is_alone), Arc::clone(&store));
+        let mut options = log_options(settings, is_alone);
+        let observer = Arc::clone(&store);
         match Log::load_ended(&data_dir.path(ENDED))? {
             Ok(ended) => options.ended = ended,
             // Peers that know of an end tell it, and this replica copies a snapshot once more if it cannot follow.

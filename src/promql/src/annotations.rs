@@ -90,7 +90,8 @@ impl Notes {
 
     /// Warnings and infos as texts, each sorted.
     pub(crate) fn render(&self, query: &str) -> (Vec<String>, Vec<String>) {
-        let (mut warnings, mut infos) = (Vec::new(), Vec::new());
+        let mut warnings = Vec::new();
+        let mut infos = Vec::new();
         for note in self.by_text.values() {
             let mut text = note.text.clone();
             if let Some(m) = &note.mended {

@@ -111,11 +111,13 @@ fn evaluate(expr: &DurationExpr, ctx: DurationContext) -> Result<f64, DurationEr
         DurationExpr::Neg { expr, .. } => Ok(-evaluate(expr, ctx)?),
         DurationExpr::Paren { expr, .. } => evaluate(expr, ctx),
         DurationExpr::Pick { max, lhs, rhs, .. } => {
-            let (a, b) = (evaluate(lhs, ctx)?, evaluate(rhs, ctx)?);
+            let a = evaluate(lhs, ctx)?;
+            let b = evaluate(rhs, ctx)?;
             Ok(if *max { a.max(b) } else { a.min(b) })
         }
         DurationExpr::Binary { op, lhs, rhs, .. } => {
-            let (a, b) = (evaluate(lhs, ctx)?, evaluate(rhs, ctx)?);
+            let a = evaluate(lhs, ctx)?;
+            let b = evaluate(rhs, ctx)?;
             let failed = |fault| {
                 Err(DurationError {
                     fault,

@@ -72,7 +72,8 @@ impl Engine {
     /// The same engine for one query, of which shards have evaluated aggregations (see [`Engine::partials`]): they are
     /// merged instead of evaluated again. Each shard must have all of them, with the parameters of that query.
     pub fn merging(&self, given: Vec<Partials>) -> Self {
-        let (options, room) = (self.options.clone(), Arc::clone(&self.room));
+        let options = self.options.clone();
+        let room = Arc::clone(&self.room);
         Self {
             options,
             given: Arc::new(given),

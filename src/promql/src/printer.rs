@@ -197,7 +197,8 @@ impl Names {
 
     fn matrix(self, m: &MatrixSelector) -> String {
         let v = &m.selector;
-        let (at, offset) = (at_suffix(v.at), offset_suffix(&v.offset));
+        let at = at_suffix(v.at);
+        let offset = offset_suffix(&v.offset);
         format!(
             "{}[{}]{}{at}{offset}",
             self.selector(v),
@@ -209,9 +210,13 @@ impl Names {
     /// Name and matchers, the latter sorted.
     fn selector(self, v: &VectorSelector) -> String {
         // Written where names of any script need no quotes, to be read where they do: as a matcher then.
-        let bare =
-            |name: &&str| self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"));
-        let name = v.name.as_deref().filter(bare).unwrap_or("");
+        let name = v
+            .name
+            .as_deref()
+            .filter(|name: &&str| {
+                self == Self::Unquoted || is_plain_label_name(&name.replace(':', "_"))
+            })
+            .unwrap_or("");
         let is_name =
             |m: &Matcher| &*m.name == METRIC_NAME && m.op == MatchOp::Equal && &*m.value == name;
         let others = v.matchers.iter().filter(|m| name.is_empty() || !is_name(m));
@@ -277,7 +282,8 @@ impl Names {
 
     /// `sum by (a, b) `, or `sum` without grouping.
     fn aggregate_head(self, a: &Aggregate) -> String {
-        let (op, grouping) = (a.op.as_str(), self.labels(&a.grouping));
+        let op = a.op.as_str();
+        let grouping = self.labels(&a.grouping);
         match (a.without, a.grouping.is_empty()) {
             (true, _) => format!("{op} without ({grouping}) "),
             (false, false) => format!("{op} by ({grouping}) "),

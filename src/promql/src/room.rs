@@ -33,13 +33,12 @@ impl Room {
 
     /// Takes room for `samples` more; false if there is none.
     pub(crate) fn take(&self, samples: usize) -> bool {
-        let more = |taken: usize| {
-            taken
-                .checked_add(samples)
-                .filter(|taken| *taken <= self.samples_max)
-        };
         self.taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken: usize| {
+                taken
+                    .checked_add(samples)
+                    .filter(|taken| *taken <= self.samples_max)
+            })
             .is_ok()
     }
 
@@ -102,7 +101,8 @@ mod tests {
     /// The most samples that the query held.
     fn ask(engine: &Engine, storage: &dyn Select, query: &str) -> Result<u64, QueryError> {
         let expr = parse(query, &ParserOptions::default()).expect("well formed");
-        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
         let result = engine.range(
             storage,
             &expr,
@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn what_was_taken_bit_by_bit_is_given_back_together() {
         let room = Arc::new(Room::new(100));
-        let (one, other) = (TakenRoom::default(), TakenRoom::default());
+        let one = TakenRoom::default();
+        let other = TakenRoom::default();
         assert_eq!((one.more(&room, 40), one.more(&room, 20)), (Ok(40), Ok(60)));
         assert_eq!(other.more(&room, 41), Err(QueryError::NodeFull));
         drop(one);
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn queries_share_room_and_give_it_back() {
-        let (storage, room) = (storage(), Arc::new(Room::new(400_000)));
+        let storage = storage();
+        let room = Arc::new(Room::new(400_000));
         let engine = Engine::within(EngineOptions::default(), Arc::clone(&room));
         let peak = ask(&engine, &storage, "m").expect("there is room");
         assert!(peak >= 200_000, "{peak} samples");

@@ -12,7 +12,8 @@ struct Tested(Engine);
 impl Evaluate for Tested {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
         let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
-        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
         self.0
             .instant(storage, &expr, query, t_ms, &options, &cancel)
             .map_err(|e| e.to_string())
@@ -27,7 +28,8 @@ impl Evaluate for Tested {
         step_ms: i64,
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &ParserOptions::default()).map_err(|e| e.to_string())?;
-        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
         let result = self.0.range(
             storage,
             &expr,
@@ -323,8 +325,10 @@ fn labels_that_functions_make_count_against_the_query() {
 
 #[test]
 fn patterns_of_label_replace_are_bounded_together() {
-    let large = |i: usize| format!(r#"label_replace(up, "y", "", "x", "[\\pL]{{200}}{i}")"#);
-    let query = (0..20).map(large).collect::<Vec<_>>().join(" or ");
+    let query = (0..20)
+        .map(|i: usize| format!(r#"label_replace(up, "y", "", "x", "[\\pL]{{200}}{i}")"#))
+        .collect::<Vec<_>>()
+        .join(" or ");
     assert!(instant(&query, "up 1").is_err());
 }
 
@@ -347,26 +351,25 @@ fn info_joins_very_many_targets() {
 
 /// Runs `script` with `threads` and the stack of a node's query threads; the failures.
 fn failures_on_query_stack(script: String, threads: usize) -> String {
-    let job = move || {
-        let options = EngineOptions {
-            threads,
-            ..EngineOptions::default()
-        };
-        let report = run_script(
-            "inline",
-            &script,
-            &Tested(Engine::new(options)),
-            &mut |_, _| {},
-        );
-        report
-            .failures
-            .iter()
-            .map(|failure| format!("{failure:.400?}"))
-            .collect::<String>()
-    };
     let thread = std::thread::Builder::new().stack_size(trireme_promql::STACK_BYTES);
     thread
-        .spawn(job)
+        .spawn(move || {
+            let options = EngineOptions {
+                threads,
+                ..EngineOptions::default()
+            };
+            let report = run_script(
+                "inline",
+                &script,
+                &Tested(Engine::new(options)),
+                &mut |_, _| {},
+            );
+            report
+                .failures
+                .iter()
+                .map(|failure| format!("{failure:.400?}"))
+                .collect::<String>()
+        })
         .expect("a thread starts")
         .join()
         .expect("no overflow and no panic")
@@ -467,7 +470,8 @@ fn no_series_is_read_beyond_what_the_query_may_hold() {
         samples_max: 100_000,
         ..EngineOptions::default()
     });
-    let (options, cancel) = (QueryOptions::default(), Cancel::never());
+    let options = QueryOptions::default();
+    let cancel = Cancel::never();
     for query in ["rate(m[10y])", "m[10y]", "sum(count_over_time(m[10y]))"] {
         let expr = parse(query, &ParserOptions::default()).expect("parses");
         let error = engine

@@ -124,7 +124,8 @@ fn step_by_step(
 ) -> Result<Points, QueryError> {
     let mut all = Points::new();
     for step in 0..STEPS {
-        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
         let result = engine.instant(memory, expr, text, step * STEP_MS, &options, &cancel)?;
         all.extend(points(&result.value));
     }
@@ -152,7 +153,8 @@ fn a_range_query_is_an_instant_query_at_each_step() {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(300);
-    let (mut agreed, mut with_points) = (0, 0);
+    let mut agreed = 0;
+    let mut with_points = 0;
     for seed in 0..seeds {
         let mut rng = SeededRng::new(seed);
         let memory = memory(&mut rng, 3, 40);
@@ -217,11 +219,9 @@ fn the_sample_limit_holds_and_is_the_only_thing_it_changes() {
         let memory = memory(&mut rng, 3, 40);
         let text = expression(&mut rng, 3);
         let expr = parse(&text, &ParserOptions::default()).expect("generated");
-        let (options, cancel, times) = (
-            QueryOptions::default(),
-            Cancel::never(),
-            (0, (STEPS - 1) * STEP_MS),
-        );
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
+        let times = (0, (STEPS - 1) * STEP_MS);
         let free = engine(true).range(&memory, &expr, &text, times, STEP_MS, &options, &cancel);
         let samples_max = 1 + rng.below(60) as usize;
         let bound = Engine::new(EngineOptions {
@@ -305,7 +305,8 @@ fn operators_between_vectors_look_whether_they_have_to_stop() {
         let clock = Arc::new(Looks::default());
         let cancel =
             Cancel::new(clock.clone() as Arc<dyn Clock>).with_timeout(Duration::from_secs(1));
-        let (options, times) = (QueryOptions::default(), (0, 199_900));
+        let options = QueryOptions::default();
+        let times = (0, 199_900);
         engine(true)
             .range(&memory, &expr, text, times, 100, &options, &cancel)
             .expect("works");
@@ -328,7 +329,8 @@ fn odd_ranges_are_refused() {
     let memory = memory(&mut SeededRng::new(1), 3, 40);
     let run = |text: &str, times, step| {
         let expr = parse(text, &ParserOptions::default()).expect("valid");
-        let (options, cancel) = (QueryOptions::default(), Cancel::never());
+        let options = QueryOptions::default();
+        let cancel = Cancel::never();
         engine(true)
             .range(&memory, &expr, text, times, step, &options, &cancel)
             .map(|_| ())

@@ -51,7 +51,9 @@ fn run_all(threads: usize) {
     });
     let mut known = known_failures();
     let mut unexpected = Vec::new();
-    let (mut passed, mut cases, mut executions) = (0, 0, 0);
+    let mut passed = 0;
+    let mut cases = 0;
+    let mut executions = 0;
     for path in &paths {
         let name = path
             .file_stem()

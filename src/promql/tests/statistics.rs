@@ -47,7 +47,8 @@ fn run(
     options: &QueryOptions,
 ) -> Result<QueryResult, QueryError> {
     let expr = parse(query, &ParserOptions::default()).expect("an expression");
-    let (storage, never) = (storage(), Cancel::never());
+    let storage = storage();
+    let never = Cancel::never();
     if step_ms == 0 {
         return engine.instant(&storage, &expr, query, T_MS, options, &never);
     }
@@ -87,7 +88,8 @@ fn estimate(query: &str, (start_ms, end_ms): (i64, i64), step_ms: i64) -> CostEs
         Arc::new(h),
     );
     let expr = parse(query, &ParserOptions::default()).expect("an expression");
-    let (options, never) = (QueryOptions::default(), Cancel::never());
+    let options = QueryOptions::default();
+    let never = Cancel::never();
     Engine::default()
         .estimate(
             &storage,

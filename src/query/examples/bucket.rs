@@ -50,7 +50,8 @@ impl Questions {
             end_ms: self.end_ms - 1,
             limit: 0,
         };
-        let (context, all) = (&self.context, selection(None));
+        let context = &self.context;
+        let all = selection(None);
         match question {
             "one metric" => self.range("sum(metric_010_total)"),
             "rate by mode" => self.range("sum by (mode) (rate(cpu_seconds_total[5m]))"),
@@ -82,7 +83,9 @@ impl Questions {
 fn main() {
     let mut args = std::env::args().skip(1);
     let mut number = |default: usize| args.next().map_or(default, |arg| arg.parse().unwrap());
-    let (blocks, series, delay) = (number(360), number(2_000), number(30));
+    let blocks = number(360);
+    let series = number(2_000);
+    let delay = number(30);
     let one_by_one = args.next().is_some();
     let dir = std::env::temp_dir().join(format!("trireme-bucket-cost-{blocks}-{series}"));
     if !dir.exists() {

@@ -39,7 +39,8 @@ impl Far {
         let mut answers: Vec<Option<Result<T, SourceError>>> = (0..count).map(|_| None).collect();
         let mut waiting: Vec<usize> = (0..count).collect();
         for _ in 0..ROUNDS_MAX {
-            let (mut lacking, mut lacks) = (Vec::new(), Vec::new());
+            let mut lacking = Vec::new();
+            let mut lacks = Vec::new();
             for number in waiting {
                 cancel.check()?;
                 match attempt(|| ask(number)) {
@@ -172,14 +173,15 @@ impl Ahead {
         let bytes_max = self.far.reader.ahead_bytes();
         attempt(|| {
             let rest = self.members.iter().zip(series).skip(number);
-            let fits = |(member, _): &(&Member, &S)| {
-                lacking_bytes() <= bytes_max && !member.is_here.load(Ordering::Acquire)
-            };
-            let taken = rest.take_while(fits).inspect(|(member, series)| {
-                if !member.is_gone.load(Ordering::Acquire) {
-                    series.want(start_ms, end_ms);
-                }
-            });
+            let taken = rest
+                .take_while(|(member, _): &(&Member, &S)| {
+                    lacking_bytes() <= bytes_max && !member.is_here.load(Ordering::Acquire)
+                })
+                .inspect(|(member, series)| {
+                    if !member.is_gone.load(Ordering::Acquire) {
+                        series.want(start_ms, end_ms);
+                    }
+                });
             number + taken.count().max(1)
         })
     }

@@ -43,15 +43,18 @@ impl Source for Clipped {
         end_ms: i64,
         cancel: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-        let (start, end) = (start_ms.max(self.span.0), end_ms.min(self.span.1));
+        let start = start_ms.max(self.span.0);
+        let end = end_ms.min(self.span.1);
         let found = self.inner.select(matchers, start, end, cancel)?;
-        let clip = |inner| {
-            Box::new(ClippedSeries {
-                inner,
-                span: self.span,
-            }) as Box<dyn SeriesRead>
-        };
-        Ok(found.into_iter().map(clip).collect())
+        Ok(found
+            .into_iter()
+            .map(|inner| {
+                Box::new(ClippedSeries {
+                    inner,
+                    span: self.span,
+                }) as Box<dyn SeriesRead>
+            })
+            .collect())
     }
 
     fn has_series(
@@ -93,7 +96,8 @@ struct ClippedSeries {
 
 impl ClippedSeries {
     fn clip(&self, start_ms: i64, end_ms: i64) -> Option<(i64, i64)> {
-        let (start, end) = (start_ms.max(self.span.0), end_ms.min(self.span.1));
+        let start = start_ms.max(self.span.0);
+        let end = end_ms.min(self.span.1);
         (start <= end).then_some((start, end))
     }
 }

@@ -64,7 +64,8 @@ pub(crate) fn merge_counts(a: &[Counted], b: &[Counted]) -> Vec<Counted> {
 
 fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {
     let start = |c: &Columns, i: usize| c.float_st.get(i).copied().unwrap_or(0);
-    let (mut i, mut j) = (0, 0);
+    let mut i = 0;
+    let mut j = 0;
     while i < a.float_t.len() || j < b.float_t.len() {
         let order = match (a.float_t.get(i), b.float_t.get(j)) {
             (Some(x), Some(y)) => x.cmp(y),
@@ -81,7 +82,8 @@ fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {
                 j += 1;
             }
             Ordering::Equal => {
-                let (x, y) = (a.float_v[i], b.float_v[j]);
+                let x = a.float_v[i];
+                let y = b.float_v[j];
                 let v = prefer(x, y);
                 // The winner's start timestamp; equal values keep whichever knows one.
                 let st = match (v.to_bits() == x.to_bits(), v.to_bits() == y.to_bits()) {
@@ -98,7 +100,8 @@ fn merge_floats(a: &Columns, b: &Columns, out: &mut Columns) {
 }
 
 fn merge_histograms(a: &[HistogramPoint], b: &[HistogramPoint], out: &mut Vec<HistogramPoint>) {
-    let (mut i, mut j) = (0, 0);
+    let mut i = 0;
+    let mut j = 0;
     while i < a.len() || j < b.len() {
         let order = match (a.get(i), b.get(j)) {
             (Some(x), Some(y)) => x.t.cmp(&y.t),

@@ -28,7 +28,8 @@ pub struct Costed {
 
 impl From<&InstantQuery> for Costed {
     fn from(q: &InstantQuery) -> Self {
-        let (expr, lookback) = (q.expr.clone(), q.lookback);
+        let expr = q.expr.clone();
+        let lookback = q.lookback;
         Self {
             expr,
             start_ms: q.time_ms,
@@ -41,7 +42,8 @@ impl From<&InstantQuery> for Costed {
 
 impl From<&RangeQuery> for Costed {
     fn from(q: &RangeQuery) -> Self {
-        let (expr, lookback) = (q.expr.clone(), q.lookback);
+        let expr = q.expr.clone();
+        let lookback = q.lookback;
         Self {
             expr,
             start_ms: q.start_ms,
@@ -62,10 +64,8 @@ pub fn estimate_cost(
     let expr = parse(&query.expr, parser).map_err(|e| QueryError::invalid(e.to_string()))?;
     let storage = Storage { queries, context };
     let engine = Engine::new(EngineOptions::default());
-    let (span, options) = (
-        (query.start_ms, query.end_ms),
-        query_options(context, query.lookback),
-    );
+    let span = (query.start_ms, query.end_ms);
+    let options = query_options(context, query.lookback);
     Ok(engine.estimate(
         &storage,
         &expr,

@@ -67,15 +67,17 @@ impl<S: Select> Select for Dedup<S> {
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let counters = COUNTER_FUNCTIONS.contains(&request.hints.func.as_str());
-        let one = |(labels, replicas)| {
-            Box::new(DedupSeries {
-                labels,
-                replicas,
-                counters,
-            }) as Box<dyn SeriesRead>
-        };
         Ok(SeriesSet {
-            series: groups.into_iter().map(one).collect(),
+            series: groups
+                .into_iter()
+                .map(|(labels, replicas)| {
+                    Box::new(DedupSeries {
+                        labels,
+                        replicas,
+                        counters,
+                    }) as Box<dyn SeriesRead>
+                })
+                .collect(),
             warnings,
         })
     }

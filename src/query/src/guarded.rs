@@ -178,15 +178,18 @@ impl Select for Guarded {
             cancel: cancel.clone(),
             again: Mutex::new(None),
         });
-        let guard = |inner| {
-            Box::new(GuardedSeries {
-                inner,
-                standing,
-                shared: Arc::clone(&shared),
-            }) as Box<dyn SeriesRead>
-        };
         Ok(SeriesSet {
-            series: set.series.into_iter().map(guard).collect(),
+            series: set
+                .series
+                .into_iter()
+                .map(|inner| {
+                    Box::new(GuardedSeries {
+                        inner,
+                        standing,
+                        shared: Arc::clone(&shared),
+                    }) as Box<dyn SeriesRead>
+                })
+                .collect(),
             warnings: set.warnings,
         })
     }
@@ -222,11 +225,15 @@ impl Shared {
             Some(found) if !self.has_moved(found.standing) => found,
             _ => {
                 let (standing, set) = self.guarded.select_now(&self.request, &self.cancel)?;
-                let by_labels =
-                    |series: Box<dyn SeriesRead>| (series.labels().clone(), Arc::from(series));
                 Again {
                     standing,
-                    series: set.series.into_iter().map(by_labels).collect(),
+                    series: set
+                        .series
+                        .into_iter()
+                        .map(|series: Box<dyn SeriesRead>| {
+                            (series.labels().clone(), Arc::from(series))
+                        })
+                        .collect(),
                 }
             }
         };

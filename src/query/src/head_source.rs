@@ -73,13 +73,15 @@ impl Source for HeadSource {
             .shard
             .select_at(moment, &self.tenant, matchers, start_ms, end_ms);
         let with_starts = self.with_starts;
-        let read = |series| {
-            Box::new(HeadSeriesRead {
-                series,
-                with_starts,
-            }) as Box<dyn SeriesRead>
-        };
-        Ok(found.into_iter().map(read).collect())
+        Ok(found
+            .into_iter()
+            .map(|series| {
+                Box::new(HeadSeriesRead {
+                    series,
+                    with_starts,
+                }) as Box<dyn SeriesRead>
+            })
+            .collect())
     }
 
     fn label_names(

@@ -71,14 +71,16 @@ impl<S: Source> Source for Labelled<S> {
             return Ok(Vec::new());
         };
         let found = self.inner.select(&matchers, start_ms, end_ms, cancel)?;
-        let labelled = |inner: Box<dyn SeriesRead>| {
-            let labels = self.labelled(inner.labels());
-            United {
-                labels,
-                parts: vec![inner],
-            }
-        };
-        let mut series: Vec<United> = found.into_iter().map(labelled).collect();
+        let mut series: Vec<United> = found
+            .into_iter()
+            .map(|inner: Box<dyn SeriesRead>| {
+                let labels = self.labelled(inner.labels());
+                United {
+                    labels,
+                    parts: vec![inner],
+                }
+            })
+            .collect();
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(unite_equal(series))
     }
@@ -229,10 +231,12 @@ mod tests {
             _: i64,
             _: &Cancel,
         ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-            let read = |(labels, t): &(Labels, i64)| {
-                Box::new(One(labels.clone(), *t)) as Box<dyn SeriesRead>
-            };
-            Ok(self.matching(matchers).map(read).collect())
+            Ok(self
+                .matching(matchers)
+                .map(|(labels, t): &(Labels, i64)| {
+                    Box::new(One(labels.clone(), *t)) as Box<dyn SeriesRead>
+                })
+                .collect())
         }
 
         fn label_names(
@@ -287,12 +291,14 @@ mod tests {
             let found = labelled()
                 .select(matchers, 0, 100, &Cancel::default())
                 .expect("selects");
-            let text = |series: Box<dyn SeriesRead>| {
-                let mut columns = Columns::default();
-                series.read(0, 100, &mut columns).expect("reads");
-                format!("{} {:?}", series.labels(), columns.float_t)
-            };
-            found.into_iter().map(text).collect::<Vec<_>>()
+            found
+                .into_iter()
+                .map(|series: Box<dyn SeriesRead>| {
+                    let mut columns = Columns::default();
+                    series.read(0, 100, &mut columns).expect("reads");
+                    format!("{} {:?}", series.labels(), columns.float_t)
+                })
+                .collect::<Vec<_>>()
         };
         let all = [
             r#"up{a="1", cluster="eu"} [2, 3]"#,
@@ -331,10 +337,8 @@ mod tests {
                 .expect("answers");
             out.into_sorted()
         };
-        let (some, none) = (
-            matcher("a", MatchOp::Equal, ""),
-            matcher("a", MatchOp::Equal, "2"),
-        );
+        let some = matcher("a", MatchOp::Equal, "");
+        let none = matcher("a", MatchOp::Equal, "2");
         assert_eq!(names(&[]), ["__name__", "a", "cluster"]);
         assert_eq!(names(std::slice::from_ref(&some)), ["__name__", "cluster"]);
         assert_eq!(names(std::slice::from_ref(&none)), [""; 0]);
@@ -353,10 +357,8 @@ mod tests {
 
     #[test]
     fn times_that_only_unread_blocks_lie_over_are_noticed() {
-        let (eu, us) = (
-            [("c".to_owned(), "eu".to_owned())],
-            [("c".to_owned(), "us".to_owned())],
-        );
+        let eu = [("c".to_owned(), "eu".to_owned())];
+        let us = [("c".to_owned(), "us".to_owned())];
         let read: [Span<'_>; 3] = [(50..100, &eu), (0..40, &eu), (40..60, &eu)];
         assert!(!is_uncovered(&read, &[(10..100, &eu)], 0, 1_000));
         assert!(is_uncovered(&read, &[(10..101, &eu)], 0, 1_000));

@@ -51,15 +51,12 @@ impl Merged {
         let mut ask = |number: usize| ask(sources[number].as_ref());
         let answers = match &self.far {
             Some(far) => far.ask_all(sources.len(), cancel, &mut ask)?,
-            None => {
-                let one = |number| {
+            None => (0..sources.len())
+                .map(|number| {
                     cancel.check()?;
                     Ok(ask(number))
-                };
-                (0..sources.len())
-                    .map(one)
-                    .collect::<Result<_, SourceError>>()?
-            }
+                })
+                .collect::<Result<_, SourceError>>()?,
         };
         let mut good = Vec::with_capacity(answers.len());
         for (source, answer) in sources.into_iter().zip(answers) {
@@ -98,9 +95,9 @@ impl Select for Merged {
     /// Series in label order.
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         let range = (request.start_ms, request.end_ms);
-        let select =
-            |source: &dyn Source| source.select(&request.matchers, range.0, range.1, cancel);
-        let answers = self.ask_all(range, cancel, select)?;
+        let answers = self.ask_all(range, cancel, |source: &dyn Source| {
+            source.select(&request.matchers, range.0, range.1, cancel)
+        })?;
         let mut lists: Vec<Vec<Parts>> = Vec::with_capacity(answers.len());
         let mut sources = Vec::with_capacity(answers.len());
         for (source, mut found) in answers {
@@ -133,13 +130,14 @@ impl Select for Merged {
             notes: self.notes.clone(),
             ahead,
         });
-        let one = |number| {
-            Box::new(MergedSeries {
-                number,
-                shared: Arc::clone(&shared),
-            }) as _
-        };
-        let series = (0..shared.series.len()).map(one).collect();
+        let series = (0..shared.series.len())
+            .map(|number| {
+                Box::new(MergedSeries {
+                    number,
+                    shared: Arc::clone(&shared),
+                }) as _
+            })
+            .collect();
         Ok(SeriesSet {
             series,
             warnings: Vec::new(),
@@ -194,7 +192,8 @@ fn merge_two(a: Vec<Parts>, b: Vec<Parts>) -> Vec<Parts> {
         return if a.is_empty() { b } else { a };
     }
     let mut out = Vec::with_capacity(a.len().max(b.len()));
-    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    let mut a = a.into_iter().peekable();
+    let mut b = b.into_iter().peekable();
     while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
         match labels_of(x).cmp(labels_of(y)) {
             Ordering::Less => out.extend(a.next()),

@@ -82,7 +82,8 @@ impl Querier {
         notes: &Notes,
         mut job: impl FnMut(&dyn crate::Source, &[Matcher]) -> Result<(), SourceError>,
     ) -> Result<(), QueryError> {
-        let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+        let start_ms = selection.start_ms;
+        let end_ms = selection.end_ms;
         self.guarded(context, notes)
             .over_sources(start_ms, end_ms, |merged| {
                 let sets = if selection.matchers.is_empty() {
@@ -138,10 +139,8 @@ impl Queries for Querier {
     ) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (
-            self.storage(context, &notes),
-            query_options(context, query.lookback),
-        );
+        let storage = self.storage(context, &notes);
+        let options = query_options(context, query.lookback);
         let result = self.engine.instant(
             &storage,
             &expr,
@@ -156,10 +155,8 @@ impl Queries for Querier {
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
         let expr = self.parse(&query.expr)?;
         let notes = Notes::default();
-        let (storage, options) = (
-            self.storage(context, &notes),
-            query_options(context, query.lookback),
-        );
+        let storage = self.storage(context, &notes);
+        let options = query_options(context, query.lookback);
         let range = (query.start_ms, query.end_ms);
         let result = self.engine.range(
             &storage,
@@ -194,7 +191,8 @@ impl Queries for Querier {
         let mut items: Vec<Labels> = Vec::new();
         let mut warnings = Vec::new();
         for matchers in &selection.matchers {
-            let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+            let start_ms = selection.start_ms;
+            let end_ms = selection.end_ms;
             let hints = SelectHints {
                 func: "series".to_owned(),
                 ..Default::default()
@@ -230,8 +228,10 @@ impl Queries for Querier {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let (notes, mut names) = (Notes::default(), Texts::default());
-        let (start, end) = (selection.start_ms, selection.end_ms);
+        let notes = Notes::default();
+        let mut names = Texts::default();
+        let start = selection.start_ms;
+        let end = selection.end_ms;
         self.each_source(context, selection, &notes, |source, matchers| {
             source.label_names(matchers, start, end, &mut names)
         })?;
@@ -250,8 +250,10 @@ impl Queries for Querier {
         name: &str,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let (notes, mut values) = (Notes::default(), Texts::default());
-        let (start, end) = (selection.start_ms, selection.end_ms);
+        let notes = Notes::default();
+        let mut values = Texts::default();
+        let start = selection.start_ms;
+        let end = selection.end_ms;
         self.each_source(context, selection, &notes, |source, matchers| {
             source.label_values(name, matchers, start, end, &mut values)
         })?;

@@ -41,9 +41,10 @@ impl RemoteBlock {
     ) -> Result<T, SourceError> {
         let meta = &self.read.block.meta;
         // Whatever the reason: what the bucket holds cannot be told now, which is no fault of this node.
-        let unavailable =
-            |e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string());
-        let block = self.reader.block(meta).map_err(unavailable)?;
+        let block = self
+            .reader
+            .block(meta)
+            .map_err(|e: BucketError| SourceError::failed(ErrorKind::Unavailable, e.to_string()))?;
         let source = BlockSource::new(block, "bucket").with_starts(self.with_starts);
         let answer = ask(&source.with_aggregate(self.aggregate));
         if answer

@@ -79,12 +79,12 @@ pub fn choose_resolutions(blocks: &[&BlockMeta]) -> Vec<Part> {
     for (number, meta) in order {
         let sources = sources_of(meta);
         let mut spans = vec![(meta.min_time, meta.max_time.saturating_sub(1))];
-        let coarser = |other: &&mut Chosen<'_>| {
-            let (own, theirs) = (meta.resolution_ms(), other.meta.resolution_ms());
+        for other in chosen.iter_mut().filter(|other: &&mut Chosen<'_>| {
+            let own = meta.resolution_ms();
+            let theirs = other.meta.resolution_ms();
             // Raw samples that are read twice are still one.
             (theirs > own || (theirs == own && own > 0)) && !other.sources.is_disjoint(&sources)
-        };
-        for other in chosen.iter_mut().filter(coarser) {
+        }) {
             let is_inside = is_within(meta, other.meta) && !sources.is_subset(&other.sources);
             let is_around = is_within(other.meta, meta)
                 && other.sources.is_subset(&sources)
@@ -184,16 +184,23 @@ mod tests {
     /// Names and hours, their ends exclusive.
     fn chosen(blocks: &[BlockMeta]) -> Vec<(u8, Vec<(i64, i64)>)> {
         let metas: Vec<&BlockMeta> = blocks.iter().collect();
-        let hours = |span: &(i64, i64)| (span.0 / HOUR, (span.1 + 1) / HOUR);
-        let part = |part: Part| {
-            let name = metas[part.number]
-                .ulid
-                .to_string()
-                .parse()
-                .expect("a number");
-            (name, part.spans.iter().map(hours).collect())
-        };
-        choose_resolutions(&metas).into_iter().map(part).collect()
+        choose_resolutions(&metas)
+            .into_iter()
+            .map(|part: Part| {
+                let name = metas[part.number]
+                    .ulid
+                    .to_string()
+                    .parse()
+                    .expect("a number");
+                (
+                    name,
+                    part.spans
+                        .iter()
+                        .map(|span: &(i64, i64)| (span.0 / HOUR, (span.1 + 1) / HOUR))
+                        .collect(),
+                )
+            })
+            .collect()
     }
 
     #[test]

@@ -142,7 +142,8 @@ impl Question<'_> {
         expr: &Expr,
         context: &QueryContext,
     ) -> Result<QueryResult, EngineError> {
-        let (options, cancel) = (self.options(context), &context.cancel);
+        let options = self.options(context);
+        let cancel = &context.cancel;
         if self.step_ms == 0 {
             return engine.instant(storage, expr, self.text, self.start_ms, &options, cancel);
         }
@@ -203,7 +204,8 @@ impl Spread {
     ) -> Self {
         let samples_max = options.engine.samples_max;
         let engine = Engine::within(options.engine, options.room);
-        let (parser, memory) = (options.parser, Memory::default());
+        let parser = options.parser;
+        let memory = Memory::default();
         let alone_until = clock.monotonic() + MEETING;
         Self {
             inner,
@@ -237,7 +239,8 @@ impl Spread {
         context: &QueryContext,
         q: &Question<'_>,
     ) -> Result<QueryResult, QueryError> {
-        let (expr, lookback) = (q.text.to_owned(), q.lookback);
+        let expr = q.text.to_owned();
+        let lookback = q.lookback;
         if q.step_ms == 0 {
             return self.inner.instant(
                 context,
@@ -248,7 +251,9 @@ impl Spread {
                 },
             );
         }
-        let (start_ms, end_ms, step_ms) = (q.start_ms, q.end_ms, q.step_ms);
+        let start_ms = q.start_ms;
+        let end_ms = q.end_ms;
+        let step_ms = q.step_ms;
         self.inner.range(
             context,
             &RangeQuery {
@@ -338,19 +343,23 @@ impl Spread {
         peers: &[NodeName],
     ) -> Result<Option<Vec<Partials>>, QueryError> {
         let shards = peers.len() as u32 + 1;
-        let request = |i: usize| {
-            let mut query = q.message(context, &fence.positions);
-            (query.shard, query.shards) = (i as u32 + 1, shards);
-            query.nodes = nodes.iter().map(|pos| codec::pos_out(*pos)).collect();
-            message::Request {
-                question: Some(message::Question::Query(query)),
-            }
-        };
         let began = self.clock.monotonic();
-        let (asked, answers) = self.ask(peers, request, SHARD_TIMEOUT);
+        let (asked, answers) = self.ask(
+            peers,
+            |i: usize| {
+                let mut query = q.message(context, &fence.positions);
+                (query.shard, query.shards) = (i as u32 + 1, shards);
+                query.nodes = nodes.iter().map(|pos| codec::pos_out(*pos)).collect();
+                message::Request {
+                    question: Some(message::Question::Query(query)),
+                }
+            },
+            SHARD_TIMEOUT,
+        );
         let local = self.local(context);
         let here = |shard: u32| {
-            let (storage, options) = (Sharded::new(&local, shard, shards), q.options(context));
+            let storage = Sharded::new(&local, shard, shards);
+            let options = q.options(context);
             let span = (q.start_ms, q.end_ms);
             let part = self.engine.partials(
                 &storage,
@@ -453,7 +462,10 @@ impl Queries for Spread {
         query: &InstantQuery,
     ) -> Result<QueryResult, QueryError> {
         let t = query.time_ms;
-        let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);
+        let start_ms = t;
+        let end_ms = t;
+        let step_ms = 0;
+        let lookback = query.lookback;
         self.answer(
             context,
             &Question {
@@ -467,8 +479,10 @@ impl Queries for Spread {
     }
 
     fn range(&self, context: &QueryContext, query: &RangeQuery) -> Result<QueryResult, QueryError> {
-        let (start_ms, end_ms, step_ms, lookback) =
-            (query.start_ms, query.end_ms, query.step_ms, query.lookback);
+        let start_ms = query.start_ms;
+        let end_ms = query.end_ms;
+        let step_ms = query.step_ms;
+        let lookback = query.lookback;
         if step_ms <= 0 || end_ms < start_ms {
             return self.inner.range(context, query);
         }
@@ -500,12 +514,11 @@ impl Queries for Spread {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<Labels>, QueryError> {
-        let own = |context: &QueryContext| self.inner.series(context, selection);
         self.found(
             context,
             selection,
             (What::Series, ""),
-            own,
+            |context: &QueryContext| self.inner.series(context, selection),
             union::labels_in,
         )
     }
@@ -515,8 +528,13 @@ impl Queries for Spread {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let own = |context: &QueryContext| self.inner.label_names(context, selection);
-        self.found(context, selection, (What::Names, ""), own, union::texts_in)
+        self.found(
+            context,
+            selection,
+            (What::Names, ""),
+            |context: &QueryContext| self.inner.label_names(context, selection),
+            union::texts_in,
+        )
     }
 
     fn label_values(
@@ -525,12 +543,11 @@ impl Queries for Spread {
         name: &str,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let own = |context: &QueryContext| self.inner.label_values(context, name, selection);
         self.found(
             context,
             selection,
             (What::Values, name),
-            own,
+            |context: &QueryContext| self.inner.label_values(context, name, selection),
             union::texts_in,
         )
     }

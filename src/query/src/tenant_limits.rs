@@ -28,7 +28,8 @@ impl TenantLimits {
         if max_ms == 0 || range_ms <= max_ms {
             return Ok(());
         }
-        let (range, max) = (format_duration(range_ms), format_duration(max_ms));
+        let range = format_duration(range_ms);
+        let max = format_duration(max_ms);
         let why = format!(
             "the query has a time range of {range}, this tenant's may have {max} (query_range_max of \
              tenants.limits, or of its entry in tenants.overrides)"

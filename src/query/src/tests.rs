@@ -96,10 +96,12 @@ impl Source for Fake {
         _: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
         self.check()?;
-        let read = |(l, s): &(Labels, Vec<(i64, f64)>)| {
-            Box::new(FakeRead(l.clone(), s.clone(), self.fault)) as _
-        };
-        Ok(self.matching(matchers).map(read).collect())
+        Ok(self
+            .matching(matchers)
+            .map(|(l, s): &(Labels, Vec<(i64, f64)>)| {
+                Box::new(FakeRead(l.clone(), s.clone(), self.fault)) as _
+            })
+            .collect())
     }
 
     fn label_names(
@@ -175,14 +177,17 @@ impl Source for Moving {
         _: i64,
         _: &Cancel,
     ) -> Result<Vec<Box<dyn SeriesRead>>, SourceError> {
-        let read = |job: &&str| {
-            Box::new(MovingRead(
-                up(&[("job", job)]),
-                self.samples.clone(),
-                self.moved.clone(),
-            )) as _
-        };
-        Ok(self.jobs.iter().map(read).collect())
+        Ok(self
+            .jobs
+            .iter()
+            .map(|job: &&str| {
+                Box::new(MovingRead(
+                    up(&[("job", job)]),
+                    self.samples.clone(),
+                    self.moved.clone(),
+                )) as _
+            })
+            .collect())
     }
 
     fn label_names(&self, _: &[Matcher], _: i64, _: i64, _: &mut Texts) -> Result<(), SourceError> {
@@ -266,7 +271,8 @@ fn what_moves_is_looked_up_once_and_what_moves_elsewhere_not_at_all() {
             samples: vec![(10_000, 7.0)],
             moved: moved.clone(),
         });
-        let (sources, generation) = (vec![head], moved);
+        let sources = vec![head];
+        let generation = moved;
         let catalog = Arc::new(FakeCatalog {
             sources,
             generation,
@@ -474,7 +480,8 @@ fn source(
 
 /// A block with the first half of `up{job="a"}`, a head with an overlapping second half and `up{job="b"}`.
 fn halves(fault: Fault) -> Vec<Arc<dyn Source>> {
-    let (a, b) = (up(&[("job", "a")]), up(&[("job", "b")]));
+    let a = up(&[("job", "a")]);
+    let b = up(&[("job", "b")]);
     vec![
         source(
             "block 1",
@@ -717,7 +724,8 @@ fn labels_of_all_sources_are_united_and_sorted() {
 
 #[test]
 fn a_series_of_many_blocks_is_whole() {
-    let (a, b) = (up(&[("job", "a")]), up(&[("job", "b")]));
+    let a = up(&[("job", "a")]);
+    let b = up(&[("job", "b")]);
     let block = |n: i64| {
         let at = n * 10_000;
         let old = (a.clone(), vec![(at, n as f64)]);

@@ -102,11 +102,9 @@ impl<W> Turns<W> {
 
     /// Takes a place of the tenant's, or joins its line with what `waker` makes.
     pub fn enter(&mut self, tenant: &Tenant, waker: impl FnOnce() -> W) -> Turn {
-        let (floor, of_any, own_places) = (
-            self.spent_floor,
-            self.limits.places_of_tenant(),
-            &self.own_places,
-        );
+        let floor = self.spent_floor;
+        let of_any = self.limits.places_of_tenant();
+        let own_places = &self.own_places;
         let line = self.lines.entry(tenant.clone()).or_insert_with(|| Line {
             taken: 0,
             places: match own_places(tenant) {
@@ -213,7 +211,8 @@ mod tests {
 
     #[test]
     fn one_tenant_never_holds_all_places() {
-        let (heavy, light) = (tenant("heavy"), tenant("light"));
+        let heavy = tenant("heavy");
+        let light = tenant("light");
         let mut turns = turns(4, 10);
         let got: Vec<Turn> = (0..5).map(|_| turns.enter(&heavy, || "heavy")).collect();
         assert_eq!(
@@ -232,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_tenant_with_a_limit_of_its_own_holds_no_more_places() {
-        let (small, other) = (tenant("small"), tenant("other"));
+        let small = tenant("small");
+        let other = tenant("other");
         let limits = TurnLimits {
             places: 8,
             waiting_max: 10,
@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_free_place_goes_to_who_had_the_least() {
-        let (heavy, light) = (tenant("heavy"), tenant("light"));
+        let heavy = tenant("heavy");
+        let light = tenant("light");
         let mut turns = turns(1, 10);
         assert_eq!(turns.enter(&heavy, || "heavy 1"), Turn::Now);
         turns.enter(&heavy, || "heavy 2");

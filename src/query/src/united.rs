@@ -20,7 +20,8 @@ pub(crate) fn read_united<P>(
     if rest.is_empty() {
         return Ok(());
     }
-    let (mut more, mut scratch) = (Columns::default(), Columns::default());
+    let mut more = Columns::default();
+    let mut scratch = Columns::default();
     for part in rest {
         more.clear();
         read(part, &mut more)?;
@@ -92,11 +93,13 @@ mod tests {
     #[test]
     fn a_series_that_is_too_long_is_not_read_to_its_end() {
         let read = Arc::new(AtomicUsize::new(0));
-        let piece =
-            |n| Box::new(Piece(n, Labels::default(), Arc::clone(&read))) as Box<dyn SeriesRead>;
         let united = United {
             labels: Labels::default(),
-            parts: (0..50).map(piece).collect(),
+            parts: (0..50)
+                .map(|n| {
+                    Box::new(Piece(n, Labels::default(), Arc::clone(&read))) as Box<dyn SeriesRead>
+                })
+                .collect(),
         };
 
         let within =

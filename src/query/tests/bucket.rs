@@ -78,11 +78,9 @@ fn open_slow(
 
 #[test]
 fn many_blocks_are_read_side_by_side_with_few_requests_each() {
-    let (dir, headers, runtime) = (
-        tempfile::tempdir().unwrap(),
-        tempfile::tempdir().unwrap(),
-        runtime(),
-    );
+    let dir = tempfile::tempdir().unwrap();
+    let headers = tempfile::tempdir().unwrap();
+    let runtime = runtime();
     fill(dir.path(), BLOCKS, 60, &[]);
     let exprs = [
         "sum(metric_001_total)",
@@ -132,7 +130,8 @@ fn many_blocks_are_read_side_by_side_with_few_requests_each() {
 
 #[test]
 fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
-    let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
     fill(dir.path(), BLOCKS, 60, &[]);
     let (bucket, _) = open(dir.path(), None, &runtime);
     let names: Vec<_> = bucket
@@ -181,7 +180,8 @@ fn a_block_that_is_gone_or_damaged_is_named_and_the_rest_answers() {
 
 #[test]
 fn blocks_with_other_external_labels_are_other_series() {
-    let (dir, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
     fill(dir.path(), 1, 40, &[("cluster", "A")]);
     fill(dir.path(), 1, 40, &[("cluster", "B")]);
     let (bucket, _) = open(dir.path(), None, &runtime);

@@ -34,18 +34,19 @@ fn identity(node: u64, starts: u32) -> PeerIdentity {
 
 /// What everybody has after so many starts of each.
 fn vector(starts: u32) -> PositionVector {
-    let of = |node| {
-        (1..=starts).map(move |boot| {
-            (
-                StreamId {
-                    incarnation: Incarnation(node),
-                    boot: Boot(boot),
-                },
-                SEQ,
-            )
+    (0..NODES)
+        .flat_map(|node| {
+            (1..=starts).map(move |boot| {
+                (
+                    StreamId {
+                        incarnation: Incarnation(node),
+                        boot: Boot(boot),
+                    },
+                    SEQ,
+                )
+            })
         })
-    };
-    (0..NODES).flat_map(of).collect()
+        .collect()
 }
 
 fn view(starts: u32) -> GroupView {
@@ -131,8 +132,10 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
             ended: ended.clone(),
         }));
     }
-    let (mut effects, left) = (Vec::new(), durable.len());
-    let (tails, applied) = (durable.clone(), durable.clone());
+    let mut effects = Vec::new();
+    let left = durable.len();
+    let tails = durable.clone();
+    let applied = durable.clone();
     link.handle(
         Event::Up {
             peer: identity(1, starts),
@@ -152,7 +155,8 @@ fn heartbeats(starts: u32, ended: Option<&Ended>) -> (usize, Duration) {
         });
         told.sum::<usize>()
     };
-    let (mut told, mut beats) = (0, 0);
+    let mut told = 0;
+    let mut beats = 0;
     while told < left {
         told += tick();
         beats += 1;

@@ -185,11 +185,13 @@ impl<T> CommitTracker<T> {
             .waiters
             .split_off(&(self.committed.saturating_add(1), 0));
         let released = std::mem::replace(&mut self.waiters, waiting);
-        let release = |((seq, ticket), (deadline, token))| {
-            self.deadlines.remove(&(deadline, seq, ticket));
-            token
-        };
-        released.into_iter().map(release).collect()
+        released
+            .into_iter()
+            .map(|((seq, ticket), (deadline, token))| {
+                self.deadlines.remove(&(deadline, seq, ticket));
+                token
+            })
+            .collect()
     }
 
     /// Highest seq that a quorum is known to have; as of the last [`CommitTracker::advance`].

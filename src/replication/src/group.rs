@@ -225,7 +225,8 @@ impl GroupView {
             .filter(|_| view.connected)
             .map(|known| known.incarnation);
         if let Some(running) = running.filter(|running| *running != peer.incarnation) {
-            let (node, incarnation) = (peer.node.clone(), peer.incarnation);
+            let node = peer.node.clone();
+            let incarnation = peer.incarnation;
             return Err(AdmitError::DuplicateName {
                 node,
                 running,
@@ -251,11 +252,11 @@ impl GroupView {
             .values()
             .filter(|p| p.connected)
             .filter_map(|p| p.identity.as_ref());
-        let same = |other: &&PeerIdentity| {
+        if let Some(other) = running.chain([&self.me]).find(|other: &&PeerIdentity| {
             other.incarnation == peer.incarnation && other.node != peer.node
-        };
-        if let Some(other) = running.chain([&self.me]).find(same) {
-            let (other, incarnation) = (other.node.clone(), peer.incarnation);
+        }) {
+            let other = other.node.clone();
+            let incarnation = peer.incarnation;
             return Err(AdmitError::DuplicateIncarnation {
                 node: peer.node.clone(),
                 other,
@@ -431,12 +432,11 @@ impl GroupView {
         if incarnation == self.me.incarnation {
             return None;
         }
-        let is_it = |p: &&PeerView| {
+        match self.peers.values().find(|p: &&PeerView| {
             p.identity
                 .as_ref()
                 .is_some_and(|id| id.incarnation == incarnation)
-        };
-        match self.peers.values().find(is_it) {
+        }) {
             Some(peer) if peer.connected => None,
             Some(peer) => Some(now.saturating_sub(peer.changed_at)),
             // Not seen since this node started: it may be a disk that is gone, or a node that has not connected yet.
@@ -495,10 +495,9 @@ impl GroupView {
         streams.dedup();
         // What an origin has of its earlier starts is not known before its first heartbeat.
         let unheard = |stream: StreamId| {
-            let is_it = |p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream);
             self.peers
                 .values()
-                .filter(is_it)
+                .filter(|p: &&PeerView| p.identity.as_ref().is_some_and(|id| id.stream() == stream))
                 .any(|p| p.connected && !p.is_heard)
         };
         // Of a stream that has ended for a peer, that has what this node has; or more, if this node has missed something.

@@ -377,7 +377,8 @@ impl PeerLink {
         if session.claimed_own > written {
             let since = *session.overclaimed_since.get_or_insert(now);
             if now.saturating_sub(since) >= self.config.peer_timeout {
-                let (claimed, stream) = (session.claimed_own, self.me.stream());
+                let claimed = session.claimed_own;
+                let stream = self.me.stream();
                 return self.disconnect(
                     DisconnectReason::SecondWriter {
                         stream,

@@ -27,8 +27,10 @@ impl PositionVector {
 
     /// Position of a stream; 0 when nothing of it is there, [`ALL`] if it has ended.
     pub fn get(&self, stream: StreamId) -> u64 {
-        let missing = || if self.ended.has(stream) { ALL } else { 0 };
-        self.seqs.get(&stream).copied().unwrap_or_else(missing)
+        self.seqs
+            .get(&stream)
+            .copied()
+            .unwrap_or_else(|| if self.ended.has(stream) { ALL } else { 0 })
     }
 
     /// The streams that have ended.

@@ -375,9 +375,9 @@ impl Rebuild {
                 Action::Wait
             }
             State::Choosing | State::Asked { .. } => {
-                let may_ask =
-                    |node: &NodeName| self.avoided.get(node).is_none_or(|a| a.until <= look.now);
-                match source::choose(&look.sources, self.reason, may_ask) {
+                match source::choose(&look.sources, self.reason, |node: &NodeName| {
+                    self.avoided.get(node).is_none_or(|a| a.until <= look.now)
+                }) {
                     Some(source) => {
                         self.state = State::Asked {
                             source: source.clone(),

@@ -82,7 +82,8 @@ fn a_look_at_who_serves_what_does_not_grow_with_the_starts() {
             }
         })
     };
-    let (few, many) = (plan(10), plan(STARTS));
+    let few = plan(10);
+    let many = plan(STARTS);
     println!("100 plans: {few:?} after 10 starts, {many:?} after {STARTS}");
     assert!(
         many < few * 10 + Duration::from_millis(1),
@@ -161,7 +162,8 @@ fn positions_told(starts: u32) -> usize {
 
 #[test]
 fn a_heartbeat_does_not_grow_with_the_starts() {
-    let (few, many) = (positions_told(60), positions_told(STARTS));
+    let few = positions_told(60);
+    let many = positions_told(STARTS);
     println!("a heartbeat: {few} positions after 60 starts, {many} after {STARTS}");
     assert!(few > 0 && many < few * 2, "{few} became {many}");
 }

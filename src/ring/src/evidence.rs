@@ -175,7 +175,8 @@ fn holds_nothing(ring: &Ring, name: &str, evidence: &Evidence) -> Result<(), Ref
     let group = ring
         .group(name)
         .ok_or_else(|| Refusal::UnknownGroup(name.to_owned()))?;
-    let (mut answered, active) = (0, group.active().count());
+    let mut answered = 0;
+    let active = group.active().count();
     for member in group.present() {
         let Some(has) = evidence.holdings.get(&member.node) else {
             continue;
@@ -279,14 +280,13 @@ fn level_actives(
 pub fn next_step(ring: &Ring, group: &Group, evidence: &Evidence) -> Option<Proposal> {
     let forms =
         group.phase == GroupPhase::Forming && group.present().count() >= ring.replication_factor;
-    let step = |m: &Member| match &m.replaces {
+    let steps = group.present().filter_map(|m: &Member| match &m.replaces {
         Some(old) => step_of(ring, m, old, evidence),
         None if forms && m.state == MemberState::Joining => Some(Change::Activate {
             node: m.node.clone(),
         }),
         None => None,
-    };
-    let steps = group.present().filter_map(step);
+    });
     steps
         .map(|change| Proposal {
             epoch: ring.epoch,

@@ -107,13 +107,12 @@ mod tests {
     fn a_new_group_takes_its_share_and_nothing_else_moves() {
         for groups in 1..=8_usize {
             let names: Vec<String> = (0..=groups).map(|i| format!("g{i}")).collect();
-            let (before, after) = (named(&names[..groups]), named(&names));
+            let before = named(&names[..groups]);
+            let after = named(&names);
             let mut moved = 0;
             for series in 0..SERIES {
-                let (old, new) = (
-                    before.group_of(place(series)),
-                    after.group_of(place(series)),
-                );
+                let old = before.group_of(place(series));
+                let new = after.group_of(place(series));
                 if old != new {
                     assert_eq!(new, groups, "moved between old groups");
                     moved += 1;
@@ -146,10 +145,8 @@ mod tests {
 
     #[test]
     fn places_follow_from_names_and_weights_alone() {
-        let (ab, ba) = (
-            Placement::of_groups(&[("a", 1), ("b", 1)]),
-            Placement::of_groups(&[("b", 1), ("a", 1)]),
-        );
+        let ab = Placement::of_groups(&[("a", 1), ("b", 1)]);
+        let ba = Placement::of_groups(&[("b", 1), ("a", 1)]);
         for series in 0..1_000 {
             let name = |p: &Placement| p.groups()[p.group_of(place(series))].clone();
             assert_eq!(name(&ab), name(&ba));

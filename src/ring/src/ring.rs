@@ -52,8 +52,9 @@ impl Ring {
         if self.groups.is_empty() {
             return Err(RingError::NoGroup);
         }
-        let (mut groups, mut nodes, mut addresses) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut groups = BTreeSet::new();
+        let mut nodes = BTreeSet::new();
+        let mut addresses = BTreeMap::new();
         for group in &self.groups {
             if group.name.is_empty() || group.members.iter().any(|m| m.node.as_str().is_empty()) {
                 return Err(RingError::NoName);
@@ -75,7 +76,8 @@ impl Ring {
                     continue;
                 }
                 if let Some(first) = addresses.insert(&member.address, &member.node) {
-                    let (first, second) = (NodeName::clone(first), member.node.clone());
+                    let first = NodeName::clone(first);
+                    let second = member.node.clone();
                     return Err(RingError::DuplicateAddress {
                         address: member.address.clone(),
                         first,
@@ -95,7 +97,8 @@ impl Ring {
         if matches!(group.phase, GroupPhase::Forming | GroupPhase::Gone) {
             return Ok(());
         }
-        let (active, needed) = (group.active().count(), self.quorum(group).needed());
+        let active = group.active().count();
+        let needed = self.quorum(group).needed();
         if active < needed {
             return Err(RingError::TooFewActive {
                 group: group.name.clone(),
@@ -116,7 +119,9 @@ impl Ring {
                     continue;
                 };
                 if let Some(first) = zones.insert(zone, member) {
-                    let (name, first, second) = (&group.name, &first.node, &member.node);
+                    let name = &group.name;
+                    let first = &first.node;
+                    let second = &member.node;
                     warnings.push(format!(
                         "group {name}: {first} and {second} are both in zone {zone}"
                     ));

@@ -12,12 +12,14 @@ pub const VOTERS_MAX: usize = 5;
 ///
 /// A group that is leaving hands its votes over first: when it goes, all of its members go at once.
 pub fn voters(ring: &Ring) -> Vec<NodeName> {
-    let sorted = |group: &Group| {
-        let mut nodes: Vec<NodeName> = group.active().map(|m| m.node.clone()).collect();
-        nodes.sort();
-        nodes
-    };
-    let groups: Vec<Vec<NodeName>> = ring.serving().map(sorted).collect();
+    let groups: Vec<Vec<NodeName>> = ring
+        .serving()
+        .map(|group: &Group| {
+            let mut nodes: Vec<NodeName> = group.active().map(|m| m.node.clone()).collect();
+            nodes.sort();
+            nodes
+        })
+        .collect();
     let longest = groups.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..longest).flat_map(|i| groups.iter().filter_map(move |g| g.get(i)));
     let mut voters: Vec<NodeName> = in_turn.take(VOTERS_MAX).cloned().collect();

@@ -80,7 +80,8 @@ fn merge(sources: &Sources) -> Result<Config, SettingsError> {
         let (key, text) = pair.split_once('=').ok_or_else(|| {
             SettingsError::one(format!("--set {pair:?}: write --set section.key=value"))
         })?;
-        let (key, text) = (key.trim(), text.trim());
+        let key = key.trim();
+        let text = text.trim();
         let value = structured_value(key, text)?.unwrap_or_else(|| config::Value::from(text));
         builder = builder.set_override(key, value).map_err(fail)?;
     }
@@ -94,7 +95,8 @@ type Variables = config::Map<String, String>;
 fn environment(
     given: &BTreeMap<String, String>,
 ) -> Result<(Variables, Vec<(String, config::Value)>), SettingsError> {
-    let (mut plain, mut structured) = (Variables::default(), Vec::new());
+    let mut plain = Variables::default();
+    let mut structured = Vec::new();
     for (name, text) in given {
         let key = name
             .strip_prefix("TRIREME__")
@@ -124,8 +126,9 @@ fn structured_value(key: &str, text: &str) -> Result<Option<config::Value>, Sett
         .any(|table| key.strip_prefix(table).is_some_and(is_below));
     let is_list = LISTS.contains(&key);
     if (is_list && text.starts_with('[')) || (is_table && text.starts_with('{')) {
-        let bad = |e: toml::de::Error| SettingsError::one(format!("{key}: {}", e.message()));
-        let mut document: toml::Table = format!("value = {text}").parse().map_err(bad)?;
+        let mut document: toml::Table = format!("value = {text}")
+            .parse()
+            .map_err(|e: toml::de::Error| SettingsError::one(format!("{key}: {}", e.message())))?;
         return Ok(document.remove("value").map(from_toml));
     }
     let parts = || {

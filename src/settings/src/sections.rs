@@ -636,7 +636,8 @@ impl Settings {
 
     /// The switches as they are in force.
     pub fn features_in_force(&self) -> Features {
-        let (query, on) = (&self.query, &self.features);
+        let query = &self.query;
+        let on = &self.features;
         let experimental = query.enable_experimental;
         Features {
             promql_experimental_functions: experimental && on.promql_experimental_functions,

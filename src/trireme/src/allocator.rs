@@ -114,7 +114,8 @@ fn held() -> u64 {
     let pages = || {
         let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
         let mut fields = statm.split_whitespace().skip(1).map(str::parse::<u64>);
-        let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        let resident = fields.next()?.ok()?;
+        let shared = fields.next()?.ok()?;
         Some(resident.saturating_sub(shared))
     };
     pages().unwrap_or(0) * PAGE_BYTES

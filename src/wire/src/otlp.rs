@@ -109,7 +109,8 @@ fn resource_metrics(
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
     // The resource may stand behind its metrics.
-    let (mut resource, mut scopes) = (Some(proto::Resource::default()), Vec::new());
+    let mut resource = Some(proto::Resource::default());
+    let mut scopes = Vec::new();
     while let Some((number, wire)) = c.field()? {
         match number {
             1 => match message(c.typed_message(wire)?, out) {
@@ -180,7 +181,9 @@ fn count_in(scopes: Vec<Cursor<'_>>) -> Result<u64, DecodeError> {
 }
 
 fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(), DecodeError> {
-    let (mut name, mut help, mut unit) = (String::new(), String::new(), String::new());
+    let mut name = String::new();
+    let mut help = String::new();
+    let mut unit = String::new();
     let mut data = None;
     while let Some((number, wire)) = c.field()? {
         match number {
@@ -254,7 +257,8 @@ fn metric(mut c: Cursor<'_>, target: &Target, out: &mut Builder<'_>) -> Result<(
 
 /// `aggregation_temporality` and `is_monotonic`, which stand at the same place in all three messages that have them.
 fn sum_fields(mut c: Cursor<'_>) -> Result<(u64, bool), DecodeError> {
-    let (mut temporality, mut monotonic) = (0, false);
+    let mut temporality = 0;
+    let mut monotonic = false;
     while let Some((number, wire)) = c.field()? {
         match number {
             2 => temporality = c.typed_varint(wire)?,

@@ -160,10 +160,11 @@ fn is_inside(path: &str) -> bool {
     let mut parts = path.split('/');
     let first = parts.next().unwrap_or_default();
     let rest: Vec<&str> = parts.collect();
-    let plain = |part: &&str| {
-        !part.is_empty() && *part != "." && *part != ".." && !part.contains(['\\', '\0'])
-    };
-    matches!(first, "head" | "blocks") && !rest.is_empty() && rest.iter().all(plain)
+    matches!(first, "head" | "blocks")
+        && !rest.is_empty()
+        && rest.iter().all(|part: &&str| {
+            !part.is_empty() && *part != "." && *part != ".." && !part.contains(['\\', '\0'])
+        })
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Result<(), DecodeError> {
         let mut c = Cursor::new(self.body);
-        let (mut known, mut unknown) = (false, false);
+        let mut known = false;
+        let mut unknown = false;
         while let Some((number, wire)) = c.field()? {
             known |= number == 1 || number == 3;
             unknown |= number != 1 && number != 3;
@@ -122,11 +123,9 @@ impl<'a> Reader<'a> {
 
     fn series(&mut self, mut c: Cursor<'a>) -> Result<(), DecodeError> {
         let batch = &self.out.batch;
-        let (samples, histograms, exemplars) = (
-            batch.samples.len(),
-            batch.histograms.len(),
-            batch.exemplars.len(),
-        );
+        let samples = batch.samples.len();
+        let histograms = batch.histograms.len();
+        let exemplars = batch.exemplars.len();
         let whole = c.range();
         let mut span = LabelSpan::default();
         let mut bad_histograms = BadHistograms::default();

@@ -146,10 +146,8 @@ impl<'a> Reader<'a> {
         let floats = self.out.batch.samples.len() - mark.samples;
         let histograms = self.out.batch.histograms.len() - mark.histograms + bad.count as usize;
         let start = self.out.batch.label_bytes.len();
-        let (labels_max, bytes_max) = (
-            self.limits.labels_per_series_max,
-            self.limits.label_bytes_per_series_max,
-        );
+        let labels_max = self.limits.labels_per_series_max;
+        let bytes_max = self.limits.label_bytes_per_series_max;
         let label_bytes = &mut self.out.batch.label_bytes;
         let built = self.builder.build(
             &self.symbols,
@@ -251,7 +249,9 @@ impl<'a> Reader<'a> {
 
     /// Reads an `Exemplar`; the inner error is why its labels are not a label set.
     fn exemplar(&mut self, mut c: Cursor<'a>) -> Result<Result<Exemplar, RefsError>, DecodeError> {
-        let (mut refs, mut v, mut t) = (Vec::new(), 0.0, 0);
+        let mut refs = Vec::new();
+        let mut v = 0.0;
+        let mut t = 0;
         while let Some((number, wire)) = c.field()? {
             match number {
                 1 => read_refs(&mut refs, &mut c, wire, &mut self.room)?,
@@ -346,7 +346,8 @@ fn read_refs(
 /// Reads a `Sample` and its start timestamp.
 #[inline]
 fn sample(mut c: Cursor<'_>) -> Result<(FloatSample, i64), DecodeError> {
-    let (mut sample, mut st) = (FloatSample { t: 0, v: 0.0 }, 0);
+    let mut sample = FloatSample { t: 0, v: 0.0 };
+    let mut st = 0;
     while let Some((number, wire)) = c.field()? {
         match (number, wire) {
             (1, FIXED64) => sample.v = f64::from_bits(c.fixed64()?),

@@ -29,9 +29,13 @@ fn own(blocks: &[Listed], cut: Option<i64>) -> Own {
 }
 
 fn peers(lists: &[&[Listed]]) -> Vec<(NodeName, Vec<Listed>)> {
-    let named =
-        |(i, list): (usize, &&[Listed])| (NodeName::new(&format!("n{}", i + 1)), list.to_vec());
-    lists.iter().enumerate().map(named).collect()
+    lists
+        .iter()
+        .enumerate()
+        .map(|(i, list): (usize, &&[Listed])| {
+            (NodeName::new(&format!("n{}", i + 1)), list.to_vec())
+        })
+        .collect()
 }
 
 /// Names, how they are missing, and how many have them.
@@ -55,7 +59,9 @@ fn equal_replicas_want_nothing() {
 
 #[test]
 fn what_a_peer_has_is_wanted_the_newest_first_and_from_all_who_have_it() {
-    let (a, b, c) = (block(1, 1), block(2, 2), block(3, 3));
+    let a = block(1, 1);
+    let b = block(2, 2);
+    let c = block(3, 3);
     let list = [a.clone(), b.clone(), c.clone()];
     let want = [(c.ulid, Lack::Missing, 2), (a.ulid, Lack::Missing, 1)];
     assert_eq!(found(&own(&[b], Some(3)), &[&list, &[c]], KEEP), want);
@@ -63,7 +69,8 @@ fn what_a_peer_has_is_wanted_the_newest_first_and_from_all_who_have_it() {
 
 #[test]
 fn other_content_of_a_window_is_wanted_beside_the_own() {
-    let (ours, theirs) = (block(1, 1), block(1, 9));
+    let ours = block(1, 1);
+    let theirs = block(1, 9);
     let want = [(theirs.ulid, Lack::Differs, 1)];
     assert_eq!(
         found(
@@ -103,7 +110,8 @@ fn windows_that_are_not_cut_here_are_not_missing() {
 
 #[test]
 fn what_retention_would_drop_is_not_fetched() {
-    let (old, new) = (block(1, 1), block(5, 5));
+    let old = block(1, 1);
+    let new = block(5, 5);
     let by_time = Keep {
         from_ms: old.end_ms,
         ..KEEP
@@ -129,7 +137,9 @@ fn what_retention_would_drop_is_not_fetched() {
 
 #[test]
 fn damaged_and_lost_blocks_are_wanted_even_if_no_peer_has_them() {
-    let (bad, gone, old) = (block(2, 2), block(3, 3), block(0, 7));
+    let bad = block(2, 2);
+    let gone = block(3, 3);
+    let old = block(0, 7);
     let mut own = own(std::slice::from_ref(&bad), Some(3));
     own.damaged = [bad.key()].into();
     own.lost = vec![gone.key(), old.key()];

@@ -187,12 +187,13 @@ pub fn snappy() -> Vec<Vec<u8>> {
 }
 
 fn records() -> Vec<Record> {
-    let record = |seq: u64| {
-        let mut draft = RecordDraft::new(1, RecordKind::Samples);
-        draft.payload_mut().extend(payload());
-        draft.seal(own(), seq)
-    };
-    (1..4).map(record).collect()
+    (1..4)
+        .map(|seq: u64| {
+            let mut draft = RecordDraft::new(1, RecordKind::Samples);
+            draft.payload_mut().extend(payload());
+            draft.seal(own(), seq)
+        })
+        .collect()
 }
 
 fn payload() -> Vec<u8> {

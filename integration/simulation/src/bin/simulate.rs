@@ -45,22 +45,18 @@ struct Arguments {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mutation = match &arguments.mutation {
-        Some(name) => {
-            let known = || {
-                format!(
-                    "there is no bug of that name; there are {:?}",
-                    Mutation::ALL
-                )
-            };
-            Some(Mutation::named(name).with_context(known)?)
-        }
+        Some(name) => Some(Mutation::named(name).with_context(|| {
+            format!(
+                "there is no bug of that name; there are {:?}",
+                Mutation::ALL
+            )
+        })?),
         None => None,
     };
     let as_kind = match &arguments.as_kind {
-        Some(name) => {
-            let known = || format!("there is no kind of that name; there are {:?}", Kind::ALL);
-            Some(Kind::named(name).with_context(known)?)
-        }
+        Some(name) => Some(Kind::named(name).with_context(|| {
+            format!("there is no kind of that name; there are {:?}", Kind::ALL)
+        })?),
         None => None,
     };
     let kind_of = |seed: u64| as_kind.unwrap_or_else(|| Kind::of(seed));
@@ -72,7 +68,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let began = clock.monotonic();
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
-    let (total, failed) = (Mutex::new(Summary::default()), Mutex::new(Vec::new()));
+    let total = Mutex::new(Summary::default());
+    let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {

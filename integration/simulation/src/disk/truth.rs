@@ -50,7 +50,8 @@ fn read(place: &Place, copy: &Path) -> Result<PositionVector, LogError> {
         segment_bytes: 4_096,
         ..LogOptions::default()
     };
-    let (observer, clock) = (Arc::new(NoObserver), Arc::new(place.clock.clone()));
+    let observer = Arc::new(NoObserver);
+    let clock = Arc::new(place.clock.clone());
     let (log, _) =
         Log::open_without_thread(copy, options, READER, &place.covered, observer, clock)?;
     log.plan_replay(&place.covered)?;

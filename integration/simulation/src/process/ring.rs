@@ -126,16 +126,20 @@ impl Process {
     pub fn witnesses(&self) -> (Vec<usize>, usize) {
         let group = self.hub.group().lock();
         let quorum = group.quorum();
-        let able = |peer: &usize| {
-            let name = &self.names[*peer];
-            let view = group
-                .peers()
-                .find(|(node, _)| *node == name)
-                .map(|(_, view)| view);
-            view.is_some_and(|view| view.connected && !view.health.rebuilding)
-                && quorum.is_voter(name)
-        };
         let needed = quorum.needed() + usize::from(!quorum.is_voter(&self.identity.node));
-        ((0..self.names.len()).filter(able).collect(), needed - 1)
+        (
+            (0..self.names.len())
+                .filter(|peer: &usize| {
+                    let name = &self.names[*peer];
+                    let view = group
+                        .peers()
+                        .find(|(node, _)| *node == name)
+                        .map(|(_, view)| view);
+                    view.is_some_and(|view| view.connected && !view.health.rebuilding)
+                        && quorum.is_voter(name)
+                })
+                .collect(),
+            needed - 1,
+        )
     }
 }

@@ -131,7 +131,8 @@ impl Process {
                 is_told: false,
             },
         );
-        let (tails, durable) = (self.store.written(), self.told_durable());
+        let tails = self.store.written();
+        let durable = self.told_durable();
         let applied = feed
             .map(|feed| feed.applied_positions())
             .unwrap_or_default();

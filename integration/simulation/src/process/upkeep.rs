@@ -137,8 +137,9 @@ impl Process {
         };
         match interruption {
             Some(Interruption::BeforeCheckpoint) => {
-                let stop = || Err(HeadError::Settings("the process ends here".to_owned()));
-                let _ = self.shards[0].checkpoint::<HeadError>(stop);
+                let _ = self.shards[0].checkpoint::<HeadError>(|| {
+                    Err(HeadError::Settings("the process ends here".to_owned()))
+                });
                 return true;
             }
             Some(Interruption::BetweenCheckpoints) => {

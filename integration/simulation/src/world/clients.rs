@@ -66,8 +66,9 @@ impl World {
     /// What a scrape is of: whose, and whether there is something about the metrics in it.
     pub(super) fn wanted(&mut self, sender: usize, series: usize, t: i64) -> Wanted {
         let load = &self.scenario.load;
-        let (moves, has_histograms, has_metadata) =
-            (load.moves, load.has_histograms, load.has_metadata);
+        let moves = load.moves;
+        let has_histograms = load.has_histograms;
+        let has_metadata = load.has_metadata;
         if moves && self.rng.chance(0.03) {
             let name = format!("tenant-{}", self.history.tenants.len());
             self.senders[sender].tenant = Tenant::new(&name).expect("letters and digits");
@@ -109,7 +110,8 @@ impl World {
         if client.wanders {
             client.home = self.rng.below(self.scenario.targets() as u64) as usize;
         }
-        let (attempt, node) = (self.next_attempt, client.home);
+        let attempt = self.next_attempt;
+        let node = client.home;
         self.next_attempt += 1;
         client.attempt = Some((attempt, node));
         let way = self.network.latency(&mut self.rng);
@@ -190,14 +192,15 @@ impl World {
         let voters = &self.machines[..self.scenario.voters];
         // A disk that was replaced, or a machine that stood in for another one, may have held it when that was confirmed.
         let has_stand_in = |n: usize| self.scenario.has_twin && n == self.victim;
-        let kept = |n: &usize| voters[*n].before.is_none() && !has_stand_in(*n);
-        let lacks = |n: &usize| {
-            voters[*n]
-                .process
-                .as_ref()
-                .is_some_and(|p| self.history.lacks(batch, p))
-        };
-        let lacking: Vec<usize> = (0..voters.len()).filter(kept).filter(lacks).collect();
+        let lacking: Vec<usize> = (0..voters.len())
+            .filter(|n: &usize| voters[*n].before.is_none() && !has_stand_in(*n))
+            .filter(|n: &usize| {
+                voters[*n]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| self.history.lacks(batch, p))
+            })
+            .collect();
         if voters.len() - lacking.len() < self.quorum.needed() {
             return Err(format!(
                 "request {batch} is called stored, but n{lacking:?} do not have all of it"

@@ -248,7 +248,8 @@ impl World {
     /// The writers of a node die inside a change. What they leave behind is not trusted: the process ends.
     fn half_change(&mut self, node: usize) {
         let sender = self.rng.below(self.senders.len() as u64) as usize;
-        let (series, t) = (self.senders[sender].series, self.clock.now_ms() / 500 * 500);
+        let series = self.senders[sender].series;
+        let t = self.clock.now_ms() / 500 * 500;
         let wanted = self.wanted(sender, series, t);
         let value = self.rng.below(1 << 20) as f64 + 0.5;
         let made = self.history.make(&wanted, |n| value + n as f64);
@@ -290,7 +291,8 @@ impl World {
         if std::mem::replace(&mut self.was_wiped, true) {
             return;
         }
-        let (victim, voters) = (self.victim, self.scenario.voters);
+        let victim = self.victim;
+        let voters = self.scenario.voters;
         if self.scenario.trims {
             return self.after(200_000, Event::Replace(victim));
         }

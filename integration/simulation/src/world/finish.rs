@@ -72,13 +72,15 @@ impl World {
 
     /// The processes of all members, with the numbers of their machines.
     fn running(&self) -> Result<Vec<(usize, &Process)>, String> {
-        let of = |n: usize| {
-            let process = self.machines[n].process.as_ref();
-            process
-                .map(|process| (n, process))
-                .ok_or_else(|| format!("n{n} does not run"))
-        };
-        self.members().into_iter().map(of).collect()
+        self.members()
+            .into_iter()
+            .map(|n: usize| {
+                let process = self.machines[n].process.as_ref();
+                process
+                    .map(|process| (n, process))
+                    .ok_or_else(|| format!("n{n} does not run"))
+            })
+            .collect()
     }
 
     /// What keeps the replicas from being level.
@@ -94,7 +96,8 @@ impl World {
         {
             return Some(format!("sender {waiting} still waits for an answer"));
         }
-        let (one, first) = (running[0].0, running[0].1.store.durable());
+        let one = running[0].0;
+        let first = running[0].1.store.durable();
         for (n, process) in &running {
             if !process.store.replay().is_done() {
                 return Some(format!("n{n} still replays"));
@@ -145,15 +148,16 @@ impl World {
             .machines
             .iter()
             .filter_map(|machine| machine.process.as_ref());
-        let of = |process: &Process| -> u64 {
-            process
-                .log
-                .ended()
-                .iter()
-                .map(|(_, end)| u64::from(end.before.0))
-                .sum()
-        };
-        running.map(of).sum()
+        running
+            .map(|process: &Process| -> u64 {
+                process
+                    .log
+                    .ended()
+                    .iter()
+                    .map(|(_, end)| u64::from(end.before.0))
+                    .sum()
+            })
+            .sum()
     }
 
     /// A stream of an earlier start that is kept although no log holds anything of it.
@@ -167,10 +171,9 @@ impl World {
             let mut known = process.log.written_positions();
             known.sort_unstable();
             // They end in order.
-            let free = |streams: &&[(StreamId, u64)]| !held.contains(&streams[0].0);
             let oldest = known
                 .chunk_by(|(a, _), (b, _)| a.incarnation == b.incarnation)
-                .find(free);
+                .find(|streams: &&[(StreamId, u64)]| !held.contains(&streams[0].0));
             if let Some(streams) = oldest.filter(|streams| streams.len() > 1) {
                 return Some(format!("n{n} still keeps {}", streams[0].0));
             }

@@ -118,8 +118,11 @@ impl World {
         let Some(process) = &self.machines[node].process else {
             return Ok(());
         };
-        let is_twin = |other: &usize| *other != peer && self.names[*other] == self.names[peer];
-        match process.connected().into_iter().find(is_twin) {
+        match process
+            .connected()
+            .into_iter()
+            .find(|other: &usize| *other != peer && self.names[*other] == self.names[peer])
+        {
             Some(_) => Err(format!(
                 "n{node} is connected to two that say to be {}",
                 self.names[peer]
@@ -132,7 +135,8 @@ impl World {
         let Some(found) = self.network.get(conn) else {
             return Ok(());
         };
-        let (node, peer) = (found.ends[end], found.ends[1 - end]);
+        let node = found.ends[end];
+        let peer = found.ends[1 - end];
         let Some(process) = &self.machines[node].process else {
             return Ok(());
         };

@@ -195,11 +195,13 @@ impl World {
         let Some(process) = self.process(node, life) else {
             return Ok(());
         };
-        let (cut, trimmed) = (process.shelf.blocks().len(), process.log.stats().segments);
+        let cut = process.shelf.blocks().len();
+        let trimmed = process.log.stats().segments;
         let interrupted = process
             .look(interruption)
             .map_err(|problem| format!("n{node}: {problem}"))?;
-        let (cut_now, segments) = (process.shelf.blocks().len(), process.log.stats().segments);
+        let cut_now = process.shelf.blocks().len();
+        let segments = process.log.stats().segments;
         self.summary.blocks += (cut_now - cut) as u64;
         self.summary.trimmed += trimmed.saturating_sub(segments);
         if cut_now > cut {

@@ -97,7 +97,8 @@ impl World {
         });
         match made {
             Ok(manifest) => {
-                let (manifest, source) = ((*manifest).clone(), source.clone());
+                let manifest = (*manifest).clone();
+                let source = source.clone();
                 let begun = manifest.clone();
                 self.with_staging(node, |staging, dir| staging.begin(dir, source, manifest))?;
                 let machine = &mut self.machines[node];

@@ -36,11 +36,13 @@ impl World {
 
     /// Machines of the members.
     pub(super) fn members(&self) -> Vec<usize> {
-        let is_member = |n: &usize| {
-            let of = |group: &Group| group.present().any(|member| member.node == self.names[*n]);
-            self.decided_group().is_none_or(of)
-        };
-        (0..self.scenario.members()).filter(is_member).collect()
+        (0..self.scenario.members())
+            .filter(|n: &usize| {
+                self.decided_group().is_none_or(|group: &Group| {
+                    group.present().any(|member| member.node == self.names[*n])
+                })
+            })
+            .collect()
     }
 
     /// Nothing is between two machines, and both run.
@@ -53,18 +55,21 @@ impl World {
     fn leader(&mut self) -> Option<usize> {
         let epoch = self.decided.as_ref()?.epoch;
         let members = self.members();
-        let may = |n: &usize| {
-            let is_informed = self.machines[*n]
-                .ring
-                .as_ref()
-                .is_some_and(|ring| ring.epoch == epoch);
-            let reached = members
-                .iter()
-                .filter(|other| self.reaches(*n, **other))
-                .count();
-            is_informed && reached > members.len() / 2
-        };
-        let able: Vec<usize> = members.iter().copied().filter(may).collect();
+        let able: Vec<usize> = members
+            .iter()
+            .copied()
+            .filter(|n: &usize| {
+                let is_informed = self.machines[*n]
+                    .ring
+                    .as_ref()
+                    .is_some_and(|ring| ring.epoch == epoch);
+                let reached = members
+                    .iter()
+                    .filter(|other| self.reaches(*n, **other))
+                    .count();
+                is_informed && reached > members.len() / 2
+            })
+            .collect();
         if able.is_empty() {
             None
         } else {
@@ -193,8 +198,11 @@ impl World {
     /// What a leader knows of the members; `None` while somebody who is connected does not know the ring.
     fn evidence(&mut self, leader: usize, ring: &Ring) -> Option<Evidence> {
         let known = self.known(leader, ring, &PositionVector::new())?;
-        let is_informed = |member: &MemberEvidence| !member.connected || member.epoch == ring.epoch;
-        if !known.values().all(is_informed) && self.mutation != Some(Mutation::IgnoreUninformed) {
+        if !known
+            .values()
+            .all(|member: &MemberEvidence| !member.connected || member.epoch == ring.epoch)
+            && self.mutation != Some(Mutation::IgnoreUninformed)
+        {
             return None;
         }
         let longest = self.longest(leader)?;
@@ -227,7 +235,8 @@ impl World {
             Some(Mutation::SealByOwnLog) => self.machines[leader].process.as_ref()?.store.durable(),
             _ => longest,
         };
-        let (fenced_at, streams) = (Some(ring.epoch), sealed.iter().collect());
+        let fenced_at = Some(ring.epoch);
+        let streams = sealed.iter().collect();
         Some(Evidence {
             fenced_at,
             streams,
@@ -305,7 +314,8 @@ impl World {
             let mut told =
                 running().filter_map(|p| p.has_samples(seal.stream(), seal.seq + 1..=acked));
             if acked > seal.seq && told.next() != Some(false) {
-                let (stream, seq) = (seal.stream(), seal.seq);
+                let stream = seal.stream();
+                let seq = seal.seq;
                 return Err(format!(
                     "{stream} is sealed at {seq} as {node} leaves, {acked} was acknowledged"
                 ));

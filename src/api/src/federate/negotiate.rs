@@ -47,11 +47,12 @@ impl<'a> Accepted<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let pair = |part: &'a str| {
-            part.split_once('=')
-                .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
-        };
-        let parameters: Vec<_> = parts.filter_map(pair).collect();
+        let parameters: Vec<_> = parts
+            .filter_map(|part: &'a str| {
+                part.split_once('=')
+                    .map(|(k, v)| (k.trim(), v.trim().trim_matches('"')))
+            })
+            .collect();
         let quality = parameters
             .iter()
             .find(|(k, _)| *k == "q")

@@ -289,12 +289,15 @@ mod tests {
 
     #[test]
     fn large_answers_come_in_bounded_pieces_that_make_one_document() {
-        let series = |i: usize| Series {
-            labels: Labels::from_pairs([("i", i.to_string())]),
-            floats: (0..11_000).map(|t| (t, t as f64 / 3.0)).collect(),
-            histograms: vec![],
-        };
-        let value = Value::Matrix((0..3).map(series).collect());
+        let value = Value::Matrix(
+            (0..3)
+                .map(|i: usize| Series {
+                    labels: Labels::from_pairs([("i", i.to_string())]),
+                    floats: (0..11_000).map(|t| (t, t as f64 / 3.0)).collect(),
+                    histograms: vec![],
+                })
+                .collect(),
+        );
         let result = QueryResult {
             value,
             warnings: vec!["w".into()],

@@ -138,7 +138,9 @@ fn go_duration(ms: i64) -> String {
     if ms > 0 && ms < 1_000 {
         return format!("{sign}{ms}ms");
     }
-    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, (ms % 60_000) as f64 / 1e3);
+    let hours = ms / 3_600_000;
+    let minutes = ms / 60_000 % 60;
+    let seconds = (ms % 60_000) as f64 / 1e3;
     match (hours, minutes) {
         (0, 0) => format!("{sign}{seconds}s"),
         (0, _) => format!("{sign}{minutes}m{seconds}s"),
@@ -200,10 +202,8 @@ async fn respond(ask: Ask, costed: Costed) -> Answer {
 
 fn push_estimate(out: &mut Vec<u8>, estimate: &CostEstimate) {
     // Prometheus's numbers have 63 bits.
-    let (series, read) = (
-        estimate.series.min(i64::MAX as u64),
-        estimate.samples_read.min(i64::MAX as u64),
-    );
+    let series = estimate.series.min(i64::MAX as u64);
+    let read = estimate.samples_read.min(i64::MAX as u64);
     put(
         out,
         format_args!("{{\"seriesTouched\":{series},\"samplesRead\":{read}}}"),

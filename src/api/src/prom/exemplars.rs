@@ -62,12 +62,14 @@ fn without(replica_labels: &[String], items: Vec<ExemplarSeries>) -> Vec<Exempla
             .or_default()
             .extend(series.exemplars);
     }
-    let one = |(labels, mut exemplars): (Labels, Vec<Exemplar>)| {
-        exemplars.sort_unstable();
-        exemplars.dedup();
-        ExemplarSeries { labels, exemplars }
-    };
-    by_series.into_iter().map(one).collect()
+    by_series
+        .into_iter()
+        .map(|(labels, mut exemplars): (Labels, Vec<Exemplar>)| {
+            exemplars.sort_unstable();
+            exemplars.dedup();
+            ExemplarSeries { labels, exemplars }
+        })
+        .collect()
 }
 
 #[cfg(test)]

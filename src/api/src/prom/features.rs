@@ -75,7 +75,8 @@ fn listed(settings: &ApiSettings) -> Value {
 }
 
 fn promql(settings: &ApiSettings) -> Map<String, Value> {
-    let (features, parser) = (&settings.features, &settings.parser);
+    let features = &settings.features;
+    let parser = &settings.parser;
     let keywords = KEYWORDS.iter().map(|word| (*word, true));
     let fills = ["fill", "fill_left", "fill_right"].map(|word| (word, parser.fill_modifiers));
     let others = [

@@ -49,7 +49,8 @@ where
     cost.bound(&mut context);
     context.per_step_stats = wants_steps(ask);
 
-    let (clock, is_compared) = (ask.state.clock.clone(), cost.is_compared());
+    let clock = ask.state.clock.clone();
+    let is_compared = cost.is_compared();
     let begun = clock.monotonic();
     let job = move |q: &dyn Queries, context: &QueryContext| {
         let queued = clock.monotonic().saturating_sub(begun);
@@ -102,7 +103,8 @@ pub(super) fn instant_query(ask: &Ask) -> Result<InstantQuery, ApiError> {
 
 /// The parameters of a range query.
 pub(super) fn range_query(ask: &Ask) -> Result<RangeQuery, ApiError> {
-    let (start_ms, end_ms) = (required_time(ask, "start")?, required_time(ask, "end")?);
+    let start_ms = required_time(ask, "start")?;
+    let end_ms = required_time(ask, "end")?;
     if end_ms < start_ms {
         return Err(ApiError::parameter(
             "end",
@@ -235,11 +237,9 @@ fn respond(ask: &Ask, done: Done, limit: usize, begun: Duration) -> Answer {
 fn push_stats(out: &mut Vec<u8>, stats: &QueryStats, total: Duration, queued: Duration) {
     let eval = total.saturating_sub(queued);
     let inner = eval.saturating_sub(stats.prepare).as_secs_f64();
-    let (total, eval, queued) = (
-        total.as_secs_f64(),
-        eval.as_secs_f64(),
-        queued.as_secs_f64(),
-    );
+    let total = total.as_secs_f64();
+    let eval = eval.as_secs_f64();
+    let queued = queued.as_secs_f64();
     let prepare = stats.prepare.as_secs_f64();
     put(
         out,

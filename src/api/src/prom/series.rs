@@ -19,7 +19,8 @@ pub(crate) async fn series(ask: Ask) -> Answer {
     };
     let limit = selection.limit;
     let (context, entry) = ask.begin("series").await?;
-    let (asked, job) = (Asked::Series(&selection), selection.clone());
+    let asked = Asked::Series(&selection);
+    let job = selection.clone();
     let mut found = ask
         .run_quick(context, &asked, move |q, context| q.series(context, &job))
         .await?;
@@ -36,7 +37,8 @@ pub(crate) async fn label_names(ask: Ask) -> Answer {
     };
     let limit = selection.limit;
     let (context, entry) = ask.begin("labels").await?;
-    let (asked, job) = (Asked::LabelNames(&selection), selection.clone());
+    let asked = Asked::LabelNames(&selection);
+    let job = selection.clone();
     let found = ask
         .run_quick(context, &asked, move |q, context| {
             q.label_names(context, &job)
@@ -64,10 +66,8 @@ pub(crate) async fn label_values(ask: Ask, path: Path<String>) -> Answer {
         // No series has it any more.
         return nothing();
     }
-    let (asked, job) = (
-        Asked::LabelValues(&name, &selection),
-        (name.clone(), selection.clone()),
-    );
+    let asked = Asked::LabelValues(&name, &selection);
+    let job = (name.clone(), selection.clone());
     let found = ask.run_quick(context, &asked, move |q, context| {
         q.label_values(context, &job.0, &job.1)
     });
@@ -85,8 +85,9 @@ fn nothing() -> Answer {
 
 fn strings(ask: &Ask, mut found: Found<String>, limit: usize) -> Answer {
     found.truncate(limit);
-    let write = |o: &mut Vec<u8>| push_array(o, &found.items, |o, s| push_str(o, s));
-    Ok(answer::counted(ask, &found.warnings, write)?)
+    Ok(answer::counted(ask, &found.warnings, |o: &mut Vec<u8>| {
+        push_array(o, &found.items, |o, s| push_str(o, s))
+    })?)
 }
 
 /// Undoes the escaping of label names in paths: `U__` in front, `__` for `_`, `_<hex>_` for any other character.

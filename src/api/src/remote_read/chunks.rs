@@ -154,7 +154,8 @@ fn encode(columns: &Columns) -> Result<Vec<Chunk>, ChunkError> {
 }
 
 fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError> {
-    let (times, values) = (&columns.float_t[at.clone()], &columns.float_v[at.clone()]);
+    let times = &columns.float_t[at.clone()];
+    let values = &columns.float_v[at.clone()];
     let starts = columns.float_st.get(at).unwrap_or_default();
     let (encoding, data) = if starts.iter().any(|start| *start != 0) {
         let mut appender = Xor2Appender::default();
@@ -170,10 +171,8 @@ fn floats_chunk(columns: &Columns, at: Range<usize>) -> Result<Chunk, ChunkError
         }
         (Encoding::Xor, data)
     };
-    let (first, last) = (
-        times.first().copied().unwrap_or(0),
-        times.last().copied().unwrap_or(0),
-    );
+    let first = times.first().copied().unwrap_or(0);
+    let last = times.last().copied().unwrap_or(0);
     let r#type = i32::from(encoding.as_u8());
     Ok(Chunk {
         min_time_ms: first,
@@ -261,7 +260,8 @@ mod tests {
         let chunks = encode(&columns).expect("good");
         let mut seen = Vec::new();
         for chunk in &chunks {
-            let (mut times, mut starts) = (Vec::new(), Vec::new());
+            let mut times = Vec::new();
+            let mut starts = Vec::new();
             match Encoding::try_from(chunk.r#type as u8).expect("known") {
                 Encoding::Xor => {
                     decode_into(&chunk.data, &mut times, &mut Vec::new()).expect("just written");
@@ -321,13 +321,12 @@ mod tests {
                 .for_each(|h| h.st = if starts { h.st } else { 0 });
             let chunks = encode(&columns).expect("good");
             let kinds: Vec<i32> = chunks.iter().map(|c| c.r#type).collect();
-            let of = |chunk: &Chunk| {
-                let encoding = Encoding::try_from(chunk.r#type as u8).expect("known");
-                decode_histograms(encoding, &chunk.data).expect("just written")
-            };
             let kept = chunks
                 .iter()
-                .flat_map(of)
+                .flat_map(|chunk: &Chunk| {
+                    let encoding = Encoding::try_from(chunk.r#type as u8).expect("known");
+                    decode_histograms(encoding, &chunk.data).expect("just written")
+                })
                 .map(|s| matches!(s.h, AnyHistogram::Int(_)));
             assert_eq!(kept.collect::<Vec<_>>(), [true, true, false, true]);
             kinds
@@ -359,7 +358,8 @@ mod tests {
         );
         let mut seen = Vec::new();
         for chunk in &chunks {
-            let (mut times, mut values) = (Vec::new(), Vec::new());
+            let mut times = Vec::new();
+            let mut values = Vec::new();
             if chunk.r#type == i32::from(Encoding::Xor.as_u8()) {
                 decode_into(&chunk.data, &mut times, &mut values).expect("just written");
             } else {

@@ -382,7 +382,8 @@ impl Node {
     }
 
     pub(crate) fn over(sink: FakeSink, settings: ApiSettings) -> Self {
-        let (sink, queries) = (Arc::new(sink), Arc::new(FakeQueries::default()));
+        let sink = Arc::new(sink);
+        let queries = Arc::new(FakeQueries::default());
         let health = Arc::new(FakeHealth(
             Mutex::new(Readiness::Ready),
             Mutex::new(REPLAYED),
@@ -463,7 +464,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     async fn of<B: MessageBody>(response: ServiceResponse<B>) -> Self {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
         Self {
             status,
             headers,

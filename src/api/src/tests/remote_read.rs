@@ -68,7 +68,9 @@ async fn chunks_come_as_frames_with_checksums() {
             .is_some_and(|t| t.starts_with("application/x-streamed-protobuf"))
     );
     let mut rest = reply.body.as_slice();
-    let (mut frames, mut times, mut values) = (0, Vec::new(), Vec::new());
+    let mut frames = 0;
+    let mut times = Vec::new();
+    let mut values = Vec::new();
     while !rest.is_empty() {
         let len = prost::encoding::decode_varint(&mut rest).expect("a length") as usize;
         let (sum, tail) = rest.split_first_chunk::<4>().expect("a checksum");

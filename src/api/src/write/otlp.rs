@@ -85,7 +85,8 @@ async fn accept(
         &mut reserved,
     )
     .await?;
-    let (settings, seed) = (Arc::clone(&state.settings), tenant.seed());
+    let settings = Arc::clone(&state.settings);
+    let seed = tenant.seed();
     let job = move || {
         let sent = body.len();
         let body = if gzip {
@@ -109,7 +110,8 @@ async fn accept(
             bytes,
             reserved: &mut reserved,
         };
-        let (limits, options) = (&settings.decode, &settings.otlp);
+        let limits = &settings.decode;
+        let options = &settings.otlp;
         let decoded = otlp::decode_within(&body, seed, limits, options, &mut beside)?;
         Ok((decoded, reserved))
     };

@@ -67,7 +67,8 @@ impl Block {
             if out.samples.len() > samples_max {
                 return Ok(());
             }
-            let (floats, histograms) = (out.samples.times.len(), out.samples.histograms.len());
+            let floats = out.samples.times.len();
+            let histograms = out.samples.histograms.len();
             let counts = out.counts.len();
             let (encoding, data, _) = chunks.read_any(chunk.reference)?;
             let read = if encoding == AGGREGATES {

@@ -141,7 +141,8 @@ pub(crate) struct ChunkPass<'a> {
 impl<'a> ChunkPass<'a> {
     /// Chunks of a series lie together: all from the first to the last of them are read at once.
     pub(crate) fn expect(&mut self, references: RangeInclusive<u64>) {
-        let (first, last) = (*references.start(), *references.end());
+        let first = *references.start();
+        let last = *references.end();
         let (segment, start) = place_of(first);
         let bytes = place_of(last).1.saturating_sub(start);
         if place_of(last).0 == segment

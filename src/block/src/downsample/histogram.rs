@@ -92,8 +92,11 @@ impl Histograms {
             self.close(Some(step.t), sink)?;
         } else if self.window.as_ref().is_some_and(|window| window.end != end) {
             self.end_window(false, sink)?;
-            let full = |chunk: &Chunk| self.windows.is_full(chunk.steps, chunk.last, step.t);
-            if self.chunk.as_ref().is_some_and(full) {
+            if self
+                .chunk
+                .as_ref()
+                .is_some_and(|chunk: &Chunk| self.windows.is_full(chunk.steps, chunk.last, step.t))
+            {
                 self.end_chunk(sink)?;
             }
         }
@@ -111,7 +114,9 @@ impl Histograms {
             }
             none => {
                 let sum = FloatHistogram::clone(&step.sum);
-                let (last_t, count, last) = (step.t, step.count, step.last);
+                let last_t = step.t;
+                let count = step.count;
+                let last = step.last;
                 *none = Some(Window {
                     end,
                     last_t,
@@ -229,7 +234,8 @@ impl Chunk {
     /// Appends a step to all columns, or to none if one of them cannot take it.
     fn try_append(&mut self, t: i64, window: &Window) -> Result<bool, BlockError> {
         let (sum, last) = samples(t, window);
-        let (mut sums, mut lasts) = (self.sums.clone(), self.lasts.clone());
+        let mut sums = self.sums.clone();
+        let mut lasts = self.lasts.clone();
         for (column, sample) in [(&mut sums, &sum), (&mut lasts, &last)] {
             if matches!(
                 column.append(sample).map_err(bad)?,

@@ -170,13 +170,15 @@ fn steps_of(columns: &ColumnChunks, deleted: &[Interval]) -> Result<Input, Malfo
         if !times(&sums) || !times(&counter) {
             return Err(NOT_ALIGNED);
         }
-        let step = |(at, (t, count)): (usize, (i64, f64))| HistogramStep {
-            t,
-            count,
-            sum: sums.histograms[at].h.to_float(),
-            last: counter.histograms[at].h.to_float(),
-        };
-        return Ok(Input::HistogramSteps(each.map(step).collect()));
+        return Ok(Input::HistogramSteps(
+            each.map(|(at, (t, count)): (usize, (i64, f64))| HistogramStep {
+                t,
+                count,
+                sum: sums.histograms[at].h.to_float(),
+                last: counter.histograms[at].h.to_float(),
+            })
+            .collect(),
+        ));
     }
 
     let mins = column(columns, Column::Min, deleted)?;

@@ -47,7 +47,8 @@ impl Postings {
 
     /// Position of the first id at or behind `from` that is not below `id`; doubles its steps, so near is cheap.
     fn seek(&self, from: usize, id: u32) -> usize {
-        let (mut low, mut step) = (from, 1);
+        let mut low = from;
+        let mut step = 1;
         while low + step < self.len() && self.get(low + step) < id {
             low += step;
             step *= 2;

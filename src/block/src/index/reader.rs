@@ -137,9 +137,8 @@ impl IndexReader {
     /// Says that entries of series will be read, each at most `bytes_max` long.
     pub(crate) fn want_series(&self, ids: &[u32], bytes_max: u64) {
         if self.file.is_far() {
-            let entry = |id: &u32| u64::from(*id) * SERIES_ALIGN;
             ids.iter()
-                .map(entry)
+                .map(|id: &u32| u64::from(*id) * SERIES_ALIGN)
                 .for_each(|at| self.file.want(at..at.saturating_add(bytes_max)));
         }
     }

@@ -98,7 +98,8 @@ fn parse_labels(
     last_name.clear();
     let n = c.uvarint().map_err(at)?;
     for _ in 0..n {
-        let (name_number, value_number) = (c.uvarint().map_err(at)?, c.uvarint().map_err(at)?);
+        let name_number = c.uvarint().map_err(at)?;
+        let value_number = c.uvarint().map_err(at)?;
         numbers.push((name_number, value_number));
         name.clear();
         name.push_str(symbols.get(name_number, pages)?);

@@ -62,8 +62,10 @@ fn at_table(e: Malformed) -> BlockError {
 impl PostingsTable {
     /// Memory of the names and places that are kept (bytes).
     pub(super) fn memory_bytes(&self) -> usize {
-        let name = |name: &Name| size_of::<Name>() + name.name.len() + name.offsets.capacity() * 4;
-        self.names.iter().map(name).sum()
+        self.names
+            .iter()
+            .map(|name: &Name| size_of::<Name>() + name.name.len() + name.offsets.capacity() * 4)
+            .sum()
     }
 
     /// Takes the table without length and checksum, which stands at `start` in the file; checks the order of all entries.
@@ -175,7 +177,8 @@ impl PostingsTable {
 
 /// The last step whose first value is not above `value`, or the first.
 fn step_before(name: &Name, value: &str, pages: &mut Pages<'_>) -> Result<usize, BlockError> {
-    let (mut low, mut high) = (0, name.steps());
+    let mut low = 0;
+    let mut high = name.steps();
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         let bytes = pages.get(name.step(middle)).map_err(io_at(INDEX_FILE))?;

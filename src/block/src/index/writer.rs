@@ -220,7 +220,9 @@ impl SeriesPass {
         series: u64,
         rank: &[u32],
     ) -> Result<(), PassError> {
-        let (mut record, mut entry, mut prefix) = (Vec::new(), Vec::new(), Vec::new());
+        let mut record = Vec::new();
+        let mut entry = Vec::new();
+        let mut prefix = Vec::new();
         for _ in 0..series {
             let mut len = [0; 4];
             spill.read_exact(&mut len).map_err(PassError::Spill)?;
@@ -252,7 +254,8 @@ impl SeriesPass {
         let labels = number();
         put_uvarint(entry, labels);
         for _ in 0..labels {
-            let (name, value) = (rank[number() as usize], rank[number() as usize]);
+            let name = rank[number() as usize];
+            let value = rank[number() as usize];
             put_uvarint(entry, u64::from(name));
             put_uvarint(entry, u64::from(value));
             self.pairs.entry((name, value)).or_default().push(id);

@@ -66,7 +66,8 @@ impl<'a> ChunkCheck<'a> {
             faults.add(place(), "its times do not rise");
         }
         if all.first() != Some(&chunk.min_time) || all.last() != Some(&chunk.max_time) {
-            let (says, is) = ((chunk.min_time, chunk.max_time), (all.first(), all.last()));
+            let says = (chunk.min_time, chunk.max_time);
+            let is = (all.first(), all.last());
             faults.add(
                 place(),
                 format!("the index says times {says:?}, the samples say {is:?}"),
@@ -91,7 +92,8 @@ impl<'a> ChunkCheck<'a> {
         let place = || chunk_place(chunk.reference);
         let found = aggregates::check(data).map_err(|e| e.at(place()))?;
         if found.first < chunk.min_time || found.last > chunk.max_time {
-            let (says, is) = ((chunk.min_time, chunk.max_time), (found.first, found.last));
+            let says = (chunk.min_time, chunk.max_time);
+            let is = (found.first, found.last);
             faults.add(
                 place(),
                 format!("the index says times {says:?}, the steps say {is:?}"),

@@ -103,7 +103,8 @@ pub(super) fn verify(block: &Block, faults: &mut FaultList) -> Option<Found> {
     if let Err(error) = verify_lists(block.index(), &pairs, gaps, faults) {
         faults.error(error);
     }
-    let (series, count) = (ids.len() as u64, chunks.count());
+    let series = ids.len() as u64;
+    let count = chunks.count();
     Some(Found {
         series,
         chunks: count,
@@ -193,7 +194,8 @@ fn list_extent(index: &IndexReader, name: &str, value: &str) -> Result<(u64, u64
 
 /// Number of a symbol by its text.
 fn symbol_number(index: &IndexReader, text: &str) -> Result<Option<u64>, BlockError> {
-    let (mut low, mut high) = (0, index.symbol_count() as u64);
+    let mut low = 0;
+    let mut high = index.symbol_count() as u64;
     while low < high {
         let middle = low + (high - low) / 2;
         if *index.symbol(middle)? < *text {

@@ -26,10 +26,8 @@ pub fn series(count: usize, seed: u64) -> Vec<SeriesInput> {
 
 fn one(i: usize, rng: &mut SeededRng) -> SeriesInput {
     let metric = ["requests_total", "temperature", "latency_seconds", "größe"][i % 4];
-    let (instance, job) = (
-        format!("host-{}:9100", i / 4),
-        if i.is_multiple_of(3) { "node" } else { "api" },
-    );
+    let instance = format!("host-{}:9100", i / 4);
+    let job = if i.is_multiple_of(3) { "node" } else { "api" };
     let mut pairs = vec![("__name__", metric), ("instance", &instance), ("job", job)];
     if i.is_multiple_of(5) {
         pairs.push(("zone", "zürich ☃"));

@@ -124,7 +124,8 @@ pub(super) async fn digest_of(
     path: &Path,
 ) -> Result<(u64, String), BucketError> {
     let mut stream = store.get(path).await.map_err(at(path))?.into_stream();
-    let (mut digest, mut size) = (Sha256::new(), 0);
+    let mut digest = Sha256::new();
+    let mut size = 0;
     while let Some(piece) = stream.try_next().await.map_err(at(path))? {
         digest.update(&piece);
         size += piece.len() as u64;

@@ -75,11 +75,12 @@ fn complete(sizes: &HashMap<&str, u64>) -> Option<Layout> {
         .keys()
         .filter(|path| path.starts_with(CHUNKS_DIR))
         .count();
-    let segment = |at: usize| {
-        sizes
-            .get(format!("{CHUNKS_DIR}/{}", segment_name(at)).as_str())
-            .copied()
-    };
-    let segments = (0..count).map(segment).collect::<Option<Vec<u64>>>()?;
+    let segments = (0..count)
+        .map(|at: usize| {
+            sizes
+                .get(format!("{CHUNKS_DIR}/{}", segment_name(at)).as_str())
+                .copied()
+        })
+        .collect::<Option<Vec<u64>>>()?;
     (count > 0).then_some(Layout { index, segments })
 }

@@ -130,8 +130,10 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         .ok()
         .filter(|length| *length > 0)?;
     let mut words = line.split(' ');
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut is_conditional, mut length) = (false, 0);
+    let method = words.next()?.to_owned();
+    let target = words.next()?.to_owned();
+    let mut is_conditional = false;
+    let mut length = 0;
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -246,7 +248,8 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
         .into_iter()
         .filter(|(name, _)| after.is_none_or(|after| name > after))
         .peekable();
-    let (mut contents, mut last) = (String::new(), String::new());
+    let mut contents = String::new();
+    let mut last = String::new();
     for (name, size) in left.by_ref().take(PAGE_ENTRIES) {
         match size {
             None => write!(
@@ -278,7 +281,8 @@ fn list(state: &State, query: &BTreeMap<String, String>) -> Vec<u8> {
 
 fn decoded(text: &str, is_query: bool) -> String {
     let bytes = text.as_bytes();
-    let (mut out, mut i) = (Vec::new(), 0);
+    let mut out = Vec::new();
+    let mut i = 0;
     while i < bytes.len() {
         let hex = (bytes[i] == b'%').then(|| u8::from_str_radix(&text[i + 1..i + 3], 16).unwrap());
         out.push(hex.unwrap_or(if bytes[i] == b'+' && is_query {

@@ -381,12 +381,13 @@ impl<F: Assemble> Open<F> {
 fn bucket_reset<F: Form>(a: &[Span], before: &[F::Num], b: &[Span], after: &[F::Num]) -> bool {
     let zero = F::Num::default();
     let mut new = indexes(b).zip(F::absolute(after)).peekable();
-    let lost = |(index, count): (i32, F::Num)| {
-        while new.next_if(|(i, _)| *i < index).is_some() {}
-        let now = new.next_if(|(i, _)| *i == index).map_or(zero, |(_, n)| n);
-        F::less(now, count)
-    };
-    indexes(a).zip(F::absolute(before)).any(lost)
+    indexes(a)
+        .zip(F::absolute(before))
+        .any(|(index, count): (i32, F::Num)| {
+            while new.next_if(|(i, _)| *i < index).is_some() {}
+            let now = new.next_if(|(i, _)| *i == index).map_or(zero, |(_, n)| n);
+            F::less(now, count)
+        })
 }
 
 impl<F: Form> Parts<F> {

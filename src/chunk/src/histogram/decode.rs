@@ -58,7 +58,9 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
     pub(super) fn new(encoding: Encoding, chunk: &'a [u8]) -> Result<Self, ChunkError> {
         let mut bits = BitReader::new(chunk);
         let mut byte = || bits.byte();
-        let (high, low, third) = (byte()?, byte()?, byte()?);
+        let high = byte()?;
+        let low = byte()?;
+        let third = byte()?;
         debug_assert_eq!(bits.position(), HEADER_BYTES * 8);
         // With start timestamps the flags share a byte with the count, and theirs holds the start header.
         let with_start = matches!(encoding, Encoding::HistogramSt | Encoding::FloatHistogramSt);
@@ -72,7 +74,8 @@ impl<'a, F: Assemble> ChunkReader<'a, F> {
             (hint_of(third), high, None)
         };
         let count = u16::from_be_bytes([count_high, low]);
-        let (layout, budget) = (Layout::default(), DECODED_BYTES_MAX);
+        let layout = Layout::default();
+        let budget = DECODED_BYTES_MAX;
         Ok(Self {
             bits,
             header,

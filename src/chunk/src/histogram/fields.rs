@@ -77,14 +77,16 @@ impl<F: Form> Fields<F> {
         layout: &Layout,
     ) -> Result<(Self, Parts<F>), ChunkError> {
         let t = read_int(r)?;
-        let (count, zero_count) = (F::read_first_count(r)?, F::read_first_count(r)?);
+        let count = F::read_first_count(r)?;
+        let zero_count = F::read_first_count(r)?;
         let sum = f64::from_bits(r.bits(64)?);
         let mut buckets = |spans| -> Result<Vec<F::Num>, ChunkError> {
             (0..bucket_count(spans))
                 .map(|_| F::read_first_bucket(r))
                 .collect()
         };
-        let (positive, negative) = (buckets(&layout.positive)?, buckets(&layout.negative)?);
+        let positive = buckets(&layout.positive)?;
+        let negative = buckets(&layout.negative)?;
         let hint = ResetHint::Unknown;
         let p = Parts {
             hint,

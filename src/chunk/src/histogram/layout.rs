@@ -57,7 +57,8 @@ impl Layout {
         let zero_threshold = read_zero_threshold(r)?;
         let schema =
             i32::try_from(read_int(r)?).map_err(|_| r.malformed("unknown histogram schema"))?;
-        let (positive, negative) = (read_spans(r)?, read_spans(r)?);
+        let positive = read_spans(r)?;
+        let negative = read_spans(r)?;
         let mut custom = Vec::new();
         if schema == CUSTOM_BUCKETS_SCHEMA {
             let n = read_uint(r)?;
@@ -152,12 +153,11 @@ pub(super) fn bucket_count(spans: &[Span]) -> u64 {
 /// Index of every bucket, ascending.
 pub(super) fn indexes(spans: &[Span]) -> impl Iterator<Item = i32> {
     let mut next = 0i64;
-    let each = move |span: &Span| {
+    spans.iter().flat_map(move |span: &Span| {
         let start = next + i64::from(span.offset);
         next = start + i64::from(span.length);
         (start..next).map(|i| i as i32)
-    };
-    spans.iter().flat_map(each)
+    })
 }
 
 /// Spans that cover the buckets of both; adjoining spans are merged.
@@ -192,11 +192,12 @@ pub(super) fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
 /// Moves counts from the buckets of `from` to those of `to`, which covers them; new buckets are 0.
 pub(super) fn spread<N: Copy + Default>(counts: &[N], from: &[Span], to: &[Span]) -> Vec<N> {
     let mut old = indexes(from).zip(counts).peekable();
-    let place = |index| {
-        old.next_if(|(i, _)| *i == index)
-            .map_or(N::default(), |(_, count)| *count)
-    };
-    indexes(to).map(place).collect()
+    indexes(to)
+        .map(|index| {
+            old.next_if(|(i, _)| *i == index)
+                .map_or(N::default(), |(_, count)| *count)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -251,10 +252,8 @@ mod tests {
     #[test]
     fn union_covers_both_and_keeps_counts() {
         let span = |offset, length| Span { offset, length };
-        let (a, b) = (
-            [span(-1, 2), span(3, 1)],
-            [span(0, 3), span(0, 0), span(1, 1)],
-        );
+        let a = [span(-1, 2), span(3, 1)];
+        let b = [span(0, 3), span(0, 0), span(1, 1)];
         let both = union(&a, &b);
         assert_eq!(both, [span(-1, 4), span(1, 1)]);
         assert_eq!(spread(&[7, 8, 9], &a, &both), [7, 8, 0, 0, 9]);

@@ -26,7 +26,8 @@ fn counter(buckets: &[(i32, u64)]) -> Histogram {
         zero_count: 2,
         ..Histogram::default()
     };
-    let (mut end, mut last) = (0, 0i64);
+    let mut end = 0;
+    let mut last = 0i64;
     for (index, count) in buckets {
         match h.positive_spans.last_mut() {
             Some(open) if *index == end => open.length += 1,

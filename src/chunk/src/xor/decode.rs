@@ -191,7 +191,8 @@ pub(crate) fn read_window(
     trailing: &mut u8,
 ) -> Result<u64, ChunkError> {
     let header = reader.short(11)?;
-    let (new_leading, significant) = ((header >> 6) as u8, (header & 63) as u8);
+    let new_leading = (header >> 6) as u8;
+    let significant = (header & 63) as u8;
     let significant = if significant == 0 { 64 } else { significant };
     if new_leading + significant > 64 {
         return Err(reader.malformed("more than 64 bits in a value"));
@@ -206,7 +207,8 @@ pub fn decode_into(
     times: &mut Vec<i64>,
     values: &mut Vec<f64>,
 ) -> Result<(), ChunkError> {
-    let (times_before, values_before) = (times.len(), values.len());
+    let times_before = times.len();
+    let values_before = values.len();
     let mut samples = XorIterator::new(chunk)?;
     // A sample takes at least two bits: a false count must not make us allocate.
     let expected = usize::from(samples.sample_count()).min(chunk.len() * 4);

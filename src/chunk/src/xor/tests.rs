@@ -13,7 +13,8 @@ fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
 }
 
 fn decode(chunk: &[u8]) -> Result<Vec<(i64, u64)>, ChunkError> {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let mut times = Vec::new();
+    let mut values = Vec::new();
     decode_into(chunk, &mut times, &mut values)?;
     Ok(times
         .into_iter()

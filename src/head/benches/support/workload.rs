@@ -70,7 +70,8 @@ pub fn requests(series: usize) -> Vec<Batch> {
 }
 
 fn push_labels(out: &mut Vec<u8>, id: usize) {
-    let (target, of_target) = (id / TARGET_SERIES, id % TARGET_SERIES);
+    let target = id / TARGET_SERIES;
+    let of_target = id % TARGET_SERIES;
     let metric = format!("node_subsystem{}_operations_seconds_total", of_target % 250);
     let instance = format!(
         "ip-10-{}-{}-{}.eu-central-1.compute.internal:9100",

@@ -117,9 +117,12 @@ pub(crate) struct Floats<'a> {
 
 /// Drops parts that cannot be read; answers how many.
 pub(crate) fn keep_readable(parts: &mut Vec<Part>) -> u64 {
-    let (before, mut buffer) = (parts.len(), Vec::new());
+    let before = parts.len();
+    let mut buffer = Vec::new();
     parts.retain(|part| {
-        let (mut times, mut values, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
+        let mut starts = Vec::new();
         let mut out = Floats {
             times: &mut times,
             values: &mut values,

@@ -162,12 +162,15 @@ impl FoundBucket<'_> {
         }
         bucket.closed = self.closed.iter().collect();
         if self.late.len() > 0 {
-            let one = |mut b: &[u8]| LateSample {
-                t: b.get_i64_le(),
-                v: f64::from_bits(b.get_u64_le()),
-                start: if b.is_empty() { 0 } else { b.get_i64_le() },
-            };
-            bucket.late = Some(Box::new(self.late.map(one).collect()));
+            bucket.late = Some(Box::new(
+                self.late
+                    .map(|mut b: &[u8]| LateSample {
+                        t: b.get_i64_le(),
+                        v: f64::from_bits(b.get_u64_le()),
+                        start: if b.is_empty() { 0 } else { b.get_i64_le() },
+                    })
+                    .collect(),
+            ));
         }
         bucket
     }
@@ -307,7 +310,8 @@ impl<'a> Reader<'a> {
             window: self.i64()?,
             cut: self.i64()?,
         };
-        let (max, samples_max) = (self.i64()?, self.u8()?);
+        let max = self.i64()?;
+        let samples_max = self.u8()?;
         let len = self.wide()? as usize;
         let mut open = None;
         if len > 0 {

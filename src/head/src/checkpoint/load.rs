@@ -79,7 +79,8 @@ impl Shard {
         cut: Option<&CutManifest>,
     ) -> Result<(Arc<Self>, Vec<HeadError>), HeadError> {
         Self::check(&options)?;
-        let (mut best, mut damage) = (fresh(&options, cut)?, Vec::new());
+        let mut best = fresh(&options, cut)?;
+        let mut damage = Vec::new();
         for name in [CHECKPOINT_FILE, PREVIOUS_FILE] {
             match salvage(&options, cut, name) {
                 Ok(Some((state, lost))) => {
@@ -314,7 +315,9 @@ impl<'a> Loader<'a> {
         r: &mut Reader<'_>,
         why: &mut Option<String>,
     ) -> Result<(StreamId, Stream), Malformed> {
-        let (number, shards, window_ms) = (r.u16()?, r.u16()?, r.i64()?);
+        let number = r.u16()?;
+        let shards = r.u16()?;
+        let window_ms = r.i64()?;
         let want = (
             self.options.number,
             self.options.shards,
@@ -328,7 +331,8 @@ impl<'a> Loader<'a> {
             ));
         }
         let id = r.stream()?;
-        let (applied, marker) = (r.u64()?, marker(r)?);
+        let applied = r.u64()?;
+        let marker = marker(r)?;
         let refs = Refs::with_extent(Refs::pages_for(r.u32()?));
         let stream = Stream {
             applied,
@@ -340,14 +344,16 @@ impl<'a> Loader<'a> {
 
     fn stream(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let id = r.stream()?;
-        let (applied, marker) = (r.u64()?, marker(r)?);
+        let applied = r.u64()?;
+        let marker = marker(r)?;
         let extent = r.u32()? as usize;
         if extent > Refs::pages_for(u32::MAX) {
             return Err(Malformed);
         }
         let mut refs = Refs::with_extent(extent);
         while !r.is_empty() {
-            let (reference, slot) = (r.u32()?, r.u32()?);
+            let reference = r.u32()?;
+            let slot = r.u32()?;
             refs.define(reference, slot).ok_or(Malformed)?;
         }
         if let Into::State(state) = &mut self.into {
@@ -366,7 +372,8 @@ impl<'a> Loader<'a> {
     fn tenant(&mut self, r: &mut Reader<'_>) -> Result<(), Malformed> {
         let tenant = Tenant::new(r.str()?).map_err(|_| Malformed)?;
         let expected = self.seen.next_tenant();
-        let (mut series, mut pairs) = (0, 0);
+        let mut series = 0;
+        let mut pairs = 0;
         if self.version >= 2 {
             // No more than the file can hold, whatever it says.
             let most = (self.bytes / SERIES_BYTES_MIN) as usize;
@@ -404,7 +411,8 @@ impl<'a> Loader<'a> {
         let tenant = r.u32()?;
         let most = self.room.get(tenant as usize).copied().unwrap_or(0);
         while !r.is_empty() {
-            let (id, name) = (r.u32()?, r.u32()?);
+            let id = r.u32()?;
+            let name = r.u32()?;
             let series = if self.version >= 2 {
                 r.u32()? as usize
             } else {
@@ -580,7 +588,8 @@ impl<'a> Loader<'a> {
         }
         for _ in 0..r.u32()? {
             let key = SeriesKey(r.u128()?);
-            let (t, v) = (r.i64()?, f64::from_bits(r.u64()?));
+            let t = r.i64()?;
+            let v = f64::from_bits(r.u64()?);
             let labels = Labels::from_wire(r.bytes()?).map_err(|_| Malformed)?;
             of_tenant.add_exemplar(key, &Exemplar { labels, v, t }, usize::MAX);
         }
@@ -627,7 +636,8 @@ fn count_references(state: &mut State) {
 }
 
 fn marker(r: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
-    let (some, k) = (r.u8()? != 0, r.i64()?);
+    let some = r.u8()? != 0;
+    let k = r.i64()?;
     Ok(some.then_some(k))
 }
 

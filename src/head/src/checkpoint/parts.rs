@@ -80,7 +80,8 @@ impl<'a> Parts<'a> {
         let word = |from: usize| {
             u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]])
         };
-        let (length, crc) = (word(1) as usize, word(5));
+        let length = word(1) as usize;
+        let crc = word(5);
         if length as u64 > self.bytes - self.at {
             return Err(self.bad(format!("part at {at} is damaged")));
         }

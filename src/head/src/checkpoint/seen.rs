@@ -10,7 +10,8 @@ struct Bits(Vec<u64>);
 impl Bits {
     /// False if it was there.
     fn insert(&mut self, number: u32) -> bool {
-        let (word, bit) = (number as usize / 64, 1 << (number % 64));
+        let word = number as usize / 64;
+        let bit = 1 << (number % 64);
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }

@@ -45,7 +45,8 @@ fn fill(shard: &Shard) {
 }
 
 fn fill_at(shard: &Shard, t: i64) {
-    let (tenant, mut batch) = (Tenant::default(), Batch::default());
+    let tenant = Tenant::default();
+    let mut batch = Batch::default();
     for n in 0..50u32 {
         let labels =
             Labels::from_pairs([("__name__", "up"), ("job", "node"), ("n", &n.to_string())]);
@@ -139,7 +140,8 @@ fn without_numbers(body: &[u8]) -> Vec<u8> {
 
 /// Series with one bucket each, which has an open chunk only.
 fn narrow(body: &[u8]) -> Vec<u8> {
-    let (mut rest, mut old) = (body, Vec::new());
+    let mut rest = body;
+    let mut old = Vec::new();
     let copy = |rest: &mut &[u8], old: &mut Vec<u8>, bytes: usize| {
         old.extend_from_slice(&rest[..bytes]);
         *rest = &rest[bytes..];
@@ -284,7 +286,8 @@ fn a_start_takes_the_checkpoint_before_one_that_is_damaged() {
 fn contents(shard: &Arc<Shard>) -> BTreeMap<Vec<u8>, Vec<(i64, u64)>> {
     let series = shard.select(&Tenant::default(), &[], i64::MIN, i64::MAX);
     let read = |series: &HeadSeries| {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         // Chunks that cannot be read are missing.
         let _ = series.read(i64::MIN, i64::MAX, &mut times, &mut values);
         let samples = times
@@ -308,7 +311,8 @@ fn a_salvage_gives_what_is_undamaged_and_nothing_that_never_was() {
     let path = dir.path().join(CHECKPOINT_FILE);
     let whole = std::fs::read(&path).expect("there");
     small.own.boot = Boot(2);
-    let (mut all, mut some) = (0, 0);
+    let mut all = 0;
+    let mut some = 0;
     for at in (0..whole.len()).step_by(7) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);

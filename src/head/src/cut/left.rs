@@ -60,12 +60,11 @@ pub(crate) struct Portion {
 impl Portion {
     /// The portion of `part`, where `left` is all that was left.
     pub fn of(left: &[LeftWindow], window_ms: i64, part: &LeftWindow) -> Self {
-        let is_before = |left: &&LeftWindow| {
-            left.window == part.window && left.tenant == part.tenant && left.cut < part.cut
-        };
         let before = left
             .iter()
-            .filter(is_before)
+            .filter(|left: &&LeftWindow| {
+                left.window == part.window && left.tenant == part.tenant && left.cut < part.cut
+            })
             .map(|left| Taken::by(left.cut, window_ms));
         Self {
             window: part.window,

@@ -115,14 +115,17 @@ impl CutManifest {
             if rest.len() < count.saturating_mul(20) {
                 return Err(bad("cut off"));
             }
-            let one = |_| {
-                let stream = StreamId {
-                    incarnation: Incarnation(rest.get_u64_le()),
-                    boot: Boot(rest.get_u32_le()),
-                };
-                (stream, rest.get_u64_le())
-            };
-            this.positions.push((0..count).map(one).collect());
+            this.positions.push(
+                (0..count)
+                    .map(|_| {
+                        let stream = StreamId {
+                            incarnation: Incarnation(rest.get_u64_le()),
+                            boot: Boot(rest.get_u32_le()),
+                        };
+                        (stream, rest.get_u64_le())
+                    })
+                    .collect(),
+            );
         }
         if version == VERSION {
             this.left = left(&mut rest).ok_or_else(|| bad("cut off"))?;
@@ -134,7 +137,8 @@ impl CutManifest {
 fn left(rest: &mut &[u8]) -> Option<Vec<LeftWindow>> {
     let mut all = Vec::new();
     for _ in 0..rest.try_get_u32_le().ok()? {
-        let (cut, window) = (rest.try_get_i64_le().ok()?, rest.try_get_i64_le().ok()?);
+        let cut = rest.try_get_i64_le().ok()?;
+        let window = rest.try_get_i64_le().ok()?;
         let length = usize::from(rest.try_get_u16_le().ok()?);
         let (name, behind) = rest.split_at_checked(length)?;
         *rest = behind;

@@ -84,8 +84,13 @@ impl CutSource {
                 bucket.parts(&state.files, &shard.options, i64::MIN, i64::MAX, &mut parts);
             }
             if let Some(histograms) = &found.histograms {
-                let wanted = |id: crate::bucket::BucketId| self.portion.takes(id);
-                runs = histograms.parts(&state.files, &shard.options, wanted, i64::MIN, i64::MAX);
+                runs = histograms.parts(
+                    &state.files,
+                    &shard.options,
+                    |id: crate::bucket::BucketId| self.portion.takes(id),
+                    i64::MIN,
+                    i64::MAX,
+                );
             }
         }
         if self.skips_damage {

@@ -48,8 +48,12 @@ impl PairLists {
             return None;
         }
         let mut ranks = vec![UNRANKED; highest + 1];
-        let is_first = |id: &u32| std::mem::replace(&mut ranks[*id as usize], 0) == UNRANKED;
-        let ids: Vec<u32> = self.ids.iter().copied().filter(is_first).collect();
+        let ids: Vec<u32> = self
+            .ids
+            .iter()
+            .copied()
+            .filter(|id: &u32| std::mem::replace(&mut ranks[*id as usize], 0) == UNRANKED)
+            .collect();
         // (name, value, id); names are few, and many pairs have the same.
         let mut distinct: Vec<(u32, Arc<str>, u32)> = Vec::with_capacity(ids.len());
         let mut names = BTreeMap::new();

@@ -101,13 +101,15 @@ pub(crate) fn intersect(a: &[u32], b: &[u32]) -> Vec<u32> {
 /// Slots of `a` that are not in `b`; both ascend.
 pub(crate) fn subtract(a: &[u32], b: &[u32]) -> Vec<u32> {
     let mut rest = b;
-    let keep = |slot: &&u32| {
-        let at = rest.partition_point(|s| s < *slot);
-        // Advance by what was passed, so that the search stays short.
-        rest = &rest[at..];
-        rest.first() != Some(*slot)
-    };
-    a.iter().filter(keep).copied().collect()
+    a.iter()
+        .filter(|slot: &&u32| {
+            let at = rest.partition_point(|s| s < *slot);
+            // Advance by what was passed, so that the search stays short.
+            rest = &rest[at..];
+            rest.first() != Some(*slot)
+        })
+        .copied()
+        .collect()
 }
 
 /// All slots of several ascending lists, ascending, each once.

@@ -32,7 +32,9 @@ impl Index {
         matchers: &[Matcher],
         pairs_at: impl Fn(u32) -> &'a [u32],
     ) -> Vec<u32> {
-        let (mut wanted, mut unwanted, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
+        let mut unwanted = Vec::new();
+        let mut rest = Vec::new();
         for matcher in matchers {
             match self.listed(matcher) {
                 Some(list) if matcher.matches_empty() => unwanted.push(list),
@@ -115,12 +117,11 @@ impl Index {
         let mut last: Option<(u32, bool)> = None;
         let fits_absent = matcher.matches_empty();
         let mut fits = |slot: &u32| {
-            let of_name = |id: &u32| {
+            let Some((id, pair)) = pairs_at(*slot).iter().find_map(|id: &u32| {
                 self.pair(*id)
                     .filter(|pair| pair.name == name)
                     .map(|pair| (*id, pair))
-            };
-            let Some((id, pair)) = pairs_at(*slot).iter().find_map(of_name) else {
+            }) else {
                 return fits_absent;
             };
             match last {
@@ -145,10 +146,9 @@ impl Index {
                 Some(Cow::Borrowed(&[]))
             };
         };
-        let chosen = |pair: &&Pair| matcher.matches(&pair.value) != fits_absent;
         let lists: Vec<_> = self
             .pairs_of(name)
-            .filter(chosen)
+            .filter(|pair: &&Pair| matcher.matches(&pair.value) != fits_absent)
             .map(|pair| pair.postings.ascending())
             .collect();
         let all = || self.all.ascending();
@@ -165,13 +165,14 @@ impl Index {
 
     /// True if a series with these pairs satisfies all matchers.
     pub fn fits(&self, pairs: &[u32], matchers: &[Matcher]) -> bool {
-        let value = |name: u32| {
-            let of_name = |id: &u32| self.pair(*id).filter(|p| p.name == name);
-            pairs.iter().find_map(of_name).map_or("", |p| &*p.value)
-        };
-        matchers
-            .iter()
-            .all(|m| m.matches(self.name_id(&m.name).map_or("", value)))
+        matchers.iter().all(|m| {
+            m.matches(self.name_id(&m.name).map_or("", |name: u32| {
+                pairs
+                    .iter()
+                    .find_map(|id: &u32| self.pair(*id).filter(|p| p.name == name))
+                    .map_or("", |p| &*p.value)
+            }))
+        })
     }
 
     /// Pairs of a name that series have.

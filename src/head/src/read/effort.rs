@@ -37,8 +37,14 @@ impl Shard {
     /// Number of values of a label, if the shard can be looked at without waiting.
     pub fn value_count(&self, tenant: &Tenant, name: &str) -> Option<usize> {
         let state = self.state.try_read()?;
-        let of_name = |index: &Index| Some(index.names[index.name_id(name)? as usize].pairs.len());
-        Some(state.index(tenant).and_then(of_name).unwrap_or(0))
+        Some(
+            state
+                .index(tenant)
+                .and_then(|index: &Index| {
+                    Some(index.names[index.name_id(name)? as usize].pairs.len())
+                })
+                .unwrap_or(0),
+        )
     }
 }
 
@@ -115,7 +121,8 @@ mod tests {
 
     #[test]
     fn bounds_hold_for_every_kind_of_matcher() {
-        let (mut index, mut lists) = (Index::new(), Vec::new());
+        let mut index = Index::new();
+        let mut lists = Vec::new();
         for slot in 0..20 {
             let job = if slot % 2 == 0 { "even" } else { "odd" };
             let pod = format!("p{slot}");

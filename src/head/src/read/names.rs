@@ -47,17 +47,17 @@ impl Shard {
         let Some(tenant) = state.tenant(tenant) else {
             return;
         };
-        let (index, all) = (&tenant.index, self.are_all_in(&state, tenant, start, end));
-        let live = |slot: u32| {
-            state
-                .series
-                .get(slot)
-                .is_some_and(|s| self.overlaps(s, start, end))
-        };
+        let index = &tenant.index;
+        let all = self.are_all_in(&state, tenant, start, end);
         let has_live = |id: u32| {
-            index
-                .pairs_of(id)
-                .any(|pair| pair.postings.iter().any(live))
+            index.pairs_of(id).any(|pair| {
+                pair.postings.iter().any(|slot: u32| {
+                    state
+                        .series
+                        .get(slot)
+                        .is_some_and(|s| self.overlaps(s, start, end))
+                })
+            })
         };
         for (id, name) in index.names.iter().enumerate() {
             // Pairs without a series are removed.
@@ -97,8 +97,9 @@ impl Shard {
             let Some(name) = index.name_id(name) else {
                 return;
             };
-            let of_name = |id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p));
-            if let Some((id, pair)) = pairs.iter().find_map(of_name)
+            if let Some((id, pair)) = pairs
+                .iter()
+                .find_map(|id: &u32| index.pair(*id).filter(|p| p.name == name).map(|p| (*id, p)))
                 && found.insert(id)
             {
                 each(&pair.value);
@@ -136,13 +137,15 @@ impl Shard {
             };
             let all = self.are_all_in(&state, tenant, start, end);
             // One series in range decides for a value, so most values cost one look.
-            let live = |slot: u32| {
-                all || state
-                    .series
-                    .get(slot)
-                    .is_some_and(|s| self.overlaps(s, start, end))
+            let has_live = |p: &&Pair| {
+                p.name == name
+                    && p.postings.iter().any(|slot: u32| {
+                        all || state
+                            .series
+                            .get(slot)
+                            .is_some_and(|s| self.overlaps(s, start, end))
+                    })
             };
-            let has_live = |p: &&Pair| p.name == name && p.postings.iter().any(live);
             let pairs = some.iter().filter_map(|id| tenant.index.pair(*id));
             pairs.filter(has_live).for_each(|pair| each(&pair.value));
         }
@@ -174,15 +177,14 @@ impl Shard {
             let index = state
                 .index(tenant)
                 .filter(|_| state.dropped_series == dropped)?;
-            let live = |slot: u32| {
-                state
-                    .series
-                    .get(slot)
-                    .is_some_and(|s| self.overlaps(s, start, end))
-            };
             for pair in some.iter().filter_map(|id| index.pair(*id)) {
                 let of_value: Cow<'_, [u32]> = pair.postings.ascending();
-                if common(&of_value, &slots).any(live) {
+                if common(&of_value, &slots).any(|slot: u32| {
+                    state
+                        .series
+                        .get(slot)
+                        .is_some_and(|s| self.overlaps(s, start, end))
+                }) {
                     each(&pair.value);
                 }
             }

@@ -24,12 +24,14 @@ pub(crate) enum Items<'a> {
 impl Share<'_> {
     /// Samples, histograms and exemplars; a series without any counts as one.
     pub fn count(self) -> u64 {
-        let of = |series: &BatchSeries| {
-            let items = series.samples.len() + series.histograms.len() + series.exemplars.len();
-            items.max(1) as u64
-        };
         match self.items {
-            Items::Series(batch, idx) => picked(batch, idx).map(of).sum(),
+            Items::Series(batch, idx) => picked(batch, idx)
+                .map(|series: &BatchSeries| {
+                    let items =
+                        series.samples.len() + series.histograms.len() + series.exemplars.len();
+                    items.max(1) as u64
+                })
+                .sum(),
             Items::Metadata(metadata) => metadata.len() as u64,
         }
     }
@@ -123,7 +125,8 @@ mod tests {
     fn batch() -> Batch {
         let mut batch = Batch::default();
         for (n, name) in ["up", "down"].into_iter().enumerate() {
-            let (n, labels) = (n as u32, Labels::from_pairs([("__name__", name)]));
+            let n = n as u32;
+            let labels = Labels::from_pairs([("__name__", name)]);
             let from = batch.label_bytes.len() as u32;
             batch.label_bytes.extend_from_slice(labels.as_bytes());
             batch.series.push(BatchSeries {
@@ -183,7 +186,8 @@ mod tests {
             change(&mut other);
             assert_ne!(fingerprint(&other, &[0, 1]), same, "change {n}");
         }
-        let (batch, tenant) = (batch(), Tenant::new("other").expect("a name"));
+        let batch = batch();
+        let tenant = Tenant::new("other").expect("a name");
         let share = Share {
             tenant: &tenant,
             items: Items::Series(&batch, &[0, 1]),

@@ -121,7 +121,8 @@ pub fn jobs(shard: &Shard, matchers: &[Matcher], start: i64, end: i64) -> BTreeS
 pub fn dump(shard: &Arc<Shard>) -> Vec<(String, Vec<(i64, u64)>)> {
     let mut out = Vec::new();
     for series in shard.select(&tenant(), &[], i64::MIN, i64::MAX) {
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut times = Vec::new();
+        let mut values = Vec::new();
         series
             .read(i64::MIN, i64::MAX, &mut times, &mut values)
             .unwrap();

@@ -177,10 +177,16 @@ impl ReadFile for SpoiltFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
-        let is_hit = |(path, range): &(PathBuf, Range<u64>)| {
-            *path == self.path && range.start < end && offset < range.end
-        };
-        if self.disk.0.lock().unreadable.iter().any(is_hit) {
+        if self
+            .disk
+            .0
+            .lock()
+            .unreadable
+            .iter()
+            .any(|(path, range): &(PathBuf, Range<u64>)| {
+                *path == self.path && range.start < end && offset < range.end
+            })
+        {
             return Err(io::Error::from_raw_os_error(5));
         }
         ReadFile::read_exact_at(&self.file, buffer, offset)

@@ -99,7 +99,8 @@ impl FloatHistogram {
                 bounds_reconciled: false,
             });
         }
-        let (mut a, mut b) = (Flat::of(self, |c| c), Flat::of(other, |c| c));
+        let mut a = Flat::of(self, |c| c);
+        let mut b = Flat::of(other, |c| c);
         let bounds_reconciled = a.unify(&mut b);
         a.zero = f(a.zero, b.zero);
         merge(&mut a.positive, &b.positive, &f, |c| f(0.0, c));

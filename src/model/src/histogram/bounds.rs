@@ -21,10 +21,8 @@ pub(super) fn upper_bound(index: i32, schema: i32, custom_values: &[f64]) -> f64
     }
     let schema = schema.min(SCHEMA_MAX);
     let per_octave = 1i64 << schema;
-    let (octave, part) = (
-        i64::from(index).div_euclid(per_octave),
-        i64::from(index).rem_euclid(per_octave),
-    );
+    let octave = i64::from(index).div_euclid(per_octave);
+    let part = i64::from(index).rem_euclid(per_octave);
     if octave == 1024 && part == 0 {
         return f64::MAX;
     }
@@ -85,7 +83,8 @@ pub(super) fn reduced_index(index: i32, from_schema: i32, to_schema: i32) -> i32
 
 /// Bounds that both lists hold; both rise.
 pub(super) fn shared_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
-    let (mut i, mut j) = (0, 0);
+    let mut i = 0;
+    let mut j = 0;
     let mut out = Vec::new();
     while i < a.len() && j < b.len() {
         if a[i] == b[j] {

@@ -140,7 +140,8 @@ impl Iterator for Buckets<'_> {
         loop {
             match self.part {
                 Part::Negative => {
-                    let (spans, counts) = (&h.negative_spans, &h.negative_buckets);
+                    let spans = &h.negative_spans;
+                    let counts = &h.negative_buckets;
                     let item = if self.upwards {
                         self.cursor.backward(spans, counts)
                     } else {
@@ -167,7 +168,8 @@ impl Iterator for Buckets<'_> {
                     }
                 }
                 Part::Positive => {
-                    let (spans, counts) = (&h.positive_spans, &h.positive_buckets);
+                    let spans = &h.positive_spans;
+                    let counts = &h.positive_buckets;
                     let item = if self.upwards {
                         self.cursor.forward(spans, counts)
                     } else {

@@ -44,11 +44,13 @@ impl FloatHistogram {
             |v: f64| ((0.0..WHOLE_MAX).contains(&v) && v.fract() == 0.0).then_some(v as i64);
         let deltas = |counts: &[f64]| {
             let mut before = 0;
-            let delta = |count: &f64| {
-                let count = whole(*count)?;
-                Some(count - std::mem::replace(&mut before, count))
-            };
-            counts.iter().map(delta).collect::<Option<Vec<i64>>>()
+            counts
+                .iter()
+                .map(|count: &f64| {
+                    let count = whole(*count)?;
+                    Some(count - std::mem::replace(&mut before, count))
+                })
+                .collect::<Option<Vec<i64>>>()
         };
         Some(Histogram {
             reset_hint: self.reset_hint,

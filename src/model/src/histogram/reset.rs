@@ -66,7 +66,8 @@ impl FloatHistogram {
         if self.custom_values == previous.custom_values {
             return self.any_bucket_fell(previous);
         }
-        let (mut now, mut before) = (Flat::of(self, |c| c), Flat::of(previous, |c| c));
+        let mut now = Flat::of(self, |c| c);
+        let mut before = Flat::of(previous, |c| c);
         now.unify(&mut before);
         fell(now.positive.into_iter(), before.positive.into_iter())
     }

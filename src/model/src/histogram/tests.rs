@@ -11,7 +11,8 @@ fn counts() -> impl Strategy<Value = Vec<f64>> {
 /// Spans that hold exactly `buckets` buckets.
 fn spans(buckets: usize) -> impl Strategy<Value = Vec<Span>> {
     proptest::collection::vec((0i32..5, 1u32..4), 0..8).prop_map(move |parts| {
-        let (mut left, mut out) = (buckets as u32, Vec::new());
+        let mut left = buckets as u32;
+        let mut out = Vec::new();
         for (offset, length) in parts {
             let length = length.min(left);
             if length > 0 {

@@ -27,7 +27,9 @@ impl FloatHistogram {
 
     fn trimmed(&self, at: f64, below: bool) -> Self {
         let custom = self.uses_custom_buckets();
-        let (mut count, mut sum, mut changed) = (0.0, 0.0, false);
+        let mut count = 0.0;
+        let mut sum = 0.0;
+        let mut changed = false;
         let mut cut = |buckets: Vec<(i32, f64)>, positive: bool| -> (Vec<(i32, f64)>, bool) {
             let mut populated = false;
             let kept = buckets
@@ -144,7 +146,9 @@ fn fraction_below(b: &Bucket, at: f64, positive: bool, linear: bool) -> f64 {
     if linear {
         return (at - b.lower) / (b.upper - b.lower);
     }
-    let (lower, upper, at) = (b.lower.abs().log2(), b.upper.abs().log2(), at.abs().log2());
+    let lower = b.lower.abs().log2();
+    let upper = b.upper.abs().log2();
+    let at = at.abs().log2();
     if positive {
         (at - lower) / (upper - lower)
     } else {

@@ -164,7 +164,8 @@ fn check_float_buckets(spans: &[Span], counts: &[f64]) -> Result<f64, HistogramI
 
 fn check_int_buckets(spans: &[Span], deltas: &[i64]) -> Result<u64, HistogramInvalid> {
     check_spans(spans, deltas.len())?;
-    let (mut count, mut total) = (0i64, 0u64);
+    let mut count = 0i64;
+    let mut total = 0u64;
     for (at, delta) in deltas.iter().enumerate() {
         count = count.wrapping_add(*delta);
         let Ok(absolute) = u64::try_from(count) else {

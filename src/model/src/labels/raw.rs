@@ -37,7 +37,8 @@ pub(super) fn short_label(bytes: &[u8]) -> Option<RawLabel<'_>> {
     let [0x0a, len @ ..0x80, 0x0a, name_len @ ..0x80, ..] = bytes else {
         return None;
     };
-    let (end, name_end) = (2 + usize::from(*len), 4 + usize::from(*name_len));
+    let end = 2 + usize::from(*len);
+    let name_end = 4 + usize::from(*name_len);
     let whole = bytes.get(..end)?;
     let [0x12, value_len @ ..0x80, value @ ..] = whole.get(name_end..)? else {
         return None;
@@ -72,7 +73,8 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
         return a.len().cmp(&b.len());
     }
     // Up to the label with the first difference both are cut alike.
-    let (mut left, mut right) = (RawLabels(a), RawLabels(b));
+    let mut left = RawLabels(a);
+    let mut right = RawLabels(b);
     let mut passed = 0;
     loop {
         match (left.next(), right.next()) {

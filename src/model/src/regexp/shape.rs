@@ -80,7 +80,8 @@ pub(super) fn plain_alternatives(pattern: &str) -> Option<Analysis> {
     }
     let shape = set_of(set);
     let Shape::Set(set) = &shape else { return None };
-    let (first, last) = (set.first()?, set.last()?);
+    let first = set.first()?;
+    let last = set.last()?;
     // In a sorted list, what the ends share all share.
     let shared = first
         .char_indices()

@@ -293,7 +293,10 @@ impl<'a> Translator<'a> {
                 &t.pattern[start..t.at]
             ))
         };
-        let (mut on, mut off, mut negative, mut any) = (String::new(), String::new(), false, false);
+        let mut on = String::new();
+        let mut off = String::new();
+        let mut negative = false;
+        let mut any = false;
         loop {
             let Some(c) = self.next() else {
                 return Err(format!("missing closing ): `{}`", self.pattern));

@@ -138,10 +138,13 @@ fn machine(staging: &Staging) -> io::Result<Rebuild> {
         Found::Nothing => Rebuild::complete(limits),
         Found::Undecided => Rebuild::undecided(limits),
         Found::Needed(reason) => match staging.copy() {
-            Some((source, manifest)) => {
-                let have = |path: &str, bytes: u64| staging.have(path, bytes);
-                Rebuild::resumed(limits, reason, source, manifest, have)
-            }
+            Some((source, manifest)) => Rebuild::resumed(
+                limits,
+                reason,
+                source,
+                manifest,
+                |path: &str, bytes: u64| staging.have(path, bytes),
+            ),
             None => Rebuild::needed(limits, reason),
         },
     })
@@ -310,7 +313,8 @@ impl Driver {
                 let Some(path) = self.path(file) else {
                     return Ok(());
                 };
-                let (staging, bytes) = (self.staging.clone(), piece.data.len() as u64);
+                let staging = self.staging.clone();
+                let bytes = piece.data.len() as u64;
                 self.on_disk(move || staging.write(&path, offset, &piece.data))
                     .await?;
                 self.machine.fetched(file, bytes);
@@ -378,7 +382,8 @@ impl Driver {
             self.machine.not_installed(self.clock.monotonic());
             return Ok(Next::GoOn);
         }
-        let (staging, copied) = (self.staging.clone(), manifest.clone());
+        let staging = self.staging.clone();
+        let copied = manifest.clone();
         self.on_disk(move || staging.prune(&copied)).await?;
         if let Err(err) = self.verify().await? {
             // Installed, it would only be set aside by the next start.

@@ -24,7 +24,8 @@ pub(crate) fn install(data_dir: &Path, log: &Logger) -> io::Result<bool> {
         return Ok(false);
     }
     let blocks = install_blocks(&staging.file("blocks"), &data_dir.join("blocks"))?;
-    let (new, head) = (staging.file("head"), data_dir.join("head"));
+    let new = staging.file("head");
+    let head = data_dir.join("head");
     if new.exists() {
         // Blocks and head of a moment belong together: samples that were cut are in no head.
         if head.exists() {

@@ -111,10 +111,9 @@ impl SnapshotServer {
     }
 
     fn file(&self, snapshot: u64, file: u32) -> Result<(std::path::PathBuf, u64), CallError> {
-        let gone = || CallError::new(ErrorKind::NotFound, "the snapshot is not held any more");
         self.snapshots
             .file(snapshot, file as usize)
-            .ok_or_else(gone)
+            .ok_or_else(|| CallError::new(ErrorKind::NotFound, "the snapshot is not held any more"))
     }
 
     async fn read<T: Send + 'static>(

@@ -171,7 +171,8 @@ impl Staging {
 
     /// A file is whole: it gets its name and survives a power cut.
     pub(crate) fn finish(&self, path: &str) -> io::Result<()> {
-        let (part, file) = (self.part(path), self.file(path));
+        let part = self.part(path);
+        let file = self.file(path);
         File::open(&part)?.sync_all()?;
         fs::rename(&part, &file)?;
         sync_dir(file.parent().unwrap_or(&self.root))
@@ -215,7 +216,8 @@ impl Staging {
 /// CRC32C of the first `bytes` of a file.
 pub(crate) fn checksum_of(path: &Path, bytes: u64) -> io::Result<u32> {
     let mut file = File::open(path)?.take(bytes);
-    let (mut crc, mut buffer) = (0, vec![0; 1 << 20]);
+    let mut crc = 0;
+    let mut buffer = vec![0; 1 << 20];
     let mut seen = 0;
     loop {
         let n = file.read(&mut buffer)?;

@@ -130,8 +130,12 @@ impl Ask {
             weight: Option<u32>,
         }
         let joining: Joining = serde_json::from_value(body).map_err(|e| invalid(&e))?;
-        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if joining.node.is_empty() || !joining.node.chars().all(named) {
+        if joining.node.is_empty()
+            || !joining
+                .node
+                .chars()
+                .all(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
             let message = format!(
                 "{:?} is no node name: use letters, digits and -_.",
                 joining.node
@@ -286,7 +290,8 @@ impl Outcome {
     pub(crate) fn done(ask: &Ask, epoch: u64, ring: &Ring) -> Self {
         if ask.node.is_empty() {
             let state = ring.group(ask.subject()).map(|g| g.phase.word());
-            let (group, warnings) = (ask.subject(), ring.warnings());
+            let group = ask.subject();
+            let warnings = ring.warnings();
             return Self::Done(
                 json!({ "epoch": epoch, "group": group, "state": state, "warnings": warnings }),
             );

@@ -65,7 +65,8 @@ impl Follower {
                 .map(|p| ((p.node.clone(), p.role), p.clone()))
                 .collect()
         };
-        let (before, after) = (of(now), of(next));
+        let before = of(now);
+        let after = of(next);
         let without = |these: &BTreeMap<_, PeerAddress>,
                        those: &BTreeMap<_, PeerAddress>|
          -> Vec<PeerAddress> {
@@ -75,7 +76,8 @@ impl Follower {
                 .map(|(_, peer)| peer.clone())
                 .collect()
         };
-        let (gone, new) = (without(&before, &after), without(&after, &before));
+        let gone = without(&before, &after);
+        let new = without(&after, &before);
         let names =
             |peers: &[PeerAddress]| peers.iter().map(|p| p.node.to_string()).collect::<Vec<_>>();
         info!(self.log, "following the ring"; "epoch" => next.group.epoch, "new" => ?names(&new),

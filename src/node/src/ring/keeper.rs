@@ -127,8 +127,11 @@ async fn describe(steward: Arc<Steward>, zone: String, log: Logger) {
     loop {
         tokio::time::sleep(DESCRIBE_EVERY).await;
         let ring = steward.consensus.book().current();
-        let is_news = |m: &Member| m.state != MemberState::Left && m.zone.as_deref() != Some(&zone);
-        if ring.epoch == EPOCH_OUTSIDE || !ring.member(&steward.me).is_some_and(is_news) {
+        if ring.epoch == EPOCH_OUTSIDE
+            || !ring.member(&steward.me).is_some_and(|m: &Member| {
+                m.state != MemberState::Left && m.zone.as_deref() != Some(&zone)
+            })
+        {
             continue;
         }
         let told = Ask {

@@ -109,8 +109,8 @@ impl Steward {
                 let Some(proposal) = next_step(&ring, group, &evidence) else {
                     continue;
                 };
-                let (step, subject) =
-                    (proposal.change.word(), proposal.change.subject().to_owned());
+                let step = proposal.change.word();
+                let subject = proposal.change.subject().to_owned();
                 match self.consensus.propose(proposal).await {
                     Ok(epoch) => {
                         info!(self.log, "ring change goes on"; "step" => step, "peer" => subject,
@@ -190,9 +190,9 @@ impl Steward {
         let now = self.clock.monotonic();
         let mut streams = {
             let mut fence = self.fence.lock();
-            let is_good =
-                |f: &Fence| f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR;
-            if !fence.as_ref().is_some_and(is_good) {
+            if !fence.as_ref().is_some_and(|f: &Fence| {
+                f.epoch == ring.epoch && now.saturating_sub(f.taken_at) < FENCE_FOR
+            }) {
                 *fence = Some(Fence {
                     epoch: ring.epoch,
                     taken_at: now,
@@ -220,7 +220,8 @@ impl Steward {
                 .collect(),
         );
         let members = self.members(&streams);
-        let (fenced_at, streams) = (Some(ring.epoch), longest.iter().collect());
+        let fenced_at = Some(ring.epoch);
+        let streams = longest.iter().collect();
         Ok(Evidence {
             fenced_at,
             streams,
@@ -337,8 +338,10 @@ impl Steward {
             .evidence_for(&change, ask.force.is_some(), ring)
             .await?;
         if let (Change::Dissolve { .. }, Some(group)) = (&change, change.group(ring)) {
-            let votes = |m: &Member| self.consensus.voters().contains(&m.node.to_string());
-            if group.present().any(votes) {
+            if group
+                .present()
+                .any(|m: &Member| self.consensus.voters().contains(&m.node.to_string()))
+            {
                 return Err(Refusal::StillVoting(group.name.clone()));
             }
             evidence.holdings = self.holdings_of(ring, group).await;

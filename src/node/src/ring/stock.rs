@@ -50,7 +50,8 @@ impl Stock {
         };
         let now_ms = self.clock.now_ms();
         let seen_after_ms = i64::try_from(self.seen_after.as_millis()).unwrap_or(i64::MAX);
-        let (mut unshipped, mut unseen) = (0, 0);
+        let mut unshipped = 0;
+        let mut unseen = 0;
         for block in self.shelf.blocks() {
             match block.shipped_at_ms() {
                 None => unshipped += 1,

@@ -43,11 +43,6 @@ struct MemberWord {
 
 impl From<Evidence> for EvidenceWord {
     fn from(evidence: Evidence) -> Self {
-        let stream = |(stream, seq): (StreamId, u64)| StreamWord {
-            incarnation: stream.incarnation.0,
-            boot: stream.boot.0,
-            seq,
-        };
         let member = |(node, m): (NodeName, MemberEvidence)| MemberWord {
             node: node.to_string(),
             connected: m.connected,
@@ -58,7 +53,15 @@ impl From<Evidence> for EvidenceWord {
         };
         Self {
             fenced_at: evidence.fenced_at,
-            streams: evidence.streams.into_iter().map(stream).collect(),
+            streams: evidence
+                .streams
+                .into_iter()
+                .map(|(stream, seq): (StreamId, u64)| StreamWord {
+                    incarnation: stream.incarnation.0,
+                    boot: stream.boot.0,
+                    seq,
+                })
+                .collect(),
             members: evidence.members.into_iter().map(member).collect(),
         }
     }
@@ -66,15 +69,6 @@ impl From<Evidence> for EvidenceWord {
 
 impl From<EvidenceWord> for Evidence {
     fn from(word: EvidenceWord) -> Self {
-        let stream = |s: StreamWord| {
-            (
-                StreamId {
-                    incarnation: Incarnation(s.incarnation),
-                    boot: Boot(s.boot),
-                },
-                s.seq,
-            )
-        };
         let member = |m: MemberWord| {
             let evidence = MemberEvidence {
                 connected: m.connected,
@@ -87,7 +81,19 @@ impl From<EvidenceWord> for Evidence {
         };
         Self {
             fenced_at: word.fenced_at,
-            streams: word.streams.into_iter().map(stream).collect(),
+            streams: word
+                .streams
+                .into_iter()
+                .map(|s: StreamWord| {
+                    (
+                        StreamId {
+                            incarnation: Incarnation(s.incarnation),
+                            boot: Boot(s.boot),
+                        },
+                        s.seq,
+                    )
+                })
+                .collect(),
             members: word.members.into_iter().map(member).collect(),
             ..Self::default()
         }

@@ -80,7 +80,8 @@ pub(crate) fn invalid_strategy(strategy: f64, pos: PosRange) -> Note {
 }
 
 pub(crate) fn invalid_ratio(r: f64, capped: f64, pos: PosRange) -> Note {
-    let (r, capped) = (format_float(r), format_float(capped));
+    let r = format_float(r);
+    let capped = format_float(capped);
     warning(
         format!("ratio value should be between -1 and 1, got {r}, capping to {capped}"),
         pos,

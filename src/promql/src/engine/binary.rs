@@ -24,7 +24,9 @@ impl<'q> Evaluator<'q> {
         scalar: Scalar,
         swapped: bool,
     ) -> Result<Stream<'q>, QueryError> {
-        let (op, return_bool, pos) = (b.op, b.return_bool, b.pos);
+        let op = b.op;
+        let return_bool = b.return_bool;
+        let pos = b.pos;
         let changed = vector.map(move |_, row, worker| {
             for step in 0..row.steps() {
                 let cell = row.cell(step);

@@ -36,7 +36,8 @@ impl Block {
     }
 
     pub(crate) fn into_stream<'q>(self) -> Stream<'q> {
-        let (metas, steps) = (self.metas, self.steps);
+        let metas = self.metas;
+        let steps = self.steps;
         Stream::new(
             metas,
             steps,

@@ -52,8 +52,9 @@ impl<'q> Evaluator<'q> {
         }
         if let Some(part) = date_part(name) {
             if call.args.is_empty() {
-                let of_step = |i| part(self.steps.time(i) / 1000);
-                let values = (0..self.steps.count).map(of_step).collect();
+                let values = (0..self.steps.count)
+                    .map(|i| part(self.steps.time(i) / 1000))
+                    .collect();
                 return Ok(self.vector_of_scalar(Scalar::PerStep(values)));
             }
             let stream = self.first_vector(call)?;

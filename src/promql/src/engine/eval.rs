@@ -64,7 +64,8 @@ impl<'q> Evaluator<'q> {
                 })
             }
             Expr::Binary(b) => {
-                let (lhs, rhs) = (self.scalar(&b.lhs)?, self.scalar(&b.rhs)?);
+                let lhs = self.scalar(&b.lhs)?;
+                let rhs = self.scalar(&b.rhs)?;
                 Ok(lhs.zip(rhs, |l, r| super::binary::scalar_op(b.op, l, r)))
             }
             Expr::Call(c) => {

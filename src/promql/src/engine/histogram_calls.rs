@@ -48,10 +48,8 @@ impl<'q> Evaluator<'q> {
                 argument(call, 1)?,
             ),
             "histogram_fraction" => {
-                let (lower, upper) = (
-                    self.scalar(argument(call, 0)?)?,
-                    self.scalar(argument(call, 1)?)?,
-                );
+                let lower = self.scalar(argument(call, 0)?)?;
+                let upper = self.scalar(argument(call, 1)?)?;
                 (Wanted::Fraction(lower, upper), argument(call, 2)?)
             }
             _ => {
@@ -244,7 +242,8 @@ impl Histograms<'_, '_> {
     ) -> Result<(), QueryError> {
         let evaluator = self.evaluator;
         let name = self.name_of(labels);
-        let (pos, t) = (self.pos, evaluator.steps.time(step));
+        let pos = self.pos;
+        let t = evaluator.steps.time(step);
         let notes = &mut self.notes;
         let mut quantile = |q: f64, buckets: &mut Vec<ClassicBucket>| {
             let (value, forced) = classic::quantile(q, buckets);

@@ -52,7 +52,9 @@ impl Stats {
                 (hint, _) => hint,
             };
             // The schema stays, because a mix of exponential and custom buckets is still one.
-            let (schema, count, sum) = (point.h.schema, point.h.count, point.h.sum);
+            let schema = point.h.schema;
+            let count = point.h.count;
+            let sum = point.h.sum;
             let stats = FloatHistogram {
                 reset_hint,
                 schema,

@@ -42,10 +42,12 @@ impl InfoSelector {
         let new = |op, value| {
             Matcher::new(METRIC_NAME, op, value).map_err(|e| QueryError::Internal(e.to_string()))
         };
-        let is_positive = |m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex);
         if names.is_empty() {
             names.push(new(MatchOp::Equal, DEFAULT_METRIC)?);
-        } else if !names.iter().any(is_positive) {
+        } else if !names
+            .iter()
+            .any(|m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex))
+        {
             names.push(new(MatchOp::Regex, ".+_info")?);
         }
         Ok(Self { names, data })

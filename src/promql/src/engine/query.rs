@@ -360,11 +360,9 @@ impl Drop for Held {
 
 impl Budget {
     fn new(max: usize, room: Arc<Room>) -> Self {
-        let (held, peak, covered) = (
-            AtomicUsize::new(0),
-            AtomicUsize::new(0),
-            AtomicUsize::new(FREE_SAMPLES),
-        );
+        let held = AtomicUsize::new(0);
+        let peak = AtomicUsize::new(0);
+        let covered = AtomicUsize::new(FREE_SAMPLES);
         Self {
             held,
             peak,

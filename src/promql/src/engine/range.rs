@@ -254,7 +254,9 @@ impl Rows for RangeRows<'_> {
         }
         let mut sliding = Sliding::default();
         // Limits are looked at for each window with histograms, but of floats only for the largest.
-        let (mut total, mut floats_max, mut unchecked) = (0, 0, 0);
+        let mut total = 0;
+        let mut floats_max = 0;
+        let mut unchecked = 0;
         let mut scratch = std::mem::take(&mut worker.floats);
         let mut call = RangeCall {
             window: Window::default(),
@@ -328,10 +330,13 @@ impl RangeRows<'_> {
         columns: &Columns,
         row: &mut Row,
     ) -> Result<(), QueryError> {
-        let (shift, range_ms) = (&self.range.shift, self.range.range_ms);
+        let shift = &self.range.shift;
+        let range_ms = self.range.range_ms;
         let length_s = range_ms as f64 / 1000.0;
         let mut sliding = Sliding::default();
-        let (mut total, mut floats_max, mut unchecked) = (0, 0, 0);
+        let mut total = 0;
+        let mut floats_max = 0;
+        let mut unchecked = 0;
         for step in 0..self.steps.count {
             let end = shift.apply(self.steps.time(step));
             let start = end.saturating_sub(range_ms);

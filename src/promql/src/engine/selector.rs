@@ -85,14 +85,16 @@ impl Rows for InstantRows<'_> {
         let lookback = self.query.options.lookback_ms;
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
-        let (from, stored) = (first.saturating_sub(lookback - 1), &self.series[series]);
+        let from = first.saturating_sub(lookback - 1);
+        let stored = &self.series[series];
         match self.steps.count {
             1 => stored.read_newest(from, last, &mut columns)?,
             n => stored.read_within(from, last, self.query.series_samples_max(n), &mut columns)?,
         }
         self.stats.apply(&mut columns);
         let mut newest = Newest::default();
-        let (mut total, by_step) = (0, self.tally.is_by_step());
+        let mut total = 0;
+        let by_step = self.tally.is_by_step();
         for step in 0..self.steps.count {
             let t = self.shift.apply(self.steps.time(step));
             let Some(pick) = newest.advance(&columns, t) else {

@@ -36,10 +36,8 @@ impl Rows for SmoothedRows<'_> {
         let (first, last) = self.shift.bounds(&self.steps);
         let mut columns = worker.take_columns();
         let source = &self.series[series];
-        let (from, to) = (
-            first.saturating_sub(lookback - 1),
-            last.saturating_add(lookback),
-        );
+        let from = first.saturating_sub(lookback - 1);
+        let to = last.saturating_add(lookback);
         source.read_within(
             from,
             to,
@@ -96,7 +94,8 @@ fn value_at(window: &Window<'_>, t: i64, notice: &mut Notice<'_>) -> Option<Out>
         let Some(next_t) = window.t.get(next) else {
             return Some(Out::Float(window.v[prev]));
         };
-        let (a, b) = ((window.t[prev], window.v[prev]), (*next_t, window.v[next]));
+        let a = (window.t[prev], window.v[prev]);
+        let b = (*next_t, window.v[next]);
         return Some(Out::Float(interpolate(a, b, t, false)));
     }
     let next = window.h.partition_point(|p| p.t < t);

@@ -180,11 +180,12 @@ impl<'q> Stream<'q> {
                     .step_by(threads);
                 // Rows of a long chain of operators are computed by recursion as deep as the chain.
                 let thread = std::thread::Builder::new().stack_size(crate::STACK_BYTES);
-                let work = move || self.produce(query, batches, size, &to_main, &spare);
-                let started = thread.spawn_scoped(scope, work);
-                let failed =
-                    |e| QueryError::Internal(format!("a query thread cannot be started: {e}"));
-                handles.push(started.map_err(failed)?);
+                let started = thread.spawn_scoped(scope, move || {
+                    self.produce(query, batches, size, &to_main, &spare)
+                });
+                handles.push(started.map_err(|e| {
+                    QueryError::Internal(format!("a query thread cannot be started: {e}"))
+                })?);
             }
             let mut run = || {
                 for (batch, first) in (0..self.metas.len()).step_by(size).enumerate() {

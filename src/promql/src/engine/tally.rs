@@ -99,19 +99,19 @@ impl Tally {
     }
 
     fn at(&self, step: usize) -> Consumed {
-        let load = |(t, r): &(AtomicU64, AtomicU64)| Consumed {
-            total: t.load(Ordering::Relaxed),
-            read: r.load(Ordering::Relaxed),
-        };
-        self.by_step.get(step).map(load).unwrap_or_default()
+        self.by_step
+            .get(step)
+            .map(|(t, r): &(AtomicU64, AtomicU64)| Consumed {
+                total: t.load(Ordering::Relaxed),
+                read: r.load(Ordering::Relaxed),
+            })
+            .unwrap_or_default()
     }
 
     /// Adds what is inside to the tally around.
     fn fold_into(&self, outer: &Self) {
-        let (total, read) = (
-            self.total.load(Ordering::Relaxed),
-            self.read.load(Ordering::Relaxed),
-        );
+        let total = self.total.load(Ordering::Relaxed);
+        let read = self.read.load(Ordering::Relaxed);
         match self.relation {
             Relation::Query => {}
             Relation::Once => {

@@ -24,7 +24,8 @@ fn almost_equal(a: f64, b: f64) -> bool {
     if a == b || (a.is_nan() && b.is_nan()) {
         return true;
     }
-    let (sum, diff) = (a.abs() + b.abs(), (a - b).abs());
+    let sum = a.abs() + b.abs();
+    let diff = (a - b).abs();
     if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
         return diff < TOLERANCE * f64::MIN_POSITIVE;
     }

@@ -81,13 +81,15 @@ pub(crate) fn histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHi
         }
     }
     let left = if smoothed && points[first].t < call.start && first + 1 < points.len() {
-        let (a, b) = (&points[first], &points[first + 1]);
+        let a = &points[first];
+        let b = &points[first + 1];
         interpolate_histograms(a, b, call.start, kind.counter, &mut call.notice)?
     } else {
         (*points[first].h).clone()
     };
     let right = if smoothed && last > 0 && points[last].t > call.end {
-        let (a, b) = (&points[last - 1], &points[last]);
+        let a = &points[last - 1];
+        let b = &points[last];
         interpolate_histograms(a, b, call.end, kind.counter, &mut call.notice)?
     } else {
         (*points[last].h).clone()
@@ -122,7 +124,8 @@ fn lost_at_resets<'a>(
 ) -> Vec<Cow<'a, FloatHistogram>> {
     let points = call.window.h;
     let smoothed = call.extension == Extension::Smoothed;
-    let (mut prev, mut from) = (left, first + 1);
+    let mut prev = left;
+    let mut from = first + 1;
     if smoothed
         && points[first].t < call.start
         && points

@@ -46,8 +46,10 @@ pub(crate) fn integral(call: &mut RangeCall<'_>) -> Result<Option<Out>, QueryErr
     });
     call.note_ignored_histograms();
 
-    let (t, v) = (call.window.t, call.window.v);
-    let (mut sum, mut compensation) = (0.0, 0.0);
+    let t = call.window.t;
+    let v = call.window.v;
+    let mut sum = 0.0;
+    let mut compensation = 0.0;
     for (t, v) in t.windows(2).zip(v.windows(2)) {
         let seconds = (t[1] - t[0]) as f64 / 1000.0;
         let (weight, remainder) = weight(strategy, known(v[0]), known(v[1]));

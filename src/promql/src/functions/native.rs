@@ -23,7 +23,8 @@ pub(crate) fn histogram_function(name: &str) -> Option<HistogramFunction> {
 /// Estimated variance, each bucket's observations taken to be at its middle (geometric for exponential buckets).
 fn variance(h: &FloatHistogram) -> f64 {
     let mean = h.sum / h.count;
-    let (mut sum, mut compensation) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut compensation = 0.0;
     for bucket in h.buckets().filter(|b| b.count != 0.0) {
         let middle = if h.uses_custom_buckets() {
             (bucket.upper + bucket.lower) / 2.0
@@ -40,10 +41,8 @@ fn variance(h: &FloatHistogram) -> f64 {
 
 /// A zero bucket reaches only to the side that has observations, if it is only one.
 fn one_sided(h: &FloatHistogram, bucket: &mut Bucket) {
-    let (negative, positive) = (
-        !h.negative_buckets.is_empty(),
-        !h.positive_buckets.is_empty(),
-    );
+    let negative = !h.negative_buckets.is_empty();
+    let positive = !h.positive_buckets.is_empty();
     if positive && !negative {
         bucket.lower = 0.0;
     } else if negative && !positive {
@@ -72,7 +71,8 @@ pub(crate) fn quantile(q: f64, h: &FloatHistogram, notice: &mut Notice<'_>) -> f
     let mut up = h.buckets();
     let mut down = h.buckets_reversed();
     let mut next = || if upwards { up.next() } else { down.next() };
-    let (mut count, mut found) = (0.0, None);
+    let mut count = 0.0;
+    let mut found = None;
     while let Some(bucket) = next() {
         if bucket.count == 0.0 {
             continue;
@@ -130,7 +130,8 @@ fn inside(b: &Bucket, fraction: f64, linear: bool) -> f64 {
     if linear || (b.lower <= 0.0 && b.upper >= 0.0) {
         return b.lower + (b.upper - b.lower) * fraction;
     }
-    let (lower, upper) = (b.lower.abs().log2(), b.upper.abs().log2());
+    let lower = b.lower.abs().log2();
+    let upper = b.upper.abs().log2();
     if b.lower > 0.0 {
         (lower + (upper - lower) * fraction).exp2()
     } else {
@@ -182,7 +183,8 @@ fn rank_of(v: f64, h: &FloatHistogram) -> Option<f64> {
                     rank + bucket.count * (v - bucket.lower) / (bucket.upper - bucket.lower)
                 }
             } else {
-                let (lower, upper) = (bucket.lower.abs().log2(), bucket.upper.abs().log2());
+                let lower = bucket.lower.abs().log2();
+                let upper = bucket.upper.abs().log2();
                 let at = v.abs().log2();
                 let part = if v > 0.0 {
                     (at - lower) / (upper - lower)
@@ -217,7 +219,8 @@ mod tests {
             positive_buckets: vec![2.0, 2.0],
             ..FloatHistogram::default()
         };
-        let (labels, mut notes) = (Labels::empty(), Notes::default());
+        let labels = Labels::empty();
+        let mut notes = Notes::default();
         let mut notice = Notice {
             labels: &labels,
             pos: PosRange::default(),

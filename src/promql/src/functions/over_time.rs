@@ -110,7 +110,8 @@ pub(crate) fn sum(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     if !call.window.h.is_empty() {
         return Ok(aggregate_histograms(call, false).map(Out::histogram));
     }
-    let (mut sum, mut compensation) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut compensation = 0.0;
     for v in call.window.v {
         (sum, compensation) = kahan_add(*v, sum, compensation);
     }
@@ -134,7 +135,9 @@ pub(crate) fn avg(call: &mut RangeCall<'_>) -> Result<Option<Out>> {
     }
     if !call.window.counts.is_empty() {
         let w = call.window;
-        let (mut sum, mut compensation, mut count) = (0.0, 0.0, 0.0);
+        let mut sum = 0.0;
+        let mut compensation = 0.0;
+        let mut count = 0.0;
         for (t, v) in w.t.iter().zip(w.v) {
             let n = w.count_at(*t);
             (sum, compensation) = kahan_add(v * n, sum, compensation);
@@ -219,8 +222,10 @@ impl FloatMean {
             mean.incremental = true;
         }
         let count = self.count + other.count;
-        let (mine, theirs) = (self.count / count, other.count / count);
-        let (mean, compensation) = (mine * self.value, mine * self.compensation);
+        let mine = self.count / count;
+        let theirs = other.count / count;
+        let mean = mine * self.value;
+        let compensation = mine * self.compensation;
         let (mean, compensation) = kahan_add(theirs * other.value, mean, compensation);
         (self.value, self.compensation) =
             kahan_add(theirs * other.compensation, mean, compensation);
@@ -407,7 +412,8 @@ fn aggregate_histograms(call: &mut RangeCall<'_>, mean: bool) -> Option<FloatHis
 /// The mean of histograms some of which are the mean of several.
 fn mean_of_means(call: &mut RangeCall<'_>) -> Option<FloatHistogram> {
     let w = call.window;
-    let (mut sum, mut count) = (None::<HistogramMean>, 0.0);
+    let mut sum = None::<HistogramMean>;
+    let mut count = 0.0;
     for point in w.h {
         let n = w.count_at(point.t);
         count += n;
@@ -436,7 +442,11 @@ fn variance(call: &mut RangeCall<'_>) -> Option<f64> {
         return None;
     }
     call.note_ignored_histograms();
-    let (mut count, mut mean, mut mean_c, mut aux, mut aux_c) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let mut count = 0.0;
+    let mut mean = 0.0;
+    let mut mean_c = 0.0;
+    let mut aux = 0.0;
+    let mut aux_c = 0.0;
     for v in call.window.v {
         count += 1.0;
         let delta = v - (mean + mean_c);

@@ -189,7 +189,8 @@ fn start_inside(call: &RangeCall<'_>, kind: Kind, st: i64, first_t: i64) -> Opti
 /// the series is below its predecessor.
 #[inline]
 pub(crate) fn plain(window: &Window<'_>, range: Edges, may_reset: bool, kind: Kind) -> Option<f64> {
-    let (t, v) = (window.t, window.v);
+    let t = window.t;
+    let v = window.v;
     let last = t.len() - 1;
     let mut increase = v[last] - v[0];
     if kind.counter && may_reset {
@@ -214,13 +215,15 @@ fn extrapolated_floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
     if call.window.st.is_empty() {
         return plain(&call.window, Edges::of(call), call.may_reset, kind);
     }
-    let (t, v) = (call.window.t, call.window.v);
+    let t = call.window.t;
+    let v = call.window.v;
     let last = t.len() - 1;
     let mut increase = v[last] - v[0];
     if kind.counter && call.may_reset {
         let mut overlap = false;
         for i in 1..=last {
-            let (prev_st, st) = (call.float_st(i - 1), call.float_st(i));
+            let prev_st = call.float_st(i - 1);
+            let st = call.float_st(i);
             if !overlap && overlaps(prev_st, t[i - 1], st) {
                 overlap = true;
                 call.notice.add(notes::start_time_overlap);
@@ -281,13 +284,16 @@ fn extrapolated_histograms(call: &mut RangeCall<'_>, kind: Kind) -> Option<Float
 /// Last minus first, plus what was lost at resets in between; `None` if the layouts do not go together.
 fn histogram_increase(call: &mut RangeCall<'_>, kind: Kind) -> Option<FloatHistogram> {
     let points = call.window.h;
-    let (first, second, last) = (&points[0], &points[1], &points[points.len() - 1]);
+    let first = &points[0];
+    let second = &points[1];
+    let last = &points[points.len() - 1];
     let is_gauge = |p: &HistogramPoint| p.h.reset_hint == ResetHint::Gauge;
     if kind.counter && (is_gauge(first) || is_gauge(last)) {
         call.notice.add(notes::not_counter);
     }
     let started = |call: &RangeCall<'_>, i: usize| {
-        let (a, b) = (&points[i - 1], &points[i]);
+        let a = &points[i - 1];
+        let b = &points[i];
         is_start_reset(call.histogram_st(i - 1), a.t, call.histogram_st(i), b.t)
     };
     // With a reset right after the first sample its layout does not matter: it counts as nothing.
@@ -412,7 +418,8 @@ impl Late<'_> {
 
 fn between_last_two(call: &mut RangeCall<'_>, is_rate: bool) -> Option<Out> {
     let window = call.window;
-    let (floats, histograms) = (window.t.len(), window.h.len());
+    let floats = window.t.len();
+    let histograms = window.h.len();
     let mut late: Vec<Late<'_>> = Vec::with_capacity(4);
     for i in floats.saturating_sub(2)..floats {
         late.push(Late::Float {

@@ -18,8 +18,10 @@ fn linear_regression(t: &[i64], v: &[f64], at: i64) -> (f64, f64) {
         };
     }
     let n = v.len() as f64;
-    let (mut x_sum, mut y_sum, mut xy_sum, mut xx_sum) =
-        ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+    let mut x_sum = (0.0, 0.0);
+    let mut y_sum = (0.0, 0.0);
+    let mut xy_sum = (0.0, 0.0);
+    let mut xx_sum = (0.0, 0.0);
     for (t, y) in t.iter().zip(v) {
         let x = (t - at) as f64 / 1000.0;
         x_sum = kahan_add(x, x_sum.0, x_sum.1);
@@ -74,7 +76,9 @@ pub(crate) fn double_exponential_smoothing(
         return Ok(None);
     }
     let v = call.window.v;
-    let (mut before, mut level, mut slope) = (0.0, v[0], v[1] - v[0]);
+    let mut before = 0.0;
+    let mut level = v[0];
+    let mut slope = v[1] - v[0];
     for (i, value) in v.iter().enumerate().skip(1) {
         if i > 1 {
             slope = trend * (level - before) + (1.0 - trend) * slope;

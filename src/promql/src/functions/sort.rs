@@ -26,7 +26,8 @@ pub(crate) fn by_labels(a: &Labels, b: &Labels, names: &[&str]) -> Ordering {
 
 /// Compares texts chunk by chunk: runs of digits by their number, the rest by bytes.
 fn natural(a: &str, b: &str) -> Ordering {
-    let (mut x, mut y) = (a, b);
+    let mut x = a;
+    let mut y = b;
     while !x.is_empty() && !y.is_empty() {
         let (chunk_x, rest_x) = split_chunk(x);
         let (chunk_y, rest_y) = split_chunk(y);

@@ -7,10 +7,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_TO_EPOCH: i64 = 719_468;
     const CYCLE_DAYS: i64 = 146_097;
     let shifted = days + DAYS_TO_EPOCH;
-    let (cycle, day) = (
-        shifted.div_euclid(CYCLE_DAYS),
-        shifted.rem_euclid(CYCLE_DAYS),
-    );
+    let cycle = shifted.div_euclid(CYCLE_DAYS);
+    let day = shifted.rem_euclid(CYCLE_DAYS);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let of_year = day - (365 * year + year / 4 - year / 100);
     let month_from_march = (5 * of_year + 2) / 153;
@@ -101,7 +99,9 @@ pub(crate) fn rfc3339(seconds: i64) -> String {
     let seconds = seconds.clamp(-1_000_000_000_000_000, 1_000_000_000_000_000);
     let (year, month, day) = civil(days(seconds));
     let of_day = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    let hour = of_day / 3_600;
+    let minute = of_day / 60 % 60;
+    let second = of_day % 60;
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 

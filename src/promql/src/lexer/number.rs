@@ -67,7 +67,8 @@ fn scan_number(input: &str) -> Result<usize, usize> {
     } else {
         DIGITS
     };
-    let (mut dot, mut exponent) = (r.accept(b"."), false);
+    let mut dot = r.accept(b".");
+    let mut exponent = false;
     loop {
         if r.accept(digits) {
             continue;

@@ -78,7 +78,8 @@ impl Checker<'_> {
         if found == wanted {
             return Ok(());
         }
-        let (wanted, found) = (wanted.document_name(), found.document_name());
+        let wanted = wanted.document_name();
+        let found = found.document_name();
         self.fail(
             expr.pos(),
             format!("expected type {wanted} in {context}, got {found}"),
@@ -88,7 +89,8 @@ impl Checker<'_> {
     fn binary(&self, b: &mut Binary) -> CheckResult {
         self.check(&mut b.lhs)?;
         self.check(&mut b.rhs)?;
-        let (left, right) = (b.lhs.value_type(), b.rhs.value_type());
+        let left = b.lhs.value_type();
+        let right = b.rhs.value_type();
         let scalar = |t| t == ValueType::Scalar;
         if b.return_bool && !b.op.is_comparison() {
             return self.fail(
@@ -169,9 +171,11 @@ impl Checker<'_> {
     }
 
     fn call(&self, call: &mut Call) -> CheckResult {
-        let (func, given) = (call.func, call.args.len());
+        let func = call.func;
+        let given = call.args.len();
         let name = quote(func.name);
-        let (min, max) = (func.args_min(), func.args_max());
+        let min = func.args_min();
+        let max = func.args_max();
         let count_is_wrong = if func.variadic == 0 && given != min {
             Some(format!(
                 "expected {min} argument(s) in call to {name}, got {given}"

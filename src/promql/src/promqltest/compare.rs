@@ -229,7 +229,8 @@ fn same(want: &SampleValue, got: &SampleValue, hint_written: bool) -> bool {
 }
 
 fn same_histogram(want: &FloatHistogram, got: &FloatHistogram, hint_written: bool) -> bool {
-    let (mut a, mut b) = (want.clone(), got.clone());
+    let mut a = want.clone();
+    let mut b = got.clone();
     a.compact();
     b.compact();
     let lists = |x: &[f64], y: &[f64]| {

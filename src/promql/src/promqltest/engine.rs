@@ -11,7 +11,8 @@ use crate::value::QueryResult;
 
 impl Evaluate for Engine {
     fn instant(&self, storage: &dyn Select, query: &str, t_ms: i64) -> Result<QueryResult, String> {
-        let (expr, options) = (parsed(query)?, QueryOptions::default());
+        let expr = parsed(query)?;
+        let options = QueryOptions::default();
         Engine::instant(
             self,
             storage,
@@ -32,7 +33,9 @@ impl Evaluate for Engine {
         end_ms: i64,
         step_ms: i64,
     ) -> Result<QueryResult, String> {
-        let (expr, options, span) = (parsed(query)?, QueryOptions::default(), (start_ms, end_ms));
+        let expr = parsed(query)?;
+        let options = QueryOptions::default();
+        let span = (start_ms, end_ms);
         let result = Engine::range(
             self,
             storage,

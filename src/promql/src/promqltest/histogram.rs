@@ -24,7 +24,8 @@ pub(super) fn parse_literal(text: &str) -> Result<(Literal, &str), String> {
         histogram: FloatHistogram::default(),
         hint_written: false,
     };
-    let (mut offset, mut n_offset) = (0, 0);
+    let mut offset = 0;
+    let mut n_offset = 0;
     let mut rest = inside.trim();
     while !rest.is_empty() {
         let (key, tail) = rest

@@ -107,7 +107,8 @@ impl Load {
                         );
                     }
                     if start.len() != description.values.len() {
-                        let (n, m) = (start.len(), description.values.len());
+                        let n = start.len();
+                        let m = description.values.len();
                         return Err(format!("@st line has {n} values but sample line has {m}"));
                     }
                     Some(start)
@@ -195,11 +196,9 @@ fn parse_eval_head(head: &str) -> Result<Case, String> {
         let at = duration(parts.get(2).map_or("", |m| m.as_str()))?;
         (parts.get(1), Case::new(&parts[3], Times::Instant(at)))
     } else if let Some(parts) = RANGE.captures(head) {
-        let (start_ms, end_ms, step_ms) = (
-            duration(&parts[2])?,
-            duration(&parts[3])?,
-            duration(&parts[4])?,
-        );
+        let start_ms = duration(&parts[2])?;
+        let end_ms = duration(&parts[3])?;
+        let step_ms = duration(&parts[4])?;
         if end_ms < start_ms {
             return Err("end timestamp is before start timestamp".to_owned());
         }
@@ -244,11 +243,9 @@ fn parse_eval_line(case: &mut Case, line: &str) -> Result<bool, String> {
         let parts = EXPECT_RANGE
             .captures(line)
             .ok_or_else(|| format!("invalid range vector definition {line:?}"))?;
-        let (start_ms, end_ms, step_ms) = (
-            duration(&parts[1])?,
-            duration(&parts[2])?,
-            duration(&parts[3])?,
-        );
+        let start_ms = duration(&parts[1])?;
+        let end_ms = duration(&parts[2])?;
+        let step_ms = duration(&parts[3])?;
         case.result_times = Some((start_ms, end_ms, step_ms));
         if let Times::Instant(at) = &mut case.times {
             *at = end_ms;

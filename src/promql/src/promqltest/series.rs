@@ -175,7 +175,8 @@ fn parse_histogram_item<'a>(
     out.push(SequenceValue::histogram(current.clone(), step.hint_written));
     for _ in 0..times.unwrap_or(0) {
         if current.schema > step.histogram.schema {
-            let (from, to) = (step.histogram.schema, current.schema);
+            let from = step.histogram.schema;
+            let to = current.schema;
             return Err(format!(
                 "error combining histograms: cannot merge from schema {from} to {to}"
             ));

@@ -65,8 +65,10 @@ impl Select for MemoryStorage {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         cancel.check()?;
         let matches = |labels: &Labels| {
-            let value = |m: &Matcher| m.matches(labels.get(&m.name).unwrap_or(""));
-            request.matchers.iter().all(value)
+            request
+                .matchers
+                .iter()
+                .all(|m: &Matcher| m.matches(labels.get(&m.name).unwrap_or("")))
         };
         let chosen = self.series.iter().filter(|(labels, _)| matches(labels));
         let series = chosen.map(|(labels, samples)| {

@@ -170,11 +170,14 @@ fn errors_are_compared() {
 fn sequences_are_expanded() {
     let floats = |line: &str| -> Vec<Option<f64>> {
         let description = parse_description(line).unwrap_or_else(|e| panic!("{e}"));
-        let value = |v: &series::SequenceValue| match v.value {
-            Some(SampleValue::Float(f)) => Some(f),
-            _ => None,
-        };
-        description.values.iter().map(value).collect()
+        description
+            .values
+            .iter()
+            .map(|v: &series::SequenceValue| match v.value {
+                Some(SampleValue::Float(f)) => Some(f),
+                _ => None,
+            })
+            .collect()
     };
     let some = |v: &[f64]| v.iter().map(|v| Some(*v)).collect::<Vec<_>>();
     assert_eq!(floats("a 1x3"), some(&[1.0, 1.0, 1.0, 1.0]));

@@ -71,7 +71,8 @@ fn pick<'a>(rng: &mut SeededRng, from: &[&'a str]) -> &'a str {
 pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
     let mut out = Vec::new();
     for i in 0..series {
-        let (instance, job) = (format!("i{i}"), format!("j{}", i % 2));
+        let instance = format!("i{i}");
+        let job = format!("j{}", i % 2);
         for name in ["g", "c_total", "h", "mix", "target_info"] {
             let mut pairs = vec![("__name__", name), ("instance", &*instance), ("job", &*job)];
             if name == "target_info" {
@@ -100,7 +101,8 @@ pub fn memory(rng: &mut SeededRng, series: u64, samples: u64) -> Memory {
 
 fn columns(rng: &mut SeededRng, name: &str, samples: u64) -> Columns {
     let mut out = Columns::default();
-    let (mut t, mut v) = (rng.below(20_000) as i64 - 60_000, 0.0);
+    let mut t = rng.below(20_000) as i64 - 60_000;
+    let mut v = 0.0;
     let mut counts = [0.0; 3];
     for _ in 0..rng.below(samples + 1) {
         let gap_ms = if rng.chance(0.1) { 400_000 } else { 20_000 };

@@ -121,7 +121,8 @@ fn modifiers(features: Features) -> BoxedStrategy<String> {
         any::<bool>(),
     )
         .prop_map(|(offset, at, extended, swap)| {
-            let (offset, at) = (offset.unwrap_or_default(), at.unwrap_or_default());
+            let offset = offset.unwrap_or_default();
+            let at = at.unwrap_or_default();
             if swap {
                 format!("{extended}{at}{offset}")
             } else {

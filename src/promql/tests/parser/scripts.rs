@@ -21,16 +21,18 @@ pub fn expressions() -> Vec<(String, usize, String)> {
         .filter(|p| p.extension().is_some_and(|e| e == "test"))
         .collect();
     paths.sort();
-    let of_file = |path: &PathBuf| {
-        let name = path
-            .file_stem()
-            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let text = fs::read_to_string(path).expect("a listed script can be read");
-        script_expressions(&text)
-            .into_iter()
-            .map(move |(line, expr)| (name.clone(), line, expr))
-    };
-    paths.iter().flat_map(of_file).collect()
+    paths
+        .iter()
+        .flat_map(|path: &PathBuf| {
+            let name = path
+                .file_stem()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            let text = fs::read_to_string(path).expect("a listed script can be read");
+            script_expressions(&text)
+                .into_iter()
+                .map(move |(line, expr)| (name.clone(), line, expr))
+        })
+        .collect()
 }
 
 #[test]

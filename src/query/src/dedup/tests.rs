@@ -259,7 +259,8 @@ fn rate_of(points: &[(i64, f64)]) -> f64 {
     points
         .iter()
         .for_each(|(t, v)| storage.append_float(&labels, *t, *v));
-    let (text, options) = ("rate(m[1500s])", QueryOptions::default());
+    let text = "rate(m[1500s])";
+    let options = QueryOptions::default();
     let expr = parse(text, &ParserOptions::default()).expect("an expression");
     let result = Engine::default().instant(
         &storage,

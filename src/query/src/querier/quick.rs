@@ -104,12 +104,13 @@ impl PlainPatterns {
         let Some((pattern, _)) = text[1..].split_once(quote) else {
             return false;
         };
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-:/|.*+() ".contains(&b);
         self.bytes += pattern.len();
         self.wildcards += pattern.bytes().filter(|b| *b == b'.').count();
         self.bytes <= PATTERN_BYTES_MAX
             && self.wildcards <= WILDCARDS_MAX
-            && pattern.bytes().all(is_plain)
+            && pattern
+                .bytes()
+                .all(|b: u8| b.is_ascii_alphanumeric() || b"_-:/|.*+() ".contains(&b))
     }
 }
 
@@ -167,7 +168,8 @@ impl Querier {
                 guess.lookback_ms = lookback.map_or(guess.lookback_ms, |d| {
                     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
                 });
-                let (start_ms, end_ms) = (*start_ms, *end_ms);
+                let start_ms = *start_ms;
+                let end_ms = *end_ms;
                 let steps = end_ms
                     .saturating_sub(start_ms)
                     .checked_div(*step_ms)
@@ -255,7 +257,8 @@ impl Guess<'_> {
     }
 
     fn values(&mut self, name: &str, selection: &Selection) -> Option<()> {
-        let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+        let start_ms = selection.start_ms;
+        let end_ms = selection.end_ms;
         let values = self.total(start_ms, end_ms, |source| source.value_count(name))?;
         self.add(values.saturating_mul(LABEL_UNITS))?;
         if selection.matchers.is_empty() {
@@ -332,7 +335,8 @@ impl Guess<'_> {
         if s.at.is_some() {
             return None;
         }
-        let (range_ms, offset) = (plain(&s.range)?, plain(&s.offset)?);
+        let range_ms = plain(&s.range)?;
+        let offset = plain(&s.offset)?;
         let default_ms = self.querier.engine.options().subquery_step_ms;
         let step_ms = s.step.as_ref().map_or(Some(default_ms), plain)?.max(1);
         let start_ms = times

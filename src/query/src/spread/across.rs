@@ -200,7 +200,10 @@ impl Queries for Across {
             return self.spread.instant(context, query);
         }
         let t = query.time_ms;
-        let (start_ms, end_ms, step_ms, lookback) = (t, t, 0, query.lookback);
+        let start_ms = t;
+        let end_ms = t;
+        let step_ms = 0;
+        let lookback = query.lookback;
         self.evaluate(
             context,
             &Question {
@@ -259,8 +262,13 @@ impl Queries for Across {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<Labels>, QueryError> {
-        let own = || self.spread.series(context, selection);
-        self.found(context, selection, (What::Series, ""), own, labels_in)
+        self.found(
+            context,
+            selection,
+            (What::Series, ""),
+            || self.spread.series(context, selection),
+            labels_in,
+        )
     }
 
     fn label_names(
@@ -268,8 +276,13 @@ impl Queries for Across {
         context: &QueryContext,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let own = || self.spread.label_names(context, selection);
-        self.found(context, selection, (What::Names, ""), own, texts_in)
+        self.found(
+            context,
+            selection,
+            (What::Names, ""),
+            || self.spread.label_names(context, selection),
+            texts_in,
+        )
     }
 
     fn label_values(
@@ -278,8 +291,13 @@ impl Queries for Across {
         name: &str,
         selection: &Selection,
     ) -> Result<Found<String>, QueryError> {
-        let own = || self.spread.label_values(context, name, selection);
-        self.found(context, selection, (What::Values, name), own, texts_in)
+        self.found(
+            context,
+            selection,
+            (What::Values, name),
+            || self.spread.label_values(context, name, selection),
+            texts_in,
+        )
     }
 
     fn exemplars(

@@ -30,12 +30,14 @@ pub(super) fn bad(what: impl ToString) -> BadMessage {
 }
 
 pub(crate) fn positions_out(positions: &[(StreamId, u64)]) -> Vec<wire::Position> {
-    let out = |(stream, seq): &(StreamId, u64)| wire::Position {
-        incarnation: stream.incarnation.0,
-        boot: stream.boot.0,
-        seq: *seq,
-    };
-    positions.iter().map(out).collect()
+    positions
+        .iter()
+        .map(|(stream, seq): &(StreamId, u64)| wire::Position {
+            incarnation: stream.incarnation.0,
+            boot: stream.boot.0,
+            seq: *seq,
+        })
+        .collect()
 }
 
 pub(crate) fn positions_in(positions: &[wire::Position]) -> Vec<(StreamId, u64)> {
@@ -139,13 +141,15 @@ pub(super) fn histogram_out(h: &FloatHistogram) -> wire::Histogram {
 
 pub(super) fn histogram_in(h: wire::Histogram) -> Result<FloatHistogram, BadMessage> {
     let spans = |flat: &[i64], buckets: usize| -> Result<Vec<Span>, BadMessage> {
-        let span = |pair: &[i64]| {
-            Some(Span {
-                offset: pair[0].try_into().ok()?,
-                length: pair[1].try_into().ok()?,
+        let spans: Option<Vec<Span>> = flat
+            .chunks_exact(2)
+            .map(|pair: &[i64]| {
+                Some(Span {
+                    offset: pair[0].try_into().ok()?,
+                    length: pair[1].try_into().ok()?,
+                })
             })
-        };
-        let spans: Option<Vec<Span>> = flat.chunks_exact(2).map(span).collect();
+            .collect();
         let spans = spans.filter(|s| {
             flat.len().is_multiple_of(2)
                 && s.iter().map(|s| s.length as usize).sum::<usize>() == buckets
@@ -398,7 +402,8 @@ pub(crate) fn whole_out(result: &QueryResult, bytes_max: usize) -> Option<wire::
 
 /// The rows, unless they have more bytes than `bytes_max`; then they are made no further.
 fn rows_within(rows: impl Iterator<Item = wire::Row>, bytes_max: usize) -> Option<Vec<wire::Row>> {
-    let (mut within, mut bytes) = (Vec::new(), 0);
+    let mut within = Vec::new();
+    let mut bytes = 0;
     for row in rows {
         bytes += row.encoded_len();
         if bytes > bytes_max {
@@ -410,7 +415,8 @@ fn rows_within(rows: impl Iterator<Item = wire::Row>, bytes_max: usize) -> Optio
 }
 
 fn series_of(sample: &Sample) -> Series {
-    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    let mut floats = Vec::new();
+    let mut histograms = Vec::new();
     match &sample.value {
         SampleValue::Float(v) => floats.push((sample.t, *v)),
         SampleValue::Histogram(h) => histograms.push((sample.t, Arc::clone(h))),

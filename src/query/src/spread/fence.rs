@@ -183,7 +183,9 @@ impl Spread {
             ahead: None,
         };
         let mut asking = Asking::new(self, peers);
-        let (begun, mut heard, mut failed) = (self.clock.monotonic(), 0, 0);
+        let begun = self.clock.monotonic();
+        let mut heard = 0;
+        let mut failed = 0;
 
         while heard < needed {
             asking.ask(needed + failed);
@@ -283,13 +285,20 @@ impl Spread {
         timeout: Duration,
     ) -> (Vec<Box<dyn Send>>, Receiver<Answer>) {
         let (done, answers) = channel();
-        let send = |(from, peer): (usize, &NodeName)| {
-            let (done, body) = (done.clone(), Bytes::from(request(from).encode_to_vec()));
-            // Who asked may have gone.
-            let done = Box::new(move |body| drop(done.send(Answer { from, body })));
-            self.replicas.ask(peer, body, timeout, done)
-        };
-        (peers.iter().enumerate().map(send).collect(), answers)
+        (
+            peers
+                .iter()
+                .enumerate()
+                .map(|(from, peer): (usize, &NodeName)| {
+                    let done = done.clone();
+                    let body = Bytes::from(request(from).encode_to_vec());
+                    // Who asked may have gone.
+                    let done = Box::new(move |body| drop(done.send(Answer { from, body })));
+                    self.replicas.ask(peer, body, timeout, done)
+                })
+                .collect(),
+            answers,
+        )
     }
 
     /// The next answer; `None` if there will be none before `until`.

@@ -65,10 +65,8 @@ mod tests {
 
     #[test]
     fn a_query_is_known_by_its_tenant_text_step_and_length() {
-        let (one, other) = (
-            Tenant::new("one").expect("valid"),
-            Tenant::new("other").expect("valid"),
-        );
+        let one = Tenant::new("one").expect("valid");
+        let other = Tenant::new("other").expect("valid");
         let hour = Asked {
             tenant: &one,
             text: "up",

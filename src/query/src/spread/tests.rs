@@ -37,7 +37,8 @@ const QUERIES: [&str; 14] = [
 fn storage(values: &[Vec<Option<i32>>]) -> MemoryStorage {
     let mut storage = MemoryStorage::default();
     for (i, series) in values.iter().enumerate() {
-        let (a, b) = (format!("a{}", i % 3), format!("b{i}"));
+        let a = format!("a{}", i % 3);
+        let b = format!("b{i}");
         let labels = Labels::from_pairs([("__name__", "m"), ("a", a.as_str()), ("b", b.as_str())]);
         for (t, v) in series.iter().enumerate() {
             if let Some(v) = v {
@@ -466,8 +467,11 @@ struct CountedSeries(
 impl Select for Counted<'_> {
     fn select(&self, request: &SelectRequest, cancel: &Cancel) -> Result<SeriesSet, SelectError> {
         let mut set = self.0.select(request, cancel)?;
-        let counted = |series| Box::new(CountedSeries(series, self.1.clone())) as Box<_>;
-        set.series = set.series.into_iter().map(counted).collect();
+        set.series = set
+            .series
+            .into_iter()
+            .map(|series| Box::new(CountedSeries(series, self.1.clone())) as Box<_>)
+            .collect();
         Ok(set)
     }
 }
@@ -503,7 +507,8 @@ fn a_shard_that_becomes_too_large_is_evaluated_no_further() {
                 partial_bytes_max: Some(bytes_max),
                 ..QueryOptions::default()
             };
-            let (span, nodes) = ((0, 600_000), plan::distributable(&expr));
+            let span = (0, 600_000);
+            let nodes = plan::distributable(&expr);
             let engine = Engine::new(trireme_promql::EngineOptions::default());
             let found = engine.partials(
                 &counted,
@@ -635,22 +640,32 @@ fn a_quorum_of_an_older_ring_is_asked_again_by_the_later_one_or_not_called_a_quo
 }
 
 fn torn(values: &[Vec<Option<i32>>]) -> Group {
-    let lacks = |replica: usize| {
-        let cell = |(i, row): (usize, &Vec<Option<i32>>)| {
-            row.iter()
-                .enumerate()
-                .map(|(t, v)| v.filter(|_| (i + t) % 3 != replica))
-                .collect()
-        };
-        storage(&values.iter().enumerate().map(cell).collect::<Vec<_>>())
-    };
-    Group::of_storages((0..3).map(lacks).collect(), SpreadMode::Always)
+    Group::of_storages(
+        (0..3)
+            .map(|replica: usize| {
+                storage(
+                    &values
+                        .iter()
+                        .enumerate()
+                        .map(|(i, row): (usize, &Vec<Option<i32>>)| {
+                            row.iter()
+                                .enumerate()
+                                .map(|(t, v)| v.filter(|_| (i + t) % 3 != replica))
+                                .collect()
+                        })
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect(),
+        SpreadMode::Always,
+    )
 }
 
 #[test]
 fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
     let group = Group::of(3, storage(&some_values()));
-    let (spread, asking) = (group.spread(0), context());
+    let spread = group.spread(0);
+    let asking = context();
     block_on(spread.prepare(&asking)).expect("not cancelled");
     for query in ["m", "sum(m)", "m + m offset 1m"] {
         spread.range(&asking, &range(query)).expect("works");
@@ -672,13 +687,11 @@ fn a_query_asks_once_how_far_others_are_and_no_more_of_them_than_it_must() {
 #[test]
 fn what_is_small_is_looked_at_at_once_when_others_have_told() {
     let group = Group::of(3, storage(&some_values()));
-    let (spread, asking) = (
-        group.spread(0),
-        QueryContext {
-            head_only: true,
-            ..context()
-        },
-    );
+    let spread = group.spread(0);
+    let asking = QueryContext {
+        head_only: true,
+        ..context()
+    };
     let error = spread
         .range(&asking, &range("sum(m)"))
         .expect_err("nobody was asked");
@@ -693,7 +706,8 @@ fn what_is_small_is_looked_at_at_once_when_others_have_told() {
 fn samples_of_replicas_that_are_united_take_room_of_the_node_until_the_query_ends() {
     let group = Group::of(3, storage(&some_values()));
     (0..3).for_each(|i| group.fail(i, Fault::Lagging));
-    let (context, spread) = (context(), group.spread(0));
+    let context = context();
+    let spread = group.spread(0);
     spread.range(&context, &range("sum(m)")).expect("works");
     assert!(spread.engine.room().taken() > 0);
     drop(context);

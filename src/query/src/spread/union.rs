@@ -270,11 +270,18 @@ pub(super) fn unite(
             Err(_) => is_readable = false,
         }
     }
-    let one = |(labels, mut parts): (Labels, Vec<Box<dyn SeriesRead>>)| match parts.len() {
-        1 => parts.swap_remove(0),
-        _ => Box::new(United { labels, parts }) as Box<dyn SeriesRead>,
-    };
-    (by_labels.into_iter().map(one).collect(), is_readable)
+    (
+        by_labels
+            .into_iter()
+            .map(
+                |(labels, mut parts): (Labels, Vec<Box<dyn SeriesRead>>)| match parts.len() {
+                    1 => parts.swap_remove(0),
+                    _ => Box::new(United { labels, parts }) as Box<dyn SeriesRead>,
+                },
+            )
+            .collect(),
+        is_readable,
+    )
 }
 
 /// An error of a selection, as the engine takes it.

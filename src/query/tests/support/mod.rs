@@ -133,7 +133,8 @@ impl ObjectStore for Slow {
 
     fn list(&self, prefix: Option<&Object>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.counts.requests.fetch_add(1, Ordering::SeqCst);
-        let (delay, listed) = (self.delay, self.inner.list(prefix));
+        let delay = self.delay;
+        let listed = self.inner.list(prefix);
         futures::stream::once(async move {
             tokio::time::sleep(delay).await;
             listed
@@ -168,16 +169,19 @@ pub fn series(count: usize, window: &Range<i64>, extra: &[(&str, &str)]) -> Vec<
                 ("job", n % 3),
             ),
         };
-        let (a, b) = ((a.0, format!("{}", a.1)), (b.0, format!("{}", b.1)));
+        let a = (a.0, format!("{}", a.1));
+        let b = (b.0, format!("{}", b.1));
         let pairs = [("__name__", metric.as_str()), (a.0, &a.1), (b.0, &b.1)];
         let labels = Labels::from_pairs(pairs.into_iter().chain(extra.iter().copied()));
-        let value = |t: &i64| {
-            ((t / STEP_MS) as f64) * ((n % 7) as f64 + 1.0)
-                + ((t / STEP_MS * 31) % 17) as f64 / 10.0
-        };
         SeriesInput {
             labels,
-            values: times.iter().map(value).collect(),
+            values: times
+                .iter()
+                .map(|t: &i64| {
+                    ((t / STEP_MS) as f64) * ((n % 7) as f64 + 1.0)
+                        + ((t / STEP_MS * 31) % 17) as f64 / 10.0
+                })
+                .collect(),
             times: times.clone(),
             ..Default::default()
         }
@@ -247,18 +251,20 @@ impl Catalog for BucketOnly {
         let blocks = self
             .metas
             .select(scope.tenant.as_str(), scope.start_ms, scope.end_ms);
-        let source = |read| {
-            let labels = Arc::clone(&Arc::<trireme_bucket::ReadBlock>::clone(&read).labels);
-            let block = RemoteBlock::new(Arc::clone(&self.reader), read, true);
-            Arc::new(Labelled::new(block, labels)) as Arc<dyn Source>
-        };
         let far = Far {
             reader: Arc::clone(&self.reader),
             tenant: scope.tenant.as_str().into(),
         };
         let far = self.side_by_side.then_some(far);
         SourceList {
-            sources: blocks.into_iter().map(source).collect(),
+            sources: blocks
+                .into_iter()
+                .map(|read| {
+                    let labels = Arc::clone(&Arc::<trireme_bucket::ReadBlock>::clone(&read).labels);
+                    let block = RemoteBlock::new(Arc::clone(&self.reader), read, true);
+                    Arc::new(Labelled::new(block, labels)) as Arc<dyn Source>
+                })
+                .collect(),
             far,
             warnings: Vec::new(),
         }

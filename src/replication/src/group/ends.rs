@@ -101,22 +101,24 @@ impl GroupView {
             return Ended::default();
         }
         let told = self.told_ended();
-        let may = |(incarnation, settled): (Incarnation, End)| {
-            let end = told.of(incarnation);
-            let told = if self.agrees(incarnation, end) {
-                end.before
-            } else {
-                Boot(0)
-            };
-            let may = told
-                .max(self.settled_by_all(incarnation, settled.before))
-                .min(settled.before);
-            (incarnation, may)
-        };
-        let is_news = |(incarnation, before): &(Incarnation, Boot)| {
-            *before > self.mine.ended().before(*incarnation)
-        };
-        settled.iter().map(may).filter(is_news).collect()
+        settled
+            .iter()
+            .map(|(incarnation, settled): (Incarnation, End)| {
+                let end = told.of(incarnation);
+                let told = if self.agrees(incarnation, end) {
+                    end.before
+                } else {
+                    Boot(0)
+                };
+                let may = told
+                    .max(self.settled_by_all(incarnation, settled.before))
+                    .min(settled.before);
+                (incarnation, may)
+            })
+            .filter(|(incarnation, before): &(Incarnation, Boot)| {
+                *before > self.mine.ended().before(*incarnation)
+            })
+            .collect()
     }
 
     /// Before which boot all members have settled the streams of an incarnation, and have them equally far.
@@ -130,15 +132,17 @@ impl GroupView {
             .filter(|id| id.incarnation == incarnation)
             .map(|id| id.boot)
             .max();
-        let is_here = |peer: &PeerView| peer.connected && peer.is_heard && !peer.health.rebuilding;
-        let Some(running) = running.filter(|_| self.peers.values().all(is_here)) else {
+        let Some(running) = running.filter(|_| {
+            self.peers
+                .values()
+                .all(|peer: &PeerView| peer.connected && peer.is_heard && !peer.health.rebuilding)
+        }) else {
             return Boot(0);
         };
-        let by_word = |peer: &PeerView| peer.settled.before(incarnation);
         let before = self
             .peers
             .values()
-            .map(by_word)
+            .map(|peer: &PeerView| peer.settled.before(incarnation))
             .fold(settled.min(running), Ord::min);
 
         let vectors = || self.peers.values().map(|peer| &peer.positions);

@@ -95,7 +95,8 @@ impl GroupView {
 
     /// Streams of which nobody who is connected has more are not looked at any more.
     fn let_go_of_level_streams(&mut self) {
-        let (peers, mine) = (&self.peers, &self.mine);
+        let peers = &self.peers;
+        let mine = &self.mine;
         self.ahead.retain(|stream| {
             let have = mine.get(*stream);
             peers
@@ -127,9 +128,12 @@ impl GroupView {
         let received = taken.map_or(server.received, |taken| taken.seq);
         let has_moved = received != server.received || position != server.position;
 
-        let is_ahead = |peer: &PeerView| peer.connected && peer.positions.get(stream) > received;
         let has_room = taken.is_some_and(|taken| taken.has_room);
-        let is_owed = has_room && self.peers.values().any(is_ahead);
+        let is_owed = has_room
+            && self
+                .peers
+                .values()
+                .any(|peer: &PeerView| peer.connected && peer.positions.get(stream) > received);
         let is_unstored = taken.is_some() && received > position;
         let patience = match (is_owed, is_unstored) {
             (true, _) => Some(self.limits.stall_after),

@@ -49,11 +49,10 @@ impl GroupView {
     /// Streams of which a connected peer has more than this node, while each that has more has said that the next records
     /// are trimmed. The logs of these peers cannot help, so this node has to be rebuilt.
     pub fn stranded(&self) -> Vec<StreamId> {
-        let is_trimmed = |peer: &PeerView, stream: StreamId| {
+        let lacking = self.lacking(|peer: &PeerView, stream: StreamId| {
             let next = self.mine.get(stream).saturating_add(1);
             peer.trimmed.get(&stream).is_some_and(|first| *first > next)
-        };
-        let lacking = self.lacking(is_trimmed);
+        });
         lacking
             .into_iter()
             .filter(|(_, trimmed)| trimmed.all)
@@ -63,12 +62,13 @@ impl GroupView {
 
     /// True if every stream of which a connected peer has more than this node is being received.
     pub fn is_served(&self) -> bool {
-        let gives = |peer: &PeerView, stream: StreamId| {
+        self.lacking(|peer: &PeerView, stream: StreamId| {
             peer.taking
                 .get(&stream)
                 .is_some_and(|taken| taken.has_given)
-        };
-        self.lacking(gives).values().all(|given| given.any)
+        })
+        .values()
+        .all(|given| given.any)
     }
 
     /// The streams of which connected peers have more than this node, and for how many of these peers `holds` is true.
@@ -80,8 +80,11 @@ impl GroupView {
             .filter(|stream| **stream != self.me.stream())
         {
             let have = self.mine.get(*stream);
-            let ahead = |peer: &&PeerView| peer.connected && peer.positions.get(*stream) > have;
-            for peer in self.peers.values().filter(ahead) {
+            for peer in self
+                .peers
+                .values()
+                .filter(|peer: &&PeerView| peer.connected && peer.positions.get(*stream) > have)
+            {
                 let of_peer = holds(peer, *stream);
                 let held = lacking.entry(*stream).or_insert(Holds {
                     all: true,

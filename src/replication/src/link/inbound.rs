@@ -113,13 +113,15 @@ impl Inbound {
     }
 
     pub(super) fn taken(&self) -> Vec<Taken> {
-        let taken = |s: &Subscription| Taken {
-            stream: s.stream,
-            seq: s.next_seq - 1,
-            has_room: s.received_bytes < s.granted_bytes,
-            has_given: s.received_bytes > 0,
-        };
-        self.by_number.values().map(taken).collect()
+        self.by_number
+            .values()
+            .map(|s: &Subscription| Taken {
+                stream: s.stream,
+                seq: s.next_seq - 1,
+                has_room: s.received_bytes < s.granted_bytes,
+                has_given: s.received_bytes > 0,
+            })
+            .collect()
     }
 
     pub(super) fn has(&self, stream: StreamId) -> bool {
@@ -196,7 +198,8 @@ impl Inbound {
         let Some(subscription) = self.by_number.get_mut(&records.subscription()) else {
             return Ok(());
         };
-        let (stream, bytes) = (records.stream(), records.record_bytes());
+        let stream = records.stream();
+        let bytes = records.record_bytes();
         if stream != subscription.stream {
             return Err(DisconnectReason::Protocol(
                 "records of another stream than subscribed",

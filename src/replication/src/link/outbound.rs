@@ -65,7 +65,8 @@ impl Outbound {
     }
 
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe, effects: &mut Vec<Effect>) {
-        let (number, stream) = (subscribe.subscription, subscribe.stream());
+        let number = subscribe.subscription;
+        let stream = subscribe.stream();
         // A stream is served once: a second subscription takes the place of the first.
         self.by_number.retain(|_, s| s.stream != stream);
         if self.by_number.len() >= self.config.subscriptions_max {
@@ -268,7 +269,8 @@ impl Subscription {
 
     /// Takes the next run out of what is in memory, as far as credit goes: at most `frame_bytes`, or one larger record.
     fn take_run(&mut self, frame_bytes: u64) -> Vec<Record> {
-        let (mut run, mut run_bytes) = (Vec::new(), 0);
+        let mut run = Vec::new();
+        let mut run_bytes = 0;
         while self.credit_bytes > 0 {
             let Some(next) = self.next_in_memory() else {
                 break;

@@ -28,14 +28,14 @@ fn stream(index: u64) -> StreamId {
 
 /// Records `seqs` of a stream, each of `bytes` bytes.
 fn records(stream: StreamId, seqs: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<Record> {
-    let record = |seq| {
+    seqs.map(|seq| {
         let mut draft = RecordDraft::new(0, RecordKind::Samples);
         draft
             .payload_mut()
             .resize(bytes.max(HEADER_BYTES), seq as u8);
         draft.seal(stream, seq)
-    };
-    seqs.map(record).collect()
+    })
+    .collect()
 }
 
 fn config() -> LinkConfig {
@@ -126,9 +126,11 @@ fn records_frame(subscription: u32, run: Vec<Record>) -> Frame {
 
 /// First and last seq of the record frames in `effects`.
 fn sent_runs(effects: &[Effect]) -> Vec<(u64, u64)> {
-    let run = |effect: &Effect| match effect {
-        Effect::Send(Frame::Records(r)) => Some((r.first_seq(), r.last_seq())),
-        _ => None,
-    };
-    effects.iter().filter_map(run).collect()
+    effects
+        .iter()
+        .filter_map(|effect: &Effect| match effect {
+            Effect::Send(Frame::Records(r)) => Some((r.first_seq(), r.last_seq())),
+            _ => None,
+        })
+        .collect()
 }

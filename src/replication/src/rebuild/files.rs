@@ -52,11 +52,16 @@ impl Files {
     }
 
     pub(super) fn bytes_done(&self) -> u64 {
-        let done = |(have, file): (&Have, &trireme_wire::rebuild::SnapshotFile)| match have {
-            Have::Whole => file.bytes,
-            Have::Part(bytes) => *bytes,
-        };
-        self.have.iter().zip(&self.manifest.files).map(done).sum()
+        self.have
+            .iter()
+            .zip(&self.manifest.files)
+            .map(
+                |(have, file): (&Have, &trireme_wire::rebuild::SnapshotFile)| match have {
+                    Have::Whole => file.bytes,
+                    Have::Part(bytes) => *bytes,
+                },
+            )
+            .sum()
     }
 
     /// One file after the other: a whole one survives a crash and a change of the source.
@@ -64,7 +69,9 @@ impl Files {
         while self.have.get(self.at) == Some(&Have::Whole) {
             self.at += 1;
         }
-        let (source, snapshot, file) = (source.clone(), self.manifest.snapshot, self.at);
+        let source = source.clone();
+        let snapshot = self.manifest.snapshot;
+        let file = self.at;
         let (Some(Have::Part(offset)), Some(entry)) =
             (self.have.get(file), self.manifest.files.get(file))
         else {

@@ -195,17 +195,16 @@ fn goes_on_where_a_crash_left_it() {
         ("head/000/checkpoint", 250),
         ("blocks/t/b/index", 90),
     ];
-    let have = |path: &str, _: u64| match path {
-        "head/cut" => Have::Whole,
-        "head/000/checkpoint" => Have::Part(200),
-        _ => Have::Part(1_000),
-    };
     let mut rebuild = Rebuild::resumed(
         limits(),
         RebuildReason::NewDisk,
         name(2),
         manifest(7, &files),
-        have,
+        |path: &str, _: u64| match path {
+            "head/cut" => Have::Whole,
+            "head/000/checkpoint" => Have::Part(200),
+            _ => Have::Part(1_000),
+        },
     );
     assert_eq!(
         rebuild.progress(),
@@ -407,7 +406,8 @@ fn a_complete_replica_is_rebuilt_when_it_stays_stranded() {
 
 #[test]
 fn one_that_was_left_behind_copies_only_from_whom_has_what_it_lacks() {
-    let (level, holder) = (source(1, "hl", 0), source(2, "h", 9));
+    let level = source(1, "hl", 0);
+    let holder = source(2, "h", 9);
     let mut behind = left_behind();
     assert_eq!(
         behind.next(&look(0, std::slice::from_ref(&level))),

@@ -98,15 +98,14 @@ impl Disk {
         }
         let records = self.streams.get(&stream).map_or(&[][..], Vec::as_slice);
         let mut bytes = 0;
-        let fits = |record: &&Record| {
-            let before = bytes;
-            bytes += record.bytes().len() as u64;
-            before < max_bytes
-        };
         Ok(records
             .iter()
             .skip(from_seq as usize - 1)
-            .take_while(fits)
+            .take_while(|record: &&Record| {
+                let before = bytes;
+                bytes += record.bytes().len() as u64;
+                before < max_bytes
+            })
             .cloned()
             .collect())
     }

@@ -71,8 +71,11 @@ impl Ring {
 
     /// Makes a group without members; one of this name that is gone has nothing to do with it.
     fn found(&mut self, name: &str, weight: u32) -> Result<usize, Refusal> {
-        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || !name.chars().all(named) {
+        if name.is_empty()
+            || !name
+                .chars()
+                .all(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
             return Err(Refusal::GroupName(name.to_owned()));
         }
         self.groups.retain(|g| g.name != name);
@@ -95,11 +98,10 @@ impl Ring {
         found: Option<u32>,
     ) -> Result<usize, Refusal> {
         if let Some(old) = replaces {
-            let holds = |g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left);
             let at = self
                 .groups
                 .iter()
-                .position(holds)
+                .position(|g: &Group| g.member(old).is_some_and(|m| m.state != MemberState::Left))
                 .ok_or_else(|| Refusal::Unknown(old.clone()))?;
             let group = &self.groups[at];
             if let Some(other) = group.present().find(|m| m.replaces.as_ref() == Some(old)) {

@@ -70,7 +70,8 @@ fn commits_what_a_quorum_has() {
 
 #[test]
 fn counts_a_node_once() {
-    let (quorum, n) = (Quorum::new(names(3), 3), names(3));
+    let quorum = Quorum::new(names(3), 3);
+    let n = names(3);
     assert!(!quorum.is_met_by([&n[0], &n[0]]));
     assert!(!quorum.is_met_by([&n[0], &NodeName::new("stranger")]));
     assert!(quorum.is_met_by([&n[0], &n[2]]));

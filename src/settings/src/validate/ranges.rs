@@ -18,7 +18,9 @@ const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 impl Settings {
     /// Numbers, lengths of time and sizes.
     pub(super) fn check_ranges(&self, problems: &mut Vec<String>) {
-        let (http, query, storage) = (&self.http, &self.query, &self.storage);
+        let http = &self.http;
+        let query = &self.query;
+        let storage = &self.storage;
 
         let second = Duration::from_secs(1);
         let longest = Duration::from_secs(WINDOW_DAYS_MAX * 86_400);
@@ -159,8 +161,10 @@ impl Settings {
         }
 
         let is_header = |name: &str| {
-            let ok = |b: u8| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b);
-            !name.is_empty() && name.bytes().all(ok)
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b: u8| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b))
         };
         if !is_header(&tenants.header) {
             problems.push(format!(

@@ -28,7 +28,8 @@ async fn answers_in_parts_reach_the_right_caller() {
     let calls = calls();
     let large = Bytes::from(vec![7; PART_BYTES * 2 + 1]);
     let serve = async {
-        let (first, second) = (request(&calls).await, request(&calls).await);
+        let first = request(&calls).await;
+        let second = request(&calls).await;
         assert_eq!((first.kind, second.kind), (1, 2));
         assert_eq!(answer(&calls, second.id, Ok(large.clone())), 3);
         assert_eq!(answer(&calls, first.id, Ok(Bytes::new())), 1);
@@ -68,7 +69,8 @@ async fn refuses_answers_and_calls_over_the_bounds() {
     let (got, ()) = futures::join!(calls.call(1, 1, Bytes::new(), SOON), serve);
     assert_eq!(got.map_err(|e| e.kind()), Err(ErrorKind::TooLarge));
     let call = || calls.call(1, 1, Bytes::new(), SOON);
-    let (mut first, mut second) = (Box::pin(call()), Box::pin(call()));
+    let mut first = Box::pin(call());
+    let mut second = Box::pin(call());
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
     assert_eq!(call().await.map_err(|e| e.kind()), Err(ErrorKind::Limited));
     drop(first);
@@ -133,10 +135,8 @@ async fn empty_parts_and_parts_of_many_answers_count() {
         };
         calls.answered(&head, Bytes::from(vec![0; bytes]));
     };
-    let (mut first, mut second) = (
-        Box::pin(calls.call(1, 1, Bytes::new(), SOON)),
-        Box::pin(calls.call(1, 1, Bytes::new(), SOON)),
-    );
+    let mut first = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
+    let mut second = Box::pin(calls.call(1, 1, Bytes::new(), SOON));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
     let ids = [request(&calls).await.id, request(&calls).await.id];
     part(ids[0], 700 << 10);

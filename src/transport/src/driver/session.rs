@@ -95,7 +95,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
         parts: &'a LinkParts<S>,
         connection: Connection,
     ) -> Result<Self, LinkEnd> {
-        let (peer, now) = (connection.peer.clone(), parts.clock.monotonic());
+        let peer = connection.peer.clone();
+        let now = parts.clock.monotonic();
         let session = parts.hub.group().lock().admit(&peer, now)?;
         let presence = Presence { parts, session };
         parts.store.peer_up(&peer);
@@ -122,7 +123,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
             tick,
             _presence: presence,
         };
-        let (tails, durable) = (parts.store.written(), parts.store.durable());
+        let tails = parts.store.written();
+        let durable = parts.store.durable();
         let applied = parts
             .hub
             .feed(&peer.node)
@@ -374,7 +376,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
     }
 
     fn execute(&mut self, effect: Effect) -> Result<(), LinkEnd> {
-        let (parts, node) = (self.parts, &self.peer.node);
+        let parts = self.parts;
+        let node = &self.peer.node;
         match effect {
             Effect::Send(frame) => {
                 self.lanes.push_link(frame);
@@ -419,7 +422,8 @@ impl<'a, S: ReplicaStore + ?Sized> Session<'a, S> {
                 wall_ms,
                 epoch,
             } => {
-                let (ours, now) = (parts.clock.now_ms(), parts.clock.monotonic());
+                let ours = parts.clock.now_ms();
+                let now = parts.clock.monotonic();
                 let mut group = parts.hub.group().lock();
                 group.heard(node, health, wall_ms, ours, now);
                 group.heard_epoch(node, epoch);

@@ -32,7 +32,8 @@ async fn shake(
     let ((left_read, left_write), (right_read, right_write)) =
         (tokio::io::split(left), tokio::io::split(right));
     let dial = async {
-        let (mut reader, mut writer) = (FrameReader::new(left_read), FrameWriter::new(left_write));
+        let mut reader = FrameReader::new(left_read);
+        let mut writer = FrameWriter::new(left_write);
         let shaking = Shaking {
             local: dialler,
             reader: &mut reader,
@@ -42,8 +43,8 @@ async fn shake(
         shaking.dial(&NodeName::new(expected)).await
     };
     let listen = async {
-        let (mut reader, mut writer) =
-            (FrameReader::new(right_read), FrameWriter::new(right_write));
+        let mut reader = FrameReader::new(right_read);
+        let mut writer = FrameWriter::new(right_write);
         Shaking {
             local: listener,
             reader: &mut reader,
@@ -59,7 +60,8 @@ async fn shake(
 
 #[tokio::test]
 async fn both_sides_learn_who_the_other_is() {
-    let (n0, n1) = (local("n0"), local("n1"));
+    let n0 = local("n0");
+    let n1 = local("n1");
     let [dialled, listened] = shake(&n0, "n1", &n1, &anybody).await;
     assert_eq!(dialled.expect("welcome").peer, n1.identity);
     assert_eq!(listened.expect("welcome").peer, n0.identity);
@@ -150,7 +152,8 @@ async fn the_rest_of_the_node_has_a_say() {
 
 #[test]
 fn finds_the_newest_common_version() {
-    let (n0, n1) = (local("n0"), local("n1"));
+    let n0 = local("n0");
+    let n1 = local("n1");
     let versions = |version_min, version| Hello {
         version,
         version_min,
@@ -172,14 +175,12 @@ fn finds_the_newest_common_version() {
 
 #[tokio::test]
 async fn rings_of_different_epochs_talk_to_each_other() {
-    let (old, new) = (
-        local("n0"),
-        LocalNode {
-            epoch: 2,
-            ring_hash: 7,
-            ..local("n1")
-        },
-    );
+    let old = local("n0");
+    let new = LocalNode {
+        epoch: 2,
+        ring_hash: 7,
+        ..local("n1")
+    };
     let [dialled, listened] = shake(&old, "n1", &new, &anybody).await;
     assert!(dialled.is_ok() && listened.is_ok());
 }
@@ -223,7 +224,8 @@ async fn a_refusal_from_somebody_who_has_not_said_who_it_is_is_no_refusal() {
     let n0 = local("n0");
     let (left, right) = tokio::io::duplex(10_000);
     let (right_read, right_write) = tokio::io::split(right);
-    let (mut reader, mut writer) = (FrameReader::new(right_read), FrameWriter::new(right_write));
+    let mut reader = FrameReader::new(right_read);
+    let mut writer = FrameWriter::new(right_write);
     let shaking = Shaking {
         local: &n0,
         reader: &mut reader,

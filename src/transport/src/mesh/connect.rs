@@ -35,7 +35,8 @@ impl Mesh {
         let stream = within(self.config.connect_timeout, "connecting", connecting).await??;
         stream.set_nodelay(true)?;
         let (read, write) = stream.into_split();
-        let (mut reader, mut writer) = (FrameReader::new(read), FrameWriter::new(write));
+        let mut reader = FrameReader::new(read);
+        let mut writer = FrameWriter::new(write);
 
         let hello = self.local.read().hello(Some(&peer.node));
         let asking = async {

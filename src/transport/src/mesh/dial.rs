@@ -39,13 +39,12 @@ impl Mesh {
     async fn dial_while_wanted(&self, peer: PeerAddress) -> PeerAddress {
         let mut changes = self.peers.subscribe();
         let unwanted = async {
-            let gone = |peers: &BTreeMap<NodeName, MeshPeer>| {
-                peers
-                    .get(&peer.node)
-                    .is_none_or(|known| known.address != peer)
-            };
             changes
-                .wait_for(gone)
+                .wait_for(|peers: &BTreeMap<NodeName, MeshPeer>| {
+                    peers
+                        .get(&peer.node)
+                        .is_none_or(|known| known.address != peer)
+                })
                 .await
                 .map(drop)
                 .expect("BUG: the mesh holds the sender");

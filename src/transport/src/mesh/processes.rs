@@ -125,7 +125,9 @@ impl Processes {
 
 impl Known {
     fn check(&self, peer: &PeerIdentity, lineage: &Lineage) -> Result<(), Refusal> {
-        let (node, incarnation, boot) = (&peer.node, peer.incarnation, peer.boot.0);
+        let node = &peer.node;
+        let incarnation = peer.incarnation;
+        let boot = peer.boot.0;
         if self.boot > peer.boot {
             let detail = format!(
                 "{node} is at boot {boot} of {incarnation}, but boot {} is known: its data directory was set back to an older state",

@@ -180,10 +180,8 @@ async fn a_newer_connection_takes_the_place_of_one_that_waits() {
     let connection = |boot| {
         let (read, write) = tokio::io::split(tokio::io::duplex(10).0);
         let (alive, closed) = tokio::sync::oneshot::channel();
-        let (reader, writer) = (
-            crate::FrameReader::new(Box::new(read) as _),
-            crate::FrameWriter::new(Box::new(write) as _),
-        );
+        let reader = crate::FrameReader::new(Box::new(read) as _);
+        let writer = crate::FrameWriter::new(Box::new(write) as _);
         (
             crate::Connection {
                 peer: identity(1, boot),
@@ -290,10 +288,8 @@ async fn who_did_not_finish_its_handshake_is_nobody() {
         // Somebody says to be the other node, and goes.
         let stranger = TcpStream::connect(address).await.expect("accepted");
         let (read, write) = stranger.into_split();
-        let (mut reader, mut writer) = (
-            crate::FrameReader::new(read),
-            crate::FrameWriter::new(write),
-        );
+        let mut reader = crate::FrameReader::new(read);
+        let mut writer = crate::FrameWriter::new(write);
         writer.queue(&Frame::Hello(
             LocalNode {
                 lineage: Lineage::from(666),

@@ -51,7 +51,8 @@ mod tests {
             reason: RefuseReason::DuplicateIncarnation,
             detail: "a copy".to_owned(),
         };
-        let (n1, n2) = (NodeName::new("n1"), NodeName::new("n2"));
+        let n1 = NodeName::new("n1");
+        let n2 = NodeName::new("n2");
         let witnesses = Witnesses::default();
         assert!(witnesses.heard(&n1, &refusal, 2).is_none());
         assert!(

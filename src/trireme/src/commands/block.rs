@@ -38,12 +38,15 @@ fn block_dirs(dir: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> 
     if dir.join(trireme_block::META_FILE).is_file() {
         return Ok(vec![dir.to_path_buf()]);
     }
-    let is_block = |name: &str| name.len() == 26 && name.bytes().all(|b| b.is_ascii_alphanumeric());
     let entries = std::fs::read_dir(dir)
         .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", dir.display()))?;
     let mut dirs: Vec<_> = entries
         .flatten()
-        .filter(|e| e.file_name().to_str().is_some_and(is_block))
+        .filter(|e| {
+            e.file_name().to_str().is_some_and(|name: &str| {
+                name.len() == 26 && name.bytes().all(|b| b.is_ascii_alphanumeric())
+            })
+        })
         .map(|e| e.path())
         .collect();
     dirs.sort();

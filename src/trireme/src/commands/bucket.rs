@@ -118,7 +118,8 @@ fn ls(args: &Ls) -> anyhow::Result<()> {
         Output::Table => table(&opened),
         Output::Json => {
             let block = |block: &Arc<BucketBlock>| {
-                let (deletion, no_compact) = (block.deletion.is_some(), block.no_compact.is_some());
+                let deletion = block.deletion.is_some();
+                let no_compact = block.no_compact.is_some();
                 let no_downsample = block.no_downsample.is_some();
                 let not_read = left_out.get(&block.meta.ulid).map(LeftOut::to_string);
                 json!({"meta": block.meta, "marked_for_deletion": deletion, "marked_no_compact": no_compact,

@@ -51,10 +51,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 async fn group(args: &Args) -> anyhow::Result<()> {
     // From the start, so that a Ctrl-C during start-up also stops the nodes in order.
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     std::fs::create_dir_all(&args.dir)
         .with_context(|| format!("cannot create {}", args.dir.display()))?;
     let mut nodes = Vec::new();

@@ -22,7 +22,8 @@ pub struct Args {
 /// Runs the command. Fails if a case did, or if there was none.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let evaluator = Evaluator::new();
-    let (mut passed, mut failed) = (0, 0);
+    let mut passed = 0;
+    let mut failed = 0;
     for file in files(&args.paths)? {
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
@@ -126,7 +127,8 @@ impl Evaluate for Evaluator {
         step_ms: i64,
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &self.parser).map_err(|error| error.to_string())?;
-        let (span, options) = ((start_ms, end_ms), QueryOptions::default());
+        let span = (start_ms, end_ms);
+        let options = QueryOptions::default();
         let result = self.engine.range(
             storage,
             &expr,

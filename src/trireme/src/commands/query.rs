@@ -122,7 +122,9 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
                 Some(step) => i64::try_from(step.as_millis()).context("--step is too long")?,
                 None => ((end_ms - start_ms) / 60_000 * 1_000).max(1_000),
             };
-            let (start, end, step) = (seconds(start_ms), seconds(end_ms), seconds(step_ms));
+            let start = seconds(start_ms);
+            let end = seconds(end_ms);
+            let step = seconds(step_ms);
             let form = [
                 ("query", args.expr.as_str()),
                 ("start", &start),

@@ -84,13 +84,12 @@ fn salvaged_text(done: &Salvaged) -> String {
         lost_chunks(done),
         done.blocks.len()
     )];
-    let block = |b: &SalvagedBlock| {
+    lines.extend(done.blocks.iter().map(|b: &SalvagedBlock| {
         format!(
             "  block {} of {}: {} series, {} samples",
             b.ulid, b.tenant, b.series, b.samples
         )
-    };
-    lines.extend(done.blocks.iter().map(block));
+    }));
     lines.extend(done.damage.iter().map(|what| format!("  lost: {what}")));
     lines.join("\n")
 }
@@ -117,13 +116,15 @@ fn text(answer: &Value) -> String {
         .into_iter()
         .flatten()
         .filter(|(_, value)| !value.is_null());
-    let line = |(key, value): (&String, &Value)| {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        format!("{:<18}{value}", key.replace('_', " "))
-    };
-    fields.map(line).collect::<Vec<_>>().join("\n")
+    fields
+        .map(|(key, value): (&String, &Value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            format!("{:<18}{value}", key.replace('_', " "))
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

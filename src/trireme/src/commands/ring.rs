@@ -146,15 +146,16 @@ fn table(members: &[&Map<String, Value>]) -> Vec<String> {
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        format!("  {}", cells.join("  ")).trim_end().to_string()
-    };
-    rows.iter().map(line).collect()
+    rows.iter()
+        .map(|row: &Vec<String>| {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"))
+                .collect();
+            format!("  {}", cells.join("  ")).trim_end().to_string()
+        })
+        .collect()
 }
 
 #[cfg(test)]

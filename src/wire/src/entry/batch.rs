@@ -18,8 +18,12 @@ pub fn encode_part(
     indexes: &[u32],
     with_metadata: bool,
 ) -> RecordDraft {
-    let series = || indexes.iter().filter_map(|i| batch.series.get(*i as usize));
-    encode(tenant, batch, series, with_metadata)
+    encode(
+        tenant,
+        batch,
+        || indexes.iter().filter_map(|i| batch.series.get(*i as usize)),
+        with_metadata,
+    )
 }
 
 fn encode<'a, I: Iterator<Item = &'a BatchSeries>>(
@@ -165,7 +169,8 @@ mod tests {
         };
         for n in 0..3u32 {
             let labels = Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
-            let (from, first) = (batch.label_bytes.len() as u32, batch.samples.len() as u32);
+            let from = batch.label_bytes.len() as u32;
+            let first = batch.samples.len() as u32;
             batch.label_bytes.extend_from_slice(labels.as_bytes());
             batch.samples.extend((0..n).map(|i| FloatSample {
                 t: i64::from(i) * 7,

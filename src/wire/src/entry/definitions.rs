@@ -66,7 +66,8 @@ impl LabelTable {
             label.len() as u32,
             self.numbers.len() as u32 + 1,
         );
-        let (hasher, written) = (&self.hasher, &*buf);
+        let hasher = &self.hasher;
+        let written = &*buf;
         self.numbers.insert_unique(hash, entry, |known| {
             hasher.hash_one(&written[bytes_of(known)])
         });
@@ -78,7 +79,8 @@ pub(super) fn count_labels(labels: &[u8]) -> Option<u64> {
     if labels.len() > LABEL_BYTES_MAX {
         return None;
     }
-    let (mut rest, mut count) = (Cursor::new(labels), 0);
+    let mut rest = Cursor::new(labels);
+    let mut count = 0;
     let mut bytes = 0;
     while let Some(label) = next_label(&mut rest).ok()? {
         count += 1;

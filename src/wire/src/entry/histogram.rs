@@ -86,9 +86,13 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
     let schema = i32::try_from(cursor.signed()?).map_err(|_| EntryError::Range(cursor.at))?;
     let zero_threshold = cursor.f64()?;
     let h = if form & FLOAT_FORM == 0 {
-        let (zero_count, count, sum) = (cursor.varint()?, cursor.varint()?, cursor.f64()?);
-        let (positive_spans, positive_buckets) = (spans(cursor)?, many(cursor, 1, Cursor::signed)?);
-        let (negative_spans, negative_buckets) = (spans(cursor)?, many(cursor, 1, Cursor::signed)?);
+        let zero_count = cursor.varint()?;
+        let count = cursor.varint()?;
+        let sum = cursor.f64()?;
+        let positive_spans = spans(cursor)?;
+        let positive_buckets = many(cursor, 1, Cursor::signed)?;
+        let negative_spans = spans(cursor)?;
+        let negative_buckets = many(cursor, 1, Cursor::signed)?;
         let custom_values = many(cursor, 8, Cursor::f64)?;
         AnyHistogram::Int(Arc::new(Histogram {
             reset_hint,
@@ -104,9 +108,13 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, t: i64) -> Result<HistogramSample,
             custom_values,
         }))
     } else {
-        let (zero_count, count, sum) = (cursor.f64()?, cursor.f64()?, cursor.f64()?);
-        let (positive_spans, positive_buckets) = (spans(cursor)?, many(cursor, 8, Cursor::f64)?);
-        let (negative_spans, negative_buckets) = (spans(cursor)?, many(cursor, 8, Cursor::f64)?);
+        let zero_count = cursor.f64()?;
+        let count = cursor.f64()?;
+        let sum = cursor.f64()?;
+        let positive_spans = spans(cursor)?;
+        let positive_buckets = many(cursor, 8, Cursor::f64)?;
+        let negative_spans = spans(cursor)?;
+        let negative_buckets = many(cursor, 8, Cursor::f64)?;
         let custom_values = many(cursor, 8, Cursor::f64)?;
         AnyHistogram::Float(Arc::new(FloatHistogram {
             reset_hint,

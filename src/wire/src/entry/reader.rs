@@ -135,7 +135,8 @@ impl<'a> EntryReader<'a> {
     ) -> impl Iterator<Item = Result<MetadataEntry<'a>, EntryError>> + use<'a> {
         self.items(section::METADATA, |cursor, _| {
             let metric = cursor.str()?;
-            let (unit, help) = (cursor.str()?.to_owned(), cursor.str()?.to_owned());
+            let unit = cursor.str()?.to_owned();
+            let help = cursor.str()?.to_owned();
             let kind = histogram::type_of(cursor.u8()?)?;
             Ok(MetadataEntry {
                 metric,

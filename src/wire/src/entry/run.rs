@@ -29,7 +29,8 @@ const SUM_WORD: usize = 3;
 
 /// Appends a sample to a run; fails if what is there is none.
 pub fn push_to_run(run: &mut Vec<u8>, sample: &HistogramSample) -> Result<(), EntryError> {
-    let (mut before, mut base) = (0, None);
+    let mut before = 0;
+    let mut base = None;
     for raw in Raws::of(run) {
         let raw = raw?;
         before = raw.t;
@@ -242,9 +243,12 @@ fn from_words(base: &HistogramSample, t: i64, words: &[u64]) -> HistogramSample 
 
 fn deltas(counts: &[u64]) -> Vec<i64> {
     let mut before = 0;
-    let delta =
-        |count: &u64| (*count as i64).wrapping_sub(std::mem::replace(&mut before, *count as i64));
-    counts.iter().map(delta).collect()
+    counts
+        .iter()
+        .map(|count: &u64| {
+            (*count as i64).wrapping_sub(std::mem::replace(&mut before, *count as i64))
+        })
+        .collect()
 }
 
 fn is_float(h: &AnyHistogram, word: usize) -> bool {
@@ -252,7 +256,8 @@ fn is_float(h: &AnyHistogram, word: usize) -> bool {
 }
 
 fn encode_difference(out: &mut Vec<u8>, base: &HistogramSample, sample: &HistogramSample) {
-    let (old, new) = (words(base), words(sample));
+    let old = words(base);
+    let new = words(sample);
     let bits = out.len();
     out.resize(bits + new.len().div_ceil(8), 0);
     for (word, (old, new)) in old

@@ -216,7 +216,8 @@ fn realistic(rng: &mut SeededRng, series: u32, scrape: i64) -> f64 {
 #[test]
 fn a_sample_of_realistic_data_takes_at_most_six_bytes() {
     let mut rng = SeededRng::new(1);
-    let (mut bytes, mut samples) = (0, 0);
+    let mut bytes = 0;
+    let mut samples = 0;
     for scrape in 0..20 {
         let mut writer = EntryWriter::new(0, "default-tenant");
         // Four targets whose series interleave over four shards: every second reference is here.
@@ -236,7 +237,8 @@ fn a_sample_of_realistic_data_takes_at_most_six_bytes() {
 }
 
 fn definitions(entry: &EntryReader<'_>) -> Vec<(u32, Vec<u8>)> {
-    let (mut all, mut read) = (Vec::new(), entry.definitions());
+    let mut all = Vec::new();
+    let mut read = entry.definitions();
     while let Some(definition) = read.next() {
         let (reference, labels) = definition.expect("own bytes");
         all.push((reference, labels.to_vec()));

@@ -17,7 +17,8 @@ impl Records {
     /// A frame for `subscription`; refuses an empty run, a mix of streams and a run with gaps.
     pub fn new(subscription: u32, records: Vec<Record>) -> Result<Self, FrameError> {
         let first = records.first().ok_or(FrameError::Run)?;
-        let (stream, first_seq) = (first.stream(), first.seq());
+        let stream = first.stream();
+        let first_seq = first.seq();
         let mut expected = Some(first_seq);
         for record in &records {
             if record.stream() != stream || Some(record.seq()) != expected {

@@ -31,7 +31,8 @@ pub(super) type FloatPoint = (i64, i64, f64);
 
 impl<'a> Builder<'a> {
     pub(super) fn new(seed: u64, limits: &'a DecodeLimits, lender: &'a mut dyn Lend) -> Self {
-        let (out, families) = (Decoded::default(), BTreeSet::new());
+        let out = Decoded::default();
+        let families = BTreeSet::new();
         let room = Room::new(limits, lender);
         Self {
             seed,
@@ -202,7 +203,8 @@ impl<'a> Builder<'a> {
             self.room.exemplar(exemplar.labels.as_bytes().len())?;
         }
         batch.exemplars.extend_from_slice(exemplars);
-        let (samples, all_histograms) = (batch.samples.len() as u32, batch.histograms.len() as u32);
+        let samples = batch.samples.len() as u32;
+        let all_histograms = batch.histograms.len() as u32;
         batch.series.push(BatchSeries {
             key,
             labels,

@@ -70,7 +70,8 @@ fn buckets(all: Option<&Buckets>) -> Result<(Vec<Span>, Vec<i64>), String> {
     let Some(all) = all else {
         return Ok((spans, deltas));
     };
-    let (mut before, mut empty) = (0i64, 0usize);
+    let mut before = 0i64;
+    let mut empty = 0usize;
     for (i, n) in all.bucket_counts.iter().enumerate() {
         if *n == 0 {
             empty += 1;

@@ -159,14 +159,16 @@ fn histogram(
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
     if !p.bucket_counts.is_empty() && p.bucket_counts.len() != p.explicit_bounds.len() + 1 {
-        let (counts, bounds) = (p.bucket_counts.len(), p.explicit_bounds.len());
+        let counts = p.bucket_counts.len();
+        let bounds = p.explicit_bounds.len();
         out.reject("invalid histogram", 1, || {
             format!("{}: {counts} buckets with {bounds} bounds", family.name)
         });
         return Ok(());
     }
     check_sum("", p.flags, p.count, p.sum, out);
-    let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
+    let t = ms(p.time_unix_nano);
+    let st = ms(p.start_time_unix_nano);
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     if let Some(sum) = p.sum {
         out.float(labels, &format!("{}_sum", family.name), &[], at(sum), &[])?;
@@ -253,7 +255,8 @@ fn summary(
     p: &proto::SummaryDataPoint,
     out: &mut Builder<'_>,
 ) -> Result<(), DecodeError> {
-    let (t, st) = (ms(p.time_unix_nano), ms(p.start_time_unix_nano));
+    let t = ms(p.time_unix_nano);
+    let st = ms(p.start_time_unix_nano);
     let at = |v: f64| (t, st, or_stale(p.flags, v));
     out.float(labels, &format!("{}_sum", family.name), &[], at(p.sum), &[])?;
     out.float(

@@ -53,18 +53,21 @@ fn read(body: &[u8]) -> Decoded {
 
 /// Series as text, with their float samples.
 fn shown(d: &Decoded) -> Vec<String> {
-    let one = |s: &crate::batch::BatchSeries| {
-        let labels = Labels::from_wire(d.batch.labels_of(s)).expect("canonical");
-        assert_eq!(labels.as_bytes(), d.batch.labels_of(s), "canonical");
-        let samples: Vec<_> = d
-            .batch
-            .samples_of(s)
-            .iter()
-            .map(|x| format!("{}@{}", x.v, x.t))
-            .collect();
-        format!("{labels} {}", samples.join(" "))
-    };
-    d.batch.series.iter().map(one).collect()
+    d.batch
+        .series
+        .iter()
+        .map(|s: &crate::batch::BatchSeries| {
+            let labels = Labels::from_wire(d.batch.labels_of(s)).expect("canonical");
+            assert_eq!(labels.as_bytes(), d.batch.labels_of(s), "canonical");
+            let samples: Vec<_> = d
+                .batch
+                .samples_of(s)
+                .iter()
+                .map(|x| format!("{}@{}", x.v, x.t))
+                .collect();
+            format!("{labels} {}", samples.join(" "))
+        })
+        .collect()
 }
 
 #[test]
@@ -407,12 +410,13 @@ fn one_series_has_one_key_whatever_protocol_brings_it() {
     assert_eq!(shown(&otlp)[0], r#"temp{job="shop", room="a"} 1@5"#);
 
     let labels = [("__name__", "temp"), ("job", "shop"), ("room", "a")];
-    let pair = |(name, value): (&str, &str)| v1::Label {
-        name: name.into(),
-        value: value.into(),
-    };
     let series = v1::TimeSeries {
-        labels: labels.map(pair).to_vec(),
+        labels: labels
+            .map(|(name, value): (&str, &str)| v1::Label {
+                name: name.into(),
+                value: value.into(),
+            })
+            .to_vec(),
         samples: vec![v1::Sample {
             value: 1.0,
             timestamp: 5,

@@ -81,7 +81,8 @@ impl<'a> Cursor<'a> {
         } else {
             u32::try_from(self.varint()?).map_err(|_| self.error("field key is out of range"))?
         };
-        let (number, wire) = (key >> 3, (key & 7) as u8);
+        let number = key >> 3;
+        let wire = (key & 7) as u8;
         if number == 0 || wire > FIXED32 {
             return Err(self.error("field number or wire type is invalid"));
         }

@@ -8,9 +8,11 @@ use crate::prompb::cursor::Cursor;
 
 /// Reads an `Exemplar`; the inner error is why its labels are not a label set, which costs the exemplar alone.
 pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>, DecodeError> {
-    let (whole, body) = (c.range(), c.buffer());
+    let whole = c.range();
+    let body = c.buffer();
     let mut span = LabelSpan::default();
-    let (mut v, mut t) = (0.0, 0);
+    let mut v = 0.0;
+    let mut t = 0;
     loop {
         let start = c.at();
         let Some((number, wire)) = c.field()? else {
@@ -34,7 +36,8 @@ pub(crate) fn exemplar(mut c: Cursor<'_>) -> Result<Result<Exemplar, LabelError>
 
 /// Reads a `MetricMetadata` as family name and content. Text that is not UTF-8 has its bad bytes replaced.
 pub(crate) fn metadata(mut c: Cursor<'_>) -> Result<(String, MetricMetadata), DecodeError> {
-    let (mut name, mut metadata) = (String::new(), MetricMetadata::default());
+    let mut name = String::new();
+    let mut metadata = MetricMetadata::default();
     while let Some((number, wire)) = c.field()? {
         match number {
             1 => metadata.kind = metric_type(c.typed_varint(wire)?),

@@ -58,7 +58,8 @@ impl LabelSpan {
 /// The bytes of a range that [`LabelSpan::settle`] gave.
 #[inline]
 pub(crate) fn bytes<'a>(body: &'a [u8], moved: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    let (start, end) = (range.start as usize, range.end as usize);
+    let start = range.start as usize;
+    let end = range.end as usize;
     if end <= body.len() {
         &body[start..end]
     } else {

@@ -65,12 +65,12 @@ fn compare(decoded: &Decoded, want: &WriteRequest) {
                 continue;
             }
             let next = series.as_slice().first();
-            let is_next = |got: &BatchSeries| got.samples.is_empty() && got.histograms.is_empty();
-            if !next.is_some_and(is_next)
-                || ts
-                    .exemplars
-                    .iter()
-                    .all(|e| exemplar_set(&e.labels).is_none())
+            if !next.is_some_and(|got: &BatchSeries| {
+                got.samples.is_empty() && got.histograms.is_empty()
+            }) || ts
+                .exemplars
+                .iter()
+                .all(|e| exemplar_set(&e.labels).is_none())
             {
                 continue;
             }

@@ -75,7 +75,8 @@ impl<'a> LabelBuilder<'a> {
         let mut bytes = 0;
         for [name, value] in pairs {
             let text = |r: u32| symbols.get(r).ok_or(RefsError::OutOfRange(r));
-            let (name, value) = (text(*name)?, text(*value)?);
+            let name = text(*name)?;
+            let value = text(*value)?;
             if name.is_empty() {
                 return Err(RefsError::EmptyName);
             }

@@ -22,7 +22,8 @@ pub(crate) fn split<'a>(
     limits: &DecodeLimits,
     room: &mut Room<'_>,
 ) -> Result<(Symbols<'a>, Vec<Range<usize>>), DecodeError> {
-    let (mut symbols, mut series) = (Vec::new(), Vec::new());
+    let mut symbols = Vec::new();
+    let mut series = Vec::new();
     let mut c = Cursor::new(body);
     while let Some((number, wire)) = c.field()? {
         match number {

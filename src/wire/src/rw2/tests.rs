@@ -28,10 +28,15 @@ fn label_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
 
 /// The same for an exemplar, where empty values go first.
 fn exemplar_set(symbols: &[String], refs: &[u32]) -> Option<Labels> {
-    let is_kept =
-        |pair: &&[u32]| pair.get(1).and_then(|r| symbols.get(*r as usize)) != Some(&String::new());
     let kept: Vec<u32> = match refs.len() % 2 {
-        0 => refs.chunks(2).filter(is_kept).flatten().copied().collect(),
+        0 => refs
+            .chunks(2)
+            .filter(|pair: &&[u32]| {
+                pair.get(1).and_then(|r| symbols.get(*r as usize)) != Some(&String::new())
+            })
+            .flatten()
+            .copied()
+            .collect(),
         _ => refs.to_vec(),
     };
     label_set(symbols, &kept)
@@ -243,7 +248,8 @@ fn exemplars_may_come_alone_and_long_labels_cost_only_the_exemplar() {
     alone
         .symbols
         .extend(["trace_id".to_owned(), "t".repeat(600)]);
-    let (twice, once) = (exemplar(&[6, 2, 6, 1]), exemplar(&[6, 2, 6, 0]));
+    let twice = exemplar(&[6, 2, 6, 1]);
+    let once = exemplar(&[6, 2, 6, 0]);
     alone.timeseries[0].exemplars = vec![exemplar(&[6, 2]), exemplar(&[6, 7]), twice, once];
     let decoded =
         decode(&alone.encode_to_vec(), SEED, &DecodeLimits::default()).expect("well formed");
@@ -325,7 +331,9 @@ fn families(series: &[(&[&str], u32, i32)]) -> Vec<(String, String)> {
 
 #[test]
 fn the_family_of_a_series_is_told_by_its_labels_and_all_that_is_said_of_it_is_kept() {
-    let (counter, histogram, summary) = (1, 3, 5);
+    let counter = 1;
+    let histogram = 3;
+    let summary = 5;
     let cases: &[(&[&str], i32, &str)] = &[
         (
             &["__name__", "col_sum", "quantile", "0.5"],

@@ -42,7 +42,9 @@ fn subsequence(term: &str, text: &str) -> Option<f64> {
 /// The score of the first way to find the term's characters from a place on.
 fn from(term: &[char], text: &[char], start: usize) -> Option<f64> {
     let length = text.len() as f64;
-    let (mut squares, mut gaps, mut run) = (0.0, start, 0usize);
+    let mut squares = 0.0;
+    let mut gaps = start;
+    let mut run = 0usize;
     let mut next = start;
     for c in term {
         let skipped = text[next..].iter().position(|other| other == c)?;
@@ -133,7 +135,8 @@ mod tests {
                 .collect()
         };
         for _ in 0..20_000 {
-            let (term, text) = (text(6) + "a", text(12));
+            let term = text(6) + "a";
+            let text = text(12);
             for algorithm in [Algorithm::Subsequence, Algorithm::JaroWinkler] {
                 let score = algorithm.score(&term, &text, 0.01);
                 assert!(

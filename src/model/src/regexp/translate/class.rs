@@ -90,7 +90,8 @@ impl Translator<'_> {
         let Some(end) = rest[2..].find(":]") else {
             return Ok(None);
         };
-        let (text, name) = (&rest[..end + 4], &rest[2..end + 2]);
+        let text = &rest[..end + 4];
+        let name = &rest[2..end + 2];
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
             return Err(format!("invalid character class range: `{text}`"));
         }
@@ -220,7 +221,8 @@ impl Translator<'_> {
 }
 
 fn push_range(out: &mut String, low: char, high: char) {
-    let (low, high) = (u32::from(low), u32::from(high));
+    let low = u32::from(low);
+    let high = u32::from(high);
     let written = write!(out, "\\x{{{low:x}}}-\\x{{{high:x}}}");
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }

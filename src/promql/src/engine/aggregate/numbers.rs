@@ -120,7 +120,8 @@ impl Cells<'_> {
             // The most frequent one, without a look at the operator for each value.
             let sums = &mut sums[base..base + steps];
             for (step, v) in row.floats() {
-                let (sum, seen) = (&mut sums[step], &mut seen[step]);
+                let sum = &mut sums[step];
+                let seen = &mut seen[step];
                 if *seen & BROKEN == 0 {
                     *sum = if *seen & FLOAT == 0 {
                         (v, 0.0)
@@ -228,7 +229,8 @@ impl<'q> Evaluator<'q> {
         let mut state = self.cells(a, groups.len() * steps)?;
         let mut dropped = Dropped::new(&stream.metas, groups.len(), steps);
         stream.for_each(self.query, |series, row| {
-            let (group, meta) = (groups.of_series[series], &stream.metas[series]);
+            let group = groups.of_series[series];
+            let meta = &stream.metas[series];
             dropped.see(group, meta, row);
             state.add(group, &meta.labels, row)
         })?;

@@ -223,7 +223,8 @@ impl<'q> Evaluator<'q> {
             .collect();
         Ok(stream.map(move |series, row, _| {
             for step in 0..row.steps() {
-                let (limit, ratio) = (param.at(step), ratios[series]);
+                let limit = param.at(step);
+                let ratio = ratios[series];
                 let keep = if limit >= 0.0 {
                     ratio < limit || limit >= 1.0
                 } else {

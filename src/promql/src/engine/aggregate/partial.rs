@@ -74,9 +74,10 @@ impl<'q> Evaluator<'q> {
         if parts.is_empty() {
             return Ok(None);
         }
-        let fits = |part: &&Partial| part.steps == self.steps.count;
         if parts.len() != given.len()
-            || !parts.iter().all(fits)
+            || !parts
+                .iter()
+                .all(|part: &&Partial| part.steps == self.steps.count)
             || self.steps.start != self.query.start_ms
         {
             return Err(QueryError::Internal(

@@ -124,7 +124,8 @@ impl<'a> Join<'a> {
         } else {
             (&group.right, &group.left)
         };
-        let (fill_left, fill_right) = (self.matching.fill_left, self.matching.fill_right);
+        let fill_left = self.matching.fill_left;
+        let fill_right = self.matching.fill_right;
         let (fill_many, fill_one) = if self.many_left {
             (fill_left, fill_right)
         } else {
@@ -176,7 +177,8 @@ impl<'a> Join<'a> {
             return Ok(first);
         };
         let labels = |i: usize| &self.one().metas[i].labels;
-        let (first, second) = (labels(a).min(labels(b)), labels(a).max(labels(b)));
+        let first = labels(a).min(labels(b));
+        let second = labels(a).max(labels(b));
         let side = if self.many_left { "right" } else { "left" };
         Err(QueryError::execution(format!(
             "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\

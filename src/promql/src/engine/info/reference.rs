@@ -105,11 +105,11 @@ pub(in crate::engine) fn is_pinned(arg: &Expr) -> bool {
 impl Evaluator<'_> {
     /// The time at which the metadata of `arg` is read at each step; that of the step if there is no other for all.
     pub(super) fn info_shift(&self, arg: &Expr) -> TimeShift {
-        let resolved = |reference: Reference| {
+        let reference = shared(arg, |reference: Reference| {
             let at = self.shift(reference.at, 0).at.map(At::Timestamp);
             Reference { at, ..reference }.normal()
-        };
-        let reference = shared(arg, resolved).unwrap_or(Reference::STEP);
+        })
+        .unwrap_or(Reference::STEP);
         self.shift(reference.at, reference.offset)
     }
 }

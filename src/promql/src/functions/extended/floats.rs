@@ -85,7 +85,8 @@ impl Edges<'_, '_> {
             return point(sample.v, sample.st);
         }
 
-        let (mut from, mut to) = (sample, self.point(first + 1));
+        let mut from = sample;
+        let mut to = self.point(first + 1);
         if to.starts_after(at) {
             to = Point::start(to.st);
         } else if from.is_reset_at(to) {
@@ -130,7 +131,8 @@ impl Edges<'_, '_> {
 
     /// What was lost at resets from one edge to the other.
     fn lost(&self, first: usize, last: usize, left: Point, right: Point) -> f64 {
-        let (start, end) = (self.call.start, self.call.end);
+        let start = self.call.start;
+        let end = self.call.end;
         let inside = (first..=last)
             .map(|i| self.point(i))
             .filter(|p| p.t > start && p.t < end);
@@ -166,7 +168,8 @@ pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
         return None;
     }
 
-    let (left, right) = (edges.left(first), edges.right(last));
+    let left = edges.left(first);
+    let right = edges.right(last);
     let mut result = right.v - left.v;
     if kind.counter {
         result += edges.lost(first, last, left, right);
@@ -180,7 +183,8 @@ pub(crate) fn floats(call: &mut RangeCall<'_>, kind: Kind) -> Option<f64> {
 
 /// The samples of an anchored or smoothed range selector that stands alone: edge values and what is between.
 pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
-    let (t, v) = (call.window.t, call.window.v);
+    let t = call.window.t;
+    let v = call.window.v;
     if t.is_empty() {
         return Vec::new();
     }
@@ -196,7 +200,8 @@ pub(crate) fn edges_and_between(call: &RangeCall<'_>) -> Vec<(i64, f64)> {
         counter: false,
         start_min: call.start,
     };
-    let (left, right) = (edges.left(first).v, edges.right(last).v);
+    let left = edges.left(first).v;
+    let right = edges.right(last).v;
     let inside = t
         .iter()
         .zip(v)

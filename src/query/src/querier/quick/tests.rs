@@ -64,8 +64,12 @@ struct Sources(Vec<Option<usize>>);
 
 impl Catalog for Sources {
     fn head_sources(&self, _: &Scope) -> Option<Vec<Arc<dyn Source>>> {
-        let source = |known: &Option<usize>| Arc::new(Counted(*known)) as Arc<dyn Source>;
-        Some(self.0.iter().map(source).collect())
+        Some(
+            self.0
+                .iter()
+                .map(|known: &Option<usize>| Arc::new(Counted(*known)) as Arc<dyn Source>)
+                .collect(),
+        )
     }
 
     /// Listing blocks opens those of the bucket, which waits for the bucket.

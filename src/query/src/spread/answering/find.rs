@@ -28,8 +28,10 @@ impl Spread {
         of: &message::OfGroup,
         cancel: Cancel,
     ) -> Result<message::Answer, QueryError> {
-        let nothing = || QueryError::invalid("nothing was asked for");
-        let find = of.find.as_ref().ok_or_else(nothing)?;
+        let find = of
+            .find
+            .as_ref()
+            .ok_or_else(|| QueryError::invalid("nothing was asked for"))?;
         let context = context_of(&find.tenant, cancel)?;
         if !of.as_it_is && !self.is_alone(&context) && !self.fence(&context)?.complete {
             return Err(QueryError::new(
@@ -87,7 +89,8 @@ impl Spread {
                     .items;
             }
             Ok(What::Exemplars) => {
-                let (start_ms, end_ms) = (selection.start_ms, selection.end_ms);
+                let start_ms = selection.start_ms;
+                let end_ms = selection.end_ms;
                 let found = self
                     .inner
                     .exemplars(&context, &find.name, start_ms, end_ms)?;
@@ -131,7 +134,9 @@ impl Spread {
             hints: SelectHints::default(),
         };
         let set = self.inner.select(context, &request)?;
-        let (mut rows, mut bytes, mut columns) = (Vec::new(), 0, Columns::default());
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        let mut columns = Columns::default();
         let wanted = set
             .series
             .iter()

@@ -10,14 +10,16 @@ use super::{BadMessage, bad, histogram_in, histogram_out, labels_in, wire};
 use crate::{ExemplarSeries, QueryContext, Selection};
 
 fn matchers_out(sets: &[Vec<Matcher>]) -> Vec<wire::MatcherSet> {
-    let matcher = |m: &Matcher| wire::Matcher {
-        name: m.name.to_string(),
-        op: m.op.as_str().to_owned(),
-        value: m.value.to_string(),
-    };
     sets.iter()
         .map(|set| wire::MatcherSet {
-            matchers: set.iter().map(matcher).collect(),
+            matchers: set
+                .iter()
+                .map(|m: &Matcher| wire::Matcher {
+                    name: m.name.to_string(),
+                    op: m.op.as_str().to_owned(),
+                    value: m.value.to_string(),
+                })
+                .collect(),
         })
         .collect()
 }
@@ -105,7 +107,8 @@ fn point_out(point: &HistogramPoint) -> wire::Histogram {
 
 pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage> {
     let labels = labels_in(&row.labels)?;
-    let (floats, histograms) = (row.at.len(), row.histograms_at.len());
+    let floats = row.at.len();
+    let histograms = row.histograms_at.len();
     let rises = |times: &[i64]| times.windows(2).all(|w| w[0] < w[1]);
     let fits = row.values.len() == floats
         && [0, floats].contains(&row.starts.len())
@@ -122,17 +125,16 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         ));
     }
     let times = row.histograms_at.into_iter().zip(row.histogram_starts);
-    let point = |((t, st), h): ((i64, i64), wire::Histogram)| {
-        Ok(HistogramPoint {
-            t,
-            st,
-            is_integer: h.is_integer,
-            h: Arc::new(histogram_in(h)?),
-        })
-    };
     let histograms = times
         .zip(row.histograms)
-        .map(point)
+        .map(|((t, st), h): ((i64, i64), wire::Histogram)| {
+            Ok(HistogramPoint {
+                t,
+                st,
+                is_integer: h.is_integer,
+                h: Arc::new(histogram_in(h)?),
+            })
+        })
         .collect::<Result<_, BadMessage>>()?;
     let counts = row
         .counts_at
@@ -140,7 +142,9 @@ pub(crate) fn columns_in(row: wire::Row) -> Result<(Labels, Columns), BadMessage
         .zip(row.counts)
         .map(|(t, n)| Counted { t, n })
         .collect();
-    let (float_t, float_v, float_st) = (row.at, row.values, row.starts);
+    let float_t = row.at;
+    let float_v = row.values;
+    let float_st = row.starts;
     Ok((
         labels,
         Columns {
@@ -192,10 +196,12 @@ pub(crate) fn metadata_out(metrics: Vec<(String, Vec<MetricMetadata>)>) -> Vec<w
         unit: m.unit,
         help: m.help,
     };
-    let of_metric = |(metric, all): (String, Vec<MetricMetadata>)| {
-        all.into_iter().map(|m| one(&metric, m)).collect::<Vec<_>>()
-    };
-    metrics.into_iter().flat_map(of_metric).collect()
+    metrics
+        .into_iter()
+        .flat_map(|(metric, all): (String, Vec<MetricMetadata>)| {
+            all.into_iter().map(|m| one(&metric, m)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 pub(crate) fn metadata_in(row: wire::Metadata) -> (String, MetricMetadata) {

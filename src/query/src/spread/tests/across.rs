@@ -7,13 +7,18 @@ const UNSURE: &str = "no replica of group g1 is known to have all acknowledged s
 
 /// What of `values` stays in the part that `keeps` says: series by number, and steps.
 fn part(values: &[Vec<Option<i32>>], keeps: impl Fn(usize, usize) -> bool) -> MemoryStorage {
-    let row = |(i, row): (usize, &Vec<Option<i32>>)| {
-        row.iter()
+    storage(
+        &values
+            .iter()
             .enumerate()
-            .map(|(t, v)| v.filter(|_| keeps(i, t)))
-            .collect()
-    };
-    storage(&values.iter().enumerate().map(row).collect::<Vec<_>>())
+            .map(|(i, row): (usize, &Vec<Option<i32>>)| {
+                row.iter()
+                    .enumerate()
+                    .map(|(t, v)| v.filter(|_| keeps(i, t)))
+                    .collect()
+            })
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Two groups. Every other series is in the second one; every third moved there at the fifth step, which both have.
@@ -88,7 +93,8 @@ fn costs_are_estimated_over_all_groups() {
         crate::estimate_cost(queries, &context(), &ParserOptions::default(), &costed)
             .expect("works")
     };
-    let (together, alone) = (of(&across), of(whole.undivided()));
+    let together = of(&across);
+    let alone = of(whole.undivided());
     assert_eq!(
         (together.series, together.samples_read),
         (alone.series, alone.samples_read)
@@ -101,7 +107,8 @@ fn lists_are_those_of_all_groups() {
     let values = some_values();
     let whole = Group::of(1, storage(&values));
     let (_g0, _g1, across) = moved(&values);
-    let (context, selection) = (context(), selection());
+    let context = context();
+    let selection = selection();
     let want = whole.undivided();
     assert_eq!(
         across.series(&context, &selection).expect("works"),
@@ -137,7 +144,8 @@ fn lists_are_those_of_all_groups() {
 #[test]
 fn samples_of_other_groups_take_room_of_the_node_until_the_query_ends() {
     let (g0, _g1, across) = moved(&some_values());
-    let (context, room) = (context(), g0.spread(0).engine.room());
+    let context = context();
+    let room = g0.spread(0).engine.room();
     across.range(&context, &range("sum(m)")).expect("works");
     let of_one = room.taken();
     across.range(&context, &range("max(m)")).expect("works");

@@ -109,8 +109,9 @@ impl Queries for Plain {
     ) -> Result<Found<Labels>, QueryError> {
         let mut found = BTreeSet::new();
         for matchers in selection.matchers.clone() {
-            let (start_ms, end_ms, hints) =
-                (selection.start_ms, selection.end_ms, SelectHints::default());
+            let start_ms = selection.start_ms;
+            let end_ms = selection.end_ms;
+            let hints = SelectHints::default();
             let set = self.select(
                 context,
                 &SelectRequest {
@@ -270,12 +271,16 @@ impl Replicas for Seen {
     fn other_groups(&self) -> Vec<OtherGroup> {
         let own = self.members.upgrade().expect("the group is there");
         let others = own.others.lock();
-        let other = |(name, members, has_data): &(String, Arc<Members>, bool)| OtherGroup {
-            name: name.clone(),
-            members: members.names.clone(),
-            has_data: *has_data,
-        };
-        others.iter().map(other).collect()
+        others
+            .iter()
+            .map(
+                |(name, members, has_data): &(String, Arc<Members>, bool)| OtherGroup {
+                    name: name.clone(),
+                    members: members.names.clone(),
+                    has_data: *has_data,
+                },
+            )
+            .collect()
     }
 
     fn durable(&self) -> Vec<(StreamId, u64)> {
@@ -403,15 +408,17 @@ impl Group {
         answer_bytes_max: usize,
     ) -> Self {
         let n = storages.len();
-        let plain = |storage| {
-            let engine = Engine::new(engine_options());
-            Arc::new(Plain {
-                engine,
-                storage,
-                evaluated: AtomicUsize::new(0),
+        let plains: Vec<_> = storages
+            .into_iter()
+            .map(|storage| {
+                let engine = Engine::new(engine_options());
+                Arc::new(Plain {
+                    engine,
+                    storage,
+                    evaluated: AtomicUsize::new(0),
+                })
             })
-        };
-        let plains: Vec<_> = storages.into_iter().map(plain).collect();
+            .collect();
         let names: Vec<NodeName> = (0..n)
             .map(|i| NodeName::new(&format!("{prefix}{i}")))
             .collect();
@@ -430,7 +437,8 @@ impl Group {
                 clock: SystemClock::new(),
                 skipped_ns: AtomicU64::new(0),
             });
-            let (members, names) = (Arc::downgrade(&members), names.clone());
+            let members = Arc::downgrade(&members);
+            let names = names.clone();
             let seen = Seen {
                 me,
                 clock: Arc::clone(&clock),

@@ -26,11 +26,9 @@ impl Divided {
         step_ms: i64,
     ) -> Result<QueryResult, String> {
         let expr = parse(query, &script_parser_options()).map_err(|e| e.to_string())?;
-        let (nodes, options, never) = (
-            distributable(&expr),
-            QueryOptions::default(),
-            Cancel::never(),
-        );
+        let nodes = distributable(&expr);
+        let options = QueryOptions::default();
+        let never = Cancel::never();
         let part = |shard: u32| -> Option<Partials> {
             let storage = Sharded::new(storage, shard, SHARDS);
             let partials = self
@@ -90,7 +88,9 @@ fn the_scripts_of_prometheus_pass_in_three_shards() {
         engine: Engine::new(script_options()),
         divided: AtomicUsize::new(0),
     };
-    let (mut passed, mut executions, mut failures) = (0, 0, Vec::new());
+    let mut passed = 0;
+    let mut executions = 0;
+    let mut failures = Vec::new();
     for path in entries
         .flatten()
         .map(|e| e.path())

@@ -67,20 +67,21 @@ fn name(index: usize) -> NodeName {
 
 impl Cluster {
     pub async fn new() -> Self {
-        let machine = |_| {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-            port.set_nonblocking(true).expect("supported");
-            let address = port.local_addr().expect("bound").to_string();
-            Machine {
-                store: Arc::default(),
-                port,
-                address,
-                boot: 0,
-                running: None,
-            }
-        };
         Self {
-            machines: (0..3).map(machine).collect(),
+            machines: (0..3)
+                .map(|_| {
+                    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+                    port.set_nonblocking(true).expect("supported");
+                    let address = port.local_addr().expect("bound").to_string();
+                    Machine {
+                        store: Arc::default(),
+                        port,
+                        address,
+                        boot: 0,
+                        running: None,
+                    }
+                })
+                .collect(),
         }
     }
 
@@ -113,12 +114,15 @@ impl Cluster {
         let machine = &self.machines[index];
         machine.store.boot(&me, quorum, &hub);
         let peers = (0..3).filter(|i| *i != index);
-        let address = |i: usize| PeerAddress {
-            node: name(i),
-            role: PeerRole::Replica,
-            address: self.machines[i].address.clone(),
-        };
-        let mut config = MeshConfig::new(peers.map(address).collect());
+        let mut config = MeshConfig::new(
+            peers
+                .map(|i: usize| PeerAddress {
+                    node: name(i),
+                    role: PeerRole::Replica,
+                    address: self.machines[i].address.clone(),
+                })
+                .collect(),
+        );
         config.backoff_max = Duration::from_millis(100);
         let local = LocalNode {
             cluster: "test".into(),
@@ -136,7 +140,8 @@ impl Cluster {
             clock.clone(),
             discard_logger(),
         ));
-        let (mut tasks, mut all_calls) = (Vec::new(), Vec::new());
+        let mut tasks = Vec::new();
+        let mut all_calls = Vec::new();
         for slot in mesh.slots() {
             let calls = Arc::new(Calls::new(10, 8 << 20));
             all_calls.push((slot.node().clone(), calls.clone()));

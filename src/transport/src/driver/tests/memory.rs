@@ -69,16 +69,20 @@ impl MemoryStore {
 
     pub fn write(&self, own: StreamId, count: usize, bytes: usize) {
         let next = self.written().get(own) + 1;
-        let record = |i| {
-            let mut draft = RecordDraft::new(0, RecordKind::Samples);
-            draft.payload_mut().resize(32 + bytes, i as u8);
-            draft.seal(own, next + i as u64)
-        };
-        self.take((0..count).map(record).collect());
+        self.take(
+            (0..count)
+                .map(|i| {
+                    let mut draft = RecordDraft::new(0, RecordKind::Samples);
+                    draft.payload_mut().resize(32 + bytes, i as u8);
+                    draft.seal(own, next + i as u64)
+                })
+                .collect(),
+        );
     }
 
     fn take(&self, records: Vec<Record>) {
-        let (hub, stream) = (self.inner.lock().hub.upgrade(), records[0].stream());
+        let hub = self.inner.lock().hub.upgrade();
+        let stream = records[0].stream();
         let mut fresh = Vec::new();
         let mut inner = self.inner.lock();
         let log = inner.streams.entry(stream).or_default();
@@ -167,17 +171,17 @@ impl ReplicaStore for MemoryStore {
         from: u64,
         max_bytes: u64,
     ) -> BoxFuture<'static, Result<Vec<Record>, ReadFault>> {
-        let (inner, mut bytes) = (self.inner.lock(), 0);
+        let inner = self.inner.lock();
+        let mut bytes = 0;
         let records = inner.streams.get(&stream).map_or(&[][..], Vec::as_slice);
-        let fits = |record: &&Record| {
-            let before = bytes;
-            bytes += record.bytes().len() as u64;
-            before < max_bytes
-        };
         let run = records
             .iter()
             .skip(from as usize - 1)
-            .take_while(fits)
+            .take_while(|record: &&Record| {
+                let before = bytes;
+                bytes += record.bytes().len() as u64;
+                before < max_bytes
+            })
             .cloned()
             .collect();
         Box::pin(std::future::ready(Ok(run)))

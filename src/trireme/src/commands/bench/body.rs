@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn both_protocols_carry_the_same_samples() {
-        let (v1, v2) = (read_back(Protocol::V1), read_back(Protocol::V2));
+        let v1 = read_back(Protocol::V1);
+        let v2 = read_back(Protocol::V2);
         assert_eq!(v1.len(), 1_500);
         assert_eq!(v1, v2);
         assert!(

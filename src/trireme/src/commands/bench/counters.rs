@@ -16,9 +16,11 @@ pub struct Counters {
 impl Counters {
     /// Nothing is read yet.
     pub fn new(urls: &[String], names: &[String]) -> anyhow::Result<Self> {
-        let client = |url: &String| Ok(Client::new(Target::parse(url)?, Duration::from_secs(30)));
         Ok(Self {
-            pages: urls.iter().map(client).collect::<anyhow::Result<_>>()?,
+            pages: urls
+                .iter()
+                .map(|url: &String| Ok(Client::new(Target::parse(url)?, Duration::from_secs(30))))
+                .collect::<anyhow::Result<_>>()?,
             names: names.to_vec(),
         })
     }

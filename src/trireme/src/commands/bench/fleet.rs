@@ -225,10 +225,14 @@ mod tests {
 
     fn labels(point: &Point) -> String {
         let mut scratch = String::new();
-        let text = |(name, text): &(&str, Text)| {
-            format!("{name}={},", point.names.text(text, &mut scratch))
-        };
-        point.template.labels.iter().map(text).collect()
+        point
+            .template
+            .labels
+            .iter()
+            .map(|(name, text): &(&str, Text)| {
+                format!("{name}={},", point.names.text(text, &mut scratch))
+            })
+            .collect()
     }
 
     #[test]

@@ -115,12 +115,14 @@ fn measure(args: &Args) -> anyhow::Result<QueryReport> {
     let headers = super::write::header_lines(&args.headers)?;
     let mut client = Client::new(target, args.timeout);
     let server = Processes::new(&args.pids, &args.pid_files)?;
-    let wanted = |question: &Question| {
-        args.only
-            .as_ref()
-            .is_none_or(|only| question.name.contains(only.as_str()))
-    };
-    let asked: Vec<Question> = questions().into_iter().filter(wanted).collect();
+    let asked: Vec<Question> = questions()
+        .into_iter()
+        .filter(|question: &Question| {
+            args.only
+                .as_ref()
+                .is_none_or(|only| question.name.contains(only.as_str()))
+        })
+        .collect();
     let paths: Vec<String> = asked
         .iter()
         .map(|question| format!("{base}{}", path(&question.ask, &span)))

@@ -108,7 +108,9 @@ impl<'a> Senders<'a> {
     pub fn send(&mut self, scrapes: &[Vec<Body>], sum: &mut Sent) -> anyhow::Result<()> {
         let begin = self.clock.monotonic();
         let due = self.due_times(scrapes, begin);
-        let (plan, clock, headers) = (&self.plan, self.clock, &self.headers);
+        let plan = &self.plan;
+        let clock = self.clock;
+        let headers = &self.headers;
         let lanes = self.connections.len();
         let pace = &Pace::new(lanes);
         let sent = std::thread::scope(|scope| -> anyhow::Result<Vec<Sent>> {

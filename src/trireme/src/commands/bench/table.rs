@@ -29,7 +29,8 @@ enum AnyReport {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let (mut writes, mut queries) = (Vec::new(), Vec::new());
+    let mut writes = Vec::new();
+    let mut queries = Vec::new();
     for file in &args.files {
         let text =
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

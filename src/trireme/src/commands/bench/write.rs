@@ -235,8 +235,10 @@ impl<'a> Run<'a> {
         scrapes: std::ops::Range<u64>,
         load: &mut Load,
     ) -> anyhow::Result<Phase> {
-        let (mut sent, mut phase) = (Sent::default(), Phase::default());
-        let (mut next, end) = (scrapes.start, scrapes.end);
+        let mut sent = Sent::default();
+        let mut phase = Phase::default();
+        let mut next = scrapes.start;
+        let end = scrapes.end;
         let mut before = None;
         while next < end {
             let prepared = self.prepare(&mut next, end)?;
@@ -295,7 +297,8 @@ impl<'a> Run<'a> {
     }
 
     fn scrape(&mut self, number: u64, prepared: &mut Prepared) -> anyhow::Result<Vec<Body>> {
-        let (fleet, batcher) = (&mut self.fleet, &mut self.batcher);
+        let fleet = &mut self.fleet;
+        let batcher = &mut self.batcher;
         let mut result = Ok(());
         if number == 0 {
             prepared.new_series += self.args.series as u64;

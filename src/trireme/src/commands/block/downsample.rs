@@ -71,11 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         written.push((block.meta().ulid.to_string(), made));
     }
     if args.output == Output::Json {
-        let one =
-            |(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made});
-        print_line(&serde_json::to_string_pretty(
-            &written.iter().map(one).collect::<Vec<_>>(),
-        )?);
+        print_line(&serde_json::to_string_pretty(&written.iter().map(|(from, made): &(String, Option<BlockMeta>)| json!({"source": from, "meta": made})).collect::<Vec<_>>())?);
     }
     Ok(())
 }
@@ -84,7 +80,8 @@ fn line(source: &BlockMeta, made: Option<&BlockMeta>) -> String {
     let Some(meta) = made else {
         return format!("{}: has no samples that count", source.ulid);
     };
-    let (from, to) = (time_text(meta.min_time), time_text(meta.max_time));
+    let from = time_text(meta.min_time);
+    let to = time_text(meta.max_time);
     let stats = &meta.stats;
     format!(
         "{}: {} of {from} to {to}, {} series, {} samples became {} steps in {} chunks",
@@ -135,7 +132,8 @@ fn text(at: DownsampleProgress, took: Duration) -> String {
     let seconds = took.as_secs_f64().max(0.001);
     let per_second = at.samples as f64 / seconds;
     let left = seconds * (at.series_total - at.series) as f64 / at.series.max(1) as f64;
-    let (series, of) = (at.series, at.series_total);
+    let series = at.series;
+    let of = at.series_total;
     format!("{series} of {of} series, {per_second:.0} samples a second, {left:.0} s left")
 }
 

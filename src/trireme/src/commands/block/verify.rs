@@ -33,10 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if args.output == Output::Json {
         let fault = |fault: &Fault| json!({"place": fault.place, "what": fault.what});
-        let block = |(dir, faults): &(PathBuf, Vec<Fault>)| json!({"block": dir.display().to_string(), "faults": faults.iter().map(fault).collect::<Vec<_>>()});
-        print_line(&serde_json::to_string_pretty(
-            &results.iter().map(block).collect::<Vec<_>>(),
-        )?);
+        print_line(&serde_json::to_string_pretty(&results.iter().map(|(dir, faults): &(PathBuf, Vec<Fault>)| json!({"block": dir.display().to_string(), "faults": faults.iter().map(fault).collect::<Vec<_>>()})).collect::<Vec<_>>())?);
     }
     let bad = results
         .iter()

@@ -76,11 +76,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let delay = settings.compaction.delete_delay.as_duration();
     let mut report = Report::default();
-    let (blocks, times) = (metas.blocks(), (now_ms() / 1_000, delay));
+    let blocks = metas.blocks();
+    let times = (now_ms() / 1_000, delay);
     let finish = compactor.finish(&blocks, &partial, &limits.streams, times, &|_| true);
     report.finished = runtime.block_on(finish);
     while let Some(job) = planned.jobs.into_iter().find(|job| !report.was_tried(job)) {
-        let (blocks, bytes) = (job.sources.len(), size_text(job.bytes()));
+        let blocks = job.sources.len();
+        let bytes = size_text(job.bytes());
         note(&match job.is_downsampling() {
             true => format!(
                 "{}: to {}, {bytes}",

@@ -85,7 +85,8 @@ fn split(typed: &str) -> (&str, &str) {
 }
 
 fn place(before: &str, word: &str) -> Place {
-    let (mut quote, mut open) = (None, Vec::new());
+    let mut quote = None;
+    let mut open = Vec::new();
     for (at, c) in before.char_indices() {
         match (quote, c) {
             (Some(q), _) if q == c => quote = None,

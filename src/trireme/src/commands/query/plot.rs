@@ -9,10 +9,8 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
     let width = width.min(values.len());
     let columns: Vec<Option<f64>> = (0..width)
         .map(|column| {
-            let (from, to) = (
-                column * values.len() / width,
-                (column + 1) * values.len() / width,
-            );
+            let from = column * values.len() / width;
+            let to = (column + 1) * values.len() / width;
             let there: Vec<f64> = values[from..to]
                 .iter()
                 .flatten()
@@ -32,17 +30,18 @@ pub fn spark(values: &[Option<f64>], width: usize) -> String {
         .flatten()
         .copied()
         .fold(f64::NEG_INFINITY, f64::max);
-    let bar = |value: f64| {
-        let share = if high > low {
-            (value - low) / (high - low)
-        } else {
-            0.0
-        };
-        BARS[((share * 7.0).round() as usize).min(7)]
-    };
     columns
         .iter()
-        .map(|column| column.map_or(' ', bar))
+        .map(|column| {
+            column.map_or(' ', |value: f64| {
+                let share = if high > low {
+                    (value - low) / (high - low)
+                } else {
+                    0.0
+                };
+                BARS[((share * 7.0).round() as usize).min(7)]
+            })
+        })
         .collect()
 }
 

@@ -277,7 +277,8 @@ mod tests {
     fn a_new_member_is_a_name_and_an_address() {
         let member: NewMember = "n3=10.0.0.4:19391".parse().expect("valid");
         let want = json!({ "node": "n3", "address": "10.0.0.4:19391", "zone": "c" });
-        let (zone, none) = (Some(json!("c")), None);
+        let zone = Some(json!("c"));
+        let none = None;
         let more = [
             ("zone", zone),
             ("group", none.clone()),

@@ -134,7 +134,8 @@ fn every_frame_survives_the_wire_in_pieces_of_any_size() {
     );
     let bytes = bytes_of(&frames);
     for piece in [1, 2, 7, 64, bytes.len()] {
-        let (mut input, mut got) = (BytesMut::new(), Vec::new());
+        let mut input = BytesMut::new();
+        let mut got = Vec::new();
         for chunk in bytes.chunks(piece) {
             input.extend_from_slice(chunk);
             while let Some(frame) = Decoder::default().next(&mut input).expect("valid") {

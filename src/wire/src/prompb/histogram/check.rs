@@ -171,11 +171,13 @@ fn custom_fits(schema: i32, spans: &[Span], bounds: usize) -> Result<(), String>
 
 fn absolute(deltas: &[i64], side: &str) -> Result<Vec<i64>, String> {
     let mut count = 0i64;
-    let step = |d: &i64| {
-        count = count.checked_add(*d).filter(|c| *c >= 0)?;
-        Some(count)
-    };
-    let all: Option<Vec<i64>> = deltas.iter().map(step).collect();
+    let all: Option<Vec<i64>> = deltas
+        .iter()
+        .map(|d: &i64| {
+            count = count.checked_add(*d).filter(|c| *c >= 0)?;
+            Some(count)
+        })
+        .collect();
     all.ok_or_else(|| format!("a {side} bucket has a negative count"))
 }
 
@@ -193,7 +195,8 @@ fn merge<T: Copy>(
 ) -> Result<(Vec<Span>, Vec<T>), String> {
     let mut out_spans: Vec<Span> = Vec::new();
     let mut out: Vec<T> = Vec::with_capacity(counts.len());
-    let (mut index, mut last) = (0i64, None::<i64>);
+    let mut index = 0i64;
+    let mut last = None::<i64>;
     let mut counts = counts.iter().copied();
     for span in spans {
         index += i64::from(span.offset);

@@ -119,7 +119,8 @@ impl<'q> Evaluator<'q> {
         let mut state = self.cells(a, groups.len() * steps)?;
         let mut is_counted = vec![false; groups.len()];
         stream.for_each(self.query, |series, row| {
-            let (group, labels) = (groups.of_series[series], &stream.metas[series].labels);
+            let group = groups.of_series[series];
+            let labels = &stream.metas[series].labels;
             state.add(group, labels, row)?;
             if is_counted[group] || row.is_empty() {
                 return Ok(());
@@ -166,7 +167,8 @@ impl<'q> Evaluator<'q> {
         let mut order: Vec<&PartialGroup> = parts.iter().flat_map(|part| &part.groups).collect();
         order.sort_by(|x, y| x.first.cmp(&y.first));
         let mut number_of: HashMap<&Labels, usize> = HashMap::new();
-        let (mut labels, mut dropped) = (Vec::new(), Vec::new());
+        let mut labels = Vec::new();
+        let mut dropped = Vec::new();
         for group in &order {
             check(group, a.op, steps)?;
             if let Entry::Vacant(place) = number_of.entry(&group.labels) {

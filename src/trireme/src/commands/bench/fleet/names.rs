@@ -97,7 +97,10 @@ impl ContainerNames {
 
 fn container(id: u64, index: usize) -> ContainerNames {
     let (container, namespace) = SERVICES[index % SERVICES.len()];
-    let (a, b, c, d) = (mix(id ^ 11), mix(id ^ 12), mix(id ^ 13), mix(id ^ 14));
+    let a = mix(id ^ 11);
+    let b = mix(id ^ 12);
+    let c = mix(id ^ 13);
+    let d = mix(id ^ 14);
     let runtime_name = format!("{a:016x}{b:016x}{c:016x}{d:016x}");
     let uid = format!(
         "{:08x}_{:04x}_4{:03x}_a{:03x}_{:012x}",

@@ -26,7 +26,8 @@ pub fn size(data: &Value) -> (usize, usize) {
 pub fn difference(got: &Value, want: &Value) -> Option<String> {
     if let (Some(got), Some(want)) = (got.as_array(), want.as_array()) {
         let set = |list: &[Value]| list.iter().map(Value::to_string).collect::<BTreeSet<_>>();
-        let (got, want) = (set(got), set(want));
+        let got = set(got);
+        let want = set(want);
         return got
             .symmetric_difference(&want)
             .next()
@@ -37,7 +38,8 @@ pub fn difference(got: &Value, want: &Value) -> Option<String> {
     }
     match (Answer::parse(got), Answer::parse(want)) {
         (Ok(got), Ok(want)) => {
-            let (got, want) = (rows(got), rows(want));
+            let got = rows(got);
+            let want = rows(want);
             if let Some(labels) = want.keys().find(|labels| !got.contains_key(*labels)) {
                 return Some(format!("{} is missing", series_text(labels)));
             }
@@ -76,7 +78,8 @@ fn series_difference(got: &[Point], want: &[Point]) -> Option<String> {
                 got.time_s, want.time_s
             ));
         }
-        let (a, b) = (got.value.number(), want.value.number());
+        let a = got.value.number();
+        let b = want.value.number();
         let same = a == b
             || (a.is_nan() && b.is_nan())
             || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs());
@@ -100,10 +103,8 @@ mod tests {
 
     #[test]
     fn order_and_last_digits_are_no_difference() {
-        let (a, b) = (
-            vector(&[("x", "1"), ("y", "NaN")]),
-            vector(&[("y", "NaN"), ("x", "1.0000000000001")]),
-        );
+        let a = vector(&[("x", "1"), ("y", "NaN")]);
+        let b = vector(&[("y", "NaN"), ("x", "1.0000000000001")]);
         assert_eq!(difference(&a, &b), None);
         assert_eq!(difference(&json!(["b", "a"]), &json!(["a", "b"])), None);
         assert_eq!(size(&a), (2, 2));

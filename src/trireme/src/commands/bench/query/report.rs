@@ -161,19 +161,18 @@ fn cell(query: &QueryFigures) -> String {
 /// How many times faster `report` answered than `first`, for each query that both answered.
 fn ratios(first: &QueryReport, report: &QueryReport) -> Vec<f64> {
     let answered = |query: &&QueryFigures| query.error.is_none() && query.p50_ms > 0.0;
-    let ratio = |query: &QueryFigures| {
-        let other = report
-            .queries
-            .iter()
-            .filter(answered)
-            .find(|other| other.name == query.name)?;
-        Some(query.p50_ms / other.p50_ms)
-    };
     first
         .queries
         .iter()
         .filter(answered)
-        .filter_map(ratio)
+        .filter_map(|query: &QueryFigures| {
+            let other = report
+                .queries
+                .iter()
+                .filter(answered)
+                .find(|other| other.name == query.name)?;
+            Some(query.p50_ms / other.p50_ms)
+        })
         .collect()
 }
 
@@ -246,10 +245,8 @@ mod tests {
 
     #[test]
     fn the_table_compares_with_its_first_column() {
-        let (a, b) = (
-            report("a", &[("x", 8.0), ("y", 1.0)]),
-            report("b", &[("x", 1.0), ("y", 2.0)]),
-        );
+        let a = report("a", &[("x", 8.0), ("y", 1.0)]);
+        let b = report("b", &[("x", 1.0), ("y", 2.0)]);
         let table = table(&[&a, &b], true);
         let row = |start: &str| {
             table

@@ -25,13 +25,15 @@ impl Pace {
     pub fn wait(&self, scrape: usize) {
         // No holder of the lock can leave the numbers half changed, so a poisoned lock is as good.
         let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = |finished: &mut Vec<usize>| {
-            finished
-                .iter()
-                .min()
-                .is_some_and(|slowest| scrape > slowest + LEAD_MAX)
-        };
-        drop(self.moved.wait_while(finished, ahead));
+        drop(
+            self.moved
+                .wait_while(finished, |finished: &mut Vec<usize>| {
+                    finished
+                        .iter()
+                        .min()
+                        .is_some_and(|slowest| scrape > slowest + LEAD_MAX)
+                }),
+        );
     }
 
     /// Says that a connection has finished another scrape.

@@ -27,16 +27,15 @@ fn receiver(status: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
             stream.write_all(answer.as_bytes()).expect("written");
         }
     };
-    let accept = move || {
-        for stream in listener.incoming().flatten() {
-            let seen = Arc::clone(&seen);
-            std::thread::Builder::new()
-                .spawn(move || serve(stream, seen))
-                .expect("thread starts");
-        }
-    };
     std::thread::Builder::new()
-        .spawn(accept)
+        .spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let seen = Arc::clone(&seen);
+                std::thread::Builder::new()
+                    .spawn(move || serve(stream, seen))
+                    .expect("thread starts");
+            }
+        })
         .expect("thread starts");
     (url, got)
 }
